@@ -1,0 +1,30 @@
+//! One HTTP/1.1 or prior-knowledge h2c server per channel, and the way of one request. Knows no Jira.
+
+use std::time::Duration;
+
+/// Bounds of one forward's HTTP side. Each is a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Request line and headers together, bytes; more is 431.
+    pub max_head: usize,
+    /// From the first byte to the end of a request head; longer is 408.
+    pub head_timeout: Duration,
+    /// A kept-alive connection with no request on it.
+    pub idle_timeout: Duration,
+    /// A body that has not moved for this long is broken off. A moving body has no deadline.
+    pub stall_timeout: Duration,
+    /// Requests in flight on this forward; more are 503 with `Retry-After`.
+    pub max_concurrent: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_head: 64 << 10,
+            head_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(120),
+            stall_timeout: Duration::from_secs(120),
+            max_concurrent: 256,
+        }
+    }
+}

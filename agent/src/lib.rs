@@ -1,0 +1,32 @@
+//! The on-prem side of the tunnel, as a library. The binary `agent` is a thin shell around it.
+//!
+//! A request walks through these rooms in this order and never back:
+//!
+//! | room | what it knows |
+//! |---|---|
+//! | [`tunnel`] | SSH: transport, session, channels, remote forwards. Knows no HTTP. |
+//! | [`http`] | one HTTP server per channel and the way of one request. Knows no Jira. |
+//! | [`policy`] | raw request target → one normal form or a refusal → first matching rule |
+//! | [`auth`] | the vendor's credential passed through, or stripped and ours put in |
+//! | [`upstream`] | pooled connections to Jira, streaming both ways |
+//! | [`audit`] | one record per request, allowed or refused |
+//!
+//! Beside the path, never on it: [`config`], [`supervisor`], [`status`], [`health`], [`control`],
+//! [`telemetry`], [`cli`]. [`service`] joins the rooms into the running agent.
+#![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod health;
+pub mod http;
+pub mod policy;
+pub mod secret;
+pub mod service;
+pub mod status;
+pub mod supervisor;
+pub mod telemetry;
+pub mod tunnel;
+pub mod upstream;

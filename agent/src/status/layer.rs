@@ -1,0 +1,95 @@
+//! One layer of the status: proven or not, since when, and what to do about it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// State of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Never tried yet.
+    Unknown,
+    /// The other side replied.
+    Proven,
+    /// Works, but not as it should.
+    Degraded,
+    /// Does not work.
+    Failed,
+}
+
+/// What a layer says at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// State.
+    pub state: State,
+    /// When the other side last replied.
+    pub proven_at: Option<Instant>,
+    /// When the state last changed.
+    pub changed_at: Option<Instant>,
+    /// What was seen, one line: the user Jira names, the round-trip time.
+    pub detail: Option<String>,
+    /// Why it is not proven.
+    pub cause: Option<String>,
+    /// What an administrator does about it.
+    pub remedy: Option<String>,
+}
+
+/// A cell that a room on the path writes without waiting and status reads.
+#[derive(Debug)]
+pub struct Layer(Mutex<Snapshot>);
+
+impl Default for Layer {
+    fn default() -> Self {
+        Self(Mutex::new(Snapshot {
+            state: State::Unknown,
+            proven_at: None,
+            changed_at: None,
+            detail: None,
+            cause: None,
+            remedy: None,
+        }))
+    }
+}
+
+impl Layer {
+    /// The other side has just replied. Returns whether the state changed, so that the caller logs it once.
+    pub fn proven(&self, detail: Option<&str>) -> bool {
+        let now = Instant::now();
+        let mut cell = self.lock();
+        cell.proven_at = Some(now);
+        if cell.detail.as_deref() != detail && detail.is_some() {
+            cell.detail = detail.map(str::to_owned);
+        }
+        let changed = cell.state != State::Proven;
+        if changed {
+            cell.state = State::Proven;
+            cell.changed_at = Some(now);
+            cell.cause = None;
+            cell.remedy = None;
+        }
+        changed
+    }
+
+    /// It does not work, or not as it should. Returns whether state or cause changed.
+    pub fn failed(&self, state: State, cause: &str, remedy: &str) -> bool {
+        let mut cell = self.lock();
+        let changed = cell.state != state || cell.cause.as_deref() != Some(cause);
+        if changed {
+            cell.state = state;
+            cell.changed_at = Some(Instant::now());
+            cell.cause = Some(cause.to_owned());
+            cell.remedy = Some(remedy.to_owned());
+        }
+        changed
+    }
+
+    /// What the layer says now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        // A panic while this lock is held leaves a whole snapshot behind: every write is a plain assignment.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

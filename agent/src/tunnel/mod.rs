@@ -1,0 +1,31 @@
+//! Knows SSH, knows no HTTP: from the socket to the byte stream of one forwarded channel.
+//!
+//! `transport` (below russh: writes never wait) → `session` (russh: host key, login, remote
+//! forwards, probe) → `channel` (above russh: always drains, holds back, closes without leaking).
+
+pub mod channel;
+pub mod session;
+pub mod settings;
+pub mod transport;
+
+pub use settings::{Bind, Gateway, RemoteForward, Settings};
+
+use std::sync::Arc;
+
+/// A channel the gateway has opened on one of our forwards, as bytes.
+pub struct Inbound {
+    /// Name of the forward it came by.
+    pub forward: Arc<str>,
+    /// Index of the SSH connection, from 0.
+    pub connection: usize,
+    /// `address:port` of the vendor's side as the gateway tells it; `unix` for a socket forward.
+    pub originator: String,
+    /// The bytes.
+    pub stream: channel::ChannelStream,
+}
+
+/// Takes inbound channels. Called from within the session: it must return at once (spawn, then work).
+pub trait Accept: Send + Sync + 'static {
+    /// Takes one channel.
+    fn accept(&self, inbound: Inbound);
+}

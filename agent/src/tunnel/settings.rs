@@ -1,0 +1,150 @@
+//! What the tunnel needs to know, in types that cannot hold a wrong value.
+
+use super::{channel, session, transport};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+/// All settings of the `[tunnel]` section, plus the remote forwards to ask for.
+#[derive(Clone)]
+pub struct Settings {
+    /// Gateways to spread the connections over; never empty.
+    pub gateways: Vec<Gateway>,
+    /// SSH user name.
+    pub user: String,
+    /// Private key, and the OpenSSH user certificate where there is one.
+    pub identity: Arc<session::Identity>,
+    /// Which host keys are accepted; anything else is refused.
+    pub host_keys: Arc<session::HostKeys>,
+    /// SSH sessions held at once, 1..=16.
+    pub connections: usize,
+    /// Resolving and TCP connect, per address tried.
+    pub connect_timeout: Duration,
+    /// SSH banner, key exchange and login together.
+    pub login_timeout: Duration,
+    /// Keep-alive interval of SSH itself; the far side must answer.
+    pub keepalive_interval: Duration,
+    /// Unanswered keep-alives before the session counts as lost; at least 2.
+    pub keepalive_max: usize,
+    /// Nothing received, or nothing taken by the kernel, for this long: the session is aborted.
+    pub stall_timeout: Duration,
+    /// How often a session is proven by a replied probe.
+    pub probe_interval: Duration,
+    /// Forwarded channels open at once per session; more are refused with `ResourceShortage`.
+    pub max_channels: usize,
+    /// Bounds of the transport below russh.
+    pub transport: transport::Limits,
+    /// Bounds of the channel adapter above russh.
+    pub channel: channel::Limits,
+    /// What to ask the gateway to listen on.
+    pub forwards: Vec<RemoteForward>,
+}
+
+/// `host:port` of an SSH gateway; IPv6 literals in brackets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Gateway {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port, 1..=65535.
+    pub port: u16,
+}
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for Gateway {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let (host, port) = split_host_port(text)?;
+        if port == 0 {
+            return Err(AddressError::PortZero);
+        }
+        Ok(Self { host, port })
+    }
+}
+
+/// One remote forward to ask for (RFC 4254 §7.1, or `streamlocal-forward@openssh.com`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteForward {
+    /// Name of the `[[forward]]` section, unique.
+    pub name: Arc<str>,
+    /// Where the gateway is to listen.
+    pub bind: Bind,
+}
+
+/// Where the gateway listens for the vendor's services.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Bind {
+    /// TCP; port 0 lets the gateway choose.
+    Tcp {
+        /// Address to listen on, as the gateway understands it.
+        host: String,
+        /// Port, or 0 for any.
+        port: u16,
+    },
+    /// Absolute path of a unix socket on the gateway.
+    Socket(String),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Socket(path) => f.write_str(path),
+        }
+    }
+}
+
+impl FromStr for Bind {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if text.starts_with('/') {
+            return Ok(Self::Socket(text.to_owned()));
+        }
+        let (host, port) = split_host_port(text)?;
+        Ok(Self::Tcp { host, port })
+    }
+}
+
+/// Why an address was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AddressError {
+    /// No colon, or nothing before it.
+    #[error("expected host:port, for example gw1.vendor.example:443 (an IPv6 address in brackets)")]
+    NoHostPort,
+    /// The part after the last colon is no number in 0..=65535.
+    #[error("{0:?} is not a port number (1 to 65535)")]
+    BadPort(String),
+    /// Port 0 where something must be reached.
+    #[error("port 0 cannot be connected to")]
+    PortZero,
+}
+
+fn split_host_port(text: &str) -> Result<(String, u16), AddressError> {
+    let (host, port) = text.rsplit_once(':').ok_or(AddressError::NoHostPort)?;
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host = match bare {
+        Some(inner) => inner,
+        None if host.contains(':') => return Err(AddressError::NoHostPort),
+        None => host,
+    };
+    if host.is_empty()
+        || host
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || c == '/')
+    {
+        return Err(AddressError::NoHostPort);
+    }
+    let port = port
+        .parse()
+        .map_err(|_| AddressError::BadPort(port.to_owned()))?;
+    Ok((host.to_owned(), port))
+}
