@@ -1,0 +1,1 @@
+//! A certificate authority made on the spot, and the leaves it signs.

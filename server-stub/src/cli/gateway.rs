@@ -1,0 +1,10 @@
+//! `server-stub gateway`: its arguments, and running it until a signal.
+
+/// Run the SSH gateway.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs until interrupted.
+pub async fn run(_args: Args) -> anyhow::Result<()> {
+    anyhow::bail!("this build has no gateway")
+}

@@ -1,0 +1,51 @@
+//! The command line: what was typed. Each subcommand is one file with its arguments and `run`.
+
+mod gateway;
+mod jira;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Parses the arguments, runs the subcommand on a fresh runtime, tells a failure on stderr.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_writer(std::io::stderr)
+        .init();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("server-stub: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Jira(args) => jira::run(args).await,
+            Command::Gateway(args) => gateway::run(args).await,
+        }
+    })
+}
+
+/// The vendor's side for tests and demos.
+#[derive(Parser)]
+#[command(name = "server-stub", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Jira(jira::Args),
+    Gateway(gateway::Args),
+}

@@ -1,0 +1,1 @@
+//! The SSH gateway: sessions of agents below, one HTTP listener above.

@@ -1,0 +1,1 @@
+//! The imitation Jira Server / Data Center.
