@@ -1,5 +1,8 @@
-//! What is proven right now. Rooms on the path write a [`Layer`]; only status reads it.
+//! What is proven right now. Rooms on the path write a [`Layer`]; only status reads it, so a look at the
+//! status can never hold up a request.
 
 mod layer;
+mod layer_report;
 
 pub use layer::{Layer, Snapshot, State};
+pub use layer_report::{LayerReport, LayerState};

@@ -1,0 +1,45 @@
+# Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
+.PHONY: demo test test-ssh test-e2e bench lint build setup docs clean
+
+# The real Jira clients that play the vendor in the end-to-end tests.
+export E2E_PYTHON := $(CURDIR)/.venv/bin/python
+export E2E_NODE_DIR := $(CURDIR)/tests/clients/node
+
+build:
+	cargo build --locked --workspace
+
+setup:
+	tools/setup
+
+demo: build ## One of everything through the tunnel, then leaves it running (ONCE=1: exits).
+	target/debug/server-stub demo $(if $(ONCE),--once)
+
+test: setup build ## All tests, on real parts.
+	cargo nextest run --locked --workspace
+
+test-ssh: setup ## The gate for every version of russh (docs/ssh.md).
+	cargo nextest run --locked -p agent -E 'test(tunnel::transport) + test(tunnel::channel)'
+	cargo nextest run --locked -p e2e --test ssh_gate
+
+test-e2e: setup build
+	cargo nextest run --locked -p e2e
+
+bench: setup ## Speed and memory side by side with OpenSSH, as ratios (target/bench.json).
+	cargo build --release --locked --workspace
+	target/release/bench
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+	tools/check-docs
+	@if cargo deny --version >/dev/null 2>&1; then tools/check-dependencies; \
+	elif [ -n "$$CI" ]; then echo "cargo-deny is missing" >&2; exit 1; \
+	else echo "skipped: cargo-deny is not installed (cargo install --locked cargo-deny)"; fi
+
+docs: build ## Regenerates the references that a test compares with the code.
+	target/debug/agent config reference > docs/configuration.md
+	target/debug/agent status --schema > docs/status.schema.json
+
+clean:
+	cargo clean
