@@ -64,6 +64,10 @@ impl Policy {
     /// Decides on one request. `target` is the raw request target as it came on the wire.
     pub fn decide(&self, method: &Method, target: &str) -> Decision {
         let _ = (method, target);
-        Decision::Refuse(Refusal { code: "no-rule", rule: None, detail: String::new() })
+        Decision::Refuse(Refusal {
+            code: "no-rule",
+            rule: None,
+            detail: String::new(),
+        })
     }
 }

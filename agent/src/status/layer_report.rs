@@ -4,7 +4,9 @@ use super::{Snapshot, State};
 use std::time::{Duration, Instant};
 
 /// State of a layer as told to a person or a monitoring system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum LayerState {
     /// The other side replied, recently.
@@ -20,7 +22,7 @@ pub enum LayerState {
 }
 
 /// One layer of the status.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct LayerReport {
     /// Proven or not.
     pub state: LayerState,
@@ -39,23 +41,38 @@ pub struct LayerReport {
 impl LayerReport {
     /// What `snapshot` means at `now`. A proof older than `stale_after` proves nothing any more.
     pub fn new(snapshot: &Snapshot, now: Instant, stale_after: Duration) -> Self {
-        let age = snapshot.proven_at.map(|at| now.saturating_duration_since(at));
+        let age = snapshot
+            .proven_at
+            .map(|at| now.saturating_duration_since(at));
         let stale = age.is_some_and(|age| age > stale_after);
         let (state, cause, remedy) = match snapshot.state {
             State::Unknown => (LayerState::Unknown, None, None),
             State::Proven if stale => (
                 LayerState::Degraded,
-                Some(format!("no reply for {} s", age.unwrap_or_default().as_secs())),
+                Some(format!(
+                    "no reply for {} s",
+                    age.unwrap_or_default().as_secs()
+                )),
                 Some("wait for the next probe; if this stays, look at the log".to_owned()),
             ),
             State::Proven => (LayerState::Proven, None, None),
-            State::Degraded => (LayerState::Degraded, snapshot.cause.clone(), snapshot.remedy.clone()),
-            State::Failed => (LayerState::Failed, snapshot.cause.clone(), snapshot.remedy.clone()),
+            State::Degraded => (
+                LayerState::Degraded,
+                snapshot.cause.clone(),
+                snapshot.remedy.clone(),
+            ),
+            State::Failed => (
+                LayerState::Failed,
+                snapshot.cause.clone(),
+                snapshot.remedy.clone(),
+            ),
         };
         Self {
             state,
             proven_seconds_ago: age.map(tenths),
-            since_seconds: snapshot.changed_at.map(|at| tenths(now.saturating_duration_since(at))),
+            since_seconds: snapshot
+                .changed_at
+                .map(|at| tenths(now.saturating_duration_since(at))),
             detail: snapshot.detail.clone(),
             cause,
             remedy,
@@ -64,7 +81,10 @@ impl LayerReport {
 
     /// A layer that this configuration does not have.
     pub fn not_applicable(detail: &str) -> Self {
-        Self { detail: Some(detail.to_owned()), ..Self::unknown(LayerState::NotApplicable) }
+        Self {
+            detail: Some(detail.to_owned()),
+            ..Self::unknown(LayerState::NotApplicable)
+        }
     }
 
     /// The worst of several, for a summary; `best` instead where one of them is enough.
@@ -87,7 +107,14 @@ impl LayerReport {
     }
 
     fn unknown(state: LayerState) -> Self {
-        Self { state, proven_seconds_ago: None, since_seconds: None, detail: None, cause: None, remedy: None }
+        Self {
+            state,
+            proven_seconds_ago: None,
+            since_seconds: None,
+            detail: None,
+            cause: None,
+            remedy: None,
+        }
     }
 }
 

@@ -136,9 +136,15 @@ fn split_host_port(text: &str) -> Result<(String, u16), AddressError> {
         None if host.contains(':') => return Err(AddressError::NoHostPort),
         None => host,
     };
-    if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/') {
+    if host.is_empty()
+        || host
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || c == '/')
+    {
         return Err(AddressError::NoHostPort);
     }
-    let port = port.parse().map_err(|_| AddressError::BadPort(port.to_owned()))?;
+    let port = port
+        .parse()
+        .map_err(|_| AddressError::BadPort(port.to_owned()))?;
     Ok((host.to_owned(), port))
 }

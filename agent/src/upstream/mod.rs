@@ -74,6 +74,10 @@ impl Upstream {
     /// Sends one request. Its URI is origin-form, exactly as it goes on the wire; `Host` is set here.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, SendError> {
         let _ = request;
-        Err(SendError { kind: FailedStep::Connect, detail: String::new(), delivery: Delivery::NotSent })
+        Err(SendError {
+            kind: FailedStep::Connect,
+            detail: String::new(),
+            delivery: Delivery::NotSent,
+        })
     }
 }
