@@ -1,1 +1,6 @@
+//! What the end-to-end tests and the benchmarks share: real parts started, watched and ended by pid.
 #![forbid(unsafe_code)]
+
+pub mod load;
+pub mod origin;
+pub mod process;

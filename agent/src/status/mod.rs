@@ -3,6 +3,12 @@
 
 mod layer;
 mod layer_report;
+mod render;
+mod report;
 
 pub use layer::{Layer, Snapshot, State};
 pub use layer_report::{LayerReport, LayerState};
+pub use render::{Colour, render};
+pub use report::{
+    AgentReport, AuditReport, ForwardReport, Layers, Overall, REPORT_VERSION, Report,
+};

@@ -1,2 +1,418 @@
+//! `make bench`: `ssh -R` and `agent` side by side through one sshd on loopback, alternating, as ratios.
+//!
+//! The agent runs with policy, an injected login and the audit file on; `ssh -R` forwards bytes. Both lead to the same
+//! origin. Medians of the rounds are compared; the JSON holds every round.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use anyhow::Context;
+use e2e::{load, origin::Origin, process::Process};
+use serde_json::json;
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let plan = Plan::from_environment();
+    let bench = Bench::start().await?;
+    println!(
+        "ssh -R and agent through the same sshd, {} rounds, alternating\n",
+        plan.rounds
+    );
+    let idle = (
+        bench.ssh.process.resident()?,
+        bench.agent.process.resident()?,
+    );
+
+    let mut rows = Vec::new();
+    for measure in MEASURES {
+        let mut results = [Vec::new(), Vec::new()];
+        for _ in 0..plan.rounds {
+            for (side, results) in [&bench.ssh, &bench.agent].into_iter().zip(&mut results) {
+                results.push(side.measure(measure, &plan).await?);
+            }
+        }
+        let row = Row::new(measure, &plan, results);
+        println!("{row}");
+        rows.push(row);
+    }
+    let after = (
+        bench.ssh.process.peak_resident()?,
+        bench.agent.process.peak_resident()?,
+    );
+    println!(
+        "\nresident memory, MiB   idle: ssh {:.1}, agent {:.1}   peak: ssh {:.1}, agent {:.1}",
+        mib(idle.0),
+        mib(idle.1),
+        mib(after.0),
+        mib(after.1)
+    );
+
+    let report = json!({
+        "rounds": plan.rounds,
+        "idle_bytes": { "ssh": idle.0, "agent": idle.1 },
+        "peak_bytes": { "ssh": after.0, "agent": after.1 },
+        "measures": rows.iter().map(Row::json).collect::<Vec<_>>(),
+    });
+    let path = std::env::var_os("BENCH_JSON")
+        .map_or_else(|| PathBuf::from("target/bench.json"), PathBuf::from);
+    fs::write(&path, serde_json::to_vec_pretty(&report)?)
+        .with_context(|| format!("writing {}", path.display()))?;
+    println!("every round: {}", path.display());
+    Ok(())
+}
+
+/// How much of everything; smaller by environment for a quick look.
+struct Plan {
+    rounds: usize,
+    bytes: u64,
+    requests: u64,
+    connections: u64,
+}
+
+impl Plan {
+    fn from_environment() -> Self {
+        let number = |name: &str, default: u64| {
+            std::env::var(name)
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(default)
+        };
+        Self {
+            rounds: number("BENCH_ROUNDS", 5) as usize,
+            bytes: number("BENCH_MIB", 1024) << 20,
+            requests: number("BENCH_REQUESTS", 20_000),
+            connections: number("BENCH_CONNECTIONS", 4_000),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Measure {
+    Download,
+    Upload,
+    KeepAlive,
+    NewConnections,
+}
+
+const MEASURES: [Measure; 4] = [
+    Measure::KeepAlive,
+    Measure::NewConnections,
+    Measure::Download,
+    Measure::Upload,
+];
+
+/// One side of the comparison: its process, and the gateway's port that leads through it.
+struct Side {
+    process: Process,
+    addr: SocketAddr,
+}
+
+struct Sample {
+    seconds: f64,
+    cpu: f64,
+}
+
+impl Side {
+    async fn measure(&self, measure: Measure, plan: &Plan) -> anyhow::Result<Sample> {
+        let cpu = self.process.cpu_seconds()?;
+        let path = "/rest/api/2/issue/DEMO-1";
+        let took = match measure {
+            Measure::Download => load::download(self.addr, plan.bytes).await,
+            Measure::Upload => load::upload(self.addr, plan.bytes).await,
+            Measure::KeepAlive => {
+                load::keep_alive(self.addr, path, CONCURRENT, plan.requests).await
+            }
+            Measure::NewConnections => {
+                load::new_connections(self.addr, path, CONCURRENT, plan.connections).await
+            }
+        }
+        .with_context(|| self.process.log())?;
+        Ok(Sample {
+            seconds: took.as_secs_f64(),
+            cpu: self.process.cpu_seconds()? - cpu,
+        })
+    }
+}
+
+/// Medians of one measure, for both sides.
+struct Row {
+    name: &'static str,
+    unit: &'static str,
+    rate: [f64; 2],
+    cpu: [f64; 2],
+    cpu_unit: &'static str,
+    rates: [Vec<f64>; 2],
+    goal: Option<f64>,
+}
+
+impl Row {
+    fn new(measure: Measure, plan: &Plan, samples: [Vec<Sample>; 2]) -> Self {
+        let mebibytes = plan.bytes as f64 / (1 << 20) as f64;
+        let (name, unit, amount, cpu_unit, per, goal) = match measure {
+            Measure::Download => (
+                "download",
+                "MiB/s",
+                mebibytes,
+                "s/GiB",
+                mebibytes / 1024.0,
+                Some(1.3),
+            ),
+            Measure::Upload => (
+                "upload",
+                "MiB/s",
+                mebibytes,
+                "s/GiB",
+                mebibytes / 1024.0,
+                Some(1.3),
+            ),
+            Measure::KeepAlive => {
+                let n = plan.requests as f64;
+                (
+                    "requests, keep-alive",
+                    "req/s",
+                    n,
+                    "s/1000 req",
+                    n / 1000.0,
+                    Some(2.5),
+                )
+            }
+            Measure::NewConnections => {
+                let n = plan.connections as f64;
+                (
+                    "requests, new connections",
+                    "req/s",
+                    n,
+                    "s/1000 req",
+                    n / 1000.0,
+                    Some(2.0),
+                )
+            }
+        };
+        let rates = samples
+            .each_ref()
+            .map(|side| side.iter().map(|s| amount / s.seconds).collect::<Vec<_>>());
+        let cpu = samples.map(|side| median(side.iter().map(|s| s.cpu / per).collect()));
+        let rate = rates.each_ref().map(|side| median(side.clone()));
+        Self {
+            name,
+            unit,
+            rate,
+            cpu,
+            cpu_unit,
+            rates,
+            goal,
+        }
+    }
+
+    fn ratio(&self) -> f64 {
+        self.rate[1] / self.rate[0]
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "name": self.name, "unit": self.unit, "ratio": self.ratio(), "goal": self.goal,
+            "ssh": { "median": self.rate[0], "rounds": self.rates[0], "cpu": self.cpu[0] },
+            "agent": { "median": self.rate[1], "rounds": self.rates[1], "cpu": self.cpu[1] },
+            "cpu_unit": self.cpu_unit,
+        })
+    }
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:<26} ssh {:>9.0}  agent {:>9.0} {:<6} ratio {:>5.2}",
+            self.name,
+            self.rate[0],
+            self.rate[1],
+            self.unit,
+            self.ratio()
+        )?;
+        if let Some(goal) = self.goal {
+            write!(f, " (goal {goal})")?;
+        }
+        write!(
+            f,
+            "   CPU: ssh {:.3}, agent {:.3} {}",
+            self.cpu[0], self.cpu[1], self.cpu_unit
+        )
+    }
+}
+
+struct Bench {
+    ssh: Side,
+    agent: Side,
+    _sshd: Process,
+    _origin: Origin,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let dir = folder.path();
+        let origin = Origin::start().await?;
+        for name in ["host_key", "user_key"] {
+            run(Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(dir.join(name)))?;
+        }
+        fs::copy(dir.join("user_key.pub"), dir.join("authorized_keys"))?;
+        let (sshd_port, ssh_port, agent_port) = (free_port()?, free_port()?, free_port()?);
+        let sshd = start_sshd(dir, sshd_port)?;
+        reachable(sshd_port, &sshd).await?;
+
+        let ssh = Side {
+            process: start_ssh(dir, sshd_port, ssh_port, &origin)?,
+            addr: local(ssh_port),
+        };
+        reachable(ssh_port, &ssh.process).await?;
+        let agent = Side {
+            process: start_agent(dir, sshd_port, agent_port, &origin)?,
+            addr: local(agent_port),
+        };
+        reachable(agent_port, &agent.process).await?;
+        // Both have said hello; let them settle before idle memory is read.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Ok(Self {
+            ssh,
+            agent,
+            _sshd: sshd,
+            _origin: origin,
+            _folder: folder,
+        })
+    }
+}
+
+fn start_sshd(dir: &Path, port: u16) -> anyhow::Result<Process> {
+    fs::create_dir_all("/run/sshd").context("creating /run/sshd (sshd runs as root)")?;
+    let config = dir.join("sshd_config");
+    let text = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {dir}/host_key\nPidFile none\n\
+         AuthorizedKeysFile {dir}/authorized_keys\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n\
+         AllowTcpForwarding yes\nMaxSessions 1000\nMaxStartups 100\nLogLevel ERROR\n",
+        dir = dir.display()
+    );
+    fs::write(&config, text)?;
+    let mut command = Command::new("/usr/sbin/sshd");
+    command.arg("-D").arg("-e").arg("-f").arg(config);
+    Process::spawn(command, &dir.join("sshd.log"))
+}
+
+fn start_ssh(dir: &Path, sshd: u16, port: u16, origin: &Origin) -> anyhow::Result<Process> {
+    let mut command = Command::new("ssh");
+    command
+        .args([
+            "-F",
+            "none",
+            "-N",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ])
+        .args([
+            "-o",
+            "ExitOnForwardFailure=yes",
+            "-o",
+            "BatchMode=yes",
+            "-i",
+        ])
+        .arg(dir.join("user_key"))
+        .args([
+            "-p",
+            &sshd.to_string(),
+            "-R",
+            &format!("127.0.0.1:{port}:{}", origin.addr),
+        ])
+        .arg(format!("{}@127.0.0.1", user()));
+    Process::spawn(command, &dir.join("ssh.log"))
+}
+
+fn start_agent(dir: &Path, sshd: u16, port: u16, origin: &Origin) -> anyhow::Result<Process> {
+    let fingerprint = run(Command::new("ssh-keygen")
+        .arg("-lf")
+        .arg(dir.join("host_key.pub")))?;
+    let fingerprint = fingerprint
+        .split_whitespace()
+        .nth(1)
+        .context("no fingerprint")?
+        .to_owned();
+    fs::write(dir.join("token"), "bench-token\n")?;
+    fs::set_permissions(dir.join("token"), fs::Permissions::from_mode(0o600))?;
+    let config = format!(
+        "[tunnel]\ngateways = [\"127.0.0.1:{sshd}\"]\nuser = \"{user}\"\nidentity_file = \"user_key\"\n\
+         host_keys = [\"{fingerprint}\"]\nconnections = 1\n\n[audit]\nsink = \"file\"\nfile = \"{dir}/audit.log\"\n\n\
+         [[forward]]\nname = \"jira\"\nbind = \"127.0.0.1:{port}\"\nupstream = \"http://{origin}\"\n\
+         [forward.auth]\nmode = \"pat\"\ntoken_file = \"token\"\n[forward.policy]\npresets = [\"ticketing\"]\n",
+        user = user(),
+        dir = dir.display(),
+        origin = origin.addr,
+    );
+    fs::write(dir.join("agent.toml"), config)?;
+    let binary = std::env::current_exe()?.with_file_name("agent");
+    let mut command = Command::new(binary);
+    command
+        .arg("run")
+        .arg("--config")
+        .arg(dir.join("agent.toml"))
+        .env("STATE_DIRECTORY", dir.join("state"))
+        .env("RUNTIME_DIRECTORY", dir.join("run"));
+    Process::spawn(command, &dir.join("agent.log"))
+}
+
+async fn reachable(port: u16, process: &Process) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while tokio::net::TcpStream::connect(local(port)).await.is_err() {
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "port {port} does not answer:\n{}",
+            process.log()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+fn run(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "root".to_owned())
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port())
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1 << 20) as f64
+}
+
+/// Requests under way at once.
+const CONCURRENT: usize = 32;

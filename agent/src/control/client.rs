@@ -1,0 +1,140 @@
+//! The asking side, inside the commands.
+
+use super::SOCKET_NAME;
+use crate::status::Report;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use std::{io, path::Path, path::PathBuf, time::Duration};
+use tokio::net::UnixStream;
+
+/// Talks to the running agent of one runtime folder.
+#[derive(Debug)]
+pub struct Client {
+    path: PathBuf,
+}
+
+/// Why the running agent gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error(
+        "no agent is running here ({path}: {source}); start it with: systemctl start jira-tunnel-agent"
+    )]
+    NotRunning {
+        /// The socket.
+        path: PathBuf,
+        /// What connecting said.
+        source: io::Error,
+    },
+    /// Somebody listens, but not for this user.
+    #[error("{path}: permission denied; run this as root or as a member of the agent's group")]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The agent did not answer in time, or with something else.
+    #[error("{path}: the agent gave no usable answer: {problem}; look at its log")]
+    NoAnswer {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        problem: String,
+    },
+    /// The agent refused the command.
+    #[error("the agent refused: {0}")]
+    Refused(String),
+}
+
+impl Client {
+    /// For the agent whose runtime folder this is.
+    pub fn new(runtime_dir: &Path) -> Self {
+        Self {
+            path: runtime_dir.join(SOCKET_NAME),
+        }
+    }
+
+    /// What is proven right now.
+    pub async fn status(&self) -> Result<Report, ClientError> {
+        let body = self.ask(Method::GET, "/status", Bytes::new()).await?;
+        serde_json::from_slice(&body).map_err(|error| self.no_answer(error))
+    }
+
+    /// Changes the log level of the running agent.
+    pub async fn set_log_level(&self, level: &str) -> Result<(), ClientError> {
+        let body = Bytes::copy_from_slice(level.as_bytes());
+        self.ask(Method::PUT, "/log-level", body).await.map(drop)
+    }
+
+    /// Lets the agent try a credential again that Jira has refused.
+    pub async fn retry_logins(&self) -> Result<(), ClientError> {
+        self.ask(Method::POST, "/logins/retry", Bytes::new())
+            .await
+            .map(drop)
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        tokio::time::timeout(DEADLINE, self.exchange(method, path, body))
+            .await
+            .unwrap_or_else(|_| Err(self.no_answer("no answer within 5 s")))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
+        let stream =
+            UnixStream::connect(&self.path)
+                .await
+                .map_err(|source| match source.kind() {
+                    io::ErrorKind::PermissionDenied => ClientError::Denied {
+                        path: self.path.clone(),
+                    },
+                    _ => ClientError::NotRunning {
+                        path: self.path.clone(),
+                        source,
+                    },
+                })?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.no_answer(error))?;
+        let driver = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::HOST, "agent")
+            .body(Full::new(body))
+            .map_err(|error| self.no_answer(error))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| self.no_answer(error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| self.no_answer(error))?
+            .to_bytes();
+        driver.abort();
+        match status {
+            StatusCode::OK | StatusCode::NO_CONTENT => Ok(body),
+            _ => Err(ClientError::Refused(
+                String::from_utf8_lossy(&body).into_owned(),
+            )),
+        }
+    }
+
+    fn no_answer(&self, problem: impl ToString) -> ClientError {
+        ClientError::NoAnswer {
+            path: self.path.clone(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+const DEADLINE: Duration = Duration::from_secs(5);
+/// A report of 16 connections and 100 forwards is below 200 KiB.
+const MAX_ANSWER: usize = 4 << 20;

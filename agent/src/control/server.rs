@@ -1,0 +1,159 @@
+//! The listening side, inside the running agent.
+
+use super::{Commands, SOCKET_NAME};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    convert::Infallible,
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+};
+use tokio_util::sync::CancellationToken;
+
+/// The runtime socket, bound. Removed from the file system when dropped.
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+}
+
+/// Why the runtime socket could not be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another agent answers on it.
+    #[error(
+        "{path}: another agent is running here; stop it, or give this one its own RUNTIME_DIRECTORY"
+    )]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The file system said no.
+    #[error("{path}: {source}; the folder must exist and be writable by the agent's user")]
+    Io {
+        /// The socket or its folder.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+impl Listener {
+    /// Binds `agent.sock` in `runtime_dir` with mode 0660. A socket that a dead agent left behind is replaced;
+    /// one that answers is not.
+    pub async fn bind(runtime_dir: &Path) -> Result<Self, ListenError> {
+        let path = runtime_dir.join(SOCKET_NAME);
+        let failed = |source| ListenError::Io {
+            path: path.clone(),
+            source,
+        };
+        if UnixStream::connect(&path).await.is_ok() {
+            return Err(ListenError::InUse { path });
+        }
+        fs::create_dir_all(runtime_dir).map_err(failed)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let socket = UnixListener::bind(&path).map_err(failed)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        Ok(Self { socket, path })
+    }
+
+    /// Answers until `stop`.
+    pub async fn serve(self, commands: Arc<dyn Commands>, stop: CancellationToken) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
+                // Out of file descriptors: the path needs them more than a status does.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                continue;
+            };
+            let commands = Arc::clone(&commands);
+            tokio::spawn(async move {
+                let _place = place;
+                let service = service_fn(|request| answer(request, commands.as_ref()));
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .max_buf_size(MAX_HEAD)
+                    .keep_alive(false)
+                    .serve_connection(TokioIo::new(stream), service);
+                let _ = tokio::time::timeout(REQUEST_DEADLINE, connection).await;
+            });
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    commands: &dyn Commands,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let response = match (head.method, head.uri.path()) {
+        (Method::GET, "/status") => match serde_json::to_vec(&commands.status()) {
+            Ok(json) => respond(StatusCode::OK, "application/json", json),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        },
+        (Method::PUT, "/log-level") => match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => {
+                let body = body.to_bytes();
+                match commands.set_log_level(String::from_utf8_lossy(&body).trim()) {
+                    Ok(()) => text(StatusCode::NO_CONTENT, String::new()),
+                    Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+                }
+            }
+            Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "a level is short".to_owned()),
+        },
+        (Method::POST, "/logins/retry") => {
+            commands.retry_logins();
+            text(StatusCode::NO_CONTENT, String::new())
+        }
+        _ => text(StatusCode::NOT_FOUND, "no such command".to_owned()),
+    };
+    Ok(response)
+}
+
+fn text(status: StatusCode, message: String) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", message.into_bytes())
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+}
+
+/// The agent's user and group; systemd's RuntimeDirectory keeps everybody else out of the folder.
+const SOCKET_MODE: u32 = 0o660;
+/// A person and a monitoring system or two.
+const MAX_CONNECTIONS: usize = 8;
+/// A status is built in microseconds; who needs longer is stuck.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+const MAX_HEAD: usize = 8 << 10;
+const MAX_BODY: usize = 1 << 10;

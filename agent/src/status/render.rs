@@ -1,0 +1,186 @@
+//! The status as a person reads it.
+
+use super::{LayerReport, LayerState, Overall, Report};
+use std::fmt::Write;
+
+/// Whether to colour: only for a terminal, and not where `NO_COLOR` is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// ANSI colours.
+    Yes,
+    /// Plain text.
+    No,
+}
+
+/// The table that `agent status` prints.
+pub fn render(report: &Report, colour: Colour) -> String {
+    let mut page = Page {
+        text: String::new(),
+        colour,
+    };
+    page.heading(report);
+    page.layers(report);
+    page.connections(report);
+    page.forwards(report);
+    if report.audit.dropped > 0 {
+        page.line(&format!(
+            "\naudit: {} records written, {} DROPPED: the audit file or journal does not keep up",
+            report.audit.written, report.audit.dropped
+        ));
+    }
+    page.text
+}
+
+struct Page {
+    text: String,
+    colour: Colour,
+}
+
+impl Page {
+    fn heading(&mut self, report: &Report) {
+        let (word, style) = match report.overall {
+            Overall::Proven => ("PROVEN", GREEN),
+            Overall::Degraded => ("DEGRADED", YELLOW),
+            Overall::Down => ("DOWN", RED),
+        };
+        let word = self.paint(word, style);
+        let draining = if report.agent.draining {
+            ", draining"
+        } else {
+            ""
+        };
+        self.line(&format!(
+            "jira-tunnel-agent {}  pid {}  up {}{draining}  {word}\n",
+            report.agent.version,
+            report.agent.pid,
+            duration(report.agent.uptime_seconds as f64),
+        ));
+    }
+
+    fn layers(&mut self, report: &Report) {
+        let layers = &report.layers;
+        for (name, layer) in [
+            ("network", &layers.network),
+            ("tunnel", &layers.tunnel),
+            ("jira", &layers.jira),
+            ("login", &layers.login),
+        ] {
+            self.layer("  ", name, layer);
+        }
+    }
+
+    fn connections(&mut self, report: &Report) {
+        self.line("\nconnections");
+        for c in &report.connections {
+            let rtt = c
+                .rtt_ms
+                .map(|ms| format!("  round trip {ms:.1} ms"))
+                .unwrap_or_default();
+            self.line(&format!(
+                "  {}  {}@{}  {} for {}{rtt}  {} channels  {} in  {} out",
+                c.index,
+                c.user,
+                c.gateway,
+                c.phase,
+                duration(c.since_seconds),
+                c.channels,
+                bytes(c.bytes_received),
+                bytes(c.bytes_sent),
+            ));
+            for layer in [("network", &c.network), ("tunnel", &c.tunnel)] {
+                if layer.1.state != LayerState::Proven {
+                    self.layer("     ", layer.0, layer.1);
+                }
+            }
+            if let Some(seconds) = c.next_retry_seconds {
+                self.line(&format!("     next attempt in {}", duration(seconds)));
+            }
+        }
+    }
+
+    fn forwards(&mut self, report: &Report) {
+        self.line("\nforwards");
+        for f in &report.forwards {
+            let bound = match f.bound.as_slice() {
+                [] => format!("{} (not bound)", f.bind),
+                [one] => one.clone(),
+                [one, more @ ..] => format!("{one} (on {} connections)", more.len() + 1),
+            };
+            self.line(&format!(
+                "  {}  {bound} -> {}  login {}  {} requests, {} under way",
+                f.name, f.upstream, f.auth_mode, f.requests, f.in_flight
+            ));
+            if report.forwards.len() > 1 {
+                for layer in [
+                    ("tunnel", &f.tunnel),
+                    ("jira", &f.jira),
+                    ("login", &f.login),
+                ] {
+                    self.layer("     ", layer.0, layer.1);
+                }
+            }
+        }
+    }
+
+    fn layer(&mut self, indent: &str, name: &str, layer: &LayerReport) {
+        let (word, style) = match layer.state {
+            LayerState::Proven => ("proven", GREEN),
+            LayerState::Degraded => ("degraded", YELLOW),
+            LayerState::Failed => ("FAILED", RED),
+            LayerState::Unknown => ("unknown", YELLOW),
+            LayerState::NotApplicable => ("n/a", PLAIN),
+        };
+        let age = match (layer.proven_seconds_ago, layer.state) {
+            (Some(age), LayerState::Proven) => format!("{} ago", duration(age)),
+            (Some(age), _) => format!("last proven {} ago", duration(age)),
+            (None, LayerState::NotApplicable) => String::new(),
+            (None, _) => "never proven".to_owned(),
+        };
+        let word = self.paint(&format!("{word:<9}"), style);
+        let detail = layer.detail.as_deref().unwrap_or_default();
+        self.line(format!("{indent}{name:<8} {word} {age:<16} {detail}").trim_end());
+        if let Some(cause) = &layer.cause {
+            self.line(&format!("{indent}         cause:  {cause}"));
+        }
+        if let Some(remedy) = &layer.remedy {
+            self.line(&format!("{indent}         remedy: {remedy}"));
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        let _ = writeln!(self.text, "{text}");
+    }
+
+    fn paint(&self, text: &str, style: &str) -> String {
+        match self.colour {
+            Colour::Yes if !style.is_empty() => format!("\x1b[{style}m{text}\x1b[0m"),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// Two units at most: `4.2 s`, `3 min`, `2 h 5 min`, `9 d 3 h`.
+fn duration(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..=9 => format!("{seconds:.1} s"),
+        10..=119 => format!("{whole} s"),
+        120..=3599 => format!("{} min", whole / 60),
+        3600..=86_399 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
+
+fn bytes(n: u64) -> String {
+    match n {
+        0..=1023 => format!("{n} B"),
+        1024..=1_048_575 => format!("{:.1} KiB", n as f64 / 1024.0),
+        1_048_576..=1_073_741_823 => format!("{:.1} MiB", n as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", n as f64 / 1_073_741_824.0),
+    }
+}
+
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const RED: &str = "31";
+const PLAIN: &str = "";

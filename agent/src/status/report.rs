@@ -1,0 +1,143 @@
+//! The whole status: what `agent status --json` prints. Its schema is `docs/status.schema.json`.
+
+use super::{LayerReport, LayerState};
+use crate::supervisor::ConnectionView;
+
+/// Version of the document. Fields may be added within a version; none is removed or changes its meaning.
+pub const REPORT_VERSION: u32 = 1;
+
+/// What is proven right now.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct Report {
+    /// Version of this document, 1.
+    pub version: u32,
+    /// When it was made, RFC 3339, UTC.
+    pub time: String,
+    /// All of it in one word; also the exit code of `agent status`.
+    pub overall: Overall,
+    /// The running program.
+    pub agent: AgentReport,
+    /// The four layers over all connections and forwards.
+    pub layers: Layers,
+    /// One per SSH connection.
+    pub connections: Vec<ConnectionView>,
+    /// One per `[[forward]]`.
+    pub forwards: Vec<ForwardReport>,
+    /// The audit log.
+    pub audit: AuditReport,
+}
+
+/// All layers in one word.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Overall {
+    /// Every layer that this configuration has is proven. Exit code 0.
+    Proven,
+    /// Requests may pass, but not everything is proven. Exit code 1.
+    Degraded,
+    /// No request can pass. Exit code 2.
+    Down,
+}
+
+/// The running program.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct AgentReport {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Whether it is on its way out.
+    pub draining: bool,
+}
+
+/// The four layers, each summed up over connections and forwards.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct Layers {
+    /// A gateway answers: the best of the connections.
+    pub network: LayerReport,
+    /// A session answered a probe and holds a forward: the worst forward.
+    pub tunnel: LayerReport,
+    /// Jira answered: the worst forward.
+    pub jira: LayerReport,
+    /// Jira knows the identity that we use: the worst forward.
+    pub login: LayerReport,
+}
+
+/// One `[[forward]]`.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct ForwardReport {
+    /// Its name.
+    pub name: String,
+    /// What was asked of the gateway.
+    pub bind: String,
+    /// Where the gateway listens, with the port that it chose; empty if no connection holds it.
+    pub bound: Vec<String>,
+    /// Where it leads.
+    pub upstream: String,
+    /// Mode of the login.
+    pub auth_mode: String,
+    /// Whether a proven session holds this forward.
+    pub tunnel: LayerReport,
+    /// Whether Jira answers.
+    pub jira: LayerReport,
+    /// Whether Jira knows us.
+    pub login: LayerReport,
+    /// Requests under way.
+    pub in_flight: u64,
+    /// Requests since the start, allowed or refused.
+    pub requests: u64,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct AuditReport {
+    /// Records written since the start.
+    pub written: u64,
+    /// Records dropped because the sink did not keep up or failed.
+    pub dropped: u64,
+}
+
+impl Layers {
+    /// Sums up connections and forwards.
+    pub fn of(connections: &[ConnectionView], forwards: &[ForwardReport]) -> Self {
+        Self {
+            network: LayerReport::best(connections.iter().map(|c| &c.network)),
+            tunnel: LayerReport::worst(forwards.iter().map(|f| &f.tunnel)),
+            jira: LayerReport::worst(forwards.iter().map(|f| &f.jira)),
+            login: LayerReport::worst(forwards.iter().map(|f| &f.login)),
+        }
+    }
+}
+
+impl Overall {
+    /// Down where not one forward works; proven where every layer of every connection and forward is; degraded
+    /// between. A connection that stands by is proven: against OpenSSH only one can hold a port.
+    pub fn of(connections: &[ConnectionView], forwards: &[ForwardReport]) -> Self {
+        let of_forward = |f: &ForwardReport| [f.tunnel.state, f.jira.state, f.login.state];
+        let of_connection = |c: &ConnectionView| [c.network.state, c.tunnel.state];
+        let dead = |f: &ForwardReport| of_forward(f).contains(&LayerState::Failed);
+        let fine = |state| matches!(state, LayerState::Proven | LayerState::NotApplicable);
+        if forwards.iter().all(dead) {
+            Self::Down
+        } else if forwards.iter().flat_map(of_forward).all(fine)
+            && connections.iter().flat_map(of_connection).all(fine)
+        {
+            Self::Proven
+        } else {
+            Self::Degraded
+        }
+    }
+
+    /// The exit code of `agent status`.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Proven => 0,
+            Self::Degraded => 1,
+            Self::Down => 2,
+        }
+    }
+}

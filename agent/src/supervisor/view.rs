@@ -1,0 +1,115 @@
+//! What one SSH connection looks like from outside; part of the status document.
+
+use crate::status::LayerReport;
+use std::fmt;
+
+/// One SSH connection of the agent.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct ConnectionView {
+    /// Number of the connection, from 0.
+    pub index: usize,
+    /// `host:port` of the gateway it is for right now.
+    pub gateway: String,
+    /// SSH user name.
+    pub user: String,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Seconds in this phase.
+    pub since_seconds: f64,
+    /// Attempts since the last session that stayed up.
+    pub attempt: u32,
+    /// Seconds until the next attempt, while it waits for one.
+    pub next_retry_seconds: Option<f64>,
+    /// Whether the gateway answers: TCP connection and SSH banner.
+    pub network: LayerReport,
+    /// Whether the session answers probes.
+    pub tunnel: LayerReport,
+    /// Round-trip time of the last probe, milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Sessions that this connection has had, the present one included.
+    pub generation: u64,
+    /// `SHA256:…` of the host key that was verified.
+    pub host_key: Option<String>,
+    /// Negotiated key exchange.
+    pub key_exchange: Option<String>,
+    /// Negotiated cipher.
+    pub cipher: Option<String>,
+    /// Forwarded channels open now.
+    pub channels: usize,
+    /// Bytes received on the wire in this session.
+    pub bytes_received: u64,
+    /// Bytes sent on the wire in this session.
+    pub bytes_sent: u64,
+    /// Bytes that wait for the kernel to take them.
+    pub backlog: usize,
+    /// Channels that this side had to close first; each costs memory until the session is replaced.
+    pub closed_first: u64,
+    /// The forwards that it asks for.
+    pub forwards: Vec<ForwardView>,
+}
+
+/// What a connection is doing.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Name resolution, TCP, SSH handshake and login.
+    Connecting,
+    /// Logged in; holds every forward that it asked for.
+    Serving,
+    /// Logged in; at least one forward is held by another connection or refused.
+    Standby,
+    /// Waiting for the next attempt.
+    Waiting,
+    /// Letting what is under way finish.
+    Draining,
+    /// Stopped.
+    Stopped,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connecting => "connecting",
+            Self::Serving => "serving",
+            Self::Standby => "standby",
+            Self::Waiting => "waiting",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// One remote forward on one connection.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct ForwardView {
+    /// Name of the `[[forward]]`.
+    pub name: String,
+    /// What was asked of the gateway.
+    pub bind: String,
+    /// How the gateway answered.
+    pub state: ForwardState,
+    /// Where it listens, with the port that it chose, while bound.
+    pub bound: Option<String>,
+    /// Why it is not bound.
+    pub cause: Option<String>,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+/// How the gateway answered a request for a remote forward.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardState {
+    /// Not asked yet, or no answer yet.
+    Pending,
+    /// It listens.
+    Bound,
+    /// Refused while another connection of this agent holds it: ready to take it over.
+    Standby,
+    /// Refused: the port is taken, or this user may not listen there.
+    Refused,
+}
