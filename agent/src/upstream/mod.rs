@@ -1,11 +1,28 @@
 //! Toward Jira: pooled connections over rustls, streaming both ways; or plain bytes for `tcp://`.
 
+mod dial;
+mod exchange;
+mod explain;
+mod issuer;
+pub mod pem;
+mod pool;
 mod settings;
+mod stream;
+mod target;
+pub mod tcp;
+mod tls;
+mod verifier;
 
-pub use settings::{ClientCertificate, HttpTarget, Settings, Target, TlsSettings, TrustRoots};
+pub use settings::{ClientCertificate, Settings, TlsSettings, TrustRoots};
+pub use target::{HttpTarget, Target, TargetError};
+pub use tls::{TlsConfigError, client_config};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use dial::Dialer;
+use exchange::Failure;
+use http::{HeaderValue, Request, Response};
+use pool::{Connection, Lease, Pool};
+use std::{sync::Arc, time::Duration};
 
 /// Errors of a body on its way, whichever side broke.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -67,17 +84,90 @@ impl std::fmt::Display for FailedStep {
     }
 }
 
-/// One Jira, with its pool.
-pub struct Upstream {}
+/// Settings no upstream can be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsConfigError),
+    /// `tcp://` speaks no HTTP; see [`tcp::pump`].
+    #[error("a tcp:// upstream carries bytes, not HTTP requests")]
+    NotHttp,
+    /// The authority cannot stand in a `Host` header.
+    #[error("{0:?} cannot be sent as Host")]
+    Authority(String),
+}
+
+/// One Jira, with its pool of kept-alive connections.
+pub struct Upstream {
+    dialer: Dialer,
+    pool: Arc<Pool>,
+    host: HeaderValue,
+    response_timeout: Duration,
+}
 
 impl Upstream {
-    /// Sends one request. Its URI is origin-form, exactly as it goes on the wire; `Host` is set here.
+    /// Opens no connection yet. Reads the system's certificate store where that is trusted (once
+    /// per process), so call it where blocking is allowed.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let Target::Http(target) = &settings.target else {
+            return Err(SettingsError::NotHttp);
+        };
+        let host = HeaderValue::from_str(&target.authority)
+            .map_err(|_| SettingsError::Authority(target.authority.clone()))?;
+        Ok(Self {
+            dialer: Dialer::new(&settings)?,
+            pool: Arc::new(Pool::new(
+                settings.max_connections,
+                settings.pool_wait,
+                settings.idle_timeout,
+            )),
+            host,
+            response_timeout: settings.response_timeout,
+        })
+    }
+
+    /// Sends one request and gives the head of the answer as soon as it is there, even while the
+    /// request's body still runs; the answer's body streams.
+    ///
+    /// Path and query go on the wire exactly as they stand in the URI; `Host` is set here. Hop-by-hop
+    /// headers are the caller's to remove. A request whose kept-alive connection turned out to be
+    /// closed before a byte was written is sent once more on a fresh one; nothing else is repeated.
+    /// Dropping the future or the answer's body closes that connection.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, SendError> {
-        let _ = request;
-        Err(SendError {
-            kind: FailedStep::Connect,
-            detail: String::new(),
+        let permit = self.pool.permit().await?;
+        let mut request = exchange::outgoing(request, &self.host);
+        let idle = self.pool.take_idle();
+        let mut reused = idle.is_some();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let mut lease = Lease::new(self.pool.clone(), permit, connection);
+        loop {
+            match exchange::run(lease, request, self.response_timeout).await {
+                Ok(response) => return Ok(response),
+                Err(Failure::Lost(error)) => return Err(error),
+                Err(Failure::Unsent(unsent)) if reused => {
+                    reused = false;
+                    lease = unsent.lease;
+                    request = unsent.request;
+                    lease.replace(self.connect().await?);
+                }
+                Err(Failure::Unsent(unsent)) => return Err(unsent.error),
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, SendError> {
+        let stream = self.dialer.dial().await?;
+        Connection::new(stream).await.map_err(|error| SendError {
+            kind: FailedStep::Exchange,
+            detail: explain::exchange(&error).1,
             delivery: Delivery::NotSent,
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

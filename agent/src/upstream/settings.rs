@@ -1,7 +1,8 @@
 //! What the way to one Jira needs to know.
 
+use super::Target;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::{net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// `upstream` and its companions in one `[[forward]]` section.
 #[derive(Clone)]
@@ -20,37 +21,28 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Resolving, TCP and TLS together.
     pub connect_timeout: Duration,
-    /// From the last byte of the request to the head of the answer.
+    /// How long Jira may take for the head of its answer, counted from the last byte of the request
+    /// it took. An upload that moves pushes the deadline on.
     pub response_timeout: Duration,
+    /// `tcp://` only: the connection ends when neither side has moved a byte for this long.
+    pub tcp_idle_timeout: Duration,
 }
 
-/// Where a forward leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// `http://` or `https://`.
-    Http(HttpTarget),
-    /// `tcp://host:port`: bytes as they are, no policy, no login.
-    Tcp {
-        /// Host name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-}
-
-/// A Jira's own URL, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpTarget {
-    /// `https`?
-    pub tls: bool,
-    /// Host name or address, without brackets.
-    pub host: String,
-    /// Port; 80 or 443 where the URL names none.
-    pub port: u16,
-    /// The `Host` header Jira expects: host, and the port unless it is the scheme's own.
-    pub authority: String,
-    /// `""` or like `/jira`; never ends in a slash.
-    pub context_path: String,
+impl Settings {
+    /// The defaults, for one target.
+    pub fn new(target: Target) -> Self {
+        Self {
+            target,
+            tls: TlsSettings::default(),
+            address: None,
+            max_connections: 64,
+            pool_wait: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(15),
+            connect_timeout: Duration::from_secs(10),
+            response_timeout: Duration::from_secs(120),
+            tcp_idle_timeout: Duration::from_secs(3600),
+        }
+    }
 }
 
 /// TLS toward Jira.
@@ -84,17 +76,4 @@ pub struct ClientCertificate {
     pub chain: Vec<CertificateDer<'static>>,
     /// The leaf's key.
     pub key: PrivateKeyDer<'static>,
-}
-
-/// Why an upstream URL was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TargetError(pub String);
-
-impl FromStr for Target {
-    type Err = TargetError;
-
-    fn from_str(text: &str) -> Result<Self, TargetError> {
-        Err(TargetError(format!("{text:?} is no URL")))
-    }
 }

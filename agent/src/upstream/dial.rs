@@ -1,0 +1,153 @@
+//! From a name to a connected stream: resolve, TCP, TLS, under one deadline.
+
+use super::{
+    Delivery, FailedStep, SendError, Settings, Target, explain, stream::Stream, tls,
+    tls::TlsConfigError,
+};
+use rustls::pki_types::ServerName;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::TlsConnector;
+
+/// How one upstream is reached.
+pub(super) struct Dialer {
+    host: String,
+    port: u16,
+    address: Option<SocketAddr>,
+    timeout: Duration,
+    tls: Option<Tls>,
+}
+
+struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Dialer {
+    /// Reads the system's roots where the target wants TLS; call it where blocking is allowed.
+    pub(super) fn new(settings: &Settings) -> Result<Self, TlsConfigError> {
+        let (host, port, tls) = match &settings.target {
+            Target::Http(target) => (&target.host, target.port, target.tls),
+            Target::Tcp { host, port } => (host, *port, false),
+        };
+        let tls = match tls {
+            true => Some(Tls {
+                connector: TlsConnector::from(Arc::new(tls::client_config(&settings.tls)?)),
+                name: tls::server_name(settings)?,
+            }),
+            false => None,
+        };
+        Ok(Self {
+            host: host.clone(),
+            port,
+            address: settings.address,
+            timeout: settings.connect_timeout,
+            tls,
+        })
+    }
+
+    /// A connection ready for HTTP.
+    pub(super) async fn dial(&self) -> Result<Stream, SendError> {
+        let deadline = Instant::now() + self.timeout;
+        let tcp = self.tcp(deadline).await?;
+        let Some(tls) = &self.tls else {
+            return Ok(Stream::plain(tcp));
+        };
+        let peer = self.place(tcp.peer_addr().ok());
+        match timeout_at(deadline, tls.connector.connect(tls.name.clone(), tcp)).await {
+            Ok(Ok(stream)) => Ok(Stream::tls(stream)),
+            Ok(Err(error)) => Err(not_sent(
+                FailedStep::Tls,
+                format!("{peer}: {}", explain::handshake(&error)),
+            )),
+            Err(_) => Err(not_sent(
+                FailedStep::Tls,
+                format!(
+                    "{peer}: the handshake did not finish within {:?}; is this a TLS port?",
+                    self.timeout
+                ),
+            )),
+        }
+    }
+
+    /// A plain TCP connection, without TLS whatever the target says.
+    pub(super) async fn tcp(&self, deadline: Instant) -> Result<TcpStream, SendError> {
+        let addresses = self.resolve(deadline).await?;
+        let mut failures = Vec::new();
+        let count = addresses.len();
+        for (index, address) in addresses.into_iter().enumerate() {
+            // A silent address may use up only its share, so that the next one is tried too.
+            let now = Instant::now();
+            let share = deadline.saturating_duration_since(now) / (count - index) as u32;
+            match timeout_at(now + share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // Fails only on a socket that is already dead; the first write tells.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => failures.push(format!("{address} {}", explain::connect(&error))),
+                Err(_) => failures.push(format!("{address} did not answer")),
+            }
+        }
+        failures.truncate(MAX_FAILURES_TOLD);
+        Err(not_sent(
+            FailedStep::Connect,
+            format!(
+                "{}: {}; check that Jira runs and that a firewall lets this host reach it",
+                self.place(None),
+                failures.join(", ")
+            ),
+        ))
+    }
+
+    async fn resolve(&self, deadline: Instant) -> Result<Vec<SocketAddr>, SendError> {
+        if let Some(address) = self.address {
+            return Ok(vec![address]);
+        }
+        let found = match timeout_at(deadline, lookup_host((self.host.as_str(), self.port))).await {
+            Ok(found) => found.map(|addresses| addresses.take(MAX_ADDRESSES).collect::<Vec<_>>()),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer within {:?}", self.timeout),
+            )),
+        };
+        let why = match found {
+            Ok(addresses) if !addresses.is_empty() => return Ok(addresses),
+            Ok(_) => "the name has no address".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(not_sent(
+            FailedStep::Resolve,
+            format!(
+                "{:?} does not resolve: {why}; check the upstream's host name and this host's DNS",
+                self.host
+            ),
+        ))
+    }
+
+    fn place(&self, address: Option<SocketAddr>) -> String {
+        match address {
+            Some(address) if address.ip().to_string() != self.host => {
+                format!("{} ({address})", self.host)
+            }
+            _ if self.host.contains(':') => format!("[{}]:{}", self.host, self.port),
+            _ => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+fn not_sent(kind: FailedStep, detail: String) -> SendError {
+    SendError {
+        kind,
+        detail,
+        delivery: Delivery::NotSent,
+    }
+}
+
+/// Addresses tried of one name; more would leave each too little time.
+const MAX_ADDRESSES: usize = 8;
+/// Failed addresses named in one message.
+const MAX_FAILURES_TOLD: usize = 3;

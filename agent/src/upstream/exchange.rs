@@ -1,0 +1,334 @@
+//! One request and its answer on one connection: framing, deadline, and what becomes of the connection.
+
+use super::{Body, BodyError, Delivery, FailedStep, SendError, explain, pool::Lease};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::{
+    error::Error as StdError,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep_until};
+
+/// Why an exchange gave no answer.
+pub(super) enum Failure {
+    /// hyper gives the request back: not one byte of it was written.
+    Unsent(Box<Unsent>),
+    /// Anything later.
+    Lost(SendError),
+}
+
+/// An untouched request whose connection turned out to be dead.
+pub(super) struct Unsent {
+    pub(super) lease: Lease,
+    pub(super) request: Request<Tracked>,
+    pub(super) error: SendError,
+}
+
+/// The request as it goes on the wire: origin-form, Jira's `Host`, everything else as it came.
+pub(super) fn outgoing(request: Request<Body>, host: &HeaderValue) -> Request<Tracked> {
+    let (mut head, body) = request.into_parts();
+    if head.uri.authority().is_some() {
+        // HTTP/2 requests carry scheme and authority; `PathAndQuery` keeps its bytes.
+        head.uri = match head.uri.into_parts().path_and_query {
+            Some(target) => Uri::from(target),
+            None => Uri::default(),
+        };
+    }
+    head.version = Version::HTTP_11;
+    head.headers.insert(header::HOST, host.clone());
+    let framed = head.headers.contains_key(header::CONTENT_LENGTH)
+        || head.headers.contains_key(header::TRANSFER_ENCODING);
+    let bodiless = matches!(head.method, Method::GET | Method::HEAD);
+    if bodiless && !framed && !body.is_end_stream() && body.size_hint().exact().is_none() {
+        // Without this hyper would drop the body of a GET whose length is not known.
+        head.headers.insert(
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        );
+    }
+    Request::from_parts(head, Tracked::new(body))
+}
+
+/// Sends the request and waits for the head of the answer. The answer's body keeps the lease.
+pub(super) async fn run(
+    mut lease: Lease,
+    request: Request<Tracked>,
+    limit: Duration,
+) -> Result<Response<Body>, Failure> {
+    let progress = request.body().progress.clone();
+    let Some(sender) = lease.sender() else {
+        return Err(Failure::Lost(lost(
+            FailedStep::Exchange,
+            "no connection".to_owned(),
+        )));
+    };
+    progress.restart();
+    let answer = sender.try_send_request(request);
+    let outcome = tokio::select! {
+        biased;
+        outcome = answer => outcome,
+        () = progress.overdue(limit) => {
+            return Err(Failure::Lost(lost(
+                FailedStep::ResponseTimeout,
+                format!("Jira took the request and did not begin to answer within {limit:?}"),
+            )));
+        }
+    };
+    match outcome {
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Err(Failure::Lost(lost(
+                FailedStep::Exchange,
+                "Jira switched protocols without being asked".to_owned(),
+            )))
+        }
+        Ok(response) => {
+            Ok(response.map(|body| LeasedBody::new(body, lease, progress).boxed_unsync()))
+        }
+        Err(mut error) => {
+            let returned = error.take_message();
+            let error = error.into_error();
+            let (kind, detail) = describe(&error, &progress);
+            let mut failed = lost(kind, detail);
+            match returned {
+                Some(request) => {
+                    failed.delivery = Delivery::NotSent;
+                    Err(Failure::Unsent(Box::new(Unsent {
+                        lease,
+                        request,
+                        error: failed,
+                    })))
+                }
+                None => {
+                    if explain::wants_client_certificate(&error) {
+                        failed.delivery = Delivery::NotSent;
+                    }
+                    Err(Failure::Lost(failed))
+                }
+            }
+        }
+    }
+}
+
+fn describe(error: &hyper::Error, progress: &Progress) -> (FailedStep, String) {
+    if progress.turn() == Turn::Broken || error.is_body_write_aborted() {
+        let why = error.source().map(ToString::to_string);
+        let why = why.unwrap_or_else(|| "it was shorter than announced".to_owned());
+        return (
+            FailedStep::RequestBody,
+            format!("the request's own body broke off: {why}"),
+        );
+    }
+    explain::exchange(error)
+}
+
+fn lost(kind: FailedStep, detail: String) -> SendError {
+    SendError {
+        kind,
+        detail,
+        delivery: Delivery::MaybeSent,
+    }
+}
+
+/// A request body that tells how far it is.
+pub(super) struct Tracked {
+    inner: Body,
+    progress: Arc<Progress>,
+    /// Bytes still to come, where the length is known.
+    remaining: Option<u64>,
+}
+
+impl Tracked {
+    fn new(inner: Body) -> Self {
+        let turn = if inner.is_end_stream() {
+            Turn::Done
+        } else {
+            Turn::Jira
+        };
+        Self {
+            remaining: inner.size_hint().exact(),
+            progress: Arc::new(Progress::new(turn)),
+            inner,
+        }
+    }
+}
+
+impl HttpBody for Tracked {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let turn = match &polled {
+            Poll::Pending => Turn::Vendor,
+            Poll::Ready(None) => Turn::Done,
+            Poll::Ready(Some(Err(_))) => Turn::Broken,
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(left), Some(data)) = (&mut self.remaining, frame.data_ref()) {
+                    *left = left.saturating_sub(data.len() as u64);
+                }
+                let over =
+                    frame.is_trailers() || self.remaining == Some(0) || self.inner.is_end_stream();
+                if over { Turn::Done } else { Turn::Jira }
+            }
+        };
+        self.progress.set(turn);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Whom a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Jira's side has to take more of the body.
+    Jira = 0,
+    /// The vendor's side has to send more of it; that wait has its own limit elsewhere.
+    Vendor = 1,
+    /// The request is complete.
+    Done = 2,
+    /// The vendor's side broke off.
+    Broken = 3,
+}
+
+/// Turn and time of the last movement, shared between a body and its exchange without a lock.
+struct Progress {
+    origin: Instant,
+    /// Milliseconds since `origin`, shifted by two, and the turn.
+    cell: AtomicU64,
+}
+
+impl Progress {
+    fn new(turn: Turn) -> Self {
+        Self {
+            origin: Instant::now(),
+            cell: AtomicU64::new(turn as u64),
+        }
+    }
+
+    fn set(&self, turn: Turn) {
+        let elapsed = self.origin.elapsed().as_millis() as u64;
+        self.cell
+            .store(elapsed << 2 | turn as u64, Ordering::Release);
+    }
+
+    /// Starts the clock; waiting for a connection does not count against Jira.
+    fn restart(&self) {
+        self.set(self.turn());
+    }
+
+    fn read(&self) -> (Turn, Instant) {
+        let cell = self.cell.load(Ordering::Acquire);
+        let turn = match cell & 3 {
+            0 => Turn::Jira,
+            1 => Turn::Vendor,
+            2 => Turn::Done,
+            _ => Turn::Broken,
+        };
+        (turn, self.origin + Duration::from_millis(cell >> 2))
+    }
+
+    fn turn(&self) -> Turn {
+        self.read().0
+    }
+
+    /// Completes once Jira's side has let the request wait for `limit` since the last byte it took.
+    async fn overdue(&self, limit: Duration) {
+        loop {
+            let (turn, moved) = self.read();
+            let now = Instant::now();
+            let wake = match turn {
+                // Looking again after a whole limit is never late: the clock starts anew by then.
+                Turn::Vendor | Turn::Broken => now + limit,
+                Turn::Jira | Turn::Done if moved + limit > now => moved + limit,
+                Turn::Jira | Turn::Done => return,
+            };
+            sleep_until(wake).await;
+        }
+    }
+}
+
+/// The answer's body. It keeps the connection and decides at its end whether that is used again.
+struct LeasedBody {
+    inner: Incoming,
+    lease: Option<Lease>,
+    progress: Arc<Progress>,
+}
+
+impl LeasedBody {
+    fn new(inner: Incoming, lease: Lease, progress: Arc<Progress>) -> Self {
+        let mut body = Self {
+            inner,
+            lease: Some(lease),
+            progress,
+        };
+        if body.inner.is_end_stream() {
+            body.finish();
+        }
+        body
+    }
+
+    /// The answer is complete. If the request is too, the connection is kept; if Jira answered early,
+    /// it is closed, which also stops the upload.
+    fn finish(&mut self) {
+        if let Some(lease) = self.lease.take()
+            && self.progress.turn() == Turn::Done
+        {
+            lease.give_back();
+        }
+    }
+}
+
+impl HttpBody for LeasedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if self.inner.is_end_stream() {
+                    self.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                self.lease = None;
+                let (_, detail) = explain::exchange(&error);
+                Poll::Ready(Some(Err(detail.into())))
+            }
+            None => {
+                self.finish();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

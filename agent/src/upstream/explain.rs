@@ -1,0 +1,202 @@
+//! What a failure of TCP, TLS or HTTP means to the person who has to mend it.
+
+use super::FailedStep;
+use rustls::{AlertDescription, CertificateError, Error as TlsError};
+use std::{error::Error as StdError, io};
+
+/// A failed TCP connect, after the address.
+pub(super) fn connect(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "refused the connection".to_owned(),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "cannot be reached from here".to_owned()
+        }
+        io::ErrorKind::TimedOut => "did not answer".to_owned(),
+        io::ErrorKind::PermissionDenied => "is forbidden by this host's own firewall".to_owned(),
+        _ => format!("failed ({error})"),
+    }
+}
+
+/// A failed TLS handshake.
+pub(super) fn handshake(error: &io::Error) -> String {
+    match in_chain::<TlsError>(error) {
+        Some(error) => tls(error),
+        None if matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+        ) =>
+        {
+            "the connection was closed during the handshake; is this a TLS port, and does it want a client certificate?".to_owned()
+        }
+        None => error.to_string(),
+    }
+}
+
+/// A failed exchange on a connection that stood: the step, and one sentence.
+pub(super) fn exchange(error: &(dyn StdError + 'static)) -> (FailedStep, String) {
+    if let Some(tls_error) = in_chain::<TlsError>(error) {
+        return (FailedStep::Tls, tls(tls_error));
+    }
+    let detail = match in_chain::<hyper::Error>(error) {
+        Some(e) if e.is_incomplete_message() => {
+            "Jira closed the connection before its answer was complete".to_owned()
+        }
+        Some(e) if e.is_parse() => format!("Jira's answer is no valid HTTP ({e})"),
+        Some(e) if e.is_canceled() || e.is_closed() => {
+            "Jira closed the connection before the request".to_owned()
+        }
+        _ => match in_chain::<io::Error>(error) {
+            Some(e) => format!("the connection to Jira broke ({e})"),
+            None => format!("the exchange with Jira failed ({error})"),
+        },
+    };
+    (FailedStep::Exchange, detail)
+}
+
+/// Whether the server refused us for want of a client certificate. TLS 1.3 has this alert for the
+/// handshake alone (RFC 8446 §6.2), so no request on that connection was taken.
+pub(super) fn wants_client_certificate(error: &(dyn StdError + 'static)) -> bool {
+    matches!(
+        in_chain::<TlsError>(error),
+        Some(TlsError::AlertReceived(
+            AlertDescription::CertificateRequired
+        ))
+    )
+}
+
+fn tls(error: &TlsError) -> String {
+    match error {
+        TlsError::InvalidCertificate(problem) => certificate(problem),
+        TlsError::AlertReceived(alert) => alerted(*alert),
+        TlsError::InvalidMessage(_) => {
+            "the answer is not TLS; is this a plain http port?".to_owned()
+        }
+        TlsError::PeerIncompatible(_) => format!(
+            "no common TLS version or cipher ({error}); TLS 1.2 with ECDHE or TLS 1.3 is needed"
+        ),
+        _ => error.to_string(),
+    }
+}
+
+fn certificate(problem: &CertificateError) -> String {
+    match problem {
+        CertificateError::NotValidForNameContext { expected, presented } => format!(
+            "its certificate is for {}, not for {:?}; use a name it covers in upstream, or set server_name",
+            list(presented),
+            expected.to_str()
+        ),
+        CertificateError::NotValidForName => {
+            "its certificate is for another name; set server_name to one it covers".to_owned()
+        }
+        CertificateError::ExpiredContext { time, not_after } => format!(
+            "its certificate expired {} ago; renew it on Jira (or check this host's clock)",
+            span(time.as_secs().saturating_sub(not_after.as_secs()))
+        ),
+        CertificateError::Expired => {
+            "its certificate has expired; renew it on Jira (or check this host's clock)".to_owned()
+        }
+        CertificateError::NotValidYetContext { time, not_before } => format!(
+            "its certificate is valid only in {}; check this host's clock",
+            span(not_before.as_secs().saturating_sub(time.as_secs()))
+        ),
+        CertificateError::NotValidYet => {
+            "its certificate is not valid yet; check this host's clock".to_owned()
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "its certificate is not meant for TLS servers (extended key usage); issue a server certificate".to_owned()
+        }
+        // Our own words for an unknown issuer, or webpki's.
+        CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => {
+            "its certificate is a CA certificate used as the server's own; issue a server certificate by that CA and put the CA into ca_file".to_owned()
+        }
+        CertificateError::Other(other) => other.0.to_string(),
+        other => format!("its certificate is refused ({other})"),
+    }
+}
+
+fn alerted(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateRequired => {
+            "Jira requires a client certificate; set client_certificate_file and client_key_file".to_owned()
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::UnknownCA
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::AccessDenied => format!(
+            "Jira's side refused our client certificate ({alert:?}); check which CA it expects"
+        ),
+        AlertDescription::HandshakeFailure => {
+            "Jira's side refused the handshake: it may require a client certificate (client_certificate_file, client_key_file) or older ciphers than TLS 1.2 with ECDHE".to_owned()
+        }
+        AlertDescription::UnrecognisedName => {
+            "Jira's side does not know the name we asked for; set server_name".to_owned()
+        }
+        AlertDescription::ProtocolVersion => {
+            "Jira's side speaks neither TLS 1.2 nor 1.3".to_owned()
+        }
+        other => format!("Jira's side ended TLS with {other:?}"),
+    }
+}
+
+/// A few names for a message; a certificate may hold a hundred.
+fn list(names: &[String]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(MAX_NAMES_TOLD)
+        .map(|name| readable_name(name))
+        .collect();
+    match (names.len(), names.len().saturating_sub(MAX_NAMES_TOLD)) {
+        (0, _) => "no name at all (no subject alternative name)".to_owned(),
+        (_, 0) => shown.join(", "),
+        (_, more) => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// webpki writes `DnsName("a.example")`; only the name is of interest.
+fn readable_name(presented: &str) -> String {
+    let inner = presented
+        .split_once("(\"")
+        .and_then(|(_, rest)| rest.strip_suffix("\")"))
+        .unwrap_or(presented);
+    inner
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_NAME)
+        .collect()
+}
+
+fn span(seconds: u64) -> String {
+    match seconds / 86_400 {
+        0 => format!("{} min", seconds / 60),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
+/// Finds an error type among an error and its sources. An [`io::Error`] hides what it wraps from
+/// `source()`, so it is opened by hand.
+fn in_chain<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    for _ in 0..MAX_DEPTH {
+        let current = next?;
+        if let Some(found) = current.downcast_ref::<E>() {
+            return Some(found);
+        }
+        let wrapped = current
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner as &(dyn StdError + 'static)),
+            None => current.source(),
+        };
+    }
+    None
+}
+
+/// Errors are nested four or five deep at most; a cycle must not hang us.
+const MAX_DEPTH: usize = 16;
+const MAX_NAMES_TOLD: usize = 4;
+const MAX_NAME: usize = 120;

@@ -1,0 +1,213 @@
+//! Keep-alive connections to one Jira: a hard cap, last in first out, closed when idle too long.
+//!
+//! A request holds a permit of the cap for as long as it holds a connection; an idle connection
+//! holds none. A new connection is opened only by a permit's holder that found nothing idle, so
+//! open connections never exceed the cap.
+
+use super::{Delivery, FailedStep, SendError, exchange::Tracked, stream::Stream};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout},
+};
+
+pub(super) struct Pool {
+    permits: Arc<Semaphore>,
+    wait: Duration,
+    idle_timeout: Duration,
+    max: usize,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Default)]
+struct Idle {
+    /// Oldest first; taken from the back, so that surplus connections grow old and are closed.
+    stack: VecDeque<Parked>,
+    /// Whether the task that closes the old ones runs.
+    reaper: bool,
+}
+
+struct Parked {
+    connection: Connection,
+    since: Instant,
+}
+
+/// One HTTP/1.1 connection and the task that drives it.
+pub(super) struct Connection {
+    sender: SendRequest<Tracked>,
+    task: JoinHandle<()>,
+}
+
+/// A connection in use by one request. Dropped before [`Lease::give_back`] it takes the connection
+/// down with it: nobody knows where in a message that connection stands.
+pub(super) struct Lease {
+    connection: Option<Connection>,
+    pool: Arc<Pool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    pub(super) fn new(max: usize, wait: Duration, idle_timeout: Duration) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(max)),
+            wait,
+            idle_timeout,
+            max,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Waits for the right to use one connection.
+    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, SendError> {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        match timeout(self.wait, self.permits.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(SendError {
+                kind: FailedStep::PoolExhausted,
+                detail: format!(
+                    "all {} connections to Jira stayed busy for {:?}; Jira is slow, or max_connections is too low",
+                    self.max, self.wait
+                ),
+                delivery: Delivery::NotSent,
+            }),
+        }
+    }
+
+    /// The connection that was used last and still stands, if there is one.
+    pub(super) fn take_idle(&self) -> Option<Connection> {
+        let now = Instant::now();
+        let mut idle = self.lock();
+        while let Some(parked) = idle.stack.pop_back() {
+            let fresh = now.saturating_duration_since(parked.since) < self.idle_timeout;
+            if fresh && parked.connection.sender.is_ready() {
+                return Some(parked.connection);
+            }
+        }
+        None
+    }
+
+    fn park(self: &Arc<Self>, connection: Connection) {
+        let mut idle = self.lock();
+        idle.stack.push_back(Parked {
+            connection,
+            since: Instant::now(),
+        });
+        if !std::mem::replace(&mut idle.reaper, true) {
+            let pool = Arc::downgrade(self);
+            let idle_timeout = self.idle_timeout;
+            tokio::spawn(async move {
+                let mut wake = Instant::now() + idle_timeout;
+                loop {
+                    sleep_until(wake).await;
+                    match pool.upgrade().and_then(|pool| pool.reap()) {
+                        Some(next) => wake = next,
+                        None => return,
+                    }
+                }
+            });
+        }
+    }
+
+    /// Closes what has been idle too long; says when to look again, or `None` when nothing is left.
+    fn reap(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut idle = self.lock();
+        idle.stack.retain(|parked| {
+            now < parked.since + self.idle_timeout && !parked.connection.sender.is_closed()
+        });
+        let next = idle
+            .stack
+            .front()
+            .map(|parked| parked.since + self.idle_timeout);
+        idle.reaper = next.is_some();
+        next
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        // A panic while it is held leaves at worst one connection uncounted.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    /// Makes an HTTP/1.1 connection of a stream; its task ends with it.
+    pub(super) async fn new(stream: Stream) -> Result<Self, hyper::Error> {
+        let (sender, connection) = http1::Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await?;
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to Jira ended");
+            }
+        });
+        Ok(Self { sender, task })
+    }
+}
+
+impl Lease {
+    pub(super) fn new(
+        pool: Arc<Pool>,
+        permit: OwnedSemaphorePermit,
+        connection: Connection,
+    ) -> Self {
+        Self {
+            connection: Some(connection),
+            pool,
+            _permit: permit,
+        }
+    }
+
+    pub(super) fn sender(&mut self) -> Option<&mut SendRequest<Tracked>> {
+        self.connection
+            .as_mut()
+            .map(|connection| &mut connection.sender)
+    }
+
+    /// Replaces a dead connection under the same permit.
+    pub(super) fn replace(&mut self, connection: Connection) {
+        self.connection = Some(connection);
+    }
+
+    /// After a whole exchange: keeps the connection for the next request, if it stays open.
+    pub(super) fn give_back(mut self) {
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        if connection.sender.is_ready() {
+            self.pool.park(connection);
+            return;
+        }
+        if connection.sender.is_closed() {
+            return;
+        }
+        // hyper is about to notice that the message is over; until then the permit is kept.
+        tokio::spawn(async move {
+            if let Ok(Ok(())) = timeout(SETTLE, connection.sender.ready()).await {
+                self.pool.park(connection);
+            } else {
+                connection.task.abort();
+            }
+        });
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.task.abort();
+        }
+    }
+}
+
+/// How long a connection may take from the end of an exchange to readiness for the next one: it is
+/// a matter of one turn of its task.
+const SETTLE: Duration = Duration::from_secs(1);

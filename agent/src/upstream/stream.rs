@@ -1,0 +1,128 @@
+//! One connection to Jira as bytes, plain or TLS.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
+
+/// A connected stream that lets an early answer through.
+///
+/// A server may answer an upload before its end and close. Our next write then fails, while the
+/// answer still lies unread in the socket. So a failed write is not reported: it stays pending, and
+/// the read side, which sees the answer or the end of the connection, decides.
+pub(super) struct Stream {
+    inner: Inner,
+    write_failed: bool,
+}
+
+enum Inner {
+    Plain(TcpStream),
+    // Boxed: a TLS session is about a kilobyte, a plain socket a few words.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    pub(super) fn plain(stream: TcpStream) -> Self {
+        Self {
+            inner: Inner::Plain(stream),
+            write_failed: false,
+        }
+    }
+
+    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        Self {
+            inner: Inner::Tls(Box::new(stream)),
+            write_failed: false,
+        }
+    }
+
+    fn check<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
+        match result {
+            Ok(value) => Poll::Ready(Ok(value)),
+            Err(error) => {
+                tracing::debug!(%error, "write toward Jira failed; its answer is still awaited");
+                self.write_failed = true;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.inner {
+            Inner::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Inner::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.write_failed {
+            return Poll::Pending;
+        }
+        let result = ready!(match &mut self.inner {
+            Inner::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Inner::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        });
+        self.check(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.write_failed {
+            return Poll::Pending;
+        }
+        let result = ready!(match &mut self.inner {
+            Inner::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Inner::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        });
+        self.check(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.inner {
+            Inner::Plain(stream) => stream.is_write_vectored(),
+            Inner::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.write_failed {
+            return Poll::Pending;
+        }
+        let result = ready!(match &mut self.inner {
+            Inner::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Inner::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        });
+        self.check(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.write_failed {
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.inner {
+            Inner::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Inner::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The TLS side of the way to Jira: which roots, which client certificate, which protocol versions.
+
+use super::{Settings, Target, TlsSettings, TrustRoots, verifier};
+use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::ServerName};
+use std::sync::{Arc, OnceLock};
+
+/// TLS settings that cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsConfigError {
+    /// The operating system's store is empty or unreadable.
+    #[error(
+        "the system's certificate store has no usable certificate ({0}); install the package ca-certificates, or name a ca_file and set the roots to \"none\""
+    )]
+    NoSystemRoots(String),
+    /// Nothing to trust at all.
+    #[error("no certificate is trusted: roots are \"none\" and there is no ca_file; name one")]
+    NoRoots,
+    /// A certificate of `ca_file` cannot be a trust anchor.
+    #[error("certificate {0} of ca_file is no usable CA certificate: {1}")]
+    BadRoot(usize, String),
+    /// Client certificate and key are unusable or do not belong together.
+    #[error("client certificate: {0}; check that certificate and key belong together")]
+    ClientCertificate(String),
+    /// The name to verify is neither a DNS name nor an address.
+    #[error("{0:?} is neither a DNS name nor an IP address; set server_name")]
+    ServerName(String),
+    /// The cryptography refuses its own protocol versions; not to be met in practice.
+    #[error("TLS cannot be set up: {0}")]
+    Provider(String),
+}
+
+/// The TLS client configuration for one upstream: TLS 1.2 and 1.3, `http/1.1` by ALPN.
+///
+/// May read the system's certificate store (once per process), so call it where blocking is allowed.
+pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsConfigError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let roots = Arc::new(root_store(settings)?);
+    let verifier = verifier::Explaining::new(roots, provider.clone(), settings.roots)?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| TlsConfigError::Provider(e.to_string()))?
+        // "Dangerous" is rustls' word for any verifier but its own; ours asks rustls' own and only
+        // words the refusal.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &settings.client_certificate {
+        Some(own) => builder
+            .with_client_auth_cert(own.chain.clone(), own.key.clone_key())
+            .map_err(|e| TlsConfigError::ClientCertificate(e.to_string()))?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// The name sent as SNI and verified in the certificate.
+pub(super) fn server_name(settings: &Settings) -> Result<ServerName<'static>, TlsConfigError> {
+    let name = match (&settings.tls.server_name, &settings.target) {
+        (Some(name), _) => name,
+        (None, Target::Http(target)) => &target.host,
+        (None, Target::Tcp { host, .. }) => host,
+    };
+    ServerName::try_from(name.clone()).map_err(|_| TlsConfigError::ServerName(name.clone()))
+}
+
+fn root_store(settings: &TlsSettings) -> Result<RootCertStore, TlsConfigError> {
+    let mut store = RootCertStore::empty();
+    match settings.roots {
+        TrustRoots::System => {
+            let system = system_roots().map_err(TlsConfigError::NoSystemRoots)?;
+            store.add_parsable_certificates(system.iter().cloned());
+        }
+        TrustRoots::Webpki => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        TrustRoots::None if settings.extra_roots.is_empty() => return Err(TlsConfigError::NoRoots),
+        TrustRoots::None => {}
+    }
+    for (index, root) in settings.extra_roots.iter().enumerate() {
+        store
+            .add(root.clone())
+            .map_err(|e| TlsConfigError::BadRoot(index + 1, e.to_string()))?;
+    }
+    Ok(store)
+}
+
+/// The operating system's roots, read once per process: a few hundred files on some distributions.
+fn system_roots() -> Result<&'static [CertificateDer<'static>], String> {
+    static ROOTS: OnceLock<Result<Vec<CertificateDer<'static>>, String>> = OnceLock::new();
+    let loaded = ROOTS.get_or_init(|| {
+        let result = rustls_native_certs::load_native_certs();
+        match (result.certs.is_empty(), result.errors.first()) {
+            (false, _) => Ok(result.certs),
+            (true, Some(error)) => Err(error.to_string()),
+            (true, None) => Err("it is empty".to_owned()),
+        }
+    });
+    loaded.as_deref().map_err(Clone::clone)
+}

@@ -1,0 +1,113 @@
+//! rustls' own certificate verification, with refusals an administrator can act on.
+
+use super::{TrustRoots, issuer, tls::TlsConfigError};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use std::sync::Arc;
+
+/// Judges nothing itself: it only names the missing issuer when rustls refuses.
+#[derive(Debug)]
+pub(super) struct Explaining {
+    inner: Arc<WebPkiServerVerifier>,
+    trusted: &'static str,
+}
+
+/// The chain ends at an issuer that is not trusted.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "its certificate is {origin}, which is not trusted here ({trusted}); if that is right, put the CA's certificate (PEM) into ca_file of this forward"
+)]
+pub(super) struct UnknownIssuer {
+    origin: String,
+    trusted: &'static str,
+}
+
+impl Explaining {
+    pub(super) fn new(
+        roots: Arc<RootCertStore>,
+        provider: Arc<CryptoProvider>,
+        kind: TrustRoots,
+    ) -> Result<Self, TlsConfigError> {
+        let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
+            .build()
+            .map_err(|_| TlsConfigError::NoRoots)?;
+        let trusted = match kind {
+            TrustRoots::System => "trusted are the system's store and ca_file",
+            TrustRoots::Webpki => "trusted are Mozilla's list and ca_file",
+            TrustRoots::None => "trusted is ca_file alone",
+        };
+        Ok(Self { inner, trusted })
+    }
+}
+
+impl ServerCertVerifier for Explaining {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verdict = self.inner.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match verdict {
+            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                let reason = UnknownIssuer {
+                    origin: origin(end_entity, intermediates),
+                    trusted: self.trusted,
+                };
+                Err(Error::InvalidCertificate(CertificateError::Other(
+                    OtherError(Arc::new(reason)),
+                )))
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// Who issued the end of the chain that was sent: that is the certificate to be trusted.
+fn origin(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> String {
+    let last = intermediates.last().unwrap_or(leaf);
+    match issuer::names(last) {
+        Some(names) if names.issuer == names.subject && intermediates.is_empty() => {
+            format!("self-signed ({:?})", names.subject)
+        }
+        Some(names) => format!("issued by {:?}", names.issuer),
+        None => "issued by a CA whose name cannot be read".to_owned(),
+    }
+}
