@@ -4,3 +4,4 @@
 pub mod load;
 pub mod origin;
 pub mod process;
+pub mod sshd;

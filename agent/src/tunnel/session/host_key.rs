@@ -1,4 +1,372 @@
-//! Which host keys are accepted.
+//! Which host keys are accepted. Judges only; sends and stores nothing.
+
+use super::identity::date;
+use super::known_hosts::{self, Line, Marker};
+use russh::keys::ssh_key::{Fingerprint, certificate::CertType, public::KeyData};
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// Pinned fingerprints and known_hosts entries. Anything else is refused.
-pub struct HostKeys {}
+///
+/// A pinned fingerprint is that of a host key, on whatever gateway it shows up; it never makes a
+/// certificate authority, which only an `@cert-authority` line does. A `@revoked` line wins over both.
+#[derive(Clone, Debug)]
+pub struct HostKeys {
+    pinned: Vec<Fingerprint>,
+    lines: Vec<Line>,
+}
+
+impl HostKeys {
+    /// Takes `SHA256:…` fingerprints (as `ssh-keygen -lf` prints them) and a known_hosts file's path and
+    /// content. At least one key must be named, since nothing would ever be accepted otherwise.
+    pub fn new(
+        fingerprints: Vec<String>,
+        known_hosts: Option<(&Path, &str)>,
+    ) -> Result<Self, HostKeyError> {
+        let pinned = fingerprints
+            .into_iter()
+            .map(|text| match text.parse() {
+                Ok(print @ Fingerprint::Sha256(_)) => Ok(print),
+                _ => Err(HostKeyError::BadFingerprint(text)),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let lines = match known_hosts {
+            None => Vec::new(),
+            Some((path, content)) => {
+                known_hosts::parse(content).map_err(|(line, problem)| HostKeyError::BadLine {
+                    path: path.to_owned(),
+                    line,
+                    problem,
+                })?
+            }
+        };
+        let usable = |line: &Line| line.marker() != Some(Marker::Revoked);
+        if pinned.is_empty() && !lines.iter().any(usable) {
+            return Err(HostKeyError::Nothing);
+        }
+        Ok(Self { pinned, lines })
+    }
+
+    /// Whether what `host` has presented is to be trusted at `now`. The library has already checked
+    /// that the host holds the private key.
+    pub fn judge(
+        &self,
+        host: &str,
+        port: u16,
+        presented: &PublicKeyOrCertificate,
+        now: SystemTime,
+    ) -> Result<(), Refused> {
+        let known = self.known(host, port);
+        let key = presented.public_key();
+        let verdict = match presented.certificate() {
+            // A certificate that does not convince may still wrap a key that is known by itself.
+            Some(certificate) => known
+                .judge_certificate(certificate, host, now)
+                .or_else(|why| match known.judge_key(&key) {
+                    Ok(()) if why != Reason::Revoked => Ok(()),
+                    _ => Err(why),
+                }),
+            None => known.judge_key(&key),
+        };
+        verdict.map_err(|reason| Refused {
+            host: host.to_owned(),
+            port,
+            presented: describe(presented, &key),
+            expected: known.expected(),
+            reason,
+        })
+    }
+
+    /// Whether certificates are to be asked for: only where an authority could vouch for one.
+    pub(super) fn trusts_an_authority_for(&self, host: &str, port: u16) -> bool {
+        !self.known(host, port).authorities.is_empty()
+    }
+
+    /// Key types that known_hosts names for this host, so that they can be asked for first.
+    pub(super) fn key_types(&self, host: &str, port: u16) -> Vec<Algorithm> {
+        let known = self.known(host, port);
+        known.keys.iter().map(|key| key.algorithm()).collect()
+    }
+
+    fn known(&self, host: &str, port: u16) -> Known<'_> {
+        let names = known_hosts::names(host, port);
+        let of = |name: &String, revoked: bool| -> Vec<&Line> {
+            let line = |l: &&Line| (l.marker() == Some(Marker::Revoked)) == revoked;
+            self.lines
+                .iter()
+                .filter(line)
+                .filter(|l| l.matches(name))
+                .collect()
+        };
+        // The bare name counts only where no line names the port; a revocation counts under either.
+        let found = names
+            .iter()
+            .map(|n| of(n, false))
+            .find(|lines| !lines.is_empty());
+        let (authorities, keys): (Vec<_>, Vec<_>) = found
+            .unwrap_or_default()
+            .into_iter()
+            .partition(|l| l.marker() == Some(Marker::CertAuthority));
+        Known {
+            pinned: &self.pinned,
+            authorities: authorities.into_iter().map(Line::key).collect(),
+            keys: keys.into_iter().map(Line::key).collect(),
+            revoked: names
+                .iter()
+                .flat_map(|n| of(n, true))
+                .map(Line::key)
+                .collect(),
+        }
+    }
+}
+
+/// What is known about one host.
+struct Known<'a> {
+    pinned: &'a [Fingerprint],
+    authorities: Vec<&'a PublicKey>,
+    keys: Vec<&'a PublicKey>,
+    revoked: Vec<&'a PublicKey>,
+}
+
+impl Known<'_> {
+    fn judge_key(&self, key: &PublicKey) -> Result<(), Reason> {
+        if self.revokes(key.key_data()) {
+            return Err(Reason::Revoked);
+        }
+        let print = key.fingerprint(HashAlg::Sha256);
+        if self.pinned.contains(&print) || self.keys.iter().any(|k| same(k, key.key_data())) {
+            return Ok(());
+        }
+        if self.pinned.is_empty() && self.keys.is_empty() {
+            return Err(match self.authorities.is_empty() {
+                true => Reason::Unknown,
+                false => Reason::NoCertificate,
+            });
+        }
+        Err(Reason::Changed)
+    }
+
+    fn judge_certificate(
+        &self,
+        certificate: &Certificate,
+        host: &str,
+        now: SystemTime,
+    ) -> Result<(), Reason> {
+        let authority = certificate.signature_key();
+        if self.revokes(authority) || self.revokes(certificate.public_key()) {
+            return Err(Reason::Revoked);
+        }
+        if !self.authorities.iter().any(|a| same(a, authority)) {
+            return Err(Reason::UnknownAuthority(print(authority)));
+        }
+        validate(certificate, host, now)
+    }
+
+    fn revokes(&self, key: &KeyData) -> bool {
+        self.revoked.iter().any(|r| same(r, key))
+    }
+
+    fn expected(&self) -> Vec<String> {
+        let keys = self.keys.iter().map(|k| print(k.key_data()));
+        let authorities = self
+            .authorities
+            .iter()
+            .map(|k| format!("a certificate by {}", print(k.key_data())));
+        self.pinned
+            .iter()
+            .map(ToString::to_string)
+            .chain(keys)
+            .chain(authorities)
+            .collect()
+    }
+}
+
+/// Everything that a certificate of a trusted authority must fulfil (PROTOCOL.certkeys).
+fn validate(certificate: &Certificate, host: &str, now: SystemTime) -> Result<(), Reason> {
+    if matches!(
+        certificate.signature().algorithm(),
+        Algorithm::Rsa { hash: None } | Algorithm::Dsa
+    ) {
+        return Err(Reason::Sha1);
+    }
+    if certificate.verify_signature().is_err() {
+        return Err(Reason::BadSignature);
+    }
+    if certificate.cert_type() != CertType::Host {
+        return Err(Reason::NotAHostCertificate);
+    }
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    if seconds < certificate.valid_after() {
+        return Err(Reason::NotYetValid(date(certificate.valid_after())));
+    }
+    if seconds >= certificate.valid_before() {
+        return Err(Reason::Expired(date(certificate.valid_before())));
+    }
+    let principals = certificate.valid_principals();
+    if !principals.iter().any(|p| p.eq_ignore_ascii_case(host)) {
+        return Err(Reason::WrongPrincipal(principals.to_vec()));
+    }
+    if let Some((option, _)) = certificate.critical_options().iter().next() {
+        return Err(Reason::CriticalOption(option.clone()));
+    }
+    Ok(())
+}
+
+/// A host key or certificate that is not trusted, with all that is needed to find out why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The gateway's host as configured.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Fingerprint and kind of what was presented.
+    pub presented: String,
+    /// What would have been accepted: fingerprints of keys and of authorities.
+    pub expected: Vec<String>,
+    /// Why it is not trusted.
+    pub reason: Reason,
+}
+
+impl Refused {
+    /// What an administrator does about it.
+    pub fn remedy(&self) -> String {
+        let Self { host, port, .. } = self;
+        match &self.reason {
+            Reason::Revoked => "do not connect: ask the vendor which key replaces the revoked one".to_owned(),
+            Reason::Unknown | Reason::Changed | Reason::NoCertificate => format!(
+                "ask the vendor, by another way than this connection, for the gateway's fingerprints. If the \
+                 presented one is among them, put it into tunnel.host_keys; if not, somebody may be in between. \
+                 The gateway's keys: ssh-keyscan -p {port} {host} | ssh-keygen -lf -"
+            ),
+            Reason::UnknownAuthority(_) => "ask the vendor for its certificate authority and add it to known_hosts_file \
+                 as an @cert-authority line (host_keys pins host keys only)"
+                .to_owned(),
+            Reason::Expired(_) | Reason::NotYetValid(_) => {
+                "compare this host's clock (timedatectl), then ask the vendor for a renewed host certificate".to_owned()
+            }
+            Reason::WrongPrincipal(names) if !names.is_empty() => format!(
+                "name the gateway in tunnel.gateways as its certificate does ({}), or ask the vendor for a \
+                 certificate that names {host}",
+                names.join(", ")
+            ),
+            Reason::WrongPrincipal(_) => format!("ask the vendor for a host certificate that names {host}"),
+            Reason::BadSignature
+            | Reason::NotAHostCertificate
+            | Reason::CriticalOption(_)
+            | Reason::Sha1 => "ask the vendor for a proper host certificate (ssh-keygen -s CA -h -n NAME)".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, .. } = self;
+        write!(
+            f,
+            "the host key of {host}:{port} is not trusted: {}; presented {}, expected {}",
+            self.reason,
+            self.presented,
+            match self.expected.is_empty() {
+                true => "nothing (no entry for this host)".to_owned(),
+                false => self.expected.join(" or "),
+            }
+        )
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Why a host key or certificate is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Nothing is known about this host.
+    #[error("nothing is known about this host")]
+    Unknown,
+    /// Other keys are known: it was replaced, or somebody is in between.
+    #[error("it is not the key that is known")]
+    Changed,
+    /// Only an authority is known, and a bare key was presented.
+    #[error("a certificate is expected and a bare key was presented")]
+    NoCertificate,
+    /// A `@revoked` line names the key or its authority.
+    #[error("it is revoked")]
+    Revoked,
+    /// Signed by somebody else; their fingerprint.
+    #[error("its certificate is signed by an unknown authority, {0}")]
+    UnknownAuthority(String),
+    /// Since when.
+    #[error("its certificate expired on {0}")]
+    Expired(String),
+    /// From when on.
+    #[error("its certificate is not valid before {0}")]
+    NotYetValid(String),
+    /// The names it is valid for; none at all is refused too.
+    #[error("its certificate is for {0:?}")]
+    WrongPrincipal(Vec<String>),
+    /// Forged or damaged.
+    #[error("the signature on its certificate is wrong")]
+    BadSignature,
+    /// A user certificate.
+    #[error("its certificate is not a host certificate")]
+    NotAHostCertificate,
+    /// Host certificates have none that we know.
+    #[error("its certificate has the unknown critical option {0:?}")]
+    CriticalOption(String),
+    /// The authority signed with SHA-1.
+    #[error("its certificate is signed with SHA-1")]
+    Sha1,
+}
+
+/// Why host keys could not be read from the configuration.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum HostKeyError {
+    /// Not as `ssh-keygen -lf` prints it.
+    #[error(
+        "{0:?} is no SHA256 fingerprint; expected SHA256: and 43 characters, as printed by: ssh-keygen -lf KEY.pub"
+    )]
+    BadFingerprint(String),
+    /// A line of the known_hosts file.
+    #[error("{}, line {line}: {problem}; correct the line or remove it", path.display())]
+    BadLine {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Neither a fingerprint nor a key or authority.
+    #[error(
+        "no host key is named, so that no gateway could ever be trusted; put the fingerprints that the vendor gave you into host_keys"
+    )]
+    Nothing,
+}
+
+fn same(known: &PublicKey, key: &KeyData) -> bool {
+    known.key_data() == key
+}
+
+fn print(key: &KeyData) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
+fn describe(presented: &PublicKeyOrCertificate, key: &PublicKey) -> String {
+    let kind = key.algorithm();
+    let print = key.fingerprint(HashAlg::Sha256);
+    match presented.certificate() {
+        None => format!("{print} ({kind})"),
+        Some(certificate) => format!(
+            "{print} ({kind}, certificate {:?} by {})",
+            certificate.key_id(),
+            self::print(certificate.signature_key())
+        ),
+    }
+}
+
+#[cfg(test)]
+#[path = "host_key_tests.rs"]
+mod tests;

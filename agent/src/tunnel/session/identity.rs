@@ -1,4 +1,413 @@
 //! The key, and the certificate beside it, by which we log in.
 
-/// A private key with its optional OpenSSH user certificate.
-pub struct Identity {}
+use crate::secret::{Secret, SecretFile, SecretFileError};
+use russh::keys::{
+    Algorithm, Certificate, HashAlg, PrivateKey, ssh_key, ssh_key::certificate::CertType,
+};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// A private key with its optional OpenSSH user certificate. Holds the key in memory for as long as
+/// the agent runs; `Debug` shows its fingerprint only.
+pub struct Identity {
+    key: Arc<PrivateKey>,
+    certificate: Option<Certificate>,
+    certificate_path: PathBuf,
+}
+
+impl Identity {
+    /// Reads an OpenSSH private key (Ed25519, ECDSA, or RSA of at least 2048 bits, which then signs with
+    /// SHA-2 only) and the certificate `KEY-cert.pub` where one lies beside it. Blocks on the disk.
+    pub fn load(key_file: &SecretFile, passphrase: Option<&Secret>) -> Result<Self, IdentityError> {
+        let path = key_file.path();
+        let text = key_file.read()?;
+        let key = parse(path, text.expose())?;
+        let key = match (key.is_encrypted(), passphrase) {
+            (false, _) => key,
+            (true, None) => return Err(IdentityError::PassphraseMissing(path.to_owned())),
+            (true, Some(phrase)) => key
+                .decrypt(phrase.expose())
+                .map_err(|_| IdentityError::PassphraseWrong(path.to_owned()))?,
+        };
+        check_kind(path, &key)?;
+        let certificate_path = beside(path);
+        let certificate = match std::fs::read_to_string(&certificate_path) {
+            Ok(text) => Some(parse_certificate(&certificate_path, &text, &key)?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(IdentityError::CertificateUnreadable {
+                    path: certificate_path,
+                    problem: error.to_string(),
+                });
+            }
+        };
+        Ok(Self {
+            key: Arc::new(key),
+            certificate,
+            certificate_path,
+        })
+    }
+
+    /// `SHA256:…` of the public key, as `ssh-keygen -lf` prints it.
+    pub fn fingerprint(&self) -> String {
+        self.key.fingerprint(HashAlg::Sha256).to_string()
+    }
+
+    /// As in an authorized_keys line: `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`.
+    pub fn algorithm(&self) -> String {
+        self.key.algorithm().to_string()
+    }
+
+    /// The public key in authorized_keys form, for the vendor.
+    pub fn public_key(&self) -> String {
+        self.key
+            .public_key()
+            .to_openssh()
+            .unwrap_or_else(|_| self.fingerprint())
+    }
+
+    pub(super) fn key(&self) -> Arc<PrivateKey> {
+        Arc::clone(&self.key)
+    }
+
+    /// The certificate to log in with now. A renewed one is picked up from its file without a restart;
+    /// one that has become unreadable leaves the last good one in use.
+    pub(super) async fn certificate(&self) -> Option<Certificate> {
+        match tokio::fs::read_to_string(&self.certificate_path).await {
+            Ok(text) => match parse_certificate(&self.certificate_path, &text, &self.key) {
+                Ok(certificate) => Some(certificate),
+                Err(error) => {
+                    tracing::warn!(%error, "the user certificate is not used");
+                    self.certificate.clone()
+                }
+            },
+            Err(_) => self.certificate.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("key", &self.fingerprint())
+            .field("certificate", &self.certificate.as_ref().map(describe))
+            .finish()
+    }
+}
+
+/// A user certificate in one line, with what is visibly wrong with it.
+pub(super) fn describe(certificate: &Certificate) -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    let validity = if now >= certificate.valid_before() {
+        format!("EXPIRED {}", date(certificate.valid_before()))
+    } else if now < certificate.valid_after() {
+        format!("not valid before {}", date(certificate.valid_after()))
+    } else {
+        format!("valid until {}", date(certificate.valid_before()))
+    };
+    format!(
+        "user certificate {:?} for {:?}, {validity}",
+        certificate.key_id(),
+        certificate.valid_principals(),
+    )
+}
+
+/// Seconds since 1970 as UTC; OpenSSH writes "forever" as the largest number.
+pub(super) fn date(seconds: u64) -> String {
+    UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .filter(|_| seconds < YEAR_9999)
+        .map_or_else(
+            || "forever".to_owned(),
+            |t| humantime::format_rfc3339_seconds(t).to_string(),
+        )
+}
+
+/// Why a key or its certificate cannot be used. Each text names the file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// Missing, unreadable, or open to others.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// Not in OpenSSH's format: PEM, PKCS#8, PuTTY, or a public key.
+    #[error(
+        "{} is no OpenSSH private key ({problem}); {remedy}", path.display()
+    )]
+    NotOpenSsh {
+        /// The file.
+        path: PathBuf,
+        /// What was found instead.
+        problem: String,
+        /// How to convert or what to name.
+        remedy: String,
+    },
+    /// Encrypted, and nothing to decrypt it with.
+    #[error(
+        "{} is encrypted; name a file with its passphrase in tunnel.identity_passphrase_file", .0.display()
+    )]
+    PassphraseMissing(PathBuf),
+    /// The passphrase does not fit.
+    #[error(
+        "the passphrase does not decrypt {}; check with: ssh-keygen -y -f {}", .0.display(), .0.display()
+    )]
+    PassphraseWrong(PathBuf),
+    /// DSA, FIDO, short RSA.
+    #[error(
+        "{} holds a key that cannot be used ({problem}); make one with: ssh-keygen -t ed25519 -f {}", path.display(), path.display()
+    )]
+    Unsuitable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There, but not to be read.
+    #[error(
+        "{} cannot be read ({problem}); make it readable to the user the agent runs as, or remove it", path.display()
+    )]
+    CertificateUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
+    /// No user certificate for this key.
+    #[error(
+        "{} is no certificate for this key ({problem}); ask the vendor for one made from {}.pub, or remove it",
+        path.display(), path.display().to_string().trim_end_matches("-cert.pub")
+    )]
+    CertificateUnfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+fn parse(path: &Path, text: &[u8]) -> Result<PrivateKey, IdentityError> {
+    let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    let first = String::from_utf8_lossy(first);
+    let wrong = |problem: &str, remedy: String| {
+        Err(IdentityError::NotOpenSsh {
+            path: path.to_owned(),
+            problem: problem.to_owned(),
+            remedy,
+        })
+    };
+    let shown = path.display();
+    if first.starts_with("PuTTY-") {
+        return wrong(
+            "it is a PuTTY key",
+            "export it with PuTTYgen, \"Export OpenSSH key\"".to_owned(),
+        );
+    }
+    if first.starts_with("ssh-") || first.starts_with("ecdsa-") {
+        return wrong(
+            "it is a public key",
+            "name the file without .pub".to_owned(),
+        );
+    }
+    if first.starts_with("-----BEGIN ") && !first.starts_with(OPENSSH_HEADER) {
+        return wrong(
+            "it is in PEM or PKCS#8 form",
+            format!("convert it with: ssh-keygen -p -f {shown}"),
+        );
+    }
+    PrivateKey::from_openssh(text).or_else(|error| {
+        wrong(
+            &error.to_string(),
+            format!("check with: ssh-keygen -y -f {shown}"),
+        )
+    })
+}
+
+fn check_kind(path: &Path, key: &PrivateKey) -> Result<(), IdentityError> {
+    let unsuitable = |problem: String| {
+        Err(IdentityError::Unsuitable {
+            path: path.to_owned(),
+            problem,
+        })
+    };
+    match key.algorithm() {
+        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(()),
+        Algorithm::Rsa { .. } => match key.public_key().key_data().rsa() {
+            Some(rsa) if rsa.key_size() >= MIN_RSA_BITS => Ok(()),
+            _ => unsuitable(format!("RSA of less than {MIN_RSA_BITS} bits")),
+        },
+        Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => {
+            unsuitable("it lives in a security key that somebody must touch".to_owned())
+        }
+        other => unsuitable(format!("{other} is not supported")),
+    }
+}
+
+fn parse_certificate(
+    path: &Path,
+    text: &str,
+    key: &PrivateKey,
+) -> Result<Certificate, IdentityError> {
+    let unfit = |problem: String| IdentityError::CertificateUnfit {
+        path: path.to_owned(),
+        problem,
+    };
+    let certificate =
+        Certificate::from_openssh(text.trim()).map_err(|error| unfit(error.to_string()))?;
+    if certificate.cert_type() != CertType::User {
+        return Err(unfit("it is a host certificate".to_owned()));
+    }
+    if certificate.public_key() != key.public_key().key_data() {
+        let theirs = ssh_key::PublicKey::from(certificate.public_key().clone());
+        return Err(unfit(format!(
+            "it was made for the key {}",
+            theirs.fingerprint(HashAlg::Sha256)
+        )));
+    }
+    Ok(certificate)
+}
+
+/// OpenSSH's own rule: `id_ed25519` has its certificate in `id_ed25519-cert.pub`.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-cert.pub");
+    PathBuf::from(name)
+}
+
+const OPENSSH_HEADER: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
+/// Below it OpenSSH refuses the key by default too (`RequiredRSASize` is 1024, NIST says 2048).
+const MIN_RSA_BITS: u32 = 2048;
+/// 9999-12-31, the last date RFC 3339 can write.
+const YEAR_9999: u64 = 253_402_300_799;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::super::test_keys;
+    use super::*;
+    use russh::keys::key::safe_rng;
+    use russh::keys::ssh_key::LineEnding;
+    use std::os::unix::fs::PermissionsExt;
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+            let path = self.0.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path
+        }
+
+        fn load(&self, text: &str, phrase: Option<&str>) -> Result<Identity, IdentityError> {
+            let path = self.write("id", text, 0o600);
+            let phrase = phrase.map(|p| Secret::new(p.as_bytes().to_vec()));
+            Identity::load(&SecretFile::new(path), phrase.as_ref())
+        }
+    }
+
+    fn openssh(key: &PrivateKey) -> String {
+        key.to_openssh(LineEnding::LF).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_plain_key_is_loaded_without_a_certificate() {
+        let folder = Folder::new();
+        let key = test_keys::ed25519();
+        let identity = folder.load(&openssh(&key), None).unwrap();
+        assert_eq!(identity.fingerprint(), test_keys::fingerprint(&key));
+        assert!(identity.certificate.is_none());
+    }
+
+    #[test]
+    fn a_certificate_beside_the_key_is_used() {
+        let folder = Folder::new();
+        let key = test_keys::ed25519();
+        let ca = test_keys::ed25519();
+        let certificate = test_keys::user_certificate(&key, &ca, "acme");
+        folder.write("id-cert.pub", &certificate.to_openssh().unwrap(), 0o644);
+        let identity = folder.load(&openssh(&key), None).unwrap();
+        assert_eq!(identity.certificate.as_ref(), Some(&certificate));
+        assert!(format!("{identity:?}").contains("acme"));
+    }
+
+    #[tokio::test]
+    async fn a_renewed_certificate_is_used_without_a_restart() {
+        let folder = Folder::new();
+        let key = test_keys::ed25519();
+        let ca = test_keys::ed25519();
+        let write = |user: &str| {
+            let certificate = test_keys::user_certificate(&key, &ca, user);
+            folder.write("id-cert.pub", &certificate.to_openssh().unwrap(), 0o644);
+            certificate
+        };
+        write("acme");
+        let identity = folder.load(&openssh(&key), None).unwrap();
+        let renewed = write("acme2");
+        assert_eq!(identity.certificate().await, Some(renewed.clone()));
+        folder.write("id-cert.pub", "half a certi", 0o644);
+        assert!(
+            identity.certificate().await.is_some(),
+            "the last good one stays"
+        );
+    }
+
+    #[test]
+    fn a_certificate_for_another_key_is_refused() {
+        let folder = Folder::new();
+        let ca = test_keys::ed25519();
+        let certificate = test_keys::user_certificate(&test_keys::ed25519(), &ca, "acme");
+        folder.write("id-cert.pub", &certificate.to_openssh().unwrap(), 0o644);
+        let error = folder
+            .load(&openssh(&test_keys::ed25519()), None)
+            .unwrap_err();
+        assert!(error.to_string().contains("id-cert.pub"), "{error}");
+    }
+
+    #[test]
+    fn an_encrypted_key_needs_its_passphrase() {
+        let folder = Folder::new();
+        let key = test_keys::ed25519();
+        let text = openssh(&key.encrypt(&mut safe_rng(), "correct horse").unwrap());
+        assert!(matches!(
+            folder.load(&text, None),
+            Err(IdentityError::PassphraseMissing(_))
+        ));
+        assert!(matches!(
+            folder.load(&text, Some("wrong")),
+            Err(IdentityError::PassphraseWrong(_))
+        ));
+        let identity = folder.load(&text, Some("correct horse")).unwrap();
+        assert_eq!(identity.fingerprint(), test_keys::fingerprint(&key));
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let folder = Folder::new();
+        let path = folder.write("id", &openssh(&test_keys::ed25519()), 0o640);
+        let error = Identity::load(&SecretFile::new(path), None).unwrap_err();
+        assert!(error.to_string().contains("chmod 0600"), "{error}");
+    }
+
+    #[test]
+    fn other_formats_are_named_with_the_way_out() {
+        let folder = Folder::new();
+        for (text, expected) in [
+            ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n", "ssh-keygen -p"),
+            ("PuTTY-User-Key-File-3: ssh-ed25519\n", "PuTTYgen"),
+            ("ssh-ed25519 AAAAC3Nza comment\n", "without .pub"),
+            ("hello\n", "ssh-keygen -y"),
+        ] {
+            let error = folder.load(text, None).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+    }
+}

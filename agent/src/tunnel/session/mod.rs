@@ -2,6 +2,10 @@
 
 mod host_key;
 mod identity;
+mod known_hosts;
+mod preferred;
+#[cfg(test)]
+mod test_keys;
 
-pub use host_key::HostKeys;
-pub use identity::Identity;
+pub use host_key::{HostKeyError, HostKeys, Reason, Refused};
+pub use identity::{Identity, IdentityError};

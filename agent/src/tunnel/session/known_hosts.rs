@@ -1,0 +1,224 @@
+//! The known_hosts format (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): which lines speak of which host.
+//! What a line means for a presented key is judged in `host_key`.
+
+use hmac::{Hmac, KeyInit, Mac};
+use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns};
+use sha1::Sha1;
+
+pub(super) use russh::keys::ssh_key::known_hosts::Marker;
+
+/// One line that names a key.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    entry: Entry,
+}
+
+impl Line {
+    pub(super) fn marker(&self) -> Option<Marker> {
+        self.entry.marker().copied()
+    }
+
+    pub(super) fn key(&self) -> &russh::keys::PublicKey {
+        self.entry.public_key()
+    }
+
+    /// Whether the line speaks of this name, which `names` has made.
+    pub(super) fn matches(&self, name: &str) -> bool {
+        match self.entry.host_patterns() {
+            HostPatterns::HashedName { salt, hash } => Hmac::<Sha1>::new_from_slice(salt)
+                .is_ok_and(|mut mac| {
+                    mac.update(name.as_bytes());
+                    mac.verify_slice(hash).is_ok()
+                }),
+            HostPatterns::Patterns(patterns) => matches_list(patterns, name),
+        }
+    }
+}
+
+/// Under which names a host is looked up: with its port, and, as OpenSSH does where no line names the
+/// port, without. Lower case, since host names are.
+pub(super) fn names(host: &str, port: u16) -> Vec<String> {
+    let host = host.to_ascii_lowercase();
+    if port == SSH_PORT {
+        vec![host]
+    } else {
+        vec![format!("[{host}]:{port}"), host]
+    }
+}
+
+/// Reads a whole file. A line that cannot be read is an error with its number: skipping a revocation
+/// would be worse than not starting.
+pub(super) fn parse(content: &str) -> Result<Vec<Line>, (usize, String)> {
+    let mut lines = Vec::new();
+    for (number, text) in content.lines().enumerate() {
+        let text = text.trim();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        lines.push(parse_line(text).map_err(|problem| (number + 1, problem))?);
+    }
+    Ok(lines)
+}
+
+fn parse_line(text: &str) -> Result<Line, String> {
+    let mut fields = text.split_ascii_whitespace().peekable();
+    let marker = fields.next_if(|f| f.starts_with('@'));
+    let (Some(hosts), Some(kind), Some(key)) = (fields.next(), fields.next(), fields.next()) else {
+        return Err("expected: hosts, key type, key".to_owned());
+    };
+    // The crate's parser knows single spaces only, and would read a comment as part of the key's.
+    let normal = match marker {
+        Some(marker) => format!("{marker} {hosts} {kind} {key}"),
+        None => format!("{hosts} {kind} {key}"),
+    };
+    let entry = normal.parse().map_err(|error| format!("{error}"))?;
+    Ok(Line { entry })
+}
+
+/// A list matches if one pattern does and no negated one does.
+fn matches_list(patterns: &[String], name: &str) -> bool {
+    let mut found = false;
+    for pattern in patterns {
+        let pattern = pattern.to_ascii_lowercase();
+        match pattern.strip_prefix('!') {
+            Some(negated) if wildcard(negated.as_bytes(), name.as_bytes()) => return false,
+            Some(_) => {}
+            None => found |= wildcard(pattern.as_bytes(), name.as_bytes()),
+        }
+    }
+    found
+}
+
+/// `*` any run, `?` any one byte. Linear in memory and quadratic at worst in time.
+fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut resume: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                resume = Some((p + 1, t));
+                p += 1;
+            }
+            Some(&b) if b == b'?' || b == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match resume {
+                Some((after, from)) => {
+                    resume = Some((after, from + 1));
+                    p = after;
+                    t = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|b| *b == b'*')
+}
+
+const SSH_PORT: u16 = 22;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHBPW7iOD23TUiYLio";
+
+    fn speaks_of(hosts: &str, host: &str, port: u16) -> bool {
+        let line = parse_line(&format!("{hosts} {KEY}")).unwrap();
+        names(host, port).iter().any(|n| line.matches(n))
+    }
+
+    #[test]
+    fn names_wildcards_ports_and_negation_are_matched_as_openssh_does() {
+        for (hosts, host, port, expected) in [
+            ("gw1.vendor.example", "gw1.vendor.example", 22, true),
+            ("gw1.vendor.example", "GW1.Vendor.Example", 22, true),
+            ("gw1.vendor.example", "gw2.vendor.example", 22, false),
+            ("gw1.vendor.example", "gw1.vendor.example", 443, true),
+            ("[gw1.vendor.example]:443", "gw1.vendor.example", 443, true),
+            ("[gw1.vendor.example]:443", "gw1.vendor.example", 444, false),
+            ("[gw1.vendor.example]:443", "gw1.vendor.example", 22, false),
+            ("*.vendor.example", "gw1.vendor.example", 443, true),
+            ("*.vendor.example", "vendor.example", 22, false),
+            ("gw?.vendor.example", "gw1.vendor.example", 22, true),
+            ("gw?.vendor.example", "gw12.vendor.example", 22, false),
+            (
+                "*.vendor.example,!gw9.vendor.example",
+                "gw9.vendor.example",
+                22,
+                false,
+            ),
+            (
+                "!gw9.vendor.example,*.vendor.example",
+                "gw1.vendor.example",
+                22,
+                true,
+            ),
+            ("!gw9.vendor.example", "gw1.vendor.example", 22, false),
+            ("a,b,192.0.2.7", "192.0.2.7", 22, true),
+            ("[2001:db8::1]:2222", "2001:db8::1", 2222, true),
+        ] {
+            assert_eq!(
+                speaks_of(hosts, host, port),
+                expected,
+                "{hosts} {host}:{port}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_hashed_name_speaks_of_its_host_alone() {
+        // ssh-keygen -H of "gw1.vendor.example" and "[gw1.vendor.example]:443", salt of twenty bytes 0x61.
+        let hash = |name: &str| {
+            let salt = [0x61; 20];
+            let mut mac = Hmac::<Sha1>::new_from_slice(&salt).unwrap();
+            mac.update(name.as_bytes());
+            let digest = mac.finalize().into_bytes();
+            let patterns = HostPatterns::HashedName {
+                salt: salt.to_vec(),
+                hash: digest.into(),
+            };
+            #[allow(clippy::to_string_in_format_args)]
+            patterns.to_string()
+        };
+        assert!(speaks_of(
+            &hash("gw1.vendor.example"),
+            "gw1.vendor.example",
+            22
+        ));
+        assert!(speaks_of(
+            &hash("[gw1.vendor.example]:443"),
+            "gw1.vendor.example",
+            443
+        ));
+        assert!(!speaks_of(
+            &hash("gw1.vendor.example"),
+            "gw2.vendor.example",
+            22
+        ));
+    }
+
+    #[test]
+    fn comments_blank_lines_tabs_and_trailing_comments_are_understood() {
+        let text =
+            format!("# comment\n\n\tgw1\t{KEY}  vendor's # key\n@revoked  *  {KEY}\n   \n# end");
+        let lines = parse(&text).unwrap();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[1].marker(), Some(Marker::Revoked));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named_by_its_number() {
+        for bad in [
+            "gw1 ssh-ed25519",
+            "@revokd * ssh-ed25519 AAAA",
+            "gw1 ssh-ed25519 notbase64!",
+        ] {
+            let (number, _) = parse(&format!("gw1 {KEY}\n{bad}\n")).unwrap_err();
+            assert_eq!(number, 2, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! A stock OpenSSH sshd as the gateway: its own keys, configuration and log in a temporary folder, on
+//! a free port of 127.0.0.1, with all its processes ended on drop. Needs /usr/sbin/sshd and ssh-keygen.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::{
+    fs,
+    io::Read,
+    net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// A running (or just stopped) sshd.
+pub struct Sshd {
+    folder: TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Sshd {
+    /// Starts one that lets the key at [`identity`](Self::identity) forward ports, with nothing else
+    /// configured.
+    pub fn start() -> Result<Self> {
+        Self::with(&[])
+    }
+
+    /// Starts one with these lines before its own configuration (sshd takes the first value it sees).
+    /// `{dir}` in a line stands for the temporary folder.
+    pub fn with(lines: &[&str]) -> Result<Self> {
+        Self::prepare(|_| Ok(()), lines)
+    }
+
+    /// As [`with`](Self::with); `prepare` may put certificates and keys into the folder first.
+    pub fn prepare(prepare: impl FnOnce(&Path) -> Result<()>, lines: &[&str]) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("sshd-").tempdir()?;
+        let dir = folder.path();
+        keygen(&dir.join("host"), &["-t", "ed25519"], "")?;
+        keygen(&dir.join("id"), &["-t", "ed25519"], "")?;
+        fs::copy(dir.join("id.pub"), dir.join("authorized_keys"))?;
+        prepare(dir)?;
+        let mut sshd = Self {
+            port: 0,
+            child: None,
+            folder,
+        };
+        sshd.configure(lines)?;
+        for _ in 0..5 {
+            sshd.port = free_port()?;
+            // Another program may have taken the port meanwhile: then the next one.
+            if sshd.run()? {
+                return Ok(sshd);
+            }
+        }
+        bail!("sshd does not start:\n{}", sshd.log())
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The user to log in as: whoever runs the test.
+    pub fn user(&self) -> String {
+        std::env::var("USER")
+            .or_else(|_| std::env::var("LOGNAME"))
+            .ok()
+            .or_else(|| output(Command::new("id").arg("-un")).ok())
+            .map_or_else(|| "root".to_owned(), |name| name.trim().to_owned())
+    }
+
+    /// The folder with `host`, `id`, `authorized_keys` and whatever a test adds.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A private key that may log in.
+    pub fn identity(&self) -> PathBuf {
+        self.folder().join("id")
+    }
+
+    /// `SHA256:…` of its host key.
+    pub fn fingerprint(&self) -> Result<String> {
+        fingerprint(&self.folder().join("host.pub"))
+    }
+
+    /// Lets one more public key log in; `options` as in authorized_keys(5), or empty.
+    pub fn authorize(&self, public_key: &Path, options: &str) -> Result<()> {
+        let path = self.folder().join("authorized_keys");
+        let mut text = fs::read_to_string(&path)?;
+        text.push_str(format!("{options} {}", fs::read_to_string(public_key)?).trim_start());
+        fs::write(path, text)?;
+        Ok(())
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder().join("log")).unwrap_or_default()
+    }
+
+    /// Process id of the listener.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// An `ssh` client command that trusts this server and uses its key; add options and the host `127.0.0.1`.
+    pub fn ssh(&self) -> Command {
+        let mut command = Command::new("ssh");
+        let known_hosts = self.folder().join("known_hosts");
+        command
+            .args([
+                "-F",
+                "none",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "StrictHostKeyChecking=accept-new",
+            ])
+            .arg("-o")
+            .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
+            .arg("-p")
+            .arg(self.port.to_string())
+            .arg("-l")
+            .arg(self.user())
+            .arg("-i")
+            .arg(self.identity());
+        command
+    }
+
+    /// Sends a signal (`TERM`, `KILL`, `STOP`, `CONT`) to the listener and all its sessions.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.pid().context("sshd is not running")?;
+        let group = format!("-{pid}");
+        let done = Command::new("kill")
+            .args(["-s", name, "--", &group])
+            .stderr(Stdio::null())
+            .status()?;
+        ensure!(done.success(), "kill -s {name} -- {group}: {done}");
+        Ok(())
+    }
+
+    /// Kills the listener and all its sessions at once, as a crash would.
+    pub fn kill(&mut self) {
+        if self.child.is_some() {
+            let _ = self.signal("KILL");
+        }
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts again on the same port, after [`kill`](Self::kill).
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill();
+        ensure!(self.run()?, "sshd does not start again:\n{}", self.log());
+        Ok(())
+    }
+
+    fn configure(&self, lines: &[&str]) -> Result<()> {
+        let dir = self.folder().display().to_string();
+        let mut text: String = lines
+            .iter()
+            .map(|line| line.replace("{dir}", &dir) + "\n")
+            .collect();
+        text.push_str(&DEFAULTS.replace("{dir}", &dir));
+        fs::write(self.folder().join("config"), text)?;
+        Ok(())
+    }
+
+    /// Whether it listens in the end.
+    fn run(&mut self) -> Result<bool> {
+        // sshd's privilege separation folder; only root needs it and only root can make it.
+        let _ = fs::create_dir_all("/run/sshd");
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder().join("log"))?;
+        let mut child = Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f"])
+            .arg(self.folder().join("config"))
+            .arg("-o")
+            .arg(format!("ListenAddress={}", self.address()))
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("/usr/sbin/sshd")?;
+        let deadline = Instant::now() + START;
+        while Instant::now() < deadline {
+            if child.try_wait()?.is_some() {
+                return Ok(false);
+            }
+            if answers(self.port) {
+                self.child = Some(child);
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        Ok(false)
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("---- sshd's log ----\n{}", self.log());
+        }
+    }
+}
+
+/// Makes a key pair with ssh-keygen: `path` and `path.pub`.
+pub fn keygen(path: &Path, kind: &[&str], passphrase: &str) -> Result<()> {
+    let mut command = Command::new("ssh-keygen");
+    command
+        .args(["-q", "-C", "test", "-N", passphrase])
+        .args(kind)
+        .arg("-f")
+        .arg(path);
+    output(&mut command)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(())
+}
+
+/// Signs `public_key` (`NAME.pub` → `NAME-cert.pub`) with a CA key; further options as for `ssh-keygen
+/// -s`: `-h` for a host, `-n` principals, `-V` validity.
+pub fn certify(ca: &Path, public_key: &Path, options: &[&str]) -> Result<()> {
+    let mut command = Command::new("ssh-keygen");
+    command
+        .args(["-q", "-I", "test"])
+        .arg("-s")
+        .arg(ca)
+        .args(options)
+        .arg(public_key);
+    output(&mut command).map(drop)
+}
+
+/// `SHA256:…` of a public key file.
+pub fn fingerprint(public_key: &Path) -> Result<String> {
+    let line = output(Command::new("ssh-keygen").arg("-lf").arg(public_key))?;
+    let print = line.split_whitespace().nth(1).context("ssh-keygen -lf")?;
+    Ok(print.to_owned())
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn answers(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+        return false;
+    };
+    let _ = stream.set_read_timeout(Some(START));
+    let mut banner = [0; 4];
+    stream.read_exact(&mut banner).is_ok() && &banner == b"SSH-"
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let done = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{command:?}"))?;
+    ensure!(
+        done.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// Generous: only a broken start waits this long.
+const START: Duration = Duration::from_secs(10);
+
+/// The first value wins in sshd_config, so that a test's lines come before these.
+const DEFAULTS: &str = "
+HostKey {dir}/host
+AuthorizedKeysFile {dir}/authorized_keys
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PubkeyAuthentication yes
+PermitRootLogin prohibit-password
+AllowTcpForwarding remote
+AllowStreamLocalForwarding remote
+StreamLocalBindUnlink yes
+GatewayPorts no
+PermitTTY no
+MaxStartups 100:30:200
+MaxSessions 1000
+LogLevel VERBOSE
+";
