@@ -177,6 +177,10 @@ impl Sshd {
     }
 
     /// Whether it listens in the end.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "waits for a process before any runtime is involved"
+    )]
     fn run(&mut self) -> Result<bool> {
         // sshd's privilege separation folder; only root needs it and only root can make it.
         let _ = fs::create_dir_all("/run/sshd");
