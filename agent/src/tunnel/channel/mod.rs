@@ -1,15 +1,50 @@
 //! Above russh: the only way the rest of the code sees an SSH channel.
+//!
+//! A russh session waits for the reader of each of its channels, so one reader that stalls would
+//! stall them all, keep-alives and rekeys included. Here a pump per channel always takes what has
+//! come, into memory and then into an unlinked file, and past its bound resets that one channel.
+//! Writers wait for the transport's backlog, not in russh. Closing follows one order, because russh
+//! keeps 3.5 KiB for every channel that is closed from our side first. Nothing here knows HTTP.
+//!
+//! | file | what |
+//! |---|---|
+//! | `stream` | [`ChannelStream`], what the application reads and writes |
+//! | `budget` | [`SessionBudget`], the bounds and counters of all channels of one session |
+//! | `end` | [`End`], why a channel ended, and what the application sees of it |
+//! | `inbox` | what has come and was not read yet; where it lies and what it costs |
+//! | `spool` | the unlinked file, worked on off the runtime |
+//! | `pump` | the task that drains russh and closes the channel |
+//! | `outgoing` | one chunk on its way into russh, through the gate |
+//! | `halves` | the two sides of a russh channel, as far as they are used here |
+
+mod budget;
+mod end;
+mod halves;
+mod inbox;
+mod outgoing;
+mod pump;
+mod spool;
+mod stream;
+
+pub use budget::SessionBudget;
+pub use end::End;
+pub use stream::ChannelStream;
 
 use std::{path::PathBuf, time::Duration};
 
 /// Bounds of the channels of one session. Each is a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes held in memory per channel before the spool file is used.
+    /// Bytes held in memory per channel before the spool file is used. What is on its way to the
+    /// file comes on top, at most 8 MiB.
     pub memory: usize,
+    /// Bytes held in memory by all channels of the session together before each is left 64 KiB and
+    /// the spool file.
+    pub memory_per_session: usize,
     /// Bytes of spool file per channel; past it that channel is reset. At least the largest upload allowed.
     pub spool_per_channel: u64,
-    /// Memory and spool bytes of all channels of the session together.
+    /// Memory and spool bytes of all channels of the session together. A channel that holds less
+    /// than 64 KiB is not reset for what others hold.
     pub spool_per_session: u64,
     /// Folder of the unlinked spool files. `/tmp` may be memory.
     pub spool_dir: PathBuf,
@@ -25,6 +60,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory: 1 << 20,
+            memory_per_session: 64 << 20,
             spool_per_channel: 1 << 30,
             spool_per_session: 8 << 30,
             spool_dir: std::env::temp_dir(),
@@ -34,6 +70,3 @@ impl Default for Limits {
         }
     }
 }
-
-/// One SSH channel as a byte stream (`AsyncRead + AsyncWrite + Unpin + Send`).
-pub struct ChannelStream {}

@@ -1,19 +1,53 @@
 //! Below russh: the byte stream handed to `connect_stream` / `run_stream`, whose writes never wait.
+//!
+//! A russh session reads only when it is not writing. Two such sessions that both wait in a socket
+//! write never read again, and no timer of theirs runs. So [`Transport::poll_write`] appends to a
+//! buffer and is always ready, a task of its own carries that buffer to the socket, and what would
+//! have been back-pressure becomes a number, the backlog, that the channels above look at through
+//! the [`Gate`]. Nothing here knows SSH.
+//!
+//! | file | what |
+//! |---|---|
+//! | `stream` | [`Transport`], what russh reads and writes |
+//! | `meter` | [`Meter`], what everybody else sees of it: backlog, ages, abort |
+//! | `queue` | the buffer, the backlog and the gate's arithmetic, without clock or tasks |
+//! | `gate` | [`Gate`], one channel's place in the queue of writers |
+//! | `pacing` | the marks, scaled to what the link was measured to take |
+//! | `drain` | the task that carries the buffer to the socket |
+//! | `watch` | the stall timer outside russh |
+//! | `socket` | options of the TCP socket |
+//!
+//! [`Transport::poll_write`]: Transport
+
+mod drain;
+mod gate;
+mod meter;
+mod pacing;
+mod queue;
+pub mod socket;
+mod stream;
+mod watch;
+
+pub use gate::Gate;
+pub use meter::Meter;
+pub use stream::Transport;
 
 use std::time::Duration;
 
 /// Bounds of one transport. Each is a setting; the defaults are what was measured to work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Backlog in bytes above which channel writers are held back.
+    /// Backlog in bytes above which channel writers are held back. On a link slower than this per
+    /// 50 ms the mark is lowered by itself, not below 128 KiB.
     pub high_mark: usize,
-    /// Backlog in bytes at which they are let through again.
+    /// Backlog in bytes at which they are let through again; lowered in proportion.
     pub low_mark: usize,
     /// Backlog in bytes at which the session is ended.
     pub cap: usize,
     /// Size in bytes of the read buffer.
     pub read_buffer: usize,
-    /// How long shutdown may wait for the kernel, counted from the last byte it took.
+    /// How long shutdown may wait for the kernel, counted from the last byte it took. Ten times
+    /// this in all, however slowly bytes still go.
     pub shutdown_grace: Duration,
 }
 

@@ -1,0 +1,137 @@
+//! What all channels of one session share.
+
+use super::Limits;
+use crate::tunnel::transport::Meter;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+};
+
+/// Bounds and counters of the channels of one SSH session. Dropped with the last of them.
+pub struct SessionBudget {
+    meter: Arc<Meter>,
+    limits: Limits,
+    used: AtomicU64,
+    memory: AtomicU64,
+    live: AtomicUsize,
+    closed_first: AtomicU64,
+    resets: AtomicU64,
+    stuck_spools: Arc<AtomicUsize>,
+}
+
+impl SessionBudget {
+    /// For the session that runs on the transport of this meter.
+    pub fn new(meter: Arc<Meter>, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            meter,
+            limits,
+            used: AtomicU64::new(0),
+            memory: AtomicU64::new(0),
+            live: AtomicUsize::new(0),
+            closed_first: AtomicU64::new(0),
+            resets: AtomicU64::new(0),
+            stuck_spools: Arc::new(AtomicUsize::new(0)),
+        })
+    }
+
+    /// The transport below.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// The bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Bytes that have come and were not read, in memory and on disk, bookkeeping included.
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// The part of [`used`](Self::used) that is in memory.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Relaxed)
+    }
+
+    /// Channels that are not closed on both sides yet, or whose bytes are not read yet.
+    pub fn live(&self) -> usize {
+        self.live.load(Relaxed)
+    }
+
+    /// Channels that we closed before the peer did. Each costs russh about 3.5 KiB for the life of
+    /// the session, so a session is replaced past a number of them.
+    pub fn closed_first(&self) -> u64 {
+        self.closed_first.load(Relaxed)
+    }
+
+    /// Channels reset because they were over a bound or their spool failed.
+    pub fn resets(&self) -> u64 {
+        self.resets.load(Relaxed)
+    }
+
+    pub(super) fn open(self: &Arc<Self>) -> Live {
+        self.live.fetch_add(1, Relaxed);
+        Live(Arc::clone(self))
+    }
+
+    pub(super) fn note_closed_first(&self) {
+        self.closed_first.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn note_reset(&self) {
+        self.resets.fetch_add(1, Relaxed);
+    }
+
+    /// Spool operations that have passed their deadline and still hang.
+    pub(super) fn stuck_spools(&self) -> &Arc<AtomicUsize> {
+        &self.stuck_spools
+    }
+}
+
+/// Counts one channel for as long as it exists.
+pub(super) struct Live(Arc<SessionBudget>);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Relaxed);
+    }
+}
+
+/// One channel's share of what is used. Always set to a total, never added to, so that it cannot
+/// drift; dropping it gives everything back.
+pub(super) struct Charge {
+    budget: Arc<SessionBudget>,
+    memory: u64,
+    disk: u64,
+}
+
+impl Charge {
+    pub(super) fn new(budget: Arc<SessionBudget>) -> Self {
+        Self {
+            budget,
+            memory: 0,
+            disk: 0,
+        }
+    }
+
+    pub(super) fn set(&mut self, memory: u64, disk: u64) {
+        shift(&self.budget.memory, self.memory, memory);
+        shift(&self.budget.used, self.memory + self.disk, memory + disk);
+        (self.memory, self.disk) = (memory, disk);
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.set(0, 0);
+    }
+}
+
+fn shift(total: &AtomicU64, from: u64, to: u64) {
+    if to >= from {
+        total.fetch_add(to - from, Relaxed);
+    } else {
+        total.fetch_sub(from - to, Relaxed);
+    }
+}

@@ -1,0 +1,346 @@
+//! What has come on one channel and was not read yet: where it lies, in which order, at what cost.
+//! No I/O and no task: the pump carries out the jobs that are planned here.
+
+use super::{
+    End, SessionBudget,
+    budget::Charge,
+    spool::{Done, Job},
+};
+use bytes::{Buf, Bytes};
+use std::{collections::VecDeque, sync::Arc, task::Waker};
+use tokio::io::ReadBuf;
+
+/// Read in this order: `head`, the file from `read` to `written`, what a write is carrying, `tail`.
+pub(super) struct Inbox {
+    budget: Arc<SessionBudget>,
+    charge: Charge,
+    head: Messages,
+    read: u64,
+    written: u64,
+    tail: Messages,
+    /// The job the pump is carrying out.
+    under_way: Option<UnderWay>,
+    /// The last job was a read: a write comes first now, so that neither starves.
+    read_last: bool,
+    eof: bool,
+    end: Option<End>,
+    abandoned: bool,
+    reader: Option<Waker>,
+    /// Something came for the reader.
+    news: bool,
+}
+
+/// Messages in memory.
+#[derive(Default)]
+struct Messages {
+    queue: VecDeque<Bytes>,
+    cost: usize,
+}
+
+enum UnderWay {
+    Write { bytes: usize, cost: usize },
+    Read { bytes: usize },
+}
+
+/// What a reader gets.
+pub(super) enum Outcome {
+    /// Bytes were put into its buffer.
+    Read,
+    /// Nothing there yet; its waker is kept.
+    Wait,
+    /// Nothing more will come: `Ok` is the peer's EOF.
+    Over(Result<(), End>),
+}
+
+impl Inbox {
+    pub(super) fn new(budget: Arc<SessionBudget>) -> Self {
+        Self {
+            charge: Charge::new(Arc::clone(&budget)),
+            budget,
+            head: Messages::default(),
+            read: 0,
+            written: 0,
+            tail: Messages::default(),
+            under_way: None,
+            read_last: false,
+            eof: false,
+            end: None,
+            abandoned: false,
+            reader: None,
+            news: false,
+        }
+    }
+
+    /// Takes one message, or says which bound it would break. Messages for an application that has
+    /// left vanish.
+    pub(super) fn push(&mut self, data: Bytes) -> Result<(), End> {
+        if self.is_void() {
+            return Ok(());
+        }
+        let cost = data.len() + MESSAGE_COST;
+        let held = self.memory() + cost;
+        let limits = self.budget.limits();
+        if held > FLOOR && self.budget.used() + cost as u64 > limits.spool_per_session {
+            return Err(End::Overflow);
+        }
+        let in_order = !self.on_disk() && self.tail.queue.is_empty();
+        if in_order && self.head.cost < self.room() {
+            self.head.push(data);
+        } else {
+            let ahead = self.tail.cost + self.carried() + cost;
+            if self.written - self.read + ahead as u64 > limits.spool_per_channel {
+                return Err(End::Overflow);
+            }
+            if ahead > self.allowance() {
+                return Err(End::SpoolFailed);
+            }
+            self.tail.push(data);
+        }
+        self.settle();
+        self.news = true;
+        Ok(())
+    }
+
+    /// The next job for the pump, if none is under way.
+    pub(super) fn plan(&mut self) -> Option<Job> {
+        self.promote();
+        if self.under_way.is_some() || self.is_void() {
+            return None;
+        }
+        let may_read = self.written > self.read && self.head.cost < self.room() / 2;
+        let may_write = self.tail.cost >= BATCH;
+        if may_read && !(may_write && self.read_last) {
+            let left = self.written - self.read;
+            let length = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
+            self.read_last = true;
+            self.under_way = Some(UnderWay::Read { bytes: length });
+            return Some(Job::Read {
+                position: self.read,
+                length,
+                last: length as u64 == left,
+            });
+        }
+        if !may_write {
+            return None;
+        }
+        let (mut bytes, mut length, mut cost) = (Vec::new(), 0, 0);
+        while length < BATCH
+            && let Some((message, paid)) = self.tail.pop()
+        {
+            length += message.len();
+            cost += paid;
+            bytes.push(message);
+        }
+        self.read_last = false;
+        self.under_way = Some(UnderWay::Write {
+            bytes: length,
+            cost,
+        });
+        Some(Job::Write {
+            position: self.written,
+            bytes,
+        })
+    }
+
+    /// A job has been carried out.
+    pub(super) fn finish(&mut self, done: Done) {
+        match (self.under_way.take(), done) {
+            (Some(UnderWay::Write { bytes, .. }), Done::Written) if !self.is_void() => {
+                self.written += bytes as u64;
+            }
+            (Some(UnderWay::Read { .. }), Done::Read(bytes)) if !self.is_void() => {
+                self.read += bytes.len() as u64;
+                self.head.push(bytes);
+            }
+            _ => {}
+        }
+        self.promote();
+        self.settle();
+        self.news = true;
+    }
+
+    /// The peer will send no more.
+    pub(super) fn set_eof(&mut self) {
+        self.eof = true;
+        self.news = true;
+    }
+
+    /// The channel is over. After a reset what is here is worth nothing: a body with a hole in it
+    /// must not look like one.
+    pub(super) fn set_end(&mut self, end: End) {
+        self.end.get_or_insert(end);
+        if end.is_reset() {
+            self.discard();
+        }
+        self.news = true;
+    }
+
+    /// The application has left.
+    pub(super) fn abandon(&mut self) {
+        self.abandoned = true;
+        self.reader = None;
+        self.discard();
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    pub(super) fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// Is there still work for the pump after the channel's end?
+    pub(super) fn has_spooled(&self) -> bool {
+        !self.is_void() && (self.on_disk() || !self.tail.queue.is_empty())
+    }
+
+    /// Reads what is in memory.
+    pub(super) fn read(&mut self, buf: &mut ReadBuf<'_>, waker: &Waker) -> Outcome {
+        self.promote();
+        let before = buf.remaining();
+        while buf.remaining() > 0 && self.head.read(buf) {}
+        if buf.remaining() < before || before == 0 {
+            self.settle();
+            return Outcome::Read;
+        }
+        if !self.has_spooled() {
+            match self.end {
+                Some(end) if end.is_reset() => return Outcome::Over(Err(end)),
+                _ if self.eof => return Outcome::Over(Ok(())),
+                Some(end) => return Outcome::Over(Err(end)),
+                None => {}
+            }
+        }
+        match &mut self.reader {
+            Some(kept) => kept.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        Outcome::Wait
+    }
+
+    /// The reader, if there is something for it. To be woken outside the lock: a waker may run
+    /// anything.
+    pub(super) fn reader_to_wake(&mut self) -> Option<Waker> {
+        if std::mem::take(&mut self.news) {
+            self.reader.take()
+        } else {
+            None
+        }
+    }
+
+    /// Would the pump find something to do?
+    pub(super) fn wants_work(&self) -> bool {
+        self.under_way.is_none() && self.written > self.read && self.head.cost < self.room() / 2
+    }
+
+    /// Is what is here, and what still comes, for nobody?
+    fn is_void(&self) -> bool {
+        self.abandoned || self.end.is_some_and(End::is_reset)
+    }
+
+    /// What need not go by the disk does not.
+    fn promote(&mut self) {
+        if !self.on_disk() && !self.tail.queue.is_empty() && self.head.cost < self.room() / 2 {
+            self.head.cost += std::mem::take(&mut self.tail.cost);
+            self.head.queue.append(&mut self.tail.queue);
+        }
+    }
+
+    /// How much may lie in memory before the disk is used.
+    fn room(&self) -> usize {
+        let limits = self.budget.limits();
+        if self.budget.memory() < limits.memory_per_session as u64 {
+            limits.memory
+        } else {
+            limits.memory.min(FLOOR)
+        }
+    }
+
+    /// How much may wait for the disk.
+    fn allowance(&self) -> usize {
+        let limits = self.budget.limits();
+        if self.budget.memory() < 2 * limits.memory_per_session as u64 {
+            AHEAD
+        } else {
+            2 * BATCH
+        }
+    }
+
+    fn on_disk(&self) -> bool {
+        self.written > self.read || self.carried() > 0
+    }
+
+    /// What a write has taken out of the tail and not yet put on disk.
+    fn carried(&self) -> usize {
+        match self.under_way {
+            Some(UnderWay::Write { cost, .. }) => cost,
+            _ => 0,
+        }
+    }
+
+    fn memory(&self) -> usize {
+        let reading = match self.under_way {
+            Some(UnderWay::Read { bytes }) => bytes,
+            _ => 0,
+        };
+        self.head.cost + self.tail.cost + self.carried() + reading
+    }
+
+    fn discard(&mut self) {
+        self.head = Messages::default();
+        self.tail = Messages::default();
+        self.read = self.written;
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        let memory = self.memory() as u64;
+        self.charge.set(memory, self.written - self.read);
+    }
+}
+
+impl Messages {
+    fn push(&mut self, data: Bytes) {
+        self.cost += data.len() + MESSAGE_COST;
+        self.queue.push_back(data);
+    }
+
+    fn pop(&mut self) -> Option<(Bytes, usize)> {
+        let data = self.queue.pop_front()?;
+        let cost = data.len() + MESSAGE_COST;
+        self.cost -= cost;
+        Some((data, cost))
+    }
+
+    /// Moves bytes of the first message; `false` when there is none.
+    fn read(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let Some(first) = self.queue.front_mut() else {
+            return false;
+        };
+        let n = first.len().min(buf.remaining());
+        buf.put_slice(&first[..n]);
+        first.advance(n);
+        self.cost -= n;
+        if first.is_empty() {
+            self.queue.pop_front();
+            self.cost -= MESSAGE_COST;
+        }
+        if self.queue.is_empty() && self.queue.capacity() > KEPT {
+            self.queue = VecDeque::new();
+        }
+        true
+    }
+}
+
+/// Bookkeeping of one queued message, so that a flood of one-byte packets is paid for.
+const MESSAGE_COST: usize = 128;
+/// Bytes written to or read from the file at once.
+const BATCH: usize = 256 << 10;
+/// Bytes that may wait for the disk. It must take a second or so of a fast link while the disk is
+/// slow. When all channels together hold twice `memory_per_session`, two batches must do.
+const AHEAD: usize = 8 << 20;
+/// What a channel may hold however much the others do: a request's head and a small body.
+const FLOOR: usize = 64 << 10;
+/// Slots of an empty queue that are kept.
+const KEPT: usize = 64;

@@ -1,0 +1,220 @@
+//! The task that always drains russh, and closes the channel in the order that leaks least.
+
+use super::{
+    End, SessionBudget,
+    budget::Live,
+    halves::{Inlet, Outlet},
+    inbox::Inbox,
+    outgoing::Outgoing,
+    spool::{Done, Job, Spool},
+};
+use futures_util::{future::BoxFuture, task::AtomicWaker};
+use russh::ChannelMsg;
+use std::{
+    future::poll_fn,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+/// Shared between a stream and its pump.
+pub(super) struct Shared {
+    pub(super) budget: Arc<SessionBudget>,
+    inbox: Mutex<Inbox>,
+    /// Something changed on the application's side.
+    pub(super) kick: Notify,
+    /// The writer is woken when the channel ends.
+    pub(super) writer: AtomicWaker,
+    /// Handed over when the application leaves: what it wrote last, and the EOF, are still sent.
+    pub(super) left_behind: Mutex<Option<Outgoing>>,
+}
+
+impl Shared {
+    pub(super) fn new(budget: Arc<SessionBudget>) -> Arc<Self> {
+        Arc::new(Self {
+            inbox: Mutex::new(Inbox::new(Arc::clone(&budget))),
+            budget,
+            kick: Notify::new(),
+            writer: AtomicWaker::new(),
+            left_behind: Mutex::new(None),
+        })
+    }
+
+    pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the inbox, and wakes its reader if there is something for it.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut Inbox) -> T) -> T {
+        let (result, reader) = {
+            let mut inbox = self.inbox();
+            let result = change(&mut inbox);
+            (result, inbox.reader_to_wake())
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        result
+    }
+
+    fn finish(&self, end: End) {
+        self.update(|inbox| inbox.set_end(end));
+        self.writer.wake();
+    }
+}
+
+/// Runs from the opening of a channel until it is closed on both sides and its bytes are read.
+pub(super) async fn pump(
+    shared: Arc<Shared>,
+    inlet: impl Inlet,
+    outlet: Arc<dyn Outlet>,
+    _live: Live,
+) {
+    let mut disk = Disk::new(Arc::clone(&shared));
+    let ended = drain(&shared, inlet, &mut disk).await;
+    // The inlet is gone: from here russh throws this channel's input away and cannot wait for us.
+    shared.finish(ended.end);
+    if !ended.by_peer {
+        shared.budget.note_closed_first();
+        if ended.end.is_reset() {
+            shared.budget.note_reset();
+            tracing::warn!(reason = %ended.end, used = shared.budget.used(), "channel reset");
+        }
+        // Fails only where the session has ended.
+        let _ = outlet.close().await;
+    }
+    // The application may still be reading what was spooled.
+    while shared.inbox().has_spooled() {
+        tokio::select! {
+            worked = disk.work() => if let Err(end) = worked {
+                shared.finish(end);
+            },
+            () = shared.kick.notified() => {}
+        }
+    }
+}
+
+struct Ended {
+    end: End,
+    by_peer: bool,
+}
+
+/// Drains until the channel ends. Nothing is awaited outside the `select!`: during a rekey russh
+/// takes nothing from us, and would then wait for an inlet that nobody drains.
+async fn drain(shared: &Shared, mut inlet: impl Inlet, disk: &mut Disk) -> Ended {
+    let limits = shared.budget.limits();
+    let ours = |end| Ended {
+        end,
+        by_peer: false,
+    };
+    let peers = |end| Ended { end, by_peer: true };
+    let mut farewell: Option<Outgoing> = None;
+    let mut close_at = None;
+    let mut discarded = 0u64;
+    loop {
+        if close_at.is_none() && shared.inbox().is_abandoned() {
+            close_at = Some(Instant::now() + limits.close_wait);
+            farewell = shared
+                .left_behind
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+        }
+        tokio::select! {
+            message = inlet.next() => match message {
+                // Empty data is no end of file (RFC 4254 §5.2 does not forbid it).
+                Some(ChannelMsg::Data { data }) if data.is_empty() => {}
+                Some(ChannelMsg::Data { data }) if close_at.is_some() => {
+                    discarded += data.len() as u64;
+                    if discarded > limits.discard {
+                        return ours(End::Closed);
+                    }
+                }
+                Some(ChannelMsg::Data { data }) => {
+                    if let Err(end) = shared.update(|inbox| inbox.push(data)) {
+                        return ours(end);
+                    }
+                }
+                Some(ChannelMsg::Eof) => shared.update(Inbox::set_eof),
+                Some(ChannelMsg::Close) => return peers(End::Closed),
+                Some(_) => {}
+                None => return peers(End::SessionEnded),
+            },
+            worked = disk.work() => if let Err(end) = worked {
+                return ours(end);
+            },
+            _ = send(&mut farewell) => {
+                farewell = None;
+                close_at = Some(Instant::now() + limits.close_wait);
+            }
+            () = until(close_at) => return ours(End::Closed),
+            () = shared.kick.notified() => {}
+        }
+    }
+}
+
+/// What was written last, then EOF. Pending where there is nothing to send.
+async fn send(farewell: &mut Option<Outgoing>) {
+    poll_fn(|cx| match farewell {
+        Some(outgoing) => outgoing.poll_eof(cx).map(drop),
+        None => Poll::Pending,
+    })
+    .await;
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Carries out the inbox's jobs one after the other.
+struct Disk {
+    shared: Arc<Shared>,
+    spool: Option<Spool>,
+    job: Option<BoxFuture<'static, (Spool, io::Result<Done>)>>,
+}
+
+impl Disk {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            spool: Some(Spool::default()),
+            job: None,
+        }
+    }
+
+    /// Returns when a job is done; pending while there is none. Cancel-safe.
+    async fn work(&mut self) -> Result<(), End> {
+        if self.job.is_none() {
+            let planned = self.shared.update(Inbox::plan);
+            self.job = planned.map(|job| self.begin(job));
+        }
+        let Some(job) = &mut self.job else {
+            return std::future::pending().await;
+        };
+        let (spool, done) = job.await;
+        self.job = None;
+        self.spool = Some(spool);
+        match done {
+            Ok(done) => {
+                self.shared.update(|inbox| inbox.finish(done));
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, folder = %self.shared.budget.limits().spool_dir.display(), "spool file failed");
+                Err(End::SpoolFailed)
+            }
+        }
+    }
+
+    fn begin(&mut self, job: Job) -> BoxFuture<'static, (Spool, io::Result<Done>)> {
+        let spool = self.spool.take().unwrap_or_default();
+        Box::pin(spool.work(job, Arc::clone(&self.shared.budget)))
+    }
+}

@@ -1,0 +1,144 @@
+//! The unlinked file of one channel. All work on it happens off the runtime and has a deadline.
+
+use super::SessionBudget;
+use bytes::Bytes;
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
+
+/// A stretch of work on the file. Positions count from the first byte ever written; the file is used
+/// as a ring of `spool_per_channel` bytes.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Appends at this position.
+    Write { position: u64, bytes: Vec<Bytes> },
+    /// Reads from this position, and gives the disk space back where nothing is left after it.
+    Read {
+        position: u64,
+        length: usize,
+        last: bool,
+    },
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Done {
+    Written,
+    Read(Bytes),
+}
+
+/// The file, made at the first write.
+#[derive(Default)]
+pub(super) struct Spool {
+    file: Option<Arc<File>>,
+}
+
+impl Spool {
+    /// Does one job.
+    pub(super) async fn work(
+        mut self,
+        job: Job,
+        budget: Arc<SessionBudget>,
+    ) -> (Self, io::Result<Done>) {
+        let limits = budget.limits();
+        let stuck = budget.stuck_spools();
+        if stuck.load(Relaxed) >= MOST_STUCK {
+            return (self, Err(io::Error::other("the spool disk hangs")));
+        }
+        let (file, ring) = (self.file.clone(), limits.spool_per_channel);
+        let folder = file.is_none().then(|| limits.spool_dir.clone());
+        let task = spawn_blocking(move || {
+            let file = match (file, folder) {
+                (Some(file), _) => file,
+                (None, folder) => Arc::new(tempfile::tempfile_in(folder.unwrap_or_default())?),
+            };
+            let done = run(&file, job, ring)?;
+            Ok((file, done))
+        });
+        match in_time(task, limits.spool_timeout, stuck).await {
+            Ok((file, done)) => {
+                self.file = Some(file);
+                (self, Ok(done))
+            }
+            Err(error) => (self, Err(error)),
+        }
+    }
+}
+
+impl Drop for Spool {
+    /// Closing an unlinked file of a gigabyte takes the kernel a while.
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn_blocking(move || drop(file));
+        }
+    }
+}
+
+/// Nobody can stop a thread that hangs in the disk: it is counted, and when several do, no more are
+/// sent after them.
+async fn in_time<T>(
+    mut task: JoinHandle<io::Result<T>>,
+    limit: std::time::Duration,
+    stuck: &Arc<AtomicUsize>,
+) -> io::Result<T>
+where
+    T: Send + 'static,
+{
+    match timeout(limit, &mut task).await {
+        Ok(joined) => joined.map_err(io::Error::other)?,
+        Err(_) => {
+            stuck.fetch_add(1, Relaxed);
+            let stuck = Arc::clone(stuck);
+            tokio::spawn(async move {
+                let _ = task.await;
+                stuck.fetch_sub(1, Relaxed);
+            });
+            Err(io::ErrorKind::TimedOut.into())
+        }
+    }
+}
+
+fn run(file: &File, job: Job, ring: u64) -> io::Result<Done> {
+    match job {
+        Job::Write { position, bytes } => {
+            let bytes = bytes.concat();
+            let at = position % ring;
+            let until_end = usize::try_from(ring - at).unwrap_or(usize::MAX);
+            let (first, wrapped) = bytes.split_at(bytes.len().min(until_end));
+            file.write_all_at(first, at)?;
+            file.write_all_at(wrapped, 0)?;
+            Ok(Done::Written)
+        }
+        Job::Read {
+            position,
+            length,
+            last,
+        } => {
+            let at = position % ring;
+            let until_end = usize::try_from(ring - at).unwrap_or(usize::MAX);
+            let mut bytes = vec![0; length];
+            let (first, wrapped) = bytes.split_at_mut(length.min(until_end));
+            file.read_exact_at(first, at)?;
+            file.read_exact_at(wrapped, 0)?;
+            if last {
+                file.set_len(0)?;
+            }
+            Ok(Done::Read(bytes.into()))
+        }
+    }
+}
+
+/// Blocking threads that may hang in the disk per session; the pool has 512 for everything.
+const MOST_STUCK: usize = 4;

@@ -1,0 +1,149 @@
+//! What the application reads and writes.
+
+use super::{
+    End, SessionBudget,
+    halves::{Inlet, Outlet},
+    inbox::Outcome,
+    outgoing::{Gone, Outgoing},
+    pump::{Shared, pump},
+};
+use russh::{Channel, ChannelId, ChannelMsg};
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, PoisonError},
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// One SSH channel as a byte stream (`AsyncRead + AsyncWrite + Unpin + Send`).
+///
+/// Reading never holds up the session. A write is accepted in chunks of at most 32 KiB, each when the
+/// transport's backlog allows, and is cancel-safe; at most one accepted chunk waits for the channel's
+/// window, and `flush` waits for it. `shutdown` sends EOF, and reading goes on. Dropping the stream
+/// sends what was accepted and EOF, waits for the peer's CLOSE, and only then closes first.
+///
+/// The table at [`End`] says which error means what.
+pub struct ChannelStream {
+    shared: Arc<Shared>,
+    /// `None` only while dropping.
+    outgoing: Option<Outgoing>,
+}
+
+impl ChannelStream {
+    /// Takes over a channel of a client's or a server's session; needs a runtime. From here on nobody
+    /// else may touch the channel.
+    pub fn new<S>(budget: Arc<SessionBudget>, channel: Channel<S>) -> Self
+    where
+        S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
+    {
+        let (inlet, outlet) = channel.split();
+        Self::of_halves(budget, inlet, Arc::new(outlet))
+    }
+
+    /// Why the channel ended; `None` while it has not.
+    pub fn end(&self) -> Option<End> {
+        self.shared.inbox().end()
+    }
+
+    /// Which bound made us reset the channel, if one did.
+    pub fn reset_reason(&self) -> Option<End> {
+        self.end().filter(|end| end.is_reset())
+    }
+
+    pub(super) fn of_halves(
+        budget: Arc<SessionBudget>,
+        inlet: impl Inlet,
+        outlet: Arc<dyn Outlet>,
+    ) -> Self {
+        let outgoing = Outgoing::new(Arc::clone(&outlet), Arc::clone(budget.meter()));
+        let live = budget.open();
+        let shared = Shared::new(budget);
+        tokio::spawn(pump(Arc::clone(&shared), inlet, outlet, live));
+        Self {
+            shared,
+            outgoing: Some(outgoing),
+        }
+    }
+
+    /// The outgoing side, unless the channel has ended. The writer is woken at the end.
+    fn writable(&mut self, cx: &Context<'_>) -> io::Result<&mut Outgoing> {
+        self.shared.writer.register(cx.waker());
+        if let Some(end) = self.end() {
+            return Err(end.write_error());
+        }
+        self.outgoing
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// russh took nothing: the channel has ended, whether or not the pump knows already.
+    fn gone(&self, Gone: Gone) -> io::Error {
+        self.end().unwrap_or(End::SessionEnded).write_error()
+    }
+}
+
+impl AsyncRead for ChannelStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut inbox = self.shared.inbox();
+        let outcome = inbox.read(buf, cx.waker());
+        if inbox.wants_work() {
+            self.shared.kick.notify_one();
+        }
+        match outcome {
+            Outcome::Read => Poll::Ready(Ok(())),
+            Outcome::Wait => Poll::Pending,
+            Outcome::Over(over) => Poll::Ready(over.map_err(End::read_error)),
+        }
+    }
+}
+
+impl AsyncWrite for ChannelStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outgoing = self.writable(cx)?;
+        if outgoing.is_shut() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let written = ready!(outgoing.poll_write(cx, buf));
+        Poll::Ready(written.map_err(|gone| self.gone(gone)))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = ready!(self.writable(cx)?.poll_flush(cx));
+        Poll::Ready(flushed.map_err(|gone| self.gone(gone)))
+    }
+
+    /// Sends EOF. No error where the peer has closed already: there is nothing left to shut down.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outgoing = match self.writable(cx) {
+            Ok(outgoing) => outgoing,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Poll::Ready(Ok(())),
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        let shut = ready!(outgoing.poll_eof(cx));
+        Poll::Ready(shut.map_err(|gone| self.gone(gone)))
+    }
+}
+
+impl Drop for ChannelStream {
+    fn drop(&mut self) {
+        *self
+            .shared
+            .left_behind
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = self.outgoing.take();
+        self.shared.inbox().abandon();
+        self.shared.kick.notify_one();
+    }
+}

@@ -1,0 +1,134 @@
+//! The gate's marks. On a slow link a fixed mark is seconds of queue in front of a small request,
+//! so the marks follow the rate at which the kernel was seen to take bytes.
+
+use super::Limits;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Measures while there is something to send, and derives the marks.
+pub(super) struct Pacing {
+    most: usize,
+    low_of_high: f64,
+    high: usize,
+    rate: Option<f64>,
+    since: Instant,
+    busy: Duration,
+    bytes: usize,
+}
+
+impl Pacing {
+    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+        let most = limits.high_mark.max(1);
+        Self {
+            most,
+            low_of_high: (limits.low_mark as f64 / most as f64).min(1.0),
+            high: most,
+            rate: None,
+            since: now,
+            busy: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    /// Above this many bytes writers are held back.
+    pub(super) fn high(&self) -> usize {
+        self.high
+    }
+
+    /// At this many bytes they are let through again.
+    pub(super) fn low(&self) -> usize {
+        (self.high as f64 * self.low_of_high) as usize
+    }
+
+    /// The backlog is no longer empty: from here on time counts.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.since = now;
+    }
+
+    /// The kernel took `n` bytes of a backlog.
+    pub(super) fn taken(&mut self, n: usize, now: Instant) {
+        self.busy += now.saturating_duration_since(self.since);
+        self.since = now;
+        self.bytes += n;
+        if self.busy < SAMPLE {
+            return;
+        }
+        let seen = self.bytes as f64 / self.busy.as_secs_f64();
+        let rate = self.rate.map_or(seen, |rate| (rate + seen) / 2.0);
+        self.rate = Some(rate);
+        self.high =
+            ((rate * WORTH.as_secs_f64()) as usize).clamp(LEAST_MARK.min(self.most), self.most);
+        (self.busy, self.bytes) = (Duration::ZERO, 0);
+    }
+}
+
+/// Long enough that one gulp of the socket buffer does not pass for a fast link.
+const SAMPLE: Duration = Duration::from_millis(100);
+/// So much queueing is bearable in front of a small request.
+const WORTH: Duration = Duration::from_millis(50);
+/// Below this the channels and the drain task wake each other for every packet.
+const LEAST_MARK: usize = 128 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(rate: usize, seconds: u64) -> Pacing {
+        let start = Instant::now();
+        let mut pacing = Pacing::new(&Limits::default(), start);
+        pacing.begin(start);
+        for tick in 1..=seconds * 100 {
+            pacing.taken(rate / 100, start + Duration::from_millis(10 * tick));
+        }
+        pacing
+    }
+
+    #[test]
+    fn a_fast_link_keeps_the_configured_marks() {
+        let pacing = after(100 << 20, 3);
+        assert_eq!((pacing.high(), pacing.low()), (1 << 20, 512 << 10));
+    }
+
+    #[test]
+    fn a_slow_link_queues_about_50_ms_and_never_less_than_128_kib() {
+        let pacing = after(6 << 20, 3);
+        assert!(
+            (290 << 10..320 << 10).contains(&pacing.high()),
+            "{}",
+            pacing.high()
+        );
+        assert_eq!(pacing.low(), pacing.high() / 2);
+        assert_eq!(after(100 << 10, 3).high(), 128 << 10);
+    }
+
+    #[test]
+    fn one_gulp_of_an_empty_socket_buffer_is_no_measure() {
+        let start = Instant::now();
+        let mut pacing = after(1 << 20, 3);
+        pacing.begin(start);
+        pacing.taken(4 << 20, start + Duration::from_micros(50));
+        assert_eq!(pacing.high(), 128 << 10);
+    }
+
+    #[test]
+    fn a_link_that_recovers_gets_its_marks_back() {
+        let start = Instant::now();
+        let mut pacing = after(1 << 20, 3);
+        pacing.begin(start);
+        for tick in 1..200 {
+            pacing.taken(1 << 20, start + Duration::from_millis(10 * tick));
+        }
+        assert_eq!(pacing.high(), 1 << 20);
+    }
+
+    #[test]
+    fn a_configured_mark_below_the_least_one_stands() {
+        let limits = Limits {
+            high_mark: 4096,
+            low_mark: 1024,
+            ..Limits::default()
+        };
+        let pacing = Pacing::new(&limits, Instant::now());
+        assert_eq!((pacing.high(), pacing.low()), (4096, 1024));
+    }
+}

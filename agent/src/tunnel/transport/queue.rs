@@ -1,0 +1,302 @@
+//! The buffer between russh and the socket, and the gate's arithmetic. Time is an argument, wakers
+//! are results: no clock, no task, no lock of its own.
+
+use super::{Limits, pacing::Pacing};
+use std::{collections::BTreeMap, task::Waker};
+use tokio::time::Instant;
+
+/// What waits for the kernel, and who waits to add to it.
+pub(super) struct Queue {
+    buffer: Vec<u8>,
+    /// Bytes in `buffer`, and those the drain task holds that the kernel has not taken.
+    backlog: usize,
+    /// Bytes let through the gate that russh has not yet handed down. Without them a hundred
+    /// writers would pass together before the first byte shows in the backlog.
+    admitted: usize,
+    /// Counts how often `admitted` was forgotten, so that nobody gives back what is forgotten.
+    generation: u64,
+    shut: bool,
+    closing: bool,
+    pacing: Pacing,
+    cap: usize,
+    next_ticket: u64,
+    waiting: BTreeMap<u64, Waiter>,
+}
+
+struct Waiter {
+    bytes: usize,
+    waker: Waker,
+}
+
+/// The gate's answer.
+pub(super) enum Answer {
+    /// Go on. The generation tells which account the bytes are on.
+    Pass { generation: u64 },
+    /// Wait; the ticket is the place in the line.
+    Wait { ticket: u64 },
+}
+
+/// Why bytes were not taken.
+pub(super) enum Refused {
+    /// The backlog would pass the cap.
+    OverCap,
+    /// Shutdown was asked for before.
+    Closing,
+}
+
+impl Queue {
+    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            buffer: Vec::new(),
+            backlog: 0,
+            admitted: 0,
+            generation: 0,
+            shut: false,
+            closing: false,
+            pacing: Pacing::new(limits, now),
+            cap: limits.cap,
+            next_ticket: 0,
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn backlog(&self) -> usize {
+        self.backlog
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// No more bytes come after these.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Does somebody wait for what only time can tell?
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut
+    }
+
+    /// russh hands down `bytes`.
+    pub(super) fn push(&mut self, bytes: &[u8], now: Instant) -> Result<Vec<Waker>, Refused> {
+        if self.closing {
+            return Err(Refused::Closing);
+        }
+        if self.backlog.saturating_add(bytes.len()) > self.cap {
+            return Err(Refused::OverCap);
+        }
+        if self.backlog == 0 {
+            self.pacing.begin(now);
+        }
+        self.buffer.extend_from_slice(bytes);
+        self.backlog += bytes.len();
+        self.admitted = self.admitted.saturating_sub(bytes.len());
+        self.shut |= self.load() > self.pacing.high();
+        Ok(self.grant())
+    }
+
+    /// Exchanges the buffer against an empty one.
+    pub(super) fn swap(&mut self, empty: &mut Vec<u8>) {
+        debug_assert!(empty.is_empty());
+        std::mem::swap(&mut self.buffer, empty);
+    }
+
+    /// The kernel took `n` bytes.
+    pub(super) fn taken(&mut self, n: usize, now: Instant) -> Vec<Waker> {
+        self.backlog = self.backlog.saturating_sub(n);
+        self.pacing.taken(n, now);
+        self.grant()
+    }
+
+    /// A writer above russh asks to add `bytes`.
+    pub(super) fn ask(&mut self, bytes: usize, waker: &Waker) -> Answer {
+        if !self.shut && self.waiting.is_empty() {
+            self.admit(bytes);
+            return Answer::Pass {
+                generation: self.generation,
+            };
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let waker = waker.clone();
+        self.waiting.insert(ticket, Waiter { bytes, waker });
+        Answer::Wait { ticket }
+    }
+
+    /// Asks again with a ticket.
+    pub(super) fn ask_again(&mut self, ticket: u64, waker: &Waker) -> Answer {
+        match self.waiting.get_mut(&ticket) {
+            Some(waiter) => {
+                waiter.waker.clone_from(waker);
+                Answer::Wait { ticket }
+            }
+            None => Answer::Pass {
+                generation: self.generation,
+            },
+        }
+    }
+
+    /// Leaves the line. `bytes` are given back where the ticket had been let through already.
+    pub(super) fn leave(&mut self, ticket: u64, bytes: usize) -> Vec<Waker> {
+        if self.waiting.remove(&ticket).is_some() {
+            return Vec::new();
+        }
+        self.give_back(bytes, self.generation)
+    }
+
+    /// `bytes` were let through, but will not come down through russh.
+    pub(super) fn give_back(&mut self, bytes: usize, generation: u64) -> Vec<Waker> {
+        if generation == self.generation {
+            self.admitted = self.admitted.saturating_sub(bytes);
+        }
+        self.grant()
+    }
+
+    /// Nothing has moved for a while. What was admitted and has not come down hangs in a channel
+    /// whose peer gives no window, or died with its channel: others must not wait for it.
+    pub(super) fn forget_admitted(&mut self) -> Vec<Waker> {
+        if self.backlog == 0 {
+            self.admitted = 0;
+            self.generation += 1;
+        }
+        self.grant()
+    }
+
+    /// Everybody may go: the session is dead, and russh tells them so.
+    pub(super) fn dissolve(&mut self) -> Vec<Waker> {
+        self.shut = false;
+        std::mem::take(&mut self.waiting)
+            .into_values()
+            .map(|waiter| waiter.waker)
+            .collect()
+    }
+
+    fn load(&self) -> usize {
+        self.backlog + self.admitted
+    }
+
+    fn admit(&mut self, bytes: usize) {
+        self.admitted += bytes;
+        self.shut |= self.load() > self.pacing.high();
+    }
+
+    /// Lets through as many as fit, in the order in which they came: nobody who comes later, or
+    /// comes back, passes those who wait.
+    fn grant(&mut self) -> Vec<Waker> {
+        if self.load() <= self.pacing.low() {
+            self.shut = false;
+        }
+        let mut wake = Vec::new();
+        while !self.shut
+            && let Some((_, waiter)) = self.waiting.pop_first()
+        {
+            self.admit(waiter.bytes);
+            wake.push(waiter.waker);
+        }
+        wake
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    const CHUNK: usize = 32 << 10;
+
+    fn queue() -> Queue {
+        Queue::new(&Limits::default(), Instant::now())
+    }
+
+    fn passes(queue: &mut Queue) -> bool {
+        matches!(queue.ask(CHUNK, Waker::noop()), Answer::Pass { .. })
+    }
+
+    fn ticket(queue: &mut Queue) -> u64 {
+        match queue.ask(CHUNK, Waker::noop()) {
+            Answer::Wait { ticket } => ticket,
+            Answer::Pass { .. } => panic!("the gate is open"),
+        }
+    }
+
+    fn is_through(queue: &mut Queue, ticket: u64) -> bool {
+        matches!(queue.ask_again(ticket, Waker::noop()), Answer::Pass { .. })
+    }
+
+    #[test]
+    fn a_hundred_writers_that_ask_at_once_do_not_pass_together() {
+        let mut queue = queue();
+        let passed = (0..100).filter(|_| passes(&mut queue)).count();
+        assert_eq!(passed, (1 << 20) / CHUNK + 1);
+    }
+
+    #[test]
+    fn the_gate_opens_at_the_low_mark_and_not_before() {
+        let mut queue = queue();
+        let now = Instant::now();
+        queue.push(&vec![0; (1 << 20) + 1], now).ok().unwrap();
+        let ticket = ticket(&mut queue);
+        queue.taken(400 << 10, now);
+        assert!(!is_through(&mut queue, ticket));
+        queue.taken(113 << 10, now);
+        assert!(is_through(&mut queue, ticket));
+    }
+
+    #[test]
+    fn writers_are_let_through_in_turn() {
+        let mut queue = queue();
+        let now = Instant::now();
+        queue.push(&vec![0; (1 << 20) + 1], now).ok().unwrap();
+        let tickets: Vec<u64> = (0..40).map(|_| ticket(&mut queue)).collect();
+        let woken = queue.taken((1 << 20) + 1, now).len();
+        assert_eq!(woken, 33);
+        assert!(tickets[..33].iter().all(|t| is_through(&mut queue, *t)));
+        assert!(tickets[33..].iter().all(|t| !is_through(&mut queue, *t)));
+        assert!(!passes(&mut queue), "a newcomer passed those who wait");
+    }
+
+    #[test]
+    fn one_who_leaves_the_line_gives_its_place_to_the_next() {
+        let mut queue = queue();
+        let now = Instant::now();
+        queue.push(&vec![0; (1 << 20) + 1], now).ok().unwrap();
+        let tickets: Vec<u64> = (0..50).map(|_| ticket(&mut queue)).collect();
+        queue.taken((1 << 20) + 1, now);
+        for gone in &tickets[..33] {
+            queue.leave(*gone, CHUNK);
+        }
+        assert!(is_through(&mut queue, tickets[49]));
+    }
+
+    #[test]
+    fn what_hangs_in_a_channel_without_window_is_forgotten_when_nothing_moves() {
+        let mut queue = queue();
+        while passes(&mut queue) {}
+        assert!(queue.is_shut());
+        queue.forget_admitted();
+        assert!(passes(&mut queue));
+    }
+
+    #[test]
+    fn what_was_forgotten_cannot_be_given_back() {
+        let mut queue = queue();
+        let Answer::Pass { generation } = queue.ask(CHUNK, Waker::noop()) else {
+            panic!("the gate is shut");
+        };
+        queue.forget_admitted();
+        while passes(&mut queue) {}
+        for _ in 0..20 {
+            queue.give_back(CHUNK, generation);
+        }
+        assert!(queue.is_shut());
+    }
+
+    #[test]
+    fn past_the_cap_bytes_are_refused() {
+        let mut queue = queue();
+        let now = Instant::now();
+        queue.push(&vec![0; 64 << 20], now).ok().unwrap();
+        assert!(matches!(queue.push(&[0], now), Err(Refused::OverCap)));
+    }
+}
