@@ -1,10 +1,36 @@
 //! Raw request target → one normal form or a refusal → first matching rule. Default deny.
+//!
+//! [`target`](NormalTarget) reads the target, `query` looks for what could overrule it, `rules` and
+//! `pattern` compile what the customer wrote, [`presets`] are rules with a name, and [`Explanation`]
+//! tells an admin why. Nothing here knows of connections or logins.
+
+mod explain;
+mod method;
+mod pattern;
+mod presets;
+mod query;
+mod rules;
+mod target;
+
+pub use explain::{Considered, Explanation};
+pub use presets::{Preset, presets};
+pub use query::{method_override_headers, path_override_headers};
+pub use target::{NormalTarget, TargetError};
 
 use http::Method;
+use method::Effect;
+use rules::{ALWAYS_REFUSED, Rule, areas_of};
+use std::sync::Arc;
 
 /// The customer's policy for one forward, compiled.
 #[derive(Debug)]
-pub struct Policy {}
+pub struct Policy {
+    context_path: Box<str>,
+    /// Presets first, then the customer's own.
+    allow: Vec<Rule>,
+    deny: Vec<Rule>,
+    presets: Vec<String>,
+}
 
 /// The `[forward.policy]` section and the context path of the upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,24 +46,24 @@ pub struct Settings {
 }
 
 /// What the policy says of one request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Decision {
     /// It may pass, byte for byte as it came.
     Allow {
-        /// The rule that let it pass, for the audit line: `preset ticketing: POST /rest/api/(2|latest)/issue`.
-        rule: std::sync::Arc<str>,
+        /// The rule that let it pass, for the audit line: `preset bulk: POST /rest/api/(2|latest)/issue/bulk`.
+        rule: Arc<str>,
     },
     /// It is refused.
     Refuse(Refusal),
 }
 
 /// Why a request was refused.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Refusal {
     /// `ambiguous-target`, `outside-context-path`, `always-refused`, `denied`, `no-rule`.
     pub code: &'static str,
-    /// The rule that decided, where one did.
-    pub rule: Option<std::sync::Arc<str>>,
+    /// The rule that decided, where one did: `deny[0]: * /rest/api/2/user/**`.
+    pub rule: Option<Arc<str>>,
     /// One sentence for the vendor's engineer; repeats no query.
     pub detail: String,
 }
@@ -46,7 +72,8 @@ pub struct Refusal {
 #[derive(Debug, thiserror::Error)]
 #[error("{text:?}: {problem}")]
 pub struct RuleError {
-    /// `presets`, `allow` or `deny`, and the position in it.
+    /// The key and the position in it: `presets[0]`, `allow[2]`, `deny[0]`; or `upstream` where its
+    /// path cannot be a context path.
     pub key: String,
     /// The text as written.
     pub text: String,
@@ -55,19 +82,173 @@ pub struct RuleError {
 }
 
 impl Policy {
-    /// Compiles presets and rules.
+    /// Compiles presets and rules. The error names the first one that cannot be used.
     pub fn new(settings: &Settings) -> Result<Self, RuleError> {
-        let _ = settings;
-        Ok(Self {})
-    }
-
-    /// Decides on one request. `target` is the raw request target as it came on the wire.
-    pub fn decide(&self, method: &Method, target: &str) -> Decision {
-        let _ = (method, target);
-        Decision::Refuse(Refusal {
-            code: "no-rule",
-            rule: None,
-            detail: String::new(),
+        let context = settings.context_path.as_str();
+        require_context_path(context)?;
+        let mut allow = Vec::new();
+        for (at, name) in settings.presets.iter().enumerate() {
+            let fail = |problem| rule_error(format!("presets[{at}]"), name, problem);
+            let preset = presets().iter().find(|preset| preset.name == name);
+            for text in preset.ok_or_else(|| fail(unknown_preset()))?.rules() {
+                // A preset never holds the context path, so it is not looked for.
+                let rule = Rule::parse(text, &format!("preset {name}"), Effect::Allow, "");
+                allow.push(rule.map_err(fail)?);
+            }
+        }
+        let compile = |list: &[String], key: &str, effect| -> Result<Vec<Rule>, RuleError> {
+            let rules = list.iter().enumerate().map(|(at, text)| {
+                let place = format!("{key}[{at}]");
+                Rule::parse(text, &place, effect, context)
+                    .map_err(|problem| rule_error(place, text, problem))
+            });
+            rules.collect()
+        };
+        allow.extend(compile(&settings.allow, "allow", Effect::Allow)?);
+        Ok(Self {
+            context_path: context.into(),
+            allow,
+            deny: compile(&settings.deny, "deny", Effect::Deny)?,
+            presets: settings.presets.clone(),
         })
     }
+
+    /// Decides on one request. `target` is the raw request target as it came on the wire: on HTTP/1.1
+    /// the whole of it, so that absolute-form is seen; on HTTP/2 `:path`.
+    pub fn decide(&self, method: &Method, target: &str) -> Decision {
+        let normal = match NormalTarget::parse(target, &self.context_path) {
+            Ok(normal) => normal,
+            Err(error) => return refuse(error.code(), None, error.to_string()),
+        };
+        let segments = normal.segments();
+        let path = segments.as_slice();
+        if !method::is_known(method) {
+            return refuse_method(method);
+        }
+        if let Some(rule) = self.deny.iter().find(|rule| rule.matches(method, path)) {
+            return refuse(
+                "denied",
+                Some(Arc::clone(&rule.label)),
+                format!("the customer's policy denies {}", shown(method, &normal)),
+            );
+        }
+        let is_sensitive = areas_of(path).next().is_some();
+        let opens = |rule: &&Rule| {
+            rule.matches(method, path)
+                && (!is_sensitive || areas_of(path).all(|area| rule.names(area)))
+        };
+        if let Some(rule) = self.allow.iter().find(opens) {
+            return Decision::Allow {
+                rule: Arc::clone(&rule.label),
+            };
+        }
+        match areas_of(path).next() {
+            Some(area) => refuse(
+                "always-refused",
+                Some(format!("always refused: {}", area.text).into()),
+                format!(
+                    "{} is refused unless the customer's policy names it literally: {}",
+                    shown(method, &normal),
+                    area.why
+                ),
+            ),
+            None => refuse(
+                "no-rule",
+                None,
+                format!(
+                    "no rule of the customer's policy allows {}",
+                    shown(method, &normal)
+                ),
+            ),
+        }
+    }
 }
+
+impl Decision {
+    /// Whether the request may pass.
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allow { .. })
+    }
+}
+
+impl TargetError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Ambiguous(_) => "ambiguous-target",
+            Self::OutsideContextPath { .. } => "outside-context-path",
+        }
+    }
+}
+
+/// The always-refused paths, as `docs/policy.md` writes them, each with what is there.
+pub fn always_refused() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALWAYS_REFUSED.iter().map(|area| (area.text, area.why))
+}
+
+fn refuse(code: &'static str, rule: Option<Arc<str>>, detail: String) -> Decision {
+    Decision::Refuse(Refusal { code, rule, detail })
+}
+
+fn refuse_method(method: &Method) -> Decision {
+    let upper = method.as_str().to_ascii_uppercase();
+    if upper == "TRACE" || upper == "CONNECT" {
+        let rule = format!("always refused: {upper}");
+        let detail = format!("the method {upper} is always refused");
+        return refuse("always-refused", Some(rule.into()), detail);
+    }
+    let detail = format!(
+        "the method {:.*} is refused; methods are case-sensitive and one of {}",
+        MAX_SHOWN,
+        method.as_str(),
+        method::NAMES
+    );
+    refuse("no-rule", None, detail)
+}
+
+/// Method and path for a sentence, cut to a bearable length.
+fn shown(method: &Method, normal: &NormalTarget<'_>) -> String {
+    let path = printable(normal.as_str());
+    match path.char_indices().nth(MAX_SHOWN) {
+        Some((cut, _)) => format!("{method} {}…", &path[..cut]),
+        None => format!("{method} {path}"),
+    }
+}
+
+/// A normal form has no control characters, but may have others that move text on a screen about.
+fn printable(path: &str) -> String {
+    let escaped = |c: char| match c.is_ascii() {
+        true => c.to_string(),
+        false => c.escape_debug().to_string(),
+    };
+    path.chars().map(escaped).collect()
+}
+
+fn require_context_path(context: &str) -> Result<(), RuleError> {
+    let is_normal = |context| NormalTarget::parse(context, "").is_ok_and(|n| n.as_str() == context);
+    if context.is_empty() || (context != "/" && is_normal(context)) {
+        return Ok(());
+    }
+    Err(rule_error(
+        "upstream".to_owned(),
+        context,
+        "the path of the upstream URL is Jira's context path: like /jira, without encoded \
+         characters, or nothing"
+            .to_owned(),
+    ))
+}
+
+fn unknown_preset() -> String {
+    let names: Vec<_> = presets().iter().map(|preset| preset.name).collect();
+    format!("there is no such preset; known: {}", names.join(", "))
+}
+
+fn rule_error(key: String, text: &str, problem: String) -> RuleError {
+    RuleError {
+        key,
+        text: text.to_owned(),
+        problem,
+    }
+}
+
+/// Characters of a path or method that a sentence repeats.
+const MAX_SHOWN: usize = 200;

@@ -1,0 +1,114 @@
+//! What could change a request's method or path behind the policy's back: names in the query, and the
+//! headers that `http/` must refuse. The query itself reaches Jira byte for byte.
+
+/// Request headers by which some servers take another method than the one on the request line. A
+/// request that carries one is to be refused: the policy judged the method it could see.
+pub fn method_override_headers() -> &'static [&'static str] {
+    &[
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+    ]
+}
+
+/// Request headers by which some servers and proxies take another path than the one on the request
+/// line. A request that carries one is to be refused.
+pub fn path_override_headers() -> &'static [&'static str] {
+    &["x-original-url", "x-rewrite-url"]
+}
+
+/// Says what is wrong with a query, without repeating any of it.
+pub(super) fn check(query: &str) -> Result<(), String> {
+    if query.len() > MAX_QUERY {
+        return Err(format!(
+            "the query is {} bytes long, at most {MAX_QUERY} are taken; POST /rest/api/2/search takes \
+             long JQL in its body",
+            query.len()
+        ));
+    }
+    let refused = |byte: u8| !byte.is_ascii_graphic() || byte == b'#';
+    if let Some(at) = query.bytes().position(refused) {
+        return Err(format!(
+            "the query holds a control byte, a space, a `#` or a byte outside ASCII at byte {at} of \
+             the query; percent-encode it"
+        ));
+    }
+    let overrides_method = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        decoded(name)
+            .map(|b| b.to_ascii_lowercase())
+            .eq(METHOD_PARAMETER.bytes())
+    };
+    if query.split(['&', ';']).any(overrides_method) {
+        return Err(format!(
+            "the query names `{METHOD_PARAMETER}`, which some servers take for the method"
+        ));
+    }
+    Ok(())
+}
+
+/// Percent-decodes as forms are decoded; what is malformed stays as it is.
+fn decoded(name: &str) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = name.as_bytes();
+    std::iter::from_fn(move || {
+        let (byte, tail) = match rest {
+            [] => return None,
+            [b'+', tail @ ..] => (b' ', tail),
+            [b'%', high, low, tail @ ..] => {
+                let digit = |b: &u8| char::from(*b).to_digit(16);
+                match (digit(high), digit(low)) {
+                    (Some(high), Some(low)) => ((high << 4 | low) as u8, tail),
+                    _ => (b'%', &rest[1..]),
+                }
+            }
+            [byte, tail @ ..] => (*byte, tail),
+        };
+        rest = tail;
+        Some(byte)
+    })
+}
+
+/// Spring's HiddenHttpMethodFilter and Jersey 1's PostReplaceFilter read the method from it.
+const METHOD_PARAMETER: &str = "_method";
+/// Bytes. Jira's Tomcat takes 8 KiB for the whole head unless it was told otherwise.
+const MAX_QUERY: usize = 32 << 10;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ordinary_queries_pass() {
+        for query in [
+            "",
+            "jql=project%20%3D%20ABC%0Aorder+by+key&maxResults=50",
+            "a;b=c?d/../%2e%2e",
+            "method=DELETE&x_method=DELETE&_methods=1",
+            "100%",
+            "%zz=%",
+        ] {
+            check(query).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_method_in_the_query_is_refused_however_it_is_written() {
+        for query in [
+            "_method=DELETE",
+            "a=b&_METHOD=DELETE",
+            "a=b;_method=DELETE",
+            "%5Fmethod=DELETE",
+            "%5f%6d%65thod",
+        ] {
+            let problem = check(query).unwrap_err();
+            assert!(!problem.contains("DELETE"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn length_is_bounded() {
+        assert!(check(&"a".repeat(MAX_QUERY)).is_ok());
+        assert!(check(&"a".repeat(MAX_QUERY + 1)).is_err());
+    }
+}

@@ -1,0 +1,243 @@
+//! One rule of the customer's policy, and the paths that no rule opens by a wildcard.
+
+use super::method::{Effect, Methods};
+use super::pattern::{Compare, Pattern};
+use http::Method;
+use std::sync::Arc;
+
+/// One compiled rule.
+#[derive(Debug)]
+pub(super) struct Rule {
+    /// Where it stands and how it is written: `allow[0]: POST /rest/api/2/issue/bulk`.
+    pub(super) label: Arc<str>,
+    methods: Methods,
+    pattern: Pattern,
+    effect: Effect,
+}
+
+impl Rule {
+    /// Reads `METHOD[,METHOD] /path/pattern`. `place` is its name in the configuration.
+    pub(super) fn parse(
+        text: &str,
+        place: &str,
+        effect: Effect,
+        context_path: &str,
+    ) -> Result<Self, String> {
+        let (methods, path) = split(text)?;
+        let methods = Methods::parse(methods, effect)?;
+        if let Some(below) = path.strip_prefix(context_path)
+            && !context_path.is_empty()
+            && (below.is_empty() || below.starts_with('/'))
+        {
+            return Err(format!(
+                "patterns leave the context path {context_path} out, as Jira's documentation does; \
+                 write {}",
+                if below.is_empty() { "/" } else { below }
+            ));
+        }
+        Ok(Self {
+            label: format!("{place}: {text}").into(),
+            methods,
+            pattern: Pattern::parse(path)?,
+            effect,
+        })
+    }
+
+    /// Whether the rule speaks of this request.
+    pub(super) fn matches(&self, method: &Method, path: &[&str]) -> bool {
+        self.methods.contains(method) && self.matches_path(path)
+    }
+
+    /// Whether it speaks of this method, whatever the path.
+    pub(super) fn method_matches(&self, method: &Method) -> bool {
+        self.methods.contains(method)
+    }
+
+    /// Whether it speaks of this path with any method.
+    pub(super) fn matches_path(&self, path: &[&str]) -> bool {
+        self.pattern.matches(
+            path,
+            match self.effect {
+                Effect::Allow => Compare::Exact,
+                Effect::Deny => Compare::Generous,
+            },
+        )
+    }
+
+    /// The methods as written.
+    pub(super) fn methods_text(&self) -> &str {
+        let rule = self.label.split_once(": ").map_or("", |(_, rule)| rule);
+        rule.split_once(' ').map_or(rule, |(methods, _)| methods)
+    }
+
+    /// Whether it writes out what makes this area sensitive.
+    pub(super) fn names(&self, area: &Area) -> bool {
+        match area.named_by {
+            NamedBy::Whole => self.pattern.is_literal(),
+            NamedBy::Parts => area
+                .parts
+                .iter()
+                .enumerate()
+                .all(|(at, part)| matches!(part, Part::Any) || self.pattern.is_literal_at(at)),
+        }
+    }
+}
+
+/// Paths that are refused whatever a rule says, unless the rule names them literally.
+pub(super) struct Area {
+    /// As the documents write it.
+    pub(super) text: &'static str,
+    /// What is there.
+    pub(super) why: &'static str,
+    parts: &'static [Part],
+    ending: &'static str,
+    named_by: NamedBy,
+}
+
+impl Area {
+    /// Whether a path lies in it. Letter case makes no difference: this only ever refuses.
+    pub(super) fn holds(&self, path: &[&str]) -> bool {
+        path.len() >= self.parts.len()
+            && self
+                .parts
+                .iter()
+                .zip(path)
+                .all(|(part, segment)| match part {
+                    Part::Is(name) => segment.eq_ignore_ascii_case(name),
+                    Part::StartsWith(start) => has_prefix(segment, start),
+                    Part::Any => true,
+                })
+            && path
+                .last()
+                .is_some_and(|last| has_suffix(last, self.ending))
+    }
+}
+
+/// One leading segment of an area.
+enum Part {
+    Is(&'static str),
+    StartsWith(&'static str),
+    Any,
+}
+
+/// What a rule must write out to open an area.
+enum NamedBy {
+    /// The segments that make it sensitive; wildcards may follow them.
+    Parts,
+    /// The whole path, without any wildcard.
+    Whole,
+}
+
+/// The areas that hold a path.
+pub(super) fn areas_of<'a>(path: &'a [&'a str]) -> impl Iterator<Item = &'static Area> + 'a {
+    ALWAYS_REFUSED.iter().filter(|area| area.holds(path))
+}
+
+fn split(text: &str) -> Result<(&str, &str), String> {
+    let mut words = text.split(' ');
+    match (words.next(), words.next(), words.next()) {
+        (Some(methods), Some(path), None) if !methods.is_empty() && !path.is_empty() => {
+            Ok((methods, path))
+        }
+        (Some(path), None, None) if path.starts_with('/') => Err(format!(
+            "column 1: the method is missing; write `GET {path}`, or `* {path}` for every method"
+        )),
+        (Some(methods), None, None) if !methods.is_empty() => Err(format!(
+            "the path is missing; write like `{methods} /rest/api/2/issue`"
+        )),
+        (Some(""), None, None) => {
+            Err("the rule is empty; write like `POST /rest/api/2/issue`".to_owned())
+        }
+        _ => Err(
+            "a rule is methods joined by commas, one space, and a path pattern, like \
+             `GET,POST /rest/api/2/search`"
+                .to_owned(),
+        ),
+    }
+}
+
+fn has_prefix(text: &str, prefix: &str) -> bool {
+    text.as_bytes()
+        .get(..prefix.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+}
+
+fn has_suffix(text: &str, suffix: &str) -> bool {
+    let Some(at) = text.len().checked_sub(suffix.len()) else {
+        return false;
+    };
+    text.as_bytes()[at..].eq_ignore_ascii_case(suffix.as_bytes())
+}
+
+const fn below(text: &'static str, parts: &'static [Part], why: &'static str) -> Area {
+    Area {
+        text,
+        why,
+        parts,
+        ending: "",
+        named_by: NamedBy::Parts,
+    }
+}
+
+pub(super) static ALWAYS_REFUSED: [Area; 9] = [
+    below(
+        "/rest/pat/**",
+        &[Part::Is("rest"), Part::Is("pat")],
+        "makes, lists and revokes personal access tokens",
+    ),
+    below(
+        "/rest/oauth2/*/client**",
+        &[
+            Part::Is("rest"),
+            Part::Is("oauth2"),
+            Part::Any,
+            Part::StartsWith("client"),
+        ],
+        "configures OAuth 2.0 clients and shows their secrets",
+    ),
+    below(
+        "/rest/auth/**",
+        &[Part::Is("rest"), Part::Is("auth")],
+        "logs in with a password and opens sessions",
+    ),
+    below(
+        "/rest/basicauth/**",
+        &[Part::Is("rest"), Part::Is("basicauth")],
+        "switches Basic authentication on and off",
+    ),
+    below(
+        "/rest/plugins/**",
+        &[Part::Is("rest"), Part::Is("plugins")],
+        "installs code into Jira",
+    ),
+    below(
+        "/secure/admin/**",
+        &[Part::Is("secure"), Part::Is("admin")],
+        "Jira's administration",
+    ),
+    Area {
+        named_by: NamedBy::Whole,
+        ..below(
+            "/plugins/servlet/**",
+            &[Part::Is("plugins"), Part::Is("servlet")],
+            "whatever the installed apps put there",
+        )
+    },
+    Area {
+        ending: ".jspa",
+        named_by: NamedBy::Whole,
+        ..below(
+            "/**.jspa",
+            &[],
+            "Jira's web actions, administration included, answer at any path with this ending",
+        )
+    },
+    Area {
+        named_by: NamedBy::Whole,
+        ..below(
+            "/s/**",
+            &[Part::Is("s")],
+            "Jira rewrites /s/…/_/x to /x, so any path can hide below it",
+        )
+    },
+];
