@@ -23,3 +23,114 @@ pub trait Commands: Send + Sync + 'static {
 
 /// Name of the socket in the runtime folder.
 pub const SOCKET_NAME: &str = "agent.sock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{AgentReport, AuditReport, LayerReport, Layers, Overall, REPORT_VERSION};
+    use std::{
+        os::unix::fs::PermissionsExt,
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+    use tokio_util::sync::CancellationToken;
+
+    #[derive(Default)]
+    struct Recorder {
+        level: Mutex<String>,
+        retries: AtomicUsize,
+    }
+
+    impl Commands for Recorder {
+        fn status(&self) -> Report {
+            let layer = LayerReport::not_applicable("test");
+            Report {
+                version: REPORT_VERSION,
+                time: String::new(),
+                overall: Overall::Degraded,
+                agent: AgentReport {
+                    version: "1.2.3".into(),
+                    pid: 7,
+                    uptime_seconds: 1,
+                    draining: false,
+                },
+                layers: Layers {
+                    network: layer.clone(),
+                    tunnel: layer.clone(),
+                    jira: layer.clone(),
+                    login: layer,
+                },
+                connections: Vec::new(),
+                forwards: Vec::new(),
+                audit: AuditReport {
+                    written: 0,
+                    dropped: 0,
+                },
+            }
+        }
+
+        fn set_log_level(&self, level: &str) -> Result<(), String> {
+            if level == "nonsense" {
+                return Err("no such level".into());
+            }
+            *self.level.lock().unwrap() = level.to_owned();
+            Ok(())
+        }
+
+        fn retry_logins(&self) {
+            self.retries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn listening(dir: &std::path::Path) -> (Arc<Recorder>, CancellationToken) {
+        let commands = Arc::new(Recorder::default());
+        let stop = CancellationToken::new();
+        let listener = Listener::bind(dir).await.unwrap();
+        tokio::spawn(listener.serve(Arc::<Recorder>::clone(&commands), stop.clone()));
+        (commands, stop)
+    }
+
+    #[tokio::test]
+    async fn commands_reach_the_running_agent_and_its_refusals_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (commands, _stop) = listening(dir.path()).await;
+        let client = Client::new(dir.path());
+        assert_eq!(client.status().await.unwrap().agent.version, "1.2.3");
+        client.set_log_level("debug").await.unwrap();
+        assert_eq!(*commands.level.lock().unwrap(), "debug");
+        client.retry_logins().await.unwrap();
+        assert_eq!(commands.retries.load(Ordering::Relaxed), 1);
+        let refused = client.set_log_level("nonsense").await.unwrap_err();
+        assert!(matches!(refused, ClientError::Refused(why) if why == "no such level"));
+    }
+
+    #[tokio::test]
+    async fn nobody_but_user_and_group_may_ask() {
+        let dir = tempfile::tempdir().unwrap();
+        let _running = listening(dir.path()).await;
+        let mode = std::fs::metadata(dir.path().join(SOCKET_NAME))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o660);
+    }
+
+    #[tokio::test]
+    async fn no_agent_is_told_apart_from_an_agent_that_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Client::new(dir.path()).status().await.unwrap_err();
+        assert!(matches!(error, ClientError::NotRunning { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_dead_agents_socket_is_replaced_and_a_living_ones_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(std::os::unix::net::UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap());
+        let _running = listening(dir.path()).await;
+        let second = Listener::bind(dir.path()).await;
+        assert!(matches!(second, Err(ListenError::InUse { .. })));
+        assert!(Client::new(dir.path()).status().await.is_ok());
+    }
+}

@@ -141,3 +141,131 @@ impl Overall {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Colour, render};
+    use super::*;
+    use crate::supervisor::Phase;
+
+    fn layer(state: LayerState) -> LayerReport {
+        let failed = state == LayerState::Failed;
+        LayerReport {
+            state,
+            proven_seconds_ago: Some(2.0),
+            since_seconds: Some(60.0),
+            detail: None,
+            cause: failed.then(|| "connection refused".to_owned()),
+            remedy: failed.then(|| "ask the network team".to_owned()),
+        }
+    }
+
+    fn forward(tunnel: LayerState, jira: LayerState, login: LayerState) -> ForwardReport {
+        ForwardReport {
+            name: "jira".into(),
+            bind: "127.0.0.1:8080".into(),
+            bound: vec!["127.0.0.1:8080".into()],
+            upstream: "https://jira.corp.example/jira".into(),
+            auth_mode: "pat".into(),
+            tunnel: layer(tunnel),
+            jira: layer(jira),
+            login: layer(login),
+            in_flight: 0,
+            requests: 3,
+        }
+    }
+
+    fn connection(network: LayerState, tunnel: LayerState) -> ConnectionView {
+        ConnectionView {
+            index: 0,
+            gateway: "gw1.vendor.example:443".into(),
+            user: "acme".into(),
+            phase: Phase::Serving,
+            since_seconds: 60.0,
+            attempt: 0,
+            next_retry_seconds: None,
+            network: layer(network),
+            tunnel: layer(tunnel),
+            rtt_ms: Some(12.3),
+            generation: 1,
+            host_key: None,
+            key_exchange: None,
+            cipher: None,
+            channels: 4,
+            bytes_received: 2048,
+            bytes_sent: 10,
+            backlog: 0,
+            closed_first: 0,
+            forwards: Vec::new(),
+        }
+    }
+
+    use LayerState::{Degraded, Failed, NotApplicable, Proven, Unknown};
+
+    #[test]
+    fn proven_means_that_every_layer_of_everything_is() {
+        let proven = [forward(Proven, Proven, NotApplicable)];
+        let fine = [connection(Proven, Proven)];
+        assert_eq!(Overall::of(&fine, &proven), Overall::Proven);
+        for spoiled in [Unknown, Degraded] {
+            assert_eq!(
+                Overall::of(&fine, &[forward(Proven, spoiled, Proven)]),
+                Overall::Degraded
+            );
+        }
+        let one_gateway_away = [connection(Proven, Proven), connection(Failed, Unknown)];
+        assert_eq!(Overall::of(&one_gateway_away, &proven), Overall::Degraded);
+    }
+
+    #[test]
+    fn down_means_that_no_request_can_pass_by_any_forward() {
+        let fine = [connection(Proven, Proven)];
+        let dead = forward(Proven, Proven, Failed);
+        assert_eq!(
+            Overall::of(&fine, std::slice::from_ref(&dead)),
+            Overall::Down
+        );
+        let one_of_two = [dead, forward(Proven, Proven, Proven)];
+        assert_eq!(Overall::of(&fine, &one_of_two), Overall::Degraded);
+        assert_eq!(
+            [Overall::Proven, Overall::Degraded, Overall::Down].map(Overall::exit_code),
+            [0, 1, 2]
+        );
+    }
+
+    #[test]
+    fn the_table_names_cause_and_remedy_and_colours_only_when_asked() {
+        let connections = vec![connection(Failed, Unknown)];
+        let forwards = vec![forward(Failed, Proven, Proven)];
+        let report = Report {
+            version: REPORT_VERSION,
+            time: String::new(),
+            overall: Overall::of(&connections, &forwards),
+            agent: AgentReport {
+                version: "0.1.0".into(),
+                pid: 1,
+                uptime_seconds: 7300,
+                draining: false,
+            },
+            layers: Layers::of(&connections, &forwards),
+            connections,
+            forwards,
+            audit: AuditReport {
+                written: 1,
+                dropped: 2,
+            },
+        };
+        let plain = render(&report, Colour::No);
+        for part in [
+            "DOWN",
+            "2 h 1 min",
+            "cause:  connection refused",
+            "remedy: ask the network team",
+            "2 DROPPED",
+        ] {
+            assert!(plain.contains(part), "{part} is missing in:\n{plain}");
+        }
+        assert!(!plain.contains('\x1b'));
+        assert!(render(&report, Colour::Yes).contains("\x1b[31mDOWN"));
+    }
+}
