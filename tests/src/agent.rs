@@ -1,0 +1,119 @@
+//! The real `agent` binary in a folder of its own.
+
+use crate::process::Process;
+use agent::{
+    control::{Client, ClientError},
+    status::Report,
+};
+use anyhow::Context;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+/// A folder with a configuration, and the agent that runs from it.
+pub struct Agent {
+    process: Option<Process>,
+    dir: PathBuf,
+}
+
+impl Agent {
+    /// Writes `config` to `dir/agent.toml` and starts the agent. `dir` holds the files that the configuration names.
+    pub fn start(dir: &Path, config: &str) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir)?;
+        fs::write(dir.join("agent.toml"), config)?;
+        let mut agent = Self { process: None, dir: dir.to_owned() };
+        agent.restart()?;
+        Ok(agent)
+    }
+
+    /// Kills the agent if it runs and starts it again.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.process = None;
+        let mut command = self.command(&["run"]);
+        command.env("AGENT_LOG_FORMAT", "human");
+        self.process = Some(Process::spawn(command, &self.dir.join("agent.log"))?);
+        Ok(())
+    }
+
+    /// The running process.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().unwrap_or_else(|| unreachable!("set by start"))
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
+    }
+
+    /// Its audit records so far (`[audit] file = "audit.log"` in its folder).
+    pub fn audit(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.dir.join("audit.log")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The status, over its runtime socket.
+    pub async fn status(&self) -> Result<Report, ClientError> {
+        Client::new(&self.dir.join("run")).status().await
+    }
+
+    /// Waits until the status is as wanted; on the deadline the error holds status and log.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&Report) -> bool) -> anyhow::Result<Report> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let last = self.status().await;
+            if let Ok(report) = &last
+                && wanted(report)
+            {
+                return last.map_err(Into::into);
+            }
+            if Instant::now() > deadline {
+                let last = last.map(|report| serde_json::to_string_pretty(&report).unwrap_or_default());
+                anyhow::bail!("waited {PATIENCE:?} for {what}; status: {last:?}\nlog:\n{}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Runs another command of the same binary on the same folder.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        self.command(arguments).output().context("running agent")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary("agent"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("JIRA_TUNNEL_AGENT_CONFIG", self.dir.join("agent.toml"))
+            .env("STATE_DIRECTORY", self.dir.join("state"))
+            .env("RUNTIME_DIRECTORY", self.dir.join("run"));
+        command
+    }
+}
+
+/// A binary of this workspace, built beside the running test.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let folder = test.ancestors().find(|folder| folder.join(name).is_file());
+    folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name))
+}
+
+/// Writes a secret that only its owner can read.
+pub fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
+    fs::write(path, secret)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(())
+}
+
+/// Generous: a loaded machine is no reason to fail.
+const PATIENCE: Duration = Duration::from_secs(60);
