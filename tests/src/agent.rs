@@ -25,7 +25,10 @@ impl Agent {
     pub fn start(dir: &Path, config: &str) -> anyhow::Result<Self> {
         fs::create_dir_all(dir)?;
         fs::write(dir.join("agent.toml"), config)?;
-        let mut agent = Self { process: None, dir: dir.to_owned() };
+        let mut agent = Self {
+            process: None,
+            dir: dir.to_owned(),
+        };
         agent.restart()?;
         Ok(agent)
     }
@@ -41,7 +44,9 @@ impl Agent {
 
     /// The running process.
     pub fn process(&mut self) -> &mut Process {
-        self.process.as_mut().unwrap_or_else(|| unreachable!("set by start"))
+        self.process
+            .as_mut()
+            .unwrap_or_else(|| unreachable!("set by start"))
     }
 
     /// Its folder.
@@ -57,7 +62,9 @@ impl Agent {
     /// Its audit records so far (`[audit] file = "audit.log"` in its folder).
     pub fn audit(&self) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.dir.join("audit.log")).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// The status, over its runtime socket.
@@ -66,7 +73,11 @@ impl Agent {
     }
 
     /// Waits until the status is as wanted; on the deadline the error holds status and log.
-    pub async fn until(&self, what: &str, wanted: impl Fn(&Report) -> bool) -> anyhow::Result<Report> {
+    pub async fn until(
+        &self,
+        what: &str,
+        wanted: impl Fn(&Report) -> bool,
+    ) -> anyhow::Result<Report> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let last = self.status().await;
@@ -76,8 +87,12 @@ impl Agent {
                 return last.map_err(Into::into);
             }
             if Instant::now() > deadline {
-                let last = last.map(|report| serde_json::to_string_pretty(&report).unwrap_or_default());
-                anyhow::bail!("waited {PATIENCE:?} for {what}; status: {last:?}\nlog:\n{}", self.log());
+                let last =
+                    last.map(|report| serde_json::to_string_pretty(&report).unwrap_or_default());
+                anyhow::bail!(
+                    "waited {PATIENCE:?} for {what}; status: {last:?}\nlog:\n{}",
+                    self.log()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -1,6 +1,7 @@
 //! What the end-to-end tests and the benchmarks share: real parts started, watched and ended by pid.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod load;
 pub mod origin;
 pub mod process;

@@ -5,12 +5,17 @@
 #![forbid(unsafe_code)]
 
 use anyhow::Context;
-use e2e::{load, origin::Origin, process::Process};
+use e2e::{
+    agent::{binary, write_secret},
+    load,
+    origin::Origin,
+    process::Process,
+    sshd::{Sshd, free_port},
+};
 use serde_json::json;
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -249,7 +254,7 @@ impl std::fmt::Display for Row {
 struct Bench {
     ssh: Side,
     agent: Side,
-    _sshd: Process,
+    _sshd: Sshd,
     _origin: Origin,
     _folder: tempfile::TempDir,
 }
@@ -257,25 +262,18 @@ struct Bench {
 impl Bench {
     async fn start() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let dir = folder.path();
         let origin = Origin::start().await?;
-        for name in ["host_key", "user_key"] {
-            run(Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-                .arg(dir.join(name)))?;
-        }
-        fs::copy(dir.join("user_key.pub"), dir.join("authorized_keys"))?;
-        let (sshd_port, ssh_port, agent_port) = (free_port()?, free_port()?, free_port()?);
-        let sshd = start_sshd(dir, sshd_port)?;
-        reachable(sshd_port, &sshd).await?;
+        let sshd = Sshd::with(&["LogLevel ERROR"])?;
+        let (ssh_port, agent_port) = (free_port()?, free_port()?);
 
         let ssh = Side {
-            process: start_ssh(dir, sshd_port, ssh_port, &origin)?,
+            process: start_ssh(folder.path(), &sshd, ssh_port, &origin)?,
             addr: local(ssh_port),
         };
         reachable(ssh_port, &ssh.process).await?;
+        let process = start_agent(folder.path(), &sshd, agent_port, &origin)?;
         let agent = Side {
-            process: start_agent(dir, sshd_port, agent_port, &origin)?,
+            process,
             addr: local(agent_port),
         };
         reachable(agent_port, &agent.process).await?;
@@ -291,78 +289,37 @@ impl Bench {
     }
 }
 
-fn start_sshd(dir: &Path, port: u16) -> anyhow::Result<Process> {
-    fs::create_dir_all("/run/sshd").context("creating /run/sshd (sshd runs as root)")?;
-    let config = dir.join("sshd_config");
-    let text = format!(
-        "Port {port}\nListenAddress 127.0.0.1\nHostKey {dir}/host_key\nPidFile none\n\
-         AuthorizedKeysFile {dir}/authorized_keys\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n\
-         AllowTcpForwarding yes\nMaxSessions 1000\nMaxStartups 100\nLogLevel ERROR\n",
-        dir = dir.display()
-    );
-    fs::write(&config, text)?;
-    let mut command = Command::new("/usr/sbin/sshd");
-    command.arg("-D").arg("-e").arg("-f").arg(config);
-    Process::spawn(command, &dir.join("sshd.log"))
-}
-
-fn start_ssh(dir: &Path, sshd: u16, port: u16, origin: &Origin) -> anyhow::Result<Process> {
-    let mut command = Command::new("ssh");
+fn start_ssh(dir: &Path, sshd: &Sshd, port: u16, origin: &Origin) -> anyhow::Result<Process> {
+    let mut command = sshd.ssh();
     command
+        .args(["-N", "-o", "ExitOnForwardFailure=yes"])
         .args([
-            "-F",
-            "none",
-            "-N",
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-        ])
-        .args([
-            "-o",
-            "ExitOnForwardFailure=yes",
-            "-o",
-            "BatchMode=yes",
-            "-i",
-        ])
-        .arg(dir.join("user_key"))
-        .args([
-            "-p",
-            &sshd.to_string(),
             "-R",
             &format!("127.0.0.1:{port}:{}", origin.addr),
-        ])
-        .arg(format!("{}@127.0.0.1", user()));
+            "127.0.0.1",
+        ]);
     Process::spawn(command, &dir.join("ssh.log"))
 }
 
-fn start_agent(dir: &Path, sshd: u16, port: u16, origin: &Origin) -> anyhow::Result<Process> {
-    let fingerprint = run(Command::new("ssh-keygen")
-        .arg("-lf")
-        .arg(dir.join("host_key.pub")))?;
-    let fingerprint = fingerprint
-        .split_whitespace()
-        .nth(1)
-        .context("no fingerprint")?
-        .to_owned();
-    fs::write(dir.join("token"), "bench-token\n")?;
-    fs::set_permissions(dir.join("token"), fs::Permissions::from_mode(0o600))?;
+fn start_agent(dir: &Path, sshd: &Sshd, port: u16, origin: &Origin) -> anyhow::Result<Process> {
+    write_secret(&dir.join("token"), "bench-token\n")?;
     let config = format!(
-        "[tunnel]\ngateways = [\"127.0.0.1:{sshd}\"]\nuser = \"{user}\"\nidentity_file = \"user_key\"\n\
+        "[tunnel]\ngateways = [\"{gateway}\"]\nuser = \"{user}\"\nidentity_file = \"{identity}\"\n\
          host_keys = [\"{fingerprint}\"]\nconnections = 1\n\n[audit]\nsink = \"file\"\nfile = \"{dir}/audit.log\"\n\n\
          [[forward]]\nname = \"jira\"\nbind = \"127.0.0.1:{port}\"\nupstream = \"http://{origin}\"\n\
          [forward.auth]\nmode = \"pat\"\ntoken_file = \"token\"\n[forward.policy]\npresets = [\"ticketing\"]\n",
-        user = user(),
+        gateway = sshd.address(),
+        user = sshd.user(),
+        identity = sshd.identity().display(),
+        fingerprint = sshd.fingerprint()?,
         dir = dir.display(),
         origin = origin.addr,
     );
     fs::write(dir.join("agent.toml"), config)?;
-    let binary = std::env::current_exe()?.with_file_name("agent");
-    let mut command = Command::new(binary);
+    let mut command = Command::new(binary("agent"));
     command
         .arg("run")
-        .arg("--config")
-        .arg(dir.join("agent.toml"))
+        .env("JIRA_TUNNEL_AGENT_CONFIG", dir.join("agent.toml"))
         .env("STATE_DIRECTORY", dir.join("state"))
         .env("RUNTIME_DIRECTORY", dir.join("run"));
     Process::spawn(command, &dir.join("agent.log"))
@@ -379,26 +336,6 @@ async fn reachable(port: u16, process: &Process) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
-}
-
-fn run(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    anyhow::ensure!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn user() -> String {
-    std::env::var("USER").unwrap_or_else(|_| "root".to_owned())
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
 }
 
 fn local(port: u16) -> SocketAddr {
