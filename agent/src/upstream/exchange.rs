@@ -159,6 +159,11 @@ impl Tracked {
             inner,
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
 }
 
 impl HttpBody for Tracked {
@@ -210,7 +215,7 @@ enum Turn {
 }
 
 /// Turn and time of the last movement, shared between a body and its exchange without a lock.
-struct Progress {
+pub(super) struct Progress {
     origin: Instant,
     /// Milliseconds since `origin`, shifted by two, and the turn.
     cell: AtomicU64,
@@ -251,7 +256,7 @@ impl Progress {
     }
 
     /// Completes once Jira's side has let the request wait for `limit` since the last byte it took.
-    async fn overdue(&self, limit: Duration) {
+    pub(super) async fn overdue(&self, limit: Duration) {
         loop {
             let (turn, moved) = self.read();
             let now = Instant::now();

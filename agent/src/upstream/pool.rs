@@ -4,7 +4,11 @@
 //! holds none. A new connection is opened only by a permit's holder that found nothing idle, so
 //! open connections never exceed the cap.
 
-use super::{Delivery, FailedStep, SendError, exchange::Tracked, stream::Stream};
+use super::{
+    Delivery, FailedStep, SendError,
+    exchange::Tracked,
+    stream::{Probe, Stream},
+};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::{
@@ -43,6 +47,7 @@ struct Parked {
 pub(super) struct Connection {
     sender: SendRequest<Tracked>,
     task: JoinHandle<()>,
+    probe: Probe,
 }
 
 /// A connection in use by one request. Dropped before [`Lease::give_back`] it takes the connection
@@ -88,7 +93,7 @@ impl Pool {
         let mut idle = self.lock();
         while let Some(parked) = idle.stack.pop_back() {
             let fresh = now.saturating_duration_since(parked.since) < self.idle_timeout;
-            if fresh && parked.connection.sender.is_ready() {
+            if fresh && parked.connection.is_usable() {
                 return Some(parked.connection);
             }
         }
@@ -132,6 +137,24 @@ impl Pool {
         next
     }
 
+    #[cfg(test)]
+    pub(super) fn idle_count(&self) -> usize {
+        self.lock().stack.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.permits.available_permits()
+    }
+
+    /// Lets the idle connections die at their task's next turn, unnoticed until then.
+    #[cfg(test)]
+    pub(super) fn doom_idle(&self) {
+        for parked in &self.lock().stack {
+            parked.connection.task.abort();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Idle> {
         // A panic while it is held leaves at worst one connection uncounted.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
@@ -141,6 +164,7 @@ impl Pool {
 impl Connection {
     /// Makes an HTTP/1.1 connection of a stream; its task ends with it.
     pub(super) async fn new(stream: Stream) -> Result<Self, hyper::Error> {
+        let probe = stream.probe();
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await?;
@@ -149,7 +173,15 @@ impl Connection {
                 tracing::debug!(%error, "a connection to Jira ended");
             }
         });
-        Ok(Self { sender, task })
+        Ok(Self {
+            sender,
+            task,
+            probe,
+        })
+    }
+
+    fn is_usable(&self) -> bool {
+        self.sender.is_ready() && self.probe.is_quiet()
     }
 }
 

@@ -1,7 +1,9 @@
 //! One connection to Jira as bytes, plain or TLS.
 
+use socket2::{SockRef, Socket};
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -27,6 +29,22 @@ enum Inner {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// A second handle on a stream's socket, to look at it while hyper owns the stream.
+pub(super) struct Probe(Option<Socket>);
+
+impl Probe {
+    /// Whether the kernel has nothing to read: on a connection without a request under way, bytes,
+    /// an end or an error mean that Jira's side has closed it or is about to. hyper learns of these
+    /// only on the runtime's next turn, when a request may already be written.
+    pub(super) fn is_quiet(&self) -> bool {
+        let Some(socket) = &self.0 else {
+            return true;
+        };
+        let mut byte = [MaybeUninit::uninit()];
+        matches!(socket.peek(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
 impl Stream {
     pub(super) fn plain(stream: TcpStream) -> Self {
         Self {
@@ -40,6 +58,15 @@ impl Stream {
             inner: Inner::Tls(Box::new(stream)),
             write_failed: false,
         }
+    }
+
+    /// Costs one more file descriptor; where there is none to be had, hyper's own view must do.
+    pub(super) fn probe(&self) -> Probe {
+        let socket = match &self.inner {
+            Inner::Plain(stream) => stream,
+            Inner::Tls(stream) => stream.get_ref().0,
+        };
+        Probe(SockRef::from(socket).try_clone().ok())
     }
 
     fn check<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
