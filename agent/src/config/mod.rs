@@ -1,5 +1,15 @@
 //! One file, drop-ins, environment overrides → types that cannot hold a wrong value. Parsed once.
 
+mod accept;
+mod catalog;
+mod effective;
+mod later;
+mod layer;
+mod problem;
+mod raw;
+mod source;
+mod units;
+
 use crate::{audit, auth, http, policy, tunnel, upstream};
 use std::{path::PathBuf, sync::Arc};
 

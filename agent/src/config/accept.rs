@@ -1,0 +1,213 @@
+//! Whether one written value fits one key: its type and its range. Texts never repeat what was
+//! written, which may be a secret in the wrong place; numbers out of range are the exception.
+
+use super::{
+    catalog::{Key, Kind, Section},
+    units::{Size, Span},
+};
+use config::ValueKind;
+
+/// A value as written, before it is known whether it fits.
+pub enum Written {
+    /// Text.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// `true` or `false`.
+    Flag(bool),
+    /// An array.
+    List(Vec<Written>),
+    /// Something no key takes: `a date`, `a section`.
+    Other(&'static str),
+}
+
+impl Written {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a text",
+            Self::Integer(_) => "a number",
+            Self::Flag(_) => "true or false",
+            Self::List(_) => "an array",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl Key {
+    /// The value as it is kept, or what is wrong with it and what would be right.
+    pub fn accept(&self, written: Written) -> Result<ValueKind, String> {
+        let range = |inside: bool, shown: String, kept: ValueKind| match inside {
+            true => Ok(kept),
+            false => Err(format!(
+                "{shown} is out of range; expected {}",
+                self.kind.wanted()
+            )),
+        };
+        match (&self.kind, written) {
+            (Kind::Text, Written::Text(text)) => Ok(text.into()),
+            (Kind::Choice(words), Written::Text(text)) => match words.contains(&text) {
+                true => Ok(text.into()),
+                false => {
+                    let hint = nearest(&text, words.iter().map(String::as_str))
+                        .map(|word| format!("; did you mean {word:?}?"))
+                        .unwrap_or_default();
+                    Err(format!(
+                        "not a known value; expected {}{hint}",
+                        self.kind.wanted()
+                    ))
+                }
+            },
+            (Kind::Integer(min, max), Written::Integer(number)) => range(
+                (*min..=*max).contains(&number),
+                number.to_string(),
+                number.into(),
+            ),
+            (Kind::Duration(min, max), Written::Text(text)) => {
+                let span: Span = text.parse().map_err(|error| format!("{error}"))?;
+                range((min..=max).contains(&&span), span.to_string(), text.into())
+            }
+            (Kind::Size(min, max), Written::Text(text)) => {
+                let size: Size = text.parse().map_err(|error| format!("{error}"))?;
+                range((min..=max).contains(&&size), size.to_string(), text.into())
+            }
+            (Kind::Size(min, max), Written::Integer(number)) => {
+                let inside = u64::try_from(number).is_ok_and(|n| (min..=max).contains(&&Size(n)));
+                range(inside, number.to_string(), number.to_string().into())
+            }
+            (Kind::Flag, Written::Flag(flag)) => Ok(flag.into()),
+            (Kind::List, Written::List(items)) => {
+                let mut texts = Vec::with_capacity(items.len());
+                for (index, item) in items.into_iter().enumerate() {
+                    match item {
+                        Written::Text(text) => texts.push(text),
+                        other => {
+                            return Err(format!(
+                                "element {index} is {}; expected {}",
+                                other.name(),
+                                self.kind.wanted()
+                            ));
+                        }
+                    }
+                }
+                Ok(texts.into())
+            }
+            (kind, other) => Err(format!(
+                "expected {}, found {}",
+                kind.wanted(),
+                other.name()
+            )),
+        }
+    }
+
+    /// A variable's text as the kind of value this key takes.
+    pub fn read_variable(&self, text: &str) -> Written {
+        match &self.kind {
+            Kind::Integer(..) => match text.trim().parse() {
+                Ok(number) => Written::Integer(number),
+                Err(_) => Written::Text(text.to_owned()),
+            },
+            Kind::Flag => match text.trim() {
+                "true" => Written::Flag(true),
+                "false" => Written::Flag(false),
+                _ => Written::Text(text.to_owned()),
+            },
+            // Rules hold commas: only TOML's own array syntax can carry several.
+            Kind::List => match toml::from_str::<Array>(&format!("array = {text}")) {
+                Ok(several) => {
+                    Written::List(several.array.into_iter().map(Written::Text).collect())
+                }
+                Err(_) => Written::List(vec![Written::Text(text.to_owned())]),
+            },
+            _ => Written::Text(text.to_owned()),
+        }
+    }
+}
+
+impl Kind {
+    /// What may be written, in words.
+    pub fn wanted(&self) -> String {
+        match self {
+            Self::Text => "text in quotes".to_owned(),
+            Self::Choice(words) => {
+                let words: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+                match words.split_last() {
+                    Some((last, [])) => last.clone(),
+                    Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+                    None => String::new(),
+                }
+            }
+            Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
+            Self::Duration(min, max) => format!("a duration from {min} to {max}, like \"30s\""),
+            Self::Size(min, max) => {
+                format!("a number of bytes from {min} to {max}, also like \"1MiB\"")
+            }
+            Self::Flag => "true or false".to_owned(),
+            Self::List => "an array of texts, like [\"one\", \"two\"]".to_owned(),
+        }
+    }
+}
+
+impl Section {
+    /// What to say of a name that is not in this section; `path` is the section's own.
+    pub fn unknown(&self, name: &str, path: &str, top: &Section) -> String {
+        let here = || {
+            let keys = self.keys.iter().map(|key| key.name.as_str());
+            keys.chain(self.sections.iter().map(|section| section.name.as_str()))
+        };
+        if let Some(near) = nearest(name, here()) {
+            return format!("unknown key; did you mean {near:?}?");
+        }
+        let elsewhere = top
+            .sections
+            .iter()
+            .find(|section| section.key(name).is_some());
+        if let Some(section) = elsewhere.filter(|section| section.name != self.name) {
+            return format!("unknown key here; it belongs to [{}]", section.name);
+        }
+        let all: Vec<_> = here().collect();
+        let place = match path {
+            "" => "at the top of the file".to_owned(),
+            path => format!("in [{path}]"),
+        };
+        format!("unknown key; known {place}: {}", all.join(", "))
+    }
+}
+
+/// The known word closest to what was written, if any is close.
+pub fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let written = written.to_lowercase().replace('-', "_");
+    known
+        .filter_map(|word| {
+            let plain = word.replace('-', "_");
+            let distance = strsim::damerau_levenshtein(&written, &plain);
+            let begins = written.len() >= 4 && plain.starts_with(&written);
+            (distance <= (plain.len() / 3).max(1) || begins).then_some((distance, word))
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+#[derive(serde::Deserialize)]
+struct Array {
+    array: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn the_nearest_known_word_is_found_and_a_stranger_is_not() {
+        let known = ["gateways", "user", "identity_file", "password_file"];
+        for (written, near) in [
+            ("gateway", Some("gateways")),
+            ("identity-file", Some("identity_file")),
+            ("usre", Some("user")),
+            ("password", Some("password_file")),
+            ("colour", None),
+        ] {
+            assert_eq!(nearest(written, known.into_iter()), near, "{written}");
+        }
+    }
+}

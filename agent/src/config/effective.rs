@@ -1,0 +1,190 @@
+//! The layers merged into one tree in which every value still knows where it comes from.
+
+use super::{
+    catalog::{self, Section},
+    layer::Layer,
+    problem::{Origin, Problems},
+    raw,
+    source::Sources,
+};
+use config::{Value, ValueKind};
+
+/// The merged configuration, before its values are judged.
+#[derive(Clone, Debug)]
+pub struct Effective {
+    pub(super) tree: Value,
+    /// Names of the forwards in the order in which they were first written, and where.
+    pub(super) forwards: Vec<(String, Origin)>,
+    /// The file, for what is missing.
+    pub(super) file: Origin,
+}
+
+/// One section of the merged tree, with the path to it for messages.
+#[derive(Clone)]
+pub struct Place<'a> {
+    label: String,
+    section: Option<&'a Value>,
+    /// Where the section begins, for keys that are not written.
+    origin: Origin,
+}
+
+impl Effective {
+    /// Reads and merges all layers. Notes everything that does not fit.
+    pub fn read(sources: &Sources, problems: &mut Problems) -> Self {
+        let layers = sources.layers(problems);
+        let mut forwards: Vec<(String, Origin)> = Vec::new();
+        for (name, origin) in layers.iter().flat_map(|layer: &Layer| &layer.forwards) {
+            if !forwards.iter().any(|(known, _)| known == name) {
+                forwards.push((name.clone(), origin.clone()));
+            }
+        }
+        let mut builder = config::Config::builder();
+        for layer in layers {
+            builder = builder.add_source(layer);
+        }
+        let file = Origin::file(&sources.file);
+        let tree = match builder.build() {
+            Ok(merged) => merged.cache,
+            Err(error) => {
+                problems.add(file.clone(), "", error.to_string());
+                Value::new(None, ValueKind::Table(config::Map::new()))
+            }
+        };
+        Self {
+            tree,
+            forwards,
+            file,
+        }
+    }
+
+    /// The typed form, or what is missing for it.
+    pub fn to_raw(&self, problems: &mut Problems) -> Option<raw::Root> {
+        let before = problems.iter().count();
+        self.missing(catalog::root(), &self.top(), problems);
+        if self.forwards.is_empty() {
+            let text = "no forward; add a [[forward]] section with name, bind and upstream";
+            problems.add(self.file.clone(), "forward", text);
+        }
+        if problems.iter().count() > before {
+            return None;
+        }
+        let mut tree = self.tree.clone();
+        if let ValueKind::Table(table) = &mut tree.kind {
+            let mut by_name = match table.remove("forward").map(|value| value.kind) {
+                Some(ValueKind::Table(by_name)) => by_name,
+                _ => config::Map::new(),
+            };
+            let in_order = self
+                .forwards
+                .iter()
+                .filter_map(|(name, _)| by_name.remove(name));
+            let in_order: Vec<Value> = in_order.collect();
+            table.insert("forward".to_owned(), in_order.into());
+        }
+        // Every value has been held against the catalog, which comes from the same types.
+        tree.try_deserialize()
+            .map_err(|error| problems.add(self.file.clone(), "", error.to_string()))
+            .ok()
+    }
+
+    /// The top of the file.
+    pub fn top(&self) -> Place<'_> {
+        Place {
+            label: String::new(),
+            section: Some(&self.tree),
+            origin: self.file.clone(),
+        }
+    }
+
+    /// The forward at this position.
+    pub fn forward(&self, index: usize) -> Place<'_> {
+        let (name, origin) = match self.forwards.get(index) {
+            Some((name, origin)) => (name.as_str(), origin.clone()),
+            None => ("", self.file.clone()),
+        };
+        Place {
+            label: format!("forward[{index}] {name:?}"),
+            section: member(&self.tree, "forward").and_then(|all| member(all, name)),
+            origin,
+        }
+    }
+
+    fn missing(&self, section: &Section, place: &Place<'_>, problems: &mut Problems) {
+        for key in section.keys.iter().filter(|key| key.required) {
+            if !place.is_written(&key.name) {
+                let text = format!("missing; it takes {}: {}", key.kind.wanted(), key.doc);
+                problems.add(place.origin(&key.name), place.label(&key.name), text);
+            }
+        }
+        for inner in &section.sections {
+            if inner.repeated {
+                for index in 0..self.forwards.len() {
+                    self.missing(inner, &self.forward(index), problems);
+                }
+            } else {
+                self.missing(inner, &place.section(&inner.name), problems);
+            }
+        }
+    }
+}
+
+impl<'a> Place<'a> {
+    /// A section of this one.
+    pub fn section(&self, name: &str) -> Place<'a> {
+        let section = self.section.and_then(|section| member(section, name));
+        let written = section.and_then(Value::origin).map(Origin::from_text);
+        Place {
+            label: self.label(name),
+            section,
+            origin: written.unwrap_or_else(|| self.origin.clone()),
+        }
+    }
+
+    /// The value of a key, if it is written.
+    pub fn value(&self, key: &str) -> Option<&'a Value> {
+        member(self.section?, key)
+    }
+
+    /// Whether a key, or anything in a section, is written.
+    pub fn is_written(&self, key: &str) -> bool {
+        self.value(key).is_some()
+    }
+
+    /// Where a key is written; where its section begins, if it is not.
+    pub fn origin(&self, key: &str) -> Origin {
+        let written = self.value(key).and_then(Value::origin);
+        written.map_or_else(|| self.origin.clone(), Origin::from_text)
+    }
+
+    /// The whole path of a key, for messages.
+    pub fn label(&self, key: &str) -> String {
+        match self.label.as_str() {
+            "" => key.to_owned(),
+            label => format!("{label}.{key}"),
+        }
+    }
+
+    /// Notes what is wrong with a key.
+    pub fn wrong(&self, key: &str, text: impl Into<String>, problems: &mut Problems) {
+        problems.add(self.origin(key), self.label(key), text);
+    }
+
+    /// The value, or the note of why there is none.
+    pub fn take<T, E: std::fmt::Display>(
+        &self,
+        key: &str,
+        result: Result<T, E>,
+        problems: &mut Problems,
+    ) -> Option<T> {
+        result
+            .map_err(|error| self.wrong(key, error.to_string(), problems))
+            .ok()
+    }
+}
+
+fn member<'a>(table: &'a Value, name: &str) -> Option<&'a Value> {
+    match &table.kind {
+        ValueKind::Table(table) => table.get(name),
+        _ => None,
+    }
+}

@@ -1,0 +1,337 @@
+//! One file or the environment, read against the catalog: each value with the line or variable it
+//! comes from. What does not fit is noted and left out.
+
+use super::{
+    accept::Written,
+    catalog::{self, Section},
+    later,
+    problem::{Origin, Problems},
+};
+use config::{ConfigError, Map, Source, Value, ValueKind};
+use std::path::Path;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+/// What one file or the environment says. Forwards are kept by name, so that layers merge by name.
+#[derive(Clone, Debug, Default)]
+pub struct Layer {
+    values: Map<String, Value>,
+    /// Names of its forwards in their order, with where each begins.
+    pub forwards: Vec<(String, Origin)>,
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.values.clone())
+    }
+}
+
+impl Layer {
+    /// Reads the text of a file.
+    pub fn from_toml(path: &Path, text: &str, problems: &mut Problems) -> Self {
+        let (document, errors) = DeTable::parse_recoverable(text);
+        let mut reader = Reader {
+            path,
+            text,
+            problems,
+            forwards: Vec::new(),
+        };
+        for error in &errors {
+            let origin = reader.origin(error.span().map_or(0, |span| span.start));
+            // Only the message: the error's full text would repeat the line, and with it a secret.
+            let message = error.message().replace('\n', ", ");
+            reader
+                .problems
+                .add(origin, "", format!("not valid TOML: {message}"));
+        }
+        if !errors.is_empty() {
+            return Self::default();
+        }
+        let values = reader.section(document.get_ref(), catalog::root(), "", "");
+        Self {
+            values,
+            forwards: reader.forwards,
+        }
+    }
+
+    /// Takes `JIRA_TUNNEL_AGENT__SECTION__KEY` variables; `forwards` are the names known so far.
+    pub fn from_environment<'a>(
+        variables: impl Iterator<Item = (&'a str, &'a str)>,
+        forwards: &[String],
+        problems: &mut Problems,
+    ) -> Self {
+        let mut layer = Self::default();
+        for (name, text) in variables {
+            let Some(path) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let origin = Origin::environment(name);
+            if let Err(problem) = layer.variable(path, text, &origin, forwards) {
+                problems.add(origin, problem.0, problem.1);
+            }
+        }
+        layer
+    }
+
+    /// Puts one checked value in, whatever the layers below say.
+    pub fn put(&mut self, path: &[&str], value: ValueKind, origin: &Origin) {
+        let Some((last, sections)) = path.split_last() else {
+            return;
+        };
+        let mut table = &mut self.values;
+        for section in sections {
+            let inner = table
+                .entry((*section).to_owned())
+                .or_insert_with(|| Value::new(None, ValueKind::Table(Map::new())));
+            let ValueKind::Table(next) = &mut inner.kind else {
+                return;
+            };
+            table = next;
+        }
+        table.insert((*last).to_owned(), kept(value, origin));
+    }
+
+    fn variable(
+        &mut self,
+        path: &str,
+        text: &str,
+        origin: &Origin,
+        forwards: &[String],
+    ) -> Result<(), (String, String)> {
+        let lower = path.to_lowercase();
+        let mut parts = lower.split("__").peekable();
+        let mut section = catalog::root();
+        let mut walked: Vec<&str> = Vec::new();
+        let mut names: Vec<&str> = Vec::new();
+        while let Some(part) = parts.next() {
+            let label = || {
+                walked
+                    .iter()
+                    .chain([&part])
+                    .copied()
+                    .collect::<Vec<_>>()
+                    .join(".")
+            };
+            if let Some(inner) = section.section(part).filter(|_| parts.peek().is_some()) {
+                walked.push(part);
+                names.push(part);
+                if inner.repeated {
+                    let written = parts.next().unwrap_or_default();
+                    let same = |name: &&String| name.to_lowercase().replace('-', "_") == written;
+                    let Some(name) = forwards.iter().find(same) else {
+                        let known = match forwards {
+                            [] => "no file has one".to_owned(),
+                            names => format!("the files have: {}", names.join(", ")),
+                        };
+                        let what = format!("no [[{part}]] is named {written:?}; {known}");
+                        return Err((format!("{part}.{written}"), what));
+                    };
+                    names.push(name);
+                }
+                section = inner;
+                continue;
+            }
+            let place = walked.join(".");
+            if let Some(why) = later::key(&place, part) {
+                return Err((label(), why));
+            }
+            if section.section(part).is_some() {
+                let why = format!("a section, not a key; name the key too: {PREFIX}{path}__KEY");
+                return Err((label(), why));
+            }
+            if section.repeated && part == "name" {
+                let why = "forwards are told apart by name, which only a file can give".to_owned();
+                return Err((label(), why));
+            }
+            let Some(key) = section.key(part).filter(|_| parts.peek().is_none()) else {
+                return Err((label(), section.unknown(part, &place, catalog::root())));
+            };
+            if let Some(why) = later::value(&place, part, text) {
+                return Err((label(), why));
+            }
+            let value = key
+                .accept(key.read_variable(text))
+                .map_err(|why| (label(), why))?;
+            names.push(part);
+            self.put(&names, value, origin);
+            return Ok(());
+        }
+        Ok(())
+    }
+}
+
+/// Walks one file.
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    problems: &'a mut Problems,
+    forwards: Vec<(String, Origin)>,
+}
+
+impl Reader<'_> {
+    /// `place` is the section's path in the catalog, `label` the one for messages.
+    fn section(
+        &mut self,
+        table: &DeTable<'_>,
+        section: &Section,
+        place: &str,
+        label: &str,
+    ) -> Map<String, Value> {
+        let mut values = Map::new();
+        // A login that does not exist yet is one problem, not one for each of its keys.
+        let later_mode = table.get("mode").and_then(|mode| {
+            let why = later::value(place, "mode", mode.get_ref().as_str()?)?;
+            Some((self.origin(mode.span().start), why))
+        });
+        if let Some((origin, why)) = later_mode {
+            self.problems.add(origin, joined(label, "mode"), why);
+            return values;
+        }
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        for (name, value) in entries {
+            let at = joined(label, name.get_ref());
+            let origin = self.origin(name.span().start);
+            let name: &str = name.get_ref();
+            if let Some(inner) = section.section(name) {
+                let place = joined(place, name);
+                if let Some(found) = self.subsection(value, inner, &place, &at, &origin) {
+                    values.insert(name.to_owned(), kept(ValueKind::Table(found), &origin));
+                }
+            } else if let Some(key) = section.key(name) {
+                match key.accept(written(value.get_ref())) {
+                    Ok(value) => drop(values.insert(name.to_owned(), kept(value, &origin))),
+                    Err(why) => self.problems.add(origin, at, why),
+                }
+            } else {
+                let why = later::key(place, name)
+                    .unwrap_or_else(|| section.unknown(name, place, catalog::root()));
+                self.problems.add(origin, at, why);
+            }
+        }
+        values
+    }
+
+    fn subsection(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        section: &Section,
+        place: &str,
+        label: &str,
+        origin: &Origin,
+    ) -> Option<Map<String, Value>> {
+        match value.get_ref() {
+            DeValue::Table(table) if !section.repeated => {
+                Some(self.section(table, section, place, label))
+            }
+            DeValue::Array(tables) if section.repeated => {
+                let mut found = Map::new();
+                for (index, item) in tables.iter().enumerate() {
+                    let origin = self.origin(item.span().start);
+                    let label = format!("{label}[{index}]");
+                    let DeValue::Table(table) = item.get_ref() else {
+                        self.wrong_section(section, &label, &origin);
+                        continue;
+                    };
+                    if let Some(name) = self.name(table, &label, &origin) {
+                        let label = format!("{label} {name:?}");
+                        let values = self.section(table, section, place, &label);
+                        found.insert(name, kept(ValueKind::Table(values), &origin));
+                    }
+                }
+                Some(found)
+            }
+            _ => {
+                self.wrong_section(section, label, origin);
+                None
+            }
+        }
+    }
+
+    /// The name by which layers are merged.
+    fn name(&mut self, table: &DeTable<'_>, label: &str, origin: &Origin) -> Option<String> {
+        let label = joined(label, "name");
+        let Some(written) = table.get("name") else {
+            let text = "missing; give each forward a name of its own, like name = \"jira\"";
+            self.problems.add(origin.clone(), label, text);
+            return None;
+        };
+        let origin = self.origin(written.span().start);
+        let name = written.get_ref().as_str().filter(|name| is_name(name));
+        let Some(name) = name else {
+            let text = format!(
+                "not a name; use 1 to {NAME_LEN} letters, digits, \"-\" or \"_\", like name = \"jira\""
+            );
+            self.problems.add(origin, label, text);
+            return None;
+        };
+        if let Some((_, first)) = self.forwards.iter().find(|(known, _)| known == name) {
+            let text = format!(
+                "{name:?} is already the name of the forward at {first}; give each its own"
+            );
+            self.problems.add(origin, label, text);
+            return None;
+        }
+        self.forwards.push((name.to_owned(), origin));
+        Some(name.to_owned())
+    }
+
+    fn wrong_section(&mut self, section: &Section, label: &str, origin: &Origin) {
+        let header = match section.repeated {
+            true => format!("[[{}]]", section.name),
+            false => format!("[{}]", section.name),
+        };
+        let text = format!("expected a section, written {header} with its keys below");
+        self.problems.add(origin.clone(), label, text);
+    }
+
+    fn origin(&self, offset: usize) -> Origin {
+        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Origin::line(self.path, line)
+    }
+}
+
+fn written(value: &DeValue<'_>) -> Written {
+    match value {
+        DeValue::String(text) => Written::Text(text.to_string()),
+        DeValue::Integer(number) => {
+            let digits = i64::from_str_radix(number.as_str(), number.radix());
+            digits.map_or(Written::Other("a number too large"), Written::Integer)
+        }
+        DeValue::Boolean(flag) => Written::Flag(*flag),
+        DeValue::Array(items) => {
+            Written::List(items.iter().map(|item| written(item.get_ref())).collect())
+        }
+        DeValue::Float(_) => Written::Other("a number with a fraction"),
+        DeValue::Datetime(_) => Written::Other("a date"),
+        DeValue::Table(_) => Written::Other("a section"),
+    }
+}
+
+fn kept(value: ValueKind, origin: &Origin) -> Value {
+    Value::new(Some(&origin.as_str().to_owned()), value)
+}
+
+fn joined(path: &str, name: &str) -> String {
+    match path {
+        "" => name.to_owned(),
+        path => format!("{path}.{name}"),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=NAME_LEN).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// What the agent's variables begin with.
+pub const PREFIX: &str = "JIRA_TUNNEL_AGENT__";
+/// Bytes. A name is a metric label and a column in tables.
+const NAME_LEN: usize = 64;

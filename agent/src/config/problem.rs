@@ -1,0 +1,108 @@
+//! What can be wrong with a configuration: where, which key, what, and what would be right.
+
+use std::{fmt, path::Path, sync::Arc};
+
+/// Where a value comes from, as text for people: `/etc/jira-tunnel-agent/agent.toml:12`,
+/// `environment JIRA_TUNNEL_AGENT__LOG__LEVEL`, `default`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(Arc<str>);
+
+impl Origin {
+    /// A file as a whole.
+    pub fn file(path: &Path) -> Self {
+        Self(path.display().to_string().into())
+    }
+
+    /// A line of a file, from 1.
+    pub fn line(path: &Path, line: usize) -> Self {
+        Self(format!("{}:{line}", path.display()).into())
+    }
+
+    /// An environment variable.
+    pub fn environment(name: &str) -> Self {
+        Self(format!("environment {name}").into())
+    }
+
+    /// Nowhere: what holds without a word.
+    pub fn default_value() -> Self {
+        Self("default".into())
+    }
+
+    /// An origin that was kept as text beside its value.
+    pub fn from_text(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it is written, or where it would be.
+    pub origin: Origin,
+    /// Path of the key, like `forward[0] "jira".auth.token_file`; empty where a whole file is meant.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key.is_empty() {
+            true => write!(f, "{}: {}", self.origin, self.text),
+            false => write!(f, "{}: {}: {}", self.origin, self.key, self.text),
+        }
+    }
+}
+
+/// Everything found wrong, in the order in which it was found. Each is one line of [`Display`](fmt::Display).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Notes one. The same text at the same place is noted once.
+    pub fn add(&mut self, origin: Origin, key: impl Into<String>, text: impl Into<String>) {
+        let problem = Problem {
+            origin,
+            key: key.into(),
+            text: text.into(),
+        };
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
+    }
+
+    /// Nothing wrong so far.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One by one.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

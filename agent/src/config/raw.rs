@@ -1,0 +1,423 @@
+//! What may be written in the file: every key with its type, default and range. Nothing is judged here.
+//!
+//! The doc comments are the configuration reference (`agent config reference` renders them) and the
+//! ranges and defaults are what the layers below check and show. Bounds that belong to a room take
+//! their defaults from that room's own type.
+
+use super::{
+    catalog::in_order,
+    units::{Size, Span},
+};
+use crate::{http, tunnel};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, time::Duration};
+
+/// Keys above the first section.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = in_order::<Root>)]
+pub struct Root {
+    /// Folder for what must survive a restart. systemd's `STATE_DIRECTORY` takes precedence.
+    #[serde(default = "state_dir")]
+    pub state_dir: PathBuf,
+    /// Folder of the socket by which `agent status` and the other commands find the running agent.
+    /// systemd's `RUNTIME_DIRECTORY` takes precedence.
+    #[serde(default = "runtime_dir")]
+    pub runtime_dir: PathBuf,
+    /// The way to the gateway.
+    pub tunnel: Tunnel,
+    /// One service to make reachable; as many sections as there are services, at least one.
+    #[serde(default)]
+    pub forward: Vec<Forward>,
+    /// The record of every request, allowed or refused.
+    #[serde(default)]
+    pub audit: Audit,
+    /// The agent's own log.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `[tunnel]`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = in_order::<Tunnel>)]
+pub struct Tunnel {
+    /// SSH gateways as `host:port`, an IPv6 address in brackets. Connections are spread over them.
+    pub gateways: Vec<String>,
+    /// User name on the gateway.
+    pub user: String,
+    /// OpenSSH private key. A certificate beside it (`<name>-cert.pub`) is used.
+    pub identity_file: String,
+    /// File with the passphrase of the private key, where it has one.
+    pub identity_passphrase_file: Option<String>,
+    /// Accepted host keys as SHA256 fingerprints, as `ssh-keygen -lf` prints them. This or
+    /// `known_hosts_file` is required.
+    #[serde(default)]
+    pub host_keys: Vec<String>,
+    /// OpenSSH known_hosts file with the accepted host keys: hashed names and `@cert-authority` too.
+    pub known_hosts_file: Option<String>,
+    /// SSH sessions held at once.
+    #[serde(default = "count::<2>")]
+    #[schemars(range(min = 1, max = 16))]
+    pub connections: u32,
+    /// Time to resolve and connect, for each address tried.
+    #[serde(default = "secs::<15>")]
+    #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
+    pub connect_timeout: Span,
+    /// Time for SSH banner, key exchange and login together.
+    #[serde(default = "secs::<30>")]
+    #[schemars(extend("x-min" = "1s", "x-max" = "5m"))]
+    pub login_timeout: Span,
+    /// Time between SSH keep-alives, which the far side must answer.
+    #[serde(default = "secs::<15>")]
+    #[schemars(extend("x-min" = "1s", "x-max" = "10m"))]
+    pub keepalive_interval: Span,
+    /// Unanswered keep-alives after which the session counts as lost.
+    #[serde(default = "count::<3>")]
+    #[schemars(range(min = 2, max = 100))]
+    pub keepalive_max: u32,
+    /// A session on which nothing has been received, or nothing taken by the kernel, for this long is
+    /// aborted. Longer than `keepalive_interval`.
+    #[serde(default = "secs::<60>")]
+    #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
+    pub stall_timeout: Span,
+    /// How often a session is proven by a probe that the far side answers.
+    #[serde(default = "secs::<15>")]
+    #[schemars(extend("x-min" = "100ms", "x-max" = "10m"))]
+    pub probe_interval: Span,
+    /// Forwarded channels open at once per session; more are refused.
+    #[serde(default = "count::<1024>")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub max_channels: u32,
+    /// Bounds of what waits to be sent on one session.
+    #[serde(default)]
+    pub transport: Transport,
+    /// Bounds of what was received and not yet taken, per channel and session.
+    #[serde(default)]
+    pub channel: Channel,
+}
+
+/// `[tunnel.transport]`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Transport>)]
+pub struct Transport {
+    /// Bytes waiting to be sent above which channels are held back.
+    #[schemars(extend("x-min" = "64KiB", "x-max" = "1GiB"))]
+    pub high_mark: Size,
+    /// Bytes waiting to be sent at which channels go on. Less than `high_mark`.
+    #[schemars(extend("x-min" = "1KiB", "x-max" = "1GiB"))]
+    pub low_mark: Size,
+    /// Bytes waiting to be sent at which the session is ended. More than `high_mark`.
+    #[schemars(extend("x-min" = "1MiB", "x-max" = "4GiB"))]
+    pub cap: Size,
+    /// Size of the read buffer of a session.
+    #[schemars(extend("x-min" = "4KiB", "x-max" = "16MiB"))]
+    pub read_buffer: Size,
+    /// How long a closing session may go on without the kernel taking a byte.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "1m"))]
+    pub shutdown_grace: Span,
+}
+
+/// `[tunnel.channel]`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Channel>)]
+pub struct Channel {
+    /// Bytes of a channel held in memory before its spool file is used.
+    #[schemars(extend("x-min" = "4KiB", "x-max" = "1GiB"))]
+    pub memory: Size,
+    /// Bytes of spool file per channel; past it that channel is reset. At least the largest upload
+    /// that must survive a Jira that does not read.
+    #[schemars(extend("x-min" = "0", "x-max" = "1024GiB"))]
+    pub spool_per_channel: Size,
+    /// Memory and spool of all channels of one session together. At least `memory`.
+    #[schemars(extend("x-min" = "1MiB", "x-max" = "16384GiB"))]
+    pub spool_per_session: Size,
+    /// Folder of the spool files, which have no name and vanish with the agent. Without it: `spool`
+    /// in the state folder. Not on a file system that lives in memory.
+    pub spool_dir: Option<PathBuf>,
+    /// How long the gateway may take to close a channel that we have ended, before we close it.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
+    pub close_wait: Span,
+    /// Bytes still swallowed on a channel that nobody reads any more, before we close it.
+    #[schemars(extend("x-min" = "0", "x-max" = "1GiB"))]
+    pub discard: Size,
+    /// How long one read or write of a spool file may take; then that channel is reset.
+    #[schemars(extend("x-min" = "100ms", "x-max" = "10m"))]
+    pub spool_timeout: Span,
+}
+
+/// `[[forward]]`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = in_order::<Forward>)]
+pub struct Forward {
+    /// Name of this forward in status, logs and audit: letters, digits, `-`, `_`; unique.
+    pub name: String,
+    /// Where the gateway is to listen: `host:port` (port 0 lets the gateway choose), or the absolute
+    /// path of a unix socket on the gateway. Unique.
+    pub bind: String,
+    /// Jira's URL, with its context path: `https://jira.corp.example/jira`. Or `tcp://host:port`,
+    /// which forwards bytes as they are, without policy, login or audit of requests.
+    pub upstream: String,
+    /// Connect to this address (`ip` or `ip:port`) instead of resolving the host of `upstream`.
+    pub address: Option<String>,
+    /// Which certificate authorities are trusted: the operating system's (`system`), Mozilla's list
+    /// built into the agent (`webpki`), or only `ca_file` (`none`).
+    #[serde(default)]
+    pub roots: Roots,
+    /// PEM file with certificate authorities to trust besides `roots`.
+    pub ca_file: Option<String>,
+    /// PEM file with the client certificate to present, leaf first.
+    pub client_certificate_file: Option<String>,
+    /// PEM file with the private key of the client certificate.
+    pub client_key_file: Option<String>,
+    /// Name to ask for and to verify in TLS instead of the host of `upstream`.
+    pub server_name: Option<String>,
+    /// Connections open at once to this Jira.
+    #[serde(default = "count::<64>")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub max_connections: u32,
+    /// How long a request may wait for one of them.
+    #[serde(default = "secs::<10>")]
+    #[schemars(extend("x-min" = "0s", "x-max" = "5m"))]
+    pub pool_wait: Span,
+    /// After this an idle connection to Jira is closed. Less than Jira's own limit, 20 s in Tomcat.
+    #[serde(default = "secs::<15>")]
+    #[schemars(extend("x-min" = "0s", "x-max" = "10m"))]
+    pub idle_timeout: Span,
+    /// Time to resolve, connect and agree on TLS.
+    #[serde(default = "secs::<10>")]
+    #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
+    pub connect_timeout: Span,
+    /// Time from the end of a request to the head of Jira's answer.
+    #[serde(default = "secs::<120>")]
+    #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
+    pub response_timeout: Span,
+    /// Who the requests are toward Jira.
+    #[serde(default)]
+    pub auth: Auth,
+    /// What the vendor may do. Nothing, unless it is allowed here.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Bounds of the HTTP that the vendor speaks.
+    #[serde(default)]
+    pub http: Http,
+}
+
+/// `[forward.auth]`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = in_order::<Auth>)]
+pub struct Auth {
+    /// `pass-through` leaves the vendor's own credential untouched. `basic` and `pat` strip it and put
+    /// in a credential that never leaves this side.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Mode `basic`: Jira user name, without a colon.
+    pub username: Option<String>,
+    /// Mode `basic`: file with the password.
+    pub password_file: Option<String>,
+    /// Mode `pat`: file with the personal access token.
+    pub token_file: Option<String>,
+}
+
+/// `[forward.policy]`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = in_order::<Policy>)]
+pub struct Policy {
+    /// Ready-made sets of rules: `ticketing`, `read-only`, `oauth-dance`.
+    #[serde(default)]
+    pub presets: Vec<String>,
+    /// Rules like `POST /rest/api/2/issue/bulk`: `METHOD[,METHOD]` or `*`, then a path pattern without
+    /// the context path, where `*` is one segment and `**` the rest.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Rules of the same form that win over every preset and every `allow`.
+    #[serde(default)]
+    pub deny: Vec<String>,
+}
+
+/// `[forward.http]`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Http>)]
+pub struct Http {
+    /// Bytes of request line and headers together; more is answered 431.
+    #[schemars(extend("x-min" = "8KiB", "x-max" = "1MiB"))]
+    pub max_head: Size,
+    /// Time for a request head, from its first byte; longer is answered 408.
+    #[schemars(extend("x-min" = "1s", "x-max" = "10m"))]
+    pub head_timeout: Span,
+    /// How long a kept-alive connection of the vendor may be without a request.
+    #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
+    pub idle_timeout: Span,
+    /// A body that has not moved for this long is broken off. One that moves has no deadline.
+    #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
+    pub stall_timeout: Span,
+    /// Requests in flight on this forward; more are answered 503 with `Retry-After`.
+    #[schemars(range(min = 1, max = 65536))]
+    pub max_concurrent: u32,
+}
+
+/// `[audit]`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = in_order::<Audit>)]
+pub struct Audit {
+    /// Where records go: the systemd journal (standard error where there is none), `file`, or `off`.
+    #[serde(default)]
+    pub sink: Sink,
+    /// With `sink = "file"`: absolute path of the file that JSON lines are appended to.
+    pub file: Option<PathBuf>,
+    /// Records that may wait to be written; past it they are dropped and counted.
+    #[serde(default = "count::<8192>")]
+    #[schemars(range(min = 16, max = 1048576))]
+    pub queue: u32,
+}
+
+/// `[log]`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = in_order::<Log>)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace` or `off`; also per module, like
+    /// `info,agent::tunnel=debug`.
+    #[serde(default = "level")]
+    pub level: String,
+    /// How lines look. `auto`: `human` on a terminal, `journald` under systemd, `json` otherwise.
+    #[serde(default)]
+    pub format: Format,
+}
+
+/// `roots`.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Roots {
+    #[default]
+    System,
+    Webpki,
+    None,
+}
+
+/// `mode`.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Mode {
+    #[default]
+    PassThrough,
+    Basic,
+    Pat,
+}
+
+/// `sink`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Sink {
+    #[default]
+    Journal,
+    File,
+    Off,
+}
+
+/// `format`.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Format {
+    #[default]
+    Auto,
+    Human,
+    Json,
+    Journald,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        let bounds = tunnel::transport::Limits::default();
+        Self {
+            high_mark: size(bounds.high_mark),
+            low_mark: size(bounds.low_mark),
+            cap: size(bounds.cap),
+            read_buffer: size(bounds.read_buffer),
+            shutdown_grace: Span(bounds.shutdown_grace),
+        }
+    }
+}
+
+impl Default for Channel {
+    fn default() -> Self {
+        let bounds = tunnel::channel::Limits::default();
+        Self {
+            memory: size(bounds.memory),
+            spool_per_channel: Size(bounds.spool_per_channel),
+            spool_per_session: Size(bounds.spool_per_session),
+            spool_dir: None,
+            close_wait: Span(bounds.close_wait),
+            discard: Size(bounds.discard),
+            spool_timeout: Span(bounds.spool_timeout),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        let bounds = http::Limits::default();
+        Self {
+            max_head: size(bounds.max_head),
+            head_timeout: Span(bounds.head_timeout),
+            idle_timeout: Span(bounds.idle_timeout),
+            stall_timeout: Span(bounds.stall_timeout),
+            max_concurrent: u32::try_from(bounds.max_concurrent).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            sink: Sink::default(),
+            file: None,
+            queue: count::<8192>(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: level(),
+            format: Format::default(),
+        }
+    }
+}
+
+fn state_dir() -> PathBuf {
+    PathBuf::from("/var/lib/jira-tunnel-agent")
+}
+
+fn runtime_dir() -> PathBuf {
+    PathBuf::from("/run/jira-tunnel-agent")
+}
+
+fn level() -> String {
+    "info".to_owned()
+}
+
+fn size(bytes: usize) -> Size {
+    Size(bytes as u64)
+}
+
+fn count<const N: u32>() -> u32 {
+    N
+}
+
+fn secs<const N: u64>() -> Span {
+    Span(Duration::from_secs(N))
+}

@@ -1,0 +1,158 @@
+//! Where the configuration is read from: the file, the drop-ins beside it, the environment.
+
+use super::{
+    layer::Layer,
+    problem::{Origin, Problems},
+};
+use config::ValueKind;
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// What decides which configuration is read.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The file.
+    pub file: PathBuf,
+    /// The environment: overrides, and systemd's folders.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Sources {
+    /// `--config`, else `JIRA_TUNNEL_AGENT_CONFIG`, else the packaged file; with this process's
+    /// environment.
+    pub fn from_process(file: Option<PathBuf>) -> Self {
+        let text = |text: &OsStr| text.to_string_lossy().into_owned();
+        let environment = std::env::vars_os()
+            .map(|(name, value)| (text(&name), text(&value)))
+            .collect();
+        Self::new(file, environment)
+    }
+
+    /// The same with an environment of the caller's.
+    pub fn new(file: Option<PathBuf>, environment: BTreeMap<String, String>) -> Self {
+        let named = environment
+            .get(FILE_VARIABLE)
+            .filter(|name| !name.is_empty());
+        let file = file
+            .or_else(|| named.map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        Self {
+            // Fails only without a working folder; then a relative path stays one.
+            file: std::path::absolute(&file).unwrap_or(file),
+            environment,
+        }
+    }
+
+    /// The folder of the file, which relative paths start from.
+    pub fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// A folder that systemd names; the first, where it names several.
+    pub fn systemd_folder(&self, variable: &str) -> Option<PathBuf> {
+        let value = self.environment.get(variable)?;
+        let first = value.split(':').next().filter(|first| !first.is_empty())?;
+        Some(PathBuf::from(first))
+    }
+
+    /// All layers, the weakest first.
+    pub fn layers(&self, problems: &mut Problems) -> Vec<Layer> {
+        let mut layers = Vec::new();
+        match read(&self.file) {
+            Ok(text) => layers.push(Layer::from_toml(&self.file, &text, problems)),
+            Err(error) => problems.add(Origin::file(&self.file), "", unreadable(&error, true)),
+        }
+        for path in self.drop_ins(problems) {
+            match read(&path) {
+                Ok(text) => layers.push(Layer::from_toml(&path, &text, problems)),
+                Err(error) => problems.add(Origin::file(&path), "", unreadable(&error, false)),
+            }
+        }
+        let mut names: Vec<String> = Vec::new();
+        for (name, _) in layers.iter().flat_map(|layer| &layer.forwards) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        let variables = self.environment.iter();
+        let variables = variables.map(|(name, value)| (name.as_str(), value.as_str()));
+        layers.push(Layer::from_environment(variables, &names, problems));
+        layers.push(self.systemd_layer());
+        layers
+    }
+
+    /// `agent.d/*.toml` beside the file, in the order of their names.
+    fn drop_ins(&self, problems: &mut Problems) -> Vec<PathBuf> {
+        let folder = self.folder().join(DROP_INS);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                problems.add(Origin::file(&folder), "", unreadable(&error, false));
+                return Vec::new();
+            }
+        };
+        let mut found: Vec<_> = entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.extension() == Some(OsStr::new("toml")))
+            // Editors leave lock and swap files that begin with a dot.
+            .filter(|path| {
+                !path
+                    .file_name()
+                    .is_some_and(|name| name.as_encoded_bytes()[0] == b'.')
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    fn systemd_layer(&self) -> Layer {
+        let mut layer = Layer::default();
+        for (variable, key) in [
+            ("STATE_DIRECTORY", "state_dir"),
+            ("RUNTIME_DIRECTORY", "runtime_dir"),
+        ] {
+            if let Some(folder) = self.systemd_folder(variable) {
+                let value = ValueKind::String(folder.display().to_string());
+                layer.put(&[key], value, &Origin::environment(variable));
+            }
+        }
+        layer
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    if fs::metadata(path)?.len() > MAX_LEN {
+        return Err(io::Error::other(
+            "larger than 1 MiB, which no configuration is",
+        ));
+    }
+    fs::read_to_string(path)
+}
+
+fn unreadable(error: &io::Error, main: bool) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound if main => {
+            format!("no such file; create it, or name another with --config FILE or {FILE_VARIABLE}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            "no permission to read it; run as root or as the user jira-tunnel-agent, or change its owner"
+                .to_owned()
+        }
+        io::ErrorKind::InvalidData => "not UTF-8 text; save it as UTF-8".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
+}
+
+/// Names the file where `--config` does not.
+pub const FILE_VARIABLE: &str = "JIRA_TUNNEL_AGENT_CONFIG";
+/// Where the package puts the file.
+pub const DEFAULT_FILE: &str = "/etc/jira-tunnel-agent/agent.toml";
+/// The folder of drop-ins, beside the file.
+const DROP_INS: &str = "agent.d";
+/// Bytes. Bounds what a wrong path can make us read.
+const MAX_LEN: u64 = 1 << 20;

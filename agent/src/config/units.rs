@@ -1,0 +1,167 @@
+//! Values with a unit: durations and sizes, as they are written in the file and shown again.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+
+/// A duration, written like `30s`, `500ms` or `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+/// A number of bytes, written as a number or like `64KiB`, `1MiB`, `8GiB` (powers of 1024; `kB`, `MB`
+/// and `GB` are powers of 1000).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl Size {
+    /// As a length in memory. Saturates, which no value within a checked range does.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// The text is no duration.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("not a duration: write a number with its unit, for example \"30s\", \"500ms\" or \"5m\"")]
+pub struct SpanError;
+
+/// The text is no size.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "not a size: write a number of bytes, or a number with its unit, for example \"64KiB\" or \"1GiB\""
+)]
+pub struct SizeError;
+
+impl FromStr for Span {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|_| SpanError)
+    }
+}
+
+impl FromStr for Size {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        bytesize::ByteSize::from_str(text)
+            .map(|size| Self(size.as_u64()))
+            .map_err(|_| SizeError)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = UNITS
+            .iter()
+            .find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit));
+        match exact {
+            Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The layers below keep a bare number as a number; both spell the same in text.
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "Span".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": DURATION })
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["integer", "string"], "format": SIZE })
+    }
+}
+
+/// `format` of a [`Span`] in the schema.
+pub const DURATION: &str = "duration";
+/// `format` of a [`Size`] in the schema.
+pub const SIZE: &str = "size";
+
+const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_duration_needs_its_unit() {
+        assert_eq!("30s".parse(), Ok(Span(Duration::from_secs(30))));
+        assert_eq!("1m 30s".parse(), Ok(Span(Duration::from_secs(90))));
+        for wrong in ["30", "", "-1s", "soon", "1 parsec"] {
+            assert_eq!(wrong.parse::<Span>(), Err(SpanError), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_bytes_unless_it_names_a_unit() {
+        for (text, bytes) in [
+            ("4096", 4096),
+            ("64KiB", 65536),
+            ("1 MiB", 1 << 20),
+            ("1MB", 1_000_000),
+        ] {
+            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+        }
+        for wrong in ["", "-1", "many", "1 parsec"] {
+            assert_eq!(wrong.parse::<Size>(), Err(SizeError), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_can_be_written_back(bytes in 0u64..1 << 50, millis in 0u64..1 << 40) {
+            prop_assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));
+            let span = Span(Duration::from_millis(millis));
+            prop_assert_eq!(span.to_string().parse(), Ok(span));
+        }
+    }
+}
