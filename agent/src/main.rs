@@ -1,2 +1,8 @@
+//! The binary `agent`: parses, runs, returns an exit code. Nothing else lives here.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    agent::cli::main()
+}

@@ -1,1 +1,77 @@
-//! (room to be filled)
+//! The command line: what was typed. Each subcommand is one file with its arguments and `run`; help,
+//! man pages and completions all come from these types. The only room that uses `anyhow`.
+
+mod completions;
+mod config;
+mod exit;
+mod log_level;
+mod man;
+mod output;
+mod policy;
+mod run;
+mod status;
+
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+/// Parses this process's arguments, runs the subcommand, gives its exit code.
+pub fn main() -> ExitCode {
+    main_with(std::env::args_os())
+}
+
+fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A reader that has left is no reason to fail.
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+                _ => exit::USAGE.into(),
+            };
+        }
+    };
+    let sources = || crate::config::Sources::from_process(cli.config);
+    let done = match cli.command {
+        Command::Run(args) => run::run(args, &sources()),
+        Command::Status(args) => status::run(args, &sources()),
+        Command::LogLevel(args) => log_level::run(args, &sources()),
+        Command::Policy(args) => policy::run(args, &sources()),
+        Command::Config(args) => config::run(args, &sources()),
+        Command::Completions(args) => completions::run(args, &mut Cli::command()),
+        Command::Man(args) => man::run(args, Cli::command()),
+    };
+    done.unwrap_or_else(|error| exit::report(&error))
+}
+
+/// Makes an internal Jira reachable for a vendor's services through an outbound SSH tunnel.
+#[derive(Parser)]
+#[command(name = "agent", version, max_term_width = 100)]
+struct Cli {
+    /// Configuration file [default: $JIRA_TUNNEL_AGENT_CONFIG, else /etc/jira-tunnel-agent/agent.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+    Status(status::Args),
+    Policy(policy::Args),
+    Config(config::Args),
+    LogLevel(log_level::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -16,7 +16,7 @@ pub struct Effective {
     /// Names of the forwards in the order in which they were first written, and where.
     pub(super) forwards: Vec<(String, Origin)>,
     /// The file, for what is missing.
-    pub(super) file: Origin,
+    file: Origin,
 }
 
 /// One section of the merged tree, with the path to it for messages.
@@ -30,7 +30,7 @@ pub struct Place<'a> {
 
 impl Effective {
     /// Reads and merges all layers. Notes everything that does not fit.
-    pub fn read(sources: &Sources, problems: &mut Problems) -> Self {
+    pub(super) fn read(sources: &Sources, problems: &mut Problems) -> Self {
         let layers = sources.layers(problems);
         let mut forwards: Vec<(String, Origin)> = Vec::new();
         for (name, origin) in layers.iter().flat_map(|layer: &Layer| &layer.forwards) {
@@ -58,14 +58,14 @@ impl Effective {
     }
 
     /// The typed form, or what is missing for it.
-    pub fn to_raw(&self, problems: &mut Problems) -> Option<raw::Root> {
-        let before = problems.iter().count();
+    pub(super) fn to_raw(&self, problems: &mut Problems) -> Option<raw::Root> {
+        let before = problems.len();
         self.missing(catalog::root(), &self.top(), problems);
         if self.forwards.is_empty() {
             let text = "no forward; add a [[forward]] section with name, bind and upstream";
             problems.add(self.file.clone(), "forward", text);
         }
-        if problems.iter().count() > before {
+        if problems.len() > before {
             return None;
         }
         let mut tree = self.tree.clone();
@@ -87,8 +87,20 @@ impl Effective {
             .ok()
     }
 
+    /// The folder of the runtime socket, as written or by default.
+    pub(super) fn runtime_dir(&self) -> String {
+        let written = member(&self.tree, "runtime_dir").map(Value::to_string);
+        written.unwrap_or_else(|| raw::runtime_dir().display().to_string())
+    }
+
+    /// Where in the order the forward of this name stands.
+    pub(super) fn position(&self, name: &str) -> usize {
+        let found = self.forwards.iter().position(|(known, _)| known == name);
+        found.unwrap_or_default()
+    }
+
     /// The top of the file.
-    pub fn top(&self) -> Place<'_> {
+    pub(super) fn top(&self) -> Place<'_> {
         Place {
             label: String::new(),
             section: Some(&self.tree),
@@ -97,7 +109,7 @@ impl Effective {
     }
 
     /// The forward at this position.
-    pub fn forward(&self, index: usize) -> Place<'_> {
+    pub(super) fn forward(&self, index: usize) -> Place<'_> {
         let (name, origin) = match self.forwards.get(index) {
             Some((name, origin)) => (name.as_str(), origin.clone()),
             None => ("", self.file.clone()),
@@ -167,6 +179,15 @@ impl<'a> Place<'a> {
     /// Notes what is wrong with a key.
     pub fn wrong(&self, key: &str, text: impl Into<String>, problems: &mut Problems) {
         problems.add(self.origin(key), self.label(key), text);
+    }
+
+    /// Notes what is wrong with one element of an array.
+    pub fn wrong_element(&self, key: &str, index: usize, text: String, problems: &mut Problems) {
+        problems.add(
+            self.origin(key),
+            self.label(&format!("{key}[{index}]")),
+            text,
+        );
     }
 
     /// The value, or the note of why there is none.

@@ -1,14 +1,29 @@
-//! One file, drop-ins, environment overrides → types that cannot hold a wrong value. Parsed once.
+//! One file, drop-ins, environment overrides → types that cannot hold a wrong value. Parsed once,
+//! before any socket is opened.
+//!
+//! `raw` says which keys there are, `catalog` makes one list of them, `source` finds the files, `layer`
+//! and `accept` hold each file and variable against the list, `effective` merges them (with the `config`
+//! crate) and remembers where each value comes from, `judge` turns the result into the rooms' types.
+//! [`show`](Effective::show) and [`reference`] render the same list for people.
 
 mod accept;
 mod catalog;
 mod effective;
+mod files;
+mod judge;
+mod judge_forward;
 mod later;
 mod layer;
 mod problem;
 mod raw;
+pub mod reference;
+mod show;
 mod source;
 mod units;
+
+pub use effective::Effective;
+pub use problem::{Origin, Problem, Problems};
+pub use source::{DEFAULT_FILE, FILE_VARIABLE, Sources};
 
 use crate::{audit, auth, http, policy, tunnel, upstream};
 use std::{path::PathBuf, sync::Arc};
@@ -46,3 +61,39 @@ pub struct Forward {
     /// `[forward.http]`.
     pub http: http::Limits,
 }
+
+impl Config {
+    /// Reads and judges the configuration, with every file it names. Blocks on the disk. The error
+    /// holds everything that was found wrong.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        Self::load_with_origins(sources).map(|(config, _)| config)
+    }
+
+    /// The same, and the merged values with where each comes from.
+    pub fn load_with_origins(sources: &Sources) -> Result<(Self, Effective), Problems> {
+        let mut problems = Problems::default();
+        let effective = Effective::read(sources, &mut problems);
+        // What does not fit was left out: judging the rest would find fault where there is none.
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let files = files::Files::new(sources);
+        let config = effective
+            .to_raw(&mut problems)
+            .and_then(|raw| judge::config(raw, &effective, &files, &mut problems));
+        match config {
+            Some(config) => Ok((config, effective)),
+            None => Err(problems),
+        }
+    }
+}
+
+/// Where the running agent's socket is, for commands that talk to it. Works with a configuration that
+/// is otherwise wrong: it may have been changed since the agent started.
+pub fn runtime_dir(sources: &Sources) -> PathBuf {
+    let effective = Effective::read(sources, &mut Problems::default());
+    sources.folder().join(effective.runtime_dir())
+}
+
+#[cfg(test)]
+mod tests;

@@ -87,6 +87,11 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// One by one.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()

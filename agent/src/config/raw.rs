@@ -103,7 +103,8 @@ pub struct Tunnel {
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Transport>)]
 pub struct Transport {
-    /// Bytes waiting to be sent above which channels are held back.
+    /// Bytes waiting to be sent above which channels are held back. On a slow link the mark is lowered
+    /// by itself, not below 128 KiB.
     #[schemars(extend("x-min" = "64KiB", "x-max" = "1GiB"))]
     pub high_mark: Size,
     /// Bytes waiting to be sent at which channels go on. Less than `high_mark`.
@@ -125,14 +126,19 @@ pub struct Transport {
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Channel>)]
 pub struct Channel {
-    /// Bytes of a channel held in memory before its spool file is used.
+    /// Bytes of a channel held in memory before its spool file is used. What is on its way to the file
+    /// comes on top, at most 8 MiB.
     #[schemars(extend("x-min" = "4KiB", "x-max" = "1GiB"))]
     pub memory: Size,
+    /// Bytes held in memory by all channels of one session together before each is left 64 KiB and the
+    /// spool file. At least `memory`.
+    #[schemars(extend("x-min" = "1MiB", "x-max" = "64GiB"))]
+    pub memory_per_session: Size,
     /// Bytes of spool file per channel; past it that channel is reset. At least the largest upload
     /// that must survive a Jira that does not read.
     #[schemars(extend("x-min" = "0", "x-max" = "1024GiB"))]
     pub spool_per_channel: Size,
-    /// Memory and spool of all channels of one session together. At least `memory`.
+    /// Memory and spool of all channels of one session together. At least `memory_per_session`.
     #[schemars(extend("x-min" = "1MiB", "x-max" = "16384GiB"))]
     pub spool_per_session: Size,
     /// Folder of the spool files, which have no name and vanish with the agent. Without it: `spool`
@@ -192,10 +198,15 @@ pub struct Forward {
     #[serde(default = "secs::<10>")]
     #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
     pub connect_timeout: Span,
-    /// Time from the end of a request to the head of Jira's answer.
+    /// How long Jira may take for the head of its answer, from the last byte of the request that it
+    /// took. An upload that moves pushes the deadline on.
     #[serde(default = "secs::<120>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
     pub response_timeout: Span,
+    /// `tcp://` only: a connection on which neither side has moved a byte for this long is ended.
+    #[serde(default = "secs::<3600>")]
+    #[schemars(extend("x-min" = "1s", "x-max" = "7days"))]
+    pub tcp_idle_timeout: Span,
     /// Who the requests are toward Jira.
     #[serde(default)]
     pub auth: Auth,
@@ -229,7 +240,8 @@ pub struct Auth {
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<Policy>)]
 pub struct Policy {
-    /// Ready-made sets of rules: `ticketing`, `read-only`, `oauth-dance`.
+    /// Ready-made sets of rules: `ticketing`, `read-only`, `oauth-dance` and others; `docs/policy.md`
+    /// lists them with their rules.
     #[serde(default)]
     pub presets: Vec<String>,
     /// Rules like `POST /rest/api/2/issue/bulk`: `METHOD[,METHOD]` or `*`, then a path pattern without
@@ -356,6 +368,7 @@ impl Default for Channel {
         let bounds = tunnel::channel::Limits::default();
         Self {
             memory: size(bounds.memory),
+            memory_per_session: size(bounds.memory_per_session),
             spool_per_channel: Size(bounds.spool_per_channel),
             spool_per_session: Size(bounds.spool_per_session),
             spool_dir: None,
@@ -402,7 +415,8 @@ fn state_dir() -> PathBuf {
     PathBuf::from("/var/lib/jira-tunnel-agent")
 }
 
-fn runtime_dir() -> PathBuf {
+/// The runtime folder of the package.
+pub fn runtime_dir() -> PathBuf {
     PathBuf::from("/run/jira-tunnel-agent")
 }
 

@@ -1,0 +1,20 @@
+//! `agent completions`.
+
+use super::output::print;
+use clap_complete::Shell;
+use std::process::ExitCode;
+
+/// Print a completion script for a shell
+#[derive(clap::Args)]
+pub struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+/// Prints the script.
+pub fn run(args: Args, command: &mut clap::Command) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, command, "agent", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
+}

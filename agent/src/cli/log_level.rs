@@ -1,0 +1,30 @@
+//! `agent log-level`.
+
+use crate::{
+    config::{Sources, runtime_dir},
+    control::Client,
+    telemetry::parse_level,
+};
+use std::process::ExitCode;
+
+/// Change the log level of the running agent, until the next change or restart
+#[derive(clap::Args)]
+pub struct Args {
+    /// error, warn, info, debug, trace or off; also per module: info,agent::tunnel=debug
+    #[arg(value_parser = level)]
+    level: String,
+}
+
+/// Asks the running agent.
+pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&runtime_dir(sources));
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(client.set_log_level(&args.level))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn level(text: &str) -> Result<String, crate::telemetry::LevelError> {
+    parse_level(text).map(|_| text.to_owned())
+}

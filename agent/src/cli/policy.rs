@@ -1,0 +1,84 @@
+//! `agent policy`.
+
+use super::{exit::BadUsage, output::print};
+use crate::{
+    config::{Config, Forward, Sources},
+    policy::{Decision, Policy},
+    upstream::Target,
+};
+use clap::Subcommand;
+use http::Method;
+use std::process::ExitCode;
+
+/// Look at what the vendor may do
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say whether a request would be allowed, which rule decides, and why
+    ///
+    /// Sends nothing. Ends with exit code 0 if the request is allowed, 1 if it is refused.
+    Explain(Explain),
+}
+
+#[derive(clap::Args)]
+struct Explain {
+    /// HTTP method, as on the wire: GET, POST
+    method: Method,
+    /// Path as the vendor would call it, with the context path: /jira/rest/api/2/issue
+    target: String,
+    /// Which forward is meant, where there are several
+    #[arg(long, value_name = "NAME")]
+    forward: Option<String>,
+}
+
+/// Explains one request.
+pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
+    let Command::Explain(asked) = args.command;
+    let config = Config::load(sources)?;
+    let forward = choose(&config.forwards, asked.forward.as_deref())?;
+    let policy = Policy::new(&forward.policy)?;
+    let explanation = policy.explain(&asked.method, &asked.target);
+    print(&format!("{explanation}\n"))?;
+    Ok(match explanation.decision {
+        Decision::Allow { .. } => ExitCode::SUCCESS,
+        Decision::Refuse(_) => ExitCode::FAILURE,
+    })
+}
+
+fn choose<'a>(forwards: &'a [Forward], name: Option<&str>) -> Result<&'a Forward, BadUsage> {
+    let with_policy = |forward: &&Forward| matches!(forward.upstream.target, Target::Http(_));
+    let names = || {
+        let names: Vec<_> = forwards.iter().map(|forward| &*forward.name).collect();
+        names.join(", ")
+    };
+    match name {
+        Some(name) => match forwards.iter().find(|forward| &*forward.name == name) {
+            Some(forward) if with_policy(&forward) => Ok(forward),
+            Some(_) => Err(BadUsage(format!(
+                "forward {name:?} leads to tcp://, where bytes are forwarded as they are and no policy decides"
+            ))),
+            None => Err(BadUsage(format!(
+                "no forward is named {name:?}; there are: {}",
+                names()
+            ))),
+        },
+        None => {
+            let mut candidates = forwards.iter().filter(with_policy);
+            match (candidates.next(), candidates.next()) {
+                (Some(only), None) => Ok(only),
+                (None, _) => Err(BadUsage(
+                    "no forward has a policy: all lead to tcp://".to_owned(),
+                )),
+                _ => Err(BadUsage(format!(
+                    "there are several forwards; choose one with --forward: {}",
+                    names()
+                ))),
+            }
+        }
+    }
+}

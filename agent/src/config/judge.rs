@@ -1,0 +1,294 @@
+//! From what was written to the rooms' own types, which cannot hold a wrong value. Collects everything
+//! that is wrong instead of stopping at the first.
+
+use super::{
+    Config, Forward,
+    effective::{Effective, Place},
+    files::Files,
+    judge_forward::forward,
+    problem::Problems,
+    raw,
+};
+use crate::{
+    audit, telemetry,
+    tunnel::{
+        self, RemoteForward,
+        session::{HostKeys, Identity},
+    },
+};
+use std::{path::Path, sync::Arc};
+
+/// The whole configuration, if nothing is wrong with it.
+pub fn config(
+    raw: raw::Root,
+    effective: &Effective,
+    files: &Files,
+    problems: &mut Problems,
+) -> Option<Config> {
+    let before = problems.len();
+    let top = effective.top();
+    let state_dir = files.resolve(&raw.state_dir);
+    let mut forwards = Vec::with_capacity(raw.forward.len());
+    for (index, section) in raw.forward.into_iter().enumerate() {
+        let place = effective.forward(index);
+        forwards.extend(forward(section, &place, files, problems));
+    }
+    unique_binds(&forwards, effective, problems);
+    let remote = |forward: &Forward| RemoteForward {
+        name: Arc::clone(&forward.name),
+        bind: forward.bind.clone(),
+    };
+    let remote = forwards.iter().map(remote).collect();
+    let place = top.section("tunnel");
+    let tunnel = tunnel(raw.tunnel, remote, &place, files, &state_dir, problems);
+    let audit = audit(raw.audit, &top.section("audit"), problems);
+    let log = log(raw.log, &top.section("log"), problems);
+    if problems.len() > before {
+        return None;
+    }
+    Some(Config {
+        tunnel: Arc::new(tunnel?),
+        forwards,
+        audit: audit?,
+        log: log?,
+        state_dir,
+        runtime_dir: files.resolve(&raw.runtime_dir),
+    })
+}
+
+fn tunnel(
+    raw: raw::Tunnel,
+    forwards: Vec<RemoteForward>,
+    place: &Place<'_>,
+    files: &Files,
+    state_dir: &Path,
+    problems: &mut Problems,
+) -> Option<tunnel::Settings> {
+    if raw.gateways.is_empty() {
+        let text = "empty; name at least one gateway, like [\"gw1.vendor.example:443\"]";
+        place.wrong("gateways", text, problems);
+    }
+    let mut gateways = Vec::with_capacity(raw.gateways.len());
+    for (index, text) in raw.gateways.iter().enumerate() {
+        match text.parse() {
+            Ok(gateway) => gateways.push(gateway),
+            Err(error) => place.wrong_element("gateways", index, format!("{error}"), problems),
+        }
+    }
+    if raw.user.is_empty() || raw.user.chars().any(char::is_control) {
+        let text = "not a user name; write the one that the vendor gave you";
+        place.wrong("user", text, problems);
+    }
+    if raw.stall_timeout <= raw.keepalive_interval {
+        let text = format!(
+            "{} is not longer than keepalive_interval ({}), so that a session at rest would be aborted; make it at least twice as long",
+            raw.stall_timeout, raw.keepalive_interval
+        );
+        place.wrong("stall_timeout", text, problems);
+    }
+    let identity = identity(&raw, place, files, problems);
+    let host_keys = host_keys(raw.host_keys, raw.known_hosts_file, place, files, problems);
+    let transport = transport(raw.transport, &place.section("transport"), problems);
+    let channel = channel(
+        raw.channel,
+        &place.section("channel"),
+        files,
+        state_dir,
+        problems,
+    );
+    Some(tunnel::Settings {
+        gateways,
+        user: raw.user,
+        identity: Arc::new(identity?),
+        host_keys: Arc::new(host_keys?),
+        connections: raw.connections as usize,
+        connect_timeout: raw.connect_timeout.0,
+        login_timeout: raw.login_timeout.0,
+        keepalive_interval: raw.keepalive_interval.0,
+        keepalive_max: raw.keepalive_max as usize,
+        stall_timeout: raw.stall_timeout.0,
+        probe_interval: raw.probe_interval.0,
+        max_channels: raw.max_channels as usize,
+        transport,
+        channel,
+        forwards,
+    })
+}
+
+fn identity(
+    raw: &raw::Tunnel,
+    place: &Place<'_>,
+    files: &Files,
+    problems: &mut Problems,
+) -> Option<Identity> {
+    let passphrase = match &raw.identity_passphrase_file {
+        Some(name) => Some(files.read_secret(place, "identity_passphrase_file", name, problems)?),
+        None => None,
+    };
+    let file = files.named(place, "identity_file", &raw.identity_file, problems)?;
+    place.take(
+        "identity_file",
+        Identity::load(&file, passphrase.as_ref()),
+        problems,
+    )
+}
+
+fn host_keys(
+    fingerprints: Vec<String>,
+    known_hosts: Option<String>,
+    place: &Place<'_>,
+    files: &Files,
+    problems: &mut Problems,
+) -> Option<HostKeys> {
+    if fingerprints.is_empty() && known_hosts.is_none() {
+        let text = "no host key is named, so that no gateway could be trusted; put the fingerprints that \
+                    the vendor gave you here, like [\"SHA256:…\"], or name a known_hosts_file";
+        place.wrong("host_keys", text, problems);
+        return None;
+    }
+    let known_hosts = match known_hosts {
+        Some(name) => Some(files.text(place, "known_hosts_file", &name, problems)?),
+        None => None,
+    };
+    let key = match known_hosts.is_some() && fingerprints.is_empty() {
+        true => "known_hosts_file",
+        false => "host_keys",
+    };
+    let content = known_hosts
+        .as_ref()
+        .map(|(path, text)| (path.as_path(), text.as_str()));
+    place.take(key, HostKeys::new(fingerprints, content), problems)
+}
+
+fn transport(
+    raw: raw::Transport,
+    place: &Place<'_>,
+    problems: &mut Problems,
+) -> tunnel::transport::Limits {
+    if raw.low_mark >= raw.high_mark {
+        let text = format!(
+            "{} is not less than high_mark ({}); half of it is a good value",
+            raw.low_mark, raw.high_mark
+        );
+        place.wrong("low_mark", text, problems);
+    }
+    if raw.cap <= raw.high_mark {
+        let text = format!(
+            "{} is not more than high_mark ({}); make it several times as much",
+            raw.cap, raw.high_mark
+        );
+        place.wrong("cap", text, problems);
+    }
+    tunnel::transport::Limits {
+        high_mark: raw.high_mark.as_usize(),
+        low_mark: raw.low_mark.as_usize(),
+        cap: raw.cap.as_usize(),
+        read_buffer: raw.read_buffer.as_usize(),
+        shutdown_grace: raw.shutdown_grace.0,
+    }
+}
+
+fn channel(
+    raw: raw::Channel,
+    place: &Place<'_>,
+    files: &Files,
+    state_dir: &Path,
+    problems: &mut Problems,
+) -> tunnel::channel::Limits {
+    if raw.memory_per_session < raw.memory {
+        let text = format!(
+            "{} is less than memory ({}), which one channel alone may hold; make it more",
+            raw.memory_per_session, raw.memory
+        );
+        place.wrong("memory_per_session", text, problems);
+    }
+    if raw.spool_per_session < raw.memory_per_session {
+        let text = format!(
+            "{} is less than memory_per_session ({}), which it includes; make it more",
+            raw.spool_per_session, raw.memory_per_session
+        );
+        place.wrong("spool_per_session", text, problems);
+    }
+    let spool_dir = match &raw.spool_dir {
+        Some(folder) => {
+            let folder = files.resolve(folder);
+            if !folder.is_dir() {
+                let text = format!("{} is not a folder; create it", folder.display());
+                place.wrong("spool_dir", text, problems);
+            }
+            folder
+        }
+        None => state_dir.join("spool"),
+    };
+    tunnel::channel::Limits {
+        memory: raw.memory.as_usize(),
+        memory_per_session: raw.memory_per_session.as_usize(),
+        spool_per_channel: raw.spool_per_channel.0,
+        spool_per_session: raw.spool_per_session.0,
+        spool_dir,
+        close_wait: raw.close_wait.0,
+        discard: raw.discard.0,
+        spool_timeout: raw.spool_timeout.0,
+    }
+}
+
+fn audit(raw: raw::Audit, place: &Place<'_>, problems: &mut Problems) -> Option<audit::Settings> {
+    let sink = match (raw.sink, raw.file) {
+        (raw::Sink::File, Some(path)) if path.is_absolute() => audit::Sink::File(path),
+        (raw::Sink::File, Some(_)) => {
+            let text = "not an absolute path; write it from the root, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
+            place.wrong("file", text, problems);
+            return None;
+        }
+        (raw::Sink::File, None) => {
+            let text = "missing with sink = \"file\"; name the file, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
+            place.wrong("file", text, problems);
+            return None;
+        }
+        (_, Some(_)) => {
+            place.wrong(
+                "file",
+                "only used with sink = \"file\"; set that, or remove this key",
+                problems,
+            );
+            return None;
+        }
+        (raw::Sink::Journal, None) => audit::Sink::Journal,
+        (raw::Sink::Off, None) => audit::Sink::Off,
+    };
+    Some(audit::Settings {
+        sink,
+        queue: raw.queue as usize,
+    })
+}
+
+fn log(raw: raw::Log, place: &Place<'_>, problems: &mut Problems) -> Option<telemetry::Settings> {
+    place.take("level", telemetry::parse_level(&raw.level), problems)?;
+    Some(telemetry::Settings {
+        level: raw.level,
+        format: match raw.format {
+            raw::Format::Auto => telemetry::Format::Auto,
+            raw::Format::Human => telemetry::Format::Human,
+            raw::Format::Json => telemetry::Format::Json,
+            raw::Format::Journald => telemetry::Format::Journald,
+        },
+    })
+}
+
+/// Two forwards cannot listen at one place; several may let the gateway choose.
+fn unique_binds(forwards: &[Forward], effective: &Effective, problems: &mut Problems) {
+    for (index, forward) in forwards.iter().enumerate() {
+        let chosen_by_gateway = matches!(forward.bind, tunnel::Bind::Tcp { port: 0, .. });
+        let first = forwards[..index]
+            .iter()
+            .find(|other| other.bind == forward.bind);
+        if let Some(first) = first.filter(|_| !chosen_by_gateway) {
+            let text = format!(
+                "{} is already the bind of forward {:?}; give each its own port or path",
+                forward.bind, first.name
+            );
+            let position = effective.position(&forward.name);
+            effective.forward(position).wrong("bind", text, problems);
+        }
+    }
+}

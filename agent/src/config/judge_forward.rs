@@ -1,0 +1,312 @@
+//! One `[[forward]]` section, judged.
+
+use super::{Forward, effective::Place, files::Files, problem::Problems, raw};
+use crate::{
+    auth, http,
+    policy::{self, Policy},
+    upstream::{
+        self, ClientCertificate, HttpTarget, Target, TlsConfigError, TlsSettings, TrustRoots,
+    },
+};
+use rustls::pki_types::ServerName;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+/// One forward, if nothing is wrong with it.
+pub fn forward(
+    mut raw: raw::Forward,
+    place: &Place<'_>,
+    files: &Files,
+    problems: &mut Problems,
+) -> Option<Forward> {
+    let bind = place.take("bind", raw.bind.parse(), problems);
+    let target = place.take("upstream", raw.upstream.parse::<Target>(), problems)?;
+    let (auth, policy) = match &target {
+        Target::Http(http) => {
+            let settings = std::mem::take(&mut raw.policy);
+            let auth = auth(
+                std::mem::take(&mut raw.auth),
+                &place.section("auth"),
+                files,
+                problems,
+            );
+            (auth, policy(settings, http, place, problems))
+        }
+        Target::Tcp { .. } => {
+            only_bytes(place, problems);
+            (
+                Some(auth::Settings::PassThrough),
+                Some(policy::Settings::default()),
+            )
+        }
+    };
+    let http = http::Limits {
+        max_head: raw.http.max_head.as_usize(),
+        head_timeout: raw.http.head_timeout.0,
+        idle_timeout: raw.http.idle_timeout.0,
+        stall_timeout: raw.http.stall_timeout.0,
+        max_concurrent: raw.http.max_concurrent as usize,
+    };
+    let name = Arc::from(raw.name.as_str());
+    let upstream = upstream(raw, target, place, files, problems);
+    Some(Forward {
+        name,
+        bind: bind?,
+        upstream: upstream?,
+        auth: auth?,
+        policy: policy?,
+        http,
+    })
+}
+
+fn upstream(
+    raw: raw::Forward,
+    target: Target,
+    place: &Place<'_>,
+    files: &Files,
+    problems: &mut Problems,
+) -> Option<upstream::Settings> {
+    let port = match &target {
+        Target::Http(http) => http.port,
+        Target::Tcp { port, .. } => *port,
+    };
+    let address = match &raw.address {
+        Some(text) => Some(place.take("address", address(text, port), problems)?),
+        None => None,
+    };
+    let tls = match &target {
+        Target::Http(HttpTarget { tls: true, .. }) => tls(&raw, place, files, problems)?,
+        _ => {
+            for key in TLS_KEYS.into_iter().filter(|key| place.is_written(key)) {
+                let text =
+                    "has no effect without TLS; write upstream with https://, or remove this key";
+                place.wrong(key, text, problems);
+            }
+            TlsSettings::default()
+        }
+    };
+    Some(upstream::Settings {
+        target,
+        tls,
+        address,
+        max_connections: raw.max_connections as usize,
+        pool_wait: raw.pool_wait.0,
+        idle_timeout: raw.idle_timeout.0,
+        connect_timeout: raw.connect_timeout.0,
+        response_timeout: raw.response_timeout.0,
+        tcp_idle_timeout: raw.tcp_idle_timeout.0,
+    })
+}
+
+fn tls(
+    raw: &raw::Forward,
+    place: &Place<'_>,
+    files: &Files,
+    problems: &mut Problems,
+) -> Option<TlsSettings> {
+    let extra_roots = match &raw.ca_file {
+        Some(name) => files.certificates(place, "ca_file", name, problems),
+        None => Some(Vec::new()),
+    };
+    let certificate = client_certificate(raw, place, files, problems);
+    if let Some(name) = &raw.server_name
+        && ServerName::try_from(name.as_str()).is_err()
+    {
+        let text = "not a host name; write it like \"jira.corp.example\"";
+        place.wrong("server_name", text, problems);
+    }
+    let settings = TlsSettings {
+        roots: match raw.roots {
+            raw::Roots::System => TrustRoots::System,
+            raw::Roots::Webpki => TrustRoots::Webpki,
+            raw::Roots::None => TrustRoots::None,
+        },
+        extra_roots: extra_roots?,
+        client_certificate: certificate?,
+        server_name: raw.server_name.clone(),
+    };
+    // The same step that the running agent takes: what it would stumble over is known here.
+    if let Err(error) = upstream::client_config(&settings) {
+        let key = match error {
+            TlsConfigError::NoSystemRoots(_) | TlsConfigError::NoRoots => "roots",
+            TlsConfigError::BadRoot(..) => "ca_file",
+            TlsConfigError::ClientCertificate(_) => "client_certificate_file",
+            _ => "upstream",
+        };
+        place.wrong(key, error.to_string(), problems);
+        return None;
+    }
+    Some(settings)
+}
+
+/// `Some(None)` where there is none and none is meant.
+fn client_certificate(
+    raw: &raw::Forward,
+    place: &Place<'_>,
+    files: &Files,
+    problems: &mut Problems,
+) -> Option<Option<Arc<ClientCertificate>>> {
+    let (certificate, key) = (&raw.client_certificate_file, &raw.client_key_file);
+    let (certificate, key) = match (certificate, key) {
+        (None, None) => return Some(None),
+        (Some(certificate), Some(key)) => (certificate, key),
+        (Some(_), None) => {
+            let text = "missing beside client_certificate_file; name the file with its private key";
+            place.wrong("client_key_file", text, problems);
+            return None;
+        }
+        (None, Some(_)) => {
+            let text = "missing beside client_key_file; name the file with its certificate";
+            place.wrong("client_certificate_file", text, problems);
+            return None;
+        }
+    };
+    let chain = files.certificates(place, "client_certificate_file", certificate, problems);
+    let key = files.private_key(place, "client_key_file", key, problems);
+    Some(Some(Arc::new(ClientCertificate {
+        chain: chain?,
+        key: key?,
+    })))
+}
+
+fn auth(
+    raw: raw::Auth,
+    place: &Place<'_>,
+    files: &Files,
+    problems: &mut Problems,
+) -> Option<auth::Settings> {
+    let mode = word(raw.mode);
+    for (key, owner) in AUTH_KEYS {
+        if owner != raw.mode && place.is_written(key) {
+            let owner = word(owner);
+            let text = format!(
+                "belongs to mode {owner:?}, and the mode is {mode:?}; set mode = {owner:?}, or remove this key"
+            );
+            place.wrong(key, text, problems);
+        }
+    }
+    let mut required = |key: &str, value: Option<String>| {
+        if value.is_none() {
+            place.wrong(key, format!("missing; mode {mode:?} needs it"), problems);
+        }
+        value
+    };
+    match raw.mode {
+        raw::Mode::PassThrough => Some(auth::Settings::PassThrough),
+        raw::Mode::Basic => {
+            let username = required("username", raw.username);
+            let file = required("password_file", raw.password_file);
+            let password_file = files.secret(place, "password_file", &file?, problems);
+            let username = username?;
+            if username.is_empty() || username.contains(|c: char| c == ':' || c.is_control()) {
+                let text = "not a user name: it may be neither empty nor hold a colon (RFC 7617)";
+                place.wrong("username", text, problems);
+            }
+            Some(auth::Settings::Basic {
+                username,
+                password_file: password_file?,
+            })
+        }
+        raw::Mode::Pat => {
+            let file = required("token_file", raw.token_file)?;
+            let token_file = files.secret(place, "token_file", &file, problems)?;
+            Some(auth::Settings::Pat { token_file })
+        }
+    }
+}
+
+fn policy(
+    raw: raw::Policy,
+    target: &HttpTarget,
+    forward: &Place<'_>,
+    problems: &mut Problems,
+) -> Option<policy::Settings> {
+    let place = forward.section("policy");
+    let before = problems.len();
+    let base = policy::Settings {
+        context_path: target.context_path.clone(),
+        ..policy::Settings::default()
+    };
+    if let Err(error) = Policy::new(&base) {
+        forward.wrong("upstream", error.problem, problems);
+        return None;
+    }
+    // One at a time, so that every rule that cannot be used is named, not only the first.
+    let lists = [
+        ("presets", &raw.presets),
+        ("allow", &raw.allow),
+        ("deny", &raw.deny),
+    ];
+    for (key, rules) in lists {
+        for (index, rule) in rules.iter().enumerate() {
+            let mut one = base.clone();
+            match key {
+                "presets" => one.presets.push(rule.clone()),
+                "allow" => one.allow.push(rule.clone()),
+                _ => one.deny.push(rule.clone()),
+            }
+            if let Err(error) = Policy::new(&one) {
+                let text = format!("{:?}: {}", error.text, error.problem);
+                place.wrong_element(key, index, text, problems);
+            }
+        }
+    }
+    (problems.len() == before).then_some(policy::Settings {
+        presets: raw.presets,
+        allow: raw.allow,
+        deny: raw.deny,
+        ..base
+    })
+}
+
+/// What speaks of HTTP cannot be kept where only bytes are seen: to pretend would be dangerous.
+fn only_bytes(place: &Place<'_>, problems: &mut Problems) {
+    for section in ["auth", "policy", "http"] {
+        if place.is_written(section) {
+            let text = format!(
+                "[forward.{section}] cannot hold for a tcp:// upstream, whose bytes are forwarded as they are; \
+                 remove the section, or write upstream with https://"
+            );
+            place.wrong(section, text, problems);
+        }
+    }
+}
+
+fn address(text: &str, port: u16) -> Result<SocketAddr, &'static str> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(ip) = bare.unwrap_or(text).parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(address),
+        _ => Err(
+            "not an IP address; write it like \"10.1.2.3\" or \"10.1.2.3:443\", an IPv6 address with a port in brackets",
+        ),
+    }
+}
+
+fn word(mode: raw::Mode) -> &'static str {
+    match mode {
+        raw::Mode::PassThrough => "pass-through",
+        raw::Mode::Basic => "basic",
+        raw::Mode::Pat => "pat",
+    }
+}
+
+/// Which mode each key of `[forward.auth]` belongs to.
+const AUTH_KEYS: [(&str, raw::Mode); 3] = [
+    ("username", raw::Mode::Basic),
+    ("password_file", raw::Mode::Basic),
+    ("token_file", raw::Mode::Pat),
+];
+const TLS_KEYS: [&str; 5] = [
+    "roots",
+    "ca_file",
+    "client_certificate_file",
+    "client_key_file",
+    "server_name",
+];

@@ -1,0 +1,94 @@
+//! The effective configuration as TOML that could be used as it stands, each value with where it comes
+//! from. Secrets are only ever file names here: the configuration holds nothing else.
+
+use super::{
+    catalog::{self, Key, Section},
+    effective::{Effective, Place},
+    problem::Origin,
+};
+use config::{Value, ValueKind};
+use std::{fmt::Write, path::Path};
+
+impl Effective {
+    /// Renders it. Origins in `folder` are shown relative to it. Keys that are neither written nor have
+    /// a default are left out.
+    pub fn show(&self, folder: &Path) -> String {
+        let mut lines = Vec::new();
+        self.section(catalog::root(), &self.top(), "", &mut lines);
+        render(&lines, &format!("{}/", folder.display()))
+    }
+
+    fn section(&self, section: &Section, place: &Place<'_>, path: &str, lines: &mut Vec<Line>) {
+        for key in &section.keys {
+            lines.extend(line(key, place));
+        }
+        for inner in &section.sections {
+            let path = match path {
+                "" => inner.name.clone(),
+                path => format!("{path}.{}", inner.name),
+            };
+            if inner.repeated {
+                for index in 0..self.forwards.len() {
+                    lines.push(Line::Header(format!("[[{path}]]")));
+                    self.section(inner, &self.forward(index), &path, lines);
+                }
+            } else {
+                lines.push(Line::Header(format!("[{path}]")));
+                self.section(inner, &place.section(&inner.name), &path, lines);
+            }
+        }
+    }
+}
+
+enum Line {
+    Header(String),
+    Value(String, Origin),
+}
+
+fn line(key: &Key, place: &Place<'_>) -> Option<Line> {
+    let (value, origin) = match place.value(&key.name) {
+        Some(written) => (toml(written), place.origin(&key.name)),
+        None => {
+            let default = key.default.as_ref()?;
+            // Numbers, texts and arrays of texts are written the same in JSON and TOML.
+            (default.to_string(), Origin::default_value())
+        }
+    };
+    Some(Line::Value(format!("{} = {value}", key.name), origin))
+}
+
+fn toml(value: &Value) -> String {
+    let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    match &value.kind {
+        ValueKind::String(written) => text(written),
+        ValueKind::Array(items) => {
+            let items: Vec<_> = items.iter().map(toml).collect();
+            format!("[{}]", items.join(", "))
+        }
+        _ => value.to_string(),
+    }
+}
+
+fn render(lines: &[Line], folder: &str) -> String {
+    let width = lines.iter().map(|line| match line {
+        Line::Value(text, _) if text.len() <= WIDEST => text.len(),
+        _ => 0,
+    });
+    let width = width.max().unwrap_or_default();
+    let mut out = String::new();
+    for line in lines {
+        // Writing to a string cannot fail.
+        let _ = match line {
+            Line::Header(header) => writeln!(out, "\n{header}"),
+            Line::Value(text, origin) => {
+                let origin = origin.as_str();
+                let origin = origin.strip_prefix(folder).unwrap_or(origin);
+                writeln!(out, "{text:width$}  # {origin}")
+            }
+        };
+    }
+    out
+}
+
+/// Columns. A longer line does not push all origins to the right.
+const WIDEST: usize = 60;
