@@ -114,8 +114,8 @@ impl Policy {
         };
         let by_rule = format!("allow = [\"{rule}\"]");
         match self.unused_preset(method, path) {
-            Some(name) => format!("presets = [\"{name}\"] or {by_rule}"),
-            None => by_rule,
+            Some(name) => format!("add presets = [\"{name}\"] or {by_rule} to [forward.policy]"),
+            None => format!("add {by_rule} to [forward.policy]"),
         }
     }
 
@@ -149,7 +149,7 @@ impl fmt::Display for Explanation {
         }
         write!(f, "  because     {}", self.because)?;
         if !self.remedy.is_empty() {
-            write!(f, "\n  to allow it {}", self.remedy)?;
+            write!(f, "\n  remedy      {}", self.remedy)?;
         }
         Ok(())
     }

@@ -1,0 +1,158 @@
+//! The presets hold exactly the paths that were reviewed, no more and no fewer.
+
+use crate::policy;
+use agent::policy::presets;
+use http::Method;
+use std::collections::BTreeSet;
+
+/// `A` = `/rest/api/(2|latest)`, `K` issue key or id, `P` project, `N` number.
+const TICKETING: &str = "
+GET       A/{serverInfo,myself,mypermissions,field,priority,status,resolution,issueLinkType}
+GET       A/project  A/project/P  A/project/P/{components,versions,statuses}
+GET       A/issuetype  A/issuetype/N  A/issue/createmeta  A/issue/createmeta/P/issuetypes  A/issue/createmeta/P/issuetypes/N
+GET       A/user/assignable/search  A/user
+GET POST  A/search
+POST      A/issue  A/issueLink
+GET PUT   A/issue/K            GET A/issue/K/editmeta
+GET POST  A/issue/K/transitions  A/issue/K/comment  A/issue/K/remotelink
+GET PUT   A/issue/K/comment/N  PUT A/issue/K/assignee
+POST      A/issue/K/attachments
+GET       A/attachment/{meta,N}  /secure/attachment/N/*  /status
+";
+
+const OAUTH_DANCE: &str = "
+POST /rest/oauth2/{latest,1.0}/{token,revoke}
+POST /plugins/servlet/oauth/{request-token,access-token}
+";
+
+#[test]
+fn ticketing_is_the_reviewed_table() {
+    assert_eq!(rules_of("ticketing"), table(TICKETING));
+}
+
+#[test]
+fn oauth_dance_is_the_reviewed_table() {
+    assert_eq!(rules_of("oauth-dance"), table(OAUTH_DANCE));
+}
+
+#[test]
+fn read_only_is_the_reading_half_of_ticketing() {
+    let reads = |rule: &String| rule.starts_with("GET ") || rule.ends_with("/search");
+    let reading: BTreeSet<_> = table(TICKETING).into_iter().filter(reads).collect();
+    assert_eq!(rules_of("read-only"), reading);
+}
+
+#[test]
+fn nothing_that_deletes_is_in_another_preset_by_accident() {
+    for preset in presets() {
+        let deletes = rules_of(preset.name)
+            .iter()
+            .any(|rule| rule.starts_with("DELETE "));
+        assert_eq!(
+            deletes,
+            ["delete", "webhooks"].contains(&preset.name),
+            "{}",
+            preset.name
+        );
+    }
+}
+
+#[test]
+fn every_line_of_the_table_is_allowed_with_and_without_a_trailing_slash() {
+    let policy = policy(&["ticketing"], &[], &[], "/jira");
+    for line in table(TICKETING) {
+        let (method, pattern) = line.split_once(' ').unwrap();
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        for issue in ["ABC-1", "10001"] {
+            let path = pattern
+                .replace("{issue}", issue)
+                .replace("{project}", "ABC")
+                .replace("{number}", "7")
+                .replace('*', "a%20b.pdf");
+            for target in [format!("/jira{path}"), format!("/jira{path}/")] {
+                assert!(
+                    policy.decide(&method, &target).is_allowed(),
+                    "{method} {target}"
+                );
+                assert!(
+                    !policy.decide(&Method::DELETE, &target).is_allowed(),
+                    "{target}"
+                );
+            }
+        }
+    }
+}
+
+/// Every `METHOD /path` of a preset, alternatives written out.
+fn rules_of(name: &str) -> BTreeSet<String> {
+    let preset = presets().iter().find(|preset| preset.name == name).unwrap();
+    let mut rules = BTreeSet::new();
+    for rule in preset.rules() {
+        let (methods, path) = rule.split_once(' ').unwrap();
+        for path in expand(path, '(', '|', ')') {
+            rules.extend(methods.split(',').map(|method| format!("{method} {path}")));
+        }
+    }
+    rules
+}
+
+/// The same for a reviewed table.
+fn table(text: &str) -> BTreeSet<String> {
+    let mut rules = BTreeSet::new();
+    for line in text.lines() {
+        let mut methods = Vec::new();
+        let mut after_path = false;
+        for word in line.split_whitespace() {
+            let Some(path) = word.strip_prefix('A').or(word.strip_prefix('/')) else {
+                if std::mem::take(&mut after_path) {
+                    methods.clear();
+                }
+                methods.push(word);
+                continue;
+            };
+            after_path = true;
+            let roots: &[&str] = match word.starts_with('A') {
+                true => &["/rest/api/2", "/rest/api/latest"],
+                false => &["/"],
+            };
+            for root in roots {
+                for path in expand(path, '{', ',', '}') {
+                    let typed = path.split('/').map(|segment| match segment {
+                        "K" => "{issue}",
+                        "P" => "{project}",
+                        "N" => "{number}",
+                        _ => segment,
+                    });
+                    let path = typed.collect::<Vec<_>>().join("/");
+                    rules.extend(
+                        methods
+                            .iter()
+                            .map(|method| format!("{method} {root}{path}")),
+                    );
+                }
+            }
+        }
+    }
+    rules
+}
+
+fn expand(path: &str, open: char, or: char, close: char) -> Vec<String> {
+    let mut paths = vec![String::new()];
+    for (at, segment) in path.split('/').enumerate() {
+        let inner = segment
+            .strip_prefix(open)
+            .and_then(|segment| segment.strip_suffix(close))
+            .filter(|inner| inner.contains(or));
+        let options: Vec<_> = inner.map_or(vec![segment], |inner| inner.split(or).collect());
+        let slash = if at == 0 { "" } else { "/" };
+        let longer = |path: &String| {
+            let path = path.clone();
+            options
+                .iter()
+                .map(move |option| format!("{path}{slash}{option}"))
+                .collect::<Vec<_>>()
+        };
+        paths = paths.iter().flat_map(longer).collect();
+    }
+    paths
+}
