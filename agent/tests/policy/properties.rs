@@ -18,6 +18,9 @@ proptest! {
         let trimmed = once.strip_suffix(b"/").filter(|path| !path.is_empty()).unwrap_or(&once);
         prop_assert_eq!(trimmed, normal.as_str().as_bytes());
         prop_assert_eq!(&percent_decoded(&once), &once);
+        // Who splits before decoding sees the same segments.
+        let slashes = |path: &[u8]| path.iter().filter(|b| **b == b'/').count();
+        prop_assert_eq!(slashes(&raw), slashes(&once));
         for reading in [&raw, &once] {
             for (name, rewrite) in REWRITES {
                 prop_assert_eq!(&rewrite(reading), reading, "{}", name);
