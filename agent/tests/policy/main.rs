@@ -6,6 +6,7 @@ mod documents;
 mod presets;
 mod properties;
 mod rules;
+mod strategies;
 mod targets;
 
 use agent::policy::{Decision, Policy, RuleError, Settings};
