@@ -1,7 +1,18 @@
 //! Who the request is toward Jira: the vendor's own credential untouched, or ours put in its place.
 //!
-//! One file per mode, each a [`Scheme`]. What is common to the injecting modes (stripping both ways,
-//! the circuit that opens on a refused login, the watch for silent anonymity) is written once.
+//! One file per mode. What is common to the injecting modes is written once: [`strip`] takes the
+//! vendor's identity away, [`circuit`] stops a refused login from being tried again, [`identity`]
+//! reads from Jira's answer whom it took us for, `inject` joins them around a [`Scheme`]. A new
+//! injecting mode is one new file with a `Scheme`, its settings here, and a line in [`Login::new`].
+
+mod basic;
+mod circuit;
+mod credential;
+mod identity;
+mod inject;
+mod pass_through;
+mod pat;
+mod strip;
 
 use crate::{secret::SecretFile, status::Layer};
 use futures_util::future::BoxFuture;
@@ -31,15 +42,35 @@ pub enum Settings {
 pub trait Scheme: Send + Sync {
     /// As in the configuration: `basic`, `pat`, …
     fn mode(&self) -> &'static str;
-    /// The header to send; marked sensitive. Reads or refreshes the credential as needed.
+    /// The header to send. Reads or refreshes the credential as needed, with a deadline of its own.
+    /// `head` is the request as it goes to Jira, the vendor's identity already taken out.
     fn authorization<'a>(
         &'a self,
         head: &'a request::Parts,
-    ) -> BoxFuture<'a, Result<HeaderValue, Unavailable>>;
+    ) -> BoxFuture<'a, Result<Credential, Unavailable>>;
+    /// The user Jira must name in its answers, where the configuration names one.
+    fn expected_user(&self) -> Option<&str> {
+        None
+    }
+    /// Whether Jira locks the account after a few refusals. If so, a refused credential is never
+    /// tried again by itself.
+    fn locks_out(&self) -> bool;
+    /// What an administrator does when Jira refuses the credential.
+    fn remedy(&self) -> String;
+}
+
+/// What a [`Scheme`] gives for one request.
+#[derive(Clone)]
+pub struct Credential {
+    /// The `Authorization` value, marked sensitive.
+    pub authorization: HeaderValue,
+    /// Rises whenever the credential itself is another one, and never falls: a refusal of one
+    /// generation says nothing about the next.
+    pub generation: u64,
 }
 
 /// The agent has no credential to send right now.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
 pub struct Unavailable {
     /// What is wrong, without the secret.
@@ -49,10 +80,12 @@ pub struct Unavailable {
 }
 
 /// A request that must not be sent on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The request tries to choose another identity in a way that is refused rather than stripped.
+    /// The query tries to choose another identity; names the parameter, never its value.
     ForeignIdentity(String),
+    /// A form-encoded body can name another identity and cannot be looked into while it streams.
+    FormBody,
     /// No credential, or the circuit is open.
     Unavailable(Unavailable),
 }
@@ -72,32 +105,135 @@ pub enum Verdict {
 }
 
 /// The login of one forward.
-pub struct Login {
-    layer: Arc<Layer>,
+pub struct Login(Mode);
+
+enum Mode {
+    PassThrough(Arc<pass_through::PassThrough>),
+    Inject(Arc<inject::Inject>),
+}
+
+/// One prepared request on its way. Dropped unobserved (nothing came back) it says nothing about the
+/// login, and lets the next request try it.
+pub struct Attempt(Way);
+
+enum Way {
+    PassThrough(Arc<pass_through::PassThrough>),
+    Inject(inject::Attempt),
 }
 
 impl Login {
     /// `layer` is the login layer of this forward's status.
     pub fn new(settings: Settings, layer: Arc<Layer>) -> Self {
-        let _ = settings;
-        Self { layer }
+        let scheme: Box<dyn Scheme> = match settings {
+            Settings::PassThrough => {
+                let way = pass_through::PassThrough::new(layer);
+                return Self(Mode::PassThrough(Arc::new(way)));
+            }
+            Settings::Basic {
+                username,
+                password_file,
+            } => Box::new(basic::Basic::new(username, password_file)),
+            Settings::Pat { token_file } => Box::new(pat::Pat::new(token_file)),
+        };
+        Self(Mode::Inject(Arc::new(inject::Inject::new(scheme, layer))))
     }
 
     /// As in the configuration.
     pub fn mode(&self) -> &'static str {
-        let _ = &self.layer;
-        "pass-through"
+        match &self.0 {
+            Mode::PassThrough(_) => "pass-through",
+            Mode::Inject(inject) => inject.mode(),
+        }
+    }
+
+    /// Whether the agent puts a credential of its own into requests.
+    pub fn injects(&self) -> bool {
+        matches!(self.0, Mode::Inject(_))
     }
 
     /// Strips the vendor's identity and puts ours in; in pass-through mode touches nothing.
-    pub async fn prepare(&self, head: &mut request::Parts) -> Result<(), Refusal> {
-        let _ = head;
-        Ok(())
+    ///
+    /// Until Jira has accepted a credential once, one request at a time is let through and the others
+    /// wait for its outcome, half a minute at most: several at once with a wrong password would lock
+    /// the account.
+    pub async fn prepare(&self, head: &mut request::Parts) -> Result<Attempt, Refusal> {
+        match &self.0 {
+            Mode::PassThrough(way) => Ok(Attempt(Way::PassThrough(way.clone()))),
+            Mode::Inject(inject) => {
+                let attempt = inject.clone().prepare(head).await?;
+                Ok(Attempt(Way::Inject(attempt)))
+            }
+        }
     }
 
-    /// Looks at Jira's answer: strips `Set-Cookie`, opens the circuit, notices silent anonymity.
-    pub fn observe(&self, head: &mut response::Parts) -> Verdict {
-        let _ = head;
-        Verdict::Fine
+    /// Like [`prepare`](Self::prepare) for a probe of our own, which alone may try a refused
+    /// credential again, where that is harmless and its time has come. It never waits for another
+    /// request. In pass-through mode there is nothing to probe with: `None`.
+    pub async fn prepare_probe(
+        &self,
+        head: &mut request::Parts,
+    ) -> Result<Option<Attempt>, Refusal> {
+        match &self.0 {
+            Mode::PassThrough(_) => Ok(None),
+            Mode::Inject(inject) => {
+                let attempt = inject.clone().prepare_probe(head).await?;
+                Ok(attempt.map(|attempt| Attempt(Way::Inject(attempt))))
+            }
+        }
+    }
+
+    /// An administrator says that the credential may be tried again.
+    pub fn reset(&self) {
+        if let Mode::Inject(inject) = &self.0 {
+            inject.reset();
+        }
     }
 }
+
+impl Attempt {
+    /// Looks at the head of Jira's answer: strips `Set-Cookie`, opens the circuit, notices silent
+    /// anonymity. In pass-through mode changes nothing and finds nothing wrong.
+    pub fn observe(self, head: &mut response::Parts) -> Verdict {
+        self.observe_with(head, &[])
+    }
+
+    /// Like [`observe`](Self::observe), for an answer whose body was read too.
+    pub fn observe_with(self, head: &mut response::Parts, body: &[u8]) -> Verdict {
+        match self.0 {
+            Way::PassThrough(way) => {
+                way.observe(head);
+                Verdict::Fine
+            }
+            Way::Inject(attempt) => attempt.observe(head, body),
+        }
+    }
+}
+
+impl Refusal {
+    /// A stable word for it: `foreign-identity`, `form-body`, `login-unavailable`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ForeignIdentity(_) => "foreign-identity",
+            Self::FormBody => "form-body",
+            Self::Unavailable(_) => "login-unavailable",
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ForeignIdentity(parameter) => write!(
+                f,
+                "the query parameter {parameter} chooses an identity, which is the customer's to choose here; leave it out"
+            ),
+            Self::FormBody => f.write_str(
+                "a form-encoded body can choose an identity, which is the customer's to choose here; send JSON or multipart",
+            ),
+            Self::Unavailable(why) => f.write_str(&why.cause),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! `basic`: user name and password (RFC 7617), held by the agent.
+
+use super::{Credential, Scheme, Unavailable, credential::FileCredential};
+use crate::secret::{Secret, SecretFile};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::future::BoxFuture;
+use http::request;
+use zeroize::Zeroizing;
+
+pub(super) struct Basic {
+    username: String,
+    credential: FileCredential,
+}
+
+impl Basic {
+    pub(super) fn new(username: String, password_file: SecretFile) -> Self {
+        let name = username.clone();
+        let credential = FileCredential::new(password_file, move |password| {
+            render(&name, password.expose())
+        });
+        Self {
+            username,
+            credential,
+        }
+    }
+}
+
+impl Scheme for Basic {
+    fn mode(&self) -> &'static str {
+        "basic"
+    }
+
+    fn authorization<'a>(
+        &'a self,
+        _head: &'a request::Parts,
+    ) -> BoxFuture<'a, Result<Credential, Unavailable>> {
+        Box::pin(self.credential.current())
+    }
+
+    fn expected_user(&self) -> Option<&str> {
+        Some(&self.username)
+    }
+
+    fn locks_out(&self) -> bool {
+        true
+    }
+
+    fn remedy(&self) -> String {
+        format!(
+            "check in a browser that {} can log in (solve the CAPTCHA there if Jira shows one), then write the right password into {}; writing the file is what makes the agent try again",
+            self.username,
+            self.credential.file().path().display()
+        )
+    }
+}
+
+fn render(username: &str, password: &[u8]) -> Result<Secret, String> {
+    if password.iter().any(u8::is_ascii_control) {
+        return Err(
+            "holds a control character, which no password can have (RFC 7617 §2); write it as one line"
+                .to_owned(),
+        );
+    }
+    let mut pair = Zeroizing::new(Vec::with_capacity(username.len() + 1 + password.len()));
+    pair.extend_from_slice(username.as_bytes());
+    pair.push(b':');
+    pair.extend_from_slice(password);
+    let encoded = Zeroizing::new(STANDARD.encode(&*pair));
+    let mut value = Vec::with_capacity(6 + encoded.len());
+    value.extend_from_slice(b"Basic ");
+    value.extend_from_slice(encoded.as_bytes());
+    Ok(Secret::new(value))
+}

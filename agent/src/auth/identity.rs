@@ -1,0 +1,202 @@
+//! Whom Jira took us for, as the head of its answer tells.
+//!
+//! `X-AUSERNAME` names the user on every answer of Jira's own; `anonymous` there, under a success, is
+//! how a bad token looks. Static resources and answers of a proxy before Jira may lack it, so its
+//! absence proves nothing either way. A 401 is a refused login unless Jira names our user in it.
+//! A 403 is the customer's permissions at work, except for a CAPTCHA, which has a header of its own,
+//! and Basic switched off, which only the body names; where just the head is known, see [`BasicOff`].
+
+use crate::status::Layer;
+use http::{HeaderMap, StatusCode, header, response};
+use std::{
+    borrow::Cow,
+    sync::{Mutex, PoisonError},
+};
+
+/// What one answer says of the login.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Finding<'a> {
+    /// Jira knows this user.
+    Known(&'a [u8]),
+    /// No user is named, and yet the answer is one that a refused login does not get.
+    Accepted,
+    /// Says nothing.
+    Nothing,
+    /// Jira did not take the credential.
+    Rejected(Rejection),
+}
+
+/// How Jira did not take it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rejection {
+    /// 401, or `X-Seraph-LoginReason: AUTHENTICATED_FAILED`.
+    Refused,
+    /// Too many failures: the right password is refused too.
+    Captcha,
+    /// Basic is switched off on this Jira.
+    BasicOff(BasicOff),
+    /// Jira took us for nobody.
+    Anonymous,
+    /// Jira took us for this user, who is not the configured one.
+    Other(String),
+}
+
+/// How sure we are of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BasicOff {
+    /// The body says so.
+    Said,
+    /// Only the head is known: a 403 in JSON below `/rest/` without a user. A permission that is
+    /// lacking looks otherwise, for there Jira names the user.
+    Likely,
+}
+
+/// The user an answer names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum User<'a> {
+    Named(&'a [u8]),
+    Anonymous,
+    Absent,
+}
+
+pub(super) fn user(headers: &HeaderMap) -> User<'_> {
+    match headers
+        .get("x-ausername")
+        .map(|v| v.as_bytes().trim_ascii())
+    {
+        None | Some(b"") => User::Absent,
+        Some(name) if name.eq_ignore_ascii_case(b"anonymous") => User::Anonymous,
+        Some(name) => User::Named(name),
+    }
+}
+
+/// Reads one answer. `below_rest` is whether the request went to Jira's REST API; `body` may be empty.
+pub(super) fn read<'a>(
+    head: &'a response::Parts,
+    body: &[u8],
+    below_rest: bool,
+    expected: Option<&str>,
+) -> Finding<'a> {
+    let reason = head.headers.get("x-seraph-loginreason");
+    let reason = reason.map_or(&b""[..], |v| v.as_bytes());
+    if head.headers.contains_key("x-authentication-denied-reason")
+        || contains(reason, b"AUTHENTICATION_DENIED")
+    {
+        return Finding::Rejected(Rejection::Captcha);
+    }
+    if contains(reason, b"AUTHENTICATED_FAILED") {
+        return Finding::Rejected(Rejection::Refused);
+    }
+    match user(&head.headers) {
+        User::Named(name) => {
+            return match expected {
+                Some(expected) if !is_same(name, expected) => {
+                    Finding::Rejected(Rejection::Other(readable(name)))
+                }
+                _ => Finding::Known(name),
+            };
+        }
+        _ if head.status == StatusCode::UNAUTHORIZED => {
+            return Finding::Rejected(Rejection::Refused);
+        }
+        User::Anonymous => return Finding::Rejected(Rejection::Anonymous),
+        User::Absent => {}
+    }
+    match head.status {
+        StatusCode::FORBIDDEN if contains(body, BASIC_OFF) => {
+            Finding::Rejected(Rejection::BasicOff(BasicOff::Said))
+        }
+        StatusCode::FORBIDDEN if below_rest && body.is_empty() && is_json(head) => {
+            Finding::Rejected(Rejection::BasicOff(BasicOff::Likely))
+        }
+        StatusCode::FORBIDDEN => Finding::Nothing,
+        _ if contains(reason, b"OK") => Finding::Accepted,
+        status if below_rest && status.as_u16() < 500 && !status.is_redirection() => {
+            Finding::Accepted
+        }
+        _ => Finding::Nothing,
+    }
+}
+
+/// The name last seen, so that a busy forward formats it once.
+pub(super) struct Seen {
+    suffix: &'static str,
+    last: Mutex<(Vec<u8>, String)>,
+}
+
+impl Seen {
+    pub(super) fn new(suffix: &'static str) -> Self {
+        Self {
+            suffix,
+            last: Mutex::default(),
+        }
+    }
+
+    /// Proves the layer by this user.
+    pub(super) fn prove(&self, layer: &Layer, name: &[u8]) {
+        // A panic while it is held leaves at worst an old name, which is compared anew.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != name {
+            *last = (
+                name.to_vec(),
+                format!("user {}{}", readable(name), self.suffix),
+            );
+        }
+        if layer.proven(Some(&last.1)) {
+            tracing::info!(detail = last.1, "Jira knows the login");
+        }
+    }
+}
+
+/// Jira compares user names without case, and some versions percent-encode them in the header.
+fn is_same(seen: &[u8], expected: &str) -> bool {
+    let expected = expected.to_lowercase();
+    let spellings = [
+        String::from_utf8_lossy(seen),
+        Cow::Owned(percent_decoded(seen)),
+        // Latin-1, as header values were once meant.
+        Cow::Owned(seen.iter().map(|b| char::from(*b)).collect()),
+    ];
+    spellings.iter().any(|s| s.to_lowercase() == expected)
+}
+
+/// For messages and status: decoded, without control characters, not too long.
+fn readable(name: &[u8]) -> String {
+    percent_decoded(name)
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_NAME)
+        .collect()
+}
+
+fn percent_decoded(name: &[u8]) -> String {
+    let mut decoded = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        let hex = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);
+        if let (b'%', [high, low, after @ ..]) = (byte, tail)
+            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+        {
+            decoded.push(high << 4 | low);
+            rest = after;
+        } else {
+            decoded.push(byte);
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+fn is_json(head: &response::Parts) -> bool {
+    head.headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|t| t.as_bytes().starts_with(b"application/json"))
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+const BASIC_OFF: &[u8] = b"Basic Authentication has been disabled";
+/// Characters of a user name shown; Jira allows 255.
+const MAX_NAME: usize = 255;

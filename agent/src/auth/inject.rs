@@ -1,0 +1,262 @@
+//! The injecting modes' common way: strip, ask the circuit, put the credential in; and back: read the
+//! answer, tell the circuit and the status, strip.
+
+use super::{
+    Refusal, Scheme, Unavailable, Verdict,
+    circuit::{Admission, Asker, Circuit, Outcome},
+    identity::{self, BasicOff, Finding, Rejection},
+    strip,
+};
+use crate::status::{Layer, State};
+use http::{header, request, response};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+pub(super) struct Inject {
+    scheme: Box<dyn Scheme>,
+    layer: Arc<Layer>,
+    circuit: Mutex<Circuit>,
+    /// Wakes those who wait for a trial's outcome.
+    settled: Notify,
+    seen: identity::Seen,
+}
+
+/// A request with our credential in it, whose outcome is owed to the circuit.
+pub(super) struct Attempt {
+    inject: Arc<Inject>,
+    generation: u64,
+    trial: bool,
+    below_rest: bool,
+    settled: bool,
+}
+
+impl Inject {
+    pub(super) fn new(scheme: Box<dyn Scheme>, layer: Arc<Layer>) -> Self {
+        Self {
+            scheme,
+            layer,
+            circuit: Mutex::default(),
+            settled: Notify::new(),
+            seen: identity::Seen::new(""),
+        }
+    }
+
+    pub(super) fn mode(&self) -> &'static str {
+        self.scheme.mode()
+    }
+
+    pub(super) async fn prepare(
+        self: Arc<Self>,
+        head: &mut request::Parts,
+    ) -> Result<Attempt, Refusal> {
+        strip::request(head)?;
+        let deadline = Instant::now() + TRIAL_WAIT;
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            // Registered before asking, so that an outcome in between is not missed.
+            settled.as_mut().enable();
+            match self.clone().attempt(head, Asker::Traffic).await? {
+                Some(attempt) => return Ok(attempt),
+                None => {
+                    if timeout_at(deadline, settled).await.is_err() {
+                        return Err(Refusal::Unavailable(still_trying()));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) async fn prepare_probe(
+        self: Arc<Self>,
+        head: &mut request::Parts,
+    ) -> Result<Option<Attempt>, Refusal> {
+        self.attempt(head, Asker::Probe).await
+    }
+
+    pub(super) fn reset(&self) {
+        self.circuit().reset();
+        self.settled.notify_waiters();
+    }
+
+    /// `None` when another request is just finding out.
+    async fn attempt(
+        self: Arc<Self>,
+        head: &mut request::Parts,
+        asker: Asker,
+    ) -> Result<Option<Attempt>, Refusal> {
+        loop {
+            let credential = match self.scheme.authorization(head).await {
+                Ok(credential) => credential,
+                Err(why) => {
+                    self.fail(&why);
+                    return Err(Refusal::Unavailable(why));
+                }
+            };
+            let generation = credential.generation;
+            let admission = self.circuit().admit(generation, asker, Instant::now());
+            let trial = match admission {
+                Admission::Go { trial } => trial,
+                Admission::Wait => return Ok(None),
+                Admission::Stale => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Admission::Refuse(why) => return Err(Refusal::Unavailable(why)),
+            };
+            let below_rest = head.uri.path().contains("/rest/");
+            head.headers
+                .insert(header::AUTHORIZATION, credential.authorization);
+            return Ok(Some(Attempt {
+                inject: self,
+                generation,
+                trial,
+                below_rest,
+                settled: false,
+            }));
+        }
+    }
+
+    fn settle(&self, attempt: &Attempt, outcome: Outcome) {
+        let opened =
+            self.circuit()
+                .settle(attempt.generation, attempt.trial, outcome, Instant::now());
+        if opened {
+            tracing::warn!("Jira refused the login; nothing is sent until that is mended");
+        }
+        self.settled.notify_waiters();
+    }
+
+    fn fail(&self, why: &Unavailable) {
+        if self.layer.failed(State::Failed, &why.cause, &why.remedy) {
+            tracing::warn!(
+                cause = why.cause,
+                remedy = why.remedy,
+                "the login does not work"
+            );
+        }
+    }
+
+    /// Words for the administrator, and whether a later retry does no harm.
+    fn judge(&self, rejection: &Rejection, status: http::StatusCode) -> (Unavailable, bool) {
+        let who = match self.scheme.expected_user() {
+            Some(user) => format!("the password of {user}"),
+            None => "the agent's credential".to_owned(),
+        };
+        let status = status.as_u16();
+        let harmless = !self.scheme.locks_out();
+        let (cause, remedy, retry) = match rejection {
+            Rejection::Refused => (
+                format!("Jira refused {who} ({status})"),
+                self.scheme.remedy(),
+                harmless,
+            ),
+            Rejection::Captcha => (
+                format!("Jira demands a CAPTCHA ({status}) after too many failed logins and refuses even the right password"),
+                self.scheme.remedy(),
+                harmless,
+            ),
+            Rejection::BasicOff(BasicOff::Said) => (
+                "Basic authentication is switched off on this Jira".to_owned(),
+                "use mode = \"pat\" with a personal access token, or let a Jira administrator allow Basic authentication".to_owned(),
+                true,
+            ),
+            Rejection::BasicOff(BasicOff::Likely) => (
+                "Jira refused the request (403) without naming a user, as it does where Basic authentication is switched off".to_owned(),
+                "use mode = \"pat\" with a personal access token, or let a Jira administrator allow Basic authentication".to_owned(),
+                true,
+            ),
+            Rejection::Anonymous => (
+                "Jira took the request for anonymous: it ignored the agent's credential".to_owned(),
+                self.scheme.remedy(),
+                true,
+            ),
+            Rejection::Other(user) => (
+                format!(
+                    "Jira took the request for the user {user}, not {}",
+                    self.scheme.expected_user().unwrap_or("the configured one")
+                ),
+                "check whether single sign-on in front of Jira replaces the login; set username to the user that is meant".to_owned(),
+                true,
+            ),
+        };
+        (Unavailable { cause, remedy }, retry)
+    }
+
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        // Its transitions do not panic; were one to, an untried circuit is what remains.
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt {
+    pub(super) fn observe(mut self, head: &mut response::Parts, body: &[u8]) -> Verdict {
+        let inject = self.inject.clone();
+        let finding = identity::read(head, body, self.below_rest, inject.scheme.expected_user());
+        // A likely reading of a 403 counts only for a credential that Jira never took and that is
+        // Basic; otherwise it is an answer like any other.
+        let finding = match finding {
+            Finding::Rejected(Rejection::BasicOff(BasicOff::Likely))
+                if !self.trial || inject.mode() != "basic" =>
+            {
+                Finding::Nothing
+            }
+            other => other,
+        };
+        let verdict = match finding {
+            Finding::Known(name) => {
+                inject.seen.prove(&inject.layer, name);
+                self.settle(Outcome::Accepted);
+                Verdict::Fine
+            }
+            Finding::Accepted => {
+                self.settle(Outcome::Accepted);
+                Verdict::Fine
+            }
+            Finding::Nothing => {
+                self.settle(Outcome::Undecided);
+                Verdict::Fine
+            }
+            Finding::Rejected(rejection) => {
+                let (why, retry) = inject.judge(&rejection, head.status);
+                inject.fail(&why);
+                let Unavailable { cause, remedy } = why.clone();
+                self.settle(Outcome::Rejected { why, retry });
+                Verdict::LoginFailed { cause, remedy }
+            }
+        };
+        strip::response(head);
+        verdict
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        self.settled = true;
+        self.inject.settle(self, outcome);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.inject.settle(self, Outcome::Undecided);
+        }
+    }
+}
+
+fn still_trying() -> Unavailable {
+    Unavailable {
+        cause: format!(
+            "Jira has not yet said, within {TRIAL_WAIT:?}, whether it takes the agent's login"
+        ),
+        remedy: "look at the jira layer: Jira answers slowly or not at all".to_owned(),
+    }
+}
+
+/// How long a request waits for the outcome of the first one.
+const TRIAL_WAIT: Duration = Duration::from_secs(30);
