@@ -2,7 +2,7 @@
 //! written, which may be a secret in the wrong place; numbers out of range are the exception.
 
 use super::{
-    catalog::{Key, Kind, Section},
+    catalog::{Key, Kind, Section, joined},
     units::{Size, Span},
 };
 use config::ValueKind;
@@ -157,19 +157,36 @@ impl Section {
         if let Some(near) = nearest(name, here()) {
             return format!("unknown key; did you mean {near:?}?");
         }
-        let elsewhere = top
-            .sections
-            .iter()
-            .find(|section| section.key(name).is_some());
-        if let Some(section) = elsewhere.filter(|section| section.name != self.name) {
-            return format!("unknown key here; it belongs to [{}]", section.name);
+        if let Some(header) = top.header_of(name, "") {
+            return format!("unknown key here; it belongs to {header}");
         }
         let all: Vec<_> = here().collect();
         let place = match path {
             "" => "at the top of the file".to_owned(),
-            path => format!("in [{path}]"),
+            path => format!("in {}", self.header(path)),
         };
         format!("unknown key; known {place}: {}", all.join(", "))
+    }
+}
+
+impl Section {
+    /// How the section at this path is written.
+    pub fn header(&self, path: &str) -> String {
+        match self.repeated {
+            true => format!("[[{path}]]"),
+            false => format!("[{path}]"),
+        }
+    }
+
+    /// The header of the first section, inner ones included, that has a key of that name.
+    fn header_of(&self, key: &str, path: &str) -> Option<String> {
+        self.sections.iter().find_map(|inner| {
+            let path = joined(path, &inner.name);
+            match inner.key(key) {
+                Some(_) => Some(inner.header(&path)),
+                None => inner.header_of(key, &path),
+            }
+        })
     }
 }
 

@@ -88,6 +88,14 @@ impl Section {
     }
 }
 
+/// The path of a name in a section; the top of the file has an empty path.
+pub fn joined(path: &str, name: &str) -> String {
+    match path {
+        "" => name.to_owned(),
+        path => format!("{path}.{name}"),
+    }
+}
+
 /// Puts the fields of `T` into its schema in the order in which they are declared, which a JSON
 /// object alone does not keep.
 pub fn in_order<'de, T: Deserialize<'de>>(schema: &mut Schema) {

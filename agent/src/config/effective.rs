@@ -1,7 +1,7 @@
 //! The layers merged into one tree in which every value still knows where it comes from.
 
 use super::{
-    catalog::{self, Section},
+    catalog::{self, Section, joined},
     layer::Layer,
     problem::{Origin, Problems},
     raw,
@@ -170,15 +170,25 @@ impl<'a> Place<'a> {
 
     /// The whole path of a key, for messages.
     pub fn label(&self, key: &str) -> String {
-        match self.label.as_str() {
-            "" => key.to_owned(),
-            label => format!("{label}.{key}"),
-        }
+        joined(&self.label, key)
     }
 
     /// Notes what is wrong with a key.
     pub fn wrong(&self, key: &str, text: impl Into<String>, problems: &mut Problems) {
         problems.add(self.origin(key), self.label(key), text);
+    }
+
+    /// Notes what is wrong with a key because of another one, which is where to look if the key itself is
+    /// not written.
+    pub fn wrong_beside(
+        &self,
+        key: &str,
+        other: &str,
+        text: impl Into<String>,
+        problems: &mut Problems,
+    ) {
+        let place = if self.is_written(key) { key } else { other };
+        problems.add(self.origin(place), self.label(key), text);
     }
 
     /// Notes what is wrong with one element of an array.

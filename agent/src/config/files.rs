@@ -31,7 +31,7 @@ impl Files {
         self.folder.join(path)
     }
 
-    /// The secret's file, if it is there and only its owner can read it.
+    /// The secret's file, if it holds something and only its owner can read it.
     pub fn secret(
         &self,
         place: &Place<'_>,
@@ -40,7 +40,7 @@ impl Files {
         problems: &mut Problems,
     ) -> Option<SecretFile> {
         let file = self.named(place, key, name, problems)?;
-        place.take(key, file.check(), problems)?;
+        place.take(key, file.read(), problems)?;
         Some(file)
     }
 

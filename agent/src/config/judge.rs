@@ -13,7 +13,7 @@ use crate::{
     audit, telemetry,
     tunnel::{
         self, RemoteForward,
-        session::{HostKeys, Identity},
+        session::{HostKeyError, HostKeys, Identity},
     },
 };
 use std::{path::Path, sync::Arc};
@@ -84,7 +84,7 @@ fn tunnel(
             "{} is not longer than keepalive_interval ({}), so that a session at rest would be aborted; make it at least twice as long",
             raw.stall_timeout, raw.keepalive_interval
         );
-        place.wrong("stall_timeout", text, problems);
+        place.wrong_beside("stall_timeout", "keepalive_interval", text, problems);
     }
     let identity = identity(&raw, place, files, problems);
     let host_keys = host_keys(raw.host_keys, raw.known_hosts_file, place, files, problems);
@@ -150,14 +150,20 @@ fn host_keys(
         Some(name) => Some(files.text(place, "known_hosts_file", &name, problems)?),
         None => None,
     };
-    let key = match known_hosts.is_some() && fingerprints.is_empty() {
-        true => "known_hosts_file",
-        false => "host_keys",
-    };
     let content = known_hosts
         .as_ref()
         .map(|(path, text)| (path.as_path(), text.as_str()));
-    place.take(key, HostKeys::new(fingerprints, content), problems)
+    match HostKeys::new(fingerprints, content) {
+        Ok(keys) => Some(keys),
+        Err(error) => {
+            let key = match error {
+                HostKeyError::BadLine { .. } => "known_hosts_file",
+                _ => "host_keys",
+            };
+            place.wrong_beside(key, "known_hosts_file", error.to_string(), problems);
+            None
+        }
+    }
 }
 
 fn transport(
@@ -170,14 +176,14 @@ fn transport(
             "{} is not less than high_mark ({}); half of it is a good value",
             raw.low_mark, raw.high_mark
         );
-        place.wrong("low_mark", text, problems);
+        place.wrong_beside("low_mark", "high_mark", text, problems);
     }
     if raw.cap <= raw.high_mark {
         let text = format!(
             "{} is not more than high_mark ({}); make it several times as much",
             raw.cap, raw.high_mark
         );
-        place.wrong("cap", text, problems);
+        place.wrong_beside("cap", "high_mark", text, problems);
     }
     tunnel::transport::Limits {
         high_mark: raw.high_mark.as_usize(),
@@ -200,14 +206,14 @@ fn channel(
             "{} is less than memory ({}), which one channel alone may hold; make it more",
             raw.memory_per_session, raw.memory
         );
-        place.wrong("memory_per_session", text, problems);
+        place.wrong_beside("memory_per_session", "memory", text, problems);
     }
     if raw.spool_per_session < raw.memory_per_session {
         let text = format!(
             "{} is less than memory_per_session ({}), which it includes; make it more",
             raw.spool_per_session, raw.memory_per_session
         );
-        place.wrong("spool_per_session", text, problems);
+        place.wrong_beside("spool_per_session", "memory_per_session", text, problems);
     }
     let spool_dir = match &raw.spool_dir {
         Some(folder) => {
@@ -242,7 +248,7 @@ fn audit(raw: raw::Audit, place: &Place<'_>, problems: &mut Problems) -> Option<
         }
         (raw::Sink::File, None) => {
             let text = "missing with sink = \"file\"; name the file, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
-            place.wrong("file", text, problems);
+            place.wrong_beside("file", "sink", text, problems);
             return None;
         }
         (_, Some(_)) => {

@@ -154,12 +154,12 @@ fn client_certificate(
         (Some(certificate), Some(key)) => (certificate, key),
         (Some(_), None) => {
             let text = "missing beside client_certificate_file; name the file with its private key";
-            place.wrong("client_key_file", text, problems);
+            place.wrong_beside("client_key_file", "client_certificate_file", text, problems);
             return None;
         }
         (None, Some(_)) => {
             let text = "missing beside client_key_file; name the file with its certificate";
-            place.wrong("client_certificate_file", text, problems);
+            place.wrong_beside("client_certificate_file", "client_key_file", text, problems);
             return None;
         }
     };
@@ -189,7 +189,8 @@ fn auth(
     }
     let mut required = |key: &str, value: Option<String>| {
         if value.is_none() {
-            place.wrong(key, format!("missing; mode {mode:?} needs it"), problems);
+            let text = format!("missing; mode {mode:?} needs it");
+            place.wrong_beside(key, "mode", text, problems);
         }
         value
     };
@@ -263,7 +264,7 @@ fn policy(
 
 /// What speaks of HTTP cannot be kept where only bytes are seen: to pretend would be dangerous.
 fn only_bytes(place: &Place<'_>, problems: &mut Problems) {
-    for section in ["auth", "policy", "http"] {
+    for section in HTTP_SECTIONS {
         if place.is_written(section) {
             let text = format!(
                 "[forward.{section}] cannot hold for a tcp:// upstream, whose bytes are forwarded as they are; \
@@ -303,7 +304,10 @@ const AUTH_KEYS: [(&str, raw::Mode); 3] = [
     ("password_file", raw::Mode::Basic),
     ("token_file", raw::Mode::Pat),
 ];
-const TLS_KEYS: [&str; 5] = [
+/// What is said about requests.
+pub const HTTP_SECTIONS: [&str; 3] = ["auth", "policy", "http"];
+/// What is said about TLS.
+pub const TLS_KEYS: [&str; 5] = [
     "roots",
     "ca_file",
     "client_certificate_file",

@@ -1,9 +1,9 @@
-//! One file or the environment, read against the catalog: each value with the line or variable it
-//! comes from. What does not fit is noted and left out.
+//! One file, read against the catalog: each value with the line it comes from. What does not fit is
+//! noted and left out.
 
 use super::{
     accept::Written,
-    catalog::{self, Section},
+    catalog::{self, Section, joined},
     later,
     problem::{Origin, Problems},
 };
@@ -60,25 +60,6 @@ impl Layer {
         }
     }
 
-    /// Takes `JIRA_TUNNEL_AGENT__SECTION__KEY` variables; `forwards` are the names known so far.
-    pub fn from_environment<'a>(
-        variables: impl Iterator<Item = (&'a str, &'a str)>,
-        forwards: &[String],
-        problems: &mut Problems,
-    ) -> Self {
-        let mut layer = Self::default();
-        for (name, text) in variables {
-            let Some(path) = name.strip_prefix(PREFIX) else {
-                continue;
-            };
-            let origin = Origin::environment(name);
-            if let Err(problem) = layer.variable(path, text, &origin, forwards) {
-                problems.add(origin, problem.0, problem.1);
-            }
-        }
-        layer
-    }
-
     /// Puts one checked value in, whatever the layers below say.
     pub fn put(&mut self, path: &[&str], value: ValueKind, origin: &Origin) {
         let Some((last, sections)) = path.split_last() else {
@@ -95,74 +76,6 @@ impl Layer {
             table = next;
         }
         table.insert((*last).to_owned(), kept(value, origin));
-    }
-
-    fn variable(
-        &mut self,
-        path: &str,
-        text: &str,
-        origin: &Origin,
-        forwards: &[String],
-    ) -> Result<(), (String, String)> {
-        let lower = path.to_lowercase();
-        let mut parts = lower.split("__").peekable();
-        let mut section = catalog::root();
-        let mut walked: Vec<&str> = Vec::new();
-        let mut names: Vec<&str> = Vec::new();
-        while let Some(part) = parts.next() {
-            let label = || {
-                walked
-                    .iter()
-                    .chain([&part])
-                    .copied()
-                    .collect::<Vec<_>>()
-                    .join(".")
-            };
-            if let Some(inner) = section.section(part).filter(|_| parts.peek().is_some()) {
-                walked.push(part);
-                names.push(part);
-                if inner.repeated {
-                    let written = parts.next().unwrap_or_default();
-                    let same = |name: &&String| name.to_lowercase().replace('-', "_") == written;
-                    let Some(name) = forwards.iter().find(same) else {
-                        let known = match forwards {
-                            [] => "no file has one".to_owned(),
-                            names => format!("the files have: {}", names.join(", ")),
-                        };
-                        let what = format!("no [[{part}]] is named {written:?}; {known}");
-                        return Err((format!("{part}.{written}"), what));
-                    };
-                    names.push(name);
-                }
-                section = inner;
-                continue;
-            }
-            let place = walked.join(".");
-            if let Some(why) = later::key(&place, part) {
-                return Err((label(), why));
-            }
-            if section.section(part).is_some() {
-                let why = format!("a section, not a key; name the key too: {PREFIX}{path}__KEY");
-                return Err((label(), why));
-            }
-            if section.repeated && part == "name" {
-                let why = "forwards are told apart by name, which only a file can give".to_owned();
-                return Err((label(), why));
-            }
-            let Some(key) = section.key(part).filter(|_| parts.peek().is_none()) else {
-                return Err((label(), section.unknown(part, &place, catalog::root())));
-            };
-            if let Some(why) = later::value(&place, part, text) {
-                return Err((label(), why));
-            }
-            let value = key
-                .accept(key.read_variable(text))
-                .map_err(|why| (label(), why))?;
-            names.push(part);
-            self.put(&names, value, origin);
-            return Ok(());
-        }
-        Ok(())
     }
 }
 
@@ -283,10 +196,7 @@ impl Reader<'_> {
     }
 
     fn wrong_section(&mut self, section: &Section, label: &str, origin: &Origin) {
-        let header = match section.repeated {
-            true => format!("[[{}]]", section.name),
-            false => format!("[{}]", section.name),
-        };
+        let header = section.header(&section.name);
         let text = format!("expected a section, written {header} with its keys below");
         self.problems.add(origin.clone(), label, text);
     }
@@ -319,19 +229,10 @@ fn kept(value: ValueKind, origin: &Origin) -> Value {
     Value::new(Some(&origin.as_str().to_owned()), value)
 }
 
-fn joined(path: &str, name: &str) -> String {
-    match path {
-        "" => name.to_owned(),
-        path => format!("{path}.{name}"),
-    }
-}
-
 fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=NAME_LEN).contains(&text.len()) && text.bytes().all(plain)
 }
 
-/// What the agent's variables begin with.
-pub const PREFIX: &str = "JIRA_TUNNEL_AGENT__";
 /// Bytes. A name is a metric label and a column in tables.
 const NAME_LEN: usize = 64;

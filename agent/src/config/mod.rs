@@ -1,14 +1,15 @@
 //! One file, drop-ins, environment overrides → types that cannot hold a wrong value. Parsed once,
 //! before any socket is opened.
 //!
-//! `raw` says which keys there are, `catalog` makes one list of them, `source` finds the files, `layer`
-//! and `accept` hold each file and variable against the list, `effective` merges them (with the `config`
+//! `raw` says which keys there are, `catalog` makes one list of them, `source` finds the files,
+//! `layer`, `environment` and `accept` hold each file and variable against the list, `effective` merges them (with the `config`
 //! crate) and remembers where each value comes from, `judge` turns the result into the rooms' types.
 //! [`show`](Effective::show) and [`reference`] render the same list for people.
 
 mod accept;
 mod catalog;
 mod effective;
+mod environment;
 mod files;
 mod judge;
 mod judge_forward;

@@ -1,8 +1,8 @@
 //! The configuration reference, rendered from the same list of keys that everything is checked by.
 
 use super::{
-    catalog::{self, Key, Kind, Section},
-    layer::PREFIX,
+    catalog::{self, Key, Kind, Section, joined},
+    environment::PREFIX,
 };
 use std::fmt::Write;
 
@@ -14,10 +14,9 @@ pub fn markdown() -> String {
 }
 
 fn section(section: &Section, path: &str, out: &mut String) {
-    let heading = match (path, section.repeated) {
-        ("", _) => "At the top of the file".to_owned(),
-        (path, true) => format!("`[[{path}]]`"),
-        (path, false) => format!("`[{path}]`"),
+    let heading = match path {
+        "" => "At the top of the file".to_owned(),
+        path => format!("`{}`", section.header(path)),
     };
     // Writing to a string cannot fail.
     let _ = write!(out, "\n## {heading}\n");
@@ -51,11 +50,7 @@ fn section(section: &Section, path: &str, out: &mut String) {
         let _ = write!(out, "\nAs a variable: `{PREFIX}{middle}{key}` and so on.\n");
     }
     for inner in &section.sections {
-        let path = match path {
-            "" => inner.name.clone(),
-            path => format!("{path}.{}", inner.name),
-        };
-        self::section(inner, &path, out);
+        self::section(inner, &joined(path, &inner.name), out);
     }
 }
 

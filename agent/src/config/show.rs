@@ -2,16 +2,17 @@
 //! from. Secrets are only ever file names here: the configuration holds nothing else.
 
 use super::{
-    catalog::{self, Key, Section},
+    catalog::{self, Key, Section, joined},
     effective::{Effective, Place},
+    judge_forward::{HTTP_SECTIONS, TLS_KEYS},
     problem::Origin,
 };
 use config::{Value, ValueKind};
 use std::{fmt::Write, path::Path};
 
 impl Effective {
-    /// Renders it. Origins in `folder` are shown relative to it. Keys that are neither written nor have
-    /// a default are left out.
+    /// Renders it. Origins in `folder` are shown relative to it. Left out are keys that are neither
+    /// written nor have a default, and what cannot hold for an upstream without TLS or without HTTP.
     pub fn show(&self, folder: &Path) -> String {
         let mut lines = Vec::new();
         self.section(catalog::root(), &self.top(), "", &mut lines);
@@ -19,21 +20,27 @@ impl Effective {
     }
 
     fn section(&self, section: &Section, place: &Place<'_>, path: &str, lines: &mut Vec<Line>) {
+        let upstream = place.value("upstream").map(Value::to_string);
+        let upstream = upstream.unwrap_or_default();
+        let without_tls = path == "forward" && !upstream.starts_with("https:");
+        let only_bytes = path == "forward" && upstream.starts_with("tcp:");
         for key in &section.keys {
-            lines.extend(line(key, place));
+            if !(without_tls && TLS_KEYS.contains(&key.name.as_str())) {
+                lines.extend(line(key, place));
+            }
         }
         for inner in &section.sections {
-            let path = match path {
-                "" => inner.name.clone(),
-                path => format!("{path}.{}", inner.name),
-            };
+            if only_bytes && HTTP_SECTIONS.contains(&inner.name.as_str()) {
+                continue;
+            }
+            let path = joined(path, &inner.name);
             if inner.repeated {
                 for index in 0..self.forwards.len() {
-                    lines.push(Line::Header(format!("[[{path}]]")));
+                    lines.push(Line::Header(inner.header(&path)));
                     self.section(inner, &self.forward(index), &path, lines);
                 }
             } else {
-                lines.push(Line::Header(format!("[{path}]")));
+                lines.push(Line::Header(inner.header(&path)));
                 self.section(inner, &place.section(&inner.name), &path, lines);
             }
         }

@@ -1,6 +1,7 @@
 //! Where the configuration is read from: the file, the drop-ins beside it, the environment.
 
 use super::{
+    environment,
     layer::Layer,
     problem::{Origin, Problems},
 };
@@ -80,7 +81,7 @@ impl Sources {
         }
         let variables = self.environment.iter();
         let variables = variables.map(|(name, value)| (name.as_str(), value.as_str()));
-        layers.push(Layer::from_environment(variables, &names, problems));
+        layers.push(environment::layer(variables, &names, problems));
         layers.push(self.systemd_layer());
         layers
     }

@@ -1,0 +1,119 @@
+//! The variables, read against the catalog. What does not fit is noted and left out.
+
+use super::{
+    catalog::{self, Section, joined},
+    later,
+    layer::Layer,
+    problem::{Origin, Problems},
+};
+
+/// Takes the variables that begin with [`PREFIX`]; `forwards` are the names that the files give.
+pub fn layer<'a>(
+    variables: impl Iterator<Item = (&'a str, &'a str)>,
+    forwards: &[String],
+    problems: &mut Problems,
+) -> Layer {
+    let mut layer = Layer::default();
+    for (name, text) in variables {
+        let Some(path) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        let origin = Origin::environment(name);
+        if let Err(wrong) = variable(&mut layer, path, text, &origin, forwards) {
+            problems.add(origin, wrong.key, wrong.text);
+        }
+    }
+    layer
+}
+
+struct Wrong {
+    key: String,
+    text: String,
+}
+
+fn variable(
+    layer: &mut Layer,
+    path: &str,
+    text: &str,
+    origin: &Origin,
+    forwards: &[String],
+) -> Result<(), Wrong> {
+    let lower = path.to_lowercase();
+    let mut parts = lower.split("__").peekable();
+    let mut section = catalog::root();
+    // The section's path in the catalog, and with the names of forwards in the tree.
+    let mut place = String::new();
+    let mut names: Vec<&str> = Vec::new();
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        names.push(part);
+        let Some(inner) = section.section(part).filter(|_| !last) else {
+            // A key, or nothing known: what follows it belongs to its name.
+            let rest: String = parts.map(|part| format!("__{part}")).collect();
+            let name = format!("{part}{rest}");
+            return key(layer, section, &place, &names, &name, text, origin).map_err(|text| {
+                Wrong {
+                    key: names.join(".") + &rest,
+                    text,
+                }
+            });
+        };
+        if inner.repeated {
+            let written = parts.next().unwrap_or_default();
+            names.push(forward(part, written, forwards).map_err(|text| Wrong {
+                key: format!("{part}.{written}"),
+                text,
+            })?);
+        }
+        place = joined(&place, part);
+        section = inner;
+    }
+    Ok(())
+}
+
+fn forward<'a>(section: &str, written: &str, forwards: &'a [String]) -> Result<&'a str, String> {
+    let same = |name: &&String| name.to_lowercase().replace('-', "_") == written;
+    let mut found = forwards.iter().filter(same);
+    match (found.next(), found.next()) {
+        (Some(name), None) => Ok(name),
+        (Some(one), Some(other)) => Err(format!(
+            "{one:?} and {other:?} cannot be told apart in a variable; write the key in a file"
+        )),
+        (None, _) => Err(match forwards {
+            [] => format!("no [[{section}]] is named {written:?}; no file has one"),
+            names => format!(
+                "no [[{section}]] is named {written:?}; the files have: {}",
+                names.join(", ")
+            ),
+        }),
+    }
+}
+
+fn key(
+    layer: &mut Layer,
+    section: &Section,
+    place: &str,
+    path: &[&str],
+    name: &str,
+    text: &str,
+    origin: &Origin,
+) -> Result<(), String> {
+    if let Some(why) = later::key(place, name).or_else(|| later::value(place, name, text)) {
+        return Err(why);
+    }
+    if section.section(name).is_some() {
+        return Err("a section, not a key; name the key too, after two underscores".to_owned());
+    }
+    if section.repeated && name == "name" {
+        return Err("forwards are told apart by name, which only a file can give".to_owned());
+    }
+    let Some(key) = section.key(name) else {
+        return Err(section.unknown(name, place, catalog::root()));
+    };
+    let value = key.accept(key.read_variable(text))?;
+    layer.put(path, value, origin);
+    Ok(())
+}
+
+/// What the agent's variables begin with.
+pub const PREFIX: &str = "JIRA_TUNNEL_AGENT__";
