@@ -91,9 +91,6 @@ impl Inbox {
             if self.written - self.read + ahead as u64 > limits.spool_per_channel {
                 return Err(End::Overflow);
             }
-            if ahead > self.allowance() {
-                return Err(End::SpoolFailed);
-            }
             self.tail.push(data);
         }
         self.settle();
@@ -157,6 +154,11 @@ impl Inbox {
         self.promote();
         self.settle();
         self.news = true;
+    }
+
+    /// Does more wait for the disk than may? Then nothing must be pushed for a moment.
+    pub(super) fn is_behind(&self) -> bool {
+        self.tail.cost + self.carried() > self.allowance()
     }
 
     /// The peer will send no more.
@@ -337,8 +339,7 @@ impl Messages {
 const MESSAGE_COST: usize = 128;
 /// Bytes written to or read from the file at once.
 const BATCH: usize = 256 << 10;
-/// Bytes that may wait for the disk. It must take a second or so of a fast link while the disk is
-/// slow. When all channels together hold twice `memory_per_session`, two batches must do.
+/// Bytes that may wait for the disk while it is slower than the link for a moment. When all channels together hold twice `memory_per_session`, two batches must do.
 const AHEAD: usize = 8 << 20;
 /// What a channel may hold however much the others do: a request's head and a small body.
 const FLOOR: usize = 64 << 10;

@@ -25,6 +25,8 @@ mod outgoing;
 mod pump;
 mod spool;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use budget::SessionBudget;
 pub use end::End;
@@ -36,7 +38,8 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes held in memory per channel before the spool file is used. What is on its way to the
-    /// file comes on top, at most 8 MiB.
+    /// file comes on top, at most 8 MiB; where the disk does not take that for a second, the channel
+    /// is reset.
     pub memory: usize,
     /// Bytes held in memory by all channels of the session together before each is left 64 KiB and
     /// the spool file.

@@ -15,6 +15,7 @@ use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
+    time::Duration,
 };
 use tokio::{
     sync::Notify,
@@ -114,6 +115,7 @@ async fn drain(shared: &Shared, mut inlet: impl Inlet, disk: &mut Disk) -> Ended
     let peers = |end| Ended { end, by_peer: true };
     let mut farewell: Option<Outgoing> = None;
     let mut close_at = None;
+    let mut behind_since = None;
     let mut discarded = 0u64;
     loop {
         if close_at.is_none() && shared.inbox().is_abandoned() {
@@ -124,8 +126,14 @@ async fn drain(shared: &Shared, mut inlet: impl Inlet, disk: &mut Disk) -> Ended
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
         }
+        let behind = shared.inbox().is_behind();
+        if !behind {
+            behind_since = None;
+        } else if behind_since.is_none() {
+            behind_since = Some(Instant::now());
+        }
         tokio::select! {
-            message = inlet.next() => match message {
+            message = inlet.next(), if !behind => match message {
                 // Empty data is no end of file (RFC 4254 §5.2 does not forbid it).
                 Some(ChannelMsg::Data { data }) if data.is_empty() => {}
                 Some(ChannelMsg::Data { data }) if close_at.is_some() => {
@@ -152,6 +160,10 @@ async fn drain(shared: &Shared, mut inlet: impl Inlet, disk: &mut Disk) -> Ended
                 close_at = Some(Instant::now() + limits.close_wait);
             }
             () = until(close_at) => return ours(End::Closed),
+            () = until(behind_since.map(|since| since + PATIENCE)) => {
+                tracing::warn!(folder = %limits.spool_dir.display(), "spool file cannot keep up");
+                return ours(End::SpoolFailed);
+            }
             () = shared.kick.notified() => {}
         }
     }
@@ -218,3 +230,7 @@ impl Disk {
         Box::pin(spool.work(job, Arc::clone(&self.shared.budget)))
     }
 }
+
+/// For so long a channel may hold up its session because the disk is behind; then it is reset. Below
+/// every keep-alive, and longer than a busy machine takes to write a few megabytes to its page cache.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -26,6 +26,8 @@ mod pacing;
 mod queue;
 pub mod socket;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use gate::Gate;

@@ -1,0 +1,90 @@
+//! The order in which a channel is closed.
+
+use super::*;
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, sleep},
+};
+
+#[tokio::test(start_paused = true)]
+async fn leaving_sends_eof_and_waits_for_the_peer_to_close() {
+    let session = Session::new(Limits::default());
+    let (stream, peer) = session.open();
+    drop(stream);
+    sleep(9 * SECOND).await;
+    assert_eq!(peer.said(), [Said::Eof]);
+    peer.say(ChannelMsg::Close).await;
+    eventually("over", || session.budget.live() == 0).await;
+    assert_eq!(peer.said(), [Said::Eof], "russh answers a CLOSE itself");
+    assert_eq!(session.budget.closed_first(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_closes_is_closed_and_counted() {
+    let session = Session::new(Limits::default());
+    let (stream, peer) = session.open();
+    let begun = Instant::now();
+    drop(stream);
+    eventually("over", || session.budget.live() == 0).await;
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    assert_eq!(peer.said(), [Said::Eof, Said::Close]);
+    assert_eq!(session.budget.closed_first(), 1);
+    assert_eq!(session.budget.resets(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_still_comes_for_one_who_has_left_is_swallowed_up_to_a_limit() {
+    let session = Session::new(Limits::default());
+    let (stream, peer) = session.open();
+    drop(stream);
+    peer.send_all(&pattern(4 << 20)).await;
+    sleep(SECOND).await;
+    assert_eq!(session.budget.closed_first(), 0);
+    assert_eq!(session.budget.used(), 0);
+    let _ = peer
+        .messages
+        .as_ref()
+        .unwrap()
+        .send(ChannelMsg::Data {
+            data: Bytes::from_static(b"x"),
+        })
+        .await;
+    eventually("closed first", || peer.said().contains(&Said::Close)).await;
+    assert_eq!(session.budget.closed_first(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_accepted_is_sent_before_the_eof_although_the_stream_is_gone() {
+    let session = Session::new(Limits::default());
+    let (mut stream, peer) = session.open();
+    stream.write_all(b"last words").await.unwrap();
+    drop(stream);
+    sleep(5 * SECOND).await;
+    assert!(peer.said().is_empty(), "the window is shut");
+    peer.open_window(1);
+    sleep(SECOND).await;
+    assert_eq!(peer.said(), [Said::Data(b"last words".to_vec()), Said::Eof]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_eof_that_was_sent_by_shutdown_is_not_sent_again() {
+    let session = Session::new(Limits::default());
+    let (mut stream, peer) = session.open();
+    stream.shutdown().await.unwrap();
+    drop(stream);
+    peer.say(ChannelMsg::Close).await;
+    eventually("over", || session.budget.live() == 0).await;
+    assert_eq!(peer.said(), [Said::Eof]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn channels_are_counted_while_they_live() {
+    let session = Session::new(Limits::default());
+    let open: Vec<_> = (0..5).map(|_| session.open()).collect();
+    assert_eq!(session.budget.live(), 5);
+    for (_stream, mut peer) in open {
+        peer.die();
+    }
+    eventually("none left", || session.budget.live() == 0).await;
+    assert_eq!(session.budget.closed_first(), 0);
+}

@@ -1,0 +1,315 @@
+//! The way in: draining, memory, spool, bounds.
+
+use super::{super::End, *};
+use std::io;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+async fn settled(session: &Session) {
+    eventually("the account is settled", || {
+        session.budget.used() == 0 && session.budget.memory() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_reads_nothing_holds_nobody_up_and_loses_nothing() {
+    let session = Session::new(Limits::default());
+    let (mut stream, peer) = session.open();
+    let sent = pattern(20 << 20);
+    peer.send_all(&sent).await;
+    eventually("the rest is on disk", || session.budget.memory() < 3 << 20).await;
+    assert!(session.budget.used() >= 20 << 20);
+    peer.say(ChannelMsg::Eof).await;
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.unwrap();
+    assert!(read == sent);
+    settled(&session).await;
+}
+
+#[tokio::test]
+async fn order_is_kept_across_memory_and_a_file_that_wraps() {
+    let limits = Limits {
+        memory: 64 << 10,
+        spool_per_channel: 3 << 20,
+        ..Limits::default()
+    };
+    let session = Session::new(limits);
+    let (mut stream, peer) = session.open();
+    let sent = pattern(24 << 20);
+    let mut read = Vec::new();
+    for megabytes in sent.chunks(2 << 20) {
+        for piece in megabytes.chunks(30_011) {
+            peer.send(piece).await;
+        }
+        let mut part = vec![0; megabytes.len() - 1000];
+        stream.read_exact(&mut part).await.unwrap();
+        read.extend(part);
+    }
+    peer.say(ChannelMsg::Eof).await;
+    stream.read_to_end(&mut read).await.unwrap();
+    assert!(read == sent);
+    settled(&session).await;
+}
+
+#[tokio::test]
+async fn a_reader_and_a_sender_at_full_speed_both_get_on() {
+    let limits = Limits {
+        memory: 256 << 10,
+        spool_per_channel: 8 << 20,
+        ..Limits::default()
+    };
+    let session = Session::new(limits);
+    let (mut stream, peer) = session.open();
+    let sent = pattern(16 << 20);
+    let copy = sent.clone();
+    let sender = tokio::spawn(async move {
+        for piece in copy.chunks(PACKET) {
+            peer.send(piece).await;
+            tokio::task::yield_now().await;
+        }
+        peer.say(ChannelMsg::Eof).await;
+        peer
+    });
+    let mut read = Vec::new();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let n = stream.read(&mut buffer).await.unwrap();
+        if n == 0 {
+            break;
+        }
+        read.extend_from_slice(&buffer[..n]);
+    }
+    assert!(read == sent);
+    drop(sender.await.unwrap());
+}
+
+#[tokio::test]
+async fn past_its_cap_a_channel_is_reset_and_only_that_one() {
+    let limits = Limits {
+        memory: 64 << 10,
+        spool_per_channel: 1 << 20,
+        ..Limits::default()
+    };
+    let session = Session::new(limits);
+    let (mut stream, peer) = session.open();
+    let (mut other, other_peer) = session.open();
+    for piece in pattern(2 << 20).chunks(PACKET) {
+        let _ = peer
+            .messages
+            .as_ref()
+            .unwrap()
+            .send(ChannelMsg::Data {
+                data: Bytes::copy_from_slice(piece),
+            })
+            .await;
+    }
+    eventually("closed", || peer.said().contains(&Said::Close)).await;
+    let error = stream.read(&mut [0; 8]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+    assert_eq!(End::of(&error), Some(End::Overflow));
+    assert_eq!(stream.reset_reason(), Some(End::Overflow));
+    let error = stream.write(b"x").await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+    assert_eq!(session.budget.resets(), 1);
+    other_peer.send(b"still here").await;
+    other.read_exact(&mut [0; 10]).await.unwrap();
+    drop(stream);
+    settled(&session).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_requests_pass_when_others_have_used_up_the_session() {
+    let limits = Limits {
+        spool_per_session: 1 << 20,
+        ..Limits::default()
+    };
+    let session = Session::new(limits);
+    let (_greedy, greedy_peer) = session.open();
+    greedy_peer.send_all(&pattern(1000 << 10)).await;
+    eventually("the budget is used up", || {
+        session.budget.used() > 1000 << 10
+    })
+    .await;
+    let (mut small, small_peer) = session.open();
+    small_peer.send_all(&pattern(32 << 10)).await;
+    small.read_exact(&mut vec![0; 32 << 10]).await.unwrap();
+    assert_eq!(session.budget.resets(), 0);
+    greedy_peer.send_all(&pattern(64 << 10)).await;
+    eventually("reset", || session.budget.resets() == 1).await;
+}
+
+#[tokio::test]
+async fn past_the_sessions_memory_each_channel_keeps_little() {
+    let limits = Limits {
+        memory_per_session: 2 << 20,
+        ..Limits::default()
+    };
+    let session = Session::new(limits);
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        let (stream, peer) = session.open();
+        peer.send_all(&pattern(2 << 20)).await;
+        open.push((stream, peer));
+    }
+    let bound = (2 << 20) + 16 * ((64 << 10) + 3 * (256 << 10));
+    eventually("the rest is on disk", || session.budget.memory() < bound).await;
+    eventually("all have come", || session.budget.used() >= 32 << 20).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_one_byte_packets_is_paid_for() {
+    let limits = Limits {
+        memory: 64 << 10,
+        spool_per_channel: 128 << 10,
+        ..Limits::default()
+    };
+    let session = Session::new(limits);
+    let (_stream, peer) = session.open();
+    for _ in 0..1000 {
+        peer.send(b"x").await;
+    }
+    eventually("paid", || session.budget.memory() >= 129 * 1000).await;
+    while session.budget.resets() == 0 {
+        assert!(session.budget.memory() < 300 << 10);
+        let one = Bytes::from_static(b"x");
+        let messages = peer.messages.as_ref().unwrap();
+        let _ = messages.send(ChannelMsg::Data { data: one }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_spool_that_cannot_be_made_resets_the_channel() {
+    let limits = Limits {
+        memory: 64 << 10,
+        spool_dir: "/nonexistent/folder".into(),
+        ..Limits::default()
+    };
+    let session = Session::new(limits);
+    let (mut stream, peer) = session.open();
+    peer.send_all(&pattern(512 << 10)).await;
+    eventually("reset", || session.budget.resets() == 1).await;
+    let error = stream.read(&mut [0; 8]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(stream.reset_reason(), Some(End::SpoolFailed));
+}
+
+/// The only blocking thread is taken, so that no file operation ever begins: a disk that hangs.
+#[test]
+fn a_disk_that_hangs_ends_its_channel_by_a_deadline_and_holds_nobody_up() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (release, hang) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        tokio::task::spawn_blocking(move || hang.recv());
+        let limits = Limits {
+            memory: 64 << 10,
+            spool_timeout: SECOND,
+            ..Limits::default()
+        };
+        let session = Session::new(limits);
+        let (_stream, peer) = session.open();
+        peer.send_all(&pattern(4 << 20)).await;
+        assert_eq!(session.budget.resets(), 0, "the channel was not drained");
+        eventually("reset by the deadline", || session.budget.resets() == 1).await;
+        eventually("closed", || peer.said().contains(&Said::Close)).await;
+
+        // What comes faster than the disk ever writes is bounded in memory.
+        let (_stream, peer) = session.open();
+        for piece in pattern(12 << 20).chunks(PACKET) {
+            let data = Bytes::copy_from_slice(piece);
+            let messages = peer.messages.as_ref().unwrap();
+            if messages.send(ChannelMsg::Data { data }).await.is_err() {
+                break;
+            }
+            assert!(session.budget.memory() < 10 << 20);
+        }
+        eventually("reset by the bound", || session.budget.resets() == 2).await;
+    });
+    release.send(()).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_data_is_no_end_of_file() {
+    let session = Session::new(Limits::default());
+    let (mut stream, peer) = session.open();
+    peer.send(b"").await;
+    peer.send(b"more").await;
+    let mut read = [0; 4];
+    let n = stream.read(&mut read).await.unwrap();
+    assert_eq!(&read[..n], b"more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_of_file_close_and_session_death_are_told_apart() {
+    let session = Session::new(Limits::default());
+
+    let (mut stream, peer) = session.open();
+    peer.send(b"last").await;
+    peer.say(ChannelMsg::Eof).await;
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read, b"last");
+    assert_eq!(stream.end(), None);
+
+    let (mut stream, peer) = session.open();
+    peer.send(b"last").await;
+    peer.say(ChannelMsg::Close).await;
+    stream.read_exact(&mut [0; 4]).await.unwrap();
+    let error = stream.read(&mut [0; 4]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(End::of(&error), Some(End::Closed));
+
+    let (mut stream, mut peer) = session.open();
+    peer.send(b"last").await;
+    peer.die();
+    stream.read_exact(&mut [0; 4]).await.unwrap();
+    let error = stream.read(&mut [0; 4]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+
+    let (mut stream, peer) = session.open();
+    peer.say(ChannelMsg::Eof).await;
+    peer.say(ChannelMsg::Close).await;
+    assert_eq!(stream.read(&mut [0; 4]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_was_spooled_is_read_after_the_peer_has_closed() {
+    let limits = Limits {
+        memory: 64 << 10,
+        ..Limits::default()
+    };
+    let session = Session::new(limits);
+    let (mut stream, peer) = session.open();
+    let sent = pattern(5 << 20);
+    peer.send_all(&sent).await;
+    peer.say(ChannelMsg::Eof).await;
+    peer.say(ChannelMsg::Close).await;
+    eventually("closed", || stream.end() == Some(End::Closed)).await;
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.unwrap();
+    assert!(read == sent);
+    drop(stream);
+    eventually("over", || session.budget.live() == 0).await;
+}
+
+#[tokio::test]
+async fn leaving_in_the_middle_gives_everything_back() {
+    let limits = Limits {
+        memory: 64 << 10,
+        close_wait: Duration::ZERO,
+        ..Limits::default()
+    };
+    let session = Session::new(limits);
+    for size in [1, 100 << 10, 700 << 10, 3 << 20] {
+        let (mut stream, peer) = session.open();
+        peer.send_all(&pattern(size)).await;
+        let _ = stream.read(&mut vec![0; 50 << 10]).await.unwrap();
+        drop(stream);
+        eventually("over", || session.budget.live() == 0).await;
+    }
+    settled(&session).await;
+}
