@@ -1,0 +1,120 @@
+//! What one audit line says.
+
+use super::Target;
+use crate::upstream::Delivery;
+use http::{HeaderValue, Method, StatusCode};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// One request and what became of it. Serialized, it is one audit line (`docs/audit.md`).
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// When the request head was complete.
+    pub time: SystemTime,
+    /// `X-Request-Id` of the answer.
+    pub request_id: HeaderValue,
+    /// Name of the forward.
+    pub forward: Arc<str>,
+    /// Index of the SSH connection, from 0.
+    pub connection: usize,
+    /// The vendor's side as the gateway tells it.
+    pub originator: Arc<str>,
+    /// Method; none where the head could not be read.
+    pub method: Option<Method>,
+    /// Path and names of the query.
+    pub target: Target,
+    /// Whether policy let it pass.
+    pub allowed: bool,
+    /// The rule that decided, where one did.
+    pub rule: Option<Arc<str>>,
+    /// The agent's reason, a code of `docs/errors.md`; none where Jira's answer went through.
+    pub error: Option<&'static str>,
+    /// Status the vendor got; none where it got none.
+    pub status: Option<StatusCode>,
+    /// Body bytes read from the vendor.
+    pub request_bytes: u64,
+    /// Body bytes handed to the channel.
+    pub response_bytes: u64,
+    /// From the head to the end of the answer.
+    pub duration: Duration,
+    /// From the head to the head of the answer.
+    pub first_byte: Option<Duration>,
+    /// Whether Jira may have seen it.
+    pub delivery: Delivery,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The user as Jira names it (`X-AUSERNAME`).
+    pub user: Option<HeaderValue>,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Jira's answer was handed to the channel to its last byte.
+    Complete,
+    /// The agent refused it.
+    Refused,
+    /// Jira gave no answer; the agent said so.
+    Failed,
+    /// The channel ended first.
+    VendorGone,
+    /// Jira broke off in the middle of its answer; the channel was broken off too.
+    JiraBroke,
+    /// The answer did not move for the stall limit; the channel was broken off.
+    Stalled,
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_struct("Record", 18)?;
+        line.serialize_field("time", &rfc3339(self.time))?;
+        line.serialize_field("request_id", &text(&self.request_id))?;
+        line.serialize_field("forward", &*self.forward)?;
+        line.serialize_field("connection", &self.connection)?;
+        line.serialize_field("originator", &*self.originator)?;
+        line.serialize_field("method", &self.method.as_ref().map(Method::as_str))?;
+        line.serialize_field("target", &self.target)?;
+        line.serialize_field(
+            "decision",
+            if self.allowed { "allowed" } else { "refused" },
+        )?;
+        line.serialize_field("rule", &self.rule.as_deref())?;
+        line.serialize_field("error", &self.error)?;
+        line.serialize_field("status", &self.status.map(|status| status.as_u16()))?;
+        line.serialize_field("request_bytes", &self.request_bytes)?;
+        line.serialize_field("response_bytes", &self.response_bytes)?;
+        line.serialize_field("duration_ms", &milliseconds(self.duration))?;
+        line.serialize_field("first_byte_ms", &self.first_byte.map(milliseconds))?;
+        line.serialize_field("delivery", &self.delivery)?;
+        line.serialize_field("outcome", &self.outcome)?;
+        line.serialize_field("user", &self.user.as_ref().map(text))?;
+        line.end()
+    }
+}
+
+/// UTC with milliseconds, `2026-11-22T09:30:00.125Z`.
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    // Before 1970 or after 9999 the clock is broken; a record is still better than none.
+    let time = time.max(SystemTime::UNIX_EPOCH).min(SystemTime::UNIX_EPOCH + LAST);
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    // Microseconds are kept: most answers take less than a few milliseconds.
+    duration.as_micros() as f64 / 1000.0
+}
+
+/// A header value for a line, bounded; bytes that are no UTF-8 are replaced.
+fn text(value: &HeaderValue) -> String {
+    let bytes = value.as_bytes();
+    String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]).into_owned()
+}
+
+/// Longest user name or id kept, in bytes.
+const MAX_TEXT: usize = 128;
+/// The end of the year 9999, past which RFC 3339 has no form.
+const LAST: Duration = Duration::from_secs(253_402_300_799);

@@ -1,0 +1,253 @@
+//! Whether a request head can be read in one way only.
+//!
+//! RFC 9112 lets a recipient be lenient in many places; each of them is a way to make two parsers
+//! see two different requests. The vendor's clients need none of it, so none of it passes.
+
+use super::Fault;
+use crate::{audit::Target, http::problem::Kind};
+use http::{Method, uri::PathAndQuery};
+
+/// How the body that follows a head ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// This many bytes; 0 where there is none.
+    Known(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// Judges a complete head, the empty line that ends it included.
+pub(super) fn inspect(head: &[u8]) -> Result<Length, Fault> {
+    let mut lines = Lines(head);
+    let request_line = lines.next().ok_or(malformed(BARE_LF))?;
+    let (method, target) = request_line_parts(request_line?)?;
+    fields(lines).map_err(|(kind, detail)| Fault {
+        kind,
+        detail,
+        method: Method::from_bytes(method).ok(),
+        target: str::from_utf8(target).map_or(Target::unknown(), Target::redact),
+    })
+}
+
+/// A byte of a token, RFC 9110 §5.6.2.
+pub(crate) const fn is_token(byte: u8) -> bool {
+    CLASS[byte as usize] & TOKEN != 0
+}
+
+/// One trailer line without its CRLF.
+pub(super) fn is_field_line(line: &[u8]) -> bool {
+    field(line).is_ok()
+}
+
+fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(malformed(
+            "the request line is not METHOD SP target SP version",
+        ));
+    };
+    if method.is_empty() || method.len() > MAX_METHOD || !method.iter().all(|&b| is_token(b)) {
+        return Err(malformed("the method is not a token"));
+    }
+    let fault = |kind, detail| Fault {
+        kind,
+        detail,
+        method: Method::from_bytes(method).ok(),
+        target: str::from_utf8(target).map_or(Target::unknown(), Target::redact),
+    };
+    match version {
+        b"HTTP/1.1" => {}
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            return Err(fault(
+                Kind::HttpVersion,
+                "only HTTP/1.1, and HTTP/2 by prior knowledge, are spoken here",
+            ));
+        }
+        _ => return Err(malformed("the request line does not end in HTTP/1.1")),
+    }
+    if method == b"CONNECT" {
+        return Err(fault(
+            Kind::MethodRefused,
+            "CONNECT asks for a tunnel; this is a way to one Jira only",
+        ));
+    }
+    if !target.starts_with(b"/") {
+        return Err(fault(
+            Kind::AmbiguousTarget,
+            "the request target must be a path that begins with a slash (origin form)",
+        ));
+    }
+    if target.len() > MAX_TARGET {
+        return Err(fault(
+            Kind::HeadTooLarge,
+            "the request target is longer than 65,534 bytes",
+        ));
+    }
+    // hyper would cut a fragment off without a word, and answer other characters without ours.
+    let plain = target.iter().all(|&b| CLASS[b as usize] & PLAIN_TARGET != 0);
+    if !plain && (!target.is_ascii() || target.contains(&b'#') || PathAndQuery::try_from(target).is_err()) {
+        return Err(fault(
+            Kind::AmbiguousTarget,
+            "the request target holds a character that must be percent-encoded",
+        ));
+    }
+    Ok((method, target))
+}
+
+fn fields(lines: Lines<'_>) -> Result<Length, (Kind, &'static str)> {
+    let bad = |detail| (Kind::MalformedRequest, detail);
+    let mut hosts = 0;
+    let mut length = None;
+    let mut chunked = false;
+    for (count, line) in lines.enumerate() {
+        let line = line.map_err(|fault| (fault.kind, fault.detail))?;
+        if count >= MAX_FIELDS {
+            return Err((Kind::HeadTooLarge, "more than 100 header fields"));
+        }
+        let (name, value) = field(line).map_err(bad)?;
+        // Only three names matter here; their lengths tell them from nearly all others.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                hosts += 1;
+                if !is_host(value) {
+                    return Err(bad("the Host header is not host or host:port"));
+                }
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                if length.is_some() {
+                    return Err(bad("more than one Content-Length"));
+                }
+                length = Some(decimal(value).ok_or(bad("Content-Length is not a number"))?);
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if chunked {
+                    return Err(bad("more than one Transfer-Encoding"));
+                }
+                if !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(bad("the only Transfer-Encoding understood is chunked"));
+                }
+                chunked = true;
+            }
+            _ => {}
+        }
+    }
+    match (hosts, length, chunked) {
+        (0, ..) => Err(bad("the Host header is missing")),
+        (1, Some(_), true) => Err(bad("both Content-Length and Transfer-Encoding")),
+        (1, None, true) => Ok(Length::Chunked),
+        (1, length, false) => Ok(Length::Known(length.unwrap_or(0))),
+        _ => Err(bad("more than one Host header")),
+    }
+}
+
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
+    let colon = line
+        .iter()
+        .position(|&byte| byte == b':')
+        .ok_or("a header line without a colon")?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return Err("a header folded over two lines");
+    }
+    if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
+        return Err("a header name that is not a token");
+    }
+    if !value.iter().all(|&byte| CLASS[byte as usize] & VALUE != 0) {
+        return Err("a control character in a header value");
+    }
+    Ok((name, value.trim_ascii()))
+}
+
+fn is_host(value: &[u8]) -> bool {
+    !value.is_empty()
+        && value
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(b))
+}
+
+/// Digits and nothing else; `+5`, `0x5`, `5,5` and an empty value are no numbers.
+fn decimal(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn malformed(detail: &'static str) -> Fault {
+    Fault {
+        kind: Kind::MalformedRequest,
+        detail,
+        method: None,
+        target: Target::unknown(),
+    }
+}
+
+/// Lines that end in CRLF, up to the empty one; a bare LF or CR is a fault.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Result<&'a [u8], Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let end = self.0.iter().position(|&byte| byte == b'\n')?;
+        let (line, rest) = (&self.0[..end], &self.0[end + 1..]);
+        let Some(line) = line.strip_suffix(b"\r") else {
+            return Some(Err(malformed(BARE_LF)));
+        };
+        if line.is_empty() {
+            return None;
+        }
+        self.0 = rest;
+        Some(Ok(line))
+    }
+}
+
+const BARE_LF: &str = "a line that does not end in CRLF";
+/// hyper keeps this many on its stack; Jira's own limit is of the same size.
+const MAX_FIELDS: usize = 100;
+/// Longer than any registered method; also what the audit line can show.
+const MAX_METHOD: usize = 32;
+/// The `http` crate's own limit.
+const MAX_TARGET: usize = u16::MAX as usize - 1;
+
+const TOKEN: u8 = 1;
+const VALUE: u8 = 2;
+const PLAIN_TARGET: u8 = 4;
+
+/// What each byte may be part of.
+static CLASS: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        let alphanumeric = b.is_ascii_alphanumeric();
+        if alphanumeric || in_set(b, b"!#$%&'*+-.^_`|~") {
+            table[byte] |= TOKEN;
+        }
+        if b == b'\t' || (b >= b' ' && b != 0x7F) {
+            table[byte] |= VALUE;
+        }
+        if alphanumeric || in_set(b, b"-._~%!$&'()*+,=:@/?") {
+            table[byte] |= PLAIN_TARGET;
+        }
+        byte += 1;
+    }
+    table
+}
+
+const fn in_set(byte: u8, set: &[u8]) -> bool {
+    let mut index = 0;
+    while index < set.len() {
+        if set[index] == byte {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}

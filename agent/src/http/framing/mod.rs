@@ -1,0 +1,449 @@
+//! What stands between the channel and hyper: finds where each HTTP/1.1 message begins and ends.
+//!
+//! hyper repairs some requests that two parsers can read differently (it drops a Content-Length
+//! beside a Transfer-Encoding), answers others without a body, and stops looking for the end of the
+//! channel once it has read a pipelined request. So it is handed one whole, unambiguous message at a
+//! time; in the place of a bad head it gets a request of ours, which the service answers with the
+//! reason. Heads are looked at once and copied once; bodies go straight into hyper's buffer.
+
+mod chunks;
+mod head;
+mod turn;
+
+pub(super) use head::is_token;
+pub(super) use turn::{Turn, TurnHeld};
+
+use super::{
+    Limits,
+    problem::Kind,
+    pulse::{Flow, Pulse},
+};
+use crate::audit::Target;
+use bytes::{Buf, BytesMut};
+use chunks::Chunks;
+use head::Length;
+use http::Method;
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep},
+};
+
+/// Why a head is refused, and what of it could be read.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub(super) kind: Kind,
+    pub(super) detail: &'static str,
+    pub(super) method: Option<Method>,
+    pub(super) target: Target,
+}
+
+/// A channel of which hyper sees one message at a time.
+pub(super) struct Framing<S> {
+    inner: S,
+    /// Read from the channel and not handed on yet.
+    buffer: BytesMut,
+    state: State,
+    turn: Arc<Turn>,
+    pulse: Arc<Pulse>,
+    write_blocked: bool,
+    max_head: usize,
+    head_timeout: Duration,
+    idle_timeout: Duration,
+    /// Since when a head, or its rest, has been waited for.
+    waiting_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+enum State {
+    /// Waiting for a head; the end of it does not lie before `searched`.
+    Head { searched: usize },
+    /// Handing over the first `left` bytes of the buffer.
+    HandOver { left: usize, then: After },
+    /// Handing over a body.
+    Known { left: u64 },
+    Chunked(Chunks),
+    /// Nothing more is read: the last request was refused for its framing.
+    Refused,
+    /// HTTP/2: bytes as they come.
+    Through,
+}
+
+enum After {
+    Body(Length),
+    Refused,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
+    /// `read` is what has been read from `inner` already.
+    pub(super) fn http1(
+        inner: S,
+        read: BytesMut,
+        limits: &Limits,
+        turn: Arc<Turn>,
+        pulse: Arc<Pulse>,
+    ) -> Self {
+        Self {
+            inner,
+            buffer: read,
+            state: State::Head { searched: 0 },
+            turn,
+            pulse,
+            write_blocked: false,
+            max_head: limits.max_head,
+            head_timeout: limits.head_timeout,
+            idle_timeout: limits.idle_timeout,
+            waiting_since: None,
+            timer: None,
+        }
+    }
+
+    /// HTTP/2 frames its messages itself; only blocked writes are noted.
+    pub(super) fn http2(inner: S, read: BytesMut, limits: &Limits, pulse: Arc<Pulse>) -> Self {
+        Self {
+            state: State::Through,
+            ..Self::http1(inner, read, limits, Arc::default(), pulse)
+        }
+    }
+
+    /// Moves on to handing over a head, ours where there is none to hand over. Ready(true) at the
+    /// end of the channel.
+    fn poll_head(&mut self, cx: &mut Context<'_>, searched: usize) -> Poll<io::Result<bool>> {
+        let mut searched = searched;
+        loop {
+            if self.turn.is_taken() {
+                return self.poll_watch(cx);
+            }
+            while searched == 0 && self.buffer.starts_with(b"\r\n") {
+                // Left over from the body before; RFC 9112 §2.2 asks for this much patience.
+                self.buffer.advance(2);
+            }
+            match end_of_head(&self.buffer, searched) {
+                Some(length) if length <= self.max_head => {
+                    self.waiting_since = None;
+                    match head::inspect(&self.buffer[..length]) {
+                        Ok(body) => {
+                            self.state = State::HandOver {
+                                left: length,
+                                then: After::Body(body),
+                            };
+                        }
+                        Err(fault) => self.refuse(fault),
+                    }
+                    return Poll::Ready(Ok(false));
+                }
+                None if self.buffer.len() <= self.max_head => {}
+                _ => {
+                    self.refuse(Fault::unread(
+                        Kind::HeadTooLarge,
+                        "the request head is larger than this agent takes",
+                    ));
+                    return Poll::Ready(Ok(false));
+                }
+            }
+            searched = self.buffer.len();
+            self.state = State::Head { searched };
+            let begun = !self.buffer.is_empty();
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(true)),
+                Poll::Ready(Ok(_)) => {
+                    if !begun {
+                        self.waiting_since = None;
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending if begun => {
+                    ready!(self.poll_timer(cx, self.head_timeout));
+                    self.refuse(Fault::unread(
+                        Kind::HeadTimeout,
+                        "the request head did not come to its end in time",
+                    ));
+                    return Poll::Ready(Ok(false));
+                }
+                Poll::Pending => {
+                    ready!(self.poll_timer(cx, self.idle_timeout));
+                    return Poll::Ready(Ok(true));
+                }
+            }
+        }
+    }
+
+    /// While a request is being answered only the end of the channel is of interest; what comes
+    /// before it is kept for later, within a bound. Ready at the end of the channel.
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        while self.buffer.len() < READ_AHEAD {
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(true)),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+        }
+        self.turn.poll_free(cx).map(|()| Ok(false))
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buffer.capacity() - self.buffer.len() < READ_LEAST {
+            self.buffer.reserve(READ_SIZE);
+        }
+        tokio_util::io::poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.buffer)
+    }
+
+    /// One timer for the channel's life: it is moved only when it fires, or when it must fire earlier.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let deadline = since + limit;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    fn refuse(&mut self, fault: Fault) {
+        let stand_in: &[u8] = match fault.method {
+            Some(Method::HEAD) => b"HEAD / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n",
+            _ => b"GET / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n",
+        };
+        self.buffer = BytesMut::from(stand_in);
+        self.turn.set_fault(fault);
+        self.state = State::HandOver {
+            left: stand_in.len(),
+            then: After::Refused,
+        };
+    }
+
+    /// Copies up to `most` bytes of our buffer. Returns how many.
+    fn hand_over(&mut self, out: &mut ReadBuf<'_>, most: usize) -> usize {
+        let length = most.min(self.buffer.len()).min(out.remaining());
+        out.put_slice(&self.buffer[..length]);
+        self.buffer.advance(length);
+        length
+    }
+
+    fn poll_known(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        left: u64,
+    ) -> Poll<io::Result<()>> {
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        let length = if self.buffer.is_empty() {
+            let before = out.filled().len();
+            let mut limited = (&mut self.inner).take(left);
+            ready!(Pin::new(&mut limited).poll_read(cx, out))?;
+            out.filled().len() - before
+        } else {
+            self.hand_over(out, most)
+        };
+        self.state = match left - length as u64 {
+            0 => State::Head { searched: 0 },
+            left => State::Known { left },
+        };
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_chunked(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        mut chunks: Chunks,
+    ) -> Poll<io::Result<()>> {
+        let before = out.filled().len();
+        let followed = if self.buffer.is_empty() {
+            match Pin::new(&mut self.inner).poll_read(cx, out) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => {
+                    self.state = State::Chunked(chunks);
+                    return Poll::Pending;
+                }
+            }
+            let new = &out.filled()[before..];
+            let followed = chunks.follow(new);
+            if let Ok(length) = followed {
+                // The next message came with the same read.
+                self.buffer.extend_from_slice(&new[length..]);
+                out.set_filled(before + length);
+            }
+            followed
+        } else {
+            let most = self.buffer.len().min(out.remaining());
+            let followed = chunks.follow(&self.buffer[..most]);
+            if let Ok(length) = followed {
+                self.hand_over(out, length);
+            }
+            followed
+        };
+        if followed.is_err() {
+            out.set_filled(before);
+            self.state = State::Refused;
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a chunked body that can be read in two ways",
+            )));
+        }
+        self.state = match chunks.is_done() {
+            true => State::Head { searched: 0 },
+            false => State::Chunked(chunks),
+        };
+        Poll::Ready(Ok(()))
+    }
+
+    fn note_write<T>(&mut self, result: Poll<T>) -> Poll<T> {
+        match (result.is_pending(), self.write_blocked) {
+            (true, false) => {
+                self.pulse.begin(Flow::Write);
+                self.write_blocked = true;
+            }
+            (false, true) => {
+                self.pulse.end(Flow::Write);
+                self.write_blocked = false;
+                self.pulse.moved();
+            }
+            // Download frames have been counted as movement already; blocked writes are not.
+            _ => {}
+        }
+        result
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Framing<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.state {
+                State::Head { searched } => {
+                    let searched = *searched;
+                    if ready!(this.poll_head(cx, searched))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                State::HandOver { left, .. } if *left > 0 => {
+                    let most = *left;
+                    let length = this.hand_over(out, most);
+                    if let State::HandOver { left, then } = &mut this.state {
+                        *left -= length;
+                        if *left == 0 {
+                            this.turn.take();
+                            this.state = then.state();
+                        }
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                State::HandOver { then, .. } => this.state = then.state(),
+                State::Known { left } => {
+                    let left = *left;
+                    return this.poll_known(cx, out, left);
+                }
+                State::Chunked(chunks) => {
+                    let chunks = std::mem::take(chunks);
+                    return this.poll_chunked(cx, out, chunks);
+                }
+                // hyper closes once the answer is written; an end here would be taken for an abort.
+                State::Refused => return Poll::Pending,
+                State::Through if this.buffer.is_empty() => {
+                    return Pin::new(&mut this.inner).poll_read(cx, out);
+                }
+                State::Through => {
+                    this.hand_over(out, usize::MAX);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.note_write(result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.inner).poll_flush(cx);
+        self.note_write(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.note_write(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
+        self.note_write(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+impl After {
+    fn state(&self) -> State {
+        match self {
+            Self::Body(Length::Known(0)) => State::Head { searched: 0 },
+            Self::Body(Length::Known(left)) => State::Known { left: *left },
+            Self::Body(Length::Chunked) => State::Chunked(Chunks::default()),
+            Self::Refused => State::Refused,
+        }
+    }
+}
+
+impl Fault {
+    fn unread(kind: Kind, detail: &'static str) -> Self {
+        Self {
+            kind,
+            detail,
+            method: None,
+            target: Target::unknown(),
+        }
+    }
+}
+
+/// Length of the head that begins the buffer, where its empty line is there. Bare LFs count, so that
+/// they are refused now and not when time is up.
+fn end_of_head(buffer: &[u8], searched: usize) -> Option<usize> {
+    let mut from = searched.saturating_sub(3);
+    while let Some(at) = buffer[from..].iter().position(|&byte| byte == b'\n') {
+        let next = from + at + 1;
+        match &buffer[next..] {
+            [b'\n', ..] => return Some(next + 1),
+            [b'\r', b'\n', ..] => return Some(next + 2),
+            _ => from = next,
+        }
+    }
+    None
+}
+
+/// What is read of pipelined requests while one is being answered.
+const READ_AHEAD: usize = 64 << 10;
+/// Holds most heads, and an idle channel holds no more.
+const READ_SIZE: usize = 4 << 10;
+const READ_LEAST: usize = 1 << 10;

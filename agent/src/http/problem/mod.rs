@@ -1,0 +1,215 @@
+//! The agent's own answers: RFC 9457 problems with an RFC 9209 `Proxy-Status`.
+//!
+//! The list of kinds is `docs/errors.md`'s table; a test compares the two.
+
+mod kind;
+
+pub use kind::Kind;
+
+use crate::upstream::Delivery;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
+use serde::Serialize;
+use std::borrow::Cow;
+
+/// One answer that the agent gives itself.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// What it is.
+    pub kind: Kind,
+    /// One sentence on this occurrence; holds no query and no secret.
+    pub detail: Cow<'static, str>,
+    /// What the customer's administrator does about it, where that is more than the kind's own advice.
+    pub remedy: Option<String>,
+    /// The policy's code where it refused.
+    pub reason: Option<&'static str>,
+    /// Whether Jira may have seen the request.
+    pub delivery: Delivery,
+}
+
+impl Problem {
+    /// A request that has not left the agent.
+    pub fn not_sent(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            remedy: None,
+            reason: None,
+            delivery: Delivery::NotSent,
+        }
+    }
+
+    /// Seconds after which sending it again is worth a try: only where it is known that nothing was
+    /// sent, or where HTTP allows to repeat the method (RFC 9110 §9.2.2).
+    pub fn retry_after(&self, method: &Method) -> Option<u32> {
+        let repeatable = self.delivery == Delivery::NotSent || method.is_idempotent();
+        self.kind.retry_after().filter(|_| repeatable)
+    }
+
+    /// The whole answer; to HEAD without its body.
+    pub fn response(&self, forward: &str, method: &Method, id: &HeaderValue) -> Response<Bytes> {
+        let status = self.kind.status();
+        let document = Document {
+            r#type: self.kind.uri(),
+            title: self.kind.title(),
+            status: status.as_u16(),
+            detail: &self.detail,
+            reason: self.reason,
+            request_id: String::from_utf8_lossy(id.as_bytes()),
+            delivery: self.delivery,
+            forward,
+            remedy: self.remedy.as_deref().unwrap_or(self.kind.remedy()),
+        };
+        // Strings and a number: nothing in it can fail to serialize.
+        let body = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.reserve(8);
+        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(PROXY_STATUS, self.proxy_status());
+        headers.insert(super::request_id::X_REQUEST_ID, id.clone());
+        self.insert_retry_after(headers, method);
+        if self.kind.ends_channel() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if method != Method::HEAD {
+            *response.body_mut() = body;
+        }
+        response
+    }
+
+    fn insert_retry_after(&self, headers: &mut HeaderMap, method: &Method) {
+        if let Some(seconds) = self.retry_after(method) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+    }
+
+    /// `jira-tunnel-agent; error=…; details="…"`, RFC 9209 §2.
+    fn proxy_status(&self) -> HeaderValue {
+        let mut value = format!("jira-tunnel-agent; error={}; details=\"", self.kind.proxy_error());
+        // A structured string holds printable ASCII only, RFC 8941 §3.3.3.
+        for c in self.detail.chars().take(MAX_DETAILS) {
+            match c {
+                '"' | '\\' => value.extend(['\\', c]),
+                ' '..='~' => value.push(c),
+                _ => value.push('?'),
+            }
+        }
+        value.push('"');
+        HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("jira-tunnel-agent"))
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    request_id: Cow<'a, str>,
+    delivery: Delivery,
+    forward: &'a str,
+    remedy: &'a str,
+}
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// A header line that proxies of all kinds still take.
+const MAX_DETAILS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn cells(line: &str) -> Vec<String> {
+        let line = line.trim().trim_matches('|');
+        line.split('|').map(|cell| cell.trim().replace('`', "")).collect()
+    }
+
+    #[test]
+    fn the_documented_list_is_the_list_of_the_code() {
+        let document = include_str!("../../../../docs/errors.md");
+        let rows: Vec<_> = document
+            .lines()
+            .skip_while(|line| !line.starts_with("| `type`"))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .map(cells)
+            .collect();
+        let code: Vec<_> = Kind::ALL
+            .iter()
+            .map(|kind| {
+                let retry = kind.retry_after().map_or("–".to_owned(), |s| s.to_string());
+                vec![
+                    kind.code().to_owned(),
+                    kind.status().as_u16().to_string(),
+                    kind.deliveries().to_owned(),
+                    kind.proxy_error().to_owned(),
+                    retry,
+                ]
+            })
+            .collect();
+        let documented: Vec<_> = rows.iter().map(|row| row[..5].to_vec()).collect();
+        assert_eq!(documented, code);
+        assert!(rows.iter().all(|row| row.len() == 6 && !row[5].is_empty()));
+    }
+
+    #[test]
+    fn each_kind_says_what_it_is_in_headers_and_body() {
+        let id = HeaderValue::from_static("id-1");
+        for kind in Kind::ALL {
+            let problem = Problem::not_sent(kind, "a \"detail\" with \\ and ü");
+            let response = problem.response("jira", &Method::POST, &id);
+            let headers = response.headers();
+            assert_eq!(response.status(), kind.status());
+            assert_eq!(headers["content-type"], "application/problem+json");
+            assert_eq!(headers["x-request-id"], "id-1");
+            assert_eq!(
+                headers["proxy-status"],
+                format!(
+                    "jira-tunnel-agent; error={}; details=\"a \\\"detail\\\" with \\\\ and ?\"",
+                    kind.proxy_error()
+                )
+            );
+            assert_eq!(
+                headers.get("retry-after").is_some(),
+                kind.retry_after().is_some(),
+                "{kind:?}"
+            );
+            let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!(body["type"], format!("urn:jira-tunnel-agent:problem:{}", kind.code()));
+            assert_eq!(body["status"], kind.status().as_u16());
+            assert_eq!(body["request_id"], "id-1");
+            assert_eq!(body["delivery"], "not_sent");
+            assert_eq!(body["forward"], "jira");
+            assert_eq!(body["detail"], "a \"detail\" with \\ and ü");
+            for key in ["title", "remedy"] {
+                assert!(!body[key].as_str().unwrap().is_empty(), "{kind:?} {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_post_that_may_have_been_sent_is_never_called_worth_retrying() {
+        let mut problem = Problem::not_sent(Kind::JiraTimeout, "");
+        problem.delivery = Delivery::MaybeSent;
+        assert_eq!(problem.retry_after(&Method::POST), None);
+        assert_eq!(problem.retry_after(&Method::PATCH), None);
+        assert!(problem.retry_after(&Method::GET).is_some());
+        assert!(problem.retry_after(&Method::PUT).is_some());
+    }
+
+    #[test]
+    fn an_answer_to_head_has_the_length_but_no_body() {
+        let id = HeaderValue::from_static("id-1");
+        let response = Problem::not_sent(Kind::Overloaded, "x").response("jira", &Method::HEAD, &id);
+        assert!(response.body().is_empty());
+        assert_ne!(response.headers()["content-length"], "0");
+    }
+}
