@@ -78,10 +78,7 @@ impl Serialize for Record {
         line.serialize_field("originator", &*self.originator)?;
         line.serialize_field("method", &self.method.as_ref().map(Method::as_str))?;
         line.serialize_field("target", &self.target)?;
-        line.serialize_field(
-            "decision",
-            if self.allowed { "allowed" } else { "refused" },
-        )?;
+        line.serialize_field("decision", if self.allowed { "allowed" } else { "refused" })?;
         line.serialize_field("rule", &self.rule.as_deref())?;
         line.serialize_field("error", &self.error)?;
         line.serialize_field("status", &self.status.map(|status| status.as_u16()))?;
@@ -99,7 +96,9 @@ impl Serialize for Record {
 /// UTC with milliseconds, `2026-11-22T09:30:00.125Z`.
 pub(super) fn rfc3339(time: SystemTime) -> String {
     // Before 1970 or after 9999 the clock is broken; a record is still better than none.
-    let time = time.max(SystemTime::UNIX_EPOCH).min(SystemTime::UNIX_EPOCH + LAST);
+    let time = time
+        .max(SystemTime::UNIX_EPOCH)
+        .min(SystemTime::UNIX_EPOCH + LAST);
     humantime::format_rfc3339_millis(time).to_string()
 }
 

@@ -55,7 +55,9 @@ impl RotatedFile {
     fn file(&mut self) -> io::Result<&mut File> {
         if self.looked.elapsed() >= LOOK_EVERY {
             self.looked = Instant::now();
-            let there = std::fs::metadata(&self.path).map(|m| (m.dev(), m.ino())).ok();
+            let there = std::fs::metadata(&self.path)
+                .map(|m| (m.dev(), m.ino()))
+                .ok();
             if self.open.as_ref().map(|open| open.identity) != there {
                 self.open = None;
             }
@@ -115,7 +117,9 @@ impl LineSink for Journal {
         let mut datagram = Vec::with_capacity(1024);
         for line in lines.split(|&byte| byte == b'\n').filter(|l| !l.is_empty()) {
             datagram.clear();
-            datagram.extend_from_slice(b"PRIORITY=6\nSYSLOG_IDENTIFIER=jira-tunnel-agent-audit\nMESSAGE=");
+            datagram.extend_from_slice(
+                b"PRIORITY=6\nSYSLOG_IDENTIFIER=jira-tunnel-agent-audit\nMESSAGE=",
+            );
             datagram.extend_from_slice(line);
             datagram.push(b'\n');
             self.0.send(&datagram)?;
@@ -183,6 +187,9 @@ mod tests {
             assert!(text.contains("\nSYSLOG_IDENTIFIER=jira-tunnel-agent-audit\n"));
             assert!(text.ends_with(&format!("\nMESSAGE={line}\n")), "{text}");
         }
-        assert_eq!(journal_or_stderr(&folder.path().join("none")).name(), "stderr");
+        assert_eq!(
+            journal_or_stderr(&folder.path().join("none")).name(),
+            "stderr"
+        );
     }
 }

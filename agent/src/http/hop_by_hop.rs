@@ -41,8 +41,7 @@ fn take_te(headers: &mut HeaderMap) -> bool {
     if !headers.contains_key(header::TE) {
         return false;
     }
-    let trailers = tokens(headers, &header::TE)
-        .any(|token| token.eq_ignore_ascii_case("trailers"));
+    let trailers = tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     headers.remove(header::TE);
     trailers
 }
@@ -52,7 +51,9 @@ fn take_nominated(headers: &mut HeaderMap) {
         return;
     }
     let nominated: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
-        .filter(|token| !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive"))
+        .filter(|token| {
+            !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive")
+        })
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
         // To take these off would change what the request is.
         .filter(|name| !FRAMING.contains(name))
@@ -160,7 +161,13 @@ mod tests {
         ]);
         assert_eq!(
             kept,
-            ["accept: a, b", "accept: c", "expect: 100-continue", "transfer-encoding: chunked", "x-three:   3"]
+            [
+                "accept: a, b",
+                "accept: c",
+                "expect: 100-continue",
+                "transfer-encoding: chunked",
+                "x-three:   3"
+            ]
         );
     }
 
@@ -175,7 +182,11 @@ mod tests {
     #[test]
     fn framing_cannot_be_nominated_away() {
         assert_eq!(
-            request(&[("connection", "content-length, host"), ("content-length", "5"), ("host", "x")]),
+            request(&[
+                ("connection", "content-length, host"),
+                ("content-length", "5"),
+                ("host", "x")
+            ]),
             ["content-length: 5", "host: x"]
         );
     }
@@ -195,7 +206,11 @@ mod tests {
         ]);
         assert_eq!(
             kept,
-            ["set-cookie: b=1", "set-cookie: a=2", "www-authenticate: OAuth realm=\"x\""]
+            [
+                "set-cookie: b=1",
+                "set-cookie: a=2",
+                "www-authenticate: OAuth realm=\"x\""
+            ]
         );
         assert_eq!(response(&[("content-length", "7")]), ["content-length: 7"]);
     }

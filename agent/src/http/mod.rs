@@ -1,4 +1,22 @@
 //! One HTTP/1.1 or prior-knowledge h2c server per channel, and the way of one request. Knows no Jira.
+//!
+//! `server` drives a channel, `framing` hands hyper one unambiguous message at a time, `exchange` is
+//! the way of one request, `problem` what the agent answers itself (`docs/errors.md`).
+
+mod body;
+mod draft;
+mod exchange;
+mod forward;
+mod framing;
+mod hop_by_hop;
+pub mod problem;
+mod pulse;
+mod request_id;
+mod sanity;
+mod server;
+
+pub use forward::Forward;
+pub use server::serve;
 
 use std::time::Duration;
 

@@ -24,7 +24,7 @@ pub(super) struct Pulse {
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(super) enum Flow {
-    /// The vendor's body on its way to Jira.
+    /// The vendor's body; Jira's side would take more of it.
     Upload = 1,
     /// Jira's answer on its way to the vendor.
     Download = 2,
@@ -57,7 +57,8 @@ impl Pulse {
     /// Ends when something is expected to move and nothing has for `limit`.
     pub(super) async fn stalled(&self, limit: Duration) {
         loop {
-            let still = Duration::from_millis(self.now() - self.moved.load(Ordering::Relaxed));
+            let moved = self.moved.load(Ordering::Relaxed);
+            let still = Duration::from_millis(self.now().saturating_sub(moved));
             let waiting = self.waiting.load(Ordering::Relaxed) != 0;
             if waiting && still >= limit {
                 self.stalled.store(true, Ordering::Relaxed);

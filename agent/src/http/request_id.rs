@@ -42,7 +42,12 @@ mod tests {
 
     fn with(ids: &[&str]) -> HeaderMap {
         ids.iter()
-            .map(|id| (X_REQUEST_ID, HeaderValue::from_bytes(id.as_bytes()).unwrap()))
+            .map(|id| {
+                (
+                    X_REQUEST_ID,
+                    HeaderValue::from_bytes(id.as_bytes()).unwrap(),
+                )
+            })
             .collect()
     }
 

@@ -13,13 +13,22 @@ pub(super) struct Chunks {
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// Hexadecimal digits of a chunk's size; how many there were.
-    Size { size: u64, digits: u8 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
     /// After a semicolon.
-    Extension { size: u64 },
+    Extension {
+        size: u64,
+    },
     /// After the CR of a size line.
-    SizeLf { size: u64 },
+    SizeLf {
+        size: u64,
+    },
     /// Bytes of the chunk still to come.
-    Bytes { left: u64 },
+    Bytes {
+        left: u64,
+    },
     /// The CRLF after the chunk's bytes.
     EndCr,
     EndLf,
@@ -46,7 +55,9 @@ impl Chunks {
         let mut at = 0;
         while at < bytes.len() && !self.is_done() {
             if let State::Bytes { left } = &mut self.state {
-                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - at);
+                let here = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len() - at);
                 *left -= here as u64;
                 at += here;
                 if *left == 0 {
@@ -174,7 +185,12 @@ mod tests {
             b"0\r\nA: b\n\r\n",
             b"0\r\nA: b\x00\r\n\r\n",
         ] {
-            assert_eq!(all(body), Err(BadChunk), "{:?}", String::from_utf8_lossy(body));
+            assert_eq!(
+                all(body),
+                Err(BadChunk),
+                "{:?}",
+                String::from_utf8_lossy(body)
+            );
         }
         let endless = [&b"1;"[..], &b"x".repeat(MAX_LINE)].concat();
         assert_eq!(all(&endless), Err(BadChunk));

@@ -88,8 +88,12 @@ fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
         ));
     }
     // hyper would cut a fragment off without a word, and answer other characters without ours.
-    let plain = target.iter().all(|&b| CLASS[b as usize] & PLAIN_TARGET != 0);
-    if !plain && (!target.is_ascii() || target.contains(&b'#') || PathAndQuery::try_from(target).is_err()) {
+    let plain = target
+        .iter()
+        .all(|&b| CLASS[b as usize] & PLAIN_TARGET != 0);
+    if !plain
+        && (!target.is_ascii() || target.contains(&b'#') || PathAndQuery::try_from(target).is_err())
+    {
         return Err(fault(
             Kind::AmbiguousTarget,
             "the request target holds a character that must be percent-encoded",

@@ -63,11 +63,18 @@ pub(super) struct Framing<S> {
 
 enum State {
     /// Waiting for a head; the end of it does not lie before `searched`.
-    Head { searched: usize },
+    Head {
+        searched: usize,
+    },
     /// Handing over the first `left` bytes of the buffer.
-    HandOver { left: usize, then: After },
+    HandOver {
+        left: usize,
+        then: After,
+    },
     /// Handing over a body.
-    Known { left: u64 },
+    Known {
+        left: u64,
+    },
     Chunked(Chunks),
     /// Nothing more is read: the last request was refused for its framing.
     Refused,

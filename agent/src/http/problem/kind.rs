@@ -47,8 +47,6 @@ pub enum Kind {
     LoginUnavailable,
     /// Jira's answer did not begin in time.
     JiraTimeout,
-    /// Jira stopped reading the request.
-    JiraStalled,
 }
 
 /// What is fixed about a kind.
@@ -65,7 +63,7 @@ struct Advice {
 
 impl Kind {
     /// All of them, in the order of `docs/errors.md`.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 21] = [
         Self::MalformedRequest,
         Self::AmbiguousTarget,
         Self::MethodOverride,
@@ -87,7 +85,6 @@ impl Kind {
         Self::JiraBusy,
         Self::LoginUnavailable,
         Self::JiraTimeout,
-        Self::JiraStalled,
     ];
 
     /// `policy-refused`; the last part of the type URI, and the audit line's `error`.
@@ -326,17 +323,8 @@ impl Kind {
                 deliveries: EITHER,
                 proxy_error: "http_response_timeout",
                 retry_after: Some(5),
-                title: "Jira's answer did not begin in time",
+                title: "Jira did not take the request, or did not begin to answer, in time",
                 remedy: "Look why Jira answers slowly, or raise response_timeout of the forward.",
-            },
-            Self::JiraStalled => Advice {
-                code: "jira-stalled",
-                status: StatusCode::GATEWAY_TIMEOUT,
-                deliveries: MAYBE_SENT,
-                proxy_error: "connection_write_timeout",
-                retry_after: Some(5),
-                title: "Jira stopped reading the request",
-                remedy: "Look at Jira's log, and at a proxy before it, at this time.",
             },
         }
     }

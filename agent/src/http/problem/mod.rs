@@ -89,7 +89,10 @@ impl Problem {
 
     /// `jira-tunnel-agent; error=…; details="…"`, RFC 9209 §2.
     fn proxy_status(&self) -> HeaderValue {
-        let mut value = format!("jira-tunnel-agent; error={}; details=\"", self.kind.proxy_error());
+        let mut value = format!(
+            "jira-tunnel-agent; error={}; details=\"",
+            self.kind.proxy_error()
+        );
         // A structured string holds printable ASCII only, RFC 8941 §3.3.3.
         for c in self.detail.chars().take(MAX_DETAILS) {
             match c {
@@ -129,7 +132,9 @@ mod tests {
 
     fn cells(line: &str) -> Vec<String> {
         let line = line.trim().trim_matches('|');
-        line.split('|').map(|cell| cell.trim().replace('`', "")).collect()
+        line.split('|')
+            .map(|cell| cell.trim().replace('`', ""))
+            .collect()
     }
 
     #[test]
@@ -183,7 +188,10 @@ mod tests {
                 "{kind:?}"
             );
             let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
-            assert_eq!(body["type"], format!("urn:jira-tunnel-agent:problem:{}", kind.code()));
+            assert_eq!(
+                body["type"],
+                format!("urn:jira-tunnel-agent:problem:{}", kind.code())
+            );
             assert_eq!(body["status"], kind.status().as_u16());
             assert_eq!(body["request_id"], "id-1");
             assert_eq!(body["delivery"], "not_sent");
@@ -208,7 +216,8 @@ mod tests {
     #[test]
     fn an_answer_to_head_has_the_length_but_no_body() {
         let id = HeaderValue::from_static("id-1");
-        let response = Problem::not_sent(Kind::Overloaded, "x").response("jira", &Method::HEAD, &id);
+        let response =
+            Problem::not_sent(Kind::Overloaded, "x").response("jira", &Method::HEAD, &id);
         assert!(response.body().is_empty());
         assert_ne!(response.headers()["content-length"], "0");
     }

@@ -1,0 +1,215 @@
+//! Bodies on their way, counted and watched: the vendor's to Jira, Jira's to the vendor.
+
+use super::{
+    draft::Draft,
+    forward::InFlight,
+    framing::TurnHeld,
+    pulse::{Flow, Pulse},
+};
+use crate::{
+    audit::Outcome,
+    upstream::{self, BodyError},
+};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+/// The vendor's body. Its pulse is expected to move only while the vendor is the one to send.
+pub(super) struct Upload {
+    inner: Incoming,
+    waiting: bool,
+    progress: Arc<Progress>,
+}
+
+/// How far an upload is, for the exchange that waits for its answer.
+#[derive(Default)]
+pub(super) struct Progress {
+    pub(super) pulse: Pulse,
+    bytes: AtomicU64,
+}
+
+impl Progress {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Upload {
+    /// `None` for the progress where there is no body.
+    pub(super) fn new(inner: Incoming) -> (upstream::Body, Option<Arc<Progress>>) {
+        if inner.is_end_stream() {
+            let empty = http_body_util::Empty::new().map_err(|never| match never {});
+            return (empty.boxed_unsync(), None);
+        }
+        let progress = Arc::new(Progress::default());
+        let upload = Self {
+            inner,
+            waiting: false,
+            progress: progress.clone(),
+        };
+        (upload.boxed_unsync(), Some(progress))
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if polled.is_pending() != self.waiting {
+            self.waiting = polled.is_pending();
+            match self.waiting {
+                true => self.progress.pulse.begin(Flow::Upload),
+                false => self.progress.pulse.end(Flow::Upload),
+            }
+        }
+        polled.map(|frame| {
+            frame.map(|frame| {
+                let frame = frame.map_err(|_| BodyError::from(BROKE_OFF))?;
+                if let Some(data) = frame.data_ref() {
+                    let length = data.len() as u64;
+                    self.progress.bytes.fetch_add(length, Ordering::Relaxed);
+                }
+                Ok(frame)
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.progress.pulse.end(Flow::Upload);
+    }
+}
+
+/// What the vendor gets. When it is dropped the next request of the channel may begin.
+pub(super) struct Answer {
+    content: Content,
+    _turn: Option<TurnHeld>,
+}
+
+enum Content {
+    /// The agent's own words, once.
+    Own(Option<Bytes>),
+    Jira(Box<Download>),
+}
+
+/// Jira's body.
+pub(super) struct Download {
+    pub(super) inner: upstream::Body,
+    pub(super) draft: Draft,
+    pub(super) upload: Option<Arc<Progress>>,
+    /// Watched by whoever drives the channel.
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) bytes: u64,
+    pub(super) broke: bool,
+    pub(super) complete: bool,
+    pub(super) _in_flight: InFlight,
+}
+
+impl Answer {
+    pub(super) fn own(bytes: Bytes, turn: Option<TurnHeld>) -> Self {
+        Self {
+            content: Content::Own((!bytes.is_empty()).then_some(bytes)),
+            _turn: turn,
+        }
+    }
+
+    pub(super) fn jira(download: Download, turn: Option<TurnHeld>) -> Self {
+        download.pulse.begin(Flow::Download);
+        Self {
+            content: Content::Jira(Box::new(download)),
+            _turn: turn,
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.content {
+            Content::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Jira(download) => download.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Own(bytes) => bytes.is_none(),
+            Content::Jira(download) => download.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
+            Content::Jira(download) => download.inner.size_hint(),
+        }
+    }
+}
+
+impl Download {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.pulse.moved();
+                if let Some(data) = frame.data_ref() {
+                    self.bytes += data.len() as u64;
+                }
+            }
+            Some(Err(_)) => self.broke = true,
+            None => self.complete = true,
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.pulse.end(Flow::Download);
+        let uploaded = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        self.draft.bytes(uploaded, self.bytes);
+        self.draft.outcome(if self.broke {
+            Outcome::JiraBroke
+        } else if self.complete || self.inner.is_end_stream() {
+            Outcome::Complete
+        } else if self.pulse.has_stalled() {
+            Outcome::Stalled
+        } else {
+            Outcome::VendorGone
+        });
+    }
+}
+
+/// hyper's own words on a broken body name no cause that the vendor's engineer could use.
+const BROKE_OFF: &str =
+    "the connection ended, or its chunks were malformed, before the body was complete";

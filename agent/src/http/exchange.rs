@@ -1,0 +1,348 @@
+//! The way of one request, from its head to the last byte of its answer.
+
+use super::{
+    body::{Answer, Download, Progress, Upload},
+    draft::Draft,
+    forward::{Forward, InFlight},
+    framing::{Fault, TurnHeld},
+    hop_by_hop,
+    problem::{Kind, Problem},
+    pulse::Pulse,
+    request_id::{X_JIRA_REQUEST_ID, X_REQUEST_ID, request_id},
+    sanity,
+};
+use crate::{
+    audit::{Outcome, Record, Target},
+    auth::{self, Verdict},
+    policy::Decision,
+    upstream::{Delivery, FailedStep, SendError},
+};
+use http::{
+    HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request, response,
+};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// What all requests of one channel have in common.
+pub(super) struct Channel {
+    pub(super) forward: Arc<Forward>,
+    pub(super) originator: Arc<str>,
+    pub(super) connection: usize,
+}
+
+/// Whose answer this is, and by what it is held back or broken off.
+pub(super) struct Hold {
+    /// Watched by whoever drives the channel.
+    pub(super) pulse: Arc<Pulse>,
+    /// HTTP/1.1 only.
+    pub(super) turn: Option<TurnHeld>,
+    /// Set where `request` only stands in for one that was refused for its framing.
+    pub(super) fault: Option<Fault>,
+}
+
+/// Answers one request. Every request gets an answer and an audit record, whatever becomes of it.
+pub(super) async fn answer(
+    channel: &Channel,
+    hold: Hold,
+    request: Request<Incoming>,
+) -> Response<Answer> {
+    let (mut head, body) = request.into_parts();
+    let id = request_id(&head.headers);
+    if head.version == Version::HTTP_2 {
+        origin_form(&mut head);
+    }
+    let Hold { pulse, turn, fault } = hold;
+    let mut draft = channel.draft(&head, fault.as_ref(), &id);
+    let method = head.method.clone();
+    let expects_continue = head.headers.contains_key(header::EXPECT);
+    let mut body = Some(body);
+    match way(channel, &mut draft, head, &mut body, fault).await {
+        Ok(passed) => {
+            let (mut head, jira_body) = passed.answer.into_parts();
+            finish_head(&mut head, &id);
+            draft.status(head.status);
+            let download = Download {
+                inner: jira_body,
+                draft,
+                upload: passed.upload,
+                pulse,
+                bytes: 0,
+                broke: false,
+                complete: false,
+                _in_flight: passed.in_flight,
+            };
+            Response::from_parts(head, Answer::jira(download, turn))
+        }
+        Err(stopped) => {
+            let problem = &stopped.problem;
+            if let Some(body) = body.take()
+                && !expects_continue
+            {
+                drain(body).await;
+            }
+            let outcome = match stopped.refused {
+                true => Outcome::Refused,
+                false => Outcome::Failed,
+            };
+            draft.problem(problem.kind.code(), problem.delivery, outcome);
+            let response = problem.response(channel.forward.name(), &method, &id);
+            draft.status(response.status());
+            draft.bytes(stopped.uploaded, response.body().len() as u64);
+            response.map(|bytes| Answer::own(bytes, turn))
+        }
+    }
+}
+
+/// A request that Jira answered as our user.
+struct Passed {
+    answer: Response<crate::upstream::Body>,
+    upload: Option<Arc<Progress>>,
+    in_flight: InFlight,
+}
+
+/// A request that ends with the agent's own answer.
+struct Stopped {
+    problem: Problem,
+    /// Whether the agent would not, rather than could not.
+    refused: bool,
+    uploaded: u64,
+}
+
+impl From<Problem> for Stopped {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem,
+            refused: true,
+            uploaded: 0,
+        }
+    }
+}
+
+/// `body` is taken out once it is on its way to Jira.
+async fn way(
+    channel: &Channel,
+    draft: &mut Draft,
+    mut head: request::Parts,
+    body: &mut Option<Incoming>,
+    fault: Option<Fault>,
+) -> Result<Passed, Stopped> {
+    let forward = &*channel.forward;
+    if let Some(fault) = fault {
+        return Err(Problem::not_sent(fault.kind, fault.detail).into());
+    }
+    sanity::check(&head)?;
+    let Some(in_flight) = forward.enter() else {
+        let most = forward.limits().max_concurrent;
+        let detail = format!("{most} requests are being answered on this forward already");
+        return Err(Problem::not_sent(Kind::Overloaded, detail).into());
+    };
+    match forward.policy().decide(&head.method, target(&head)) {
+        Decision::Allow { rule } => draft.allow(rule),
+        Decision::Refuse(refusal) => {
+            draft.rule(refusal.rule);
+            let kind = match refusal.code {
+                "ambiguous-target" => Kind::AmbiguousTarget,
+                _ => Kind::PolicyRefused,
+            };
+            let mut problem = Problem::not_sent(kind, refusal.detail);
+            problem.reason = Some(refusal.code);
+            return Err(problem.into());
+        }
+    }
+    hop_by_hop::strip_request(&mut head);
+    forward
+        .login()
+        .prepare(&mut head)
+        .await
+        .map_err(login_refused)?;
+    let Some(incoming) = body.take() else {
+        return Err(Problem::not_sent(Kind::UploadBroken, "no body").into());
+    };
+    let (upload, progress) = Upload::new(incoming);
+    draft.sending();
+    let sent = send(
+        forward,
+        Request::from_parts(head, upload),
+        progress.as_deref(),
+    )
+    .await;
+    let uploaded = progress.as_ref().map_or(0, |progress| progress.bytes());
+    let answer = sent.map_err(|problem| Stopped {
+        problem,
+        refused: false,
+        uploaded,
+    })?;
+    let (mut head, jira_body) = answer.into_parts();
+    forward.answered(head.status);
+    draft.answered(head.headers.get(X_AUSERNAME).cloned());
+    if let Verdict::LoginFailed { cause, remedy } = forward.login().observe(&mut head) {
+        return Err(Stopped {
+            problem: login_failed(cause, remedy),
+            refused: false,
+            uploaded,
+        });
+    }
+    hop_by_hop::strip_response(&mut head);
+    if matches!(
+        head.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    ) {
+        // There is no body (RFC 9110 §6.4.1), so a length would be one of something else.
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    Ok(Passed {
+        answer: Response::from_parts(head, jira_body),
+        upload: progress,
+        in_flight,
+    })
+}
+
+/// Sends it on, and gives up when the vendor's own body has stood still for too long.
+async fn send(
+    forward: &Forward,
+    request: Request<crate::upstream::Body>,
+    progress: Option<&Progress>,
+) -> Result<Response<crate::upstream::Body>, Problem> {
+    let limit = forward.limits().stall_timeout;
+    let sent = forward.upstream().send(request);
+    let result = match progress {
+        None => sent.await,
+        Some(progress) => tokio::select! {
+            biased;
+            result = sent => result,
+            () = progress.pulse.stalled(limit) => {
+                let detail = format!("nothing of the request body came for {limit:?}");
+                let mut problem = Problem::not_sent(Kind::UploadStalled, detail);
+                problem.delivery = Delivery::MaybeSent;
+                return Err(problem);
+            }
+        },
+    };
+    result.map_err(|error| {
+        let kind = kind_of(error.kind);
+        forward.failed(&error, kind.remedy());
+        let SendError {
+            detail, delivery, ..
+        } = error;
+        Problem {
+            delivery,
+            ..Problem::not_sent(kind, detail)
+        }
+    })
+}
+
+impl Channel {
+    fn draft(&self, head: &request::Parts, fault: Option<&Fault>, id: &HeaderValue) -> Draft {
+        let (method, target) = match fault {
+            Some(fault) => (fault.method.clone(), fault.target.clone()),
+            None => (Some(head.method.clone()), Target::redact(target(head))),
+        };
+        Draft::new(
+            self.forward.audit().clone(),
+            Record {
+                time: SystemTime::now(),
+                request_id: id.clone(),
+                forward: self.forward.name().clone(),
+                connection: self.connection,
+                originator: self.originator.clone(),
+                method,
+                target,
+                allowed: false,
+                rule: None,
+                error: None,
+                status: None,
+                request_bytes: 0,
+                response_bytes: 0,
+                duration: Duration::ZERO,
+                first_byte: None,
+                delivery: Delivery::NotSent,
+                outcome: Outcome::VendorGone,
+                user: None,
+            },
+        )
+    }
+}
+
+fn kind_of(step: FailedStep) -> Kind {
+    match step {
+        FailedStep::Resolve => Kind::JiraUnresolved,
+        FailedStep::Connect => Kind::JiraUnreachable,
+        FailedStep::Tls => Kind::JiraTls,
+        FailedStep::PoolExhausted => Kind::JiraBusy,
+        FailedStep::ResponseTimeout => Kind::JiraTimeout,
+        FailedStep::Exchange => Kind::JiraBroke,
+        FailedStep::RequestBody => Kind::UploadBroken,
+    }
+}
+
+fn login_refused(refusal: auth::Refusal) -> Stopped {
+    match refusal {
+        auth::Refusal::ForeignIdentity(detail) => {
+            Problem::not_sent(Kind::ForeignIdentity, detail).into()
+        }
+        auth::Refusal::Unavailable(unavailable) => Stopped {
+            problem: Problem {
+                remedy: Some(unavailable.remedy),
+                ..Problem::not_sent(Kind::LoginUnavailable, unavailable.cause)
+            },
+            refused: false,
+            uploaded: 0,
+        },
+    }
+}
+
+fn login_failed(cause: String, remedy: String) -> Problem {
+    Problem {
+        remedy: Some(remedy),
+        delivery: Delivery::Answered,
+        ..Problem::not_sent(Kind::LoginFailed, cause)
+    }
+}
+
+/// Reads what is left of a small body, so that the channel can be kept for the next request. Of a
+/// larger one hyper closes the channel after the answer.
+async fn drain(mut body: Incoming) {
+    if body.is_end_stream()
+        || body
+            .size_hint()
+            .exact()
+            .is_none_or(|length| length > DRAIN_MOST)
+    {
+        return;
+    }
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(DRAIN_LONGEST, rest).await;
+}
+
+/// HTTP/2 carries scheme and authority in the URI; the path keeps its bytes.
+fn origin_form(head: &mut request::Parts) {
+    let uri = std::mem::take(&mut head.uri).into_parts();
+    head.uri = uri.path_and_query.map_or_else(Uri::default, Uri::from);
+}
+
+fn target(head: &request::Parts) -> &str {
+    head.uri
+        .path_and_query()
+        .map_or("", |target| target.as_str())
+}
+
+/// What is the agent's to say on Jira's answer: the id. An id of Jira's own moves to another name.
+fn finish_head(head: &mut response::Parts, id: &HeaderValue) {
+    head.version = Version::HTTP_11;
+    if let Some(jiras) = head.headers.insert(X_REQUEST_ID, id.clone())
+        && jiras != id
+    {
+        head.headers.insert(X_JIRA_REQUEST_ID, jiras);
+    }
+}
+
+/// The user as Jira names it.
+const X_AUSERNAME: HeaderName = HeaderName::from_static("x-ausername");
+/// A ticket's worth; more is not worth reading for nothing.
+const DRAIN_MOST: u64 = 64 << 10;
+/// It is on its way already.
+const DRAIN_LONGEST: Duration = Duration::from_secs(1);

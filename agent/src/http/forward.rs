@@ -1,0 +1,133 @@
+//! One forward as its requests see it.
+
+use super::Limits;
+use crate::{
+    audit::Audit,
+    auth::Login,
+    policy::Policy,
+    status::{Layer, State},
+    upstream::{FailedStep, SendError, Upstream},
+};
+use http::StatusCode;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// All that a request of one forward needs on its way. Shared by every channel of the forward.
+pub struct Forward {
+    name: Arc<str>,
+    policy: Policy,
+    login: Login,
+    upstream: Upstream,
+    audit: Audit,
+    limits: Limits,
+    jira: Arc<Layer>,
+    slots: Arc<Semaphore>,
+}
+
+/// A request's place among those in flight.
+pub(super) type InFlight = OwnedSemaphorePermit;
+
+impl Forward {
+    /// `jira` is the Jira layer of this forward's status: each answer proves it.
+    pub fn new(
+        name: Arc<str>,
+        policy: Policy,
+        login: Login,
+        upstream: Upstream,
+        audit: Audit,
+        limits: Limits,
+        jira: Arc<Layer>,
+    ) -> Self {
+        let slots = limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            name,
+            policy,
+            login,
+            upstream,
+            audit,
+            slots: Arc::new(Semaphore::new(slots)),
+            limits,
+            jira,
+        }
+    }
+
+    /// As configured.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The customer's policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The login toward Jira.
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// The way to Jira.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Where its records go.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Bounds of its HTTP side.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Requests being answered now, from all connections.
+    pub fn in_flight(&self) -> usize {
+        let slots = self.limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS);
+        slots.saturating_sub(self.slots.available_permits())
+    }
+
+    /// A place for one request, or `None` where all are taken.
+    pub(super) fn enter(&self) -> Option<InFlight> {
+        self.slots.clone().try_acquire_owned().ok()
+    }
+
+    /// Jira, or a proxy before it, answered.
+    pub(super) fn answered(&self, status: StatusCode) {
+        let changed = match status.as_u16() {
+            // What a proxy says when Jira behind it does not answer, and Jira while it starts.
+            502..=504 => self.jira.failed(
+                State::Degraded,
+                &format!(
+                    "Jira, or a proxy before it, answers HTTP {}",
+                    status.as_str()
+                ),
+                "Look at Jira's log, and at a proxy before it.",
+            ),
+            _ => self.jira.proven(Some("answers requests")),
+        };
+        if changed {
+            tracing::info!(
+                forward = &*self.name,
+                status = status.as_u16(),
+                "jira answers"
+            );
+        }
+    }
+
+    /// Jira gave no answer.
+    pub(super) fn failed(&self, error: &SendError, remedy: &str) {
+        let state = match error.kind {
+            FailedStep::Resolve | FailedStep::Connect | FailedStep::Tls => State::Failed,
+            // One slow or broken answer among many good ones does not mean that Jira is down.
+            FailedStep::PoolExhausted | FailedStep::ResponseTimeout | FailedStep::Exchange => {
+                State::Degraded
+            }
+            FailedStep::RequestBody => return,
+        };
+        let cause = error.to_string();
+        if self.jira.failed(state, &cause, remedy) {
+            tracing::warn!(forward = &*self.name, cause, remedy, "jira does not answer");
+        }
+    }
+}

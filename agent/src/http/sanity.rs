@@ -1,0 +1,41 @@
+//! Requests that no policy can judge by what it sees.
+
+use super::problem::{Kind, Problem};
+use crate::policy::{method_override_headers, path_override_headers};
+use http::{HeaderMap, Method, header, request};
+
+/// Refuses methods and headers that would make the request something else than it looks like.
+pub(super) fn check(head: &request::Parts) -> Result<(), Problem> {
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
+        // TRACE would show the vendor the agent's own credential.
+        let detail = "CONNECT and TRACE are refused whatever the policy says";
+        return Err(Problem::not_sent(Kind::MethodRefused, detail));
+    }
+    if !head.uri.path().starts_with('/') {
+        let detail = "the request target must be a path that begins with a slash";
+        return Err(Problem::not_sent(Kind::AmbiguousTarget, detail));
+    }
+    if head.headers.contains_key(header::UPGRADE) && !offers_only_h2c(&head.headers) {
+        let detail = "this way to Jira carries HTTP requests only";
+        return Err(Problem::not_sent(Kind::UpgradeRefused, detail));
+    }
+    for name in method_override_headers()
+        .iter()
+        .chain(path_override_headers())
+    {
+        if head.headers.contains_key(*name) {
+            let detail = format!("the header {name} is refused: policy judges the request line");
+            return Err(Problem::not_sent(Kind::MethodOverride, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Java's client offers h2c on every request and goes on without it (RFC 9110 §7.8 allows to ignore
+/// an offer); to refuse it would refuse the client.
+fn offers_only_h2c(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::UPGRADE)
+        .iter()
+        .all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"h2c"))
+}

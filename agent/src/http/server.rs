@@ -1,0 +1,272 @@
+//! One HTTP server per channel: HTTP/1.1, or HTTP/2 where the client begins with its preface.
+
+use super::{
+    Forward, Limits,
+    exchange::{self, Channel, Hold},
+    framing::{Framing, Turn},
+    pulse::Pulse,
+};
+use bytes::BytesMut;
+use hyper::{
+    rt::Executor,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Answers the requests of one channel until its end. Once `drain` is cancelled no further request is
+/// taken, and it returns when those in flight are answered; the caller sets that a limit and drops it.
+///
+/// Dropping the future, or an end of the stream while a request is being answered, drops that
+/// request's exchange with Jira at once. An answer that breaks off drops the stream without a
+/// shutdown, in the middle of its framing.
+pub async fn serve<S>(
+    mut stream: S,
+    forward: Arc<Forward>,
+    originator: impl Into<Arc<str>>,
+    connection: usize,
+    drain: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut read = BytesMut::with_capacity(FIRST_READ);
+    let opening = tokio::select! {
+        opening = opening(&mut stream, &mut read, forward.limits()) => opening,
+        () = drain.cancelled() => return,
+    };
+    let channel = Arc::new(Channel {
+        forward,
+        originator: originator.into(),
+        connection,
+    });
+    match opening {
+        Opening::Http1 => http1(stream, read, channel, drain).await,
+        Opening::Http2 => http2(stream, read, channel, drain).await,
+        Opening::Nothing => {}
+    }
+}
+
+enum Opening {
+    Http1,
+    Http2,
+    /// The channel ended or stayed silent.
+    Nothing,
+}
+
+async fn opening<S>(stream: &mut S, read: &mut BytesMut, limits: &Limits) -> Opening
+where
+    S: AsyncRead + Unpin,
+{
+    let mut limit = limits.idle_timeout;
+    loop {
+        let seen = read.len().min(PREFACE.len());
+        if read[..seen] != PREFACE[..seen] {
+            return Opening::Http1;
+        }
+        if seen == PREFACE.len() {
+            return Opening::Http2;
+        }
+        match timeout(limit, stream.read_buf(read)).await {
+            Ok(Ok(1..)) => limit = limits.head_timeout,
+            // The framing room says what is wrong with half a preface.
+            Ok(Ok(0)) | Err(_) if !read.is_empty() => return Opening::Http1,
+            _ => return Opening::Nothing,
+        }
+    }
+}
+
+async fn http1<S>(stream: S, read: BytesMut, channel: Arc<Channel>, drain: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = channel.forward.limits().clone();
+    let turn = Arc::new(Turn::default());
+    let pulse = Arc::new(Pulse::default());
+    let framing = Framing::http1(stream, read, &limits, turn.clone(), pulse.clone());
+    let service = service_fn({
+        let pulse = pulse.clone();
+        move |request| {
+            let channel = channel.clone();
+            let (held, fault) = turn.hold();
+            let hold = Hold {
+                pulse: pulse.clone(),
+                turn: Some(held),
+                fault,
+            };
+            async move { Ok::<_, Infallible>(exchange::answer(&channel, hold, request).await) }
+        }
+    });
+    let connection = http1::Builder::new()
+        // The end of the channel in the middle of an exchange means that the vendor is gone.
+        .half_close(false)
+        .header_read_timeout(None)
+        .max_buf_size(limits.max_head.max(BUFFER) + BUFFER_MARGIN)
+        .serve_connection(TokioIo::new(framing), service);
+    let mut connection = pin!(connection);
+    let mut stalled = pin!(pulse.stalled(limits.stall_timeout));
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "channel ended in the middle of an exchange");
+                }
+                return;
+            }
+            () = stalled.as_mut() => {
+                tracing::debug!("channel broken off: its answer did not move for the stall limit");
+                return;
+            }
+            () = drain.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+async fn http2<S>(stream: S, read: BytesMut, channel: Arc<Channel>, drain: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = channel.forward.limits().clone();
+    let pulse = Arc::new(Pulse::default());
+    let framing = Framing::http2(stream, read, &limits, pulse.clone());
+    let streams = Streams {
+        open: Arc::default(),
+        stall_timeout: limits.stall_timeout,
+    };
+    let open = streams.open.clone();
+    let service = service_fn(move |request| {
+        let channel = channel.clone();
+        async move {
+            let hold = Hold {
+                pulse: STREAM_PULSE.try_with(Arc::clone).unwrap_or_default(),
+                turn: None,
+                fault: None,
+            };
+            Ok::<_, Infallible>(exchange::answer(&channel, hold, request).await)
+        }
+    });
+    let connection = http2::Builder::new(streams)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
+        .max_send_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(framing), service);
+    let mut connection = pin!(connection);
+    let mut stalled = pin!(pulse.stalled(limits.stall_timeout));
+    let mut idle = pin!(idle(&open, limits.idle_timeout));
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "HTTP/2 channel ended");
+                }
+                return;
+            }
+            () = stalled.as_mut() => return,
+            () = drain.cancelled(), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = idle.as_mut() => {
+                if closing {
+                    // The client does not let go.
+                    return;
+                }
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+                idle.set(self::idle(&open, limits.head_timeout));
+            }
+        }
+    }
+}
+
+tokio::task_local! {
+    /// The pulse of the stream that the present task answers.
+    static STREAM_PULSE: Arc<Pulse>;
+}
+
+/// Runs each HTTP/2 stream as a task of its own that ends, resetting the stream, when its answer
+/// has not moved for the stall limit.
+#[derive(Clone)]
+struct Streams {
+    open: Arc<AtomicUsize>,
+    stall_timeout: Duration,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let open = Open::new(&self.open);
+        let limit = self.stall_timeout;
+        let pulse = Arc::new(Pulse::default());
+        tokio::spawn(STREAM_PULSE.scope(pulse.clone(), async move {
+            tokio::select! {
+                biased;
+                _ = stream => {}
+                () = pulse.stalled(limit) => {}
+            }
+            drop(open);
+        }));
+    }
+}
+
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Ends when no stream has been open for `limit`, give or take a quarter of it.
+async fn idle(open: &AtomicUsize, limit: Duration) {
+    let mut since = Instant::now();
+    while since.elapsed() < limit {
+        tokio::time::sleep((limit / 4).max(SHORTEST_LOOK)).await;
+        if open.load(Ordering::Relaxed) > 0 {
+            since = Instant::now();
+        }
+    }
+}
+
+/// RFC 9113 §3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Holds most requests whole.
+const FIRST_READ: usize = 4 << 10;
+/// Bytes of an answer that hyper gathers before it waits for the channel; a stalled reader holds
+/// this much per request.
+const BUFFER: usize = 64 << 10;
+const BUFFER_MARGIN: usize = 8 << 10;
+/// Per channel; the forward's own cap counts over all of them.
+const MAX_STREAMS: u32 = 128;
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
