@@ -142,7 +142,7 @@ mod tests {
         let document = include_str!("../../../../docs/errors.md");
         let rows: Vec<_> = document
             .lines()
-            .skip_while(|line| !line.starts_with("| `type`"))
+            .skip_while(|line| !line.starts_with("| `type` (after"))
             .skip(2)
             .take_while(|line| line.starts_with('|'))
             .map(cells)
