@@ -154,11 +154,8 @@ async fn way(
         }
     }
     hop_by_hop::strip_request(&mut head);
-    forward
-        .login()
-        .prepare(&mut head)
-        .await
-        .map_err(login_refused)?;
+    let attempt = forward.login().prepare(&mut head).await;
+    let attempt = attempt.map_err(login_refused)?;
     let Some(incoming) = body.take() else {
         return Err(Problem::not_sent(Kind::UploadBroken, "no body").into());
     };
@@ -179,7 +176,7 @@ async fn way(
     let (mut head, jira_body) = answer.into_parts();
     forward.answered(head.status);
     draft.answered(head.headers.get(X_AUSERNAME).cloned());
-    if let Verdict::LoginFailed { cause, remedy } = forward.login().observe(&mut head) {
+    if let Verdict::LoginFailed { cause, remedy } = attempt.observe(&mut head) {
         return Err(Stopped {
             problem: login_failed(cause, remedy),
             refused: false,
@@ -280,10 +277,12 @@ fn kind_of(step: FailedStep) -> Kind {
 }
 
 fn login_refused(refusal: auth::Refusal) -> Stopped {
+    let detail = refusal.to_string();
     match refusal {
-        auth::Refusal::ForeignIdentity(detail) => {
+        auth::Refusal::ForeignIdentity(_) => {
             Problem::not_sent(Kind::ForeignIdentity, detail).into()
         }
+        auth::Refusal::FormBody => Problem::not_sent(Kind::FormBody, detail).into(),
         auth::Refusal::Unavailable(unavailable) => Stopped {
             problem: Problem {
                 remedy: Some(unavailable.remedy),

@@ -21,6 +21,8 @@ pub enum Kind {
     HeadTimeout,
     /// The vendor's body did not move.
     UploadStalled,
+    /// A form-encoded body could name another identity.
+    FormBody,
     /// Request line and headers are too large.
     HeadTooLarge,
     /// CONNECT or TRACE.
@@ -63,7 +65,7 @@ struct Advice {
 
 impl Kind {
     /// All of them, in the order of `docs/errors.md`.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::MalformedRequest,
         Self::AmbiguousTarget,
         Self::MethodOverride,
@@ -72,6 +74,7 @@ impl Kind {
         Self::ForeignIdentity,
         Self::HeadTimeout,
         Self::UploadStalled,
+        Self::FormBody,
         Self::HeadTooLarge,
         Self::MethodRefused,
         Self::UpgradeRefused,
@@ -208,6 +211,15 @@ impl Kind {
                 retry_after: Some(1),
                 title: "The request body stopped moving",
                 remedy: "If it recurs, look at the round-trip time in `agent status`, or raise stall_timeout in [forward.http].",
+            },
+            Self::FormBody => Advice {
+                code: "form-body",
+                status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                deliveries: NOT_SENT,
+                proxy_error: "http_request_denied",
+                retry_after: None,
+                title: "A form-encoded body could choose another identity",
+                remedy: "The agent logs in by itself; the vendor sends JSON or multipart, or the customer sets mode = \"pass-through\" in [forward.auth].",
             },
             Self::HeadTooLarge => Advice {
                 code: "head-too-large",
