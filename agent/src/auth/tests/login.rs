@@ -1,0 +1,273 @@
+//! Whole logins: what goes out, and what an answer does to the next request.
+
+use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[tokio::test]
+async fn pass_through_touches_nothing_at_all() {
+    let (login, layer) = login(Settings::PassThrough);
+    assert_eq!(login.mode(), "pass-through");
+    let headers = [
+        ("authorization", "OAuth oauth_token=\"x\""),
+        ("cookie", "JSESSIONID=1"),
+        ("x-forwarded-user", "fred"),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("content-length", "9"),
+    ];
+    let target = "/jira/rest/api/2/search?os_username=x&oauth_token=%79";
+    let mut head = request(target, &headers);
+    let attempt = login.prepare(&mut head).await.unwrap();
+    assert_eq!(head.uri, target);
+    assert_eq!(head.headers, request(target, &headers).headers);
+    let mut heard = answer(200, KNOWN);
+    assert_eq!(attempt.observe(&mut heard), Verdict::Fine);
+    assert_eq!(heard.headers, answer(200, KNOWN).headers);
+    let snapshot = layer.snapshot();
+    assert_eq!(snapshot.state, State::Proven);
+    let told = snapshot.detail.unwrap();
+    assert_eq!(told, "user acme-bot (the vendor's own login)");
+}
+
+#[tokio::test]
+async fn pass_through_leaves_the_vendors_failed_login_to_the_vendor() {
+    let (login, layer) = login(Settings::PassThrough);
+    for (status, headers) in [(401, REFUSED), (200, &[("x-ausername", "anonymous")][..])] {
+        for _ in 0..3 {
+            let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
+            assert_eq!(attempt.observe(&mut answer(status, headers)), Verdict::Fine);
+        }
+    }
+    assert_eq!(layer.snapshot().state, State::Unknown);
+}
+
+#[tokio::test]
+async fn basic_sends_user_and_password_as_rfc_7617_says() {
+    let secrets = Secrets::new("Aladdin:öpen sesame\n");
+    let (login, layer) = secrets.basic();
+    let mut head = request(MYSELF, &[("authorization", "Bearer vendor")]);
+    let attempt = login.prepare(&mut head).await.unwrap();
+    let sent: Vec<_> = head.headers.get_all("authorization").iter().collect();
+    // acme-bot:Aladdin:öpen sesame
+    assert_eq!(sent, ["Basic YWNtZS1ib3Q6QWxhZGRpbjrDtnBlbiBzZXNhbWU="]);
+    assert!(sent[0].is_sensitive());
+    let mut heard = answer(200, KNOWN);
+    assert_eq!(attempt.observe(&mut heard), Verdict::Fine);
+    assert!(!heard.headers.contains_key("set-cookie"));
+    assert_eq!(layer.snapshot().state, State::Proven);
+    assert_eq!(layer.snapshot().detail.unwrap(), "user acme-bot");
+}
+
+#[tokio::test]
+async fn pat_sends_the_token_with_one_space() {
+    let secrets = Secrets::new("NjM0OTQyMjE5NDUxOm+/\n");
+    let (login, _) = secrets.pat();
+    let mut head = get(MYSELF);
+    login.prepare(&mut head).await.unwrap();
+    assert_eq!(head.headers["authorization"], "Bearer NjM0OTQyMjE5NDUxOm+/");
+    assert!(head.headers["authorization"].is_sensitive());
+}
+
+#[tokio::test]
+async fn a_credential_that_cannot_be_had_is_told_with_file_and_remedy() {
+    let secrets = Secrets::new("two words");
+    let (login, layer) = secrets.pat();
+    let refusal = |refusal| match refusal {
+        Err(Refusal::Unavailable(why)) => why,
+        _ => panic!("was let through"),
+    };
+    let path = secrets.path().display().to_string();
+    let why = refusal(login.prepare(&mut get(MYSELF)).await.map(drop));
+    assert!(
+        why.cause.contains(&path) && why.cause.contains("space"),
+        "{why:?}"
+    );
+    assert!(!why.cause.contains("two"), "{why:?}");
+    assert_eq!(layer.snapshot().state, State::Failed);
+    std::fs::remove_file(secrets.path()).unwrap();
+    let (login, _) = secrets.basic();
+    let why = refusal(login.prepare(&mut get(MYSELF)).await.map(drop));
+    assert!(
+        why.cause.contains(&path) && why.cause.contains("does not exist"),
+        "{why:?}"
+    );
+}
+
+/// Sends `count` requests at once to a Jira that answers each with `answer`; how many got there.
+async fn storm(
+    login: &Arc<Login>,
+    count: usize,
+    status: u16,
+    headers: &'static [(&'static str, &'static str)],
+) -> usize {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let all = (0..count).map(|_| {
+        let (login, sent) = (login.clone(), sent.clone());
+        tokio::spawn(async move {
+            let attempt = login.prepare(&mut get(MYSELF)).await?;
+            sent.fetch_add(1, Ordering::SeqCst);
+            // Jira thinks for a while; all the others arrive meanwhile.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Ok::<_, Refusal>(attempt.observe(&mut answer(status, headers)))
+        })
+    });
+    for one in all.collect::<Vec<_>>() {
+        let _ = one.await.unwrap();
+    }
+    sent.load(Ordering::SeqCst)
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_first_requests_with_a_wrong_password_one_reaches_jira() {
+    let secrets = Secrets::new("wrong");
+    let (login, layer) = secrets.basic();
+    assert_eq!(storm(&login, 100, 401, REFUSED).await, 1);
+    assert_eq!(storm(&login, 100, 401, REFUSED).await, 0);
+    let told = layer.snapshot();
+    assert_eq!(told.state, State::Failed);
+    assert!(told.cause.unwrap().contains("acme-bot"));
+    let remedy = told.remedy.unwrap();
+    assert!(
+        remedy.contains(&secrets.path().display().to_string()),
+        "{remedy}"
+    );
+    // A year later too.
+    tokio::time::advance(Duration::from_secs(86_400 * 365)).await;
+    assert_eq!(storm(&login, 3, 401, REFUSED).await, 0);
+    assert!(login.prepare_probe(&mut get(MYSELF)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_jira_took_the_password_requests_run_side_by_side() {
+    let secrets = Secrets::new("right");
+    let (login, _) = secrets.basic();
+    let begun = tokio::time::Instant::now();
+    assert_eq!(storm(&login, 100, 200, KNOWN).await, 100);
+    // The first one alone, then all the others together.
+    assert_eq!(begun.elapsed().as_millis() / 100, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_secret_is_tried_again_once_within_a_second() {
+    let secrets = Secrets::new("wrong");
+    let (login, layer) = secrets.basic();
+    assert_eq!(storm(&login, 5, 401, REFUSED).await, 1);
+    secrets.write("wrong too");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(storm(&login, 5, 401, REFUSED).await, 1);
+    secrets.write("right");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(storm(&login, 5, 200, KNOWN).await, 5);
+    assert_eq!(layer.snapshot().state, State::Proven);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_administrator_may_have_it_tried_again() {
+    let secrets = Secrets::new("right, but behind a CAPTCHA");
+    let (login, _) = secrets.basic();
+    let captcha = &[(
+        "x-authentication-denied-reason",
+        "CAPTCHA_CHALLENGE; login-url=x",
+    )];
+    assert_eq!(storm(&login, 5, 403, captcha).await, 1);
+    assert_eq!(storm(&login, 5, 403, captcha).await, 0);
+    login.reset();
+    assert_eq!(storm(&login, 5, 200, KNOWN).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_request_that_gets_no_answer_lets_the_next_one_try() {
+    let secrets = Secrets::new("right");
+    let (login, _) = secrets.basic();
+    let first = login.prepare(&mut get(MYSELF)).await.unwrap();
+    let second = tokio::spawn({
+        let login = login.clone();
+        async move {
+            login
+                .prepare(&mut get(MYSELF))
+                .await
+                .map(|attempt| attempt.observe(&mut answer(200, KNOWN)))
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!second.is_finished());
+    drop(first);
+    assert_eq!(second.await.unwrap(), Ok(Verdict::Fine));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_ever_for_the_first_one() {
+    let secrets = Secrets::new("right");
+    let (login, _) = secrets.basic();
+    let _hanging = login.prepare(&mut get(MYSELF)).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    assert!(matches!(
+        login.prepare(&mut get(MYSELF)).await.map(drop),
+        Err(Refusal::Unavailable(_))
+    ));
+    assert_eq!(begun.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_makes_us_anonymous_is_a_failed_login_not_a_success() {
+    let secrets = Secrets::new("revoked");
+    let (login, layer) = secrets.pat();
+    let attempt = login.prepare(&mut get("/rest/api/2/search")).await.unwrap();
+    let verdict = attempt.observe(&mut answer(200, &[("x-ausername", "anonymous")]));
+    let Verdict::LoginFailed { cause, remedy } = verdict else {
+        panic!("{verdict:?}");
+    };
+    assert!(cause.contains("anonymous"), "{cause}");
+    assert!(remedy.contains("Personal Access Tokens"), "{remedy}");
+    assert_eq!(layer.snapshot().state, State::Failed);
+    // Nothing more goes out as anonymous, but a probe may look whether it was a passing fault.
+    assert!(login.prepare(&mut get(MYSELF)).await.is_err());
+    tokio::time::advance(Duration::from_secs(15)).await;
+    assert!(login.prepare(&mut get(MYSELF)).await.is_err());
+    let probe = login
+        .prepare_probe(&mut get(MYSELF))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(probe.observe(&mut answer(200, KNOWN)), Verdict::Fine);
+    assert!(login.prepare(&mut get(MYSELF)).await.is_ok());
+}
+
+#[tokio::test]
+async fn another_user_than_the_configured_one_is_a_failed_login() {
+    let secrets = Secrets::new("right");
+    let (login, _) = secrets.basic();
+    let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
+    let verdict = attempt.observe(&mut answer(200, &[("x-ausername", "admin")]));
+    assert!(
+        matches!(verdict, Verdict::LoginFailed { cause, .. } if cause.contains("admin, not acme-bot"))
+    );
+}
+
+#[tokio::test]
+async fn a_lacking_permission_does_not_open_the_circuit() {
+    let secrets = Secrets::new("right");
+    let (login, _) = secrets.basic();
+    for (status, headers) in [
+        (403, KNOWN),
+        (403, &[("content-type", "application/json")]),
+        (503, &[]),
+    ] {
+        let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
+        assert_eq!(
+            attempt.observe(&mut answer(status, headers)),
+            Verdict::Fine,
+            "{status}"
+        );
+    }
+    login.prepare(&mut get(MYSELF)).await.unwrap();
+}
+
+#[tokio::test]
+async fn basic_switched_off_stops_the_first_request_and_is_named() {
+    let secrets = Secrets::new("right");
+    let (login, _) = secrets.basic();
+    let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
+    let verdict = attempt.observe(&mut answer(403, &[("content-type", "application/json")]));
+    assert!(matches!(verdict, Verdict::LoginFailed { remedy, .. } if remedy.contains("pat")));
+    assert!(login.prepare(&mut get(MYSELF)).await.is_err());
+}

@@ -1,0 +1,171 @@
+//! What of the vendor's identity is taken away, and what is left as it is.
+
+use super::*;
+use crate::auth::strip;
+
+#[test]
+fn every_header_that_carries_an_identity_is_removed() {
+    for name in [
+        "authorization",
+        "Proxy-Authorization",
+        "cookie",
+        "Cookie2",
+        "X-Forwarded-User",
+        "x_forwarded_user",
+        "Remote-User",
+        "REMOTE_USER",
+        "X-Remote-User",
+        "X-Remote-User-Email",
+        "X-Authenticated-User",
+        "X-Authenticated-Userid",
+        "X-Proxy-User",
+        "X-WEBAUTH-USER",
+        "X-Atlassian-User",
+        "X-Atlassian-Impersonate",
+        "X-AUSERNAME",
+        "X-Seraph-Trusted-App-ID",
+        "X-Seraph-Trusted-App-Cert",
+        "X-Seraph-Trusted-App-Signature",
+        "X-Seraph-OS-Username",
+        "SM_USER",
+        "SMUSER",
+        "OAM_REMOTE_USER",
+        "iv-user",
+        "X-Forwarded-Email",
+        "X-Forwarded-Access-Token",
+        "X-Auth-Request-User",
+        "X-SSL-Client-CN",
+        "SSL_CLIENT_S_DN",
+        "X-MS-CLIENT-PRINCIPAL-NAME",
+        "X-Goog-Authenticated-User-Email",
+        "Cf-Access-Jwt-Assertion",
+        "x-amzn-oidc-identity",
+        "X-On-Behalf-Of",
+        "X-OAuth-Token",
+        "Client-Cert",
+        "X-Forwarded-Client-Cert",
+    ] {
+        let mut head = request(
+            "/x",
+            &[(name, "victim"), (name, "again"), ("accept", "*/*")],
+        );
+        strip::request(&mut head).unwrap();
+        assert_eq!(head.headers.len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn headers_that_say_nothing_of_an_identity_stay() {
+    let headers = [
+        ("accept", "*/*"),
+        ("content-type", "multipart/form-data; boundary=x"),
+        ("content-length", "7"),
+        ("x-atlassian-token", "no-check"),
+        ("user-agent", "vendor/1"),
+        ("origin", "https://vendor.example"),
+        ("referer", "https://vendor.example/x"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-requested-with", "XMLHttpRequest"),
+        ("x-experimentalapi", "opt-in"),
+        ("if-none-match", "\"x\""),
+        ("traceparent", "00-1-2-00"),
+        ("x-b3-traceid", "1"),
+        ("x-user-agent", "vendor"),
+    ];
+    let mut head = request("/x", &headers);
+    strip::request(&mut head).unwrap();
+    assert_eq!(head.headers.len(), headers.len());
+}
+
+#[test]
+fn a_query_that_chooses_an_identity_is_refused_however_it_is_written() {
+    for (query, parameter) in [
+        ("os_username=x", "os_username"),
+        ("a=b&os_password=x", "os_password"),
+        ("os_cookie=true", "os_cookie"),
+        ("os_authType=basic", "os_authtype"),
+        ("OS_USERNAME=x", "os_username"),
+        ("%6fs_username=x", "os_username"),
+        ("%6F%73%5F%75%73%65%72%6E%61%6D%65=x", "os_username"),
+        ("%256fs_username=x", "os_username"),
+        ("+os_username=x", "os_username"),
+        ("%20os_username%09=x", "os_username"),
+        ("a;os_username=x", "os_username"),
+        ("os_username", "os_username"),
+        ("&&os_username=", "os_username"),
+        ("oauth_token=x", "oauth_token"),
+        ("oauth_consumer_key=x&jql=y", "oauth_consumer_key"),
+        ("oauth_anything_new", "oauth_anything_new"),
+        ("xoauth_requestor_id=admin", "xoauth_requestor_id"),
+        ("user_id=admin", "user_id"),
+        ("access_token=x", "access_token"),
+        ("jwt=x", "jwt"),
+    ] {
+        let refusal = strip::request(&mut get(&format!("/x?{query}"))).unwrap_err();
+        assert_eq!(
+            refusal,
+            Refusal::ForeignIdentity(parameter.to_owned()),
+            "{query}"
+        );
+        assert_eq!(refusal.code(), "foreign-identity");
+    }
+}
+
+#[test]
+fn a_query_without_an_identity_passes_unread() {
+    for query in [
+        "jql=assignee%20%3D%20user_id&fields=*all",
+        "username=fred&maxResults=1",
+        "jql=os_username%3Dx",
+        "a=os_username",
+        "os_destination=x",
+        "my_oauth_token=x",
+        "%zz=%&=&&",
+        "userId=3",
+        "atl_token=B00",
+    ] {
+        let target = format!("/x?{query}");
+        let mut head = get(&target);
+        strip::request(&mut head).unwrap();
+        assert_eq!(head.uri, target.as_str());
+    }
+}
+
+#[test]
+fn a_form_encoded_body_is_refused_and_other_bodies_are_not() {
+    for content_type in [
+        "application/x-www-form-urlencoded",
+        "application/x-www-form-urlencoded; charset=utf-8",
+        "Application/X-WWW-Form-URLencoded",
+        "text/plain, application/x-www-form-urlencoded",
+    ] {
+        for framing in [("content-length", "5"), ("transfer-encoding", "chunked")] {
+            let mut head = request("/x", &[("content-type", content_type), framing]);
+            assert_eq!(
+                strip::request(&mut head),
+                Err(Refusal::FormBody),
+                "{content_type}"
+            );
+        }
+        // No body, nothing to read from it.
+        for framing in [("content-length", "0"), ("accept", "*/*")] {
+            let mut head = request("/x", &[("content-type", content_type), framing]);
+            strip::request(&mut head).unwrap();
+        }
+        let mut http2 = request("/x", &[("content-type", content_type)]);
+        http2.version = http::Version::HTTP_2;
+        assert_eq!(strip::request(&mut http2), Err(Refusal::FormBody));
+    }
+    for content_type in [
+        "application/json",
+        "multipart/form-data; boundary=b",
+        "text/plain",
+    ] {
+        let mut head = request(
+            "/x",
+            &[("content-type", content_type), ("content-length", "5")],
+        );
+        strip::request(&mut head).unwrap();
+    }
+}
