@@ -1,10 +1,108 @@
 //! `server-stub jira`: its arguments, and running it until a signal.
 
-/// Run the imitation Jira.
-#[derive(clap::Args)]
-pub struct Args {}
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-/// Runs until interrupted.
-pub async fn run(_args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no Jira")
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::jira::{Https, Jira, Settings};
+
+/// Run the imitation Jira until interrupted.
+///
+/// Without a settings file it has the users admin (admin-password), acme-bot (acme-password, token
+/// acme-bot-token) and reader (reader-password, token reader-token), and the projects DEMO, OPS and
+/// HR.
+#[derive(clap::Args)]
+pub struct Args {
+    /// TOML with users, tokens, projects, faults; the flags below win over it
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:2990")]
+    listen: SocketAddr,
+    /// Serve https with a certificate of an authority kept in the data directory
+    #[arg(long)]
+    https: bool,
+    /// A further name in the certificate; may be given several times
+    #[arg(long, value_name = "NAME", requires = "https")]
+    name: Vec<String>,
+    /// Want a client certificate of the same authority
+    #[arg(long, requires = "https")]
+    client_certificate: bool,
+    /// The path Jira lives under, such as /jira
+    #[arg(long, value_name = "PATH")]
+    context_path: Option<String>,
+    /// Jira's own idea of its URL
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+    /// 8.20.30, 9.12.15, 10.3.2, 11.1.0
+    #[arg(long = "jira-version", value_name = "VERSION")]
+    version: Option<String>,
+    /// Keep attachments and ca.pem here, instead of in a directory that goes with the process
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Switch Basic authentication off
+    #[arg(long)]
+    basic_disabled: bool,
+    /// Largest attachment, bytes
+    #[arg(long, value_name = "BYTES")]
+    upload_limit: Option<u64>,
+    /// Serve /__stub/… to turn this Jira's dials from outside
+    #[arg(long)]
+    control: bool,
+}
+
+/// Runs until interrupted or terminated.
+///
+/// # Errors
+/// When the settings cannot be read or Jira cannot start.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let jira = Jira::start(settings(args)?).await?;
+    println!("url      {}", jira.url);
+    println!("base url {}", jira.base_url);
+    if let Some(path) = &jira.ca_path {
+        println!("ca file  {}", path.display());
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    jira.stop().await;
+    Ok(())
+}
+
+fn settings(args: Args) -> anyhow::Result<Settings> {
+    let mut settings: Settings = match &args.settings {
+        None => Settings::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            toml::from_str(&text).with_context(|| format!("{} is not right", path.display()))?
+        }
+    };
+    settings.listen = args.listen;
+    if args.https {
+        settings.https = Some(Https {
+            names: args.name,
+            client_certificate: args.client_certificate,
+        });
+    }
+    if let Some(path) = args.context_path {
+        settings.context_path = path;
+    }
+    if let Some(version) = args.version {
+        settings.version = version;
+    }
+    if let Some(limit) = args.upload_limit {
+        settings.upload_limit = limit;
+    }
+    if args.basic_disabled {
+        settings.basic = Some(false);
+    }
+    settings.base_url = args.base_url.or(settings.base_url);
+    settings.directory = args.data.or(settings.directory);
+    settings.control |= args.control;
+    Ok(settings)
 }

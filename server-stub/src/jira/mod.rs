@@ -1,1 +1,279 @@
-//! The imitation Jira Server / Data Center.
+//! The imitation Jira Server / Data Center: it answers in Jira's shapes and refuses what Jira
+//! refuses; every login is really verified.
+//!
+//! A request walks `server` (connections, TLS) → `front` (record, faults, context path, login, rate
+//! limit, XSRF) → `rest` (one file per group of resources), which reads and changes the `world`.
+//! `login` has one file per way to log in. Searching is `jql`.
+
+mod answer;
+mod broken;
+mod control;
+mod defaults;
+mod fault;
+mod front;
+mod jql;
+mod login;
+mod path;
+mod rate;
+mod record;
+mod rest;
+mod server;
+mod settings;
+mod shared;
+mod world;
+mod xsrf;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+pub use fault::{Fault, FaultKind};
+pub use login::AuthKind;
+pub use rate::RateLimit;
+pub use record::Received;
+pub use settings::{Grant, Holder, Https, Project, Settings, Token, User};
+pub use shared::State;
+pub use world::Permission;
+
+use crate::authority::{Authority, AuthorityError, CERTIFICATE_FILE, Leaf};
+use shared::Shared;
+
+/// The imitation Jira.
+pub struct Jira;
+
+/// A Jira that serves until [`Running::stop`] or until this is dropped.
+pub struct Running {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Where to reach it: scheme, address, context path, no trailing slash. With https the address
+    /// is in the certificate.
+    pub url: String,
+    /// Jira's own idea of its URL, as in `serverInfo` and every link.
+    pub base_url: String,
+    /// The certificate of the authority that signed its certificate, PEM; with https only.
+    pub ca_pem: Option<String>,
+    /// The same as a file.
+    pub ca_path: Option<PathBuf>,
+    authority: Option<Authority>,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    /// Removed with its attachments when dropped.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+/// Why it did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {addr}: {source}; choose another --listen")]
+    Listen {
+        /// Which address.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The directory cannot be made.
+    #[error("cannot use the directory {path}: {source}; choose another --data")]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A context path that is neither empty nor `/…` without a slash at its end.
+    #[error(
+        "context path {0:?}: write \"\" or a path such as \"/jira\", without a slash at its end"
+    )]
+    ContextPath(String),
+    /// Certificates.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+}
+
+impl Jira {
+    /// Listens, and serves in the background.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(settings: Settings) -> Result<Running, StartError> {
+        let context = &settings.context_path;
+        if !context.is_empty() && (!context.starts_with('/') || context.ends_with('/')) {
+            return Err(StartError::ContextPath(context.clone()));
+        }
+        let (directory, temporary) = directory(&settings)?;
+        let attachments = directory.join("attachments");
+        std::fs::create_dir_all(&attachments).map_err(|source| StartError::Directory {
+            path: attachments.clone(),
+            source,
+        })?;
+        let listener =
+            TcpListener::bind(settings.listen)
+                .await
+                .map_err(|source| StartError::Listen {
+                    addr: settings.listen,
+                    source,
+                })?;
+        let addr = listener.local_addr().map_err(|source| StartError::Listen {
+            addr: settings.listen,
+            source,
+        })?;
+
+        let scheme = if settings.https.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let url = format!("{scheme}://{addr}{context}");
+        let base_url = match &settings.base_url {
+            Some(configured) => configured.trim_end_matches('/').to_owned(),
+            None => url.clone(),
+        };
+        let (authority, acceptor) = match &settings.https {
+            None => (None, None),
+            Some(https) => {
+                let authority = Authority::in_directory(&directory)?;
+                let leaf = authority.server(&names(https, addr, &base_url))?;
+                let config = authority.server_config(&leaf, https.client_certificate)?;
+                (Some(authority), Some(TlsAcceptor::from(Arc::new(config))))
+            }
+        };
+        let shared = Arc::new(Shared::new(settings, base_url.clone(), attachments));
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(server::run(
+            listener,
+            acceptor,
+            rest::router(shared.clone()),
+            stopped,
+        ));
+        tracing::info!(%url, %base_url, "imitation Jira serves");
+        Ok(Running {
+            addr,
+            url,
+            base_url,
+            ca_pem: authority.as_ref().map(|ca| ca.certificate_pem().to_owned()),
+            ca_path: authority.as_ref().map(|_| directory.join(CERTIFICATE_FILE)),
+            authority,
+            shared,
+            stop,
+            serving,
+            _temporary: temporary,
+        })
+    }
+}
+
+impl Running {
+    /// Ends every connection and frees the address.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let _ = (&mut self.serving).await;
+    }
+
+    /// The last requests it received, oldest first; at most 1,024.
+    pub fn requests(&self) -> Vec<Received> {
+        self.shared.record.snapshot()
+    }
+
+    /// Forgets the requests received so far.
+    pub fn clear_requests(&self) {
+        self.shared.record.clear();
+    }
+
+    /// Returns once `count` requests have come in since the start, each noted as soon as its head was
+    /// read.
+    pub async fn received(&self, count: u64) {
+        let _ = self.shared.record.count().wait_for(|n| *n >= count).await;
+    }
+
+    /// How many requests have come in since the start.
+    pub fn received_count(&self) -> u64 {
+        *self.shared.record.count().borrow()
+    }
+
+    /// What `/status` says, and whether anything else is served.
+    pub fn set_state(&self, state: State) {
+        self.shared.dials().state = state;
+    }
+
+    /// Switches Basic authentication.
+    pub fn set_basic(&self, enabled: bool) {
+        self.shared.dials().basic = enabled;
+    }
+
+    /// Replaces the faults.
+    pub fn set_faults(&self, faults: Vec<Fault>) {
+        self.shared.dials().faults = faults;
+    }
+
+    /// Replaces the rate limit.
+    pub fn set_rate_limit(&self, limit: RateLimit) {
+        self.shared.dials().rate_limit = limit;
+    }
+
+    /// Changes a user's password.
+    pub fn set_password(&self, user: &str, password: &str) {
+        self.shared.world().people.set_password(user, password);
+    }
+
+    /// Ends the life of a personal access token.
+    pub fn expire_token(&self, token: &str) {
+        self.shared.world().people.expire_token(token);
+    }
+
+    /// Lets a user log in again, as solving the CAPTCHA does.
+    pub fn clear_captcha(&self, user: &str) {
+        self.shared.lockouts().clear(user);
+    }
+
+    /// A client certificate that this Jira accepts when it asks for one; with https only.
+    ///
+    /// # Errors
+    /// When the name cannot stand in a certificate.
+    pub fn client_certificate(&self, name: &str) -> Option<Result<Leaf, AuthorityError>> {
+        self.authority
+            .as_ref()
+            .map(|authority| authority.client(name))
+    }
+
+    /// The directory in which attachments are kept, one file each.
+    pub fn attachments(&self) -> &Path {
+        self.shared.attachments()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        self.serving.abort();
+    }
+}
+
+fn directory(settings: &Settings) -> Result<(PathBuf, Option<tempfile::TempDir>), StartError> {
+    if let Some(path) = &settings.directory {
+        return Ok((path.clone(), None));
+    }
+    let temporary = tempfile::tempdir().map_err(|source| StartError::Directory {
+        path: std::env::temp_dir(),
+        source,
+    })?;
+    Ok((temporary.path().to_owned(), Some(temporary)))
+}
+
+fn names(https: &Https, addr: SocketAddr, base_url: &str) -> Vec<String> {
+    let mut names = vec!["localhost".into(), "127.0.0.1".into(), "::1".into()];
+    names.push(addr.ip().to_string());
+    if let Ok(uri) = base_url.parse::<http::Uri>()
+        && let Some(host) = uri.host()
+    {
+        names.push(host.trim_matches(['[', ']']).to_owned());
+    }
+    names.extend(https.names.iter().cloned());
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name: &String| seen.insert(name.clone()));
+    names
+}

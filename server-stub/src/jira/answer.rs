@@ -1,0 +1,182 @@
+//! The shapes Jira answers in when something is wrong: JSON error collections, Seraph's and Tomcat's
+//! HTML pages. And the plain helpers for when nothing is.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+use super::world::{Full, NotHad};
+
+/// What a REST resource gives back.
+pub(super) type Answer = Result<Response, Failure>;
+
+/// `{"errorMessages":[…],"errors":{…}}` with a status.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    messages: Vec<String>,
+    errors: Map<String, Value>,
+}
+
+impl Failure {
+    /// One message for the whole request.
+    pub fn message(status: StatusCode, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            messages: vec![text.into()],
+            errors: Map::new(),
+        }
+    }
+
+    /// 400 with one message.
+    pub fn bad(text: impl Into<String>) -> Self {
+        Self::message(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// 400 with a message for one field.
+    pub fn field(field: &str, text: impl Into<String>) -> Self {
+        Self::fields([(field.to_owned(), text.into())])
+    }
+
+    /// 400 with a message for each of these fields.
+    pub fn fields(errors: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            messages: Vec::new(),
+            errors: errors
+                .into_iter()
+                .map(|(field, text)| (field, text.into()))
+                .collect(),
+        }
+    }
+
+    /// 404 with one message.
+    pub fn missing(text: impl Into<String>) -> Self {
+        Self::message(StatusCode::NOT_FOUND, text)
+    }
+
+    /// 403 with one message.
+    pub fn forbidden(text: impl Into<String>) -> Self {
+        Self::message(StatusCode::FORBIDDEN, text)
+    }
+
+    /// The issue is not there, or not for this viewer; anonymous ones are told to log in.
+    pub fn issue(why: NotHad, viewer: Option<&str>) -> Self {
+        match (why, viewer) {
+            (NotHad::Missing, _) => Self::missing("Issue Does Not Exist"),
+            (NotHad::Forbidden, Some(_)) => Self::forbidden(NO_SIGHT),
+            (NotHad::Forbidden, None) => Self {
+                status: StatusCode::UNAUTHORIZED,
+                messages: vec![NO_SIGHT.into(), "Login Required".into()],
+                errors: Map::new(),
+            },
+        }
+    }
+}
+
+impl Failure {
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The error collection.
+    pub fn body(&self) -> Value {
+        json!({ "errorMessages": self.messages, "errors": self.errors })
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        json(self.status, &self.body())
+    }
+}
+
+impl From<Full> for Failure {
+    fn from(full: Full) -> Self {
+        Self::message(StatusCode::INSUFFICIENT_STORAGE, full.to_string())
+    }
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, value: &Value) -> Response {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json;charset=UTF-8"),
+    );
+    response
+}
+
+/// 200 with JSON.
+pub(super) fn ok(value: &Value) -> Response {
+    json(StatusCode::OK, value)
+}
+
+/// 204.
+pub(super) fn no_content() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// `{"message":…,"status-code":…}`: what the REST framework itself says.
+pub(super) fn framework(status: StatusCode, message: &str) -> Response {
+    json(
+        status,
+        &json!({ "message": message, "status-code": status.as_u16() }),
+    )
+}
+
+/// A resource that wants a login was asked without one.
+pub(super) fn login_required() -> Response {
+    framework(
+        StatusCode::UNAUTHORIZED,
+        "Client must be authenticated to access this resource.",
+    )
+}
+
+/// The page of Tomcat or Seraph for a status.
+pub(super) fn page(status: StatusCode, text: &str) -> Response {
+    let title = format!(
+        "{} ({})",
+        status.canonical_reason().unwrap_or("Error"),
+        status.as_u16()
+    );
+    let body = format!(
+        "<html>\n<head>\n    <title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n\
+         <p>Encountered a <code>&quot;{title}&quot;</code> error while loading this page.</p>\n\
+         <p>{text}</p>\n</body>\n</html>\n"
+    );
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html;charset=UTF-8"),
+    );
+    response
+}
+
+/// Plain text.
+pub(super) fn text(status: StatusCode, text: &'static str) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain;charset=UTF-8"),
+    );
+    response
+}
+
+/// `2025-03-01T12:00:00.000+0000`.
+pub(super) fn timestamp(at: OffsetDateTime) -> String {
+    at.to_offset(time::UtcOffset::UTC)
+        .format(TIMESTAMP)
+        .unwrap_or_default()
+}
+
+const TIMESTAMP: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]+0000");
+const NO_SIGHT: &str = "You do not have the permission to see the specified issue.";

@@ -1,0 +1,114 @@
+//! `/__stub/…`, beside the context path and only when switched on: what a test or a demo turns from
+//! outside the process.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Query;
+use axum::response::Response;
+use http::request::Parts;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::answer;
+use super::fault::Fault;
+use super::record::Received;
+use super::shared::{Shared, State};
+
+/// Every control path starts so.
+pub(super) const PREFIX: &str = "/__stub/";
+
+/// `clear-captcha?user=`, `state?value=`, `basic?enabled=`, `requests` (GET, DELETE), `faults` (PUT).
+pub(super) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body) -> Response {
+    let Query(parameters) =
+        Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
+    let parameter = |name: &str| {
+        parameters
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default()
+    };
+    let command = parts.uri.path().strip_prefix(PREFIX).unwrap_or_default();
+    match command {
+        "clear-captcha" => {
+            shared.lockouts().clear(&parameter("user"));
+            done()
+        }
+        "state" => match State::parse(&parameter("value")) {
+            Some(state) => {
+                shared.dials().state = state;
+                done()
+            }
+            None => wrong("value: RUNNING, STARTING, MAINTENANCE or ERROR"),
+        },
+        "basic" => match parameter("enabled").parse() {
+            Ok(enabled) => {
+                shared.dials().basic = enabled;
+                done()
+            }
+            Err(_) => wrong("enabled: true or false"),
+        },
+        "requests" if parts.method == Method::DELETE => {
+            shared.record.clear();
+            done()
+        }
+        "requests" => {
+            let requests: Vec<Value> = shared.record.snapshot().iter().map(outline).collect();
+            answer::ok(&Value::from(requests))
+        }
+        "faults" => {
+            let bytes = axum::body::to_bytes(body, MAX_COMMAND)
+                .await
+                .unwrap_or_default();
+            match serde_json::from_slice::<Vec<Fault>>(&bytes) {
+                Ok(faults) => {
+                    shared.dials().faults = faults;
+                    done()
+                }
+                Err(error) => answer::json(
+                    StatusCode::BAD_REQUEST,
+                    &json!({ "error": error.to_string() }),
+                ),
+            }
+        }
+        _ => wrong("no such control"),
+    }
+}
+
+/// A request without its credentials.
+fn outline(received: &Received) -> Value {
+    let headers: Vec<Value> = received
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            let secret = ["authorization", "cookie"].contains(&name.as_str());
+            let value = if secret {
+                "[present]".into()
+            } else {
+                String::from_utf8_lossy(value)
+            };
+            json!([name, value])
+        })
+        .collect();
+    json!({
+        "method": received.method,
+        "target": received.target_text(),
+        "headers": headers,
+        "user": received.user,
+        "auth": received.auth.map(|kind| format!("{kind:?}")),
+        "bodyLength": received.body_length,
+        "bodyComplete": received.body_complete,
+        "status": received.status,
+    })
+}
+
+fn done() -> Response {
+    answer::ok(&json!({}))
+}
+
+fn wrong(what: &str) -> Response {
+    answer::json(StatusCode::BAD_REQUEST, &json!({ "error": what }))
+}
+
+const MAX_COMMAND: usize = 64 << 10;

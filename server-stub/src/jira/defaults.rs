@@ -1,0 +1,74 @@
+//! The people, tokens and projects of a Jira that was not told otherwise.
+
+use super::settings::{Grant, Holder, Project, Token, User};
+use super::world::Permission;
+
+/// `admin`, `acme-bot` (works in DEMO and OPS), `reader` (only looks at DEMO).
+pub(super) fn users() -> Vec<User> {
+    let user = |name: &str, password: &str, display_name: &str, groups: &[&str]| User {
+        name: name.into(),
+        password: password.into(),
+        display_name: display_name.into(),
+        groups: groups.iter().map(|g| (*g).into()).collect(),
+    };
+    vec![
+        user(
+            "admin",
+            "admin-password",
+            "Ada Administrator",
+            &["jira-administrators", USERS],
+        ),
+        user("acme-bot", "acme-password", "Acme Bot", &[USERS]),
+        user("reader", "reader-password", "Rita Reader", &[READERS]),
+    ]
+}
+
+/// One token each for `acme-bot`, `reader` and `admin`, and one that has expired.
+pub(super) fn tokens() -> Vec<Token> {
+    let token = |user: &str, token: &str, expires_in| Token {
+        user: user.into(),
+        token: token.into(),
+        name: format!("{user} integration"),
+        expires_in,
+    };
+    vec![
+        token("acme-bot", "acme-bot-token", None),
+        token("acme-bot", "acme-bot-expired-token", Some(-86_400)),
+        token("reader", "reader-token", Some(90 * 86_400)),
+        token("admin", "admin-token", None),
+    ]
+}
+
+/// DEMO and OPS for everyone who works here, HR for administrators alone.
+pub(super) fn projects() -> Vec<Project> {
+    let work = || Grant {
+        to: Holder::Group(USERS.into()),
+        permissions: Permission::WORK.to_vec(),
+    };
+    let read = || Grant {
+        to: Holder::Group(READERS.into()),
+        permissions: vec![Permission::BrowseProjects],
+    };
+    let project = |key: &str, name: &str, components: &[&str], versions: &[&str], grants| Project {
+        key: key.into(),
+        name: name.into(),
+        lead: "admin".into(),
+        components: components.iter().map(|c| (*c).into()).collect(),
+        versions: versions.iter().map(|v| (*v).into()).collect(),
+        grants,
+    };
+    vec![
+        project(
+            "DEMO",
+            "Demo",
+            &["API", "Web"],
+            &["1.0", "2.0"],
+            vec![work(), read()],
+        ),
+        project("OPS", "Operations", &["Network"], &["2025"], vec![work()]),
+        project("HR", "People", &[], &[], Vec::new()),
+    ]
+}
+
+const USERS: &str = "jira-software-users";
+const READERS: &str = "jira-readers";

@@ -1,0 +1,248 @@
+//! The way of one request, before and after the resource: record, fault, context path, state, login,
+//! rate limit, XSRF; then Jira's headers on the answer. In the order in which Jira's filters stand.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Query, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use serde_json::json;
+
+use super::fault::FaultKind;
+use super::login::{self, Caller, Head};
+use super::record::{self, Place};
+use super::shared::{Shared, State as ServerState};
+use super::{answer, broken, control, path, xsrf};
+
+/// Everything between the connection and the resources.
+pub(super) async fn front(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let target = request.uri().to_string();
+    let fault = shared
+        .dials()
+        .faults
+        .iter()
+        .find(|fault| fault.applies(request.method(), &target))
+        .map(|fault| fault.kind.clone());
+    let (request, place) = shared.record.note(request);
+    let mut response = match &fault {
+        Some(FaultKind::Stall) => {
+            tokio::time::sleep(STALL_LIMIT).await;
+            answer::page(StatusCode::SERVICE_UNAVAILABLE, "stalled")
+        }
+        Some(FaultKind::HangUp) => {
+            record::drain(request.into_body()).await;
+            return broken::hang_up();
+        }
+        Some(kind) => {
+            if let Some(delay) = kind.delay() {
+                tokio::time::sleep(delay).await;
+            }
+            match kind.early_status() {
+                Some(status) => answer::page(status, "answered before the request was read"),
+                None => serve(&shared, request, next, &place).await,
+            }
+        }
+        None => serve(&shared, request, next, &place).await,
+    };
+    if let Some(FaultKind::CutAfter(bytes)) = fault {
+        response = broken::cut(response, bytes);
+    }
+    place.answered(response.status().as_u16());
+    let number = shared.requests.fetch_add(1, Ordering::Relaxed);
+    everywhere(response.headers_mut(), number);
+    response
+}
+
+async fn serve(shared: &Arc<Shared>, request: Request, next: Next, place: &Place) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let raw = parts.uri.path();
+    if shared.settings.control && raw.starts_with(control::PREFIX) {
+        return control::serve(shared, &parts, body).await;
+    }
+    let Some(path) = path::normal(raw) else {
+        return answer::page(StatusCode::BAD_REQUEST, "Invalid URI");
+    };
+    let Some(path) = below(&shared.settings.context_path, &path) else {
+        return answer::page(
+            StatusCode::NOT_FOUND,
+            "The requested resource is not available",
+        );
+    };
+    if path.is_empty() {
+        return Redirect::to(&format!("{}/", shared.settings.context_path)).into_response();
+    }
+    let path = canonical(path);
+    let state = shared.dials().state;
+    if path == "/status" {
+        return answer::json(state.status(), &json!({ "state": state.name() }));
+    }
+    if state != ServerState::Running {
+        return answer::page(StatusCode::SERVICE_UNAVAILABLE, "Jira is not available yet");
+    }
+
+    let (parameters, body) = match parameters(&parts, body).await {
+        Ok(both) => both,
+        Err(refused) => return refused,
+    };
+    let head = Head {
+        parts: &parts,
+        path: &path,
+        parameters: &parameters,
+    };
+    let caller = match login::decide(shared, &head) {
+        Ok(caller) => caller,
+        Err(mut refused) => {
+            place.decided(None, login::AuthKind::Anonymous);
+            refused
+                .headers_mut()
+                .insert("x-ausername", HeaderValue::from_static("anonymous"));
+            return *refused;
+        }
+    };
+    place.decided(caller.name(), caller.kind);
+    let request_headers = parts.headers.clone();
+
+    let limit = shared.dials().rate_limit.clone();
+    let taken = caller
+        .name()
+        .map(|user| shared.buckets().take(user, &limit, Instant::now()));
+    let mut response = if taken.as_ref().is_some_and(|taken| taken.refused) {
+        answer::page(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded.")
+    } else if xsrf::refuses(&parts.method, &parts.headers, &shared.base_url) {
+        answer::text(StatusCode::FORBIDDEN, "XSRF check failed")
+    } else {
+        match rewritten(&path, &parts.uri) {
+            Some(uri) => {
+                parts.uri = uri;
+                parts.extensions.insert(caller.clone());
+                next.run(Request::from_parts(parts, body)).await
+            }
+            None => answer::page(StatusCode::BAD_REQUEST, "Invalid URI"),
+        }
+    };
+    if let Some(taken) = taken {
+        taken.tell(&limit, response.headers_mut());
+    }
+    identify(&caller, response.headers_mut());
+    login::cookies(shared, &caller, &request_headers, response.headers_mut());
+    response
+}
+
+/// What is left of a path below the context path.
+fn below<'a>(context_path: &str, path: &'a str) -> Option<&'a str> {
+    let rest = path.strip_prefix(context_path)?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+}
+
+/// One spelling per resource: `latest` is `2`, and a REST path may end in a slash.
+fn canonical(path: &str) -> String {
+    let path = match path.strip_prefix("/rest/api/latest") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("/rest/api/2{rest}"),
+        _ => path.to_owned(),
+    };
+    match path.strip_suffix('/') {
+        Some(shorter) if shorter.starts_with("/rest/") => shorter.to_owned(),
+        _ => path,
+    }
+}
+
+fn rewritten(path: &str, uri: &Uri) -> Option<Uri> {
+    match uri.query() {
+        Some(query) => format!("{path}?{query}").parse().ok(),
+        None => path.parse().ok(),
+    }
+}
+
+/// Parameters of the query and, as a servlet sees them, of a form body, which is put back.
+async fn parameters(parts: &Parts, body: Body) -> Result<(Vec<(String, String)>, Body), Response> {
+    let Query(mut parameters) =
+        Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
+    let form = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes()
+            .starts_with(b"application/x-www-form-urlencoded")
+    });
+    if !form {
+        return Ok((parameters, body));
+    }
+    let Ok(bytes) = axum::body::to_bytes(body, MAX_FORM).await else {
+        return Err(answer::page(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The form is too large",
+        ));
+    };
+    let mut copy = Request::new(Body::from(bytes.clone()));
+    copy.headers_mut().clone_from(&parts.headers);
+    *copy.method_mut() = http::Method::POST;
+    if let Ok(axum::Form(fields)) =
+        axum::Form::<Vec<(String, String)>>::from_request(copy, &()).await
+    {
+        parameters.extend(fields);
+    }
+    Ok((parameters, Body::from(bytes)))
+}
+
+fn identify(caller: &Caller, headers: &mut HeaderMap) {
+    let name = caller.name().unwrap_or("anonymous");
+    if let Ok(name) = HeaderValue::try_from(name) {
+        headers.insert("x-ausername", name);
+    }
+    if let Some(reason) = caller.reason {
+        headers.insert("x-seraph-loginreason", HeaderValue::from_static(reason));
+    }
+}
+
+fn everywhere(headers: &mut HeaderMap, number: u64) {
+    let now = time::OffsetDateTime::now_utc();
+    let minute = u64::from(now.hour()) * 60 + u64::from(now.minute());
+    if let Ok(id) = HeaderValue::try_from(format!("{minute}x{number}x1")) {
+        headers.insert("x-arequestid", id);
+    }
+    for (name, value) in FIXED_HEADERS {
+        headers
+            .entry(*name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+}
+
+const FIXED_HEADERS: &[(&str, &str)] = &[
+    ("x-anodeid", "node1"),
+    ("x-xss-protection", "1; mode=block"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "SAMEORIGIN"),
+    ("content-security-policy", "frame-ancestors 'self'"),
+    ("cache-control", "no-cache, no-store, no-transform"),
+    ("vary", "User-Agent"),
+];
+/// What a form may hold; logins and OAuth token requests are far smaller.
+const MAX_FORM: usize = 64 << 10;
+/// A stalled request ends by itself after this long, so that a forgotten one does not stay for ever.
+const STALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_context_path_ends_at_a_segment() {
+        assert_eq!(below("/jira", "/jira/rest"), Some("/rest"));
+        assert_eq!(below("/jira", "/jira"), Some(""));
+        assert_eq!(below("/jira", "/jirax/rest"), None);
+        assert_eq!(below("", "/rest"), Some("/rest"));
+    }
+
+    #[test]
+    fn latest_is_2_and_a_trailing_slash_is_none() {
+        assert_eq!(canonical("/rest/api/latest/myself/"), "/rest/api/2/myself");
+        assert_eq!(canonical("/rest/api/latestx"), "/rest/api/latestx");
+        assert_eq!(canonical("/secure/"), "/secure/");
+    }
+}

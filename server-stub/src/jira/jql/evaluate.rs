@@ -1,0 +1,481 @@
+//! Query → issues: first every value is checked against what this viewer may know of, then every
+//! issue against the query.
+
+use std::cmp::Ordering;
+
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime, Time};
+
+use super::{Clause, Operand, Operator, Query};
+use crate::jira::world::catalogue::{IssueType, Named, Priority, Resolution, Status};
+use crate::jira::world::fields::{FIELDS, Field, Kind};
+use crate::jira::world::{Issue, World};
+
+pub(super) fn run(
+    world: &World,
+    viewer: Option<&str>,
+    query: &Query,
+) -> Result<Vec<u64>, Vec<String>> {
+    let scope = Scope { world, viewer };
+    let mut errors = Vec::new();
+    if let Some(clause) = &query.clause {
+        scope.check(clause, &mut errors);
+    }
+    let mut order = Vec::new();
+    for one in &query.order {
+        match field(&one.field) {
+            Some(known) => order.push((known, one.descending)),
+            None => errors.push(no_field(&one.field)),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let visible = world.visible_projects(viewer);
+    let mut found: Vec<&Issue> = world
+        .issues()
+        .filter(|issue| visible.contains(&issue.project))
+        .filter(|issue| {
+            query
+                .clause
+                .as_ref()
+                .is_none_or(|clause| scope.holds(clause, issue))
+        })
+        .collect();
+    found.sort_by(|a, b| {
+        order
+            .iter()
+            .map(|(field, descending)| {
+                let ordering = scope.compare(field, a, b);
+                if *descending {
+                    ordering.reverse()
+                } else {
+                    ordering
+                }
+            })
+            .find(|ordering| ordering.is_ne())
+            .unwrap_or_else(|| b.id.cmp(&a.id))
+    });
+    Ok(found.into_iter().map(|issue| issue.id).collect())
+}
+
+/// A field as JQL knows it.
+#[derive(Clone, Copy)]
+enum Target {
+    Key,
+    /// Summary, description, environment and comments together.
+    AllText,
+    StatusCategory,
+    Field(&'static Field),
+}
+
+struct Scope<'a> {
+    world: &'a World,
+    viewer: Option<&'a str>,
+}
+
+impl Scope<'_> {
+    fn check(&self, clause: &Clause, errors: &mut Vec<String>) {
+        match clause {
+            Clause::And(clauses) | Clause::Or(clauses) => {
+                clauses.iter().for_each(|clause| self.check(clause, errors));
+            }
+            Clause::Not(clause) => self.check(clause, errors),
+            Clause::Test {
+                field: name,
+                operator,
+                operands,
+            } => {
+                let Some(target) = field(name) else {
+                    errors.push(no_field(name));
+                    return;
+                };
+                if !allowed(target, *operator) {
+                    errors.push(format!(
+                        "The operator '{}' is not supported by the '{name}' field.",
+                        operator.text()
+                    ));
+                    return;
+                }
+                for operand in operands {
+                    errors.extend(self.check_operand(target, name, *operator, operand));
+                }
+            }
+        }
+    }
+
+    fn check_operand(
+        &self,
+        target: Target,
+        name: &str,
+        operator: Operator,
+        operand: &Operand,
+    ) -> Option<String> {
+        let value = match operand {
+            Operand::Empty => return None,
+            Operand::Function(function) if FUNCTIONS.contains(&function.as_str()) => return None,
+            Operand::Function(function) => {
+                return Some(format!("Unable to find JQL function '{function}()'."));
+            }
+            Operand::Value(value) => value,
+        };
+        if matches!(operator, Operator::Like | Operator::NotLike) {
+            return None;
+        }
+        // An anonymous search finds nothing rather than telling what there is.
+        self.viewer?;
+        let known = match target {
+            Target::Key => {
+                return self.world.visible_issue(self.viewer, value).err().map(|_| {
+                    format!("An issue with key '{value}' does not exist for field '{name}'.")
+                });
+            }
+            Target::AllText | Target::StatusCategory => true,
+            Target::Field(field) => match field.kind {
+                Kind::Project => {
+                    self.world
+                        .visible_projects(self.viewer)
+                        .into_iter()
+                        .any(|project| {
+                            let project = &self.world.projects[project];
+                            project.key.eq_ignore_ascii_case(value)
+                                || project.name.eq_ignore_ascii_case(value)
+                                || project.id.to_string() == *value
+                        })
+                }
+                Kind::IssueType => IssueType::by_either(value).is_some(),
+                Kind::Priority => Priority::by_either(value).is_some(),
+                Kind::Resolution => {
+                    value.eq_ignore_ascii_case("unresolved")
+                        || Resolution::by_either(value).is_some()
+                }
+                Kind::User => self.world.people.find(value).is_some(),
+                Kind::Date => instant(value).is_some(),
+                Kind::Kept {
+                    schema: "datetime", ..
+                } => {
+                    if instant(value).is_none() {
+                        return Some(format!(
+                            "Date value '{value}' for field '{name}' is invalid. Valid formats \
+                             include: 'yyyy/MM/dd HH:mm', 'yyyy-MM-dd HH:mm', 'yyyy/MM/dd', \
+                             'yyyy-MM-dd', or a period format e.g. '-5d', '4w 2d'."
+                        ));
+                    }
+                    true
+                }
+                Kind::Kept {
+                    schema: "status", ..
+                } => Status::by_either(value).is_some(),
+                Kind::Kept { schema: "user", .. } => self.world.people.find(value).is_some(),
+                _ => true,
+            },
+        };
+        (!known).then(|| format!("The value '{value}' does not exist for the field '{name}'."))
+    }
+
+    fn holds(&self, clause: &Clause, issue: &Issue) -> bool {
+        match clause {
+            Clause::And(clauses) => clauses.iter().all(|clause| self.holds(clause, issue)),
+            Clause::Or(clauses) => clauses.iter().any(|clause| self.holds(clause, issue)),
+            Clause::Not(clause) => !self.holds(clause, issue),
+            Clause::Test {
+                field: name,
+                operator,
+                operands,
+            } => field(name).is_some_and(|target| self.test(target, *operator, operands, issue)),
+        }
+    }
+
+    fn test(
+        &self,
+        target: Target,
+        operator: Operator,
+        operands: &[Operand],
+        issue: &Issue,
+    ) -> bool {
+        let terms = self.terms(target, issue);
+        let any = || {
+            operands
+                .iter()
+                .any(|operand| self.equal(target, &terms, operand))
+        };
+        match operator {
+            Operator::Equals | Operator::In | Operator::Is => any(),
+            Operator::IsNot => !any(),
+            // Jira leaves out issues where the field is empty.
+            Operator::NotEquals | Operator::NotIn => !terms.is_empty() && !any(),
+            Operator::Like => operands.iter().any(|operand| like(&terms, operand)),
+            Operator::NotLike => !operands.iter().any(|operand| like(&terms, operand)),
+            Operator::Less
+            | Operator::LessOrEqual
+            | Operator::Greater
+            | Operator::GreaterOrEqual => operands.iter().any(|operand| {
+                self.order_of(target, issue, operand)
+                    .is_some_and(|order| match operator {
+                        Operator::Less => order.is_lt(),
+                        Operator::LessOrEqual => order.is_le(),
+                        Operator::Greater => order.is_gt(),
+                        _ => order.is_ge(),
+                    })
+            }),
+        }
+    }
+
+    fn equal(&self, target: Target, terms: &[String], operand: &Operand) -> bool {
+        match operand {
+            Operand::Empty => terms.is_empty(),
+            Operand::Function(function) if function == "currentuser" => self
+                .viewer
+                .is_some_and(|viewer| terms.iter().any(|term| term.eq_ignore_ascii_case(viewer))),
+            Operand::Function(_) => false,
+            Operand::Value(value) => {
+                let unresolved = matches!(target, Target::Field(field) if field.kind == Kind::Resolution)
+                    && value.eq_ignore_ascii_case("unresolved");
+                (unresolved && terms.is_empty())
+                    || terms
+                        .iter()
+                        .any(|term| term.to_lowercase() == value.to_lowercase())
+            }
+        }
+    }
+
+    fn order_of(&self, target: Target, issue: &Issue, operand: &Operand) -> Option<Ordering> {
+        let value = match operand {
+            Operand::Value(value) => value.as_str(),
+            Operand::Function(function) => function.as_str(),
+            Operand::Empty => return None,
+        };
+        match target {
+            Target::Key => {
+                let other = self.world.visible_issue(self.viewer, value).ok()?;
+                Some(issue.id.cmp(&other))
+            }
+            Target::Field(field) => match field.kind {
+                Kind::Number => issue
+                    .plain
+                    .get(field.id)?
+                    .as_f64()?
+                    .partial_cmp(&value.parse().ok()?),
+                Kind::Priority => {
+                    // The more urgent the greater, and its id the smaller.
+                    Some(Priority::by_either(value)?.id.cmp(issue.priority.id))
+                }
+                _ => Some(moment(field, issue)?.cmp(&instant(value)?)),
+            },
+            _ => None,
+        }
+    }
+
+    /// What the issue has in a field, by every name it goes by; empty when unset.
+    fn terms(&self, target: Target, issue: &Issue) -> Vec<String> {
+        let project = &self.world.projects[issue.project];
+        let named = |id: &str, name: &str| vec![id.to_owned(), name.to_owned()];
+        let parts = |ids: &[u64], parts: &[crate::jira::world::Part]| {
+            parts
+                .iter()
+                .filter(|part| ids.contains(&part.id))
+                .flat_map(|part| named(&part.id.to_string(), &part.name))
+                .collect()
+        };
+        let text = |text: &str| {
+            if text.is_empty() {
+                Vec::new()
+            } else {
+                vec![text.to_owned()]
+            }
+        };
+        let comments = || issue.comments.iter().map(|comment| comment.body.clone());
+        let field = match target {
+            Target::Key => return named(&issue.id.to_string(), &issue.key),
+            Target::StatusCategory => {
+                return named(issue.status.category.key, issue.status.category.name);
+            }
+            Target::AllText => {
+                let mut all = vec![issue.summary.clone()];
+                all.extend(text(issue.text("description")));
+                all.extend(text(issue.text("environment")));
+                all.extend(comments());
+                return all;
+            }
+            Target::Field(field) => field,
+        };
+        match field.id {
+            "project" => {
+                let mut terms = named(&project.key, &project.name);
+                terms.push(project.id.to_string());
+                terms
+            }
+            "issuetype" => named(issue.kind.id, issue.kind.name),
+            "status" => named(issue.status.id, issue.status.name),
+            "priority" => named(issue.priority.id, issue.priority.name),
+            "resolution" => issue
+                .resolution
+                .map(|r| named(r.id, r.name))
+                .unwrap_or_default(),
+            "summary" => text(&issue.summary),
+            "assignee" => issue.assignee.iter().cloned().collect(),
+            "reporter" => issue.reporter.iter().cloned().collect(),
+            "creator" => issue.creator.iter().cloned().collect(),
+            "labels" => issue.labels.clone(),
+            "components" => parts(&issue.components, &project.components),
+            "versions" => parts(&issue.versions, &project.versions),
+            "fixVersions" => parts(&issue.fix_versions, &project.versions),
+            "comment" => comments().collect(),
+            "attachment" => issue.attachments.iter().map(u64::to_string).collect(),
+            "parent" => issue
+                .parent
+                .and_then(|id| self.world.issue(id))
+                .map(|parent| named(&parent.id.to_string(), &parent.key))
+                .unwrap_or_default(),
+            "created" | "updated" | "resolutiondate" => moment(field, issue)
+                .map(|at| at.to_string())
+                .into_iter()
+                .collect(),
+            other => match issue.plain.get(other) {
+                Some(serde_json::Value::String(value)) => text(value),
+                Some(serde_json::Value::Null) | None => Vec::new(),
+                Some(value) => vec![value.to_string()],
+            },
+        }
+    }
+
+    fn compare(&self, target: &Target, a: &Issue, b: &Issue) -> Ordering {
+        match target {
+            Target::Key => a.id.cmp(&b.id),
+            Target::Field(field) if moment(field, a).is_some() || moment(field, b).is_some() => {
+                moment(field, a).cmp(&moment(field, b))
+            }
+            Target::Field(field) if field.kind == Kind::Priority => {
+                b.priority.id.cmp(a.priority.id)
+            }
+            _ => self
+                .terms(*target, a)
+                .last()
+                .cmp(&self.terms(*target, b).last()),
+        }
+    }
+}
+
+fn field(name: &str) -> Option<Target> {
+    let name = name.trim();
+    if KEYS.iter().any(|key| key.eq_ignore_ascii_case(name)) {
+        return Some(Target::Key);
+    }
+    if name.eq_ignore_ascii_case("text") {
+        return Some(Target::AllText);
+    }
+    if name.eq_ignore_ascii_case("statusCategory") {
+        return Some(Target::StatusCategory);
+    }
+    FIELDS
+        .iter()
+        .find(|field| {
+            field
+                .jql
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name))
+        })
+        .map(Target::Field)
+}
+
+fn allowed(target: Target, operator: Operator) -> bool {
+    let like = matches!(operator, Operator::Like | Operator::NotLike);
+    match target {
+        Target::AllText => operator == Operator::Like,
+        Target::Key | Target::StatusCategory => !like,
+        Target::Field(field) => match field.kind {
+            Kind::Summary | Kind::Text | Kind::Line => {
+                like || matches!(operator, Operator::Is | Operator::IsNot)
+            }
+            Kind::Kept {
+                schema: "comments-page",
+                ..
+            } => like,
+            Kind::Versions => true,
+            _ => !like,
+        },
+    }
+}
+
+fn no_field(name: &str) -> String {
+    format!("Field '{name}' does not exist or you do not have permission to view it.")
+}
+
+/// Whether every word asked for is a word of one of the texts; `*` at its end stands for any end.
+fn like(texts: &[String], operand: &Operand) -> bool {
+    let Operand::Value(wanted) = operand else {
+        return false;
+    };
+    let wanted = wanted.to_lowercase();
+    let wanted: Vec<&str> = wanted
+        .split(|c: char| !c.is_alphanumeric() && c != '*')
+        .filter(|word| !word.is_empty())
+        .collect();
+    texts.iter().any(|text| {
+        let text = text.to_lowercase();
+        let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).collect();
+        wanted.iter().all(|wanted| match wanted.strip_suffix('*') {
+            Some(start) => words.iter().any(|word| word.starts_with(start)),
+            None => words.contains(wanted),
+        })
+    })
+}
+
+/// The moment a date field of an issue holds.
+fn moment(field: &Field, issue: &Issue) -> Option<OffsetDateTime> {
+    match field.id {
+        "created" => Some(issue.created),
+        "updated" => Some(issue.updated),
+        "resolutiondate" => issue.resolved,
+        "duedate" => instant(issue.text("duedate")),
+        _ => None,
+    }
+}
+
+/// A date, a date and time, a period such as `-7d`, or a function without arguments.
+fn instant(text: &str) -> Option<OffsetDateTime> {
+    let now = OffsetDateTime::now_utc();
+    match text {
+        "now" => return Some(now),
+        "startofday" => return Some(now.replace_time(Time::MIDNIGHT)),
+        "endofday" => return Some(now.replace_time(Time::MIDNIGHT) + Duration::days(1)),
+        _ => {}
+    }
+    let dashed = text.replace('/', "-");
+    if let Ok(date) = Date::parse(&dashed, DATE) {
+        return Some(date.midnight().assume_utc());
+    }
+    if let Ok(moment) = PrimitiveDateTime::parse(&dashed, MOMENT) {
+        return Some(moment.assume_utc());
+    }
+    let (sign, period) = match text.strip_prefix('-') {
+        Some(period) => (-1, period),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let mut minutes: i64 = 0;
+    for part in period.split_whitespace() {
+        let unit = part.chars().last()?;
+        let count: i64 = part[..part.len() - unit.len_utf8()].parse().ok()?;
+        let each = match unit {
+            'w' => 7 * 24 * 60,
+            'd' => 24 * 60,
+            'h' => 60,
+            'm' => 1,
+            _ => return None,
+        };
+        minutes = minutes.checked_add(count.checked_mul(each)?)?;
+    }
+    if period.trim().is_empty() || minutes.abs() > MAX_PERIOD_MINUTES {
+        return None;
+    }
+    now.checked_add(Duration::minutes(sign * minutes))
+}
+
+/// A thousand years.
+const MAX_PERIOD_MINUTES: i64 = 1000 * 366 * 24 * 60;
+const KEYS: &[&str] = &["key", "issuekey", "issue", "id"];
+const FUNCTIONS: &[&str] = &["currentuser", "now", "startofday", "endofday"];
+const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
+const MOMENT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day] [hour]:[minute]");

@@ -1,0 +1,117 @@
+//! JQL text → tokens, each with the place where it began.
+
+/// A token and where it began.
+#[derive(Clone, Debug)]
+pub(super) struct Token {
+    pub kind: Kind,
+    pub line: usize,
+    pub character: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Not quoted: may be a keyword.
+    Word(String),
+    Quoted(String),
+    /// `=`, `!=`, `~`, `!~`, `<`, `<=`, `>`, `>=`, `!`, `&`, `&&`, `|`, `||`.
+    Symbol(&'static str),
+    Open,
+    Close,
+    Comma,
+}
+
+impl Token {
+    /// The token as the text of an error names it.
+    pub fn text(&self) -> &str {
+        match &self.kind {
+            Kind::Word(text) | Kind::Quoted(text) => text,
+            Kind::Symbol(text) => text,
+            Kind::Open => "(",
+            Kind::Close => ")",
+            Kind::Comma => ",",
+        }
+    }
+}
+
+pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
+    let mut tokens = Vec::new();
+    let (mut line, mut character) = (1, 0);
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if first == '\n' {
+            (line, character) = (line + 1, 0);
+            rest = &rest[1..];
+            continue;
+        }
+        character += 1;
+        if first.is_whitespace() {
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        let (kind, length) = if let Some(symbol) = SYMBOLS.iter().find(|s| rest.starts_with(**s)) {
+            (Kind::Symbol(symbol), symbol.len())
+        } else {
+            match first {
+                '(' => (Kind::Open, 1),
+                ')' => (Kind::Close, 1),
+                ',' => (Kind::Comma, 1),
+                '"' | '\'' => quoted(rest, first).ok_or_else(|| {
+                    format!(
+                        "Error in the JQL Query: The quoted string '{}' has not been completed. \
+                         (line {line}, character {character})",
+                        &rest[1..]
+                    )
+                })?,
+                reserved if RESERVED.contains(reserved) => {
+                    return Err(format!(
+                        "Error in the JQL Query: The character '{reserved}' is a reserved JQL \
+                         character. You must enclose it in a string or use the escape '\\u{:04x}' \
+                         instead. (line {line}, character {character})",
+                        u32::from(reserved)
+                    ));
+                }
+                _ => {
+                    let length = rest.find(ends_a_word).unwrap_or(rest.len());
+                    (Kind::Word(rest[..length].to_owned()), length)
+                }
+            }
+        };
+        tokens.push(Token {
+            kind,
+            line,
+            character,
+        });
+        character += rest[..length].chars().count() - 1;
+        rest = &rest[length..];
+    }
+    Ok(tokens)
+}
+
+/// A quoted string with its escapes resolved, and its length in the text.
+fn quoted(text: &str, quote: char) -> Option<(Kind, usize)> {
+    let mut value = String::new();
+    let mut characters = text.char_indices().skip(1);
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' => value.push(match characters.next()?.1 {
+                'n' => '\n',
+                't' => '\t',
+                'r' => '\r',
+                other => other,
+            }),
+            end if end == quote => return Some((Kind::Quoted(value), at + 1)),
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+fn ends_a_word(character: char) -> bool {
+    character.is_whitespace() || "()\",'=!~<>&|".contains(character) || RESERVED.contains(character)
+}
+
+/// The longer ones first.
+const SYMBOLS: &[&str] = &[
+    "!=", "!~", "<=", ">=", "&&", "||", "=", "~", "<", ">", "!", "&", "|",
+];
+const RESERVED: &str = "?;*/%^$#{}+";

@@ -1,0 +1,89 @@
+//! A simple JQL: comparisons of the usual fields joined by AND, OR, NOT and parentheses, ORDER BY,
+//! and Jira's own words for what is wrong with a query.
+
+mod evaluate;
+mod lexer;
+mod parser;
+
+use super::world::World;
+
+/// The ids of the issues that `viewer` may see and `text` selects, in its order.
+///
+/// # Errors
+/// Jira's messages.
+pub(super) fn search(
+    world: &World,
+    viewer: Option<&str>,
+    text: &str,
+) -> Result<Vec<u64>, Vec<String>> {
+    let query = parser::parse(text).map_err(|error| vec![error])?;
+    evaluate::run(world, viewer, &query)
+}
+
+/// A query as it was typed.
+#[derive(Debug, PartialEq)]
+struct Query {
+    /// `None`: everything.
+    clause: Option<Clause>,
+    order: Vec<Order>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Clause {
+    And(Vec<Clause>),
+    Or(Vec<Clause>),
+    Not(Box<Clause>),
+    Test {
+        field: String,
+        operator: Operator,
+        operands: Vec<Operand>,
+    },
+}
+
+#[derive(Debug, PartialEq)]
+enum Operand {
+    Value(String),
+    Empty,
+    Function(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    Equals,
+    NotEquals,
+    Like,
+    NotLike,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    In,
+    NotIn,
+    Is,
+    IsNot,
+}
+
+#[derive(Debug, PartialEq)]
+struct Order {
+    field: String,
+    descending: bool,
+}
+
+impl Operator {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Equals => "=",
+            Self::NotEquals => "!=",
+            Self::Like => "~",
+            Self::NotLike => "!~",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::In => "in",
+            Self::NotIn => "not in",
+            Self::Is => "is",
+            Self::IsNot => "is not",
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `Authorization: Basic`.
+
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use super::{Attempt, AuthKind, Head, WrongPassword, with_password};
+use crate::jira::answer;
+use crate::jira::shared::Shared;
+
+pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
+    let Some(value) = head.parts.headers.get(header::AUTHORIZATION) else {
+        return Attempt::NotMine;
+    };
+    let value = String::from_utf8_lossy(value.as_bytes());
+    let Some((scheme, credential)) = value.split_once(' ') else {
+        return Attempt::NotMine;
+    };
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Attempt::NotMine;
+    }
+    if !shared.dials().basic {
+        return Attempt::Refused(Box::new(switched_off()));
+    }
+    let decoded = STANDARD.decode(credential.trim()).unwrap_or_default();
+    let decoded = String::from_utf8_lossy(&decoded).into_owned();
+    let (name, password) = decoded.split_once(':').unwrap_or((&decoded, ""));
+    match with_password(shared, name, password) {
+        Ok(user) => Attempt::In {
+            user,
+            kind: AuthKind::Basic,
+        },
+        Err(WrongPassword::Challenged) => Attempt::Refused(Box::new(challenge(&shared.base_url))),
+        Err(WrongPassword::Unknown | WrongPassword::Wrong) => {
+            Attempt::Refused(Box::new(wrong(&shared.base_url)))
+        }
+    }
+}
+
+fn switched_off() -> Response {
+    answer::json(
+        StatusCode::FORBIDDEN,
+        &json!({ "message": "Basic Authentication has been disabled on this instance." }),
+    )
+}
+
+fn wrong(base_url: &str) -> Response {
+    let mut response = answer::page(
+        StatusCode::UNAUTHORIZED,
+        "Basic Authentication Failure - Reason : AUTHENTICATED_FAILED",
+    );
+    let headers = response.headers_mut();
+    headers.insert(
+        "x-seraph-loginreason",
+        HeaderValue::from_static("AUTHENTICATED_FAILED"),
+    );
+    headers.insert(header::WWW_AUTHENTICATE, realm(base_url));
+    response
+}
+
+fn challenge(base_url: &str) -> Response {
+    let mut response = answer::page(
+        StatusCode::FORBIDDEN,
+        "Basic Authentication Failure - Reason : AUTHENTICATION_DENIED",
+    );
+    let reason = format!("CAPTCHA_CHALLENGE; login-url={base_url}/login.jsp");
+    let headers = response.headers_mut();
+    headers.insert(
+        "x-seraph-loginreason",
+        HeaderValue::from_static("AUTHENTICATION_DENIED"),
+    );
+    if let Ok(reason) = HeaderValue::try_from(reason) {
+        headers.insert("x-authentication-denied-reason", reason);
+    }
+    response
+}
+
+/// Every 401 of a Jira with application links names the OAuth realm: its base URL, escaped.
+pub(in crate::jira) fn realm(base_url: &str) -> HeaderValue {
+    let mut escaped = String::new();
+    for byte in base_url.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    HeaderValue::try_from(format!("OAuth realm=\"{escaped}\""))
+        .unwrap_or(HeaderValue::from_static("OAuth"))
+}

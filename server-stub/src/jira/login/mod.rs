@@ -1,0 +1,159 @@
+//! Who is asking. One file per way to log in, each a function that looks at a request's head and
+//! says whether the credential is its kind and whether it is good; [`CHAIN`] is the order in which
+//! they are asked. A new way is a new file and a line there.
+
+mod basic;
+mod captcha;
+mod pat;
+mod query;
+pub(super) mod session;
+
+use axum::response::Response;
+use http::HeaderMap;
+use http::request::Parts;
+
+pub(super) use captcha::Lockouts;
+pub(super) use session::Sessions;
+
+use super::shared::Shared;
+
+/// How a request was logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthKind {
+    /// Not at all, or by a credential that Jira silently ignores.
+    Anonymous,
+    /// `Authorization: Basic`.
+    Basic,
+    /// `Authorization: Bearer` with a personal access token.
+    Pat,
+    /// The `JSESSIONID` cookie.
+    Session,
+    /// `os_username` and `os_password` in query or form.
+    Query,
+}
+
+/// Who is asking, as the resources see it.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// `None`: anonymous.
+    pub user: Option<String>,
+    pub kind: AuthKind,
+    /// `X-Seraph-LoginReason`.
+    pub reason: Option<&'static str>,
+}
+
+/// What a way to log in is shown of a request.
+pub(super) struct Head<'a> {
+    pub parts: &'a Parts,
+    /// The path below the context path.
+    pub path: &'a str,
+    /// Parameters of the query and of a form body.
+    pub parameters: &'a [(String, String)],
+}
+
+/// What a way to log in makes of it.
+pub(super) enum Attempt {
+    /// No credential of this kind.
+    NotMine,
+    /// A good one.
+    In { user: String, kind: AuthKind },
+    /// A bad one that Jira passes over: the request goes on as anonymous.
+    Ignored { reason: Option<&'static str> },
+    /// A bad one that Jira answers itself.
+    Refused(Box<Response>),
+}
+
+type Way = fn(&Shared, &Head<'_>) -> Attempt;
+
+/// In this order. The session before Basic, as Seraph does: whoever sends both is the session's user.
+const CHAIN: &[Way] = &[
+    query::attempt,
+    pat::attempt,
+    session::attempt,
+    basic::attempt,
+];
+
+/// Decides who is asking, or what to answer instead.
+pub(super) fn decide(shared: &Shared, head: &Head<'_>) -> Result<Caller, Box<Response>> {
+    for way in CHAIN {
+        match way(shared, head) {
+            Attempt::NotMine => {}
+            Attempt::In { user, kind } => {
+                return Ok(Caller {
+                    user: Some(user),
+                    kind,
+                    reason: Some(OK),
+                });
+            }
+            Attempt::Ignored { reason } => return Ok(Caller::anonymous(reason)),
+            Attempt::Refused(response) => return Err(response),
+        }
+    }
+    Ok(Caller::anonymous(None))
+}
+
+/// The cookies of a login or of its absence: a session that really logs in, and the XSRF token.
+pub(super) fn cookies(
+    shared: &Shared,
+    caller: &Caller,
+    request: &HeaderMap,
+    answer: &mut HeaderMap,
+) {
+    session::cookies(shared, caller, request, answer);
+}
+
+/// Logs in with a name and a password, counting failures: what Basic, the query and the session
+/// resource have in common.
+pub(super) fn with_password(
+    shared: &Shared,
+    name: &str,
+    password: &str,
+) -> Result<String, WrongPassword> {
+    let user = {
+        let world = shared.world();
+        let Some(person) = world.people.find(name) else {
+            return Err(WrongPassword::Unknown);
+        };
+        let good = person.has_password(password);
+        (person.name.clone(), good)
+    };
+    let (user, good) = user;
+    let mut lockouts = shared.lockouts();
+    if lockouts.challenged(&user, shared.settings.captcha_after) {
+        return Err(WrongPassword::Challenged);
+    }
+    if good {
+        lockouts.clear(&user);
+        Ok(user)
+    } else {
+        lockouts.failed(&user);
+        Err(WrongPassword::Wrong)
+    }
+}
+
+/// Why a password did not log in.
+pub(super) enum WrongPassword {
+    /// No such user.
+    Unknown,
+    /// Not the password.
+    Wrong,
+    /// A CAPTCHA has to be solved first, whatever the password.
+    Challenged,
+}
+
+impl Caller {
+    fn anonymous(reason: Option<&'static str>) -> Self {
+        Self {
+            user: None,
+            kind: AuthKind::Anonymous,
+            reason,
+        }
+    }
+
+    /// The login name; `None`: anonymous.
+    pub fn name(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+}
+
+const OK: &str = "OK";

@@ -1,0 +1,112 @@
+//! The `JSESSIONID` cookie, which every login gives and which logs in by itself, and the XSRF token
+//! that goes with it.
+
+use std::collections::{HashMap, VecDeque};
+
+use http::{HeaderMap, HeaderValue, header};
+use rand::Rng;
+
+use super::{Attempt, AuthKind, Caller, Head};
+use crate::jira::shared::Shared;
+
+/// Who is logged in by cookie.
+#[derive(Default)]
+pub(in crate::jira) struct Sessions {
+    users: HashMap<String, String>,
+    order: VecDeque<String>,
+}
+
+impl Sessions {
+    /// A new session; the oldest one makes room.
+    pub fn open(&mut self, user: &str) -> String {
+        if self.order.len() == MAX_SESSIONS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.users.remove(&oldest);
+        }
+        let id = format!("{:032X}", rand::rng().random::<u128>());
+        self.users.insert(id.clone(), user.to_owned());
+        self.order.push_back(id.clone());
+        id
+    }
+
+    pub fn user(&self, id: &str) -> Option<&str> {
+        self.users.get(id).map(String::as_str)
+    }
+
+    /// Ends a session; the id stays in line until its turn comes, which bounds both.
+    pub fn close(&mut self, id: &str) {
+        self.users.remove(id);
+    }
+}
+
+pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
+    let Some(id) = cookie(&head.parts.headers) else {
+        return Attempt::NotMine;
+    };
+    match shared.sessions().user(&id) {
+        Some(user) => Attempt::In {
+            user: user.to_owned(),
+            kind: AuthKind::Session,
+        },
+        None => Attempt::NotMine,
+    }
+}
+
+/// Sets the cookies of a login that did not come by cookie.
+pub(super) fn cookies(
+    shared: &Shared,
+    caller: &Caller,
+    request: &HeaderMap,
+    answer: &mut HeaderMap,
+) {
+    let path = if shared.settings.context_path.is_empty() {
+        "/"
+    } else {
+        &shared.settings.context_path
+    };
+    let secure = if shared.settings.https.is_some() {
+        "; Secure"
+    } else {
+        ""
+    };
+    let mut set = |cookie: String| {
+        if let Ok(value) = HeaderValue::try_from(cookie) {
+            answer.append(header::SET_COOKIE, value);
+        }
+    };
+    if caller.kind == AuthKind::Session {
+        return;
+    }
+    if let Some(user) = caller.name() {
+        let id = shared.sessions().open(user);
+        set(format!("JSESSIONID={id}; Path={path}{secure}; HttpOnly"));
+    }
+    let known = request.get_all(header::COOKIE).iter().any(|value| {
+        value
+            .to_str()
+            .is_ok_and(|value| value.contains(XSRF_COOKIE))
+    });
+    if !known || caller.user.is_some() {
+        let standing = if caller.user.is_some() { "lin" } else { "lout" };
+        let token: u128 = rand::rng().random();
+        set(format!(
+            "{XSRF_COOKIE}=BSTB-IMIT-ATIO-NJRA_{token:032x}_{standing}; Path={path}{secure}"
+        ));
+    }
+}
+
+/// The value of the session cookie.
+pub(in crate::jira) fn cookie(headers: &HeaderMap) -> Option<String> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix("JSESSIONID="))
+        .map(str::to_owned)
+}
+
+/// A client that ignores cookies opens one per request.
+const MAX_SESSIONS: usize = 4096;
+const XSRF_COOKIE: &str = "atlassian.xsrf.token";

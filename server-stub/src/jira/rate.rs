@@ -1,0 +1,125 @@
+//! Data Center's rate limit: one token bucket per user, told in the headers of every answer to a
+//! logged-in user, enforced only when switched on.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue};
+use serde::{Deserialize, Serialize};
+
+/// Limits of one user's bucket.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimit {
+    /// Whether an empty bucket gives 429.
+    pub enforce: bool,
+    /// `X-RateLimit-Limit`: the bucket's size, requests.
+    pub limit: u64,
+    /// `X-RateLimit-FillRate`: requests that come back per interval.
+    pub fill_rate: u64,
+    /// `X-RateLimit-Interval-Seconds`.
+    pub interval_seconds: u64,
+    /// `Retry-After` of a 429, seconds, instead of the time until the next token. A real sample is
+    /// 9223372036854775807.
+    pub retry_after: Option<u64>,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self {
+            enforce: false,
+            limit: 50,
+            fill_rate: 50,
+            interval_seconds: 60,
+            retry_after: None,
+        }
+    }
+}
+
+/// The buckets of all users.
+#[derive(Default)]
+pub(super) struct Buckets(HashMap<String, Bucket>);
+
+struct Bucket {
+    left: u64,
+    filled: Instant,
+}
+
+/// What a request found in its user's bucket.
+pub(super) struct Taken {
+    remaining: u64,
+    /// Seconds to wait; 0 when a token was there.
+    retry_after: u64,
+    pub(super) refused: bool,
+}
+
+impl Buckets {
+    /// Takes one token of `user`, who must be a user of the directory: that is what bounds the map.
+    pub(super) fn take(&mut self, user: &str, limit: &RateLimit, now: Instant) -> Taken {
+        let interval = Duration::from_secs(limit.interval_seconds.max(1));
+        let bucket = self.0.entry(user.to_owned()).or_insert(Bucket {
+            left: limit.limit,
+            filled: now,
+        });
+        while now.duration_since(bucket.filled) >= interval {
+            bucket.left = bucket.left.saturating_add(limit.fill_rate);
+            bucket.filled += interval;
+            if bucket.left >= limit.limit {
+                bucket.filled = now;
+            }
+        }
+        bucket.left = bucket.left.min(limit.limit);
+        let refused = limit.enforce && bucket.left == 0;
+        let until_filled = interval.saturating_sub(now.duration_since(bucket.filled));
+        bucket.left = bucket.left.saturating_sub(1);
+        Taken {
+            remaining: bucket.left,
+            retry_after: match (refused, limit.retry_after) {
+                (false, _) => 0,
+                (true, Some(seconds)) => seconds,
+                (true, None) => until_filled.as_secs() + 1,
+            },
+            refused,
+        }
+    }
+}
+
+impl Taken {
+    pub(super) fn tell(&self, limit: &RateLimit, headers: &mut HeaderMap) {
+        headers.insert("x-ratelimit-limit", HeaderValue::from(limit.limit));
+        headers.insert("x-ratelimit-remaining", HeaderValue::from(self.remaining));
+        headers.insert(
+            "x-ratelimit-interval-seconds",
+            HeaderValue::from(limit.interval_seconds),
+        );
+        headers.insert("x-ratelimit-fillrate", HeaderValue::from(limit.fill_rate));
+        headers.insert("retry-after", HeaderValue::from(self.retry_after));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_bucket_refuses_until_the_interval_has_passed() {
+        let limit = RateLimit {
+            enforce: true,
+            limit: 2,
+            fill_rate: 1,
+            interval_seconds: 10,
+            retry_after: None,
+        };
+        let start = Instant::now();
+        let mut buckets = Buckets::default();
+        let mut at = |seconds| {
+            let taken = buckets.take("bot", &limit, start + Duration::from_secs(seconds));
+            (taken.refused, taken.retry_after)
+        };
+        assert_eq!(at(0), (false, 0));
+        assert_eq!(at(1), (false, 0));
+        assert_eq!(at(4), (true, 7));
+        assert_eq!(at(11), (false, 0));
+        assert_eq!(at(12), (true, 9));
+    }
+}

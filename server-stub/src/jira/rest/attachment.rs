@@ -1,0 +1,247 @@
+//! Attachments: uploads go to disk as they come in, downloads come from disk as they are read.
+//! Nothing is held in memory but one chunk.
+
+use std::path::Path as FilePath;
+
+use axum::body::Body;
+use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+use tokio_util::io::ReaderStream;
+
+use super::App;
+use super::bean::Beans;
+use super::extract::LoggedIn;
+use super::issue::find;
+use crate::jira::answer::{self, Answer, Failure, no_content, ok};
+use crate::jira::login::Caller;
+use crate::jira::shared::Shared;
+use crate::jira::world::{Attachment, NotHad, Permission, World};
+
+pub(super) async fn meta(State(shared): App, LoggedIn(_): LoggedIn) -> Response {
+    ok(&json!({ "enabled": true, "uploadLimit": shared.settings.upload_limit }))
+}
+
+pub(super) async fn upload(
+    State(shared): App,
+    caller: Caller,
+    Path(name): Path<String>,
+    request: Request,
+) -> Answer {
+    let issue = {
+        let world = shared.world();
+        let id = find(&world, caller.name(), &name)?;
+        let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
+        if !world.may(caller.name(), project, Permission::CreateAttachments) {
+            return Err(Failure::forbidden(
+                "You do not have permission to create attachments for this issue.",
+            ));
+        }
+        id
+    };
+    let Ok(mut multipart) = Multipart::from_request(request, &()).await else {
+        return Ok(answer::page(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Unsupported Media Type",
+        ));
+    };
+    let mut kept = Vec::new();
+    while let Some(field) = multipart
+        .next_field()
+        .await
+        .map_err(|error| broken(&error))?
+    {
+        if field.name() != Some("file") {
+            continue;
+        }
+        let attachment = take(&shared, issue, caller.name(), field).await?;
+        shared.world().add_attachment(attachment.clone())?;
+        kept.push(attachment);
+    }
+    let world = shared.world();
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer: caller.name(),
+    };
+    let beans: Value = kept
+        .iter()
+        .map(|attachment| beans.attachment(attachment))
+        .collect();
+    Ok(ok(&beans))
+}
+
+pub(super) async fn get(State(shared): App, caller: Caller, Path(id): Path<String>) -> Answer {
+    let world = shared.world();
+    let attachment = visible(&world, caller.name(), &id).map_err(|why| missing(&why, &id))?;
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer: caller.name(),
+    };
+    Ok(ok(&beans.attachment(attachment)))
+}
+
+pub(super) async fn delete(State(shared): App, caller: Caller, Path(id): Path<String>) -> Answer {
+    let id = {
+        let mut world = shared.world();
+        let attachment = visible(&world, caller.name(), &id).map_err(|why| missing(&why, &id))?;
+        let (id, issue) = (attachment.id, attachment.issue);
+        let project = world.issue(issue).map_or(usize::MAX, |issue| issue.project);
+        if !world.may(caller.name(), project, Permission::DeleteAllAttachments) {
+            return Err(Failure::forbidden(format!(
+                "You do not have permission to delete attachment with id: {id}"
+            )));
+        }
+        world.remove_attachment(id);
+        id
+    };
+    let _ = tokio::fs::remove_file(shared.attachment_file(id)).await;
+    Ok(no_content())
+}
+
+/// `/secure/attachment/{id}/{name}`: a page for browsers, so its errors are pages too.
+pub(super) async fn download(
+    State(shared): App,
+    caller: Caller,
+    Path((id, _)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let attachment = {
+        let world = shared.world();
+        visible(&world, caller.name(), &id).cloned()
+    };
+    let attachment = match attachment {
+        Ok(attachment) => attachment,
+        Err(NotHad::Forbidden) if caller.user.is_none() => {
+            let login = format!(
+                "{}/login.jsp?permissionViolation=true&os_destination=%2Fsecure%2Fattachment%2F{id}",
+                shared.settings.context_path
+            );
+            // Jira answers 302, not 303.
+            let mut response = Redirect::to(&login).into_response();
+            *response.status_mut() = StatusCode::FOUND;
+            return response;
+        }
+        Err(NotHad::Forbidden) => {
+            return answer::page(
+                StatusCode::FORBIDDEN,
+                "Access to this attachment is denied.",
+            );
+        }
+        Err(NotHad::Missing) => {
+            return answer::page(StatusCode::NOT_FOUND, "The attachment does not exist.");
+        }
+    };
+    drop(request);
+    let Ok(file) = File::open(shared.attachment_file(attachment.id)).await else {
+        return answer::page(StatusCode::NOT_FOUND, "The attachment's file is missing.");
+    };
+    let mut response = Response::new(Body::from_stream(ReaderStream::with_capacity(file, CHUNK)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(attachment.size));
+    if let Ok(kind) = HeaderValue::try_from(&attachment.mime) {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    let name = attachment
+        .name
+        .replace(|c: char| c.is_control() || "\"\\".contains(c), "_");
+    if let Ok(disposition) =
+        HeaderValue::from_bytes(format!("attachment; filename=\"{name}\"").as_bytes())
+    {
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    response
+}
+
+/// Writes one part to disk; what does not become an attachment leaves no file behind.
+async fn take(
+    shared: &Shared,
+    issue: u64,
+    author: Option<&str>,
+    mut field: Field<'_>,
+) -> Result<Attachment, Failure> {
+    let name = field.file_name().unwrap_or("file").to_owned();
+    let mime = field
+        .content_type()
+        .unwrap_or("application/octet-stream")
+        .to_owned();
+    let id = shared.world().fresh_id();
+    let path = shared.attachment_file(id);
+    let size = match write(&path, &mut field, shared.settings.upload_limit, &name).await {
+        Ok(size) => size,
+        Err(failure) => {
+            let _ = tokio::fs::remove_file(&path).await;
+            return Err(failure);
+        }
+    };
+    Ok(Attachment {
+        id,
+        issue,
+        name,
+        mime,
+        size,
+        author: author.map(str::to_owned),
+        created: shared.now(),
+    })
+}
+
+async fn write(
+    path: &FilePath,
+    field: &mut Field<'_>,
+    limit: u64,
+    name: &str,
+) -> Result<u64, Failure> {
+    let disk = |error: std::io::Error| {
+        Failure::message(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("Unable to save attachment {name}: {error}"),
+        )
+    };
+    let mut file = File::create(path).await.map_err(disk)?;
+    let mut size = 0;
+    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
+        size += chunk.len() as u64;
+        if size > limit {
+            return Err(Failure::message(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("The file {name} has exceeded its size limit of {limit} bytes."),
+            ));
+        }
+        file.write_all(&chunk).await.map_err(disk)?;
+    }
+    file.flush().await.map_err(disk)?;
+    Ok(size)
+}
+
+fn visible<'a>(world: &'a World, viewer: Option<&str>, id: &str) -> Result<&'a Attachment, NotHad> {
+    let attachment = id
+        .parse()
+        .ok()
+        .and_then(|id| world.attachment(id))
+        .ok_or(NotHad::Missing)?;
+    world.visible_issue(viewer, &attachment.issue.to_string())?;
+    Ok(attachment)
+}
+
+fn missing(why: &NotHad, id: &str) -> Failure {
+    match why {
+        NotHad::Missing => {
+            Failure::missing(format!("The attachment with id '{id}' does not exist"))
+        }
+        NotHad::Forbidden => Failure::forbidden(format!(
+            "You do not have permission to view attachment with id: {id}"
+        )),
+    }
+}
+
+fn broken(error: &MultipartError) -> Failure {
+    Failure::bad(format!("The multipart request cannot be read: {error}"))
+}
+
+/// One read from disk.
+const CHUNK: usize = 64 << 10;

@@ -1,0 +1,211 @@
+//! Comments of an issue.
+
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use super::App;
+use super::bean::Beans;
+use super::create::new_comment;
+use super::extract::{JsonObject, Parameters};
+use super::issue::find;
+use crate::jira::answer::{self, Answer, Failure, no_content, ok};
+use crate::jira::login::Caller;
+use crate::jira::shared::Shared;
+use crate::jira::world::{Comment, Issue, Permission, World};
+
+pub(super) async fn list(
+    State(shared): App,
+    caller: Caller,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Answer {
+    let world = shared.world();
+    let issue = issue(&world, caller.name(), &name)?;
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer: caller.name(),
+    };
+    let start_at = parameters.number("startAt", 0);
+    let max_results = parameters.number("maxResults", MAX_PAGE).min(MAX_PAGE);
+    let mut comments: Vec<&Comment> = issue.comments.iter().collect();
+    if parameters.get("orderBy") == Some("-created") {
+        comments.reverse();
+    }
+    let page: Value = comments
+        .into_iter()
+        .skip(start_at)
+        .take(max_results)
+        .map(|comment| beans.comment(issue, comment))
+        .collect();
+    Ok(ok(&json!({
+        "startAt": start_at,
+        "maxResults": max_results,
+        "total": issue.comments.len(),
+        "comments": page,
+    })))
+}
+
+pub(super) async fn get(
+    State(shared): App,
+    caller: Caller,
+    Path((name, id)): Path<(String, String)>,
+) -> Answer {
+    let world = shared.world();
+    let issue = issue(&world, caller.name(), &name)?;
+    let comment = comment(issue, &id)?;
+    Ok(ok(&draw(&shared, &world, caller.name(), issue, comment)))
+}
+
+pub(super) async fn add(
+    State(shared): App,
+    caller: Caller,
+    Path(name): Path<String>,
+    JsonObject(body): JsonObject,
+) -> Answer {
+    let mut world = shared.world();
+    let viewer = caller.name();
+    let id = find(&world, viewer, &name)?;
+    let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
+    if !world.may(viewer, project, Permission::AddComments) {
+        return Err(Failure::forbidden(
+            "You do not have the permission to comment on this issue.",
+        ));
+    }
+    let mut new = new_comment(viewer, text(&body)?);
+    new.visibility = body
+        .get("visibility")
+        .filter(|value| value.is_object())
+        .cloned();
+    let comment_id = world.add_comment(id, new)?;
+    let issue = issue(&world, viewer, &name)?;
+    let comment = comment(issue, &comment_id.to_string())?;
+    Ok(answer::json(
+        StatusCode::CREATED,
+        &draw(&shared, &world, viewer, issue, comment),
+    ))
+}
+
+pub(super) async fn put(
+    State(shared): App,
+    caller: Caller,
+    Path((name, id)): Path<(String, String)>,
+    JsonObject(body): JsonObject,
+) -> Answer {
+    let mut world = shared.world();
+    let viewer = caller.name();
+    let (issue_id, comment_id) = editable(
+        &world,
+        viewer,
+        (&name, &id),
+        (
+            Permission::EditAllComments,
+            Some(Permission::EditOwnComments),
+        ),
+        "You do not have permission to edit this comment.",
+    )?;
+    let new = text(&body)?;
+    if let Some(issue) = world.issue_mut(issue_id) {
+        let now = OffsetDateTime::now_utc();
+        issue.updated = now;
+        for comment in issue
+            .comments
+            .iter_mut()
+            .filter(|comment| comment.id == comment_id)
+        {
+            comment.body.clone_from(&new);
+            comment.update_author = viewer.map(str::to_owned);
+            comment.updated = now;
+            if let Some(visibility) = body.get("visibility") {
+                comment.visibility = Some(visibility.clone()).filter(Value::is_object);
+            }
+        }
+    }
+    let issue = issue(&world, viewer, &name)?;
+    let comment = comment(issue, &id)?;
+    Ok(ok(&draw(&shared, &world, viewer, issue, comment)))
+}
+
+pub(super) async fn delete(
+    State(shared): App,
+    caller: Caller,
+    Path((name, id)): Path<(String, String)>,
+) -> Answer {
+    let mut world = shared.world();
+    let (issue_id, comment_id) = editable(
+        &world,
+        caller.name(),
+        (&name, &id),
+        (Permission::DeleteAllComments, None),
+        "You do not have permission to delete comment with id: this comment.",
+    )?;
+    if let Some(issue) = world.issue_mut(issue_id) {
+        issue.comments.retain(|comment| comment.id != comment_id);
+        issue.updated = OffsetDateTime::now_utc();
+    }
+    Ok(no_content())
+}
+
+/// The ids of a comment that the viewer may change: by the permission for all, or as its author by
+/// the permission for one's own.
+fn editable(
+    world: &World,
+    viewer: Option<&str>,
+    (name, id): (&str, &str),
+    (all, own): (Permission, Option<Permission>),
+    refusal: &str,
+) -> Result<(u64, u64), Failure> {
+    let issue = issue(world, viewer, name)?;
+    let comment = comment(issue, id)?;
+    let own = own.is_some_and(|own| {
+        viewer.is_some()
+            && comment.author.as_deref() == viewer
+            && world.may(viewer, issue.project, own)
+    });
+    if own || world.may(viewer, issue.project, all) {
+        Ok((issue.id, comment.id))
+    } else {
+        Err(Failure::forbidden(refusal))
+    }
+}
+
+fn issue<'a>(world: &'a World, viewer: Option<&str>, name: &str) -> Result<&'a Issue, Failure> {
+    let id = find(world, viewer, name)?;
+    world
+        .issue(id)
+        .ok_or_else(|| Failure::missing("Issue Does Not Exist"))
+}
+
+fn comment<'a>(issue: &'a Issue, id: &str) -> Result<&'a Comment, Failure> {
+    issue
+        .comments
+        .iter()
+        .find(|comment| comment.id.to_string() == id)
+        .ok_or_else(|| Failure::missing(format!("Can not find a comment for the id: {id}.")))
+}
+
+fn draw(
+    shared: &Shared,
+    world: &World,
+    viewer: Option<&str>,
+    issue: &Issue,
+    comment: &Comment,
+) -> Value {
+    Beans {
+        base: &shared.base_url,
+        world,
+        viewer,
+    }
+    .comment(issue, comment)
+}
+
+fn text(body: &Map<String, Value>) -> Result<String, Failure> {
+    match body.get("body").and_then(Value::as_str) {
+        Some(text) if !text.trim().is_empty() => Ok(text.to_owned()),
+        _ => Err(Failure::field("comment", "Comment body can not be empty!")),
+    }
+}
+
+const MAX_PAGE: usize = 1_048_576;

@@ -1,0 +1,165 @@
+//! Creating issues, one or several.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use super::App;
+use super::bean::Beans;
+use super::edit::{self, Errors};
+use super::extract::JsonObject;
+use crate::jira::answer::{Answer, Failure, json};
+use crate::jira::login::Caller;
+use crate::jira::shared::Shared;
+use crate::jira::world::catalogue::{IssueType, Named, PRIORITIES, Priority, STATUSES};
+use crate::jira::world::{Comment, Issue, Permission, World};
+
+pub(super) async fn one(
+    State(shared): App,
+    caller: Caller,
+    JsonObject(body): JsonObject,
+) -> Answer {
+    let bean = create(&shared, caller.name(), &body)?;
+    Ok(json(StatusCode::CREATED, &bean))
+}
+
+pub(super) async fn many(
+    State(shared): App,
+    caller: Caller,
+    JsonObject(body): JsonObject,
+) -> Answer {
+    let (mut issues, mut errors) = (Vec::new(), Vec::new());
+    let updates = body.get("issueUpdates").and_then(Value::as_array);
+    for (number, update) in updates.into_iter().flatten().enumerate() {
+        let empty = Map::new();
+        match create(&shared, caller.name(), update.as_object().unwrap_or(&empty)) {
+            Ok(bean) => issues.push(bean),
+            Err(failure) => errors.push(json!({
+                "status": failure.status().as_u16(),
+                "elementErrors": failure.body(),
+                "failedElementNumber": number,
+            })),
+        }
+    }
+    let status = if issues.is_empty() {
+        StatusCode::BAD_REQUEST
+    } else {
+        StatusCode::CREATED
+    };
+    Ok(json(status, &json!({ "issues": issues, "errors": errors })).into_response())
+}
+
+fn create(
+    shared: &Shared,
+    viewer: Option<&str>,
+    body: &Map<String, Value>,
+) -> Result<Value, Failure> {
+    let mut world = shared.world();
+    let fields = body.get("fields").cloned().unwrap_or_else(|| json!({}));
+    let project = edit::project(&world, viewer, &fields);
+    let kind = edit::issue_type(&fields);
+    let mut errors = Errors::new();
+    let (project, kind) = match (project, kind) {
+        (Ok(project), Ok(kind)) => (project, kind),
+        (project, kind) => {
+            errors.extend(project.err().map(|text| ("project".to_owned(), text)));
+            errors.extend(kind.err().map(|text| ("issuetype".to_owned(), text)));
+            if no_summary(&fields) {
+                errors.push(("summary".into(), edit::NO_SUMMARY.into()));
+            }
+            return Err(Failure::fields(errors));
+        }
+    };
+    if !world.may(viewer, project, Permission::CreateIssues) {
+        return Err(Failure::forbidden(
+            "You do not have permission to create issues in this project.",
+        ));
+    }
+    let mut issue = blank(viewer, project, kind);
+    let comments = match edit::apply(&world, viewer, &mut issue, body, |field| field.on_create) {
+        Ok(comments) => comments,
+        Err(wrong) => {
+            errors.extend(wrong);
+            Vec::new()
+        }
+    };
+    if issue.summary.is_empty() && !errors.iter().any(|(field, _)| field == "summary") {
+        errors.push(("summary".into(), edit::NO_SUMMARY.into()));
+    }
+    if kind.subtask && issue.parent.is_none() && !errors.iter().any(|(field, _)| field == "parent")
+    {
+        errors.push((
+            "issuetype".into(),
+            "Issue type is a sub-task but parent issue key or id not specified.".into(),
+        ));
+    }
+    if !errors.is_empty() {
+        return Err(Failure::fields(errors));
+    }
+    let id = world.add_issue(issue)?;
+    for body in comments {
+        world.add_comment(id, new_comment(viewer, body))?;
+    }
+    Ok(created(shared, &world, viewer, id))
+}
+
+fn created(shared: &Shared, world: &World, viewer: Option<&str>, id: u64) -> Value {
+    let beans = Beans {
+        base: &shared.base_url,
+        world,
+        viewer,
+    };
+    let key = world.issue(id).map(|issue| issue.key.as_str());
+    json!({ "id": id.to_string(), "key": key, "self": beans.url(&format!("issue/{id}")) })
+}
+
+fn no_summary(fields: &Value) -> bool {
+    fields.get("summary").is_none_or(Value::is_null)
+}
+
+fn blank(viewer: Option<&str>, project: usize, kind: &'static IssueType) -> Issue {
+    let now = OffsetDateTime::now_utc();
+    Issue {
+        id: 0,
+        key: String::new(),
+        project,
+        kind,
+        summary: String::new(),
+        status: &STATUSES[0],
+        priority: Priority::by_name("Medium").unwrap_or(&PRIORITIES[0]),
+        resolution: None,
+        assignee: None,
+        reporter: viewer.map(str::to_owned),
+        creator: viewer.map(str::to_owned),
+        parent: None,
+        labels: Vec::new(),
+        components: Vec::new(),
+        versions: Vec::new(),
+        fix_versions: Vec::new(),
+        plain: BTreeMap::new(),
+        created: now,
+        updated: now,
+        resolved: None,
+        comments: Vec::new(),
+        remote_links: Vec::new(),
+        attachments: Vec::new(),
+    }
+}
+
+/// A comment made now.
+pub(super) fn new_comment(author: Option<&str>, body: String) -> Comment {
+    let now = OffsetDateTime::now_utc();
+    Comment {
+        id: 0,
+        author: author.map(str::to_owned),
+        update_author: author.map(str::to_owned),
+        body,
+        visibility: None,
+        created: now,
+        updated: now,
+    }
+}

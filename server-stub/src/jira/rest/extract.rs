@@ -1,0 +1,129 @@
+//! What resources take from a request: who asks, the query's parameters, a JSON object.
+
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{StatusCode, header};
+use serde_json::{Map, Value};
+
+use crate::jira::answer::{self, Failure};
+use crate::jira::login::{AuthKind, Caller};
+
+/// Someone who is logged in; others get the framework's 401.
+pub(super) struct LoggedIn(pub String);
+
+/// Parameters of the query, in order.
+pub(super) struct Parameters(Vec<(String, String)>);
+
+/// A JSON object as the body.
+pub(super) struct JsonObject(pub Map<String, Value>);
+
+impl Parameters {
+    /// The first of this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// All of this name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The elements of all of this name, separated by commas.
+    pub fn list(&self, name: &str) -> Vec<String> {
+        self.all(name)
+            .flat_map(|value| value.split(','))
+            .map(|element| element.trim().to_owned())
+            .filter(|element| !element.is_empty())
+            .collect()
+    }
+
+    /// A number, or `default` when absent or none.
+    pub fn number(&self, name: &str, default: usize) -> usize {
+        self.get(name)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(default)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or(Self {
+            user: None,
+            kind: AuthKind::Anonymous,
+            reason: None,
+        }))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for LoggedIn {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        parts
+            .extensions
+            .get::<Caller>()
+            .and_then(|caller| caller.user.clone())
+            .map(Self)
+            .ok_or_else(answer::login_required)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Parameters {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let Query(pairs) = Query::try_from_uri(&parts.uri).unwrap_or_default();
+        Ok(Self(pairs))
+    }
+}
+
+impl<S: Sync> FromRequest<S> for JsonObject {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        let json = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| {
+                kind.as_bytes()
+                    .to_ascii_lowercase()
+                    .starts_with(b"application/json")
+            });
+        if !json {
+            return Err(answer::page(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Unsupported Media Type",
+            ));
+        }
+        let bytes = axum::body::to_bytes(request.into_body(), MAX_JSON)
+            .await
+            .map_err(|_| answer::page(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"))?;
+        if bytes.is_empty() {
+            return Err(
+                Failure::bad("No content to map to Object due to end of input").into_response(),
+            );
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(object)) => Ok(Self(object)),
+            Ok(_) => Err(
+                Failure::bad("Can not deserialize instance of java.util.LinkedHashMap")
+                    .into_response(),
+            ),
+            Err(error) => {
+                Err(Failure::bad(format!("Unexpected character: {error}")).into_response())
+            }
+        }
+    }
+}
+
+/// Larger than any issue; attachments come another way.
+const MAX_JSON: usize = 4 << 20;

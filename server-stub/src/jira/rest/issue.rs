@@ -1,0 +1,157 @@
+//! One issue: reading, changing, assigning, deleting.
+
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::App;
+use super::bean::{ALL, Beans, Wanted};
+use super::create::new_comment;
+use super::edit;
+use super::extract::{JsonObject, Parameters};
+use super::meta::edit_fields;
+use crate::jira::answer::{Answer, Failure, no_content, ok};
+use crate::jira::login::Caller;
+use crate::jira::world::catalogue::Transition;
+use crate::jira::world::fields::FIELDS;
+use crate::jira::world::{Permission, World};
+
+pub(super) async fn get(
+    State(shared): App,
+    caller: Caller,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Answer {
+    let world = shared.world();
+    let viewer = caller.name();
+    let id = find(&world, viewer, &name)?;
+    let Some(issue) = world.issue(id) else {
+        return Err(Failure::missing("Issue Does Not Exist"));
+    };
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer,
+    };
+    let mut bean = beans.issue(issue, &Wanted::new(&parameters.list("fields"), ALL));
+    for expand in parameters.list("expand") {
+        match expand.as_str() {
+            "names" => {
+                bean["names"] = FIELDS
+                    .iter()
+                    .map(|field| (field.id.to_owned(), Value::from(field.name)))
+                    .collect();
+            }
+            "transitions" => {
+                bean["transitions"] = Transition::leaving(issue.status)
+                    .map(|one| beans.transition(one))
+                    .collect();
+            }
+            "editmeta" => {
+                bean["editmeta"] = json!({ "fields": edit_fields(&beans, issue.project) })
+            }
+            "changelog" => {
+                bean["changelog"] =
+                    json!({ "startAt": 0, "maxResults": 0, "total": 0, "histories": [] });
+            }
+            "renderedFields" => bean["renderedFields"] = bean["fields"].clone(),
+            _ => {}
+        }
+    }
+    Ok(ok(&bean))
+}
+
+pub(super) async fn put(
+    State(shared): App,
+    caller: Caller,
+    Path(name): Path<String>,
+    JsonObject(body): JsonObject,
+) -> Answer {
+    let mut world = shared.world();
+    let viewer = caller.name();
+    let id = find(&world, viewer, &name)?;
+    let Some(mut issue) = world.issue(id).cloned() else {
+        return Err(Failure::missing("Issue Does Not Exist"));
+    };
+    if !world.may(viewer, issue.project, Permission::EditIssues) {
+        return Err(Failure::forbidden(
+            "You do not have permission to edit issues in this project.",
+        ));
+    }
+    let comments = edit::apply(&world, viewer, &mut issue, &body, |field| field.on_edit())
+        .map_err(Failure::fields)?;
+    issue.updated = OffsetDateTime::now_utc();
+    if let Some(kept) = world.issue_mut(id) {
+        *kept = issue;
+    }
+    for body in comments {
+        world.add_comment(id, new_comment(viewer, body))?;
+    }
+    Ok(no_content())
+}
+
+pub(super) async fn assign(
+    State(shared): App,
+    caller: Caller,
+    Path(name): Path<String>,
+    JsonObject(body): JsonObject,
+) -> Answer {
+    let mut world = shared.world();
+    let viewer = caller.name();
+    let id = find(&world, viewer, &name)?;
+    let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
+    if !world.may(viewer, project, Permission::AssignIssues) {
+        return Err(Failure::forbidden(
+            "You do not have permission to assign issues.",
+        ));
+    }
+    let assignee = edit::assignee(&world, project, &Value::Object(body))
+        .map_err(|text| Failure::field("assignee", text))?;
+    if let Some(issue) = world.issue_mut(id) {
+        issue.assignee = assignee;
+        issue.updated = OffsetDateTime::now_utc();
+    }
+    Ok(no_content())
+}
+
+pub(super) async fn delete(
+    State(shared): App,
+    caller: Caller,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Answer {
+    let files = {
+        let mut world = shared.world();
+        let viewer = caller.name();
+        let id = find(&world, viewer, &name)?;
+        let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
+        if !world.may(viewer, project, Permission::DeleteIssues) {
+            return Err(Failure::forbidden(
+                "You do not have permission to delete issues in this project.",
+            ));
+        }
+        let subtasks: Vec<u64> = world.subtasks_of(id).collect();
+        if !subtasks.is_empty() && parameters.get("deleteSubtasks") != Some("true") {
+            return Err(Failure::bad(format!(
+                "The issue '{name}' has subtasks. You must specify the 'deleteSubtasks' parameter to \
+                 delete this issue and all its subtasks."
+            )));
+        }
+        let mut files = world.remove_issue(id);
+        for subtask in subtasks {
+            files.extend(world.remove_issue(subtask));
+        }
+        files
+    };
+    for file in files {
+        let _ = tokio::fs::remove_file(shared.attachment_file(file)).await;
+    }
+    Ok(no_content())
+}
+
+/// The issue of this key or id, or why it cannot be had.
+pub(super) fn find(world: &World, viewer: Option<&str>, name: &str) -> Result<u64, Failure> {
+    world
+        .visible_issue(viewer, name)
+        .map_err(|why| Failure::issue(why, viewer))
+}

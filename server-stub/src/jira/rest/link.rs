@@ -1,0 +1,189 @@
+//! Links: to things outside (remote links), and between issues.
+
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::App;
+use super::bean::Beans;
+use super::create::new_comment;
+use super::extract::{JsonObject, Parameters};
+use super::issue::find;
+use crate::jira::answer::{self, Answer, Failure, ok};
+use crate::jira::login::Caller;
+use crate::jira::world::catalogue::{LinkType, Named};
+use crate::jira::world::{Link, Permission, RemoteLink, World};
+
+pub(super) async fn remote_list(
+    State(shared): App,
+    caller: Caller,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Answer {
+    let world = shared.world();
+    let id = find(&world, caller.name(), &name)?;
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer: caller.name(),
+    };
+    let Some(issue) = world.issue(id) else {
+        return Err(Failure::missing("Issue Does Not Exist"));
+    };
+    if let Some(global_id) = parameters.get("globalId") {
+        return issue
+            .remote_links
+            .iter()
+            .find(|link| link.global_id.as_deref() == Some(global_id))
+            .map(|link| ok(&beans.remote_link(issue, link)))
+            .ok_or_else(|| {
+                Failure::missing(format!(
+                    "The remote link with global id '{global_id}' does not exist."
+                ))
+            });
+    }
+    Ok(ok(&issue
+        .remote_links
+        .iter()
+        .map(|link| beans.remote_link(issue, link))
+        .collect()))
+}
+
+pub(super) async fn remote_get(
+    State(shared): App,
+    caller: Caller,
+    Path((name, id)): Path<(String, String)>,
+) -> Answer {
+    let world = shared.world();
+    let issue = find(&world, caller.name(), &name)?;
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer: caller.name(),
+    };
+    world
+        .issue(issue)
+        .and_then(|issue| {
+            let link = issue
+                .remote_links
+                .iter()
+                .find(|link| link.id.to_string() == id)?;
+            Some(ok(&beans.remote_link(issue, link)))
+        })
+        .ok_or_else(|| Failure::missing(format!("The remote link with id '{id}' does not exist.")))
+}
+
+pub(super) async fn remote_add(
+    State(shared): App,
+    caller: Caller,
+    Path(name): Path<String>,
+    JsonObject(body): JsonObject,
+) -> Answer {
+    let mut world = shared.world();
+    let viewer = caller.name();
+    let issue = find(&world, viewer, &name)?;
+    may_link(&world, viewer, issue)?;
+    let object = body.get("object").and_then(Value::as_object);
+    let missing = ["title", "url"]
+        .into_iter()
+        .filter(|key| {
+            object
+                .and_then(|object| object.get(*key))
+                .and_then(Value::as_str)
+                .is_none_or(str::is_empty)
+        })
+        .map(|key| (key.to_owned(), format!("'{key}' is required.")));
+    let missing: Vec<_> = missing.collect();
+    if !missing.is_empty() {
+        return Err(Failure::fields(missing));
+    }
+    let global_id = body
+        .get("globalId")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    let content: Map<String, Value> = ["application", "relationship", "object"]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), body.get(key)?.clone())))
+        .collect();
+    let (id, new) = world.put_remote_link(
+        issue,
+        RemoteLink {
+            id: 0,
+            global_id,
+            content,
+        },
+    )?;
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer,
+    };
+    let key = world.issue(issue).map_or("", |issue| &issue.key);
+    let status = if new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok(answer::json(
+        status,
+        &json!({ "id": id, "self": beans.url(&format!("issue/{key}/remotelink/{id}")) }),
+    ))
+}
+
+pub(super) async fn add(
+    State(shared): App,
+    caller: Caller,
+    JsonObject(body): JsonObject,
+) -> Answer {
+    let mut world = shared.world();
+    let viewer = caller.name();
+    let text = |outer: &str, inner: &str| {
+        body.get(outer)
+            .and_then(|object| object.get(inner))
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let kind = match (text("type", "name"), text("type", "id")) {
+        (Some(name), _) => LinkType::by_name(&name).ok_or_else(|| {
+            Failure::missing(format!("No issue link type with name '{name}' found."))
+        })?,
+        (None, Some(id)) => LinkType::by_id(&id)
+            .ok_or_else(|| Failure::missing(format!("No issue link type with id '{id}' found.")))?,
+        (None, None) => return Err(Failure::bad("Issue link type must be specified.")),
+    };
+    let side = |outer: &str| -> Result<u64, Failure> {
+        let name = text(outer, "key")
+            .or_else(|| text(outer, "id"))
+            .unwrap_or_default();
+        find(&world, viewer, &name)
+    };
+    // Jira's names are those of the page of the other: "inwardIssue" is where the outward words start.
+    let (from, to) = (side("inwardIssue")?, side("outwardIssue")?);
+    may_link(&world, viewer, from)?;
+    let id = world.add_link(Link {
+        id: 0,
+        kind,
+        from,
+        to,
+    })?;
+    if let Some(comment) = text("comment", "body") {
+        world.add_comment(from, new_comment(viewer, comment))?;
+    }
+    let mut response = StatusCode::CREATED.into_response();
+    if let Ok(location) =
+        HeaderValue::try_from(format!("{}/rest/api/2/issueLink/{id}", shared.base_url))
+    {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+fn may_link(world: &World, viewer: Option<&str>, issue: u64) -> Result<(), Failure> {
+    let project = world.issue(issue).map_or(usize::MAX, |issue| issue.project);
+    if world.may(viewer, project, Permission::LinkIssues) {
+        Ok(())
+    } else {
+        Err(Failure::forbidden("No Link Issue Permission for issue."))
+    }
+}

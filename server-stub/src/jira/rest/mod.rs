@@ -1,0 +1,153 @@
+//! The resources: one file per group. They take who is asking as decided, and the world under its
+//! lock; none waits while it holds it.
+
+mod attachment;
+mod bean;
+mod catalogue;
+mod comment;
+mod create;
+mod edit;
+mod extract;
+mod issue;
+mod link;
+mod meta;
+mod pat;
+mod permissions;
+mod project;
+mod search;
+mod server_info;
+mod session;
+mod transition;
+mod user;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{delete, get, post, put};
+use http::StatusCode;
+
+use super::shared::Shared;
+use super::{answer, front};
+
+type App = State<Arc<Shared>>;
+
+/// Everything below the context path, behind [`front`].
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let inner = Router::new()
+        .nest("/rest/api/2", api())
+        .nest("/rest/pat/latest", pat::routes())
+        .nest("/rest/pat/1.0", pat::routes())
+        .nest("/rest/auth/1", session::routes())
+        .nest("/rest/auth/latest", session::routes())
+        .route("/secure/attachment/{id}/{name}", get(attachment::download))
+        .route("/", get(home))
+        .route("/login.jsp", get(login_page))
+        .route("/secure/Dashboard.jspa", get(dashboard))
+        .fallback(missing)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::disable())
+        .with_state(shared.clone());
+    Router::new()
+        .fallback_service(inner)
+        .layer(middleware::from_fn_with_state(shared, front::front))
+}
+
+fn api() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/serverInfo", get(server_info::server_info))
+        .route("/myself", get(user::myself))
+        .route("/mypermissions", get(permissions::mine))
+        .route("/user", get(user::user))
+        .route("/user/search", get(user::search))
+        .route("/user/assignable/search", get(user::assignable))
+        .route("/field", get(catalogue::fields))
+        .route("/priority", get(catalogue::priorities))
+        .route("/priority/{id}", get(catalogue::priority))
+        .route("/status", get(catalogue::statuses))
+        .route("/status/{id}", get(catalogue::status))
+        .route("/resolution", get(catalogue::resolutions))
+        .route("/resolution/{id}", get(catalogue::resolution))
+        .route("/issuetype", get(catalogue::issue_types))
+        .route("/issuetype/{id}", get(catalogue::issue_type))
+        .route("/issueLinkType", get(catalogue::link_types))
+        .route("/issueLinkType/{id}", get(catalogue::link_type))
+        .route("/project", get(project::all))
+        .route("/project/{project}", get(project::one))
+        .route("/project/{project}/components", get(project::components))
+        .route("/project/{project}/versions", get(project::versions))
+        .route("/project/{project}/statuses", get(project::statuses))
+        .route("/search", get(search::get).post(search::post))
+        .route("/issue", post(create::one))
+        .route("/issue/bulk", post(create::many))
+        .route("/issue/createmeta", get(meta::create_old))
+        .route(
+            "/issue/createmeta/{project}/issuetypes",
+            get(meta::create_types),
+        )
+        .route(
+            "/issue/createmeta/{project}/issuetypes/{id}",
+            get(meta::create_fields),
+        )
+        .route(
+            "/issue/{issue}",
+            get(issue::get).put(issue::put).delete(issue::delete),
+        )
+        .route("/issue/{issue}/editmeta", get(meta::edit))
+        .route("/issue/{issue}/assignee", put(issue::assign))
+        .route(
+            "/issue/{issue}/transitions",
+            get(transition::list).post(transition::act),
+        )
+        .route(
+            "/issue/{issue}/comment",
+            get(comment::list).post(comment::add),
+        )
+        .route(
+            "/issue/{issue}/comment/{id}",
+            get(comment::get).put(comment::put).delete(comment::delete),
+        )
+        .route(
+            "/issue/{issue}/remotelink",
+            get(link::remote_list).post(link::remote_add),
+        )
+        .route("/issue/{issue}/remotelink/{id}", get(link::remote_get))
+        .route("/issue/{issue}/attachments", post(attachment::upload))
+        .route("/issueLink", post(link::add))
+        .route("/attachment/meta", get(attachment::meta))
+        .route("/attachment/{id}", get(attachment::get))
+        .route("/attachment/{id}", delete(attachment::delete))
+}
+
+async fn home(State(shared): App) -> Redirect {
+    Redirect::to(&format!(
+        "{}/secure/Dashboard.jspa",
+        shared.settings.context_path
+    ))
+}
+
+async fn login_page() -> Response {
+    answer::page(StatusCode::OK, "Log in")
+}
+
+async fn dashboard() -> Response {
+    answer::page(StatusCode::OK, "System Dashboard")
+}
+
+async fn missing(State(shared): App, request: Request) -> Response {
+    let path = request.uri().path();
+    if path.starts_with("/rest/") {
+        answer::framework(
+            StatusCode::NOT_FOUND,
+            &format!("null for uri: {}{path}", shared.base_url),
+        )
+    } else {
+        answer::page(StatusCode::NOT_FOUND, "Oops, you&#39;ve found a dead link.")
+    }
+}
+
+async fn not_allowed() -> Response {
+    answer::page(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed").into_response()
+}

@@ -1,0 +1,60 @@
+//! `mypermissions`: open to everyone; anonymous people have few.
+
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+
+use super::App;
+use super::extract::Parameters;
+use super::project::no_project;
+use crate::jira::answer::{Answer, Failure, ok};
+use crate::jira::login::Caller;
+use crate::jira::world::Permission;
+
+pub(super) async fn mine(State(shared): App, caller: Caller, parameters: Parameters) -> Answer {
+    let viewer = caller.name();
+    let world = shared.world();
+    let issue = parameters
+        .get("issueKey")
+        .or_else(|| parameters.get("issueId"));
+    let project = parameters
+        .get("projectKey")
+        .or_else(|| parameters.get("projectId"));
+    let project = match (issue, project) {
+        (Some(issue), _) => {
+            let id = world
+                .visible_issue(viewer, issue)
+                .map_err(|why| Failure::issue(why, viewer))?;
+            world.issue(id).map(|issue| issue.project)
+        }
+        (None, Some(name)) => Some(
+            world
+                .project(viewer, name)
+                .ok_or_else(|| no_project(name))?,
+        ),
+        (None, None) => None,
+    };
+    let permissions: Map<String, Value> = Permission::ALL
+        .iter()
+        .map(|&permission| {
+            let have = match project {
+                Some(project) => world.may(viewer, project, permission),
+                None => world.may_anywhere(viewer, permission),
+            };
+            let kind = if permission.is_global() {
+                "GLOBAL"
+            } else {
+                "PROJECT"
+            };
+            let bean = json!({
+                "id": permission.id().to_string(),
+                "key": permission.key(),
+                "name": permission.label(),
+                "type": kind,
+                "description": "",
+                "havePermission": have,
+            });
+            (permission.key().to_owned(), bean)
+        })
+        .collect();
+    Ok(ok(&json!({ "permissions": permissions })))
+}

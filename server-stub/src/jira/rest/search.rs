@@ -1,0 +1,131 @@
+//! `search`: GET and POST. Anonymous people may search; they find what anonymous people may see.
+
+use axum::extract::State;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::App;
+use super::bean::{Beans, NAVIGABLE, Wanted};
+use super::extract::{JsonObject, Parameters};
+use crate::jira::answer::{self, Answer, Failure, ok};
+use crate::jira::jql;
+use crate::jira::login::Caller;
+use crate::jira::shared::Shared;
+use crate::jira::world::fields::FIELDS;
+
+pub(super) async fn get(State(shared): App, caller: Caller, parameters: Parameters) -> Answer {
+    run(
+        &shared,
+        &caller,
+        &Asked {
+            jql: parameters.get("jql").unwrap_or_default().to_owned(),
+            start_at: number(parameters.get("startAt"))?,
+            max_results: number(parameters.get("maxResults"))?,
+            fields: parameters.list("fields"),
+            names: parameters.list("expand").iter().any(|one| one == "names"),
+        },
+    )
+}
+
+pub(super) async fn post(
+    State(shared): App,
+    caller: Caller,
+    JsonObject(body): JsonObject,
+) -> Answer {
+    let strings = |key: &str| -> Vec<String> {
+        match body.get(key) {
+            Some(Value::Array(array)) => array
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            Some(Value::String(one)) => one.split(',').map(str::to_owned).collect(),
+            _ => Vec::new(),
+        }
+    };
+    let count = |key: &str| body.get(key).and_then(Value::as_i64);
+    run(
+        &shared,
+        &caller,
+        &Asked {
+            jql: body
+                .get("jql")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            start_at: count("startAt"),
+            max_results: count("maxResults"),
+            fields: strings("fields"),
+            names: strings("expand").iter().any(|one| one == "names"),
+        },
+    )
+}
+
+struct Asked {
+    jql: String,
+    start_at: Option<i64>,
+    max_results: Option<i64>,
+    fields: Vec<String>,
+    names: bool,
+}
+
+fn run(shared: &Shared, caller: &Caller, asked: &Asked) -> Answer {
+    if asked.start_at.is_some_and(|start| start < 0) {
+        return Err(Failure::bad("The value of startAt must be zero or more."));
+    }
+    let start_at = usize::try_from(asked.start_at.unwrap_or(0)).unwrap_or(0);
+    // A negative one asks for as many as there may be.
+    let max_results = asked
+        .max_results
+        .map_or(DEFAULT_PAGE, |max| usize::try_from(max).unwrap_or(MAX_PAGE))
+        .min(MAX_PAGE);
+    let world = shared.world();
+    let found = match jql::search(&world, caller.name(), &asked.jql) {
+        Ok(found) => found,
+        Err(messages) => {
+            return Ok(answer::json(
+                StatusCode::BAD_REQUEST,
+                &json!({ "errorMessages": messages, "warningMessages": [] }),
+            ));
+        }
+    };
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer: caller.name(),
+    };
+    let wanted = Wanted::new(&asked.fields, NAVIGABLE);
+    let issues: Value = found
+        .iter()
+        .skip(start_at)
+        .take(max_results)
+        .filter_map(|&id| world.issue(id))
+        .map(|issue| beans.issue(issue, &wanted))
+        .collect();
+    let mut bean = json!({
+        "expand": "schema,names",
+        "startAt": start_at,
+        "maxResults": max_results,
+        "total": found.len(),
+        "issues": issues,
+    });
+    if asked.names {
+        bean["names"] = FIELDS
+            .iter()
+            .map(|field| (field.id.to_owned(), Value::from(field.name)))
+            .collect();
+    }
+    Ok(ok(&bean))
+}
+
+fn number(text: Option<&str>) -> Result<Option<i64>, Failure> {
+    text.map(|text| {
+        text.parse()
+            .map_err(|_| Failure::missing(format!("For input string: \"{text}\"")))
+    })
+    .transpose()
+}
+
+const DEFAULT_PAGE: usize = 50;
+/// `jira.search.views.default.max`.
+const MAX_PAGE: usize = 1000;

@@ -1,0 +1,62 @@
+//! `/rest/auth/1/session`: logging in by cookie.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::App;
+use super::extract::{JsonObject, LoggedIn};
+use crate::jira::answer::{Answer, Failure, no_content, ok};
+use crate::jira::login::session::cookie;
+use crate::jira::login::{WrongPassword, with_password};
+use crate::jira::shared::Shared;
+
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new().route("/session", get(who).post(log_in).delete(log_out))
+}
+
+async fn who(State(shared): App, LoggedIn(me): LoggedIn) -> Response {
+    ok(&json!({
+        "self": format!("{}/rest/api/latest/user?username={me}", shared.base_url),
+        "name": me,
+        "loginInfo": { "loginCount": 1 },
+    }))
+}
+
+async fn log_in(State(shared): App, JsonObject(body): JsonObject) -> Answer {
+    let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
+    match with_password(&shared, text("username"), text("password")) {
+        Ok(user) => {
+            let id = shared.sessions().open(&user);
+            let path = if shared.settings.context_path.is_empty() {
+                "/"
+            } else {
+                &shared.settings.context_path
+            };
+            let mut response = ok(&json!({
+                "session": { "name": "JSESSIONID", "value": id },
+                "loginInfo": { "loginCount": 1 },
+            }));
+            if let Ok(value) =
+                HeaderValue::try_from(format!("JSESSIONID={id}; Path={path}; HttpOnly"))
+            {
+                response.headers_mut().append(header::SET_COOKIE, value);
+            }
+            Ok(response)
+        }
+        Err(WrongPassword::Challenged) => Err(Failure::forbidden("Login denied")),
+        Err(_) => Err(Failure::message(StatusCode::UNAUTHORIZED, "Login failed")),
+    }
+}
+
+async fn log_out(State(shared): App, LoggedIn(_): LoggedIn, headers: HeaderMap) -> Response {
+    if let Some(id) = cookie(&headers) {
+        shared.sessions().close(&id);
+    }
+    no_content()
+}

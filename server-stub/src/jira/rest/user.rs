@@ -1,0 +1,158 @@
+//! Users: oneself, one by name, those whose name begins so, those who can be assigned.
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::App;
+use super::bean::Beans;
+use super::extract::{LoggedIn, Parameters};
+use super::project::no_project;
+use crate::jira::answer::{Answer, Failure, ok};
+use crate::jira::world::{Permission, Person, World};
+
+pub(super) async fn myself(State(shared): App, LoggedIn(me): LoggedIn) -> Response {
+    let world = shared.world();
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer: Some(&me),
+    };
+    ok(&whole(&beans, &me))
+}
+
+pub(super) async fn user(
+    State(shared): App,
+    LoggedIn(me): LoggedIn,
+    parameters: Parameters,
+) -> Answer {
+    let world = shared.world();
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer: Some(&me),
+    };
+    let found = match (parameters.get("username"), parameters.get("key")) {
+        (Some(name), _) => world
+            .people
+            .find(name)
+            .ok_or_else(|| Failure::missing(format!("The user named '{name}' does not exist"))),
+        (None, Some(key)) => world
+            .people
+            .all()
+            .find(|person| beans.user_key(&person.name) == key)
+            .ok_or_else(|| {
+                Failure::missing(format!("The user with the key '{key}' does not exist"))
+            }),
+        (None, None) => Err(Failure::missing(
+            "Either the 'username' or the 'key' query parameters need to be provided",
+        )),
+    }?;
+    Ok(ok(&whole(&beans, &found.name)))
+}
+
+pub(super) async fn search(
+    State(shared): App,
+    LoggedIn(me): LoggedIn,
+    parameters: Parameters,
+) -> Answer {
+    if parameters.get("username").is_none() {
+        return Err(Failure::bad(
+            "The username query parameter was not provided",
+        ));
+    }
+    let world = shared.world();
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer: Some(&me),
+    };
+    Ok(ok(&matching(&beans, &world, &parameters, |_| true)))
+}
+
+pub(super) async fn assignable(
+    State(shared): App,
+    LoggedIn(me): LoggedIn,
+    parameters: Parameters,
+) -> Answer {
+    let world = shared.world();
+    let project = match (parameters.get("issueKey"), parameters.get("project")) {
+        (Some(key), _) => {
+            let id = world
+                .visible_issue(Some(&me), key)
+                .map_err(|why| Failure::issue(why, Some(&me)))?;
+            world.issue(id).map(|issue| issue.project)
+        }
+        (None, Some(name)) => Some(
+            world
+                .project(Some(&me), name)
+                .ok_or_else(|| no_project(name))?,
+        ),
+        (None, None) => {
+            return Err(Failure::bad(
+                "Either the 'project' or the 'issueKey' query parameters need to be provided",
+            ));
+        }
+    };
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer: Some(&me),
+    };
+    Ok(ok(&matching(&beans, &world, &parameters, |person| {
+        project.is_some_and(|project| {
+            world.may(Some(&person.name), project, Permission::AssignableUser)
+        })
+    })))
+}
+
+/// The users whose login or display name begins with what is asked for.
+fn matching(
+    beans: &Beans<'_>,
+    world: &World,
+    parameters: &Parameters,
+    allowed: impl Fn(&Person) -> bool,
+) -> Value {
+    let wanted = parameters
+        .get("username")
+        .unwrap_or_default()
+        .to_lowercase();
+    world
+        .people
+        .all()
+        .filter(|person| {
+            wanted == "."
+                || person.name.to_lowercase().starts_with(&wanted)
+                || person
+                    .display_name
+                    .to_lowercase()
+                    .split_whitespace()
+                    .any(|word| word.starts_with(&wanted))
+        })
+        .filter(|person| allowed(person))
+        .skip(parameters.number("startAt", 0))
+        .take(parameters.number("maxResults", DEFAULT_PAGE).min(MAX_PAGE))
+        .map(|person| beans.user(Some(&person.name)))
+        .collect()
+}
+
+fn whole(beans: &Beans<'_>, name: &str) -> Value {
+    let mut bean = beans.user(Some(name));
+    let groups: Vec<Value> = beans
+        .world
+        .people
+        .find(name)
+        .into_iter()
+        .flat_map(|person| &person.groups)
+        .map(|group| json!({ "name": group, "self": beans.url(&format!("group?groupname={group}")) }))
+        .collect();
+    bean["locale"] = "en_US".into();
+    bean["deleted"] = false.into();
+    bean["groups"] = json!({ "size": groups.len(), "items": groups });
+    bean["applicationRoles"] = json!({ "size": 1, "items": [] });
+    bean["expand"] = "groups,applicationRoles".into();
+    bean
+}
+
+const DEFAULT_PAGE: usize = 50;
+const MAX_PAGE: usize = 1000;

@@ -1,0 +1,189 @@
+//! What an imitation Jira is told before it starts: plain values, no behaviour. The defaults of
+//! people and projects are in `defaults`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::defaults;
+use super::fault::Fault;
+use super::rate::RateLimit;
+use super::world::Permission;
+
+/// Everything that can be set. `Settings::default()` is a Jira 10 over plain HTTP on a free loopback
+/// port with two visible projects, one hidden one, and the users `admin`, `acme-bot`, `reader`.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// TLS with a certificate of an authority made on the spot, or plain HTTP.
+    pub https: Option<Https>,
+    /// `""` or a path such as `/jira`, without a trailing slash.
+    pub context_path: String,
+    /// Jira's own idea of its URL, which every `self` and `content` link carries. Default: where it
+    /// listens.
+    pub base_url: Option<String>,
+    /// `serverTitle`.
+    pub title: String,
+    /// `8.20.30`, `9.12.15`, `10.3.2`, `11.1.0`: decides the era of `createmeta` and whether Basic
+    /// is on by default.
+    pub version: String,
+    /// Where attachments and `ca.pem` are kept. Default: a directory that goes with the process.
+    pub directory: Option<PathBuf>,
+    /// Basic authentication. Default: on before Jira 11, off from 11.
+    pub basic: Option<bool>,
+    /// Whether `os_username` and `os_password` in query or form log in, as in old Jiras.
+    pub query_login: bool,
+    /// Failed Basic logins of one user after which the CAPTCHA challenge begins.
+    pub captcha_after: u32,
+    /// Largest attachment, bytes.
+    pub upload_limit: u64,
+    /// Serve `/__stub/…` beside the context path: clear a CAPTCHA, set the state, read the record.
+    pub control: bool,
+    /// Who may log in.
+    pub users: Vec<User>,
+    /// Personal access tokens that exist from the start.
+    pub tokens: Vec<Token>,
+    /// Projects that exist from the start.
+    pub projects: Vec<Project>,
+    /// Rate limit per user.
+    pub rate_limit: RateLimit,
+    /// Misbehaviour on purpose; can be changed while running.
+    pub faults: Vec<Fault>,
+}
+
+/// TLS.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Https {
+    /// Names in the certificate beside `localhost`, `127.0.0.1`, `::1` and the base URL's host.
+    pub names: Vec<String>,
+    /// A client must show a certificate of the same authority.
+    pub client_certificate: bool,
+}
+
+/// A user of the directory.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// Password, in the clear: this is an imitation.
+    pub password: String,
+    /// `displayName`; the login name when empty.
+    #[serde(default)]
+    pub display_name: String,
+    /// Groups; `jira-administrators` makes an administrator.
+    #[serde(default)]
+    pub groups: Vec<String>,
+}
+
+/// A personal access token.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Whose.
+    pub user: String,
+    /// What goes after `Bearer `.
+    pub token: String,
+    /// Shown in the list of tokens.
+    #[serde(default)]
+    pub name: String,
+    /// Seconds from the start until it expires; negative: expired before; absent: never.
+    #[serde(default)]
+    pub expires_in: Option<i64>,
+}
+
+/// A project.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// Upper-case key.
+    pub key: String,
+    /// Name.
+    pub name: String,
+    /// Login name of the lead, who gets what is assigned automatically.
+    pub lead: String,
+    /// Names of its components.
+    #[serde(default)]
+    pub components: Vec<String>,
+    /// Names of its versions.
+    #[serde(default)]
+    pub versions: Vec<String>,
+    /// Who may do what. Administrators may do everything in every project.
+    pub grants: Vec<Grant>,
+}
+
+/// One line of a permission scheme.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// To whom.
+    pub to: Holder,
+    /// What.
+    pub permissions: Vec<Permission>,
+}
+
+/// Who holds a permission.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holder {
+    /// Everyone, logged in or not.
+    Anyone,
+    /// Everyone who is logged in.
+    LoggedIn,
+    /// The members of a group.
+    Group(String),
+    /// One user.
+    User(String),
+}
+
+impl Settings {
+    /// The first number of the version; 0 when there is none.
+    pub(crate) fn major(&self) -> u32 {
+        self.version_numbers().first().copied().unwrap_or(0)
+    }
+
+    pub(crate) fn version_numbers(&self) -> Vec<u32> {
+        self.version
+            .split('.')
+            .map_while(|n| n.parse().ok())
+            .collect()
+    }
+
+    /// Whether Basic is on when Jira starts.
+    pub(crate) fn basic_at_start(&self) -> bool {
+        self.basic.unwrap_or(self.major() < BASIC_OFF_SINCE)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            https: None,
+            context_path: String::new(),
+            base_url: None,
+            title: "Imitation Jira".into(),
+            version: "10.3.2".into(),
+            directory: None,
+            basic: None,
+            query_login: true,
+            captcha_after: 3,
+            upload_limit: DEFAULT_UPLOAD_LIMIT,
+            control: false,
+            users: defaults::users(),
+            tokens: defaults::tokens(),
+            projects: defaults::projects(),
+            rate_limit: RateLimit::default(),
+            faults: Vec::new(),
+        }
+    }
+}
+
+/// The first major version that comes with Basic switched off.
+const BASIC_OFF_SINCE: u32 = 11;
+/// Above the 1 GiB that the tests upload; Jira's own default is 10 MiB.
+const DEFAULT_UPLOAD_LIMIT: u64 = 2 << 30;

@@ -1,0 +1,166 @@
+//! The user directory: names, passwords, groups, and the tokens people made.
+
+use rand::Rng;
+use rand::distr::Alphanumeric;
+use subtle::ConstantTimeEq;
+use time::{Duration, OffsetDateTime};
+
+use crate::jira::settings;
+
+/// Everyone who may log in.
+pub(in crate::jira) struct People {
+    people: Vec<Person>,
+    tokens: Vec<Token>,
+    next_token: u64,
+}
+
+/// Someone who may log in.
+pub(in crate::jira) struct Person {
+    pub name: String,
+    pub display_name: String,
+    pub groups: Vec<String>,
+    password: String,
+}
+
+/// A personal access token.
+pub(in crate::jira) struct Token {
+    pub id: u64,
+    pub owner: String,
+    pub name: String,
+    pub created: OffsetDateTime,
+    pub expires: Option<OffsetDateTime>,
+    secret: String,
+}
+
+impl People {
+    pub fn new(users: &[settings::User], tokens: &[settings::Token]) -> Self {
+        let mut people = Self {
+            people: users.iter().map(Person::new).collect(),
+            tokens: Vec::new(),
+            next_token: 1,
+        };
+        for token in tokens {
+            let lifetime = token.expires_in.map(Duration::seconds);
+            people.keep_token(&token.user, &token.name, lifetime, token.token.clone());
+        }
+        people
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Person> {
+        self.people.iter()
+    }
+
+    /// Login names know no case.
+    pub fn find(&self, name: &str) -> Option<&Person> {
+        self.people
+            .iter()
+            .find(|person| person.name.eq_ignore_ascii_case(name))
+    }
+
+    pub fn set_password(&mut self, name: &str, password: &str) {
+        if let Some(person) = self.people.iter_mut().find(|person| person.name == name) {
+            password.clone_into(&mut person.password);
+        }
+    }
+
+    /// The owner of a token that is known and has not expired.
+    pub fn owner_of(&self, secret: &str, now: OffsetDateTime) -> Option<&Person> {
+        let token = self
+            .tokens
+            .iter()
+            .find(|token| same(&token.secret, secret))?;
+        if token.expires.is_some_and(|end| end <= now) {
+            return None;
+        }
+        self.find(&token.owner)
+    }
+
+    pub fn tokens_of(&self, owner: &str) -> impl Iterator<Item = &Token> {
+        self.tokens.iter().filter(move |token| token.owner == owner)
+    }
+
+    /// Makes a token and tells its secret, this once; nothing when the owner has enough of them.
+    pub fn make_token(
+        &mut self,
+        owner: &str,
+        name: &str,
+        lifetime: Option<Duration>,
+    ) -> Option<(&Token, String)> {
+        if self.tokens_of(owner).count() >= MAX_TOKENS_PER_PERSON {
+            return None;
+        }
+        let secret: String = rand::rng()
+            .sample_iter(Alphanumeric)
+            .take(SECRET_LENGTH)
+            .map(char::from)
+            .collect();
+        self.keep_token(owner, name, lifetime, secret.clone());
+        self.tokens.last().map(|token| (token, secret))
+    }
+
+    /// Whether there was such a token.
+    pub fn revoke_token(&mut self, owner: &str, id: u64) -> bool {
+        let before = self.tokens.len();
+        self.tokens
+            .retain(|token| !(token.owner == owner && token.id == id));
+        self.tokens.len() < before
+    }
+
+    /// Ends a token's life now.
+    pub fn expire_token(&mut self, secret: &str) {
+        let now = OffsetDateTime::now_utc();
+        for token in self
+            .tokens
+            .iter_mut()
+            .filter(|token| same(&token.secret, secret))
+        {
+            token.expires = Some(now);
+        }
+    }
+
+    fn keep_token(&mut self, owner: &str, name: &str, lifetime: Option<Duration>, secret: String) {
+        let created = OffsetDateTime::now_utc();
+        self.tokens.push(Token {
+            id: self.next_token,
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+            created,
+            expires: lifetime.map(|lifetime| created.saturating_add(lifetime)),
+            secret,
+        });
+        self.next_token += 1;
+    }
+}
+
+impl Person {
+    fn new(user: &settings::User) -> Self {
+        Self {
+            name: user.name.clone(),
+            display_name: if user.display_name.is_empty() {
+                user.name.clone()
+            } else {
+                user.display_name.clone()
+            },
+            groups: user.groups.clone(),
+            password: user.password.clone(),
+        }
+    }
+
+    pub fn has_password(&self, password: &str) -> bool {
+        same(&self.password, password)
+    }
+
+    pub fn is_administrator(&self) -> bool {
+        self.groups.iter().any(|group| group == ADMINISTRATORS)
+    }
+}
+
+fn same(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
+}
+
+/// Jira's own limit is 10 by default.
+const MAX_TOKENS_PER_PERSON: usize = 100;
+/// As long as a real one.
+const SECRET_LENGTH: usize = 44;
+const ADMINISTRATORS: &str = "jira-administrators";
