@@ -1,0 +1,261 @@
+//! Why a session could not be opened, or has ended: a cause and a remedy that an administrator can act on.
+
+use super::Refused;
+use std::{fmt, net::SocketAddr, time::Duration};
+
+/// How soon another attempt makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It may work at any moment: back off from half a second.
+    Soon,
+    /// Somebody must change something first: once a minute.
+    Slow,
+}
+
+/// A step of opening a session, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Name resolution and TCP.
+    Connect,
+    /// TCP stands; waiting for the SSH banner.
+    Banner,
+    /// Key exchange and host key.
+    KeyExchange,
+    /// Login.
+    Login,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connecting",
+            Self::Banner => "waiting for the SSH banner",
+            Self::KeyExchange => "the key exchange",
+            Self::Login => "the login",
+        })
+    }
+}
+
+/// Why no session could be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The gateway's name gave no address.
+    #[error("cannot resolve the gateway's name {host:?}: {problem}")]
+    Resolve {
+        /// As configured.
+        host: String,
+        /// What the resolver said.
+        problem: String,
+    },
+    /// No address of the gateway took the connection.
+    #[error("cannot connect to {gateway}: {}", join(failures))]
+    Connect {
+        /// `host:port`.
+        gateway: String,
+        /// One per address tried.
+        failures: Vec<ConnectFailure>,
+    },
+    /// Something else than an SSH server answered.
+    #[error("{gateway} does not speak SSH: it answered {answer:?}")]
+    NotSsh {
+        /// `host:port`.
+        gateway: String,
+        /// Its first bytes, printable, at most one line.
+        answer: String,
+    },
+    /// No common algorithm, or a broken exchange.
+    #[error("the key exchange with {gateway} failed: {problem}")]
+    KeyExchange {
+        /// `host:port`.
+        gateway: String,
+        /// What was offered on both sides, or what broke.
+        problem: String,
+    },
+    /// The host key is not trusted.
+    #[error(transparent)]
+    HostKey(Box<Refused>),
+    /// The gateway does not let this user in with this key.
+    #[error("{gateway} refused the login of user {user:?} with {credential}: {problem}")]
+    LoginRefused {
+        /// `host:port`.
+        gateway: String,
+        /// SSH user name.
+        user: String,
+        /// Fingerprint of the key, and the certificate if one was used.
+        credential: String,
+        /// Which methods the gateway offers instead, or what else it wants.
+        problem: String,
+    },
+    /// The connection ended before the session stood.
+    #[error("the connection to {gateway} was lost during {step}: {problem}")]
+    Lost {
+        /// `host:port`.
+        gateway: String,
+        /// Where.
+        step: Step,
+        /// What the socket, the library or the gateway said.
+        problem: String,
+    },
+    /// A step took too long.
+    #[error("{gateway}: {step} took longer than {} s", after.as_secs())]
+    Timeout {
+        /// `host:port`.
+        gateway: String,
+        /// Where.
+        step: Step,
+        /// The limit.
+        after: Duration,
+    },
+}
+
+impl OpenError {
+    /// How soon another attempt makes sense.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::HostKey(_) | Self::LoginRefused { .. } | Self::KeyExchange { .. } => Retry::Slow,
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::NotSsh { .. }
+            | Self::Lost { .. }
+            | Self::Timeout { .. } => Retry::Soon,
+        }
+    }
+
+    /// Whether the gateway answered at all with an SSH banner.
+    pub fn reached_ssh(&self) -> bool {
+        match self {
+            Self::HostKey(_) | Self::LoginRefused { .. } | Self::KeyExchange { .. } => true,
+            Self::Lost { step, .. } | Self::Timeout { step, .. } => {
+                matches!(step, Step::KeyExchange | Step::Login)
+            }
+            Self::Resolve { .. } | Self::Connect { .. } | Self::NotSsh { .. } => false,
+        }
+    }
+
+    /// What an administrator does about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Resolve { host, .. } => format!(
+                "check the name in tunnel.gateways and this host's DNS: getent hosts {host}"
+            ),
+            Self::Connect { gateway, failures } => {
+                let refused = failures.iter().all(|f| f.kind == ConnectKind::Refused);
+                let test = format!("test with: nc -vz {}", gateway.replacen(':', " ", 1));
+                match refused {
+                    true => format!("nothing listens there: ask the vendor whether the gateway is up, and check its port; {test}"),
+                    false => format!("ask the network team whether the firewall lets this host out to {gateway}; {test}"),
+                }
+            }
+            Self::NotSsh { answer, .. } if answer.starts_with("HTTP/") || answer.is_empty() => {
+                "the port belongs to another service, or a proxy is in between; check tunnel.gateways with the vendor".to_owned()
+            }
+            Self::NotSsh { .. } => {
+                "if the answer names a limit, it passes by itself; otherwise check the port in tunnel.gateways with the vendor".to_owned()
+            }
+            Self::KeyExchange { .. } => {
+                "ask the vendor to enable curve25519-sha256 and aes128-gcm@openssh.com on the gateway (OpenSSH 7.4 or later has them)".to_owned()
+            }
+            Self::HostKey(refused) => refused.remedy(),
+            Self::LoginRefused { user, .. } => format!(
+                "ask the vendor to authorise this key for the user {user:?} (authorized_keys, or a certificate that \
+                 names the user and has not expired); the gateway's log says why it refused"
+            ),
+            Self::Lost { step: Step::Banner, .. } => {
+                "something takes the connection and ends it: a firewall, a full gateway, or a gateway that starts; ask the vendor if it stays".to_owned()
+            }
+            Self::Lost { .. } => "if it stays, ask the vendor for the gateway's log at this time".to_owned(),
+            Self::Timeout { step: Step::Connect | Step::Banner, .. } => {
+                "ask the network team whether something between drops or inspects SSH; a gateway on port 443 often helps".to_owned()
+            }
+            Self::Timeout { .. } => {
+                "the gateway is slow or the link is bad; if it stays, ask the vendor for the gateway's log, or raise tunnel.login_timeout".to_owned()
+            }
+        }
+    }
+}
+
+/// One address that could not be connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectFailure {
+    /// Which.
+    pub address: SocketAddr,
+    /// In what way.
+    pub kind: ConnectKind,
+    /// What the system said.
+    pub problem: String,
+}
+
+/// In what way an address could not be connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectKind {
+    /// Nothing listens there, or a firewall says so.
+    Refused,
+    /// No answer.
+    Timeout,
+    /// No route, no permission, or else.
+    Other,
+}
+
+fn join(failures: &[ConnectFailure]) -> String {
+    let each: Vec<String> = failures
+        .iter()
+        .map(|f| format!("{} {}", f.address, f.problem))
+        .collect();
+    each.join(", ")
+}
+
+/// Why a session has ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// We disconnected.
+    #[error("closed by this agent")]
+    ByUs,
+    /// The gateway said goodbye (RFC 4253 §11.1).
+    #[error("the gateway closed the session: {0}")]
+    ByGateway(String),
+    /// The connection was closed without a goodbye.
+    #[error("the gateway closed the connection")]
+    Closed,
+    /// Keep-alives were not answered.
+    #[error("the gateway has not answered keep-alives")]
+    KeepAlive,
+    /// The socket failed, or the stall timer ended it.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// The far side broke the protocol, or the library met a case it does not know.
+    #[error("protocol error: {0}")]
+    Protocol(String),
+    /// A fault of the program; the process goes on.
+    #[error("the session task panicked; please report this with the log")]
+    Panicked,
+}
+
+impl Ended {
+    /// What an administrator does about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::ByUs => "nothing".to_owned(),
+            Self::ByGateway(_) | Self::Closed => {
+                "the agent reconnects by itself; if it recurs, ask the vendor for the gateway's log at this time".to_owned()
+            }
+            Self::KeepAlive | Self::Broken(_) => {
+                "the agent reconnects by itself; if it recurs, ask the network team about idle or broken connections".to_owned()
+            }
+            Self::Protocol(_) | Self::Panicked => {
+                "the agent reconnects by itself; if it recurs, send the log to the vendor".to_owned()
+            }
+        }
+    }
+}
+
+/// What a peer said, made fit for a log line: printable, one line, bounded.
+pub(super) fn printable(text: &str) -> String {
+    text.trim()
+        .chars()
+        .map(|c| if c.is_control() { '.' } else { c })
+        .take(MAX_PEER_TEXT)
+        .collect()
+}
+
+/// Characters of a peer's text that are kept.
+const MAX_PEER_TEXT: usize = 200;

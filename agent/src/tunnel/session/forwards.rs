@@ -1,0 +1,166 @@
+//! Which remote forwards this session has asked for, and which of them a channel has come by.
+
+use crate::tunnel::{Bind, RemoteForward};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The forwards of one session. An entry exists from just before the request until it is refused or
+/// its cancellation is answered, since channels may come before and until then.
+#[derive(Default)]
+pub(super) struct Forwards(Mutex<Vec<Entry>>);
+
+struct Entry {
+    forward: RemoteForward,
+    /// Known once the gateway has answered; the wanted one where it was not 0.
+    port: Option<u16>,
+}
+
+impl Forwards {
+    /// Before the request goes out.
+    pub(super) fn ask(&self, forward: &RemoteForward) {
+        let port = match forward.bind {
+            Bind::Tcp { port, .. } if port != 0 => Some(port),
+            _ => None,
+        };
+        let mut entries = self.lock();
+        entries.retain(|e| e.forward.name != forward.name);
+        entries.push(Entry {
+            forward: forward.clone(),
+            port,
+        });
+    }
+
+    /// The gateway has chosen this port.
+    pub(super) fn given(&self, name: &str, port: u16) {
+        if let Some(entry) = self.lock().iter_mut().find(|e| *e.forward.name == *name) {
+            entry.port = Some(port);
+        }
+    }
+
+    /// Refused, or cancelled.
+    pub(super) fn forget(&self, name: &str) {
+        self.lock().retain(|e| *e.forward.name != *name);
+    }
+
+    /// What to name in the cancellation: the bind, with the port in use.
+    pub(super) fn bound(&self, name: &str) -> Option<Bind> {
+        let entries = self.lock();
+        let entry = entries.iter().find(|e| *e.forward.name == *name)?;
+        Some(match (&entry.forward.bind, entry.port) {
+            (Bind::Tcp { host, .. }, Some(port)) => Bind::Tcp {
+                host: host.clone(),
+                port,
+            },
+            (bind, _) => bind.clone(),
+        })
+    }
+
+    /// Names of all entries.
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        self.lock().iter().map(|e| e.forward.name.clone()).collect()
+    }
+
+    /// The forward that a `forwarded-tcpip` channel belongs to. OpenSSH reports the host as it was asked
+    /// for, others the address they listen on: then the port decides, where only one forward has it.
+    pub(super) fn by_address(&self, host: &str, port: u32) -> Option<Arc<str>> {
+        let entries = self.lock();
+        let candidates = || {
+            entries.iter().filter_map(|e| match &e.forward.bind {
+                Bind::Tcp { host, .. } => Some((e, host.as_str(), e.port.map(u32::from))),
+                Bind::Socket(_) => None,
+            })
+        };
+        let name = |e: &Entry| e.forward.name.clone();
+        if let Some((e, ..)) = candidates().find(|(_, h, p)| *h == host && *p == Some(port)) {
+            return Some(name(e));
+        }
+        let mut by_port = candidates().filter(|(.., p)| *p == Some(port));
+        if let (Some((e, ..)), None) = (by_port.next(), by_port.next()) {
+            return Some(name(e));
+        }
+        // The channel has overtaken the answer that tells the port. Requests are made one at a time,
+        // so that there is at most one such.
+        let mut unknown = candidates().filter(|(.., p)| p.is_none());
+        match (unknown.next(), unknown.next()) {
+            (Some((e, ..)), None) => Some(name(e)),
+            _ => None,
+        }
+    }
+
+    /// The forward that a `forwarded-streamlocal@openssh.com` channel belongs to.
+    pub(super) fn by_socket(&self, path: &str) -> Option<Arc<str>> {
+        let entries = self.lock();
+        let found = entries
+            .iter()
+            .find(|e| matches!(&e.forward.bind, Bind::Socket(p) if p == path));
+        found.map(|e| e.forward.name.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn forward(name: &str, bind: &str) -> RemoteForward {
+        RemoteForward {
+            name: name.into(),
+            bind: bind.parse().unwrap(),
+        }
+    }
+
+    fn asked(list: &[(&str, &str)]) -> Forwards {
+        let forwards = Forwards::default();
+        for (name, bind) in list {
+            forwards.ask(&forward(name, bind));
+        }
+        forwards
+    }
+
+    fn found(name: Option<Arc<str>>) -> Option<String> {
+        name.map(|n| n.to_string())
+    }
+
+    #[test]
+    fn a_channel_belongs_to_the_forward_with_its_host_and_port() {
+        let forwards = asked(&[("a", "127.0.0.1:8080"), ("b", "10.0.0.1:8080"), ("s", "/run/s")]);
+        assert_eq!(found(forwards.by_address("10.0.0.1", 8080)).as_deref(), Some("b"));
+        assert_eq!(found(forwards.by_address("127.0.0.1", 8080)).as_deref(), Some("a"));
+        assert_eq!(found(forwards.by_socket("/run/s")).as_deref(), Some("s"));
+    }
+
+    #[test]
+    fn a_channel_that_no_forward_asked_for_belongs_to_none() {
+        let forwards = asked(&[("a", "127.0.0.1:8080"), ("b", "10.0.0.1:8080")]);
+        assert_eq!(forwards.by_address("127.0.0.1", 22), None);
+        assert_eq!(forwards.by_address("192.0.2.1", 8080), None, "two have this port");
+        assert_eq!(forwards.by_socket("/run/other"), None);
+    }
+
+    #[test]
+    fn a_gateway_that_reports_its_own_address_is_understood_by_the_port() {
+        let forwards = asked(&[("a", "localhost:8080"), ("b", "localhost:8081")]);
+        assert_eq!(found(forwards.by_address("127.0.0.1", 8081)).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn port_zero_takes_the_given_port_and_channels_that_come_before_it_is_known() {
+        let forwards = asked(&[("a", "127.0.0.1:0")]);
+        assert_eq!(found(forwards.by_address("127.0.0.1", 40_001)).as_deref(), Some("a"));
+        forwards.given("a", 40_001);
+        assert_eq!(found(forwards.by_address("127.0.0.1", 40_001)).as_deref(), Some("a"));
+        assert_eq!(forwards.by_address("127.0.0.1", 40_002), None);
+        assert_eq!(forwards.bound("a").unwrap().to_string(), "127.0.0.1:40001");
+    }
+
+    #[test]
+    fn a_cancelled_forward_has_no_channels_any_more() {
+        let forwards = asked(&[("a", "127.0.0.1:8080")]);
+        forwards.forget("a");
+        assert_eq!(forwards.by_address("127.0.0.1", 8080), None);
+        assert!(forwards.names().is_empty());
+    }
+}

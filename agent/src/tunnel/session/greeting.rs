@@ -1,0 +1,113 @@
+//! Remembers the first bytes a far side sends, so that an error can say what answered instead of SSH.
+
+use super::error::printable;
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// The first bytes of one connection.
+#[derive(Clone, Default)]
+pub(super) struct Greeting(Arc<Mutex<Vec<u8>>>);
+
+impl Greeting {
+    /// Passes everything through and keeps the beginning.
+    pub(super) fn listen<R>(&self, inner: R) -> Listening<R> {
+        Listening {
+            inner,
+            greeting: Some(self.clone()),
+        }
+    }
+
+    /// Nothing has come at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
+    /// An SSH banner is among the first lines (RFC 4253 §4.2).
+    pub(super) fn is_ssh(&self) -> bool {
+        let bytes = self.bytes();
+        bytes.split(|b| *b == b'\n').any(|l| l.starts_with(b"SSH-"))
+    }
+
+    /// The first line, printable.
+    pub(super) fn first_line(&self) -> String {
+        let bytes = self.bytes();
+        let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+        printable(&String::from_utf8_lossy(line))
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// A reader whose first bytes are kept.
+pub(super) struct Listening<R> {
+    inner: R,
+    /// `None` once enough has come: from then on this costs one comparison per read.
+    greeting: Option<Greeting>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Listening<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if let Some(greeting) = &self.greeting {
+            let new = buf.filled().get(before..).unwrap_or_default();
+            let mut kept = greeting.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = KEPT.saturating_sub(kept.len());
+            kept.extend(new.iter().take(room));
+            let full = kept.len() >= KEPT;
+            drop(kept);
+            if full {
+                self.greeting = None;
+            }
+        }
+        result
+    }
+}
+
+/// A banner has at most 255 bytes (RFC 4253 §4.2); a few lines may come before it.
+const KEPT: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    async fn after(bytes: &[u8]) -> Greeting {
+        let greeting = Greeting::default();
+        let mut all = Vec::new();
+        greeting.listen(bytes).read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, bytes, "everything passes through");
+        greeting
+    }
+
+    #[tokio::test]
+    async fn an_http_server_is_told_from_ssh() {
+        let http = after(b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n").await;
+        assert!(!http.is_ssh());
+        assert_eq!(http.first_line(), "HTTP/1.1 400 Bad Request");
+        assert!(after(b"welcome\r\nSSH-2.0-OpenSSH_9.2\r\n").await.is_ssh());
+        assert!(after(b"").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_the_beginning_is_kept_and_control_bytes_are_not_shown() {
+        let greeting = after(&[b'\x1b'; 100_000]).await;
+        assert_eq!(greeting.bytes().len(), KEPT);
+        assert!(!greeting.first_line().contains('\x1b'));
+    }
+}
