@@ -70,9 +70,7 @@ async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Conn
             io::ErrorKind::ConnectionRefused => {
                 failure(ConnectKind::Refused, "refused the connection".to_owned())
             }
-            io::ErrorKind::TimedOut => {
-                failure(ConnectKind::Timeout, "did not answer".to_owned())
-            }
+            io::ErrorKind::TimedOut => failure(ConnectKind::Timeout, "did not answer".to_owned()),
             _ => failure(ConnectKind::Other, error.to_string()),
         }),
         Err(_) => Err(failure(
@@ -121,8 +119,20 @@ mod tests {
         let parse = |list: &[&str]| -> Vec<SocketAddr> {
             list.iter().map(|a| a.parse().unwrap()).collect()
         };
-        let given = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1", "127.0.0.2:1"]);
-        let order = parse(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "[::3]:1"]);
+        let given = parse(&[
+            "[::1]:1",
+            "[::2]:1",
+            "[::3]:1",
+            "127.0.0.1:1",
+            "127.0.0.2:1",
+        ]);
+        let order = parse(&[
+            "[::1]:1",
+            "127.0.0.1:1",
+            "[::2]:1",
+            "127.0.0.2:1",
+            "[::3]:1",
+        ]);
         assert_eq!(alternate(given), order);
     }
 
@@ -139,14 +149,28 @@ mod tests {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let error = dial(&gateway(&address.to_string()), LIMIT).await.unwrap_err();
-        assert!(error.to_string().contains(&format!("{address} refused")), "{error}");
-        assert!(error.remedy().contains("nothing listens"), "{}", error.remedy());
+        let error = dial(&gateway(&address.to_string()), LIMIT)
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("{address} refused")),
+            "{error}"
+        );
+        assert!(
+            error.remedy().contains("nothing listens"),
+            "{}",
+            error.remedy()
+        );
     }
 
     #[tokio::test]
     async fn a_name_that_does_not_exist_is_told_apart() {
-        let error = dial(&gateway("gateway.invalid:443"), LIMIT).await.unwrap_err();
-        assert!(matches!(error, OpenError::Resolve { .. } | OpenError::Timeout { .. }), "{error}");
+        let error = dial(&gateway("gateway.invalid:443"), LIMIT)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, OpenError::Resolve { .. } | OpenError::Timeout { .. }),
+            "{error}"
+        );
     }
 }

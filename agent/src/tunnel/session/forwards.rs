@@ -126,9 +126,19 @@ mod tests {
 
     #[test]
     fn a_channel_belongs_to_the_forward_with_its_host_and_port() {
-        let forwards = asked(&[("a", "127.0.0.1:8080"), ("b", "10.0.0.1:8080"), ("s", "/run/s")]);
-        assert_eq!(found(forwards.by_address("10.0.0.1", 8080)).as_deref(), Some("b"));
-        assert_eq!(found(forwards.by_address("127.0.0.1", 8080)).as_deref(), Some("a"));
+        let forwards = asked(&[
+            ("a", "127.0.0.1:8080"),
+            ("b", "10.0.0.1:8080"),
+            ("s", "/run/s"),
+        ]);
+        assert_eq!(
+            found(forwards.by_address("10.0.0.1", 8080)).as_deref(),
+            Some("b")
+        );
+        assert_eq!(
+            found(forwards.by_address("127.0.0.1", 8080)).as_deref(),
+            Some("a")
+        );
         assert_eq!(found(forwards.by_socket("/run/s")).as_deref(), Some("s"));
     }
 
@@ -136,22 +146,35 @@ mod tests {
     fn a_channel_that_no_forward_asked_for_belongs_to_none() {
         let forwards = asked(&[("a", "127.0.0.1:8080"), ("b", "10.0.0.1:8080")]);
         assert_eq!(forwards.by_address("127.0.0.1", 22), None);
-        assert_eq!(forwards.by_address("192.0.2.1", 8080), None, "two have this port");
+        assert_eq!(
+            forwards.by_address("192.0.2.1", 8080),
+            None,
+            "two have this port"
+        );
         assert_eq!(forwards.by_socket("/run/other"), None);
     }
 
     #[test]
     fn a_gateway_that_reports_its_own_address_is_understood_by_the_port() {
         let forwards = asked(&[("a", "localhost:8080"), ("b", "localhost:8081")]);
-        assert_eq!(found(forwards.by_address("127.0.0.1", 8081)).as_deref(), Some("b"));
+        assert_eq!(
+            found(forwards.by_address("127.0.0.1", 8081)).as_deref(),
+            Some("b")
+        );
     }
 
     #[test]
     fn port_zero_takes_the_given_port_and_channels_that_come_before_it_is_known() {
         let forwards = asked(&[("a", "127.0.0.1:0")]);
-        assert_eq!(found(forwards.by_address("127.0.0.1", 40_001)).as_deref(), Some("a"));
+        assert_eq!(
+            found(forwards.by_address("127.0.0.1", 40_001)).as_deref(),
+            Some("a")
+        );
         forwards.given("a", 40_001);
-        assert_eq!(found(forwards.by_address("127.0.0.1", 40_001)).as_deref(), Some("a"));
+        assert_eq!(
+            found(forwards.by_address("127.0.0.1", 40_001)).as_deref(),
+            Some("a")
+        );
         assert_eq!(forwards.by_address("127.0.0.1", 40_002), None);
         assert_eq!(forwards.bound("a").unwrap().to_string(), "127.0.0.1:40001");
     }

@@ -1,11 +1,37 @@
 //! One SSH session: connect, host key, login, remote forwards, probe.
+//!
+//! | file | what |
+//! |---|---|
+//! | `identity` | the key and certificate we log in with |
+//! | `host_key`, `known_hosts` | which gateways are trusted |
+//! | `preferred` | which algorithms are offered |
+//! | `dial` | from a name to a TCP connection |
+//! | `greeting` | what answered, if it was not SSH |
+//! | `connect`, `login` | opening a session, step by step, each with its deadline |
+//! | `handler` | what the gateway may do to us |
+//! | `forwards` | which channel belongs to which forward |
+//! | `session` | a session that stands: forwards, probe, end |
+//! | `error` | why a session could not be opened or has ended, and what to do |
 
+mod connect;
+mod dial;
+mod error;
+mod forwards;
+mod greeting;
+mod handler;
 mod host_key;
 mod identity;
 mod known_hosts;
+mod login;
 mod preferred;
+#[expect(clippy::module_inception, reason = "the room's own type")]
+mod session;
 #[cfg(test)]
 mod test_keys;
 
+pub use error::{ConnectFailure, ConnectKind, Ended, OpenError, Retry, Step};
 pub use host_key::{HostKeyError, HostKeys, Reason, Refused};
 pub use identity::{Identity, IdentityError};
+pub use session::{Bound, Facts, ForwardError, ProbeError, Session};
+
+use session::Shared;

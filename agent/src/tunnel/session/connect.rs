@@ -1,0 +1,197 @@
+//! Opens a session: TCP, transport, key exchange, host key, login; each step within its deadline, and
+//! without leaving anything behind where it fails or is no longer wanted.
+
+use super::{
+    Session, Shared,
+    dial::dial,
+    error::{OpenError, Step},
+    greeting::{Greeting, Listening},
+    handler::{Failure, SessionHandler},
+    login::login,
+    preferred::preferred,
+    session::Inner,
+};
+use crate::tunnel::{
+    Accept, Gateway, Settings,
+    channel::SessionBudget,
+    transport::{Meter, Transport, socket},
+};
+use russh::{Error, Limits, SshId, client};
+use std::{borrow::Cow, sync::Arc, time::Duration};
+use tokio::{net::tcp::OwnedReadHalf, time::timeout};
+
+impl Session {
+    /// Opens a session to `gateway`; `connection` is the number that channels are handed to `accept`
+    /// with. `progress` is told when TCP and when SSH stand. May be dropped at any point: what has been
+    /// begun then ends by itself.
+    pub async fn open(
+        settings: Arc<Settings>,
+        gateway: Gateway,
+        connection: usize,
+        accept: Arc<dyn Accept>,
+        progress: impl Fn(Step) + Send + Sync + 'static,
+    ) -> Result<Self, OpenError> {
+        progress(Step::Connect);
+        let stream = dial(&gateway, settings.connect_timeout).await?;
+        progress(Step::Banner);
+        let options = socket::Options {
+            user_timeout: settings.stall_timeout,
+            ..socket::Options::default()
+        };
+        let lost = |error: std::io::Error| OpenError::Lost {
+            gateway: gateway.to_string(),
+            step: Step::Connect,
+            problem: error.to_string(),
+        };
+        socket::configure(&stream, &options).map_err(lost)?;
+        let (reader, writer) = stream.into_split();
+        let greeting = Greeting::default();
+        let (transport, meter) =
+            Transport::new(greeting.listen(reader), writer, settings.transport.clone());
+        let budget = SessionBudget::new(Arc::clone(&meter), settings.channel.clone());
+        let limit = settings.login_timeout;
+        let shared = Arc::new(Shared::new(settings, gateway, connection, accept, budget));
+
+        // russh's handshake must not be cancelled: its task would stay. It runs beside us, and the meter
+        // is what ends it.
+        let guard = AbortOnDrop(Some(Arc::clone(&meter)));
+        let task = tokio::spawn(handshake(
+            Arc::clone(&shared),
+            transport,
+            greeting.clone(),
+            progress,
+        ));
+        let session = match timeout(limit, task).await {
+            Ok(Ok(outcome)) => outcome?,
+            Ok(Err(panic)) => return Err(shared.lost(Step::KeyExchange, panic.to_string())),
+            Err(_) => return Err(too_late(&shared, &greeting, limit)),
+        };
+        guard.disarm();
+        tokio::spawn(watch(meter, Arc::clone(&shared)));
+        Ok(session)
+    }
+}
+
+async fn handshake(
+    shared: Arc<Shared>,
+    transport: Transport<Listening<OwnedReadHalf>>,
+    greeting: Greeting,
+    progress: impl Fn(Step) + Send + Sync + 'static,
+) -> Result<Session, OpenError> {
+    let config = Arc::new(config(&shared));
+    let handler = SessionHandler::new(Arc::clone(&shared));
+    let mut handle = client::connect_stream(config, transport, handler)
+        .await
+        .map_err(|failure| classify(&shared, &greeting, failure))?;
+    progress(Step::Login);
+    login(&mut handle, &shared).await?;
+    Ok(Session::new(Inner::new(handle, shared)))
+}
+
+fn config(shared: &Shared) -> client::Config {
+    let settings = &shared.settings;
+    let keepalive_max = settings.keepalive_max.max(2);
+    let beyond_keepalive = u32::try_from(keepalive_max.saturating_add(2)).unwrap_or(u32::MAX);
+    client::Config {
+        client_id: SshId::Standard(Cow::Borrowed(CLIENT_ID)),
+        limits: Limits::new(REKEY_BYTES, REKEY_BYTES, REKEY_AGE),
+        window_size: WINDOW,
+        maximum_packet_size: PACKET,
+        channel_buffer_size: CHANNEL_QUEUE,
+        preferred: preferred(&settings.host_keys, &shared.gateway),
+        keepalive_interval: Some(settings.keepalive_interval),
+        keepalive_max,
+        // A last net only: keep-alives are to notice first.
+        inactivity_timeout: Some(settings.keepalive_interval.saturating_mul(beyond_keepalive)),
+        ..client::Config::default()
+    }
+}
+
+/// The stall timer outside russh. It lives exactly as long as the transport.
+async fn watch(meter: Arc<Meter>, shared: Arc<Shared>) {
+    let settings = &shared.settings;
+    // Silence proves something only where keep-alives must have been answered meanwhile.
+    let peer_must_speak = settings.stall_timeout > settings.keepalive_interval.saturating_mul(2);
+    meter.watch(settings.stall_timeout, peer_must_speak).await;
+}
+
+fn classify(shared: &Shared, greeting: &Greeting, failure: Failure) -> OpenError {
+    let gateway = || shared.gateway.to_string();
+    let error = match failure {
+        Failure::HostKey(refused) => return OpenError::HostKey(refused),
+        Failure::Ssh(error) => error,
+    };
+    if !greeting.is_ssh() {
+        return match greeting.is_empty() {
+            true => shared.lost(Step::Banner, text(&error)),
+            false => OpenError::NotSsh {
+                gateway: gateway(),
+                answer: greeting.first_line(),
+            },
+        };
+    }
+    match error {
+        Error::IO(_) | Error::Disconnect | Error::HUP | Error::Join(_) => {
+            shared.lost(Step::KeyExchange, text(&error))
+        }
+        other => OpenError::KeyExchange {
+            gateway: gateway(),
+            problem: other.to_string(),
+        },
+    }
+}
+
+fn text(error: &Error) -> String {
+    match error {
+        Error::Disconnect | Error::HUP => "the far side closed the connection".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn too_late(shared: &Shared, greeting: &Greeting, after: Duration) -> OpenError {
+    let gateway = shared.gateway.to_string();
+    if !greeting.is_empty() && !greeting.is_ssh() {
+        let answer = greeting.first_line();
+        return OpenError::NotSsh { gateway, answer };
+    }
+    let step = match (greeting.is_empty(), shared.facts.get()) {
+        (true, _) => Step::Banner,
+        (false, None) => Step::KeyExchange,
+        (false, Some(_)) => Step::Login,
+    };
+    OpenError::Timeout {
+        gateway,
+        step,
+        after,
+    }
+}
+
+/// Ends the transport unless the session has come to stand.
+struct AbortOnDrop(Option<Arc<Meter>>);
+
+impl AbortOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(meter) = &self.0 {
+            meter.abort("the session was given up before it stood");
+        }
+    }
+}
+
+/// RFC 4253 §4.2 allows no minus sign in the software version.
+const CLIENT_ID: &str = concat!("SSH-2.0-JiraTunnelAgent_", env!("CARGO_PKG_VERSION"));
+/// Costs no memory, since every channel is always drained. russh ends the session when more than twice
+/// this comes in during a key exchange that we started (docs/ssh.md, D3).
+const WINDOW: u32 = 32 << 20;
+/// RFC 4253 §6.1.
+const PACKET: u32 = 32 << 10;
+/// Messages between russh and a channel's pump.
+const CHANNEL_QUEUE: usize = 100;
+/// RFC 4253 §9 recommends a gigabyte or an hour.
+const REKEY_BYTES: usize = 1 << 30;
+const REKEY_AGE: Duration = Duration::from_secs(3600);

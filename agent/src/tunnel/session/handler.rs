@@ -1,0 +1,263 @@
+//! What the gateway may do to us: present its host key, open channels on forwards that we asked for, and
+//! say goodbye. Everything else is refused. Nothing here waits: the session stands still meanwhile.
+
+use super::{Ended, Facts, Refused, Shared, error::printable};
+use crate::tunnel::{Inbound, channel::ChannelStream};
+use russh::{
+    Channel, ChannelId, ChannelOpenFailure, Names,
+    client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session as Russh},
+    keys::PublicKeyOrCertificate,
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    time::SystemTime,
+};
+
+/// One session's side toward russh. Its drop is the end of the session, however that came about.
+pub(super) struct SessionHandler {
+    shared: Arc<Shared>,
+    host_key: Option<String>,
+    ended: Mutex<Option<Ended>>,
+}
+
+/// Why a callback, or the session, failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Ssh(#[from] russh::Error),
+    #[error(transparent)]
+    HostKey(Box<Refused>),
+}
+
+impl SessionHandler {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            host_key: None,
+            ended: Mutex::new(None),
+        }
+    }
+
+    /// Takes the channel of one of our forwards, or says why not.
+    async fn open(
+        &self,
+        forward: Option<Arc<str>>,
+        originator: String,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+    ) {
+        let shared = &self.shared;
+        let Some(forward) = forward else {
+            tracing::warn!(
+                connection = shared.connection,
+                originator,
+                "refused a channel on a forward that was not asked for"
+            );
+            return reply
+                .reject(ChannelOpenFailure::AdministrativelyProhibited)
+                .await;
+        };
+        if shared.budget.live() >= shared.settings.max_channels {
+            if shared.refused_channels.fetch_add(1, Relaxed) == 0 {
+                tracing::warn!(
+                    connection = shared.connection,
+                    limit = shared.settings.max_channels,
+                    "refusing channels: too many are open (tunnel.max_channels)"
+                );
+            }
+            return reply.reject(ChannelOpenFailure::ResourceShortage).await;
+        }
+        reply.accept().await;
+        let stream = ChannelStream::new(Arc::clone(&shared.budget), channel);
+        shared.accept.accept(Inbound {
+            forward,
+            connection: shared.connection,
+            originator,
+            stream,
+        });
+    }
+
+    async fn refuse(&self, kind: &str, reply: ChannelOpenHandle) -> Result<(), Failure> {
+        tracing::warn!(
+            connection = self.shared.connection,
+            kind,
+            "refused a channel that is no forward"
+        );
+        reply
+            .reject(ChannelOpenFailure::AdministrativelyProhibited)
+            .await;
+        Ok(())
+    }
+}
+
+impl Handler for SessionHandler {
+    type Error = Failure;
+
+    async fn check_server_key(
+        &mut self,
+        presented: &PublicKeyOrCertificate,
+    ) -> Result<bool, Failure> {
+        let shared = &self.shared;
+        let (host, port) = (shared.gateway.host.as_str(), shared.gateway.port);
+        shared
+            .settings
+            .host_keys
+            .judge(host, port, presented, SystemTime::now())
+            .map_err(|refused| Failure::HostKey(Box::new(refused)))?;
+        let print = presented.public_key().fingerprint(Default::default());
+        self.host_key = Some(print.to_string());
+        Ok(true)
+    }
+
+    async fn kex_done(
+        &mut self,
+        _secret: Option<&[u8]>,
+        names: &Names,
+        _session: &mut Russh,
+    ) -> Result<(), Failure> {
+        // Set once: a later exchange cannot change the host.
+        let _ = self.shared.facts.set(Facts {
+            host_key: self.host_key.clone().unwrap_or_default(),
+            key_exchange: names.kex.as_ref().to_owned(),
+            cipher: names.cipher.as_ref().to_owned(),
+            strict: names.strict_kex(),
+        });
+        Ok(())
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _session: &mut Russh) -> Result<(), Failure> {
+        tracing::debug!(banner = printable(banner), "the gateway says");
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        connected_address: &str,
+        connected_port: u32,
+        originator_address: &str,
+        originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Russh,
+    ) -> Result<(), Failure> {
+        let forward = self
+            .shared
+            .forwards
+            .by_address(connected_address, connected_port);
+        let originator = format!("{}:{originator_port}", printable(originator_address));
+        self.open(forward, originator, channel, reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        socket_path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Russh,
+    ) -> Result<(), Failure> {
+        let forward = self.shared.forwards.by_socket(socket_path);
+        self.open(forward, "unix".to_owned(), channel, reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Russh,
+    ) -> Result<(), Failure> {
+        self.refuse("agent", reply).await
+    }
+
+    async fn should_accept_unknown_server_channel(
+        &mut self,
+        _id: ChannelId,
+        _channel_type: &str,
+    ) -> bool {
+        false
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Russh,
+    ) -> Result<(), Failure> {
+        self.refuse("session", reply).await
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _host_to_connect: &str,
+        _port_to_connect: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Russh,
+    ) -> Result<(), Failure> {
+        self.refuse("direct-tcpip", reply).await
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _channel: Channel<Msg>,
+        _socket_path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Russh,
+    ) -> Result<(), Failure> {
+        self.refuse("direct-streamlocal", reply).await
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _channel: Channel<Msg>,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Russh,
+    ) -> Result<(), Failure> {
+        self.refuse("x11", reply).await
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {
+        let ended = match reason {
+            DisconnectReason::ReceivedDisconnect(info) => Ended::ByGateway(printable(&format!(
+                "{:?}: {}",
+                info.reason_code, info.message
+            ))),
+            DisconnectReason::Error(Failure::HostKey(refused)) => {
+                Ended::Protocol(refused.to_string())
+            }
+            DisconnectReason::Error(Failure::Ssh(error)) => of_error(error),
+        };
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+        Ok(())
+    }
+}
+
+impl Drop for SessionHandler {
+    fn drop(&mut self) {
+        let told = self
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.shared.end(told, std::thread::panicking());
+    }
+}
+
+/// russh says `Disconnect` both for our own goodbye and for a connection that just closed; `Shared::end`
+/// knows which.
+fn of_error(error: russh::Error) -> Ended {
+    match error {
+        russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => Ended::KeepAlive,
+        russh::Error::Disconnect | russh::Error::HUP => Ended::Closed,
+        russh::Error::IO(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Ended::Closed
+        }
+        russh::Error::IO(error) => Ended::Broken(error.to_string()),
+        other => Ended::Protocol(other.to_string()),
+    }
+}

@@ -1,0 +1,385 @@
+//! A session that stands: requests to the gateway, its probe, its end.
+
+use super::{
+    Ended,
+    error::{OpenError, Step},
+    forwards::Forwards,
+    handler::SessionHandler,
+};
+use crate::tunnel::{Accept, Bind, Gateway, RemoteForward, Settings, channel::SessionBudget};
+use russh::{Disconnect, Error, client::Handle};
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{sync::watch, time::timeout};
+
+/// An SSH session that is logged in. Clones are the same session; it ends when the last is dropped.
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+/// What was negotiated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// `SHA256:…` of the verified host key.
+    pub host_key: String,
+    /// Key exchange algorithm.
+    pub key_exchange: String,
+    /// Cipher toward the gateway.
+    pub cipher: String,
+    /// Strict key exchange (protection against prefix truncation, CVE-2023-48795).
+    pub strict: bool,
+}
+
+/// Where the gateway listens for a forward, with the port that it chose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound(pub Bind);
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A remote forward was not bound or not cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    /// The gateway said no; the session is as good as before.
+    #[error("the gateway refuses to listen on {0}")]
+    Refused(String),
+    /// The session is gone, or has just been ended since it did not answer.
+    #[error("{0}")]
+    Lost(Ended),
+}
+
+impl ForwardError {
+    /// What an administrator does about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Refused(bind) if bind.starts_with('/') => format!(
+                "a socket left behind by a former session stays there unless the gateway has \"StreamLocalBindUnlink yes\"; \
+                 or its sshd_config forbids it (AllowStreamLocalForwarding), or the user may not write to the folder of {bind}"
+            ),
+            Self::Refused(bind) => format!(
+                "either the port is taken: a session that was cut off frees it within a minute, another program does \
+                 not (on the gateway: ss -ltnp); or the user may not listen there: the gateway needs \
+                 \"AllowTcpForwarding remote\" and a PermitListen or permitlisten that covers {bind}. \
+                 It is asked again every few seconds"
+            ),
+            Self::Lost(ended) => ended.remedy(),
+        }
+    }
+}
+
+/// A probe was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// The session stands as far as we know, but has not answered within the deadline.
+    #[error("no answer to a probe within {} s", .0.as_secs())]
+    NoAnswer(Duration),
+    /// The session is gone.
+    #[error("{0}")]
+    Lost(Ended),
+}
+
+impl Session {
+    pub(super) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// Asks the gateway to listen. May be dropped; the request then goes its way all the same.
+    pub async fn forward(&self, forward: &RemoteForward) -> Result<Bound, ForwardError> {
+        let (this, forward) = (self.clone(), forward.clone());
+        let task = tokio::spawn(async move { this.0.forward(&forward).await });
+        match task.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ForwardError::Lost(Ended::Panicked)),
+        }
+    }
+
+    /// Asks the gateway to listen no more. Channels that are open stay open.
+    pub async fn cancel_forward(&self, name: &str) -> Result<(), ForwardError> {
+        let (this, name) = (self.clone(), name.to_owned());
+        let task = tokio::spawn(async move { this.0.cancel(&name).await });
+        match task.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ForwardError::Lost(Ended::Panicked)),
+        }
+    }
+
+    /// Cancels all forwards: no new channels come, those that are open stay.
+    pub async fn cancel_forwards(&self) {
+        for name in self.0.shared.forwards.names() {
+            if let Err(ForwardError::Lost(_)) = self.cancel_forward(&name).await {
+                return;
+            }
+        }
+    }
+
+    /// Asks for a reply and returns the round-trip time. Proves the session, not just the socket.
+    pub async fn probe(&self, limit: Duration) -> Result<Duration, ProbeError> {
+        let inner = &*self.0;
+        let start = Instant::now();
+        let question = inner.handle.send_global_request(PROBE, &[], true);
+        let answer = tokio::select! {
+            answer = timeout(limit, question) => answer,
+            ended = inner.shared.ended() => return Err(ProbeError::Lost(ended)),
+        };
+        match answer {
+            // "Request failed" is OpenSSH's usual answer, and as good as any.
+            Ok(Ok(_) | Err(Error::RequestDenied)) => Ok(start.elapsed()),
+            Ok(Err(_)) => Err(ProbeError::Lost(inner.shared.end_of_dead().await)),
+            Err(_) => Err(ProbeError::NoAnswer(limit)),
+        }
+    }
+
+    /// Waits for the end, whoever brings it about.
+    pub async fn ended(&self) -> Ended {
+        self.0.shared.ended().await
+    }
+
+    /// Says goodbye and waits for the end, a few seconds at most. Open channels are cut off.
+    pub async fn disconnect(&self) {
+        let inner = &*self.0;
+        inner.shared.leaving.store(true, Relaxed);
+        let goodbye =
+            inner
+                .handle
+                .disconnect(Disconnect::ByApplication, "the agent is leaving", "en");
+        let _ = timeout(GOODBYE, goodbye).await;
+        if timeout(GOODBYE, self.ended()).await.is_err() {
+            self.abort("it did not end after our goodbye");
+        }
+    }
+
+    /// Ends the session at once, without a goodbye.
+    pub fn abort(&self, reason: &str) {
+        self.0.shared.budget.meter().abort(reason);
+    }
+
+    /// What was negotiated.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.0.shared.facts.get()
+    }
+
+    /// Bounds and counters of its channels, and the meter of its transport.
+    pub fn budget(&self) -> &Arc<SessionBudget> {
+        &self.0.shared.budget
+    }
+
+    /// Channels open now.
+    pub fn live_channels(&self) -> usize {
+        self.0.shared.budget.live()
+    }
+
+    /// Channels refused because too many were open.
+    pub fn refused_channels(&self) -> u64 {
+        self.0.shared.refused_channels.load(Relaxed)
+    }
+}
+
+pub(super) struct Inner {
+    handle: Handle<SessionHandler>,
+    shared: Arc<Shared>,
+    /// One request at a time: a channel that overtakes the answer to port 0 could not be told otherwise.
+    one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+impl Inner {
+    pub(super) fn new(handle: Handle<SessionHandler>, shared: Arc<Shared>) -> Self {
+        Self {
+            handle,
+            shared,
+            one_at_a_time: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    async fn forward(&self, forward: &RemoteForward) -> Result<Bound, ForwardError> {
+        let _turn = self.one_at_a_time.lock().await;
+        let forwards = &self.shared.forwards;
+        forwards.ask(forward);
+        let name = &*forward.name;
+        let outcome = match &forward.bind {
+            Bind::Tcp { host, port } => {
+                let request = self.handle.tcpip_forward(host.as_str(), u32::from(*port));
+                self.answer(request).await.map(|given| {
+                    // The answer is 0 where we named the port.
+                    if let (0, Ok(given)) = (*port, u16::try_from(given)) {
+                        forwards.given(name, given);
+                    }
+                })
+            }
+            Bind::Socket(path) => {
+                let request = self.handle.streamlocal_forward(path.as_str());
+                self.answer(request).await
+            }
+        };
+        match outcome {
+            Ok(()) => Ok(Bound(
+                forwards.bound(name).unwrap_or_else(|| forward.bind.clone()),
+            )),
+            Err(error) => {
+                forwards.forget(name);
+                Err(match error {
+                    None => ForwardError::Refused(forward.bind.to_string()),
+                    Some(ended) => ForwardError::Lost(ended),
+                })
+            }
+        }
+    }
+
+    async fn cancel(&self, name: &str) -> Result<(), ForwardError> {
+        let _turn = self.one_at_a_time.lock().await;
+        let forwards = &self.shared.forwards;
+        let Some(bind) = forwards.bound(name) else {
+            return Ok(());
+        };
+        let outcome = match &bind {
+            Bind::Tcp { host, port } => {
+                let request = self
+                    .handle
+                    .cancel_tcpip_forward(host.as_str(), u32::from(*port));
+                self.answer(request).await
+            }
+            Bind::Socket(path) => {
+                let request = self.handle.cancel_streamlocal_forward(path.as_str());
+                self.answer(request).await
+            }
+        };
+        forwards.forget(name);
+        outcome.map_err(|error| match error {
+            None => ForwardError::Refused(bind.to_string()),
+            Some(ended) => ForwardError::Lost(ended),
+        })
+    }
+
+    /// The answer to a global request; `Err(None)` is a refusal. A gateway that gives none is ended: what
+    /// it would grant later nobody would know of.
+    async fn answer<T>(
+        &self,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Option<Ended>> {
+        let answer = tokio::select! {
+            answer = timeout(ANSWER, request) => answer,
+            ended = self.shared.ended() => return Err(Some(ended)),
+        };
+        match answer {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(Error::RequestDenied)) => Err(None),
+            Ok(Err(_)) => Err(Some(self.shared.end_of_dead().await)),
+            Err(_) => {
+                let meter = self.shared.budget.meter();
+                meter.abort("a request for a forward was not answered");
+                Err(Some(self.shared.end_of_dead().await))
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Dropping the handle makes russh leave, except in the middle of a key exchange that the far
+        // side never finishes.
+        let meter = Arc::clone(self.shared.budget.meter());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if timeout(GOODBYE, meter.died()).await.is_err() {
+                    meter.abort("it did not end after it was dropped");
+                }
+            });
+        }
+    }
+}
+
+/// What the session and its handler both see.
+pub(super) struct Shared {
+    pub(super) settings: Arc<Settings>,
+    pub(super) gateway: Gateway,
+    pub(super) connection: usize,
+    pub(super) accept: Arc<dyn Accept>,
+    pub(super) budget: Arc<SessionBudget>,
+    pub(super) forwards: Forwards,
+    pub(super) facts: OnceLock<Facts>,
+    pub(super) refused_channels: AtomicU64,
+    leaving: AtomicBool,
+    end: watch::Sender<Option<Ended>>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        gateway: Gateway,
+        connection: usize,
+        accept: Arc<dyn Accept>,
+        budget: Arc<SessionBudget>,
+    ) -> Self {
+        Self {
+            settings,
+            gateway,
+            connection,
+            accept,
+            budget,
+            forwards: Forwards::default(),
+            facts: OnceLock::new(),
+            refused_channels: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
+            end: watch::Sender::new(None),
+        }
+    }
+
+    /// The session task is over; `told` is what russh said of it.
+    pub(super) fn end(&self, told: Option<Ended>, panicked: bool) {
+        let leaving = self.leaving.load(Relaxed);
+        let death = self.budget.meter().death_reason().map(str::to_owned);
+        let ended = match (told, death) {
+            _ if panicked => Ended::Panicked,
+            (Some(Ended::Closed) | None, _) if leaving => Ended::ByUs,
+            // Our own abort shows in russh as a broken socket; the meter knows why.
+            (Some(Ended::Broken(_)) | None, Some(reason)) => Ended::Broken(reason),
+            (Some(told), _) => told,
+            (None, None) => Ended::Broken("the session task ended".to_owned()),
+        };
+        self.end.send_if_modified(|end| {
+            let first = end.is_none();
+            end.get_or_insert(ended);
+            first
+        });
+    }
+
+    pub(super) async fn ended(&self) -> Ended {
+        let mut end = self.end.subscribe();
+        let ended = end.wait_for(Option::is_some).await;
+        // The sender lives in `self`, so that the wait cannot fail.
+        ended
+            .ok()
+            .and_then(|e| e.clone())
+            .unwrap_or(Ended::Panicked)
+    }
+
+    /// The end of a session that is known to be dead; its task may still be on its way out.
+    async fn end_of_dead(&self) -> Ended {
+        let silent = || Ended::Broken("the session task does not answer".to_owned());
+        timeout(GOODBYE, self.ended())
+            .await
+            .unwrap_or_else(|_| silent())
+    }
+
+    pub(super) fn lost(&self, step: Step, problem: String) -> OpenError {
+        OpenError::Lost {
+            gateway: self.gateway.to_string(),
+            step,
+            problem,
+        }
+    }
+}
+
+/// The request that every server answers, OpenSSH's own keep-alive (PROTOCOL, "keepalive@openssh.com").
+const PROBE: &str = "keepalive@openssh.com";
+/// A gateway that does not answer a request for a forward within this does not answer at all.
+const ANSWER: Duration = Duration::from_secs(30);
+/// For the goodbye to go out, and for the session task to end.
+const GOODBYE: Duration = Duration::from_secs(5);
