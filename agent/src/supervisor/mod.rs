@@ -1,6 +1,24 @@
 //! Which connection to open, when to retry, when to drain: a pure state machine and the thin shell that carries its
 //! actions out.
+//!
+//! | file | what |
+//! |---|---|
+//! | `step` | the state machine: `step(now, event, jitter) -> actions` |
+//! | `slot` | state of one connection in it |
+//! | `backoff` | how long to wait |
+//! | `summary` | what it says of itself |
+//! | `run` | the shell: tasks, clock, jitter, log |
+//! | `tend` | one task per dial and per session |
+//! | `board`, `view` | what status sees |
 
+mod backoff;
+mod board;
+mod run;
+mod slot;
+mod step;
+mod summary;
+mod tend;
 mod view;
 
+pub use run::{Supervisor, SupervisorHandle};
 pub use view::{ConnectionView, ForwardState, ForwardView, Phase};

@@ -10,8 +10,8 @@ use russh::{
     Error, MethodKind, SendError, Signer,
     client::{AuthResult, Handle},
     keys::{
-        Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, agent::AgentIdentity,
-        signature, ssh_encoding::Encode, ssh_key,
+        Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, agent::AgentIdentity, signature,
+        ssh_encoding::Encode, ssh_key,
     },
 };
 use std::{sync::Arc, time::Duration};

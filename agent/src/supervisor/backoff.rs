@@ -1,0 +1,84 @@
+//! How long to wait. The one place that knows the crate `backoff`; no clock and no dice of its own.
+
+use backoff::{ExponentialBackoffBuilder, backoff::Backoff};
+use std::time::Duration;
+
+/// Before the next attempt to connect, after `attempt` failures in a row: full jitter, anywhere between
+/// nothing and a ceiling that doubles from half a second to 30 s. `jitter` is in 0..1.
+pub(super) fn reconnect(attempt: u32, jitter: f64) -> Duration {
+    ceiling(attempt, FIRST, CEILING, 2.0).mul_f64(jitter.clamp(0.0, 1.0))
+}
+
+/// Before a gateway that somebody must change something on (or for) is tried again: a minute and a bit,
+/// so that many agents do not come back together.
+pub(super) fn slow(jitter: f64) -> Duration {
+    SLOW + SLOW.mul_f64(0.1 * jitter.clamp(0.0, 1.0))
+}
+
+/// Before a refused forward is asked for again: about a second at first, since a session that was cut off
+/// frees its port after half a minute or so, and at most 15 s.
+pub(super) fn forward(refusals: u32, jitter: f64) -> Duration {
+    let share = 0.8 + 0.2 * jitter.clamp(0.0, 1.0);
+    ceiling(refusals, Duration::from_secs(1), FORWARD_CEILING, 1.25).mul_f64(share)
+}
+
+/// The interval after `failures` failures, without the crate's own jitter, which draws from the system.
+fn ceiling(failures: u32, first: Duration, last: Duration, factor: f64) -> Duration {
+    let mut intervals = ExponentialBackoffBuilder::new()
+        .with_initial_interval(first)
+        .with_max_interval(last)
+        .with_multiplier(factor)
+        .with_randomization_factor(0.0)
+        .with_max_elapsed_time(None)
+        .build();
+    // Both series have reached their end long before this many steps.
+    for _ in 0..failures.min(MAX_STEPS) {
+        intervals.next_backoff();
+    }
+    // The crate adds a nanosecond.
+    intervals.next_backoff().map_or(last, |i| i.min(last))
+}
+
+const FIRST: Duration = Duration::from_millis(500);
+const MAX_STEPS: u32 = 20;
+/// No reconnect waits longer, except for a gateway that is barred.
+pub(super) const CEILING: Duration = Duration::from_secs(30);
+/// No refused forward waits longer.
+pub(super) const FORWARD_CEILING: Duration = Duration::from_secs(15);
+/// Nothing that needs somebody's hand is tried more often.
+pub(super) const SLOW: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnects_spread_over_nothing_to_a_ceiling_that_doubles_from_half_a_second_to_thirty() {
+        let ceilings: Vec<u64> = (0..9)
+            .map(|n| reconnect(n, 1.0).as_millis() as u64)
+            .collect();
+        assert_eq!(
+            ceilings,
+            [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]
+        );
+        assert_eq!(reconnect(5, 0.0), Duration::ZERO);
+        assert_eq!(reconnect(u32::MAX, 1.0), CEILING);
+        assert!(reconnect(3, 0.5) < reconnect(3, 0.6));
+    }
+
+    #[test]
+    fn refused_forwards_begin_at_a_second_and_end_at_fifteen() {
+        assert!(forward(0, 0.0) >= Duration::from_millis(800));
+        assert!(forward(0, 1.0) <= Duration::from_millis(1001));
+        assert_eq!(forward(u32::MAX, 1.0), FORWARD_CEILING);
+        // A port that a dead session holds for half a minute is asked for at least ten times meanwhile.
+        let half_a_minute: Duration = (0..10).map(|n| forward(n, 1.0)).sum();
+        assert!(half_a_minute < Duration::from_secs(35), "{half_a_minute:?}");
+    }
+
+    #[test]
+    fn nothing_barred_is_tried_within_a_minute() {
+        assert_eq!(slow(0.0), SLOW);
+        assert!(slow(1.0) <= SLOW.mul_f64(1.1));
+    }
+}

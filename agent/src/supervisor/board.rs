@@ -1,0 +1,314 @@
+//! What status sees of the supervisor. Written in passing, read without holding anything up.
+
+use super::{
+    step::Id,
+    summary::Summary,
+    view::{ConnectionView, ForwardState, ForwardView},
+};
+use crate::{
+    status::{Layer, LayerReport, State},
+    tunnel::{
+        Settings,
+        session::{Ended, ForwardError, OpenError, Session},
+    },
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// The published state of all connections.
+pub(super) struct Board {
+    pub settings: Arc<Settings>,
+    /// The zero of the machine's clock.
+    start: Instant,
+    cells: Mutex<Cells>,
+    revision: watch::Sender<u64>,
+    stopped: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Cells {
+    connections: Vec<Cell>,
+    sessions: HashMap<Id, Session>,
+}
+
+struct Cell {
+    summary: Summary,
+    since: Instant,
+    network: Arc<Layer>,
+    tunnel: Arc<Layer>,
+    rtt: Option<Duration>,
+    /// One per forward.
+    answers: Vec<Answer>,
+}
+
+/// How the gateway last answered for one forward.
+#[derive(Clone, Default)]
+struct Answer {
+    bound: Option<String>,
+    cause: Option<String>,
+    remedy: Option<String>,
+}
+
+impl Board {
+    pub(super) fn new(settings: Arc<Settings>, start: Instant, summaries: Vec<Summary>) -> Self {
+        let forwards = settings.forwards.len();
+        let connections = summaries.into_iter().map(|summary| Cell {
+            summary,
+            since: start,
+            network: Arc::default(),
+            tunnel: Arc::default(),
+            rtt: None,
+            answers: vec![Answer::default(); forwards],
+        });
+        let cells = Cells {
+            connections: connections.collect(),
+            sessions: HashMap::new(),
+        };
+        Self {
+            settings,
+            start,
+            cells: Mutex::new(cells),
+            revision: watch::Sender::new(0),
+            stopped: watch::Sender::new(false),
+        }
+    }
+
+    /// Takes over what the machine says now; gives back what it said before.
+    pub(super) fn publish(&self, summaries: Vec<Summary>) -> Vec<Summary> {
+        let mut cells = self.lock();
+        let mut before = Vec::new();
+        for (cell, summary) in cells.connections.iter_mut().zip(summaries) {
+            if cell.summary.phase != summary.phase {
+                cell.since = Instant::now();
+            }
+            before.push(std::mem::replace(&mut cell.summary, summary));
+        }
+        drop(cells);
+        self.revision.send_modify(|r| *r += 1);
+        before
+    }
+
+    pub(super) fn opened(&self, id: Id, session: &Session) {
+        let mut cells = self.lock();
+        cells.sessions.insert(id, session.clone());
+        if let Some(cell) = cells.connections.get_mut(id.slot) {
+            cell.rtt = None;
+            cell.network.proven(None);
+        }
+    }
+
+    /// SSH has answered, whatever comes of it.
+    pub(super) fn reached(&self, slot: usize) {
+        if let Some(cell) = self.lock().connections.get(slot) {
+            cell.network.proven(None);
+        }
+    }
+
+    pub(super) fn open_failed(&self, id: Id, error: &OpenError) -> bool {
+        let cells = self.lock();
+        let Some(cell) = cells.connections.get(id.slot) else {
+            return false;
+        };
+        let (cause, remedy) = (error.to_string(), error.remedy());
+        match error.reached_ssh() {
+            true => cell.network.proven(None),
+            false => cell.network.failed(State::Failed, &cause, &remedy),
+        };
+        // While a session serves, it is its replacement that has failed.
+        let state = match cell.summary.current {
+            Some(_) => State::Degraded,
+            None => State::Failed,
+        };
+        cell.tunnel.failed(state, &cause, &remedy)
+    }
+
+    pub(super) fn ended(&self, id: Id, ended: &Ended) {
+        let mut cells = self.lock();
+        cells.sessions.remove(&id);
+        if let Some(cell) = cells.connections.get_mut(id.slot)
+            && cell.summary.current == Some(id.generation)
+        {
+            cell.rtt = None;
+            let remedy = ended.remedy();
+            cell.tunnel
+                .failed(State::Failed, &ended.to_string(), &remedy);
+        }
+    }
+
+    /// The session has answered a probe.
+    pub(super) fn proven(&self, id: Id, rtt: Duration) {
+        let mut cells = self.lock();
+        if let Some(cell) = cells.current(id) {
+            cell.rtt = Some(rtt);
+            let detail = format!("round trip {:.1} ms", milliseconds(rtt));
+            cell.tunnel.proven(Some(&detail));
+            cell.network.proven(None);
+        }
+        drop(cells);
+        self.revision.send_modify(|r| *r += 1);
+    }
+
+    /// The session has not answered a probe.
+    pub(super) fn unanswered(&self, id: Id, cause: &str) {
+        if let Some(cell) = self.lock().current(id) {
+            let remedy = "if it stays, the session is replaced by itself; the gateway or the link is overloaded";
+            cell.tunnel.failed(State::Degraded, cause, remedy);
+        }
+    }
+
+    pub(super) fn granted(&self, id: Id, forward: usize, bound: String) {
+        self.answer(
+            id,
+            forward,
+            Answer {
+                bound: Some(bound),
+                ..Answer::default()
+            },
+        );
+    }
+
+    pub(super) fn refused(&self, id: Id, forward: usize, error: &ForwardError) {
+        let answer = Answer {
+            bound: None,
+            cause: Some(error.to_string()),
+            remedy: Some(error.remedy()),
+        };
+        self.answer(id, forward, answer);
+    }
+
+    fn answer(&self, id: Id, forward: usize, answer: Answer) {
+        if let Some(cell) = self.lock().current(id)
+            && let Some(slot) = cell.answers.get_mut(forward)
+        {
+            *slot = answer;
+        }
+    }
+
+    pub(super) fn session(&self, id: Id) -> Option<Session> {
+        self.lock().sessions.get(&id).cloned()
+    }
+
+    pub(super) fn live_channels(&self) -> usize {
+        let cells = self.lock();
+        cells.sessions.values().map(Session::live_channels).sum()
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    pub(super) async fn stopped(&self) {
+        let mut stopped = self.stopped.subscribe();
+        // The sender lives as long as `self`.
+        let _ = stopped.wait_for(|s| *s).await;
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    pub(super) fn views(&self) -> Vec<ConnectionView> {
+        let cells = self.lock();
+        let views = cells.connections.iter().enumerate();
+        views
+            .map(|(index, cell)| self.view(index, cell, &cells.sessions))
+            .collect()
+    }
+
+    fn view(&self, index: usize, cell: &Cell, sessions: &HashMap<Id, Session>) -> ConnectionView {
+        let settings = &self.settings;
+        let summary = &cell.summary;
+        let now = Instant::now();
+        let session = summary.current.and_then(|generation| {
+            sessions.get(&Id {
+                slot: index,
+                generation,
+            })
+        });
+        let facts = session.and_then(Session::facts);
+        let budget = session.map(Session::budget);
+        let meter = budget.map(|b| b.meter());
+        let report = |layer: &Layer| LayerReport::new(&layer.snapshot(), now, self.stale_after());
+        let clock = now.saturating_duration_since(self.start);
+        ConnectionView {
+            index,
+            gateway: settings
+                .gateways
+                .get(summary.gateway)
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            user: settings.user.clone(),
+            phase: summary.phase,
+            since_seconds: now.saturating_duration_since(cell.since).as_secs_f64(),
+            attempt: summary.attempt,
+            next_retry_seconds: summary
+                .next_dial
+                .map(|at| at.saturating_sub(clock).as_secs_f64()),
+            network: report(&cell.network),
+            tunnel: report(&cell.tunnel),
+            rtt_ms: cell.rtt.map(milliseconds),
+            generation: summary.sessions,
+            host_key: facts.map(|f| f.host_key.clone()),
+            key_exchange: facts.map(|f| f.key_exchange.clone()),
+            cipher: facts.map(|f| f.cipher.clone()),
+            channels: session.map_or(0, Session::live_channels),
+            bytes_received: meter.map_or(0, |m| m.received()),
+            bytes_sent: meter.map_or(0, |m| m.sent()),
+            backlog: meter.map_or(0, |m| m.backlog()),
+            closed_first: budget.map_or(0, |b| b.closed_first()),
+            forwards: self.forward_views(cell),
+        }
+    }
+
+    fn forward_views(&self, cell: &Cell) -> Vec<ForwardView> {
+        let states = cell.summary.forwards.iter();
+        let each = self.settings.forwards.iter().zip(states).zip(&cell.answers);
+        let views = each.map(|((forward, state), answer)| {
+            let bound = *state == ForwardState::Bound;
+            let refused = *state == ForwardState::Refused;
+            let standby = *state == ForwardState::Standby;
+            ForwardView {
+                name: forward.name.to_string(),
+                bind: forward.bind.to_string(),
+                state: *state,
+                bound: answer.bound.clone().filter(|_| bound),
+                cause: match standby {
+                    true => Some("another connection of this agent holds it".to_owned()),
+                    false => answer.cause.clone().filter(|_| refused),
+                },
+                remedy: answer.remedy.clone().filter(|_| refused),
+            }
+        });
+        views.collect()
+    }
+
+    /// A proof is renewed by each probe, and while there is no session at least by each slow attempt.
+    fn stale_after(&self) -> Duration {
+        self.settings
+            .probe_interval
+            .saturating_mul(3)
+            .max(STALE_AT_LEAST)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cells> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cells {
+    /// The connection, if this session is the one that serves; what an old one says is of no interest.
+    fn current(&mut self, id: Id) -> Option<&mut Cell> {
+        let cell = self.connections.get_mut(id.slot)?;
+        (cell.summary.current == Some(id.generation)).then_some(cell)
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+const STALE_AT_LEAST: Duration = Duration::from_secs(120);

@@ -1,0 +1,339 @@
+//! The shell around the state machine: carries its actions out and tells it what came of them. Each action
+//! is a task of its own, so that nothing here ever waits.
+
+use super::{
+    backoff,
+    board::Board,
+    step::{Action, Event, Id, Machine},
+    tend::{give_up_when, lost, tend, watch_idle},
+    view::{ConnectionView, ForwardState},
+};
+use crate::tunnel::{
+    Accept, Settings,
+    session::{Bound, Ended, ForwardError, OpenError, Session, Step},
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Holds the SSH connections and the remote forwards on them.
+pub struct Supervisor {
+    machine: Machine,
+    board: Arc<Board>,
+    accept: Arc<dyn Accept>,
+    start: Instant,
+    news: mpsc::Sender<News>,
+    dials: HashMap<Id, CancellationToken>,
+    /// New sessions, to be tended once the board knows which connection they serve.
+    untended: Vec<(Id, Session)>,
+}
+
+/// What the rest of the agent has of the supervisor. Clones are the same.
+#[derive(Clone)]
+pub struct SupervisorHandle {
+    board: Arc<Board>,
+    news: mpsc::Sender<News>,
+}
+
+/// What came of an action.
+pub(super) enum News {
+    Opened(Id, Session),
+    OpenFailed(Id, OpenError),
+    Granted(Id, usize, Bound),
+    Refused(Id, usize, ForwardError),
+    Cancelled(Id, usize),
+    Ended(Id, Ended),
+    Worn(Id),
+    Idle(Id),
+    Drain(Duration),
+}
+
+impl Supervisor {
+    /// Starts to connect, and never gives up. `accept` gets the channels. Cancelling `cancel` ends all
+    /// sessions at once; [`SupervisorHandle::drain`] lets them finish. Needs a runtime.
+    pub fn spawn(
+        settings: Arc<Settings>,
+        accept: Arc<dyn Accept>,
+        cancel: CancellationToken,
+    ) -> SupervisorHandle {
+        let machine = Machine::new(
+            settings.connections,
+            settings.gateways.len(),
+            settings.forwards.len(),
+        );
+        let start = Instant::now();
+        let board = Board::new(settings, start.into_std(), machine.summaries());
+        let board = Arc::new(board);
+        let (news, inbox) = mpsc::channel(NEWS);
+        let handle = SupervisorHandle {
+            board: Arc::clone(&board),
+            news: news.clone(),
+        };
+        let supervisor = Self {
+            machine,
+            board,
+            accept,
+            start,
+            news,
+            dials: HashMap::new(),
+            untended: Vec::new(),
+        };
+        tokio::spawn(supervisor.run(inbox, cancel));
+        handle
+    }
+
+    async fn run(mut self, mut inbox: mpsc::Receiver<News>, cancel: CancellationToken) {
+        let mut cancelled = false;
+        let mut event = Event::Tick;
+        loop {
+            let jitter = rand::random();
+            let actions = self.machine.step(self.start.elapsed(), event, jitter);
+            let mut stopped = false;
+            for action in actions {
+                stopped |= self.execute(action);
+            }
+            self.publish();
+            for (id, session) in self.untended.drain(..) {
+                let (board, news) = (Arc::clone(&self.board), self.news.clone());
+                tokio::spawn(tend(id, session, board, news));
+            }
+            if stopped {
+                self.board.stop();
+                return;
+            }
+            // Without a deadline something is under way that will tell.
+            let deadline = self.machine.next_deadline().unwrap_or(FAR);
+            event = tokio::select! {
+                Some(news) = inbox.recv() => self.digest(news),
+                () = cancel.cancelled(), if !cancelled => {
+                    cancelled = true;
+                    Event::Drain(Duration::ZERO)
+                }
+                () = sleep_until(self.start + deadline) => Event::Tick,
+            };
+        }
+    }
+
+    /// Carries one action out. Returns whether it was the last.
+    fn execute(&mut self, action: Action) -> bool {
+        match action {
+            Action::Dial(id, gateway) => self.dial(id, gateway),
+            Action::Abandon(id) => {
+                if let Some(dial) = self.dials.get(&id) {
+                    dial.cancel();
+                }
+            }
+            Action::Request(id, forward) => self.request(id, forward),
+            Action::Cancel(id, forward) => self.cancel(id, forward),
+            Action::WatchIdle(id) => {
+                let news = self.news.clone();
+                self.with_session(id, |session| watch_idle(id, session, news));
+            }
+            Action::Disconnect(id) => {
+                self.with_session(id, |session| async move { session.disconnect().await });
+            }
+            Action::Stopped => {
+                tracing::info!("all connections are closed");
+                return true;
+            }
+        }
+        false
+    }
+
+    fn dial(&mut self, id: Id, gateway: usize) {
+        let settings = Arc::clone(&self.board.settings);
+        let Some(gateway) = settings.gateways.get(gateway).cloned() else {
+            return;
+        };
+        let abandon = CancellationToken::new();
+        self.dials.insert(id, abandon.clone());
+        let board = Arc::clone(&self.board);
+        let progress = move |step| {
+            if step == Step::Login {
+                board.reached(id.slot);
+            }
+        };
+        let accept = Arc::clone(&self.accept);
+        let open = Session::open(settings, gateway.clone(), id.slot, accept, progress);
+        let news = self.news.clone();
+        tokio::spawn(async move {
+            let told = match give_up_when(abandon, open).await {
+                Ok(Ok(session)) => News::Opened(id, session),
+                Ok(Err(error)) => News::OpenFailed(id, error),
+                Err(problem) => News::OpenFailed(id, lost(&gateway, problem)),
+            };
+            let _ = news.send(told).await;
+        });
+    }
+
+    fn request(&self, id: Id, forward: usize) {
+        let news = self.news.clone();
+        let Some(wanted) = self.board.settings.forwards.get(forward).cloned() else {
+            return;
+        };
+        self.with_session(id, |session| async move {
+            let told = match session.forward(&wanted).await {
+                Ok(bound) => News::Granted(id, forward, bound),
+                Err(error @ ForwardError::Refused(_)) => News::Refused(id, forward, error),
+                // The end of the session is told by whoever tends it.
+                Err(ForwardError::Lost(_)) => return,
+            };
+            let _ = news.send(told).await;
+        });
+    }
+
+    fn cancel(&self, id: Id, forward: usize) {
+        let news = self.news.clone();
+        let Some(held) = self.board.settings.forwards.get(forward).cloned() else {
+            return;
+        };
+        self.with_session(id, |session| async move {
+            if let Err(ForwardError::Lost(_)) = session.cancel_forward(&held.name).await {
+                return;
+            }
+            let _ = news.send(News::Cancelled(id, forward)).await;
+        });
+    }
+
+    fn with_session<F>(&self, id: Id, work: impl FnOnce(Session) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        // Without one it has ended, which the machine is about to learn.
+        if let Some(session) = self.board.session(id) {
+            tokio::spawn(work(session));
+        }
+    }
+
+    /// Notes and logs the news, and makes of it what the machine understands.
+    fn digest(&mut self, news: News) -> Event {
+        match news {
+            News::Opened(id, session) => {
+                self.dials.remove(&id);
+                self.board.opened(id, &session);
+                if let Some(facts) = session.facts() {
+                    tracing::info!(
+                        connection = id.slot,
+                        host_key = facts.host_key,
+                        key_exchange = facts.key_exchange,
+                        cipher = facts.cipher,
+                        "logged in to the gateway"
+                    );
+                }
+                self.untended.push((id, session));
+                Event::Opened(id)
+            }
+            News::OpenFailed(id, error) => {
+                self.dials.remove(&id);
+                let retry = error.retry();
+                let news = self.board.open_failed(id, &error);
+                if self.machine.is_draining() {
+                    tracing::debug!(connection = id.slot, %error, "gave up connecting");
+                } else if news {
+                    let remedy = error.remedy();
+                    tracing::warn!(connection = id.slot, %error, remedy, "cannot connect; retrying");
+                } else {
+                    tracing::debug!(connection = id.slot, %error, "still cannot connect");
+                }
+                Event::OpenFailed(id, retry)
+            }
+            News::Granted(id, forward, bound) => {
+                self.board.granted(id, forward, bound.to_string());
+                tracing::info!(
+                    connection = id.slot,
+                    forward = self.name(forward),
+                    bind = %bound,
+                    "the gateway listens"
+                );
+                Event::Granted(id, forward)
+            }
+            News::Refused(id, forward, error) => {
+                self.board.refused(id, forward, &error);
+                Event::Refused(id, forward)
+            }
+            News::Cancelled(id, forward) => Event::Cancelled(id, forward),
+            News::Ended(id, ended) => {
+                self.board.ended(id, &ended);
+                match ended {
+                    Ended::ByUs => tracing::info!(connection = id.slot, "disconnected"),
+                    ended => tracing::warn!(connection = id.slot, cause = %ended, "session lost"),
+                }
+                Event::Ended(id)
+            }
+            News::Worn(id) => {
+                tracing::info!(connection = id.slot, "the session is to be replaced");
+                Event::Worn(id)
+            }
+            News::Idle(id) => Event::Idle(id),
+            News::Drain(limit) => {
+                tracing::info!(limit_seconds = limit.as_secs(), "draining");
+                Event::Drain(limit)
+            }
+        }
+    }
+
+    /// Shows what has changed, and logs what the machine has decided about forwards.
+    fn publish(&self) {
+        let after = self.machine.summaries();
+        let before = self.board.publish(after.clone());
+        for (connection, (before, after)) in before.iter().zip(&after).enumerate() {
+            let changes = before.forwards.iter().zip(&after.forwards).enumerate();
+            for (forward, (_, now)) in changes.filter(|(_, (was, now))| was != now) {
+                let forward = self.name(forward);
+                match now {
+                    ForwardState::Refused => tracing::warn!(
+                        connection,
+                        forward,
+                        "the gateway refuses to listen: the port is taken, or not permitted to this user; asking again"
+                    ),
+                    ForwardState::Standby => tracing::info!(
+                        connection,
+                        forward,
+                        "another connection holds the forward; standing by"
+                    ),
+                    ForwardState::Pending | ForwardState::Bound => {}
+                }
+            }
+        }
+    }
+
+    fn name(&self, forward: usize) -> &str {
+        let forward = self.board.settings.forwards.get(forward);
+        forward.map_or("", |f| &f.name)
+    }
+}
+
+impl SupervisorHandle {
+    /// All connections as they are now.
+    pub fn connections(&self) -> Vec<ConnectionView> {
+        self.board.views()
+    }
+
+    /// Forwarded channels open now, on all sessions.
+    pub fn live_channels(&self) -> usize {
+        self.board.live_channels()
+    }
+
+    /// Counts up with every change of [`connections`](Self::connections) worth looking at.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.board.changes()
+    }
+
+    /// Cancels the forwards, lets open channels finish for at most `limit`, then disconnects. Returns
+    /// when all is closed, a few seconds after `limit` at the latest.
+    pub async fn drain(&self, limit: Duration) {
+        // A closed queue means that everything has stopped already.
+        let _ = self.news.send(News::Drain(limit)).await;
+        let _ = timeout(limit.saturating_add(GOODBYES), self.board.stopped()).await;
+    }
+}
+
+/// The machine takes news faster than sessions can make them; senders wait otherwise.
+const NEWS: usize = 64;
+/// For the goodbyes after a drain.
+const GOODBYES: Duration = Duration::from_secs(15);
+/// Stands for "never" where tokio wants an instant.
+const FAR: Duration = backoff::SLOW.saturating_mul(60);

@@ -1,0 +1,579 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use super::*;
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A machine with its world: dials under way, sessions, who listens where, and what must always hold.
+struct World {
+    machine: Machine,
+    now: Duration,
+    rng: SmallRng,
+    /// One session at a time can listen for a forward of a gateway, as with OpenSSH; or all, as with the stub.
+    exclusive: bool,
+    dials: BTreeMap<Id, (usize, bool)>,
+    sessions: BTreeMap<Id, Peer>,
+    /// Last slow failure per gateway.
+    slow: BTreeMap<usize, Duration>,
+    drained: Option<Duration>,
+    stopped: bool,
+}
+
+struct Peer {
+    gateway: usize,
+    requests: BTreeSet<usize>,
+    cancels: BTreeSet<usize>,
+    held: BTreeSet<usize>,
+    watched: bool,
+    disconnecting: bool,
+    /// It may be disconnected: replaced, or the drain has begun.
+    may_go: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let (connections, gateways) = (rng.random_range(1..=4), rng.random_range(1..=3));
+        let forwards = rng.random_range(1..=3);
+        Self::of(connections, gateways, forwards, rng)
+    }
+
+    fn of(connections: usize, gateways: usize, forwards: usize, mut rng: SmallRng) -> Self {
+        let exclusive = rng.random_bool(0.7);
+        let mut world = Self {
+            machine: Machine::new(connections, gateways, forwards),
+            now: Duration::ZERO,
+            rng,
+            exclusive,
+            dials: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            slow: BTreeMap::new(),
+            drained: None,
+            stopped: false,
+        };
+        world.send(Event::Tick);
+        world
+    }
+
+    fn send(&mut self, event: Event) {
+        let jitter = self.rng.random();
+        if let Event::Drain(_) = event {
+            self.drained = Some(self.now);
+            self.sessions.values_mut().for_each(|p| p.may_go = true);
+        }
+        let actions = self.machine.step(self.now, event, jitter);
+        for action in actions {
+            self.obey(action);
+        }
+        self.check();
+    }
+
+    fn obey(&mut self, action: Action) {
+        assert!(!self.stopped, "nothing happens after the end: {action:?}");
+        match action {
+            Action::Dial(id, gateway) => {
+                assert!(self.drained.is_none(), "a drained supervisor dials nobody");
+                assert!(
+                    !self.dials.keys().any(|d| d.slot == id.slot),
+                    "one dial per connection"
+                );
+                if let Some(slow) = self.slow.get(&gateway) {
+                    assert!(
+                        self.now >= *slow + backoff::SLOW,
+                        "a refused login or host key is not retried within a minute"
+                    );
+                }
+                self.dials.insert(id, (gateway, false));
+            }
+            Action::Abandon(id) => {
+                assert!(self.drained.is_some(), "dials are given up in a drain only");
+                self.dials.get_mut(&id).expect("a dial under way").1 = true;
+            }
+            Action::Request(id, forward) => {
+                assert!(
+                    self.drained.is_none(),
+                    "a drained supervisor asks for nothing"
+                );
+                let gateway = self.sessions[&id].gateway;
+                let elder = |(other, peer): (&Id, &Peer)| {
+                    other.slot == id.slot
+                        && *other != id
+                        && peer.gateway == gateway
+                        && peer.held.contains(&forward)
+                };
+                assert!(
+                    !self.sessions.iter().any(elder),
+                    "the old session lets go first"
+                );
+                let peer = self.sessions.get_mut(&id).expect("a session that stands");
+                assert!(
+                    !peer.held.contains(&forward),
+                    "what is held is not asked for"
+                );
+                assert!(peer.requests.insert(forward), "asked once at a time");
+            }
+            Action::Cancel(id, forward) => {
+                let peer = self.sessions.get_mut(&id).expect("a session that stands");
+                assert!(
+                    peer.may_go,
+                    "forwards are cancelled on sessions that leave only"
+                );
+                assert!(peer.held.contains(&forward), "only what is held");
+                assert!(peer.cancels.insert(forward), "cancelled once");
+            }
+            Action::WatchIdle(id) => {
+                let peer = self.sessions.get_mut(&id).expect("a session that stands");
+                assert!(!peer.watched, "watched once");
+                assert!(
+                    peer.held.is_empty() && peer.requests.is_empty(),
+                    "all let go"
+                );
+                peer.watched = true;
+            }
+            Action::Disconnect(id) => {
+                let peer = self.sessions.get_mut(&id).expect("a session that stands");
+                assert!(peer.may_go, "a refused forward never closes a session");
+                assert!(!peer.disconnecting, "disconnected once");
+                peer.disconnecting = true;
+            }
+            Action::Stopped => {
+                assert!(
+                    self.drained.is_some() && self.dials.is_empty() && self.sessions.is_empty()
+                );
+                self.stopped = true;
+            }
+        }
+    }
+
+    /// What holds after every step.
+    fn check(&self) {
+        let machine = &self.machine;
+        for (index, slot) in machine.slots.iter().enumerate() {
+            let busy = slot.current.is_some() || slot.dial != Dial::Idle;
+            assert!(
+                busy || self.drained.is_some(),
+                "connection {index} is idle without a timer"
+            );
+            if let Dial::Waiting { until, gateway } = slot.dial {
+                assert!(
+                    until > self.now,
+                    "what is due is done in the step that makes it due"
+                );
+                let barred = machine.barred[gateway].saturating_sub(self.now);
+                let latest = backoff::CEILING.max(barred);
+                assert!(
+                    until - self.now <= latest,
+                    "no wait beyond the cap or the bar"
+                );
+                assert!(barred <= backoff::SLOW.mul_f64(1.1));
+            }
+            for held in slot.current.iter().flat_map(|live| &live.forwards) {
+                match held {
+                    Held::Due { .. } => panic!("what is due is asked for in the same step"),
+                    Held::Refused { retry_at, .. } => {
+                        assert!(
+                            *retry_at > self.now,
+                            "a refused forward is asked for when due"
+                        );
+                        assert!(*retry_at - self.now <= backoff::FORWARD_CEILING);
+                    }
+                    Held::Moving { from } => assert!(
+                        slot.leaving.iter().any(|l| l.generation == *from),
+                        "nobody waits for a session that is gone"
+                    ),
+                    Held::Requested { .. } | Held::Granted => {}
+                }
+            }
+        }
+        let replaced = machine
+            .slots
+            .iter()
+            .filter(|s| s.is_being_replaced())
+            .count();
+        assert!(replaced <= 1, "one session is replaced at a time");
+        if let Some(deadline) = machine.next_deadline() {
+            assert!(deadline > self.now, "no deadline stays behind");
+        }
+    }
+
+    /// Something that can happen, chosen at random.
+    fn happen(&mut self) {
+        let ids: Vec<Id> = self.sessions.keys().copied().collect();
+        match self.rng.random_range(0..100) {
+            0..30 => self.pass(),
+            30..55 => self.settle_a_dial(0.5, 0.2),
+            55..90 => self.answer(),
+            90..95 => {
+                if let Some(id) = self.pick(&ids) {
+                    self.end(id);
+                }
+            }
+            95..98 => {
+                if let Some(id) = self.pick(&ids) {
+                    self.send(Event::Worn(id));
+                }
+            }
+            _ => self.stale(),
+        }
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+        (!from.is_empty()).then(|| from[self.rng.random_range(0..from.len())])
+    }
+
+    /// Time goes on, sometimes exactly to the deadline, sometimes short of it, rarely far beyond.
+    fn pass(&mut self) {
+        let next = self
+            .machine
+            .next_deadline()
+            .unwrap_or(self.now + seconds(1));
+        self.now = match self.rng.random_range(0..10) {
+            0..6 => next,
+            6..9 => self.now + (next - self.now).mul_f64(self.rng.random()),
+            _ => self.now + seconds(self.rng.random_range(0..200_000)),
+        };
+        self.send(Event::Tick);
+    }
+
+    fn settle_a_dial(&mut self, success: f64, slow: f64) {
+        let ids: Vec<Id> = self.dials.keys().copied().collect();
+        let Some(id) = self.pick(&ids) else { return };
+        let (gateway, abandoned) = self.dials.remove(&id).unwrap();
+        if self.rng.random_bool(if abandoned { 0.1 } else { success }) {
+            // The old session of the connection may be left from now on.
+            let elders = self.sessions.iter_mut().filter(|(i, _)| i.slot == id.slot);
+            elders.for_each(|(_, peer)| peer.may_go = true);
+            let may_go = self.drained.is_some();
+            let peer = Peer {
+                gateway,
+                requests: BTreeSet::new(),
+                cancels: BTreeSet::new(),
+                held: BTreeSet::new(),
+                watched: false,
+                disconnecting: false,
+                may_go,
+            };
+            self.sessions.insert(id, peer);
+            self.send(Event::Opened(id));
+        } else {
+            let retry = match self.rng.random_bool(slow) {
+                true => Retry::Slow,
+                false => Retry::Soon,
+            };
+            if retry == Retry::Slow {
+                self.slow.insert(gateway, self.now);
+            }
+            self.send(Event::OpenFailed(id, retry));
+        }
+    }
+
+    /// A session answers one of its questions.
+    fn answer(&mut self) {
+        let ids: Vec<Id> = self.sessions.keys().copied().collect();
+        let Some(id) = self.pick(&ids) else { return };
+        let busy = self.rng.random_bool(0.1);
+        let others: Vec<BTreeSet<usize>> = self
+            .sessions
+            .iter()
+            .filter(|(other, p)| **other != id && p.gateway == self.sessions[&id].gateway)
+            .map(|(_, p)| p.held.clone())
+            .collect();
+        let exclusive = self.exclusive;
+        let peer = self.sessions.get_mut(&id).unwrap();
+        if peer.disconnecting {
+            return self.end(id);
+        }
+        if let Some(forward) = peer.requests.pop_first() {
+            let taken = exclusive && others.iter().any(|held| held.contains(&forward));
+            if taken || busy {
+                return self.send(Event::Refused(id, forward));
+            }
+            peer.held.insert(forward);
+            return self.send(Event::Granted(id, forward));
+        }
+        if let Some(forward) = peer.cancels.pop_first() {
+            peer.held.remove(&forward);
+            return self.send(Event::Cancelled(id, forward));
+        }
+        if peer.watched {
+            self.send(Event::Idle(id));
+        }
+    }
+
+    fn end(&mut self, id: Id) {
+        self.sessions.remove(&id);
+        self.send(Event::Ended(id));
+    }
+
+    /// News of something long gone, or never there, changes nothing.
+    fn stale(&mut self) {
+        let id = Id {
+            slot: self.rng.random_range(0..6),
+            generation: 1_000_000,
+        };
+        let event = match self.rng.random_range(0..7) {
+            0 => Event::Opened(id),
+            1 => Event::OpenFailed(id, Retry::Slow),
+            2 => Event::Granted(id, 0),
+            3 => Event::Refused(id, 9),
+            4 => Event::Cancelled(id, 0),
+            5 => Event::Ended(id),
+            _ => Event::Idle(id),
+        };
+        self.send(event);
+    }
+
+    /// Runs on until `done`, with a network that works, for at most this long.
+    fn run_well(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
+        let end = self.now + limit;
+        while !done(self) {
+            assert!(self.now <= end, "not done within {limit:?} of good weather");
+            if !self.dials.is_empty() {
+                self.settle_a_dial(1.0, 0.0);
+                continue;
+            }
+            let waiting = |p: &Peer| {
+                !p.requests.is_empty() || !p.cancels.is_empty() || p.watched || p.disconnecting
+            };
+            if self.sessions.values().any(waiting) {
+                self.answer();
+                continue;
+            }
+            if let Some(next) = self.machine.next_deadline() {
+                self.now = next.max(self.now);
+            }
+            self.send(Event::Tick);
+        }
+    }
+
+    fn everything_serves(&self) -> bool {
+        let full = |slot: &Slot| slot.current.is_some() && slot.dial == Dial::Idle;
+        let gateways: BTreeSet<usize> = self.sessions.values().map(|p| p.gateway).collect();
+        let bound = |gateway: &usize| {
+            (0..self.machine.forwards).all(|f| {
+                self.sessions
+                    .values()
+                    .any(|p| p.gateway == *gateway && p.held.contains(&f))
+            })
+        };
+        self.machine.slots.iter().all(full) && gateways.iter().all(bound)
+    }
+
+    fn id(&self, slot: usize) -> Id {
+        let live = self.machine.slots[slot].current.as_ref().unwrap();
+        Id {
+            slot,
+            generation: live.generation,
+        }
+    }
+}
+
+fn calm(connections: usize, gateways: usize, forwards: usize) -> World {
+    let mut world = World::of(connections, gateways, forwards, SmallRng::seed_from_u64(1));
+    world.exclusive = true;
+    world
+}
+
+/// The invariants are the texts in `obey` and `check`.
+#[test]
+fn a_hundred_thousand_random_schedules_keep_every_invariant_recover_and_drain() {
+    for seed in 0..SCHEDULES {
+        let mut world = World::new(seed);
+        for _ in 0..world.rng.random_range(10..60) {
+            world.happen();
+        }
+        if world.rng.random_bool(0.5) {
+            world.run_well(seconds(3600), World::everything_serves);
+        }
+        let limit = seconds(world.rng.random_range(0..100));
+        world.send(Event::Drain(limit));
+        for _ in 0..world.rng.random_range(0..10) {
+            if world.stopped {
+                break;
+            }
+            world.happen();
+        }
+        world.run_well(seconds(200_000 * 10), |w| w.stopped);
+    }
+}
+
+#[test]
+fn the_first_tick_dials_every_connection_spread_over_the_gateways() {
+    let world = calm(4, 2, 1);
+    let gateways: Vec<usize> = world.dials.values().map(|(g, _)| *g).collect();
+    assert_eq!(gateways, [0, 1, 0, 1]);
+}
+
+#[test]
+fn a_failed_gateway_is_followed_by_the_next_and_a_lost_stable_session_by_its_own() {
+    let mut world = calm(1, 2, 1);
+    let id = *world.dials.keys().next().unwrap();
+    world.dials.clear();
+    world.send(Event::OpenFailed(id, Retry::Soon));
+    world.now += seconds(1);
+    world.send(Event::Tick);
+    assert_eq!(world.dials.values().next().unwrap().0, 1);
+    world.run_well(seconds(10), World::everything_serves);
+    world.now += STABLE;
+    let id = world.id(0);
+    world.end(id);
+    world.now += seconds(1);
+    world.send(Event::Tick);
+    assert_eq!(world.dials.values().next().unwrap().0, 0);
+}
+
+#[test]
+fn attempts_start_anew_after_a_stable_minute_and_not_before() {
+    let mut world = calm(1, 1, 1);
+    world.run_well(seconds(10), World::everything_serves);
+    for expected in 1..4 {
+        world.now += STABLE - seconds(1);
+        let id = world.id(0);
+        world.end(id);
+        assert_eq!(world.machine.slots[0].attempt, expected);
+        world.run_well(seconds(60), World::everything_serves);
+    }
+    world.now += STABLE;
+    let id = world.id(0);
+    world.end(id);
+    assert_eq!(world.machine.slots[0].attempt, 1);
+}
+
+#[test]
+fn a_gateway_with_a_wrong_host_key_is_barred_while_the_other_one_serves() {
+    let mut world = calm(2, 2, 1);
+    let (id, _) = world
+        .dials
+        .iter()
+        .map(|(id, (g, _))| (*id, *g))
+        .find(|(_, g)| *g == 0)
+        .unwrap();
+    world.dials.remove(&id);
+    world.slow.insert(0, world.now);
+    world.send(Event::OpenFailed(id, Retry::Slow));
+    world.run_well(seconds(20), |w| {
+        w.machine.slots.iter().all(|s| s.current.is_some())
+    });
+    assert!(world.sessions.values().all(|p| p.gateway == 1));
+}
+
+#[test]
+fn a_single_gateway_that_refuses_the_login_is_tried_once_a_minute() {
+    let mut world = calm(1, 1, 1);
+    for _ in 0..5 {
+        let id = *world.dials.keys().next().unwrap();
+        world.dials.clear();
+        world.slow.insert(0, world.now);
+        world.send(Event::OpenFailed(id, Retry::Slow));
+        let next = world.machine.next_deadline().unwrap();
+        assert!(next - world.now >= backoff::SLOW);
+        world.now = next;
+        world.send(Event::Tick);
+        assert_eq!(world.dials.len(), 1, "it never gives up");
+    }
+}
+
+#[test]
+fn only_one_connection_holds_a_port_and_the_other_takes_over_at_once_when_it_goes() {
+    let mut world = calm(2, 1, 1);
+    world.run_well(seconds(10), World::everything_serves);
+    let holds = |w: &World, slot: usize| w.sessions[&w.id(slot)].held.len() == 1;
+    let (holder, standby) = if holds(&world, 0) { (0, 1) } else { (1, 0) };
+    assert!(!holds(&world, standby));
+    let id = world.id(holder);
+    world.end(id);
+    let standby = world.id(standby);
+    assert_eq!(
+        world.sessions[&standby].requests.len(),
+        1,
+        "asked in the same step"
+    );
+}
+
+#[test]
+fn a_worn_session_is_replaced_without_a_gap_in_which_nobody_is_logged_in() {
+    let mut world = calm(1, 1, 2);
+    world.run_well(seconds(10), World::everything_serves);
+    let old = world.id(0);
+    world.send(Event::Worn(old));
+    assert_eq!(world.dials.len(), 1);
+    assert_eq!(
+        world.sessions[&old].held.len(),
+        2,
+        "the old one goes on serving"
+    );
+    world.settle_a_dial(1.0, 0.0);
+    assert_eq!(world.sessions[&old].cancels.len(), 2);
+    let new = world.id(0);
+    assert_ne!(new, old);
+    assert!(world.sessions[&new].requests.is_empty());
+    world.run_well(seconds(10), |w| w.sessions[&new].held.len() == 2);
+    world.run_well(seconds(10), |w| !w.sessions.contains_key(&old));
+}
+
+#[test]
+fn a_replacement_that_fails_leaves_the_old_session_in_service() {
+    let mut world = calm(1, 1, 1);
+    world.run_well(seconds(10), World::everything_serves);
+    let old = world.id(0);
+    world.send(Event::Worn(old));
+    let id = *world.dials.keys().next().unwrap();
+    world.dials.clear();
+    world.slow.insert(0, world.now);
+    world.send(Event::OpenFailed(id, Retry::Slow));
+    assert_eq!(world.id(0), old);
+    assert_eq!(world.sessions[&old].held.len(), 1);
+}
+
+#[test]
+fn a_session_is_replaced_once_a_day() {
+    let mut world = calm(1, 1, 1);
+    world.run_well(seconds(10), World::everything_serves);
+    let old = world.id(0);
+    world.now = world.machine.next_deadline().unwrap();
+    assert!(world.now >= MAX_AGE);
+    world.send(Event::Tick);
+    assert_eq!(world.dials.len(), 1);
+    world.run_well(seconds(60), |w| {
+        w.everything_serves() && !w.sessions.contains_key(&old)
+    });
+}
+
+#[test]
+fn a_refused_forward_is_asked_again_while_the_session_stays() {
+    let mut world = calm(1, 1, 1);
+    world.settle_a_dial(1.0, 0.0);
+    let id = world.id(0);
+    for _ in 0..50 {
+        assert!(world.sessions.get_mut(&id).unwrap().requests.remove(&0));
+        world.send(Event::Refused(id, 0));
+        assert!(!world.sessions[&id].requests.contains(&0));
+        world.now = world.machine.next_deadline().unwrap();
+        world.send(Event::Tick);
+    }
+    assert_eq!(world.id(0), id);
+}
+
+#[test]
+fn a_drain_lets_channels_finish_and_ends_at_its_limit_at_the_latest() {
+    let mut world = calm(1, 1, 1);
+    world.run_well(seconds(10), World::everything_serves);
+    let id = world.id(0);
+    world.send(Event::Drain(seconds(30)));
+    let begun = world.now;
+    assert_eq!(world.sessions[&id].cancels.len(), 1);
+    world.answer();
+    assert!(world.sessions[&id].watched && !world.sessions[&id].disconnecting);
+    world.now = world.machine.next_deadline().unwrap();
+    assert_eq!(world.now, begun + seconds(30));
+    world.send(Event::Tick);
+    assert!(world.sessions[&id].disconnecting);
+    world.answer();
+    assert!(world.stopped);
+}
+
+/// Each of up to 60 events, then good weather, then a drain.
+const SCHEDULES: u64 = 100_000;
