@@ -222,7 +222,7 @@ impl Machine {
         if retry == Retry::Slow
             && let Some(barred) = self.barred.get_mut(gateway)
         {
-            *barred = now + backoff::slow(jitter);
+            *barred = (*barred).max(now + backoff::slow(jitter));
         }
         slot.dial = Dial::Idle;
         if !draining {
