@@ -87,6 +87,23 @@ impl Effective {
             .ok()
     }
 
+    /// Adds the one default that follows from another key, so that it is shown.
+    pub(super) fn note_spool_dir(&mut self, folder: &std::path::Path) {
+        let mut section = &mut self.tree;
+        for name in ["tunnel", "channel"] {
+            let ValueKind::Table(table) = &mut section.kind else {
+                return;
+            };
+            let empty = || Value::new(None, ValueKind::Table(config::Map::new()));
+            section = table.entry(name.to_owned()).or_insert_with(empty);
+        }
+        if let ValueKind::Table(channel) = &mut section.kind {
+            let origin = Origin::default_value().as_str().to_owned();
+            let folder = Value::new(Some(&origin), folder.display().to_string());
+            channel.entry("spool_dir".to_owned()).or_insert(folder);
+        }
+    }
+
     /// The folder of the runtime socket, as written or by default.
     pub(super) fn runtime_dir(&self) -> String {
         let written = member(&self.tree, "runtime_dir").map(Value::to_string);

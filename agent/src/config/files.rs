@@ -150,7 +150,7 @@ fn in_file(path: &Path, error: &pem::PemError) -> String {
 
 /// A token pasted where a file name belongs must not be repeated in an error, and so in the journal.
 fn looks_like_a_secret(name: &str) -> bool {
-    let has = |kind: fn(&u8) -> bool| name.as_bytes().iter().any(|byte| kind(byte));
+    let has = |kind: fn(&u8) -> bool| name.as_bytes().iter().any(kind);
     name.len() >= 20
         && !name.contains('/')
         && has(u8::is_ascii_digit)

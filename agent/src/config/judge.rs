@@ -218,7 +218,8 @@ fn channel(
     let spool_dir = match &raw.spool_dir {
         Some(folder) => {
             let folder = files.resolve(folder);
-            if !folder.is_dir() {
+            // In the state folder the agent makes it itself.
+            if !folder.is_dir() && !folder.starts_with(state_dir) {
                 let text = format!("{} is not a folder; create it", folder.display());
                 place.wrong("spool_dir", text, problems);
             }

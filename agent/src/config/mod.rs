@@ -73,7 +73,7 @@ impl Config {
     /// The same, and the merged values with where each comes from.
     pub fn load_with_origins(sources: &Sources) -> Result<(Self, Effective), Problems> {
         let mut problems = Problems::default();
-        let effective = Effective::read(sources, &mut problems);
+        let mut effective = Effective::read(sources, &mut problems);
         // What does not fit was left out: judging the rest would find fault where there is none.
         if !problems.is_empty() {
             return Err(problems);
@@ -83,7 +83,10 @@ impl Config {
             .to_raw(&mut problems)
             .and_then(|raw| judge::config(raw, &effective, &files, &mut problems));
         match config {
-            Some(config) => Ok((config, effective)),
+            Some(config) => {
+                effective.note_spool_dir(&config.tunnel.channel.spool_dir);
+                Ok((config, effective))
+            }
             None => Err(problems),
         }
     }

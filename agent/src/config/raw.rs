@@ -142,7 +142,8 @@ pub struct Channel {
     #[schemars(extend("x-min" = "1MiB", "x-max" = "16384GiB"))]
     pub spool_per_session: Size,
     /// Folder of the spool files, which have no name and vanish with the agent. Without it: `spool`
-    /// in the state folder. Not on a file system that lives in memory.
+    /// in the state folder. Must exist, unless it is in the state folder; should not be on a file system
+    /// that lives in memory.
     pub spool_dir: Option<PathBuf>,
     /// How long the gateway may take to close a channel that we have ended, before we close it.
     #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]

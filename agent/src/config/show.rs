@@ -21,7 +21,7 @@ impl Effective {
 
     fn section(&self, section: &Section, place: &Place<'_>, path: &str, lines: &mut Vec<Line>) {
         let upstream = place.value("upstream").map(Value::to_string);
-        let upstream = upstream.unwrap_or_default();
+        let upstream = upstream.unwrap_or_default().to_lowercase();
         let without_tls = path == "forward" && !upstream.starts_with("https:");
         let only_bytes = path == "forward" && upstream.starts_with("tcp:");
         for key in &section.keys {

@@ -101,11 +101,7 @@ impl Sources {
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.extension() == Some(OsStr::new("toml")))
             // Editors leave lock and swap files that begin with a dot.
-            .filter(|path| {
-                !path
-                    .file_name()
-                    .is_some_and(|name| name.as_encoded_bytes()[0] == b'.')
-            })
+            .filter(|path| !file_name(path).starts_with(b"."))
             .collect();
         found.sort();
         found
@@ -124,6 +120,10 @@ impl Sources {
         }
         layer
     }
+}
+
+fn file_name(path: &Path) -> &[u8] {
+    path.file_name().unwrap_or_default().as_encoded_bytes()
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -1,1 +1,454 @@
-//! (to be filled)
+//! That what is written reaches the setting it is meant for, and in which order layers win.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use crate::{
+    audit::Sink,
+    auth,
+    telemetry::Format,
+    tunnel::Bind,
+    upstream::{Target, TrustRoots},
+};
+use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::Duration,
+};
+
+const MINIMAL: &str = r#"
+[tunnel]
+gateways = ["gw1.vendor.example:443"]
+user = "acme"
+identity_file = "id_ed25519"
+host_keys = ["SHA256:uNiVztksCsDhcc0u9e8BrcJxUKFyDVR0OXPBmkR1xX0"]
+
+[[forward]]
+name = "jira"
+bind = "127.0.0.1:8080"
+upstream = "http://jira.corp.example/jira"
+"#;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(toml: &str) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        let key = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
+        folder.secret("id_ed25519", &key.to_openssh(LineEnding::LF).unwrap());
+        folder.write("agent.toml", toml);
+        folder
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn secret(&self, name: &str, content: &str) {
+        self.write(name, content);
+        fs::set_permissions(self.path().join(name), Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn sources(&self, environment: &[(&str, &str)]) -> Sources {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment: BTreeMap<_, _> = environment.iter().map(own).collect();
+        Sources::new(Some(self.path().join("agent.toml")), environment)
+    }
+
+    fn load(&self, environment: &[(&str, &str)]) -> Config {
+        Config::load(&self.sources(environment)).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn show(&self, environment: &[(&str, &str)]) -> String {
+        let sources = self.sources(environment);
+        let loaded = Config::load_with_origins(&sources);
+        let (_, effective) = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+        effective.show(sources.folder())
+    }
+}
+
+/// The origin that `config show` gives for a line that begins with `text`.
+fn origin<'a>(shown: &'a str, text: &str) -> &'a str {
+    let line = shown.lines().find(|line| line.starts_with(text));
+    let line = line.unwrap_or_else(|| panic!("{text:?} is not in:\n{shown}"));
+    line.rsplit_once("# ").unwrap().1
+}
+
+#[test]
+fn what_is_not_written_has_the_defaults_of_the_rooms() {
+    let config = Folder::new(MINIMAL).load(&[]);
+    let tunnel = &config.tunnel;
+    assert_eq!(tunnel.transport, tunnel::transport::Limits::default());
+    let channel = tunnel::channel::Limits {
+        spool_dir: PathBuf::from("/var/lib/jira-tunnel-agent/spool"),
+        ..tunnel::channel::Limits::default()
+    };
+    assert_eq!(tunnel.channel, channel);
+    let forward = &config.forwards[0];
+    assert_eq!(forward.http, http::Limits::default());
+    assert_eq!(forward.auth, auth::Settings::PassThrough);
+    let policy = policy::Settings {
+        context_path: "/jira".to_owned(),
+        ..policy::Settings::default()
+    };
+    assert_eq!(forward.policy, policy);
+    let (ours, theirs) = (
+        &forward.upstream,
+        upstream::Settings::new(forward.upstream.target.clone()),
+    );
+    assert_eq!(ours.tls.roots, theirs.tls.roots);
+    assert_eq!(ours.max_connections, theirs.max_connections);
+    assert_eq!(ours.pool_wait, theirs.pool_wait);
+    assert_eq!(ours.idle_timeout, theirs.idle_timeout);
+    assert_eq!(ours.connect_timeout, theirs.connect_timeout);
+    assert_eq!(ours.response_timeout, theirs.response_timeout);
+    assert_eq!(ours.tcp_idle_timeout, theirs.tcp_idle_timeout);
+    assert_eq!(config.state_dir, Path::new("/var/lib/jira-tunnel-agent"));
+    assert_eq!(config.runtime_dir, Path::new("/run/jira-tunnel-agent"));
+    assert_eq!(config.audit.sink, Sink::Journal);
+    assert_eq!(config.log.level, "info");
+}
+
+#[test]
+fn every_key_reaches_its_own_setting() {
+    let folder = Folder::new(
+        r#"
+state_dir = "state"
+runtime_dir = "/run/other"
+
+[tunnel]
+gateways = ["gw1:1", "[::1]:2"]
+user = "acme"
+identity_file = "id_ed25519"
+host_keys = ["SHA256:uNiVztksCsDhcc0u9e8BrcJxUKFyDVR0OXPBmkR1xX0"]
+connections = 5
+connect_timeout = "11s"
+login_timeout = "12s"
+keepalive_interval = "13s"
+keepalive_max = 14
+stall_timeout = "2m"
+probe_interval = "16s"
+max_channels = 17
+
+[tunnel.transport]
+high_mark = 2097152
+low_mark = "1MiB"
+cap = "9MiB"
+read_buffer = "5KiB"
+shutdown_grace = "6s"
+
+[tunnel.channel]
+memory = "7KiB"
+memory_per_session = "8MiB"
+spool_per_channel = "9MiB"
+spool_per_session = "10MiB"
+spool_dir = "state/elsewhere"
+close_wait = "11s"
+discard = 12
+spool_timeout = "13s"
+
+[[forward]]
+name = "jira"
+bind = "/run/jira.sock"
+upstream = "https://jira.corp.example/ctx"
+address = "10.0.0.1"
+roots = "webpki"
+server_name = "other.example"
+max_connections = 21
+pool_wait = "22s"
+idle_timeout = "23s"
+connect_timeout = "24s"
+response_timeout = "25s"
+tcp_idle_timeout = "26s"
+
+[forward.auth]
+mode = "basic"
+username = "bot"
+password_file = "password"
+
+[forward.policy]
+presets = ["read-only"]
+allow = ["POST /rest/api/2/issue"]
+deny = ["GET /rest/api/2/myself"]
+
+[forward.http]
+max_head = "31KiB"
+head_timeout = "32s"
+idle_timeout = "33s"
+stall_timeout = "34s"
+max_concurrent = 35
+
+[audit]
+sink = "file"
+file = "/var/log/audit.jsonl"
+queue = 41
+
+[log]
+level = "warn,agent::tunnel=debug"
+format = "json"
+"#,
+    );
+    folder.secret("password", "s3cret");
+    let config = folder.load(&[]);
+    let secs = Duration::from_secs;
+
+    let tunnel = &config.tunnel;
+    let gateways: Vec<_> = tunnel.gateways.iter().map(ToString::to_string).collect();
+    assert_eq!(gateways, ["gw1:1", "[::1]:2"]);
+    assert_eq!((tunnel.user.as_str(), tunnel.connections), ("acme", 5));
+    assert_eq!(tunnel.connect_timeout, secs(11));
+    assert_eq!(tunnel.login_timeout, secs(12));
+    assert_eq!(tunnel.keepalive_interval, secs(13));
+    assert_eq!(tunnel.keepalive_max, 14);
+    assert_eq!(tunnel.stall_timeout, secs(120));
+    assert_eq!(tunnel.probe_interval, secs(16));
+    assert_eq!(tunnel.max_channels, 17);
+    assert_eq!(tunnel.forwards[0].name.as_ref(), "jira");
+    assert_eq!(tunnel.forwards[0].bind, config.forwards[0].bind);
+    let transport = tunnel::transport::Limits {
+        high_mark: 2 << 20,
+        low_mark: 1 << 20,
+        cap: 9 << 20,
+        read_buffer: 5 << 10,
+        shutdown_grace: secs(6),
+    };
+    assert_eq!(tunnel.transport, transport);
+    let channel = tunnel::channel::Limits {
+        memory: 7 << 10,
+        memory_per_session: 8 << 20,
+        spool_per_channel: 9 << 20,
+        spool_per_session: 10 << 20,
+        spool_dir: folder.path().join("state/elsewhere"),
+        close_wait: secs(11),
+        discard: 12,
+        spool_timeout: secs(13),
+    };
+    assert_eq!(tunnel.channel, channel);
+
+    let forward = &config.forwards[0];
+    assert_eq!(forward.bind, Bind::Socket("/run/jira.sock".to_owned()));
+    let upstream = &forward.upstream;
+    assert!(matches!(&upstream.target, Target::Http(t) if t.context_path == "/ctx"));
+    assert_eq!(upstream.address, Some("10.0.0.1:443".parse().unwrap()));
+    assert_eq!(upstream.tls.roots, TrustRoots::Webpki);
+    assert_eq!(upstream.tls.server_name.as_deref(), Some("other.example"));
+    assert_eq!(upstream.max_connections, 21);
+    assert_eq!(upstream.pool_wait, secs(22));
+    assert_eq!(upstream.idle_timeout, secs(23));
+    assert_eq!(upstream.connect_timeout, secs(24));
+    assert_eq!(upstream.response_timeout, secs(25));
+    assert_eq!(upstream.tcp_idle_timeout, secs(26));
+    let auth::Settings::Basic {
+        username,
+        password_file,
+    } = &forward.auth
+    else {
+        panic!("{:?}", forward.auth);
+    };
+    assert_eq!(username, "bot");
+    assert_eq!(password_file.path(), folder.path().join("password"));
+    let policy = policy::Settings {
+        presets: vec!["read-only".to_owned()],
+        allow: vec!["POST /rest/api/2/issue".to_owned()],
+        deny: vec!["GET /rest/api/2/myself".to_owned()],
+        context_path: "/ctx".to_owned(),
+    };
+    assert_eq!(forward.policy, policy);
+    let http = http::Limits {
+        max_head: 31 << 10,
+        head_timeout: secs(32),
+        idle_timeout: secs(33),
+        stall_timeout: secs(34),
+        max_concurrent: 35,
+    };
+    assert_eq!(forward.http, http);
+
+    assert_eq!(config.state_dir, folder.path().join("state"));
+    assert_eq!(config.runtime_dir, Path::new("/run/other"));
+    assert_eq!(config.audit.sink, Sink::File("/var/log/audit.jsonl".into()));
+    assert_eq!(config.audit.queue, 41);
+    assert_eq!(config.log.level, "warn,agent::tunnel=debug");
+    assert_eq!(config.log.format, Format::Json);
+}
+
+#[test]
+fn later_drop_ins_override_earlier_ones_and_variables_override_all() {
+    let folder = Folder::new(&format!("{MINIMAL}\n[log]\nlevel = \"info\"\n"));
+    let level = |folder: &Folder, environment: &[(&str, &str)]| {
+        let config = folder.load(environment);
+        let shown = folder.show(environment);
+        (config.log.level, origin(&shown, "level = ").to_owned())
+    };
+    let is = |level: &str, origin: &str| (level.to_owned(), origin.to_owned());
+    assert_eq!(level(&folder, &[]), is("info", "agent.toml:14"));
+    folder.write("agent.d/20-b.toml", "[log]\nlevel = \"warn\"\n");
+    assert_eq!(level(&folder, &[]), is("warn", "agent.d/20-b.toml:2"));
+    folder.write("agent.d/10-a.toml", "[log]\nlevel = \"debug\"\n");
+    assert_eq!(level(&folder, &[]), is("warn", "agent.d/20-b.toml:2"));
+    for ignored in ["agent.d/.30-c.toml", "agent.d/30-c.toml.bak"] {
+        folder.write(ignored, "[log]\nlevel = \"trace\"\n");
+    }
+    assert_eq!(level(&folder, &[]), is("warn", "agent.d/20-b.toml:2"));
+    let variable = ("JIRA_TUNNEL_AGENT__LOG__LEVEL", "error");
+    let found = level(&folder, &[variable]);
+    assert_eq!(
+        found,
+        is("error", "environment JIRA_TUNNEL_AGENT__LOG__LEVEL")
+    );
+}
+
+#[test]
+fn a_drop_in_changes_the_forward_of_the_same_name_and_adds_one_of_a_new_name() {
+    let folder = Folder::new(MINIMAL);
+    let drop_in = r#"
+[[forward]]
+name = "added"
+bind = "127.0.0.1:0"
+upstream = "tcp://10.0.0.1:22"
+
+[[forward]]
+name = "jira"
+bind = "127.0.0.1:9090"
+[forward.http]
+max_concurrent = 3
+"#;
+    folder.write("agent.d/10.toml", drop_in);
+    let config = folder.load(&[]);
+    let names: Vec<_> = config.forwards.iter().map(|f| &*f.name).collect();
+    assert_eq!(names, ["jira", "added"]);
+    let jira = &config.forwards[0];
+    assert_eq!(jira.bind.to_string(), "127.0.0.1:9090");
+    assert_eq!(jira.http.max_concurrent, 3);
+    assert!(matches!(&jira.upstream.target, Target::Http(t) if t.host == "jira.corp.example"));
+}
+
+#[test]
+fn a_variable_reaches_a_forward_by_its_name() {
+    let folder = Folder::new(&MINIMAL.replace("\"jira\"", "\"Jira-Test\""));
+    let config = folder.load(&[
+        (
+            "JIRA_TUNNEL_AGENT__FORWARD__JIRA_TEST__BIND",
+            "127.0.0.1:9090",
+        ),
+        (
+            "JIRA_TUNNEL_AGENT__FORWARD__JIRA_TEST__HTTP__MAX_CONCURRENT",
+            "3",
+        ),
+        (
+            "JIRA_TUNNEL_AGENT__FORWARD__JIRA_TEST__POLICY__ALLOW",
+            "GET,POST /rest/api/2/issue",
+        ),
+        (
+            "JIRA_TUNNEL_AGENT__TUNNEL__GATEWAYS",
+            r#"["gw1:1", "gw2:2"]"#,
+        ),
+    ]);
+    let forward = &config.forwards[0];
+    assert_eq!(&*forward.name, "Jira-Test");
+    assert_eq!(forward.bind.to_string(), "127.0.0.1:9090");
+    assert_eq!(forward.http.max_concurrent, 3);
+    assert_eq!(forward.policy.allow, ["GET,POST /rest/api/2/issue"]);
+    assert_eq!(config.tunnel.gateways.len(), 2);
+}
+
+#[test]
+fn the_folders_that_systemd_names_take_precedence() {
+    let folder = Folder::new(&format!(
+        "state_dir = \"/a\"\nruntime_dir = \"/b\"\n{MINIMAL}"
+    ));
+    let environment = [
+        ("STATE_DIRECTORY", "/var/lib/one:/var/lib/two"),
+        ("RUNTIME_DIRECTORY", "/run/one"),
+        ("JIRA_TUNNEL_AGENT__STATE_DIR", "/c"),
+    ];
+    let config = folder.load(&environment);
+    assert_eq!(config.state_dir, Path::new("/var/lib/one"));
+    assert_eq!(config.runtime_dir, Path::new("/run/one"));
+    let shown = folder.show(&environment);
+    assert_eq!(
+        origin(&shown, "state_dir = \"/var/lib/one\""),
+        "environment STATE_DIRECTORY"
+    );
+    assert_eq!(
+        origin(&shown, "spool_dir = \"/var/lib/one/spool\""),
+        "default"
+    );
+}
+
+#[test]
+fn a_bare_file_name_is_a_systemd_credential_first() {
+    let pat = "\n[forward.auth]\nmode = \"pat\"\ntoken_file = \"jira-pat\"\n";
+    let folder = Folder::new(&format!("{MINIMAL}{pat}"));
+    folder.secret("jira-pat", "beside the configuration");
+    let credentials = tempfile::tempdir().unwrap();
+    let variable = (
+        "CREDENTIALS_DIRECTORY",
+        credentials.path().to_str().unwrap(),
+    );
+    let token = |environment: &[(&str, &str)]| match &folder.load(environment).forwards[0].auth {
+        auth::Settings::Pat { token_file } => {
+            String::from_utf8(token_file.read().unwrap().expose().to_vec()).unwrap()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(token(&[variable]), "beside the configuration");
+    let credential = credentials.path().join("jira-pat");
+    fs::write(&credential, "from systemd").unwrap();
+    fs::set_permissions(&credential, Permissions::from_mode(0o440)).unwrap();
+    assert_eq!(token(&[variable]), "from systemd");
+    assert_eq!(token(&[]), "beside the configuration");
+}
+
+#[test]
+fn what_is_shown_is_a_configuration_that_shows_the_same() {
+    let folder = Folder::new(MINIMAL);
+    folder.write(
+        "agent.d/10.toml",
+        "[[forward]]\nname = \"bytes\"\nbind = \"127.0.0.1:0\"\nupstream = \"tcp://h:1\"\n",
+    );
+    let values = |shown: &str| {
+        let lines = shown
+            .lines()
+            .map(|line| line.rsplit_once("  # ").unwrap_or((line, "")).0);
+        lines.map(str::trim_end).collect::<Vec<_>>().join("\n")
+    };
+    let first = folder.show(&[]);
+    fs::remove_dir_all(folder.path().join("agent.d")).unwrap();
+    folder.write("agent.toml", &first);
+    let second = folder.show(&[]);
+    assert_eq!(values(&first), values(&second));
+    assert!(!second.contains("# default"), "{second}");
+}
+
+#[test]
+fn the_running_agent_is_found_although_the_configuration_is_wrong() {
+    let folder = Folder::new("runtime_dir = \"/run/here\"\n[tunnel]\nnonsense = 1\n");
+    assert_eq!(runtime_dir(&folder.sources(&[])), Path::new("/run/here"));
+    let there = [("RUNTIME_DIRECTORY", "/run/there")];
+    assert_eq!(
+        runtime_dir(&folder.sources(&there)),
+        Path::new("/run/there")
+    );
+    let nowhere = Sources::new(Some("/nonexistent/agent.toml".into()), BTreeMap::new());
+    assert_eq!(runtime_dir(&nowhere), Path::new("/run/jira-tunnel-agent"));
+}
+
+#[test]
+fn the_file_is_named_by_argument_then_variable_then_package() {
+    let named = [(FILE_VARIABLE.to_owned(), "/b.toml".to_owned())];
+    let named = BTreeMap::from(named);
+    let file = |argument: Option<&str>, environment: &BTreeMap<String, String>| {
+        Sources::new(argument.map(PathBuf::from), environment.clone()).file
+    };
+    assert_eq!(file(Some("/a.toml"), &named), Path::new("/a.toml"));
+    assert_eq!(file(None, &named), Path::new("/b.toml"));
+    assert_eq!(file(None, &BTreeMap::new()), Path::new(DEFAULT_FILE));
+}
