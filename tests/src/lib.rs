@@ -5,4 +5,6 @@ pub mod agent;
 pub mod load;
 pub mod origin;
 pub mod process;
+pub mod site;
 pub mod sshd;
+pub mod wire;
