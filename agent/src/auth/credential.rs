@@ -14,11 +14,13 @@ use tokio::time::{Instant, timeout};
 pub(super) struct FileCredential {
     file: SecretFile,
     /// Makes the whole header value, or says what is wrong with the secret without repeating it.
-    render: Box<dyn Fn(&Secret) -> Result<Secret, String> + Send + Sync>,
+    render: Box<Render>,
     kept: Mutex<Kept>,
     /// Held by the one task that looks at the file.
     looking: tokio::sync::Mutex<()>,
 }
+
+type Render = dyn Fn(&Secret) -> Result<Secret, String> + Send + Sync;
 
 #[derive(Clone, Default)]
 struct Kept {

@@ -104,9 +104,11 @@ pub enum Verdict {
     },
 }
 
-/// The login of one forward.
+/// The login of one forward. Clones share circuit and credential.
+#[derive(Clone)]
 pub struct Login(Mode);
 
+#[derive(Clone)]
 enum Mode {
     PassThrough(Arc<pass_through::PassThrough>),
     Inject(Arc<inject::Inject>),

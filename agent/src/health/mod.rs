@@ -1,1 +1,167 @@
-//! (room to be filled)
+//! Beside the path: asks Jira itself whether it runs and whether it knows our login, when no traffic
+//! has shown that lately. Writes the two layers of the status; on the path nobody waits for it.
+
+mod client;
+mod jira;
+mod login;
+
+use crate::{
+    auth::Login,
+    status::{Layer, State},
+    upstream::{self, Target, TlsConfigError, tcp},
+};
+use client::Client;
+use rand::Rng;
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// The health probes of one forward.
+pub struct Health {
+    forward: Arc<str>,
+    settings: upstream::Settings,
+    /// `None` for `tcp://` upstreams, which are only connected to.
+    http: Option<Http>,
+    jira: Arc<Layer>,
+}
+
+struct Http {
+    client: Client,
+    login: Login,
+    layer: Arc<Layer>,
+    /// As `serverInfo` told it; asked once until Jira fails.
+    version: Option<String>,
+}
+
+/// Why no probes can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsConfigError),
+    /// The client cannot be built.
+    #[error("the health probes' HTTP client: {0}")]
+    Client(String),
+}
+
+impl Health {
+    /// `jira` and `login_layer` are the layers of this forward's status. Like
+    /// [`Upstream::new`](upstream::Upstream::new) it may read the system's certificates: call it where
+    /// blocking is allowed.
+    pub fn new(
+        forward: Arc<str>,
+        settings: upstream::Settings,
+        login: Login,
+        jira: Arc<Layer>,
+        login_layer: Arc<Layer>,
+    ) -> Result<Self, HealthError> {
+        let http = match &settings.target {
+            Target::Tcp { .. } => None,
+            Target::Http(target) => Some(Http {
+                client: Client::new(&settings, target)?,
+                login,
+                layer: login_layer,
+                version: None,
+            }),
+        };
+        Ok(Self {
+            forward,
+            settings,
+            http,
+            jira,
+        })
+    }
+
+    /// Probes until `stop`: every half minute while all is well, sooner after a failure.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut failures = 0;
+        loop {
+            let healthy = tokio::select! {
+                healthy = self.probe() => healthy,
+                () = stop.cancelled() => return,
+            };
+            failures = if healthy { 0 } else { failures + 1 };
+            let pause = jittered(pause(failures));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Proves what traffic has not proven lately. Returns whether all layers stand proven.
+    async fn probe(&mut self) -> bool {
+        if !is_fresh(&self.jira) {
+            self.probe_jira().await;
+        }
+        let Some(http) = &mut self.http else {
+            return is_fresh(&self.jira);
+        };
+        if !http.login.injects() {
+            return is_fresh(&self.jira);
+        }
+        if !is_fresh(&http.layer) {
+            login::probe(&http.client, &http.login).await;
+        }
+        is_fresh(&self.jira) && is_fresh(&http.layer)
+    }
+
+    async fn probe_jira(&mut self) {
+        let condition = match &mut self.http {
+            Some(http) => jira::ask(&http.client, &mut http.version).await,
+            None => tcp::reach(&self.settings)
+                .await
+                .map(|()| "accepts connections".to_owned())
+                .map_err(|error| jira::Trouble {
+                    state: State::Failed,
+                    cause: error.to_string(),
+                    remedy: jira::REACH.to_owned(),
+                }),
+        };
+        match condition {
+            Ok(detail) => {
+                if self.jira.proven(Some(&detail)) {
+                    tracing::info!(forward = &*self.forward, detail, "Jira answers");
+                }
+            }
+            Err(jira::Trouble {
+                state,
+                cause,
+                remedy,
+            }) => {
+                if self.jira.failed(state, &cause, &remedy) {
+                    tracing::warn!(
+                        forward = &*self.forward,
+                        cause,
+                        remedy,
+                        "Jira does not answer"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn is_fresh(layer: &Layer) -> bool {
+    let snapshot = layer.snapshot();
+    snapshot.state == State::Proven && snapshot.proven_at.is_some_and(|at| at.elapsed() < INTERVAL)
+}
+
+/// The interval, or after failures 2, 4, 8, 16 seconds and then the interval again.
+fn pause(failures: u32) -> Duration {
+    match failures {
+        0 => INTERVAL,
+        _ => (FIRST_PAUSE * (1 << (failures - 1).min(8))).min(INTERVAL),
+    }
+}
+
+/// Spreads the probes of many agents: 80 to 100 per cent.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::rng().random_range(0.8..=1.0))
+}
+
+/// How old a proof may become.
+const INTERVAL: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,17 @@ pub(super) fn connect(error: &io::Error) -> String {
     }
 }
 
+fn is_connect(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::PermissionDenied
+    )
+}
+
 /// A failed TLS handshake.
 pub(super) fn handshake(error: &io::Error) -> String {
     match in_chain::<TlsError>(error) {
@@ -51,6 +62,17 @@ pub(super) fn exchange(error: &(dyn StdError + 'static)) -> (FailedStep, String)
         },
     };
     (FailedStep::Exchange, detail)
+}
+
+/// A failed request of the control traffic, whose client nests errors its own way.
+pub(crate) fn control(error: &(dyn StdError + 'static)) -> String {
+    if let Some(error) = in_chain::<TlsError>(error) {
+        return tls(error);
+    }
+    match in_chain::<io::Error>(error) {
+        Some(error) if is_connect(error) => format!("Jira {}", connect(error)),
+        _ => exchange(error).1,
+    }
 }
 
 /// Whether the server refused us for want of a client certificate. TLS 1.3 has this alert for the

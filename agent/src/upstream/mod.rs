@@ -15,7 +15,9 @@ mod verifier;
 
 pub use settings::{ClientCertificate, Settings, TlsSettings, TrustRoots};
 pub use target::{HttpTarget, Target, TargetError};
-pub use tls::{TlsConfigError, client_config};
+pub use tls::{TlsConfigError, client_config, probe_tls};
+
+pub(crate) use explain::control as explain_control;
 
 use bytes::Bytes;
 use dial::Dialer;

@@ -48,6 +48,13 @@ where
     (meter.pumped(), result)
 }
 
+/// Connects to the upstream and closes at once: is somebody there?
+pub async fn reach(settings: &Settings) -> Result<(), PumpError> {
+    let deadline = Instant::now() + settings.connect_timeout;
+    Dialer::new(settings)?.tcp(deadline).await?;
+    Ok(())
+}
+
 async fn carry<S>(stream: S, settings: &Settings, meter: &Meter) -> Result<(), PumpError>
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -33,9 +33,34 @@ pub enum TlsConfigError {
 ///
 /// May read the system's certificate store (once per process), so call it where blocking is allowed.
 pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsConfigError> {
+    build(settings, None)
+}
+
+/// The same for a client of control traffic, which takes the name it asks for from a URL: verifies
+/// the upstream's own name in any case, and says which DNS name to put into the URL. `None`: TLS asks
+/// for no name (the upstream is named by its address), so any will do.
+pub fn probe_tls(settings: &Settings) -> Result<(ClientConfig, Option<String>), TlsConfigError> {
+    let name = server_name(settings)?;
+    let mut config = build(&settings.tls, Some(name.clone()))?;
+    match name {
+        ServerName::DnsName(name) => Ok((config, Some(name.as_ref().to_owned()))),
+        _ => {
+            config.enable_sni = false;
+            Ok((config, None))
+        }
+    }
+}
+
+fn build(
+    settings: &TlsSettings,
+    name: Option<ServerName<'static>>,
+) -> Result<ClientConfig, TlsConfigError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = Arc::new(root_store(settings)?);
-    let verifier = verifier::Explaining::new(roots, provider.clone(), settings.roots)?;
+    let mut verifier = verifier::Explaining::new(roots, provider.clone(), settings.roots)?;
+    if let Some(name) = name {
+        verifier = verifier.with_name(name);
+    }
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| TlsConfigError::Provider(e.to_string()))?

@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub(super) struct Explaining {
     inner: Arc<WebPkiServerVerifier>,
     trusted: &'static str,
+    /// Verified instead of the name the connection was made for.
+    name: Option<ServerName<'static>>,
 }
 
 /// The chain ends at an issuer that is not trusted.
@@ -43,7 +45,19 @@ impl Explaining {
             TrustRoots::Webpki => "trusted are Mozilla's list and ca_file",
             TrustRoots::None => "trusted is ca_file alone",
         };
-        Ok(Self { inner, trusted })
+        Ok(Self {
+            inner,
+            trusted,
+            name: None,
+        })
+    }
+
+    /// Verifies this name, whatever name the connection is made for.
+    pub(super) fn with_name(self, name: ServerName<'static>) -> Self {
+        Self {
+            name: Some(name),
+            ..self
+        }
     }
 }
 
@@ -59,7 +73,7 @@ impl ServerCertVerifier for Explaining {
         let verdict = self.inner.verify_server_cert(
             end_entity,
             intermediates,
-            server_name,
+            self.name.as_ref().unwrap_or(server_name),
             ocsp_response,
             now,
         );

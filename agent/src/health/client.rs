@@ -1,0 +1,160 @@
+//! The HTTP client of the probes: the way the upstream's settings say, one bounded answer at a time.
+
+use super::HealthError;
+use crate::upstream::{self, HttpTarget, explain_control, probe_tls};
+use http::{HeaderMap, HeaderValue, Method, header, request, response};
+use reqwest::{
+    dns::{Addrs, Name, Resolve, Resolving},
+    redirect,
+};
+use std::{net::SocketAddr, time::Duration};
+use tokio::net::lookup_host;
+
+pub(super) struct Client {
+    http: reqwest::Client,
+    /// `https://name:port` as reqwest needs it: the name that TLS asks for, the port that is dialled.
+    origin: String,
+    host: HeaderValue,
+    context_path: String,
+}
+
+/// An answer with the first [`MAX_BODY`] bytes of its body.
+pub(super) struct Answer {
+    pub(super) head: response::Parts,
+    pub(super) body: Vec<u8>,
+}
+
+impl Client {
+    pub(super) fn new(
+        settings: &upstream::Settings,
+        target: &HttpTarget,
+    ) -> Result<Self, HealthError> {
+        let unusable = |e: &dyn std::fmt::Display| HealthError::Client(e.to_string());
+        let builder = reqwest::Client::builder()
+            // The environment's proxy is for the Internet; Jira is reached as the path reaches it.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .http1_only()
+            .user_agent(USER_AGENT)
+            .connect_timeout(settings.connect_timeout)
+            .timeout(settings.connect_timeout + ANSWER_TIMEOUT)
+            // Probes are further apart than Jira keeps a connection.
+            .pool_max_idle_per_host(0)
+            .dns_resolver(Fixed {
+                host: target.host.clone(),
+                port: target.port,
+                address: settings.address,
+            });
+        let mut name = PLACEHOLDER.to_owned();
+        let builder = if target.tls {
+            let (config, asked) = probe_tls(settings)?;
+            name = asked.unwrap_or(name);
+            builder.tls_backend_preconfigured(config)
+        } else {
+            builder
+        };
+        let scheme = if target.tls { "https" } else { "http" };
+        let port = settings.address.map_or(target.port, |a| a.port());
+        Ok(Self {
+            http: builder.build().map_err(|e| unusable(&e))?,
+            origin: format!("{scheme}://{name}:{port}"),
+            host: HeaderValue::from_str(&target.authority).map_err(|e| unusable(&e))?,
+            context_path: target.context_path.clone(),
+        })
+    }
+
+    /// The head of a GET below the context path, in origin-form.
+    pub(super) fn head(&self, path: &str) -> request::Parts {
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        head.method = Method::GET;
+        // A context path holds nothing that a URI could not.
+        head.uri = format!("{}{path}", self.context_path)
+            .parse()
+            .unwrap_or_default();
+        head
+    }
+
+    /// Sends it and reads the answer. The error says what failed, without a URL.
+    pub(super) async fn send(&self, head: request::Parts) -> Result<Answer, String> {
+        let mut headers: HeaderMap = head.headers;
+        headers.insert(header::HOST, self.host.clone());
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let sent = self
+            .http
+            .request(head.method, format!("{}{}", self.origin, head.uri))
+            .headers(headers)
+            .send()
+            .await;
+        let mut response = sent.map_err(|e| explain(e.without_url()))?;
+        let (mut parts, ()) = http::Response::new(()).into_parts();
+        parts.status = response.status();
+        parts.headers = std::mem::take(response.headers_mut());
+        let mut body = Vec::new();
+        while body.len() < MAX_BODY {
+            match response.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(e) => return Err(explain(e.without_url())),
+            }
+        }
+        body.truncate(MAX_BODY);
+        Ok(Answer { head: parts, body })
+    }
+}
+
+fn explain(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let unresolved = std::iter::successors(std::error::Error::source(&error), |e| e.source())
+        .find_map(|e| e.downcast_ref::<Unresolved>());
+    match unresolved {
+        Some(unresolved) => unresolved.to_string(),
+        None => explain_control(&error),
+    }
+}
+
+/// Resolves every name to the one place this client talks to: the name in the URL is the one TLS asks
+/// for, which need not be the one that is dialled.
+struct Fixed {
+    host: String,
+    port: u16,
+    address: Option<SocketAddr>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{host:?} does not resolve: {why}; check the upstream's host name and this host's DNS")]
+struct Unresolved {
+    host: String,
+    why: String,
+}
+
+impl Resolve for Fixed {
+    fn resolve(&self, _name: Name) -> Resolving {
+        let (host, port, address) = (self.host.clone(), self.port, self.address);
+        Box::pin(async move {
+            if let Some(address) = address {
+                return Ok(Box::new(std::iter::once(address)) as Addrs);
+            }
+            let found = match lookup_host((host.as_str(), port)).await {
+                Ok(found) => Ok(found.collect::<Vec<_>>()),
+                Err(error) => Err(error.to_string()),
+            };
+            match found {
+                Ok(found) => Ok(Box::new(found.into_iter()) as Addrs),
+                Err(why) => Err(Unresolved { host, why }.into()),
+            }
+        })
+    }
+}
+
+/// Stands in the URL where TLS asks for no name; it is neither resolved nor sent.
+const PLACEHOLDER: &str = "jira.invalid";
+/// Not a browser's: Jira's XSRF check refuses those.
+const USER_AGENT: &str = concat!("jira-tunnel-agent/", env!("CARGO_PKG_VERSION"));
+/// From the connection to the end of the answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// `myself` and `serverInfo` are a few KiB; a login page may be more, and is not read to its end.
+const MAX_BODY: usize = 64 << 10;

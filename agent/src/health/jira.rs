@@ -1,0 +1,137 @@
+//! The Jira layer: what `status` and `serverInfo` say, in words for an administrator.
+
+use super::client::{Answer, Client};
+use crate::status::State;
+use http::{StatusCode, header};
+use serde::Deserialize;
+
+/// Why the layer is not proven.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) state: State,
+    pub(super) cause: String,
+    pub(super) remedy: String,
+}
+
+/// Asks Jira for its state; `Ok` is what was seen, as in `RUNNING, version 9.12.4`.
+pub(super) async fn ask(client: &Client, version: &mut Option<String>) -> Result<String, Trouble> {
+    let answer = client
+        .send(client.head("/status"))
+        .await
+        .map_err(|cause| trouble(State::Failed, cause, REACH))?;
+    let seen = judge(&answer).inspect_err(|_| *version = None)?;
+    if version.is_none() {
+        *version = ask_version(client).await;
+    }
+    Ok(match version {
+        Some(version) => format!("{seen}, version {version}"),
+        None => seen,
+    })
+}
+
+/// `serverInfo` may be closed to anonymous callers; then the version stays unknown, no more.
+async fn ask_version(client: &Client) -> Option<String> {
+    let answer = client
+        .send(client.head("/rest/api/2/serverInfo"))
+        .await
+        .ok()?;
+    let told: ServerInfo = serde_json::from_slice(&answer.body).ok()?;
+    Some(readable(&told.version))
+}
+
+fn judge(answer: &Answer) -> Result<String, Trouble> {
+    let status = answer.head.status;
+    let told: Option<Status> = serde_json::from_slice(&answer.body).ok();
+    match (status, told) {
+        (_, Some(told)) => judge_state(&readable(&told.state)),
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => {
+            Ok(format!("answers, but keeps its state to itself ({status})"))
+        }
+        (StatusCode::NOT_FOUND, None) => Err(trouble(
+            State::Degraded,
+            "there is no Jira under this context path (404 for status)".to_owned(),
+            "compare the path in upstream with the one in Jira's own address in a browser",
+        )),
+        (status, None) if status.is_redirection() => Err(trouble(
+            State::Degraded,
+            match location(answer) {
+                Some(location) => format!("Jira redirects to {location}"),
+                None => format!("Jira redirects elsewhere ({status})"),
+            },
+            "write the address that Jira redirects to into upstream (often https instead of http)",
+        )),
+        (status, None) if status.is_server_error() => Err(trouble(
+            State::Degraded,
+            format!("Jira, or a proxy before it, answers {status}"),
+            "look at Jira's own log; a 502, 503 or 504 usually is a proxy whose Jira is down",
+        )),
+        (status, None) => Err(trouble(
+            State::Degraded,
+            format!("what answers is no Jira ({status}, without a state)"),
+            "check host, port and path in upstream",
+        )),
+    }
+}
+
+fn judge_state(state: &str) -> Result<String, Trouble> {
+    let (cause, remedy) = match state {
+        "RUNNING" => return Ok(state.to_owned()),
+        "STARTING" => (
+            "Jira is starting",
+            "wait; it takes minutes, longer after an upgrade",
+        ),
+        "MAINTENANCE" => (
+            "Jira is in maintenance: a full re-index or an upgrade runs",
+            "wait until it has ended (Administration, System, Indexing)",
+        ),
+        "FIRST_RUN" => (
+            "Jira is not set up yet",
+            "finish Jira's set-up in a browser",
+        ),
+        "STOPPING" => ("Jira is stopping", "start it again if that was not meant"),
+        _ => ("Jira reports an error state", "look at Jira's own log"),
+    };
+    Err(trouble(
+        State::Degraded,
+        format!("{cause} (state {state})"),
+        remedy,
+    ))
+}
+
+/// Where it leads, without a query, which may hold a session.
+fn location(answer: &Answer) -> Option<String> {
+    let location = answer.head.headers.get(header::LOCATION)?.to_str().ok()?;
+    let location = location.split(['?', '#', ';']).next()?;
+    // A user name in it would be before an `@`.
+    (!location.contains('@')).then(|| readable(location))
+}
+
+fn trouble(state: State, cause: String, remedy: &str) -> Trouble {
+    Trouble {
+        state,
+        cause,
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn readable(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_TEXT)
+        .collect()
+}
+
+#[derive(Deserialize)]
+struct Status {
+    state: String,
+}
+
+#[derive(Deserialize)]
+struct ServerInfo {
+    version: String,
+}
+
+/// Remedy where Jira is not reached at all.
+pub(super) const REACH: &str = "check upstream, and from this host: curl -v with the same address";
+/// Characters of a foreign text shown.
+const MAX_TEXT: usize = 200;

@@ -1,0 +1,38 @@
+//! The login layer: asks Jira who we are, with the credential that requests get, through the same
+//! circuit: a refused password is not tried again here either.
+
+use super::client::Client;
+use crate::auth::{Login, Verdict};
+use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
+
+/// Asks once, if the circuit lets us. What comes of it stands in the login layer.
+pub(super) async fn probe(client: &Client, login: &Login) {
+    let mut head = client.head("/rest/api/2/myself");
+    let attempt = match login.prepare_probe(&mut head).await {
+        Ok(Some(attempt)) => attempt,
+        // A request of the vendor is just finding out, or the circuit is open; the layer says so.
+        Ok(None) | Err(_) => return,
+    };
+    // Where Jira does not answer, the attempt ends undecided, and the Jira layer tells.
+    let Ok(mut answer) = client.send(head).await else {
+        return;
+    };
+    if answer.head.status == StatusCode::OK && !answer.head.headers.contains_key("x-ausername") {
+        // A proxy took the header away; the body names the user as well.
+        let told: Option<Myself> = serde_json::from_slice(&answer.body).ok();
+        let name = told.and_then(|told| HeaderValue::from_str(&told.name).ok());
+        if let Some(name) = name {
+            answer.head.headers.insert("x-ausername", name);
+        }
+    }
+    if let Verdict::LoginFailed { cause, .. } = attempt.observe_with(&mut answer.head, &answer.body)
+    {
+        tracing::debug!(cause, "the login probe failed");
+    }
+}
+
+#[derive(Deserialize)]
+struct Myself {
+    name: String,
+}

@@ -1,0 +1,405 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+use crate::{auth, secret::SecretFile, upstream::TrustRoots};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    sync::{Mutex, PoisonError},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// A Jira that answers paths as it is told, and remembers what it was asked.
+#[derive(Clone, Default)]
+struct Jira {
+    answers: Arc<Mutex<HashMap<&'static str, String>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Jira {
+    /// A healthy one that knows `acme-bot`.
+    fn healthy() -> Self {
+        let jira = Self::default();
+        jira.answers("/jira/status", 200, "", r#"{"state":"RUNNING"}"#);
+        jira.answers(
+            "/jira/rest/api/2/serverInfo",
+            200,
+            "",
+            r#"{"version":"9.12.4"}"#,
+        );
+        jira.answers(
+            "/jira/rest/api/2/myself",
+            200,
+            "x-ausername: acme-bot\r\n",
+            "{}",
+        );
+        jira
+    }
+
+    fn answers(&self, path: &'static str, status: u16, headers: &str, body: &str) {
+        let text = format!(
+            "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        lock(&self.answers).insert(path, text);
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.asked))
+    }
+
+    async fn serve(&self, tls: Option<Arc<ServerConfig>>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let jira = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (jira, tls) = (jira.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        Some(config) => {
+                            if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
+                                jira.answer(stream).await;
+                            }
+                        }
+                        None => jira.answer(stream).await,
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    async fn answer(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        let head = String::from_utf8(head).unwrap();
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        lock(&self.asked).push(head);
+        let answer = lock(&self.answers).get(path.as_str()).cloned();
+        let missing = "HTTP/1.1 404 X\r\ncontent-length: 4\r\n\r\nnope".to_owned();
+        let answer = answer.unwrap_or(missing);
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let _ = stream.shutdown().await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Fixture {
+    health: Health,
+    jira: Arc<Layer>,
+    login: Arc<Layer>,
+    _folder: tempfile::TempDir,
+}
+
+enum Mode {
+    PassThrough,
+    Basic,
+    Pat,
+}
+
+fn settings(address: SocketAddr) -> upstream::Settings {
+    let mut settings = upstream::Settings::new("http://jira.test/jira".parse().unwrap());
+    settings.address = Some(address);
+    settings
+}
+
+fn health(settings: upstream::Settings, mode: Mode) -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, "s3cret").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let file = SecretFile::new(path);
+    let auth = match mode {
+        Mode::PassThrough => auth::Settings::PassThrough,
+        Mode::Basic => auth::Settings::Basic {
+            username: "acme-bot".to_owned(),
+            password_file: file,
+        },
+        Mode::Pat => auth::Settings::Pat { token_file: file },
+    };
+    let (jira, login) = (Arc::new(Layer::default()), Arc::new(Layer::default()));
+    let health = Health::new(
+        "jira".into(),
+        settings,
+        Login::new(auth, login.clone()),
+        jira.clone(),
+        login.clone(),
+    );
+    Fixture {
+        health: health.unwrap(),
+        jira,
+        login,
+        _folder: folder,
+    }
+}
+
+#[tokio::test]
+async fn both_layers_are_proven_by_what_jira_says() {
+    let jira = Jira::healthy();
+    let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
+    assert!(fixture.health.probe().await);
+    let told = fixture.jira.snapshot();
+    assert_eq!(told.state, State::Proven);
+    assert_eq!(told.detail.unwrap(), "RUNNING, version 9.12.4");
+    let told = fixture.login.snapshot();
+    assert_eq!(told.state, State::Proven);
+    assert_eq!(told.detail.unwrap(), "user acme-bot");
+    let asked = jira.asked();
+    assert_eq!(asked.len(), 3);
+    for head in &asked {
+        assert!(head.contains("host: jira.test\r\n"), "{head}");
+        assert_eq!(
+            head.contains("authorization: Bearer s3cret\r\n"),
+            head.contains("/myself"),
+            "the credential goes where it is needed alone: {head}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_traffic_has_just_proven_is_not_asked() {
+    let jira = Jira::healthy();
+    let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
+    fixture.jira.proven(None);
+    fixture.login.proven(None);
+    assert!(fixture.health.probe().await);
+    assert!(jira.asked().is_empty());
+    fixture.login.failed(State::Failed, "x", "y");
+    assert!(fixture.health.probe().await);
+    assert_eq!(jira.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn in_pass_through_mode_nobody_logs_in() {
+    let jira = Jira::healthy();
+    let mut fixture = health(settings(jira.serve(None).await), Mode::PassThrough);
+    assert!(fixture.health.probe().await);
+    assert!(jira.asked().iter().all(|head| !head.contains("/myself")));
+    assert_eq!(fixture.login.snapshot().state, State::Unknown);
+}
+
+#[tokio::test]
+async fn each_condition_of_jira_has_its_cause_and_remedy() {
+    for (status, headers, body, cause, remedy) in [
+        (200, "", r#"{"state":"STARTING"}"#, "is starting", "wait"),
+        (503, "", r#"{"state":"STARTING"}"#, "is starting", "wait"),
+        (
+            503,
+            "",
+            r#"{"state":"MAINTENANCE"}"#,
+            "maintenance",
+            "Indexing",
+        ),
+        (500, "", r#"{"state":"ERROR"}"#, "error state", "log"),
+        (502, "", "<html>", "502", "proxy"),
+        (404, "", "nope", "context path", "upstream"),
+        (200, "", "<html>It works!", "no Jira", "host, port"),
+        (
+            302,
+            "location: https://jira.corp.example/jira/status?token=s3cret\r\n",
+            "",
+            "redirects to https://jira.corp.example/jira/status",
+            "https",
+        ),
+    ] {
+        let jira = Jira::healthy();
+        jira.answers("/jira/status", status, headers, body);
+        let mut fixture = health(settings(jira.serve(None).await), Mode::PassThrough);
+        assert!(!fixture.health.probe().await);
+        let told = fixture.jira.snapshot();
+        assert_eq!(told.state, State::Degraded);
+        let (told_cause, told_remedy) = (told.cause.unwrap(), told.remedy.unwrap());
+        assert!(told_cause.contains(cause), "{told_cause}");
+        assert!(told_remedy.contains(remedy), "{told_remedy}");
+        assert!(!told_cause.contains("s3cret"), "{told_cause}");
+    }
+}
+
+#[tokio::test]
+async fn a_jira_that_is_not_reached_is_told_with_the_step_that_failed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let unresolved = upstream::Settings::new("http://no-such-host.invalid/jira".parse().unwrap());
+    for (settings, cause) in [
+        (settings(address), "refused the connection"),
+        (unresolved, "\"no-such-host.invalid\" does not resolve"),
+    ] {
+        let mut fixture = health(settings, Mode::Pat);
+        assert!(!fixture.health.probe().await);
+        let told = fixture.jira.snapshot();
+        assert_eq!(told.state, State::Failed);
+        assert!(told.cause.as_ref().unwrap().contains(cause), "{told:?}");
+        // Nothing is known of the login.
+        assert_eq!(fixture.login.snapshot().state, State::Unknown);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_password_is_sent_once_however_often_is_probed() {
+    let jira = Jira::healthy();
+    jira.answers(
+        "/jira/rest/api/2/myself",
+        401,
+        "x-seraph-loginreason: AUTHENTICATED_FAILED\r\n",
+        "",
+    );
+    let mut fixture = health(settings(jira.serve(None).await), Mode::Basic);
+    for _ in 0..5 {
+        assert!(!fixture.health.probe().await);
+    }
+    let logins = jira.asked();
+    let logins = logins.iter().filter(|head| head.contains("/myself"));
+    assert_eq!(logins.count(), 1);
+    assert_eq!(fixture.login.snapshot().state, State::Failed);
+}
+
+#[tokio::test]
+async fn basic_switched_off_is_named_from_the_body() {
+    let jira = Jira::healthy();
+    jira.answers(
+        "/jira/rest/api/2/myself",
+        403,
+        "content-type: text/plain\r\n",
+        r#"{"message":"Basic Authentication has been disabled on this instance."}"#,
+    );
+    let mut fixture = health(settings(jira.serve(None).await), Mode::Basic);
+    assert!(!fixture.health.probe().await);
+    let told = fixture.login.snapshot();
+    assert!(told.cause.unwrap().contains("switched off"));
+    assert!(told.remedy.unwrap().contains("pat"));
+}
+
+#[tokio::test]
+async fn where_a_proxy_takes_the_user_header_away_the_body_names_the_user() {
+    let jira = Jira::healthy();
+    jira.answers("/jira/rest/api/2/myself", 200, "", r#"{"name":"acme-bot"}"#);
+    let address = jira.serve(None).await;
+    let mut fixture = health(settings(address), Mode::Basic);
+    assert!(fixture.health.probe().await);
+    assert_eq!(fixture.login.snapshot().detail.unwrap(), "user acme-bot");
+    jira.answers("/jira/rest/api/2/myself", 200, "", r#"{"name":"admin"}"#);
+    let mut fixture = health(settings(address), Mode::Basic);
+    assert!(!fixture.health.probe().await);
+    assert!(fixture.login.snapshot().cause.unwrap().contains("admin"));
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_read_to_its_bound_alone() {
+    let jira = Jira::default();
+    let body = "x".repeat(1 << 20);
+    jira.answers("/jira/status", 200, "", &body);
+    let mut fixture = health(settings(jira.serve(None).await), Mode::PassThrough);
+    assert!(!fixture.health.probe().await);
+    assert!(fixture.jira.snapshot().cause.unwrap().contains("no Jira"));
+}
+
+#[tokio::test]
+async fn tls_is_verified_as_on_the_path_with_name_and_address_overridden() {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let ca = params.self_signed(&key).unwrap().der().clone();
+    let issuer = Issuer::new(params, key);
+    let leaf_key = KeyPair::generate().unwrap();
+    for (name, url, overridden) in [
+        ("jira.test", "https://jira.test/jira", None),
+        ("inner.test", "https://jira.test/jira", Some("inner.test")),
+        ("inner.test", "https://192.0.2.1/jira", Some("inner.test")),
+        ("192.0.2.1", "https://192.0.2.1/jira", None),
+    ] {
+        let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&leaf_key, &issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![leaf.der().clone()],
+                PrivatePkcs8KeyDer::from(leaf_key.serialize_der()).into(),
+            )
+            .unwrap();
+        let jira = Jira::healthy();
+        let mut settings = upstream::Settings::new(url.parse().unwrap());
+        settings.address = Some(jira.serve(Some(config.into())).await);
+        settings.tls.roots = TrustRoots::None;
+        settings.tls.extra_roots = vec![ca.clone()];
+        settings.tls.server_name = overridden.map(str::to_owned);
+        let mut fixture = health(settings.clone(), Mode::Pat);
+        assert!(
+            fixture.health.probe().await,
+            "{url}: {:?}",
+            fixture.jira.snapshot()
+        );
+        settings.tls.server_name = Some("other.test".to_owned());
+        let mut fixture = health(settings, Mode::Pat);
+        assert!(!fixture.health.probe().await);
+        let cause = fixture.jira.snapshot().cause.unwrap();
+        assert!(cause.contains("\"other.test\""), "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn a_tcp_upstream_is_connected_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = upstream::Settings::new(format!("tcp://{address}").parse().unwrap());
+    let mut fixture = health(settings.clone(), Mode::PassThrough);
+    assert!(fixture.health.probe().await);
+    assert_eq!(
+        fixture.jira.snapshot().detail.unwrap(),
+        "accepts connections"
+    );
+    drop(listener);
+    let mut fixture = health(settings, Mode::PassThrough);
+    assert!(!fixture.health.probe().await);
+}
+
+#[tokio::test]
+async fn it_probes_at_once_and_stops_when_told() {
+    let jira = Jira::healthy();
+    let fixture = health(settings(jira.serve(None).await), Mode::Pat);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(fixture.health.run(stop.clone()));
+    let proven = async {
+        while fixture.login.snapshot().state != State::Proven {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), proven)
+        .await
+        .unwrap();
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(20), running)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[test]
+fn after_failures_it_looks_sooner_and_then_less_and_less_often() {
+    let seconds: Vec<u64> = (0..8).map(|failures| pause(failures).as_secs()).collect();
+    assert_eq!(seconds, [30, 2, 4, 8, 16, 30, 30, 30]);
+    assert_eq!(pause(u32::MAX).as_secs(), 30);
+    for _ in 0..100 {
+        let jittered = jittered(INTERVAL);
+        assert!(jittered <= INTERVAL && jittered >= INTERVAL.mul_f64(0.8));
+    }
+}
