@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 /// EX_USAGE: the command was typed wrong.
 pub const USAGE: u8 = 64;
+/// `agent status`: nothing to ask.
+pub const NOT_RUNNING: u8 = 3;
 /// EX_CONFIG: the configuration cannot be used.
 pub const CONFIG: u8 = 78;
 

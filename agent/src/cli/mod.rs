@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod exit;
 mod log_level;
+mod login_retry;
 mod man;
 mod output;
 mod policy;
@@ -36,6 +37,7 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(args, &sources()),
         Command::Status(args) => status::run(args, &sources()),
         Command::LogLevel(args) => log_level::run(args, &sources()),
+        Command::LoginRetry(args) => login_retry::run(args, &sources()),
         Command::Policy(args) => policy::run(args, &sources()),
         Command::Config(args) => config::run(args, &sources()),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
@@ -62,6 +64,7 @@ enum Command {
     Policy(policy::Args),
     Config(config::Args),
     LogLevel(log_level::Args),
+    LoginRetry(login_retry::Args),
     Completions(completions::Args),
     Man(man::Args),
 }

@@ -1,21 +1,84 @@
 //! `agent status`.
 
-use crate::config::Sources;
-use std::process::ExitCode;
+use super::{exit, output::print};
+use crate::{
+    config::{Sources, runtime_dir},
+    control::{Client, ClientError},
+    status::{Colour, Overall, Report, render, schema},
+};
+use std::{io::IsTerminal, process::ExitCode, time::Duration};
 
 /// Show what is proven right now: network, tunnel, Jira and login
+///
+/// Ends with exit code 0 if every layer is proven, 1 if the service is degraded, 2 if no request can pass,
+/// 3 if the agent is not running.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Print JSON
+    /// Print the JSON document that docs/status.schema.json describes
     #[arg(long)]
     json: bool,
-    /// Print again whenever something has changed
+    /// Print again every two seconds, until interrupted
     #[arg(long)]
     watch: bool,
+    /// Print the JSON schema of --json and end
+    #[arg(long, hide = true)]
+    schema: bool,
 }
 
 /// Asks the running agent.
 pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let _ = (args.json, args.watch, sources);
-    anyhow::bail!("not in this version")
+    if args.schema {
+        print(&schema())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let client = Client::new(&runtime_dir(sources));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        loop {
+            let answer = client.status().await;
+            if !args.watch {
+                return show(answer, &args);
+            }
+            print(if std::io::stdout().is_terminal() {
+                CLEAR
+            } else {
+                ""
+            })?;
+            show(answer, &args)?;
+            tokio::time::sleep(WATCH_INTERVAL).await;
+        }
+    })
 }
+
+fn show(answer: Result<Report, ClientError>, args: &Args) -> anyhow::Result<ExitCode> {
+    match answer {
+        Ok(report) => {
+            print(&text(&report, args.json)?)?;
+            Ok(report.overall.exit_code().into())
+        }
+        Err(error @ (ClientError::NotRunning { .. } | ClientError::Denied { .. })) => {
+            eprintln!("agent: {error}");
+            Ok(exit::NOT_RUNNING.into())
+        }
+        // Something runs and does not answer: that is no service.
+        Err(error) => {
+            eprintln!("agent: {error}");
+            Ok(Overall::Down.exit_code().into())
+        }
+    }
+}
+
+fn text(report: &Report, json: bool) -> anyhow::Result<String> {
+    if json {
+        return Ok(serde_json::to_string_pretty(report)? + "\n");
+    }
+    let plain = !std::io::stdout().is_terminal()
+        || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    Ok(render(report, if plain { Colour::No } else { Colour::Yes }))
+}
+
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// Cursor home, clear the screen.
+const CLEAR: &str = "\x1b[H\x1b[2J";

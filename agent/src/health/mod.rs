@@ -160,7 +160,7 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// How old a proof may become.
-const INTERVAL: Duration = Duration::from_secs(30);
+pub const INTERVAL: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub(super) async fn answer(
     hold: Hold,
     request: Request<Incoming>,
 ) -> Response<Answer> {
+    channel.forward.count();
     let (mut head, body) = request.into_parts();
     let id = request_id(&head.headers);
     if head.version == Version::HTTP_2 {

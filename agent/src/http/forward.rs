@@ -9,7 +9,10 @@ use crate::{
     upstream::{FailedStep, SendError, Upstream},
 };
 use http::StatusCode;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// All that a request of one forward needs on its way. Shared by every channel of the forward.
@@ -22,6 +25,7 @@ pub struct Forward {
     limits: Limits,
     jira: Arc<Layer>,
     slots: Arc<Semaphore>,
+    total: AtomicU64,
 }
 
 /// A request's place among those in flight.
@@ -48,6 +52,7 @@ impl Forward {
             slots: Arc::new(Semaphore::new(slots)),
             limits,
             jira,
+            total: AtomicU64::new(0),
         }
     }
 
@@ -85,6 +90,16 @@ impl Forward {
     pub fn in_flight(&self) -> usize {
         let slots = self.limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS);
         slots.saturating_sub(self.slots.available_permits())
+    }
+
+    /// Requests since the start, allowed or refused.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// One more request has come.
+    pub(super) fn count(&self) {
+        self.total.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A place for one request, or `None` where all are taken.

@@ -10,5 +10,5 @@ pub use layer::{Layer, Snapshot, State};
 pub use layer_report::{LayerReport, LayerState};
 pub use render::{Colour, render};
 pub use report::{
-    AgentReport, AuditReport, ForwardReport, Layers, Overall, REPORT_VERSION, Report,
+    AgentReport, AuditReport, ForwardReport, Layers, Overall, REPORT_VERSION, Report, schema,
 };

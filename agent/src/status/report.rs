@@ -101,6 +101,13 @@ pub struct AuditReport {
     pub dropped: u64,
 }
 
+/// The JSON schema of [`Report`]: `docs/status.schema.json`.
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(Report);
+    // Plain data: it cannot fail to serialize.
+    serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
+}
+
 impl Layers {
     /// Sums up connections and forwards.
     pub fn of(connections: &[ConnectionView], forwards: &[ForwardReport]) -> Self {
@@ -230,6 +237,16 @@ mod tests {
         assert_eq!(
             [Overall::Proven, Overall::Degraded, Overall::Down].map(Overall::exit_code),
             [0, 1, 2]
+        );
+    }
+
+    #[test]
+    fn the_documented_schema_is_the_one_of_the_code() {
+        let documented = include_str!("../../../docs/status.schema.json");
+        assert_eq!(
+            documented,
+            schema(),
+            "run `make docs` and look at the difference"
         );
     }
 

@@ -1,7 +1,7 @@
 //! Where a forward leads: the upstream URL, parsed once. `url` judges scheme, host and port here;
 //! it re-encodes what it parses, so nothing on the data path touches it.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 use url::{Host, Url};
 
 /// Where a forward leads.
@@ -31,6 +31,23 @@ pub struct HttpTarget {
     pub authority: String,
     /// `""` or like `/jira`; never ends in a slash.
     pub context_path: String,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(target) => target.fmt(f),
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+        }
+    }
+}
+
+impl fmt::Display for HttpTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.context_path)
+    }
 }
 
 /// Why an upstream URL was refused. The text never repeats the URL, which might hold a password.

@@ -1,0 +1,26 @@
+//! `agent login-retry`.
+
+use super::output::print;
+use crate::{
+    config::{Sources, runtime_dir},
+    control::Client,
+};
+use std::process::ExitCode;
+
+/// Let the running agent try a credential again that Jira has refused
+///
+/// After a refusal the agent sends that credential no more, because a few wrong passwords lock the account. Use this
+/// when the cause was on Jira's side and is mended; a changed secret file is noticed by itself.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Asks the running agent.
+pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&runtime_dir(sources));
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(client.retry_logins())?;
+    print("the next request tries the credential once; see: agent status\n")?;
+    Ok(ExitCode::SUCCESS)
+}

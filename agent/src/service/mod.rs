@@ -1,0 +1,106 @@
+//! Joins the rooms into the running agent: builds, waits, drains. No decision about a request or a connection is made
+//! here.
+//!
+//! `sites` holds the forwards and hands each inbound channel to its own, `report` puts the status together.
+
+mod report;
+mod sites;
+
+use crate::{
+    audit::Audit,
+    config::Config,
+    control::{Commands, Listener},
+    status::Report,
+    supervisor::Supervisor,
+    telemetry,
+    tunnel::Accept,
+};
+use anyhow::Context;
+use report::Observer;
+use sites::Sites;
+use std::{sync::Arc, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Runs until SIGTERM or SIGINT, then drains. `log` changes the log level of this process.
+pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
+    let listener = Listener::bind(&config.runtime_dir).await?;
+    let (audit, audit_task) = Audit::spawn(config.audit.clone());
+    let drain = CancellationToken::new();
+    let stop = CancellationToken::new();
+    let (sites, probes) = {
+        let (forwards, audit, drain) = (config.forwards.clone(), audit.clone(), drain.clone());
+        // Reads the system's certificate store.
+        tokio::task::spawn_blocking(move || Sites::new(&forwards, &audit, drain)).await??
+    };
+    let sites = Arc::new(sites);
+    let accept: Arc<dyn Accept> = Arc::<Sites>::clone(&sites);
+    let supervisor = Supervisor::spawn(Arc::clone(&config.tunnel), accept, stop.clone());
+    for probe in probes {
+        tokio::spawn(probe.run(stop.clone()));
+    }
+    let running = Arc::new(Running {
+        observer: Observer::new(&config, Arc::clone(&sites), supervisor.clone(), audit),
+        sites: Arc::clone(&sites),
+        drain: drain.clone(),
+        log,
+    });
+    let control = tokio::spawn(listener.serve(running, stop.clone()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        forwards = config.forwards.len(),
+        connections = config.tunnel.connections,
+        "agent started"
+    );
+
+    let why = asked_to_stop().await?;
+    tracing::info!(signal = why, requests = sites.in_flight(), "draining");
+    drain.cancel();
+    supervisor.drain(DRAIN_LIMIT).await;
+    stop.cancel();
+    if !audit_task.shutdown(AUDIT_LIMIT).await {
+        tracing::warn!("some audit records were not written before the agent stopped");
+    }
+    let _ = tokio::time::timeout(CONTROL_LIMIT, control).await;
+    tracing::info!("agent stopped");
+    Ok(())
+}
+
+/// What the runtime socket reaches.
+struct Running {
+    observer: Observer,
+    sites: Arc<Sites>,
+    drain: CancellationToken,
+    log: telemetry::Handle,
+}
+
+impl Commands for Running {
+    fn status(&self) -> Report {
+        self.observer.report(self.drain.is_cancelled())
+    }
+
+    fn set_log_level(&self, level: &str) -> Result<(), String> {
+        self.log.set_level(level).map_err(|error| error.to_string())
+    }
+
+    fn retry_logins(&self) {
+        self.sites.retry_logins();
+    }
+}
+
+async fn asked_to_stop() -> anyhow::Result<&'static str> {
+    let mut terminate =
+        signal(SignalKind::terminate()).context("installing the SIGTERM handler")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("installing the SIGINT handler")?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// Requests under way may finish within this; systemd's own limit is 90 s.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// The audit queue is written within this.
+const AUDIT_LIMIT: Duration = Duration::from_secs(5);
+/// The runtime socket is gone within this.
+const CONTROL_LIMIT: Duration = Duration::from_secs(1);

@@ -1,0 +1,210 @@
+//! The forwards of this agent, and the way of an inbound channel into its own.
+
+use crate::{
+    audit::Audit,
+    auth::Login,
+    config,
+    health::Health,
+    http,
+    policy::Policy,
+    status::{Layer, State},
+    tunnel::{Accept, Inbound},
+    upstream::{Target, Upstream, tcp},
+};
+use anyhow::Context;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+/// All forwards, by name.
+pub(super) struct Sites {
+    by_name: HashMap<Arc<str>, Arc<Site>>,
+    /// As configured.
+    order: Vec<Arc<Site>>,
+    drain: CancellationToken,
+}
+
+/// One `[[forward]]` in operation.
+pub(super) struct Site {
+    pub(super) config: config::Forward,
+    pub(super) jira: Arc<Layer>,
+    pub(super) login: Arc<Layer>,
+    pub(super) way: Way,
+}
+
+/// Where a channel goes.
+pub(super) enum Way {
+    /// Through the HTTP server to Jira.
+    Http(Arc<http::Forward>),
+    /// As bytes to a TCP port.
+    Bytes { open: AtomicU64, total: AtomicU64 },
+}
+
+impl Sites {
+    /// Compiles policies, reads trust roots, and gives the probes that ask each Jira while no traffic proves it.
+    /// Blocks on the disk.
+    pub(super) fn new(
+        forwards: &[config::Forward],
+        audit: &Audit,
+        drain: CancellationToken,
+    ) -> anyhow::Result<(Self, Vec<Health>)> {
+        let mut order = Vec::new();
+        let mut probes = Vec::new();
+        for forward in forwards {
+            let (site, probe) = Site::new(forward, audit.clone())
+                .with_context(|| format!("forward {:?}", forward.name))?;
+            order.push(Arc::new(site));
+            probes.push(probe);
+        }
+        let by_name = order
+            .iter()
+            .map(|site| (Arc::clone(&site.config.name), Arc::clone(site)))
+            .collect();
+        Ok((
+            Self {
+                by_name,
+                order,
+                drain,
+            },
+            probes,
+        ))
+    }
+
+    /// As configured.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Site> {
+        self.order.iter().map(Arc::as_ref)
+    }
+
+    /// Requests and byte channels under way.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.iter().map(|site| site.way.in_flight()).sum()
+    }
+
+    /// Lets every login try its credential again.
+    pub(super) fn retry_logins(&self) {
+        for site in self.iter() {
+            if let Way::Http(forward) = &site.way {
+                forward.login().reset();
+            }
+        }
+    }
+}
+
+impl Accept for Sites {
+    fn accept(&self, inbound: Inbound) {
+        let Some(site) = self.by_name.get(&inbound.forward) else {
+            // The session asks only for forwards that are configured.
+            tracing::warn!(
+                forward = &*inbound.forward,
+                "channel for an unknown forward closed"
+            );
+            return;
+        };
+        let (site, drain) = (Arc::clone(site), self.drain.clone());
+        tokio::spawn(async move { site.serve(inbound, drain).await });
+    }
+}
+
+impl Site {
+    fn new(config: &config::Forward, audit: Audit) -> anyhow::Result<(Self, Health)> {
+        let (jira, login_layer) = (Arc::new(Layer::default()), Arc::new(Layer::default()));
+        let login = Login::new(config.auth.clone(), Arc::clone(&login_layer));
+        let probe = Health::new(
+            Arc::clone(&config.name),
+            config.upstream.clone(),
+            login.clone(),
+            Arc::clone(&jira),
+            Arc::clone(&login_layer),
+        )?;
+        let way = match &config.upstream.target {
+            Target::Tcp { .. } => Way::Bytes {
+                open: AtomicU64::new(0),
+                total: AtomicU64::new(0),
+            },
+            Target::Http(_) => Way::Http(Arc::new(http::Forward::new(
+                Arc::clone(&config.name),
+                Policy::new(&config.policy)?,
+                login,
+                Upstream::new(config.upstream.clone())?,
+                audit,
+                config.http.clone(),
+                Arc::clone(&jira),
+            ))),
+        };
+        Ok((
+            Self {
+                config: config.clone(),
+                jira,
+                login: login_layer,
+                way,
+            },
+            probe,
+        ))
+    }
+
+    async fn serve(&self, inbound: Inbound, drain: CancellationToken) {
+        match &self.way {
+            Way::Http(forward) => {
+                let forward = Arc::clone(forward);
+                http::serve(
+                    inbound.stream,
+                    forward,
+                    inbound.originator,
+                    inbound.connection,
+                    drain,
+                )
+                .await;
+            }
+            Way::Bytes { open, total } => {
+                open.fetch_add(1, Ordering::Relaxed);
+                total.fetch_add(1, Ordering::Relaxed);
+                self.pump(inbound).await;
+                open.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    async fn pump(&self, inbound: Inbound) {
+        let (pumped, outcome) = tcp::pump(inbound.stream, &self.config.upstream).await;
+        match outcome {
+            Ok(()) => {
+                self.jira.proven(Some("bytes went through"));
+            }
+            Err(tcp::PumpError::Connect(error)) => {
+                let remedy =
+                    "Check that the service behind tcp:// runs and that this host may reach it.";
+                if self.jira.failed(State::Failed, &error.to_string(), remedy) {
+                    tracing::warn!(forward = &*self.config.name, %error, "upstream not reached");
+                }
+            }
+            Err(error) => tracing::debug!(
+                forward = &*self.config.name,
+                %error,
+                sent = pumped.sent,
+                received = pumped.received,
+                "byte channel broke off"
+            ),
+        }
+    }
+}
+
+impl Way {
+    pub(super) fn in_flight(&self) -> u64 {
+        match self {
+            Self::Http(forward) => forward.in_flight() as u64,
+            Self::Bytes { open, .. } => open.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        match self {
+            Self::Http(forward) => forward.total(),
+            Self::Bytes { total, .. } => total.load(Ordering::Relaxed),
+        }
+    }
+}
