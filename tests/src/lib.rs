@@ -6,5 +6,6 @@ pub mod load;
 pub mod origin;
 pub mod process;
 pub mod site;
+pub mod ssh_pair;
 pub mod sshd;
 pub mod wire;

@@ -138,12 +138,13 @@ impl Sshd {
     /// Sends a signal (`TERM`, `KILL`, `STOP`, `CONT`) to the listener and all its sessions.
     pub fn signal(&self, name: &str) -> Result<()> {
         let pid = self.pid().context("sshd is not running")?;
-        let group = format!("-{pid}");
         let done = Command::new("kill")
-            .args(["-s", name, "--", &group])
+            .args(["-s", name, "--"])
+            .args(family(pid)?.iter().map(u32::to_string))
             .stderr(Stdio::null())
             .status()?;
-        ensure!(done.success(), "kill -s {name} -- {group}: {done}");
+        // One that has just ended is no failure.
+        ensure!(done.code().is_some(), "kill -s {name}: {done}");
         Ok(())
     }
 
@@ -256,6 +257,41 @@ pub fn fingerprint(public_key: &Path) -> Result<String> {
     let line = output(Command::new("ssh-keygen").arg("-lf").arg(public_key))?;
     let print = line.split_whitespace().nth(1).context("ssh-keygen -lf")?;
     Ok(print.to_owned())
+}
+
+/// A process and all that descend from it. sshd gives each of its sessions a process group of its own.
+fn family(pid: u32) -> Result<Vec<u32>> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(child) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        // The name, in parentheses, may hold anything; the state and the parent follow it.
+        let parent: Option<u32> = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+        if let Some(parent) = parent {
+            parents.push((child, parent));
+        }
+    }
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(child, _)| *child),
+        );
+        next += 1;
+    }
+    Ok(family)
 }
 
 /// A port of 127.0.0.1 that was free a moment ago.

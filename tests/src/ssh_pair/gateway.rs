@@ -1,0 +1,205 @@
+//! The vendor's end: an SSH server that lets everybody in and joins each connection to a forward's port to a channel.
+
+use super::{Below, Client, Options, above, below};
+use agent::tunnel::channel::SessionBudget;
+use anyhow::{Result, bail};
+use russh::{
+    MethodKind, MethodSet,
+    keys::{Algorithm, PrivateKey, key::safe_rng},
+    server::{self, Auth, Handler, Session, VerifiedPublicKey},
+};
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    io::copy_bidirectional_with_sizes,
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinHandle},
+};
+
+/// A running gateway; stops when dropped.
+pub struct Gateway {
+    address: SocketAddr,
+    sessions: Arc<Mutex<Vec<Arc<SessionBudget>>>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Listens on a free port of 127.0.0.1. Closes channels first after 250 ms: between two ends that wait for the
+    /// other's CLOSE one must begin.
+    pub async fn start(mut options: Options) -> Result<Self> {
+        options.channel.close_wait = Duration::from_millis(250);
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let config = config(&options)?;
+        let sessions = Arc::new(Mutex::new(Vec::new()));
+        let known = Arc::clone(&sessions);
+        let accepting = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let Ok(below) = below(socket, &options) else {
+                    continue;
+                };
+                known
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(Arc::clone(&below.budget));
+                tokio::spawn(serve(Arc::clone(&config), below));
+            }
+        });
+        Ok(Self {
+            address,
+            sessions,
+            accepting,
+        })
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Connects an agent's end, with a key of its own.
+    pub async fn connect(&self, options: &Options) -> Result<Client> {
+        self.connect_through(&self.address(), options).await
+    }
+
+    /// Connects an agent's end by way of another address.
+    pub async fn connect_through(&self, address: &str, options: &Options) -> Result<Client> {
+        Client::connect(address, "agent", key()?, options).await
+    }
+
+    /// The account of the newest session.
+    pub fn budget(&self) -> Result<Arc<SessionBudget>> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        match sessions.last() {
+            Some(budget) => Ok(Arc::clone(budget)),
+            None => bail!("no session yet"),
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn key() -> Result<PrivateKey> {
+    Ok(PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519)?)
+}
+
+fn config(options: &Options) -> Result<Arc<server::Config>> {
+    Ok(Arc::new(server::Config {
+        keys: vec![key()?],
+        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
+        limits: options.limits(),
+        window_size: options.window(),
+        maximum_packet_size: 32 << 10,
+        channel_buffer_size: 100,
+        keepalive_interval: options.keepalive,
+        keepalive_max: 3,
+        preferred: options.preferred(),
+        ..server::Config::default()
+    }))
+}
+
+async fn serve(config: Arc<server::Config>, below: Below) {
+    let Below {
+        stream,
+        budget,
+        _idle,
+    } = below;
+    let listeners = Listeners {
+        budget,
+        open: HashMap::new(),
+    };
+    match server::run_stream(config, stream, listeners).await {
+        Ok(session) => {
+            if let Err(error) = session.await {
+                eprintln!("gateway: session ended: {error:#}");
+            }
+        }
+        Err(error) => eprintln!("gateway: handshake: {error:#}"),
+    }
+}
+
+/// The ports of one session; closed with it.
+struct Listeners {
+    budget: Arc<SessionBudget>,
+    open: HashMap<u32, AbortHandle>,
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        self.open.values().for_each(AbortHandle::abort);
+    }
+}
+
+impl Handler for Listeners {
+    type Error = anyhow::Error;
+
+    async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth> {
+        Ok(Auth::Accept)
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool> {
+        let listener = TcpListener::bind(("127.0.0.1", u16::try_from(*port)?)).await?;
+        *port = listener.local_addr()?.port().into();
+        let forward = Forward {
+            handle: session.handle(),
+            address: address.to_owned(),
+            port: *port,
+            budget: Arc::clone(&self.budget),
+        };
+        let task = tokio::spawn(forward.accept(listener));
+        self.open.insert(*port, task.abort_handle());
+        Ok(true)
+    }
+}
+
+#[derive(Clone)]
+struct Forward {
+    handle: server::Handle,
+    address: String,
+    port: u32,
+    budget: Arc<SessionBudget>,
+}
+
+impl Forward {
+    async fn accept(self, listener: TcpListener) {
+        while let Ok((socket, from)) = listener.accept().await {
+            let forward = self.clone();
+            tokio::spawn(async move {
+                // An early answer makes the copy end with an error on purpose.
+                let _ = forward.join(socket, from).await;
+            });
+        }
+    }
+
+    async fn join(self, mut socket: TcpStream, from: SocketAddr) -> io::Result<(u64, u64)> {
+        socket.set_nodelay(true)?;
+        let channel = self
+            .handle
+            .channel_open_forwarded_tcpip(
+                self.address,
+                self.port,
+                from.ip().to_string(),
+                from.port().into(),
+            )
+            .await
+            .map_err(io::Error::other)?;
+        let mut stream = above(self.budget, channel);
+        copy_bidirectional_with_sizes(&mut socket, &mut stream, COPY, COPY).await
+    }
+}
+
+const COPY: usize = 64 << 10;

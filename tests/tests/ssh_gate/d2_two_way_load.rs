@@ -1,0 +1,16 @@
+//! D2: two stock russh peers that both wait in a socket write never read again.
+
+use crate::common::{pair, transfers, within};
+use anyhow::{Result, ensure};
+use e2e::ssh_pair::Options;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d2_sixty_two_way_transfers_between_two_russh_peers_complete() -> Result<()> {
+    let (gateway, client) = pair(&Options::default()).await?;
+    within(90, transfers(client.http, 60, 20 << 20)).await?;
+    let peaks = [&client.budget, &gateway.budget()?].map(|budget| budget.meter().peak());
+    println!("peak backlogs {peaks:?}");
+    // The high mark, and what one round of admitted chunks adds.
+    ensure!(peaks.iter().all(|peak| *peak < 4 << 20), "{peaks:?}");
+    Ok(())
+}

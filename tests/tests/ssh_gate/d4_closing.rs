@@ -1,0 +1,146 @@
+//! D4: stock russh keeps 3.5 KiB for each channel that is closed from our side first.
+
+use crate::common::{connect, eventually, pair, resident, resident_since, within};
+use anyhow::{Context, Result, ensure};
+use e2e::ssh_pair::vendor::Connection;
+use e2e::ssh_pair::{Gateway, Options};
+use e2e::sshd::Sshd;
+use futures_util::future::try_join_all;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d4_twenty_thousand_short_connections_leave_the_agents_memory_flat() -> Result<()> {
+    let sshd = Sshd::start()?;
+    let client = connect(&sshd, &Options::default()).await?;
+    within(170, async {
+        short_connections(client.http, 2_000).await?;
+        let before = resident()?;
+        short_connections(client.http, 20_000).await?;
+        eventually("all are closed", || client.budget.live() == 0).await?;
+        let grown = resident_since(before)?;
+        println!("resident + {} KiB", grown >> 10);
+        // Leaked, they are 70 MB.
+        ensure!(grown < 12 << 20, "resident memory grew by {grown} bytes");
+        ensure!(
+            client.budget.closed_first() == 0,
+            "{}",
+            client.budget.closed_first()
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d4_short_connections_leave_the_gateways_memory_flat_behind_ssh() -> Result<()> {
+    let origin = e2e::origin::Origin::start().await?;
+    let gateway = Gateway::start(Options::default()).await?;
+    let folder = tempfile::tempdir()?;
+    let (_ssh, port) = ssh_remote_forward(&gateway, folder.path(), origin.addr).await?;
+    within(120, async {
+        let get = |count| async move {
+            let to = SocketAddr::from(([127, 0, 0, 1], port));
+            e2e::load::new_connections(to, "/rest/api/2/issue/DEMO-1", 8, count).await
+        };
+        get(1_000).await?;
+        let before = resident()?;
+        get(5_000).await?;
+        let grown = resident_since(before)?;
+        println!("resident + {} KiB", grown >> 10);
+        // Leaked, they are 17 MB.
+        ensure!(grown < 6 << 20, "resident memory grew by {grown} bytes");
+        ensure!(gateway.budget()?.closed_first() == 0);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d4_between_two_russh_peers_only_the_gateway_closes_first() -> Result<()> {
+    let (gateway, client) = pair(&Options::default()).await?;
+    within(60, async {
+        short_connections(client.http, 1_000).await?;
+        let theirs = gateway.budget()?;
+        eventually("all are closed", || {
+            client.budget.live() + theirs.live() == 0
+        })
+        .await?;
+        ensure!(
+            client.budget.closed_first() == 0,
+            "{}",
+            client.budget.closed_first()
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Half of them closed by the server, half by the client; 8 at once.
+async fn short_connections(port: u16, count: usize) -> Result<()> {
+    let workers = (0..8).map(|_| {
+        tokio::spawn(async move {
+            for index in 0..count / 8 {
+                let mut connection = Connection::open(port).await?;
+                match index % 2 {
+                    0 => connection.last_ping().await?,
+                    _ => connection.ping().await?,
+                }
+            }
+            anyhow::Ok(())
+        })
+    });
+    for done in try_join_all(workers).await? {
+        done?;
+    }
+    Ok(())
+}
+
+/// `ssh -R` as the agent; returns it with the port on the gateway.
+async fn ssh_remote_forward(
+    gateway: &Gateway,
+    folder: &std::path::Path,
+    to: SocketAddr,
+) -> Result<(e2e::process::Process, u16)> {
+    let key = folder.join("id");
+    e2e::sshd::keygen(&key, &["-t", "ed25519"], "")?;
+    let address: SocketAddr = gateway.address().parse()?;
+    let mut ssh = Command::new("ssh");
+    ssh.args([
+        "-F",
+        "none",
+        "-N",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "ExitOnForwardFailure=yes",
+    ])
+    .args([
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+    ])
+    .args(["-l", "agent", "-i"])
+    .arg(&key)
+    .args(["-p", &address.port().to_string()])
+    .arg("-R")
+    .arg(format!("127.0.0.1:0:{to}"))
+    .arg("127.0.0.1")
+    .stdin(Stdio::null());
+    let ssh = e2e::process::Process::spawn(ssh, &folder.join("log"))?;
+    let mut port = None;
+    eventually("ssh has its port", || {
+        port = ssh.log().lines().find_map(|line| {
+            line.strip_prefix("Allocated port ")?
+                .split(' ')
+                .next()?
+                .parse()
+                .ok()
+        });
+        port.is_some()
+    })
+    .await
+    .with_context(|| ssh.log())?;
+    Ok((ssh, port.context("no port")?))
+}

@@ -1,0 +1,59 @@
+//! D5: keep-alives of stock russh do not run while a socket write waits.
+
+use crate::common::{connect, eventually};
+use anyhow::{Result, ensure};
+use e2e::ssh_pair::Options;
+use e2e::ssh_pair::vendor::Connection;
+use e2e::sshd::Sshd;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d5_a_far_side_stopped_under_load_is_noticed_by_keep_alive() -> Result<()> {
+    let options = Options {
+        keepalive: Some(Duration::from_secs(1)),
+        ..Options::default()
+    };
+    let took = stopped_under_load(&options).await?;
+    println!("noticed after {took:?} (keep-alive 1 s, 3 unanswered)");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d5_a_far_side_stopped_under_load_is_noticed_by_the_stall_timer() -> Result<()> {
+    let options = Options {
+        keepalive: None,
+        stall: Some(Duration::from_secs(3)),
+        ..Options::default()
+    };
+    let took = stopped_under_load(&options).await?;
+    println!("noticed after {took:?} (stall timer 3 s)");
+    Ok(())
+}
+
+async fn stopped_under_load(options: &Options) -> Result<Duration> {
+    let sshd = Sshd::start()?;
+    let client = connect(&sshd, options).await?;
+    let mut downloads = JoinSet::new();
+    for _ in 0..20 {
+        let mut connection = Connection::open(client.http).await?;
+        downloads.spawn(async move { connection.download(3 << 30).await });
+    }
+    eventually("the downloads flow", || {
+        client.budget.meter().sent() > 64 << 20
+    })
+    .await?;
+    sshd.signal("STOP")?;
+    let took = client.ended(Duration::from_secs(30)).await;
+    sshd.signal("CONT")?;
+    if options.stall.is_some() {
+        let reason = client
+            .budget
+            .meter()
+            .death_reason()
+            .unwrap_or_default()
+            .to_owned();
+        ensure!(reason.starts_with("stalled"), "{reason:?}");
+    }
+    took
+}

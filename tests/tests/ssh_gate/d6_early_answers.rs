@@ -1,0 +1,51 @@
+//! D6: a stock writer on a channel that the peer has closed waits for ever.
+
+use crate::common::{eventually, pair, within};
+use anyhow::{Context, Result};
+use e2e::ssh_pair::Options;
+use e2e::ssh_pair::vendor::Connection;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d6_an_upload_that_is_answered_early_ends_at_once() -> Result<()> {
+    let (_gateway, client) = pair(&Options::default()).await?;
+    within(60, answered_early(client.http)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d6_a_vendor_that_leaves_a_download_ends_it_at_once() -> Result<()> {
+    let (gateway, client) = pair(&Options::default()).await?;
+    within(60, async {
+        for _ in 0..20 {
+            let mut connection = Connection::open(client.http).await?;
+            drop(connection.begin_download(1 << 40).await?);
+        }
+        let theirs = gateway.budget()?;
+        eventually("nobody writes any more", || {
+            client.budget.live() + theirs.live() == 0
+        })
+        .await
+    })
+    .await
+}
+
+async fn answered_early(port: u16) -> Result<()> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+    socket
+        .write_all(b"POST /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000000000\r\n\r\n")
+        .await?;
+    let block = vec![0; 64 << 10];
+    let mut sent = 0u64;
+    // The answer has come long before; who does not look at it must at least not hang.
+    let refused = timeout(Duration::from_secs(20), async {
+        while socket.write_all(&block).await.is_ok() {
+            sent += block.len() as u64;
+        }
+    })
+    .await;
+    println!("refused after {} MiB", sent >> 20);
+    refused.context("the writer hangs")
+}

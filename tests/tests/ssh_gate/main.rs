@@ -1,0 +1,14 @@
+//! The gate for every version of russh: seven defects of 0.65.1, each with the tests that fail when its answer is
+//! taken out (`docs/ssh.md` says how to take it out and which test is for which). Each test runs in a process of its
+//! own and alone, see `.config/nextest.toml`.
+#![forbid(unsafe_code)]
+
+mod common;
+mod d1_stalled_channels;
+mod d2_two_way_load;
+mod d3_rekeys;
+mod d4_closing;
+mod d5_dead_peers;
+mod d6_early_answers;
+mod d7_empty_data;
+mod plain;
