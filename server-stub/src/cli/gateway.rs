@@ -1,10 +1,81 @@
 //! `server-stub gateway`: its arguments, and running it until a signal.
 
-/// Run the SSH gateway.
-#[derive(clap::Args)]
-pub struct Args {}
+use crate::gateway::{AgentName, Gateway, Settings};
+use anyhow::{Context, bail};
+use std::{net::SocketAddr, path::PathBuf};
 
-/// Runs until interrupted.
-pub async fn run(_args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no gateway")
+/// Run the SSH gateway and the HTTP listener in front of it.
+///
+/// Agents log in over SSH as the user NAME with a key from DIR/agents/NAME/authorized_keys and ask for
+/// remote forwards; services call them as http://NAME.DOMAIN:PORT. The page on / shows who is there.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Address of the SSH server; port 0 for any.
+    #[arg(long, default_value = "127.0.0.1:2222", value_name = "ADDRESS:PORT")]
+    ssh: SocketAddr,
+    /// Address of the HTTP listener; port 0 for any.
+    #[arg(long, default_value = "127.0.0.1:8088", value_name = "ADDRESS:PORT")]
+    http: SocketAddr,
+    /// Folder of the host key (made on the first start), of agents/NAME/authorized_keys, and of
+    /// user_ca.pub and revoked_keys where there are any.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Agents are called as NAME.DOMAIN.
+    #[arg(long, default_value = "gateway.localhost", value_name = "DOMAIN")]
+    domain: String,
+    /// A further authorized_keys file for an agent.
+    #[arg(long, value_name = "NAME=FILE", value_parser = further_keys)]
+    authorized_keys: Vec<(AgentName, PathBuf)>,
+    /// Idle HTTP channels kept ready per session and forward. Use 0 where the far end serves one
+    /// connection at a time.
+    #[arg(long, default_value_t = 2, value_name = "COUNT")]
+    preopened: usize,
+}
+
+/// Runs until SIGINT or SIGTERM.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    for (name, file) in &args.authorized_keys {
+        if !file.is_file() {
+            bail!("--authorized-keys {name}={}: no such file", file.display());
+        }
+    }
+    let mut settings = Settings::new(args.data);
+    settings.ssh = args.ssh;
+    settings.http = args.http;
+    settings.domain = args.domain;
+    settings.authorized_keys = args.authorized_keys;
+    settings.limits.preopened = args.preopened;
+    let data = settings.data.display().to_string();
+    let domain = settings.domain.clone();
+    let running = Gateway::start(settings).await?;
+    println!("SSH         {}", running.ssh_addr);
+    println!("host key    {}", running.host_key_fingerprint);
+    println!("known_hosts {}", running.known_hosts_line);
+    println!("HTTP        http://{}/", running.http_addr);
+    println!(
+        "agents      http://NAME.{domain}:{}/ (keys in {data}/agents/NAME/authorized_keys)",
+        running.http_addr.port()
+    );
+    interrupted().await.context("cannot wait for signals")?;
+    running.stop().await;
+    Ok(())
+}
+
+async fn interrupted() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn further_keys(text: &str) -> Result<(AgentName, PathBuf), String> {
+    let (name, file) = text
+        .split_once('=')
+        .ok_or("expected NAME=FILE, for example acme=/home/acme/.ssh/id_ed25519.pub")?;
+    let name = name
+        .parse()
+        .map_err(|error: crate::gateway::NameError| error.to_string())?;
+    Ok((name, PathBuf::from(file)))
 }

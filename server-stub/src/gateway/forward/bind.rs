@@ -1,0 +1,305 @@
+//! What an agent asks to be listened on, and where that really is: loopback, or its own folder.
+
+use super::super::AgentName;
+use std::{
+    fmt, fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpSocket, UnixListener},
+};
+
+/// A bind in the agent's own words (RFC 4254 §7.1, `streamlocal-forward@openssh.com`): channels
+/// opened by it must repeat them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::gateway) enum Bind {
+    Tcp { host: String, port: u16 },
+    Socket(String),
+}
+
+/// Where that is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::gateway) enum Place {
+    Tcp(SocketAddr),
+    Socket(PathBuf),
+}
+
+impl Bind {
+    /// The place for this bind. As an OpenSSH server with `GatewayPorts no`, "any address" means
+    /// loopback; any other address is refused, and so is a socket outside the agent's folder.
+    pub(in crate::gateway) fn place(
+        &self,
+        agent: &AgentName,
+        agents: &Path,
+    ) -> Result<Place, BindError> {
+        match self {
+            Self::Tcp { host, port } => {
+                let ip = match host.as_str() {
+                    "" | "*" | "localhost" | "0.0.0.0" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                    "::" | "::1" => IpAddr::V6(Ipv6Addr::LOCALHOST),
+                    other => other
+                        .parse()
+                        .ok()
+                        .filter(IpAddr::is_loopback)
+                        .ok_or(BindError::NotLoopback)?,
+                };
+                if (1..FIRST_UNPRIVILEGED).contains(port) {
+                    return Err(BindError::Privileged);
+                }
+                Ok(Place::Tcp(SocketAddr::new(ip, *port)))
+            }
+            Self::Socket(path) => {
+                let folder = agents.join(agent.as_str());
+                let name = Path::new(path)
+                    .strip_prefix(&folder)
+                    .ok()
+                    .and_then(Path::to_str)
+                    .filter(|name| {
+                        name.len() > SOCKET_SUFFIX.len()
+                            && name.ends_with(SOCKET_SUFFIX)
+                            && !name.starts_with('.')
+                            && name
+                                .bytes()
+                                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+                    })
+                    .ok_or(BindError::OutsideFolder)?;
+                Ok(Place::Socket(folder.join(name)))
+            }
+        }
+    }
+
+    /// The same bind with the port that was chosen.
+    pub(in crate::gateway) fn at(&self, place: &Place) -> Self {
+        match (self, place) {
+            (Self::Tcp { host, .. }, Place::Tcp(address)) => Self::Tcp {
+                host: host.clone(),
+                port: address.port(),
+            },
+            _ => self.clone(),
+        }
+    }
+
+    /// By which a forward is called in `<label>--<agent>.<domain>`: the port, or the socket's file
+    /// name without `.sock`.
+    pub(in crate::gateway) fn label(&self) -> String {
+        match self {
+            Self::Tcp { port, .. } => port.to_string(),
+            Self::Socket(path) => {
+                let name = path.rsplit('/').next().unwrap_or_default();
+                name.strip_suffix(SOCKET_SUFFIX)
+                    .unwrap_or(name)
+                    .to_ascii_lowercase()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Socket(path) => f.write_str(path),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Socket(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Why a bind is refused. The far side learns only that it was; this is for the log.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::gateway) enum BindError {
+    #[error("only loopback addresses are listened on")]
+    NotLoopback,
+    #[error("ports below 1024 are not given to agents")]
+    Privileged,
+    #[error("the agent's key does not permit this port")]
+    NotPermitted,
+    #[error("sockets live in the agent's own folder and are named NAME.sock")]
+    OutsideFolder,
+    #[error("agent {0} holds it")]
+    HeldBy(AgentName),
+    #[error("this session has it already")]
+    Twice,
+    #[error("this session has as many forwards as it may")]
+    TooMany,
+    #[error("the session has ended")]
+    Ended,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// A listener at a place.
+pub(in crate::gateway) enum Listener {
+    Tcp(TcpListener),
+    Socket(UnixListener),
+}
+
+/// Who connected, as RFC 4254 §7.2 wants it told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::gateway) struct Originator {
+    pub host: String,
+    pub port: u16,
+}
+
+impl From<SocketAddr> for Originator {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            host: address.ip().to_string(),
+            port: address.port(),
+        }
+    }
+}
+
+/// A connection of the vendor's side, as bytes.
+pub(in crate::gateway) trait Bytes:
+    AsyncRead + AsyncWrite + Unpin + Send
+{
+}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Bytes for T {}
+
+impl Listener {
+    /// Listens at `place` and says where that is, which differs for port 0. A socket file left behind
+    /// is replaced; anything else at its path is not. Does not block beyond a few system calls.
+    pub(in crate::gateway) fn bind(place: &Place) -> io::Result<(Self, Place)> {
+        match place {
+            Place::Tcp(address) => {
+                let socket = if address.is_ipv4() {
+                    TcpSocket::new_v4()?
+                } else {
+                    TcpSocket::new_v6()?
+                };
+                socket.set_reuseaddr(true)?;
+                socket.bind(*address)?;
+                let listener = socket.listen(BACKLOG)?;
+                let place = Place::Tcp(listener.local_addr()?);
+                Ok((Self::Tcp(listener), place))
+            }
+            Place::Socket(path) => {
+                if let Some(folder) = path.parent() {
+                    fs::create_dir_all(folder)?;
+                }
+                match fs::symlink_metadata(path) {
+                    Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+                    Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+                let listener = UnixListener::bind(path)?;
+                fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+                Ok((Self::Socket(listener), place.clone()))
+            }
+        }
+    }
+
+    /// The next connection.
+    pub(in crate::gateway) async fn accept(&self) -> io::Result<(Box<dyn Bytes>, Originator)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Box::new(stream), peer.into()))
+            }
+            Self::Socket(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let originator = Originator {
+                    host: String::new(),
+                    port: 0,
+                };
+                Ok((Box::new(stream), originator))
+            }
+        }
+    }
+}
+
+/// Ports below are the system's (`ip_unprivileged_port_start`).
+const FIRST_UNPRIVILEGED: u16 = 1024;
+/// Connections the kernel holds while the accept loop is busy.
+const BACKLOG: u32 = 1024;
+/// So that no request can touch `authorized_keys` beside it.
+const SOCKET_SUFFIX: &str = ".sock";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn place(bind: &Bind) -> Result<Place, BindError> {
+        bind.place(&"acme".parse().unwrap(), Path::new("/data/agents"))
+    }
+
+    fn tcp(host: &str, port: u16) -> Bind {
+        Bind::Tcp {
+            host: host.to_owned(),
+            port,
+        }
+    }
+
+    #[test]
+    fn every_tcp_bind_ends_on_loopback() {
+        for any in ["", "*", "localhost", "0.0.0.0", "127.0.0.1"] {
+            let expected = Place::Tcp("127.0.0.1:8080".parse().unwrap());
+            assert_eq!(place(&tcp(any, 8080)).unwrap(), expected, "{any}");
+        }
+        let expected = Place::Tcp("[::1]:8080".parse().unwrap());
+        assert_eq!(place(&tcp("::", 8080)).unwrap(), expected);
+        for other in ["10.0.0.1", "example.com", "fe80::1", "127.0.0.1.example"] {
+            assert!(
+                matches!(place(&tcp(other, 8080)), Err(BindError::NotLoopback)),
+                "{other}"
+            );
+        }
+        assert!(matches!(place(&tcp("", 80)), Err(BindError::Privileged)));
+        assert!(place(&tcp("", 0)).is_ok());
+    }
+
+    #[test]
+    fn sockets_stay_in_the_agents_own_folder() {
+        let good = Bind::Socket("/data/agents/acme/jira.sock".to_owned());
+        assert!(place(&good).is_ok());
+        assert_eq!(good.label(), "jira");
+        for bad in [
+            "/data/agents/globex/jira.sock",
+            "/data/agents/acme/../globex/jira.sock",
+            "/data/agents/acme/sub/jira.sock",
+            "/data/agents/acme/authorized_keys",
+            "/data/agents/acme/.sock",
+            "/data/agents/acme/",
+            "/tmp/jira.sock",
+            "jira.sock",
+        ] {
+            let bind = Bind::Socket(bad.to_owned());
+            assert!(
+                matches!(place(&bind), Err(BindError::OutsideFolder)),
+                "{bad}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_left_behind_is_replaced_and_a_file_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jira.sock");
+        let place = Place::Socket(path.clone());
+        drop(Listener::bind(&place).unwrap());
+        assert!(path.exists());
+        let (_listener, _) = Listener::bind(&place).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        let file = dir.path().join("file.sock");
+        fs::write(&file, "kept").unwrap();
+        assert!(Listener::bind(&Place::Socket(file.clone())).is_err());
+        assert_eq!(fs::read_to_string(file).unwrap(), "kept");
+    }
+}

@@ -1,0 +1,68 @@
+//! The accept loop of one forward, and the carrying of its raw connections.
+
+use super::{Bytes, Forward, Listener, Originator, open, rank};
+use crate::gateway::Shared;
+use std::{sync::Arc, time::Duration};
+use tokio::io::copy_bidirectional_with_sizes;
+
+/// Accepts until the forward is released. Running out of file descriptors is waited out.
+pub(in crate::gateway) async fn listen(
+    shared: Arc<Shared>,
+    forward: Arc<Forward>,
+    listener: Listener,
+) {
+    loop {
+        let accepted = tokio::select! {
+            () = forward.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, originator)) => {
+                let carried = carry(
+                    Arc::clone(&shared),
+                    Arc::clone(&forward),
+                    stream,
+                    originator,
+                );
+                shared.tasks.spawn(carried);
+            }
+            Err(error) => {
+                tracing::warn!(place = %forward.place, %error, "cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn carry(
+    shared: Arc<Shared>,
+    forward: Arc<Forward>,
+    mut stream: Box<dyn Bytes>,
+    originator: Originator,
+) {
+    let deadline = shared.settings.limits.open_deadline;
+    let mut candidates = forward.candidates();
+    rank(&mut candidates);
+    // Counted before the channel is there, so that the next connection goes elsewhere.
+    let expected = candidates.first().map(|first| first.serving.session.work());
+    match open(candidates, &originator, deadline).await {
+        Ok(mut channel) => {
+            let _work = channel.session().work();
+            drop(expected);
+            let carried =
+                copy_bidirectional_with_sizes(&mut stream, &mut channel, COPY_BUFFER, COPY_BUFFER);
+            tokio::select! {
+                () = shared.stop.cancelled() => {}
+                _ = carried => {}
+            }
+        }
+        Err(error) => {
+            tracing::debug!(agent = %forward.agent, place = %forward.place, %error, "connection dropped");
+        }
+    }
+}
+
+/// Pause after a failed accept, so that a lack of descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes per direction and connection; two SSH packets.
+const COPY_BUFFER: usize = 64 << 10;

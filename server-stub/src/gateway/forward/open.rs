@@ -1,0 +1,99 @@
+//! Opens a channel by the first session that answers. A dead twin costs a moment once, not a deadline
+//! each time.
+
+use super::{Candidate, Carried, Originator};
+use std::time::Duration;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+/// Asks the candidates in their order, the next one as soon as one refuses or lets its patience run
+/// out; the first channel wins. `deadline` bounds the whole.
+pub(in crate::gateway) async fn open(
+    candidates: Vec<Candidate>,
+    originator: &Originator,
+    deadline: Duration,
+) -> Result<Carried, OpenError> {
+    let deadline = Instant::now() + deadline;
+    let (answer, mut answers) = mpsc::channel(candidates.len().max(1));
+    let mut waiting = candidates.into_iter();
+    let mut asked = Vec::new();
+    let mut refusal = OpenError::NoSession;
+    let mut refused = 0;
+    'next: while let Some(candidate) = waiting.next() {
+        let patience = Instant::now() + candidate.serving.session.patience();
+        asked.push(candidate.clone());
+        ask(candidate, originator.clone(), answer.clone());
+        loop {
+            let until = if waiting.len() > 0 {
+                patience.min(deadline)
+            } else if refused == asked.len() {
+                break 'next;
+            } else {
+                deadline
+            };
+            tokio::select! {
+                Some(answered) = answers.recv() => match answered {
+                    Ok(carried) => return Ok(carried),
+                    Err(error) => {
+                        refusal = error;
+                        refused += 1;
+                        if waiting.len() > 0 {
+                            continue 'next;
+                        }
+                    }
+                },
+                () = sleep_until(until) => {
+                    if let Some(late) = asked.last() {
+                        late.serving.session.late();
+                    }
+                    if until == deadline {
+                        refusal = OpenError::Silent;
+                        break 'next;
+                    }
+                    continue 'next;
+                }
+            }
+        }
+    }
+    Err(refusal)
+}
+
+/// Runs to its end whatever becomes of the one who asked: cancelling an open would orphan the channel
+/// or end the session. A channel that comes too late is closed by dropping it.
+fn ask(
+    candidate: Candidate,
+    originator: Originator,
+    answer: mpsc::Sender<Result<Carried, OpenError>>,
+) {
+    tokio::spawn(async move {
+        let opened = candidate
+            .serving
+            .session
+            .open(&candidate.serving.bind, &originator)
+            .await;
+        let opened = opened.map(|stream| Carried::new(stream, candidate));
+        let _ = answer.send(opened).await;
+    });
+}
+
+/// Why no channel came to be. Nothing was sent in any of these cases.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub(in crate::gateway) enum OpenError {
+    /// Nobody serves the forward.
+    #[error("no session of the agent serves this forward")]
+    NoSession,
+    /// The session ended meanwhile.
+    #[error("the agent's session ended")]
+    Lost,
+    /// Too many channels, here or at the agent.
+    #[error("the agent has as many channels open as it may")]
+    Busy,
+    /// The agent said no.
+    #[error("the agent refused the channel")]
+    Refused,
+    /// Nobody answered in time.
+    #[error("the agent did not answer in time")]
+    Silent,
+}

@@ -1,0 +1,164 @@
+//! One authorized_keys file (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"): finds a key and reads its options.
+
+use super::{Grant, Port, Refusal};
+use russh::keys::{HashAlg, PublicKey};
+
+/// The first line with this key decides; `None` where no line has it.
+pub(super) fn find(text: &str, key: &PublicKey) -> Option<Result<Grant, Refusal>> {
+    lines(text)
+        .find(|(_, found)| found.key_data() == key.key_data())
+        .map(|(options, found)| {
+            Ok(Grant {
+                by: found.fingerprint(HashAlg::Sha256).to_string(),
+                ports: ports(options)?,
+            })
+        })
+}
+
+/// The keys of a file whose lines have no options. Lines with options are skipped: what they
+/// restrict would be lost.
+pub(super) fn plain(text: &str) -> Vec<PublicKey> {
+    lines(text)
+        .filter(|(options, _)| options.is_empty())
+        .map(|(_, key)| key)
+        .collect()
+}
+
+/// Options and key of each line that has a key. A line that cannot be read hides no other.
+fn lines(text: &str) -> impl Iterator<Item = (&str, PublicKey)> {
+    text.lines().filter_map(|line| {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            return None;
+        }
+        if let Ok(key) = PublicKey::from_openssh(line) {
+            return Some(("", key));
+        }
+        let (options, rest) = split_unquoted(line, |c| c == ' ' || c == '\t')?;
+        let key = PublicKey::from_openssh(rest.trim_start()).ok()?;
+        Some((options, key))
+    })
+}
+
+/// Options that restrict what this gateway grants are honoured, those about shells, terminals and
+/// outgoing connections hold anyway, and any other refuses the key: it may be a restriction.
+fn ports(options: &str) -> Result<Option<Vec<Port>>, Refusal> {
+    let mut forwarding = true;
+    let mut ports = None;
+    let mut rest = options;
+    while !rest.is_empty() {
+        let (option, next) = split_unquoted(rest, |c| c == ',').unwrap_or((rest, ""));
+        rest = next;
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let refused = || Refusal::Option(option.to_owned());
+        match name.to_ascii_lowercase().as_str() {
+            "restrict" | "no-port-forwarding" => forwarding = false,
+            "port-forwarding" => forwarding = true,
+            "permitlisten" => {
+                let value = value.trim_matches('"');
+                let port = value.rsplit_once(':').map_or(value, |(_, port)| port);
+                let port = match port {
+                    "*" => Port::Any,
+                    number => Port::One(number.parse().map_err(|_| refused())?),
+                };
+                ports.get_or_insert_with(Vec::new).push(port);
+            }
+            "command"
+            | "environment"
+            | "permitopen"
+            | "tunnel"
+            | "pty"
+            | "no-pty"
+            | "user-rc"
+            | "no-user-rc"
+            | "agent-forwarding"
+            | "no-agent-forwarding"
+            | "x11-forwarding"
+            | "no-x11-forwarding"
+            | "no-touch-required" => {}
+            _ => return Err(refused()),
+        }
+    }
+    if forwarding {
+        Ok(ports)
+    } else {
+        Err(Refusal::NoForwarding)
+    }
+}
+
+/// Splits at the first separator outside double quotes, which it leaves out.
+fn split_unquoted(text: &str, separator: impl Fn(char) -> bool) -> Option<(&str, &str)> {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        if c == '"' && !escaped {
+            quoted = !quoted;
+        } else if !quoted && separator(c) {
+            return Some((text.get(..at)?, text.get(at + c.len_utf8()..)?));
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use russh::keys::{PrivateKey, ssh_key::private::Ed25519Keypair};
+
+    fn key(seed: u8) -> PublicKey {
+        PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
+            .public_key()
+            .clone()
+    }
+
+    fn granted(options: &str) -> Result<Grant, Refusal> {
+        let key = key(1);
+        find(&format!("{options} {}", key.to_openssh().unwrap()), &key).unwrap()
+    }
+
+    #[test]
+    fn a_broken_line_hides_no_other() {
+        let text = format!(
+            "# keys\n\nnonsense\nssh-ed25519 AAAA broken\n{} jane doe at work\n",
+            key(1).to_openssh().unwrap()
+        );
+        assert!(find(&text, &key(1)).unwrap().is_ok());
+        assert!(find(&text, &key(2)).is_none());
+    }
+
+    #[test]
+    fn permitlisten_names_the_ports_that_may_be_bound() {
+        let grant = granted(
+            r#"restrict,port-forwarding,permitlisten="localhost:8080",permitlisten="9090""#,
+        )
+        .unwrap();
+        assert!(grant.permits(8080) && grant.permits(9090));
+        assert!(!grant.permits(8081) && !grant.permits(0));
+        assert!(granted(r#"permitlisten="*:*""#).unwrap().permits(0));
+        assert!(granted("no-pty").unwrap().permits(0));
+    }
+
+    #[test]
+    fn a_key_without_forwarding_or_with_an_unknown_restriction_is_refused() {
+        assert!(matches!(granted("restrict"), Err(Refusal::NoForwarding)));
+        for option in [
+            r#"from="10.0.0.0/8""#,
+            "cert-authority",
+            r#"expiry-time="20260101""#,
+            r#"permitlisten="x:y""#,
+        ] {
+            assert!(
+                matches!(granted(option), Err(Refusal::Option(_))),
+                "{option}"
+            );
+        }
+    }
+
+    #[test]
+    fn quotes_protect_spaces_and_commas() {
+        assert!(granted(r#"command="echo a, b",no-pty"#).is_ok());
+        assert!(granted(r#"command="say \"hi\", then go",no-pty"#).is_ok());
+    }
+}

@@ -1,0 +1,260 @@
+//! Who may log in as which agent: authorized keys, and certificates of a user authority. Knows keys,
+//! knows no session.
+
+mod authorized_keys;
+mod certificate;
+
+use super::{AgentName, Settings};
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+/// What a login was granted.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    /// How it was proven, for logs and status: the key's fingerprint, or the certificate's id.
+    pub by: String,
+    /// Ports that may be listened on; `None` is any.
+    pub ports: Option<Vec<Port>>,
+}
+
+/// One `permitlisten` entry. Its host is not kept: every bind is on loopback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    /// `*`.
+    Any,
+    /// This port alone.
+    One(u16),
+}
+
+impl Grant {
+    /// Whether a bind on `port` was granted; 0 asks for any port.
+    pub(super) fn permits(&self, port: u16) -> bool {
+        self.ports.as_ref().is_none_or(|ports| {
+            ports
+                .iter()
+                .any(|allowed| matches!(allowed, Port::Any) || *allowed == Port::One(port))
+        })
+    }
+}
+
+/// Reads the files anew at each login, so that a key added or removed counts at once.
+pub(super) struct Logins {
+    agents: PathBuf,
+    further: HashMap<AgentName, Vec<PathBuf>>,
+    user_ca: PathBuf,
+    revoked: PathBuf,
+}
+
+impl Logins {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let mut further: HashMap<_, Vec<_>> = HashMap::new();
+        for (name, path) in &settings.authorized_keys {
+            further.entry(name.clone()).or_default().push(path.clone());
+        }
+        Self {
+            agents: settings.data.join("agents"),
+            further,
+            user_ca: settings.data.join("user_ca.pub"),
+            revoked: settings.data.join("revoked_keys"),
+        }
+    }
+
+    /// Whether an agent of this name could log in at all.
+    pub(super) async fn knows(&self, agent: &AgentName) -> bool {
+        self.further.contains_key(agent)
+            || tokio::fs::try_exists(self.agents.join(agent.as_str()))
+                .await
+                .unwrap_or(false)
+    }
+
+    /// Whether an offered key is worth a signature. The offer of a certificate shows only the key in
+    /// it, so with a user authority every key is; [`Logins::key`] then decides on what was signed.
+    pub(super) async fn offer(
+        &self,
+        agent: &AgentName,
+        key: &PublicKey,
+        algorithm: &Algorithm,
+    ) -> Result<(), Refusal> {
+        match self.key(agent, key, algorithm).await {
+            Ok(_) => Ok(()),
+            Err(Refusal::UnknownKey(_)) if !self.authorities().await?.is_empty() => Ok(()),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Decides on a plain key.
+    pub(super) async fn key(
+        &self,
+        agent: &AgentName,
+        key: &PublicKey,
+        algorithm: &Algorithm,
+    ) -> Result<Grant, Refusal> {
+        if matches!(algorithm, Algorithm::Rsa { hash: None }) {
+            return Err(Refusal::Sha1);
+        }
+        self.not_revoked(key).await?;
+        let own = self.agents.join(agent.as_str()).join("authorized_keys");
+        let further = self.further.get(agent).into_iter().flatten();
+        for path in std::iter::once(&own).chain(further) {
+            if let Some(text) = read_bounded(path).await?
+                && let Some(grant) = authorized_keys::find(&text, key)
+            {
+                return grant;
+            }
+        }
+        Err(Refusal::UnknownKey(
+            key.fingerprint(HashAlg::Sha256).to_string(),
+        ))
+    }
+
+    /// Decides on a certificate whose holder has signed.
+    pub(super) async fn certificate(
+        &self,
+        agent: &AgentName,
+        certificate: &Certificate,
+    ) -> Result<Grant, Refusal> {
+        for key in [certificate.public_key(), certificate.signature_key()] {
+            self.not_revoked(&PublicKey::new(key.clone(), "")).await?;
+        }
+        certificate::check(agent, certificate, &self.authorities().await?)
+    }
+
+    async fn authorities(&self) -> Result<Vec<PublicKey>, Refusal> {
+        Ok(read_bounded(&self.user_ca)
+            .await?
+            .map(|text| authorized_keys::plain(&text))
+            .unwrap_or_default())
+    }
+
+    /// `revoked_keys` has public keys or `SHA256:` fingerprints, one a line.
+    async fn not_revoked(&self, key: &PublicKey) -> Result<(), Refusal> {
+        let Some(text) = read_bounded(&self.revoked).await? else {
+            return Ok(());
+        };
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        let by_print = text.lines().any(|line| line.trim() == fingerprint);
+        let by_key = authorized_keys::plain(&text)
+            .iter()
+            .any(|revoked| revoked.key_data() == key.key_data());
+        if by_print || by_key {
+            return Err(Refusal::Revoked(fingerprint));
+        }
+        Ok(())
+    }
+}
+
+/// Why a login was refused. For the gateway's log; the far side learns only that it was.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("key {0} is not in the agent's authorized_keys")]
+    UnknownKey(String),
+    #[error("an RSA key must sign with SHA-2")]
+    Sha1,
+    #[error("key {0} is in revoked_keys")]
+    Revoked(String),
+    #[error("the key's line has the option {0:?}, which this gateway cannot honour")]
+    Option(String),
+    #[error("the key's line does not permit port forwarding")]
+    NoForwarding,
+    #[error("certificate: {0}")]
+    Certificate(&'static str),
+    #[error("cannot read {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// A missing file is `None`; anything else that cannot be read refuses the login.
+async fn read_bounded(path: &Path) -> Result<Option<String>, Refusal> {
+    use tokio::io::AsyncReadExt;
+    let failed = |source| Refusal::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let file = match tokio::fs::File::open(path).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut text = String::new();
+    let read = file
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text)
+        .await
+        .map_err(failed)?;
+    if read as u64 > MAX_FILE {
+        return Err(failed(io::Error::other("larger than 1 MiB")));
+    }
+    Ok(Some(text))
+}
+
+/// Some ten thousand keys; read at each login, so bounded.
+const MAX_FILE: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use russh::keys::{PrivateKey, ssh_key::private::Ed25519Keypair};
+
+    fn key(seed: u8) -> PublicKey {
+        PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
+            .public_key()
+            .clone()
+    }
+
+    #[tokio::test]
+    async fn a_key_counts_as_soon_as_it_is_added_and_until_it_is_revoked() {
+        let dir = tempfile::tempdir().unwrap();
+        let logins = Logins::new(&Settings::new(dir.path()));
+        let agent: AgentName = "acme".parse().unwrap();
+        let key = key(1);
+        assert!(!logins.knows(&agent).await);
+        assert!(logins.key(&agent, &key, &Algorithm::Ed25519).await.is_err());
+
+        let folder = dir.path().join("agents/acme");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("authorized_keys"), key.to_openssh().unwrap()).unwrap();
+        assert!(logins.knows(&agent).await);
+        assert!(logins.key(&agent, &key, &Algorithm::Ed25519).await.is_ok());
+        let other: AgentName = "globex".parse().unwrap();
+        assert!(logins.key(&other, &key, &Algorithm::Ed25519).await.is_err());
+
+        let print = key.fingerprint(HashAlg::Sha256).to_string();
+        std::fs::write(dir.path().join("revoked_keys"), print).unwrap();
+        assert!(matches!(
+            logins.key(&agent, &key, &Algorithm::Ed25519).await,
+            Err(Refusal::Revoked(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_key_is_not_even_worth_a_signature_without_an_authority() {
+        let dir = tempfile::tempdir().unwrap();
+        let logins = Logins::new(&Settings::new(dir.path()));
+        let agent: AgentName = "acme".parse().unwrap();
+        let offer = logins.offer(&agent, &key(1), &Algorithm::Ed25519).await;
+        assert!(offer.is_err());
+        std::fs::write(dir.path().join("user_ca.pub"), key(9).to_openssh().unwrap()).unwrap();
+        let offer = logins.offer(&agent, &key(1), &Algorithm::Ed25519).await;
+        assert!(offer.is_ok());
+        let signed = logins.key(&agent, &key(1), &Algorithm::Ed25519).await;
+        assert!(signed.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_sha1_signature_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let logins = Logins::new(&Settings::new(dir.path()));
+        let refused = logins
+            .key(
+                &"acme".parse().unwrap(),
+                &key(1),
+                &Algorithm::Rsa { hash: None },
+            )
+            .await;
+        assert!(matches!(refused, Err(Refusal::Sha1)));
+    }
+}

@@ -1,0 +1,100 @@
+//! The HTTP listener in front of the agents: routes by `Host`, sends over pooled channels, streams both
+//! ways. Changes nothing but what belongs to the connection itself (RFC 9110 §7.6.1).
+
+mod body;
+mod pool;
+mod problem;
+mod route;
+mod send;
+
+pub(super) use body::Answer;
+pub(super) use pool::Pool;
+
+use super::Shared;
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::sleep,
+};
+
+/// Serves HTTP until the gateway stops.
+pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
+    let room = Arc::new(Semaphore::new(shared.settings.limits.max_http_connections));
+    loop {
+        // Past the cap new connections wait in the kernel's queue.
+        let permit = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            permit = Arc::clone(&room).acquire_owned() => permit,
+        };
+        let accepted = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                let one = connection(Arc::clone(&shared), socket);
+                shared.tasks.spawn(async move {
+                    one.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an HTTP connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(shared: Arc<Shared>, socket: TcpStream) {
+    let _ = socket.set_nodelay(true);
+    let limits = &shared.settings.limits;
+    let service = service_fn(|request: Request<Incoming>| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.max_head)
+        .max_headers(MAX_HEADERS)
+        .preserve_header_case(true)
+        // The agent's answer has Jira's date.
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "HTTP connection ended");
+            }
+        }
+        () = shared.stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(DRAIN, serving).await;
+        }
+    }
+}
+
+async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Answer> {
+    let id = problem::request_id(request.headers());
+    let answered = match route::target(&shared.settings.domain, &request) {
+        Ok(route::Target::Page) => Ok(super::status::page(shared, &request)),
+        Ok(route::Target::Agent { agent, label }) => {
+            send::send(shared, agent, label.as_deref(), request).await
+        }
+        Err(problem) => Err(problem),
+    };
+    answered.unwrap_or_else(|problem| problem.response(&id))
+}
+
+/// Request and response heads alike; hyper's own 100 is tight for a request through several proxies.
+const MAX_HEADERS: usize = 200;
+/// Pause after a failed accept, so that a lack of descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long requests under way may take when the gateway stops.
+const DRAIN: Duration = Duration::from_secs(2);

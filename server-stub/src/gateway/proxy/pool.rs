@@ -1,0 +1,168 @@
+//! HTTP connections over channels that are open and idle, per session and forward.
+
+use super::{MAX_HEADERS, body::Passing};
+use crate::gateway::{Shared, forward::Carried, session::Session};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+/// The idle ones of all agents.
+#[derive(Default)]
+pub(in crate::gateway) struct Pool {
+    slots: Mutex<HashMap<Key, Slot>>,
+    ids: AtomicU64,
+}
+
+/// Session and forward, by their numbers.
+pub(super) type Key = (u64, u64);
+
+#[derive(Default)]
+struct Slot {
+    idle: Vec<Connection>,
+    /// Channels being opened ahead of need.
+    warming: usize,
+}
+
+/// One HTTP/1.1 connection over one channel.
+pub(super) struct Connection {
+    id: u64,
+    /// Where it belongs.
+    pub key: Key,
+    /// The session that carries it.
+    pub session: Arc<Session>,
+    /// By which requests are sent.
+    pub sender: SendRequest<Passing>,
+}
+
+impl Pool {
+    /// The connection that was used last: the least likely to be closed meanwhile.
+    pub(super) fn take(&self, key: Key) -> Option<Connection> {
+        let mut slots = self.slots();
+        let slot = slots.get_mut(&key)?;
+        while let Some(connection) = slot.idle.pop() {
+            if connection.sender.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Idle connections of a session and forward.
+    pub(in crate::gateway) fn idle(&self, session: u64, forward: u64) -> usize {
+        self.slots()
+            .get(&(session, forward))
+            .map_or(0, |slot| slot.idle.len())
+    }
+
+    /// Makes an HTTP connection of a channel and drives it until it ends.
+    pub(super) async fn connect(
+        shared: &Arc<Shared>,
+        channel: Carried,
+    ) -> Result<Connection, hyper::Error> {
+        let key = (channel.session().id, channel.forward().id);
+        let session = Arc::clone(channel.session());
+        let (sender, connection) = http1::Builder::new()
+            .preserve_header_case(true)
+            .max_buf_size(shared.settings.limits.max_head)
+            .max_headers(MAX_HEADERS)
+            .handshake(TokioIo::new(channel))
+            .await?;
+        let id = shared.pool.ids.fetch_add(1, Relaxed);
+        let owner = Arc::clone(shared);
+        shared.tasks.spawn(async move {
+            tokio::select! {
+                () = owner.stop.cancelled() => {}
+                ended = connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "channel's HTTP connection ended");
+                    }
+                }
+            }
+            owner.pool.forget(key, id);
+        });
+        Ok(Connection {
+            id,
+            key,
+            session,
+            sender,
+        })
+    }
+
+    /// Gives a connection back once it can take the next request; one that cannot soon is closed.
+    pub(super) fn give_back(shared: &Arc<Shared>, mut connection: Connection) {
+        let owner = Arc::clone(shared);
+        shared.tasks.spawn(async move {
+            let ready = tokio::time::timeout(GIVE_BACK, connection.sender.ready()).await;
+            if matches!(ready, Ok(Ok(()))) {
+                owner.pool.put(connection, owner.settings.limits.max_idle);
+            }
+        });
+    }
+
+    fn put(&self, connection: Connection, max_idle: usize) {
+        let mut slots = self.slots();
+        // Under the lock: the driver forgets its connection only after closing it.
+        if connection.sender.is_closed() {
+            return;
+        }
+        let slot = slots.entry(connection.key).or_default();
+        if slot.idle.len() < max_idle {
+            slot.idle.push(connection);
+        }
+    }
+
+    fn forget(&self, key: Key, id: u64) {
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get_mut(&key) {
+            slot.idle.retain(|connection| connection.id != id);
+            if slot.idle.is_empty() && slot.warming == 0 {
+                slots.remove(&key);
+            }
+        }
+    }
+
+    /// Whether one more channel should be opened ahead of need; the caller then opens it and says
+    /// [`Pool::warmed`].
+    pub(super) fn wants_more(&self, key: Key, preopened: usize) -> bool {
+        let mut slots = self.slots();
+        if preopened == 0 {
+            return false;
+        }
+        let slot = slots.entry(key).or_default();
+        let wanted = slot.idle.len() + slot.warming < preopened;
+        if wanted {
+            slot.warming += 1;
+        }
+        wanted
+    }
+
+    /// Ends what [`Pool::wants_more`] began.
+    pub(super) fn warmed(&self, key: Key, connection: Option<Connection>, max_idle: usize) {
+        {
+            let mut slots = self.slots();
+            if let Some(slot) = slots.get_mut(&key) {
+                slot.warming = slot.warming.saturating_sub(1);
+                if slot.idle.is_empty() && slot.warming == 0 {
+                    slots.remove(&key);
+                }
+            }
+        }
+        if let Some(connection) = connection {
+            self.put(connection, max_idle);
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        // Whole entries only: a panic leaves nothing half-written.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// After an answer, how long a connection may still be busy with the rest of its request.
+const GIVE_BACK: std::time::Duration = std::time::Duration::from_secs(1);

@@ -1,0 +1,190 @@
+//! What the gateway itself answers when a request does not reach an agent (RFC 9457, RFC 9209). An
+//! answer of the agent or of Jira passes unchanged and never looks like these.
+
+use super::body::Answer;
+use crate::gateway::forward::OpenError;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+
+/// One kind of failure. Its name is a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// The host is none of this gateway's.
+    UnknownHost,
+    /// No agent of this name has ever been given a key.
+    UnknownAgent,
+    /// The agent has no session.
+    AgentOffline,
+    /// The agent is here, but does not serve this forward.
+    NoForward,
+    /// The agent has as many channels open as it may.
+    AgentBusy,
+    /// The agent refused the channel.
+    ChannelRefused,
+    /// The agent did not answer the opening of a channel.
+    AgentSilent,
+    /// The session ended after something was sent.
+    AgentLost,
+    /// The request was sent, no answer came.
+    NoAnswer,
+    /// CONNECT, or an upgrade of the protocol.
+    Upgrade,
+}
+
+impl Problem {
+    /// The whole answer.
+    pub(super) fn response(self, request_id: &HeaderValue) -> Response<Answer> {
+        let facts = self.facts();
+        let body = json!({
+            "type": format!("urn:server-stub:gateway:{}", facts.name),
+            "title": facts.title,
+            "status": facts.status.as_u16(),
+            "delivery": facts.delivery,
+            "request_id": request_id.to_str().unwrap_or_default(),
+        });
+        let mut response = Response::new(Answer::whole(body.to_string()));
+        *response.status_mut() = facts.status;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert("x-request-id", request_id.clone());
+        let proxy_status = format!(
+            "server-stub; error={}; details=\"{}\"",
+            facts.error, facts.name
+        );
+        if let Ok(value) = HeaderValue::from_str(&proxy_status) {
+            headers.insert("proxy-status", value);
+        }
+        if let Some(seconds) = facts.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    fn facts(self) -> Facts {
+        let facts = |status, name, error, title| Facts {
+            status,
+            name,
+            error,
+            title,
+            delivery: "not_sent",
+            retry_after: None,
+        };
+        match self {
+            Self::UnknownHost => facts(
+                StatusCode::MISDIRECTED_REQUEST,
+                "unknown-host",
+                "destination_not_found",
+                "This gateway has no such host; agents are called as NAME.<domain>",
+            ),
+            Self::UnknownAgent => facts(
+                StatusCode::NOT_FOUND,
+                "unknown-agent",
+                "destination_not_found",
+                "No agent of this name has a key at this gateway",
+            ),
+            Self::AgentOffline => Facts {
+                retry_after: Some(5),
+                ..facts(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "agent-offline",
+                    "destination_unavailable",
+                    "The agent is not connected",
+                )
+            },
+            Self::NoForward => Facts {
+                retry_after: Some(5),
+                ..facts(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "no-forward",
+                    "destination_unavailable",
+                    "The agent is connected and serves no such forward",
+                )
+            },
+            Self::AgentBusy => Facts {
+                retry_after: Some(1),
+                ..facts(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "agent-busy",
+                    "connection_limit_reached",
+                    "The agent has as many channels open as it may",
+                )
+            },
+            Self::ChannelRefused => facts(
+                StatusCode::BAD_GATEWAY,
+                "channel-refused",
+                "connection_refused",
+                "The agent refused the connection",
+            ),
+            Self::AgentSilent => Facts {
+                retry_after: Some(5),
+                ..facts(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "agent-silent",
+                    "connection_timeout",
+                    "The agent does not answer",
+                )
+            },
+            Self::AgentLost => Facts {
+                delivery: "maybe_sent",
+                ..facts(
+                    StatusCode::BAD_GATEWAY,
+                    "agent-lost",
+                    "connection_terminated",
+                    "The connection to the agent ended before its answer",
+                )
+            },
+            Self::NoAnswer => Facts {
+                delivery: "maybe_sent",
+                ..facts(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "no-answer",
+                    "http_response_timeout",
+                    "The request was sent and no answer came in time",
+                )
+            },
+            Self::Upgrade => facts(
+                StatusCode::NOT_IMPLEMENTED,
+                "upgrade-not-supported",
+                "http_upgrade_failed",
+                "This gateway forwards requests; it does not switch protocols",
+            ),
+        }
+    }
+}
+
+struct Facts {
+    status: StatusCode,
+    name: &'static str,
+    /// Proxy error type (RFC 9209 §2.3).
+    error: &'static str,
+    title: &'static str,
+    delivery: &'static str,
+    retry_after: Option<u16>,
+}
+
+impl From<OpenError> for Problem {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NoSession | OpenError::Lost => Self::AgentOffline,
+            OpenError::Busy => Self::AgentBusy,
+            OpenError::Refused => Self::ChannelRefused,
+            OpenError::Silent => Self::AgentSilent,
+        }
+    }
+}
+
+/// The caller's own id where it sent one, else a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    headers
+        .get("x-request-id")
+        .filter(|id| !id.is_empty() && id.len() <= MAX_ID)
+        .cloned()
+        .or_else(|| HeaderValue::from_str(&uuid::Uuid::now_v7().to_string()).ok())
+        .unwrap_or_else(|| HeaderValue::from_static("-"))
+}
+
+/// A longer id is replaced.
+const MAX_ID: usize = 128;

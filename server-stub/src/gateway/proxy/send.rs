@@ -1,0 +1,243 @@
+//! The way of one request to an agent and of its answer back.
+
+use super::{
+    body::{Answer, PassedBody, Passing, Progress},
+    pool::{Connection, Pool},
+    problem::Problem,
+};
+use crate::gateway::{
+    AgentName, Shared,
+    forward::{Candidate, Originator, open, rank},
+    registry::Route,
+    session::Work,
+};
+use http::{HeaderMap, HeaderName, Request, Response, Uri, Version, header};
+use hyper::body::Incoming;
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep_until};
+
+/// Sends a request over an idle channel, or over a new one, and passes the answer on. A channel that
+/// turns out closed is replaced only where nothing of the request was sent.
+pub(super) async fn send(
+    shared: &Arc<Shared>,
+    agent: AgentName,
+    label: Option<&str>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Problem> {
+    let limits = &shared.settings.limits;
+    let progress = Progress::new();
+    let (mut head, body) = request.into_parts();
+    // A client may send the absolute form to a proxy; an origin wants the path alone (RFC 9112 §3.2).
+    if head.uri.authority().is_some() {
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        head.uri = path.parse::<Uri>().map_err(|_| Problem::UnknownHost)?;
+    }
+    head.version = Version::HTTP_11;
+    strip_hop_by_hop(&mut head.headers);
+    let mut request = Request::from_parts(
+        head,
+        Passing::new(body, progress.clone(), limits.body_stall),
+    );
+    for _ in 0..TRIES {
+        let candidates = candidates(shared, &agent, label).await?;
+        let (mut connection, work) = connect(shared, candidates).await?;
+        progress.stamp();
+        let sent = connection.sender.try_send_request(request);
+        match before_deadline(sent, &progress, limits.answer_timeout).await {
+            Some(Ok(response)) => {
+                let (mut head, body) = response.into_parts();
+                strip_hop_by_hop(&mut head.headers);
+                let shared = Arc::clone(shared);
+                let body = Passing::new(body, progress, limits.body_stall);
+                let answer = Answer::Passed {
+                    body: PassedBody(body),
+                    after: Some(Box::new(move |whole| {
+                        drop(work);
+                        if whole {
+                            Pool::give_back(&shared, connection);
+                        }
+                    })),
+                };
+                return Ok(Response::from_parts(head, answer));
+            }
+            Some(Err(mut failed)) => match failed.take_message() {
+                Some(unsent) => request = unsent,
+                None => return Err(Problem::AgentLost),
+            },
+            None => return Err(Problem::NoAnswer),
+        }
+    }
+    Err(Problem::AgentOffline)
+}
+
+async fn candidates(
+    shared: &Shared,
+    agent: &AgentName,
+    label: Option<&str>,
+) -> Result<Vec<Candidate>, Problem> {
+    match shared.registry.route(agent, label) {
+        Route::To(candidates) => Ok(candidates),
+        Route::NoForward => Err(Problem::NoForward),
+        Route::Offline if shared.logins.knows(agent).await => Err(Problem::AgentOffline),
+        Route::Offline => Err(Problem::UnknownAgent),
+    }
+}
+
+/// The idle channel of the session whose turn it is, else a new one. A session that should prove
+/// itself first is asked for a new channel: its answer is the proof.
+async fn connect(
+    shared: &Arc<Shared>,
+    mut candidates: Vec<Candidate>,
+) -> Result<(Connection, Work), Problem> {
+    rank(&mut candidates);
+    // Counted before there is a channel, so that the next request goes elsewhere.
+    let expected = candidates.first().map(|first| first.serving.session.work());
+    let idle = candidates.first().and_then(|first| {
+        let session = &first.serving.session;
+        if session.unproven() {
+            return None;
+        }
+        shared.pool.take((session.id, first.forward.id))
+    });
+    let connection = match idle {
+        Some(connection) => connection,
+        None => {
+            let deadline = shared.settings.limits.open_deadline;
+            let channel = open(candidates.clone(), &originator(shared), deadline).await?;
+            Pool::connect(shared, channel)
+                .await
+                .map_err(|_| Problem::AgentOffline)?
+        }
+    };
+    let work = connection.session.work();
+    drop(expected);
+    let used = candidates
+        .into_iter()
+        .find(|c| (c.serving.session.id, c.forward.id) == connection.key);
+    if let Some(used) = used {
+        used.forward.traffic.requests.fetch_add(1, Relaxed);
+        used.serving.session.traffic.requests.fetch_add(1, Relaxed);
+        warm(shared, used);
+    }
+    Ok((connection, work))
+}
+
+/// Opens a channel ahead of the next request where there are too few idle ones.
+fn warm(shared: &Arc<Shared>, candidate: Candidate) {
+    let limits = &shared.settings.limits;
+    let key = (candidate.serving.session.id, candidate.forward.id);
+    if !shared.pool.wants_more(key, limits.preopened) {
+        return;
+    }
+    let owner = Arc::clone(shared);
+    shared.tasks.spawn(async move {
+        let limits = &owner.settings.limits;
+        let opened = open(vec![candidate], &originator(&owner), limits.open_deadline).await;
+        let connection = match opened {
+            Ok(channel) => Pool::connect(&owner, channel).await.ok(),
+            Err(_) => None,
+        };
+        owner.pool.warmed(key, connection, limits.max_idle);
+    });
+}
+
+/// A pooled channel serves many callers, so it is opened in the name of the listener.
+fn originator(shared: &Shared) -> Originator {
+    shared.http_addr.into()
+}
+
+/// Waits for the head of the answer, with a deadline that each piece of the request's body moves.
+async fn before_deadline<T>(
+    sent: impl Future<Output = T>,
+    progress: &Progress,
+    limit: Duration,
+) -> Option<T> {
+    let mut sent = pin!(sent);
+    loop {
+        let deadline = progress.last() + limit;
+        tokio::select! {
+            answered = &mut sent => return Some(answered),
+            () = sleep_until(deadline) => {
+                if Instant::now() >= progress.last() + limit {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// RFC 9110 §7.6.1. hyper frames each side anew.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+/// An idle channel may be closed while it is taken, and so may the next one.
+const TRIES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn only_what_belongs_to_the_connection_is_taken_out() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "acme.gateway.localhost"),
+            ("authorization", "Bearer x"),
+            ("connection", "keep-alive, X-Hop"),
+            ("keep-alive", "timeout=5"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("x-end", "2"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "host", "x-end"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_answers_deadline_counts_from_the_last_piece_of_the_request() {
+        let limit = Duration::from_secs(10);
+        let progress = Progress::new();
+        let uploading = progress.clone();
+        let upload = async move {
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_secs(9)).await;
+                uploading.stamp();
+            }
+            "answer"
+        };
+        assert_eq!(
+            before_deadline(upload, &progress, limit).await,
+            Some("answer")
+        );
+        progress.stamp();
+        let silence = std::future::pending::<()>();
+        assert_eq!(before_deadline(silence, &progress, limit).await, None);
+    }
+}

@@ -1,0 +1,257 @@
+//! Who is here: agents, their sessions and their forwards. The only place that changes them.
+
+use super::{
+    AgentName,
+    forward::{Bind, BindError, Candidate, Forward, Listener, Place, Serving},
+    session::Session,
+};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::SystemTime,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// All agents that have logged in since the gateway started. As many as there are names with keys.
+pub(super) struct Registry {
+    agents: Mutex<BTreeMap<AgentName, Agent>>,
+    folder: PathBuf,
+    max_sessions: usize,
+    max_forwards: usize,
+    ids: AtomicU64,
+    changed: watch::Sender<()>,
+}
+
+/// One agent.
+#[derive(Clone, Default)]
+pub(super) struct Agent {
+    /// Its sessions, oldest first.
+    pub sessions: Vec<Arc<Session>>,
+    /// Its forwards, oldest first.
+    pub forwards: Vec<Arc<Forward>>,
+    /// When its last session ended.
+    pub left_at: Option<SystemTime>,
+    /// Bytes from and to the agent in sessions that have ended.
+    pub past: (u64, u64),
+}
+
+/// Where an HTTP request for an agent can go.
+pub(super) enum Route {
+    /// No session.
+    Offline,
+    /// Sessions, but none serves such a forward.
+    NoForward,
+    /// One of these.
+    To(Vec<Candidate>),
+}
+
+impl Registry {
+    /// `folder` holds one folder per agent, for its sockets.
+    pub(super) fn new(folder: PathBuf, max_sessions: usize, max_forwards: usize) -> Self {
+        Self {
+            agents: Mutex::default(),
+            folder,
+            max_sessions,
+            max_forwards,
+            ids: AtomicU64::new(1),
+            changed: watch::channel(()).0,
+        }
+    }
+
+    /// A number that was never given before.
+    pub(super) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Relaxed)
+    }
+
+    /// Wakes at each session or forward that comes or goes.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// A session has logged in. Older ones of the same agent must prove themselves; past the cap the
+    /// one that has been silent longest is cut, so that dead ones never keep a live one out.
+    pub(super) fn join(&self, session: Arc<Session>) {
+        let mut agents = self.agents();
+        let agent = agents.entry(session.agent.clone()).or_default();
+        for older in &agent.sessions {
+            older.has_twin();
+        }
+        if agent.sessions.len() >= self.max_sessions
+            && let Some(silent) = agent.sessions.iter().max_by_key(|s| s.silent_for())
+        {
+            silent.abort("a newer session of the same agent needs its place");
+        }
+        agent.sessions.push(session);
+        drop(agents);
+        self.changed.send_replace(());
+    }
+
+    /// A session has ended: everything it served alone is released. Saying it twice does nothing.
+    pub(super) fn leave(&self, session: &Session) {
+        let mut agents = self.agents();
+        let Some(agent) = agents.get_mut(&session.agent) else {
+            return;
+        };
+        let before = agent.sessions.len();
+        agent.sessions.retain(|other| other.id != session.id);
+        if agent.sessions.len() == before {
+            return;
+        }
+        agent.past.0 += session.traffic.from_agent.load(Relaxed);
+        agent.past.1 += session.traffic.to_agent.load(Relaxed);
+        if agent.sessions.is_empty() {
+            agent.left_at = Some(SystemTime::now());
+        }
+        agent.forwards.retain(|forward| {
+            let mut serving = forward.serving();
+            serving.retain(|serving| serving.session.id != session.id);
+            kept(forward, &serving)
+        });
+        drop(agents);
+        self.changed.send_replace(());
+    }
+
+    /// `session` wants to be served at `asked`, and gets the bind with the port that was chosen. Where
+    /// the same agent already listens there, the session joins; otherwise `run` gets the new listener.
+    pub(super) fn listen(
+        &self,
+        session: &Arc<Session>,
+        asked: &Bind,
+        run: impl FnOnce(Arc<Forward>, Listener),
+    ) -> Result<Bind, BindError> {
+        let place = asked.place(&session.agent, &self.folder)?;
+        let mut agents = self.agents();
+        let holder = agents.iter().find_map(|(name, agent)| {
+            let forward = agent.forwards.iter().find(|f| f.place == place)?;
+            Some((name.clone(), Arc::clone(forward)))
+        });
+        let agent = agents.get_mut(&session.agent).ok_or(BindError::Ended)?;
+        if !agent.sessions.iter().any(|live| live.id == session.id) {
+            return Err(BindError::Ended);
+        }
+        let held = agent
+            .forwards
+            .iter()
+            .filter(|forward| serves(forward, session))
+            .count();
+        if held >= self.max_forwards {
+            return Err(BindError::TooMany);
+        }
+        let (forward, listener) = match holder {
+            Some((name, _)) if name != session.agent => return Err(BindError::HeldBy(name)),
+            Some((_, forward)) if serves(&forward, session) => return Err(BindError::Twice),
+            Some((_, forward)) => (forward, None),
+            None => {
+                let (listener, place) = Listener::bind(&place)?;
+                let forward = Arc::new(Forward::new(
+                    self.next_id(),
+                    session.agent.clone(),
+                    place,
+                    CancellationToken::new(),
+                ));
+                agent.forwards.push(Arc::clone(&forward));
+                (forward, Some(listener))
+            }
+        };
+        let bind = asked.at(&forward.place);
+        forward.serving().push(Serving {
+            session: Arc::clone(session),
+            asked: asked.clone(),
+            bind: bind.clone(),
+        });
+        if let Some(listener) = listener {
+            run(forward, listener);
+        }
+        drop(agents);
+        self.changed.send_replace(());
+        Ok(bind)
+    }
+
+    /// `session` no longer wants `bind`. Whether it had it.
+    pub(super) fn cancel(&self, session: &Session, bind: &Bind) -> bool {
+        let mut agents = self.agents();
+        let Some(agent) = agents.get_mut(&session.agent) else {
+            return false;
+        };
+        let mut found = false;
+        agent.forwards.retain(|forward| {
+            let mut serving = forward.serving();
+            let before = serving.len();
+            serving.retain(|s| !(s.session.id == session.id && s.bind == *bind));
+            found |= serving.len() != before;
+            kept(forward, &serving)
+        });
+        drop(agents);
+        self.changed.send_replace(());
+        found
+    }
+
+    /// Where a request goes. With a label, to the forward that has it. Without, to the agent's oldest
+    /// forward, and to whatever its other sessions got by the same words: each session that asked for
+    /// port 0 has a port of its own.
+    pub(super) fn route(&self, name: &AgentName, label: Option<&str>) -> Route {
+        let agents = self.agents();
+        let Some(agent) = agents.get(name).filter(|agent| !agent.sessions.is_empty()) else {
+            return Route::Offline;
+        };
+        let mut candidates: Vec<Candidate> = agent
+            .forwards
+            .iter()
+            .flat_map(Forward::candidates)
+            .collect();
+        match label {
+            Some(label) => candidates.retain(|c| c.serving.bind.label() == label),
+            None => {
+                let first = candidates.first().map(|c| c.serving.asked.clone());
+                candidates.retain(|c| Some(&c.serving.asked) == first.as_ref());
+            }
+        }
+        let mut seen = Vec::new();
+        candidates.retain(|candidate| {
+            let id = candidate.serving.session.id;
+            let first = !seen.contains(&id);
+            seen.push(id);
+            first
+        });
+        if candidates.is_empty() {
+            Route::NoForward
+        } else {
+            Route::To(candidates)
+        }
+    }
+
+    /// A copy of what is there now.
+    pub(super) fn all(&self) -> BTreeMap<AgentName, Agent> {
+        self.agents().clone()
+    }
+
+    fn agents(&self) -> MutexGuard<'_, BTreeMap<AgentName, Agent>> {
+        // Lists of whole entries: a panic while this is held leaves nothing half-written that matters.
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn serves(forward: &Forward, session: &Session) -> bool {
+    forward
+        .serving()
+        .iter()
+        .any(|serving| serving.session.id == session.id)
+}
+
+/// Whether a forward stays. One that nobody serves is released, its socket file with it.
+fn kept(forward: &Forward, serving: &[Serving]) -> bool {
+    if !serving.is_empty() {
+        return true;
+    }
+    forward.stop.cancel();
+    if let Place::Socket(path) = &forward.place {
+        // Here, under the lock: later it could be the file of the next one.
+        let _ = std::fs::remove_file(path);
+    }
+    false
+}

@@ -1,0 +1,173 @@
+//! The SSH accept loop and the life of one connection: login grace, stall timer, farewell.
+
+use super::door::Door;
+use crate::gateway::Shared;
+use agent::tunnel::{
+    channel::SessionBudget,
+    transport::{Transport, socket},
+};
+use russh::{Disconnect, server};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+/// Listens with an address that a restart can take again at once.
+pub(in crate::gateway) fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts until the gateway stops. A lack of file descriptors is waited out; past the cap of those
+/// not yet logged in a connection is closed at once.
+pub(in crate::gateway) async fn connections(
+    shared: Arc<Shared>,
+    config: Arc<server::Config>,
+    listener: TcpListener,
+) {
+    let waiting = Arc::new(Semaphore::new(shared.settings.limits.max_unauthenticated));
+    loop {
+        let accepted = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, remote)) => match Arc::clone(&waiting).try_acquire_owned() {
+                Ok(permit) => {
+                    let one = connection(
+                        Arc::clone(&shared),
+                        Arc::clone(&config),
+                        socket,
+                        remote,
+                        permit,
+                    );
+                    shared.tasks.spawn(one);
+                }
+                Err(_) => {
+                    tracing::debug!(%remote, "closed: too many connections have not logged in");
+                }
+            },
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an SSH connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    shared: Arc<Shared>,
+    config: Arc<server::Config>,
+    socket: TcpStream,
+    remote: SocketAddr,
+    waiting: OwnedSemaphorePermit,
+) {
+    let limits = &shared.settings.limits;
+    let grace = Instant::now() + limits.login_grace;
+    if let Err(error) = socket::configure(&socket, &socket::Options::default()) {
+        tracing::debug!(%remote, %error, "cannot set the socket's options");
+        return;
+    }
+    let (reader, writer) = socket.into_split();
+    let (transport, meter) = Transport::new(reader, writer, limits.transport.clone());
+    let budget = SessionBudget::new(Arc::clone(&meter), limits.channel.clone());
+    let logged_in = Arc::new(OnceLock::new());
+    let door = Door {
+        shared: Arc::clone(&shared),
+        remote,
+        meter: Arc::clone(&meter),
+        budget,
+        waiting: Some(waiting),
+        logged_in: Arc::clone(&logged_in),
+        granted: None,
+    };
+    let running = match timeout(
+        limits.login_grace,
+        server::run_stream(config, transport, door),
+    )
+    .await
+    {
+        Ok(Ok(running)) => running,
+        Ok(Err(error)) => {
+            tracing::debug!(%remote, %error, "no SSH greeting");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!(%remote, "no SSH greeting in time");
+            return;
+        }
+    };
+    let handle = running.handle();
+    let mut running = pin!(running);
+    let guard = async {
+        sleep_until(grace).await;
+        if logged_in.get().is_none() {
+            meter.abort("no login in time");
+        }
+        meter.watch(limits.stall_timeout, true).await;
+    };
+    let ended = tokio::select! { biased;
+        ended = &mut running => Some(ended),
+        () = guard => timeout(FAREWELL, running).await.ok(),
+        () = shared.stop.cancelled() => {
+            farewell(&handle);
+            match timeout(FAREWELL, &mut running).await {
+                Ok(ended) => Some(ended),
+                Err(_) => {
+                    meter.abort("the gateway stops");
+                    timeout(FAREWELL, running).await.ok()
+                }
+            }
+        }
+    };
+    let Some(session) = logged_in.get() else {
+        let cause = meter.death_reason().unwrap_or("closed by the far side");
+        tracing::debug!(%remote, cause, "connection ended before a login");
+        return;
+    };
+    // The door has said so already unless russh's task is stuck.
+    shared.registry.leave(session);
+    let cause = match ended {
+        Some(Ok(())) => "closed by the agent".to_owned(),
+        Some(Err(error)) => error.to_string(),
+        None => meter
+            .death_reason()
+            .unwrap_or("did not end in time")
+            .to_owned(),
+    };
+    tracing::info!(agent = %session.agent, session = session.id, cause, "agent disconnected");
+}
+
+fn farewell(handle: &server::Handle) {
+    let handle = handle.clone();
+    // In a task: the session may be too busy to take it.
+    tokio::spawn(async move {
+        let farewell = handle.disconnect(
+            Disconnect::ByApplication,
+            "the gateway stops".to_owned(),
+            String::new(),
+        );
+        let _ = timeout(FAREWELL, farewell).await;
+    });
+}
+
+/// Connections the kernel holds while the loop is busy.
+const BACKLOG: u32 = 1024;
+/// Pause after a failed accept, so that a lack of descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a session may take to say goodbye before it is cut, and then to end.
+const FAREWELL: Duration = Duration::from_secs(1);

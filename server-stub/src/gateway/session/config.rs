@@ -1,0 +1,87 @@
+//! russh's own settings for a server: algorithms, windows, keep-alive, rekey.
+
+use crate::gateway::settings::Limits;
+use russh::{
+    MethodKind, MethodSet, Preferred, SshId, cipher, compression,
+    keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey},
+    server,
+};
+use std::{borrow::Cow, time::Duration};
+
+/// Everything russh is told.
+pub(in crate::gateway) fn config(key: PrivateKey, limits: &Limits) -> server::Config {
+    server::Config {
+        server_id: SshId::Standard(Cow::Borrowed(concat!(
+            "SSH-2.0-ServerStub_",
+            env!("CARGO_PKG_VERSION")
+        ))),
+        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
+        auth_rejection_time: REJECTION_TIME,
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys: vec![key],
+        limits: russh::Limits {
+            rekey_write_limit: limits.rekey_bytes,
+            rekey_read_limit: limits.rekey_bytes,
+            rekey_time_limit: limits.rekey_interval,
+        },
+        window_size: limits.window,
+        maximum_packet_size: limits.max_packet,
+        channel_buffer_size: CHANNEL_BUFFER,
+        preferred: preferred(),
+        max_auth_attempts: MAX_ATTEMPTS,
+        // A last net above the keep-alive.
+        inactivity_timeout: Some(
+            limits
+                .keepalive_interval
+                .saturating_mul(u32::try_from(limits.keepalive_max + 2).unwrap_or(u32::MAX))
+                .max(limits.login_grace),
+        ),
+        keepalive_interval: Some(limits.keepalive_interval),
+        keepalive_max: limits.keepalive_max,
+        nodelay: true,
+        ..server::Config::default()
+    }
+}
+
+/// AES-GCM first, no SHA-1, no compression. The key exchange list stays the crate's own: it carries
+/// the markers that switch strict key exchange on, and ML-KEM first.
+fn preferred() -> Preferred {
+    Preferred {
+        cipher: Cow::Borrowed(CIPHERS),
+        key: Cow::Borrowed(KEYS),
+        compression: Cow::Borrowed(&[compression::NONE]),
+        ..Preferred::DEFAULT
+    }
+}
+
+const CIPHERS: &[cipher::Name] = &[
+    cipher::AES_128_GCM,
+    cipher::AES_256_GCM,
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_CTR,
+];
+/// Also what `server-sig-algs` tells the client (RFC 8308): plain `ssh-rsa` is left out.
+const KEYS: &[Algorithm] = &[
+    Algorithm::Ed25519,
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP256,
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP384,
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP521,
+    },
+    Algorithm::Rsa {
+        hash: Some(HashAlg::Sha512),
+    },
+    Algorithm::Rsa {
+        hash: Some(HashAlg::Sha256),
+    },
+];
+/// A rejection takes the same time whatever the reason.
+const REJECTION_TIME: Duration = Duration::from_millis(300);
+/// Agents carry one key; a developer's ssh may offer several first.
+const MAX_ATTEMPTS: usize = 10;
+/// Messages that russh holds per channel. The channel pump always drains them.
+const CHANNEL_BUFFER: usize = 100;

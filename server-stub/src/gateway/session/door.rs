@@ -1,0 +1,261 @@
+//! What russh asks while a session lives: who may come in, and what may be listened on. Everything
+//! that is no remote forward stays refused by russh's own defaults. Nothing here may wait on a
+//! channel: these calls run inside the session.
+
+use super::Session;
+use crate::gateway::{
+    AgentName, Shared,
+    forward::{Bind, BindError, listen},
+    login::{Grant, Refusal},
+};
+use agent::tunnel::{channel::SessionBudget, transport::Meter};
+use russh::{
+    keys::Certificate,
+    server::{self, Auth, Handler, PublicKeyOffer, VerifiedPublicKey},
+};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The door of one connection.
+pub(super) struct Door {
+    pub shared: Arc<Shared>,
+    pub remote: SocketAddr,
+    pub meter: Arc<Meter>,
+    pub budget: Arc<SessionBudget>,
+    /// Its place among those not yet logged in; given back at the login.
+    pub waiting: Option<OwnedSemaphorePermit>,
+    /// Filled by the login; the connection's grace timer looks at it.
+    pub logged_in: Arc<OnceLock<Arc<Session>>>,
+    /// What the last accepted signature was granted.
+    pub granted: Option<(AgentName, Grant)>,
+}
+
+impl Door {
+    fn decide(&mut self, agent: AgentName, decision: Result<Grant, Refusal>) -> Auth {
+        match decision {
+            Ok(grant) => {
+                self.granted = Some((agent, grant));
+                Auth::Accept
+            }
+            Err(refusal) => self.refuse(agent.as_str(), &refusal),
+        }
+    }
+
+    fn refuse(&self, user: &str, refusal: &dyn std::fmt::Display) -> Auth {
+        tracing::info!(user = user.get(..64).unwrap_or("?"), remote = %self.remote, %refusal, "login refused");
+        Auth::reject()
+    }
+
+    /// A place whose last session has just left is free in a moment: its listener ends in a task.
+    async fn listen(&self, asked: Bind) -> Result<Bind, BindError> {
+        let (session, grant) = match (self.logged_in.get(), &self.granted) {
+            (Some(session), Some((_, grant))) => (session, grant),
+            _ => return Err(BindError::Ended),
+        };
+        if let Bind::Tcp { port, .. } = asked
+            && !grant.permits(port)
+        {
+            return Err(BindError::NotPermitted);
+        }
+        let mut tries = 0;
+        loop {
+            let run = |forward, listener| {
+                let shared = Arc::clone(&self.shared);
+                self.shared.tasks.spawn(listen(shared, forward, listener));
+            };
+            match self.shared.registry.listen(session, &asked, run) {
+                Ok(bind) => return Ok(bind),
+                Err(BindError::Io(error))
+                    if error.kind() == io::ErrorKind::AddrInUse && tries < BIND_TRIES =>
+                {
+                    tries += 1;
+                    tokio::time::sleep(BIND_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn listened(&self, asked: &Bind, result: &Result<Bind, BindError>) {
+        let Some(session) = self.logged_in.get() else {
+            return;
+        };
+        let (agent, session) = (&session.agent, session.id);
+        match result {
+            Ok(bind) => tracing::info!(%agent, session, %bind, "forward bound"),
+            Err(error) => tracing::info!(%agent, session, bind = %asked, %error, "forward refused"),
+        }
+    }
+
+    fn cancel(&self, bind: &Bind) -> bool {
+        let Some(session) = self.logged_in.get() else {
+            return false;
+        };
+        let released = self.shared.registry.cancel(session, bind);
+        if released {
+            tracing::info!(agent = %session.agent, session = session.id, %bind, "forward released");
+        }
+        released
+    }
+}
+
+impl Handler for Door {
+    type Error = russh::Error;
+
+    async fn auth_publickey_offered(
+        &mut self,
+        user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
+        let agent = match user.parse::<AgentName>() {
+            Ok(agent) => agent,
+            Err(error) => return Ok(self.refuse(user, &error)),
+        };
+        let offered = self
+            .shared
+            .logins
+            .offer(&agent, offer.public_key, offer.algorithm)
+            .await;
+        Ok(match offered {
+            Ok(()) => Auth::Accept,
+            Err(refusal) => self.refuse(user, &refusal),
+        })
+    }
+
+    async fn auth_publickey(
+        &mut self,
+        user: &str,
+        key: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, Self::Error> {
+        let agent = match user.parse::<AgentName>() {
+            Ok(agent) => agent,
+            Err(error) => return Ok(self.refuse(user, &error)),
+        };
+        let decision = self
+            .shared
+            .logins
+            .key(&agent, key.public_key, key.algorithm)
+            .await;
+        Ok(self.decide(agent, decision))
+    }
+
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, Self::Error> {
+        let agent = match user.parse::<AgentName>() {
+            Ok(agent) => agent,
+            Err(error) => return Ok(self.refuse(user, &error)),
+        };
+        let decision = self.shared.logins.certificate(&agent, certificate).await;
+        Ok(self.decide(agent, decision))
+    }
+
+    async fn auth_succeeded(&mut self, ssh: &mut server::Session) -> Result<(), Self::Error> {
+        let Some((agent, grant)) = &self.granted else {
+            return Err(russh::Error::Disconnect);
+        };
+        self.waiting = None;
+        let session = Arc::new(Session::new(
+            self.shared.registry.next_id(),
+            agent.clone(),
+            grant.by.clone(),
+            self.remote,
+            client(ssh.remote_sshid()),
+            ssh.handle(),
+            Arc::clone(&self.budget),
+            Arc::clone(&self.meter),
+            &self.shared.settings.limits,
+        ));
+        tracing::info!(%agent, session = session.id, remote = %self.remote, client = session.client, "agent connected");
+        if self.logged_in.set(Arc::clone(&session)).is_ok() {
+            self.shared.registry.join(session);
+        }
+        Ok(())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        _: &mut server::Session,
+    ) -> Result<bool, Self::Error> {
+        let Ok(number) = u16::try_from(*port) else {
+            return Ok(false);
+        };
+        let asked = Bind::Tcp {
+            host: address.to_owned(),
+            port: number,
+        };
+        let result = self.listen(asked.clone()).await;
+        self.listened(&asked, &result);
+        if let Ok(Bind::Tcp { port: chosen, .. }) = result {
+            *port = u32::from(chosen);
+        }
+        Ok(result.is_ok())
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _: &mut server::Session,
+    ) -> Result<bool, Self::Error> {
+        let Ok(port) = u16::try_from(port) else {
+            return Ok(false);
+        };
+        Ok(self.cancel(&Bind::Tcp {
+            host: address.to_owned(),
+            port,
+        }))
+    }
+
+    async fn streamlocal_forward(
+        &mut self,
+        path: &str,
+        _: &mut server::Session,
+    ) -> Result<bool, Self::Error> {
+        let asked = Bind::Socket(path.to_owned());
+        let result = self.listen(asked.clone()).await;
+        self.listened(&asked, &result);
+        Ok(result.is_ok())
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _: &mut server::Session,
+    ) -> Result<bool, Self::Error> {
+        Ok(self.cancel(&Bind::Socket(path.to_owned())))
+    }
+}
+
+impl Drop for Door {
+    /// russh drops its handler however the session ends, a panic included.
+    fn drop(&mut self) {
+        if let Some(session) = self.logged_in.get() {
+            self.shared.registry.leave(session);
+        }
+    }
+}
+
+/// The client's own words, made fit for logs and pages.
+fn client(id: &[u8]) -> String {
+    let text = String::from_utf8_lossy(id);
+    text.trim()
+        .trim_start_matches("SSH-2.0-")
+        .chars()
+        .filter(|c| c.is_ascii_graphic() || *c == ' ')
+        .take(64)
+        .collect()
+}
+
+/// Together a fifth of a second: the old listener is gone long before.
+const BIND_TRIES: u32 = 10;
+const BIND_PAUSE: Duration = Duration::from_millis(20);

@@ -1,0 +1,234 @@
+//! One logged-in SSH session of an agent: who it is, what it carries, and how a channel is opened on it.
+
+mod accept;
+mod config;
+mod door;
+
+pub(super) use accept::{connections, listener};
+pub(super) use config::config;
+
+use super::{
+    AgentName,
+    forward::{Bind, OpenError, Originator, Traffic},
+    settings::Limits,
+};
+use agent::tunnel::{
+    channel::{ChannelStream, SessionBudget},
+    transport::Meter,
+};
+use russh::{ChannelOpenFailure, server};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+/// A session after its login.
+pub(super) struct Session {
+    /// Counts up over the life of the gateway.
+    pub id: u64,
+    /// Whose it is.
+    pub agent: AgentName,
+    /// Where it comes from.
+    pub remote: SocketAddr,
+    /// What the client calls itself, without the `SSH-2.0-`; printable, at most 64 characters.
+    pub client: String,
+    /// Key or certificate of the login.
+    pub login: String,
+    /// When it logged in.
+    pub connected_at: SystemTime,
+    /// What it carries.
+    pub traffic: Traffic,
+    handle: server::Handle,
+    budget: Arc<SessionBudget>,
+    meter: Arc<Meter>,
+    max_channels: usize,
+    patience: Duration,
+    pending: AtomicUsize,
+    busy: AtomicUsize,
+    /// Round trip of the last channel that was opened, in microseconds.
+    round_trip: AtomicU64,
+    trust: Mutex<Trust>,
+}
+
+/// Whether the far side has been heard from since it was last doubted.
+#[derive(Default)]
+struct Trust {
+    /// A newer session of the same agent came.
+    twin_since: Option<Instant>,
+    /// An open went unanswered for longer than its patience.
+    late_since: Option<Instant>,
+}
+
+impl Session {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "built in one place, from one login"
+    )]
+    fn new(
+        id: u64,
+        agent: AgentName,
+        login: String,
+        remote: SocketAddr,
+        client: String,
+        handle: server::Handle,
+        budget: Arc<SessionBudget>,
+        meter: Arc<Meter>,
+        limits: &Limits,
+    ) -> Self {
+        Self {
+            id,
+            agent,
+            remote,
+            client,
+            login,
+            connected_at: SystemTime::now(),
+            traffic: Traffic::default(),
+            handle,
+            budget,
+            meter,
+            max_channels: limits.max_channels,
+            patience: limits.open_patience,
+            pending: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
+            round_trip: AtomicU64::new(0),
+            trust: Mutex::default(),
+        }
+    }
+
+    /// Opens a channel. Must run to its end: never cancel it.
+    pub(super) async fn open(
+        &self,
+        bind: &Bind,
+        originator: &Originator,
+    ) -> Result<ChannelStream, OpenError> {
+        let _pending = Counted::new(&self.pending);
+        if self.traffic.channels.load(Relaxed) + self.pending.load(Relaxed) > self.max_channels {
+            return Err(OpenError::Busy);
+        }
+        let asked = Instant::now();
+        let opened = match bind {
+            Bind::Tcp { host, port } => {
+                self.handle
+                    .channel_open_forwarded_tcpip(
+                        host.clone(),
+                        u32::from(*port),
+                        originator.host.clone(),
+                        u32::from(originator.port),
+                    )
+                    .await
+            }
+            Bind::Socket(path) => {
+                self.handle
+                    .channel_open_forwarded_streamlocal(path.clone())
+                    .await
+            }
+        };
+        let answered = |session: &Self| {
+            let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+            session.round_trip.store(micros, Relaxed);
+            *session.trust() = Trust::default();
+        };
+        match opened {
+            Ok(channel) => {
+                answered(self);
+                Ok(ChannelStream::new(Arc::clone(&self.budget), channel))
+            }
+            Err(russh::Error::ChannelOpenFailure(reason)) => {
+                answered(self);
+                Err(match reason {
+                    ChannelOpenFailure::ResourceShortage => OpenError::Busy,
+                    _ => OpenError::Refused,
+                })
+            }
+            Err(_) => Err(OpenError::Lost),
+        }
+    }
+
+    /// How long an open on this session may take before another session is asked too: four times
+    /// what the last one took, and not less than the setting.
+    pub(super) fn patience(&self) -> Duration {
+        let usual = Duration::from_micros(self.round_trip.load(Relaxed));
+        self.patience.max(usual.saturating_mul(4))
+    }
+
+    /// An open was not answered within the patience.
+    pub(super) fn late(&self) {
+        self.trust().late_since.get_or_insert_with(Instant::now);
+    }
+
+    /// A newer session of the same agent has logged in: this one may be its dead twin.
+    pub(super) fn has_twin(&self) {
+        self.trust().twin_since = Some(Instant::now());
+    }
+
+    /// Whether an open is overdue and nothing has come since.
+    pub(super) fn owes_answer(&self) -> bool {
+        let late = self.trust().late_since;
+        late.is_some_and(|since| !self.heard_since(since))
+    }
+
+    /// Whether this session should prove itself by an answer before a request is trusted to a channel
+    /// of it that is already open.
+    pub(super) fn unproven(&self) -> bool {
+        let twin = self.trust().twin_since;
+        twin.is_some_and(|since| !self.heard_since(since)) || self.owes_answer()
+    }
+
+    /// Requests and raw connections under way.
+    pub(super) fn busy(&self) -> usize {
+        self.busy.load(Relaxed)
+    }
+
+    /// Counts one request or connection as under way until it is dropped.
+    pub(super) fn work(self: &Arc<Self>) -> Work {
+        self.busy.fetch_add(1, Relaxed);
+        Work(Arc::clone(self))
+    }
+
+    /// Time since anything came from the far side.
+    pub(super) fn silent_for(&self) -> Duration {
+        self.meter.rx_age()
+    }
+
+    /// Cuts the session at once.
+    pub(super) fn abort(&self, why: &'static str) {
+        self.meter.abort(why);
+    }
+
+    fn heard_since(&self, moment: Instant) -> bool {
+        self.meter.rx_age() < moment.elapsed()
+    }
+
+    fn trust(&self) -> MutexGuard<'_, Trust> {
+        // Plain assignments only: a panic leaves a whole value.
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request or connection under way.
+pub(super) struct Work(Arc<Session>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Relaxed);
+    }
+}
+
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,241 @@
+//! What `/` shows: agents, sessions, forwards, traffic, as HTML and as JSON. Reads, never changes.
+
+mod page;
+
+use super::{Shared, forward::Place, proxy::Answer, registry::Agent};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use serde::Serialize;
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// The gateway at one moment. The JSON form has these names; `version` counts incompatible changes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot {
+    /// 1.
+    pub version: u32,
+    /// Seconds since 1970 at which the gateway started.
+    pub started_at: u64,
+    /// Where the SSH server listens.
+    pub ssh: String,
+    /// Where the HTTP listener is.
+    pub http: String,
+    /// Agents are called as `NAME.<domain>`.
+    pub domain: String,
+    /// `SHA256:…`.
+    pub host_key: String,
+    /// Every agent that has logged in since the start, by name.
+    pub agents: Vec<AgentStatus>,
+}
+
+/// One agent.
+#[derive(Clone, Debug, Serialize)]
+pub struct AgentStatus {
+    /// Its name and SSH user.
+    pub name: String,
+    /// Whether it has a session.
+    pub online: bool,
+    /// Its first forward, over the HTTP listener.
+    pub url: String,
+    /// Seconds since 1970 at which its last session ended; `null` while one lives.
+    pub left_at: Option<u64>,
+    /// Bytes from the agent since the gateway started.
+    pub bytes_from_agent: u64,
+    /// Bytes to the agent since the gateway started.
+    pub bytes_to_agent: u64,
+    /// Its sessions, oldest first.
+    pub sessions: Vec<SessionStatus>,
+    /// Its forwards, oldest first.
+    pub forwards: Vec<ForwardStatus>,
+}
+
+/// One session.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionStatus {
+    /// Unique over the life of the gateway.
+    pub id: u64,
+    /// Where it comes from.
+    pub remote: String,
+    /// What the client calls itself.
+    pub client: String,
+    /// Key fingerprint or certificate of the login.
+    pub login: String,
+    /// Seconds since 1970.
+    pub connected_at: u64,
+    /// Seconds since anything came from the agent.
+    pub silent_seconds: u64,
+    /// An opening of a channel is overdue and nothing has come since.
+    pub owes_answer: bool,
+    /// Channels open now.
+    pub channels: usize,
+    /// Channels opened ever.
+    pub opened: u64,
+    /// HTTP requests sent by this session.
+    pub requests: u64,
+    /// Requests and raw connections under way.
+    pub busy: usize,
+    /// Bytes from the agent in channels.
+    pub bytes_from_agent: u64,
+    /// Bytes to the agent in channels.
+    pub bytes_to_agent: u64,
+}
+
+/// One forward.
+#[derive(Clone, Debug, Serialize)]
+pub struct ForwardStatus {
+    /// Where it is listened on.
+    pub bind: String,
+    /// For `<label>--<agent>.<domain>`.
+    pub label: String,
+    /// The same as a URL.
+    pub url: String,
+    /// TCP port; `null` for a socket.
+    pub port: Option<u16>,
+    /// The sessions that serve it.
+    pub sessions: Vec<u64>,
+    /// HTTP channels open and idle.
+    pub idle: usize,
+    /// Channels open now.
+    pub channels: usize,
+    /// Channels opened ever.
+    pub opened: u64,
+    /// HTTP requests sent.
+    pub requests: u64,
+    /// Bytes from the agent.
+    pub bytes_from_agent: u64,
+    /// Bytes to the agent.
+    pub bytes_to_agent: u64,
+}
+
+impl Snapshot {
+    /// The agent of this name, if it has ever logged in.
+    pub fn agent(&self, name: &str) -> Option<&AgentStatus> {
+        self.agents.iter().find(|agent| agent.name == name)
+    }
+}
+
+pub(super) fn snapshot(shared: &Shared) -> Snapshot {
+    Snapshot {
+        version: 1,
+        started_at: seconds(shared.started_at),
+        ssh: shared.ssh_addr.to_string(),
+        http: shared.http_addr.to_string(),
+        domain: shared.settings.domain.clone(),
+        host_key: shared.fingerprint.clone(),
+        agents: shared
+            .registry
+            .all()
+            .iter()
+            .map(|(name, agent)| agent_status(shared, name.as_str(), agent))
+            .collect(),
+    }
+}
+
+/// `GET /` as HTML, `GET /?format=json` and `GET /status.json` as JSON.
+pub(super) fn page<B>(shared: &Shared, request: &Request<B>) -> Response<Answer> {
+    let html = ("text/html; charset=utf-8", StatusCode::OK);
+    let plain = "text/plain; charset=utf-8";
+    let json = request.uri().query() == Some("format=json");
+    let (text, (kind, status)) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/") if !json => (page::html(&snapshot(shared)), html),
+        (&Method::GET | &Method::HEAD, "/" | "/status.json") => (
+            serde_json::to_string_pretty(&snapshot(shared)).unwrap_or_default(),
+            ("application/json", StatusCode::OK),
+        ),
+        (&Method::GET | &Method::HEAD, _) => (
+            "not found; the pages are / and /status.json\n".to_owned(),
+            (plain, StatusCode::NOT_FOUND),
+        ),
+        _ => (
+            "this page is only read\n".to_owned(),
+            (plain, StatusCode::METHOD_NOT_ALLOWED),
+        ),
+    };
+    let mut response = Response::new(Answer::whole(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
+    );
+    response
+}
+
+fn agent_status(shared: &Shared, name: &str, agent: &Agent) -> AgentStatus {
+    let sessions: Vec<_> = agent
+        .sessions
+        .iter()
+        .map(|session| SessionStatus {
+            id: session.id,
+            remote: session.remote.to_string(),
+            client: session.client.clone(),
+            login: session.login.clone(),
+            connected_at: seconds(session.connected_at),
+            silent_seconds: session.silent_for().as_secs(),
+            owes_answer: session.owes_answer(),
+            channels: session.traffic.channels.load(Relaxed),
+            opened: session.traffic.opened.load(Relaxed),
+            requests: session.traffic.requests.load(Relaxed),
+            busy: session.busy(),
+            bytes_from_agent: session.traffic.from_agent.load(Relaxed),
+            bytes_to_agent: session.traffic.to_agent.load(Relaxed),
+        })
+        .collect();
+    let forwards = agent
+        .forwards
+        .iter()
+        .map(|forward| {
+            let serving = forward.serving().clone();
+            let label = serving
+                .first()
+                .map(|serving| serving.bind.label())
+                .unwrap_or_default();
+            ForwardStatus {
+                bind: forward.place.to_string(),
+                url: url(shared, &format!("{label}--{name}")),
+                label,
+                port: match &forward.place {
+                    Place::Tcp(address) => Some(address.port()),
+                    Place::Socket(_) => None,
+                },
+                sessions: serving.iter().map(|s| s.session.id).collect(),
+                idle: serving
+                    .iter()
+                    .map(|s| shared.pool.idle(s.session.id, forward.id))
+                    .sum(),
+                channels: forward.traffic.channels.load(Relaxed),
+                opened: forward.traffic.opened.load(Relaxed),
+                requests: forward.traffic.requests.load(Relaxed),
+                bytes_from_agent: forward.traffic.from_agent.load(Relaxed),
+                bytes_to_agent: forward.traffic.to_agent.load(Relaxed),
+            }
+        })
+        .collect();
+    AgentStatus {
+        name: name.to_owned(),
+        online: !sessions.is_empty(),
+        url: url(shared, name),
+        left_at: agent.left_at.filter(|_| sessions.is_empty()).map(seconds),
+        bytes_from_agent: agent.past.0 + sessions.iter().map(|s| s.bytes_from_agent).sum::<u64>(),
+        bytes_to_agent: agent.past.1 + sessions.iter().map(|s| s.bytes_to_agent).sum::<u64>(),
+        sessions,
+        forwards,
+    }
+}
+
+fn url(shared: &Shared, label: &str) -> String {
+    format!(
+        "http://{label}.{}:{}",
+        shared.settings.domain,
+        shared.http_addr.port()
+    )
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+        .as_secs()
+}
