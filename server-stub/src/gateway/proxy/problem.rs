@@ -36,7 +36,7 @@ impl Problem {
     pub(super) fn response(self, request_id: &HeaderValue) -> Response<Answer> {
         let facts = self.facts();
         let body = json!({
-            "type": format!("urn:server-stub:gateway:{}", facts.name),
+            "type": format!("urn:server-stub:problem:{}", facts.name),
             "title": facts.title,
             "status": facts.status.as_u16(),
             "delivery": facts.delivery,
