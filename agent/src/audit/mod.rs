@@ -99,6 +99,37 @@ impl Audit {
     }
 }
 
+/// The other end of an audit whose records a test reads.
+#[cfg(test)]
+pub(crate) struct Captured(mpsc::Receiver<Message>);
+
+#[cfg(test)]
+impl Audit {
+    pub(crate) fn captured() -> (Self, Captured) {
+        let (queue, records) = mpsc::channel(1024);
+        let audit = Self {
+            queue: Some(queue),
+            counts: Arc::default(),
+        };
+        (audit, Captured(records))
+    }
+}
+
+#[cfg(test)]
+impl Captured {
+    /// The next record as its line says it.
+    pub(crate) async fn next(&mut self) -> serde_json::Value {
+        match self.0.recv().await {
+            Some(Message::Record(record)) => serde_json::to_value(&record).unwrap_or_default(),
+            _ => serde_json::Value::Null,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// What goes through the queue.
 enum Message {
     Record(Box<Record>),
@@ -112,3 +143,6 @@ struct Counts {
     written: AtomicU64,
     write_errors: AtomicU64,
 }
+
+#[cfg(test)]
+mod tests;

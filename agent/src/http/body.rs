@@ -15,10 +15,12 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::{
+    error::Error,
+    io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -35,11 +37,39 @@ pub(super) struct Upload {
 pub(super) struct Progress {
     pub(super) pulse: Pulse,
     bytes: AtomicU64,
+    end: AtomicU8,
+}
+
+/// How an upload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum UploadEnd {
+    /// It has not.
+    Running = 0,
+    /// With its last byte.
+    Complete = 1,
+    /// With the end of the channel.
+    Gone = 2,
+    /// With chunks that can be read in two ways.
+    Malformed = 3,
 }
 
 impl Progress {
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn end(&self) -> UploadEnd {
+        match self.end.load(Ordering::Relaxed) {
+            0 => UploadEnd::Running,
+            1 => UploadEnd::Complete,
+            2 => UploadEnd::Gone,
+            _ => UploadEnd::Malformed,
+        }
+    }
+
+    fn set_end(&self, end: UploadEnd) {
+        self.end.store(end as u8, Ordering::Relaxed);
     }
 }
 
@@ -76,16 +106,28 @@ impl Body for Upload {
                 false => self.progress.pulse.end(Flow::Upload),
             }
         }
-        polled.map(|frame| {
-            frame.map(|frame| {
-                let frame = frame.map_err(|_| BodyError::from(BROKE_OFF))?;
+        let result = match ready!(polled) {
+            Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     let length = data.len() as u64;
                     self.progress.bytes.fetch_add(length, Ordering::Relaxed);
                 }
-                Ok(frame)
-            })
-        })
+                if self.inner.is_end_stream() {
+                    self.progress.set_end(UploadEnd::Complete);
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                let (end, detail) = broke_off(&error);
+                self.progress.set_end(end);
+                Some(Err(detail.into()))
+            }
+            None => {
+                self.progress.set_end(UploadEnd::Complete);
+                None
+            }
+        };
+        Poll::Ready(result)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -211,5 +253,13 @@ impl Drop for Download {
 }
 
 /// hyper's own words on a broken body name no cause that the vendor's engineer could use.
-const BROKE_OFF: &str =
-    "the connection ended, or its chunks were malformed, before the body was complete";
+fn broke_off(error: &hyper::Error) -> (UploadEnd, &'static str) {
+    let kind = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .map(io::Error::kind);
+    match kind {
+        Some(io::ErrorKind::InvalidData) => (UploadEnd::Malformed, "its chunks are malformed"),
+        _ => (UploadEnd::Gone, "the channel ended before it was complete"),
+    }
+}

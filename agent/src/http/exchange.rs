@@ -1,7 +1,7 @@
 //! The way of one request, from its head to the last byte of its answer.
 
 use super::{
-    body::{Answer, Download, Progress, Upload},
+    body::{Answer, Download, Progress, Upload, UploadEnd},
     draft::Draft,
     forward::{Forward, InFlight},
     framing::{Fault, TurnHeld},
@@ -80,17 +80,18 @@ pub(super) async fn answer(
         }
         Err(stopped) => {
             let problem = &stopped.problem;
-            if let Some(body) = body.take()
-                && !expects_continue
-            {
-                drain(body).await;
-            }
-            let outcome = match stopped.refused {
-                true => Outcome::Refused,
-                false => Outcome::Failed,
+            let unread = match body.take() {
+                Some(body) if expects_continue => !body.is_end_stream(),
+                Some(body) => !drain(body).await,
+                None => stopped.upload != UploadEnd::Complete,
             };
-            draft.problem(problem.kind.code(), problem.delivery, outcome);
-            let response = problem.response(channel.forward.name(), &method, &id);
+            draft.problem(problem.kind.code(), problem.delivery, stopped.outcome);
+            let mut response = problem.response(channel.forward.name(), &method, &id);
+            if turn.is_some() && (unread || problem.kind.ends_channel()) {
+                // The next request would begin somewhere within this one.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             draft.status(response.status());
             draft.bytes(stopped.uploaded, response.body().len() as u64);
             response.map(|bytes| Answer::own(bytes, turn))
@@ -108,16 +109,34 @@ struct Passed {
 /// A request that ends with the agent's own answer.
 struct Stopped {
     problem: Problem,
-    /// Whether the agent would not, rather than could not.
-    refused: bool,
+    outcome: Outcome,
+    /// How far its body got, once that was on its way to Jira.
+    upload: UploadEnd,
     uploaded: u64,
+}
+
+impl Stopped {
+    /// Jira gave no answer that may pass.
+    fn failed(problem: Problem, progress: Option<&Progress>) -> Self {
+        let upload = progress.map_or(UploadEnd::Complete, Progress::end);
+        Self {
+            problem,
+            outcome: match upload {
+                UploadEnd::Gone => Outcome::VendorGone,
+                _ => Outcome::Failed,
+            },
+            upload,
+            uploaded: progress.map_or(0, Progress::bytes),
+        }
+    }
 }
 
 impl From<Problem> for Stopped {
     fn from(problem: Problem) -> Self {
         Self {
             problem,
-            refused: true,
+            outcome: Outcome::Refused,
+            upload: UploadEnd::Complete,
             uploaded: 0,
         }
     }
@@ -168,21 +187,13 @@ async fn way(
         progress.as_deref(),
     )
     .await;
-    let uploaded = progress.as_ref().map_or(0, |progress| progress.bytes());
-    let answer = sent.map_err(|problem| Stopped {
-        problem,
-        refused: false,
-        uploaded,
-    })?;
+    let answer = sent.map_err(|problem| Stopped::failed(problem, progress.as_deref()))?;
     let (mut head, jira_body) = answer.into_parts();
     forward.answered(head.status);
     draft.answered(head.headers.get(X_AUSERNAME).cloned());
     if let Verdict::LoginFailed { cause, remedy } = attempt.observe(&mut head) {
-        return Err(Stopped {
-            problem: login_failed(cause, remedy),
-            refused: false,
-            uploaded,
-        });
+        let problem = login_failed(cause, remedy);
+        return Err(Stopped::failed(problem, progress.as_deref()));
     }
     hop_by_hop::strip_response(&mut head);
     if matches!(
@@ -284,14 +295,13 @@ fn login_refused(refusal: auth::Refusal) -> Stopped {
             Problem::not_sent(Kind::ForeignIdentity, detail).into()
         }
         auth::Refusal::FormBody => Problem::not_sent(Kind::FormBody, detail).into(),
-        auth::Refusal::Unavailable(unavailable) => Stopped {
-            problem: Problem {
+        auth::Refusal::Unavailable(unavailable) => Stopped::failed(
+            Problem {
                 remedy: Some(unavailable.remedy),
                 ..Problem::not_sent(Kind::LoginUnavailable, unavailable.cause)
             },
-            refused: false,
-            uploaded: 0,
-        },
+            None,
+        ),
     }
 }
 
@@ -303,19 +313,31 @@ fn login_failed(cause: String, remedy: String) -> Problem {
     }
 }
 
-/// Reads what is left of a small body, so that the channel can be kept for the next request. Of a
-/// larger one hyper closes the channel after the answer.
-async fn drain(mut body: Incoming) {
-    if body.is_end_stream()
-        || body
-            .size_hint()
-            .exact()
-            .is_none_or(|length| length > DRAIN_MOST)
-    {
-        return;
+/// Reads what is left of a small body, so that the channel can be kept for the next request. False
+/// where it was not all read.
+async fn drain(mut body: Incoming) -> bool {
+    if body.is_end_stream() {
+        return true;
     }
-    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(DRAIN_LONGEST, rest).await;
+    if body
+        .size_hint()
+        .exact()
+        .is_none_or(|length| length > DRAIN_MOST)
+    {
+        return false;
+    }
+    let rest = async {
+        loop {
+            match body.frame().await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => return false,
+                None => return true,
+            }
+        }
+    };
+    tokio::time::timeout(DRAIN_LONGEST, rest)
+        .await
+        .unwrap_or(false)
 }
 
 /// HTTP/2 carries scheme and authority in the URI; the path keeps its bytes.

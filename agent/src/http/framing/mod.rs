@@ -127,9 +127,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
             if self.turn.is_taken() {
                 return self.poll_watch(cx);
             }
-            while searched == 0 && self.buffer.starts_with(b"\r\n") {
+            while self.buffer.starts_with(b"\r\n") {
                 // Left over from the body before; RFC 9112 §2.2 asks for this much patience.
                 self.buffer.advance(2);
+                searched = 0;
             }
             match end_of_head(&self.buffer, searched) {
                 Some(length) if length <= self.max_head => {

@@ -72,9 +72,6 @@ impl Problem {
         headers.insert(PROXY_STATUS, self.proxy_status());
         headers.insert(super::request_id::X_REQUEST_ID, id.clone());
         self.insert_retry_after(headers, method);
-        if self.kind.ends_channel() {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
         if method != Method::HEAD {
             *response.body_mut() = body;
         }

@@ -1,0 +1,246 @@
+//! Deadlines, the stall limit, the cap of concurrent requests, and draining.
+
+use super::support::*;
+use crate::http::Limits;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Semaphore,
+    time::Instant,
+};
+
+fn limited(change: impl FnOnce(&mut Limits)) -> Options {
+    let mut options = Options::default();
+    change(&mut options.limits);
+    options
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_channel_is_closed_when_idle_for_too_long() {
+    for first in ["", "GET /a/../b HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let agent = Agent::new("127.0.0.1:9", Options::default());
+        let mut vendor = agent.channel();
+        vendor.send(first).await;
+        if !first.is_empty() {
+            assert_eq!(vendor.reply().await.status, 400);
+        }
+        let begun = Instant::now();
+        assert!(vendor.end().await.is_empty());
+        let idle = agent.forward.limits().idle_timeout;
+        assert!(begun.elapsed() >= idle && begun.elapsed() < idle + Duration::from_secs(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_used_channel_is_idle_only_from_its_last_answer() {
+    let agent = Agent::new("127.0.0.1:9", Options::default());
+    let mut vendor = agent.channel();
+    let idle = agent.forward.limits().idle_timeout;
+    for _ in 0..5 {
+        tokio::time::sleep(idle - Duration::from_secs(1)).await;
+        vendor.send("GET /a/../b HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert_eq!(vendor.reply().await.status, 400);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_come_to_its_end_is_408() {
+    for (head, after_one) in [
+        ("GET / HTTP/1.1\r\nhost:", false),
+        ("GET / HT", true),
+        ("PRI * HT", false),
+    ] {
+        let mut agent = Agent::new("127.0.0.1:9", Options::default());
+        let mut vendor = agent.channel();
+        if after_one {
+            vendor.send("GET /a/../b HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            assert_eq!(vendor.reply().await.status, 400);
+            agent.records.next().await;
+        }
+        let begun = Instant::now();
+        vendor.send(head).await;
+        let limit = agent.forward.limits().head_timeout;
+        if head == "GET / HT" {
+            // A byte now and then does not help.
+            tokio::time::sleep(limit - Duration::from_secs(1)).await;
+            vendor.send("TP").await;
+        }
+        let reply = vendor.reply().await;
+        reply.assert_problem("head-timeout", "not_sent");
+        assert_eq!(reply.header("retry-after"), Some("1"));
+        assert!(begun.elapsed() >= limit && begun.elapsed() < limit * 2 + Duration::from_secs(1));
+        assert!(vendor.end().await.is_empty());
+        assert_eq!(agent.records.next().await["error"], "head-timeout");
+    }
+}
+
+/// Jira is a real socket here, so time is real and the limit short.
+const STALL: Duration = Duration::from_millis(200);
+
+async fn read_all(request: Request<Incoming>) -> Response<JiraBody> {
+    let _ = request.into_body().collect().await;
+    Response::new(full("read"))
+}
+
+#[tokio::test]
+async fn an_upload_that_stands_still_is_broken_off_and_one_that_moves_is_not() {
+    let mut agent = Agent::new(&jira(read_all).await, limited(|l| l.stall_timeout = STALL));
+    let mut vendor = agent.channel();
+    let head = "POST /x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    vendor.send(head).await;
+    let begun = Instant::now();
+    while begun.elapsed() < STALL * 3 {
+        tokio::time::sleep(STALL / 4).await;
+        vendor.send("1\r\na\r\n").await;
+    }
+    vendor.send("0\r\n\r\n").await;
+    assert_eq!(vendor.reply().await.text(), "read");
+    drop(vendor);
+    assert_eq!(agent.records.next().await["outcome"], "complete");
+
+    let mut vendor = agent.channel();
+    vendor
+        .send("POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 12\r\n\r\nhello")
+        .await;
+    let reply = vendor.reply().await;
+    reply.assert_problem("upload-stalled", "maybe_sent");
+    assert_eq!(reply.header("retry-after"), None);
+    assert!(vendor.end().await.is_empty());
+    let record = agent.records.next().await;
+    assert_eq!(
+        (&record["error"], &record["request_bytes"]),
+        (&"upload-stalled".into(), &5.into())
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_jira_lets_stand_still_is_broken_off() {
+    let jira = raw_jira(|mut stream| async move {
+        read_head(&mut stream).await;
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhello";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        std::future::pending().await
+    });
+    let mut agent = Agent::new(&jira.await, limited(|l| l.stall_timeout = STALL));
+    let mut vendor = agent.channel();
+    vendor.send("GET /x HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    vendor.try_reply("GET").await.expect_err("a broken answer");
+    vendor.end().await;
+    let record = agent.records.next().await;
+    assert_eq!(
+        (&record["outcome"], &record["response_bytes"]),
+        (&"stalled".into(), &5.into())
+    );
+    assert_eq!(agent.forward.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_the_vendor_does_not_read_is_broken_off() {
+    // Both larger and smaller than what is buffered on the way.
+    for (size, outcome) in [(32 << 20, "stalled"), (4 << 10, "complete")] {
+        let jira = jira(move |_| async move { Response::new(full(vec![b'x'; size])) });
+        let mut agent = Agent::new(&jira.await, limited(|l| l.stall_timeout = STALL));
+        let (mut io, channel) = tokio::io::duplex(1 << 10);
+        let served = agent.serve(channel);
+        io.write_all(b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        tokio::time::timeout(LIVENESS, served)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(agent.records.next().await["outcome"], outcome);
+        assert_eq!(agent.forward.in_flight(), 0);
+        drop(io);
+    }
+}
+
+#[tokio::test]
+async fn a_download_that_is_read_slowly_is_not_broken_off() {
+    let jira = jira(|_| async { Response::new(full(vec![b'x'; 64 << 10])) });
+    let mut agent = Agent::new(&jira.await, limited(|l| l.stall_timeout = STALL));
+    let (mut io, channel) = tokio::io::duplex(4 << 10);
+    let _served = agent.serve(channel);
+    io.write_all(b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut read = 0;
+    let mut buffer = [0; 4 << 10];
+    while read < 64 << 10 {
+        tokio::time::sleep(STALL / 5).await;
+        read += io.read(&mut buffer).await.unwrap();
+    }
+    assert_eq!(agent.records.next().await["outcome"], "complete");
+}
+
+/// A Jira that answers one request for each permit.
+async fn gated() -> (String, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let permits = gate.clone();
+    let jira = jira(move |request| {
+        let permits = permits.clone();
+        async move {
+            permits.acquire().await.unwrap().forget();
+            echo(request).await
+        }
+    });
+    (jira.await, gate)
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_told_to_come_back() {
+    let (jira, gate) = gated().await;
+    let mut agent = Agent::new(&jira, limited(|l| l.max_concurrent = 2));
+    let mut busy = [agent.channel(), agent.channel()];
+    for vendor in &mut busy {
+        vendor.send("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    }
+    while agent.forward.in_flight() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut third = agent.channel();
+    let reply = third.get("/x").await;
+    reply.assert_problem("overloaded", "not_sent");
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    assert_eq!(agent.records.next().await["error"], "overloaded");
+    gate.add_permits(3);
+    for vendor in &mut busy {
+        assert_eq!(vendor.reply().await.status, 200);
+    }
+    assert_eq!(third.get("/x").await.status, 200);
+    while agent.forward.in_flight() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn draining_finishes_what_runs_and_takes_nothing_new() {
+    let (jira, gate) = gated().await;
+    let mut agent = Agent::new(&jira, Options::default());
+    let idle = agent.channel();
+    let mut used = agent.channel();
+    gate.add_permits(1);
+    assert_eq!(used.get("/x").await.status, 200);
+    let mut busy = agent.channel();
+    busy.send("GET /slow HTTP/1.1\r\nhost: x\r\n\r\nGET /next HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    while agent.forward.in_flight() == 0 {
+        tokio::task::yield_now().await;
+    }
+    agent.drain.cancel();
+    assert!(idle.end().await.is_empty());
+    assert!(used.end().await.is_empty());
+    gate.add_permits(2);
+    let reply = busy.reply().await;
+    assert!(reply.text().starts_with("GET /slow\n"));
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert!(busy.end().await.is_empty());
+    let late = agent.channel();
+    assert!(late.end().await.is_empty());
+    assert_eq!(agent.records.next().await["target"], "/x");
+    assert_eq!(agent.records.next().await["target"], "/slow");
+    assert!(agent.records.is_empty());
+}

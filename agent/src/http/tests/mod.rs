@@ -1,0 +1,9 @@
+//! Channels as the vendor sees them: real HTTP bytes in, the real way to a Jira of a few lines, out.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod failing;
+mod http2;
+mod limits;
+mod passing;
+mod refusing;
+mod support;

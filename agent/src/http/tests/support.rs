@@ -1,0 +1,367 @@
+//! A vendor that writes bytes, an agent's forward, and a Jira that answers as it is told.
+
+use crate::{
+    audit::{Audit, Captured},
+    auth::{Login, Settings as Auth},
+    http::{Forward, Limits, serve},
+    policy::{Policy, Settings as PolicySettings},
+    status::Layer,
+    upstream::{self, TrustRoots, Upstream},
+};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+pub(super) type JiraBody = BoxBody<Bytes, Infallible>;
+
+/// Nothing in these tests takes this long; it only ends a test that hangs.
+pub(super) const LIVENESS: Duration = Duration::from_secs(30);
+
+/// A forward with its Jira, and the records of its audit.
+pub(super) struct Agent {
+    pub(super) forward: Arc<Forward>,
+    pub(super) records: Captured,
+    pub(super) jira: Arc<Layer>,
+    pub(super) drain: CancellationToken,
+}
+
+/// What differs between tests.
+pub(super) struct Options {
+    pub(super) limits: Limits,
+    pub(super) auth: Auth,
+    pub(super) response_timeout: Duration,
+    pub(super) pool_wait: Duration,
+    pub(super) max_connections: usize,
+    pub(super) scheme: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            auth: Auth::PassThrough,
+            response_timeout: Duration::from_secs(60),
+            pool_wait: Duration::from_secs(10),
+            max_connections: 64,
+            scheme: "http",
+        }
+    }
+}
+
+impl Agent {
+    /// `jira` is `host:port`. Policy allows everything but `/secret`.
+    pub(super) fn new(jira: &str, options: Options) -> Self {
+        let target = format!("{}://{jira}", options.scheme).parse().unwrap();
+        let mut settings = upstream::Settings::new(target);
+        settings.tls.roots = TrustRoots::Webpki;
+        settings.response_timeout = options.response_timeout;
+        settings.pool_wait = options.pool_wait;
+        settings.max_connections = options.max_connections;
+        let policy = Policy::new(&PolicySettings {
+            allow: vec!["* /**".to_owned()],
+            deny: vec!["* /secret".to_owned()],
+            ..PolicySettings::default()
+        });
+        let (audit, records) = Audit::captured();
+        let layer = Arc::new(Layer::default());
+        let forward = Forward::new(
+            "jira".into(),
+            policy.unwrap(),
+            Login::new(options.auth, Arc::default()),
+            Upstream::new(settings).unwrap(),
+            audit,
+            options.limits,
+            layer.clone(),
+        );
+        Self {
+            forward: Arc::new(forward),
+            records,
+            jira: layer,
+            drain: CancellationToken::new(),
+        }
+    }
+
+    /// Opens a channel.
+    pub(super) fn channel(&self) -> Vendor {
+        let (io, channel) = tokio::io::duplex(64 << 10);
+        Vendor {
+            served: self.serve(channel),
+            io,
+            read: Vec::new(),
+        }
+    }
+
+    pub(super) fn serve(&self, channel: DuplexStream) -> JoinHandle<()> {
+        let drain = self.drain.clone();
+        tokio::spawn(serve(
+            channel,
+            self.forward.clone(),
+            "192.0.2.7:55000",
+            1,
+            drain,
+        ))
+    }
+}
+
+/// A Jira on a port of its own that answers each request by `handler`.
+pub(super) async fn jira<F, R>(handler: F) -> String
+where
+    F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
+    R: Future<Output = Response<JiraBody>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let handler = handler.clone();
+            tokio::spawn(async move {
+                let service = hyper::service::service_fn(move |request| {
+                    let answer = handler(request);
+                    async move { Ok::<_, Infallible>(answer.await) }
+                });
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .half_close(true)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    address
+}
+
+/// A Jira whose connections are given to `script` as bytes.
+pub(super) async fn raw_jira<F, R>(script: F) -> String
+where
+    F: Fn(TcpStream) -> R + Send + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(script(stream));
+        }
+    });
+    address
+}
+
+/// Says back what it got: method, target and headers, then the body, its trailers as `NAME: VALUE!`.
+pub(super) async fn echo(request: Request<Incoming>) -> Response<JiraBody> {
+    let (head, body) = request.into_parts();
+    let mut text = format!("{} {}\n", head.method, head.uri);
+    for (name, value) in &head.headers {
+        text += &format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()));
+    }
+    text.push('\n');
+    let collected = body.collect().await.unwrap();
+    let trailers = collected.trailers().cloned();
+    text += &String::from_utf8_lossy(&collected.to_bytes());
+    for (name, value) in trailers.iter().flatten() {
+        text += &format!("{name}: {}!", value.to_str().unwrap());
+    }
+    Response::new(full(text))
+}
+
+pub(super) fn full(text: impl Into<Bytes>) -> JiraBody {
+    Full::new(text.into()).boxed()
+}
+
+/// Reads a request head from a raw connection. Returns it as text.
+pub(super) async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// The vendor's end of a channel.
+pub(super) struct Vendor {
+    pub(super) io: DuplexStream,
+    pub(super) served: JoinHandle<()>,
+    pub(super) read: Vec<u8>,
+}
+
+/// One answer as it came.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+    pub(super) trailers: String,
+}
+
+impl Reply {
+    /// The only value of a header.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(n, _)| n == name);
+        let value = values.next().map(|(_, value)| value.as_str());
+        assert!(values.next().is_none(), "{name} twice in {self:?}");
+        value
+    }
+
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// Asserts that it is the agent's own answer of this kind, whole and as documented.
+    #[track_caller]
+    pub(super) fn assert_problem(&self, code: &str, delivery: &str) -> serde_json::Value {
+        let kind = crate::http::problem::Kind::ALL
+            .into_iter()
+            .find(|kind| kind.code() == code)
+            .unwrap();
+        assert_eq!(self.status, kind.status().as_u16(), "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json")
+        );
+        let status = self.header("proxy-status").unwrap();
+        assert!(
+            status.starts_with(&format!(
+                "jira-tunnel-agent; error={}; details=\"",
+                kind.proxy_error()
+            )),
+            "{status}"
+        );
+        let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(
+            body["type"],
+            format!("urn:jira-tunnel-agent:problem:{code}")
+        );
+        assert_eq!(body["delivery"], delivery, "{body}");
+        assert_eq!(body["request_id"], self.header("x-request-id").unwrap());
+        body
+    }
+}
+
+impl Vendor {
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.io.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// A request without a body.
+    pub(super) async fn get(&mut self, target: &str) -> Reply {
+        self.send(format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n"))
+            .await;
+        self.reply().await
+    }
+
+    /// The next answer.
+    pub(super) async fn reply(&mut self) -> Reply {
+        self.reply_to("GET").await
+    }
+
+    pub(super) async fn reply_to(&mut self, method: &str) -> Reply {
+        self.try_reply(method).await.expect("a whole answer")
+    }
+
+    /// The next answer, or what there was of it before the channel ended.
+    pub(super) async fn try_reply(&mut self, method: &str) -> Result<Reply, String> {
+        let answer = self.read_reply(method);
+        match tokio::time::timeout(LIVENESS * 100, answer).await {
+            Ok(Some(reply)) => Ok(reply),
+            Ok(None) => Err(String::from_utf8_lossy(&self.read).into_owned()),
+            Err(_) => panic!("no answer in time"),
+        }
+    }
+
+    async fn read_reply(&mut self, method: &str) -> Option<Reply> {
+        let head = self.take_until(b"\r\n\r\n").await?;
+        let head = String::from_utf8(head).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status: u16 = lines.next()?.split(' ').nth(1)?.parse().unwrap();
+        let headers: Vec<(String, String)> = lines
+            .map(|line| line.split_once(':').unwrap())
+            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+            .collect();
+        let mut reply = Reply {
+            status,
+            headers,
+            body: Vec::new(),
+            trailers: String::new(),
+        };
+        if method == "HEAD" || matches!(status, 100..=199 | 204 | 304) {
+            return Some(reply);
+        }
+        if let Some(length) = reply.header("content-length") {
+            let length = length.parse().unwrap();
+            reply.body = self.take(length).await?;
+        } else {
+            assert_eq!(
+                reply.header("transfer-encoding"),
+                Some("chunked"),
+                "{reply:?}"
+            );
+            loop {
+                let line = self.take_until(b"\r\n").await?;
+                let size = std::str::from_utf8(&line).unwrap().trim();
+                let size = usize::from_str_radix(size, 16).unwrap();
+                if size == 0 {
+                    break;
+                }
+                reply.body.extend(self.take(size).await?);
+                self.take(2).await?;
+            }
+            loop {
+                let line = self.take_until(b"\r\n").await?;
+                if line == b"\r\n" {
+                    break;
+                }
+                reply.trailers += std::str::from_utf8(&line).unwrap();
+            }
+        }
+        Some(reply)
+    }
+
+    /// What comes up to and with `end`; `None` where the channel ends first.
+    pub(super) async fn take_until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
+        loop {
+            if let Some(at) = self.read.windows(end.len()).position(|w| w == end) {
+                return Some(self.read.drain(..at + end.len()).collect());
+            }
+            self.fill().await?;
+        }
+    }
+
+    async fn take(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.read.len() < length {
+            self.fill().await?;
+        }
+        Some(self.read.drain(..length).collect())
+    }
+
+    /// `None` at the end of the channel.
+    async fn fill(&mut self) -> Option<()> {
+        match self.io.read_buf(&mut self.read).await {
+            Ok(1..) => Some(()),
+            _ => None,
+        }
+    }
+
+    /// Waits for the end of the channel. Returns what came before it.
+    pub(super) async fn end(mut self) -> Vec<u8> {
+        let rest = async {
+            while self.fill().await.is_some() {}
+            self.served.await.unwrap();
+            self.read
+        };
+        tokio::time::timeout(LIVENESS * 100, rest)
+            .await
+            .expect("the channel ends")
+    }
+}
