@@ -44,10 +44,14 @@ async fn one_answer(
     assert_eq!(record["outcome"], "failed");
     assert_eq!(record["status"], reply.status);
     assert!(!record.to_string().contains("CANARY"), "{record}");
-    // The channel is as good as before.
-    vendor.send("GET /a/../b HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert_eq!(vendor.reply().await.status, 400);
-    agent.records.next().await;
+    if reply.header("connection") == Some("close") {
+        // Nobody knows how much of the body was read.
+        assert_eq!(request, POST);
+        assert!(vendor.end().await.is_empty());
+    } else {
+        vendor.send("GET /a/../b HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert_eq!(vendor.reply().await.status, 400);
+    }
     agent
 }
 
