@@ -1,0 +1,79 @@
+"""What the client scripts share: arguments, steps that print one line each, links brought home."""
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+import time
+
+ATTACHMENT_NAME = "réport 1+1.bin"
+
+
+def arguments(description):
+    """BASE_URL and the login: `basic USER PASSWORD`, `pat TOKEN`, or `none`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("base_url", help="with the context path, without a slash at its end")
+    parser.add_argument("login", choices=["basic", "pat", "none"])
+    parser.add_argument("credential", nargs="*", help="USER PASSWORD, or TOKEN, or nothing")
+    parser.add_argument("--expect-user", help="who Jira must take us for")
+    parser.add_argument("--project", default="DEMO")
+    parser.add_argument("--size", type=int, default=1 << 20, help="bytes of the attachment")
+    asked = parser.parse_args()
+    wanted = {"basic": 2, "pat": 1, "none": 0}[asked.login]
+    if len(asked.credential) != wanted:
+        parser.error(f"{asked.login} wants {wanted} more")
+    asked.base_url = asked.base_url.rstrip("/")
+    return asked
+
+
+def steps(every):
+    """Runs each (name, function) in order; the first that fails ends the process with 1."""
+    for name, step in every:
+        began = time.monotonic()
+        try:
+            said = step()
+        except Exception as error:  # whatever it is, it is this step's failure
+            first_line = (str(error).splitlines() or [""])[0]
+            print(f"FAILED {name}: {type(error).__name__}: {first_line}", flush=True)
+            sys.exit(1)
+        took = (time.monotonic() - began) * 1000
+        print(f"ok {name}: {said} ({took:.0f} ms)", flush=True)
+
+
+def check(condition, what):
+    """An assertion that stays under `python -O`."""
+    if not condition:
+        raise AssertionError(what)
+
+
+def at_home(base_url, link):
+    """A link of Jira's, which carries Jira's own base URL, as we reach it."""
+    for part in ("/rest/", "/secure/"):
+        if part in link:
+            return base_url + link[link.index(part):]
+    raise AssertionError(f"not a link of Jira's: {link}")
+
+
+def attachment_file(size):
+    """A file of random bytes and its SHA-256."""
+    digest = hashlib.sha256()
+    directory = tempfile.mkdtemp()
+    path = os.path.join(directory, ATTACHMENT_NAME)
+    left = size
+    with open(path, "wb") as file:
+        while left:
+            chunk = os.urandom(min(left, 1 << 20))
+            digest.update(chunk)
+            file.write(chunk)
+            left -= len(chunk)
+    return path, digest.hexdigest()
+
+
+def digest_of(response):
+    """The SHA-256 of a streamed response of requests."""
+    response.raise_for_status()
+    digest = hashlib.sha256()
+    for chunk in response.iter_content(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
