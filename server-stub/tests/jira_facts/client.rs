@@ -1,0 +1,105 @@
+//! How the tests speak to Jira: plain requests, and the answer with its body read.
+
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use server_stub::jira::{Jira, Running, Settings};
+
+pub const BOT: &str = "acme-bot";
+pub const BOT_PASSWORD: &str = "acme-password";
+pub const BOT_TOKEN: &str = "acme-bot-token";
+pub const ADMIN_TOKEN: &str = "admin-token";
+pub const READER_TOKEN: &str = "reader-token";
+
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
+    }
+
+    pub fn cookie(&self, name: &str) -> Option<String> {
+        self.headers
+            .get_all("set-cookie")
+            .iter()
+            .filter_map(|value| value.to_str().unwrap().split(';').next())
+            .find_map(|pair| pair.strip_prefix(&format!("{name}=")).map(str::to_owned))
+    }
+}
+
+pub async fn start() -> Running {
+    start_with(|_| {}).await
+}
+
+pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Running {
+    let mut settings = Settings {
+        context_path: "/jira".into(),
+        ..Settings::default()
+    };
+    change(&mut settings);
+    Jira::start(settings).await.unwrap()
+}
+
+/// A request below the context path.
+pub fn request(jira: &Running, method: Method, path: &str) -> RequestBuilder {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    client.request(method, format!("{}{path}", jira.url))
+}
+
+pub fn get(jira: &Running, path: &str) -> RequestBuilder {
+    request(jira, Method::GET, path)
+}
+
+pub async fn send(request: RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    Reply {
+        status: response.status(),
+        headers: response.headers().clone(),
+        body: response.text().await.unwrap(),
+    }
+}
+
+/// GET as the bot.
+pub async fn see(jira: &Running, path: &str) -> Reply {
+    send(get(jira, path).bearer_auth(BOT_TOKEN)).await
+}
+
+/// A request with JSON as the bot.
+pub async fn tell(jira: &Running, method: Method, path: &str, body: Value) -> Reply {
+    send(
+        request(jira, method, path)
+            .bearer_auth(BOT_TOKEN)
+            .json(&body),
+    )
+    .await
+}
+
+/// The key of a new issue in DEMO.
+pub async fn new_issue(jira: &Running, summary: &str) -> String {
+    new_issue_in(jira, "DEMO", BOT_TOKEN, summary).await
+}
+
+pub async fn new_issue_in(jira: &Running, project: &str, token: &str, summary: &str) -> String {
+    let body = json!({ "fields": {
+        "project": { "key": project }, "issuetype": { "name": "Task" }, "summary": summary,
+    }});
+    let reply = send(
+        request(jira, Method::POST, "/rest/api/2/issue")
+            .bearer_auth(token)
+            .json(&body),
+    )
+    .await;
+    assert_eq!(reply.status, 201, "{}", reply.body);
+    reply.json()["key"].as_str().unwrap().to_owned()
+}
