@@ -8,4 +8,5 @@ pub mod process;
 pub mod site;
 pub mod ssh_pair;
 pub mod sshd;
+pub mod tunnel;
 pub mod wire;

@@ -7,7 +7,6 @@ use std::{
     io::Read,
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -106,6 +105,16 @@ impl Sshd {
         fs::read_to_string(self.folder().join("log")).unwrap_or_default()
     }
 
+    /// Waits until it has logged `text`; it writes when it gets to it.
+    pub async fn logged(&self, text: &str) -> Result<()> {
+        let deadline = Instant::now() + START;
+        while !self.log().contains(text) {
+            ensure!(Instant::now() < deadline, "sshd has not logged {text:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     /// Process id of the listener.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
@@ -151,6 +160,8 @@ impl Sshd {
     /// Kills the listener and all its sessions at once, as a crash would.
     pub fn kill(&mut self) {
         if self.child.is_some() {
+            // Stopped first, so that no session begins meanwhile.
+            let _ = self.signal("STOP");
             let _ = self.signal("KILL");
         }
         if let Some(mut child) = self.child.take() {
@@ -194,7 +205,6 @@ impl Sshd {
             .arg(self.folder().join("config"))
             .arg("-o")
             .arg(format!("ListenAddress={}", self.address()))
-            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -297,6 +307,31 @@ fn family(pid: u32) -> Result<Vec<u32>> {
 /// A port of 127.0.0.1 that was free a moment ago.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Ends or stops one process by its id: `KILL`, `STOP`, `CONT`.
+pub fn signal(pid: u32, name: &str) -> Result<()> {
+    output(Command::new("kill").args(["-s", name, &pid.to_string()])).map(drop)
+}
+
+/// The process that listens on this TCP port of 127.0.0.1, found through /proc.
+pub fn listener(port: u16) -> Option<u32> {
+    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+    let local = format!("0100007F:{port:04X}");
+    let inode = table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let listens = fields.get(1) == Some(&local.as_str()) && fields.get(3) == Some(&"0A");
+        listens.then(|| fields.get(9).map(ToString::to_string))?
+    })?;
+    let socket = format!("socket:[{inode}]");
+    let pids = fs::read_dir("/proc").ok()?.flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .find(|pid: &u32| {
+            let fds = fs::read_dir(format!("/proc/{pid}/fd"));
+            fds.into_iter().flatten().flatten().any(|fd| {
+                fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == socket.as_str())
+            })
+        })
 }
 
 fn answers(port: u16) -> bool {

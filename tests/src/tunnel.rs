@@ -1,0 +1,112 @@
+//! The agent's tunnel without its HTTP side: every forwarded channel echoes.
+
+use crate::sshd::Sshd;
+use agent::{
+    secret::SecretFile,
+    tunnel::{
+        Accept, Inbound, RemoteForward, Settings, channel,
+        session::{HostKeys, Identity},
+        transport,
+    },
+};
+use anyhow::{Context, Result};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// Sends back what comes, and remembers by which forward and connection each channel came.
+#[derive(Default)]
+pub struct Echo {
+    seen: Mutex<Vec<(String, usize, String)>>,
+}
+
+impl Echo {
+    /// Forward, connection and originator of each channel so far.
+    pub fn seen(&self) -> Vec<(String, usize, String)> {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Accept for Echo {
+    fn accept(&self, inbound: Inbound) {
+        let seen = (
+            inbound.forward.to_string(),
+            inbound.connection,
+            inbound.originator.clone(),
+        );
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(seen);
+        tokio::spawn(async move {
+            let (mut reader, mut writer) = tokio::io::split(inbound.stream);
+            let _ = tokio::io::copy(&mut reader, &mut writer).await;
+            let _ = writer.shutdown().await;
+        });
+    }
+}
+
+/// Settings for one connection to this sshd, with its own key pinned and patience for a busy machine.
+pub fn settings(sshd: &Sshd, binds: &[&str]) -> Result<Settings> {
+    let forwards = binds.iter().enumerate().map(|(n, bind)| {
+        Ok(RemoteForward {
+            name: format!("f{n}").into(),
+            bind: bind.parse()?,
+        })
+    });
+    Ok(Settings {
+        gateways: vec![sshd.address().parse()?],
+        user: sshd.user(),
+        identity: identity(&sshd.identity())?,
+        host_keys: Arc::new(HostKeys::new(vec![sshd.fingerprint()?], None)?),
+        connections: 1,
+        connect_timeout: PATIENCE,
+        login_timeout: PATIENCE,
+        keepalive_interval: Duration::from_secs(5),
+        keepalive_max: 3,
+        stall_timeout: Duration::from_secs(30),
+        probe_interval: Duration::from_secs(1),
+        max_channels: 100,
+        transport: transport::Limits::default(),
+        channel: channel::Limits::default(),
+        forwards: forwards.collect::<Result<_>>()?,
+    })
+}
+
+/// A key file as an identity.
+pub fn identity(path: &Path) -> Result<Arc<Identity>> {
+    Ok(Arc::new(Identity::load(&SecretFile::new(path), None)?))
+}
+
+/// Sends `text` through a forward that echoes, half-closes, and wants it back.
+pub async fn echo(stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -> Result<()> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut back = String::new();
+    timeout(PATIENCE, async {
+        writer.write_all(text.as_bytes()).await?;
+        writer.shutdown().await?;
+        reader.read_to_string(&mut back).await
+    })
+    .await
+    .context("no echo")??;
+    anyhow::ensure!(back == text, "{back:?} came back for {text:?}");
+    Ok(())
+}
+
+/// [`echo`] through a TCP forward at `address`.
+pub async fn echo_at(address: &str, text: &str) -> Result<()> {
+    echo(TcpStream::connect(address).await?, text).await
+}
+
+/// For everything that happens at once on a machine with nothing else to do.
+pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,246 @@
+//! One SSH session of the agent against a gateway that does what it should not.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::{
+    secret::SecretFile,
+    tunnel::{
+        Accept, Inbound, RemoteForward, Settings, channel,
+        session::{Ended, HostKeys, Identity, OpenError, Session},
+        transport,
+    },
+};
+use e2e::{
+    sshd::keygen,
+    tunnel::{Echo, PATIENCE, echo},
+};
+use russh::{
+    ChannelOpenFailure, Error,
+    keys::{HashAlg, PrivateKey, load_secret_key},
+    server::{self, Auth, Handle, VerifiedPublicKey},
+};
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, oneshot},
+    time::timeout,
+};
+
+/// A gateway of the test's own, with the handle to make it misbehave.
+struct Gateway {
+    folder: TempDir,
+    address: String,
+    fingerprint: String,
+    session: Mutex<Option<oneshot::Receiver<Handle>>>,
+}
+
+struct Connection {
+    login: Option<oneshot::Sender<Handle>>,
+    accepts: bool,
+}
+
+impl server::Handler for Connection {
+    type Error = Error;
+
+    async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
+        Ok(match self.accepts {
+            true => Auth::Accept,
+            false => Auth::reject(),
+        })
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut server::Session) -> Result<(), Error> {
+        if let Some(login) = self.login.take() {
+            let _ = login.send(session.handle());
+        }
+        Ok(())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        _: &str,
+        port: &mut u32,
+        _: &mut server::Session,
+    ) -> Result<bool, Error> {
+        if *port == 0 {
+            *port = GIVEN.into();
+        }
+        Ok(true)
+    }
+}
+
+impl Gateway {
+    async fn start(accepts: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for key in ["host", "id"] {
+            keygen(&folder.path().join(key), &["-t", "ed25519"], "").unwrap();
+        }
+        let host: PrivateKey = load_secret_key(folder.path().join("host"), None).unwrap();
+        let fingerprint = host.fingerprint(HashAlg::Sha256).to_string();
+        let config = server::Config {
+            keys: vec![host],
+            auth_rejection_time: std::time::Duration::ZERO,
+            ..server::Config::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (login, session) = oneshot::channel();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let login = Some(login);
+            let running =
+                server::run_stream(Arc::new(config), stream, Connection { login, accepts })
+                    .await
+                    .unwrap();
+            let _ = running.await;
+        });
+        Self {
+            folder,
+            address,
+            fingerprint,
+            session: Mutex::new(Some(session)),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let key = SecretFile::new(self.folder.path().join("id"));
+        Settings {
+            gateways: vec![self.address.parse().unwrap()],
+            user: "acme".to_owned(),
+            identity: Arc::new(Identity::load(&key, None).unwrap()),
+            host_keys: Arc::new(HostKeys::new(vec![self.fingerprint.clone()], None).unwrap()),
+            connections: 1,
+            connect_timeout: PATIENCE,
+            login_timeout: PATIENCE,
+            keepalive_interval: PATIENCE,
+            keepalive_max: 3,
+            stall_timeout: PATIENCE,
+            probe_interval: PATIENCE,
+            max_channels: 10,
+            transport: transport::Limits::default(),
+            channel: channel::Limits::default(),
+            forwards: vec![],
+        }
+    }
+
+    async fn open(&self, accept: Arc<dyn Accept>) -> Result<Session, OpenError> {
+        let gateway = self.address.parse().unwrap();
+        Session::open(Arc::new(self.settings()), gateway, 0, accept, |_| ()).await
+    }
+
+    async fn handle(&self) -> Handle {
+        let session = self.session.lock().await.take().unwrap();
+        timeout(PATIENCE, session).await.unwrap().unwrap()
+    }
+}
+
+fn forward(bind: &str) -> RemoteForward {
+    RemoteForward {
+        name: "jira".into(),
+        bind: bind.parse().unwrap(),
+    }
+}
+
+fn reason<T>(outcome: Result<T, Error>) -> ChannelOpenFailure {
+    match outcome {
+        Err(Error::ChannelOpenFailure(reason)) => reason,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("the channel was accepted"),
+    }
+}
+
+#[tokio::test]
+async fn every_channel_but_those_on_our_forwards_is_refused() {
+    let gateway = Gateway::start(true).await;
+    let echo_back = Arc::new(Echo::default());
+    let session = gateway.open(echo_back.clone()).await.unwrap();
+    session.forward(&forward("127.0.0.1:8080")).await.unwrap();
+    let handle = gateway.handle().await;
+    let prohibited = ChannelOpenFailure::AdministrativelyProhibited;
+    assert_eq!(reason(handle.channel_open_session().await), prohibited);
+    assert_eq!(reason(handle.channel_open_agent().await), prohibited);
+    assert_eq!(reason(handle.channel_open_x11("x", 1).await), prohibited);
+    let direct = handle.channel_open_direct_tcpip("10.0.0.1", 22, "x", 1);
+    assert_eq!(reason(direct.await), prohibited);
+    let direct = handle.channel_open_direct_streamlocal("/var/run/docker.sock");
+    assert_eq!(reason(direct.await), prohibited);
+    let unasked = handle.channel_open_forwarded_tcpip("127.0.0.1", 8081, "x", 1);
+    assert_eq!(reason(unasked.await), prohibited);
+    let unasked = handle.channel_open_forwarded_streamlocal("/run/unasked");
+    assert_eq!(reason(unasked.await), prohibited);
+    assert!(echo_back.seen().is_empty());
+
+    let ours = handle.channel_open_forwarded_tcpip("127.0.0.1", 8080, "192.0.2.9", 1234);
+    echo(ours.await.unwrap().into_stream(), "ours")
+        .await
+        .unwrap();
+    assert_eq!(
+        echo_back.seen(),
+        [("jira".to_owned(), 0, "192.0.2.9:1234".to_owned())]
+    );
+}
+
+#[tokio::test]
+async fn a_gateway_that_reports_its_own_address_is_understood() {
+    let gateway = Gateway::start(true).await;
+    let session = gateway.open(Arc::new(Echo::default())).await.unwrap();
+    let bound = session.forward(&forward("localhost:0")).await.unwrap();
+    assert_eq!(bound.to_string(), format!("localhost:{GIVEN}"));
+    let handle = gateway.handle().await;
+    let channel = handle.channel_open_forwarded_tcpip("127.0.0.1", GIVEN.into(), "x", 1);
+    echo(channel.await.unwrap().into_stream(), "hello")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_goodbye_from_the_gateway_is_passed_on_in_its_own_words() {
+    let gateway = Gateway::start(true).await;
+    let session = gateway.open(Arc::new(Echo::default())).await.unwrap();
+    let handle = gateway.handle().await;
+    let words = "maintenance at\nnoon".to_owned();
+    handle
+        .disconnect(russh::Disconnect::ByApplication, words, "en".to_owned())
+        .await
+        .unwrap();
+    let ended = timeout(PATIENCE, session.ended()).await.unwrap();
+    assert!(
+        matches!(&ended, Ended::ByGateway(text) if text.contains("maintenance at.noon")),
+        "{ended:?}"
+    );
+}
+
+struct Panics;
+
+impl Accept for Panics {
+    fn accept(&self, _: Inbound) {
+        panic!("on purpose");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_panics_ends_and_the_process_goes_on() {
+    let gateway = Gateway::start(true).await;
+    let session = gateway.open(Arc::new(Panics)).await.unwrap();
+    session.forward(&forward("127.0.0.1:8080")).await.unwrap();
+    let handle = gateway.handle().await;
+    // Whether it is confirmed before the end is of no interest.
+    let _ = handle
+        .channel_open_forwarded_tcpip("127.0.0.1", 8080, "x", 1)
+        .await;
+    let ended = timeout(PATIENCE, session.ended()).await.unwrap();
+    assert_eq!(ended, Ended::Panicked);
+    assert!(session.probe(PATIENCE).await.is_err());
+}
+
+#[tokio::test]
+async fn a_gateway_that_refuses_every_key_is_quoted() {
+    let gateway = Gateway::start(false).await;
+    let error = gateway.open(Arc::new(Echo::default())).await.err().unwrap();
+    assert!(matches!(error, OpenError::LoginRefused { .. }), "{error}");
+    assert!(error.to_string().contains("\"acme\""), "{error}");
+    assert!(error.to_string().contains("SHA256:"), "{error}");
+}
+
+/// The port that the gateway gives for 0.
+const GIVEN: u16 = 40_000;

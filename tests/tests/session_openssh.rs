@@ -1,0 +1,482 @@
+//! One SSH session of the agent against a stock OpenSSH sshd.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::{
+    secret::{Secret, SecretFile},
+    tunnel::{
+        Accept, Bind, RemoteForward, Settings,
+        session::{ForwardError, HostKeys, Identity, OpenError, Reason, Retry, Session, Step},
+    },
+};
+use e2e::{
+    sshd::{Sshd, certify, fingerprint, keygen},
+    tunnel::{Echo, PATIENCE, echo, echo_at, identity, settings},
+};
+use std::{fs, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream, UnixStream},
+    time::timeout,
+};
+
+async fn open(settings: Settings) -> Result<Session, OpenError> {
+    open_with(settings, Arc::new(Echo::default())).await
+}
+
+async fn open_with(settings: Settings, accept: Arc<dyn Accept>) -> Result<Session, OpenError> {
+    let gateway = settings.gateways[0].clone();
+    Session::open(Arc::new(settings), gateway, 0, accept, |_| ()).await
+}
+
+fn known_hosts(text: &str) -> Arc<HostKeys> {
+    Arc::new(HostKeys::new(vec![], Some((Path::new("known_hosts"), text))).unwrap())
+}
+
+fn line(hosts: &str, public_key: &Path) -> String {
+    format!("{hosts} {}", fs::read_to_string(public_key).unwrap())
+}
+
+fn refused(outcome: Result<Session, OpenError>) -> agent::tunnel::session::Refused {
+    match outcome {
+        Err(OpenError::HostKey(refused)) => *refused,
+        Err(other) => panic!("another error: {other}"),
+        Ok(_) => panic!("the host key was accepted"),
+    }
+}
+
+#[tokio::test]
+async fn a_tcp_forward_carries_bytes_both_ways_over_the_best_algorithms() {
+    let sshd = Sshd::start().unwrap();
+    let settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
+    let forward = settings.forwards[0].clone();
+    let accept = Arc::new(Echo::default());
+    let session = open_with(settings, accept.clone()).await.unwrap();
+    let facts = session.facts().unwrap().clone();
+    assert_eq!(facts.host_key, sshd.fingerprint().unwrap());
+    assert_eq!(facts.cipher, "aes128-gcm@openssh.com");
+    assert!(
+        ["mlkem768x25519-sha256", "curve25519-sha256"].contains(&facts.key_exchange.as_str()),
+        "{facts:?}"
+    );
+    assert!(facts.strict, "strict key exchange");
+    let bound = session.forward(&forward).await.unwrap();
+    let Bind::Tcp { port, .. } = bound.0 else {
+        panic!("{bound:?}")
+    };
+    assert_ne!(port, 0, "the port that was given");
+    echo_at(&bound.to_string(), "hello").await.unwrap();
+    let (name, connection, originator) = accept.seen().remove(0);
+    assert_eq!((name.as_str(), connection), ("f0", 0));
+    assert!(originator.starts_with("127.0.0.1:"), "{originator}");
+    session.probe(PATIENCE).await.unwrap();
+
+    session.cancel_forward(&forward.name).await.unwrap();
+    assert!(TcpStream::connect(bound.to_string()).await.is_err());
+    session.disconnect().await;
+    assert_eq!(
+        session.ended().await,
+        agent::tunnel::session::Ended::ByUs,
+        "{}",
+        sshd.log()
+    );
+}
+
+#[tokio::test]
+async fn a_named_port_and_a_socket_are_bound_side_by_side() {
+    let sshd = Sshd::start().unwrap();
+    let port = e2e::sshd::free_port().unwrap();
+    let tcp = format!("127.0.0.1:{port}");
+    let socket = sshd.folder().join("forward.sock");
+    let socket = socket.to_str().unwrap();
+    let settings = settings(&sshd, &[&tcp, socket]).unwrap();
+    let forwards = settings.forwards.clone();
+    let accept = Arc::new(Echo::default());
+    let session = open_with(settings, accept.clone()).await.unwrap();
+    assert_eq!(
+        session.forward(&forwards[0]).await.unwrap().to_string(),
+        tcp
+    );
+    assert_eq!(
+        session.forward(&forwards[1]).await.unwrap().to_string(),
+        socket
+    );
+    echo_at(&tcp, "by port").await.unwrap();
+    echo(UnixStream::connect(socket).await.unwrap(), "by socket")
+        .await
+        .unwrap();
+    let by: Vec<String> = accept.seen().into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(by, ["f0", "f1"]);
+    assert_eq!(accept.seen()[1].2, "unix");
+}
+
+#[tokio::test]
+async fn a_forward_that_is_not_permitted_is_refused_and_the_session_stays() {
+    let allowed = format!("127.0.0.1:{}", e2e::sshd::free_port().unwrap());
+    let permit = format!("PermitListen {allowed}");
+    let sshd = Sshd::with(&[&permit]).unwrap();
+    let settings = settings(&sshd, &["127.0.0.1:0", &allowed]).unwrap();
+    let forwards = settings.forwards.clone();
+    let session = open(settings).await.unwrap();
+    let error = session.forward(&forwards[0]).await.unwrap_err();
+    assert!(matches!(error, ForwardError::Refused(_)), "{error}");
+    assert!(
+        error.remedy().contains("permitlisten"),
+        "{}",
+        error.remedy()
+    );
+    session.probe(PATIENCE).await.unwrap();
+    session.forward(&forwards[1]).await.unwrap();
+    echo_at(&allowed, "permitted").await.unwrap();
+}
+
+#[tokio::test]
+async fn more_channels_than_allowed_are_refused_and_those_open_go_on() {
+    let sshd = Sshd::start().unwrap();
+    let mut settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
+    settings.max_channels = 2;
+    let forward = settings.forwards[0].clone();
+    let session = open(settings).await.unwrap();
+    let bound = session.forward(&forward).await.unwrap().to_string();
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(&bound).await.unwrap();
+        stream.write_all(b"x").await.unwrap();
+        let mut byte = [0];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut byte)
+            .await
+            .unwrap();
+        held.push(stream);
+    }
+    assert!(echo_at(&bound, "one too many").await.is_err());
+    assert_eq!(session.refused_channels(), 1);
+    echo(held.remove(0), "still there").await.unwrap();
+}
+
+/// An sshd with a host certificate made by `ca` with these ssh-keygen options.
+fn with_host_certificate(options: &[&str]) -> Sshd {
+    let prepare = |dir: &Path| {
+        keygen(&dir.join("ca"), &["-t", "ed25519"], "")?;
+        let mut all = vec!["-h"];
+        all.extend(options);
+        certify(&dir.join("ca"), &dir.join("host.pub"), &all)
+    };
+    Sshd::prepare(prepare, &["HostCertificate {dir}/host-cert.pub"]).unwrap()
+}
+
+async fn open_trusting_ca(sshd: &Sshd, more: &str) -> Result<Session, OpenError> {
+    let mut settings = settings(sshd, &[]).unwrap();
+    let ca = line("@cert-authority *", &sshd.folder().join("ca.pub"));
+    settings.host_keys = known_hosts(&(ca + more));
+    open(settings).await
+}
+
+#[tokio::test]
+async fn a_host_certificate_of_a_trusted_authority_is_accepted() {
+    let sshd = with_host_certificate(&["-n", "127.0.0.1,gw.vendor.example"]);
+    let session = open_trusting_ca(&sshd, "").await.unwrap();
+    session.probe(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_expired_host_certificate_is_refused() {
+    let sshd = with_host_certificate(&["-n", "127.0.0.1", "-V", "20200101:20210101"]);
+    let refused = refused(open_trusting_ca(&sshd, "").await);
+    assert!(matches!(refused.reason, Reason::Expired(_)), "{refused}");
+    assert!(refused.to_string().contains("2021-01-01"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_host_certificate_for_another_name_is_refused() {
+    let sshd = with_host_certificate(&["-n", "gw.vendor.example"]);
+    let refused = refused(open_trusting_ca(&sshd, "").await);
+    assert_eq!(
+        refused.reason,
+        Reason::WrongPrincipal(vec!["gw.vendor.example".to_owned()])
+    );
+    assert!(refused.remedy().contains("gw.vendor.example"));
+}
+
+#[tokio::test]
+async fn a_host_certificate_of_a_revoked_authority_or_key_is_refused() {
+    let sshd = with_host_certificate(&["-n", "127.0.0.1"]);
+    for revoked in ["ca.pub", "host.pub"] {
+        let revocation = line("@revoked *", &sshd.folder().join(revoked));
+        let refused = refused(open_trusting_ca(&sshd, &revocation).await);
+        assert_eq!(refused.reason, Reason::Revoked, "{revoked}");
+    }
+}
+
+#[tokio::test]
+async fn a_hashed_known_hosts_line_is_understood() {
+    let sshd = Sshd::start().unwrap();
+    let hosts = format!("[127.0.0.1]:{}", sshd.port());
+    let file = sshd.folder().join("hashed");
+    fs::write(&file, line(&hosts, &sshd.folder().join("host.pub"))).unwrap();
+    let done = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-H", "-f"])
+        .arg(&file)
+        .status()
+        .unwrap();
+    assert!(done.success());
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("|1|"), "{text}");
+    let mut settings = settings(&sshd, &[]).unwrap();
+    settings.host_keys = known_hosts(&text);
+    open(settings).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_host_key_is_refused_with_both_fingerprints_and_retried_slowly() {
+    let sshd = Sshd::start().unwrap();
+    let other = fingerprint(&sshd.folder().join("id.pub")).unwrap();
+    let mut settings = settings(&sshd, &[]).unwrap();
+    settings.host_keys = Arc::new(HostKeys::new(vec![other.clone()], None).unwrap());
+    let error = open(settings).await.err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains(&other), "{text}");
+    assert!(text.contains(&sshd.fingerprint().unwrap()), "{text}");
+    assert_eq!(error.retry(), Retry::Slow);
+}
+
+#[tokio::test]
+async fn the_key_type_that_known_hosts_names_is_asked_for() {
+    let prepare = |dir: &Path| keygen(&dir.join("rsa"), &["-t", "rsa", "-b", "3072"], "");
+    let sshd = Sshd::prepare(prepare, &["HostKey {dir}/rsa", "HostKey {dir}/host"]).unwrap();
+    let mut settings = settings(&sshd, &[]).unwrap();
+    settings.host_keys = known_hosts(&line("*", &sshd.folder().join("rsa.pub")));
+    let session = open(settings).await.unwrap();
+    let rsa = fingerprint(&sshd.folder().join("rsa.pub")).unwrap();
+    assert_eq!(session.facts().unwrap().host_key, rsa);
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_authorised_is_refused_with_all_that_the_vendor_needs() {
+    let sshd = Sshd::start().unwrap();
+    let stranger = sshd.folder().join("stranger");
+    keygen(&stranger, &["-t", "ed25519"], "").unwrap();
+    let mut settings = settings(&sshd, &[]).unwrap();
+    settings.identity = identity(&stranger).unwrap();
+    let error = open(settings).await.err().unwrap();
+    let text = error.to_string();
+    assert!(matches!(error, OpenError::LoginRefused { .. }), "{text}");
+    assert!(text.contains(&sshd.user()), "{text}");
+    assert!(text.contains(&settings_print(&stranger)), "{text}");
+    assert!(text.contains("offers publickey"), "{text}");
+    assert_eq!(error.retry(), Retry::Slow);
+}
+
+fn settings_print(key: &Path) -> String {
+    fingerprint(&key.with_extension("pub")).unwrap()
+}
+
+#[tokio::test]
+async fn ecdsa_and_rsa_keys_log_in_and_rsa_signs_with_sha2() {
+    let sshd = Sshd::start().unwrap();
+    for (name, kind) in [
+        ("ecdsa256", ["-t", "ecdsa", "-b", "256"]),
+        ("ecdsa521", ["-t", "ecdsa", "-b", "521"]),
+        ("rsa", ["-t", "rsa", "-b", "2048"]),
+    ] {
+        let key = sshd.folder().join(name);
+        keygen(&key, &kind, "").unwrap();
+        sshd.authorize(&key.with_extension("pub"), "").unwrap();
+        let mut settings = settings(&sshd, &[]).unwrap();
+        settings.identity = identity(&key).unwrap();
+        let session = open(settings)
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        session.probe(PATIENCE).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_encrypted_key_logs_in_with_its_passphrase() {
+    let sshd = Sshd::start().unwrap();
+    let key = sshd.folder().join("locked");
+    keygen(&key, &["-t", "ed25519"], "correct horse").unwrap();
+    sshd.authorize(&key.with_extension("pub"), "").unwrap();
+    let mut settings = settings(&sshd, &[]).unwrap();
+    let phrase = Secret::new(b"correct horse".to_vec());
+    let identity = Identity::load(&SecretFile::new(&key), Some(&phrase)).unwrap();
+    settings.identity = Arc::new(identity);
+    open(settings).await.unwrap();
+}
+
+#[test]
+fn a_short_rsa_key_is_refused_before_anything_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("short");
+    keygen(&key, &["-t", "rsa", "-b", "1024"], "").unwrap();
+    let error = Identity::load(&SecretFile::new(&key), None).unwrap_err();
+    assert!(error.to_string().contains("less than 2048"), "{error}");
+}
+
+#[tokio::test]
+async fn user_certificates_log_in_for_ed25519_and_rsa_keys() {
+    for kind in [["-t", "ed25519"].as_slice(), &["-t", "rsa", "-b", "2048"]] {
+        let prepare = |dir: &Path| keygen(&dir.join("ca"), &["-t", "ed25519"], "");
+        let sshd = Sshd::prepare(prepare, &["TrustedUserCAKeys {dir}/ca.pub"]).unwrap();
+        let dir = sshd.folder();
+        let key = dir.join("certified");
+        keygen(&key, kind, "").unwrap();
+        let public = key.with_extension("pub");
+        certify(&dir.join("ca"), &public, &["-n", &sshd.user()]).unwrap();
+        let mut settings = settings(&sshd, &[]).unwrap();
+        settings.identity = identity(&key).unwrap();
+        open(settings)
+            .await
+            .unwrap_or_else(|e| panic!("{kind:?}: {e}\n{}", sshd.log()));
+        sshd.logged("Accepted certificate ID \"test\"")
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_expired_user_certificate_is_named_in_the_error() {
+    let prepare = |dir: &Path| keygen(&dir.join("ca"), &["-t", "ed25519"], "");
+    let sshd = Sshd::prepare(prepare, &["TrustedUserCAKeys {dir}/ca.pub"]).unwrap();
+    let key = sshd.folder().join("late");
+    keygen(&key, &["-t", "ed25519"], "").unwrap();
+    let user = sshd.user();
+    let options = ["-n", user.as_str(), "-V", "20200101:20210101"];
+    let ca = sshd.folder().join("ca");
+    certify(&ca, &key.with_extension("pub"), &options).unwrap();
+    let mut settings = settings(&sshd, &[]).unwrap();
+    settings.identity = identity(&key).unwrap();
+    let error = open(settings).await.err().unwrap().to_string();
+    assert!(error.contains("EXPIRED 2021-01-01"), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_beside_an_authorised_key_does_not_keep_it_out() {
+    let sshd = Sshd::start().unwrap();
+    let ca = sshd.folder().join("unknown-ca");
+    keygen(&ca, &["-t", "ed25519"], "").unwrap();
+    certify(&ca, &sshd.folder().join("id.pub"), &["-n", "somebody"]).unwrap();
+    open(settings(&sshd, &[]).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_killed_gateway_ends_the_session_and_what_is_asked_of_it() {
+    let mut sshd = Sshd::start().unwrap();
+    let settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
+    let forward = settings.forwards[0].clone();
+    let session = open(settings).await.unwrap();
+    sshd.kill();
+    let ended = timeout(PATIENCE, session.ended()).await.unwrap();
+    assert!(!ended.to_string().is_empty());
+    assert!(session.probe(PATIENCE).await.is_err());
+    let error = session.forward(&forward).await.unwrap_err();
+    assert!(matches!(error, ForwardError::Lost(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_answering_is_noticed_by_keep_alives_or_the_stall_timer() {
+    let sshd = Sshd::start().unwrap();
+    let mut settings = settings(&sshd, &[]).unwrap();
+    settings.keepalive_interval = Duration::from_millis(200);
+    settings.keepalive_max = 2;
+    settings.stall_timeout = Duration::from_secs(1);
+    let session = open(settings).await.unwrap();
+    sshd.signal("STOP").unwrap();
+    let ended = timeout(PATIENCE, session.ended()).await;
+    sshd.signal("CONT").unwrap();
+    let text = ended.unwrap().to_string();
+    assert!(
+        text.contains("keep-alives") || text.contains("stalled"),
+        "{text}"
+    );
+}
+
+/// A server that says `greeting` to everybody and then waits for ever.
+async fn impostor(greeting: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(greeting).await;
+            held.push(stream);
+        }
+    });
+    address
+}
+
+async fn open_at(sshd: &Sshd, address: &str) -> OpenError {
+    let mut settings = settings(sshd, &[]).unwrap();
+    settings.gateways = vec![address.parse().unwrap()];
+    settings.login_timeout = Duration::from_secs(2);
+    open(settings).await.err().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_not_ssh_is_told_by_what_it_said() {
+    let sshd = Sshd::start().unwrap();
+    let http = impostor(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await;
+    let error = open_at(&sshd, &http).await;
+    assert!(matches!(error, OpenError::NotSsh { .. }), "{error}");
+    assert!(error.to_string().contains("HTTP/1.1 400"), "{error}");
+    assert_eq!(error.retry(), Retry::Soon);
+}
+
+#[tokio::test]
+async fn a_silent_server_and_one_silent_after_its_banner_run_into_the_deadline() {
+    let sshd = Sshd::start().unwrap();
+    for (greeting, expected) in [
+        (b"".as_slice(), Step::Banner),
+        (b"SSH-2.0-Mute\r\n", Step::KeyExchange),
+    ] {
+        let address = impostor(greeting).await;
+        match open_at(&sshd, &address).await {
+            OpenError::Timeout { step, .. } => assert_eq!(step, expected),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_with_old_algorithms_only_is_told_apart() {
+    let sshd = Sshd::with(&["Ciphers aes128-cbc"]).unwrap();
+    let error = open(settings(&sshd, &[]).unwrap()).await.err().unwrap();
+    assert!(matches!(error, OpenError::KeyExchange { .. }), "{error}");
+    assert!(error.to_string().contains("aes128-cbc"), "{error}");
+}
+
+#[tokio::test]
+async fn a_session_given_up_while_it_opens_leaves_nothing_behind() {
+    let mute = impostor(b"SSH-2.0-Mute\r\n").await;
+    let sshd = Sshd::start().unwrap();
+    let mut settings = settings(&sshd, &[]).unwrap();
+    settings.gateways = vec![mute.parse().unwrap()];
+    let runtime = tokio::runtime::Handle::current().metrics();
+    let before = runtime.num_alive_tasks();
+    let opening = open(settings);
+    assert!(timeout(Duration::from_millis(300), opening).await.is_err());
+    let gone = async {
+        while runtime.num_alive_tasks() > before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("its tasks end");
+}
+
+#[tokio::test]
+async fn forwards_with_equal_names_are_not_mixed_up_after_a_refusal() {
+    // The port is taken by us: refused; then free: bound, on the same session.
+    let sshd = Sshd::start().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let forward = RemoteForward {
+        name: "f0".into(),
+        bind: address.parse().unwrap(),
+    };
+    let session = open(settings(&sshd, &[]).unwrap()).await.unwrap();
+    assert!(matches!(
+        session.forward(&forward).await,
+        Err(ForwardError::Refused(_))
+    ));
+    drop(taken);
+    session.forward(&forward).await.unwrap();
+    echo_at(&address, "now").await.unwrap();
+}
