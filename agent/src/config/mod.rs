@@ -4,7 +4,7 @@
 //! `raw` says which keys there are, `catalog` makes one list of them, `source` finds the files,
 //! `layer`, `environment` and `accept` hold each file and variable against the list, `effective` merges them (with the `config`
 //! crate) and remembers where each value comes from, `judge` turns the result into the rooms' types.
-//! [`show`](Effective::show) and [`reference`] render the same list for people.
+//! [`show`](Effective::show) and [`mod@reference`] render the same list for people.
 
 mod accept;
 mod catalog;
