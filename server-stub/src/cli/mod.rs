@@ -1,5 +1,6 @@
 //! The command line: what was typed. Each subcommand is one file with its arguments and `run`.
 
+mod demo;
 mod gateway;
 mod jira;
 
@@ -13,12 +14,14 @@ use tracing_subscriber::EnvFilter;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| cli.command.log_level().into()),
+        )
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("server-stub: {error:#}");
             ExitCode::FAILURE
@@ -26,14 +29,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Jira(args) => jira::run(args).await,
-            Command::Gateway(args) => gateway::run(args).await,
+            Command::Jira(args) => jira::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Gateway(args) => gateway::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Demo(args) => demo::run(args).await,
         }
     })
 }
@@ -50,4 +54,15 @@ struct Cli {
 enum Command {
     Jira(jira::Args),
     Gateway(gateway::Args),
+    Demo(demo::Args),
+}
+
+impl Command {
+    /// Without `RUST_LOG`. The demo tells its own story.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Self::Jira(_) | Self::Gateway(_) => "info",
+            Self::Demo(_) => "error",
+        }
+    }
 }

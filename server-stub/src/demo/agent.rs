@@ -1,0 +1,235 @@
+//! The agent's process: the files it reads, its start, its status, its end.
+
+use anyhow::{Context, bail};
+use russh::keys::{
+    PrivateKey,
+    ssh_key::{LineEnding, private::Ed25519Keypair},
+};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::Duration,
+};
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep, timeout},
+};
+
+/// What the configuration is made of.
+pub(super) struct Plan<'a> {
+    /// Where the gateway's SSH server listens.
+    pub gateway: SocketAddr,
+    /// Its host key.
+    pub host_key: &'a str,
+    /// SSH user.
+    pub user: &'a str,
+    /// Sessions to hold.
+    pub connections: usize,
+    /// What the gateway is to listen on.
+    pub bind: SocketAddr,
+    /// Jira's URL with its context path.
+    pub upstream: &'a str,
+    /// PEM of Jira's authority.
+    pub ca: &'a str,
+    /// The token that never leaves the customer's network.
+    pub token: &'a str,
+}
+
+/// The running agent.
+pub(super) struct Agent {
+    binary: PathBuf,
+    folder: PathBuf,
+    child: Child,
+}
+
+/// Makes the agent's key pair in `folder`, and says the public half.
+pub(super) fn make_key(folder: &Path) -> anyhow::Result<String> {
+    fs::create_dir_all(folder)?;
+    let key = PrivateKey::from(Ed25519Keypair::from_seed(&rand::random()));
+    write_private(&folder.join("id_ed25519"), &key.to_openssh(LineEnding::LF)?)?;
+    Ok(key.public_key().to_openssh()?)
+}
+
+impl Agent {
+    /// Writes the configuration beside the key and starts the agent.
+    pub(super) fn start(binary: &Path, folder: &Path, plan: &Plan<'_>) -> anyhow::Result<Self> {
+        write_private(&folder.join("jira-pat"), plan.token)?;
+        fs::write(folder.join("ca.pem"), plan.ca)?;
+        fs::write(folder.join(CONFIG), configuration(plan))?;
+        let log = fs::File::create(folder.join(LOG))?;
+        let child = command(binary, folder)
+            .arg("run")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| {
+                format!(
+                    "cannot run {}; build it with `cargo build`, or name it with --agent",
+                    binary.display()
+                )
+            })?;
+        Ok(Self {
+            binary: binary.to_owned(),
+            folder: folder.to_owned(),
+            child,
+        })
+    }
+
+    /// Waits until every layer is proven.
+    pub(super) async fn proven(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PROVEN;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the agent ended with {status}:\n{}", self.log_tail());
+            }
+            let output = self.run(&["status", "--json"]).await?;
+            if output.status.success() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "the agent has not proven its way in {PROVEN:?}:\n{}{}",
+                    String::from_utf8_lossy(&output.stdout),
+                    self.log_tail()
+                );
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What `agent status` prints, and whether every layer is proven.
+    pub(super) async fn status_text(&self) -> anyhow::Result<(String, bool)> {
+        let output = self.run(&["status"]).await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((text, output.status.success()))
+    }
+
+    /// Returns when the process has ended.
+    pub(super) async fn ended(&mut self) {
+        let _ = self.child.wait().await;
+    }
+
+    /// Tells the agent to finish what is under way; kills it when that takes too long.
+    pub(super) async fn stop(mut self) {
+        if let Some(id) = self.child.id() {
+            let told = Command::new("kill")
+                .args(["-TERM", &id.to_string()])
+                .status()
+                .await;
+            if told.is_ok() && timeout(GOODBYE, self.child.wait()).await.is_ok() {
+                return;
+            }
+        }
+        let _ = self.child.kill().await;
+    }
+
+    pub(super) fn log_file(&self) -> PathBuf {
+        self.folder.join(LOG)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The last lines of its log.
+    pub(super) fn log_tail(&self) -> String {
+        let text = fs::read_to_string(self.log_file()).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    async fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let running = command(&self.binary, &self.folder)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        timeout(COMMAND, running)
+            .await
+            .with_context(|| format!("`agent {}` hangs", arguments.join(" ")))?
+            .context("cannot run the agent")
+    }
+}
+
+fn command(binary: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(binary);
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("JIRA_TUNNEL_AGENT_CONFIG", folder.join(CONFIG))
+        .env("STATE_DIRECTORY", folder.join("state"))
+        .env("RUNTIME_DIRECTORY", folder.join("run"));
+    command
+}
+
+fn configuration(plan: &Plan<'_>) -> String {
+    format!(
+        r#"# Made by the demo.
+[tunnel]
+gateways      = ["{gateway}"]
+user          = "{user}"
+identity_file = "id_ed25519"
+host_keys     = ["{host_key}"]
+connections   = {connections}
+
+[[forward]]
+name     = "jira"
+bind     = "{bind}"
+upstream = "{upstream}"
+ca_file  = "ca.pem"
+roots    = "none"
+
+[forward.auth]
+mode       = "pat"
+token_file = "jira-pat"
+
+[forward.policy]
+presets = ["ticketing"]
+
+[audit]
+sink = "file"
+file = "{AUDIT}"
+
+[log]
+format = "human"
+"#,
+        gateway = plan.gateway,
+        user = plan.user,
+        host_key = plan.host_key,
+        connections = plan.connections,
+        bind = plan.bind,
+        upstream = plan.upstream,
+    )
+}
+
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| path.display().to_string())?;
+    Ok(file.write_all(text.as_bytes())?)
+}
+
+const CONFIG: &str = "agent.toml";
+const LOG: &str = "agent.log";
+/// In the agent's folder.
+pub(super) const AUDIT: &str = "audit.log";
+const LOG_LINES: usize = 40;
+/// Everything is on loopback; a loaded machine is no reason to fail.
+const PROVEN: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const COMMAND: Duration = Duration::from_secs(20);
+/// The agent's own drain has a shorter deadline.
+const GOODBYE: Duration = Duration::from_secs(20);

@@ -1,0 +1,139 @@
+//! One request of the vendor, and what came of it.
+
+use super::stage::Stage;
+use reqwest::{Method, Response, StatusCode};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// A step of the script, done.
+pub(super) struct Step {
+    /// In words.
+    pub what: &'static str,
+    /// What was asked.
+    pub method: Method,
+    /// Of whom.
+    pub path: String,
+    /// As whom Jira took it; `None` where it never got there.
+    pub login: Option<String>,
+    /// What came back.
+    pub status: Option<StatusCode>,
+    /// What it says, in a few words; or what went wrong.
+    pub note: String,
+    /// From the first byte asked to the last byte answered.
+    pub took: Duration,
+    expected: StatusCode,
+    content: Result<(), String>,
+}
+
+impl Step {
+    /// Whether status and content were what they should be.
+    pub(super) fn as_expected(&self) -> bool {
+        self.status == Some(self.expected) && self.content.is_ok()
+    }
+
+    /// What is wrong, where something is.
+    pub(super) fn complaint(&self) -> Option<String> {
+        if self.status != Some(self.expected) {
+            return Some(format!("expected {}", self.expected));
+        }
+        self.content.clone().err()
+    }
+}
+
+/// A request to be made.
+pub(super) struct Ask {
+    pub what: &'static str,
+    pub method: Method,
+    pub path: String,
+    pub expected: StatusCode,
+}
+
+impl Ask {
+    pub(super) fn new(
+        what: &'static str,
+        method: Method,
+        path: impl Into<String>,
+        expected: u16,
+    ) -> Self {
+        Self {
+            what,
+            method,
+            path: path.into(),
+            expected: StatusCode::from_u16(expected).unwrap_or(StatusCode::OK),
+        }
+    }
+
+    /// Sends it and looks at the answer: `read` says in a few words what it is, or what is wrong
+    /// with it, and hands on what later steps need.
+    pub(super) async fn send<T: Default>(
+        self,
+        stage: &Stage,
+        client: &reqwest::Client,
+        fill: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+        read: impl AsyncFnOnce(Response) -> Result<(T, String), String>,
+    ) -> (Step, T) {
+        let begun = Instant::now();
+        let url = format!("{}{}", stage.url(), self.path);
+        let sent = fill(client.request(self.method.clone(), url)).send().await;
+        let (status, read) = match sent {
+            Ok(answer) => (Some(answer.status()), read(answer).await),
+            Err(error) => (None, Err(with_causes(&error))),
+        };
+        let took = begun.elapsed();
+        let ((found, note), content) = match read {
+            Ok(read) => (read, Ok(())),
+            Err(why) => ((T::default(), why.clone()), Err(why)),
+        };
+        let step = Step {
+            login: self.login(stage),
+            what: self.what,
+            method: self.method,
+            path: self.path,
+            status,
+            note,
+            took,
+            expected: self.expected,
+            content,
+        };
+        (step, found)
+    }
+
+    /// Jira's own record says who asked.
+    fn login(&self, stage: &Stage) -> Option<String> {
+        let requests = stage.jira.requests();
+        let request = requests.iter().rev().find(|received| {
+            received.method == self.method.as_str() && received.target_text() == self.path
+        })?;
+        let user = request.user.as_deref().unwrap_or("nobody");
+        Some(match request.auth {
+            Some(auth) => format!("{user} ({auth:?})"),
+            None => user.to_owned(),
+        })
+    }
+}
+
+/// The answer as JSON.
+pub(super) async fn json(answer: Response) -> Result<Value, String> {
+    answer.json().await.map_err(|error| with_causes(&error))
+}
+
+/// A text in a JSON document, by pointer (RFC 6901).
+pub(super) fn text(value: &Value, pointer: &str) -> Result<String, String> {
+    let found = value.pointer(pointer);
+    let found = found.and_then(|found| match found {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    });
+    found.ok_or_else(|| format!("the answer has no {pointer}"))
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text += &format!(": {cause}");
+        next = cause.source();
+    }
+    text
+}
