@@ -14,7 +14,7 @@ pub struct Args {}
 /// Runs until it is told to stop.
 pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
-    let log = telemetry::set_up(&config.log)?;
+    let (log, _flush) = telemetry::set_up(&config.log)?;
     make_spool_dir(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,7 +1,8 @@
 //! Logs: human on a terminal, JSON or journald otherwise; the level changes at run time.
 //!
-//! `level` is what a level may be, `signals` changes it by SIGUSR1 and SIGUSR2. Logging never waits for
-//! a reader other than the terminal, pipe or journal itself.
+//! `level` is what a level may be, `signals` changes it by SIGUSR1 and SIGUSR2. Lines for standard error go
+//! through a bounded queue and a thread of its own: a terminal or pipe that nobody reads holds up no request,
+//! it loses lines.
 
 mod level;
 mod signals;
@@ -10,6 +11,7 @@ pub use level::{Handle, LevelError, parse_level};
 pub use signals::signals;
 
 use std::io::IsTerminal;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// `[log]`.
@@ -49,41 +51,54 @@ pub enum SetUpError {
     Twice,
 }
 
+/// Writes what is still queued when dropped: keep it until the process ends.
+#[must_use]
+pub struct Flush(#[expect(dead_code, reason = "its drop does the work")] Option<WorkerGuard>);
+
 /// Sends this process's log lines where `settings` say, from now on. Everything but the journal goes to
 /// standard error, so that standard output is the commands' own.
-pub fn set_up(settings: &Settings) -> Result<Handle, SetUpError> {
+pub fn set_up(settings: &Settings) -> Result<(Handle, Flush), SetUpError> {
     let (filter, handle) = level::reloadable(&settings.level)?;
-    let lines = lines(settings.format)?;
+    let (lines, flush) = lines(settings.format)?;
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .try_init()
         .map_err(|_| SetUpError::Twice)?;
-    Ok(handle)
+    Ok((handle, flush))
 }
 
-fn lines(format: Format) -> Result<Box<dyn Layer<Registry> + Send + Sync>, SetUpError> {
+type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn lines(format: Format) -> Result<(Lines, Flush), SetUpError> {
     let terminal = std::io::stderr().is_terminal();
     // systemd sets it where standard error is the journal (systemd.exec(5)).
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    Ok(match resolve(format, terminal, journal) {
+    let chosen = resolve(format, terminal, journal);
+    if matches!(chosen, Chosen::Journald | Chosen::JournaldOrJson) {
+        match tracing_journald::layer() {
+            Ok(journal) => {
+                let journal = journal.with_syslog_identifier(SYSLOG_IDENTIFIER.to_owned());
+                return Ok((journal.boxed(), Flush(None)));
+            }
+            Err(error) if chosen == Chosen::Journald => return Err(SetUpError::Journal(error)),
+            // The variable is inherited by processes whose standard error is elsewhere.
+            Err(_) => {}
+        }
+    }
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(QUEUED_LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let to_stderr = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = match chosen {
         Chosen::Human => {
             let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
             to_stderr.with_ansi(colour).boxed()
         }
-        Chosen::Json => to_stderr.json().flatten_event(true).boxed(),
-        Chosen::Journald => tracing_journald::layer()
-            .map_err(SetUpError::Journal)?
-            .with_syslog_identifier(SYSLOG_IDENTIFIER.to_owned())
-            .boxed(),
-        // The variable is inherited by processes whose standard error is elsewhere.
-        Chosen::JournaldOrJson => match tracing_journald::layer() {
-            Ok(journal) => journal
-                .with_syslog_identifier(SYSLOG_IDENTIFIER.to_owned())
-                .boxed(),
-            Err(_) => to_stderr.json().flatten_event(true).boxed(),
-        },
-    })
+        _ => to_stderr.json().flatten_event(true).boxed(),
+    };
+    Ok((lines, Flush(Some(guard))))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -105,6 +120,8 @@ fn resolve(format: Format, terminal: bool, journal: bool) -> Chosen {
     }
 }
 
+/// Lines that wait for standard error; more are lost. At 200 bytes a line, below 1 MiB.
+const QUEUED_LINES: usize = 4096;
 /// The name by which `journalctl -t` finds the lines.
 const SYSLOG_IDENTIFIER: &str = "jira-tunnel-agent";
 
