@@ -3,13 +3,11 @@
 
 use std::cmp::Ordering;
 
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
-use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime, Time};
-
+use super::moment::{instant, moment};
+use super::target::{Target, allowed, field, no_field};
 use super::{Clause, Operand, Operator, Query};
 use crate::jira::world::catalogue::{IssueType, Named, Priority, Resolution, Status};
-use crate::jira::world::fields::{FIELDS, Field, Kind};
+use crate::jira::world::fields::Kind;
 use crate::jira::world::{Issue, World};
 
 pub(super) fn run(
@@ -58,16 +56,6 @@ pub(super) fn run(
             .unwrap_or_else(|| b.id.cmp(&a.id))
     });
     Ok(found.into_iter().map(|issue| issue.id).collect())
-}
-
-/// A field as JQL knows it.
-#[derive(Clone, Copy)]
-enum Target {
-    Key,
-    /// Summary, description, environment and comments together.
-    AllText,
-    StatusCategory,
-    Field(&'static Field),
 }
 
 struct Scope<'a> {
@@ -357,51 +345,6 @@ impl Scope<'_> {
     }
 }
 
-fn field(name: &str) -> Option<Target> {
-    let name = name.trim();
-    if KEYS.iter().any(|key| key.eq_ignore_ascii_case(name)) {
-        return Some(Target::Key);
-    }
-    if name.eq_ignore_ascii_case("text") {
-        return Some(Target::AllText);
-    }
-    if name.eq_ignore_ascii_case("statusCategory") {
-        return Some(Target::StatusCategory);
-    }
-    FIELDS
-        .iter()
-        .find(|field| {
-            field
-                .jql
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(name))
-        })
-        .map(Target::Field)
-}
-
-fn allowed(target: Target, operator: Operator) -> bool {
-    let like = matches!(operator, Operator::Like | Operator::NotLike);
-    match target {
-        Target::AllText => operator == Operator::Like,
-        Target::Key | Target::StatusCategory => !like,
-        Target::Field(field) => match field.kind {
-            Kind::Summary | Kind::Text | Kind::Line => {
-                like || matches!(operator, Operator::Is | Operator::IsNot)
-            }
-            Kind::Kept {
-                schema: "comments-page",
-                ..
-            } => like,
-            Kind::Versions => true,
-            _ => !like,
-        },
-    }
-}
-
-fn no_field(name: &str) -> String {
-    format!("Field '{name}' does not exist or you do not have permission to view it.")
-}
-
 /// Whether every word asked for is a word of one of the texts; `*` at its end stands for any end.
 fn like(texts: &[String], operand: &Operand) -> bool {
     let Operand::Value(wanted) = operand else {
@@ -422,60 +365,4 @@ fn like(texts: &[String], operand: &Operand) -> bool {
     })
 }
 
-/// The moment a date field of an issue holds.
-fn moment(field: &Field, issue: &Issue) -> Option<OffsetDateTime> {
-    match field.id {
-        "created" => Some(issue.created),
-        "updated" => Some(issue.updated),
-        "resolutiondate" => issue.resolved,
-        "duedate" => instant(issue.text("duedate")),
-        _ => None,
-    }
-}
-
-/// A date, a date and time, a period such as `-7d`, or a function without arguments.
-fn instant(text: &str) -> Option<OffsetDateTime> {
-    let now = OffsetDateTime::now_utc();
-    match text {
-        "now" => return Some(now),
-        "startofday" => return Some(now.replace_time(Time::MIDNIGHT)),
-        "endofday" => return Some(now.replace_time(Time::MIDNIGHT) + Duration::days(1)),
-        _ => {}
-    }
-    let dashed = text.replace('/', "-");
-    if let Ok(date) = Date::parse(&dashed, DATE) {
-        return Some(date.midnight().assume_utc());
-    }
-    if let Ok(moment) = PrimitiveDateTime::parse(&dashed, MOMENT) {
-        return Some(moment.assume_utc());
-    }
-    let (sign, period) = match text.strip_prefix('-') {
-        Some(period) => (-1, period),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let mut minutes: i64 = 0;
-    for part in period.split_whitespace() {
-        let unit = part.chars().last()?;
-        let count: i64 = part[..part.len() - unit.len_utf8()].parse().ok()?;
-        let each = match unit {
-            'w' => 7 * 24 * 60,
-            'd' => 24 * 60,
-            'h' => 60,
-            'm' => 1,
-            _ => return None,
-        };
-        minutes = minutes.checked_add(count.checked_mul(each)?)?;
-    }
-    if period.trim().is_empty() || minutes.abs() > MAX_PERIOD_MINUTES {
-        return None;
-    }
-    now.checked_add(Duration::minutes(sign * minutes))
-}
-
-/// A thousand years.
-const MAX_PERIOD_MINUTES: i64 = 1000 * 366 * 24 * 60;
-const KEYS: &[&str] = &["key", "issuekey", "issue", "id"];
 const FUNCTIONS: &[&str] = &["currentuser", "now", "startofday", "endofday"];
-const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
-const MOMENT: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day] [hour]:[minute]");

@@ -3,7 +3,9 @@
 
 mod evaluate;
 mod lexer;
+mod moment;
 mod parser;
+mod target;
 
 use super::world::World;
 

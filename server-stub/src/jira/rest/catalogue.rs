@@ -5,7 +5,8 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::App;
-use super::bean::{Beans, schema};
+use super::bean::Beans;
+use super::issue_bean::schema;
 use crate::jira::answer::{Answer, Failure, login_required, ok};
 use crate::jira::login::Caller;
 use crate::jira::world::catalogue::{IssueType, LinkType, Named, Priority, Resolution, Status};

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::App;
-use super::bean::{ALL, Beans, Wanted};
+use super::bean::Beans;
 use super::create::new_comment;
 use super::edit;
 use super::extract::{JsonObject, Parameters};
+use super::issue_bean::{ALL, Wanted};
 use super::meta::edit_fields;
 use crate::jira::answer::{Answer, Failure, no_content, ok};
 use crate::jira::login::Caller;

@@ -9,6 +9,7 @@ mod create;
 mod edit;
 mod extract;
 mod issue;
+mod issue_bean;
 mod link;
 mod meta;
 mod pat;

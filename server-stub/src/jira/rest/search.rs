@@ -5,8 +5,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::App;
-use super::bean::{Beans, NAVIGABLE, Wanted};
+use super::bean::Beans;
 use super::extract::{JsonObject, Parameters};
+use super::issue_bean::{NAVIGABLE, Wanted};
 use crate::jira::answer::{self, Answer, Failure, ok};
 use crate::jira::jql;
 use crate::jira::login::Caller;

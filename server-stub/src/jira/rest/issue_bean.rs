@@ -1,0 +1,293 @@
+//! How issues and what hangs on them look in JSON, for one viewer.
+
+use serde_json::{Map, Value, json};
+
+use super::bean::Beans;
+use crate::jira::answer::timestamp;
+use crate::jira::world::catalogue::{Named, Priority, Transition};
+use crate::jira::world::fields::{FIELDS, Field};
+use crate::jira::world::{Attachment, Comment, Issue, Link, Part, Permission, Project, RemoteLink};
+
+/// Which fields of an issue are wanted.
+pub(super) struct Wanted {
+    with: Vec<String>,
+    without: Vec<String>,
+}
+
+impl Wanted {
+    /// From the elements of a `fields` parameter; `default` when it names nothing to include.
+    pub fn new(elements: &[String], default: &str) -> Self {
+        let without: Vec<String> = elements
+            .iter()
+            .filter_map(|element| element.strip_prefix('-').map(str::to_owned))
+            .collect();
+        let mut with: Vec<String> = elements
+            .iter()
+            .filter(|element| !element.starts_with('-'))
+            .cloned()
+            .collect();
+        if with.is_empty() {
+            with.push(default.to_owned());
+        }
+        Self { with, without }
+    }
+
+    fn wants(&self, field: &str) -> bool {
+        let listed = |list: &[String]| {
+            list.iter().any(|one| {
+                one == field || one == ALL || (one == NAVIGABLE && !NOT_NAVIGABLE.contains(&field))
+            })
+        };
+        listed(&self.with) && !listed(&self.without)
+    }
+}
+
+impl Beans<'_> {
+    pub fn comment(&self, issue: &Issue, comment: &Comment) -> Value {
+        let mut bean = json!({
+            "self": self.url(&format!("issue/{}/comment/{}", issue.id, comment.id)),
+            "id": comment.id.to_string(),
+            "author": self.user(comment.author.as_deref()),
+            "body": comment.body,
+            "updateAuthor": self.user(comment.update_author.as_deref()),
+            "created": timestamp(comment.created),
+            "updated": timestamp(comment.updated),
+        });
+        if let Some(visibility) = &comment.visibility {
+            bean["visibility"] = visibility.clone();
+        }
+        bean
+    }
+
+    pub fn attachment(&self, attachment: &Attachment) -> Value {
+        json!({
+            "self": self.url(&format!("attachment/{}", attachment.id)),
+            "id": attachment.id.to_string(),
+            "filename": attachment.name,
+            "author": self.user(attachment.author.as_deref()),
+            "created": timestamp(attachment.created),
+            "size": attachment.size,
+            "mimeType": attachment.mime,
+            "content": format!("{}/secure/attachment/{}/{}", self.base, attachment.id, escaped(&attachment.name)),
+        })
+    }
+
+    pub fn remote_link(&self, issue: &Issue, link: &RemoteLink) -> Value {
+        let mut bean = json!({
+            "id": link.id,
+            "self": self.url(&format!("issue/{}/remotelink/{}", issue.key, link.id)),
+        });
+        if let Some(global_id) = &link.global_id {
+            bean["globalId"] = global_id.as_str().into();
+        }
+        for (key, value) in &link.content {
+            bean[key] = value.clone();
+        }
+        bean
+    }
+
+    /// A link as seen from `here`.
+    pub fn link(&self, here: u64, link: &Link) -> Value {
+        let (side, other) = if link.from == here {
+            ("outwardIssue", link.to)
+        } else {
+            ("inwardIssue", link.from)
+        };
+        json!({
+            "id": link.id.to_string(),
+            "self": self.url(&format!("issueLink/{}", link.id)),
+            "type": self.link_type(link.kind),
+            side: self.issue_in_short(other),
+        })
+    }
+
+    /// An issue as others name it; `null` when it is not for this viewer.
+    pub fn issue_in_short(&self, id: u64) -> Value {
+        let Some(issue) = self.world.issue(id) else {
+            return Value::Null;
+        };
+        if !self
+            .world
+            .may(self.viewer, issue.project, Permission::BrowseProjects)
+        {
+            return Value::Null;
+        }
+        let short = ["summary", "status", "priority", "issuetype"].map(str::to_owned);
+        let mut bean = self.issue(issue, &Wanted::new(&short, ALL));
+        if let Some(bean) = bean.as_object_mut() {
+            bean.remove("expand");
+        }
+        bean
+    }
+
+    pub fn issue(&self, issue: &Issue, wanted: &Wanted) -> Value {
+        let fields: Map<String, Value> = FIELDS
+            .iter()
+            .filter(|field| wanted.wants(field.id))
+            .filter_map(|field| Some((field.id.to_owned(), self.field_of(issue, field)?)))
+            .collect();
+        json!({
+            "expand": "renderedFields,names,schema,operations,editmeta,changelog,versionedRepresentations",
+            "id": issue.id.to_string(),
+            "self": self.url(&format!("issue/{}", issue.id)),
+            "key": issue.key,
+            "fields": fields,
+        })
+    }
+
+    pub fn transition(&self, transition: &Transition) -> Value {
+        json!({
+            "id": transition.id,
+            "name": transition.name,
+            "to": self.status(transition.target()),
+        })
+    }
+
+    /// `{"required":…,"schema":…,…}` of createmeta and editmeta.
+    pub fn field_meta(&self, project: &Project, field: &Field) -> Map<String, Value> {
+        let mut meta = Map::new();
+        meta.insert("required".into(), field.required.into());
+        meta.insert("schema".into(), schema(field));
+        meta.insert("name".into(), field.name.into());
+        meta.insert("fieldId".into(), field.id.into());
+        meta.insert("hasDefaultValue".into(), (field.id == "priority").into());
+        meta.insert("operations".into(), field.operations().into());
+        let allowed: Option<Value> = match field.id {
+            "project" => Some(vec![self.project(project)].into()),
+            "priority" => Some(Priority::ALL.iter().map(|p| self.priority(p)).collect()),
+            "components" => Some(
+                project
+                    .components
+                    .iter()
+                    .map(|c| self.component(project, c))
+                    .collect(),
+            ),
+            "versions" | "fixVersions" => Some(
+                project
+                    .versions
+                    .iter()
+                    .map(|v| self.version(project, v))
+                    .collect(),
+            ),
+            _ => None,
+        };
+        if let Some(allowed) = allowed {
+            meta.insert("allowedValues".into(), allowed);
+        }
+        if field.id == "assignee" {
+            meta.insert(
+                "autoCompleteUrl".into(),
+                self.url(&format!(
+                    "user/assignable/search?project={}&username=",
+                    project.key
+                ))
+                .into(),
+            );
+        }
+        meta
+    }
+
+    /// The value of a field; nothing for one that this issue cannot have.
+    fn field_of(&self, issue: &Issue, field: &Field) -> Option<Value> {
+        let project = self.world.projects.get(issue.project)?;
+        let parts = |ids: &[u64], parts: &[Part], draw: &dyn Fn(&Part) -> Value| {
+            parts
+                .iter()
+                .filter(|part| ids.contains(&part.id))
+                .map(draw)
+                .collect::<Value>()
+        };
+        let component = |part: &Part| self.component(project, part);
+        let version = |part: &Part| self.version(project, part);
+        Some(match field.id {
+            "project" => self.project(project),
+            "issuetype" => self.issue_type(issue.kind),
+            "summary" => issue.summary.as_str().into(),
+            "priority" => self.priority(issue.priority),
+            "status" => self.status(issue.status),
+            "resolution" => issue.resolution.map_or(Value::Null, |r| self.resolution(r)),
+            "assignee" => self.user(issue.assignee.as_deref()),
+            "reporter" => self.user(issue.reporter.as_deref()),
+            "creator" => self.user(issue.creator.as_deref()),
+            "labels" => issue.labels.clone().into(),
+            "components" => parts(&issue.components, &project.components, &component),
+            "versions" => parts(&issue.versions, &project.versions, &version),
+            "fixVersions" => parts(&issue.fix_versions, &project.versions, &version),
+            "created" => timestamp(issue.created).into(),
+            "updated" => timestamp(issue.updated).into(),
+            "resolutiondate" => issue
+                .resolved
+                .map_or(Value::Null, |at| timestamp(at).into()),
+            "comment" => {
+                let comments: Value = issue
+                    .comments
+                    .iter()
+                    .map(|comment| self.comment(issue, comment))
+                    .collect();
+                let total = issue.comments.len();
+                json!({ "comments": comments, "maxResults": total, "total": total, "startAt": 0 })
+            }
+            "attachment" => issue
+                .attachments
+                .iter()
+                .filter_map(|&id| self.world.attachment(id))
+                .map(|attachment| self.attachment(attachment))
+                .collect(),
+            "issuelinks" => self
+                .world
+                .links_of(issue.id)
+                .map(|link| self.link(issue.id, link))
+                .collect(),
+            "subtasks" => self
+                .world
+                .subtasks_of(issue.id)
+                .map(|subtask| self.issue_in_short(subtask))
+                .collect(),
+            "parent" => return issue.parent.map(|parent| self.issue_in_short(parent)),
+            other => issue.plain.get(other).cloned().unwrap_or(Value::Null),
+        })
+    }
+}
+
+/// The schema of a field.
+pub(super) fn schema(field: &Field) -> Value {
+    let (kind, items) = field.schema();
+    let mut schema = json!({ "type": kind });
+    if let Some(items) = items {
+        schema["items"] = items.into();
+    }
+    match field.custom_id() {
+        Some(id) => {
+            let custom = if kind == "number" {
+                "float"
+            } else {
+                "textfield"
+            };
+            schema["custom"] =
+                format!("com.atlassian.jira.plugin.system.customfieldtypes:{custom}").into();
+            schema["customId"] = id.into();
+        }
+        None => schema["system"] = field.id.into(),
+    }
+    schema
+}
+
+/// A file name as a path segment.
+fn escaped(name: &str) -> String {
+    let mut out = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b' ' => out.push('+'),
+            b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// Every field.
+pub(super) const ALL: &str = "*all";
+/// The fields that a list of issues shows.
+pub(super) const NAVIGABLE: &str = "*navigable";
+const NOT_NAVIGABLE: &[&str] = &["comment", "attachment"];
