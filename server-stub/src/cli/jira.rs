@@ -1,6 +1,6 @@
 //! `server-stub jira`: its arguments, and running it until a signal.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -18,9 +18,9 @@ pub struct Args {
     /// TOML with users, tokens, projects, faults; the flags below win over it
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:2990")]
-    listen: SocketAddr,
+    /// Where to listen; port 0 takes a free one [default: the settings file's, else 127.0.0.1:2990]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
     /// Serve https with a certificate of an authority kept in the data directory
     #[arg(long)]
     https: bool,
@@ -75,14 +75,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
 fn settings(args: Args) -> anyhow::Result<Settings> {
     let mut settings: Settings = match &args.settings {
-        None => Settings::default(),
+        None => Settings {
+            listen: DEFAULT_LISTEN,
+            ..Settings::default()
+        },
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
             toml::from_str(&text).with_context(|| format!("{} is not right", path.display()))?
         }
     };
-    settings.listen = args.listen;
+    settings.listen = args.listen.unwrap_or(settings.listen);
     if args.https {
         settings.https = Some(Https {
             names: args.name,
@@ -106,3 +109,6 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
     settings.control |= args.control;
     Ok(settings)
 }
+
+/// The port of Atlassian's own development Jira.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2990);

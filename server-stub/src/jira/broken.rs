@@ -32,29 +32,19 @@ pub(super) fn cut(response: Response, bytes: u64) -> Response {
             .entry(header::CONTENT_LENGTH)
             .or_insert(HeaderValue::from(length));
     }
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(1);
-    tokio::spawn(async move {
-        let mut left = bytes;
-        while left > 0
+    let stream = futures_util::stream::unfold((body, bytes), |(mut body, left)| async move {
+        if left > 0
             && let Some(Ok(frame)) = body.frame().await
         {
-            if let Ok(data) = frame.into_data() {
-                let part =
-                    data.slice(..data.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
-                left -= part.len() as u64;
-                if sender.send(Ok(part)).await.is_err() {
-                    return;
-                }
-            }
+            let mut data = frame.into_data().unwrap_or_default();
+            data.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            let left = left - data.len() as u64;
+            return Some((Ok(data), (body, left)));
         }
-        // Give the part that was sent time to leave before the error takes the connection down.
+        // While this waits hyper flushes what it has; the error then takes the connection down.
         tokio::time::sleep(LEAVE).await;
-        let _ = sender
-            .send(Err(std::io::ErrorKind::ConnectionAborted.into()))
-            .await;
-    });
-    let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|item| (item, receiver))
+        let end: Result<Bytes, std::io::Error> = Err(std::io::ErrorKind::ConnectionAborted.into());
+        Some((end, (body, left)))
     });
     Response::from_parts(parts, Body::from_stream(stream))
 }

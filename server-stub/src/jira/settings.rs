@@ -187,3 +187,54 @@ impl Default for Settings {
 const BASIC_OFF_SINCE: u32 = 11;
 /// Above the 1 GiB that the tests upload; Jira's own default is 10 MiB.
 const DEFAULT_UPLOAD_LIMIT: u64 = 2 << 30;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::jira::FaultKind;
+
+    #[test]
+    fn a_settings_file_names_people_projects_and_faults() {
+        let settings: Settings = toml::from_str(
+            r#"
+            context_path = "/jira"
+            https = { names = ["jira.corp.example"] }
+            rate_limit = { enforce = true, limit = 5 }
+
+            [[users]]
+            name = "bot"
+            password = "p"
+
+            [[tokens]]
+            user = "bot"
+            token = "t"
+            expires_in = -1
+
+            [[projects]]
+            key = "A"
+            name = "Alpha"
+            lead = "bot"
+            grants = [
+                { to = "logged_in", permissions = ["BROWSE_PROJECTS"] },
+                { to = { user = "bot" }, permissions = ["CREATE_ISSUES"] },
+            ]
+
+            [[faults]]
+            target = "/attachments"
+            kind = "stall"
+
+            [[faults]]
+            method = "GET"
+            kind = { cut_after = 10 }
+            "#,
+        )
+        .unwrap();
+        assert_eq!(
+            settings.projects[0].grants[1].to,
+            Holder::User("bot".into())
+        );
+        assert!(matches!(settings.faults[1].kind, FaultKind::CutAfter(10)));
+        assert!(toml::from_str::<Settings>("nope = 1").is_err());
+    }
+}
