@@ -2,11 +2,15 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod caller;
 pub mod load;
 pub mod origin;
 pub mod process;
+pub mod setup;
 pub mod site;
 pub mod ssh_pair;
 pub mod sshd;
+pub mod steady;
 pub mod tunnel;
 pub mod wire;
+pub mod witness;

@@ -13,6 +13,7 @@ pub mod vendor;
 
 pub use client::Client;
 pub use gateway::Gateway;
+pub(crate) use service::hash;
 pub use service::{Service, digest, pattern};
 pub use tap::Tap;
 

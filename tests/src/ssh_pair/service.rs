@@ -112,7 +112,8 @@ fn pieces(length: u64) -> impl Iterator<Item = Bytes> + Send + Sync {
     })
 }
 
-async fn hash(mut body: Incoming) -> hyper::Result<String> {
+/// The digest of a body, in hexadecimal.
+pub(crate) async fn hash(mut body: Incoming) -> hyper::Result<String> {
     let mut hash = Sha256::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {

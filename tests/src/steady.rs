@@ -1,0 +1,195 @@
+//! Load that goes on while things break, and an account of what came of each request.
+
+use crate::{caller::Caller, witness::issue};
+use anyhow::{Result, ensure};
+use http::{Response, StatusCode};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Workers that read issues and write comments in turn, each over a connection of its own that is opened anew when it
+/// breaks. Each request names an issue that no other names.
+pub struct Steady {
+    count: Arc<Count>,
+    stop: CancellationToken,
+    workers: JoinSet<Account>,
+}
+
+/// What came of the requests.
+#[derive(Debug, Default)]
+pub struct Account {
+    /// Answered by Jira, and rightly.
+    pub answered: u64,
+    /// Broken off, not connected, or answered by the agent that it failed.
+    pub failed: u64,
+    /// Answered with anything else.
+    pub wrong: Vec<String>,
+    /// Issues whose comment was acknowledged.
+    acknowledged: HashSet<String>,
+}
+
+#[derive(Default)]
+struct Count {
+    next: AtomicU64,
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+enum Outcome {
+    Answered,
+    Failed,
+    Wrong(String),
+}
+
+impl Steady {
+    /// Starts `workers` that call the port of a gateway.
+    pub fn start(addr: SocketAddr, workers: usize) -> Self {
+        let count = Arc::new(Count::default());
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        for _ in 0..workers {
+            tasks.spawn(work(addr, Arc::clone(&count), stop.clone()));
+        }
+        Self {
+            count,
+            stop,
+            workers: tasks,
+        }
+    }
+
+    /// Waits until `more` further requests are answered.
+    pub async fn until_answered(&self, more: u64) -> Result<()> {
+        until(&self.count.answered, more, "answered").await
+    }
+
+    /// Waits until `more` further requests have failed.
+    pub async fn until_failed(&self, more: u64) -> Result<()> {
+        until(&self.count.failed, more, "failed").await
+    }
+
+    /// Ends it.
+    pub async fn stop(mut self) -> Account {
+        self.stop.cancel();
+        let mut account = Account::default();
+        while let Some(Ok(one)) = self.workers.join_next().await {
+            account.answered += one.answered;
+            account.failed += one.failed;
+            account.wrong.extend(one.wrong);
+            account.acknowledged.extend(one.acknowledged);
+        }
+        account
+    }
+}
+
+impl Account {
+    /// Holds it against what has arrived: no wrong answer, no comment written twice, none acknowledged that is not there.
+    pub fn check(&self, arrived: &HashMap<String, u32>) -> Result<()> {
+        ensure!(self.wrong.is_empty(), "wrong answers: {:#?}", self.wrong);
+        let twice: Vec<_> = arrived.iter().filter(|(_, times)| **times > 1).collect();
+        ensure!(twice.is_empty(), "written twice: {twice:?}");
+        let lost: Vec<_> = self
+            .acknowledged
+            .iter()
+            .filter(|key| !arrived.contains_key(*key))
+            .collect();
+        ensure!(lost.is_empty(), "acknowledged and not there: {lost:?}");
+        ensure!(!self.acknowledged.is_empty(), "no comment was acknowledged");
+        Ok(())
+    }
+}
+
+async fn work(addr: SocketAddr, count: Arc<Count>, stop: CancellationToken) -> Account {
+    let mut account = Account::default();
+    let mut caller = None;
+    while !stop.is_cancelled() {
+        let number = count.next.fetch_add(1, Ordering::Relaxed);
+        let key = format!("DEMO-{}", number + 1);
+        let writes = number.is_multiple_of(2);
+        let outcome = match timeout(GIVE_UP, ask(&mut caller, addr, &key, writes)).await {
+            Ok(Ok(answer)) => judge(&answer, &key),
+            Ok(Err(_)) | Err(_) => Outcome::Failed,
+        };
+        let pause = match outcome {
+            Outcome::Answered => {
+                account.answered += 1;
+                count.answered.fetch_add(1, Ordering::Relaxed);
+                if writes {
+                    account.acknowledged.insert(key);
+                }
+                PACE
+            }
+            Outcome::Failed => {
+                account.failed += 1;
+                count.failed.fetch_add(1, Ordering::Relaxed);
+                caller = None;
+                AFTER_FAILURE
+            }
+            Outcome::Wrong(what) => {
+                account.wrong.push(what);
+                PACE
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+    account
+}
+
+async fn ask(
+    caller: &mut Option<Caller>,
+    addr: SocketAddr,
+    key: &str,
+    writes: bool,
+) -> Result<Response<String>> {
+    let caller = match caller {
+        Some(caller) => caller,
+        None => caller.insert(Caller::connect(addr).await?),
+    };
+    let path = format!("/rest/api/2/issue/{key}");
+    match writes {
+        true => {
+            let comment = format!(r#"{{"body":"{key}"}}"#);
+            caller.post(&format!("{path}/comment"), &comment).await
+        }
+        false => caller.get(&path).await,
+    }
+}
+
+fn judge(answer: &Response<String>, key: &str) -> Outcome {
+    if answer.status() == StatusCode::OK && *answer.body() == issue(key) {
+        return Outcome::Answered;
+    }
+    match answer.status().is_server_error() && answer.headers().contains_key("proxy-status") {
+        true => Outcome::Failed,
+        false => Outcome::Wrong(format!("to {key}: {answer:?}")),
+    }
+}
+
+async fn until(count: &AtomicU64, more: u64, what: &str) -> Result<()> {
+    let goal = count.load(Ordering::Relaxed) + more;
+    let deadline = Instant::now() + PATIENCE;
+    while count.load(Ordering::Relaxed) < goal {
+        ensure!(
+            Instant::now() < deadline,
+            "of {more} more requests to be {what}, {} are missing",
+            goal - count.load(Ordering::Relaxed)
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// So that load leaves the machine something to do it with.
+const PACE: Duration = Duration::from_millis(5);
+const AFTER_FAILURE: Duration = Duration::from_millis(50);
+/// What hangs this long has failed.
+const GIVE_UP: Duration = Duration::from_secs(10);
+/// Generous: a loaded machine is no reason to fail.
+const PATIENCE: Duration = Duration::from_secs(60);

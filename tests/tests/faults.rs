@@ -1,0 +1,294 @@
+//! `agent run` while things break, and under loads that could break it: what the vendor gets is right or a clean
+//! failure, and everything comes back by itself.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::{LayerState, Report};
+use e2e::{
+    caller::Caller,
+    load,
+    setup::Setup,
+    ssh_pair::{digest, vendor::finish_download},
+    sshd::{Sshd, free_port, signal},
+    steady::Steady,
+    witness::{Witness, issue},
+};
+use serde_json::json;
+use std::{
+    future::Future,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+
+fn free_addr() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()))
+}
+
+/// An agent's configuration with one forward that listens at `addr`.
+fn setup(sshd: &Sshd, addr: SocketAddr, jira: &Witness) -> Setup {
+    Setup::for_sshd(sshd).unwrap().forward_with(
+        "jira",
+        &addr.to_string(),
+        &jira.url(),
+        &[("max_connections", json!(256))],
+    )
+}
+
+async fn within<T>(seconds: u64, what: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(seconds);
+    timeout(limit, what).await.expect("it hangs")
+}
+
+fn generation(report: &Report) -> u64 {
+    report.connections[0].generation
+}
+
+fn is_lost(report: &Report) -> bool {
+    report.connections[0].tunnel.state == LayerState::Failed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_killed_and_started_again_under_load_is_served_again_and_nothing_is_done_twice() {
+    let mut sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    let agent = setup(&sshd, addr, &jira).start().unwrap();
+    agent.until_proven().await.unwrap();
+    let load = Steady::start(addr, 8);
+    load.until_answered(200).await.unwrap();
+    for round in 1..=2 {
+        sshd.kill();
+        load.until_failed(20).await.unwrap();
+        agent.until("the loss to be seen", is_lost).await.unwrap();
+        assert_eq!(agent.shown().unwrap().1, 2);
+        sshd.restart().unwrap();
+        load.until_answered(200).await.unwrap();
+        let report = agent.until_proven().await.unwrap();
+        assert!(generation(&report) > round);
+    }
+    let account = load.stop().await;
+    println!("{} answered, {} failed", account.answered, account.failed);
+    account.check(&jira.comments()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_stops_answering_under_load_is_noticed_and_left() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    let agent = setup(&sshd, addr, &jira)
+        .tunnel("keepalive_interval", "1s")
+        .tunnel("keepalive_max", 2)
+        .tunnel("stall_timeout", "4s")
+        .tunnel("login_timeout", "2s")
+        .start()
+        .unwrap();
+    agent.until_proven().await.unwrap();
+    let load = Steady::start(addr, 8);
+    load.until_answered(200).await.unwrap();
+
+    sshd.signal("STOP").unwrap();
+    let stopped = Instant::now();
+    agent
+        .until("the silence to be noticed", is_lost)
+        .await
+        .unwrap();
+    let noticed = stopped.elapsed();
+    let report = agent.status().await.unwrap();
+    println!(
+        "noticed after {noticed:?}: {:?}",
+        report.connections[0].tunnel
+    );
+    // Four seconds by its settings; the rest is for a machine that is busy.
+    assert!(noticed < Duration::from_secs(20), "{noticed:?}");
+    load.until_failed(8).await.unwrap();
+
+    sshd.signal("CONT").unwrap();
+    load.until_answered(200).await.unwrap();
+    let report = agent.until_proven().await.unwrap();
+    assert!(generation(&report) > 1, "a new session");
+    let account = load.stop().await;
+    println!("{} answered, {} failed", account.answered, account.failed);
+    account.check(&jira.comments()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_exchanged_anew_in_the_middle_of_transfers_change_no_byte() {
+    const LENGTH: u64 = 104 << 20;
+    let sshd = Sshd::with(&["RekeyLimit 8M", "LogLevel DEBUG1"]).unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    let agent = setup(&sshd, addr, &jira).start().unwrap();
+    agent.until_proven().await.unwrap();
+    let mut up = Caller::connect(addr).await.unwrap();
+    let mut down = Caller::connect(addr).await.unwrap();
+    let both = async { tokio::join!(up.upload("DEMO-1", LENGTH), down.download(LENGTH)) };
+    let (uploaded, downloaded) = within(90, both).await;
+    let expected = digest(LENGTH);
+    assert_eq!(uploaded.unwrap(), expected);
+    assert_eq!(downloaded.unwrap(), expected);
+    // One line each time that keys come into use which are not the first.
+    let rekeys = sshd.log().matches("rekeying in, input").count();
+    println!("{rekeys} rekeys");
+    assert!(rekeys >= 10, "{rekeys} rekeys");
+    let report = agent.status().await.unwrap();
+    assert_eq!(generation(&report), 1, "the same session");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_channels_at_once_are_all_answered() {
+    const CHANNELS: usize = 200;
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    let agent = setup(&sshd, addr, &jira).start().unwrap();
+    agent.until_proven().await.unwrap();
+    let mut requests = JoinSet::new();
+    for number in 1..=CHANNELS {
+        requests.spawn(async move {
+            let key = format!("HELD-{number}");
+            let mut caller = Caller::connect(addr).await?;
+            let answer = caller.get(&format!("/rest/api/2/issue/{key}")).await?;
+            anyhow::ensure!(*answer.body() == issue(&key), "{key}: {answer:?}");
+            anyhow::Ok(())
+        });
+    }
+    jira.until_held(CHANNELS).await.unwrap();
+    let report = agent.status().await.unwrap();
+    assert_eq!(report.connections[0].channels, CHANNELS);
+    assert_eq!(report.forwards[0].in_flight, CHANNELS as u64);
+    // One more finds its place beside them.
+    let mut beside = Caller::connect(addr).await.unwrap();
+    let answer = beside.get("/rest/api/2/issue/DEMO-1").await.unwrap();
+    assert_eq!(*answer.body(), issue("DEMO-1"));
+    drop(beside);
+
+    jira.release();
+    let mut answered = 0;
+    while let Some(done) = within(60, requests.join_next()).await {
+        done.unwrap().unwrap();
+        answered += 1;
+    }
+    assert_eq!(answered, CHANNELS);
+    let closed = |r: &Report| r.connections[0].channels == 0 && r.forwards[0].in_flight == 0;
+    let report = agent
+        .until("all channels to be closed", closed)
+        .await
+        .unwrap();
+    assert_eq!(generation(&report), 1, "the same session");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn told_to_stop_the_agent_finishes_what_is_under_way_takes_nothing_new_and_ends_well() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    let mut agent = setup(&sshd, addr, &jira).start().unwrap();
+    agent.until_proven().await.unwrap();
+    let mut idle = Caller::connect(addr).await.unwrap();
+    idle.get("/rest/api/2/issue/DEMO-1").await.unwrap();
+    let mut caller = Caller::connect(addr).await.unwrap();
+    let slow = tokio::spawn(async move { caller.get("/rest/api/2/issue/HELD-1").await });
+    jira.until_held(1).await.unwrap();
+
+    signal(agent.process().pid(), "TERM").unwrap();
+    let closed = async {
+        while TcpStream::connect(addr).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(30, closed).await;
+    let report = agent.status().await.unwrap();
+    assert!(report.agent.draining);
+    assert_eq!(report.forwards[0].in_flight, 1);
+    assert!(agent.process().is_running(), "a request is under way");
+    assert!(idle.get("/rest/api/2/issue/DEMO-2").await.is_err());
+
+    jira.release();
+    let answer = within(30, slow).await.unwrap().unwrap();
+    assert_eq!(*answer.body(), issue("HELD-1"));
+    // The limit is 30 s for requests under way, and there are none any more.
+    let limit = Duration::from_secs(25);
+    let status = agent.process().wait(limit).await.unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(agent.shown().unwrap().1, 3, "not running");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_killed_and_started_again_has_its_port_back() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    let mut agent = setup(&sshd, addr, &jira).start().unwrap();
+    agent.until_proven().await.unwrap();
+    let load = Steady::start(addr, 4);
+    load.until_answered(100).await.unwrap();
+    for _ in 0..2 {
+        // With SIGKILL: no goodbye, and its runtime socket stays behind.
+        let killed = agent.process().pid();
+        agent.restart().unwrap();
+        assert_ne!(agent.process().pid(), killed);
+        let report = agent.until_proven().await.unwrap();
+        assert_eq!(report.forwards[0].bound, [addr.to_string()]);
+        load.until_answered(100).await.unwrap();
+    }
+    let account = load.stop().await;
+    println!("{} answered, {} failed", account.answered, account.failed);
+    account.check(&jira.comments()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stalls_and_an_upload_that_jira_does_not_read_hold_nobody_up() {
+    const LENGTH: u64 = 100 << 20;
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    let mut agent = setup(&sshd, addr, &jira).start().unwrap();
+    agent.until_proven().await.unwrap();
+    let before = agent.process().resident().unwrap();
+
+    let mut up = Caller::connect(addr).await.unwrap();
+    let upload = tokio::spawn(async move { up.upload("HELD-1", LENGTH).await });
+    let mut down = Caller::connect(addr).await.unwrap();
+    let download = within(30, down.begin_download(LENGTH)).await.unwrap();
+    jira.until_held(1).await.unwrap();
+    // Nearly all of the upload is in the agent; what the kernel and Jira's socket hold is less.
+    agent
+        .until("the upload to have come in", |r| {
+            r.connections[0].bytes_received > LENGTH - (16 << 20)
+        })
+        .await
+        .unwrap();
+
+    let normal = load::keep_alive(addr, "/rest/api/2/issue/DEMO-1", 20, 1000);
+    let took = within(60, normal).await.unwrap();
+    let new = load::new_connections(addr, "/rest/api/2/issue/DEMO-1", 10, 100);
+    within(60, new).await.unwrap();
+    assert!(!upload.is_finished(), "the upload is still held");
+    let proven = |r: &Report| {
+        let tunnel = &r.connections[0].tunnel;
+        tunnel.state == LayerState::Proven && tunnel.proven_seconds_ago.is_some_and(|s| s < 5.0)
+    };
+    agent.until("probes to be answered", proven).await.unwrap();
+    let peak = agent.process().peak_resident().unwrap();
+    println!(
+        "1,000 requests in {took:?}; memory {} KiB, at most {} KiB",
+        before >> 10,
+        peak >> 10
+    );
+    assert!(peak < before + GROWTH, "{} KiB more", (peak - before) >> 10);
+
+    // What was held went on without a loss.
+    jira.release();
+    let expected = digest(LENGTH);
+    let uploaded = within(60, upload).await.unwrap();
+    assert_eq!(uploaded.unwrap(), expected);
+    let downloaded = within(60, finish_download(download)).await;
+    assert_eq!(downloaded.unwrap(), expected);
+    let report = agent.status().await.unwrap();
+    assert_eq!(generation(&report), 1, "the same session");
+}
+
+/// Of two stalled transfers of 100 MiB each beside thirty busy connections: 1 MiB of channel memory each, 8 MiB on the
+/// way to the spool file, 1 MiB of backlog to the gateway, read buffers, and what the allocator keeps of them.
+const GROWTH: u64 = 48 << 20;

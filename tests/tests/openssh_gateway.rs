@@ -1,0 +1,400 @@
+//! `agent run` with a stock OpenSSH sshd as its gateway, seen as its administrator and the vendor see it: requests,
+//! status, exit codes, log.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::{
+    status::{LayerState, Overall, Report},
+    supervisor::{ForwardState, Phase},
+};
+use e2e::{
+    caller::Caller,
+    setup::{Running, Setup},
+    sshd::{Sshd, certify, fingerprint, free_port, keygen, listener, signal},
+    steady::Steady,
+    witness::{Witness, issue},
+};
+use std::{fs, net::SocketAddr, path::Path};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, UnixStream},
+};
+
+const ISSUE: &str = "/rest/api/2/issue/DEMO-7";
+
+async fn asks(mut caller: Caller) {
+    let answer = caller.get(ISSUE).await.unwrap();
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    assert_eq!(*answer.body(), issue("DEMO-7"));
+}
+
+async fn asks_at(addr: impl AsRef<str>) {
+    let addr: SocketAddr = addr.as_ref().parse().unwrap();
+    asks(Caller::connect(addr).await.unwrap()).await;
+}
+
+fn local(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+fn forward_state(report: &Report, forward: usize) -> ForwardState {
+    report.connections[0].forwards[forward].state
+}
+
+#[tokio::test]
+async fn a_port_a_port_of_the_gateways_choice_and_a_socket_lead_to_jira_and_status_says_where() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let port = local(free_port().unwrap());
+    let socket = sshd.folder().join("jira.sock");
+    let socket = socket.to_str().unwrap();
+    let agent = Setup::for_sshd(&sshd)
+        .unwrap()
+        .forward("port", &port, &jira.url())
+        .forward("chosen", "127.0.0.1:0", &jira.url())
+        .forward("socket", socket, &jira.url())
+        .start()
+        .unwrap();
+    let report = agent.until_proven().await.unwrap();
+    let bound: Vec<_> = report.forwards.iter().map(|f| f.bound[0].clone()).collect();
+    assert_eq!((bound[0].as_str(), bound[2].as_str()), (&*port, socket));
+    assert_ne!(bound[1], "127.0.0.1:0", "the port that was given");
+
+    asks_at(&bound[0]).await;
+    asks_at(&bound[1]).await;
+    let stream = UnixStream::connect(socket).await.unwrap();
+    asks(Caller::over(stream).await.unwrap()).await;
+
+    let (shown, code) = agent.shown().unwrap();
+    assert_eq!(code, 0, "{shown}");
+    for place in &bound {
+        assert!(shown.contains(place), "{place} is not in\n{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_not_permitted_is_refused_and_the_session_goes_on() {
+    let jira = Witness::start().await.unwrap();
+    let (permitted, other) = (local(free_port().unwrap()), local(free_port().unwrap()));
+    let restricted = |dir: &Path| {
+        let key = fs::read_to_string(dir.join("id.pub"))?;
+        let options = format!("restrict,port-forwarding,permitlisten=\"{permitted}\"");
+        Ok(fs::write(
+            dir.join("authorized_keys"),
+            format!("{options} {key}"),
+        )?)
+    };
+    let sshd = Sshd::prepare(restricted, &[]).unwrap();
+    let setup = Setup::for_sshd(&sshd).unwrap();
+    let agent = setup
+        .clone()
+        .forward("permitted", &permitted, &jira.url())
+        .forward("other", &other, &jira.url())
+        .start()
+        .unwrap();
+    let mixed = |r: &Report| {
+        let states = (forward_state(r, 0), forward_state(r, 1));
+        states == (ForwardState::Bound, ForwardState::Refused)
+            && r.forwards[0].jira.state == LayerState::Proven
+    };
+    agent.until("one of two forwards", mixed).await.unwrap();
+    // It is asked for again, on the same session.
+    let denials = || sshd.log().matches("request was denied").count();
+    let before = denials();
+    agent
+        .until("another refusal", |_| denials() > before + 1)
+        .await
+        .unwrap();
+    let report = agent.status().await.unwrap();
+    assert_eq!(report.connections[0].generation, 1, "the same session");
+    assert_eq!(report.connections[0].tunnel.state, LayerState::Proven);
+    asks_at(&permitted).await;
+    let (shown, code) = agent.shown().unwrap();
+    assert_eq!(code, 1, "degraded:\n{shown}");
+    assert!(shown.contains("remedy") && shown.contains("permitlisten"));
+
+    // Where it is the only one, no request can pass.
+    let alone = setup.forward("other", &other, &jira.url()).start().unwrap();
+    let down = |r: &Report| forward_state(r, 0) == ForwardState::Refused;
+    alone.until("the refusal", down).await.unwrap();
+    let (shown, code) = alone.shown().unwrap();
+    assert_eq!(code, 2, "down:\n{shown}");
+}
+
+#[tokio::test]
+async fn a_busy_port_is_no_lost_session_and_is_taken_when_it_comes_free() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    let agent = Setup::for_sshd(&sshd)
+        .unwrap()
+        .forward("jira", &port, &jira.url())
+        .start()
+        .unwrap();
+    let refused = |r: &Report| {
+        forward_state(r, 0) == ForwardState::Refused
+            && r.connections[0].tunnel.state == LayerState::Proven
+    };
+    let report = agent
+        .until("a refusal on a proven session", refused)
+        .await
+        .unwrap();
+    assert_eq!(report.overall, Overall::Down);
+    assert_eq!(report.connections[0].phase, Phase::Standby);
+    assert_eq!(report.layers.tunnel.state, LayerState::Failed);
+    let (shown, code) = agent.shown().unwrap();
+    assert_eq!(code, 2);
+    assert!(
+        shown.contains(&port) && shown.contains("ss -ltnp"),
+        "{shown}"
+    );
+
+    drop(taken);
+    let report = agent.until_proven().await.unwrap();
+    assert_eq!(report.connections[0].generation, 1, "the same session");
+    asks_at(&port).await;
+    assert_eq!(agent.shown().unwrap().1, 0);
+}
+
+#[tokio::test]
+async fn every_kind_of_identity_logs_in_and_a_certificate_vouches_for_the_gateway() {
+    let prepare = |dir: &Path| {
+        keygen(&dir.join("ca"), &["-t", "ed25519"], "")?;
+        certify(
+            &dir.join("ca"),
+            &dir.join("host.pub"),
+            &["-h", "-n", "127.0.0.1"],
+        )
+    };
+    let lines = [
+        "HostCertificate {dir}/host-cert.pub",
+        "TrustedUserCAKeys {dir}/ca.pub",
+    ];
+    let sshd = Sshd::prepare(prepare, &lines).unwrap();
+    let jira = Witness::start().await.unwrap();
+    let dir = sshd.folder();
+    let key = |name: &str, kind: &[&str], passphrase: &str| {
+        let path = dir.join(name);
+        keygen(&path, kind, passphrase).unwrap();
+        path
+    };
+    let authorized = |name: &str, kind: &[&str], passphrase: &str| {
+        let path = key(name, kind, passphrase);
+        sshd.authorize(&path.with_extension("pub"), "").unwrap();
+        path
+    };
+    let setup = Setup::for_sshd(&sshd)
+        .unwrap()
+        .forward("jira", "127.0.0.1:0", &jira.url());
+    let with = |identity: &Path| {
+        setup
+            .clone()
+            .tunnel("identity_file", identity.to_str().unwrap())
+    };
+
+    let locked = authorized("locked", &["-t", "ed25519"], "correct horse");
+    let passphrase = dir.join("passphrase");
+    e2e::agent::write_secret(&passphrase, "correct horse\n").unwrap();
+    let rsa = authorized("rsa", &["-t", "rsa", "-b", "2048"], "");
+    let ecdsa = authorized("ecdsa", &["-t", "ecdsa", "-b", "384"], "");
+    let certified = key("certified", &["-t", "ed25519"], "");
+    let public = certified.with_extension("pub");
+    certify(&dir.join("ca"), &public, &["-n", &sshd.user()]).unwrap();
+    let known_hosts = dir.join("authorities");
+    let ca = fs::read_to_string(dir.join("ca.pub")).unwrap();
+    fs::write(&known_hosts, format!("@cert-authority * {ca}")).unwrap();
+
+    let print = |path: &Path| fingerprint(&path.with_extension("pub")).unwrap();
+    let table = [
+        (
+            "an encrypted key",
+            with(&locked).tunnel("identity_passphrase_file", passphrase.to_str().unwrap()),
+            print(&locked),
+        ),
+        ("an RSA key", with(&rsa), print(&rsa)),
+        ("an ECDSA key", with(&ecdsa), print(&ecdsa)),
+        (
+            "a user certificate",
+            with(&certified),
+            "Accepted certificate ID \"test\"".to_owned(),
+        ),
+        (
+            "a host certificate",
+            setup
+                .clone()
+                .without("host_keys")
+                .tunnel("known_hosts_file", known_hosts.to_str().unwrap()),
+            print(&sshd.identity()),
+        ),
+    ];
+    let agents: Vec<(_, Running, _)> = table
+        .into_iter()
+        .map(|(what, setup, logged)| (what, setup.start().unwrap(), logged))
+        .collect();
+    for (what, agent, logged) in agents {
+        let report = agent.until_proven().await;
+        let report = report.unwrap_or_else(|error| panic!("{what}: {error}"));
+        asks_at(&report.forwards[0].bound[0]).await;
+        sshd.logged(&logged).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_host_key_is_shown_with_both_fingerprints_and_no_login_is_tried() {
+    let sshd = Sshd::with(&["LogLevel DEBUG1"]).unwrap();
+    let jira = Witness::start().await.unwrap();
+    let pinned = fingerprint(&sshd.folder().join("id.pub")).unwrap();
+    let presented = sshd.fingerprint().unwrap();
+    let setup = Setup::for_sshd(&sshd)
+        .unwrap()
+        .forward("jira", "127.0.0.1:0", &jira.url());
+    let wrong = setup.clone().tunnel("host_keys", vec![pinned.as_str()]);
+    let agent = wrong.start().unwrap();
+    let failed = |r: &Report| {
+        r.connections[0].tunnel.state == LayerState::Failed
+            && r.connections[0].phase == Phase::Waiting
+    };
+    let report = agent.until("the refusal", failed).await.unwrap();
+    let seen = &report.connections[0];
+    assert_eq!(seen.network.state, LayerState::Proven, "SSH answers there");
+    assert!(
+        seen.next_retry_seconds.is_some_and(|s| s > 30.0),
+        "{seen:?}"
+    );
+    let (shown, code) = agent.shown().unwrap();
+    assert_eq!(code, 2);
+    for text in [&shown, &agent.log()] {
+        assert!(
+            text.contains(&pinned) && text.contains(&presented),
+            "{text}"
+        );
+    }
+    assert!(shown.contains("ssh-keyscan"), "no remedy in\n{shown}");
+    // Not even the user's name was told.
+    sshd.logged("Connection closed by").await.unwrap();
+    assert!(!sshd.log().contains(LOGIN), "{}", sshd.log());
+
+    // This log would show it.
+    let right = setup.start().unwrap();
+    right.until_proven().await.unwrap();
+    sshd.logged(LOGIN).await.unwrap();
+}
+
+/// What sshd logs of every attempt to log in.
+const LOGIN: &str = "userauth-request for user";
+
+#[tokio::test]
+async fn a_key_that_the_gateway_refuses_is_shown_as_that() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let stranger = sshd.folder().join("stranger");
+    keygen(&stranger, &["-t", "ed25519"], "").unwrap();
+    let agent = Setup::for_sshd(&sshd)
+        .unwrap()
+        .tunnel("identity_file", stranger.to_str().unwrap())
+        .forward("jira", "127.0.0.1:0", &jira.url())
+        .start()
+        .unwrap();
+    let refused = |r: &Report| {
+        r.connections[0].tunnel.state == LayerState::Failed
+            && r.connections[0].phase == Phase::Waiting
+    };
+    let report = agent.until("the refusal", refused).await.unwrap();
+    let seen = &report.connections[0];
+    assert_eq!(seen.network.state, LayerState::Proven, "SSH answers there");
+    assert!(
+        seen.next_retry_seconds.is_some_and(|s| s > 30.0),
+        "{seen:?}"
+    );
+    let (shown, code) = agent.shown().unwrap();
+    assert_eq!(code, 2);
+    let print = fingerprint(&stranger.with_extension("pub")).unwrap();
+    for text in [&shown, &agent.log()] {
+        assert!(text.contains("refused the login of user"), "{text}");
+        assert!(text.contains(&print), "{text}");
+    }
+    assert!(shown.contains("authorise this key"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_no_ssh_server_is_told_by_what_it_said() {
+    let sshd = Sshd::start().unwrap();
+    let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = web.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = web.accept().await {
+            let _ = stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+                .await;
+        }
+    });
+    let agent = Setup::for_sshd(&sshd)
+        .unwrap()
+        .tunnel("gateways", vec![address.as_str()])
+        .forward("jira", "127.0.0.1:0", "http://127.0.0.1:9")
+        .start()
+        .unwrap();
+    // It may change at any moment, so that it is tried again soon.
+    let tried = |r: &Report| {
+        r.connections[0].network.state == LayerState::Failed && r.connections[0].attempt >= 2
+    };
+    agent.until("two attempts", tried).await.unwrap();
+    let (shown, code) = agent.shown().unwrap();
+    assert_eq!(code, 2);
+    assert!(
+        shown.contains(&format!("{address} does not speak SSH")),
+        "{shown}"
+    );
+    assert!(shown.contains("HTTP/1.1 400"), "{shown}");
+    assert!(shown.contains("check tunnel.gateways"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_connections_the_one_that_stands_by_takes_over_while_requests_go_on() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let port = free_port().unwrap();
+    let agent = Setup::for_sshd(&sshd)
+        .unwrap()
+        .tunnel("connections", 2)
+        .forward("jira", &local(port), &jira.url())
+        .start()
+        .unwrap();
+    let holder = |r: &Report| {
+        let states: Vec<_> = r.connections.iter().map(|c| c.forwards[0].state).collect();
+        match states[..] {
+            [ForwardState::Bound, ForwardState::Standby] => Some(0),
+            [ForwardState::Standby, ForwardState::Bound] => Some(1),
+            _ => None,
+        }
+    };
+    let both = |r: &Report| holder(r).is_some() && r.overall == Overall::Proven;
+    let report = agent
+        .until("one to serve and one to stand by", both)
+        .await
+        .unwrap();
+    let first = holder(&report).unwrap();
+    let second = 1 - first;
+    assert_eq!(
+        agent.shown().unwrap().1,
+        0,
+        "one that stands by is no defect"
+    );
+
+    let load = Steady::start(local(port).parse().unwrap(), 4);
+    load.until_answered(100).await.unwrap();
+    signal(listener(port).expect("a listener"), "KILL").unwrap();
+    load.until_failed(1).await.unwrap();
+    let taken = |r: &Report| r.connections[second].forwards[0].state == ForwardState::Bound;
+    let report = agent.until("the other to take over", taken).await.unwrap();
+    assert_eq!(
+        report.connections[second].generation, 1,
+        "the session that stood by"
+    );
+    load.until_answered(100).await.unwrap();
+    let whole = |r: &Report| holder(r) == Some(second) && r.overall == Overall::Proven;
+    agent.until("a new one to stand by", whole).await.unwrap();
+    let account = load.stop().await;
+    println!("{} answered, {} failed", account.answered, account.failed);
+    account.check(&jira.comments()).unwrap();
+}

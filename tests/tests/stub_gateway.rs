@@ -1,0 +1,243 @@
+//! `agent run` with the vendor's gateway of `server-stub`: several connections that all serve, routing by host, dead
+//! twins, its page.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::Report;
+use agent::supervisor::ForwardState;
+use e2e::{
+    setup::{Running, Setup},
+    site::vendor,
+    sshd::{free_port, keygen, signal},
+    witness::{Witness, issue},
+};
+use reqwest::Response;
+use serde_json::Value;
+use server_stub::gateway::{self, Gateway, Settings, Snapshot};
+use std::{fs, future::Future, path::PathBuf, time::Duration};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+struct Vendor {
+    gateway: gateway::Running,
+    folder: TempDir,
+    client: reqwest::Client,
+}
+
+impl Vendor {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings::new(folder.path());
+        settings.ssh = ([127, 0, 0, 1], 0).into();
+        settings.http = ([127, 0, 0, 1], 0).into();
+        Self {
+            gateway: Gateway::start(settings).await.unwrap(),
+            folder,
+            client: vendor(),
+        }
+    }
+
+    /// Lets an agent of this name in; returns its key.
+    fn enrol(&self, name: &str) -> PathBuf {
+        let key = self.folder.path().join(name);
+        keygen(&key, &["-t", "ed25519"], "").unwrap();
+        let folder = self.folder.path().join("agents").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(key.with_extension("pub"), folder.join("authorized_keys")).unwrap();
+        key
+    }
+
+    fn setup(&self, name: &str, jira: &Witness, port: u16) -> Setup {
+        let key = self.folder.path().join(name);
+        Setup::new(&self.gateway.ssh_addr.to_string(), name, &key)
+            .tunnel("host_keys", vec![self.gateway.host_key_fingerprint.clone()])
+            .tunnel("connections", 2)
+            .forward("jira", &format!("127.0.0.1:{port}"), &jira.url())
+    }
+
+    async fn get(&self, host: &str, path: &str) -> Response {
+        let url = format!("http://{}{path}", self.gateway.http_addr);
+        let request = self.client.get(url).header("host", host);
+        soon(request.send()).await.unwrap()
+    }
+
+    async fn get_issue(&self, agent: &str, key: &str) -> String {
+        let host = format!("{agent}.gateway.localhost");
+        let path = format!("/rest/api/2/issue/{key}");
+        let answer = self.get(&host, &path).await;
+        let status = answer.status();
+        let text = soon(answer.text()).await.unwrap();
+        assert_eq!(status, 200, "{text}");
+        text
+    }
+
+    async fn until(&self, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
+        soon(self.gateway.until(wanted)).await
+    }
+}
+
+/// Generous: a loaded machine is no reason to fail.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(60);
+    timeout(limit, what).await.expect("it hangs")
+}
+
+/// Waits until both connections hold the forward and all is proven.
+async fn serving(agent: &Running) -> Report {
+    agent.until_proven().await.unwrap();
+    let both = |r: &Report| {
+        let state = |c: &agent::supervisor::ConnectionView| c.forwards[0].state;
+        r.connections
+            .iter()
+            .all(|c| state(c) == ForwardState::Bound)
+    };
+    agent
+        .until("both connections to serve", both)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_connections_serve_the_hosts_lead_to_their_agents_and_the_page_shows_it() {
+    let vendor = Vendor::start().await;
+    let (acme, other) = (
+        Witness::start().await.unwrap(),
+        Witness::start().await.unwrap(),
+    );
+    let port = free_port().unwrap();
+    vendor.enrol("acme");
+    vendor.enrol("globex");
+    let first = vendor.setup("acme", &acme, port).start().unwrap();
+    let second = vendor
+        .setup("globex", &other, free_port().unwrap())
+        .start()
+        .unwrap();
+    let report = serving(&first).await;
+    serving(&second).await;
+    assert_eq!(report.forwards[0].bound.len(), 2, "on both connections");
+
+    let comment = |agent: &str, key: &str| {
+        let url = format!(
+            "http://{}/rest/api/2/issue/{key}/comment",
+            vendor.gateway.http_addr
+        );
+        let request = vendor.client.post(url);
+        request
+            .header("host", format!("{agent}.gateway.localhost"))
+            .body("{}")
+            .send()
+    };
+    for number in 1..=10 {
+        let acmes = format!("ACME-{number}");
+        assert!(soon(comment("acme", &acmes)).await.unwrap().status() == 200);
+        let globexs = format!("GLOBEX-{number}");
+        assert!(soon(comment("globex", &globexs)).await.unwrap().status() == 200);
+    }
+    for (jira, project) in [(&acme, "ACME-"), (&other, "GLOBEX-")] {
+        let comments = jira.comments();
+        assert_eq!(comments.len(), 10);
+        assert!(comments.keys().all(|key| key.starts_with(project)));
+    }
+    let snapshot = vendor.gateway.snapshot();
+    let sessions = &snapshot.agent("acme").unwrap().sessions;
+    assert_eq!(sessions.len(), 2);
+    assert!(sessions.iter().all(|s| s.requests > 0), "{sessions:?}");
+
+    let page = vendor.get("gateway.localhost", "/").await;
+    assert!(
+        page.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
+    let html = page.text().await.unwrap();
+    assert!(html.contains("acme") && html.contains("globex"), "{html}");
+    assert!(html.contains(&format!("127.0.0.1:{port}")), "{html}");
+    let json: Value = vendor
+        .get("gateway.localhost", "/?format=json")
+        .await
+        .json()
+        .await
+        .unwrap();
+    let listed = &json["agents"][0];
+    assert_eq!(listed["name"], "acme");
+    assert_eq!(listed["online"], true);
+    assert_eq!(listed["sessions"].as_array().unwrap().len(), 2);
+    assert_eq!(listed["forwards"][0]["port"], port);
+    assert!(listed["bytes_from_agent"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_comes_back_is_not_blocked_by_its_twin_that_hangs() {
+    let vendor = Vendor::start().await;
+    let (old, new) = (
+        Witness::start().await.unwrap(),
+        Witness::start().await.unwrap(),
+    );
+    let port = free_port().unwrap();
+    vendor.enrol("acme");
+    let mut hanging = vendor.setup("acme", &old, port).start().unwrap();
+    serving(&hanging).await;
+    vendor.get_issue("acme", "DEMO-1").await;
+
+    signal(hanging.process().pid(), "STOP").unwrap();
+    let fresh = vendor.setup("acme", &new, port).start().unwrap();
+    let report = serving(&fresh).await;
+    assert!(report.connections.iter().all(|c| c.generation == 1));
+    for number in 1..=10 {
+        let key = format!("DEMO-{number}");
+        assert_eq!(vendor.get_issue("acme", &key).await, issue(&key));
+    }
+    let snapshot = vendor.gateway.snapshot();
+    let sessions = &snapshot.agent("acme").unwrap().sessions;
+    assert_eq!(sessions.len(), 4, "the twin has not been noticed yet");
+    let served: Vec<_> = sessions.iter().map(|s| s.requests > 0).collect();
+    assert!(served[2] && served[3], "{sessions:?}");
+
+    // With the process its sessions go, and nobody misses them.
+    hanging.process().kill();
+    vendor
+        .until(|g| g.agent("acme").is_some_and(|a| a.sessions.len() == 2))
+        .await;
+    assert_eq!(vendor.get_issue("acme", "DEMO-11").await, issue("DEMO-11"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_agent_is_away_the_vendor_gets_a_typed_error_and_its_return_is_all_it_takes() {
+    let vendor = Vendor::start().await;
+    let jira = Witness::start().await.unwrap();
+    vendor.enrol("acme");
+    let mut agent = vendor
+        .setup("acme", &jira, free_port().unwrap())
+        .start()
+        .unwrap();
+    serving(&agent).await;
+    vendor.get_issue("acme", "DEMO-1").await;
+
+    signal(agent.process().pid(), "TERM").unwrap();
+    let gone = |g: &Snapshot| g.agent("acme").is_some_and(|a| !a.online);
+    vendor.until(gone).await;
+    let answer = vendor
+        .get("acme.gateway.localhost", "/rest/api/2/issue/DEMO-1")
+        .await;
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    let status = answer.headers()["proxy-status"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(status.starts_with("server-stub;"), "{status}");
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:server-stub:problem:agent-offline");
+    assert_eq!(problem["delivery"], "not_sent");
+    let limit = Duration::from_secs(30);
+    assert!(agent.process().wait(limit).await.unwrap().success());
+
+    let stranger = vendor.get("nobody.gateway.localhost", "/").await;
+    assert_eq!(stranger.status(), 404);
+    let problem: Value = stranger.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:server-stub:problem:unknown-agent");
+
+    agent.restart().unwrap();
+    serving(&agent).await;
+    assert_eq!(vendor.get_issue("acme", "DEMO-2").await, issue("DEMO-2"));
+}
