@@ -25,7 +25,7 @@ pub(super) fn must_hang_up(response: &Response) -> bool {
 
 /// The same answer, promising its whole length, whose body breaks the connection after `bytes`.
 pub(super) fn cut(response: Response, bytes: u64) -> Response {
-    let (mut parts, mut body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact() {
         parts
             .headers
