@@ -124,6 +124,9 @@ fn certificate(problem: &CertificateError) -> String {
         CertificateError::NotValidYet => {
             "its certificate is not valid yet; check this host's clock".to_owned()
         }
+        CertificateError::BadSignature => {
+            "its certificate is not signed by the key of the CA of that name that is trusted here; put the CA's present certificate into ca_file".to_owned()
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "its certificate is not meant for TLS servers (extended key usage); issue a server certificate".to_owned()
         }
