@@ -87,6 +87,10 @@ pub(super) fn read<'a>(
     if contains(reason, b"AUTHENTICATED_FAILED") {
         return Finding::Rejected(Rejection::Refused);
     }
+    // Before the user: some versions name `anonymous` in this answer.
+    if head.status == StatusCode::FORBIDDEN && contains(body, BASIC_OFF) {
+        return Finding::Rejected(Rejection::BasicOff(BasicOff::Said));
+    }
     match user(&head.headers) {
         User::Named(name) => {
             return match expected {
@@ -103,9 +107,6 @@ pub(super) fn read<'a>(
         User::Absent => {}
     }
     match head.status {
-        StatusCode::FORBIDDEN if contains(body, BASIC_OFF) => {
-            Finding::Rejected(Rejection::BasicOff(BasicOff::Said))
-        }
         StatusCode::FORBIDDEN if below_rest && body.is_empty() && is_json(head) => {
             Finding::Rejected(Rejection::BasicOff(BasicOff::Likely))
         }

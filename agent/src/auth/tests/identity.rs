@@ -80,13 +80,15 @@ fn answers_are_read_as_jira_means_them() {
 
 #[test]
 fn basic_switched_off_is_read_from_the_body() {
-    let head = answer(403, &[("content-type", "application/json")]);
     let body = br#"{"message":"Basic Authentication has been disabled on this instance."}"#;
-    let finding = read(&head, body, true, None);
-    assert_eq!(
-        finding,
-        Finding::Rejected(Rejection::BasicOff(BasicOff::Said))
-    );
+    let anonymous = answer(403, &[("x-ausername", "anonymous")]);
+    let head = answer(403, &[("content-type", "application/json")]);
+    for head in [&anonymous, &head] {
+        assert_eq!(
+            read(head, body, true, None),
+            Finding::Rejected(Rejection::BasicOff(BasicOff::Said))
+        );
+    }
     assert_eq!(
         read(&head, b"{\"errors\":{}}", true, None),
         Finding::Nothing
