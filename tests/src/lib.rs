@@ -11,6 +11,7 @@ pub mod site;
 pub mod ssh_pair;
 pub mod sshd;
 pub mod steady;
+pub mod tap;
 pub mod tunnel;
 pub mod wire;
 pub mod witness;

@@ -38,6 +38,19 @@ impl Answer {
     }
 }
 
+/// One request as a client sent it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Its method.
+    pub method: String,
+    /// Its target, undecoded.
+    pub target: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Without the framing of chunks.
+    pub body: Vec<u8>,
+}
+
 /// Sends `bytes` over a connection of its own and reads until the other side ends it. The request, or the last of
 /// several, must make it do so: by `Connection: close`, or because it is refused for its framing.
 pub async fn exchange(addr: SocketAddr, bytes: &[u8]) -> Result<Vec<Answer>> {
@@ -75,36 +88,68 @@ pub fn answers(mut bytes: &[u8]) -> Vec<Answer> {
     found
 }
 
+/// Takes requests apart that one client sent one after the other.
+pub fn requests(mut bytes: &[u8]) -> Vec<Request> {
+    let mut found = Vec::new();
+    while let Some((message, rest)) = Message::first(bytes) {
+        bytes = rest;
+        let mut words = message.line.split(' ');
+        found.push(Request {
+            method: words.next().unwrap_or_default().to_owned(),
+            target: words.next().unwrap_or_default().to_owned(),
+            headers: message.headers,
+            body: message.body,
+        });
+    }
+    found
+}
+
 fn first(bytes: &[u8]) -> Option<(Answer, &[u8])> {
-    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let rest = &bytes[end + 4..];
-    let mut lines = head.split("\r\n");
-    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let headers: Vec<(String, String)> = lines
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-        .collect();
-    let value = |name: &str| {
-        headers
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.clone())
-    };
-    let (body, rest, complete) = if value("transfer-encoding").is_some() {
-        chunked(rest)
-    } else {
-        let length = value("content-length").map_or(0, |v| v.parse().unwrap_or(0));
-        let here = rest.len().min(length);
-        (rest[..here].to_vec(), &rest[here..], here == length)
-    };
+    let (message, rest) = Message::first(bytes)?;
     let answer = Answer {
-        status,
-        headers,
-        body,
-        complete,
+        status: message.line.split(' ').nth(1)?.parse().ok()?,
+        headers: message.headers,
+        body: message.body,
+        complete: message.complete,
     };
     Some((answer, rest))
+}
+
+/// What requests and answers have in common.
+struct Message {
+    line: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    complete: bool,
+}
+
+impl Message {
+    fn first(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let rest = &bytes[end + 4..];
+        let mut lines = head.split("\r\n");
+        let line = lines.next()?.to_owned();
+        let headers: Vec<(String, String)> = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        let value = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v);
+        let (body, rest, complete) = if value("transfer-encoding").is_some() {
+            chunked(rest)
+        } else {
+            let length = value("content-length").map_or(0, |v| v.parse().unwrap_or(0));
+            let here = rest.len().min(length);
+            (rest[..here].to_vec(), &rest[here..], here == length)
+        };
+        let message = Self {
+            line,
+            headers,
+            body,
+            complete,
+        };
+        Some((message, rest))
+    }
 }
 
 fn chunked(mut bytes: &[u8]) -> (Vec<u8>, &[u8], bool) {

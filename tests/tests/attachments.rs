@@ -1,0 +1,127 @@
+//! Attachments as large as Jira takes them: whole, and never in the agent's memory.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use bytes::Bytes;
+use e2e::site::{Site, vendor};
+use futures_util::{StreamExt, stream};
+use rand::Rng;
+use reqwest::{Body, multipart};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::{
+    convert::Infallible,
+    fs::File,
+    io::Read,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gibibyte_goes_up_and_comes_down_whole_and_memory_stays_flat() {
+    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let url = site.vendor_url();
+    let ticket = json!({ "fields": {
+        "project": { "key": "DEMO" }, "summary": "Core dump attached", "issuetype": { "name": "Bug" },
+    } });
+    let issue: Value = vendor()
+        .post(format!("{url}/rest/api/2/issue"))
+        .json(&ticket)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let key = issue["key"].as_str().unwrap();
+    let idle = site.agent.process().resident().unwrap();
+
+    let sent = Arc::new(Mutex::new(Sha256::new()));
+    let file =
+        multipart::Part::stream_with_length(content(sent.clone()), SIZE).file_name("core.bin");
+    let answer = vendor()
+        .post(format!("{url}/rest/api/2/issue/{key}/attachments"))
+        .header("X-Atlassian-Token", "no-check")
+        .multipart(multipart::Form::new().part("file", file))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    let kept: Value = answer.json().await.unwrap();
+    assert_eq!(kept[0]["size"], SIZE);
+    let id = kept[0]["id"].as_str().unwrap();
+    let sent = sent.lock().unwrap().clone().finalize();
+    let stored = site.jira().attachments().join(id);
+    let stored = tokio::task::spawn_blocking(|| digest_of(stored))
+        .await
+        .unwrap();
+    assert_eq!(stored, sent, "what Jira stored is not what was sent");
+    let after_upload = site.agent.process().peak_resident().unwrap();
+
+    let answer = vendor()
+        .get(format!("{url}/secure/attachment/{id}/core.bin"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.content_length(), Some(SIZE));
+    let (mut received, mut length) = (Sha256::new(), 0);
+    let mut body = answer.bytes_stream();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.unwrap();
+        length += chunk.len() as u64;
+        received.update(&chunk);
+    }
+    assert_eq!(length, SIZE);
+    assert_eq!(
+        received.finalize(),
+        sent,
+        "what came down is not what was sent"
+    );
+
+    let peak = site.agent.process().peak_resident().unwrap();
+    eprintln!(
+        "resident: idle {} MiB, most {} MiB after the upload, {} MiB after the download",
+        idle >> 20,
+        after_upload >> 20,
+        peak >> 20
+    );
+    assert!(
+        peak < idle + MEMORY,
+        "{} MiB, {} MiB when idle",
+        peak >> 20,
+        idle >> 20
+    );
+}
+
+/// Pages that are all different, made when they are asked for, and hashed on the way.
+fn content(sent: Arc<Mutex<Sha256>>) -> Body {
+    let mut random = vec![0; BLOCK];
+    rand::rng().fill(&mut random[..]);
+    let blocks = stream::iter(0..SIZE / BLOCK as u64).map(move |number| {
+        let mut block = random.clone();
+        for (page, bytes) in block.chunks_mut(4096).enumerate() {
+            bytes[..8].copy_from_slice(&number.to_le_bytes());
+            bytes[8..16].copy_from_slice(&page.to_le_bytes());
+        }
+        sent.lock().unwrap().update(&block);
+        Ok::<_, Infallible>(Bytes::from(block))
+    });
+    Body::wrap_stream(blocks)
+}
+
+fn digest_of(path: PathBuf) -> sha2::digest::Output<Sha256> {
+    let mut file = File::open(path).unwrap();
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer).unwrap() {
+            0 => return digest.finalize(),
+            n => digest.update(&buffer[..n]),
+        }
+    }
+}
+
+const SIZE: u64 = 1 << 30;
+const BLOCK: usize = 256 << 10;
+/// One channel's memory, what is on its way to the spool file, the transport's backlog and russh's own buffers; far
+/// below the file.
+const MEMORY: u64 = 48 << 20;

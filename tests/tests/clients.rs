@@ -1,0 +1,192 @@
+//! Real Jira clients that know nothing of us play the vendor: each with a password and a token, passed through and
+//! replaced by the agent's own. The scripts are in `clients/`; `make setup` installs their libraries.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use e2e::{
+    site::{Plan, Site},
+    tap::Tap,
+};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+use tokio::process::Command;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_library_jira_works_through_the_tunnel() {
+    works_through_the_tunnel(Client::Python("jira_everything.py")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_library_atlassian_python_api_works_through_the_tunnel() {
+    works_through_the_tunnel(Client::Python("atlassian_everything.py")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_library_jira_client_works_through_the_tunnel() {
+    works_through_the_tunnel(Client::Node("jira_client_everything.js")).await;
+}
+
+#[derive(Clone, Copy)]
+enum Client {
+    Python(&'static str),
+    Node(&'static str),
+}
+
+/// What the library is told to log in with.
+enum Login {
+    Basic(&'static str, &'static str),
+    Pat(&'static str),
+}
+
+async fn works_through_the_tunnel(client: Client) {
+    let agents_basic = || Site::plan().basic(BOT, BOT_PASSWORD);
+    let agents_pat = || Site::plan().pat(BOT_TOKEN);
+    let basic = |name: &str, password: &str| STANDARD.encode(format!("{name}:{password}"));
+    let combinations: [(&str, Plan, Login, String); 4] = [
+        (
+            "Basic, passed through",
+            Site::plan(),
+            Login::Basic("admin", "admin-password"),
+            format!("Basic {}", basic("admin", "admin-password")),
+        ),
+        (
+            "PAT, passed through",
+            Site::plan(),
+            Login::Pat("admin-token"),
+            "Bearer admin-token".into(),
+        ),
+        (
+            "Basic, injected",
+            agents_basic(),
+            Login::Basic("vendor", "vendors-secret"),
+            format!("Basic {}", basic(BOT, BOT_PASSWORD)),
+        ),
+        (
+            "PAT, injected",
+            agents_pat(),
+            Login::Pat("vendors-secret"),
+            format!("Bearer {BOT_TOKEN}"),
+        ),
+    ];
+    for (name, plan, login, authorization) in combinations {
+        let site = plan.start().await.unwrap();
+        let user = if name.ends_with("injected") {
+            BOT
+        } else {
+            "admin"
+        };
+        let tap = Tap::start(site.addr()).await.unwrap();
+        let base_url = format!("http://{}/jira", tap.addr);
+        client
+            .run(&base_url, &login, user)
+            .await
+            .unwrap_or_else(|told| panic!("{name}: {told}"));
+
+        let received = site.received();
+        assert!(received.len() > 20, "{name}: {} requests", received.len());
+        for request in &received {
+            assert_eq!(request.user.as_deref(), Some(user), "{name}: {request:?}");
+            assert_eq!(
+                request.header("host").unwrap(),
+                site.jira().addr.to_string(),
+                "{name}"
+            );
+            let values: Vec<_> = request
+                .headers
+                .iter()
+                .filter(|(name, _)| name == "authorization")
+                .collect();
+            assert_eq!(values.len(), 1, "{name}: {request:?}");
+            assert_eq!(values[0].1, authorization.as_bytes(), "{name}");
+            assert!(
+                user == "admin" || request.header("cookie").is_none(),
+                "{name}: {request:?}"
+            );
+        }
+        // Byte for byte: every target, every body.
+        let mut arrived: Vec<_> = received
+            .into_iter()
+            .map(|r| {
+                let target = r.target_text();
+                (r.method, target, r.body_length, r.body_head)
+            })
+            .collect();
+        let mut sent: Vec<_> = tap
+            .requests()
+            .into_iter()
+            .map(|r| {
+                let head = r.body[..r.body.len().min(BODY_HEAD)].to_vec();
+                (r.method, r.target, r.body.len() as u64, head)
+            })
+            .collect();
+        arrived.sort();
+        sent.sort();
+        assert_eq!(arrived.len(), sent.len(), "{name}");
+        for (arrived, sent) in arrived.iter().zip(&sent) {
+            assert!(
+                arrived == sent,
+                "{name}: {:?} became {:?}",
+                (&sent.0, &sent.1, sent.2),
+                (&arrived.0, &arrived.1, arrived.2)
+            );
+        }
+    }
+}
+
+impl Client {
+    async fn run(self, base_url: &str, login: &Login, user: &str) -> Result<(), String> {
+        let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
+        let mut command = match self {
+            Self::Python(script) => {
+                let python = from_env(
+                    "E2E_PYTHON",
+                    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python"),
+                );
+                let mut command = Command::new(python);
+                command.arg(clients.join("python").join(script));
+                command
+            }
+            Self::Node(script) => {
+                let mut command = Command::new("node");
+                command.arg(from_env("E2E_NODE_DIR", clients.join("node")).join(script));
+                command
+            }
+        };
+        command.arg(base_url);
+        match login {
+            Login::Basic(name, password) => command.args(["basic", name, password]),
+            Login::Pat(token) => command.args(["pat", token]),
+        };
+        match self {
+            Self::Python(_) => command.args(["--expect-user", user]),
+            Self::Node(_) => command.arg(user),
+        };
+        for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
+            command.env_remove(proxy).env_remove(proxy.to_uppercase());
+        }
+        let done = command.kill_on_drop(true).output().await;
+        let done =
+            done.map_err(|error| format!("{command:?}: {error}; `make setup` installs it"))?;
+        if done.status.success() {
+            return Ok(());
+        }
+        Err(format!(
+            "{command:?} ended with {}:\n{}{}",
+            done.status,
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr)
+        ))
+    }
+}
+
+fn from_env(name: &str, otherwise: PathBuf) -> PathBuf {
+    env::var_os(name).map_or(otherwise, PathBuf::from)
+}
+
+const BOT: &str = "acme-bot";
+const BOT_PASSWORD: &str = "acme-password";
+const BOT_TOKEN: &str = "acme-bot-token";
+/// What the imitation Jira keeps of a body.
+const BODY_HEAD: usize = 64 << 10;

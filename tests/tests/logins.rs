@@ -1,0 +1,513 @@
+//! Logins end to end: a refused one is sent once, the vendor's never reaches Jira where the agent has its own, and
+//! no secret is written anywhere.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::{LayerState, Overall};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use e2e::site::{Plan, Site, vendor};
+use futures_util::future::join_all;
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use server_stub::jira::{AuthKind, Received};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_reaches_jira_once_however_many_requests_come() {
+    // The second failure would lock the account.
+    let plan = Site::plan()
+        .basic(BOT, "wrong")
+        .jira(|jira| jira.captcha_after = 2);
+    let mut site = plan.start_unproven().await.unwrap();
+
+    let url = site.vendor_url() + MYSELF;
+    let answers = join_all((0..50).map(|_| vendor().get(&url).send())).await;
+    for answer in answers {
+        let (status, problem) = problem_of(answer.unwrap()).await;
+        match problem["type"].as_str().unwrap() {
+            LOGIN_FAILED => assert_eq!((status, &problem["delivery"]), (502, &json!("answered"))),
+            LOGIN_UNAVAILABLE => {
+                assert_eq!((status, &problem["delivery"]), (503, &json!("not_sent")))
+            }
+            other => panic!("{other}: {problem}"),
+        }
+    }
+    assert_eq!(logins(&site), 1);
+
+    let report = site.agent.until("the login to have failed", |r| {
+        r.layers.login.state == LayerState::Failed
+    });
+    let login = report.await.unwrap().layers.login;
+    assert!(login.cause.unwrap().contains("password of acme-bot"));
+    assert!(login.remedy.unwrap().contains("password"));
+    assert_eq!(site.agent.run(&["status"]).unwrap().status.code(), Some(2));
+
+    // The account is not locked: a person logs in as ever.
+    let person = direct(&site)
+        .get(site.jira().url.clone() + MYSELF)
+        .basic_auth(BOT, Some(BOT_PASSWORD));
+    assert_eq!(person.send().await.unwrap().status(), 200);
+
+    // Mended, it works without a restart.
+    site.change_secret(BOT_PASSWORD).unwrap();
+    until_answered(vendor().get(&url), StatusCode::OK).await;
+    site.until_proven().await.unwrap();
+    assert_eq!(site.agent.run(&["status"]).unwrap().status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_was_refused_is_tried_again_when_an_admin_says_so() {
+    let mut site = Site::plan().basic(BOT, BOT_PASSWORD).start().await.unwrap();
+    let url = site.vendor_url() + MYSELF;
+    site.jira().set_password(BOT, "changed in Jira");
+    let (status, problem) = problem_of(vendor().get(&url).send().await.unwrap()).await;
+    assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
+    assert!(
+        problem["remedy"]
+            .as_str()
+            .is_some_and(|remedy| !remedy.is_empty())
+    );
+
+    // Changed back in Jira: the agent cannot know, and does not try.
+    site.jira().set_password(BOT, BOT_PASSWORD);
+    site.jira().clear_requests();
+    let (status, problem) = problem_of(vendor().get(&url).send().await.unwrap()).await;
+    assert_eq!((status, &problem["type"]), (503, &json!(LOGIN_UNAVAILABLE)));
+    assert_eq!(logins(&site), 0);
+
+    let retried = site.agent.run(&["login-retry"]).unwrap();
+    assert!(retried.status.success(), "{retried:?}");
+    until_answered(vendor().get(&url), StatusCode::OK).await;
+    site.until_proven().await.unwrap();
+}
+
+/// Jira answers 200 and "nothing found" to a bad token; a vendor would believe it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_is_no_empty_search_result() {
+    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let url = site.vendor_url() + SEARCH;
+    let search = || {
+        vendor()
+            .post(&url)
+            .json(&json!({ "jql": "project = DEMO" }))
+    };
+    assert_eq!(search().send().await.unwrap().status(), 200);
+
+    site.jira().expire_token(TOKEN);
+    let (status, problem) = problem_of(search().send().await.unwrap()).await;
+    assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
+    let report = site.agent.until("the login to have failed", |r| {
+        r.layers.login.state == LayerState::Failed
+    });
+    let report = report.await.unwrap();
+    assert_eq!(report.overall, Overall::Down);
+    assert!(report.layers.login.cause.unwrap().contains("anonymous"));
+    assert!(report.layers.login.remedy.unwrap().contains("token"));
+    assert_eq!(report.layers.jira.state, LayerState::Proven);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_never_was_good_is_refused_and_a_good_one_taken_up() {
+    let mut site = Site::plan()
+        .pat("acme-bot-expired-token")
+        .start_unproven()
+        .await
+        .unwrap();
+    let url = site.vendor_url();
+    for request in [
+        vendor()
+            .post(url.clone() + SEARCH)
+            .json(&json!({ "jql": "project = DEMO" })),
+        vendor().get(url.clone() + MYSELF),
+    ] {
+        let (_, problem) = problem_of(request.send().await.unwrap()).await;
+        let kind = problem["type"].as_str().unwrap();
+        assert!(
+            [LOGIN_FAILED, LOGIN_UNAVAILABLE].contains(&kind),
+            "{problem}"
+        );
+    }
+    site.change_secret(TOKEN).unwrap();
+    until_answered(vendor().get(url + MYSELF), StatusCode::OK).await;
+    site.until_proven().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn basic_switched_off_in_jira_is_told_as_such() {
+    let plan = Site::plan()
+        .basic(BOT, BOT_PASSWORD)
+        .jira(|jira| jira.basic = Some(false));
+    let site = plan.start_unproven().await.unwrap();
+    let report = site.agent.until("the login to have failed", |r| {
+        r.layers.login.state == LayerState::Failed
+    });
+    let login = report.await.unwrap().layers.login;
+    assert!(login.cause.unwrap().contains("switched off"));
+    assert!(login.remedy.unwrap().contains("pat"));
+    let (_, problem) = problem_of(
+        vendor()
+            .get(site.vendor_url() + MYSELF)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    assert!(
+        problem["type"].as_str().unwrap().contains(":login-"),
+        "{problem}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_vendors_identity_stays_outside_where_the_agent_has_its_own() {
+    for plan in [
+        Site::plan().basic(BOT, BOT_PASSWORD),
+        Site::plan().pat(TOKEN),
+    ] {
+        stays_outside(plan).await;
+    }
+}
+
+async fn stays_outside(plan: Plan) {
+    let site = plan.start().await.unwrap();
+    // A session that really logs in as the administrator.
+    let session = direct(&site)
+        .get(site.jira().url.clone() + MYSELF)
+        .basic_auth("admin", Some("admin-password"));
+    let session = session.send().await.unwrap();
+    let cookies = session.headers().get_all("set-cookie").iter();
+    let cookie = cookies
+        .filter_map(|c| c.to_str().ok())
+        .find(|c| c.starts_with("JSESSIONID"))
+        .unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    site.jira().clear_requests();
+
+    let url = site.vendor_url();
+    let get = |target: &str| vendor().get(url.clone() + target);
+    let stripped: Vec<RequestBuilder> = vec![
+        get(MYSELF).basic_auth("admin", Some("admin-password")),
+        get(MYSELF).bearer_auth("admin-token"),
+        get(MYSELF).header("Authorization", "OAuth oauth_token=\"admin-token\""),
+        get(MYSELF).header("Proxy-Authorization", "Basic admin-token"),
+        get(MYSELF).header("Cookie", &cookie),
+        get(MYSELF)
+            .header("Cookie", "a=b")
+            .header("Cookie", &cookie),
+        get(MYSELF)
+            .header("X-Forwarded-User", "admin")
+            .header("X_Remote_User", "admin"),
+        get(MYSELF)
+            .header("X-Seraph-Trusted-App", "admin")
+            .header("Remote-User", "admin"),
+    ];
+    let count = stripped.len();
+    for request in stripped {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(
+            answer.headers().get("set-cookie").is_none(),
+            "Jira's session leaves the site"
+        );
+        let user: Value = answer.json().await.unwrap();
+        assert_eq!(user["name"], BOT);
+    }
+    let received = site.received();
+    assert_eq!(received.len(), count);
+    for request in &received {
+        assert_eq!(request.user.as_deref(), Some(BOT));
+        assert!(
+            !text_of(request).to_lowercase().contains("admin"),
+            "{request:?}"
+        );
+        assert!(request.header("cookie").is_none(), "{request:?}");
+    }
+
+    let refused: Vec<(RequestBuilder, &str)> = vec![
+        (
+            get(&format!(
+                "{MYSELF}?os_username=admin&os_password=admin-password"
+            )),
+            FOREIGN_IDENTITY,
+        ),
+        (
+            get(&format!(
+                "{MYSELF}?os%5Fusername=admin&os%5fpassword=admin-password"
+            )),
+            FOREIGN_IDENTITY,
+        ),
+        (
+            get(&format!("{MYSELF}?x=y&xoauth_requestor_id=admin")),
+            FOREIGN_IDENTITY,
+        ),
+        (get(&format!("{MYSELF}?user_id=admin")), FOREIGN_IDENTITY),
+        (
+            get(&format!("{MYSELF}?oauth_token=admin-token")),
+            FOREIGN_IDENTITY,
+        ),
+        (
+            vendor()
+                .post(url.clone() + SEARCH)
+                .form(&[("os_username", "admin"), ("os_password", "admin-password")]),
+            FORM_BODY,
+        ),
+    ];
+    site.jira().clear_requests();
+    for (request, expected) in refused {
+        let (status, problem) = problem_of(request.send().await.unwrap()).await;
+        assert_eq!(problem["type"], expected, "{problem}");
+        assert_eq!(problem["delivery"], "not_sent");
+        assert_eq!(status, if expected == FORM_BODY { 415 } else { 403 });
+        assert!(
+            !problem.to_string().contains("admin"),
+            "a value is repeated: {problem}"
+        );
+    }
+    assert!(site.received().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passed_through_the_vendors_login_is_jiras_affair() {
+    let site = Site::plan().start().await.unwrap();
+    let url = site.vendor_url() + MYSELF;
+    let answer = vendor()
+        .get(&url)
+        .basic_auth("reader", Some("reader-password"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.headers()["x-ausername"], "reader");
+    assert!(
+        answer.headers().contains_key("set-cookie"),
+        "the vendor's own session is the vendor's"
+    );
+
+    // A wrong password is answered by Jira itself, each time; nothing is held back.
+    for _ in 0..2 {
+        let answer = vendor()
+            .get(&url)
+            .basic_auth("reader", Some("wrong"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 401);
+        assert!(!answer.headers().contains_key("proxy-status"));
+    }
+    let answer = vendor().get(&url).bearer_auth(TOKEN).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let received = site.received();
+    let kinds: Vec<_> = received
+        .iter()
+        .map(|r| (r.auth, r.user.as_deref()))
+        .collect();
+    let wrong = (Some(AuthKind::Anonymous), None);
+    assert_eq!(
+        kinds,
+        [
+            (Some(AuthKind::Basic), Some("reader")),
+            wrong,
+            wrong,
+            (Some(AuthKind::Pat), Some(BOT))
+        ]
+    );
+    let report = site.agent.status().await.unwrap();
+    assert_eq!(report.layers.login.state, LayerState::NotApplicable);
+    assert_eq!(report.overall, Overall::Proven);
+}
+
+/// At the most talkative level, with requests that succeed, are refused and fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_written_anywhere() {
+    let canary = "canary-of-the-agent";
+    let vendors = "canary-of-the-vendor";
+    let plan = |plan: Plan| {
+        plan.line("log", "level = \"trace\"").jira(|jira| {
+            jira.tokens[0].token = canary.to_owned();
+            let bot = jira.users.iter_mut().find(|user| user.name == BOT).unwrap();
+            canary.clone_into(&mut bot.password);
+        })
+    };
+    for plan in [
+        plan(Site::plan().basic(BOT, canary)),
+        plan(Site::plan().pat(canary)),
+        plan(Site::plan()),
+    ] {
+        let mut site = plan.start().await.unwrap();
+        let url = site.vendor_url();
+        let query = format!("?jql=project%20%3D%20{vendors}&os_username={vendors}&{vendors}");
+        let requests = [
+            vendor()
+                .get(url.clone() + MYSELF)
+                .basic_auth(vendors, Some(vendors)),
+            vendor()
+                .get(url.clone() + MYSELF)
+                .bearer_auth(vendors)
+                .header("Cookie", format!("JSESSIONID={vendors}")),
+            vendor().get(format!("{url}{SEARCH}?jql=summary~{vendors}")),
+            vendor().get(format!("{url}{SEARCH}{query}")),
+            vendor().get(format!("{url}/secure/admin/x{query}")),
+            vendor().get(format!("{url}/rest/api/2/issue/..%2f{query}")),
+            vendor()
+                .post(url.clone() + SEARCH)
+                .form(&[("os_password", vendors)]),
+            vendor()
+                .post(url.clone() + SEARCH)
+                .json(&json!({ "jql": format!("summary ~ {vendors}") })),
+        ];
+        let mut answers = String::new();
+        for request in requests {
+            let answer = request.send().await.unwrap();
+            answers += &format!("{:?}", answer.headers());
+            // Jira's own answer may quote the search; the agent's may not.
+            if answer.headers().contains_key("proxy-status") {
+                answers += &answer.text().await.unwrap();
+            }
+        }
+        site.stop_jira().await;
+        let down = vendor()
+            .get(format!("{url}{SEARCH}?jql={vendors}"))
+            .bearer_auth(vendors)
+            .send()
+            .await
+            .unwrap();
+        answers += &down.text().await.unwrap();
+
+        let pid = site.agent.process().pid();
+        let proc = |name: &str| {
+            String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/{name}")).unwrap()).into_owned()
+        };
+        let command = |arguments: &[&str]| format!("{:?}", site.agent.run(arguments).unwrap());
+        let places = [
+            ("answers", answers),
+            ("cmdline", proc("cmdline")),
+            ("environ", proc("environ")),
+            ("status", command(&["status"])),
+            ("status --json", command(&["status", "--json"])),
+            ("config show", command(&["config", "show"])),
+            ("log", site.agent.log()),
+            (
+                "audit",
+                fs::read_to_string(site.dir().join("audit.log")).unwrap(),
+            ),
+        ];
+        assert!(
+            site.agent.log().contains("TRACE"),
+            "the level was not trace"
+        );
+        let encoded = [
+            STANDARD.encode(format!("{BOT}:{canary}")),
+            STANDARD.encode(format!("{vendors}:{vendors}")),
+        ];
+        let secrets = [canary, vendors, encoded[0].as_str(), encoded[1].as_str()];
+        for (place, text) in &places {
+            for secret in secrets {
+                if let Some(at) = text.find(secret) {
+                    let around: String = text[..at]
+                        .chars()
+                        .rev()
+                        .take(400)
+                        .collect::<Vec<_>>()
+                        .iter()
+                        .rev()
+                        .collect();
+                    panic!("{place} holds {secret:?} after: {around}");
+                }
+            }
+        }
+        // Nor in any file but the one it was put into.
+        for file in files_below(&site.dir()) {
+            let bytes = fs::read(&file).unwrap_or_default();
+            let holds = |secret: &str| bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
+            let own = file.file_name().is_some_and(|name| name == "secret");
+            assert!(
+                own || !secrets.iter().any(|s| holds(s)),
+                "{} holds a secret",
+                file.display()
+            );
+        }
+    }
+}
+
+/// How often Jira was shown a credential, probes of the agent's own included.
+fn logins(site: &Site) -> usize {
+    let requests = site.jira().requests();
+    requests
+        .iter()
+        .filter(|r| r.header("authorization").is_some())
+        .count()
+}
+
+fn text_of(request: &Received) -> String {
+    let headers = request.headers.iter().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value).into_owned();
+        let decoded = value
+            .strip_prefix("Basic ")
+            .and_then(|v| STANDARD.decode(v).ok());
+        format!(
+            "{name}: {value} {}\n",
+            String::from_utf8_lossy(&decoded.unwrap_or_default())
+        )
+    });
+    request.target_text() + "\n" + &headers.collect::<String>()
+}
+
+async fn problem_of(answer: Response) -> (u16, Value) {
+    let status = answer.status().as_u16();
+    assert!(
+        answer.headers().contains_key("proxy-status"),
+        "{status} is not the agent's own answer"
+    );
+    assert!(answer.headers().contains_key("x-request-id"));
+    (status, answer.json().await.unwrap())
+}
+
+async fn until_answered(request: RequestBuilder, wanted: StatusCode) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = request.try_clone().unwrap().send().await.unwrap();
+        if answer.status() == wanted {
+            return;
+        }
+        let text = answer.text().await.unwrap_or_default();
+        assert!(Instant::now() < deadline, "never {wanted}; last: {text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Somebody inside the customer's network.
+fn direct(site: &Site) -> reqwest::Client {
+    let ca =
+        reqwest::Certificate::from_pem(site.jira().ca_pem.as_ref().unwrap().as_bytes()).unwrap();
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([ca])
+        .user_agent("person")
+        .build()
+        .unwrap()
+}
+
+fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut files = Vec::new();
+    for entry in entries {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files.extend(files_below(&entry.path())),
+            Ok(kind) if kind.is_file() => files.push(entry.path()),
+            _ => {}
+        }
+    }
+    files
+}
+
+const BOT: &str = "acme-bot";
+const BOT_PASSWORD: &str = "acme-password";
+const TOKEN: &str = "acme-bot-token";
+const MYSELF: &str = "/rest/api/2/myself";
+const SEARCH: &str = "/rest/api/2/search";
+const LOGIN_FAILED: &str = "urn:jira-tunnel-agent:problem:login-failed";
+const LOGIN_UNAVAILABLE: &str = "urn:jira-tunnel-agent:problem:login-unavailable";
+const FOREIGN_IDENTITY: &str = "urn:jira-tunnel-agent:problem:foreign-identity";
+const FORM_BODY: &str = "urn:jira-tunnel-agent:problem:form-body";

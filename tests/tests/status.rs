@@ -1,0 +1,300 @@
+//! `agent status` says what is so, and nothing else.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::{LayerState, Overall, Report};
+use e2e::site::{Site, vendor};
+use serde_json::Value;
+use server_stub::jira::State;
+use std::{fs, path::Path, process::Output};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_layer_is_proven_by_its_other_side() {
+    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let report = site.until_proven().await.unwrap();
+    let layers = &report.layers;
+    for layer in [&layers.network, &layers.tunnel, &layers.jira, &layers.login] {
+        assert_eq!(layer.state, LayerState::Proven);
+        assert!(layer.proven_seconds_ago.is_some());
+        assert_eq!((&layer.cause, &layer.remedy), (&None, &None));
+    }
+    assert!(layers.login.detail.as_ref().unwrap().contains("acme-bot"));
+    let connection = &report.connections[0];
+    assert_eq!(connection.gateway, site.sshd.address());
+    assert_eq!(connection.host_key, Some(site.sshd.fingerprint().unwrap()));
+    assert!(connection.rtt_ms.is_some());
+    assert_eq!(report.forwards[0].bound, [site.addr().to_string()]);
+    assert_eq!(report.forwards[0].requests, 0);
+
+    assert_eq!(
+        vendor()
+            .get(site.vendor_url() + MYSELF)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+    let report = site.agent.status().await.unwrap();
+    assert_eq!(report.forwards[0].requests, 1);
+    let shown = status(&site);
+    assert_eq!(shown.status.code(), Some(0));
+    let text = String::from_utf8(shown.stdout).unwrap();
+    for part in ["acme-bot", &site.sshd.address(), &site.addr().to_string()] {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+    assert!(
+        !text.contains('\x1b'),
+        "colour though it is no terminal:\n{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jira_that_is_gone_is_told_as_jiras_and_found_when_it_is_back() {
+    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    site.stop_jira().await;
+    assert_eq!(
+        vendor()
+            .get(site.vendor_url() + MYSELF)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        502
+    );
+    let report = site.agent.until("Jira to have failed", |r| {
+        r.layers.jira.state == LayerState::Failed
+    });
+    let report = report.await.unwrap();
+    assert_eq!(report.overall, Overall::Down);
+    assert!(
+        report
+            .layers
+            .jira
+            .cause
+            .as_ref()
+            .unwrap()
+            .contains("refused")
+    );
+    assert!(report.layers.jira.remedy.is_some());
+    assert_eq!(report.layers.network.state, LayerState::Proven);
+    assert_eq!(report.layers.tunnel.state, LayerState::Proven);
+    let shown = status(&site);
+    assert_eq!(shown.status.code(), Some(2));
+    let text = String::from_utf8(shown.stdout).unwrap();
+    for part in [
+        "DOWN",
+        report.layers.jira.cause.as_ref().unwrap(),
+        report.layers.jira.remedy.as_ref().unwrap(),
+    ] {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+
+    // Found without anybody's traffic.
+    site.start_jira().await.unwrap();
+    site.until_proven().await.unwrap();
+    assert_eq!(status(&site).status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_gone_is_told_as_the_networks_and_found_when_it_is_back() {
+    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    site.sshd.kill();
+    let report = site.agent.until("the network to have failed", |r| {
+        r.layers.network.state == LayerState::Failed
+    });
+    let report = report.await.unwrap();
+    assert_eq!(report.overall, Overall::Down);
+    assert!(report.layers.network.cause.is_some() && report.layers.network.remedy.is_some());
+    assert_ne!(report.layers.tunnel.state, LayerState::Proven);
+    assert!(report.forwards[0].bound.is_empty());
+    assert_eq!(status(&site).status.code(), Some(2));
+
+    site.sshd.restart().unwrap();
+    let report = site.until_proven().await.unwrap();
+    assert!(report.connections[0].generation >= 2);
+    assert_eq!(
+        vendor()
+            .get(site.vendor_url() + MYSELF)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jira_in_maintenance_is_not_called_proven() {
+    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    site.jira().set_state(State::Maintenance);
+    let answer = vendor()
+        .get(site.vendor_url() + MYSELF)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(
+        !answer.headers().contains_key("proxy-status"),
+        "it is Jira's answer"
+    );
+    let report = site.agent.until("Jira to be unproven", |r| {
+        r.layers.jira.state != LayerState::Proven
+    });
+    let report = report.await.unwrap();
+    assert!(report.layers.jira.cause.is_some() && report.layers.jira.remedy.is_some());
+    assert_ne!(status(&site).status.code(), Some(0));
+    site.jira().set_state(State::Running);
+    site.until_proven().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_does_not_run_is_told_apart_from_one_that_is_down() {
+    let mut site = Site::plan().start().await.unwrap();
+    site.agent.process().kill();
+    let shown = status(&site);
+    assert_eq!(shown.status.code(), Some(3));
+    let told = String::from_utf8(shown.stderr).unwrap();
+    assert!(told.contains("no agent is running"), "{told}");
+    assert!(shown.stdout.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_is_as_its_schema_says() {
+    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/status.schema.json");
+    let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let check = |site: &Site| {
+        let shown = site.agent.run(&["status", "--json"]).unwrap();
+        let document: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        let mut problems = Vec::new();
+        conform(&schema, &schema, &document, "", &mut problems);
+        assert!(problems.is_empty(), "{problems:#?}\nin {document:#}");
+        let overall = document["overall"].as_str().unwrap().to_owned();
+        let report: Report = serde_json::from_value(document).unwrap();
+        assert_eq!(shown.status.code(), Some(report.overall.exit_code().into()));
+        overall
+    };
+    assert_eq!(check(&site), "proven");
+    site.sshd.kill();
+    site.agent
+        .until("it to be down", |r| r.overall == Overall::Down)
+        .await
+        .unwrap();
+    assert_eq!(check(&site), "down");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_level_changes_while_it_runs() {
+    let site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let request = || async {
+        vendor()
+            .get(site.vendor_url() + MYSELF)
+            .send()
+            .await
+            .unwrap()
+            .status()
+    };
+    assert_eq!(request().await, 200);
+    assert!(!site.agent.log().contains("TRACE"));
+    let changed = site.agent.run(&["log-level", "trace"]).unwrap();
+    assert!(changed.status.success(), "{changed:?}");
+    assert_eq!(request().await, 200);
+    assert!(site.agent.log().contains("TRACE"), "nothing more is logged");
+    assert!(
+        site.agent
+            .run(&["log-level", "off"])
+            .unwrap()
+            .status
+            .success()
+    );
+    let before = site.agent.log();
+    assert_eq!(request().await, 200);
+    let after = site.agent.log();
+    let more = after.strip_prefix(&before).unwrap();
+    // What was on its way when the level changed may still come.
+    assert!(more.lines().count() < 50, "{more}");
+
+    let wrong = site.agent.run(&["log-level", "loud"]).unwrap();
+    assert_eq!(wrong.status.code(), Some(64), "{wrong:?}");
+}
+
+fn status(site: &Site) -> Output {
+    site.agent.run(&["status"]).unwrap()
+}
+
+/// As much of JSON Schema as this schema uses; a keyword that is not known here is a problem too.
+fn conform(root: &Value, schema: &Value, value: &Value, at: &str, problems: &mut Vec<String>) {
+    let Some(keywords) = schema.as_object() else {
+        return;
+    };
+    for (keyword, rule) in keywords {
+        let fine = match keyword.as_str() {
+            "$ref" => {
+                let pointer = rule.as_str().unwrap().trim_start_matches('#');
+                let target = root
+                    .pointer(pointer)
+                    .unwrap_or_else(|| panic!("no {pointer} in the schema"));
+                conform(root, target, value, at, problems);
+                true
+            }
+            "type" => match rule {
+                Value::Array(kinds) => kinds.iter().any(|kind| is_a(kind, value)),
+                kind => is_a(kind, value),
+            },
+            "properties" => {
+                for (name, property) in rule.as_object().unwrap() {
+                    if let Some(inner) = value.get(name) {
+                        conform(root, property, inner, &format!("{at}/{name}"), problems);
+                    }
+                }
+                let known = rule.as_object().unwrap();
+                let unknown = value
+                    .as_object()
+                    .and_then(|v| v.keys().find(|name| !known.contains_key(*name)));
+                if let Some(name) = unknown {
+                    problems.push(format!("{at}/{name} is not in the schema"));
+                }
+                true
+            }
+            "required" => rule
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|name| value.get(name.as_str().unwrap()).is_some()),
+            "items" => {
+                for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+                    conform(root, rule, item, &format!("{at}/{index}"), problems);
+                }
+                true
+            }
+            "anyOf" | "oneOf" => rule.as_array().unwrap().iter().any(|choice| {
+                let mut own = Vec::new();
+                conform(root, choice, value, at, &mut own);
+                own.is_empty()
+            }),
+            "enum" => rule.as_array().unwrap().contains(value),
+            "const" => rule == value,
+            "minimum" => value.as_f64() >= rule.as_f64(),
+            "$schema" | "$defs" | "title" | "description" | "format" => true,
+            _ => panic!("{keyword:?} in the schema is new; teach it to this test"),
+        };
+        if !fine {
+            problems.push(format!("{at}: {keyword} is {rule}, the value {value}"));
+        }
+    }
+}
+
+fn is_a(kind: &Value, value: &Value) -> bool {
+    match kind.as_str().unwrap() {
+        "null" => value.is_null(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        other => panic!("type {other}"),
+    }
+}
+
+const MYSELF: &str = "/rest/api/2/myself";
