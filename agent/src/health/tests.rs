@@ -91,7 +91,8 @@ impl Jira {
         let answer = lock(&self.answers).get(path.as_str()).cloned();
         let missing = "HTTP/1.1 404 X\r\ncontent-length: 4\r\n\r\nnope".to_owned();
         let answer = answer.unwrap_or(missing);
-        stream.write_all(answer.as_bytes()).await.unwrap();
+        // The agent may have read enough before the end.
+        let _ = stream.write_all(answer.as_bytes()).await;
         let _ = stream.shutdown().await;
     }
 }
@@ -303,8 +304,12 @@ async fn where_a_proxy_takes_the_user_header_away_the_body_names_the_user() {
 #[tokio::test]
 async fn an_endless_answer_is_read_to_its_bound_alone() {
     let jira = Jira::default();
-    let body = "x".repeat(1 << 20);
-    jira.answers("/jira/status", 200, "", &body);
+    // More is announced than ever comes: whoever reads on meets a broken answer.
+    let endless = format!(
+        "HTTP/1.1 200 X\r\ncontent-length: 99999999\r\n\r\n{}",
+        "x".repeat(1 << 20)
+    );
+    lock(&jira.answers).insert("/jira/status", endless);
     let mut fixture = health(settings(jira.serve(None).await), Mode::PassThrough);
     assert!(!fixture.health.probe().await);
     assert!(fixture.jira.snapshot().cause.unwrap().contains("no Jira"));

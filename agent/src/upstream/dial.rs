@@ -76,6 +76,15 @@ impl Dialer {
     /// A plain TCP connection, without TLS whatever the target says.
     pub(super) async fn tcp(&self, deadline: Instant) -> Result<TcpStream, SendError> {
         let addresses = self.resolve(deadline).await?;
+        self.connect(addresses, deadline).await
+    }
+
+    /// Tries one address after the other.
+    pub(super) async fn connect(
+        &self,
+        addresses: Vec<SocketAddr>,
+        deadline: Instant,
+    ) -> Result<TcpStream, SendError> {
         let mut failures = Vec::new();
         let count = addresses.len();
         for (index, address) in addresses.into_iter().enumerate() {

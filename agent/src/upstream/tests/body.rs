@@ -18,6 +18,7 @@ async fn an_answer_reaches_the_vendor_while_the_upload_still_runs() {
     let (mut sender, body) = fed();
     let answer = soon("answer", upstream.send(request("POST", "/x", body))).await;
     assert_eq!(text(answer.unwrap()).await, "early");
+    assert_eq!(upstream.pool.free(), 64, "its place is free at once");
     let stopped = async { while sender.send_data(Bytes::from_static(b"more")).await.is_ok() {} };
     soon("the upload to stop", stopped).await;
     assert_eq!(upstream.pool.idle_count(), 0);
@@ -124,4 +125,29 @@ async fn jira_that_stops_taking_an_upload_is_overdue() {
         .overdue(Duration::from_secs(10))
         .await;
     assert_eq!(begun.elapsed().as_secs(), 10);
+}
+
+#[tokio::test]
+async fn an_answer_can_be_read_where_writing_fails_already() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = std::thread::spawn(move || {
+        use std::io::Write;
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 413 x\r\n").unwrap();
+        // The next close is a reset: what the agent writes from now on fails.
+        let linger = Some(Duration::ZERO);
+        socket2::SockRef::from(&stream).set_linger(linger).unwrap();
+    });
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut stream = crate::upstream::stream::Stream::plain(stream);
+    served.join().unwrap();
+    let mut written = std::pin::pin!(stream.write(b"more of the upload"));
+    let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(written.as_mut().poll(cx))).await;
+    assert!(polled.is_pending(), "{polled:?}");
+    let mut answer = [0; 16];
+    soon("the answer", stream.read_exact(&mut answer))
+        .await
+        .unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413 x\r\n");
 }

@@ -44,7 +44,25 @@ async fn a_port_that_refuses() {
 
 #[tokio::test]
 async fn every_address_of_a_name_is_tried() {
-    // `localhost` may be ::1 and 127.0.0.1; the server listens on one of them alone.
+    let dead = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    let alive = server(Peer::serve).await;
+    let dialer = Dialer::new(&settings(alive)).unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let stream = dialer.connect(vec![dead, alive], deadline).await.unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), alive);
+    let error = dialer
+        .connect(vec![dead, dead], deadline)
+        .await
+        .unwrap_err();
+    let told = format!("{dead} refused the connection, {dead} refused the connection");
+    assert!(error.detail.contains(&told), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_is_resolved() {
     let address = server(Peer::serve).await;
     let url = format!("http://localhost:{}", address.port());
     let upstream = Upstream::new(Settings::new(url.parse().unwrap())).unwrap();
