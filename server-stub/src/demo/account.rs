@@ -21,7 +21,7 @@ pub(super) fn opening(stage: &Stage) {
     );
     println!();
     println!(
-        "{:<17} {:<6} {:<44} {:<18} {:<6} {:>9}  what came back",
+        "{:<17} {:<6} {:<46} {:<16} {:<6} {:>9}  what came back",
         "step", "", "asked through the gateway", "Jira saw", "status", "took"
     );
 }
@@ -39,7 +39,7 @@ pub(super) fn step(step: &Step) {
         Some(complaint) => format!("WRONG: {complaint}; {}", step.note),
     };
     println!(
-        "{:<17} {:<6} {:<44} {login:<18} {status:<6} {took:>9}  {note}",
+        "{:<17} {:<6} {:<46} {login:<16} {status:<6} {took:>9}  {note}",
         step.what,
         step.method.as_str(),
         step.path

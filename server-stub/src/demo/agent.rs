@@ -58,7 +58,7 @@ impl Agent {
     pub(super) fn start(binary: &Path, folder: &Path, plan: &Plan<'_>) -> anyhow::Result<Self> {
         write_private(&folder.join("jira-pat"), plan.token)?;
         fs::write(folder.join("ca.pem"), plan.ca)?;
-        fs::write(folder.join(CONFIG), configuration(plan))?;
+        fs::write(folder.join(CONFIG), configuration(folder, plan))?;
         let log = fs::File::create(folder.join(LOG))?;
         let child = command(binary, folder)
             .arg("run")
@@ -171,7 +171,7 @@ fn command(binary: &Path, folder: &Path) -> Command {
     command
 }
 
-fn configuration(plan: &Plan<'_>) -> String {
+fn configuration(folder: &Path, plan: &Plan<'_>) -> String {
     format!(
         r#"# Made by the demo.
 [tunnel]
@@ -197,7 +197,7 @@ presets = ["ticketing"]
 
 [audit]
 sink = "file"
-file = "{AUDIT}"
+file = "{audit}"
 
 [log]
 format = "human"
@@ -208,6 +208,7 @@ format = "human"
         connections = plan.connections,
         bind = plan.bind,
         upstream = plan.upstream,
+        audit = folder.join(AUDIT).display(),
     )
 }
 
