@@ -137,14 +137,14 @@ impl Registry {
         let held = agent
             .forwards
             .iter()
-            .filter(|forward| serves(forward, session))
+            .filter(|forward| forward.is_served_by(session.id))
             .count();
         if held >= self.max_forwards {
             return Err(BindError::TooMany);
         }
         let (forward, listener) = match holder {
             Some((name, _)) if name != session.agent => return Err(BindError::HeldBy(name)),
-            Some((_, forward)) if serves(&forward, session) => return Err(BindError::Twice),
+            Some((_, forward)) if forward.is_served_by(session.id) => return Err(BindError::Twice),
             Some((_, forward)) => (forward, None),
             None => {
                 let (listener, place) = Listener::bind(&place)?;
@@ -172,18 +172,18 @@ impl Registry {
         Ok(bind)
     }
 
-    /// `session` no longer wants `bind`. Whether it had it.
-    pub(super) fn cancel(&self, session: &Session, bind: &Bind) -> bool {
+    /// `session` no longer wants `bind`. The forward, if it had it.
+    pub(super) fn cancel(&self, session: &Session, bind: &Bind) -> Option<Arc<Forward>> {
         let mut agents = self.agents();
-        let Some(agent) = agents.get_mut(&session.agent) else {
-            return false;
-        };
-        let mut found = false;
+        let agent = agents.get_mut(&session.agent)?;
+        let mut found = None;
         agent.forwards.retain(|forward| {
             let mut serving = forward.serving();
             let before = serving.len();
             serving.retain(|s| !(s.session.id == session.id && s.bind == *bind));
-            found |= serving.len() != before;
+            if serving.len() != before {
+                found = Some(Arc::clone(forward));
+            }
             kept(forward, &serving)
         });
         drop(agents);
@@ -234,13 +234,6 @@ impl Registry {
         // Lists of whole entries: a panic while this is held leaves nothing half-written that matters.
         self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn serves(forward: &Forward, session: &Session) -> bool {
-    forward
-        .serving()
-        .iter()
-        .any(|serving| serving.session.id == session.id)
 }
 
 /// Whether a forward stays. One that nobody serves is released, its socket file with it.

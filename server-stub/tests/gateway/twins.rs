@@ -52,7 +52,10 @@ async fn a_dead_twin_is_cut_in_the_end() {
     let key = gateway.authorize("acme");
     let dead = gateway.forward("acme", &key, "0", &origin).await;
     dead.freeze().await;
-    gateway.until(|g| !g.agent("acme").unwrap().online).await;
+    let cut = gateway.until(|g| !g.agent("acme").unwrap().online);
+    tokio::time::timeout(Duration::from_secs(10), cut)
+        .await
+        .expect("the keep-alive does not notice");
 }
 
 #[tokio::test]

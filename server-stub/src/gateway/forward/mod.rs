@@ -70,6 +70,12 @@ impl Forward {
         self.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this session is one of them.
+    pub(super) fn is_served_by(&self, session: u64) -> bool {
+        let serving = self.serving();
+        serving.iter().any(|serving| serving.session.id == session)
+    }
+
     /// Every session that serves it, to choose from.
     pub(super) fn candidates(self: &Arc<Self>) -> Vec<Candidate> {
         self.serving()

@@ -1,7 +1,11 @@
 //! HTTP connections over channels that are open and idle, per session and forward.
 
 use super::{MAX_HEADERS, body::Passing};
-use crate::gateway::{Shared, forward::Carried, session::Session};
+use crate::gateway::{
+    Shared,
+    forward::{Carried, Forward},
+    session::Session,
+};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::{
@@ -20,7 +24,7 @@ pub(in crate::gateway) struct Pool {
 }
 
 /// Session and forward, by their numbers.
-pub(super) type Key = (u64, u64);
+pub(in crate::gateway) type Key = (u64, u64);
 
 #[derive(Default)]
 struct Slot {
@@ -36,6 +40,7 @@ pub(super) struct Connection {
     pub key: Key,
     /// The session that carries it.
     pub session: Arc<Session>,
+    forward: Arc<Forward>,
     /// By which requests are sent.
     pub sender: SendRequest<Passing>,
 }
@@ -66,7 +71,7 @@ impl Pool {
         channel: Carried,
     ) -> Result<Connection, hyper::Error> {
         let key = (channel.session().id, channel.forward().id);
-        let session = Arc::clone(channel.session());
+        let (session, forward) = (Arc::clone(channel.session()), Arc::clone(channel.forward()));
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .max_buf_size(shared.settings.limits.max_head)
@@ -90,6 +95,7 @@ impl Pool {
             id,
             key,
             session,
+            forward,
             sender,
         })
     }
@@ -105,10 +111,19 @@ impl Pool {
         });
     }
 
+    /// Closes the idle ones of a forward that its session no longer serves.
+    pub(in crate::gateway) fn close_idle(&self, key: Key) {
+        if let Some(slot) = self.slots().get_mut(&key) {
+            slot.idle.clear();
+        }
+    }
+
     fn put(&self, connection: Connection, max_idle: usize) {
         let mut slots = self.slots();
-        // Under the lock: the driver forgets its connection only after closing it.
-        if connection.sender.is_closed() {
+        // Under the lock: the driver forgets its connection only after closing it, and a forward is
+        // released before its idle connections are closed.
+        let served = connection.forward.is_served_by(connection.session.id);
+        if connection.sender.is_closed() || !served {
             return;
         }
         let slot = slots.entry(connection.key).or_default();

@@ -96,11 +96,13 @@ impl Door {
         let Some(session) = self.logged_in.get() else {
             return false;
         };
-        let released = self.shared.registry.cancel(session, bind);
-        if released {
-            tracing::info!(agent = %session.agent, session = session.id, %bind, "forward released");
-        }
-        released
+        let Some(forward) = self.shared.registry.cancel(session, bind) else {
+            return false;
+        };
+        // An agent that drains waits for its channels to end.
+        self.shared.pool.close_idle((session.id, forward.id));
+        tracing::info!(agent = %session.agent, session = session.id, %bind, "forward released");
+        true
     }
 }
 
