@@ -54,14 +54,18 @@ impl FileCredential {
         }
         let looking = match self.looking.try_lock() {
             Ok(looking) => looking,
-            Err(_) => {
-                // Somebody looks already. A value that was good a second ago is good enough meanwhile.
-                let kept = self.lock().clone();
-                if kept.value.is_some() {
-                    return kept.credential();
+            // Somebody looks already, which takes no time; and what it finds may be what was refused
+            // until now. On a disk that hangs, a value that was good a second ago is good enough.
+            Err(_) => match timeout(OTHERS_LOOK, self.looking.lock()).await {
+                Ok(looking) => looking,
+                Err(_) => {
+                    let kept = self.lock().clone();
+                    if kept.value.is_some() {
+                        return kept.credential();
+                    }
+                    self.looking.lock().await
                 }
-                self.looking.lock().await
-            }
+            },
         };
         if let Some(fresh) = self.fresh() {
             return fresh.credential();
@@ -186,6 +190,8 @@ fn look(
 
 /// A changed file is noticed after this at the latest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a request waits for the look of another.
+const OTHERS_LOOK: Duration = Duration::from_millis(200);
 /// A file on a hanging network disk must not hold requests up for ever.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reads of a file that changes under our eyes.
