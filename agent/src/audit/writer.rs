@@ -70,6 +70,10 @@ struct Writer {
 }
 
 impl Writer {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this thread is the writer's own; no runtime is on it"
+    )]
     fn run(mut self, mut records: mpsc::Receiver<Message>) {
         let mut lines = Vec::with_capacity(BATCH);
         let mut stop = false;

@@ -74,8 +74,8 @@ impl Progress {
 }
 
 impl Upload {
-    /// `None` for the progress where there is no body.
-    pub(super) fn new(inner: Incoming) -> (upstream::Body, Option<Arc<Progress>>) {
+    /// The body as it goes to Jira; no progress where there is none to send.
+    pub(super) fn begin(inner: Incoming) -> (upstream::Body, Option<Arc<Progress>>) {
         if inner.is_end_stream() {
             let empty = http_body_util::Empty::new().map_err(|never| match never {});
             return (empty.boxed_unsync(), None);

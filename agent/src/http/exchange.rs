@@ -179,7 +179,7 @@ async fn way(
     let Some(incoming) = body.take() else {
         return Err(Problem::not_sent(Kind::UploadBroken, "no body").into());
     };
-    let (upload, progress) = Upload::new(incoming);
+    let (upload, progress) = Upload::begin(incoming);
     draft.sending();
     let sent = send(
         forward,
