@@ -101,13 +101,20 @@ impl LineSink for RotatedFile {
     }
 }
 
-/// The journal's native socket, one datagram a line (`systemd.journal-fields(7)`).
-struct Journal(UnixDatagram);
+/// The journal's native socket, one datagram a line (`systemd.journal-fields(7)`). Addressed anew each
+/// time, so that a journal that was restarted is found again.
+struct Journal {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
 
-fn journal_or_stderr(socket: &Path) -> Box<dyn LineSink> {
-    let connected = UnixDatagram::unbound().and_then(|s| s.connect(socket).map(|()| s));
-    match connected {
-        Ok(socket) => Box::new(Journal(socket)),
+fn journal_or_stderr(path: &Path) -> Box<dyn LineSink> {
+    let there = UnixDatagram::unbound().and_then(|s| s.connect(path));
+    match there.and_then(|()| UnixDatagram::unbound()) {
+        Ok(socket) => Box::new(Journal {
+            socket,
+            path: path.to_owned(),
+        }),
         Err(_) => Box::new(Stderr),
     }
 }
@@ -122,7 +129,7 @@ impl LineSink for Journal {
             );
             datagram.extend_from_slice(line);
             datagram.push(b'\n');
-            self.0.send(&datagram)?;
+            self.socket.send_to(&datagram, &self.path)?;
         }
         Ok(())
     }
@@ -187,6 +194,11 @@ mod tests {
             assert!(text.contains("\nSYSLOG_IDENTIFIER=jira-tunnel-agent-audit\n"));
             assert!(text.ends_with(&format!("\nMESSAGE={line}\n")), "{text}");
         }
+        drop(journal);
+        std::fs::remove_file(&path).unwrap();
+        assert!(sink.write(b"{}\n").is_err());
+        let _restarted = UnixDatagram::bind(&path).unwrap();
+        sink.write(b"{}\n").unwrap();
         assert_eq!(
             journal_or_stderr(&folder.path().join("none")).name(),
             "stderr"

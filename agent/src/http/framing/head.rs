@@ -255,3 +255,39 @@ const fn in_set(byte: u8, set: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What passes here must pass hyper in the same way: its target unchanged, each name and value
+        /// one that `http` takes.
+        #[test]
+        fn what_passes_is_understood_alike_behind(
+            target in "/[!-~]{0,12}",
+            fields in proptest::collection::vec(("[!-9;-~]{0,8}", "[\\x00-\\x09\\x0b\\x0c\\x0e-\\xff]{0,12}"), 0..5),
+        ) {
+            let mut head = format!("GET {target} HTTP/1.1\r\nHost: x\r\n").into_bytes();
+            for (name, value) in &fields {
+                head.extend_from_slice(format!("{name}:{value}\r\n").as_bytes());
+            }
+            head.extend_from_slice(b"\r\n");
+            if inspect(&head).is_ok() {
+                let parsed = PathAndQuery::try_from(target.as_str()).expect("a target");
+                prop_assert_eq!(parsed.as_str(), target);
+                for (name, value) in fields {
+                    prop_assert!(http::HeaderName::from_bytes(name.as_bytes()).is_ok());
+                    prop_assert!(http::HeaderValue::from_bytes(value.trim_ascii().as_bytes()).is_ok());
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = inspect(&bytes);
+        }
+    }
+}

@@ -6,6 +6,7 @@
 //! time; in the place of a bad head it gets a request of ours, which the service answers with the
 //! reason. Heads are looked at once and copied once; bodies go straight into hyper's buffer.
 
+mod body;
 mod chunks;
 mod head;
 mod turn;
@@ -31,7 +32,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
 };
 
@@ -233,82 +234,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
             left: stand_in.len(),
             then: After::Refused,
         };
-    }
-
-    /// Copies up to `most` bytes of our buffer. Returns how many.
-    fn hand_over(&mut self, out: &mut ReadBuf<'_>, most: usize) -> usize {
-        let length = most.min(self.buffer.len()).min(out.remaining());
-        out.put_slice(&self.buffer[..length]);
-        self.buffer.advance(length);
-        length
-    }
-
-    fn poll_known(
-        &mut self,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-        left: u64,
-    ) -> Poll<io::Result<()>> {
-        let most = usize::try_from(left).unwrap_or(usize::MAX);
-        let length = if self.buffer.is_empty() {
-            let before = out.filled().len();
-            let mut limited = (&mut self.inner).take(left);
-            ready!(Pin::new(&mut limited).poll_read(cx, out))?;
-            out.filled().len() - before
-        } else {
-            self.hand_over(out, most)
-        };
-        self.state = match left - length as u64 {
-            0 => State::Head { searched: 0 },
-            left => State::Known { left },
-        };
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_chunked(
-        &mut self,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-        mut chunks: Chunks,
-    ) -> Poll<io::Result<()>> {
-        let before = out.filled().len();
-        let followed = if self.buffer.is_empty() {
-            match Pin::new(&mut self.inner).poll_read(cx, out) {
-                Poll::Ready(read) => read?,
-                Poll::Pending => {
-                    self.state = State::Chunked(chunks);
-                    return Poll::Pending;
-                }
-            }
-            let new = &out.filled()[before..];
-            let followed = chunks.follow(new);
-            if let Ok(length) = followed {
-                // The next message came with the same read.
-                self.buffer.extend_from_slice(&new[length..]);
-                out.set_filled(before + length);
-            }
-            followed
-        } else {
-            let most = self.buffer.len().min(out.remaining());
-            let followed = chunks.follow(&self.buffer[..most]);
-            if let Ok(length) = followed {
-                self.hand_over(out, length);
-            }
-            followed
-        };
-        if followed.is_err() {
-            out.set_filled(before);
-            self.state = State::Refused;
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a chunked body that can be read in two ways",
-            )));
-        }
-        self.state = match chunks.is_done() {
-            true => State::Head { searched: 0 },
-            false => State::Chunked(chunks),
-        };
-        Poll::Ready(Ok(()))
     }
 
     fn note_write<T>(&mut self, result: Poll<T>) -> Poll<T> {

@@ -273,7 +273,7 @@ impl Kind {
                 proxy_error: "dns_error",
                 retry_after: Some(10),
                 title: "Jira's name does not resolve",
-                remedy: "Check the host in `upstream` and this machine's DNS, or set `upstream_address`.",
+                remedy: "Check the host in `upstream` and this machine's DNS, or set `address` of the forward.",
             },
             Self::JiraUnreachable => Advice {
                 code: "jira-unreachable",

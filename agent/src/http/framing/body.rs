@@ -1,0 +1,90 @@
+//! Hands bodies on, up to their ends and not a byte further.
+
+use super::{Chunks, Framing, State};
+use bytes::Buf;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
+    /// Copies up to `most` bytes of our buffer. Returns how many.
+    pub(super) fn hand_over(&mut self, out: &mut ReadBuf<'_>, most: usize) -> usize {
+        let length = most.min(self.buffer.len()).min(out.remaining());
+        out.put_slice(&self.buffer[..length]);
+        self.buffer.advance(length);
+        length
+    }
+
+    /// Of a body of known length, straight into the reader's buffer.
+    pub(super) fn poll_known(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        left: u64,
+    ) -> Poll<io::Result<()>> {
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        let length = if self.buffer.is_empty() {
+            let before = out.filled().len();
+            let mut limited = (&mut self.inner).take(left);
+            ready!(Pin::new(&mut limited).poll_read(cx, out))?;
+            out.filled().len() - before
+        } else {
+            self.hand_over(out, most)
+        };
+        self.state = match left - length as u64 {
+            0 => State::Head { searched: 0 },
+            left => State::Known { left },
+        };
+        Poll::Ready(Ok(()))
+    }
+
+    /// Of a chunked body; what was read past its end goes back into our buffer.
+    pub(super) fn poll_chunked(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        mut chunks: Chunks,
+    ) -> Poll<io::Result<()>> {
+        let before = out.filled().len();
+        let followed = if self.buffer.is_empty() {
+            match Pin::new(&mut self.inner).poll_read(cx, out) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => {
+                    self.state = State::Chunked(chunks);
+                    return Poll::Pending;
+                }
+            }
+            let new = &out.filled()[before..];
+            let followed = chunks.follow(new);
+            if let Ok(length) = followed {
+                // The next message came with the same read.
+                self.buffer.extend_from_slice(&new[length..]);
+                out.set_filled(before + length);
+            }
+            followed
+        } else {
+            let most = self.buffer.len().min(out.remaining());
+            let followed = chunks.follow(&self.buffer[..most]);
+            if let Ok(length) = followed {
+                self.hand_over(out, length);
+            }
+            followed
+        };
+        if followed.is_err() {
+            out.set_filled(before);
+            self.state = State::Refused;
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a chunked body that can be read in two ways",
+            )));
+        }
+        self.state = match chunks.is_done() {
+            true => State::Head { searched: 0 },
+            false => State::Chunked(chunks),
+        };
+        Poll::Ready(Ok(()))
+    }
+}
