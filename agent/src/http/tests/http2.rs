@@ -161,7 +161,7 @@ async fn when_the_vendor_resets_a_stream_its_exchange_is_dropped() {
 #[tokio::test]
 async fn an_idle_or_drained_connection_ends() {
     let limits = Limits {
-        idle_timeout: Duration::from_millis(100),
+        idle_timeout: Duration::from_secs(1),
         ..Limits::default()
     };
     let options = Options {
