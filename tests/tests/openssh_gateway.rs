@@ -384,7 +384,6 @@ async fn of_two_connections_the_one_that_stands_by_takes_over_while_requests_go_
     let load = Steady::start(local(port).parse().unwrap(), 4);
     load.until_answered(100).await.unwrap();
     signal(listener(port).expect("a listener"), "KILL").unwrap();
-    load.until_failed(1).await.unwrap();
     let taken = |r: &Report| r.connections[second].forwards[0].state == ForwardState::Bound;
     let report = agent.until("the other to take over", taken).await.unwrap();
     assert_eq!(
@@ -396,5 +395,7 @@ async fn of_two_connections_the_one_that_stands_by_takes_over_while_requests_go_
     agent.until("a new one to stand by", whole).await.unwrap();
     let account = load.stop().await;
     println!("{} answered, {} failed", account.answered, account.failed);
+    // The vendor's connections through the lost session.
+    assert!(account.failed > 0);
     account.check(&jira.comments()).unwrap();
 }

@@ -61,7 +61,6 @@ impl Options {
             rekey_write_limit: self.rekey_after,
             rekey_read_limit: self.rekey_after,
             rekey_time_limit: Duration::from_secs(3600),
-            ..Limits::default()
         }
     }
 
