@@ -2,10 +2,7 @@
 //! status, exit codes, log.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::{
-    status::{LayerState, Overall, Report},
-    supervisor::{ForwardState, Phase},
-};
+use agent::status::{ForwardState, LayerState, Overall, Phase, Report};
 use e2e::{
     caller::Caller,
     setup::{Running, Setup},

@@ -2,8 +2,8 @@
 //! twins, its page.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use agent::status::ForwardState;
 use agent::status::Report;
-use agent::supervisor::ForwardState;
 use e2e::{
     setup::{Running, Setup},
     site::vendor,
@@ -85,7 +85,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 async fn serving(agent: &Running) -> Report {
     agent.until_proven().await.unwrap();
     let both = |r: &Report| {
-        let state = |c: &agent::supervisor::ConnectionView| c.forwards[0].state;
+        let state = |c: &agent::status::ConnectionView| c.forwards[0].state;
         r.connections
             .iter()
             .all(|c| state(c) == ForwardState::Bound)

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
-    status::LayerState,
-    supervisor::{ConnectionView, ForwardState, Phase, Supervisor, SupervisorHandle},
+    status::{ConnectionView, ForwardState, LayerState, Phase},
+    supervisor::{Supervisor, SupervisorHandle},
     tunnel::{Settings, session::HostKeys},
 };
 use e2e::{

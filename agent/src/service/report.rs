@@ -6,10 +6,10 @@ use crate::{
     config::Config,
     health,
     status::{
-        AgentReport, AuditReport, ForwardReport, LayerReport, LayerState, Layers, Overall,
-        REPORT_VERSION, Report,
+        AgentReport, AuditReport, ConnectionView, ForwardReport, ForwardState, ForwardView,
+        LayerReport, LayerState, Layers, Overall, REPORT_VERSION, Report,
     },
-    supervisor::{ConnectionView, ForwardState, ForwardView, SupervisorHandle},
+    supervisor::SupervisorHandle,
 };
 use std::{
     sync::Arc,

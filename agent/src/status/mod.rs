@@ -1,11 +1,13 @@
 //! What is proven right now. Rooms on the path write a [`Layer`]; only status reads it, so a look at the
 //! status can never hold up a request.
 
+mod connection;
 mod layer;
 mod layer_report;
 mod render;
 mod report;
 
+pub use connection::{ConnectionView, ForwardState, ForwardView, Phase};
 pub use layer::{Layer, Snapshot, State};
 pub use layer_report::{LayerReport, LayerState};
 pub use render::{Colour, render};

@@ -1,7 +1,6 @@
 //! The whole status: what `agent status --json` prints. Its schema is `docs/status.schema.json`.
 
-use super::{LayerReport, LayerState};
-use crate::supervisor::ConnectionView;
+use super::{ConnectionView, LayerReport, LayerState};
 
 /// Version of the document. Fields may be added within a version; none is removed or changes its meaning.
 pub const REPORT_VERSION: u32 = 1;
@@ -151,9 +150,8 @@ impl Overall {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Colour, render};
+    use super::super::{Colour, Phase, render};
     use super::*;
-    use crate::supervisor::Phase;
 
     fn layer(state: LayerState) -> LayerReport {
         let failed = state == LayerState::Failed;

@@ -1,12 +1,8 @@
 //! What status sees of the supervisor. Written in passing, read without holding anything up.
 
-use super::{
-    step::Id,
-    summary::Summary,
-    view::{ConnectionView, ForwardState, ForwardView},
-};
+use super::{step::Id, summary::Summary};
 use crate::{
-    status::{Layer, LayerReport, State},
+    status::{ConnectionView, ForwardState, ForwardView, Layer, LayerReport, State},
     tunnel::{
         Settings,
         session::{Ended, ForwardError, OpenError, Session},

@@ -9,7 +9,7 @@
 //! | `summary` | what it says of itself |
 //! | `run` | the shell: tasks, clock, jitter, log |
 //! | `tend` | one task per dial and per session |
-//! | `board`, `view` | what status sees |
+//! | `board` | what status sees |
 
 mod backoff;
 mod board;
@@ -18,7 +18,5 @@ mod slot;
 mod step;
 mod summary;
 mod tend;
-mod view;
 
 pub use run::{Supervisor, SupervisorHandle};
-pub use view::{ConnectionView, ForwardState, ForwardView, Phase};

@@ -6,11 +6,13 @@ use super::{
     board::Board,
     step::{Action, Event, Id, Machine},
     tend::{give_up_when, lost, tend, watch_idle},
-    view::{ConnectionView, ForwardState},
 };
-use crate::tunnel::{
-    Accept, Settings,
-    session::{Bound, Ended, ForwardError, OpenError, Session, Step},
+use crate::{
+    status::{ConnectionView, ForwardState},
+    tunnel::{
+        Accept, Settings,
+        session::{Bound, Ended, ForwardError, OpenError, Session, Step},
+    },
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{

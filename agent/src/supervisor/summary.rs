@@ -3,8 +3,8 @@
 use super::{
     slot::{Dial, Held, Slot},
     step::Machine,
-    view::{ForwardState, Phase},
 };
+use crate::status::{ForwardState, Phase};
 use std::time::Duration;
 
 /// One connection at one moment.

@@ -1,6 +1,6 @@
 //! What one SSH connection looks like from outside; part of the status document.
 
-use crate::status::LayerReport;
+use super::LayerReport;
 use std::fmt;
 
 /// One SSH connection of the agent.
