@@ -313,6 +313,31 @@ async fn an_agent_that_does_not_answer_is_told_in_time() {
 }
 
 #[tokio::test]
+async fn a_caller_that_leaves_takes_its_request_with_it() {
+    let gateway = TestGateway::with(|limits| limits.preopened = 0).await;
+    let origin = Origin::start("acme").await;
+    let key = gateway.authorize("acme");
+    let _ssh = gateway.forward("acme", &key, "0", &origin).await;
+    let leaving = gateway
+        .request(Method::GET, ACME, "/hang")
+        .timeout(Duration::from_millis(300))
+        .send();
+    assert!(leaving.await.unwrap_err().is_timeout());
+    assert_eq!(origin.requests.load(SeqCst), 1);
+    soon(async {
+        loop {
+            let snapshot = gateway.running.snapshot();
+            let session = &snapshot.agent("acme").unwrap().sessions[0];
+            if session.channels == 0 && session.busy == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_page_shows_agents_sessions_forwards_and_traffic() {
     let gateway = TestGateway::start().await;
     let origin = Origin::start("acme").await;

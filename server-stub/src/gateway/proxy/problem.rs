@@ -188,3 +188,47 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// A longer id is replaced.
 const MAX_ID: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Problem; 10] = [
+        Problem::AgentOffline,
+        Problem::NoForward,
+        Problem::AgentBusy,
+        Problem::ChannelRefused,
+        Problem::AgentSilent,
+        Problem::AgentLost,
+        Problem::NoAnswer,
+        Problem::UnknownAgent,
+        Problem::UnknownHost,
+        Problem::Upgrade,
+    ];
+
+    #[test]
+    fn the_documented_problems_are_the_codes_own() {
+        let document = include_str!("../../../../docs/gateway-stub.md");
+        let documented: Vec<_> = document
+            .lines()
+            .skip_while(|line| !line.starts_with("| type |"))
+            .skip(2)
+            .collect();
+        assert_eq!(documented.len(), ALL.len());
+        for (line, problem) in documented.iter().zip(ALL) {
+            let facts = problem.facts();
+            let start = format!(
+                "| `{}` | {} | {} |",
+                facts.name,
+                facts.status.as_u16(),
+                facts.delivery
+            );
+            assert!(line.starts_with(&start), "{start}");
+            assert_eq!(
+                line.contains("Retry-After"),
+                facts.retry_after.is_some(),
+                "{line}"
+            );
+        }
+    }
+}
