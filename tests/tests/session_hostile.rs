@@ -1,5 +1,9 @@
 //! One SSH session of the agent against a gateway that does what it should not.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the misbehaving gateway is plain russh"
+)]
 
 use agent::{
     secret::SecretFile,
