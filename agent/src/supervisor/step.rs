@@ -205,7 +205,6 @@ impl Machine {
     }
 
     fn open_failed(&mut self, now: Duration, id: Id, retry: Retry, jitter: f64) {
-        let draining = self.draining;
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
         };
@@ -225,10 +224,8 @@ impl Machine {
             *barred = (*barred).max(now + backoff::slow(jitter));
         }
         slot.dial = Dial::Idle;
-        if !draining {
-            slot.rotation += 1;
-            self.wait(now, id.slot, jitter);
-        }
+        slot.rotation += 1;
+        self.wait(now, id.slot, jitter);
     }
 
     fn granted(&mut self, id: Id, forward: usize, actions: &mut Vec<Action>) {
@@ -273,7 +270,6 @@ impl Machine {
     }
 
     fn ended(&mut self, now: Duration, id: Id, jitter: f64) {
-        let draining = self.draining;
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
         };
@@ -303,7 +299,7 @@ impl Machine {
             slot.rotation += 1;
         }
         // A dial for its replacement goes on, and a wait for one may have become too long.
-        if !draining && !matches!(slot.dial, Dial::Dialing { .. }) {
+        if !matches!(slot.dial, Dial::Dialing { .. }) {
             self.wait(now, id.slot, jitter);
         }
         for (forward, held) in live.forwards.iter().enumerate() {
@@ -373,9 +369,9 @@ impl Machine {
         }
     }
 
-    /// Puts the slot to sleep before its next attempt.
+    /// Puts the slot to sleep before its next attempt; in a drain there is none.
     fn wait(&mut self, now: Duration, index: usize, jitter: f64) {
-        let Some(slot) = self.slots.get(index) else {
+        let Some(slot) = self.slots.get(index).filter(|_| !self.draining) else {
             return;
         };
         let until = now + backoff::reconnect(slot.attempt, jitter);
@@ -409,9 +405,7 @@ impl Machine {
             self.replace_one(now);
         }
         for index in 0..self.slots.len() {
-            if !self.draining {
-                self.dial_if_due(now, index, actions);
-            }
+            self.dial_if_due(now, index, actions);
             if let Some(slot) = self.slots.get_mut(index) {
                 slot.request_due(now, index, actions);
                 slot.say_goodbye(now, index, actions);

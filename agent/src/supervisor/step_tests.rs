@@ -376,13 +376,13 @@ fn calm(connections: usize, gateways: usize, forwards: usize) -> World {
 
 /// The invariants are the texts in `obey` and `check`.
 #[test]
-fn two_hundred_thousand_random_schedules_keep_every_invariant_recover_and_drain() {
+fn a_hundred_thousand_random_schedules_keep_every_invariant_recover_and_drain() {
     for seed in 0..SCHEDULES {
         let mut world = World::new(seed);
-        for _ in 0..world.rng.random_range(10..60) {
+        for _ in 0..world.rng.random_range(10..40) {
             world.happen();
         }
-        if world.rng.random_bool(0.5) {
+        if world.rng.random_bool(0.2) {
             world.run_well(seconds(3600), World::everything_serves);
         }
         let limit = seconds(world.rng.random_range(0..100));
@@ -479,7 +479,11 @@ fn only_one_connection_holds_a_port_and_the_other_takes_over_at_once_when_it_goe
     world.run_well(seconds(10), World::everything_serves);
     let holds = |w: &World, slot: usize| w.sessions[&w.id(slot)].held.len() == 1;
     let (holder, standby) = if holds(&world, 0) { (0, 1) } else { (1, 0) };
-    assert!(!holds(&world, standby));
+    let refused = |w: &World| {
+        let live = w.machine.slots[standby].current.as_ref();
+        matches!(live.unwrap().forwards[0], Held::Refused { .. })
+    };
+    world.run_well(seconds(10), refused);
     let id = world.id(holder);
     world.end(id);
     let standby = world.id(standby);
@@ -572,5 +576,5 @@ fn a_drain_lets_channels_finish_and_ends_at_its_limit_at_the_latest() {
     assert!(world.stopped);
 }
 
-/// Each of up to 60 events, then good weather, then a drain.
-const SCHEDULES: u64 = 200_000;
+/// Each of up to 40 events, for some then good weather, then a drain.
+const SCHEDULES: u64 = 100_000;

@@ -9,7 +9,10 @@ use russh::{
     keys::PublicKeyOrCertificate,
 };
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::SystemTime,
 };
 
@@ -18,6 +21,7 @@ pub(super) struct SessionHandler {
     shared: Arc<Shared>,
     host_key: Option<String>,
     ended: Mutex<Option<Ended>>,
+    unasked: AtomicBool,
 }
 
 /// Why a callback, or the session, failed.
@@ -35,6 +39,7 @@ impl SessionHandler {
             shared,
             host_key: None,
             ended: Mutex::new(None),
+            unasked: AtomicBool::new(false),
         }
     }
 
@@ -48,11 +53,7 @@ impl SessionHandler {
     ) {
         let shared = &self.shared;
         let Some(forward) = forward else {
-            tracing::warn!(
-                connection = shared.connection,
-                originator,
-                "refused a channel on a forward that was not asked for"
-            );
+            self.note_unasked("forwarded");
             return reply
                 .reject(ChannelOpenFailure::AdministrativelyProhibited)
                 .await;
@@ -77,12 +78,19 @@ impl SessionHandler {
         });
     }
 
+    /// Once per session: what a gateway does a thousand times must not fill the log.
+    fn note_unasked(&self, kind: &str) {
+        if !self.unasked.swap(true, Relaxed) {
+            tracing::warn!(
+                connection = self.shared.connection,
+                kind,
+                "the gateway opened a channel that was not asked for; it was refused"
+            );
+        }
+    }
+
     async fn refuse(&self, kind: &str, reply: ChannelOpenHandle) -> Result<(), Failure> {
-        tracing::warn!(
-            connection = self.shared.connection,
-            kind,
-            "refused a channel that is no forward"
-        );
+        self.note_unasked(kind);
         reply
             .reject(ChannelOpenFailure::AdministrativelyProhibited)
             .await;
