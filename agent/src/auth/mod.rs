@@ -1,7 +1,7 @@
 //! Who the request is toward Jira: the vendor's own credential untouched, or ours put in its place.
 //!
-//! One file per mode. What is common to the injecting modes is written once: [`strip`] takes the
-//! vendor's identity away, [`circuit`] stops a refused login from being tried again, [`identity`]
+//! One file per mode. What is common to the injecting modes is written once: `strip` takes the
+//! vendor's identity away, `circuit` stops a refused login from being tried again, `identity`
 //! reads from Jira's answer whom it took us for, `inject` joins them around a [`Scheme`]. A new
 //! injecting mode is one new file with a `Scheme`, its settings here, and a line in [`Login::new`].
 

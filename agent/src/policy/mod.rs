@@ -1,7 +1,7 @@
 //! Raw request target → one normal form or a refusal → first matching rule. Default deny.
 //!
 //! [`target`](NormalTarget) reads the target, `query` looks for what could overrule it, `rules` and
-//! `pattern` compile what the customer wrote, [`presets`] are rules with a name, and [`Explanation`]
+//! `pattern` compile what the customer wrote, [`presets()`] are rules with a name, and [`Explanation`]
 //! tells an admin why. Nothing here knows of connections or logins.
 
 mod explain;

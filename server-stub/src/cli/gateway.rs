@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf};
 /// Run the SSH gateway and the HTTP listener in front of it.
 ///
 /// Agents log in over SSH as the user NAME with a key from DIR/agents/NAME/authorized_keys and ask for
-/// remote forwards; services call them as http://NAME.DOMAIN:PORT. The page on / shows who is there.
+/// remote forwards; services call them as `http://NAME.DOMAIN:PORT`. The page on / shows who is there.
 #[derive(clap::Args)]
 pub struct Args {
     /// Address of the SSH server; port 0 for any.
