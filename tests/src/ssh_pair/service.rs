@@ -2,7 +2,7 @@
 
 use super::Duplex;
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
@@ -14,7 +14,10 @@ use hyper_util::rt::TokioIo;
 use sha2::{Digest, Sha256};
 use std::{
     convert::Infallible,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -25,12 +28,16 @@ use tokio::{
 /// nothing before [`release`](Self::release)); everything else is 404 without its body being read.
 pub struct Service {
     released: watch::Sender<bool>,
+    sent: AtomicU64,
+    live: AtomicUsize,
 }
 
 impl Default for Service {
     fn default() -> Self {
         Self {
             released: watch::Sender::new(false),
+            sent: AtomicU64::new(0),
+            live: AtomicUsize::new(0),
         }
     }
 }
@@ -43,14 +50,26 @@ impl Service {
         self.released.send_replace(true);
     }
 
+    /// Bytes of `/bytes/N` that were asked of it so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
+    /// Connections it serves now.
+    pub fn live(&self) -> usize {
+        self.live.load(Relaxed)
+    }
+
     /// One HTTP/1.1 connection.
     pub(super) async fn http(self: Arc<Self>, stream: Box<dyn Duplex>) {
-        let answer = service_fn(move |request| Arc::clone(&self).answer(request));
+        self.live.fetch_add(1, Relaxed);
+        let answer = service_fn(|request| Arc::clone(&self).answer(request));
         // Peers that leave early make it end with an error on purpose.
         let _ = http1::Builder::new()
             .half_close(false)
             .serve_connection(TokioIo::new(stream), answer)
             .await;
+        self.live.fetch_sub(1, Relaxed);
     }
 
     /// Reads to the end of file, then answers with the digest and closes.
@@ -80,7 +99,10 @@ impl Service {
             }
             (&Method::GET, _) if path.starts_with("/bytes/") => {
                 let length = path["/bytes/".len()..].parse().unwrap_or(0);
-                StreamBody::new(pattern(length)).boxed()
+                let counted = pattern(length).inspect(move |_| {
+                    self.sent.fetch_add(PIECE, Relaxed);
+                });
+                BodyExt::boxed(StreamBody::new(counted))
             }
             _ => {
                 let mut response = Response::new(text("no such thing"));

@@ -25,8 +25,8 @@ async fn d1_stalled_transfers_hold_nobody_up_behind_openssh() -> Result<()> {
     within(180, stalled_transfers(&client)).await
 }
 
-/// One upload whose reader reads nothing and one download whose reader reads nothing, 50 MB each; beside them 1,000
-/// small requests over 20 connections, and probes.
+/// One upload whose reader reads nothing and one download whose reader reads nothing, 50 MB each; beside them, while
+/// they come in and after, 1,000 small requests over 20 connections, and probes.
 async fn stalled_transfers(client: &Client) -> Result<()> {
     const SIZE: u64 = 50 << 20;
     let alone = vendor::quantiles(&vendor::pings(client.http, 20, 1000).await?)?;
@@ -37,21 +37,12 @@ async fn stalled_transfers(client: &Client) -> Result<()> {
         .await?
         .begin_download(SIZE)
         .await?;
+    live_requests(client).await?;
     eventually("the upload has come in whole", || {
         client.budget.used() >= SIZE - MOST_READ
     })
     .await?;
-
-    let beside = async {
-        let times = vendor::pings(client.http, 20, 1000).await?;
-        vendor::quantiles(&times)
-    };
-    let beside = timeout(Duration::from_secs(30), beside)
-        .await
-        .context("small requests hung beside the stalled transfers")??;
-    timeout(Duration::from_secs(10), client.probe())
-        .await
-        .context("the probe was not answered")??;
+    let beside = vendor::quantiles(&live_requests(client).await?)?;
     println!("(median, 99 %) alone {alone:?}, beside stalled transfers {beside:?}");
 
     // 1 MiB of the channel, what is on its way to the disk, and the vendor's and the gateway's buffers in this same
@@ -59,11 +50,8 @@ async fn stalled_transfers(client: &Client) -> Result<()> {
     let grown = resident_since(resident)?;
     println!("resident + {} KiB", grown >> 10);
     ensure!(grown < 32 << 20, "resident memory grew by {grown} bytes");
-    ensure!(
-        client.budget.memory() < 3 << 20,
-        "{}",
-        client.budget.memory()
-    );
+    let memory = client.budget.memory();
+    ensure!(memory < 3 << 20, "{memory} bytes in memory");
 
     client.service.release();
     ensure!(upload.await?? == digest(SIZE), "the upload was damaged");
@@ -73,6 +61,18 @@ async fn stalled_transfers(client: &Client) -> Result<()> {
     eventually("the account is settled", || client.budget.used() == 0).await
 }
 
+async fn live_requests(client: &Client) -> Result<Vec<Duration>> {
+    let times = timeout(LIVELY, vendor::pings(client.http, 20, 1000))
+        .await
+        .context("small requests hung beside the stalled transfers")??;
+    timeout(LIVELY, client.probe())
+        .await
+        .context("the probe was not answered")??;
+    Ok(times)
+}
+
+/// For a thousand requests that take a second or two on a busy machine.
+const LIVELY: Duration = Duration::from_secs(30);
 /// The head of a request is read, and with it the beginning of the body.
 const MOST_READ: u64 = 512 << 10;
 

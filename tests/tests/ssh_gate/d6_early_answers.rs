@@ -15,23 +15,6 @@ async fn d6_an_upload_that_is_answered_early_ends_at_once() -> Result<()> {
     within(60, answered_early(client.http)).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn d6_a_vendor_that_leaves_a_download_ends_it_at_once() -> Result<()> {
-    let (gateway, client) = pair(&Options::default()).await?;
-    within(60, async {
-        for _ in 0..20 {
-            let mut connection = Connection::open(client.http).await?;
-            drop(connection.begin_download(1 << 40).await?);
-        }
-        let theirs = gateway.budget()?;
-        eventually("nobody writes any more", || {
-            client.budget.live() + theirs.live() == 0
-        })
-        .await
-    })
-    .await
-}
-
 async fn answered_early(port: u16) -> Result<()> {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
     socket

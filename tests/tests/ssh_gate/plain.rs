@@ -56,3 +56,20 @@ async fn half_closed(port: u16) -> Result<()> {
     ensure!(answer == digest(SIZE), "{answer:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_that_leaves_a_download_ends_it_at_once() -> Result<()> {
+    let (gateway, client) = pair(&Options::default()).await?;
+    within(60, async {
+        for _ in 0..20 {
+            let mut connection = Connection::open(client.http).await?;
+            drop(connection.begin_download(1 << 40).await?);
+        }
+        let theirs = gateway.budget()?;
+        eventually("nobody writes any more", || {
+            client.service.live() + client.budget.live() + theirs.live() == 0
+        })
+        .await
+    })
+    .await
+}

@@ -3,9 +3,10 @@
 use super::SessionBudget;
 use bytes::Bytes;
 use std::{
-    fs::File,
+    fs::{DirBuilder, File},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt, FileExt},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -60,7 +61,7 @@ impl Spool {
         let task = spawn_blocking(move || {
             let file = match (file, folder) {
                 (Some(file), _) => file,
-                (None, folder) => Arc::new(tempfile::tempfile_in(folder.unwrap_or_default())?),
+                (None, folder) => Arc::new(make(&folder.unwrap_or_default())?),
             };
             let done = run(&file, job, ring)?;
             Ok((file, done))
@@ -108,6 +109,15 @@ where
             Err(io::ErrorKind::TimedOut.into())
         }
     }
+}
+
+/// An unlinked file that only its owner may read, and its folder where that is missing.
+fn make(folder: &Path) -> io::Result<File> {
+    if !folder.is_dir() {
+        let mut private = DirBuilder::new();
+        private.recursive(true).mode(0o700).create(folder)?;
+    }
+    tempfile::tempfile_in(folder)
 }
 
 fn run(file: &File, job: Job, ring: u64) -> io::Result<Done> {

@@ -179,9 +179,10 @@ async fn a_flood_of_one_byte_packets_is_paid_for() {
 
 #[tokio::test]
 async fn a_spool_that_cannot_be_made_resets_the_channel() {
+    let file = tempfile::NamedTempFile::new().unwrap();
     let limits = Limits {
         memory: 64 << 10,
-        spool_dir: "/nonexistent/folder".into(),
+        spool_dir: file.path().join("no folder"),
         ..Limits::default()
     };
     let session = Session::new(limits);
@@ -191,6 +192,25 @@ async fn a_spool_that_cannot_be_made_resets_the_channel() {
     let error = stream.read(&mut [0; 8]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert_eq!(stream.reset_reason(), Some(End::SpoolFailed));
+}
+
+#[tokio::test]
+async fn the_spools_folder_is_made_and_nothing_is_left_in_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let spool_dir = folder.path().join("state/spool");
+    let limits = Limits {
+        memory: 64 << 10,
+        spool_dir: spool_dir.clone(),
+        ..Limits::default()
+    };
+    let session = Session::new(limits);
+    let (_stream, peer) = session.open();
+    peer.send_all(&pattern(2 << 20)).await;
+    eventually("spooled", || session.budget.memory() < 1 << 20).await;
+    assert_eq!(spool_dir.read_dir().unwrap().count(), 0);
+    let mode = spool_dir.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
 }
 
 /// The only blocking thread is taken, so that no file operation ever begins: a disk that hangs.
