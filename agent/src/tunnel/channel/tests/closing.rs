@@ -37,6 +37,7 @@ async fn what_still_comes_for_one_who_has_left_is_swallowed_up_to_a_limit() {
     let session = Session::new(Limits::default());
     let (stream, peer) = session.open();
     drop(stream);
+    let begun = Instant::now();
     peer.send_all(&pattern(4 << 20)).await;
     sleep(SECOND).await;
     assert_eq!(session.budget.closed_first(), 0);
@@ -50,6 +51,7 @@ async fn what_still_comes_for_one_who_has_left_is_swallowed_up_to_a_limit() {
         })
         .await;
     eventually("closed first", || peer.said().contains(&Said::Close)).await;
+    assert!(begun.elapsed() < 2 * SECOND, "only the time ended it");
     assert_eq!(session.budget.closed_first(), 1);
 }
 
