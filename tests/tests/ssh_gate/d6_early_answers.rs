@@ -1,9 +1,8 @@
 //! D6: a stock writer on a channel that the peer has closed waits for ever.
 
-use crate::common::{eventually, pair, within};
+use crate::common::{pair, within};
 use anyhow::{Context, Result};
 use e2e::ssh_pair::Options;
-use e2e::ssh_pair::vendor::Connection;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;

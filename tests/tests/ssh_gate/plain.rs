@@ -1,7 +1,8 @@
 //! What must simply work.
 
-use crate::common::{connect, pair, transfers, within};
+use crate::common::{connect, eventually, pair, transfers, within};
 use anyhow::{Result, ensure};
+use e2e::ssh_pair::vendor::Connection;
 use e2e::ssh_pair::{Options, digest, pattern};
 use e2e::sshd::Sshd;
 use futures_util::StreamExt;
