@@ -449,6 +449,10 @@ async fn a_session_given_up_while_it_opens_leaves_nothing_behind() {
     let sshd = Sshd::start().unwrap();
     let mut settings = settings(&sshd, &[]).unwrap();
     settings.gateways = vec![mute.parse().unwrap()];
+    // So that no timer but ours could end it.
+    settings.keepalive_interval = Duration::from_secs(3600);
+    settings.login_timeout = Duration::from_secs(3600);
+    settings.stall_timeout = Duration::from_secs(3600);
     let runtime = tokio::runtime::Handle::current().metrics();
     let before = runtime.num_alive_tasks();
     let opening = open(settings);

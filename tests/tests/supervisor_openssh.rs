@@ -241,6 +241,7 @@ async fn a_cancelled_supervisor_ends_at_once_even_with_open_channels_and_dials()
     let mute_address = mute.local_addr().unwrap().to_string();
     settings.gateways.push(mute_address.parse().unwrap());
     settings.connections = 2;
+    settings.login_timeout = Duration::from_secs(3600);
     let cancel = CancellationToken::new();
     let echo = Arc::new(Echo::default());
     let handle = Supervisor::spawn(Arc::new(settings), echo, cancel.clone());

@@ -93,7 +93,6 @@ impl Board {
         cells.sessions.insert(id, session.clone());
         if let Some(cell) = cells.connections.get_mut(id.slot) {
             cell.rtt = None;
-            cell.network.proven(None);
         }
     }
 
