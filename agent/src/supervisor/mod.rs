@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `step` | the state machine: `step(now, event, jitter) -> actions` |
+//! | `dialing` | the part of it that says when and where to dial |
 //! | `slot` | state of one connection in it |
 //! | `backoff` | how long to wait |
 //! | `summary` | what it says of itself |
@@ -13,6 +14,7 @@
 
 mod backoff;
 mod board;
+mod dialing;
 mod run;
 mod slot;
 mod step;

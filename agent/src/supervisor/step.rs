@@ -3,6 +3,7 @@
 
 use super::{
     backoff,
+    dialing::MAX_AGE,
     slot::{Dial, Farewell, Held, Leaving, Live, Slot},
 };
 use crate::tunnel::session::Retry;
@@ -64,12 +65,12 @@ pub(super) struct Id {
 /// The supervisor's mind.
 pub(super) struct Machine {
     pub(super) slots: Vec<Slot>,
-    gateways: usize,
+    pub(super) gateways: usize,
     forwards: usize,
     /// Per gateway: not before this, since somebody must change something first.
-    barred: Vec<Duration>,
-    generations: u64,
-    draining: bool,
+    pub(super) barred: Vec<Duration>,
+    pub(super) generations: u64,
+    pub(super) draining: bool,
     stopped: bool,
 }
 
@@ -369,36 +370,6 @@ impl Machine {
         }
     }
 
-    /// Puts the slot to sleep before its next attempt; in a drain there is none.
-    fn wait(&mut self, now: Duration, index: usize, jitter: f64) {
-        let Some(slot) = self.slots.get(index).filter(|_| !self.draining) else {
-            return;
-        };
-        let until = now + backoff::reconnect(slot.attempt, jitter);
-        let (gateway, until) = self.choose(index, until);
-        if let Some(slot) = self.slots.get_mut(index) {
-            slot.attempt = slot.attempt.saturating_add(1);
-            slot.dial = Dial::Waiting { until, gateway };
-        }
-    }
-
-    /// The gateway to dial at `at`, or later if all are barred. A replacement stays where the old session
-    /// is; otherwise it is the slot's own gateway first, and the next after each failure.
-    fn choose(&self, index: usize, at: Duration) -> (usize, Duration) {
-        let Some(slot) = self.slots.get(index) else {
-            return (0, at);
-        };
-        let open_at = |gateway: usize| self.barred.get(gateway).copied().unwrap_or_default();
-        if let Some(live) = &slot.current {
-            return (live.gateway, at.max(open_at(live.gateway)));
-        }
-        let order = (0..self.gateways).map(|n| (slot.home + slot.rotation + n) % self.gateways);
-        // `min_by_key` keeps the first of equals: the order decides among those that are open.
-        let best = order.min_by_key(|g| open_at(*g).max(at));
-        let gateway = best.unwrap_or_default();
-        (gateway, at.max(open_at(gateway)))
-    }
-
     /// Everything that time alone, or the last event, has made due.
     fn advance(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if !self.draining {
@@ -415,64 +386,6 @@ impl Machine {
             self.stopped = true;
             actions.push(Action::Stopped);
         }
-    }
-
-    /// Replaces sessions that are worn or old, one at a time, so that the others carry the load.
-    fn replace_one(&mut self, now: Duration) {
-        for slot in &mut self.slots {
-            if let Some(live) = &mut slot.current
-                && now.saturating_sub(live.since) >= MAX_AGE
-            {
-                live.worn = true;
-            }
-        }
-        if self.slots.iter().any(Slot::is_being_replaced) {
-            return;
-        }
-        let worn = |slot: &&mut Slot| slot.current.as_ref().is_some_and(|live| live.worn);
-        if let Some(slot) = self.slots.iter_mut().find(worn)
-            && let Some(live) = &slot.current
-        {
-            if now.saturating_sub(live.since) >= STABLE {
-                slot.attempt = 0;
-            }
-            slot.dial = Dial::Waiting {
-                until: now,
-                gateway: live.gateway,
-            };
-        }
-    }
-
-    fn dial_if_due(&mut self, now: Duration, index: usize, actions: &mut Vec<Action>) {
-        let due = match self.slots.get(index).map(|slot| &slot.dial) {
-            Some(Dial::Waiting { until, .. }) => *until <= now,
-            _ => false,
-        };
-        if !due {
-            return;
-        }
-        // The gateway may have been barred since, or another one opened.
-        let (gateway, until) = self.choose(index, now);
-        let generation = self.generations + 1;
-        let Some(slot) = self.slots.get_mut(index) else {
-            return;
-        };
-        if until > now {
-            slot.dial = Dial::Waiting { until, gateway };
-            return;
-        }
-        self.generations = generation;
-        slot.dial = Dial::Dialing {
-            generation,
-            gateway,
-        };
-        actions.push(Action::Dial(
-            Id {
-                slot: index,
-                generation,
-            },
-            gateway,
-        ));
     }
 
     fn live(&mut self, id: Id) -> Option<&mut Live> {
@@ -498,8 +411,6 @@ impl Machine {
 
 /// A session that stood for so long was a good one: the next loss begins a new count of attempts.
 pub(super) const STABLE: Duration = Duration::from_secs(60);
-/// A session is replaced after this, which also proves once a day that a login still works.
-const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How long a replaced session may take to finish what is under way.
 const REPLACED_DRAIN: Duration = Duration::from_secs(15 * 60);
 

@@ -1,0 +1,124 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use super::super::test_keys;
+use super::*;
+use russh::keys::key::safe_rng;
+use russh::keys::ssh_key::LineEnding;
+use std::os::unix::fs::PermissionsExt;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn load(&self, text: &str, phrase: Option<&str>) -> Result<Identity, IdentityError> {
+        let path = self.write("id", text, 0o600);
+        let phrase = phrase.map(|p| Secret::new(p.as_bytes().to_vec()));
+        Identity::load(&SecretFile::new(path), phrase.as_ref())
+    }
+}
+
+fn openssh(key: &PrivateKey) -> String {
+    key.to_openssh(LineEnding::LF).unwrap().to_string()
+}
+
+#[test]
+fn a_plain_key_is_loaded_without_a_certificate() {
+    let folder = Folder::new();
+    let key = test_keys::ed25519();
+    let identity = folder.load(&openssh(&key), None).unwrap();
+    assert_eq!(identity.fingerprint(), test_keys::fingerprint(&key));
+    assert!(identity.certificate.is_none());
+}
+
+#[test]
+fn a_certificate_beside_the_key_is_used() {
+    let folder = Folder::new();
+    let key = test_keys::ed25519();
+    let ca = test_keys::ed25519();
+    let certificate = test_keys::user_certificate(&key, &ca, "acme");
+    folder.write("id-cert.pub", &certificate.to_openssh().unwrap(), 0o644);
+    let identity = folder.load(&openssh(&key), None).unwrap();
+    assert_eq!(identity.certificate.as_ref(), Some(&certificate));
+    assert!(format!("{identity:?}").contains("acme"));
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_used_without_a_restart() {
+    let folder = Folder::new();
+    let key = test_keys::ed25519();
+    let ca = test_keys::ed25519();
+    let write = |user: &str| {
+        let certificate = test_keys::user_certificate(&key, &ca, user);
+        folder.write("id-cert.pub", &certificate.to_openssh().unwrap(), 0o644);
+        certificate
+    };
+    write("acme");
+    let identity = folder.load(&openssh(&key), None).unwrap();
+    let renewed = write("acme2");
+    assert_eq!(identity.certificate().await, Some(renewed.clone()));
+    folder.write("id-cert.pub", "half a certi", 0o644);
+    assert!(
+        identity.certificate().await.is_some(),
+        "the last good one stays"
+    );
+}
+
+#[test]
+fn a_certificate_for_another_key_is_refused() {
+    let folder = Folder::new();
+    let ca = test_keys::ed25519();
+    let certificate = test_keys::user_certificate(&test_keys::ed25519(), &ca, "acme");
+    folder.write("id-cert.pub", &certificate.to_openssh().unwrap(), 0o644);
+    let error = folder
+        .load(&openssh(&test_keys::ed25519()), None)
+        .unwrap_err();
+    assert!(error.to_string().contains("id-cert.pub"), "{error}");
+}
+
+#[test]
+fn an_encrypted_key_needs_its_passphrase() {
+    let folder = Folder::new();
+    let key = test_keys::ed25519();
+    let text = openssh(&key.encrypt(&mut safe_rng(), "correct horse").unwrap());
+    assert!(matches!(
+        folder.load(&text, None),
+        Err(IdentityError::PassphraseMissing(_))
+    ));
+    assert!(matches!(
+        folder.load(&text, Some("wrong")),
+        Err(IdentityError::PassphraseWrong(_))
+    ));
+    let identity = folder.load(&text, Some("correct horse")).unwrap();
+    assert_eq!(identity.fingerprint(), test_keys::fingerprint(&key));
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused() {
+    let folder = Folder::new();
+    let path = folder.write("id", &openssh(&test_keys::ed25519()), 0o640);
+    let error = Identity::load(&SecretFile::new(path), None).unwrap_err();
+    assert!(error.to_string().contains("chmod 0600"), "{error}");
+}
+
+#[test]
+fn other_formats_are_named_with_the_way_out() {
+    let folder = Folder::new();
+    for (text, expected) in [
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n", "ssh-keygen -p"),
+        ("PuTTY-User-Key-File-3: ssh-ed25519\n", "PuTTYgen"),
+        ("ssh-ed25519 AAAAC3Nza comment\n", "without .pub"),
+        ("hello\n", "ssh-keygen -y"),
+    ] {
+        let error = folder.load(text, None).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text:?}: {error}");
+    }
+}
