@@ -137,28 +137,31 @@ async fn a_token_that_never_was_good_is_refused_and_a_good_one_taken_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn basic_switched_off_in_jira_is_told_as_such() {
+    for running in [false, true] {
+        basic_is_switched_off(running).await;
+    }
+}
+
+/// Before the agent starts, or while requests go through.
+async fn basic_is_switched_off(running: bool) {
     let plan = Site::plan()
         .basic(BOT, BOT_PASSWORD)
-        .jira(|jira| jira.basic = Some(false));
-    let site = plan.start_unproven().await.unwrap();
+        .jira(|jira| jira.basic = Some(running));
+    let site = match running {
+        false => plan.start_unproven().await.unwrap(),
+        true => plan.start().await.unwrap(),
+    };
+    site.jira().set_basic(false);
+    let url = site.vendor_url() + MYSELF;
+    let (_, problem) = problem_of(vendor().get(url).send().await.unwrap()).await;
+    let kind = problem["type"].as_str().unwrap();
+    assert!([LOGIN_FAILED, LOGIN_UNAVAILABLE].contains(&kind), "{kind}");
     let report = site.agent.until("the login to have failed", |r| {
         r.layers.login.state == LayerState::Failed
     });
     let login = report.await.unwrap().layers.login;
     assert!(login.cause.unwrap().contains("switched off"));
     assert!(login.remedy.unwrap().contains("pat"));
-    let (_, problem) = problem_of(
-        vendor()
-            .get(site.vendor_url() + MYSELF)
-            .send()
-            .await
-            .unwrap(),
-    )
-    .await;
-    assert!(
-        problem["type"].as_str().unwrap().contains(":login-"),
-        "{problem}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -149,6 +149,15 @@ impl Inject {
             Some(user) => format!("the password of {user}"),
             None => "the agent's credential".to_owned(),
         };
+        let rejection = match rejection {
+            // Some versions name `anonymous` in this answer.
+            Rejection::Anonymous
+                if status == http::StatusCode::FORBIDDEN && self.scheme.mode() == "basic" =>
+            {
+                &Rejection::BasicOff(BasicOff::Likely)
+            }
+            told => told,
+        };
         let status = status.as_u16();
         let harmless = !self.scheme.locks_out();
         let (cause, remedy, retry) = match rejection {
