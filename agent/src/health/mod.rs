@@ -7,7 +7,7 @@ mod login;
 
 use crate::{
     auth::Login,
-    status::{Layer, State},
+    status::{Layer, State, Witness},
     upstream::{self, Target, TlsConfigError, tcp},
 };
 use client::Client;
@@ -23,6 +23,8 @@ pub struct Health {
     /// `None` for `tcp://` upstreams, which are only connected to.
     http: Option<Http>,
     jira: Arc<Layer>,
+    /// Tells `jira` what the probes see.
+    seen: Witness,
 }
 
 struct Http {
@@ -68,6 +70,7 @@ impl Health {
             forward,
             settings,
             http,
+            seen: Witness::new(jira.clone()),
             jira,
         })
     }
@@ -133,7 +136,7 @@ impl Health {
         };
         match condition {
             Ok(detail) => {
-                if self.jira.proven(Some(&detail)) {
+                if self.seen.proven(Some(&detail)) {
                     tracing::info!(forward = &*self.forward, detail, "Jira answers");
                 }
             }
@@ -142,7 +145,7 @@ impl Health {
                 cause,
                 remedy,
             }) => {
-                if self.jira.failed(state, &cause, &remedy) {
+                if self.seen.failed(state, &cause, &remedy) {
                     tracing::warn!(
                         forward = &*self.forward,
                         cause,

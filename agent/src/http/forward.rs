@@ -5,7 +5,7 @@ use crate::{
     audit::Audit,
     auth::Login,
     policy::Policy,
-    status::{Layer, State},
+    status::{Layer, State, Witness},
     upstream::{FailedStep, SendError, Upstream},
 };
 use http::StatusCode;
@@ -23,7 +23,7 @@ pub struct Forward {
     upstream: Upstream,
     audit: Audit,
     limits: Limits,
-    jira: Arc<Layer>,
+    jira: Witness,
     slots: Arc<Semaphore>,
     total: AtomicU64,
 }
@@ -51,7 +51,7 @@ impl Forward {
             audit,
             slots: Arc::new(Semaphore::new(slots)),
             limits,
-            jira,
+            jira: Witness::new(jira),
             total: AtomicU64::new(0),
         }
     }

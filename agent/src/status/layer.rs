@@ -74,13 +74,20 @@ impl Layer {
     pub fn failed(&self, state: State, cause: &str, remedy: &str) -> bool {
         let mut cell = self.lock();
         let changed = cell.state != state || cell.cause.as_deref() != Some(cause);
-        if changed {
+        if cell.state != state {
             cell.state = state;
             cell.changed_at = Some(Instant::now());
+        }
+        if changed {
             cell.cause = Some(cause.to_owned());
             cell.remedy = Some(remedy.to_owned());
         }
         changed
+    }
+
+    /// Whether it is in this state.
+    pub(super) fn is(&self, state: State) -> bool {
+        self.lock().state == state
     }
 
     /// What the layer says now.

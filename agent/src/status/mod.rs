@@ -6,6 +6,7 @@ mod layer;
 mod layer_report;
 mod render;
 mod report;
+mod witness;
 
 pub use connection::{ConnectionView, ForwardState, ForwardView, Phase};
 pub use layer::{Layer, Snapshot, State};
@@ -14,3 +15,4 @@ pub use render::{Colour, render};
 pub use report::{
     AgentReport, AuditReport, ForwardReport, Layers, Overall, REPORT_VERSION, Report, schema,
 };
+pub use witness::Witness;
