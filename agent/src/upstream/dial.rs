@@ -104,11 +104,7 @@ impl Dialer {
         failures.truncate(MAX_FAILURES_TOLD);
         Err(not_sent(
             FailedStep::Connect,
-            format!(
-                "{}: {}; check that Jira runs and that a firewall lets this host reach it",
-                self.place(None),
-                failures.join(", ")
-            ),
+            format!("{}: {}", self.place(None), failures.join(", ")),
         ))
     }
 

@@ -282,7 +282,7 @@ impl Kind {
                 proxy_error: "destination_unavailable",
                 retry_after: Some(5),
                 title: "Jira cannot be reached",
-                remedy: "Check that Jira runs and that a firewall lets this machine connect; `agent check` tries it.",
+                remedy: "Check that Jira runs and that a firewall lets this machine connect: curl -v with the URL of `upstream`, from this machine.",
             },
             Self::JiraTls => Advice {
                 code: "jira-tls",
@@ -291,7 +291,7 @@ impl Kind {
                 proxy_error: "tls_protocol_error",
                 retry_after: None,
                 title: "No TLS connection with Jira",
-                remedy: "Check the certificate Jira shows, `ca_file` and the host in `upstream`; `agent check` shows the certificate.",
+                remedy: "Check the certificate Jira shows (openssl s_client -connect HOST:PORT -showcerts), `ca_file` and the host in `upstream`.",
             },
             Self::JiraBroke => Advice {
                 code: "jira-broke",
