@@ -119,7 +119,9 @@ async function main() {
     async attach() {
       const bytes = crypto.randomBytes(SIZE);
       digest = crypto.createHash('sha256').update(bytes).digest('hex');
-      const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'attach-')), 'report 1.bin');
+      const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'attach-'));
+      process.on('exit', () => fs.rmSync(directory, { recursive: true, force: true }));
+      const file = path.join(directory, 'report 1.bin');
       fs.writeFileSync(file, bytes);
       const answer = await jira.addAttachmentOnIssue(key, fs.createReadStream(file));
       [attachment] = typeof answer === 'string' ? JSON.parse(answer) : answer;

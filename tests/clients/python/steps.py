@@ -1,8 +1,10 @@
 """What the client scripts share: arguments, steps that print one line each, links brought home."""
 
 import argparse
+import atexit
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -56,9 +58,10 @@ def at_home(base_url, link):
 
 
 def attachment_file(size):
-    """A file of random bytes and its SHA-256."""
+    """A file of random bytes, gone when the script ends, and its SHA-256."""
     digest = hashlib.sha256()
     directory = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     path = os.path.join(directory, ATTACHMENT_NAME)
     left = size
     with open(path, "wb") as file:
