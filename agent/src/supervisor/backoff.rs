@@ -15,11 +15,12 @@ pub(super) fn slow(jitter: f64) -> Duration {
     SLOW + SLOW.mul_f64(0.1 * jitter.clamp(0.0, 1.0))
 }
 
-/// Before a refused forward is asked for again: about a second at first, since a session that was cut off
-/// frees its port after half a minute or so, and at most 15 s.
+/// Before a refused forward is asked for again: 50 ms at first, since the port of a session that has just died is
+/// free in a moment and a connection that stands by is to have it before the lost one is back; then longer, since
+/// a session that was cut off frees its port after half a minute or so; at most 15 s.
 pub(super) fn forward(refusals: u32, jitter: f64) -> Duration {
     let share = 0.8 + 0.2 * jitter.clamp(0.0, 1.0);
-    ceiling(refusals, Duration::from_secs(1), FORWARD_CEILING, 1.25).mul_f64(share)
+    ceiling(refusals, FIRST_FORWARD, FORWARD_CEILING, 1.6).mul_f64(share)
 }
 
 /// The interval after `failures` failures, without the crate's own jitter, which draws from the system.
@@ -43,6 +44,7 @@ const FIRST: Duration = Duration::from_millis(500);
 const MAX_STEPS: u32 = 20;
 /// No reconnect waits longer, except for a gateway that is barred.
 pub(super) const CEILING: Duration = Duration::from_secs(30);
+const FIRST_FORWARD: Duration = Duration::from_millis(50);
 /// No refused forward waits longer.
 pub(super) const FORWARD_CEILING: Duration = Duration::from_secs(15);
 /// Nothing that needs somebody's hand is tried more often.
@@ -67,9 +69,9 @@ mod tests {
     }
 
     #[test]
-    fn refused_forwards_begin_at_a_second_and_end_at_fifteen() {
-        assert!(forward(0, 0.0) >= Duration::from_millis(800));
-        assert!(forward(0, 1.0) <= Duration::from_millis(1001));
+    fn refused_forwards_begin_at_fifty_milliseconds_and_end_at_fifteen_seconds() {
+        assert!(forward(0, 0.0) >= Duration::from_millis(40));
+        assert!(forward(0, 1.0) <= Duration::from_millis(51));
         assert_eq!(forward(u32::MAX, 1.0), FORWARD_CEILING);
         // A port that a dead session holds for half a minute is asked for at least ten times meanwhile.
         let half_a_minute: Duration = (0..10).map(|n| forward(n, 1.0)).sum();
