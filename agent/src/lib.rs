@@ -12,7 +12,7 @@
 //! | [`audit`] | one record per request, allowed or refused |
 //!
 //! Beside the path, never on it: [`config`], [`supervisor`], [`status`], [`health`], [`control`],
-//! [`telemetry`], [`cli`]. [`service`] joins the rooms into the running agent.
+//! [`expiry`], [`telemetry`], [`cli`]. [`service`] joins the rooms into the running agent.
 #![forbid(unsafe_code)]
 
 pub mod audit;
@@ -20,6 +20,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod expiry;
 pub mod health;
 pub mod http;
 pub mod policy;

@@ -7,7 +7,10 @@ use super::{
     identity::{self, BasicOff, Finding, Rejection},
     strip,
 };
-use crate::status::{Layer, State};
+use crate::{
+    expiry::Expiry,
+    status::{Layer, State},
+};
 use http::{header, request, response};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -49,6 +52,10 @@ impl Inject {
 
     pub(super) fn mode(&self) -> &'static str {
         self.scheme.mode()
+    }
+
+    pub(super) fn expiries(&self) -> Vec<Expiry> {
+        self.scheme.expiries()
     }
 
     pub(super) async fn prepare(

@@ -14,7 +14,7 @@ mod pass_through;
 mod pat;
 mod strip;
 
-use crate::{secret::SecretFile, status::Layer};
+use crate::{expiry::Expiry, secret::SecretFile, status::Layer};
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, request, response};
 use std::sync::Arc;
@@ -57,6 +57,11 @@ pub trait Scheme: Send + Sync {
     fn locks_out(&self) -> bool;
     /// What an administrator does when Jira refuses the credential.
     fn remedy(&self) -> String;
+    /// When what it holds ends, as far as that is known: one for each credential. Called by status,
+    /// so it neither waits nor reads a file.
+    fn expiries(&self) -> Vec<Expiry> {
+        Vec::new()
+    }
 }
 
 /// What a [`Scheme`] gives for one request.
@@ -151,6 +156,14 @@ impl Login {
     /// Whether the agent puts a credential of its own into requests.
     pub fn injects(&self) -> bool {
         matches!(self.0, Mode::Inject(_))
+    }
+
+    /// When its credentials end, as far as that is known. In pass-through they are the vendor's.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        match &self.0 {
+            Mode::PassThrough(_) => Vec::new(),
+            Mode::Inject(inject) => inject.expiries(),
+        }
     }
 
     /// Strips the vendor's identity and puts ours in; in pass-through mode touches nothing.

@@ -1,0 +1,229 @@
+//! When credentials die: what each holder of one tells, and how pressing it is.
+//!
+//! Who holds a credential (a login, the client certificate, the SSH certificate) says what it knows as
+//! an [`Expiry`]. Status, metrics and the log read that and warn 30, 14 and 7 days before. Nothing here
+//! knows where a credential lives or how it is renewed.
+
+use std::time::{Duration, SystemTime};
+
+/// Which credential. A bounded set: it is a label of the metrics.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Jira personal access token.
+    PersonalAccessToken,
+    /// Atlassian API token.
+    ApiToken,
+    /// OAuth 2.0 access token.
+    AccessToken,
+    /// OAuth 2.0 refresh token.
+    RefreshToken,
+    /// OAuth 1.0a access token.
+    Oauth1Token,
+    /// OAuth 1.0a session, by which the access token is renewed.
+    Oauth1Session,
+    /// TLS client certificate toward Jira.
+    ClientCertificate,
+    /// OpenSSH user certificate toward the gateway.
+    SshCertificate,
+}
+
+impl Kind {
+    /// As in the JSON and in the metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::PersonalAccessToken => "personal_access_token",
+            Self::ApiToken => "api_token",
+            Self::AccessToken => "access_token",
+            Self::RefreshToken => "refresh_token",
+            Self::Oauth1Token => "oauth1_token",
+            Self::Oauth1Session => "oauth1_session",
+            Self::ClientCertificate => "client_certificate",
+            Self::SshCertificate => "ssh_certificate",
+        }
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PersonalAccessToken => "personal access token",
+            Self::ApiToken => "API token",
+            Self::AccessToken => "access token",
+            Self::RefreshToken => "refresh token",
+            Self::Oauth1Token => "OAuth 1.0a access token",
+            Self::Oauth1Session => "OAuth 1.0a session",
+            Self::ClientCertificate => "client certificate",
+            Self::SshCertificate => "SSH certificate",
+        }
+    }
+}
+
+/// What is known of the end of one credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Which.
+    pub kind: Kind,
+    /// When.
+    pub end: End,
+    /// When it was issued, where that is known: a certificate made for a day is not pressing because
+    /// it ends tomorrow.
+    pub since: Option<SystemTime>,
+    /// Whether the agent renews it by itself, so that nobody need be warned.
+    pub renewed: bool,
+    /// What an administrator does before it ends, one sentence.
+    pub remedy: String,
+}
+
+/// When a credential ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Then.
+    At(SystemTime),
+    /// It was issued without an end.
+    Never,
+    /// Nobody told; says why, one clause.
+    Unknown(String),
+}
+
+impl Expiry {
+    /// A credential that ends at `end` and that somebody has to replace.
+    pub fn new(kind: Kind, end: End, remedy: impl Into<String>) -> Self {
+        Self {
+            kind,
+            end,
+            since: None,
+            renewed: false,
+            remedy: remedy.into(),
+        }
+    }
+
+    /// When it was issued.
+    pub fn issued(mut self, since: Option<SystemTime>) -> Self {
+        self.since = since;
+        self
+    }
+
+    /// The agent renews it by itself.
+    pub fn renewed_by_itself(mut self) -> Self {
+        self.renewed = true;
+        self
+    }
+
+    /// How pressing it is to replace it. Never, for what the agent renews: where that fails, the login
+    /// itself says so.
+    pub fn urgency(&self, now: SystemTime) -> Urgency {
+        let End::At(end) = self.end else {
+            return Urgency::None;
+        };
+        if self.renewed {
+            return Urgency::None;
+        }
+        let Ok(left) = end.duration_since(now) else {
+            return Urgency::Over;
+        };
+        let lifetime = self.since.and_then(|since| end.duration_since(since).ok());
+        // Of a short life the warnings longer than its half say nothing.
+        let counts = |limit: Duration| lifetime.is_none_or(|whole| limit <= whole / 2);
+        [
+            (Urgency::Within7Days, 7),
+            (Urgency::Within14Days, 14),
+            (Urgency::Within30Days, 30),
+        ]
+        .into_iter()
+        .map(|(urgency, days)| (urgency, DAY * days))
+        .find(|(_, limit)| left <= *limit && counts(*limit))
+        .map_or(Urgency::None, |(urgency, _)| urgency)
+    }
+}
+
+/// How pressing it is to replace a credential.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Urgency {
+    /// Not.
+    None,
+    /// It ends within 30 days.
+    Within30Days,
+    /// It ends within 14 days.
+    Within14Days,
+    /// It ends within 7 days.
+    Within7Days,
+    /// It has ended.
+    Over,
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends_in(days: u32) -> (Expiry, SystemTime) {
+        let now = SystemTime::UNIX_EPOCH + DAY * 20_000;
+        let end = End::At(now + DAY * days);
+        (Expiry::new(Kind::PersonalAccessToken, end, "make one"), now)
+    }
+
+    #[test]
+    fn warnings_come_at_30_14_and_7_days_and_at_the_end() {
+        for (days, urgency) in [
+            (31, Urgency::None),
+            (30, Urgency::Within30Days),
+            (15, Urgency::Within30Days),
+            (14, Urgency::Within14Days),
+            (8, Urgency::Within14Days),
+            (7, Urgency::Within7Days),
+            (0, Urgency::Within7Days),
+        ] {
+            let (expiry, now) = ends_in(days);
+            assert_eq!(expiry.urgency(now), urgency, "{days}");
+        }
+        let (expiry, now) = ends_in(0);
+        assert_eq!(expiry.urgency(now + Duration::from_secs(1)), Urgency::Over);
+    }
+
+    #[test]
+    fn a_short_life_is_not_pressing_from_its_first_day() {
+        let (expiry, now) = ends_in(1);
+        let made_today = expiry.issued(Some(now));
+        assert_eq!(made_today.urgency(now), Urgency::None);
+        assert_eq!(made_today.urgency(now + DAY * 2), Urgency::Over);
+        // Of 90 days all three count.
+        let (expiry, now) = ends_in(30);
+        let expiry = expiry.issued(Some(now - DAY * 60));
+        assert_eq!(expiry.urgency(now), Urgency::Within30Days);
+    }
+
+    #[test]
+    fn what_renews_itself_or_never_ends_warns_nobody() {
+        let (expiry, now) = ends_in(1);
+        assert_eq!(expiry.renewed_by_itself().urgency(now), Urgency::None);
+        for end in [End::Never, End::Unknown("nobody told".into())] {
+            let expiry = Expiry::new(Kind::ApiToken, end, "");
+            assert_eq!(expiry.urgency(now), Urgency::None);
+        }
+    }
+}
