@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::jira::{Https, Jira, Settings};
+use crate::jira::{Https, HttpsRule, Jira, OAuth2Client, Settings};
 
 /// Run the imitation Jira until interrupted.
 ///
@@ -48,6 +48,15 @@ pub struct Args {
     /// Largest attachment, bytes
     #[arg(long, value_name = "BYTES")]
     upload_limit: Option<u64>,
+    /// A client of the OAuth 2.0 provider, with the scope WRITE; may be given several times
+    #[arg(long, value_name = "ID:SECRET:REDIRECT", value_parser = oauth2_client)]
+    oauth2_client: Vec<OAuth2Client>,
+    /// The user that client_credentials of an OAuth 2.0 client logs in; may be given several times
+    #[arg(long, value_name = "ID:USER", value_parser = pair)]
+    oauth2_service_account: Vec<(String, String)>,
+    /// Let OAuth 2.0 do without https: on loopback, or anywhere [default: nowhere, as Jira comes]
+    #[arg(long, value_name = "WHERE", value_parser = https_rule)]
+    oauth2_http: Option<HttpsRule>,
     /// Serve /__stub/… to turn this Jira's dials from outside
     #[arg(long)]
     control: bool,
@@ -104,10 +113,40 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
     if args.basic_disabled {
         settings.basic = Some(false);
     }
+    settings.oauth2.clients.extend(args.oauth2_client);
+    for (id, user) in args.oauth2_service_account {
+        let client = settings.oauth2.clients.iter_mut().find(|c| c.id == id);
+        client
+            .with_context(|| format!("there is no OAuth 2.0 client {id}; add --oauth2-client"))?
+            .service_account = Some(user);
+    }
+    settings.oauth2.https = args.oauth2_http.unwrap_or(settings.oauth2.https);
     settings.base_url = args.base_url.or(settings.base_url);
     settings.directory = args.data.or(settings.directory);
     settings.control |= args.control;
     Ok(settings)
+}
+
+fn oauth2_client(text: &str) -> Result<OAuth2Client, String> {
+    let mut parts = text.splitn(3, ':');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(id), Some(secret), Some(redirect)) => Ok(OAuth2Client::new(id, secret, redirect)),
+        _ => Err("write ID:SECRET:REDIRECT".into()),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    text.split_once(':')
+        .map(|(one, other)| (one.to_owned(), other.to_owned()))
+        .ok_or_else(|| "write ID:USER".into())
+}
+
+fn https_rule(text: &str) -> Result<HttpsRule, String> {
+    match text {
+        "loopback" => Ok(HttpsRule::Loopback),
+        "anywhere" => Ok(HttpsRule::Off),
+        _ => Err("loopback or anywhere".into()),
+    }
 }
 
 /// The port of Atlassian's own development Jira.

@@ -18,7 +18,8 @@ use super::shared::{Shared, State};
 /// Every control path starts so.
 pub(super) const PREFIX: &str = "/__stub/";
 
-/// `clear-captcha?user=`, `state?value=`, `basic?enabled=`, `requests` (GET, DELETE), `faults` (PUT).
+/// `clear-captcha?user=`, `state?value=`, `basic?enabled=`, `requests` (GET, DELETE), `faults` (PUT),
+/// `oauth2` (counts), `oauth2/expire?refresh=`.
 pub(super) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body) -> Response {
     let Query(parameters) =
         Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
@@ -49,6 +50,12 @@ pub(super) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body) -> Re
             }
             Err(_) => wrong("enabled: true or false"),
         },
+        "oauth2" => answer::ok(&json!(shared.grants().counts())),
+        "oauth2/expire" => {
+            let now = shared.now();
+            shared.grants().expire(parameter("refresh") == "true", now);
+            done()
+        }
         "requests" if parts.method == Method::DELETE => {
             shared.record.clear();
             done()

@@ -31,6 +31,11 @@ pub enum FaultKind {
     CutAfter(u64),
     /// Read nothing of the body and answer nothing, for as long as the client stays.
     Stall,
+    /// Serve the request with all that follows from it, then wait so many milliseconds before
+    /// answering.
+    SlowAnswer(u64),
+    /// Serve the request with all that follows from it, then break the connection without an answer.
+    HangUpAfter,
     /// Read the whole request, then break the connection without an answer.
     HangUp,
 }

@@ -3,18 +3,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
 
 use super::fault::FaultKind;
-use super::login::{self, Caller, Head};
+use super::login::{self, AuthKind, Caller, Head};
+use super::oauth2::Scope;
 use super::record::{self, Place};
 use super::shared::{Shared, State as ServerState};
 use super::{answer, broken, control, path, xsrf};
@@ -57,6 +58,13 @@ pub(super) async fn front(
         response = broken::cut(response, bytes);
     }
     place.answered(response.status().as_u16());
+    match fault {
+        Some(FaultKind::SlowAnswer(milliseconds)) => {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        }
+        Some(FaultKind::HangUpAfter) => return broken::hang_up(),
+        _ => {}
+    }
     let number = shared.requests.fetch_add(1, Ordering::Relaxed);
     everywhere(response.headers_mut(), number);
     response
@@ -101,7 +109,7 @@ async fn serve(shared: &Arc<Shared>, request: Request, next: Next, place: &Place
     let caller = match login::decide(shared, &head) {
         Ok(caller) => caller,
         Err(mut refused) => {
-            place.decided(None, login::AuthKind::Anonymous);
+            place.decided(None, AuthKind::Anonymous);
             refused
                 .headers_mut()
                 .insert("x-ausername", HeaderValue::from_static("anonymous"));
@@ -117,8 +125,13 @@ async fn serve(shared: &Arc<Shared>, request: Request, next: Next, place: &Place
         .map(|user| shared.buckets().take(user, &limit, Instant::now()));
     let mut response = if taken.as_ref().is_some_and(|taken| taken.refused) {
         answer::page(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded.")
-    } else if xsrf::refuses(&parts.method, &parts.headers, &shared.base_url) {
+    } else if !dance(&path) && xsrf::refuses(&parts.method, &parts.headers, &shared.base_url) {
         answer::text(StatusCode::FORBIDDEN, "XSRF check failed")
+    } else if beyond_scope(&caller, &parts.method, &path) {
+        answer::framework(
+            StatusCode::FORBIDDEN,
+            "The scope of the access token does not allow this request",
+        )
     } else {
         match rewritten(&path, &parts.uri) {
             Some(uri) => {
@@ -190,6 +203,18 @@ async fn parameters(parts: &Parts, body: Body) -> Result<(Vec<(String, String)>,
     Ok((parameters, Body::from(bytes)))
 }
 
+/// Where applications and browsers post the forms of an OAuth dance, without Jira's XSRF token.
+fn dance(path: &str) -> bool {
+    path.starts_with("/rest/oauth2/")
+}
+
+/// A token that may only read changes nothing; a search is a reading whatever its method.
+fn beyond_scope(caller: &Caller, method: &Method, path: &str) -> bool {
+    caller.kind == AuthKind::OAuth2(Scope::Read)
+        && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+        && path != "/rest/api/2/search"
+}
+
 fn identify(caller: &Caller, headers: &mut HeaderMap) {
     let name = caller.name().unwrap_or("anonymous");
     if let Ok(name) = HeaderValue::try_from(name) {
@@ -225,7 +250,7 @@ const FIXED_HEADERS: &[(&str, &str)] = &[
 /// What a form may hold; logins and OAuth token requests are far smaller.
 const MAX_FORM: usize = 64 << 10;
 /// A stalled request ends by itself after this long, so that a forgotten one does not stay for ever.
-const STALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
+const STALL_LIMIT: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {

@@ -3,16 +3,18 @@
 //!
 //! A request walks `server` (connections, TLS) → `front` (record, faults, context path, login, rate
 //! limit, XSRF) → `rest` (one file per group of resources), which reads and changes the `world`.
-//! `login` has one file per way to log in. Searching is `jql`.
+//! `login` has one file per way to log in; `oauth2` issues what it checks. Searching is `jql`.
 
 mod answer;
 mod broken;
+mod consent;
 mod control;
 mod defaults;
 mod fault;
 mod front;
 mod jql;
 mod login;
+mod oauth2;
 mod path;
 mod rate;
 mod record;
@@ -34,6 +36,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use fault::{Fault, FaultKind};
 pub use login::AuthKind;
+pub use oauth2::{HttpsRule, OAuth2, OAuth2Client, OAuth2Counts, Scope};
 pub use rate::RateLimit;
 pub use record::Received;
 pub use settings::{Grant, Holder, Https, Project, Settings, Token, User};
@@ -223,6 +226,27 @@ impl Running {
     /// Ends the life of a personal access token.
     pub fn expire_token(&self, token: &str) {
         self.shared.world().people.expire_token(token);
+    }
+
+    /// Registers a client of the OAuth 2.0 provider, or replaces the one with its id.
+    pub fn register_oauth2_client(&self, client: OAuth2Client) {
+        self.shared.grants().register(client);
+    }
+
+    /// Ends the life of every OAuth 2.0 access token, and that of every refresh token if told so.
+    pub fn expire_oauth2_tokens(&self, refresh_too: bool) {
+        let now = self.shared.now();
+        self.shared.grants().expire(refresh_too, now);
+    }
+
+    /// Seconds that OAuth 2.0 access tokens issued from now on live.
+    pub fn set_oauth2_access_lifetime(&self, seconds: u32) {
+        self.shared.grants().set_access_lifetime(seconds);
+    }
+
+    /// How often OAuth 2.0 tokens were issued since the start.
+    pub fn oauth2_counts(&self) -> OAuth2Counts {
+        self.shared.grants().counts()
     }
 
     /// Lets a user log in again, as solving the CAPTCHA does.

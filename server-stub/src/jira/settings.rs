@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::defaults;
 use super::fault::Fault;
+use super::oauth2::OAuth2;
 use super::rate::RateLimit;
 use super::world::Permission;
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub users: Vec<User>,
     /// Personal access tokens that exist from the start.
     pub tokens: Vec<Token>,
+    /// The OAuth 2.0 provider: clients, lifetimes.
+    pub oauth2: OAuth2,
     /// Projects that exist from the start.
     pub projects: Vec<Project>,
     /// Rate limit per user.
@@ -176,6 +179,7 @@ impl Default for Settings {
             control: false,
             users: defaults::users(),
             tokens: defaults::tokens(),
+            oauth2: OAuth2::default(),
             projects: defaults::projects(),
             rate_limit: RateLimit::default(),
             faults: Vec::new(),

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::fault::Fault;
 use super::login::{Lockouts, Sessions};
+use super::oauth2::Grants;
 use super::rate::{Buckets, RateLimit};
 use super::record::Record;
 use super::settings::Settings;
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     sessions: Mutex<Sessions>,
     lockouts: Mutex<Lockouts>,
     buckets: Mutex<Buckets>,
+    grants: Mutex<Grants>,
 }
 
 /// What can be turned while Jira runs.
@@ -68,6 +70,7 @@ impl Shared {
             sessions: Mutex::new(Sessions::default()),
             lockouts: Mutex::new(Lockouts::default()),
             buckets: Mutex::new(Buckets::default()),
+            grants: Mutex::new(Grants::new(settings.oauth2.clone())),
             settings,
         }
     }
@@ -90,6 +93,11 @@ impl Shared {
 
     pub fn buckets(&self) -> MutexGuard<'_, Buckets> {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the OAuth 2.0 provider has issued.
+    pub fn grants(&self) -> MutexGuard<'_, Grants> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The directory of the attachments' files.

@@ -7,6 +7,7 @@ mod client;
 mod faults;
 mod issues;
 mod limits;
+mod oauth2;
 mod pat;
 mod permissions;
 mod record;

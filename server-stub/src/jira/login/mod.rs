@@ -4,6 +4,7 @@
 
 mod basic;
 mod captcha;
+mod oauth2;
 mod pat;
 mod query;
 pub(super) mod session;
@@ -15,6 +16,7 @@ use http::request::Parts;
 pub(super) use captcha::Lockouts;
 pub(super) use session::Sessions;
 
+use super::oauth2::Scope;
 use super::shared::Shared;
 
 /// How a request was logged in.
@@ -26,6 +28,8 @@ pub enum AuthKind {
     Basic,
     /// `Authorization: Bearer` with a personal access token.
     Pat,
+    /// `Authorization: Bearer` with an OAuth 2.0 access token of this scope.
+    OAuth2(Scope),
     /// The `JSESSIONID` cookie.
     Session,
     /// `os_username` and `os_password` in query or form.
@@ -68,6 +72,7 @@ type Way = fn(&Shared, &Head<'_>) -> Attempt;
 /// In this order. The session before Basic, as Seraph does: whoever sends both is the session's user.
 const CHAIN: &[Way] = &[
     query::attempt,
+    oauth2::attempt,
     pat::attempt,
     session::attempt,
     basic::attempt,

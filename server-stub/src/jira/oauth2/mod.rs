@@ -1,0 +1,52 @@
+//! The OAuth 2.0 provider of Jira Data Center 8.22 and later (RFC 6749, RFC 7636, RFC 7009):
+//! `settings` names the clients and lifetimes, `scope` what a token may do, `grants` holds what was
+//! issued and knows no HTTP, `authorize`, `token` and `revoke` are the endpoints. What a token logs
+//! in is decided by `login/oauth2.rs`.
+
+mod authorize;
+mod grants;
+mod refusal;
+mod scope;
+mod settings;
+mod token;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde_json::json;
+
+pub(in crate::jira) use grants::Grants;
+pub use grants::OAuth2Counts;
+pub use scope::Scope;
+pub use settings::{HttpsRule, OAuth2, OAuth2Client};
+
+use super::answer;
+use super::shared::Shared;
+
+/// Below `/rest/oauth2/latest` and `/rest/oauth2/1.0`.
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/authorize", get(authorize::ask).post(authorize::decide))
+        .route("/token", post(token::token))
+        .route("/revoke", post(token::revoke))
+        .route("/.well-known/oauth-authorization-server", get(metadata))
+}
+
+/// RFC 8414.
+async fn metadata(State(shared): State<Arc<Shared>>) -> Response {
+    let at = |name: &str| format!("{}/rest/oauth2/latest/{name}", shared.base_url);
+    answer::ok(&json!({
+        "issuer": shared.base_url,
+        "authorization_endpoint": at("authorize"),
+        "token_endpoint": at("token"),
+        "revocation_endpoint": at("revoke"),
+        "response_types_supported": ["code"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "token_endpoint_auth_methods_supported": ["client_secret_post"],
+        "code_challenge_methods_supported": ["S256", "plain"],
+        "scopes_supported": Scope::ALL.map(Scope::name),
+    }))
+}

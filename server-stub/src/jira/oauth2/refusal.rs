@@ -1,0 +1,52 @@
+//! Errors in the shape of RFC 6749 §5.2.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::jira::answer;
+
+/// An error that the client gets as JSON or, once its redirect is known to be its own, by redirect.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub status: StatusCode,
+    pub error: &'static str,
+    pub description: &'static str,
+}
+
+impl Refusal {
+    pub fn bad(error: &'static str, description: &'static str) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            error,
+            description,
+        }
+    }
+
+    /// Whoever asks is not a registered client.
+    pub fn client() -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            error: "invalid_client",
+            description: "Invalid client credentials",
+        }
+    }
+
+    /// Plain http where Jira insists on https.
+    pub fn insecure() -> Self {
+        Self::bad(
+            "invalid_request",
+            "Please ensure that your server is using HTTPS. OAuth 2.0 requires HTTPS for the base \
+             URL and the redirect URI.",
+        )
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        answer::json(
+            self.status,
+            &json!({ "error": self.error, "error_description": self.description }),
+        )
+    }
+}

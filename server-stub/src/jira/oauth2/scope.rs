@@ -1,0 +1,55 @@
+//! What an OAuth 2.0 token may do. Each scope includes those before it.
+
+use serde::Deserialize;
+
+use super::refusal::Refusal;
+
+/// A scope of the Data Center provider; Cloud's scopes are none of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Scope {
+    /// Look.
+    Read,
+    /// And change.
+    Write,
+    /// And administer projects and users.
+    Admin,
+    /// And administer the system.
+    SystemAdmin,
+}
+
+impl Scope {
+    /// All of them, the smallest first.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Admin, Self::SystemAdmin];
+
+    /// As it stands on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "READ",
+            Self::Write => "WRITE",
+            Self::Admin => "ADMIN",
+            Self::SystemAdmin => "SYSTEM_ADMIN",
+        }
+    }
+
+    /// The largest of the scopes asked for, which may not pass `allowed`; `allowed` itself when none
+    /// is asked for.
+    pub(super) fn asked(list: Option<&str>, allowed: Self) -> Result<Self, Refusal> {
+        let mut largest = None;
+        for name in list.unwrap_or_default().split_ascii_whitespace() {
+            let scope = Self::ALL
+                .into_iter()
+                .find(|scope| scope.name() == name)
+                .ok_or_else(|| Refusal::bad("invalid_scope", "Requested scope is invalid"))?;
+            largest = largest.max(Some(scope));
+        }
+        let scope = largest.unwrap_or(allowed);
+        if scope > allowed {
+            return Err(Refusal::bad(
+                "invalid_scope",
+                "Requested scope exceeds the scope of the client",
+            ));
+        }
+        Ok(scope)
+    }
+}

@@ -1,0 +1,105 @@
+//! What the provider is told before it starts.
+
+use serde::Deserialize;
+
+use super::scope::Scope;
+
+/// The OAuth 2.0 provider.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OAuth2 {
+    /// The incoming application links.
+    pub clients: Vec<OAuth2Client>,
+    /// Where plain http is let through.
+    pub https: HttpsRule,
+    /// Life of an access token, seconds. Jira: one or two hours.
+    pub access_lifetime: u32,
+    /// Life of a refresh token, seconds. Jira: 90 days.
+    pub refresh_lifetime: u32,
+    /// Life of a code, seconds. Jira: 10 to 60.
+    pub code_lifetime: u32,
+}
+
+/// A client, as an administrator registers it in an application link.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth2Client {
+    /// `client_id`.
+    pub id: String,
+    /// `client_secret`.
+    pub secret: String,
+    /// Redirect URIs; one of them must be sent, character for character.
+    #[serde(default)]
+    pub redirects: Vec<String>,
+    /// The permission chosen in the application link: the largest scope it may have.
+    #[serde(default = "write")]
+    pub scope: Scope,
+    /// The service account that `client_credentials` logs in; absent: that grant is refused.
+    #[serde(default)]
+    pub service_account: Option<String>,
+}
+
+/// Jira insists on https for its base URL and for redirects, unless two system properties switch
+/// that off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HttpsRule {
+    /// As Jira comes.
+    #[default]
+    Strict,
+    /// http is let through on loopback addresses.
+    Loopback,
+    /// http is let through.
+    Off,
+}
+
+impl OAuth2Client {
+    /// A client with the scope WRITE and no service account.
+    pub fn new(id: &str, secret: &str, redirect: &str) -> Self {
+        Self {
+            id: id.into(),
+            secret: secret.into(),
+            redirects: vec![redirect.into()],
+            scope: Scope::Write,
+            service_account: None,
+        }
+    }
+}
+
+impl HttpsRule {
+    /// Whether Jira serves or redirects to `url`.
+    pub(super) fn allows(self, url: &str) -> bool {
+        let Ok(url) = url::Url::parse(url) else {
+            return false;
+        };
+        let loopback = match url.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        url.scheme() == "https"
+            || url.scheme() == "http"
+                && match self {
+                    Self::Strict => false,
+                    Self::Loopback => loopback,
+                    Self::Off => true,
+                }
+    }
+}
+
+impl Default for OAuth2 {
+    fn default() -> Self {
+        Self {
+            clients: Vec::new(),
+            https: HttpsRule::Strict,
+            access_lifetime: 7200,
+            refresh_lifetime: 90 * 86_400,
+            code_lifetime: 60,
+        }
+    }
+}
+
+fn write() -> Scope {
+    Scope::Write
+}

@@ -1,0 +1,140 @@
+//! `POST …/token` and `POST …/revoke`: form bodies only, the client's secret in them.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use serde_json::json;
+
+use super::refusal::Refusal;
+use super::settings::OAuth2Client;
+use crate::jira::answer;
+use crate::jira::shared::Shared;
+
+pub(super) async fn token(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let form = match Fields::read(request).await {
+        Ok(form) => form,
+        Err(response) => return response,
+    };
+    match issue(&shared, &form) {
+        Ok(response) => response,
+        Err(refusal) => {
+            shared.grants().count_refused();
+            refusal.into_response()
+        }
+    }
+}
+
+pub(super) async fn revoke(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let form = match Fields::read(request).await {
+        Ok(form) => form,
+        Err(response) => return response,
+    };
+    let revoked = || {
+        let client = client(&shared, &form)?;
+        let token = form.required("token")?;
+        shared.grants().revoke(token, &client.id, shared.now());
+        Ok::<_, Refusal>(StatusCode::OK.into_response())
+    };
+    revoked().unwrap_or_else(IntoResponse::into_response)
+}
+
+fn issue(shared: &Shared, form: &Fields) -> Result<Response, Refusal> {
+    if !shared.settings.oauth2.https.allows(&shared.base_url) {
+        return Err(Refusal::insecure());
+    }
+    let grant_type = form.required("grant_type")?;
+    let client = client(shared, form)?;
+    let now = shared.now();
+    let mut grants = shared.grants();
+    let tokens = match grant_type {
+        "authorization_code" => grants.redeem(
+            form.required("code")?,
+            &client.id,
+            form.one("redirect_uri")?,
+            form.one("code_verifier")?,
+            now,
+        )?,
+        "refresh_token" => grants.refresh(
+            form.required("refresh_token")?,
+            &client.id,
+            form.one("scope")?,
+            now,
+        )?,
+        "client_credentials" => grants.service(&client, form.one("scope")?, now)?,
+        _ => {
+            return Err(Refusal::bad(
+                "unsupported_grant_type",
+                "Unsupported grant type",
+            ));
+        }
+    };
+    let mut body = json!({
+        "access_token": tokens.access,
+        "token_type": "bearer",
+        "expires_in": tokens.lifetime,
+        "created_at": tokens.created.unix_timestamp(),
+    });
+    if let Some(refresh) = tokens.refresh {
+        body["refresh_token"] = refresh.into();
+    }
+    Ok(answer::ok(&body))
+}
+
+/// The client that the form names, with its secret.
+fn client(shared: &Shared, form: &Fields) -> Result<OAuth2Client, Refusal> {
+    let (id, secret) = (
+        form.required("client_id")?,
+        form.one("client_secret")?.unwrap_or_default(),
+    );
+    let client = shared.grants().client(id).cloned();
+    let good = |client: &OAuth2Client| {
+        subtle::ConstantTimeEq::ct_eq(client.secret.as_bytes(), secret.as_bytes()).into()
+    };
+    client.filter(good).ok_or_else(Refusal::client)
+}
+
+/// The fields of a form body.
+pub(super) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// Anything but a form gives 500, as Jira's JAX-RS does.
+    pub async fn read(request: Request) -> Result<Self, Response> {
+        let form = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| {
+                kind.as_bytes()
+                    .starts_with(b"application/x-www-form-urlencoded")
+            });
+        let fields = if form {
+            axum::Form::from_request(request, &()).await.ok()
+        } else {
+            None
+        };
+        match fields {
+            Some(axum::Form(fields)) => Ok(Self(fields)),
+            None => Err(answer::framework(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Failed to obtain parameters from the request",
+            )),
+        }
+    }
+
+    /// RFC 6749 §3.2: no parameter more than once; an empty one is none.
+    pub fn one(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        let mut all = self.0.iter().filter(|(known, _)| known == name);
+        match (all.next(), all.next()) {
+            (_, Some(_)) => Err(Refusal::bad("invalid_request", "Repeated parameter")),
+            (found, None) => Ok(found
+                .map(|(_, value)| value.as_str())
+                .filter(|value| !value.is_empty())),
+        }
+    }
+
+    pub fn required(&self, name: &str) -> Result<&str, Refusal> {
+        self.one(name)?
+            .ok_or_else(|| Refusal::bad("invalid_request", "Missing required parameter"))
+    }
+}
