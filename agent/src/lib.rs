@@ -12,7 +12,7 @@
 //! | [`audit`] | one record per request, allowed or refused |
 //!
 //! Beside the path, never on it: [`config`], [`supervisor`], [`status`], [`health`], [`control`],
-//! [`expiry`], [`telemetry`], [`cli`]. [`service`] joins the rooms into the running agent.
+//! [`expiry`], [`telemetry`], [`tokens`], [`cli`]. [`service`] joins the rooms into the running agent.
 #![forbid(unsafe_code)]
 
 pub mod audit;
@@ -29,5 +29,6 @@ pub mod service;
 pub mod status;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tokens;
 pub mod tunnel;
 pub mod upstream;

@@ -1,7 +1,10 @@
 //! The Jira layer: what `status` and `serverInfo` say, in words for an administrator.
 
-use super::client::{Answer, Client};
-use crate::status::State;
+use crate::{
+    status::State,
+    upstream::{ControlAnswer, ControlClient},
+};
+use bytes::Bytes;
 use http::{StatusCode, header};
 use serde::Deserialize;
 
@@ -14,11 +17,14 @@ pub(super) struct Trouble {
 }
 
 /// Asks Jira for its state; `Ok` is what was seen, as in `RUNNING, version 9.12.4`.
-pub(super) async fn ask(client: &Client, version: &mut Option<String>) -> Result<String, Trouble> {
+pub(super) async fn ask(
+    client: &ControlClient,
+    version: &mut Option<String>,
+) -> Result<String, Trouble> {
     let answer = client
-        .send(client.head("/status"))
+        .send(client.head("/status"), Bytes::new())
         .await
-        .map_err(|cause| trouble(State::Failed, cause, REACH))?;
+        .map_err(|failure| trouble(State::Failed, failure.detail, REACH))?;
     let seen = judge(&answer).inspect_err(|_| *version = None)?;
     if version.is_none() {
         *version = ask_version(client).await;
@@ -30,16 +36,16 @@ pub(super) async fn ask(client: &Client, version: &mut Option<String>) -> Result
 }
 
 /// `serverInfo` may be closed to anonymous callers; then the version stays unknown, no more.
-async fn ask_version(client: &Client) -> Option<String> {
+async fn ask_version(client: &ControlClient) -> Option<String> {
     let answer = client
-        .send(client.head("/rest/api/2/serverInfo"))
+        .send(client.head("/rest/api/2/serverInfo"), Bytes::new())
         .await
         .ok()?;
     let told: ServerInfo = serde_json::from_slice(&answer.body).ok()?;
     Some(readable(&told.version))
 }
 
-fn judge(answer: &Answer) -> Result<String, Trouble> {
+fn judge(answer: &ControlAnswer) -> Result<String, Trouble> {
     let status = answer.head.status;
     let told: Option<Status> = serde_json::from_slice(&answer.body).ok();
     match (status, told) {
@@ -99,7 +105,7 @@ fn judge_state(state: &str) -> Result<String, Trouble> {
 }
 
 /// Where it leads, without a query, which may hold a session.
-fn location(answer: &Answer) -> Option<String> {
+fn location(answer: &ControlAnswer) -> Option<String> {
     let location = answer.head.headers.get(header::LOCATION)?.to_str().ok()?;
     let location = location.split(['?', '#', ';']).next()?;
     // A user name in it would be before an `@`.

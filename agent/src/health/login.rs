@@ -1,13 +1,16 @@
 //! The login layer: asks Jira who we are, with the credential that requests get, through the same
 //! circuit: a refused password is not tried again here either.
 
-use super::client::Client;
-use crate::auth::{Login, Verdict};
+use crate::{
+    auth::{Login, Verdict},
+    upstream::ControlClient,
+};
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
 /// Asks once, if the circuit lets us. What comes of it stands in the login layer.
-pub(super) async fn probe(client: &Client, login: &Login) {
+pub(super) async fn probe(client: &ControlClient, login: &Login) {
     let mut head = client.head("/rest/api/2/myself");
     let attempt = match login.prepare_probe(&mut head).await {
         Ok(Some(attempt)) => attempt,
@@ -15,7 +18,7 @@ pub(super) async fn probe(client: &Client, login: &Login) {
         Ok(None) | Err(_) => return,
     };
     // Where Jira does not answer, the attempt ends undecided, and the Jira layer tells.
-    let Ok(mut answer) = client.send(head).await else {
+    let Ok(mut answer) = client.send(head, Bytes::new()).await else {
         return;
     };
     if answer.head.status == StatusCode::OK && !answer.head.headers.contains_key("x-ausername") {

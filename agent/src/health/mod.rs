@@ -1,16 +1,14 @@
 //! Beside the path: asks Jira itself whether it runs and whether it knows our login, when no traffic
 //! has shown that lately. Writes the two layers of the status; on the path nobody waits for it.
 
-mod client;
 mod jira;
 mod login;
 
 use crate::{
     auth::Login,
     status::{Layer, State, Witness},
-    upstream::{self, Target, TlsConfigError, tcp},
+    upstream::{self, ControlClient, ControlError, Target, tcp},
 };
-use client::Client;
 use rand::Rng;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -28,7 +26,7 @@ pub struct Health {
 }
 
 struct Http {
-    client: Client,
+    client: ControlClient,
     login: Login,
     layer: Arc<Layer>,
     /// As `serverInfo` told it; asked once until Jira fails.
@@ -37,14 +35,8 @@ struct Http {
 
 /// Why no probes can be made.
 #[derive(Debug, thiserror::Error)]
-pub enum HealthError {
-    /// TLS cannot be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsConfigError),
-    /// The client cannot be built.
-    #[error("the health probes' HTTP client: {0}")]
-    Client(String),
-}
+#[error("the health probes: {0}")]
+pub struct HealthError(#[from] ControlError);
 
 impl Health {
     /// `jira` and `login_layer` are the layers of this forward's status. Like
@@ -60,7 +52,7 @@ impl Health {
         let http = match &settings.target {
             Target::Tcp { .. } => None,
             Target::Http(target) => Some(Http {
-                client: Client::new(&settings, target)?,
+                client: ControlClient::new(&settings, target)?,
                 login,
                 layer: login_layer,
                 version: None,

@@ -1,5 +1,6 @@
 //! Toward Jira: pooled connections over rustls, streaming both ways; or plain bytes for `tcp://`.
 
+mod control;
 mod dial;
 mod exchange;
 mod explain;
@@ -13,11 +14,10 @@ pub mod tcp;
 mod tls;
 mod verifier;
 
+pub use control::{ControlAnswer, ControlClient, ControlError, ControlFailure};
 pub use settings::{ClientCertificate, Settings, TlsSettings, TrustRoots};
 pub use target::{HttpTarget, Target, TargetError};
 pub use tls::{TlsConfigError, client_config, probe_tls};
-
-pub(crate) use explain::control as explain_control;
 
 use bytes::Bytes;
 use dial::Dialer;

@@ -1,7 +1,8 @@
-//! The HTTP client of the probes: the way the upstream's settings say, one bounded answer at a time.
+//! The HTTP client of control traffic (probes, token endpoints): reaches a site the way the path does,
+//! by the same trust roots, client certificate and address, one bounded answer at a time.
 
-use super::HealthError;
-use crate::upstream::{self, HttpTarget, explain_control, probe_tls};
+use super::{HttpTarget, Settings, Target, TlsConfigError, explain, probe_tls};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header, request, response};
 use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
@@ -9,8 +10,10 @@ use reqwest::{
 };
 use std::{net::SocketAddr, time::Duration};
 use tokio::net::lookup_host;
+use zeroize::Zeroizing;
 
-pub(super) struct Client {
+/// Talks to one site.
+pub struct ControlClient {
     http: reqwest::Client,
     /// `https://name:port` as reqwest needs it: the name that TLS asks for, the port that is dialled.
     origin: String,
@@ -18,18 +21,39 @@ pub(super) struct Client {
     context_path: String,
 }
 
-/// An answer with the first [`MAX_BODY`] bytes of its body.
-pub(super) struct Answer {
-    pub(super) head: response::Parts,
-    pub(super) body: Vec<u8>,
+/// An answer with the first 64 KiB of its body, zeroed on drop: it may hold tokens.
+pub struct ControlAnswer {
+    /// Status and headers.
+    pub head: response::Parts,
+    /// What came of the body.
+    pub body: Zeroizing<Vec<u8>>,
 }
 
-impl Client {
-    pub(super) fn new(
-        settings: &upstream::Settings,
-        target: &HttpTarget,
-    ) -> Result<Self, HealthError> {
-        let unusable = |e: &dyn std::fmt::Display| HealthError::Client(e.to_string());
+/// Why a request of our own got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct ControlFailure {
+    /// What failed, in one sentence without a URL.
+    pub detail: String,
+    /// Not one byte of the request can have arrived.
+    pub not_sent: bool,
+}
+
+/// Why no client could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsConfigError),
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client: {0}")]
+    Client(String),
+}
+
+impl ControlClient {
+    /// For the upstream itself. May read the system's certificates, so call it where blocking is allowed.
+    pub fn new(settings: &Settings, target: &HttpTarget) -> Result<Self, ControlError> {
+        let unusable = |e: &dyn std::fmt::Display| ControlError::Client(e.to_string());
         let builder = reqwest::Client::builder()
             // The environment's proxy is for the Internet; Jira is reached as the path reaches it.
             .no_proxy()
@@ -65,8 +89,25 @@ impl Client {
         })
     }
 
+    /// For a site that belongs to the upstream, like its token endpoint: on the upstream's own host
+    /// reached exactly as that is; on another one with the same trust and client certificate, but by
+    /// its own name and address.
+    pub fn beside(settings: &Settings, target: &HttpTarget) -> Result<Self, ControlError> {
+        let own = matches!(
+            &settings.target,
+            Target::Http(own) if (own.tls, &own.host, own.port) == (target.tls, &target.host, target.port)
+        );
+        let mut settings = settings.clone();
+        if !own {
+            settings.address = None;
+            settings.tls.server_name = None;
+        }
+        settings.target = Target::Http(target.clone());
+        Self::new(&settings, target)
+    }
+
     /// The head of a GET below the context path, in origin-form.
-    pub(super) fn head(&self, path: &str) -> request::Parts {
+    pub fn head(&self, path: &str) -> request::Parts {
         let (mut head, ()) = http::Request::new(()).into_parts();
         head.method = Method::GET;
         // A context path holds nothing that a URI could not.
@@ -76,35 +117,52 @@ impl Client {
         head
     }
 
-    /// Sends it and reads the answer. The error says what failed, without a URL.
-    pub(super) async fn send(&self, head: request::Parts) -> Result<Answer, String> {
+    /// Sends it and reads the answer.
+    pub async fn send(
+        &self,
+        head: request::Parts,
+        body: Bytes,
+    ) -> Result<ControlAnswer, ControlFailure> {
         let mut headers: HeaderMap = head.headers;
         headers.insert(header::HOST, self.host.clone());
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let sent = self
+        let mut request = self
             .http
             .request(head.method, format!("{}{}", self.origin, head.uri))
-            .headers(headers)
-            .send()
-            .await;
-        let mut response = sent.map_err(|e| explain(e.without_url()))?;
+            .headers(headers);
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        let sent = request.send().await;
+        let mut response = sent.map_err(|e| ControlFailure {
+            not_sent: e.is_connect() || e.is_builder(),
+            detail: explained(e.without_url()),
+        })?;
         let (mut parts, ()) = http::Response::new(()).into_parts();
         parts.status = response.status();
         parts.headers = std::mem::take(response.headers_mut());
-        let mut body = Vec::new();
+        // Room for everything at once: growing would leave unzeroed copies behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(MAX_BODY));
         while body.len() < MAX_BODY {
             match response.chunk().await {
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(Some(chunk)) => {
+                    let room = MAX_BODY - body.len();
+                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                }
                 Ok(None) => break,
-                Err(e) => return Err(explain(e.without_url())),
+                Err(e) => {
+                    return Err(ControlFailure {
+                        not_sent: false,
+                        detail: explained(e.without_url()),
+                    });
+                }
             }
         }
-        body.truncate(MAX_BODY);
-        Ok(Answer { head: parts, body })
+        Ok(ControlAnswer { head: parts, body })
     }
 }
 
-fn explain(error: reqwest::Error) -> String {
+fn explained(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
@@ -112,7 +170,7 @@ fn explain(error: reqwest::Error) -> String {
         .find_map(|e| e.downcast_ref::<Unresolved>());
     match unresolved {
         Some(unresolved) => unresolved.to_string(),
-        None => explain_control(&error),
+        None => explain::control(&error),
     }
 }
 
@@ -156,5 +214,6 @@ const PLACEHOLDER: &str = "jira.invalid";
 const USER_AGENT: &str = concat!("jira-tunnel-agent/", env!("CARGO_PKG_VERSION"));
 /// From the connection to the end of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// `myself` and `serverInfo` are a few KiB; a login page may be more, and is not read to its end.
+/// `myself`, `serverInfo` and a token answer are a few KiB; a login page may be more, and is not read
+/// to its end.
 const MAX_BODY: usize = 64 << 10;

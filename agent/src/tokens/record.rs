@@ -1,0 +1,63 @@
+//! What is known of one forward's login.
+
+use crate::secret::Secret;
+use std::{sync::Arc, time::SystemTime};
+
+/// The contents of one token file.
+#[derive(Clone)]
+pub struct Record {
+    /// Whose tokens these are. A configuration that names another owner must not use them.
+    pub owner: Owner,
+    /// The last tokens known. `None` after a logout that leaves only `seed` behind.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Fingerprint of the first refresh token that was taken from a file, so that the same file is not
+    /// taken for news again after the token in it was rotated away.
+    pub seed: Option<String>,
+    /// Since when a refresh may have happened whose answer was not saved: the refresh token here may
+    /// be dead already.
+    pub pending: Option<SystemTime>,
+    /// Why these tokens are of no use any more: one sentence for an administrator.
+    pub ended: Option<String>,
+}
+
+/// Whose tokens they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Mode of the login: `oauth1`, `oauth2`.
+    pub mode: String,
+    /// Client id or consumer key.
+    pub client: String,
+    /// The site that issued them, as a URL.
+    pub issuer: String,
+}
+
+/// What one login or refresh gave. In OAuth 1.0a the refresh token is the session handle.
+pub struct Tokens {
+    /// What goes into requests. `None` where only a refresh token is known yet.
+    pub access: Option<Secret>,
+    /// OAuth 1.0a: the secret that belongs to `access`.
+    pub access_secret: Option<Secret>,
+    /// When `access` dies, where that was told.
+    pub access_expires: Option<SystemTime>,
+    /// What gets the next tokens.
+    pub refresh: Option<Secret>,
+    /// When `refresh` dies, where that was told.
+    pub refresh_expires: Option<SystemTime>,
+    /// When they were issued, by this host's clock.
+    pub obtained: SystemTime,
+    /// Whom they stand for, as Jira named him at the login.
+    pub user: Option<String>,
+}
+
+impl Record {
+    /// Fresh tokens, nothing pending.
+    pub fn new(owner: Owner, tokens: Tokens) -> Self {
+        Self {
+            owner,
+            tokens: Some(Arc::new(tokens)),
+            seed: None,
+            pending: None,
+            ended: None,
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The token file of one forward: read, locked, replaced durably.
+
+use super::{Record, json};
+use crate::secret::{SecretFile, SecretFileError, Stamp};
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Where one forward's tokens live: `tokens/<forward>.json` in the state folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    folder: PathBuf,
+    forward: Arc<str>,
+}
+
+/// Why tokens could not be read or saved. Never repeats anything that was in the file.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file's permissions, or what the system says on reading it.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// What is in the file is not what this version writes.
+    #[error(
+        "{} is not what this version of the agent writes; log in again: agent login {forward}",
+        path.display()
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// Whose tokens they would be.
+        forward: Arc<str>,
+    },
+    /// The system refuses.
+    #[error("{}: {error}; the state folder must be writable by the agent's user, and its disk not full", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// Another process holds the lock.
+    #[error(
+        "{} is held by another process, which is just refreshing or logging in; try again in a minute",
+        .0.display()
+    )]
+    Busy(PathBuf),
+    /// The disk does not answer.
+    #[error("{}: the disk did not answer within {DISK_TIMEOUT:?}", .0.display())]
+    Hangs(PathBuf),
+    /// A token with bytes that are no text.
+    #[error("a token that is no text was issued, which cannot be stored")]
+    NotText,
+}
+
+/// The right to change the tokens, until dropped: held by one process at a time.
+#[derive(Clone)]
+pub struct Locked {
+    store: Store,
+    /// The lock goes with the last copy, so that one that is still being written is not overtaken.
+    _file: Arc<File>,
+}
+
+impl Store {
+    /// Touches nothing yet. A forward's name holds only letters, digits, `-` and `_`.
+    pub fn new(state_dir: &Path, forward: &str) -> Self {
+        Self {
+            folder: state_dir.join("tokens"),
+            forward: forward.into(),
+        }
+    }
+
+    /// Whose tokens these are.
+    pub fn forward(&self) -> &str {
+        &self.forward
+    }
+
+    /// The token file.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(format!("{}.json", self.forward))
+    }
+
+    /// What tells one version of the file from the next; `None` where there is none.
+    pub async fn stamp(&self) -> Result<Option<Stamp>, StoreError> {
+        let store = self.clone();
+        self.on_disk(move || match SecretFile::new(store.path()).stamp() {
+            Ok(stamp) => Ok(Some(stamp)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(store.io(store.path(), error)),
+        })
+        .await
+    }
+
+    /// What is stored. `None`: nobody has logged in.
+    pub async fn load(&self) -> Result<Option<Record>, StoreError> {
+        let store = self.clone();
+        self.on_disk(move || store.read()).await
+    }
+
+    /// Waits up to `patience` for the right to change the tokens. Makes the folder where it is missing.
+    pub async fn lock(&self, patience: Duration) -> Result<Locked, StoreError> {
+        let deadline = Instant::now() + patience;
+        let store = self.clone();
+        let file = Arc::new(self.on_disk(move || store.open_lock()).await?);
+        loop {
+            // On a disk of this machine it takes no time; NFS answers or fails.
+            let tried = Arc::clone(&file);
+            let store = self.clone();
+            let got = self.on_disk(move || match tried.try_lock() {
+                Ok(()) => Ok(true),
+                Err(TryLockError::WouldBlock) => Ok(false),
+                Err(TryLockError::Error(error)) => Err(store.io(store.lock_path(), error)),
+            });
+            if got.await? {
+                return Ok(Locked {
+                    store: self.clone(),
+                    _file: file,
+                });
+            }
+            if Instant::now() >= deadline {
+                return Err(StoreError::Busy(self.lock_path()));
+            }
+            sleep(LOCK_PAUSE).await;
+        }
+    }
+
+    fn read(&self) -> Result<Option<Record>, StoreError> {
+        match SecretFile::new(self.path()).read() {
+            Ok(secret) => match json::read(secret.expose()) {
+                Some(record) => Ok(Some(record)),
+                None => Err(StoreError::Unknown {
+                    path: self.path(),
+                    forward: Arc::clone(&self.forward),
+                }),
+            },
+            Err(SecretFileError::Missing(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn open_lock(&self) -> Result<File, StoreError> {
+        self.make_folder()?;
+        let path = self.lock_path();
+        // `create_new` follows no link that another user may have put there.
+        let made = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path);
+        match made {
+            Ok(file) => {
+                self.hand_over(&file, &path)?;
+                Ok(file)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                File::open(&path).map_err(|error| self.io(path, error))
+            }
+            Err(error) => Err(self.io(path, error)),
+        }
+    }
+
+    fn make_folder(&self) -> Result<(), StoreError> {
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        let failed = |error| self.io(self.folder.clone(), error);
+        let state = self.folder.parent().unwrap_or(Path::new("/"));
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(&self.folder).map_err(failed)?;
+        let folder = File::open(&self.folder).map_err(failed)?;
+        own_like(&folder, state).map_err(failed)?;
+        File::open(state)
+            .and_then(|state| state.sync_all())
+            .map_err(failed)
+    }
+
+    fn save(&self, record: &Record) -> Result<(), StoreError> {
+        let bytes = json::write(record).map_err(|_| StoreError::NotText)?;
+        let next = self.folder.join(format!("{}.json.new", self.forward));
+        let failed = |error| self.io(next.clone(), error);
+        // Left by a process that was killed; it holds tokens, and only we may write one.
+        match fs::remove_file(&next) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&next)
+            .map_err(failed)?;
+        self.hand_over(&file, &next)?;
+        file.write_all(&bytes).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        fs::rename(&next, self.path()).map_err(failed)?;
+        self.sync_folder()
+    }
+
+    fn remove(&self) -> Result<(), StoreError> {
+        match fs::remove_file(self.path()) {
+            Ok(()) => self.sync_folder(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(self.io(self.path(), error)),
+        }
+    }
+
+    fn sync_folder(&self) -> Result<(), StoreError> {
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| self.io(self.folder.clone(), error))
+    }
+
+    /// Gives a file to the agent's user where root has made it for him.
+    fn hand_over(&self, file: &File, path: &Path) -> Result<(), StoreError> {
+        own_like(file, &self.folder).map_err(|error| self.io(path.to_owned(), error))
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.folder.join(format!("{}.lock", self.forward))
+    }
+
+    fn io(&self, path: PathBuf, error: io::Error) -> StoreError {
+        StoreError::Io { path, error }
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match timeout(DISK_TIMEOUT, tokio::task::spawn_blocking(work)).await {
+            Ok(Ok(done)) => done,
+            // It panicked, or the runtime ends.
+            Ok(Err(error)) => Err(self.io(self.path(), io::Error::other(error))),
+            Err(_) => Err(StoreError::Hangs(self.path())),
+        }
+    }
+}
+
+impl Locked {
+    /// What is stored.
+    pub async fn load(&self) -> Result<Option<Record>, StoreError> {
+        self.store.load().await
+    }
+
+    /// Replaces what is stored. When it returns, the new record is on the disk, whatever happens next;
+    /// after an error the old one or the new one is.
+    pub async fn save(&self, record: &Record) -> Result<(), StoreError> {
+        let (held, record) = (self.clone(), record.clone());
+        self.store.on_disk(move || held.store.save(&record)).await
+    }
+
+    /// Forgets the tokens.
+    pub async fn remove(&self) -> Result<(), StoreError> {
+        let held = self.clone();
+        self.store.on_disk(move || held.store.remove()).await
+    }
+}
+
+fn own_like(file: &File, model: &Path) -> io::Result<()> {
+    let (own, wanted) = (file.metadata()?, fs::metadata(model)?);
+    if (own.uid(), own.gid()) == (wanted.uid(), wanted.gid()) {
+        return Ok(());
+    }
+    // Only root may give a file away; for anybody else it stays his own, and what is his to write is
+    // his to read.
+    match fchown(file, Some(wanted.uid()), Some(wanted.gid())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
+}
+
+/// Two fsyncs take milliseconds; a network disk that hangs must not hold requests up for ever.
+const DISK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks at a lock that another process holds.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
