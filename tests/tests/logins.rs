@@ -255,6 +255,13 @@ async fn stays_outside(plan: Plan) {
             vendor()
                 .post(url.clone() + SEARCH)
                 .form(&[("os_username", "admin"), ("os_password", "admin-password")]),
+            FOREIGN_IDENTITY,
+        ),
+        (
+            vendor()
+                .post(url.clone() + SEARCH)
+                .header("content-encoding", "gzip")
+                .form(&[("jql", "project = DEMO")]),
             FORM_BODY,
         ),
     ];

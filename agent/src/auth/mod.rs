@@ -8,11 +8,16 @@
 mod basic;
 mod circuit;
 mod credential;
+mod form;
 mod identity;
 mod inject;
+pub mod oauth1;
 mod pass_through;
 mod pat;
 mod strip;
+mod watched;
+
+pub use form::{FormBody, MAX_FORM};
 
 use crate::{expiry::Expiry, secret::SecretFile, status::Layer};
 use futures_util::future::BoxFuture;
@@ -87,10 +92,10 @@ pub struct Unavailable {
 /// A request that must not be sent on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The query tries to choose another identity; names the parameter, never its value.
+    /// The query or a form tries to choose another identity; names the parameter, never its value.
     ForeignIdentity(String),
-    /// A form-encoded body can name another identity and cannot be looked into while it streams.
-    FormBody,
+    /// A form-encoded body, which can choose another identity, that cannot be looked through; says why.
+    FormBody(&'static str),
     /// No credential, or the circuit is open.
     Unavailable(Unavailable),
 }
@@ -166,6 +171,20 @@ impl Login {
         }
     }
 
+    /// Whether the body is a form that has to be read ahead, up to [`MAX_FORM`], and put into the head's
+    /// extensions as a [`FormBody`] before [`prepare`](Self::prepare). Never in pass-through mode.
+    pub fn reads_form(&self, head: &request::Parts) -> Result<bool, Refusal> {
+        match &self.0 {
+            Mode::PassThrough(_) => Ok(false),
+            Mode::Inject(_) => form::must_be_read(head),
+        }
+    }
+
+    /// The refusal of a form that turned out longer than [`MAX_FORM`] while it was read.
+    pub fn form_too_long(&self) -> Refusal {
+        form::too_long()
+    }
+
     /// Strips the vendor's identity and puts ours in; in pass-through mode touches nothing.
     ///
     /// Until Jira has accepted a credential once, one request at a time is let through and the others
@@ -229,7 +248,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::ForeignIdentity(_) => "foreign-identity",
-            Self::FormBody => "form-body",
+            Self::FormBody(_) => "form-body",
             Self::Unavailable(_) => "login-unavailable",
         }
     }
@@ -240,10 +259,11 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::ForeignIdentity(parameter) => write!(
                 f,
-                "the query parameter {parameter} chooses an identity, which is the customer's to choose here; leave it out"
+                "the parameter {parameter} chooses an identity, which is the customer's to choose here; leave it out"
             ),
-            Self::FormBody => f.write_str(
-                "a form-encoded body can choose an identity, which is the customer's to choose here; send JSON or multipart",
+            Self::FormBody(why) => write!(
+                f,
+                "a form-encoded body can choose an identity, which is the customer's to choose here, and this one cannot be looked through: {why}"
             ),
             Self::Unavailable(why) => f.write_str(&why.cause),
         }

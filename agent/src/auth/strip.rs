@@ -2,17 +2,16 @@
 //! own. Headers are removed; what stands in the query or a form cannot be removed without rewriting
 //! the request, so it is refused.
 
-use super::Refusal;
-use http::{HeaderName, Version, header, request, response};
+use super::{Refusal, form};
+use http::{HeaderName, header, request, response};
 
 /// Refuses or strips a request of the vendor.
 pub(super) fn request(head: &mut request::Parts) -> Result<(), Refusal> {
-    if let Some(parameter) = head.uri.query().and_then(identity_parameter) {
+    let query = head.uri.query().unwrap_or_default();
+    if let Some(parameter) = identity_parameter(query.as_bytes()) {
         return Err(Refusal::ForeignIdentity(parameter));
     }
-    if has_form_body(head) {
-        return Err(Refusal::FormBody);
-    }
+    form::check(head)?;
     let stripped: Vec<HeaderName> = head
         .headers
         .keys()
@@ -45,16 +44,22 @@ fn is_identity_header(name: &str) -> bool {
         || HEADER_PARTS.iter().any(|part| name.contains(part))
 }
 
-/// The first parameter of a query that chooses an identity, decoded and in lower case.
-fn identity_parameter(query: &str) -> Option<String> {
+/// The first parameter of a query or form that chooses an identity, decoded and in lower case.
+pub(super) fn identity_parameter(text: &[u8]) -> Option<String> {
+    parameter(text, is_identity_name)
+}
+
+/// The first parameter whose name, trimmed and in lower case, is `wanted` in whatever encoding.
+pub(super) fn parameter(text: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Option<String> {
     // Tomcat splits at `&` alone; others at `;` too.
-    query.split(['&', ';']).find_map(|pair| {
-        let name = pair.split('=').next().unwrap_or_default();
-        let mut name = name.as_bytes().to_vec();
+    let mut pairs = text.split(|byte| matches!(byte, b'&' | b';'));
+    pairs.find_map(|pair| {
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        let mut name = name.to_vec();
         // Nothing known decodes twice; whoever writes it so means to get past somebody.
         for _ in 0..MAX_DECODINGS {
             let trimmed = name.trim_ascii().to_ascii_lowercase();
-            if is_identity_name(&trimmed) {
+            if wanted(&trimmed) {
                 return Some(String::from_utf8_lossy(&trimmed).into_owned());
             }
             let decoded = decode(&name);
@@ -91,24 +96,6 @@ fn decode(text: &[u8]) -> Vec<u8> {
         });
     }
     decoded
-}
-
-/// Whether Jira could read parameters out of the body. Multipart fields are read by Jira's actions
-/// only after the login, and by no login filter.
-fn has_form_body(head: &request::Parts) -> bool {
-    let is_form = head.headers.get_all(header::CONTENT_TYPE).iter().any(|t| {
-        let text = t.as_bytes().to_ascii_lowercase();
-        text.windows(FORM.len()).any(|window| window == FORM)
-    });
-    let length = head.headers.get(header::CONTENT_LENGTH);
-    let is_empty = match length {
-        Some(length) => length.as_bytes() == b"0",
-        // HTTP/2 needs no length for a body.
-        None => {
-            !head.headers.contains_key(header::TRANSFER_ENCODING) && head.version < Version::HTTP_2
-        }
-    };
-    is_form && !is_empty
 }
 
 /// Headers that carry or choose an identity: HTTP's own, and those by which single sign-on in front
@@ -206,6 +193,5 @@ const PARAMETERS: &[&[u8]] = &[
 
 const PARAMETER_PREFIXES: &[&[u8]] = &[b"oauth_", b"xoauth_", b"os_auth", b"crowd.token"];
 
-const FORM: &[u8] = b"x-www-form-urlencoded";
 /// Passes of percent-decoding looked through.
 const MAX_DECODINGS: usize = 4;

@@ -10,9 +10,9 @@ use crate::{
     audit::Outcome,
     upstream::{self, BodyError},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use std::{
     error::Error,
@@ -88,6 +88,41 @@ impl Upload {
         };
         (upload.boxed_unsync(), Some(progress))
     }
+
+    /// The same for a body that was read ahead.
+    pub(super) fn whole(bytes: Bytes) -> (upstream::Body, Option<Arc<Progress>>) {
+        let progress = Progress::default();
+        progress.bytes.store(bytes.len() as u64, Ordering::Relaxed);
+        progress.set_end(UploadEnd::Complete);
+        let body = Full::new(bytes).map_err(|never| match never {});
+        (body.boxed_unsync(), Some(Arc::new(progress)))
+    }
+}
+
+/// Why a body could not be read ahead.
+pub(super) enum CollectError {
+    /// It is longer than was allowed.
+    TooLong,
+    /// How it ended, and the vendor's engineer's words for it.
+    Broke(UploadEnd, &'static str),
+}
+
+/// Reads a whole body of `most` bytes at the most. Trailers are dropped.
+pub(super) async fn collect(mut body: Incoming, most: usize) -> Result<Bytes, CollectError> {
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let (end, detail) = broke_off(&error);
+            CollectError::Broke(end, detail)
+        })?;
+        if let Some(data) = frame.data_ref() {
+            if all.len() + data.len() > most {
+                return Err(CollectError::TooLong);
+            }
+            all.extend_from_slice(data);
+        }
+    }
+    Ok(all.freeze())
 }
 
 impl Body for Upload {

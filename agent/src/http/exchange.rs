@@ -1,7 +1,7 @@
 //! The way of one request, from its head to the last byte of its answer.
 
 use super::{
-    body::{Answer, Download, Progress, Upload, UploadEnd},
+    body::{self, Answer, CollectError, Download, Progress, Upload, UploadEnd},
     draft::Draft,
     forward::{Forward, InFlight},
     framing::{Fault, TurnHeld},
@@ -13,10 +13,11 @@ use super::{
 };
 use crate::{
     audit::{Outcome, Record, Target},
-    auth::{self, Verdict},
+    auth::{self, FormBody, Verdict},
     policy::Decision,
     upstream::{Delivery, FailedStep, SendError},
 };
+use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request, response,
 };
@@ -174,12 +175,22 @@ async fn way(
         }
     }
     hop_by_hop::strip_request(&mut head);
+    let reads_form = forward.login().reads_form(&head).map_err(login_refused)?;
+    let read = match reads_form {
+        true => {
+            let form = read_ahead(forward, body).await?;
+            head.extensions.insert(FormBody(form.clone()));
+            Some(form)
+        }
+        false => None,
+    };
     let attempt = forward.login().prepare(&mut head).await;
     let attempt = attempt.map_err(login_refused)?;
-    let Some(incoming) = body.take() else {
-        return Err(Problem::not_sent(Kind::UploadBroken, "no body").into());
+    let (upload, progress) = match (read, body.take()) {
+        (Some(form), _) => Upload::whole(form),
+        (None, Some(incoming)) => Upload::begin(incoming),
+        (None, None) => return Err(Problem::not_sent(Kind::UploadBroken, "no body").into()),
     };
-    let (upload, progress) = Upload::begin(incoming);
     draft.sending();
     let sent = send(
         forward,
@@ -208,6 +219,40 @@ async fn way(
         upload: progress,
         in_flight,
     })
+}
+
+/// Takes the whole body, which must be short, within the time that any body may stand still.
+async fn read_ahead(forward: &Forward, body: &mut Option<Incoming>) -> Result<Bytes, Stopped> {
+    let Some(incoming) = body.take() else {
+        return Err(Problem::not_sent(Kind::UploadBroken, "no body").into());
+    };
+    let stopped = |problem, upload| Stopped {
+        upload,
+        ..Stopped::from(problem)
+    };
+    let limit = forward.limits().stall_timeout;
+    match tokio::time::timeout(limit, body::collect(incoming, auth::MAX_FORM)).await {
+        Ok(Ok(form)) => Ok(form),
+        Ok(Err(CollectError::TooLong)) => {
+            let refused = login_refused(forward.login().form_too_long());
+            Err(Stopped {
+                upload: UploadEnd::Running,
+                ..refused
+            })
+        }
+        Ok(Err(CollectError::Broke(end, detail))) => {
+            let mut stopped = stopped(Problem::not_sent(Kind::UploadBroken, detail), end);
+            if end == UploadEnd::Gone {
+                stopped.outcome = Outcome::VendorGone;
+            }
+            Err(stopped)
+        }
+        Err(_) => {
+            let detail = format!("the form was not complete within {limit:?}");
+            let problem = Problem::not_sent(Kind::UploadStalled, detail);
+            Err(stopped(problem, UploadEnd::Running))
+        }
+    }
 }
 
 /// Sends it on, and gives up when the vendor's own body has stood still for too long.
@@ -294,7 +339,7 @@ fn login_refused(refusal: auth::Refusal) -> Stopped {
         auth::Refusal::ForeignIdentity(_) => {
             Problem::not_sent(Kind::ForeignIdentity, detail).into()
         }
-        auth::Refusal::FormBody => Problem::not_sent(Kind::FormBody, detail).into(),
+        auth::Refusal::FormBody(_) => Problem::not_sent(Kind::FormBody, detail).into(),
         auth::Refusal::Unavailable(unavailable) => Stopped::failed(
             Problem {
                 remedy: Some(unavailable.remedy),

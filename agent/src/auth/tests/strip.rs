@@ -133,20 +133,21 @@ fn a_query_without_an_identity_passes_unread() {
 }
 
 #[test]
-fn a_form_encoded_body_is_refused_and_other_bodies_are_not() {
+fn a_form_that_was_not_read_is_refused_and_other_bodies_are_not() {
     for content_type in [
         "application/x-www-form-urlencoded",
         "application/x-www-form-urlencoded; charset=utf-8",
         "Application/X-WWW-Form-URLencoded",
         "text/plain, application/x-www-form-urlencoded",
     ] {
-        for framing in [("content-length", "5"), ("transfer-encoding", "chunked")] {
+        for framing in [
+            ("content-length", "5"),
+            ("content-length", "zero"),
+            ("transfer-encoding", "chunked"),
+        ] {
             let mut head = request("/x", &[("content-type", content_type), framing]);
-            assert_eq!(
-                strip::request(&mut head),
-                Err(Refusal::FormBody),
-                "{content_type}"
-            );
+            let refused = strip::request(&mut head).unwrap_err();
+            assert_eq!(refused.code(), "form-body", "{content_type}");
         }
         // No body, nothing to read from it.
         for framing in [("content-length", "0"), ("accept", "*/*")] {
@@ -155,7 +156,7 @@ fn a_form_encoded_body_is_refused_and_other_bodies_are_not() {
         }
         let mut http2 = request("/x", &[("content-type", content_type)]);
         http2.version = http::Version::HTTP_2;
-        assert_eq!(strip::request(&mut http2), Err(Refusal::FormBody));
+        assert_eq!(strip::request(&mut http2).unwrap_err().code(), "form-body");
     }
     for content_type in [
         "application/json",
@@ -168,4 +169,73 @@ fn a_form_encoded_body_is_refused_and_other_bodies_are_not() {
         );
         strip::request(&mut head).unwrap();
     }
+}
+
+fn form(headers: &[(&str, &str)], body: &[u8]) -> Result<(), Refusal> {
+    let length = body.len().to_string();
+    let mut all = vec![("content-length", length.as_str())];
+    all.extend_from_slice(headers);
+    let mut head = request("/x", &all);
+    head.extensions
+        .insert(FormBody(bytes::Bytes::copy_from_slice(body)));
+    strip::request(&mut head)
+}
+
+const PLAIN: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
+
+#[test]
+fn a_form_that_names_an_identity_is_refused_and_any_other_passes() {
+    for body in [
+        &b"a=b&os_username=x"[..],
+        b"OS_Password=x",
+        b"%6fs_username=x",
+        b"%256fs_username=x",
+        b"a;oauth_token=x",
+        b"\r\nuser_id=x",
+        b"xoauth_requestor_id=admin",
+        b"a=%zz&os_cookie",
+    ] {
+        let refused = form(PLAIN, body).unwrap_err();
+        assert_eq!(refused.code(), "foreign-identity", "{body:?}");
+    }
+    for body in [
+        &b"a=os_username"[..],
+        b"jql=project+%3D+A&fields=*all",
+        b"%zz=%&=&&",
+        b"\xff\xfe=\xff",
+    ] {
+        form(PLAIN, body).unwrap();
+    }
+}
+
+#[test]
+fn a_form_that_could_be_read_in_another_way_is_refused() {
+    let typed = |content_type| form(&[("content-type", content_type)], b"a=b");
+    for content_type in [
+        "application/x-www-form-urlencoded",
+        "Application/x-www-form-urlencoded;charset=UTF-8",
+        "application/x-www-form-urlencoded ; charset=\"utf-8\"; ",
+    ] {
+        typed(content_type).unwrap();
+    }
+    for content_type in [
+        "application/x-www-form-urlencoded; charset=utf-16",
+        "application/x-www-form-urlencoded; charset=ibm500",
+        "application/x-www-form-urlencoded; charset=utf-8; charset=utf-7",
+        "application/x-www-form-urlencoded; boundary=x",
+        "text/plain, application/x-www-form-urlencoded",
+        "application/x-www-form-urlencoded, text/plain",
+        "x-www-form-urlencoded",
+    ] {
+        assert_eq!(typed(content_type).unwrap_err().code(), "form-body");
+    }
+    let twice = [PLAIN[0], ("content-type", "text/plain")];
+    assert_eq!(form(&twice, b"a").unwrap_err().code(), "form-body");
+    for encoding in ["gzip", "identity", "br"] {
+        let packed = [PLAIN[0], ("content-encoding", encoding)];
+        assert_eq!(form(&packed, b"a").unwrap_err().code(), "form-body");
+    }
+    form(PLAIN, &vec![b'a'; MAX_FORM]).unwrap();
+    let long = form(PLAIN, &vec![b'a'; MAX_FORM + 1]).unwrap_err();
+    assert!(long.to_string().contains("64 KiB"), "{long}");
 }

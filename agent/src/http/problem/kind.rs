@@ -21,7 +21,7 @@ pub enum Kind {
     HeadTimeout,
     /// The vendor's body did not move.
     UploadStalled,
-    /// A form-encoded body could name another identity.
+    /// A form-encoded body that could choose another identity, and cannot be looked through.
     FormBody,
     /// Request line and headers are too large.
     HeadTooLarge,
@@ -218,8 +218,8 @@ impl Kind {
                 deliveries: NOT_SENT,
                 proxy_error: "http_request_denied",
                 retry_after: None,
-                title: "A form-encoded body could choose another identity",
-                remedy: "The agent logs in by itself; the vendor sends JSON or multipart, or the customer sets mode = \"pass-through\" in [forward.auth].",
+                title: "A form-encoded body could choose another identity and cannot be looked through",
+                remedy: "The agent logs in by itself; the vendor sends JSON or multipart, or a form of at most 64 KiB, uncompressed and in UTF-8.",
             },
             Self::HeadTooLarge => Advice {
                 code: "head-too-large",

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod failing;
+mod forms;
 mod http2;
 mod limits;
 mod passing;

@@ -1,0 +1,112 @@
+//! Form-encoded bodies in the injecting modes. Jira's login filters read parameters out of them, so that the
+//! last byte of one can still choose an identity: such a body is read ahead, up to [`MAX_FORM`], looked
+//! through, and then sent on byte for byte. Every other body streams.
+//!
+//! Multipart bodies are not looked into: no login filter of Jira reads their fields (Tomcat hands them out
+//! only to servlets that ask for it, and the filters come before), and attachments must stream.
+
+use super::{Refusal, strip};
+use bytes::Bytes;
+use http::{HeaderValue, Version, header, request};
+
+/// The whole body, read ahead. Travels in the extensions of the head that it belongs to, for the login to look
+/// through and, where the scheme signs forms, to sign.
+#[derive(Clone)]
+pub struct FormBody(pub Bytes);
+
+/// Bytes of a form that are read ahead. Jira's REST API takes JSON; the forms that remain are a few hundred
+/// bytes, and this bounds the memory that a forward can be made to use.
+pub const MAX_FORM: usize = 64 << 10;
+
+/// Whether the body is a form that must be read ahead; refuses one that cannot be looked into.
+pub(super) fn must_be_read(head: &request::Parts) -> Result<bool, Refusal> {
+    if !has_form_body(head) {
+        return Ok(false);
+    }
+    let refuse = |why| Err(Refusal::FormBody(why));
+    let mut types = head.headers.get_all(header::CONTENT_TYPE).iter();
+    let only = types.next().filter(|_| types.next().is_none());
+    if !only.is_some_and(is_plain) {
+        return refuse(
+            "its Content-Type is not the plain application/x-www-form-urlencoded in UTF-8",
+        );
+    }
+    if head.headers.contains_key(header::CONTENT_ENCODING) {
+        return refuse("it is compressed");
+    }
+    if declared(head).is_some_and(|length| length > MAX_FORM as u64) {
+        return refuse(TOO_LONG);
+    }
+    Ok(true)
+}
+
+/// Looks through a form that was read ahead; without one, a form is refused.
+pub(super) fn check(head: &request::Parts) -> Result<(), Refusal> {
+    if !must_be_read(head)? {
+        return Ok(());
+    }
+    match head.extensions.get::<FormBody>() {
+        None => Err(Refusal::FormBody("it was not read ahead")),
+        Some(FormBody(body)) if body.len() > MAX_FORM => Err(Refusal::FormBody(TOO_LONG)),
+        Some(FormBody(body)) => {
+            if let Some(parameter) = strip::identity_parameter(body) {
+                return Err(Refusal::ForeignIdentity(parameter));
+            }
+            // The policy refuses it in queries for the same reason.
+            match strip::parameter(body, |name| name == b"_method") {
+                Some(_) => Err(Refusal::FormBody(
+                    "it names `_method`, which some servers take for the method",
+                )),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+/// The refusal of a form that turned out longer than it may be.
+pub(super) fn too_long() -> Refusal {
+    Refusal::FormBody(TOO_LONG)
+}
+
+/// Whether Jira could read parameters out of the body, however the type is written.
+fn has_form_body(head: &request::Parts) -> bool {
+    let is_form = head.headers.get_all(header::CONTENT_TYPE).iter().any(|t| {
+        let text = t.as_bytes().to_ascii_lowercase();
+        text.windows(FORM.len()).any(|window| window == FORM)
+    });
+    let is_empty = match declared(head) {
+        Some(length) => length == 0,
+        // HTTP/2 needs no length for a body.
+        None => {
+            !head.headers.contains_key(header::CONTENT_LENGTH)
+                && !head.headers.contains_key(header::TRANSFER_ENCODING)
+                && head.version < Version::HTTP_2
+        }
+    };
+    is_form && !is_empty
+}
+
+/// In another character set the same bytes spell other names.
+fn is_plain(content_type: &HeaderValue) -> bool {
+    let Ok(text) = content_type.to_str() else {
+        return false;
+    };
+    let mut parts = text.split(';').map(str::trim);
+    let is_form = parts
+        .next()
+        .is_some_and(|name| name.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+    is_form
+        && parts.filter(|part| !part.is_empty()).all(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            name.trim().eq_ignore_ascii_case("charset")
+                && value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+}
+
+fn declared(head: &request::Parts) -> Option<u64> {
+    let length = head.headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+const FORM: &[u8] = b"x-www-form-urlencoded";
+const TOO_LONG: &str = "it is longer than 64 KiB";

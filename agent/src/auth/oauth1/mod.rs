@@ -1,0 +1,21 @@
+//! `oauth1`: requests signed by OAuth 1.0a with RSA-SHA1 (RFC 5849), for application links of Jira Server, Data
+//! Center and, as legacy, Cloud.
+//!
+//! Bottom up: `encode` reads and writes parameters, `base_string` makes the text that is signed, `key` signs,
+//! `signer` makes the header. Those are pure. `scheme` puts it into requests; `problem` says what a refusal of
+//! Jira's means.
+
+mod base_string;
+mod encode;
+mod key;
+mod problem;
+mod signer;
+
+pub use base_string::{SignedUrl, base_string};
+pub use encode::{Misread, Parameter, form, parse};
+pub use key::{KeyError, SigningKey};
+pub use problem::{Blame, Facts, Problem};
+pub use signer::{Protocol, Signed, Signer};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! What is in a secret file: read and made into something off the runtime, looked at again at most once a
+//! second.
+
+use super::Unavailable;
+use crate::secret::{Secret, SecretFile, Stamp};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, timeout};
+
+/// A `T` made of what is in a secret file.
+pub(super) struct Watched<T> {
+    file: SecretFile,
+    /// Makes it, or says what is wrong with the secret without repeating it.
+    make: Arc<Make<T>>,
+    kept: Mutex<Kept<T>>,
+    /// Held by the one task that looks at the file.
+    looking: tokio::sync::Mutex<()>,
+}
+
+/// A `T` as of a second ago at the latest.
+pub(super) struct Current<T> {
+    pub(super) value: Arc<T>,
+    /// Rises whenever the file is another one, and never falls.
+    pub(super) generation: u64,
+}
+
+type Make<T> = dyn Fn(&Secret) -> Result<T, String> + Send + Sync;
+
+struct Kept<T> {
+    looked_at: Option<Instant>,
+    stamp: Option<Stamp>,
+    generation: u64,
+    value: Option<Result<Arc<T>, Unavailable>>,
+}
+
+impl<T: Send + Sync + 'static> Watched<T> {
+    /// `make` may compute for a while.
+    pub(super) fn new(
+        file: SecretFile,
+        make: impl Fn(&Secret) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            file,
+            make: Arc::new(make),
+            kept: Mutex::new(Kept {
+                looked_at: None,
+                stamp: None,
+                generation: 0,
+                value: None,
+            }),
+            looking: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) fn file(&self) -> &SecretFile {
+        &self.file
+    }
+
+    pub(super) async fn current(&self) -> Result<Current<T>, Unavailable> {
+        if let Some(fresh) = self.fresh() {
+            return fresh;
+        }
+        let looking = match self.looking.try_lock() {
+            Ok(looking) => looking,
+            // Somebody looks already, which takes no time; and what it finds may be what was refused
+            // until now. On a disk that hangs, a value that was good a second ago is good enough.
+            Err(_) => match timeout(OTHERS_LOOK, self.looking.lock()).await {
+                Ok(looking) => looking,
+                Err(_) => {
+                    if let Some(known) = self.lock().current() {
+                        return known;
+                    }
+                    self.looking.lock().await
+                }
+            },
+        };
+        if let Some(fresh) = self.fresh() {
+            return fresh;
+        }
+        let known = self.lock().stamp;
+        let found = self.look(known).await;
+        let mut kept = self.lock();
+        kept.looked_at = Some(Instant::now());
+        match found {
+            Ok(None) => {}
+            Ok(Some((stamp, made))) => {
+                kept.stamp = Some(stamp);
+                kept.generation += 1;
+                kept.value = Some(made);
+            }
+            // Whatever comes back under this name is read anew.
+            Err(why) => {
+                kept.stamp = None;
+                kept.value = Some(Err(why));
+            }
+        }
+        drop(looking);
+        let unread = || self.unavailable(format!("{} was not read", self.file.path().display()));
+        kept.current().unwrap_or_else(|| Err(unread()))
+    }
+
+    fn fresh(&self) -> Option<Result<Current<T>, Unavailable>> {
+        let kept = self.lock();
+        let looked_at = kept.looked_at?;
+        (looked_at.elapsed() < LOOK_EVERY)
+            .then(|| kept.current())
+            .flatten()
+    }
+
+    /// `Ok(None)` when the file is the one that is known already.
+    async fn look(&self, known: Option<Stamp>) -> Result<Option<Look<T>>, Unavailable> {
+        let (file, make) = (self.file.clone(), Arc::clone(&self.make));
+        let looking = tokio::task::spawn_blocking(move || {
+            let found = look(&file, known)?;
+            Ok::<_, String>(found.map(|(stamp, secret)| {
+                let made = secret.and_then(|secret| {
+                    make(&secret).map_err(|problem| format!("{} {problem}", file.path().display()))
+                });
+                (stamp, made)
+            }))
+        });
+        match timeout(LOOK_TIMEOUT, looking).await {
+            Ok(Ok(Ok(None))) => Ok(None),
+            Ok(Ok(Ok(Some((stamp, made))))) => Ok(Some((
+                stamp,
+                made.map(Arc::new).map_err(|text| self.unavailable(text)),
+            ))),
+            Ok(Ok(Err(text))) => Err(self.unavailable(text)),
+            Ok(Err(_)) | Err(_) => Err(self.unavailable(format!(
+                "{} could not be read within {LOOK_TIMEOUT:?}",
+                self.file.path().display()
+            ))),
+        }
+    }
+
+    fn unavailable(&self, cause: String) -> Unavailable {
+        Unavailable {
+            cause,
+            remedy: format!(
+                "put the credential into {}; a changed file is picked up within seconds",
+                self.file.path().display()
+            ),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept<T>> {
+        // Every write is a plain assignment; a panic leaves an older but whole state.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Look<T> = (Stamp, Result<Arc<T>, Unavailable>);
+
+impl<T> Kept<T> {
+    /// `None` where nobody has looked yet.
+    fn current(&self) -> Option<Result<Current<T>, Unavailable>> {
+        let value = self.value.as_ref()?.clone();
+        Some(value.map(|value| Current {
+            value,
+            generation: self.generation,
+        }))
+    }
+}
+
+/// Reads the file if it is another one than `known`. Blocks. The error texts name file and remedy.
+#[expect(
+    clippy::type_complexity,
+    reason = "two kinds of failure: of the look, and of the file"
+)]
+fn look(
+    file: &SecretFile,
+    known: Option<Stamp>,
+) -> Result<Option<(Stamp, Result<Secret, String>)>, String> {
+    let mut stamp = file.stamp().map_err(|error| match file.check() {
+        Err(told) => told.to_string(),
+        Ok(()) => error.to_string(),
+    })?;
+    if known == Some(stamp) {
+        return Ok(None);
+    }
+    for _ in 0..READ_AGAIN {
+        let secret = file.read().map_err(|error| error.to_string());
+        // A file that changes while it is read may have been read half written.
+        match file.stamp() {
+            Ok(after) if after != stamp => stamp = after,
+            _ => return Ok(Some((stamp, secret))),
+        }
+    }
+    Err(format!("{} keeps changing", file.path().display()))
+}
+
+/// A changed file is noticed after this at the latest.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a request waits for the look of another.
+const OTHERS_LOOK: Duration = Duration::from_millis(200);
+/// A file on a hanging network disk must not hold requests up for ever.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reads of a file that changes under our eyes.
+const READ_AGAIN: usize = 3;
