@@ -35,7 +35,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         .build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Jira(args) => jira::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Jira(args) => jira::run(*args).await.map(|()| ExitCode::SUCCESS),
             Command::Gateway(args) => gateway::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Demo(args) => demo::run(args).await,
         }
@@ -52,7 +52,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Jira(jira::Args),
+    Jira(Box<jira::Args>),
     Gateway(gateway::Args),
     Demo(demo::Args),
 }

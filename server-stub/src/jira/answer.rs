@@ -177,6 +177,16 @@ pub(super) fn timestamp(at: OffsetDateTime) -> String {
         .unwrap_or_default()
 }
 
+/// `Sat, 01 Mar 2025 12:00:00 GMT` (RFC 9110 §5.6.7).
+pub(super) fn http_date(at: OffsetDateTime) -> String {
+    at.to_offset(time::UtcOffset::UTC)
+        .format(HTTP_DATE)
+        .unwrap_or_default()
+}
+
+const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
+    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+);
 const TIMESTAMP: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]+0000");
 const NO_SIGHT: &str = "You do not have the permission to see the specified issue.";

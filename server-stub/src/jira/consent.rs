@@ -97,6 +97,17 @@ pub(super) fn with_cookie(mut response: Response, cookie: Option<String>) -> Res
     response
 }
 
+/// A page with a title and one paragraph.
+pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response {
+    let page = html! {
+        (DOCTYPE)
+        title { (title) }
+        h1 { (title) }
+        p { (text) }
+    };
+    (status, Html(page.into_string())).into_response()
+}
+
 /// Without an `action` the form goes to the page's own URL, parameters and all.
 fn draw(
     status: StatusCode,

@@ -19,7 +19,8 @@ use super::shared::{Shared, State};
 pub(super) const PREFIX: &str = "/__stub/";
 
 /// `clear-captcha?user=`, `state?value=`, `basic?enabled=`, `requests` (GET, DELETE), `faults` (PUT),
-/// `oauth2` (counts), `oauth2/expire?refresh=`.
+/// `oauth2` (counts), `oauth2/expire?refresh=`, `oauth1/expire?session=`, `clock?offset=`
+/// (seconds).
 pub(super) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body) -> Response {
     let Query(parameters) =
         Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
@@ -56,6 +57,20 @@ pub(super) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body) -> Re
             shared.grants().expire(parameter("refresh") == "true", now);
             done()
         }
+        "oauth1/expire" => {
+            let now = shared.now();
+            shared
+                .consumers()
+                .expire(parameter("session") == "true", now);
+            done()
+        }
+        "clock" => match parameter("offset").parse() {
+            Ok(seconds) => {
+                shared.dials().clock_offset = seconds;
+                done()
+            }
+            Err(_) => wrong("offset: seconds"),
+        },
         "requests" if parts.method == Method::DELETE => {
             shared.record.clear();
             done()

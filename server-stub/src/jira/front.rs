@@ -12,13 +12,23 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::fault::FaultKind;
 use super::login::{self, AuthKind, Caller, Head};
 use super::oauth2::Scope;
 use super::record::{self, Place};
 use super::shared::{Shared, State as ServerState};
-use super::{answer, broken, control, path, xsrf};
+use super::{answer, broken, control, oauth1, path, xsrf};
+
+/// What a signature is made over: kept for resources that verify one themselves.
+#[derive(Clone)]
+pub(super) struct AsReceived {
+    /// Before the context path went.
+    pub uri: Uri,
+    /// Of query and form.
+    pub parameters: Vec<(String, String)>,
+}
 
 /// Everything between the connection and the resources.
 pub(super) async fn front(
@@ -66,7 +76,7 @@ pub(super) async fn front(
         _ => {}
     }
     let number = shared.requests.fetch_add(1, Ordering::Relaxed);
-    everywhere(response.headers_mut(), number);
+    everywhere(response.headers_mut(), number, shared.now());
     response
 }
 
@@ -135,7 +145,11 @@ async fn serve(shared: &Arc<Shared>, request: Request, next: Next, place: &Place
     } else {
         match rewritten(&path, &parts.uri) {
             Some(uri) => {
-                parts.uri = uri;
+                let received = std::mem::replace(&mut parts.uri, uri);
+                parts.extensions.insert(AsReceived {
+                    uri: received,
+                    parameters,
+                });
                 parts.extensions.insert(caller.clone());
                 next.run(Request::from_parts(parts, body)).await
             }
@@ -205,7 +219,7 @@ async fn parameters(parts: &Parts, body: Body) -> Result<(Vec<(String, String)>,
 
 /// Where applications and browsers post the forms of an OAuth dance, without Jira's XSRF token.
 fn dance(path: &str) -> bool {
-    path.starts_with("/rest/oauth2/")
+    path.starts_with("/rest/oauth2/") || path.starts_with(oauth1::PREFIX)
 }
 
 /// A token that may only read changes nothing; a search is a reading whatever its method.
@@ -225,11 +239,13 @@ fn identify(caller: &Caller, headers: &mut HeaderMap) {
     }
 }
 
-fn everywhere(headers: &mut HeaderMap, number: u64) {
-    let now = time::OffsetDateTime::now_utc();
+fn everywhere(headers: &mut HeaderMap, number: u64, now: OffsetDateTime) {
     let minute = u64::from(now.hour()) * 60 + u64::from(now.minute());
     if let Ok(id) = HeaderValue::try_from(format!("{minute}x{number}x1")) {
         headers.insert("x-arequestid", id);
+    }
+    if let Ok(date) = HeaderValue::try_from(answer::http_date(now)) {
+        headers.insert(header::DATE, date);
     }
     for (name, value) in FIXED_HEADERS {
         headers

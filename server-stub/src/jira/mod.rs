@@ -3,7 +3,8 @@
 //!
 //! A request walks `server` (connections, TLS) → `front` (record, faults, context path, login, rate
 //! limit, XSRF) → `rest` (one file per group of resources), which reads and changes the `world`.
-//! `login` has one file per way to log in; `oauth2` issues what it checks. Searching is `jql`.
+//! `login` has one file per way to log in; `oauth1` and `oauth2` issue what it checks. Searching
+//! is `jql`.
 
 mod answer;
 mod broken;
@@ -14,6 +15,7 @@ mod fault;
 mod front;
 mod jql;
 mod login;
+mod oauth1;
 mod oauth2;
 mod path;
 mod rate;
@@ -36,10 +38,11 @@ use tokio_rustls::TlsAcceptor;
 
 pub use fault::{Fault, FaultKind};
 pub use login::AuthKind;
+pub use oauth1::{OAuth1, OAuth1Consumer, PublicKeyError};
 pub use oauth2::{HttpsRule, OAuth2, OAuth2Client, OAuth2Counts, Scope};
 pub use rate::RateLimit;
 pub use record::Received;
-pub use settings::{Grant, Holder, Https, Project, Settings, Token, User};
+pub use settings::{Connector, Grant, Holder, Https, Project, Settings, Token, User};
 pub use shared::State;
 pub use world::Permission;
 
@@ -94,6 +97,9 @@ pub enum StartError {
         "context path {0:?}: write \"\" or a path such as \"/jira\", without a slash at its end"
     )]
     ContextPath(String),
+    /// A consumer's key.
+    #[error(transparent)]
+    PublicKey(#[from] PublicKeyError),
     /// Certificates.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -146,7 +152,7 @@ impl Jira {
                 (Some(authority), Some(TlsAcceptor::from(Arc::new(config))))
             }
         };
-        let shared = Arc::new(Shared::new(settings, base_url.clone(), attachments));
+        let shared = Arc::new(Shared::new(settings, base_url.clone(), attachments)?);
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(server::run(
             listener,
@@ -247,6 +253,25 @@ impl Running {
     /// How often OAuth 2.0 tokens were issued since the start.
     pub fn oauth2_counts(&self) -> OAuth2Counts {
         self.shared.grants().counts()
+    }
+
+    /// Registers a consumer of the OAuth 1.0a provider, or replaces the one with its key.
+    ///
+    /// # Errors
+    /// When its public key is none.
+    pub fn register_oauth1_consumer(&self, consumer: OAuth1Consumer) -> Result<(), PublicKeyError> {
+        self.shared.consumers().register(consumer)
+    }
+
+    /// Ends the life of every OAuth 1.0a access token, and that of their sessions if told so.
+    pub fn expire_oauth1_tokens(&self, sessions_too: bool) {
+        let now = self.shared.now();
+        self.shared.consumers().expire(sessions_too, now);
+    }
+
+    /// Sets Jira's clock off by so many seconds.
+    pub fn set_clock_offset(&self, seconds: i64) {
+        self.shared.dials().clock_offset = seconds;
     }
 
     /// Lets a user log in again, as solving the CAPTCHA does.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::defaults;
 use super::fault::Fault;
+use super::oauth1::OAuth1;
 use super::oauth2::OAuth2;
 use super::rate::RateLimit;
 use super::world::Permission;
@@ -47,6 +48,10 @@ pub struct Settings {
     pub users: Vec<User>,
     /// Personal access tokens that exist from the start.
     pub tokens: Vec<Token>,
+    /// What Tomcat's connector tells Jira about a proxy in front of it; OAuth 1.0a signs over that.
+    pub connector: Connector,
+    /// The OAuth 1.0a provider: consumers, lifetimes.
+    pub oauth1: OAuth1,
     /// The OAuth 2.0 provider: clients, lifetimes.
     pub oauth2: OAuth2,
     /// Projects that exist from the start.
@@ -65,6 +70,19 @@ pub struct Https {
     pub names: Vec<String>,
     /// A client must show a certificate of the same authority.
     pub client_certificate: bool,
+}
+
+/// `scheme`, `proxyName` and `proxyPort` of Tomcat's connector. What is absent is as the request
+/// comes: the listener's scheme, and the name and port of `Host`.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Connector {
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// A host name.
+    pub proxy_name: Option<String>,
+    /// A port.
+    pub proxy_port: Option<u16>,
 }
 
 /// A user of the directory.
@@ -179,6 +197,8 @@ impl Default for Settings {
             control: false,
             users: defaults::users(),
             tokens: defaults::tokens(),
+            connector: Connector::default(),
+            oauth1: OAuth1::default(),
             oauth2: OAuth2::default(),
             projects: defaults::projects(),
             rate_limit: RateLimit::default(),

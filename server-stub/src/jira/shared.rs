@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::fault::Fault;
 use super::login::{Lockouts, Sessions};
+use super::oauth1::{Consumers, PublicKeyError};
 use super::oauth2::Grants;
 use super::rate::{Buckets, RateLimit};
 use super::record::Record;
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     sessions: Mutex<Sessions>,
     lockouts: Mutex<Lockouts>,
     buckets: Mutex<Buckets>,
+    consumers: Mutex<Consumers>,
     grants: Mutex<Grants>,
 }
 
@@ -38,6 +40,8 @@ pub(super) struct Dials {
     pub basic: bool,
     pub faults: Vec<Fault>,
     pub rate_limit: RateLimit,
+    /// Seconds that Jira's clock is ahead.
+    pub clock_offset: i64,
 }
 
 /// What `/status` says.
@@ -54,8 +58,12 @@ pub enum State {
 }
 
 impl Shared {
-    pub fn new(settings: Settings, base_url: String, attachments: PathBuf) -> Self {
-        Self {
+    pub fn new(
+        settings: Settings,
+        base_url: String,
+        attachments: PathBuf,
+    ) -> Result<Self, PublicKeyError> {
+        Ok(Self {
             base_url,
             record: Record::new(),
             requests: AtomicU64::new(0),
@@ -66,13 +74,15 @@ impl Shared {
                 basic: settings.basic_at_start(),
                 faults: settings.faults.clone(),
                 rate_limit: settings.rate_limit.clone(),
+                clock_offset: 0,
             }),
             sessions: Mutex::new(Sessions::default()),
             lockouts: Mutex::new(Lockouts::default()),
             buckets: Mutex::new(Buckets::default()),
+            consumers: Mutex::new(Consumers::new(settings.oauth1.clone())?),
             grants: Mutex::new(Grants::new(settings.oauth2.clone())),
             settings,
-        }
+        })
     }
 
     pub fn world(&self) -> MutexGuard<'_, World> {
@@ -95,6 +105,13 @@ impl Shared {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the OAuth 1.0a provider holds.
+    pub fn consumers(&self) -> MutexGuard<'_, Consumers> {
+        self.consumers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the OAuth 2.0 provider has issued.
     pub fn grants(&self) -> MutexGuard<'_, Grants> {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,8 +127,19 @@ impl Shared {
         self.attachments.join(id.to_string())
     }
 
+    /// By Jira's clock.
     pub fn now(&self) -> OffsetDateTime {
-        OffsetDateTime::now_utc()
+        let offset = time::Duration::seconds(self.dials().clock_offset);
+        OffsetDateTime::now_utc().saturating_add(offset)
+    }
+
+    /// What Jira is spoken to in.
+    pub fn scheme(&self) -> &'static str {
+        if self.settings.https.is_some() {
+            "https"
+        } else {
+            "http"
+        }
     }
 }
 

@@ -7,6 +7,8 @@ mod client;
 mod faults;
 mod issues;
 mod limits;
+mod oauth1;
+mod oauth1_signer;
 mod oauth2;
 mod pat;
 mod permissions;

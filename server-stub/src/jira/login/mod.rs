@@ -4,6 +4,7 @@
 
 mod basic;
 mod captcha;
+mod oauth1;
 mod oauth2;
 mod pat;
 mod query;
@@ -28,6 +29,8 @@ pub enum AuthKind {
     Basic,
     /// `Authorization: Bearer` with a personal access token.
     Pat,
+    /// A signature of OAuth 1.0a.
+    OAuth1,
     /// `Authorization: Bearer` with an OAuth 2.0 access token of this scope.
     OAuth2(Scope),
     /// The `JSESSIONID` cookie.
@@ -72,6 +75,7 @@ type Way = fn(&Shared, &Head<'_>) -> Attempt;
 /// In this order. The session before Basic, as Seraph does: whoever sends both is the session's user.
 const CHAIN: &[Way] = &[
     query::attempt,
+    oauth1::attempt,
     oauth2::attempt,
     pat::attempt,
     session::attempt,

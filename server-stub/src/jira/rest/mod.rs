@@ -31,7 +31,7 @@ use axum::routing::{delete, get, post, put};
 use http::StatusCode;
 
 use super::shared::Shared;
-use super::{answer, front, oauth2};
+use super::{answer, front, oauth1, oauth2};
 
 type App = State<Arc<Shared>>;
 
@@ -41,6 +41,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .nest("/rest/api/2", api())
         .nest("/rest/pat/latest", pat::routes())
         .nest("/rest/pat/1.0", pat::routes())
+        .nest(oauth1::PREFIX, oauth1::routes())
         .nest("/rest/oauth2/latest", oauth2::routes())
         .nest("/rest/oauth2/1.0", oauth2::routes())
         .nest("/rest/auth/1", session::routes())

@@ -1,0 +1,104 @@
+//! `…/authorize?oauth_token=`: the page on which the user decides about a request token.
+
+use std::sync::Arc;
+
+use axum::extract::{Form, Query, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde::Deserialize;
+use url::Url;
+
+use super::problem::Problem;
+use super::tokens::{Callback, RequestToken};
+use crate::jira::consent::{self, Answer, Decided};
+use crate::jira::login::Caller;
+use crate::jira::shared::Shared;
+
+/// The query of the page.
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    oauth_token: String,
+    /// Of OAuth 1.0; a token of 1.0a has its own.
+    #[serde(default)]
+    oauth_callback: Option<String>,
+}
+
+pub(super) async fn ask(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Query(asked): Query<Asked>,
+) -> Response {
+    let found = shared
+        .consumers()
+        .undecided(&asked.oauth_token, shared.now());
+    match found {
+        Ok(token) => consent::page(&token.consumer, PURPOSE, caller.name()),
+        Err(problem) => wrong(&problem),
+    }
+}
+
+/// Fields as in [`consent::Answer`].
+pub(super) async fn decide(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Query(asked): Query<Asked>,
+    Form(answer): Form<Answer>,
+) -> Response {
+    let found = shared
+        .consumers()
+        .undecided(&asked.oauth_token, shared.now());
+    let token = match found {
+        Ok(token) => token,
+        Err(problem) => return wrong(&problem),
+    };
+    match consent::decided(&shared, &caller, answer, &token.consumer, PURPOSE) {
+        Decided::Again(page) => *page,
+        Decided::Denied => {
+            shared.consumers().deny(&token.token);
+            after(&token, asked.oauth_callback.as_deref(), "denied", || {
+                consent::message(StatusCode::OK, "Access Denied", "You have denied access.")
+            })
+        }
+        Decided::Allowed { user, cookie } => {
+            let verifier = shared.consumers().allow(&token.token, user);
+            let response = after(&token, asked.oauth_callback.as_deref(), &verifier, || {
+                let mut text = format!("You have successfully authorized '{}'.", token.consumer);
+                if token.callback.is_some() {
+                    text.push_str(&format!(
+                        " Your verification code is '{verifier}'. You will need to enter this exact \
+                         text when prompted. You should write this value down before closing the \
+                         browser window."
+                    ));
+                }
+                consent::message(StatusCode::OK, "Access Approved", &text)
+            });
+            consent::with_cookie(response, cookie)
+        }
+    }
+}
+
+/// Back to the consumer, or a page where there is no way back.
+fn after(
+    token: &RequestToken,
+    callback_of_1_0: Option<&str>,
+    verifier: &str,
+    page: impl FnOnce() -> Response,
+) -> Response {
+    let named = ("oauth_token", token.token.as_str());
+    let callback_of_1_0 = callback_of_1_0.and_then(|text| Url::parse(text).ok());
+    match (&token.callback, callback_of_1_0) {
+        (Some(Callback::To(url)), _) => {
+            let pairs = [named, ("oauth_verifier", verifier)];
+            consent::redirect(&consent::with_query(url, &pairs))
+        }
+        (None, Some(url)) => consent::redirect(&consent::with_query(&url, &[named])),
+        (Some(Callback::OutOfBand), _) | (None, None) => page(),
+    }
+}
+
+fn wrong(problem: &Problem) -> Response {
+    consent::message(problem.status(), "Invalid token", problem.code)
+}
+
+const PURPOSE: &str = "read and write access to this Jira in your name";
