@@ -3,6 +3,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | [`jira`] | an imitation Jira Server / Data Center that really verifies every login |
+//! | [`cloud`] | an imitation Jira Cloud: token service, API gateway, sites |
 //! | [`gateway`] | an SSH server for many agents, and one HTTP listener in front of them |
 //! | [`demo`] | the two of them joined with the real agent |
 //! | [`authority`] | the certificate authority that the rooms above take their certificates from |
@@ -11,6 +12,8 @@
 
 pub mod authority;
 pub mod cli;
+pub mod cloud;
+mod consent;
 pub mod demo;
 pub mod gateway;
 pub mod jira;

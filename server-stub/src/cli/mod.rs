@@ -1,5 +1,6 @@
 //! The command line: what was typed. Each subcommand is one file with its arguments and `run`.
 
+mod cloud;
 mod demo;
 mod gateway;
 mod jira;
@@ -36,6 +37,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         match cli.command {
             Command::Jira(args) => jira::run(*args).await.map(|()| ExitCode::SUCCESS),
+            Command::Cloud(args) => cloud::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Gateway(args) => gateway::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Demo(args) => demo::run(args).await,
         }
@@ -53,6 +55,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Jira(Box<jira::Args>),
+    Cloud(cloud::Args),
     Gateway(gateway::Args),
     Demo(demo::Args),
 }
@@ -61,7 +64,7 @@ impl Command {
     /// Without `RUST_LOG`. The demo tells its own story.
     fn log_level(&self) -> &'static str {
         match self {
-            Self::Jira(_) | Self::Gateway(_) => "info",
+            Self::Jira(_) | Self::Cloud(_) | Self::Gateway(_) => "info",
             Self::Demo(_) => "error",
         }
     }

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 struct HangUp;
 
 /// An answer that [`must_hang_up`] recognises.
-pub(super) fn hang_up() -> Response {
+pub(crate) fn hang_up() -> Response {
     let mut response = Response::default();
     response.extensions_mut().insert(HangUp);
     response

@@ -98,7 +98,7 @@ async fn serve(shared: &Arc<Shared>, request: Request, next: Next, place: &Place
     if path.is_empty() {
         return Redirect::to(&format!("{}/", shared.settings.context_path)).into_response();
     }
-    let path = canonical(path);
+    let path = canonical(path, shared.cloud);
     let state = shared.dials().state;
     if path == "/status" {
         return answer::json(state.status(), &json!({ "state": state.name() }));
@@ -159,8 +159,10 @@ async fn serve(shared: &Arc<Shared>, request: Request, next: Next, place: &Place
     if let Some(taken) = taken {
         taken.tell(&limit, response.headers_mut());
     }
-    identify(&caller, response.headers_mut());
-    login::cookies(shared, &caller, &request_headers, response.headers_mut());
+    identify(&caller, shared.cloud, response.headers_mut());
+    if !shared.cloud {
+        login::cookies(shared, &caller, &request_headers, response.headers_mut());
+    }
     response
 }
 
@@ -170,9 +172,14 @@ fn below<'a>(context_path: &str, path: &'a str) -> Option<&'a str> {
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
-/// One spelling per resource: `latest` is `2`, and a REST path may end in a slash.
-fn canonical(path: &str) -> String {
-    let path = match path.strip_prefix("/rest/api/latest") {
+/// One spelling per resource: `latest`, in Cloud `3`, is `2`, and a REST path may end in a slash.
+fn canonical(path: &str, cloud: bool) -> String {
+    let other = if cloud {
+        "/rest/api/3"
+    } else {
+        "/rest/api/latest"
+    };
+    let path = match path.strip_prefix(other) {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("/rest/api/2{rest}"),
         _ => path.to_owned(),
     };
@@ -229,10 +236,18 @@ fn beyond_scope(caller: &Caller, method: &Method, path: &str) -> bool {
         && path != "/rest/api/2/search"
 }
 
-fn identify(caller: &Caller, headers: &mut HeaderMap) {
-    let name = caller.name().unwrap_or("anonymous");
-    if let Ok(name) = HeaderValue::try_from(name) {
-        headers.insert("x-ausername", name);
+/// Cloud names the account, and names nobody where there is none.
+fn identify(caller: &Caller, cloud: bool, headers: &mut HeaderMap) {
+    let (header, name) = match (cloud, caller.name()) {
+        (false, name) => ("x-ausername", name.unwrap_or("anonymous")),
+        (true, Some(account)) => ("x-aaccountid", account),
+        (true, None) => ("x-aaccountid", ""),
+    };
+    match HeaderValue::try_from(name) {
+        Ok(name) if !name.is_empty() => {
+            headers.insert(header, name);
+        }
+        _ => {}
     }
     if let Some(reason) = caller.reason {
         headers.insert("x-seraph-loginreason", HeaderValue::from_static(reason));
@@ -282,6 +297,8 @@ mod tests {
 
     #[test]
     fn latest_is_2_and_a_trailing_slash_is_none() {
+        assert_eq!(canonical("/rest/api/3/myself", true), "/rest/api/2/myself");
+        let canonical = |path| canonical(path, false);
         assert_eq!(canonical("/rest/api/latest/myself/"), "/rest/api/2/myself");
         assert_eq!(canonical("/rest/api/latestx"), "/rest/api/latestx");
         assert_eq!(canonical("/secure/"), "/secure/");

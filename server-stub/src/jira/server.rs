@@ -20,9 +20,10 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::broken;
+pub(crate) use super::broken::hang_up;
 
 /// Accepts until told to stop, then drops every connection.
-pub(super) async fn run(
+pub(crate) async fn run(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     router: Router,

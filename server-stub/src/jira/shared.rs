@@ -19,6 +19,8 @@ use super::world::World;
 /// One running Jira.
 pub(super) struct Shared {
     pub settings: Settings,
+    /// Answers in Cloud's shapes; see `embedded`.
+    pub cloud: bool,
     /// As configured, or where it listens; with the context path, without a trailing slash.
     pub base_url: String,
     pub record: Record,
@@ -64,6 +66,7 @@ impl Shared {
         attachments: PathBuf,
     ) -> Result<Self, PublicKeyError> {
         Ok(Self {
+            cloud: false,
             base_url,
             record: Record::new(),
             requests: AtomicU64::new(0),
@@ -83,6 +86,13 @@ impl Shared {
             grants: Mutex::new(Grants::new(settings.oauth2.clone())),
             settings,
         })
+    }
+
+    /// The same, answering in Cloud's shapes.
+    pub fn in_cloud(mut self) -> Self {
+        self.cloud = true;
+        self.world().cloud = true;
+        self
     }
 
     pub fn world(&self) -> MutexGuard<'_, World> {

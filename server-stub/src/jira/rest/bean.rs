@@ -25,6 +25,17 @@ impl Beans<'_> {
             return Value::Null;
         };
         let person = self.world.people.find(name);
+        if self.world.cloud {
+            return json!({
+                "self": self.url(&format!("user?accountId={name}")),
+                "accountId": name,
+                "accountType": "atlassian",
+                "avatarUrls": self.avatars("useravatar?avatarId=10122"),
+                "displayName": person.map_or(name, |person| &person.display_name),
+                "active": person.is_some(),
+                "timeZone": "Etc/UTC",
+            });
+        }
         json!({
             "self": self.url(&format!("user?username={name}")),
             "name": name,

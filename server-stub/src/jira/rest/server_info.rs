@@ -15,7 +15,7 @@ pub(super) async fn server_info(State(shared): App, parameters: Parameters) -> R
         "baseUrl": shared.base_url,
         "version": settings.version,
         "versionNumbers": numbers,
-        "deploymentType": "Server",
+        "deploymentType": if shared.cloud { "Cloud" } else { "Server" },
         "buildNumber": build_number(&numbers),
         "buildDate": "2025-01-15T00:00:00.000+0000",
         "databaseBuildNumber": build_number(&numbers),

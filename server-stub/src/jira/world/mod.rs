@@ -21,6 +21,8 @@ use super::settings::Settings;
 
 /// Everything this Jira holds.
 pub(super) struct World {
+    /// Users are drawn as Cloud draws them: by account id, without name and key.
+    pub cloud: bool,
     pub people: People,
     pub projects: Vec<Project>,
     issues: BTreeMap<u64, Issue>,
@@ -50,6 +52,7 @@ pub(super) enum NotHad {
 impl World {
     pub fn new(settings: &Settings) -> Self {
         Self {
+            cloud: false,
             people: People::new(&settings.users, &settings.tokens),
             projects: settings
                 .projects

@@ -1,0 +1,105 @@
+//! `https://api.atlassian.com`: which sites a token reaches, and those sites' Jira below
+//! `/ex/jira/{cloudid}`, by access token or by scoped API token.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderMap, StatusCode, Uri, header};
+use serde_json::{Value, json};
+
+use super::scope;
+use super::shared::Shared;
+use super::site::basic;
+use crate::jira::AuthKind;
+
+type App = State<Arc<Shared>>;
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/oauth/token/accessible-resources", get(resources))
+        .fallback(jira)
+        .with_state(shared)
+}
+
+async fn resources(State(shared): App, headers: HeaderMap, uri: Uri) -> Response {
+    shared.note(uri.to_string());
+    let Some(consent) = bearer(&headers).and_then(|t| shared.grants().access(t, shared.now()))
+    else {
+        return unauthorized("Unauthorized");
+    };
+    let scopes: Vec<&String> = consent.scopes.iter().filter(|s| s.contains(':')).collect();
+    let sites: Vec<Value> = shared
+        .places
+        .iter()
+        .filter(|place| consent.sites.contains(&place.cloud_id))
+        .map(|place| {
+            json!({
+                "id": place.cloud_id,
+                "url": place.url,
+                "name": place.name,
+                "scopes": scopes,
+                "avatarUrl": "https://site-admin-avatar-cdn.prod.public.atl-paas.net/avatars/240/flag.png",
+            })
+        })
+        .collect();
+    axum::Json(sites).into_response()
+}
+
+async fn jira(State(shared): App, mut request: Request) -> Response {
+    shared.note(request.uri().to_string());
+    let target = request.uri().to_string();
+    let below = target.strip_prefix("/ex/jira/").unwrap_or_default();
+    let (cloud_id, rest) = match below.find('/') {
+        Some(slash) => below.split_at(slash),
+        None => (below, ""),
+    };
+    let place = shared
+        .places
+        .iter()
+        .find(|place| place.cloud_id == cloud_id);
+    let (Some(place), Ok(uri)) = (place, rest.parse::<Uri>()) else {
+        let body = json!({
+            "timestamp": shared.now().unix_timestamp(),
+            "status": 404,
+            "error": "Not Found",
+            "message": "No message available",
+            "path": target.split('?').next(),
+        });
+        return (StatusCode::NOT_FOUND, axum::Json(body)).into_response();
+    };
+    let who = match (bearer(request.headers()), basic(request.headers())) {
+        (Some(token), _) => shared
+            .grants()
+            .access(token, shared.now())
+            .filter(|consent| consent.sites.iter().any(|site| site == cloud_id))
+            .map(|consent| (consent.account, consent.scopes, AuthKind::CloudToken)),
+        (None, Some((email, token))) => shared
+            .grants()
+            .api_token(&email, &token)
+            .and_then(|(account, scopes)| Some((account, scopes?, AuthKind::ApiToken))),
+        (None, None) => None,
+    };
+    let Some((account, scopes, kind)) = who else {
+        return unauthorized("Unauthorized");
+    };
+    let wanted = scope::wanted(request.method(), uri.path());
+    if !scopes.iter().any(|scope| scope == wanted) {
+        return unauthorized("Unauthorized; scope does not match");
+    }
+    *request.uri_mut() = uri;
+    place.jira.serve(request, Some(account), kind, None).await
+}
+
+fn unauthorized(message: &str) -> Response {
+    let body = json!({ "code": 401, "message": message });
+    (StatusCode::UNAUTHORIZED, axum::Json(body)).into_response()
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}

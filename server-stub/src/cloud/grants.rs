@@ -1,0 +1,287 @@
+//! Codes, tokens and API tokens: what was issued, to whom, for how long. Refresh tokens rotate with a
+//! leeway, and one that comes back after it takes its whole family along. Time is an argument;
+//! bounded.
+
+use std::collections::VecDeque;
+
+use rand::Rng;
+use rand::distr::Alphanumeric;
+use subtle::ConstantTimeEq;
+use time::{Duration, OffsetDateTime};
+
+use super::settings::{ApiToken, App, DeadToken, Settings};
+
+pub(super) struct Grants {
+    settings: Settings,
+    codes: VecDeque<Code>,
+    refreshes: VecDeque<Refresh>,
+    accesses: VecDeque<Access>,
+    next_family: u64,
+    counts: CloudCounts,
+}
+
+/// How often tokens were issued since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CloudCounts {
+    /// By authorization code.
+    pub codes: u64,
+    /// By refresh token.
+    pub refreshes: u64,
+    /// Token requests refused.
+    pub refused: u64,
+}
+
+/// What a user has consented to.
+#[derive(Clone)]
+pub(super) struct Consent {
+    pub app: String,
+    pub account: String,
+    pub scopes: Vec<String>,
+    /// Cloud ids.
+    pub sites: Vec<String>,
+}
+
+/// What the token service answers.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    pub access: String,
+    pub refresh: Option<String>,
+    pub lifetime: u32,
+    pub scopes: Vec<String>,
+}
+
+/// `error`, `error_description`; 403 but for a wrong secret.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused(pub u16, pub &'static str, pub &'static str);
+
+struct Code {
+    code: String,
+    redirect: String,
+    until: OffsetDateTime,
+    consent: Consent,
+}
+
+struct Refresh {
+    token: String,
+    family: u64,
+    consent: Consent,
+    until: OffsetDateTime,
+    /// When it was first used.
+    used: Option<OffsetDateTime>,
+}
+
+struct Access {
+    token: String,
+    family: u64,
+    consent: Consent,
+    until: OffsetDateTime,
+}
+
+impl Grants {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            codes: VecDeque::new(),
+            refreshes: VecDeque::new(),
+            accesses: VecDeque::new(),
+            next_family: 1,
+            counts: CloudCounts::default(),
+        }
+    }
+
+    pub fn register(&mut self, app: App) {
+        self.settings.apps.retain(|known| known.id != app.id);
+        self.settings.apps.push(app);
+    }
+
+    pub fn app(&self, id: &str) -> Option<&App> {
+        self.settings.apps.iter().find(|app| app.id == id)
+    }
+
+    /// The app with its secret, which is never left out.
+    pub fn authenticate(&self, id: &str, secret: &str) -> Result<(), Refused> {
+        self.app(id)
+            .filter(|app| same(&app.secret, secret))
+            .map(drop)
+            .ok_or(Refused(401, "access_denied", "Unauthorized"))
+    }
+
+    pub fn set_dead_token(&mut self, shape: DeadToken) {
+        self.settings.dead_token = shape;
+    }
+
+    pub fn counts(&self) -> CloudCounts {
+        self.counts
+    }
+
+    pub fn count_refused(&mut self) {
+        self.counts.refused += 1;
+    }
+
+    pub fn code(&mut self, consent: Consent, redirect: &str, now: OffsetDateTime) -> String {
+        let code = random();
+        let until = after(now, self.settings.code_lifetime);
+        keep(
+            &mut self.codes,
+            Code {
+                code: code.clone(),
+                redirect: redirect.to_owned(),
+                until,
+                consent,
+            },
+        );
+        code
+    }
+
+    /// `grant_type=authorization_code`; a code is good for one use.
+    pub fn redeem(
+        &mut self,
+        code: &str,
+        app: &str,
+        redirect: &str,
+        now: OffsetDateTime,
+    ) -> Result<Tokens, Refused> {
+        let invalid = Refused(403, "invalid_grant", "Invalid authorization code");
+        let found = self
+            .codes
+            .iter()
+            .position(|known| same(&known.code, code) && known.consent.app == app);
+        let Some(code) = found.and_then(|index| self.codes.remove(index)) else {
+            return Err(invalid);
+        };
+        if code.until <= now || code.redirect != redirect {
+            return Err(invalid);
+        }
+        self.counts.codes += 1;
+        self.next_family += 1;
+        Ok(self.issue(self.next_family, code.consent, now))
+    }
+
+    /// `grant_type=refresh_token`: a new one each time, and the old one still good for the leeway.
+    pub fn refresh(
+        &mut self,
+        token: &str,
+        app: &str,
+        now: OffsetDateTime,
+    ) -> Result<Tokens, Refused> {
+        let dead = match self.settings.dead_token {
+            DeadToken::InvalidGrant => {
+                Refused(403, "invalid_grant", "Unknown or invalid refresh token.")
+            }
+            DeadToken::UnauthorizedClient => {
+                Refused(403, "unauthorized_client", "refresh_token is invalid")
+            }
+        };
+        let leeway = self.settings.refresh_leeway;
+        let known = self
+            .refreshes
+            .iter_mut()
+            .find(|known| same(&known.token, token) && known.consent.app == app);
+        let Some(known) = known.filter(|known| known.until > now) else {
+            return Err(dead);
+        };
+        let (family, consent) = (known.family, known.consent.clone());
+        let first = *known.used.get_or_insert(now);
+        if after(first, leeway) < now {
+            // Somebody has a copy: nothing of this family is good any more.
+            self.refreshes.retain(|known| known.family != family);
+            self.accesses.retain(|known| known.family != family);
+            return Err(dead);
+        }
+        self.counts.refreshes += 1;
+        Ok(self.issue(family, consent, now))
+    }
+
+    /// What a live access token may do, and as whom.
+    pub fn access(&self, token: &str, now: OffsetDateTime) -> Option<Consent> {
+        self.accesses
+            .iter()
+            .find(|known| same(&known.token, token) && known.until > now)
+            .map(|known| known.consent.clone())
+    }
+
+    /// The account behind email address and API token, and the token's scopes.
+    pub fn api_token(&self, email: &str, token: &str) -> Option<(String, Option<Vec<String>>)> {
+        let known =
+            self.settings.api_tokens.iter().find(|known| {
+                known.email.eq_ignore_ascii_case(email) && same(&known.token, token)
+            })?;
+        let ApiToken { email, scopes, .. } = known;
+        let mut accounts = self.settings.accounts.iter();
+        let account = accounts.find(|account| account.email == *email)?;
+        Some((account.id.clone(), scopes.clone()))
+    }
+
+    pub fn revoke_api_token(&mut self, token: &str) {
+        self.settings
+            .api_tokens
+            .retain(|known| known.token != token);
+    }
+
+    pub fn expire(&mut self, refresh_too: bool, now: OffsetDateTime) {
+        for access in &mut self.accesses {
+            access.until = now;
+        }
+        for refresh in self.refreshes.iter_mut().filter(|_| refresh_too) {
+            refresh.until = now;
+        }
+    }
+
+    fn issue(&mut self, family: u64, consent: Consent, now: OffsetDateTime) -> Tokens {
+        let offline = consent.scopes.iter().any(|scope| scope == OFFLINE);
+        let tokens = Tokens {
+            access: random(),
+            refresh: offline.then(random),
+            lifetime: self.settings.access_lifetime,
+            scopes: consent.scopes.clone(),
+        };
+        if let Some(token) = tokens.refresh.clone() {
+            let refresh = Refresh {
+                token,
+                family,
+                consent: consent.clone(),
+                until: after(now, self.settings.refresh_lifetime),
+                used: None,
+            };
+            keep(&mut self.refreshes, refresh);
+        }
+        let access = Access {
+            token: tokens.access.clone(),
+            family,
+            consent,
+            until: after(now, self.settings.access_lifetime),
+        };
+        keep(&mut self.accesses, access);
+        tokens
+    }
+}
+
+fn keep<T>(kept: &mut VecDeque<T>, new: T) {
+    if kept.len() == MAX_KEPT {
+        kept.pop_front();
+    }
+    kept.push_back(new);
+}
+
+fn after(now: OffsetDateTime, seconds: u32) -> OffsetDateTime {
+    now.saturating_add(Duration::seconds(seconds.into()))
+}
+
+fn random() -> String {
+    rand::rng()
+        .sample_iter(Alphanumeric)
+        .take(TOKEN_LENGTH)
+        .map(char::from)
+        .collect()
+}
+
+fn same(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
+}
+
+/// The scope that gives a refresh token.
+pub(super) const OFFLINE: &str = "offline_access";
+/// Of each kind: the oldest makes room.
+const MAX_KEPT: usize = 4096;
+/// Cloud's own, which are JWTs, are far longer.
+const TOKEN_LENGTH: usize = 512;

@@ -1,0 +1,82 @@
+//! A customer's own URL, such as `https://acme.atlassian.net`: Basic with email address and an API
+//! token without scopes. A wrong credential is passed over where anonymous may ask, with a word in
+//! the headers, and is 401 elsewhere.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use super::shared::Shared;
+use crate::jira::AuthKind;
+
+/// A listener's site.
+#[derive(Clone)]
+struct Here {
+    shared: Arc<Shared>,
+    index: usize,
+}
+
+pub(super) fn router(shared: Arc<Shared>, index: usize) -> Router {
+    Router::new()
+        .route("/_edge/tenant_info", get(tenant_info))
+        .fallback(jira)
+        .with_state(Here { shared, index })
+}
+
+async fn tenant_info(State(here): State<Here>) -> Response {
+    let place = &here.shared.places[here.index];
+    axum::Json(json!({ "cloudId": place.cloud_id })).into_response()
+}
+
+async fn jira(State(here): State<Here>, request: Request) -> Response {
+    let place = &here.shared.places[here.index];
+    let tried = basic(request.headers());
+    let account = tried.as_ref().and_then(|(email, token)| {
+        match here.shared.grants().api_token(email, token)? {
+            (account, None) => Some(account),
+            (_, Some(_)) => None,
+        }
+    });
+    if account.is_none() && tried.is_some() && !anonymous_may_ask(request.uri().path()) {
+        let body = "Client must be authenticated to access this resource.";
+        let mut response = (StatusCode::UNAUTHORIZED, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert("x-seraph-loginreason", FAILED);
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("OAuth realm=\"https%3A%2F%2Fsite.atlassian.net\""),
+        );
+        return response;
+    }
+    let reason = (account.is_none() && tried.is_some()).then_some("AUTHENTICATED_FAILED");
+    let kind = match account {
+        Some(_) => AuthKind::ApiToken,
+        None => AuthKind::Anonymous,
+    };
+    place.jira.serve(request, account, kind, reason).await
+}
+
+/// Email address and token of `Authorization: Basic`.
+pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credential) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(credential.trim()).ok()?).ok()?;
+    let (email, token) = decoded.split_once(':')?;
+    Some((email.to_owned(), token.to_owned()))
+}
+
+fn anonymous_may_ask(path: &str) -> bool {
+    path.ends_with("/serverInfo") || path.ends_with("/search") || path == "/status"
+}
+
+const FAILED: HeaderValue = HeaderValue::from_static("AUTHENTICATED_FAILED");

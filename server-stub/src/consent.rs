@@ -1,0 +1,87 @@
+//! The page on which a user logs in and allows or denies an application's access, and the way back
+//! to that application. Every provider here has it in common; each decides for itself whose
+//! password is right.
+
+use axum::response::{Html, IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use maud::{DOCTYPE, html};
+use serde::Deserialize;
+use url::Url;
+
+/// The fields of the page's form.
+#[derive(Deserialize)]
+pub(crate) struct Answer {
+    #[serde(default)]
+    pub username: String,
+    #[serde(default)]
+    pub password: String,
+    /// `allow` or `deny`; anything else is no decision yet.
+    #[serde(default)]
+    pub decision: String,
+}
+
+/// The page itself.
+pub(crate) fn page(application: &str, purpose: &str, user: Option<&str>) -> Response {
+    draw(StatusCode::OK, application, purpose, user, false)
+}
+
+/// The page once more after a wrong password.
+pub(crate) fn page_again(application: &str, purpose: &str) -> Response {
+    draw(StatusCode::UNAUTHORIZED, application, purpose, None, true)
+}
+
+/// 302.
+pub(crate) fn redirect(to: &Url) -> Response {
+    let mut response = StatusCode::FOUND.into_response();
+    if let Ok(value) = HeaderValue::try_from(to.as_str()) {
+        response.headers_mut().insert(header::LOCATION, value);
+    }
+    response
+}
+
+/// `url` with parameters added to its query.
+pub(crate) fn with_query(url: &Url, pairs: &[(&str, &str)]) -> Url {
+    let mut url = url.clone();
+    url.query_pairs_mut().extend_pairs(pairs);
+    url
+}
+
+/// A page with a title and one paragraph.
+pub(crate) fn message(status: StatusCode, title: &str, text: &str) -> Response {
+    let page = html! {
+        (DOCTYPE)
+        title { (title) }
+        h1 { (title) }
+        p { (text) }
+    };
+    (status, Html(page.into_string())).into_response()
+}
+
+/// Without an `action` the form goes to the page's own URL, parameters and all.
+fn draw(
+    status: StatusCode,
+    application: &str,
+    purpose: &str,
+    user: Option<&str>,
+    refused: bool,
+) -> Response {
+    let page = html! {
+        (DOCTYPE)
+        title { "Authorize " (application) }
+        h1 { "Authorize " (application) "?" }
+        p { "The application " strong { (application) } " asks for " (purpose) "." }
+        form method="post" {
+            @if let Some(user) = user {
+                p { "You are logged in as " strong { (user) } "." }
+            } @else {
+                @if refused { p { "Sorry, your username or password is incorrect." } }
+                p { label { "Username " input name="username" autofocus; } }
+                p { label { "Password " input name="password" type="password"; } }
+            }
+            button name="decision" value="allow" { "Allow" }
+            " "
+            button name="decision" value="deny" { "Deny" }
+        }
+    };
+    (status, Html(page.into_string())).into_response()
+}

@@ -1,0 +1,70 @@
+//! How the tests speak to Cloud.
+
+use reqwest::header::HeaderMap;
+use reqwest::{Certificate, Client, RequestBuilder, StatusCode};
+use serde_json::Value;
+use server_stub::cloud::{App, Cloud, Running, Settings};
+
+pub const EMAIL: &str = "acme-bot@acme.example";
+pub const ACCOUNT: &str = "712020:5b10a2844c20165700ede21g";
+pub const CALLBACK: &str = "https://vendor.example/callback";
+
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
+    }
+}
+
+pub async fn start() -> Running {
+    start_with(|_| {}).await
+}
+
+/// With an app whose callback is [`CALLBACK`].
+pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Running {
+    let mut settings = Settings {
+        apps: vec![App::new("app", "app-secret", CALLBACK)],
+        ..Settings::default()
+    };
+    change(&mut settings);
+    Cloud::start(settings).await.unwrap()
+}
+
+pub fn http(cloud: &Running) -> Client {
+    let ca = Certificate::from_pem(cloud.ca_pem.as_bytes()).unwrap();
+    Client::builder()
+        .tls_certs_only([ca])
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap()
+}
+
+pub fn get(cloud: &Running, url: &str) -> RequestBuilder {
+    http(cloud).get(url)
+}
+
+pub async fn send(request: RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    Reply {
+        status: response.status(),
+        headers: response.headers().clone(),
+        body: response.text().await.unwrap(),
+    }
+}
+
+/// A URL of the first site behind the API gateway.
+pub fn ex(cloud: &Running, path: &str) -> String {
+    format!(
+        "{}/ex/jira/{}{path}",
+        cloud.api_url, cloud.sites[0].cloud_id
+    )
+}
