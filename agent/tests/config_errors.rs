@@ -35,6 +35,11 @@ const fn variable(
     }
 }
 
+fn oauth2(fixture: &Fixture, keys: &str) {
+    let keys = format!("mode = \"oauth2\"\n{keys}");
+    fixture.edit("mode = \"pat\"\ntoken_file = \"jira-pat\"", &keys);
+}
+
 #[test]
 fn each_error_names_its_place_its_key_and_the_remedy() {
     let mut failures = Vec::new();
@@ -318,7 +323,7 @@ const CASES: &[Case] = &[
         "unknown choice",
         |f| f.edit("mode = \"pat\"", "mode = \"pass-trough\""),
         &[
-            "DIR/agent.toml:14: forward[0] \"jira\".auth.mode: not a known value; expected \"pass-through\", \"basic\" or \"pat\"",
+            "DIR/agent.toml:14: forward[0] \"jira\".auth.mode: not a known value; expected \"pass-through\", \"basic\", \"pat\" or \"oauth2\"",
             "did you mean \"pass-through\"?",
         ],
     ),
@@ -349,14 +354,6 @@ const CASES: &[Case] = &[
         ],
     ),
     file(
-        "oauth2",
-        |f| f.edit("mode = \"pat\"", "mode = \"oauth2\"\nclient_id = \"x\""),
-        &[
-            "DIR/agent.toml:14: forward[0] \"jira\".auth.mode: mode \"oauth2\" is not in this version",
-            "use \"pass-through\", \"basic\" or \"pat\"",
-        ],
-    ),
-    file(
         "oauth1",
         |f| f.edit("mode = \"pat\"", "mode = \"oauth1\""),
         &[
@@ -374,7 +371,179 @@ const CASES: &[Case] = &[
         "a key of oauth2 in another mode",
         |f| f.edit("mode = \"pat\"", "mode = \"pat\"\nclient_id = \"x\""),
         &[
-            "DIR/agent.toml:15: forward[0] \"jira\".auth.client_id: the login that this key belongs to is not in this version",
+            "DIR/agent.toml:15: forward[0] \"jira\".auth.client_id: belongs to mode \"oauth2\", and the mode is \"pat\"",
+        ],
+    ),
+    // Mode oauth2.
+    file(
+        "oauth2 without a client",
+        |f| oauth2(f, "client_secret_file = \"jira-pat\""),
+        &[
+            "DIR/agent.toml:14: forward[0] \"jira\".auth.client_id: missing; mode \"oauth2\" needs it",
+        ],
+    ),
+    file(
+        "oauth2 without a secret",
+        |f| oauth2(f, "client_id = \"x\""),
+        &[
+            "DIR/agent.toml:14: forward[0] \"jira\".auth.client_secret_file: missing; mode \"oauth2\" needs it",
+        ],
+    ),
+    file(
+        "oauth2 with a token file",
+        |f| {
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\ntoken_file = \"jira-pat\"",
+            )
+        },
+        &["DIR/agent.toml:17: forward[0] \"jira\".auth.token_file: belongs to mode \"pat\""],
+    ),
+    file(
+        "an unknown grant",
+        |f| {
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\ngrant = \"password\"",
+            )
+        },
+        &[
+            "DIR/agent.toml:17: forward[0] \"jira\".auth.grant: not a known value; expected \"authorization_code\" or \"client_credentials\"",
+        ],
+    ),
+    file(
+        "a scope of Cloud on Data Center",
+        |f| {
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\nscope = \"read:jira-work\"",
+            )
+        },
+        &[
+            "DIR/agent.toml:17: forward[0] \"jira\".auth.scope: Data Center knows no scope \"read:jira-work\"; it has READ, WRITE",
+        ],
+    ),
+    file(
+        "scopes with a comma",
+        |f| {
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\nscope = \"READ,  WRITE\"",
+            )
+        },
+        &[
+            "DIR/agent.toml:17: forward[0] \"jira\".auth.scope: expected words with one space between them",
+        ],
+    ),
+    file(
+        "a scope of Cloud that does not last",
+        |f| {
+            f.edit(
+                "https://jira.corp.example/jira",
+                "https://acme.atlassian.net",
+            );
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\nscope = \"read:jira-work\"",
+            )
+        },
+        &[
+            "DIR/agent.toml:17: forward[0] \"jira\".auth.scope: lacks offline_access",
+            "add it",
+        ],
+    ),
+    file(
+        "client_credentials on Cloud",
+        |f| {
+            f.edit(
+                "https://jira.corp.example/jira",
+                "https://acme.atlassian.net",
+            );
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\ngrant = \"client_credentials\"",
+            )
+        },
+        &[
+            "DIR/agent.toml:17: forward[0] \"jira\".auth.grant: client_credentials is for Data Center service accounts",
+        ],
+    ),
+    file(
+        "client_credentials with a redirect",
+        |f| {
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\ngrant = \"client_credentials\"\nredirect_uri = \"https://localhost/\"",
+            )
+        },
+        &[
+            "DIR/agent.toml:18: forward[0] \"jira\".auth.redirect_uri: belongs to grant = \"authorization_code\"",
+        ],
+    ),
+    file(
+        "a redirect over plain http to elsewhere",
+        |f| {
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\nredirect_uri = \"http://jira.corp.example/cb\"",
+            )
+        },
+        &["DIR/agent.toml:17: forward[0] \"jira\".auth.redirect_uri: expected https://"],
+    ),
+    file(
+        "a redirect that is no address",
+        |f| {
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\nredirect_uri = \"oob\"",
+            )
+        },
+        &["DIR/agent.toml:17: forward[0] \"jira\".auth.redirect_uri: expected https://"],
+    ),
+    file(
+        "a redirect with a fragment",
+        |f| {
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\nredirect_uri = \"https://localhost/#x\"",
+            )
+        },
+        &["DIR/agent.toml:17: forward[0] \"jira\".auth.redirect_uri: may have no fragment"],
+    ),
+    file(
+        "a token endpoint in the clear",
+        |f| {
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\ntoken_url = \"http://jira.corp.example/token\"",
+            )
+        },
+        &[
+            "DIR/agent.toml:17: forward[0] \"jira\".auth.token_url: sends the client's secret in the clear",
+        ],
+    ),
+    file(
+        "a token endpoint with a query",
+        |f| {
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\ntoken_url = \"https://jira.corp.example/token?a=b\"",
+            )
+        },
+        &["DIR/agent.toml:17: forward[0] \"jira\".auth.token_url: "],
+    ),
+    file(
+        "a first refresh token that others can read",
+        |f| {
+            f.write("first", CANARY, 0o644);
+            oauth2(
+                f,
+                "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\nrefresh_token_file = \"first\"",
+            )
+        },
+        &[
+            "DIR/agent.toml:17: forward[0] \"jira\".auth.refresh_token_file: ",
+            "chmod 0600",
         ],
     ),
     // The environment.
@@ -398,9 +567,9 @@ const CASES: &[Case] = &[
         ],
     ),
     variable(
-        &[("JIRA_TUNNEL_AGENT__FORWARD__JIRA__AUTH__MODE", "oauth2")],
+        &[("JIRA_TUNNEL_AGENT__FORWARD__JIRA__AUTH__MODE", "oauth1")],
         &[
-            "environment JIRA_TUNNEL_AGENT__FORWARD__JIRA__AUTH__MODE: forward.jira.auth.mode: mode \"oauth2\" is not in this version",
+            "environment JIRA_TUNNEL_AGENT__FORWARD__JIRA__AUTH__MODE: forward.jira.auth.mode: mode \"oauth1\" is not in this version",
         ],
     ),
     variable(

@@ -36,6 +36,8 @@ pub(super) struct Attempt {
     generation: u64,
     trial: bool,
     below_rest: bool,
+    /// Jira refused the credential, and there is another one since.
+    renewed: bool,
     settled: bool,
 }
 
@@ -56,6 +58,14 @@ impl Inject {
 
     pub(super) fn expiries(&self) -> Vec<Expiry> {
         self.scheme.expiries()
+    }
+
+    pub(super) fn renews(&self) -> bool {
+        self.scheme.renews()
+    }
+
+    pub(super) async fn finish(&self) {
+        self.scheme.settle().await;
     }
 
     pub(super) async fn prepare(
@@ -125,6 +135,7 @@ impl Inject {
                 generation,
                 trial,
                 below_rest,
+                renewed: false,
                 settled: false,
             }));
         }
@@ -212,6 +223,21 @@ impl Inject {
 }
 
 impl Attempt {
+    pub(super) async fn renewed(&mut self, head: &response::Parts) -> bool {
+        let inject = &self.inject;
+        if !inject.scheme.renews() {
+            return false;
+        }
+        let expected = inject.scheme.expected_user();
+        if let Finding::Rejected(Rejection::Refused | Rejection::Anonymous) =
+            identity::read(head, &[], self.below_rest, expected)
+        {
+            let proven = !self.trial;
+            self.renewed = inject.scheme.renew(self.generation, proven).await;
+        }
+        self.renewed
+    }
+
     pub(super) fn observe(mut self, head: &mut response::Parts, body: &[u8]) -> Verdict {
         let inject = self.inject.clone();
         let finding = identity::read(head, body, self.below_rest, inject.scheme.expected_user());
@@ -226,6 +252,12 @@ impl Attempt {
             other => other,
         };
         let verdict = match finding {
+            // Says nothing of the credential that there is now.
+            Finding::Rejected(_) if self.renewed => {
+                self.settle(Outcome::Undecided);
+                let Unavailable { cause, remedy } = renewed_since(head.status);
+                Verdict::LoginFailed { cause, remedy }
+            }
             Finding::Known(name) => {
                 inject.seen.prove(&inject.layer, name);
                 self.settle(Outcome::Accepted);
@@ -262,6 +294,16 @@ impl Drop for Attempt {
         if !self.settled {
             self.inject.settle(self, Outcome::Undecided);
         }
+    }
+}
+
+fn renewed_since(status: http::StatusCode) -> Unavailable {
+    Unavailable {
+        cause: format!(
+            "Jira did not take the agent's token any more ({}); it has been renewed, and this request could not be sent a second time",
+            status.as_u16()
+        ),
+        remedy: "send the request again".to_owned(),
     }
 }
 

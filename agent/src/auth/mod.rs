@@ -12,6 +12,7 @@ mod form;
 mod identity;
 mod inject;
 pub mod oauth1;
+pub mod oauth2;
 mod pass_through;
 mod pat;
 mod strip;
@@ -25,7 +26,7 @@ use http::{HeaderValue, request, response};
 use std::sync::Arc;
 
 /// `[forward.auth]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Settings {
     /// Every scheme of the vendor goes through untouched.
     PassThrough,
@@ -41,6 +42,28 @@ pub enum Settings {
         /// File with the token.
         token_file: SecretFile,
     },
+    /// OAuth 2.0, tokens held and renewed by the agent.
+    OAuth2(Box<oauth2::Settings>),
+}
+
+impl Settings {
+    /// As in the configuration.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Self::PassThrough => "pass-through",
+            Self::Basic { .. } => "basic",
+            Self::Pat { .. } => "pat",
+            Self::OAuth2(_) => "oauth2",
+        }
+    }
+
+    /// Whether `agent login` is what gives it its tokens.
+    pub fn stores_tokens(&self) -> bool {
+        match self {
+            Self::OAuth2(settings) => settings.grant == oauth2::Grant::AuthorizationCode,
+            Self::PassThrough | Self::Basic { .. } | Self::Pat { .. } => false,
+        }
+    }
 }
 
 /// An injecting mode: gives the `Authorization` value for one request.
@@ -66,6 +89,19 @@ pub trait Scheme: Send + Sync {
     /// so it neither waits nor reads a file.
     fn expiries(&self) -> Vec<Expiry> {
         Vec::new()
+    }
+    /// Whether a refused credential can be replaced by another one at once, without a person.
+    fn renews(&self) -> bool {
+        false
+    }
+    /// Jira refused the credential of this generation; `proven` is whether it had taken it before.
+    /// True: there is another one now. With a deadline of its own.
+    fn renew(&self, _refused: u64, _proven: bool) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
+    /// Completes when nothing is under way that would be lost with the process.
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -146,6 +182,7 @@ impl Login {
                 password_file,
             } => Box::new(basic::Basic::new(username, password_file)),
             Settings::Pat { token_file } => Box::new(pat::Pat::new(token_file)),
+            Settings::OAuth2(settings) => Box::new(oauth2::OAuth2::new(*settings)),
         };
         Self(Mode::Inject(Arc::new(inject::Inject::new(scheme, layer))))
     }
@@ -216,6 +253,22 @@ impl Login {
         }
     }
 
+    /// Whether a refused credential can be replaced at once, so that keeping a request for a second
+    /// sending is worth it.
+    pub fn renews(&self) -> bool {
+        match &self.0 {
+            Mode::PassThrough(_) => false,
+            Mode::Inject(inject) => inject.renews(),
+        }
+    }
+
+    /// Completes when nothing is under way that would be lost with the process.
+    pub async fn settle(&self) {
+        if let Mode::Inject(inject) = &self.0 {
+            inject.finish().await;
+        }
+    }
+
     /// An administrator says that the credential may be tried again.
     pub fn reset(&self) {
         if let Mode::Inject(inject) = &self.0 {
@@ -225,6 +278,16 @@ impl Login {
 }
 
 impl Attempt {
+    /// Whether Jira refused our credential and there is another one now, renewed just now or by
+    /// somebody else meanwhile: the request may be prepared and sent anew, if nothing else forbids it.
+    /// Ask before [`observe`](Self::observe), which then calls the refusal by that name.
+    pub async fn renewed(&mut self, head: &response::Parts) -> bool {
+        match &mut self.0 {
+            Way::PassThrough(_) => false,
+            Way::Inject(attempt) => attempt.renewed(head).await,
+        }
+    }
+
     /// Looks at the head of Jira's answer: strips `Set-Cookie`, opens the circuit, notices silent
     /// anonymity. In pass-through mode changes nothing and finds nothing wrong.
     pub fn observe(self, head: &mut response::Parts) -> Verdict {

@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod exit;
 mod log_level;
+mod login;
 mod login_retry;
 mod man;
 mod output;
@@ -37,6 +38,8 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(args, &sources()),
         Command::Status(args) => status::run(args, &sources()),
         Command::LogLevel(args) => log_level::run(args, &sources()),
+        Command::Login(args) => login::login(args, &sources()),
+        Command::Logout(args) => login::logout(args, &sources()),
         Command::LoginRetry(args) => login_retry::run(args, &sources()),
         Command::Policy(args) => policy::run(args, &sources()),
         Command::Config(args) => config::run(args, &sources()),
@@ -63,6 +66,8 @@ enum Command {
     Status(status::Args),
     Policy(policy::Args),
     Config(config::Args),
+    Login(login::Login),
+    Logout(login::Logout),
     LogLevel(log_level::Args),
     LoginRetry(login_retry::Args),
     Completions(completions::Args),

@@ -31,7 +31,7 @@ pub fn config(
     let mut forwards = Vec::with_capacity(raw.forward.len());
     for (index, section) in raw.forward.into_iter().enumerate() {
         let place = effective.forward(index);
-        forwards.extend(forward(section, &place, files, problems));
+        forwards.extend(forward(section, &place, files, &state_dir, problems));
     }
     unique_binds(&forwards, effective, problems);
     let remote = |forward: &Forward| RemoteForward {

@@ -1,9 +1,17 @@
 //! One `[[forward]]` section, judged.
 
-use super::{Forward, effective::Place, files::Files, problem::Problems, raw};
+use super::{
+    Forward,
+    effective::Place,
+    files::Files,
+    judge_auth::{Site, auth},
+    problem::Problems,
+    raw,
+};
 use crate::{
     auth, http,
     policy::{self, Policy},
+    tokens::Store,
     upstream::{
         self, ClientCertificate, HttpTarget, Target, TlsConfigError, TlsSettings, TrustRoots,
     },
@@ -11,6 +19,7 @@ use crate::{
 use rustls::pki_types::ServerName;
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::Arc,
 };
 
@@ -19,20 +28,31 @@ pub fn forward(
     mut raw: raw::Forward,
     place: &Place<'_>,
     files: &Files,
+    state_dir: &Path,
     problems: &mut Problems,
 ) -> Option<Forward> {
     let bind = place.take("bind", raw.bind.parse(), problems);
     let target = place.take("upstream", raw.upstream.parse::<Target>(), problems)?;
+    let name: Arc<str> = Arc::from(raw.name.as_str());
+    let login = std::mem::take(&mut raw.auth);
+    let rules = std::mem::take(&mut raw.policy);
+    let http = http::Limits {
+        max_head: raw.http.max_head.as_usize(),
+        head_timeout: raw.http.head_timeout.0,
+        idle_timeout: raw.http.idle_timeout.0,
+        stall_timeout: raw.http.stall_timeout.0,
+        max_concurrent: raw.http.max_concurrent as usize,
+    };
+    let upstream = upstream(raw, target.clone(), place, files, problems);
     let (auth, policy) = match &target {
         Target::Http(http) => {
-            let settings = std::mem::take(&mut raw.policy);
-            let auth = auth(
-                std::mem::take(&mut raw.auth),
-                &place.section("auth"),
-                files,
-                problems,
-            );
-            (auth, policy(settings, http, place, problems))
+            let site = Site {
+                target: http,
+                upstream: upstream.as_ref(),
+                store: Store::new(state_dir, &name),
+            };
+            let auth = auth(login, site, &place.section("auth"), files, problems);
+            (auth, policy(rules, http, place, problems))
         }
         Target::Tcp { .. } => {
             only_bytes(place, problems);
@@ -42,15 +62,6 @@ pub fn forward(
             )
         }
     };
-    let http = http::Limits {
-        max_head: raw.http.max_head.as_usize(),
-        head_timeout: raw.http.head_timeout.0,
-        idle_timeout: raw.http.idle_timeout.0,
-        stall_timeout: raw.http.stall_timeout.0,
-        max_concurrent: raw.http.max_concurrent as usize,
-    };
-    let name = Arc::from(raw.name.as_str());
-    let upstream = upstream(raw, target, place, files, problems);
     Some(Forward {
         name,
         bind: bind?,
@@ -171,53 +182,6 @@ fn client_certificate(
     })))
 }
 
-fn auth(
-    raw: raw::Auth,
-    place: &Place<'_>,
-    files: &Files,
-    problems: &mut Problems,
-) -> Option<auth::Settings> {
-    let mode = word(raw.mode);
-    for (key, owner) in AUTH_KEYS {
-        if owner != raw.mode && place.is_written(key) {
-            let owner = word(owner);
-            let text = format!(
-                "belongs to mode {owner:?}, and the mode is {mode:?}; set mode = {owner:?}, or remove this key"
-            );
-            place.wrong(key, text, problems);
-        }
-    }
-    let mut required = |key: &str, value: Option<String>| {
-        if value.is_none() {
-            let text = format!("missing; mode {mode:?} needs it");
-            place.wrong_beside(key, "mode", text, problems);
-        }
-        value
-    };
-    match raw.mode {
-        raw::Mode::PassThrough => Some(auth::Settings::PassThrough),
-        raw::Mode::Basic => {
-            let username = required("username", raw.username);
-            let file = required("password_file", raw.password_file);
-            let password_file = files.secret(place, "password_file", &file?, problems);
-            let username = username?;
-            if username.is_empty() || username.contains(|c: char| c == ':' || c.is_control()) {
-                let text = "not a user name: it may be neither empty nor hold a colon (RFC 7617)";
-                place.wrong("username", text, problems);
-            }
-            Some(auth::Settings::Basic {
-                username,
-                password_file: password_file?,
-            })
-        }
-        raw::Mode::Pat => {
-            let file = required("token_file", raw.token_file)?;
-            let token_file = files.secret(place, "token_file", &file, problems)?;
-            Some(auth::Settings::Pat { token_file })
-        }
-    }
-}
-
 fn policy(
     raw: raw::Policy,
     target: &HttpTarget,
@@ -290,20 +254,6 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, &'static str> {
     }
 }
 
-fn word(mode: raw::Mode) -> &'static str {
-    match mode {
-        raw::Mode::PassThrough => "pass-through",
-        raw::Mode::Basic => "basic",
-        raw::Mode::Pat => "pat",
-    }
-}
-
-/// Which mode each key of `[forward.auth]` belongs to.
-const AUTH_KEYS: [(&str, raw::Mode); 3] = [
-    ("username", raw::Mode::Basic),
-    ("password_file", raw::Mode::Basic),
-    ("token_file", raw::Mode::Pat),
-];
 /// What is said about requests.
 pub const HTTP_SECTIONS: [&str; 3] = ["auth", "policy", "http"];
 /// What is said about TLS.

@@ -18,18 +18,13 @@ pub fn key(section: &str, name: &str) -> Option<String> {
 pub fn value(section: &str, name: &str, value: &str) -> Option<String> {
     let found = section == "forward.auth" && name == "mode" && AUTH_MODES.contains(&value);
     found.then(|| {
-        format!("mode {value:?} is not in this version of the agent; use \"pass-through\", \"basic\" or \"pat\"")
+        format!("mode {value:?} is not in this version of the agent; use \"pass-through\", \"basic\", \"pat\" or \"oauth2\"")
     })
 }
 
-const AUTH_MODES: [&str; 3] = ["oauth1", "oauth2", "api-token"];
-const AUTH_KEYS: [&str; 11] = [
+const AUTH_MODES: [&str; 2] = ["oauth1", "api-token"];
+const AUTH_KEYS: [&str; 6] = [
     "email",
-    "client_id",
-    "client_secret_file",
-    "grant",
-    "scope",
-    "refresh_token_file",
     "consumer_key",
     "private_key_file",
     "access_token_file",

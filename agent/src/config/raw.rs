@@ -224,8 +224,8 @@ pub struct Forward {
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<Auth>)]
 pub struct Auth {
-    /// `pass-through` leaves the vendor's own credential untouched. `basic` and `pat` strip it and put
-    /// in a credential that never leaves this side.
+    /// `pass-through` leaves the vendor's own credential untouched. The other modes strip it and put in a
+    /// credential that never leaves this side.
     #[serde(default)]
     pub mode: Mode,
     /// Mode `basic`: Jira user name, without a colon.
@@ -234,6 +234,31 @@ pub struct Auth {
     pub password_file: Option<String>,
     /// Mode `pat`: file with the personal access token.
     pub token_file: Option<String>,
+    /// Mode `oauth2`: id of the client, as the application link (Cloud: the developer console) shows it.
+    pub client_id: Option<String>,
+    /// Mode `oauth2`: file with the client's secret.
+    pub client_secret_file: Option<String>,
+    /// Mode `oauth2`: `authorization_code`, where a person logs in once with `agent login`, or
+    /// `client_credentials`, where the client is a Data Center service account.
+    pub grant: Option<Grant>,
+    /// Mode `oauth2`: what the token may do, separated by spaces. Without it: `WRITE`; for Cloud
+    /// `read:jira-work write:jira-work read:jira-user offline_access`.
+    pub scope: Option<String>,
+    /// Mode `oauth2`: where the browser is sent after consent, exactly as it is registered with the
+    /// client. Without it: `https://localhost/jira-tunnel-agent`, where nothing listens: the address is
+    /// pasted into `agent login`. To `http://127.0.0.1:<port>/…` the command listens itself.
+    pub redirect_uri: Option<String>,
+    /// Mode `oauth2`: file with a first refresh token, for hosts on which nobody runs `agent login`. Read
+    /// again when it changes; the token in it is good for one use.
+    pub refresh_token_file: Option<String>,
+    /// Mode `oauth2`: where a person consents. Without it: the upstream's `/rest/oauth2/latest/authorize`;
+    /// for Cloud `https://auth.atlassian.com/authorize`.
+    pub authorize_url: Option<String>,
+    /// Mode `oauth2`: where tokens are issued. Without it: the upstream's `/rest/oauth2/latest/token`; for
+    /// Cloud `https://auth.atlassian.com/oauth/token`.
+    pub token_url: Option<String>,
+    /// Mode `oauth2`: the API that the token is for. Without it: none; for Cloud `api.atlassian.com`.
+    pub audience: Option<String>,
 }
 
 /// `[forward.policy]`.
@@ -326,6 +351,17 @@ pub enum Mode {
     PassThrough,
     Basic,
     Pat,
+    #[serde(rename = "oauth2")]
+    OAuth2,
+}
+
+/// `grant`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Grant {
+    AuthorizationCode,
+    ClientCredentials,
 }
 
 /// `sink`.

@@ -3,35 +3,46 @@
 
 use crate::{
     auth::{Login, Verdict},
-    upstream::ControlClient,
+    upstream::{ControlAnswer, ControlClient},
 };
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
-/// Asks once, if the circuit lets us. What comes of it stands in the login layer.
+/// Asks once, if the circuit lets us, and once more where the credential could be renewed in between.
+/// What comes of it stands in the login layer.
 pub(super) async fn probe(client: &ControlClient, login: &Login) {
-    let mut head = client.head("/rest/api/2/myself");
-    let attempt = match login.prepare_probe(&mut head).await {
-        Ok(Some(attempt)) => attempt,
-        // A request of the vendor is just finding out, or the circuit is open; the layer says so.
-        Ok(None) | Err(_) => return,
-    };
-    // Where Jira does not answer, the attempt ends undecided, and the Jira layer tells.
-    let Ok(mut answer) = client.send(head, Bytes::new()).await else {
+    for again in [true, false] {
+        let mut head = client.head("/rest/api/2/myself");
+        let mut attempt = match login.prepare_probe(&mut head).await {
+            Ok(Some(attempt)) => attempt,
+            // A request of the vendor is just finding out, or the circuit is open; the layer says so.
+            Ok(None) | Err(_) => return,
+        };
+        // Where Jira does not answer, the attempt ends undecided, and the Jira layer tells.
+        let Ok(mut answer) = client.send(head, Bytes::new()).await else {
+            return;
+        };
+        name_user(&mut answer);
+        if again && attempt.renewed(&answer.head).await {
+            continue;
+        }
+        let verdict = attempt.observe_with(&mut answer.head, &answer.body);
+        if let Verdict::LoginFailed { cause, .. } = verdict {
+            tracing::debug!(cause, "the login probe failed");
+        }
         return;
-    };
+    }
+}
+
+/// A proxy may have taken the header away; the body names the user as well.
+fn name_user(answer: &mut ControlAnswer) {
     if answer.head.status == StatusCode::OK && !answer.head.headers.contains_key("x-ausername") {
-        // A proxy took the header away; the body names the user as well.
         let told: Option<Myself> = serde_json::from_slice(&answer.body).ok();
         let name = told.and_then(|told| HeaderValue::from_str(&told.name).ok());
         if let Some(name) = name {
             answer.head.headers.insert("x-ausername", name);
         }
-    }
-    if let Verdict::LoginFailed { cause, .. } = attempt.observe_with(&mut answer.head, &answer.body)
-    {
-        tracing::debug!(cause, "the login probe failed");
     }
 }
 

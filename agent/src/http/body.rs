@@ -19,7 +19,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -30,6 +30,27 @@ pub(super) struct Upload {
     inner: Incoming,
     waiting: bool,
     progress: Arc<Progress>,
+    /// Where a copy goes.
+    kept: Option<Arc<Kept>>,
+}
+
+/// A copy of what has streamed by, whose length its owner has bounded.
+#[derive(Default)]
+pub(super) struct Kept(Mutex<BytesMut>);
+
+impl Kept {
+    fn add(&self, data: &[u8]) {
+        self.lock().extend_from_slice(data);
+    }
+
+    pub(super) fn take(&self) -> Bytes {
+        std::mem::take(&mut *self.lock()).freeze()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BytesMut> {
+        // Its owner compares the length: what a panic cut short is not sent.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How far an upload is, for the exchange that waits for its answer.
@@ -75,7 +96,11 @@ impl Progress {
 
 impl Upload {
     /// The body as it goes to Jira; no progress where there is none to send.
-    pub(super) fn begin(inner: Incoming) -> (upstream::Body, Option<Arc<Progress>>) {
+    /// `kept` gets a copy.
+    pub(super) fn begin(
+        inner: Incoming,
+        kept: Option<Arc<Kept>>,
+    ) -> (upstream::Body, Option<Arc<Progress>>) {
         if inner.is_end_stream() {
             let empty = http_body_util::Empty::new().map_err(|never| match never {});
             return (empty.boxed_unsync(), None);
@@ -85,6 +110,7 @@ impl Upload {
             inner,
             waiting: false,
             progress: progress.clone(),
+            kept,
         };
         (upload.boxed_unsync(), Some(progress))
     }
@@ -146,6 +172,9 @@ impl Body for Upload {
                 if let Some(data) = frame.data_ref() {
                     let length = data.len() as u64;
                     self.progress.bytes.fetch_add(length, Ordering::Relaxed);
+                    if let Some(kept) = &self.kept {
+                        kept.add(data);
+                    }
                 }
                 if self.inner.is_end_stream() {
                     self.progress.set_end(UploadEnd::Complete);

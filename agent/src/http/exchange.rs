@@ -10,6 +10,7 @@ use super::{
     pulse::Pulse,
     request_id::{X_JIRA_REQUEST_ID, X_REQUEST_ID, request_id},
     sanity,
+    second::Second,
 };
 use crate::{
     audit::{Outcome, Record, Target},
@@ -184,23 +185,34 @@ async fn way(
         }
         false => None,
     };
+    let length = body.as_ref().and_then(|body| body.size_hint().exact());
+    let second = Second::keep(forward.login(), &head, length);
     let attempt = forward.login().prepare(&mut head).await;
-    let attempt = attempt.map_err(login_refused)?;
+    let mut attempt = attempt.map_err(login_refused)?;
     let (upload, progress) = match (read, body.take()) {
         (Some(form), _) => Upload::whole(form),
-        (None, Some(incoming)) => Upload::begin(incoming),
+        (None, Some(incoming)) => Upload::begin(incoming, second.as_ref().and_then(Second::kept)),
         (None, None) => return Err(Problem::not_sent(Kind::UploadBroken, "no body").into()),
     };
     draft.sending();
-    let sent = send(
-        forward,
-        Request::from_parts(head, upload),
-        progress.as_deref(),
-    )
-    .await;
+    let request = Request::from_parts(head, upload);
+    let sent = send(forward, request, progress.as_deref()).await;
     let answer = sent.map_err(|problem| Stopped::failed(problem, progress.as_deref()))?;
-    let (mut head, jira_body) = answer.into_parts();
+    let (mut head, mut jira_body) = answer.into_parts();
     forward.answered(head.status);
+    if attempt.renewed(&head).await
+        && let Some((mut again, body)) = second.and_then(|second| second.again(head.status))
+        && let Ok(next) = forward.login().prepare(&mut again).await
+    {
+        attempt = next;
+        // Frees the connection for the second sending.
+        drop(jira_body);
+        let (body, _) = Upload::whole(body);
+        let sent = send(forward, Request::from_parts(again, body), None).await;
+        let answer = sent.map_err(|problem| Stopped::failed(problem, progress.as_deref()))?;
+        (head, jira_body) = answer.into_parts();
+        forward.answered(head.status);
+    }
     draft.answered(head.headers.get(X_AUSERNAME).cloned());
     if let Verdict::LoginFailed { cause, remedy } = attempt.observe(&mut head) {
         let problem = login_failed(cause, remedy);

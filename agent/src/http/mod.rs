@@ -13,6 +13,7 @@ pub mod problem;
 mod pulse;
 mod request_id;
 mod sanity;
+mod second;
 mod server;
 
 pub use forward::Forward;

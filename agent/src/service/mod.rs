@@ -58,6 +58,14 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
     drain.cancel();
     supervisor.drain(DRAIN_LIMIT).await;
     stop.cancel();
+    if tokio::time::timeout(LOGIN_LIMIT, sites.settle_logins())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "a login is still being renewed; should its new tokens be lost, the next start says so"
+        );
+    }
     if !audit_task.shutdown(AUDIT_LIMIT).await {
         tracing::warn!("some audit records were not written before the agent stopped");
     }
@@ -100,6 +108,8 @@ async fn asked_to_stop() -> anyhow::Result<&'static str> {
 
 /// Requests under way may finish within this; systemd's own limit is 90 s.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// A token endpoint answers within this, or not at all.
+const LOGIN_LIMIT: Duration = Duration::from_secs(20);
 /// The audit queue is written within this.
 const AUDIT_LIMIT: Duration = Duration::from_secs(5);
 /// The runtime socket is gone within this.

@@ -85,6 +85,15 @@ impl Sites {
         self.iter().map(|site| site.way.in_flight()).sum()
     }
 
+    /// Waits until no login is in the middle of what would be lost with the process.
+    pub(super) async fn settle_logins(&self) {
+        for site in self.iter() {
+            if let Way::Http(forward) = &site.way {
+                forward.login().settle().await;
+            }
+        }
+    }
+
     /// Lets every login try its credential again.
     pub(super) fn retry_logins(&self) {
         for site in self.iter() {

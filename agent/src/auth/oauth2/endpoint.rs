@@ -1,0 +1,381 @@
+//! The token endpoint (RFC 6749 §3.2, RFC 7009): what is asked there, and what its answers mean.
+
+use super::{Provider, Settings};
+use crate::{
+    secret::Secret,
+    tokens::Tokens,
+    upstream::{ControlAnswer, ControlClient, ControlFailure, HttpTarget},
+};
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
+use std::time::{Duration, SystemTime};
+use url::form_urlencoded::Serializer;
+use zeroize::{Zeroize, Zeroizing};
+
+/// The provider's endpoints, asked one thing at a time.
+pub struct Endpoint {
+    settings: Settings,
+}
+
+/// Why no token came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenError {
+    /// One sentence without secrets.
+    pub cause: String,
+    /// What an administrator does about it.
+    pub remedy: String,
+    /// What became of the code or refresh token that was sent.
+    pub spent: Spent,
+}
+
+/// What became of the code or refresh token that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// It is as good as it was.
+    No,
+    /// The provider does not take it, nor ever will.
+    Dead,
+    /// The provider may have taken it and its answer been lost.
+    Unknown,
+}
+
+impl Endpoint {
+    /// Asks nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    /// Tokens for the code that a person's consent gave.
+    pub async fn redeem(
+        &self,
+        code: &str,
+        verifier: Option<&Secret>,
+    ) -> Result<Tokens, TokenError> {
+        let mut form = Form::new("authorization_code");
+        form.add("code", code.as_bytes());
+        form.add("redirect_uri", self.settings.redirect_uri.as_bytes());
+        if let Some(verifier) = verifier {
+            form.add("code_verifier", verifier.expose());
+        }
+        self.tokens(form).await
+    }
+
+    /// The next tokens. Where the provider rotates, the old refresh token is dead from here on.
+    pub async fn refresh(&self, token: &Secret) -> Result<Tokens, TokenError> {
+        let mut form = Form::new("refresh_token");
+        form.add("refresh_token", token.expose());
+        self.tokens(form).await
+    }
+
+    /// A token for the client itself.
+    pub async fn client_credentials(&self) -> Result<Tokens, TokenError> {
+        let mut form = Form::new("client_credentials");
+        form.add("scope", self.settings.scope.as_bytes());
+        self.tokens(form).await
+    }
+
+    /// Takes a refresh token, and what was issued with it, back (RFC 7009).
+    pub async fn revoke(&self, token: &Secret) -> Result<(), TokenError> {
+        let Some(url) = &self.settings.revoke_url else {
+            return Err(TokenError {
+                cause: "this provider has no way to revoke a token".to_owned(),
+                remedy: "the person who consented removes the app under https://id.atlassian.com/manage-profile/apps".to_owned(),
+                spent: Spent::No,
+            });
+        };
+        let mut form = Form::empty();
+        form.add("token", token.expose());
+        form.add("token_type_hint", b"refresh_token");
+        let answer = self.post(url, form).await?;
+        match answer.head.status {
+            StatusCode::OK => Ok(()),
+            _ => Err(self.refusal(&answer)),
+        }
+    }
+
+    async fn tokens(&self, form: Form) -> Result<Tokens, TokenError> {
+        let answer = self.post(&self.settings.token_url, form).await?;
+        if answer.head.status != StatusCode::OK {
+            return Err(self.refusal(&answer));
+        }
+        let now = SystemTime::now();
+        let told: Option<Told> = serde_json::from_slice(&answer.body).ok();
+        let told = told.filter(|told| told.is_bearer() && told.access_token.is_header_text());
+        let Some(told) = told else {
+            return Err(TokenError {
+                cause: format!("{} answered 200 without a usable bearer token", self.who()),
+                remedy: "check token_url: something else than the token endpoint may answer there"
+                    .to_owned(),
+                // If it was the token endpoint after all, the old token is gone.
+                spent: Spent::Unknown,
+            });
+        };
+        Ok(Tokens {
+            access: Some(told.access_token.close()),
+            access_secret: None,
+            access_expires: told
+                .expires_in
+                .and_then(|life| now.checked_add(Duration::from_secs(life).min(LONGEST_LIFE))),
+            refresh: told.refresh_token.map(Open::close),
+            refresh_expires: None,
+            obtained: now,
+            user: None,
+        })
+    }
+
+    async fn post(&self, url: &HttpTarget, mut form: Form) -> Result<ControlAnswer, TokenError> {
+        let settings = self.settings.clone();
+        let target = url.clone();
+        // Reads a file, and at the first time the system's certificates.
+        let ready = tokio::task::spawn_blocking(move || {
+            let secret = settings.client_secret_file.read();
+            let client = ControlClient::beside(&settings.upstream, &target);
+            (secret, client)
+        });
+        let (secret, client) = ready.await.map_err(|error| self.unsent(&error))?;
+        let secret = secret.map_err(|error| self.unsent(&error))?;
+        let client = client.map_err(|error| self.unsent(&error))?;
+        form.add("client_id", self.settings.client_id.as_bytes());
+        form.add("client_secret", secret.expose());
+        let mut head = client.head("");
+        head.method = Method::POST;
+        head.headers.insert(header::CONTENT_TYPE, FORM_TYPE);
+        client.send(head, form.finish()).await.map_err(|failure| {
+            let ControlFailure { detail, not_sent } = failure;
+            TokenError {
+                cause: format!("the token endpoint {url} gave no answer: {detail}"),
+                remedy: "check that this host reaches it: curl -v with the same address; nothing else need be done".to_owned(),
+                spent: match not_sent {
+                    true => Spent::No,
+                    false => Spent::Unknown,
+                },
+            }
+        })
+    }
+
+    fn unsent(&self, why: &dyn std::fmt::Display) -> TokenError {
+        TokenError {
+            cause: why.to_string(),
+            remedy: "see: agent config show".to_owned(),
+            spent: Spent::No,
+        }
+    }
+
+    /// What an answer other than 200 means.
+    fn refusal(&self, answer: &ControlAnswer) -> TokenError {
+        let status = answer.head.status;
+        let told: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let who = self.who();
+        let code = readable(&told.error);
+        let description = readable(&told.error_description);
+        let said = match (code.as_str(), description.as_str()) {
+            ("", _) => format!("{status}"),
+            (code, "") => format!("{code}, {status}"),
+            (code, description) => format!("{code}, {status}: {description}"),
+        };
+        let error = |cause: String, remedy: String, spent| TokenError {
+            cause,
+            remedy,
+            spent,
+        };
+        let is_about_refresh_token = description.to_ascii_lowercase().contains("refresh_token");
+        match code.as_str() {
+            "invalid_grant" => error(
+                format!("{who} does not take the token or code ({said})"),
+                format!("log in again: {}", self.settings.login_command()),
+                Spent::Dead,
+            ),
+            // How Atlassian's Cloud says the same.
+            "unauthorized_client" if is_about_refresh_token => error(
+                format!("{who} does not take the refresh token ({said})"),
+                format!("log in again: {}", self.settings.login_command()),
+                Spent::Dead,
+            ),
+            "invalid_client" | "unauthorized_client" | "access_denied" => error(
+                format!(
+                    "{who} does not know the client {:?}, or its secret is another ({said})",
+                    self.settings.client_id
+                ),
+                format!(
+                    "compare client_id and {} with what {}; a changed file is picked up by itself",
+                    self.settings.client_secret_file.path().display(),
+                    self.screen()
+                ),
+                Spent::No,
+            ),
+            "invalid_scope" => error(
+                format!(
+                    "{who} does not grant the scope {:?} ({said})",
+                    self.settings.scope
+                ),
+                match self.settings.provider {
+                    Provider::DataCenter => "set scope to READ or WRITE, not above what the application link allows",
+                    Provider::Cloud => "give the app these permissions in the developer console, or correct scope",
+                }
+                .to_owned(),
+                Spent::No,
+            ),
+            "unsupported_grant_type" | "unsupported_response_type" => error(
+                format!("{who} does not know this grant ({said})"),
+                "grant = \"client_credentials\" needs a Data Center with service accounts; use \"authorization_code\"".to_owned(),
+                Spent::No,
+            ),
+            "" => self.no_refusal(status, &said),
+            _ => error(
+                format!("{who} refuses the request ({said})"),
+                match description.to_ascii_lowercase().contains("https") {
+                    true => "Jira insists on HTTPS: its base URL and redirect_uri must begin with https://",
+                    false => "compare redirect_uri and scope with the application link",
+                }
+                .to_owned(),
+                Spent::No,
+            ),
+        }
+    }
+
+    /// What answered did not speak OAuth.
+    fn no_refusal(&self, status: StatusCode, said: &str) -> TokenError {
+        let url = &self.settings.token_url;
+        let (what, remedy, spent) = match status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => (
+                "there is no token endpoint",
+                "OAuth 2.0 needs Jira 8.22 or later; check upstream and its context path, or set token_url",
+                Spent::No,
+            ),
+            StatusCode::TOO_MANY_REQUESTS => (
+                "the provider limits the rate",
+                "wait; the agent tries again by itself",
+                Spent::No,
+            ),
+            status if status.is_redirection() => (
+                "what answers redirects elsewhere",
+                "write the address that it redirects to into upstream or token_url",
+                Spent::No,
+            ),
+            status if status.is_server_error() => (
+                "Jira, or a proxy before it, failed",
+                "look at Jira's log; the agent tries again by itself",
+                // It may have failed after it had rotated.
+                Spent::Unknown,
+            ),
+            _ => (
+                "what answers is no token endpoint",
+                "check token_url, and a proxy before Jira that may want a login of its own",
+                Spent::No,
+            ),
+        };
+        TokenError {
+            cause: format!("{url}: {what} ({said})"),
+            remedy: remedy.to_owned(),
+            spent,
+        }
+    }
+
+    fn who(&self) -> &'static str {
+        match self.settings.provider {
+            Provider::DataCenter => "Jira",
+            Provider::Cloud => "Atlassian",
+        }
+    }
+
+    fn screen(&self) -> &'static str {
+        match self.settings.provider {
+            Provider::DataCenter => {
+                "Jira shows under Administration, Applications, Application links, View credentials"
+            }
+            Provider::Cloud => "the developer console shows under Settings",
+        }
+    }
+}
+
+/// A form with secrets in it, zeroed when it has been sent.
+struct Form(Zeroizing<String>);
+
+impl Form {
+    /// Room for everything at once: growing would leave unzeroed copies behind.
+    fn empty() -> Self {
+        Self(Zeroizing::new(String::with_capacity(FORM)))
+    }
+
+    fn new(grant: &str) -> Self {
+        let mut form = Self::empty();
+        form.add("grant_type", grant.as_bytes());
+        form
+    }
+
+    fn add(&mut self, name: &str, value: &[u8]) {
+        // A secret with bytes that are no text is none that a server gave.
+        Serializer::new(&mut *self.0).append_pair(name, &String::from_utf8_lossy(value));
+    }
+
+    fn finish(mut self) -> Bytes {
+        Bytes::from_owner(Zeroizing::new(std::mem::take(&mut *self.0).into_bytes()))
+    }
+}
+
+/// RFC 6749 §5.1.
+#[derive(Deserialize)]
+struct Told {
+    access_token: Open,
+    token_type: Option<String>,
+    expires_in: Option<u64>,
+    refresh_token: Option<Open>,
+}
+
+impl Told {
+    fn is_bearer(&self) -> bool {
+        let kind = self.token_type.as_deref().unwrap_or("bearer");
+        kind.eq_ignore_ascii_case("bearer")
+    }
+}
+
+/// A token on its way out of an answer.
+#[derive(Deserialize)]
+struct Open(String);
+
+impl Open {
+    fn is_header_text(&self) -> bool {
+        !self.0.is_empty() && self.0.bytes().all(|b| b.is_ascii_graphic())
+    }
+
+    fn close(mut self) -> Secret {
+        Secret::new(std::mem::take(&mut self.0).into_bytes())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// RFC 6749 §5.2.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    error: String,
+    error_description: String,
+}
+
+/// Of a foreign text what can stand in a message. A long run without a space could be a token that is
+/// repeated to us.
+fn readable(text: &str) -> String {
+    let words = text.split_whitespace().map(|word| match word.len() {
+        0..=MAX_WORD => word,
+        _ => "…",
+    });
+    let text = words.collect::<Vec<_>>().join(" ");
+    let shown = text.chars().filter(|c| !c.is_control());
+    shown.take(MAX_TEXT).collect()
+}
+
+const FORM_TYPE: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+/// Bytes; Cloud's tokens are 2 KiB each.
+const FORM: usize = 16 << 10;
+/// Nobody means a token to live longer; and the sum with the clock must not overflow.
+const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Characters of a foreign text shown, and bytes of a word in it. The longest word that means
+/// anything is `unsupported_response_type`.
+const MAX_TEXT: usize = 200;
+const MAX_WORD: usize = 32;

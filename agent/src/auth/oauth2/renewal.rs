@@ -1,0 +1,218 @@
+//! The one order of steps by which stored tokens are renewed: lock, mark, ask, save, use.
+//!
+//! The provider kills the old refresh token the moment it answers. The mark on the disk says "this
+//! token may be dead" from before it is sent until what came for it is on the disk too; a process that
+//! finds the mark knows why the token it holds is refused, should it be.
+
+use super::{Endpoint, Settings, Spent, TokenError};
+use crate::{
+    auth::Unavailable,
+    secret::{Secret, SecretFileError},
+    tokens::{Locked, Record, StoreError, Tokens},
+};
+use sha2::{Digest, Sha256};
+use std::{sync::Arc, time::Duration, time::SystemTime};
+use tokio::time::sleep;
+
+/// What came of it.
+pub enum Renewal {
+    /// On the disk and good to use. Somebody else may have renewed them meanwhile.
+    Tokens(Record),
+    /// Only a person can help: the reason is on the disk too, and in the record.
+    Ended(Record),
+    /// Not this time; what was there is as good as it was, or may be.
+    Failed(Unavailable),
+}
+
+/// Renews the tokens, unless the stored access token is another one than `stale` already.
+pub async fn renew(settings: &Settings, endpoint: &Endpoint, stale: Option<&Secret>) -> Renewal {
+    match steps(settings, endpoint, stale).await {
+        Ok(renewal) => renewal,
+        Err(why) => Renewal::Failed(why),
+    }
+}
+
+async fn steps(
+    settings: &Settings,
+    endpoint: &Endpoint,
+    stale: Option<&Secret>,
+) -> Result<Renewal, Unavailable> {
+    let disk = |error: StoreError| unavailable(error, DISK);
+    let locked = settings.store.lock(LOCK_PATIENCE).await.map_err(disk)?;
+    let stored = locked.load().await.map_err(disk)?;
+    let Some(mut record) = with_seed(settings, stored).await? else {
+        return Err(logged_out(settings));
+    };
+    if record.ended.is_some() {
+        return Ok(Renewal::Ended(record));
+    }
+    let Some(tokens) = record.tokens.clone() else {
+        return Err(logged_out(settings));
+    };
+    let is_news = |access: &Secret| stale.is_none_or(|stale| stale.expose() != access.expose());
+    if record.pending.is_none() && tokens.access.as_ref().is_some_and(is_news) {
+        return Ok(Renewal::Tokens(record));
+    }
+    let Some(refresh) = &tokens.refresh else {
+        record.ended = Some(
+            "the access token has ended, and no refresh token was issued with it (Cloud: the scope lacks offline_access)"
+                .to_owned(),
+        );
+        locked.save(&record).await.map_err(disk)?;
+        return Ok(Renewal::Ended(record));
+    };
+    let interrupted = record.pending;
+    record.pending = Some(interrupted.unwrap_or_else(SystemTime::now));
+    locked.save(&record).await.map_err(disk)?;
+    match endpoint.refresh(refresh).await {
+        Ok(fresh) => Ok(Renewal::Tokens(
+            succeed(&locked, record, &tokens, fresh).await,
+        )),
+        Err(error) => Ok(fail(&locked, record, interrupted, error).await),
+    }
+}
+
+/// Saves until it is saved: these tokens are the only ones that live, and are used only then.
+async fn succeed(locked: &Locked, before: Record, old: &Arc<Tokens>, fresh: Tokens) -> Record {
+    let again = || {
+        old.refresh
+            .as_ref()
+            .map(|kept| Secret::new(kept.expose().to_vec()))
+    };
+    let record = Record {
+        tokens: Some(Arc::new(Tokens {
+            // A provider that does not rotate sends none (RFC 6749 §6).
+            refresh: fresh.refresh.or_else(again),
+            user: old.user.clone(),
+            ..fresh
+        })),
+        pending: None,
+        ended: None,
+        ..before
+    };
+    while let Err(error) = locked.save(&record).await {
+        tracing::error!(
+            %error,
+            remedy = "make room on the disk of the state folder, and do not restart the agent before: the new tokens would be lost",
+            "the renewed tokens cannot be saved; trying again"
+        );
+        sleep(SAVE_PAUSE).await;
+    }
+    record
+}
+
+async fn fail(
+    locked: &Locked,
+    mut record: Record,
+    interrupted: Option<SystemTime>,
+    error: TokenError,
+) -> Renewal {
+    match error.spent {
+        // The mark stays: whoever is refused later must know why.
+        Spent::Unknown => {}
+        Spent::No => {
+            record.pending = interrupted;
+            mend(locked, &record).await;
+        }
+        Spent::Dead => {
+            record.pending = None;
+            record.ended = Some(reason(&error, interrupted));
+            mend(locked, &record).await;
+            return Renewal::Ended(record);
+        }
+    }
+    Renewal::Failed(Unavailable {
+        cause: error.cause,
+        remedy: error.remedy,
+    })
+}
+
+/// What is saved here can be found out anew, at worst by asking once more in vain.
+async fn mend(locked: &Locked, record: &Record) {
+    if let Err(error) = locked.save(record).await {
+        tracing::warn!(%error, "the token file could not be brought up to date");
+    }
+}
+
+fn reason(error: &TokenError, interrupted: Option<SystemTime>) -> String {
+    let cause = &error.cause;
+    match interrupted {
+        Some(since) => format!(
+            "a renewal begun {} was interrupted before the new tokens were saved (a crash, a kill, or an answer that never came), and the old ones are dead since: {cause}",
+            humantime::format_rfc3339_seconds(since)
+        ),
+        None => format!(
+            "{cause}: the login was revoked, was not used for too long, or another agent renewed the same tokens"
+        ),
+    }
+}
+
+/// The stored record, or a new one where the file with a first refresh token holds another one than
+/// has been taken up already.
+pub(super) async fn with_seed(
+    settings: &Settings,
+    stored: Option<Record>,
+) -> Result<Option<Record>, Unavailable> {
+    let stored_seed = stored.as_ref().and_then(|record| record.seed.clone());
+    // Tokens of another client or site are not ours to use.
+    let ours = stored.filter(|record| record.owner == settings.owner());
+    let Some(file) = settings.refresh_token_file.clone() else {
+        return Ok(ours);
+    };
+    let read = tokio::task::spawn_blocking(move || file.read()).await;
+    let token = match read {
+        Ok(Ok(token)) => token,
+        // It has served, and may be gone.
+        Ok(Err(SecretFileError::Missing(_))) if ours.is_some() => return Ok(ours),
+        Ok(Err(error)) => return Err(unavailable(error, SEED)),
+        Err(error) => return Err(unavailable(error, SEED)),
+    };
+    let seed = fingerprint(&token);
+    if stored_seed.as_ref() == Some(&seed) {
+        return Ok(ours);
+    }
+    let tokens = Tokens {
+        access: None,
+        access_secret: None,
+        access_expires: None,
+        refresh: Some(token),
+        refresh_expires: None,
+        obtained: SystemTime::now(),
+        user: None,
+    };
+    Ok(Some(Record {
+        seed: Some(seed),
+        ..Record::new(settings.owner(), tokens)
+    }))
+}
+
+/// Tells one refresh token from the next without keeping it.
+fn fingerprint(token: &Secret) -> String {
+    let digest = Sha256::digest(token.expose());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Why there is nothing to renew.
+pub(super) fn logged_out(settings: &Settings) -> Unavailable {
+    Unavailable {
+        cause: format!(
+            "nobody has logged in for client {:?} at {}",
+            settings.client_id, settings.token_url
+        ),
+        remedy: format!("log in: {}", settings.login_command()),
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display, remedy: &str) -> Unavailable {
+    Unavailable {
+        cause: error.to_string(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+const DISK: &str = "mend the state folder; the agent tries again by itself";
+const SEED: &str = "write a refresh token into refresh_token_file, or remove the key and log in";
+/// As long as another process may take over a renewal of its own.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two attempts to save what must not be lost.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,483 @@
+//! The access token of each request: held in memory, looked up anew when its file changes, renewed
+//! ahead of its end by one task at a time.
+//!
+//! Nothing runs in the background for it: traffic and the login probe come by at least twice a minute,
+//! and whoever comes when the time has come starts the renewal. It runs in a task of its own, so that a
+//! vendor who hangs up does not break it off.
+
+use super::{
+    Endpoint, Grant, Renewal, Settings, renew,
+    renewal::{logged_out, with_seed},
+};
+use crate::{
+    auth::{Credential, Scheme, Unavailable},
+    expiry::{End, Expiry, Kind},
+    secret::{Secret, Stamp},
+    tokens::{Record, StoreError, Tokens},
+};
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, request};
+use rand::Rng;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+use tokio::time::{Instant, timeout_at};
+
+/// The login of one forward.
+pub struct OAuth2(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    endpoint: Endpoint,
+    state: Mutex<State>,
+    /// Held by the one task that renews.
+    renewing: Arc<tokio::sync::Mutex<()>>,
+    /// Held by the one task that looks at the files.
+    looking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    looked_at: Option<Instant>,
+    /// Counts what was taken over, so that a slow look does not bring back what is older.
+    adoptions: u64,
+    /// Of the token file and of the one with a first refresh token.
+    stamps: Option<[Option<Stamp>; 2]>,
+    tokens: Option<Arc<Tokens>>,
+    /// Rises with each new access token.
+    generation: u64,
+    /// From here on it is renewed, while it still serves.
+    renew_at: Option<SystemTime>,
+    /// Jira has refused it: it is not sent again.
+    refused: bool,
+    /// An interrupted renewal of before may have killed it: it is renewed before it is sent, if it can be.
+    doubtful: bool,
+    /// Why only a person can help.
+    ended: Option<String>,
+    /// Why the last renewal failed.
+    trouble: Option<Unavailable>,
+    failures: u32,
+    retry_at: Option<Instant>,
+    /// When Jira last refused a token that it had never taken.
+    renewed_in_vain: Option<Instant>,
+}
+
+impl OAuth2 {
+    /// Reads nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            endpoint: Endpoint::new(settings.clone()),
+            settings,
+            state: Mutex::default(),
+            renewing: Arc::default(),
+            looking: tokio::sync::Mutex::default(),
+        }))
+    }
+}
+
+impl Scheme for OAuth2 {
+    fn mode(&self) -> &'static str {
+        "oauth2"
+    }
+
+    fn authorization<'a>(
+        &'a self,
+        _head: &'a request::Parts,
+    ) -> BoxFuture<'a, Result<Credential, Unavailable>> {
+        Box::pin(self.0.authorization())
+    }
+
+    /// Jira counts no failed logins for tokens.
+    fn locks_out(&self) -> bool {
+        false
+    }
+
+    fn remedy(&self) -> String {
+        let settings = &self.0.settings;
+        match settings.grant {
+            Grant::AuthorizationCode => format!(
+                "look whether the user may still log in to Jira; then log in again: {}",
+                settings.login_command()
+            ),
+            Grant::ClientCredentials => {
+                "look in Jira whether the service account is active and may use this application link".to_owned()
+            }
+        }
+    }
+
+    fn expiries(&self) -> Vec<Expiry> {
+        self.0.expiries()
+    }
+
+    fn renews(&self) -> bool {
+        true
+    }
+
+    fn renew(&self, refused: u64, proven: bool) -> BoxFuture<'_, bool> {
+        Box::pin(self.0.renew_refused(refused, proven))
+    }
+
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async { drop(self.0.renewing.lock().await) })
+    }
+}
+
+/// What a request is to do now.
+enum Step {
+    Send(Credential),
+    /// Wait for a renewal, then look again.
+    Wait,
+    Fail(Unavailable),
+}
+
+impl Inner {
+    async fn authorization(self: &Arc<Self>) -> Result<Credential, Unavailable> {
+        self.look().await?;
+        let deadline = Instant::now() + RENEWAL_WAIT;
+        loop {
+            match self.step() {
+                Step::Send(credential) => return Ok(credential),
+                Step::Fail(why) => return Err(why),
+                Step::Wait => {}
+            }
+            if !self.renewed(deadline).await {
+                return Err(slow());
+            }
+        }
+    }
+
+    /// Decides by what is in memory; starts a renewal where its time has come.
+    fn step(self: &Arc<Self>) -> Step {
+        let state = self.lock();
+        if let Some(reason) = &state.ended {
+            return Step::Fail(self.ended(reason));
+        }
+        if state.tokens.is_none() && self.settings.grant == Grant::AuthorizationCode {
+            return Step::Fail(logged_out(&self.settings));
+        }
+        let now = SystemTime::now();
+        let may_try = state.retry_at.is_none_or(|at| at <= Instant::now());
+        let held = state.tokens.as_ref().filter(|tokens| {
+            let expires = tokens.access_expires;
+            !state.refused && expires.is_none_or(|at| now + MARGIN < at)
+        });
+        let credential = held.and_then(|tokens| credential(tokens, state.generation));
+        match (credential, state.trouble.clone()) {
+            (Some(credential), _) if !state.doubtful => {
+                let due = state.renew_at.is_some_and(|at| at <= now);
+                drop(state);
+                if due && may_try {
+                    self.start();
+                }
+                Step::Send(credential)
+            }
+            (None, Some(trouble)) if !may_try => Step::Fail(trouble),
+            _ => Step::Wait,
+        }
+    }
+
+    /// Starts a renewal or finds one under way, and waits for its end. False: it takes too long.
+    async fn renewed(self: &Arc<Self>, deadline: Instant) -> bool {
+        self.start();
+        timeout_at(deadline, self.renewing.lock()).await.is_ok()
+    }
+
+    fn start(self: &Arc<Self>) {
+        // Under way already.
+        let Ok(turn) = self.renewing.clone().try_lock_owned() else {
+            return;
+        };
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let _turn = turn;
+            this.renewal().await;
+        });
+    }
+
+    /// One renewal, and what follows from it. Runs alone.
+    async fn renewal(&self) {
+        let stale = self.lock().tokens.clone();
+        let stale = stale.as_ref().and_then(|tokens| tokens.access.as_ref());
+        let done = match self.settings.grant {
+            Grant::AuthorizationCode => renew(&self.settings, &self.endpoint, stale).await,
+            Grant::ClientCredentials => match self.endpoint.client_credentials().await {
+                Ok(tokens) => Renewal::Tokens(Record::new(self.settings.owner(), tokens)),
+                Err(error) => Renewal::Failed(Unavailable {
+                    cause: error.cause,
+                    remedy: error.remedy,
+                }),
+            },
+        };
+        match done {
+            Renewal::Tokens(record) => {
+                tracing::info!(
+                    forward = self.settings.store.forward(),
+                    "access token renewed"
+                );
+                self.adopt(&record);
+            }
+            Renewal::Ended(record) => {
+                self.adopt(&record);
+                tracing::warn!(
+                    forward = self.settings.store.forward(),
+                    reason = record.ended,
+                    remedy = self.settings.login_command(),
+                    "the stored login is of no use any more"
+                );
+            }
+            Renewal::Failed(why) => {
+                let mut state = self.lock();
+                if state.trouble.as_ref() != Some(&why) {
+                    tracing::warn!(
+                        forward = self.settings.store.forward(),
+                        cause = why.cause,
+                        remedy = why.remedy,
+                        "the access token was not renewed"
+                    );
+                }
+                state.doubtful = false;
+                state.failures += 1;
+                state.retry_at = Some(Instant::now() + pause(state.failures));
+                state.trouble = Some(why);
+            }
+        }
+    }
+
+    /// Looks, at most once a second, whether the files are others than those known: a person has
+    /// logged in or out, or another process has renewed.
+    async fn look(&self) -> Result<(), Unavailable> {
+        if self.settings.grant == Grant::ClientCredentials || self.is_fresh() {
+            return Ok(());
+        }
+        let _looking = self.looking.lock().await;
+        if self.is_fresh() {
+            return Ok(());
+        }
+        match self.read_files().await {
+            // What is held is good until it is refused, whatever the disk does.
+            Err(why) if self.lock().tokens.is_none() => return Err(why),
+            Err(why) => tracing::debug!(cause = why.cause, "the token file cannot be read"),
+            Ok(()) => {}
+        }
+        self.lock().looked_at = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn read_files(&self) -> Result<(), Unavailable> {
+        let unreadable = |error: StoreError| Unavailable {
+            cause: error.to_string(),
+            remedy: format!(
+                "mend the file, or log in again: {}",
+                self.settings.login_command()
+            ),
+        };
+        let stamps = [
+            self.settings.store.stamp().await.map_err(unreadable)?,
+            self.seed_stamp().await,
+        ];
+        let adoptions = {
+            let state = self.lock();
+            if state.stamps == Some(stamps) {
+                return Ok(());
+            }
+            state.adoptions
+        };
+        let stored = self.settings.store.load().await.map_err(unreadable)?;
+        let record = with_seed(&self.settings, stored).await?;
+        // A renewal that has ended meanwhile knows better, and the next look sees its file.
+        if self.lock().adoptions == adoptions {
+            match &record {
+                Some(record) => self.adopt(record),
+                None => self.forget(),
+            }
+            self.lock().stamps = Some(stamps);
+        }
+        Ok(())
+    }
+
+    fn is_fresh(&self) -> bool {
+        let looked_at = self.lock().looked_at;
+        looked_at.is_some_and(|at| at.elapsed() < LOOK_EVERY)
+    }
+
+    async fn seed_stamp(&self) -> Option<Stamp> {
+        let file = self.settings.refresh_token_file.clone()?;
+        let stamp = tokio::task::spawn_blocking(move || file.stamp().ok());
+        stamp.await.ok().flatten()
+    }
+
+    /// Takes over what is on the disk.
+    fn adopt(&self, record: &Record) {
+        let mut state = self.lock();
+        let same = match (&state.tokens, &record.tokens) {
+            (Some(held), Some(stored)) => is_same(&held.access, &stored.access),
+            _ => false,
+        };
+        state.adoptions += 1;
+        state.tokens = record.tokens.clone();
+        if same && state.ended == record.ended {
+            return;
+        }
+        state.ended = record.ended.clone();
+        state.trouble = None;
+        state.failures = 0;
+        state.retry_at = None;
+        if !same {
+            state.generation += 1;
+            state.refused = false;
+            state.doubtful = record.pending.is_some();
+            state.renew_at = record.tokens.as_deref().and_then(renew_at);
+        }
+    }
+
+    /// Somebody logged out.
+    fn forget(&self) {
+        let mut state = self.lock();
+        let State {
+            generation,
+            adoptions,
+            ..
+        } = *state;
+        *state = State {
+            generation: generation + 1,
+            adoptions: adoptions + 1,
+            ..State::default()
+        };
+    }
+
+    /// Jira refused the token of this generation. True: there is another one now.
+    async fn renew_refused(self: &Arc<Self>, refused: u64, proven: bool) -> bool {
+        {
+            let mut state = self.lock();
+            if state.generation != refused {
+                return state.tokens.is_some() && state.ended.is_none();
+            }
+            let lately = |at: Instant| at.elapsed() < IN_VAIN_PAUSE;
+            if state.ended.is_some() || (!proven && state.renewed_in_vain.is_some_and(lately)) {
+                return false;
+            }
+            if !proven {
+                state.renewed_in_vain = Some(Instant::now());
+            }
+            state.refused = true;
+            state.retry_at = None;
+            state.trouble = None;
+        }
+        let deadline = Instant::now() + RENEWAL_WAIT;
+        loop {
+            let in_time = self.renewed(deadline).await;
+            let state = self.lock();
+            if state.generation != refused || state.ended.is_some() {
+                return state.ended.is_none();
+            }
+            if !in_time || state.trouble.is_some() {
+                return false;
+            }
+        }
+    }
+
+    fn ended(&self, reason: &str) -> Unavailable {
+        let from_file = self.settings.refresh_token_file.is_some();
+        Unavailable {
+            cause: format!("the login for Jira has ended: {reason}"),
+            remedy: match from_file {
+                true => format!(
+                    "log in again: {}, or write a new refresh token into refresh_token_file",
+                    self.settings.login_command()
+                ),
+                false => format!("log in again: {}", self.settings.login_command()),
+            },
+        }
+    }
+
+    fn expiries(&self) -> Vec<Expiry> {
+        let state = self.lock();
+        let Some(tokens) = &state.tokens else {
+            return Vec::new();
+        };
+        let again = format!("log in again: {}", self.settings.login_command());
+        let end = |at: Option<SystemTime>, why: &str| match at {
+            Some(at) => End::At(at),
+            None => End::Unknown(why.to_owned()),
+        };
+        let mut known = Vec::new();
+        if tokens.access.is_some() {
+            let at = end(tokens.access_expires, "the provider did not say");
+            let access = Expiry::new(Kind::AccessToken, at, again.clone());
+            let access = access.issued(Some(tokens.obtained));
+            known.push(match state.ended {
+                None => access.renewed_by_itself(),
+                Some(_) => access,
+            });
+        }
+        if tokens.refresh.is_some() {
+            let why = "the provider does not say; 90 days without use is its default";
+            let at = end(tokens.refresh_expires, why);
+            let refresh = Expiry::new(Kind::RefreshToken, at, again);
+            known.push(refresh.issued(Some(tokens.obtained)).renewed_by_itself());
+        }
+        known
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every write is a plain assignment; a panic leaves an older but whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn credential(tokens: &Tokens, generation: u64) -> Option<Credential> {
+    let token = tokens.access.as_ref()?.expose();
+    let mut value = zeroize::Zeroizing::new(Vec::with_capacity(7 + token.len()));
+    // Exactly this case and one space: Jira compares the prefix as it is.
+    value.extend_from_slice(b"Bearer ");
+    value.extend_from_slice(token);
+    let mut authorization = HeaderValue::from_bytes(&value).ok()?;
+    authorization.set_sensitive(true);
+    Some(Credential {
+        authorization,
+        generation,
+    })
+}
+
+fn is_same(one: &Option<Secret>, other: &Option<Secret>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.expose() == other.expose(),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Somewhere between 70 and 85 per cent of its life, so that many agents do not come all at once.
+fn renew_at(tokens: &Tokens) -> Option<SystemTime> {
+    let life = tokens
+        .access_expires?
+        .duration_since(tokens.obtained)
+        .ok()?;
+    let share = rand::rng().random_range(0.7..0.85);
+    tokens.obtained.checked_add(life.mul_f64(share))
+}
+
+/// 1, 2, 4 … 60 seconds.
+fn pause(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(6);
+    (FIRST_PAUSE * (1 << doublings)).min(LAST_PAUSE)
+}
+
+fn slow() -> Unavailable {
+    Unavailable {
+        cause: format!("the access token could not be renewed within {RENEWAL_WAIT:?}"),
+        remedy: "look at the agent's log; the token endpoint or the disk is slow".to_owned(),
+    }
+}
+
+/// A token that ends while it travels would be refused.
+const MARGIN: Duration = Duration::from_secs(5);
+/// A login by a person is noticed after this at the latest.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a request waits for a renewal: longer than one request to the endpoint may take.
+const RENEWAL_WAIT: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// A user who may not log in gets fresh tokens that are refused all the same: not more often than this.
+const IN_VAIN_PAUSE: Duration = Duration::from_secs(300);

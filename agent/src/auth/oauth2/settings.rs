@@ -1,0 +1,171 @@
+//! What OAuth 2.0 needs to know, and the two providers there are.
+
+use crate::{
+    secret::SecretFile,
+    tokens::{Owner, Store},
+    upstream::{self, HttpTarget, Target},
+};
+
+/// `[forward.auth]` with `mode = "oauth2"`.
+#[derive(Clone)]
+pub struct Settings {
+    /// As the provider gave it.
+    pub client_id: String,
+    /// File with the client's secret.
+    pub client_secret_file: SecretFile,
+    /// How the first token is had.
+    pub grant: Grant,
+    /// Space-separated.
+    pub scope: String,
+    /// Where a person consents. Without query.
+    pub authorize_url: HttpTarget,
+    /// Where tokens are issued and refreshed.
+    pub token_url: HttpTarget,
+    /// Where tokens are revoked (RFC 7009); Atlassian's Cloud has no such place.
+    pub revoke_url: Option<HttpTarget>,
+    /// Exactly as it is registered with the client.
+    pub redirect_uri: String,
+    /// Cloud: the API that the token is for.
+    pub audience: Option<String>,
+    /// Whose rules hold.
+    pub provider: Provider,
+    /// File with a first refresh token, for machines that nobody logs in on.
+    pub refresh_token_file: Option<SecretFile>,
+    /// Where the tokens live.
+    pub store: Store,
+    /// The way to the upstream, whose trust the token endpoint shares.
+    pub upstream: upstream::Settings,
+}
+
+/// How the first token is had (RFC 6749 §1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// A person consents once.
+    AuthorizationCode,
+    /// The client itself is the user: a Data Center service account.
+    ClientCredentials,
+}
+
+/// Who issues the tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// Jira itself: PKCE.
+    DataCenter,
+    /// Atlassian's account service: no PKCE, and consent is asked for anew each time.
+    Cloud,
+}
+
+impl Provider {
+    /// By the upstream's host.
+    pub fn of(target: &HttpTarget) -> Self {
+        let host = target.host.to_ascii_lowercase();
+        match host == CLOUD_API || host.ends_with(CLOUD_SITES) {
+            true => Self::Cloud,
+            false => Self::DataCenter,
+        }
+    }
+
+    /// The scope where none is written: what `ticketing` needs.
+    pub fn scope(self) -> &'static str {
+        match self {
+            Self::DataCenter => "WRITE",
+            Self::Cloud => "read:jira-work write:jira-work read:jira-user offline_access",
+        }
+    }
+
+    /// The audience where none is written.
+    pub fn audience(self) -> Option<&'static str> {
+        match self {
+            Self::DataCenter => None,
+            Self::Cloud => Some(CLOUD_API),
+        }
+    }
+
+    /// `authorize` or `token` of this provider, for a Jira at `upstream`.
+    pub fn endpoint(self, upstream: &HttpTarget, name: &str) -> Option<HttpTarget> {
+        match (self, name) {
+            (Self::DataCenter, name) => Some(HttpTarget {
+                context_path: format!("{}/rest/oauth2/latest/{name}", upstream.context_path),
+                ..upstream.clone()
+            }),
+            (Self::Cloud, "authorize") => cloud("/authorize"),
+            (Self::Cloud, "token") => cloud("/oauth/token"),
+            (Self::Cloud, _) => None,
+        }
+    }
+}
+
+impl Settings {
+    /// Whose tokens are to be used: those of another client or site are not ours.
+    pub fn owner(&self) -> Owner {
+        Owner {
+            mode: "oauth2".to_owned(),
+            client: self.client_id.clone(),
+            issuer: self.token_url.to_string(),
+        }
+    }
+
+    /// What to type, for remedies.
+    pub fn login_command(&self) -> String {
+        format!("agent login {}", self.store.forward())
+    }
+}
+
+fn cloud(path: &str) -> Option<HttpTarget> {
+    match format!("https://{CLOUD_ACCOUNTS}{path}").parse() {
+        Ok(Target::Http(target)) => Some(target),
+        _ => None,
+    }
+}
+
+const CLOUD_ACCOUNTS: &str = "auth.atlassian.com";
+const CLOUD_API: &str = "api.atlassian.com";
+const CLOUD_SITES: &str = ".atlassian.net";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn target(url: &str) -> HttpTarget {
+        match url.parse().unwrap() {
+            Target::Http(target) => target,
+            Target::Tcp { .. } => panic!("{url}"),
+        }
+    }
+
+    #[test]
+    fn endpoints_follow_from_the_upstream() {
+        let jira = target("https://jira.corp.example:8443/jira");
+        let of = |provider: Provider, name| {
+            let found = provider.endpoint(&jira, name);
+            found.map(|endpoint| endpoint.to_string())
+        };
+        assert_eq!(
+            of(Provider::of(&jira), "token").unwrap(),
+            "https://jira.corp.example:8443/jira/rest/oauth2/latest/token"
+        );
+        for cloud in [
+            "https://acme.atlassian.net",
+            "https://api.atlassian.com/ex/jira/1",
+        ] {
+            assert_eq!(Provider::of(&target(cloud)), Provider::Cloud);
+        }
+        for own in [
+            "https://atlassian.net.corp.example",
+            "https://notatlassian.net",
+        ] {
+            assert_eq!(Provider::of(&target(own)), Provider::DataCenter);
+        }
+        let cloud = |name| of(Provider::Cloud, name);
+        assert_eq!(
+            cloud("token").unwrap(),
+            "https://auth.atlassian.com/oauth/token"
+        );
+        assert_eq!(
+            cloud("authorize").unwrap(),
+            "https://auth.atlassian.com/authorize"
+        );
+        assert_eq!(cloud("revoke"), None);
+    }
+}

@@ -1,0 +1,51 @@
+//! Proves a fresh login by asking Jira whose it is.
+
+use crate::{
+    config::Forward,
+    upstream::{ControlClient, Target},
+};
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+
+/// The name of the user that Jira takes this `Authorization` for.
+pub async fn ask(forward: &Forward, authorization: &[u8]) -> anyhow::Result<String> {
+    let Target::Http(target) = &forward.upstream.target else {
+        bail!("forward {:?} leads to no Jira", &*forward.name);
+    };
+    let client = ControlClient::new(&forward.upstream, target)?;
+    let mut head = client.head("/rest/api/2/myself");
+    let mut value =
+        HeaderValue::from_bytes(authorization).context("the token cannot stand in a header")?;
+    value.set_sensitive(true);
+    head.headers.insert(header::AUTHORIZATION, value);
+    let answer = client
+        .send(head, Bytes::new())
+        .await
+        .with_context(|| format!("{target} was asked whose the token is"))?;
+    let told: Option<Myself> = serde_json::from_slice(&answer.body).ok();
+    let name = told.and_then(|told| told.name.or(told.email_address).or(told.display_name));
+    match (answer.head.status, name) {
+        (StatusCode::OK, Some(name)) if !name.eq_ignore_ascii_case("anonymous") => Ok(name
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(MAX_NAME)
+            .collect()),
+        (status, _) => bail!(
+            "Jira issued a token and does not take it ({status} for /rest/api/2/myself); compare upstream with Jira's base URL, and look whether the user may log in; nothing was stored"
+        ),
+    }
+}
+
+/// Server and Data Center have a name, Cloud the other two.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Myself {
+    name: Option<String>,
+    email_address: Option<String>,
+    display_name: Option<String>,
+}
+
+/// Characters of a user name shown; Jira allows 255.
+const MAX_NAME: usize = 255;

@@ -1,0 +1,247 @@
+//! The authorization-code flow in the way of a command line on a server (RFC 6749 §4.1, RFC 7636).
+
+use super::{
+    myself,
+    redirect::{Answer, Receiver},
+};
+use crate::{
+    auth::oauth2::{self, Endpoint, Grant, Renewal, Request, Settings},
+    cli::output::print,
+    config::Forward,
+    tokens::{Record, Tokens},
+};
+use anyhow::{anyhow, bail};
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+use zeroize::Zeroizing;
+
+/// Lets a person consent, proves the tokens, stores them.
+pub async fn login(forward: &Forward, settings: &Settings) -> anyhow::Result<ExitCode> {
+    if settings.grant == Grant::ClientCredentials {
+        return service_account(forward, settings).await;
+    }
+    // Before the person does anything: what cannot be stored need not be asked for.
+    // Held no longer than that, because the running agent may have to renew while the person reads.
+    drop(settings.store.lock(PATIENCE).await?);
+    let request = Request::new(settings)?;
+    let (receiver, failure) = Receiver::bind(&settings.redirect_uri).await;
+    print(&instructions(settings, &request, &receiver, failure))?;
+    let code = receiver
+        .receive(|answer| judge(answer, &request.state))
+        .await?;
+    let tokens = Endpoint::new(settings.clone())
+        .redeem(&code, request.verifier.as_ref())
+        .await
+        .map_err(told)?;
+    let user = prove(forward, &tokens).await?;
+    let locked = settings.store.lock(PATIENCE).await?;
+    let tokens = Tokens {
+        user: Some(user.clone()),
+        ..tokens
+    };
+    let mut record = Record::new(settings.owner(), tokens);
+    // The file with a first refresh token has had its turn.
+    record.seed = match locked.load().await {
+        Ok(before) => before.and_then(|before| before.seed),
+        // What nobody can read is replaced.
+        Err(_) => None,
+    };
+    locked.save(&record).await?;
+    print(&format!(
+        "logged in as {user}\n{}the tokens are in {}; a running agent takes them up within seconds\n",
+        lives(record.tokens.as_deref()),
+        settings.store.path().display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Renews the stored tokens now, whether they are due or not.
+pub async fn renew(forward: &Forward, settings: &Settings) -> anyhow::Result<ExitCode> {
+    if settings.grant == Grant::ClientCredentials {
+        return service_account(forward, settings).await;
+    }
+    let stored = settings.store.load().await?;
+    let tokens = stored.and_then(|record| record.tokens);
+    let stale = tokens.as_ref().and_then(|tokens| tokens.access.as_ref());
+    let endpoint = Endpoint::new(settings.clone());
+    match oauth2::renew(settings, &endpoint, stale).await {
+        Renewal::Tokens(record) => {
+            let Some(tokens) = record.tokens else {
+                bail!("there are no tokens; log in: {}", settings.login_command());
+            };
+            let user = prove(forward, &tokens).await?;
+            print(&format!(
+                "renewed; logged in as {user}\n{}",
+                lives(Some(&tokens))
+            ))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Renewal::Ended(record) => bail!(
+            "the login for Jira has ended: {}; log in again: {}",
+            record.ended.unwrap_or_default(),
+            settings.login_command()
+        ),
+        Renewal::Failed(why) => bail!("{}; {}", why.cause, why.remedy),
+    }
+}
+
+/// Revokes what Jira issued, then forgets it.
+pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let locked = settings.store.lock(PATIENCE).await?;
+    let stored = locked.load().await;
+    let tokens = match &stored {
+        Ok(Some(record)) => record.tokens.clone(),
+        _ => None,
+    };
+    let endpoint = Endpoint::new(settings.clone());
+    let revoked = match tokens.as_deref() {
+        Some(tokens) => match tokens.refresh.as_ref().or(tokens.access.as_ref()) {
+            Some(token) => Some(endpoint.revoke(token).await),
+            None => None,
+        },
+        None => None,
+    };
+    // A first refresh token that has served must not be taken for a new one.
+    match stored {
+        Ok(Some(record)) if record.seed.is_some() => {
+            let bare = Record {
+                tokens: None,
+                pending: None,
+                ended: None,
+                ..record
+            };
+            locked.save(&bare).await?;
+        }
+        _ => locked.remove().await?,
+    }
+    match revoked {
+        None => print("there were no tokens to revoke; nothing is stored now\n")?,
+        Some(Ok(())) => print("revoked, and deleted here\n")?,
+        Some(Err(error)) => bail!(
+            "the tokens are deleted here, but not revoked: {}; {}",
+            error.cause,
+            error.remedy
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Needs no person: shows that it works.
+async fn service_account(forward: &Forward, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let endpoint = Endpoint::new(settings.clone());
+    let tokens = endpoint.client_credentials().await.map_err(told)?;
+    let user = prove(forward, &tokens).await?;
+    print(&format!(
+        "grant = \"client_credentials\" needs no login by a person, and it works: the service account is {user}; \
+         nothing is stored\n"
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn prove(forward: &Forward, tokens: &Tokens) -> anyhow::Result<String> {
+    let Some(access) = &tokens.access else {
+        bail!("no access token was issued");
+    };
+    let mut bearer = Zeroizing::new(b"Bearer ".to_vec());
+    bearer.extend_from_slice(access.expose());
+    myself::ask(forward, &bearer).await
+}
+
+fn instructions(
+    settings: &Settings,
+    request: &Request,
+    receiver: &Receiver,
+    failure: Option<String>,
+) -> String {
+    let mut text = format!(
+        "Open this address in a browser that reaches Jira, and log in as the user whom the agent is to be:\n\n  {}\n\n",
+        request.url
+    );
+    if let Some(failure) = failure {
+        text += &format!("(The browser's answer cannot be listened for: {failure})\n");
+    }
+    text += &match receiver.listens() {
+        true => format!(
+            "After consent the browser comes back to {} on this host (from another one: through ssh -L). \
+             Or copy its address line and paste it here:\n",
+            settings.redirect_uri
+        ),
+        false => format!(
+            "After consent the browser is sent to {}, where nothing need answer. Copy its whole address line \
+             and paste it here:\n",
+            settings.redirect_uri
+        ),
+    };
+    text
+}
+
+/// The code, if the answer is the one to our request (RFC 6749 §4.1.2, §10.12).
+fn judge(answer: &Answer, state: &str) -> anyhow::Result<Zeroizing<String>> {
+    if let Answer::Bare(_) = answer {
+        bail!(
+            "that is no address; paste the whole address line, which begins with the redirect_uri"
+        );
+    }
+    if answer.parameter("state") != Some(state) {
+        bail!(
+            "the state in this address is not that of this login: it belongs to another one, or somebody has tampered with it; start again"
+        );
+    }
+    if let Some(error) = answer.parameter("error") {
+        let description = answer.parameter("error_description").unwrap_or_default();
+        let shown: String = format!("{error} {description}")
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(MAX_TEXT)
+            .collect();
+        bail!(
+            "consent was not given ({}); start again, and allow it",
+            shown.trim()
+        );
+    }
+    match answer.parameter("code") {
+        Some(code) if !code.is_empty() => Ok(Zeroizing::new(code.to_owned())),
+        _ => bail!("the address holds no code; paste the whole address line"),
+    }
+}
+
+/// When what was issued dies, line by line.
+fn lives(tokens: Option<&Tokens>) -> String {
+    let Some(tokens) = tokens else {
+        return String::new();
+    };
+    let mut text = match tokens.access_expires {
+        Some(at) => format!(
+            "access token: until {}, renewed by the agent before that\n",
+            humantime::format_rfc3339_seconds(at)
+        ),
+        None => "access token: until Jira refuses it, then renewed by the agent\n".to_owned(),
+    };
+    text += &match (&tokens.refresh, tokens.refresh_expires) {
+        (Some(_), Some(at)) => format!(
+            "refresh token: until {}\n",
+            humantime::format_rfc3339_seconds(at)
+        ),
+        (Some(_), None) => format!(
+            "refresh token: new with each renewal; dies about {} if the agent does not run until then\n",
+            humantime::format_rfc3339_seconds(SystemTime::now() + UNUSED_LIFE)
+        ),
+        (None, _) => {
+            "no refresh token was issued: log in again when the access token has died\n".to_owned()
+        }
+    };
+    text
+}
+
+fn told(error: oauth2::TokenError) -> anyhow::Error {
+    anyhow!("{}; {}", error.cause, error.remedy)
+}
+
+/// As long as the agent may take over a renewal of its own.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Jira's and Atlassian's default.
+const UNUSED_LIFE: Duration = Duration::from_secs(90 * 86_400);
+/// Characters of a foreign text shown.
+const MAX_TEXT: usize = 200;
