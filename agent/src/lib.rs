@@ -12,7 +12,7 @@
 //! | [`audit`] | one record per request, allowed or refused |
 //!
 //! Beside the path, never on it: [`config`], [`supervisor`], [`status`], [`health`], [`control`],
-//! [`expiry`], [`telemetry`], [`tokens`], [`cli`]. [`service`] joins the rooms into the running agent.
+//! [`expiry`], [`metrics`], [`telemetry`], [`tokens`], [`cli`]. [`service`] joins the rooms into the running agent.
 #![forbid(unsafe_code)]
 
 pub mod audit;
@@ -23,6 +23,7 @@ pub mod control;
 pub mod expiry;
 pub mod health;
 pub mod http;
+pub mod metrics;
 pub mod policy;
 pub mod secret;
 pub mod service;

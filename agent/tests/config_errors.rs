@@ -1007,6 +1007,25 @@ const CASES: &[Case] = &[
         &["DIR/agent.toml:14: forward[0] \"jira\".auth.token_file: missing; mode \"pat\" needs it"],
     ),
     file(
+        "a day that is none",
+        |f| f.edit("token_file", "expires = \"31.01.2027\"\ntoken_file"),
+        &[
+            "DIR/agent.toml:15: forward[0] \"jira\".auth.expires: not a day; write it like \"2027-01-31\"",
+        ],
+    ),
+    file(
+        "an end for a password",
+        |f| {
+            f.edit(
+                "mode = \"pat\"\ntoken_file",
+                "mode = \"basic\"\nusername = \"bot\"\nexpires = \"2027-01-31\"\npassword_file",
+            )
+        },
+        &[
+            "DIR/agent.toml:16: forward[0] \"jira\".auth.expires: belongs to mode \"pat\", and the mode is \"basic\"",
+        ],
+    ),
+    file(
         "no user name",
         |f| {
             f.edit(

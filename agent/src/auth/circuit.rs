@@ -171,6 +171,14 @@ impl Circuit {
         opened
     }
 
+    /// Why nothing is sent, while it is open.
+    pub(super) fn refusal(&self) -> Option<Unavailable> {
+        match &self.phase {
+            Phase::Open(opened) | Phase::Retrying(opened) => Some(opened.why.clone()),
+            Phase::Untried | Phase::Trying | Phase::Proven => None,
+        }
+    }
+
     /// Lets the credential be tried again, whatever is known of it.
     pub(super) fn reset(&mut self) {
         self.phase = Phase::Untried;

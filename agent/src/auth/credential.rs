@@ -20,6 +20,11 @@ impl FileCredential {
         self.0.file()
     }
 
+    /// The number of the credential that is known now; rises with each other one.
+    pub(super) fn generation(&self) -> u64 {
+        self.0.generation()
+    }
+
     /// The value as of a second ago at the latest.
     pub(super) async fn current(&self) -> Result<Credential, Unavailable> {
         let current = self.0.current().await?;

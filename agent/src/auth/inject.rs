@@ -11,7 +11,7 @@ use crate::{
     expiry::Expiry,
     status::{Layer, State},
 };
-use http::{header, request, response};
+use http::{StatusCode, header, request, response};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -66,6 +66,14 @@ impl Inject {
 
     pub(super) async fn finish(&self) {
         self.scheme.settle().await;
+    }
+
+    pub(super) fn expiry_question(&self) -> Option<&'static str> {
+        self.scheme.expiry_question()
+    }
+
+    pub(super) fn refused(&self) -> Option<Unavailable> {
+        self.circuit().refusal()
     }
 
     pub(super) async fn prepare(
@@ -162,7 +170,7 @@ impl Inject {
     }
 
     /// Words for the administrator, and whether a later retry does no harm.
-    fn judge(&self, rejection: &Rejection, status: http::StatusCode) -> (Unavailable, bool) {
+    fn judge(&self, rejection: &Rejection, status: StatusCode) -> (Unavailable, bool) {
         let who = match self.scheme.expected_user() {
             Some(user) => format!("the password of {user}"),
             None => "the agent's credential".to_owned(),
@@ -170,7 +178,7 @@ impl Inject {
         let rejection = match rejection {
             // Some versions name `anonymous` in this answer.
             Rejection::Anonymous
-                if status == http::StatusCode::FORBIDDEN && self.scheme.mode() == "basic" =>
+                if status == StatusCode::FORBIDDEN && self.scheme.mode() == "basic" =>
             {
                 &Rejection::BasicOff(BasicOff::Likely)
             }
@@ -281,6 +289,12 @@ impl Attempt {
         };
         strip::response(head);
         verdict
+    }
+
+    pub(super) fn learn(self, status: StatusCode, body: &[u8]) {
+        self.inject
+            .scheme
+            .expiry_answer(self.generation, status, body);
     }
 
     fn settle(&mut self, outcome: Outcome) {

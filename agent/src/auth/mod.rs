@@ -22,8 +22,8 @@ pub use form::{FormBody, MAX_FORM};
 
 use crate::{expiry::Expiry, secret::SecretFile, status::Layer};
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, request, response};
-use std::sync::Arc;
+use http::{HeaderValue, StatusCode, request, response};
+use std::{sync::Arc, time::SystemTime};
 
 /// `[forward.auth]`.
 #[derive(Clone)]
@@ -41,6 +41,8 @@ pub enum Settings {
     Pat {
         /// File with the token.
         token_file: SecretFile,
+        /// When it ends, where the configuration says so; else Jira is asked.
+        expires: Option<SystemTime>,
     },
     /// OAuth 2.0, tokens held and renewed by the agent.
     OAuth2(Box<oauth2::Settings>),
@@ -102,6 +104,15 @@ pub trait Scheme: Send + Sync {
     /// Completes when nothing is under way that would be lost with the process.
     fn settle(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+    /// Where Jira itself tells the end of the credential: a path below the context path, to be asked
+    /// for with that credential. `None` where there is no such place, or while it is not time to ask.
+    fn expiry_question(&self) -> Option<&'static str> {
+        None
+    }
+    /// Jira's answer to it; `generation` is that of the credential it was asked with.
+    fn expiry_answer(&self, generation: u64, status: StatusCode, body: &[u8]) {
+        let _ = (generation, status, body);
     }
 }
 
@@ -181,7 +192,10 @@ impl Login {
                 username,
                 password_file,
             } => Box::new(basic::Basic::new(username, password_file)),
-            Settings::Pat { token_file } => Box::new(pat::Pat::new(token_file)),
+            Settings::Pat {
+                token_file,
+                expires,
+            } => Box::new(pat::Pat::new(token_file, expires)),
             Settings::OAuth2(settings) => Box::new(oauth2::OAuth2::new(*settings)),
         };
         Self(Mode::Inject(Arc::new(inject::Inject::new(scheme, layer))))
@@ -220,6 +234,24 @@ impl Login {
     /// The refusal of a form that turned out longer than [`MAX_FORM`] while it was read.
     pub fn form_too_long(&self) -> Refusal {
         form::too_long()
+    }
+
+    /// What to ask Jira for with the credential, below the context path, to learn when it ends. `None`
+    /// where there is nothing to ask, or while it is not time to. The answer goes to
+    /// [`Attempt::learn`].
+    pub fn expiry_question(&self) -> Option<&'static str> {
+        match &self.0 {
+            Mode::PassThrough(_) => None,
+            Mode::Inject(inject) => inject.expiry_question(),
+        }
+    }
+
+    /// Why nothing is sent, where Jira refused the credential and nothing has changed since.
+    pub fn refused(&self) -> Option<Unavailable> {
+        match &self.0 {
+            Mode::PassThrough(_) => None,
+            Mode::Inject(inject) => inject.refused(),
+        }
     }
 
     /// Strips the vendor's identity and puts ours in; in pass-through mode touches nothing.
@@ -292,6 +324,14 @@ impl Attempt {
     /// anonymity. In pass-through mode changes nothing and finds nothing wrong.
     pub fn observe(self, head: &mut response::Parts) -> Verdict {
         self.observe_with(head, &[])
+    }
+
+    /// Takes the answer to [`Login::expiry_question`]. It says nothing about the login: a Jira that keeps
+    /// its list of tokens to itself is no reason to stop.
+    pub fn learn(self, status: StatusCode, body: &[u8]) {
+        if let Way::Inject(attempt) = self.0 {
+            attempt.learn(status, body);
+        }
     }
 
     /// Like [`observe`](Self::observe), for an answer whose body was read too.

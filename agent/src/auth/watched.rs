@@ -54,6 +54,11 @@ impl<T: Send + Sync + 'static> Watched<T> {
         }
     }
 
+    /// The number of what is known now; rises with each other one.
+    pub(super) fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
     pub(super) fn file(&self) -> &SecretFile {
         &self.file
     }

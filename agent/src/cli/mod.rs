@@ -8,6 +8,7 @@ mod log_level;
 mod login;
 mod login_retry;
 mod man;
+mod metrics;
 mod output;
 mod policy;
 mod run;
@@ -41,6 +42,7 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Login(args) => login::login(args, &sources()),
         Command::Logout(args) => login::logout(args, &sources()),
         Command::LoginRetry(args) => login_retry::run(args, &sources()),
+        Command::Metrics(args) => metrics::run(args, &sources()),
         Command::Policy(args) => policy::run(args, &sources()),
         Command::Config(args) => config::run(args, &sources()),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
@@ -64,6 +66,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Status(status::Args),
+    Metrics(metrics::Args),
     Policy(policy::Args),
     Config(config::Args),
     Login(login::Login),

@@ -5,9 +5,11 @@ use super::{
 };
 use crate::{
     auth,
+    expiry::moment,
     tokens::Store,
     upstream::{self, HttpTarget},
 };
+use std::time::SystemTime;
 
 /// What a login needs to know of its forward.
 pub struct Site<'a> {
@@ -56,7 +58,10 @@ pub fn auth(
         Mode::Pat => {
             let file = required("token_file", raw.token_file, mode, place, problems)?;
             let token_file = files.secret(place, "token_file", &file, problems)?;
-            Some(auth::Settings::Pat { token_file })
+            Some(auth::Settings::Pat {
+                token_file,
+                expires: expires(raw.expires, place, problems)?,
+            })
         }
         Mode::OAuth2 => {
             let settings = oauth2(raw, site, place, files, problems)?;
@@ -80,6 +85,23 @@ pub fn required(
     value
 }
 
+/// When a credential ends, as the configuration says. `Some(None)` where it does not.
+pub fn expires(
+    raw: Option<String>,
+    place: &Place<'_>,
+    problems: &mut Problems,
+) -> Option<Option<SystemTime>> {
+    let Some(text) = raw else {
+        return Some(None);
+    };
+    let day = moment::day(&text);
+    if day.is_none() {
+        let text = "not a day; write it like \"2027-01-31\"";
+        place.wrong("expires", text, problems);
+    }
+    day.map(Some)
+}
+
 fn word(mode: Mode) -> &'static str {
     match mode {
         Mode::PassThrough => "pass-through",
@@ -90,10 +112,11 @@ fn word(mode: Mode) -> &'static str {
 }
 
 /// Which mode each key of `[forward.auth]` belongs to.
-const KEYS: [(&str, Mode); 12] = [
+const KEYS: [(&str, Mode); 13] = [
     ("username", Mode::Basic),
     ("password_file", Mode::Basic),
     ("token_file", Mode::Pat),
+    ("expires", Mode::Pat),
     ("client_id", Mode::OAuth2),
     ("client_secret_file", Mode::OAuth2),
     ("grant", Mode::OAuth2),

@@ -259,6 +259,9 @@ pub struct Auth {
     pub token_url: Option<String>,
     /// Mode `oauth2`: the API that the token is for. Without it: none; for Cloud `api.atlassian.com`.
     pub audience: Option<String>,
+    /// Mode `pat`: the day on which the token ends, like `2027-01-31`, where Jira does not tell
+    /// (`agent status` says so). Only warnings depend on it.
+    pub expires: Option<String>,
 }
 
 /// `[forward.policy]`.

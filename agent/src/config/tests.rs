@@ -394,7 +394,7 @@ fn a_bare_file_name_is_a_systemd_credential_first() {
         credentials.path().to_str().unwrap(),
     );
     let token = |environment: &[(&str, &str)]| match &folder.load(environment).forwards[0].auth {
-        auth::Settings::Pat { token_file } => {
+        auth::Settings::Pat { token_file, .. } => {
             String::from_utf8(token_file.read().unwrap().expose().to_vec()).unwrap()
         }
         other => panic!("{}", other.mode()),

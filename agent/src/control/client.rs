@@ -61,6 +61,12 @@ impl Client {
         serde_json::from_slice(&body).map_err(|error| self.no_answer(error))
     }
 
+    /// What monitoring reads, in Prometheus' text form.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let body = self.ask(Method::GET, "/metrics", Bytes::new()).await?;
+        String::from_utf8(body.into()).map_err(|error| self.no_answer(error))
+    }
+
     /// Changes the log level of the running agent.
     pub async fn set_log_level(&self, level: &str) -> Result<(), ClientError> {
         let body = Bytes::copy_from_slice(level.as_bytes());

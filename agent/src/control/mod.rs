@@ -15,6 +15,8 @@ use crate::status::Report;
 pub trait Commands: Send + Sync + 'static {
     /// What is proven right now.
     fn status(&self) -> Report;
+    /// The same and more for Prometheus, in its text form. `Err` is a fault of the agent.
+    fn metrics(&self) -> Result<String, String>;
     /// Changes the log level until the next change or restart. `Err` says what is wrong with `level`.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
     /// Closes the circuit of every login, so that a credential that Jira refused is tried once more.
@@ -64,11 +66,16 @@ mod tests {
                 },
                 connections: Vec::new(),
                 forwards: Vec::new(),
+                credentials: Vec::new(),
                 audit: AuditReport {
                     written: 0,
                     dropped: 0,
                 },
             }
+        }
+
+        fn metrics(&self) -> Result<String, String> {
+            Ok("up 1\n".into())
         }
 
         fn set_log_level(&self, level: &str) -> Result<(), String> {
@@ -98,6 +105,7 @@ mod tests {
         let (commands, _stop) = listening(dir.path()).await;
         let client = Client::new(dir.path());
         assert_eq!(client.status().await.unwrap().agent.version, "1.2.3");
+        assert_eq!(client.metrics().await.unwrap(), "up 1\n");
         client.set_log_level("debug").await.unwrap();
         assert_eq!(*commands.level.lock().unwrap(), "debug");
         client.retry_logins().await.unwrap();

@@ -116,6 +116,10 @@ async fn answer(
             Ok(json) => respond(StatusCode::OK, "application/json", json),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         },
+        (Method::GET, "/metrics") => match commands.metrics() {
+            Ok(page) => respond(StatusCode::OK, prometheus::TEXT_FORMAT, page.into_bytes()),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error),
+        },
         (Method::PUT, "/log-level") => match Limited::new(body, MAX_BODY).collect().await {
             Ok(body) => {
                 let body = body.to_bytes();

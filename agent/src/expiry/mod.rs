@@ -4,7 +4,15 @@
 //! an [`Expiry`]. Status, metrics and the log read that and warn 30, 14 and 7 days before. Nothing here
 //! knows where a credential lives or how it is renewed.
 
-use std::time::{Duration, SystemTime};
+mod herald;
+pub mod moment;
+
+pub use herald::{Herald, TELL_EVERY};
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// Which credential. A bounded set: it is a label of the metrics.
 #[derive(
@@ -86,6 +94,15 @@ pub struct Expiry {
     pub remedy: String,
 }
 
+/// A credential, and which part of the configuration it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Name of the forward; `None` for `[tunnel]`.
+    pub forward: Option<Arc<str>>,
+    /// What is known of its end.
+    pub expiry: Expiry,
+}
+
 /// When a credential ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
@@ -119,6 +136,30 @@ impl Expiry {
     pub fn renewed_by_itself(mut self) -> Self {
         self.renewed = true;
         self
+    }
+
+    /// What is known, one sentence: `the personal access token ends in 12 days (2027-01-31)`.
+    pub fn sentence(&self, now: SystemTime) -> String {
+        let name = self.kind.name();
+        match &self.end {
+            End::Never => format!("the {name} has no end"),
+            End::Unknown(why) => format!("when the {name} ends is not known: {why}"),
+            End::At(end) => {
+                let date = humantime::format_rfc3339_seconds(*end).to_string();
+                let date = date.split('T').next().unwrap_or_default();
+                let by_itself = match self.renewed {
+                    true => ", and is renewed by itself",
+                    false => "",
+                };
+                match end.duration_since(now) {
+                    Ok(left) => format!("the {name} ends in {}{by_itself} ({date})", span(left)),
+                    Err(past) => format!(
+                        "the {name} ended {} ago{by_itself} ({date})",
+                        span(past.duration())
+                    ),
+                }
+            }
+        }
     }
 
     /// How pressing it is to replace it. Never, for what the agent renews: where that fails, the login
@@ -166,13 +207,31 @@ pub enum Urgency {
     /// Not.
     None,
     /// It ends within 30 days.
+    #[serde(rename = "within_30_days")]
     Within30Days,
     /// It ends within 14 days.
+    #[serde(rename = "within_14_days")]
     Within14Days,
     /// It ends within 7 days.
+    #[serde(rename = "within_7_days")]
     Within7Days,
     /// It has ended.
     Over,
+}
+
+/// The largest unit, rounded down: nobody is told of more time than there is.
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7200 => (seconds / 60, "minute"),
+        7200..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    match count {
+        1 => format!("1 {unit}"),
+        _ => format!("{count} {unit}s"),
+    }
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -203,6 +262,17 @@ mod tests {
         }
         let (expiry, now) = ends_in(0);
         assert_eq!(expiry.urgency(now + Duration::from_secs(1)), Urgency::Over);
+    }
+
+    #[test]
+    fn a_kind_has_one_word_everywhere() {
+        for kind in [
+            Kind::PersonalAccessToken,
+            Kind::Oauth1Session,
+            Kind::SshCertificate,
+        ] {
+            assert_eq!(serde_json::json!(kind), kind.code());
+        }
     }
 
     #[test]

@@ -46,6 +46,21 @@ fn name_user(answer: &mut ControlAnswer) {
     }
 }
 
+/// Asks when the credential ends, where Jira can tell and it is time to.
+pub(super) async fn ask_expiry(client: &ControlClient, login: &Login) {
+    let Some(path) = login.expiry_question() else {
+        return;
+    };
+    let mut head = client.head(path);
+    let Ok(Some(attempt)) = login.prepare_probe(&mut head).await else {
+        return;
+    };
+    match client.send(head, Bytes::new()).await {
+        Ok(answer) => attempt.learn(answer.head.status, &answer.body),
+        Err(error) => tracing::debug!(%error, "when the credential ends was not told"),
+    }
+}
+
 #[derive(Deserialize)]
 struct Myself {
     name: String,

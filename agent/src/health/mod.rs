@@ -111,6 +111,9 @@ impl Health {
         if !is_fresh(&http.layer) {
             login::probe(&http.client, &http.login).await;
         }
+        if is_fresh(&http.layer) {
+            login::ask_expiry(&http.client, &http.login).await;
+        }
         is_fresh(&self.jira) && is_fresh(&http.layer)
     }
 

@@ -1,6 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
-use crate::{auth, secret::SecretFile, upstream::TrustRoots};
+use crate::{
+    auth,
+    expiry::{End, moment},
+    secret::SecretFile,
+    upstream::TrustRoots,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer};
 use std::{
@@ -38,6 +43,12 @@ impl Jira {
             200,
             "x-ausername: acme-bot\r\n",
             "{}",
+        );
+        jira.answers(
+            "/jira/rest/pat/latest/tokens",
+            200,
+            "",
+            r#"[{"expiringAt":"2099-01-31T00:00:00.000+0000"}]"#,
         );
         jira
     }
@@ -105,7 +116,7 @@ struct Fixture {
     health: Health,
     jira: Arc<Layer>,
     login: Arc<Layer>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 enum Mode {
@@ -132,7 +143,10 @@ fn health(settings: upstream::Settings, mode: Mode) -> Fixture {
             username: "acme-bot".to_owned(),
             password_file: file,
         },
-        Mode::Pat => auth::Settings::Pat { token_file: file },
+        Mode::Pat => auth::Settings::Pat {
+            token_file: file,
+            expires: None,
+        },
     };
     let (jira, login) = (Arc::new(Layer::default()), Arc::new(Layer::default()));
     let health = Health::new(
@@ -146,7 +160,7 @@ fn health(settings: upstream::Settings, mode: Mode) -> Fixture {
         health: health.unwrap(),
         jira,
         login,
-        _folder: folder,
+        folder,
     }
 }
 
@@ -162,15 +176,60 @@ async fn both_layers_are_proven_by_what_jira_says() {
     assert_eq!(told.state, State::Proven);
     assert_eq!(told.detail.unwrap(), "user acme-bot");
     let asked = jira.asked();
-    assert_eq!(asked.len(), 3);
+    assert_eq!(asked.len(), 4);
     for head in &asked {
         assert!(head.contains("host: jira.test\r\n"), "{head}");
         assert_eq!(
             head.contains("authorization: Bearer s3cret\r\n"),
-            head.contains("/myself"),
+            head.contains("/myself") || head.contains("/rest/pat/"),
             "the credential goes where it is needed alone: {head}"
         );
     }
+}
+
+/// Only while nothing waits for a socket: a paused clock runs ahead of those.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn when_a_token_ends_is_asked_a_few_times_a_day_and_at_once_for_a_new_one() {
+    let jira = Jira::healthy();
+    let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
+    let http = fixture.health.http.as_ref().unwrap();
+    let login = http.login.clone();
+    assert!(matches!(login.expiries()[0].end, End::Unknown(_)));
+    let asked = || {
+        let asked = jira.asked();
+        asked.iter().filter(|h| h.contains("/rest/pat/")).count()
+    };
+    assert!(fixture.health.probe().await);
+    assert_eq!(asked(), 1);
+    let end = login.expiries()[0].end.clone();
+    assert_eq!(Some(end), moment::day("2099-01-31").map(End::At));
+    fixture.health.probe().await;
+    assert_eq!(asked(), 0);
+
+    // A Jira that refuses this says nothing about the login.
+    jira.answers("/jira/rest/pat/latest/tokens", 401, "", "");
+    pass(Duration::from_secs(6 * 3600)).await;
+    assert!(fixture.health.probe().await);
+    assert_eq!(asked(), 1);
+    assert!(matches!(&login.expiries()[0].end, End::Unknown(why) if why.contains("401")));
+    assert_eq!(login.refused(), None);
+
+    let new = fixture.folder.path().join("new");
+    std::fs::write(&new, "an0ther").unwrap();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::rename(&new, fixture.folder.path().join("secret")).unwrap();
+    pass(INTERVAL * 2).await;
+    fixture.login.failed(State::Failed, "x", "y");
+    assert!(fixture.health.probe().await);
+    assert_eq!(asked(), 1);
+    fixture.health.probe().await;
+    assert_eq!(asked(), 0);
 }
 
 #[tokio::test]
@@ -180,7 +239,9 @@ async fn what_traffic_has_just_proven_is_not_asked() {
     fixture.jira.proven(None);
     fixture.login.proven(None);
     assert!(fixture.health.probe().await);
-    assert!(jira.asked().is_empty());
+    // But when the token ends no traffic tells.
+    let asked = jira.asked();
+    assert!(asked.iter().all(|h| h.contains("/rest/pat/")), "{asked:?}");
     fixture.login.failed(State::Failed, "x", "y");
     assert!(fixture.health.probe().await);
     assert_eq!(jira.asked().len(), 1);

@@ -2,6 +2,7 @@
 
 use crate::{
     audit::{Audit, Outcome, Record},
+    metrics::Traffic,
     upstream::Delivery,
 };
 use http::{HeaderValue, StatusCode};
@@ -10,15 +11,17 @@ use std::{sync::Arc, time::Instant};
 /// Until somebody says otherwise the vendor is gone: that is what an exchange dropped on its way means.
 pub(super) struct Draft {
     audit: Audit,
+    traffic: Arc<Traffic>,
     begun: Instant,
     /// `None` once submitted.
     record: Option<Box<Record>>,
 }
 
 impl Draft {
-    pub(super) fn new(audit: Audit, record: Record) -> Self {
+    pub(super) fn new(audit: Audit, traffic: Arc<Traffic>, record: Record) -> Self {
         Self {
             audit,
+            traffic,
             begun: Instant::now(),
             record: Some(Box::new(record)),
         }
@@ -90,6 +93,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(mut record) = self.record.take() {
             record.duration = self.begun.elapsed();
+            self.traffic.ended(&record);
             self.audit.submit(record);
         }
     }

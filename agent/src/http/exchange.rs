@@ -309,6 +309,7 @@ impl Channel {
         };
         Draft::new(
             self.forward.audit().clone(),
+            self.forward.traffic().clone(),
             Record {
                 time: SystemTime::now(),
                 request_id: id.clone(),

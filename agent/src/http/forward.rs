@@ -4,6 +4,7 @@ use super::Limits;
 use crate::{
     audit::Audit,
     auth::Login,
+    metrics::Traffic,
     policy::Policy,
     status::{Layer, State, Witness},
     upstream::{FailedStep, SendError, Upstream},
@@ -26,6 +27,7 @@ pub struct Forward {
     jira: Witness,
     slots: Arc<Semaphore>,
     total: AtomicU64,
+    traffic: Arc<Traffic>,
 }
 
 /// A request's place among those in flight.
@@ -44,6 +46,7 @@ impl Forward {
     ) -> Self {
         let slots = limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS);
         Self {
+            traffic: Arc::new(Traffic::new(&name)),
             name,
             policy,
             login,
@@ -79,6 +82,11 @@ impl Forward {
     /// Where its records go.
     pub fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    /// What its requests are counted in.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
     }
 
     /// Bounds of its HTTP side.

@@ -1,8 +1,10 @@
 //! Joins the rooms into the running agent: builds, waits, drains. No decision about a request or a connection is made
 //! here.
 //!
-//! `sites` holds the forwards and hands each inbound channel to its own, `report` puts the status together.
+//! `sites` holds the forwards and hands each inbound channel to its own, `report` puts the status together, `forecast` knows when
+//! credentials end.
 
+mod forecast;
 mod report;
 mod sites;
 
@@ -10,12 +12,14 @@ use crate::{
     audit::Audit,
     config::Config,
     control::{Commands, Listener},
+    metrics,
     status::Report,
     supervisor::Supervisor,
     telemetry,
     tunnel::Accept,
 };
 use anyhow::Context;
+use forecast::Forecast;
 use report::Observer;
 use sites::Sites;
 use std::{sync::Arc, time::Duration};
@@ -39,8 +43,18 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
     for probe in probes {
         tokio::spawn(probe.run(stop.clone()));
     }
+    let identity = Arc::clone(&config.tunnel.identity);
+    let forecast = Arc::new(Forecast::new(Arc::clone(&sites), identity));
+    tokio::spawn(Arc::clone(&forecast).run(stop.clone()));
+    let observer = Observer::new(
+        &config,
+        Arc::clone(&sites),
+        supervisor.clone(),
+        audit,
+        forecast,
+    );
     let running = Arc::new(Running {
-        observer: Observer::new(&config, Arc::clone(&sites), supervisor.clone(), audit),
+        observer,
         sites: Arc::clone(&sites),
         drain: drain.clone(),
         log,
@@ -85,6 +99,11 @@ struct Running {
 impl Commands for Running {
     fn status(&self) -> Report {
         self.observer.report(self.drain.is_cancelled())
+    }
+
+    fn metrics(&self) -> Result<String, String> {
+        let traffic: Vec<_> = self.sites.traffic().collect();
+        metrics::render(&self.status(), &traffic).map_err(|error| error.to_string())
     }
 
     fn set_log_level(&self, level: &str) -> Result<(), String> {

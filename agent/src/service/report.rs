@@ -1,13 +1,17 @@
 //! Puts the status together from what the rooms have proven.
 
-use super::sites::{Site, Sites, Way};
+use super::{
+    forecast::Forecast,
+    sites::{Site, Sites, Way},
+};
 use crate::{
     audit::Audit,
     config::Config,
+    expiry::Expiry,
     health,
     status::{
-        AgentReport, AuditReport, ConnectionView, ForwardReport, ForwardState, ForwardView,
-        LayerReport, LayerState, Layers, Overall, REPORT_VERSION, Report,
+        AgentReport, AuditReport, ConnectionView, CredentialReport, ForwardReport, ForwardState,
+        ForwardView, LayerReport, LayerState, Layers, Overall, REPORT_VERSION, Report,
     },
     supervisor::SupervisorHandle,
 };
@@ -22,6 +26,7 @@ pub(super) struct Observer {
     sites: Arc<Sites>,
     supervisor: SupervisorHandle,
     audit: Audit,
+    forecast: Arc<Forecast>,
     stale_after: Duration,
 }
 
@@ -31,6 +36,7 @@ impl Observer {
         sites: Arc<Sites>,
         supervisor: SupervisorHandle,
         audit: Audit,
+        forecast: Arc<Forecast>,
     ) -> Self {
         let slowest_proof = config.tunnel.probe_interval.max(health::INTERVAL);
         Self {
@@ -38,22 +44,26 @@ impl Observer {
             sites,
             supervisor,
             audit,
+            forecast,
             stale_after: slowest_proof * MISSED_PROOFS,
         }
     }
 
     /// What is proven right now.
     pub(super) fn report(&self, draining: bool) -> Report {
+        let now = SystemTime::now();
         let connections = self.supervisor.connections();
+        let certificate = self.forecast.tunnel();
         let forwards: Vec<_> = self
             .sites
             .iter()
-            .map(|site| self.forward(site, &connections))
+            .map(|site| self.forward(site, &connections, certificate.as_ref(), now))
             .collect();
+        let credentials = self.forecast.credentials();
         let layers = Layers::of(&connections, &forwards);
         Report {
             version: REPORT_VERSION,
-            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            time: humantime::format_rfc3339_millis(now).to_string(),
             overall: Overall::of(&connections, &forwards),
             agent: AgentReport {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -64,6 +74,10 @@ impl Observer {
             layers,
             connections,
             forwards,
+            credentials: credentials
+                .iter()
+                .map(|credential| CredentialReport::new(credential, now))
+                .collect(),
             audit: AuditReport {
                 written: self.audit.written(),
                 dropped: self.audit.dropped(),
@@ -71,10 +85,16 @@ impl Observer {
         }
     }
 
-    fn forward(&self, site: &Site, connections: &[ConnectionView]) -> ForwardReport {
-        let now = Instant::now();
+    fn forward(
+        &self,
+        site: &Site,
+        connections: &[ConnectionView],
+        certificate: Option<&Expiry>,
+        now: SystemTime,
+    ) -> ForwardReport {
+        let instant = Instant::now();
         let layer = |layer: &crate::status::Layer| {
-            LayerReport::new(&layer.snapshot(), now, self.stale_after)
+            LayerReport::new(&layer.snapshot(), instant, self.stale_after)
         };
         let views: Vec<_> = connections
             .iter()
@@ -84,19 +104,19 @@ impl Observer {
             .iter()
             .filter_map(|(_, view)| view.bound.clone())
             .collect();
-        let (auth_mode, login) = match &site.way {
+        let (auth_mode, login, circuit_open) = match &site.way {
             Way::Http(forward) => {
-                let seen = layer(&site.login);
-                let login = if forward.login().injects() {
-                    seen
-                } else {
-                    vendors_own(&seen)
+                let (login, seen) = (forward.login(), layer(&site.login));
+                let told = match login.injects() {
+                    true => our_own(login.mode(), seen),
+                    false => vendors_own(&seen),
                 };
-                (forward.login().mode(), login)
+                (login.mode(), told, login.refused().is_some())
             }
             Way::Bytes { .. } => (
                 "none",
                 LayerReport::not_applicable("bytes are forwarded as they are"),
+                false,
             ),
         };
         ForwardReport {
@@ -105,9 +125,10 @@ impl Observer {
             bound,
             upstream: site.config.upstream.target.to_string(),
             auth_mode: auth_mode.to_owned(),
-            tunnel: tunnel(&views),
+            tunnel: tunnel(&views).with_expiries(certificate, now),
             jira: layer(&site.jira),
-            login,
+            login: login.with_expiries(&site.expiries(), now),
+            circuit_open,
             in_flight: site.way.in_flight(),
             requests: site.way.total(),
         }
@@ -143,6 +164,18 @@ fn tunnel(views: &[(&ConnectionView, &ForwardView)]) -> LayerReport {
                 _ => best,
             }
         }
+    }
+}
+
+/// How we log in, and as whom.
+fn our_own(mode: &str, seen: LayerReport) -> LayerReport {
+    let detail = match &seen.detail {
+        Some(user) => format!("{mode}, {user}"),
+        None => mode.to_owned(),
+    };
+    LayerReport {
+        detail: Some(detail),
+        ..seen
     }
 }
 

@@ -4,8 +4,10 @@ use crate::{
     audit::Audit,
     auth::Login,
     config,
+    expiry::Expiry,
     health::Health,
     http,
+    metrics::Traffic,
     policy::Policy,
     status::{Layer, State},
     tunnel::{Accept, Inbound},
@@ -35,6 +37,8 @@ pub(super) struct Site {
     pub(super) jira: Arc<Layer>,
     pub(super) login: Arc<Layer>,
     pub(super) way: Way,
+    /// Of the certificate that was loaded; another one needs a restart.
+    client_certificate: Option<Expiry>,
 }
 
 /// Where a channel goes.
@@ -94,6 +98,14 @@ impl Sites {
         }
     }
 
+    /// What the requests of each HTTP forward are counted in.
+    pub(super) fn traffic(&self) -> impl Iterator<Item = Arc<Traffic>> {
+        self.iter().filter_map(|site| match &site.way {
+            Way::Http(forward) => Some(forward.traffic().clone()),
+            Way::Bytes { .. } => None,
+        })
+    }
+
     /// Lets every login try its credential again.
     pub(super) fn retry_logins(&self) {
         for site in self.iter() {
@@ -145,8 +157,10 @@ impl Site {
                 Arc::clone(&jira),
             ))),
         };
+        let client_certificate = &config.upstream.tls.client_certificate;
         Ok((
             Self {
+                client_certificate: client_certificate.as_ref().map(|c| c.expiry()),
                 config: config.clone(),
                 jira,
                 login: login_layer,
@@ -154,6 +168,18 @@ impl Site {
             },
             probe,
         ))
+    }
+
+    /// When what this forward logs in with ends.
+    pub(super) fn expiries(&self) -> Vec<Expiry> {
+        let login = match &self.way {
+            Way::Http(forward) => forward.login().expiries(),
+            Way::Bytes { .. } => Vec::new(),
+        };
+        login
+            .into_iter()
+            .chain(self.client_certificate.clone())
+            .collect()
     }
 
     async fn serve(&self, inbound: Inbound, drain: CancellationToken) {

@@ -44,6 +44,9 @@ pub struct ConnectionView {
     pub backlog: usize,
     /// Channels that this side had to close first; each costs memory until the session is replaced.
     pub closed_first: u64,
+    /// Channels of this session that were reset because they were over a bound or their spool failed.
+    #[serde(default)]
+    pub channel_resets: u64,
     /// The forwards that it asks for.
     pub forwards: Vec<ForwardView>,
 }

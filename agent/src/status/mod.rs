@@ -2,6 +2,7 @@
 //! status can never hold up a request.
 
 mod connection;
+mod credential;
 mod layer;
 mod layer_report;
 mod render;
@@ -9,6 +10,7 @@ mod report;
 mod witness;
 
 pub use connection::{ConnectionView, ForwardState, ForwardView, Phase};
+pub use credential::CredentialReport;
 pub use layer::{Layer, Snapshot, State};
 pub use layer_report::{LayerReport, LayerState};
 pub use render::{Colour, render};

@@ -1,6 +1,7 @@
 //! The status as a person reads it.
 
 use super::{LayerReport, LayerState, Overall, Report};
+use crate::expiry::Urgency;
 use std::fmt::Write;
 
 /// Whether to colour: only for a terminal, and not where `NO_COLOR` is set.
@@ -22,6 +23,7 @@ pub fn render(report: &Report, colour: Colour) -> String {
     page.layers(report);
     page.connections(report);
     page.forwards(report);
+    page.credentials(report);
     if report.audit.dropped > 0 {
         page.line(&format!(
             "\naudit: {} records written, {} DROPPED: the audit file or journal does not keep up",
@@ -118,6 +120,26 @@ impl Page {
                 ] {
                     self.layer("     ", layer.0, layer.1);
                 }
+            }
+        }
+    }
+
+    fn credentials(&mut self, report: &Report) {
+        if report.credentials.is_empty() {
+            return;
+        }
+        self.line("\ncredentials");
+        for c in &report.credentials {
+            let (word, style) = match c.urgency {
+                Urgency::None => ("", PLAIN),
+                Urgency::Within30Days | Urgency::Within14Days => ("WARNING   ", YELLOW),
+                Urgency::Within7Days | Urgency::Over => ("WARNING   ", RED),
+            };
+            let word = self.paint(word, style);
+            let holder = c.forward.as_deref().unwrap_or("tunnel");
+            self.line(&format!("  {holder}  {word}{}", c.summary));
+            if let Some(remedy) = &c.remedy {
+                self.line(&format!("           remedy: {remedy}"));
             }
         }
     }

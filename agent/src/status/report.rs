@@ -1,6 +1,6 @@
 //! The whole status: what `agent status --json` prints. Its schema is `docs/status.schema.json`.
 
-use super::{ConnectionView, LayerReport, LayerState};
+use super::{ConnectionView, CredentialReport, LayerReport, LayerState};
 
 /// Version of the document. Fields may be added within a version; none is removed or changes its meaning.
 pub const REPORT_VERSION: u32 = 1;
@@ -22,6 +22,9 @@ pub struct Report {
     pub connections: Vec<ConnectionView>,
     /// One per `[[forward]]`.
     pub forwards: Vec<ForwardReport>,
+    /// What the agent holds, and when each ends.
+    #[serde(default)]
+    pub credentials: Vec<CredentialReport>,
     /// The audit log.
     pub audit: AuditReport,
 }
@@ -85,6 +88,9 @@ pub struct ForwardReport {
     pub jira: LayerReport,
     /// Whether Jira knows us.
     pub login: LayerReport,
+    /// Whether Jira has refused the credential, so that nothing is sent until it changes.
+    #[serde(default)]
+    pub circuit_open: bool,
     /// Requests under way.
     pub in_flight: u64,
     /// Requests since the start, allowed or refused.
@@ -152,6 +158,7 @@ impl Overall {
 mod tests {
     use super::super::{Colour, Phase, render};
     use super::*;
+    use crate::expiry::{Kind, Urgency};
 
     fn layer(state: LayerState) -> LayerReport {
         let failed = state == LayerState::Failed;
@@ -175,6 +182,7 @@ mod tests {
             tunnel: layer(tunnel),
             jira: layer(jira),
             login: layer(login),
+            circuit_open: false,
             in_flight: 0,
             requests: 3,
         }
@@ -201,6 +209,7 @@ mod tests {
             bytes_sent: 10,
             backlog: 0,
             closed_first: 0,
+            channel_resets: 0,
             forwards: Vec::new(),
         }
     }
@@ -265,6 +274,16 @@ mod tests {
             layers: Layers::of(&connections, &forwards),
             connections,
             forwards,
+            credentials: vec![CredentialReport {
+                forward: Some("jira".into()),
+                credential: Kind::PersonalAccessToken,
+                expires: Some("2027-01-31T00:00:00Z".into()),
+                days_left: Some(12.3),
+                renewed_by_itself: false,
+                urgency: Urgency::Within14Days,
+                summary: "the personal access token ends in 12 days (2027-01-31)".into(),
+                remedy: Some("make a new one".into()),
+            }],
             audit: AuditReport {
                 written: 1,
                 dropped: 2,
@@ -277,6 +296,8 @@ mod tests {
             "cause:  connection refused",
             "remedy: ask the network team",
             "2 DROPPED",
+            "WARNING   the personal access token ends in 12 days",
+            "remedy: make a new one",
         ] {
             assert!(plain.contains(part), "{part} is missing in:\n{plain}");
         }

@@ -255,6 +255,7 @@ impl Board {
             bytes_sent: meter.map_or(0, |m| m.sent()),
             backlog: meter.map_or(0, |m| m.backlog()),
             closed_first: budget.map_or(0, |b| b.closed_first()),
+            channel_resets: budget.map_or(0, |b| b.resets()),
             forwards: self.forward_views(cell),
         }
     }

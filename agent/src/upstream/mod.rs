@@ -1,10 +1,10 @@
 //! Toward Jira: pooled connections over rustls, streaming both ways; or plain bytes for `tcp://`.
 
+pub(crate) mod certificate;
 mod control;
 mod dial;
 mod exchange;
 mod explain;
-mod issuer;
 pub mod pem;
 mod pool;
 mod settings;

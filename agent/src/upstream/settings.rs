@@ -1,6 +1,7 @@
 //! What the way to one Jira needs to know.
 
-use super::Target;
+use super::{Target, certificate};
+use crate::expiry::{End, Expiry, Kind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -76,4 +77,24 @@ pub struct ClientCertificate {
     pub chain: Vec<CertificateDer<'static>>,
     /// The leaf's key.
     pub key: PrivateKeyDer<'static>,
+}
+
+impl ClientCertificate {
+    /// When the leaf ends.
+    pub fn expiry(&self) -> Expiry {
+        let validity = self
+            .chain
+            .first()
+            .and_then(|leaf| certificate::validity(leaf));
+        let remedy = "have a new client certificate issued and put it into client_certificate_file, its key into client_key_file";
+        match validity {
+            Some((since, end)) => {
+                Expiry::new(Kind::ClientCertificate, End::At(end), remedy).issued(Some(since))
+            }
+            None => {
+                let why = End::Unknown("the certificate's validity cannot be read".to_owned());
+                Expiry::new(Kind::ClientCertificate, why, remedy)
+            }
+        }
+    }
 }

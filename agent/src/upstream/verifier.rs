@@ -1,6 +1,6 @@
 //! rustls' own certificate verification, with refusals an administrator can act on.
 
-use super::{TrustRoots, issuer, tls::TlsConfigError};
+use super::{TrustRoots, certificate, tls::TlsConfigError};
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     client::{
@@ -117,7 +117,7 @@ impl ServerCertVerifier for Explaining {
 /// Who issued the end of the chain that was sent: that is the certificate to be trusted.
 fn origin(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> String {
     let last = intermediates.last().unwrap_or(leaf);
-    match issuer::names(last) {
+    match certificate::names(last) {
         Some(names) if names.issuer == names.subject && intermediates.is_empty() => {
             format!("self-signed ({:?})", names.subject)
         }

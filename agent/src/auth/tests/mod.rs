@@ -61,6 +61,7 @@ impl Secrets {
     fn pat(&self) -> (Arc<Login>, Arc<Layer>) {
         login(Settings::Pat {
             token_file: self.file(),
+            expires: None,
         })
     }
 }

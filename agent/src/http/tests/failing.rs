@@ -169,7 +169,10 @@ async fn an_answer_to_somebody_else_is_withheld() {
     });
     let (_file, token_file) = secret("token");
     let options = Options {
-        auth: Auth::Pat { token_file },
+        auth: Auth::Pat {
+            token_file,
+            expires: None,
+        },
         ..Options::default()
     };
     let mut agent = Agent::new(&jira.await, options);
@@ -194,6 +197,7 @@ async fn no_credential_means_not_sent() {
     let options = Options {
         auth: Auth::Pat {
             token_file: SecretFile::new("/nonexistent/token"),
+            expires: None,
         },
         ..Options::default()
     };
@@ -211,7 +215,10 @@ async fn no_credential_means_not_sent() {
 async fn choosing_another_identity_is_refused() {
     let (_file, token_file) = secret("token");
     let options = Options {
-        auth: Auth::Pat { token_file },
+        auth: Auth::Pat {
+            token_file,
+            expires: None,
+        },
         ..Options::default()
     };
     let agent = Agent::new(&jira(echo).await, options);

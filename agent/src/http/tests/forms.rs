@@ -12,7 +12,10 @@ const FORM: &str =
 
 fn injecting(token_file: crate::secret::SecretFile) -> Options {
     Options {
-        auth: Auth::Pat { token_file },
+        auth: Auth::Pat {
+            token_file,
+            expires: None,
+        },
         ..Options::default()
     }
 }

@@ -1,6 +1,9 @@
 //! The key, and the certificate beside it, by which we log in.
 
-use crate::secret::{Secret, SecretFile, SecretFileError};
+use crate::{
+    expiry::{End, Expiry, Kind},
+    secret::{Secret, SecretFile, SecretFileError},
+};
 use russh::keys::{
     Algorithm, Certificate, HashAlg, PrivateKey, ssh_key, ssh_key::certificate::CertType,
 };
@@ -77,16 +80,42 @@ impl Identity {
     /// The certificate to log in with now. A renewed one is picked up from its file without a restart;
     /// one that has become unreadable leaves the last good one in use.
     pub(super) async fn certificate(&self) -> Option<Certificate> {
-        match tokio::fs::read_to_string(&self.certificate_path).await {
-            Ok(text) => match parse_certificate(&self.certificate_path, &text, &self.key) {
-                Ok(certificate) => Some(certificate),
-                Err(error) => {
-                    tracing::warn!(%error, "the user certificate is not used");
-                    self.certificate.clone()
-                }
-            },
-            Err(_) => self.certificate.clone(),
+        match self.read_certificate().await {
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the user certificate is not used");
+                self.certificate.clone()
+            }
+            Some(Ok(certificate)) => Some(certificate),
+            None => self.certificate.clone(),
         }
+    }
+
+    /// `None` where there is no file that can be read.
+    async fn read_certificate(&self) -> Option<Result<Certificate, IdentityError>> {
+        let path = &self.certificate_path;
+        let text = tokio::fs::read_to_string(path).await.ok()?;
+        Some(parse_certificate(path, &text, &self.key))
+    }
+}
+
+impl Identity {
+    /// When the certificate ends that lies beside the key now; none where there is none.
+    pub async fn expiry(&self) -> Option<Expiry> {
+        let certificate = match self.read_certificate().await {
+            Some(Ok(certificate)) => certificate,
+            _ => self.certificate.clone()?,
+        };
+        let remedy = format!(
+            "ask the vendor for a new certificate and write it into {}; it is used from the next connection on",
+            self.certificate_path.display()
+        );
+        let end = certificate.valid_before();
+        let end = match instant(end) {
+            Some(end) => End::At(end),
+            None => End::Never,
+        };
+        let since = instant(certificate.valid_after()).filter(|at| *at > UNIX_EPOCH);
+        Some(Expiry::new(Kind::SshCertificate, end, remedy).issued(since))
     }
 }
 
@@ -120,13 +149,17 @@ pub(super) fn describe(certificate: &Certificate) -> String {
 
 /// Seconds since 1970 as UTC; OpenSSH writes "forever" as the largest number.
 pub(super) fn date(seconds: u64) -> String {
+    instant(seconds).map_or_else(
+        || "forever".to_owned(),
+        |t| humantime::format_rfc3339_seconds(t).to_string(),
+    )
+}
+
+/// `None` for what OpenSSH writes as "forever".
+fn instant(seconds: u64) -> Option<SystemTime> {
     UNIX_EPOCH
         .checked_add(Duration::from_secs(seconds))
         .filter(|_| seconds < YEAR_9999)
-        .map_or_else(
-            || "forever".to_owned(),
-            |t| humantime::format_rfc3339_seconds(t).to_string(),
-        )
 }
 
 /// Why a key or its certificate cannot be used. Each text names the file and what to do.

@@ -122,3 +122,25 @@ fn other_formats_are_named_with_the_way_out() {
         assert!(error.contains(expected), "{text:?}: {error}");
     }
 }
+
+#[tokio::test]
+async fn the_end_of_a_renewed_certificate_is_known_without_a_restart() {
+    let folder = Folder::new();
+    let (key, ca) = (test_keys::ed25519(), test_keys::ed25519());
+    let identity = folder.load(&openssh(&key), None).unwrap();
+    assert_eq!(identity.expiry().await, None);
+    let write = |before: u64| {
+        let mut builder = test_keys::builder(&key, 1_800_000_000, before);
+        builder.cert_type(CertType::User).unwrap();
+        builder.valid_principal("acme").unwrap();
+        let text = builder.sign(&ca).unwrap().to_openssh().unwrap();
+        folder.write("id-cert.pub", &text, 0o644);
+    };
+    write(1_900_000_000);
+    let expiry = identity.expiry().await.unwrap();
+    let end = UNIX_EPOCH + Duration::from_secs(1_900_000_000);
+    assert_eq!(expiry.end, End::At(end));
+    write(u64::MAX);
+    assert_eq!(identity.expiry().await.unwrap().end, End::Never);
+    assert!(expiry.remedy.contains("id-cert.pub"));
+}

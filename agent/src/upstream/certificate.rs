@@ -1,4 +1,14 @@
-//! Reads issuer and subject out of a certificate, for messages alone: nothing is decided by them.
+//! Reads names and validity out of a certificate, for messages and forecasts: whether it is trusted is
+//! rustls' to decide.
+
+use std::time::{Duration, SystemTime};
+use x509_parser::{
+    asn1_rs::Tag,
+    certificate::X509Certificate,
+    prelude::FromDer,
+    time::ASN1Time,
+    x509::{AttributeTypeAndValue, X509Name},
+};
 
 /// Readable names: the common name, else the organisation.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,50 +19,43 @@ pub(super) struct Names {
 
 /// `None` where the DER is not what RFC 5280 §4.1 says.
 pub(super) fn names(certificate: &[u8]) -> Option<Names> {
-    let (_, certificate, _) = element(certificate)?;
-    let (_, mut rest, _) = element(certificate)?;
-    if rest.first() == Some(&VERSION) {
-        rest = element(rest)?.2;
-    }
-    rest = element(rest)?.2; // serial number
-    rest = element(rest)?.2; // signature algorithm
-    let (_, issuer, rest) = element(rest)?;
-    let (_, _validity, rest) = element(rest)?;
-    let (_, subject, _) = element(rest)?;
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(Names {
-        issuer: readable(issuer)?,
-        subject: readable(subject)?,
+        issuer: readable(certificate.issuer())?,
+        subject: readable(certificate.subject())?,
     })
 }
 
-/// One name: a sequence of sets of (type, value) pairs.
-fn readable(mut name: &[u8]) -> Option<String> {
-    let mut fallback = None;
-    while !name.is_empty() {
-        let (_, set, rest) = element(name)?;
-        name = rest;
-        let (_, pair, _) = element(set)?;
-        let (_, kind, value) = element(pair)?;
-        let (tag, value, _) = element(value)?;
-        match kind {
-            COMMON_NAME => return Some(text(tag, value)),
-            ORGANISATION => fallback = Some(text(tag, value)),
-            _ => {}
-        }
-    }
-    fallback
+/// When the certificate's validity begins and ends (RFC 5280 §4.1.2.5).
+pub(crate) fn validity(certificate: &[u8]) -> Option<(SystemTime, SystemTime)> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let validity = certificate.validity();
+    Some((instant(validity.not_before)?, instant(validity.not_after)?))
 }
 
-fn text(tag: u8, value: &[u8]) -> String {
-    let decoded = if tag == BMP_STRING {
+fn instant(time: ASN1Time) -> Option<SystemTime> {
+    let seconds = u64::try_from(time.timestamp()).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+fn readable(name: &X509Name<'_>) -> Option<String> {
+    let mut common = name.iter_common_name();
+    let mut organisation = name.iter_organization();
+    common.next().or_else(|| organisation.next()).map(text)
+}
+
+fn text(entry: &AttributeTypeAndValue<'_>) -> String {
+    let value = entry.attr_value();
+    let decoded: String = if value.tag() == Tag::BmpString {
         let units = value
+            .data
             .chunks_exact(2)
             .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
         char::decode_utf16(units)
             .map(|c| c.unwrap_or('\u{fffd}'))
             .collect()
     } else {
-        String::from_utf8_lossy(value).into_owned()
+        String::from_utf8_lossy(value.data).into_owned()
     };
     decoded
         .chars()
@@ -61,32 +64,6 @@ fn text(tag: u8, value: &[u8]) -> String {
         .collect()
 }
 
-/// Splits the first DER element off: tag, contents, what follows.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x83 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = digits
-                .iter()
-                .fold(0usize, |sum, d| (sum << 8) | usize::from(*d));
-            (length, rest)
-        }
-        _ => return None,
-    };
-    let (contents, rest) = rest.split_at_checked(length)?;
-    Some((tag, contents, rest))
-}
-
-/// Context tag 0, constructed: the version field, absent in version 1 certificates.
-const VERSION: u8 = 0xa0;
-const BMP_STRING: u8 = 0x1e;
-/// 2.5.4.3
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-/// 2.5.4.10
-const ORGANISATION: &[u8] = &[0x55, 0x04, 0x0a];
 /// Characters of a name that go into a message; a hostile server could send a long one.
 const MAX_NAME: usize = 120;
 
@@ -118,13 +95,26 @@ mod tests {
     }
 
     #[test]
+    fn validity_is_the_one_that_was_issued() {
+        let mut params = CertificateParams::new(vec!["x.example".into()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2027, 1, 31);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let (from, until) = validity(certificate.der()).unwrap();
+        let day = |text| humantime::parse_rfc3339(text).unwrap();
+        assert_eq!(from, day("2026-01-01T00:00:00Z"));
+        assert_eq!(until, day("2027-01-31T00:00:00Z"));
+    }
+
+    #[test]
     fn damaged_der_gives_nothing_instead_of_a_panic() {
         let whole = certificate(&[(DnType::CommonName, "Corp")]);
         for cut in 0..whole.len().min(200) {
             let _ = names(&whole[..cut]);
             let mut flipped = whole.clone();
             flipped[cut] ^= 0xff;
-            let _ = names(&flipped);
+            let _ = (names(&flipped), validity(&flipped));
         }
         assert_eq!(names(&[]), None);
         assert_eq!(names(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);

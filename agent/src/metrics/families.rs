@@ -1,0 +1,75 @@
+//! Which families there are. `docs/metrics.md` is compared with this list by a test.
+
+/// One family of metrics.
+pub struct Family {
+    /// Without the prefix.
+    short: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: Kind,
+    /// Label names; `forward` first where there is one.
+    pub labels: &'static [&'static str],
+    /// One sentence.
+    pub help: &'static str,
+}
+
+/// How its values behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Family {
+    /// `jira_tunnel_agent_requests_total`.
+    pub fn name(&self) -> String {
+        format!("{PREFIX}{}", self.short)
+    }
+}
+
+macro_rules! families {
+    ($($constant:ident = $kind:ident $short:literal [$($label:literal)*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Family = Family {
+                short: $short,
+                kind: Kind::$kind,
+                labels: &[$($label),*],
+                help: $help,
+            };
+        )*
+        /// All of them, in the order of `docs/metrics.md`.
+        pub const ALL: &[&Family] = &[$(&$constant),*];
+    };
+}
+
+families! {
+    AGENT = Gauge "info" ["version"] "1; the label names the running version.";
+    UPTIME = Gauge "uptime_seconds" [] "Seconds since the agent started.";
+    LAYER = Gauge "layer_state" ["forward" "layer" "state"] "1 for the state that a layer is in, 0 for the others; an empty forward sums up all.";
+    LAYER_AGE = Gauge "layer_proven_age_seconds" ["forward" "layer"] "Seconds since the other side last replied; absent if it never did.";
+    BOUND = Gauge "forward_bound" ["forward"] "1 while a gateway listens for this forward.";
+    REQUESTS = Counter "requests_total" ["forward" "outcome" "class"] "Requests that have ended, by outcome and first digit of the status.";
+    ERRORS = Counter "errors_total" ["forward" "error"] "Answers of the agent itself, by the code of docs/errors.md.";
+    IN_FLIGHT = Gauge "requests_in_flight" ["forward"] "Requests under way; byte channels for tcp://.";
+    REQUEST_BYTES = Counter "request_bytes_total" ["forward"] "Body bytes read from the vendor, counted when the request ends.";
+    RESPONSE_BYTES = Counter "response_bytes_total" ["forward"] "Body bytes handed to the vendor's channel, counted when the request ends.";
+    DURATION = Histogram "request_duration_seconds" ["forward"] "From the request head to the end of the answer.";
+    FIRST_BYTE = Histogram "first_byte_seconds" ["forward"] "From the request head to the head of Jira's answer.";
+    PHASE = Gauge "connection_phase" ["connection" "phase"] "1 for what an SSH connection is doing, 0 for the rest.";
+    SESSIONS = Counter "connection_sessions_total" ["connection"] "SSH sessions so far; each after the first is a reconnect.";
+    ROUND_TRIP = Gauge "connection_round_trip_seconds" ["connection"] "Round-trip time of the last probe.";
+    CHANNELS = Gauge "connection_channels" ["connection"] "Forwarded channels open now.";
+    RECEIVED = Counter "connection_received_bytes_total" ["connection"] "Bytes received on the wire; begins anew with each session.";
+    SENT = Counter "connection_sent_bytes_total" ["connection"] "Bytes sent on the wire; begins anew with each session.";
+    BACKLOG = Gauge "connection_backlog_bytes" ["connection"] "Bytes that wait for the kernel to take them.";
+    RESETS = Counter "connection_channel_resets_total" ["connection"] "Channels reset because they were over a bound or their spool failed; begins anew with each session.";
+    CIRCUIT = Gauge "login_circuit_open" ["forward"] "1 while Jira has refused the credential and nothing is sent.";
+    EXPIRY = Gauge "credential_expiry_timestamp_seconds" ["forward" "credential"] "When a credential ends, seconds since 1970; an empty forward is the tunnel.";
+    WARNING = Gauge "credential_expiry_warning" ["forward" "credential" "within"] "1 for each threshold that a credential which nobody renews has passed, 0 for the others.";
+    AUDIT_WRITTEN = Counter "audit_records_written_total" [] "Audit records written.";
+    AUDIT_DROPPED = Counter "audit_records_dropped_total" [] "Audit records dropped because the sink did not keep up or failed.";
+}
+
+const PREFIX: &str = "jira_tunnel_agent_";

@@ -1,0 +1,195 @@
+//! What monitoring reads: Prometheus' text form, put together when it is asked for.
+//!
+//! The path only counts, in [`Traffic`]. All else is taken from the status at that moment. Labels hold
+//! names from the configuration and words from fixed sets: nothing of a request, no path, no user.
+
+pub mod families;
+mod traffic;
+
+pub use traffic::Traffic;
+
+use crate::{
+    expiry::Urgency,
+    status::{ConnectionView, LayerReport, LayerState, Phase, Report},
+};
+use families::{Family, Kind};
+use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
+use std::{sync::Arc, time::SystemTime};
+
+/// All families, as `docs/metrics.md` describes them.
+pub fn render(report: &Report, traffic: &[Arc<Traffic>]) -> prometheus::Result<String> {
+    let page = Page(Registry::new());
+    for one in traffic {
+        one.register(&page.0)?;
+    }
+    page.agent(report)?;
+    page.layers(report)?;
+    page.forwards(report)?;
+    page.connections(&report.connections)?;
+    page.credentials(report)?;
+    TextEncoder::new().encode_to_string(&page.0.gather())
+}
+
+struct Page(Registry);
+
+impl Page {
+    fn agent(&self, report: &Report) -> prometheus::Result<()> {
+        self.add(&families::AGENT, [([report.agent.version.as_str()], 1.0)])?;
+        let uptime = report.agent.uptime_seconds as f64;
+        self.alone(&families::UPTIME, uptime)?;
+        let audit = &report.audit;
+        self.alone(&families::AUDIT_WRITTEN, audit.written as f64)?;
+        self.alone(&families::AUDIT_DROPPED, audit.dropped as f64)
+    }
+
+    fn layers(&self, report: &Report) -> prometheus::Result<()> {
+        let l = &report.layers;
+        let mut layers = vec![
+            ("", "network", &l.network),
+            ("", "tunnel", &l.tunnel),
+            ("", "jira", &l.jira),
+            ("", "login", &l.login),
+        ];
+        for f in &report.forwards {
+            let name = f.name.as_str();
+            layers.extend([
+                (name, "tunnel", &f.tunnel),
+                (name, "jira", &f.jira),
+                (name, "login", &f.login),
+            ]);
+        }
+        let states = |(forward, layer, told): &(&'_ str, &'static str, &LayerReport)| {
+            let (forward, layer, now) = (forward.to_string(), *layer, told.state);
+            STATES.map(|(state, word)| {
+                let labels = [forward.clone(), layer.to_owned(), word.to_owned()];
+                (labels, flag(state == now))
+            })
+        };
+        self.add(&families::LAYER, layers.iter().flat_map(states))?;
+        let ages = layers.iter().filter_map(|(forward, layer, told)| {
+            Some(([*forward, *layer], told.proven_seconds_ago?))
+        });
+        self.add(&families::LAYER_AGE, ages)
+    }
+
+    fn forwards(&self, report: &Report) -> prometheus::Result<()> {
+        let each = || report.forwards.iter().map(|f| ([f.name.as_str()], f));
+        let bound = each().map(|(name, f)| (name, flag(!f.bound.is_empty())));
+        self.add(&families::BOUND, bound)?;
+        let in_flight = each().map(|(name, f)| (name, f.in_flight as f64));
+        self.add(&families::IN_FLIGHT, in_flight)?;
+        let circuits = each().map(|(name, f)| (name, flag(f.circuit_open)));
+        self.add(&families::CIRCUIT, circuits)
+    }
+
+    fn connections(&self, connections: &[ConnectionView]) -> prometheus::Result<()> {
+        let phases = connections.iter().flat_map(|c| {
+            PHASES.map(|phase| {
+                let labels = [c.index.to_string(), phase.to_string()];
+                (labels, flag(c.phase == phase))
+            })
+        });
+        self.add(&families::PHASE, phases)?;
+        let rtts = connections
+            .iter()
+            .filter_map(|c| Some(([c.index.to_string()], c.rtt_ms? / 1000.0)));
+        self.add(&families::ROUND_TRIP, rtts)?;
+        type Count = fn(&ConnectionView) -> u64;
+        let counts: [(&Family, Count); 6] = [
+            (&families::SESSIONS, |c| c.generation),
+            (&families::CHANNELS, |c| c.channels as u64),
+            (&families::RECEIVED, |c| c.bytes_received),
+            (&families::SENT, |c| c.bytes_sent),
+            (&families::BACKLOG, |c| c.backlog as u64),
+            (&families::RESETS, |c| c.channel_resets),
+        ];
+        for (family, count) in counts {
+            let values = connections
+                .iter()
+                .map(|c| ([c.index.to_string()], count(c) as f64));
+            self.add(family, values)?;
+        }
+        Ok(())
+    }
+
+    fn credentials(&self, report: &Report) -> prometheus::Result<()> {
+        let each = || {
+            let credentials = report.credentials.iter();
+            credentials.map(|c| (c.forward.as_deref().unwrap_or_default(), c))
+        };
+        let ends = each().filter_map(|(forward, c)| {
+            let end = humantime::parse_rfc3339(c.expires.as_deref()?).ok()?;
+            let seconds = end.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+            Some(([forward, c.credential.code()], seconds.as_secs_f64()))
+        });
+        self.add(&families::EXPIRY, ends)?;
+        let warnings = each().flat_map(|(forward, c)| {
+            THRESHOLDS.map(|(urgency, within)| {
+                let labels = [forward, c.credential.code(), within];
+                (labels, flag(c.urgency >= urgency))
+            })
+        });
+        self.add(&families::WARNING, warnings)
+    }
+
+    fn alone(&self, family: &Family, value: f64) -> prometheus::Result<()> {
+        self.add::<0, &str>(family, [([], value)])
+    }
+
+    fn add<const N: usize, L: AsRef<str>>(
+        &self,
+        family: &Family,
+        values: impl IntoIterator<Item = ([L; N], f64)>,
+    ) -> prometheus::Result<()> {
+        let options = Opts::new(family.name(), family.help);
+        match family.kind {
+            Kind::Gauge => {
+                let gauges = GaugeVec::new(options, family.labels)?;
+                for (labels, value) in values {
+                    let labels = labels.each_ref().map(AsRef::as_ref);
+                    gauges.get_metric_with_label_values(&labels)?.set(value);
+                }
+                self.0.register(Box::new(gauges))
+            }
+            Kind::Counter | Kind::Histogram => {
+                let counters = CounterVec::new(options, family.labels)?;
+                for (labels, value) in values {
+                    let labels = labels.each_ref().map(AsRef::as_ref);
+                    counters
+                        .get_metric_with_label_values(&labels)?
+                        .inc_by(value);
+                }
+                self.0.register(Box::new(counters))
+            }
+        }
+    }
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+const STATES: [(LayerState, &str); 5] = [
+    (LayerState::Proven, "proven"),
+    (LayerState::Degraded, "degraded"),
+    (LayerState::Failed, "failed"),
+    (LayerState::Unknown, "unknown"),
+    (LayerState::NotApplicable, "not_applicable"),
+];
+const PHASES: [Phase; 6] = [
+    Phase::Connecting,
+    Phase::Serving,
+    Phase::Standby,
+    Phase::Waiting,
+    Phase::Draining,
+    Phase::Stopped,
+];
+const THRESHOLDS: [(Urgency, &str); 4] = [
+    (Urgency::Within30Days, "30d"),
+    (Urgency::Within14Days, "14d"),
+    (Urgency::Within7Days, "7d"),
+    (Urgency::Over, "over"),
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::{
+    audit::{Outcome, Record, Target},
+    upstream::Delivery,
+};
+use http::{HeaderValue, Method, StatusCode};
+use serde_json::json;
+use std::time::Duration;
+
+const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
+
+fn report() -> Report {
+    let layer = |state: &str| json!({ "state": state, "proven_seconds_ago": 2.5 });
+    let all = json!({
+        "network": layer("proven"), "tunnel": layer("proven"),
+        "jira": layer("proven"), "login": layer("degraded"),
+    });
+    serde_json::from_value(json!({
+        "version": 1, "time": "", "overall": "degraded",
+        "agent": { "version": "1.2.3", "pid": 7, "uptime_seconds": 60, "draining": false },
+        "layers": all,
+        "connections": [{
+            "index": 0, "gateway": "gw:443", "user": "acme", "phase": "serving",
+            "since_seconds": 1.0, "attempt": 0, "next_retry_seconds": null,
+            "network": layer("proven"), "tunnel": layer("proven"), "rtt_ms": 12.5,
+            "generation": 3, "host_key": null, "key_exchange": null, "cipher": null,
+            "channels": 4, "bytes_received": 10, "bytes_sent": 20, "backlog": 30,
+            "closed_first": 0, "channel_resets": 2, "forwards": [],
+        }],
+        "forwards": [{
+            "name": "jira", "bind": "127.0.0.1:0", "bound": ["127.0.0.1:8080"],
+            "upstream": "https://jira.corp.example", "auth_mode": "pat",
+            "tunnel": layer("proven"), "jira": layer("proven"), "login": layer("degraded"),
+            "circuit_open": true, "in_flight": 5, "requests": 6,
+        }],
+        "credentials": [{
+            "forward": "jira", "credential": "personal_access_token",
+            "expires": "2027-01-31T00:00:00Z", "days_left": 6.5,
+            "renewed_by_itself": false, "urgency": "within_7_days",
+            "summary": "", "remedy": null,
+        }],
+        "audit": { "written": 8, "dropped": 9 },
+    }))
+    .unwrap()
+}
+
+fn record() -> Record {
+    Record {
+        time: SystemTime::UNIX_EPOCH,
+        request_id: HeaderValue::from_static("id"),
+        forward: "jira".into(),
+        connection: 0,
+        originator: "".into(),
+        method: Some(Method::GET),
+        target: Target::redact("/secret-path?token=secret"),
+        allowed: true,
+        rule: None,
+        error: None,
+        status: Some(StatusCode::CREATED),
+        request_bytes: 100,
+        response_bytes: 200,
+        duration: Duration::from_millis(20),
+        first_byte: Some(Duration::from_millis(3)),
+        delivery: Delivery::Answered,
+        outcome: Outcome::Complete,
+        user: None,
+    }
+}
+
+fn page() -> String {
+    let traffic = Traffic::new("jira");
+    traffic.ended(&record());
+    traffic.ended(&Record {
+        outcome: Outcome::Refused,
+        error: Some("policy-refused"),
+        status: Some(StatusCode::FORBIDDEN),
+        first_byte: None,
+        ..record()
+    });
+    render(&report(), &[Arc::new(traffic)]).unwrap()
+}
+
+#[test]
+fn what_was_counted_and_what_the_status_says_is_on_the_page() {
+    let page = page();
+    for line in [
+        r#"requests_total{class="2xx",forward="jira",outcome="complete"} 1"#,
+        r#"requests_total{class="4xx",forward="jira",outcome="refused"} 1"#,
+        r#"requests_total{class="5xx",forward="jira",outcome="complete"} 0"#,
+        r#"errors_total{error="policy-refused",forward="jira"} 1"#,
+        r#"request_bytes_total{forward="jira"} 200"#,
+        r#"response_bytes_total{forward="jira"} 400"#,
+        r#"request_duration_seconds_bucket{forward="jira",le="0.01"} 0"#,
+        r#"request_duration_seconds_bucket{forward="jira",le="0.025"} 2"#,
+        r#"first_byte_seconds_count{forward="jira"} 1"#,
+        r#"requests_in_flight{forward="jira"} 5"#,
+        r#"forward_bound{forward="jira"} 1"#,
+        r#"layer_state{forward="jira",layer="login",state="degraded"} 1"#,
+        r#"layer_state{forward="jira",layer="login",state="proven"} 0"#,
+        r#"layer_state{forward="",layer="network",state="proven"} 1"#,
+        r#"layer_proven_age_seconds{forward="",layer="jira"} 2.5"#,
+        r#"connection_phase{connection="0",phase="serving"} 1"#,
+        r#"connection_sessions_total{connection="0"} 3"#,
+        r#"connection_round_trip_seconds{connection="0"} 0.0125"#,
+        r#"connection_channel_resets_total{connection="0"} 2"#,
+        r#"login_circuit_open{forward="jira"} 1"#,
+        r#"credential_expiry_timestamp_seconds{credential="personal_access_token",forward="jira"} 1801353600"#,
+        r#"credential_expiry_warning{credential="personal_access_token",forward="jira",within="7d"} 1"#,
+        r#"credential_expiry_warning{credential="personal_access_token",forward="jira",within="30d"} 1"#,
+        r#"credential_expiry_warning{credential="personal_access_token",forward="jira",within="over"} 0"#,
+        "audit_records_dropped_total 9",
+        r#"info{version="1.2.3"} 1"#,
+    ] {
+        let line = format!("\njira_tunnel_agent_{line}\n");
+        assert!(page.contains(&line), "{line} is missing in:\n{page}");
+    }
+    assert!(!page.contains("secret"), "{page}");
+}
+
+#[test]
+fn every_family_is_documented_and_every_documented_one_is_there() {
+    let page = page();
+    let rows: Vec<String> = families::ALL
+        .iter()
+        .map(|family| {
+            assert!(page.contains(&format!("# TYPE {} ", family.name())));
+            let labels: Vec<_> = family.labels.iter().map(|l| format!("`{l}`")).collect();
+            let kind = format!("{:?}", family.kind).to_lowercase();
+            let name = family.name();
+            let help = family.help;
+            format!("| `{name}` | {kind} | {} | {help} |", labels.join(", "))
+        })
+        .collect();
+    let table = rows.join("\n");
+    assert!(
+        DOCUMENT.contains(&format!("|---|---|---|---|\n{table}\n\n")),
+        "docs/metrics.md lacks:\n{table}"
+    );
+    let types = page.matches("# TYPE ").count();
+    assert_eq!(types, families::ALL.len(), "a family is not in the list");
+}

@@ -1,0 +1,121 @@
+//! What the path counts: relaxed atomics, no lock, nothing allocated. One for each forward.
+
+use super::families::{self, Family};
+use crate::audit::{Outcome, Record};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
+};
+use std::time::Duration;
+
+/// The counters of one forward.
+pub struct Traffic {
+    requests: IntCounterVec,
+    /// The children of `requests`, looked up once.
+    by_outcome: [[IntCounter; CLASSES.len()]; OUTCOMES.len()],
+    errors: IntCounterVec,
+    request_bytes: IntCounter,
+    response_bytes: IntCounter,
+    duration: Histogram,
+    first_byte: Histogram,
+}
+
+impl Traffic {
+    /// All zero.
+    pub fn new(forward: &str) -> Self {
+        let requests = counters(&families::REQUESTS, forward);
+        let by_outcome = OUTCOMES.map(|outcome| {
+            CLASSES.map(|class| requests.with_label_values(&[word(outcome), class]))
+        });
+        Self {
+            by_outcome,
+            requests,
+            errors: counters(&families::ERRORS, forward),
+            request_bytes: counter(&families::REQUEST_BYTES, forward),
+            response_bytes: counter(&families::RESPONSE_BYTES, forward),
+            duration: histogram(&families::DURATION, forward),
+            first_byte: histogram(&families::FIRST_BYTE, forward),
+        }
+    }
+
+    /// A request has ended.
+    pub fn ended(&self, record: &Record) {
+        let outcome = OUTCOMES.iter().position(|o| *o == record.outcome);
+        let class = record.status.map_or(0, |s| usize::from(s.as_u16() / 100));
+        let row = outcome.and_then(|outcome| self.by_outcome.get(outcome));
+        if let Some(counter) = row.and_then(|row| row.get(class)) {
+            counter.inc();
+        }
+        if let Some(code) = record.error {
+            self.errors.with_label_values(&[code]).inc();
+        }
+        self.request_bytes.inc_by(record.request_bytes);
+        self.response_bytes.inc_by(record.response_bytes);
+        self.duration.observe(record.duration.as_secs_f64());
+        if let Some(first_byte) = record.first_byte.as_ref().map(Duration::as_secs_f64) {
+            self.first_byte.observe(first_byte);
+        }
+    }
+
+    pub(super) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        let all: [Box<dyn Collector>; 6] = [
+            Box::new(self.requests.clone()),
+            Box::new(self.errors.clone()),
+            Box::new(self.request_bytes.clone()),
+            Box::new(self.response_bytes.clone()),
+            Box::new(self.duration.clone()),
+            Box::new(self.first_byte.clone()),
+        ];
+        all.into_iter().try_for_each(|one| registry.register(one))
+    }
+}
+
+fn options(family: &Family, forward: &str) -> Opts {
+    Opts::new(family.name(), family.help).const_label("forward", forward)
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "names and labels are constants; `every_family_is_documented` builds them all"
+)]
+fn counters(family: &Family, forward: &str) -> IntCounterVec {
+    let own = family.labels.get(1..).unwrap_or_default();
+    IntCounterVec::new(options(family, forward), own).expect("valid names")
+}
+
+#[expect(clippy::expect_used, reason = "see `counters`")]
+fn counter(family: &Family, forward: &str) -> IntCounter {
+    IntCounter::with_opts(options(family, forward)).expect("valid names")
+}
+
+#[expect(clippy::expect_used, reason = "see `counters`")]
+fn histogram(family: &Family, forward: &str) -> Histogram {
+    let options = HistogramOpts::from(options(family, forward)).buckets(BUCKETS.to_vec());
+    Histogram::with_opts(options).expect("valid names and rising buckets")
+}
+
+/// As in the audit record.
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Complete => "complete",
+        Outcome::Refused => "refused",
+        Outcome::Failed => "failed",
+        Outcome::VendorGone => "vendor_gone",
+        Outcome::JiraBroke => "jira_broke",
+        Outcome::Stalled => "stalled",
+    }
+}
+
+const OUTCOMES: [Outcome; 6] = [
+    Outcome::Complete,
+    Outcome::Refused,
+    Outcome::Failed,
+    Outcome::VendorGone,
+    Outcome::JiraBroke,
+    Outcome::Stalled,
+];
+/// By the first digit of the status; `none` where the vendor got no answer.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+/// Seconds: from a small answer nearby to a large attachment.
+const BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0,
+];

@@ -1,0 +1,112 @@
+//! When credentials end, as status tells it.
+
+use super::{LayerReport, LayerState};
+use crate::expiry::{Credential, End, Expiry, Kind, Urgency};
+use std::time::SystemTime;
+
+/// One credential that the agent holds, and when it ends.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct CredentialReport {
+    /// Name of the forward; absent for `[tunnel]`.
+    pub forward: Option<String>,
+    /// Which.
+    pub credential: Kind,
+    /// When it ends, RFC 3339, UTC; absent where it has no end or that is not known.
+    pub expires: Option<String>,
+    /// Days left; negative once it has ended.
+    pub days_left: Option<f64>,
+    /// Whether the agent renews it by itself.
+    pub renewed_by_itself: bool,
+    /// How pressing it is to replace it.
+    pub urgency: Urgency,
+    /// All of it in one sentence.
+    pub summary: String,
+    /// What to do before it ends; present where it is pressing.
+    pub remedy: Option<String>,
+}
+
+impl CredentialReport {
+    /// What `credential` means at `now`.
+    pub fn new(credential: &Credential, now: SystemTime) -> Self {
+        let Credential { forward, expiry } = credential;
+        let end = match &expiry.end {
+            End::At(end) => Some(*end),
+            End::Never | End::Unknown(_) => None,
+        };
+        let urgency = expiry.urgency(now);
+        Self {
+            forward: forward.as_deref().map(str::to_owned),
+            credential: expiry.kind,
+            expires: end.map(|end| humantime::format_rfc3339_seconds(end).to_string()),
+            days_left: end.map(|end| days(end, now)),
+            renewed_by_itself: expiry.renewed,
+            urgency,
+            summary: expiry.sentence(now),
+            remedy: (urgency > Urgency::None).then(|| expiry.remedy.clone()),
+        }
+    }
+}
+
+impl LayerReport {
+    /// A proven layer whose credential ends within a week, or has ended as far as is known, works but
+    /// not for long: degraded, so that monitoring by exit code hears of it while there is still time. A
+    /// longer warning leaves it proven.
+    pub fn with_expiries<'a>(
+        self,
+        expiries: impl IntoIterator<Item = &'a Expiry>,
+        now: SystemTime,
+    ) -> Self {
+        let pressing = expiries
+            .into_iter()
+            .filter(|expiry| expiry.urgency(now) >= Urgency::Within7Days)
+            .max_by_key(|expiry| expiry.urgency(now));
+        match (pressing, self.state) {
+            (Some(expiry), LayerState::Proven | LayerState::NotApplicable) => Self {
+                state: LayerState::Degraded,
+                cause: Some(expiry.sentence(now)),
+                remedy: Some(expiry.remedy.clone()),
+                ..self
+            },
+            _ => self,
+        }
+    }
+}
+
+/// Tenths of a day.
+fn days(end: SystemTime, now: SystemTime) -> f64 {
+    let seconds = match end.duration_since(now) {
+        Ok(left) => left.as_secs_f64(),
+        Err(past) => -past.duration().as_secs_f64(),
+    };
+    (seconds / 8640.0).floor() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn only_the_last_week_degrades_a_layer_and_nothing_hides_a_failure() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let day = Duration::from_secs(86_400);
+        let token = |days| {
+            let end = End::At(now + day * days);
+            [Expiry::new(Kind::PersonalAccessToken, end, "make one")]
+        };
+        let proven = LayerReport {
+            state: LayerState::Proven,
+            ..LayerReport::not_applicable("user acme-bot")
+        };
+        assert_eq!(proven.clone().with_expiries(&token(8), now), proven);
+        let degraded = proven.clone().with_expiries(&token(6), now);
+        assert_eq!(degraded.state, LayerState::Degraded);
+        assert_eq!(degraded.remedy.as_deref(), Some("make one"));
+        assert!(degraded.cause.is_some_and(|c| c.contains("6 days")));
+        let failed = LayerReport {
+            state: LayerState::Failed,
+            ..proven
+        };
+        assert_eq!(failed.clone().with_expiries(&token(6), now), failed);
+    }
+}
