@@ -104,16 +104,20 @@ impl Agent {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary("agent"));
-        command
-            .args(arguments)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("JIRA_TUNNEL_AGENT_CONFIG", self.dir.join("agent.toml"))
-            .env("STATE_DIRECTORY", self.dir.join("state"))
-            .env("RUNTIME_DIRECTORY", self.dir.join("run"));
-        command
+        command(Command::new(binary("agent")), &self.dir, arguments)
     }
+}
+
+/// `program`, which is the agent or starts it, with these arguments, on the folder with its `agent.toml`.
+pub fn command(mut program: Command, dir: &Path, arguments: &[&str]) -> Command {
+    program
+        .args(arguments)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("JIRA_TUNNEL_AGENT_CONFIG", dir.join("agent.toml"))
+        .env("STATE_DIRECTORY", dir.join("state"))
+        .env("RUNTIME_DIRECTORY", dir.join("run"));
+    program
 }
 
 /// A binary of this workspace, built beside the running test.

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod caller;
 pub mod load;
+pub mod login;
 pub mod origin;
 pub mod process;
 pub mod setup;

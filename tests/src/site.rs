@@ -35,6 +35,7 @@ enum Login {
     PassThrough,
     Basic { username: String, password: String },
     Pat { token: String },
+    Other { lines: String, secret: String },
 }
 
 /// A running site. All of it ends when dropped.
@@ -82,6 +83,15 @@ impl Plan {
     pub fn pat(mut self, token: &str) -> Self {
         self.login = Login::Pat {
             token: token.into(),
+        };
+        self
+    }
+
+    /// The agent logs in as these lines of `[forward.auth]` say; the file that they call `secret` holds `secret`.
+    pub fn auth(mut self, lines: &str, secret: &str) -> Self {
+        self.login = Login::Other {
+            lines: lines.into(),
+            secret: secret.into(),
         };
         self
     }
@@ -154,7 +164,9 @@ impl Plan {
         fs::create_dir(&dir)?;
         match &self.login {
             Login::PassThrough => {}
-            Login::Basic { password: s, .. } | Login::Pat { token: s } => {
+            Login::Basic { password: s, .. }
+            | Login::Pat { token: s }
+            | Login::Other { secret: s, .. } => {
                 write_secret(&dir.join(SECRET), s)?;
             }
         }
@@ -190,6 +202,7 @@ impl Plan {
                 format!("mode = \"basic\"\nusername = {username:?}\npassword_file = {SECRET:?}")
             }
             Login::Pat { .. } => format!("mode = \"pat\"\ntoken_file = {SECRET:?}"),
+            Login::Other { lines, .. } => lines.clone(),
         };
         let sections = [
             (

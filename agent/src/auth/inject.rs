@@ -36,8 +36,8 @@ pub(super) struct Attempt {
     generation: u64,
     trial: bool,
     below_rest: bool,
-    /// Jira refused the credential, and there is another one since.
-    renewed: bool,
+    /// Jira refused the credential: whether there is another one since, or why there is none.
+    renewed: Result<bool, Unavailable>,
     settled: bool,
 }
 
@@ -143,7 +143,7 @@ impl Inject {
                 generation,
                 trial,
                 below_rest,
-                renewed: false,
+                renewed: Ok(false),
                 settled: false,
             }));
         }
@@ -243,7 +243,7 @@ impl Attempt {
             let proven = !self.trial;
             self.renewed = inject.scheme.renew(self.generation, proven).await;
         }
-        self.renewed
+        self.renewed == Ok(true)
     }
 
     pub(super) fn observe(mut self, head: &mut response::Parts, body: &[u8]) -> Verdict {
@@ -261,7 +261,7 @@ impl Attempt {
         };
         let verdict = match finding {
             // Says nothing of the credential that there is now.
-            Finding::Rejected(_) if self.renewed => {
+            Finding::Rejected(_) if self.renewed == Ok(true) => {
                 self.settle(Outcome::Undecided);
                 let Unavailable { cause, remedy } = renewed_since(head.status);
                 Verdict::LoginFailed { cause, remedy }
@@ -280,7 +280,10 @@ impl Attempt {
                 Verdict::Fine
             }
             Finding::Rejected(rejection) => {
-                let (why, retry) = inject.judge(&rejection, head.status);
+                let (mut why, retry) = inject.judge(&rejection, head.status);
+                if let Err(deeper) = &self.renewed {
+                    why = deeper.clone();
+                }
                 inject.fail(&why);
                 let Unavailable { cause, remedy } = why.clone();
                 self.settle(Outcome::Rejected { why, retry });

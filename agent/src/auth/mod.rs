@@ -97,9 +97,10 @@ pub trait Scheme: Send + Sync {
         false
     }
     /// Jira refused the credential of this generation; `proven` is whether it had taken it before.
-    /// True: there is another one now. With a deadline of its own.
-    fn renew(&self, _refused: u64, _proven: bool) -> BoxFuture<'_, bool> {
-        Box::pin(std::future::ready(false))
+    /// True: there is another one now. An error says why there is none although there should be. With a
+    /// deadline of its own.
+    fn renew(&self, _refused: u64, _proven: bool) -> BoxFuture<'_, Result<bool, Unavailable>> {
+        Box::pin(std::future::ready(Ok(false)))
     }
     /// Completes when nothing is under way that would be lost with the process.
     fn settle(&self) -> BoxFuture<'_, ()> {

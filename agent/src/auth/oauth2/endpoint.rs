@@ -1,6 +1,6 @@
 //! The token endpoint (RFC 6749 §3.2, RFC 7009): what is asked there, and what its answers mean.
 
-use super::{Provider, Settings};
+use super::{Grant, Provider, Settings};
 use crate::{
     secret::Secret,
     tokens::Tokens,
@@ -191,6 +191,11 @@ impl Endpoint {
                 format!("{who} does not take the refresh token ({said})"),
                 format!("log in again: {}", self.settings.login_command()),
                 Spent::Dead,
+            ),
+            "unauthorized_client" if self.settings.grant == Grant::ClientCredentials => error(
+                format!("{who} does not let this client log in by itself ({said})"),
+                "grant = \"client_credentials\" needs a service account on the application link (Data Center); set one there, or use grant = \"authorization_code\"".to_owned(),
+                Spent::No,
             ),
             "invalid_client" | "unauthorized_client" | "access_denied" => error(
                 format!(

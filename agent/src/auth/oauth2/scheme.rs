@@ -114,7 +114,7 @@ impl Scheme for OAuth2 {
         true
     }
 
-    fn renew(&self, refused: u64, proven: bool) -> BoxFuture<'_, bool> {
+    fn renew(&self, refused: u64, proven: bool) -> BoxFuture<'_, Result<bool, Unavailable>> {
         Box::pin(self.0.renew_refused(refused, proven))
     }
 
@@ -158,10 +158,10 @@ impl Inner {
         }
         let now = SystemTime::now();
         let may_try = state.retry_at.is_none_or(|at| at <= Instant::now());
-        let held = state.tokens.as_ref().filter(|tokens| {
-            let expires = tokens.access_expires;
-            !state.refused && expires.is_none_or(|at| now + MARGIN < at)
-        });
+        let held = state
+            .tokens
+            .as_ref()
+            .filter(|tokens| !state.refused && serves_until(tokens).is_none_or(|at| now < at));
         let credential = held.and_then(|tokens| credential(tokens, state.generation));
         match (credential, state.trouble.clone()) {
             (Some(credential), _) if !state.doubtful => {
@@ -347,34 +347,32 @@ impl Inner {
     }
 
     /// Jira refused the token of this generation. True: there is another one now.
-    async fn renew_refused(self: &Arc<Self>, refused: u64, proven: bool) -> bool {
+    async fn renew_refused(
+        self: &Arc<Self>,
+        refused: u64,
+        proven: bool,
+    ) -> Result<bool, Unavailable> {
         {
             let mut state = self.lock();
-            if state.generation != refused {
-                return state.tokens.is_some() && state.ended.is_none();
-            }
-            let lately = |at: Instant| at.elapsed() < IN_VAIN_PAUSE;
-            if state.ended.is_some() || (!proven && state.renewed_in_vain.is_some_and(lately)) {
-                return false;
-            }
-            if !proven {
-                state.renewed_in_vain = Some(Instant::now());
-            }
-            state.refused = true;
-            state.retry_at = None;
-            state.trouble = None;
-        }
-        let deadline = Instant::now() + RENEWAL_WAIT;
-        loop {
-            let in_time = self.renewed(deadline).await;
-            let state = self.lock();
-            if state.generation != refused || state.ended.is_some() {
-                return state.ended.is_none();
-            }
-            if !in_time || state.trouble.is_some() {
-                return false;
+            if state.generation == refused && state.ended.is_none() {
+                let lately = |at: Instant| at.elapsed() < IN_VAIN_PAUSE;
+                if !proven && state.renewed_in_vain.is_some_and(lately) {
+                    return Ok(false);
+                }
+                if !proven {
+                    state.renewed_in_vain = Some(Instant::now());
+                }
+                // Others may have found out already, and why it cannot be renewed.
+                if !state.refused {
+                    state.refused = true;
+                    state.retry_at = None;
+                    state.trouble = None;
+                }
             }
         }
+        self.authorization()
+            .await
+            .map(|credential| credential.generation != refused)
     }
 
     fn ended(&self, reason: &str) -> Unavailable {
@@ -448,6 +446,13 @@ fn is_same(one: &Option<Secret>, other: &Option<Secret>) -> bool {
     }
 }
 
+/// A token that ends while it travels would be refused: a little before its end.
+fn serves_until(tokens: &Tokens) -> Option<SystemTime> {
+    let expires = tokens.access_expires?;
+    let life = expires.duration_since(tokens.obtained).unwrap_or_default();
+    expires.checked_sub(MARGIN.min(life / 20))
+}
+
 /// Somewhere between 70 and 85 per cent of its life, so that many agents do not come all at once.
 fn renew_at(tokens: &Tokens) -> Option<SystemTime> {
     let life = tokens
@@ -471,7 +476,7 @@ fn slow() -> Unavailable {
     }
 }
 
-/// A token that ends while it travels would be refused.
+/// The longest that a request may take to Jira's own look at the token.
 const MARGIN: Duration = Duration::from_secs(5);
 /// A login by a person is noticed after this at the latest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -64,6 +64,8 @@ pub fn logout(args: Logout, sources: &Sources) -> anyhow::Result<ExitCode> {
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
+        // One step on the disk after the other is all there is to do; so the test can stop at each.
+        .max_blocking_threads(1)
         .enable_all()
         .build()
 }

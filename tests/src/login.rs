@@ -1,0 +1,123 @@
+//! `agent login` with a person at it: what it prints is read, a browser is scripted, an answer is typed.
+
+use crate::agent::{binary, command};
+use anyhow::{Context, Result, ensure};
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdin, ChildStdout},
+    time::timeout,
+};
+
+/// A running `agent login`.
+pub struct Dialogue {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    printed: String,
+}
+
+impl Dialogue {
+    /// Starts it on the folder with this `agent.toml`.
+    pub fn start(dir: &Path) -> Result<Self> {
+        let command = command(Command::new(binary("agent")), dir, &["login"]);
+        let mut child = tokio::process::Command::from(command)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let output = child.stdout.take().context("no standard output")?;
+        Ok(Self {
+            input: child.stdin.take(),
+            output: BufReader::new(output),
+            child,
+            printed: String::new(),
+        })
+    }
+
+    /// The address that it asks to open.
+    pub async fn address(&mut self) -> Result<String> {
+        let found = async {
+            loop {
+                let mut line = String::new();
+                let read = self.output.read_line(&mut line).await?;
+                self.printed += &line;
+                let text = line.trim();
+                if text.starts_with("http") && text.contains("client_id=") {
+                    return Ok(text.to_owned());
+                }
+                if read == 0 {
+                    let mut said = String::new();
+                    if let Some(mut errors) = self.child.stderr.take() {
+                        errors.read_to_string(&mut said).await?;
+                    }
+                    anyhow::bail!("no address in: {}{said}", self.printed);
+                }
+            }
+        };
+        timeout(PATIENCE, found).await?
+    }
+
+    /// Types a line.
+    pub async fn paste(&mut self, line: &str) -> Result<()> {
+        let input = self.input.as_mut().context("standard input is closed")?;
+        input.write_all(format!("{line}\n").as_bytes()).await?;
+        Ok(input.flush().await?)
+    }
+
+    /// Its end, with all that it has printed.
+    pub async fn end(mut self) -> Result<Output> {
+        // Kept open until here: a terminal does not end by itself.
+        let end = async {
+            self.output.read_to_string(&mut self.printed).await?;
+            let rest = self.child.wait_with_output().await?;
+            anyhow::Ok(Output {
+                stdout: self.printed.into_bytes(),
+                ..rest
+            })
+        };
+        timeout(PATIENCE, end).await?
+    }
+}
+
+/// A person in a browser logs in and consents; returns where the browser is sent then.
+pub async fn consent(address: &str, username: &str, password: &str) -> Result<String> {
+    let form = [
+        ("username", username),
+        ("password", password),
+        ("decision", "allow"),
+    ];
+    let reply = browser().post(address).form(&form).send().await?;
+    let location = reply.headers().get("location").cloned();
+    let status = reply.status();
+    ensure!(
+        status == 302,
+        "{status} instead of a redirect: {}",
+        reply.text().await?
+    );
+    Ok(location.context("no location")?.to_str()?.to_owned())
+}
+
+/// It follows nothing and trusts everybody: whom the agent trusts is what the tests are about.
+pub fn browser() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .danger_accept_invalid_certs(true)
+        .build()
+        .unwrap_or_default()
+}
+
+/// What a command has printed, on both outputs.
+pub fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// Generous: a loaded machine is no reason to fail.
+const PATIENCE: Duration = Duration::from_secs(60);

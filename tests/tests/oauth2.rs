@@ -1,0 +1,428 @@
+//! OAuth 2.0 end to end: the real agent logs in at an imitation Jira that rotates without leeway, renews, and says
+//! what is wrong when it cannot.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::{LayerState, Report};
+use e2e::{
+    agent::write_secret,
+    login::{Dialogue, browser, consent, said},
+    site::{Plan, Site, vendor},
+};
+use futures_util::future::join_all;
+use reqwest::Response;
+use serde_json::{Value, json};
+use server_stub::jira::{HttpsRule, OAuth2Client};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Output};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_logs_in_by_pasting_and_the_running_agent_takes_it_up() {
+    let mut site = plan("").start_unproven().await.unwrap();
+    let report = until_login(&site, LayerState::Failed).await;
+    let remedy = report.layers.login.remedy.unwrap();
+    assert!(remedy.contains("agent login jira"), "{remedy}");
+    let (status, problem) = problem_of(get(&site, MYSELF).await).await;
+    assert_eq!((status, &problem["type"]), (503, &json!(LOGIN_UNAVAILABLE)));
+    assert_eq!(problem["delivery"], "not_sent");
+
+    let done = log_in(&site).await;
+    let told = said(&done);
+    assert!(done.status.success(), "{told}");
+    assert!(told.contains("logged in as acme-bot"), "{told}");
+    assert!(told.contains("access token: until 2"), "{told}");
+
+    site.until_proven().await.unwrap();
+    let report = site.agent.status().await.unwrap();
+    assert_eq!(report.forwards[0].auth_mode, "oauth2");
+    let detail = report.layers.login.detail.unwrap();
+    assert!(detail.contains("user acme-bot"), "{detail}");
+    let created = create(&site).await;
+    assert_eq!(created.status(), 201);
+    let issue: Value = created.json().await.unwrap();
+    let key = issue["key"].as_str().unwrap();
+    let issue = get(&site, &format!("/rest/api/2/issue/{key}")).await;
+    let issue: Value = issue.json().await.unwrap();
+    assert_eq!(issue["fields"]["reporter"]["name"], "acme-bot");
+
+    // Nothing of it is anybody else's to see.
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(token_file(&site)), 0o600);
+    assert_eq!(mode(token_file(&site).parent().unwrap().into()), 0o700);
+    let stored = stored(&site);
+    for kind in ["access", "refresh"] {
+        let token = stored["tokens"][kind].as_str().unwrap();
+        assert!(!told.contains(token) && !site.agent.log().contains(token));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_on_this_host_comes_back_by_itself() {
+    let port = free_port();
+    let redirect = format!("http://127.0.0.1:{port}/callback");
+    let plan = plan_with(&format!("redirect_uri = {redirect:?}"), &redirect);
+    let plan = plan.jira(|jira| jira.oauth2.https = HttpsRule::Loopback);
+    let mut site = plan.start_unproven().await.unwrap();
+    let mut dialogue = Dialogue::start(site.agent.dir()).unwrap();
+    let address = dialogue.address().await.unwrap();
+    // Somebody else's answer is refused, and the wait goes on.
+    let forged = browser().get(format!("{redirect}?code=forged&state=other"));
+    assert_eq!(forged.send().await.unwrap().status(), 400);
+    let elsewhere = browser().get(format!("http://127.0.0.1:{port}/favicon.ico"));
+    assert_eq!(elsewhere.send().await.unwrap().status(), 404);
+    let location = consent(&address, BOT, BOT_PASSWORD).await.unwrap();
+    assert!(location.starts_with(&redirect), "{location}");
+    let page = browser().get(location).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let done = dialogue.end().await.unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    site.until_proven().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_another_login_is_refused() {
+    let site = plan("").start_unproven().await.unwrap();
+    for (change, complaint) in [
+        (("state=", "state=x"), "the state in this address"),
+        (
+            ("code=", "error=access_denied&was="),
+            "consent was not given",
+        ),
+        (
+            ("https://localhost/jira-tunnel-agent?code=", ""),
+            "paste the whole address",
+        ),
+    ] {
+        let mut dialogue = Dialogue::start(site.agent.dir()).unwrap();
+        let address = dialogue.address().await.unwrap();
+        assert!(address.contains("code_challenge_method=S256"), "{address}");
+        let location = consent(&address, BOT, BOT_PASSWORD).await.unwrap();
+        let changed = location.replacen(change.0, change.1, 1);
+        let changed = match change.1 {
+            "" => changed.split('&').next().unwrap().to_owned(),
+            _ => changed,
+        };
+        dialogue.paste(&changed).await.unwrap();
+        let done = dialogue.end().await.unwrap();
+        assert!(!done.status.success());
+        assert!(said(&done).contains(complaint), "{}", said(&done));
+    }
+    assert_eq!(site.jira().oauth2_counts().codes, 0);
+    assert!(!token_file(&site).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_renewed_ahead_of_their_end_and_no_request_notices() {
+    let plan = plan("").jira(|jira| jira.oauth2.access_lifetime = 8);
+    let mut site = plan.start_unproven().await.unwrap();
+    assert!(log_in(&site).await.status.success());
+    site.until_proven().await.unwrap();
+    site.jira().clear_requests();
+    while site.jira().oauth2_counts().refreshes < 2 {
+        assert_eq!(get(&site, MYSELF).await.status(), 200);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // Ahead of the end: Jira has not refused one of them.
+    let refused = site
+        .jira()
+        .requests()
+        .into_iter()
+        .filter(|r| r.status == Some(401));
+    assert_eq!(refused.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_is_renewed_once_and_every_request_is_answered() {
+    let site = logged_in("").await;
+    site.jira().expire_oauth2_tokens(false);
+    let url = site.vendor_url() + MYSELF;
+    let answers = join_all((0..20).map(|_| vendor().get(&url).send())).await;
+    for answer in answers {
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    assert_eq!(site.jira().oauth2_counts().refreshes, 1);
+
+    // A write is sent a second time too: the refusal says that it was not carried out.
+    site.jira().expire_oauth2_tokens(false);
+    let before = issues(&site).await;
+    site.jira().expire_oauth2_tokens(false);
+    assert_eq!(create(&site).await.status(), 201);
+    assert_eq!(issues(&site).await, before + 1);
+    site.agent_is_proven().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_must_not_be_sent_twice_fails_with_the_right_words_and_the_next_request_passes() {
+    let site = logged_in("").await;
+    // Taken for anonymous, a search is answered 200: whether it did something, nobody knows.
+    site.jira().expire_oauth2_tokens(false);
+    let search = vendor()
+        .post(site.vendor_url() + "/rest/api/2/search")
+        .json(&json!({ "jql": "project = DEMO" }));
+    let (status, problem) = problem_of(search.try_clone().unwrap().send().await.unwrap()).await;
+    assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
+    assert_eq!(problem["delivery"], "answered");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("renewed"),
+        "{problem}"
+    );
+    assert_eq!(search.send().await.unwrap().status(), 200);
+
+    // Too large to be kept.
+    site.jira().expire_oauth2_tokens(false);
+    let large = issue().to_string() + &" ".repeat(100_000);
+    let post = vendor().post(site.vendor_url() + ISSUE).body(large);
+    let post = post.header("content-type", "application/json");
+    let (status, problem) = problem_of(post.try_clone().unwrap().send().await.unwrap()).await;
+    assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
+    assert_eq!(post.send().await.unwrap().status(), 201);
+    site.agent_is_proven().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotation_survives_a_restart_and_the_old_tokens_are_dead() {
+    let mut site = logged_in("").await;
+    let old = stored(&site);
+    site.jira().expire_oauth2_tokens(false);
+    assert_eq!(get(&site, MYSELF).await.status(), 200);
+    let new = stored(&site);
+    assert_ne!(old["tokens"]["refresh"], new["tokens"]["refresh"]);
+
+    site.agent.restart().unwrap();
+    site.until_proven().await.unwrap();
+    assert_eq!(get(&site, MYSELF).await.status(), 200);
+    let counts = site.jira().oauth2_counts();
+    assert_eq!((counts.codes, counts.refreshes), (1, 1));
+
+    // Whoever comes with the old one, as a second agent on a copied state folder does, is told to log in.
+    fs::write(token_file(&site), serde_json::to_vec(&old).unwrap()).unwrap();
+    let report = until_refused(&site).await;
+    let login = report.layers.login;
+    let cause = login.cause.unwrap();
+    assert!(cause.contains("another agent renewed"), "{cause}");
+    assert!(login.remedy.unwrap().contains("agent login jira"));
+    assert!(
+        stored(&site)["ended"]
+            .as_str()
+            .unwrap()
+            .contains("invalid_grant")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_jira_ended_says_so_and_a_new_one_is_taken_up() {
+    let mut site = logged_in("").await;
+    site.jira().expire_oauth2_tokens(true);
+    let (status, problem) = problem_of(get(&site, MYSELF).await).await;
+    assert!([502, 503].contains(&status), "{problem}");
+    let report = until_login(&site, LayerState::Failed).await;
+    let cause = report.layers.login.cause.unwrap();
+    assert!(cause.contains("invalid_grant"), "{cause}");
+    let (status, problem) = problem_of(get(&site, MYSELF).await).await;
+    assert_eq!((status, &problem["type"]), (503, &json!(LOGIN_UNAVAILABLE)));
+    assert!(
+        problem["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("agent login jira")
+    );
+    // It does not ask again for what it was refused.
+    let refused = site.jira().oauth2_counts().refused;
+    assert_eq!(refused, 1);
+    let renewed = site.agent.run(&["login", "--renew"]).unwrap();
+    assert!(said(&renewed).contains("log in again: agent login jira"));
+    assert_eq!(site.jira().oauth2_counts().refused, refused);
+
+    assert!(log_in(&site).await.status.success());
+    until_answered(&site).await;
+    site.until_proven().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logging_out_revokes_and_deletes() {
+    let site = logged_in("").await;
+    let old = stored(&site);
+    let done = site.agent.run(&["logout"]).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    assert!(!token_file(&site).exists());
+    let access = old["tokens"]["access"].as_str().unwrap();
+    let asked = browser().get(site.jira().url.clone() + MYSELF);
+    let asked = asked.bearer_auth(access).send().await.unwrap();
+    assert_eq!(asked.status(), 401);
+    let report = until_refused(&site).await;
+    let cause = report.layers.login.cause.unwrap();
+    assert!(cause.contains("nobody has logged in"), "{cause}");
+    let again = site.agent.run(&["logout"]).unwrap();
+    assert!(again.status.success(), "{}", said(&again));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_account_needs_nobody() {
+    let mut site = plan("grant = \"client_credentials\"")
+        .start_unproven()
+        .await
+        .unwrap();
+    site.until_proven().await.unwrap();
+    site.jira().expire_oauth2_tokens(true);
+    assert_eq!(get(&site, MYSELF).await.status(), 200);
+    assert_eq!(site.jira().oauth2_counts().client_credentials, 2);
+    assert!(!token_file(&site).exists());
+    let login = site.agent.run(&["login"]).unwrap();
+    assert!(login.status.success(), "{}", said(&login));
+    assert!(said(&login).contains("reader"), "{}", said(&login));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_client_secret_is_picked_up_without_a_restart() {
+    let mut site = logged_in("").await;
+    site.jira()
+        .register_oauth2_client(client("rotated", REDIRECT));
+    site.jira().expire_oauth2_tokens(false);
+    let _ = get(&site, MYSELF).await;
+    let report = until_login(&site, LayerState::Failed).await;
+    let cause = report.layers.login.cause.unwrap();
+    assert!(cause.contains("its secret is another"), "{cause}");
+    site.change_secret("rotated").unwrap();
+    until_answered(&site).await;
+    site.until_proven().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_refresh_token_from_a_file_needs_nobody_either() {
+    let seeded = logged_in("").await;
+    let token = stored(&seeded)["tokens"]["refresh"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let first = seeded.agent.dir().join("first");
+    write_secret(&first, &token).unwrap();
+    fs::remove_file(token_file(&seeded)).unwrap();
+    let config = seeded.agent.dir().join("agent.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let keys = "client_id = \"acme\"\nrefresh_token_file = \"first\"";
+    fs::write(&config, text.replace("client_id = \"acme\"", keys)).unwrap();
+    let mut site = seeded;
+    site.agent.restart().unwrap();
+    site.until_proven().await.unwrap();
+    assert_eq!(site.jira().oauth2_counts().refreshes, 1);
+    // It has served: neither a restart nor a logout takes it for news.
+    site.agent.restart().unwrap();
+    site.until_proven().await.unwrap();
+    assert_eq!(site.jira().oauth2_counts().refreshes, 1);
+    assert!(site.agent.run(&["logout"]).unwrap().status.success());
+    until_refused(&site).await;
+    assert_eq!(site.jira().oauth2_counts().refused, 0);
+}
+
+fn plan(keys: &str) -> Plan {
+    plan_with(keys, REDIRECT)
+}
+
+fn plan_with(keys: &str, redirect: &str) -> Plan {
+    let lines =
+        format!("mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"\n{keys}");
+    Site::plan()
+        .auth(&lines, "acme-secret")
+        .jira(|jira| jira.oauth2.clients = vec![client("acme-secret", redirect)])
+}
+
+fn client(secret: &str, redirect: &str) -> OAuth2Client {
+    OAuth2Client {
+        service_account: Some("reader".into()),
+        ..OAuth2Client::new("acme", secret, redirect)
+    }
+}
+
+async fn logged_in(keys: &str) -> Site {
+    let mut site = plan(keys).start_unproven().await.unwrap();
+    let done = log_in(&site).await;
+    assert!(done.status.success(), "{}", said(&done));
+    site.until_proven().await.unwrap();
+    site
+}
+
+async fn log_in(site: &Site) -> Output {
+    let mut dialogue = Dialogue::start(site.agent.dir()).unwrap();
+    let address = dialogue.address().await.unwrap();
+    let location = consent(&address, BOT, BOT_PASSWORD).await.unwrap();
+    dialogue.paste(&location).await.unwrap();
+    dialogue.end().await.unwrap()
+}
+
+trait Proven {
+    async fn agent_is_proven(&self);
+}
+
+impl Proven for Site {
+    async fn agent_is_proven(&self) {
+        until_login(self, LayerState::Proven).await;
+    }
+}
+
+async fn until_login(site: &Site, state: LayerState) -> Report {
+    let what = format!("the login to be {state:?}");
+    let report = site.agent.until(&what, |r| r.layers.login.state == state);
+    report.await.unwrap()
+}
+
+async fn until_answered(site: &Site) {
+    while get(site, MYSELF).await.status() != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// Traffic notices at once what a probe would within half a minute.
+async fn until_refused(site: &Site) -> Report {
+    while get(site, MYSELF).await.status() == 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    until_login(site, LayerState::Failed).await
+}
+
+async fn get(site: &Site, path: &str) -> Response {
+    let url = site.vendor_url() + path;
+    vendor().get(url).send().await.unwrap()
+}
+
+fn issue() -> Value {
+    json!({ "fields": {
+        "project": { "key": "DEMO" }, "issuetype": { "name": "Task" }, "summary": "by token",
+    } })
+}
+
+async fn create(site: &Site) -> Response {
+    let post = vendor().post(site.vendor_url() + ISSUE).json(&issue());
+    post.send().await.unwrap()
+}
+
+/// As Jira itself counts them.
+async fn issues(site: &Site) -> u64 {
+    let search = browser().get(site.jira().url.clone() + "/rest/api/2/search?maxResults=0");
+    let found = search.bearer_auth("admin-token").send().await.unwrap();
+    let found: Value = found.json().await.unwrap();
+    found["total"].as_u64().unwrap()
+}
+
+fn token_file(site: &Site) -> PathBuf {
+    site.agent.dir().join("state/tokens/jira.json")
+}
+
+fn stored(site: &Site) -> Value {
+    serde_json::from_slice(&fs::read(token_file(site)).unwrap()).unwrap()
+}
+
+async fn problem_of(answer: Response) -> (u16, Value) {
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+const BOT: &str = "acme-bot";
+const BOT_PASSWORD: &str = "acme-password";
+/// The default of the agent.
+const REDIRECT: &str = "https://localhost/jira-tunnel-agent";
+const MYSELF: &str = "/rest/api/2/myself";
+const ISSUE: &str = "/rest/api/2/issue";
+const LOGIN_FAILED: &str = "urn:jira-tunnel-agent:problem:login-failed";
+const LOGIN_UNAVAILABLE: &str = "urn:jira-tunnel-agent:problem:login-unavailable";
