@@ -40,6 +40,11 @@ fn oauth2(fixture: &Fixture, keys: &str) {
     fixture.edit("mode = \"pat\"\ntoken_file = \"jira-pat\"", &keys);
 }
 
+fn api_token(fixture: &Fixture, keys: &str) {
+    let keys = format!("mode = \"api-token\"\n{keys}");
+    fixture.edit("mode = \"pat\"\ntoken_file = \"jira-pat\"", &keys);
+}
+
 #[test]
 fn each_error_names_its_place_its_key_and_the_remedy() {
     let mut failures = Vec::new();
@@ -323,7 +328,7 @@ const CASES: &[Case] = &[
         "unknown choice",
         |f| f.edit("mode = \"pat\"", "mode = \"pass-trough\""),
         &[
-            "DIR/agent.toml:14: forward[0] \"jira\".auth.mode: not a known value; expected \"pass-through\", \"basic\", \"pat\" or \"oauth2\"",
+            "DIR/agent.toml:14: forward[0] \"jira\".auth.mode: not a known value; expected \"pass-through\", \"basic\", \"pat\", \"oauth2\" or \"api-token\"",
             "did you mean \"pass-through\"?",
         ],
     ),
@@ -360,11 +365,67 @@ const CASES: &[Case] = &[
             "DIR/agent.toml:14: forward[0] \"jira\".auth.mode: mode \"oauth1\" is not in this version",
         ],
     ),
+    // Mode api-token, and what only Cloud's API gateway has.
     file(
-        "api-token",
+        "api-token without an address",
         |f| f.edit("mode = \"pat\"", "mode = \"api-token\""),
         &[
-            "DIR/agent.toml:14: forward[0] \"jira\".auth.mode: mode \"api-token\" is not in this version",
+            "DIR/agent.toml:14: forward[0] \"jira\".auth.email: missing; mode \"api-token\" needs it",
+        ],
+    ),
+    file(
+        "api-token without a token",
+        |f| api_token(f, "email = \"bot@acme.example\""),
+        &[
+            "DIR/agent.toml:14: forward[0] \"jira\".auth.token_file: missing; mode \"api-token\" needs it",
+        ],
+    ),
+    file(
+        "api-token with a user name",
+        |f| api_token(f, "email = \"bot\"\ntoken_file = \"jira-pat\""),
+        &["DIR/agent.toml:15: forward[0] \"jira\".auth.email: not an email address"],
+    ),
+    file(
+        "a key of two modes in a third",
+        |f| f.edit("mode = \"pat\"", "mode = \"pat\"\ncloud_id = \"x\""),
+        &[
+            "DIR/agent.toml:15: forward[0] \"jira\".auth.cloud_id: belongs to mode \"oauth2\" or \"api-token\", and the mode is \"pat\"",
+        ],
+    ),
+    file(
+        "a gateway without a scoped token",
+        |f| {
+            let keys = "email = \"bot@acme.example\"\ntoken_file = \"jira-pat\"";
+            api_token(
+                f,
+                &format!("{keys}\napi_url = \"https://api.atlassian.com\""),
+            );
+        },
+        &[
+            "DIR/agent.toml:17: forward[0] \"jira\".auth.api_url: is for requests behind Cloud's API gateway",
+            "set scoped = true",
+        ],
+    ),
+    file(
+        "a cloud id that leads elsewhere",
+        |f| {
+            let keys = "email = \"bot@acme.example\"\ntoken_file = \"jira-pat\"\nscoped = true";
+            api_token(f, &format!("{keys}\ncloud_id = \"../x\""));
+        },
+        &[
+            "DIR/agent.toml:18: forward[0] \"jira\".auth.cloud_id: not a cloud id",
+            "/_edge/tenant_info",
+        ],
+    ),
+    file(
+        "a gateway in the clear",
+        |f| {
+            let keys = "email = \"bot@acme.example\"\ntoken_file = \"jira-pat\"\nscoped = true";
+            api_token(f, &format!("{keys}\napi_url = \"http://api.corp.example\""));
+        },
+        &[
+            "DIR/agent.toml:18: forward[0] \"jira\".auth.api_url: sends the login in the clear",
+            "https://",
         ],
     ),
     file(
@@ -397,7 +458,9 @@ const CASES: &[Case] = &[
                 "client_id = \"x\"\nclient_secret_file = \"jira-pat\"\ntoken_file = \"jira-pat\"",
             )
         },
-        &["DIR/agent.toml:17: forward[0] \"jira\".auth.token_file: belongs to mode \"pat\""],
+        &[
+            "DIR/agent.toml:17: forward[0] \"jira\".auth.token_file: belongs to mode \"pat\" or \"api-token\"",
+        ],
     ),
     file(
         "an unknown grant",
@@ -1022,7 +1085,7 @@ const CASES: &[Case] = &[
             )
         },
         &[
-            "DIR/agent.toml:16: forward[0] \"jira\".auth.expires: belongs to mode \"pat\", and the mode is \"basic\"",
+            "DIR/agent.toml:16: forward[0] \"jira\".auth.expires: belongs to mode \"pat\" or \"api-token\", and the mode is \"basic\"",
         ],
     ),
     file(
@@ -1059,7 +1122,7 @@ const CASES: &[Case] = &[
         "a token without a mode",
         |f| f.edit("mode = \"pat\"\n", ""),
         &[
-            "DIR/agent.toml:14: forward[0] \"jira\".auth.token_file: belongs to mode \"pat\", and the mode is \"pass-through\"; set mode = \"pat\"",
+            "DIR/agent.toml:14: forward[0] \"jira\".auth.token_file: belongs to mode \"pat\" or \"api-token\", and the mode is \"pass-through\"; set mode = \"pat\"",
         ],
     ),
     // [forward.policy].

@@ -54,7 +54,7 @@ impl Scheme for Basic {
     }
 }
 
-fn render(username: &str, password: &[u8]) -> Result<Secret, String> {
+pub(super) fn render(username: &str, password: &[u8]) -> Result<Secret, String> {
     if password.iter().any(u8::is_ascii_control) {
         return Err(
             "holds a control character, which no password can have (RFC 7617 §2); write it as one line"

@@ -231,14 +231,14 @@ impl Inject {
 }
 
 impl Attempt {
-    pub(super) async fn renewed(&mut self, head: &response::Parts) -> bool {
+    pub(super) async fn renewed(&mut self, head: &response::Parts, body: &[u8]) -> bool {
         let inject = &self.inject;
         if !inject.scheme.renews() {
             return false;
         }
         let expected = inject.scheme.expected_user();
         if let Finding::Rejected(Rejection::Refused | Rejection::Anonymous) =
-            identity::read(head, &[], self.below_rest, expected)
+            identity::read(head, body, self.below_rest, expected)
         {
             let proven = !self.trial;
             self.renewed = inject.scheme.renew(self.generation, proven).await;

@@ -5,6 +5,7 @@
 //! reads from Jira's answer whom it took us for, `inject` joins them around a [`Scheme`]. A new
 //! injecting mode is one new file with a `Scheme`, its settings here, and a line in [`Login::new`].
 
+mod api_token;
 mod basic;
 mod circuit;
 mod credential;
@@ -37,6 +38,17 @@ pub enum Settings {
         /// File with the password.
         password_file: SecretFile,
     },
+    /// Email address and API token of an Atlassian account, held by the agent.
+    ApiToken {
+        /// Email address; no colon (RFC 7617 §2).
+        email: String,
+        /// File with the token.
+        token_file: SecretFile,
+        /// Whether it is one with scopes, which Cloud takes behind its API gateway alone.
+        scoped: bool,
+        /// When it ends, as the configuration says.
+        expires: Option<SystemTime>,
+    },
     /// Personal access token, held by the agent.
     Pat {
         /// File with the token.
@@ -55,6 +67,7 @@ impl Settings {
             Self::PassThrough => "pass-through",
             Self::Basic { .. } => "basic",
             Self::Pat { .. } => "pat",
+            Self::ApiToken { .. } => "api-token",
             Self::OAuth2(_) => "oauth2",
         }
     }
@@ -63,7 +76,9 @@ impl Settings {
     pub fn stores_tokens(&self) -> bool {
         match self {
             Self::OAuth2(settings) => settings.grant == oauth2::Grant::AuthorizationCode,
-            Self::PassThrough | Self::Basic { .. } | Self::Pat { .. } => false,
+            Self::PassThrough | Self::Basic { .. } | Self::Pat { .. } | Self::ApiToken { .. } => {
+                false
+            }
         }
     }
 }
@@ -193,6 +208,12 @@ impl Login {
                 username,
                 password_file,
             } => Box::new(basic::Basic::new(username, password_file)),
+            Settings::ApiToken {
+                email,
+                token_file,
+                scoped,
+                expires,
+            } => Box::new(api_token::ApiToken::new(email, token_file, scoped, expires)),
             Settings::Pat {
                 token_file,
                 expires,
@@ -313,11 +334,11 @@ impl Login {
 impl Attempt {
     /// Whether Jira refused our credential and there is another one now, renewed just now or by
     /// somebody else meanwhile: the request may be prepared and sent anew, if nothing else forbids it.
-    /// Ask before [`observe`](Self::observe), which then calls the refusal by that name.
-    pub async fn renewed(&mut self, head: &response::Parts) -> bool {
+    /// `body` may be empty. Ask before [`observe`](Self::observe), which then calls the refusal by that name.
+    pub async fn renewed(&mut self, head: &response::Parts, body: &[u8]) -> bool {
         match &mut self.0 {
             Way::PassThrough(_) => false,
-            Way::Inject(attempt) => attempt.renewed(head).await,
+            Way::Inject(attempt) => attempt.renewed(head, body).await,
         }
     }
 

@@ -270,7 +270,10 @@ mod tests {
         let Kind::Choice(modes) = &mode.key("mode").unwrap().kind else {
             panic!("mode is no choice");
         };
-        assert_eq!(modes[..], ["pass-through", "basic", "pat", "oauth2"]);
+        assert_eq!(
+            modes[..],
+            ["pass-through", "basic", "pat", "oauth2", "api-token"]
+        );
     }
 
     #[test]

@@ -30,11 +30,12 @@ pub fn auth(
     problems: &mut Problems,
 ) -> Option<auth::Settings> {
     let mode = word(raw.mode);
-    for (key, owner) in KEYS {
-        if owner != raw.mode && place.is_written(key) {
-            let owner = word(owner);
+    for (key, owners) in KEYS {
+        if !owners.contains(&raw.mode) && place.is_written(key) {
+            let owners: Vec<_> = owners.iter().map(|o| format!("{:?}", word(*o))).collect();
+            let owners = owners.join(" or ");
             let text = format!(
-                "belongs to mode {owner:?}, and the mode is {mode:?}; set mode = {owner:?}, or remove this key"
+                "belongs to mode {owners}, and the mode is {mode:?}; set mode = {owners}, or remove this key"
             );
             place.wrong(key, text, problems);
         }
@@ -60,6 +61,23 @@ pub fn auth(
             let token_file = files.secret(place, "token_file", &file, problems)?;
             Some(auth::Settings::Pat {
                 token_file,
+                expires: expires(raw.expires, place, problems)?,
+            })
+        }
+        Mode::ApiToken => {
+            let email = required("email", raw.email, mode, place, problems);
+            let file = required("token_file", raw.token_file, mode, place, problems);
+            let token_file = files.secret(place, "token_file", &file?, problems);
+            let email = email?;
+            let control = |c: char| c == ':' || c.is_control() || c.is_whitespace();
+            if !email.contains('@') || email.contains(control) {
+                let text = "not an email address; write the one that the Atlassian account of the API token logs in with";
+                place.wrong("email", text, problems);
+            }
+            Some(auth::Settings::ApiToken {
+                email,
+                token_file: token_file?,
+                scoped: raw.scoped.unwrap_or(false),
                 expires: expires(raw.expires, place, problems)?,
             })
         }
@@ -108,22 +126,27 @@ fn word(mode: Mode) -> &'static str {
         Mode::Basic => "basic",
         Mode::Pat => "pat",
         Mode::OAuth2 => "oauth2",
+        Mode::ApiToken => "api-token",
     }
 }
 
-/// Which mode each key of `[forward.auth]` belongs to.
-const KEYS: [(&str, Mode); 13] = [
-    ("username", Mode::Basic),
-    ("password_file", Mode::Basic),
-    ("token_file", Mode::Pat),
-    ("expires", Mode::Pat),
-    ("client_id", Mode::OAuth2),
-    ("client_secret_file", Mode::OAuth2),
-    ("grant", Mode::OAuth2),
-    ("scope", Mode::OAuth2),
-    ("redirect_uri", Mode::OAuth2),
-    ("refresh_token_file", Mode::OAuth2),
-    ("authorize_url", Mode::OAuth2),
-    ("token_url", Mode::OAuth2),
-    ("audience", Mode::OAuth2),
+/// Which modes each key of `[forward.auth]` belongs to.
+const KEYS: &[(&str, &[Mode])] = &[
+    ("username", &[Mode::Basic]),
+    ("password_file", &[Mode::Basic]),
+    ("token_file", &[Mode::Pat, Mode::ApiToken]),
+    ("expires", &[Mode::Pat, Mode::ApiToken]),
+    ("client_id", &[Mode::OAuth2]),
+    ("client_secret_file", &[Mode::OAuth2]),
+    ("grant", &[Mode::OAuth2]),
+    ("scope", &[Mode::OAuth2]),
+    ("redirect_uri", &[Mode::OAuth2]),
+    ("refresh_token_file", &[Mode::OAuth2]),
+    ("authorize_url", &[Mode::OAuth2]),
+    ("token_url", &[Mode::OAuth2]),
+    ("audience", &[Mode::OAuth2]),
+    ("email", &[Mode::ApiToken]),
+    ("scoped", &[Mode::ApiToken]),
+    ("cloud_id", &[Mode::OAuth2, Mode::ApiToken]),
+    ("api_url", &[Mode::OAuth2, Mode::ApiToken]),
 ];

@@ -5,6 +5,7 @@ use super::{
     effective::Place,
     files::Files,
     judge_auth::{Site, auth},
+    judge_cloud::cloud,
     problem::Problems,
     raw,
 };
@@ -13,7 +14,7 @@ use crate::{
     policy::{self, Policy},
     tokens::Store,
     upstream::{
-        self, ClientCertificate, HttpTarget, Target, TlsConfigError, TlsSettings, TrustRoots,
+        self, ClientCertificate, Cloud, HttpTarget, Target, TlsConfigError, TlsSettings, TrustRoots,
     },
 };
 use rustls::pki_types::ServerName;
@@ -43,7 +44,11 @@ pub fn forward(
         stall_timeout: raw.http.stall_timeout.0,
         max_concurrent: raw.http.max_concurrent as usize,
     };
-    let upstream = upstream(raw, target.clone(), place, files, problems);
+    let cloud = match &target {
+        Target::Http(http) => cloud(&login, http, &place.section("auth"), problems),
+        Target::Tcp { .. } => None,
+    };
+    let upstream = upstream(raw, target.clone(), cloud, place, files, problems);
     let (auth, policy) = match &target {
         Target::Http(http) => {
             let site = Site {
@@ -75,6 +80,7 @@ pub fn forward(
 fn upstream(
     raw: raw::Forward,
     target: Target,
+    cloud: Option<Cloud>,
     place: &Place<'_>,
     files: &Files,
     problems: &mut Problems,
@@ -100,6 +106,7 @@ fn upstream(
     };
     Some(upstream::Settings {
         target,
+        cloud,
         tls,
         address,
         max_connections: raw.max_connections as usize,

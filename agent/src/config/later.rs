@@ -18,13 +18,12 @@ pub fn key(section: &str, name: &str) -> Option<String> {
 pub fn value(section: &str, name: &str, value: &str) -> Option<String> {
     let found = section == "forward.auth" && name == "mode" && AUTH_MODES.contains(&value);
     found.then(|| {
-        format!("mode {value:?} is not in this version of the agent; use \"pass-through\", \"basic\", \"pat\" or \"oauth2\"")
+        format!("mode {value:?} is not in this version of the agent; use another one that docs/authentication.md names")
     })
 }
 
-const AUTH_MODES: [&str; 2] = ["oauth1", "api-token"];
-const AUTH_KEYS: [&str; 6] = [
-    "email",
+const AUTH_MODES: [&str; 1] = ["oauth1"];
+const AUTH_KEYS: [&str; 5] = [
     "consumer_key",
     "private_key_file",
     "access_token_file",

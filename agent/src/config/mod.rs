@@ -13,6 +13,7 @@ mod environment;
 mod files;
 mod judge;
 mod judge_auth;
+mod judge_cloud;
 mod judge_forward;
 mod judge_oauth2;
 mod later;

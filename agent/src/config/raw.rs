@@ -232,8 +232,18 @@ pub struct Auth {
     pub username: Option<String>,
     /// Mode `basic`: file with the password.
     pub password_file: Option<String>,
-    /// Mode `pat`: file with the personal access token.
+    /// Mode `pat`: file with the personal access token. Mode `api-token`: file with the API token.
     pub token_file: Option<String>,
+    /// Mode `api-token`: email address of the Atlassian account that the API token belongs to.
+    pub email: Option<String>,
+    /// Mode `api-token`: whether the API token has scopes. Cloud takes such a one only behind its API
+    /// gateway, which requests then go to instead of `upstream`. Without it: `false`.
+    pub scoped: Option<bool>,
+    /// Modes `api-token` and `oauth2`, behind Cloud's API gateway: id of the site. Without it, the site is
+    /// asked for it (`/_edge/tenant_info`).
+    pub cloud_id: Option<String>,
+    /// Modes `api-token` and `oauth2`: Cloud's API gateway. Without it: `https://api.atlassian.com`.
+    pub api_url: Option<String>,
     /// Mode `oauth2`: id of the client, as the application link (Cloud: the developer console) shows it.
     pub client_id: Option<String>,
     /// Mode `oauth2`: file with the client's secret.
@@ -259,8 +269,8 @@ pub struct Auth {
     pub token_url: Option<String>,
     /// Mode `oauth2`: the API that the token is for. Without it: none; for Cloud `api.atlassian.com`.
     pub audience: Option<String>,
-    /// Mode `pat`: the day on which the token ends, like `2027-01-31`, where Jira does not tell
-    /// (`agent status` says so). Only warnings depend on it.
+    /// Modes `pat` and `api-token`: the day on which the token ends, like `2027-01-31`, where Jira does not
+    /// tell (`agent status` says so; Cloud never does). Only warnings depend on it.
     pub expires: Option<String>,
 }
 
@@ -356,6 +366,7 @@ pub enum Mode {
     Pat,
     #[serde(rename = "oauth2")]
     OAuth2,
+    ApiToken,
 }
 
 /// `grant`.

@@ -7,7 +7,7 @@ use crate::{
     auth,
     telemetry::Format,
     tunnel::Bind,
-    upstream::{Target, TrustRoots},
+    upstream::{Cloud, Target, TrustRoots},
 };
 use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
 use std::{
@@ -451,4 +451,52 @@ fn the_file_is_named_by_argument_then_variable_then_package() {
     assert_eq!(file(Some("/a.toml"), &named), Path::new("/a.toml"));
     assert_eq!(file(None, &named), Path::new("/b.toml"));
     assert_eq!(file(None, &BTreeMap::new()), Path::new(DEFAULT_FILE));
+}
+
+#[test]
+fn a_login_for_cloud_knows_whether_it_goes_behind_the_gateway() {
+    let api_token = "mode = \"api-token\"\nemail = \"bot@acme.example\"\ntoken_file = \"secret\"";
+    let oauth2 = "mode = \"oauth2\"\nclient_id = \"x\"\nclient_secret_file = \"secret\"";
+    let pass = "mode = \"pass-through\"";
+    let acme = "https://acme.atlassian.net";
+    let own = "https://jira.corp.example/jira";
+    let behind = "https://api.atlassian.com/ex/jira/1-2";
+    let gateway = |api: &str, id: Option<&str>| match api.parse() {
+        Ok(Target::Http(api)) => Some(Cloud::Gateway {
+            api,
+            cloud_id: id.map(str::to_owned),
+        }),
+        _ => panic!("{api}"),
+    };
+    let default = "https://api.atlassian.com";
+    for (upstream, keys, more, expected) in [
+        (own, pass, "", None),
+        (acme, pass, "", Some(Cloud::Site)),
+        (acme, api_token, "", Some(Cloud::Site)),
+        (own, api_token, "", Some(Cloud::Site)),
+        (acme, api_token, "scoped = true", gateway(default, None)),
+        (
+            acme,
+            api_token,
+            "scoped = true\ncloud_id = \"a-1\"\napi_url = \"https://api.eu.example:8443/x\"",
+            gateway("https://api.eu.example:8443/x", Some("a-1")),
+        ),
+        (acme, oauth2, "", gateway(default, None)),
+        (
+            acme,
+            oauth2,
+            "cloud_id = \"a-1\"",
+            gateway(default, Some("a-1")),
+        ),
+        (own, oauth2, "", None),
+        (behind, oauth2, "", Some(Cloud::Site)),
+    ] {
+        let text = MINIMAL.replace("http://jira.corp.example/jira", upstream);
+        let folder = Folder::new(&format!(
+            "{text}roots = \"webpki\"\n[forward.auth]\n{keys}\n{more}\n"
+        ));
+        folder.secret("secret", "x");
+        let found = folder.load(&[]).forwards[0].upstream.cloud.clone();
+        assert_eq!(found, expected, "{upstream} {keys} {more}");
+    }
 }

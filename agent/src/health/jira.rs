@@ -35,10 +35,29 @@ pub(super) async fn ask(
     })
 }
 
+/// Asks a site of Jira Cloud, which keeps no `status` page; behind the API gateway, a refusal shows
+/// that it answers.
+pub(super) async fn ask_cloud(client: &ControlClient) -> Result<String, Trouble> {
+    let answer = client
+        .send(client.head(SERVER_INFO), Bytes::new())
+        .await
+        .map_err(|failure| trouble(State::Failed, failure.detail, REACH))?;
+    let told: Option<ServerInfo> = serde_json::from_slice(&answer.body).ok();
+    match (answer.head.status, told) {
+        (StatusCode::OK, Some(_)) => Ok("answers (Jira Cloud)".to_owned()),
+        (StatusCode::NOT_FOUND, _) => Err(trouble(
+            State::Degraded,
+            "there is no Jira site at this address (404)".to_owned(),
+            "check upstream, and cloud_id if it is written",
+        )),
+        _ => judge(&answer),
+    }
+}
+
 /// `serverInfo` may be closed to anonymous callers; then the version stays unknown, no more.
 async fn ask_version(client: &ControlClient) -> Option<String> {
     let answer = client
-        .send(client.head("/rest/api/2/serverInfo"), Bytes::new())
+        .send(client.head(SERVER_INFO), Bytes::new())
         .await
         .ok()?;
     let told: ServerInfo = serde_json::from_slice(&answer.body).ok()?;
@@ -139,5 +158,6 @@ struct ServerInfo {
 
 /// Remedy where Jira is not reached at all.
 pub(super) const REACH: &str = "check upstream, and from this host: curl -v with the same address";
+const SERVER_INFO: &str = "/rest/api/2/serverInfo";
 /// Characters of a foreign text shown.
 const MAX_TEXT: usize = 200;

@@ -24,7 +24,7 @@ pub(super) async fn probe(client: &ControlClient, login: &Login) {
             return;
         };
         name_user(&mut answer);
-        if again && attempt.renewed(&answer.head).await {
+        if again && attempt.renewed(&answer.head, &answer.body).await {
             continue;
         }
         let verdict = attempt.observe_with(&mut answer.head, &answer.body);
@@ -35,11 +35,12 @@ pub(super) async fn probe(client: &ControlClient, login: &Login) {
     }
 }
 
-/// A proxy may have taken the header away; the body names the user as well.
+/// A proxy may have taken the header away, and Cloud has none; the body names the user as well.
 fn name_user(answer: &mut ControlAnswer) {
     if answer.head.status == StatusCode::OK && !answer.head.headers.contains_key("x-ausername") {
         let told: Option<Myself> = serde_json::from_slice(&answer.body).ok();
-        let name = told.and_then(|told| HeaderValue::from_str(&told.name).ok());
+        let name = told.and_then(|told| told.name.or(told.display_name).or(told.account_id));
+        let name = name.and_then(|name| HeaderValue::from_bytes(name.as_bytes()).ok());
         if let Some(name) = name {
             answer.head.headers.insert("x-ausername", name);
         }
@@ -61,7 +62,11 @@ pub(super) async fn ask_expiry(client: &ControlClient, login: &Login) {
     }
 }
 
+/// Server and Data Center have a name, Cloud the other two.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Myself {
-    name: String,
+    name: Option<String>,
+    display_name: Option<String>,
+    account_id: Option<String>,
 }

@@ -52,7 +52,7 @@ impl Health {
         let http = match &settings.target {
             Target::Tcp { .. } => None,
             Target::Http(target) => Some(Http {
-                client: ControlClient::new(&settings, target)?,
+                client: ControlClient::as_the_path(&settings, target)?,
                 login,
                 layer: login_layer,
                 version: None,
@@ -119,6 +119,7 @@ impl Health {
 
     async fn probe_jira(&mut self) {
         let condition = match &mut self.http {
+            Some(http) if self.settings.cloud.is_some() => jira::ask_cloud(&http.client).await,
             Some(http) => jira::ask(&http.client, &mut http.version).await,
             None => tcp::reach(&self.settings)
                 .await

@@ -8,6 +8,7 @@ use super::{
     hop_by_hop,
     problem::{Kind, Problem},
     pulse::Pulse,
+    refused,
     request_id::{X_JIRA_REQUEST_ID, X_REQUEST_ID, request_id},
     sanity,
     second::Second,
@@ -198,9 +199,10 @@ async fn way(
     let request = Request::from_parts(head, upload);
     let sent = send(forward, request, progress.as_deref()).await;
     let answer = sent.map_err(|problem| Stopped::failed(problem, progress.as_deref()))?;
-    let (mut head, mut jira_body) = answer.into_parts();
+    let (mut head, jira_body) = answer.into_parts();
     forward.answered(head.status);
-    if attempt.renewed(&head).await
+    let (mut words, mut jira_body) = refused::words(forward, &head, jira_body).await;
+    if attempt.renewed(&head, &words).await
         && let Some((mut again, body)) = second.and_then(|second| second.again(head.status))
         && let Ok(next) = forward.login().prepare(&mut again).await
     {
@@ -210,11 +212,14 @@ async fn way(
         let (body, _) = Upload::whole(body);
         let sent = send(forward, Request::from_parts(again, body), None).await;
         let answer = sent.map_err(|problem| Stopped::failed(problem, progress.as_deref()))?;
-        (head, jira_body) = answer.into_parts();
+        let second = answer.into_parts();
+        head = second.0;
         forward.answered(head.status);
+        (words, jira_body) = refused::words(forward, &head, second.1).await;
     }
-    draft.answered(head.headers.get(X_AUSERNAME).cloned());
-    if let Verdict::LoginFailed { cause, remedy } = attempt.observe(&mut head) {
+    let user = head.headers.get(X_AUSERNAME);
+    draft.answered(user.or(head.headers.get(X_AACCOUNTID)).cloned());
+    if let Verdict::LoginFailed { cause, remedy } = attempt.observe_with(&mut head, &words) {
         let problem = login_failed(cause, remedy);
         return Err(Stopped::failed(problem, progress.as_deref()));
     }
@@ -422,6 +427,8 @@ fn finish_head(head: &mut response::Parts, id: &HeaderValue) {
 
 /// The user as Jira names it.
 const X_AUSERNAME: HeaderName = HeaderName::from_static("x-ausername");
+/// Jira Cloud's.
+const X_AACCOUNTID: HeaderName = HeaderName::from_static("x-aaccountid");
 /// A ticket's worth; more is not worth reading for nothing.
 const DRAIN_MOST: u64 = 64 << 10;
 /// It is on its way already.

@@ -11,6 +11,7 @@ mod framing;
 mod hop_by_hop;
 pub mod problem;
 mod pulse;
+mod refused;
 mod request_id;
 mod sanity;
 mod second;

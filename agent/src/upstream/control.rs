@@ -1,7 +1,7 @@
 //! The HTTP client of control traffic (probes, token endpoints): reaches a site the way the path does,
 //! by the same trust roots, client certificate and address, one bounded answer at a time.
 
-use super::{HttpTarget, Settings, Target, TlsConfigError, explain, probe_tls};
+use super::{HttpTarget, Settings, TlsConfigError, cloud::Gateway, explain, probe_tls};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header, request, response};
 use reqwest::{
@@ -19,6 +19,8 @@ pub struct ControlClient {
     origin: String,
     host: HeaderValue,
     context_path: String,
+    /// With Cloud's API gateway before the site.
+    gateway: Option<Box<Gateway>>,
 }
 
 /// An answer with the first 64 KiB of its body, zeroed on drop: it may hold tokens.
@@ -51,7 +53,7 @@ pub enum ControlError {
 }
 
 impl ControlClient {
-    /// For the upstream itself. May read the system's certificates, so call it where blocking is allowed.
+    /// For the target itself. May read the system's certificates, so call it where blocking is allowed.
     pub fn new(settings: &Settings, target: &HttpTarget) -> Result<Self, ControlError> {
         let unusable = |e: &dyn std::fmt::Display| ControlError::Client(e.to_string());
         let builder = reqwest::Client::builder()
@@ -86,24 +88,24 @@ impl ControlClient {
             origin: format!("{scheme}://{name}:{port}"),
             host: HeaderValue::from_str(&target.authority).map_err(|e| unusable(&e))?,
             context_path: target.context_path.clone(),
+            gateway: None,
         })
     }
 
-    /// For a site that belongs to the upstream, like its token endpoint: on the upstream's own host
-    /// reached exactly as that is; on another one with the same trust and client certificate, but by
-    /// its own name and address.
+    /// For a site that belongs to the upstream; see [`Settings::beside`].
     pub fn beside(settings: &Settings, target: &HttpTarget) -> Result<Self, ControlError> {
-        let own = matches!(
-            &settings.target,
-            Target::Http(own) if (own.tls, &own.host, own.port) == (target.tls, &target.host, target.port)
-        );
-        let mut settings = settings.clone();
-        if !own {
-            settings.address = None;
-            settings.tls.server_name = None;
-        }
-        settings.target = Target::Http(target.clone());
-        Self::new(&settings, target)
+        Self::new(&settings.beside(target), target)
+    }
+
+    /// For the upstream as requests reach it: through the API gateway where they go through that.
+    pub fn as_the_path(settings: &Settings, target: &HttpTarget) -> Result<Self, ControlError> {
+        let Some(gateway) = Gateway::of(settings, target)? else {
+            return Self::new(settings, target);
+        };
+        let mut client = Self::beside(settings, &gateway.api)?;
+        client.context_path = target.context_path.clone();
+        client.gateway = Some(Box::new(gateway));
+        Ok(client)
     }
 
     /// The head of a GET below the context path, in origin-form.
@@ -123,12 +125,19 @@ impl ControlClient {
         head: request::Parts,
         body: Bytes,
     ) -> Result<ControlAnswer, ControlFailure> {
+        let prefix = match &self.gateway {
+            None => "",
+            Some(gateway) => gateway.prefix().await.map_err(|detail| ControlFailure {
+                detail,
+                not_sent: true,
+            })?,
+        };
         let mut headers: HeaderMap = head.headers;
         headers.insert(header::HOST, self.host.clone());
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let mut request = self
             .http
-            .request(head.method, format!("{}{}", self.origin, head.uri))
+            .request(head.method, format!("{}{prefix}{}", self.origin, head.uri))
             .headers(headers);
         if !body.is_empty() {
             request = request.body(body);

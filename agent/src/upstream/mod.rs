@@ -1,6 +1,7 @@
 //! Toward Jira: pooled connections over rustls, streaming both ways; or plain bytes for `tcp://`.
 
 pub(crate) mod certificate;
+mod cloud;
 mod control;
 mod dial;
 mod exchange;
@@ -14,12 +15,14 @@ pub mod tcp;
 mod tls;
 mod verifier;
 
+pub use cloud::Cloud;
 pub use control::{ControlAnswer, ControlClient, ControlError, ControlFailure};
 pub use settings::{ClientCertificate, Settings, TlsSettings, TrustRoots};
 pub use target::{HttpTarget, Target, TargetError};
 pub use tls::{TlsConfigError, client_config, probe_tls};
 
 use bytes::Bytes;
+use cloud::Gateway;
 use dial::Dialer;
 use exchange::Failure;
 use http::{HeaderValue, Request, Response};
@@ -92,6 +95,9 @@ pub enum SettingsError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
+    /// The client that asks a Cloud site for its id.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// `tcp://` speaks no HTTP; see [`tcp::pump`].
     #[error("a tcp:// upstream carries bytes, not HTTP requests")]
     NotHttp,
@@ -105,6 +111,8 @@ pub struct Upstream {
     dialer: Dialer,
     pool: Arc<Pool>,
     host: HeaderValue,
+    /// With Cloud's API gateway before the site.
+    gateway: Option<Gateway>,
     response_timeout: Duration,
 }
 
@@ -115,16 +123,22 @@ impl Upstream {
         let Target::Http(target) = &settings.target else {
             return Err(SettingsError::NotHttp);
         };
+        let gateway = Gateway::of(&settings, target)?;
+        let (target, dialed) = match &gateway {
+            None => (target, settings.clone()),
+            Some(Gateway { api, .. }) => (api, settings.beside(api)),
+        };
         let host = HeaderValue::from_str(&target.authority)
             .map_err(|_| SettingsError::Authority(target.authority.clone()))?;
         Ok(Self {
-            dialer: Dialer::new(&settings)?,
+            dialer: Dialer::new(&dialed)?,
             pool: Arc::new(Pool::new(
                 settings.max_connections,
                 settings.pool_wait,
                 settings.idle_timeout,
             )),
             host,
+            gateway,
             response_timeout: settings.response_timeout,
         })
     }
@@ -132,11 +146,16 @@ impl Upstream {
     /// Sends one request and gives the head of the answer as soon as it is there, even while the
     /// request's body still runs; the answer's body streams.
     ///
-    /// Path and query go on the wire exactly as they stand in the URI; `Host` is set here. Hop-by-hop
+    /// Path and query go on the wire exactly as they stand in the URI, behind Cloud's API gateway after
+    /// the prefix of the site; `Host` is set here. Hop-by-hop
     /// headers are the caller's to remove. A request whose kept-alive connection turned out to be
     /// closed before a byte was written is sent once more on a fresh one; nothing else is repeated.
     /// Dropping the future or the answer's body closes that connection.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, SendError> {
+        let request = match &self.gateway {
+            None => request,
+            Some(gateway) => gateway.route(request).await?,
+        };
         let permit = self.pool.permit().await?;
         let mut request = exchange::outgoing(request, &self.host);
         let idle = self.pool.take_idle();

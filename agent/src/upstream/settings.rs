@@ -1,6 +1,6 @@
 //! What the way to one Jira needs to know.
 
-use super::{Target, certificate};
+use super::{Cloud, HttpTarget, Target, certificate};
 use crate::expiry::{End, Expiry, Kind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -12,6 +12,8 @@ pub struct Settings {
     pub target: Target,
     /// How its TLS certificate is judged and how we present ours.
     pub tls: TlsSettings,
+    /// Where the target is a site of Jira Cloud.
+    pub cloud: Option<Cloud>,
     /// Connect to this address instead of resolving the host.
     pub address: Option<SocketAddr>,
     /// Connections open at once to this upstream, 1..=1024.
@@ -35,6 +37,7 @@ impl Settings {
         Self {
             target,
             tls: TlsSettings::default(),
+            cloud: None,
             address: None,
             max_connections: 64,
             pool_wait: Duration::from_secs(10),
@@ -43,6 +46,23 @@ impl Settings {
             response_timeout: Duration::from_secs(120),
             tcp_idle_timeout: Duration::from_secs(3600),
         }
+    }
+
+    /// For a site that belongs to the upstream, like its token endpoint: on the upstream's own host
+    /// reached exactly as that is; on another one with the same trust and client certificate, but by
+    /// its own name and address.
+    pub fn beside(&self, target: &HttpTarget) -> Self {
+        let own = matches!(
+            &self.target,
+            Target::Http(own) if (own.tls, &own.host, own.port) == (target.tls, &target.host, target.port)
+        );
+        let mut settings = self.clone();
+        if !own {
+            settings.address = None;
+            settings.tls.server_name = None;
+        }
+        settings.target = Target::Http(target.clone());
+        settings
     }
 }
 

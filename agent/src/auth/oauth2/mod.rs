@@ -7,12 +7,14 @@
 
 mod authorize;
 mod endpoint;
+mod reach;
 mod renewal;
 mod scheme;
 mod settings;
 
 pub use authorize::Request;
 pub use endpoint::{Endpoint, Spent, TokenError};
+pub use reach::{Unreached, reaches};
 pub use renewal::{Renewal, renew};
 pub use scheme::OAuth2;
 pub use settings::{Grant, Provider, Settings};

@@ -6,7 +6,9 @@
 //! vendor who hangs up does not break it off.
 
 use super::{
-    Endpoint, Grant, Renewal, Settings, renew,
+    Endpoint, Grant, Renewal, Settings,
+    reach::Reach,
+    renew,
     renewal::{logged_out, with_seed},
 };
 use crate::{
@@ -35,6 +37,8 @@ struct Inner {
     renewing: Arc<tokio::sync::Mutex<()>>,
     /// Held by the one task that looks at the files.
     looking: tokio::sync::Mutex<()>,
+    /// Cloud: whether the token reaches the site.
+    reach: Reach,
 }
 
 #[derive(Default)]
@@ -72,6 +76,7 @@ impl OAuth2 {
             state: Mutex::default(),
             renewing: Arc::default(),
             looking: tokio::sync::Mutex::default(),
+            reach: Reach::default(),
         }))
     }
 }
@@ -137,7 +142,14 @@ impl Inner {
         let deadline = Instant::now() + RENEWAL_WAIT;
         loop {
             match self.step() {
-                Step::Send(credential) => return Ok(credential),
+                Step::Send(credential) => {
+                    let tokens = self.lock().tokens.clone();
+                    if let Some(access) = tokens.as_ref().and_then(|t| t.access.as_ref()) {
+                        let generation = credential.generation;
+                        self.reach.check(&self.settings, access, generation).await?;
+                    }
+                    return Ok(credential);
+                }
                 Step::Fail(why) => return Err(why),
                 Step::Wait => {}
             }

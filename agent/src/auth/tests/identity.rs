@@ -74,6 +74,11 @@ fn answers_are_read_as_jira_means_them() {
             "{status} {headers:?}"
         );
     }
+    // Cloud's API gateway knows the credential, but not for this request.
+    let lacks = br#"{"code":401,"message":"Unauthorized; scope does not match"}"#;
+    assert_eq!(read(&answer(401, &[]), lacks, true, None), Accepted);
+    let dead = br#"{"code":401,"message":"Unauthorized"}"#;
+    assert_eq!(read(&answer(401, &[]), dead, true, None), refused());
     // Outside the REST API a missing name says nothing: static resources have none.
     assert_eq!(read(&answer(200, &[]), b"", false, None), Finding::Nothing);
 }

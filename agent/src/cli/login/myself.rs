@@ -14,7 +14,7 @@ pub async fn ask(forward: &Forward, authorization: &[u8]) -> anyhow::Result<Stri
     let Target::Http(target) = &forward.upstream.target else {
         bail!("forward {:?} leads to no Jira", &*forward.name);
     };
-    let client = ControlClient::new(&forward.upstream, target)?;
+    let client = ControlClient::as_the_path(&forward.upstream, target)?;
     let mut head = client.head("/rest/api/2/myself");
     let mut value =
         HeaderValue::from_bytes(authorization).context("the token cannot stand in a header")?;

@@ -5,7 +5,7 @@ use super::{
     redirect::{Answer, Receiver},
 };
 use crate::{
-    auth::oauth2::{self, Endpoint, Grant, Renewal, Request, Settings},
+    auth::oauth2::{self, Endpoint, Grant, Renewal, Request, Settings, Unreached},
     cli::output::print,
     config::Forward,
     tokens::{Record, Tokens},
@@ -35,7 +35,7 @@ pub async fn login(forward: &Forward, settings: &Settings) -> anyhow::Result<Exi
         .redeem(&code, request.verifier.as_ref())
         .await
         .map_err(told)?;
-    let user = prove(forward, &tokens).await?;
+    let user = prove(forward, settings, &tokens).await?;
     let locked = settings.store.lock(PATIENCE).await?;
     let tokens = Tokens {
         user: Some(user.clone()),
@@ -71,7 +71,7 @@ pub async fn renew(forward: &Forward, settings: &Settings) -> anyhow::Result<Exi
             let Some(tokens) = record.tokens else {
                 bail!("there are no tokens; log in: {}", settings.login_command());
             };
-            let user = prove(forward, &tokens).await?;
+            let user = prove(forward, settings, &tokens).await?;
             print(&format!(
                 "renewed; logged in as {user}\n{}",
                 lives(Some(&tokens))
@@ -132,7 +132,7 @@ pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
 async fn service_account(forward: &Forward, settings: &Settings) -> anyhow::Result<ExitCode> {
     let endpoint = Endpoint::new(settings.clone());
     let tokens = endpoint.client_credentials().await.map_err(told)?;
-    let user = prove(forward, &tokens).await?;
+    let user = prove(forward, settings, &tokens).await?;
     print(&format!(
         "grant = \"client_credentials\" needs no login by a person, and it works: the service account is {user}; \
          nothing is stored\n"
@@ -140,10 +140,19 @@ async fn service_account(forward: &Forward, settings: &Settings) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-async fn prove(forward: &Forward, tokens: &Tokens) -> anyhow::Result<String> {
+async fn prove(forward: &Forward, settings: &Settings, tokens: &Tokens) -> anyhow::Result<String> {
     let Some(access) = &tokens.access else {
         bail!("no access token was issued");
     };
+    match oauth2::reaches(settings, access).await {
+        Ok(()) => {}
+        Err(Unreached::Elsewhere(why)) => bail!("{}; {}", why.cause, why.remedy),
+        Err(Unreached::Unanswered(why)) => {
+            bail!(
+                "nobody said which sites the login reaches: {why}; check api_url, then start again"
+            )
+        }
+    }
     let mut bearer = Zeroizing::new(b"Bearer ".to_vec());
     bearer.extend_from_slice(access.expose());
     myself::ask(forward, &bearer).await

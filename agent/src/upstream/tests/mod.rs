@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod body;
+mod cloud;
 mod delivery;
 mod failures;
 mod pool;

@@ -1,0 +1,84 @@
+//! `api-token`: email address and API token of an Atlassian account, as Basic (RFC 7617), held by the
+//! agent.
+
+use super::{Credential, Scheme, Unavailable, basic::render, credential::FileCredential};
+use crate::{
+    expiry::{End, Expiry, Kind},
+    secret::SecretFile,
+};
+use futures_util::future::BoxFuture;
+use http::request;
+use std::time::SystemTime;
+
+pub(super) struct ApiToken {
+    email: String,
+    scoped: bool,
+    /// As the configuration says: Atlassian tells it in a mail, but not on the wire.
+    stated: Option<SystemTime>,
+    credential: FileCredential,
+}
+
+impl ApiToken {
+    pub(super) fn new(
+        email: String,
+        token_file: SecretFile,
+        scoped: bool,
+        stated: Option<SystemTime>,
+    ) -> Self {
+        let name = email.clone();
+        let credential =
+            FileCredential::new(token_file, move |token| render(&name, token.expose()));
+        Self {
+            email,
+            scoped,
+            stated,
+            credential,
+        }
+    }
+}
+
+impl Scheme for ApiToken {
+    fn mode(&self) -> &'static str {
+        "api-token"
+    }
+
+    fn authorization<'a>(
+        &'a self,
+        _head: &'a request::Parts,
+    ) -> BoxFuture<'a, Result<Credential, Unavailable>> {
+        Box::pin(self.credential.current())
+    }
+
+    /// Atlassian says that on a site a CAPTCHA follows several failures, as with a password. The API
+    /// gateway knows none.
+    fn locks_out(&self) -> bool {
+        !self.scoped
+    }
+
+    fn remedy(&self) -> String {
+        let kind = match self.scoped {
+            true => "with scopes (without scopes it needs scoped = false)",
+            false => "without scopes (with scopes it needs scoped = true)",
+        };
+        format!(
+            "look under https://id.atlassian.com/manage-profile/security/api-tokens, as {}, whether the token expired or was revoked and whether it is one {kind}; write a new one into {}",
+            self.email,
+            self.credential.file().path().display()
+        )
+    }
+
+    fn expiries(&self) -> Vec<Expiry> {
+        let end = match self.stated {
+            Some(at) => End::At(at),
+            None => {
+                End::Unknown("Atlassian does not tell; set expires in [forward.auth]".to_owned())
+            }
+        };
+        let remedy = format!(
+            "make a new API token under https://id.atlassian.com/manage-profile/security/api-tokens, as {}, write it into {}, then revoke the old one; no restart is needed",
+            self.email,
+            self.credential.file().path().display()
+        );
+        vec![Expiry::new(Kind::ApiToken, end, remedy)]
+    }
+}

@@ -1,0 +1,63 @@
+//! What of a forward is Jira Cloud's: whether it is a site there, and whether requests go behind the
+//! API gateway.
+
+use super::{effective::Place, problem::Problems, raw, raw::Mode};
+use crate::{
+    auth::oauth2::Provider,
+    upstream::{Cloud, HttpTarget, Target},
+};
+
+/// How the site is called; `None` for a Jira of one's own. `place` is `[forward.auth]`.
+pub fn cloud(
+    raw: &raw::Auth,
+    target: &HttpTarget,
+    place: &Place<'_>,
+    problems: &mut Problems,
+) -> Option<Cloud> {
+    let gateway = match raw.mode {
+        Mode::ApiToken => raw.scoped.unwrap_or(false),
+        // Whoever writes the gateway's own path has chosen the site already.
+        Mode::OAuth2 => {
+            let in_cloud = raw.audience.is_some() || Provider::of(target) == Provider::Cloud;
+            in_cloud && !target.context_path.starts_with(BEHIND)
+        }
+        _ => false,
+    };
+    if !gateway {
+        let known = matches!(raw.mode, Mode::ApiToken | Mode::OAuth2);
+        for key in ["cloud_id", "api_url"] {
+            if known && place.is_written(key) {
+                let text = "is for requests behind Cloud's API gateway, and these go to upstream itself; \
+                            set scoped = true if the API token has scopes, or remove this key";
+                place.wrong(key, text, problems);
+            }
+        }
+        let in_cloud = raw.mode == Mode::ApiToken || Provider::of(target) == Provider::Cloud;
+        return in_cloud.then_some(Cloud::Site);
+    }
+    if let Some(id) = &raw.cloud_id
+        && !Cloud::is_id(id)
+    {
+        let text = "not a cloud id: letters, digits and hyphens, as https://<site>/_edge/tenant_info tells it";
+        place.wrong("cloud_id", text, problems);
+    }
+    let api = raw.api_url.as_deref().unwrap_or(API);
+    Some(Cloud::Gateway {
+        api: place.take("api_url", gateway_url(api, target), problems)?,
+        cloud_id: raw.cloud_id.clone(),
+    })
+}
+
+fn gateway_url(text: &str, upstream: &HttpTarget) -> Result<HttpTarget, String> {
+    match text.parse::<Target>() {
+        Ok(Target::Http(api)) if !api.tls && upstream.tls => Err(
+            "sends the login in the clear although upstream has https://; write https://".into(),
+        ),
+        Ok(Target::Http(api)) => Ok(api),
+        Ok(Target::Tcp { .. }) => Err("expected an https:// URL".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+const API: &str = "https://api.atlassian.com";
+const BEHIND: &str = "/ex/jira/";

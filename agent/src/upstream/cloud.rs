@@ -1,0 +1,137 @@
+//! Jira Cloud behind Atlassian's API gateway: `https://api.atlassian.com/ex/jira/{cloudid}` instead of
+//! the site's own URL. The cloud id is asked of the site once, when the first request needs it.
+//! Everything above knows the site's paths alone; the prefix is put before them here.
+
+use super::{
+    Body, ControlClient, ControlError, Delivery, FailedStep, HttpTarget, SendError, Settings,
+};
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+/// What tells a Cloud site from a Jira of one's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cloud {
+    /// Called on its own URL.
+    Site,
+    /// Called behind the API gateway.
+    Gateway {
+        /// The gateway.
+        api: HttpTarget,
+        /// The site's id; without it the site is asked.
+        cloud_id: Option<String>,
+    },
+}
+
+/// The way through the gateway to one site.
+pub(super) struct Gateway {
+    /// The gateway itself.
+    pub(super) api: HttpTarget,
+    site: ControlClient,
+    site_url: String,
+    prefix: OnceCell<String>,
+}
+
+impl Cloud {
+    /// Whether this is a site of Atlassian's Cloud, by its host.
+    pub fn is_site(target: &HttpTarget) -> bool {
+        let host = target.host.to_ascii_lowercase();
+        SITES.iter().any(|suffix| host.ends_with(suffix))
+    }
+
+    /// A cloud id in its own form: nothing that could lead elsewhere in a path.
+    pub fn is_id(text: &str) -> bool {
+        (1..=MAX_ID).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    }
+}
+
+impl Gateway {
+    /// `None` where the site is called on its own URL. May read the system's certificates.
+    pub(super) fn of(settings: &Settings, site: &HttpTarget) -> Result<Option<Self>, ControlError> {
+        let Some(Cloud::Gateway { api, cloud_id }) = &settings.cloud else {
+            return Ok(None);
+        };
+        let known = cloud_id.as_ref().map(|id| prefix(api, id));
+        Ok(Some(Self {
+            api: api.clone(),
+            site: ControlClient::new(settings, site)?,
+            site_url: site.to_string(),
+            prefix: OnceCell::new_with(known),
+        }))
+    }
+
+    /// What stands before the path: like `/ex/jira/11223344-…`.
+    pub(super) async fn prefix(&self) -> Result<&str, String> {
+        let found = self.prefix.get_or_try_init(|| async {
+            let id = self.ask().await?;
+            tracing::info!(
+                site = self.site_url,
+                cloud_id = id,
+                "the site told its cloud id"
+            );
+            Ok::<_, String>(prefix(&self.api, &id))
+        });
+        found.await.map(String::as_str)
+    }
+
+    /// The request with the prefix before its target, which keeps its bytes.
+    pub(super) async fn route(&self, request: Request<Body>) -> Result<Request<Body>, SendError> {
+        let prefix = self.prefix().await.map_err(not_sent)?;
+        let (mut head, body) = request.into_parts();
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
+        let routed = format!("{prefix}{target}").parse();
+        head.uri = routed.map_err(|_| {
+            not_sent("the request target is too long for Cloud's API gateway".to_owned())
+        })?;
+        Ok(Request::from_parts(head, body))
+    }
+
+    async fn ask(&self) -> Result<String, String> {
+        let unknown = |why: &str| {
+            format!(
+                "the cloud id of {} is not known: {why}; check upstream, or write cloud_id into [forward.auth]",
+                self.site_url
+            )
+        };
+        // Boxed: the site is asked by the same kind of client, which goes through no gateway.
+        let answer = Box::pin(self.site.send(self.site.head(TENANT_INFO), Bytes::new()));
+        let answer = answer.await.map_err(|error| unknown(&error.detail))?;
+        let told: Option<TenantInfo> = serde_json::from_slice(&answer.body).ok();
+        match (answer.head.status, told) {
+            (StatusCode::OK, Some(told)) if Cloud::is_id(&told.cloud_id) => Ok(told.cloud_id),
+            (status, _) => Err(unknown(&format!(
+                "{TENANT_INFO} answers {} without one",
+                status.as_u16()
+            ))),
+        }
+    }
+}
+
+fn not_sent(detail: String) -> SendError {
+    SendError {
+        kind: FailedStep::Connect,
+        detail,
+        delivery: Delivery::NotSent,
+    }
+}
+
+fn prefix(api: &HttpTarget, id: &str) -> String {
+    format!("{}/ex/jira/{id}", api.context_path)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TenantInfo {
+    cloud_id: String,
+}
+
+/// Open to everyone.
+const TENANT_INFO: &str = "/_edge/tenant_info";
+const SITES: [&str; 2] = [".atlassian.net", ".jira.com"];
+/// A UUID has 36.
+const MAX_ID: usize = 64;
