@@ -1,9 +1,11 @@
 //! `agent login` with a person at it: what it prints is read, a browser is scripted, an answer is typed.
 
-use crate::agent::{binary, command};
+use crate::agent::{binary, command, write_secret};
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::{
-    path::Path,
+    fs,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
 };
@@ -12,6 +14,66 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout},
     time::timeout,
 };
+
+/// A folder that commands of the agent are run on, without an agent that runs and a gateway to connect to.
+pub struct Desk(tempfile::TempDir);
+
+impl Desk {
+    /// One forward `jira` to `upstream`, whose CA is `ca_pem`. `auth` are the lines of `[forward.auth]`; the file that
+    /// they call `secret` holds `secret`.
+    pub fn new(upstream: &str, ca_pem: &str, auth: &str, secret: &str) -> Result<Self> {
+        let desk = Self(tempfile::Builder::new().prefix("desk-").tempdir()?);
+        fs::write(desk.dir().join("ca.pem"), ca_pem)?;
+        write_secret(&desk.dir().join("secret"), secret)?;
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(desk.dir().join("id"))
+            .status()?;
+        ensure!(made.success(), "ssh-keygen: {made}");
+        let config = format!(
+            "[tunnel]\ngateways = [\"127.0.0.1:1\"]\nuser = \"u\"\nidentity_file = \"id\"\nhost_keys = [\"{HOST_KEY}\"]\n\
+             [[forward]]\nname = \"jira\"\nbind = \"127.0.0.1:0\"\nupstream = {upstream:?}\n\
+             roots = \"none\"\nca_file = \"ca.pem\"\n[forward.auth]\n{auth}\n"
+        );
+        fs::write(desk.dir().join("agent.toml"), config)?;
+        Ok(desk)
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Runs a command of the agent to its end.
+    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = command(Command::new(binary("agent")), self.dir(), arguments);
+        Ok(command.stdin(Stdio::null()).output()?)
+    }
+
+    /// A person logs in and consents.
+    pub async fn log_in(&self, username: &str, password: &str) -> Result<Output> {
+        log_in(self.dir(), username, password).await
+    }
+
+    /// The token file.
+    pub fn token_file(&self) -> PathBuf {
+        self.dir().join("state/tokens/jira.json")
+    }
+
+    /// What is in the token file.
+    pub fn stored(&self) -> Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(self.token_file())?)?)
+    }
+}
+
+/// A person logs in and consents at `agent login`, and pastes the address that the browser is sent to.
+pub async fn log_in(dir: &Path, username: &str, password: &str) -> Result<Output> {
+    let mut dialogue = Dialogue::start(dir)?;
+    let address = dialogue.address().await?;
+    let location = consent(&address, username, password).await?;
+    dialogue.paste(&location).await?;
+    dialogue.end().await
+}
 
 /// A running `agent login`.
 pub struct Dialogue {
@@ -119,5 +181,7 @@ pub fn said(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
 
+/// Of nobody.
+const HOST_KEY: &str = "SHA256:uNiVztksCsDhcc0u9e8BrcJxUKFyDVR0OXPBmkR1xX0";
 /// Generous: a loaded machine is no reason to fail.
 const PATIENCE: Duration = Duration::from_secs(60);

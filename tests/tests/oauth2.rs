@@ -5,13 +5,16 @@
 use agent::status::{LayerState, Report};
 use e2e::{
     agent::write_secret,
-    login::{Dialogue, browser, consent, said},
+    login::{self, Desk, Dialogue, browser, consent, said},
     site::{Plan, Site, vendor},
 };
 use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
-use server_stub::jira::{HttpsRule, OAuth2Client};
+use server_stub::{
+    cloud::{self, Cloud, DeadToken},
+    jira::{HttpsRule, OAuth2Client},
+};
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Output};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +149,7 @@ async fn an_expired_token_is_renewed_once_and_every_request_is_answered() {
     site.jira().expire_oauth2_tokens(false);
     assert_eq!(create(&site).await.status(), 201);
     assert_eq!(issues(&site).await, before + 1);
-    site.agent_is_proven().await;
+    until_login(&site, LayerState::Proven).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +177,7 @@ async fn what_must_not_be_sent_twice_fails_with_the_right_words_and_the_next_req
     let (status, problem) = problem_of(post.try_clone().unwrap().send().await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
     assert_eq!(post.send().await.unwrap().status(), 201);
-    site.agent_is_proven().await;
+    until_login(&site, LayerState::Proven).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -312,6 +315,57 @@ async fn a_first_refresh_token_from_a_file_needs_nobody_either() {
     assert_eq!(site.jira().oauth2_counts().refused, 0);
 }
 
+/// Cloud by its own rules: no PKCE, an audience, leeway; and both ways in which a dead refresh token is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_cloud_a_person_logs_in_and_both_shapes_of_a_dead_token_say_log_in_again() {
+    let mut settings = cloud::Settings::default();
+    settings.apps = vec![cloud::App::new("app", "app-secret", REDIRECT)];
+    let account = settings.accounts[0].clone();
+    let cloud = Cloud::start(settings).await.unwrap();
+    let auth = format!(
+        "mode = \"oauth2\"\nclient_id = \"app\"\nclient_secret_file = \"secret\"\naudience = \"api.atlassian.com\"\n\
+         authorize_url = \"{0}/authorize\"\ntoken_url = \"{0}/oauth/token\"",
+        cloud.auth_url
+    );
+    let upstream = format!("{}/ex/jira/{}", cloud.api_url, cloud.sites[0].cloud_id);
+    let desk = Desk::new(&upstream, &cloud.ca_pem, &auth, "app-secret").unwrap();
+    for shape in [DeadToken::InvalidGrant, DeadToken::UnauthorizedClient] {
+        cloud.set_dead_token(shape);
+        let done = desk
+            .log_in(&account.email, &account.password)
+            .await
+            .unwrap();
+        assert!(done.status.success(), "{}", said(&done));
+        assert!(
+            said(&done).contains(&account.display_name),
+            "{}",
+            said(&done)
+        );
+
+        // An answer that is lost is no end: the old token has leeway.
+        cloud.lose_token_answers(1);
+        let lost = desk.run(&["login", "--renew"]).unwrap();
+        assert!(!lost.status.success(), "{}", said(&lost));
+        assert!(desk.stored().unwrap()["pending"].is_string());
+        let renewed = desk.run(&["login", "--renew"]).unwrap();
+        assert!(renewed.status.success(), "{}", said(&renewed));
+        assert!(desk.stored().unwrap()["pending"].is_null());
+
+        cloud.expire_tokens(true);
+        let dead = desk.run(&["login", "--renew"]).unwrap();
+        let told = said(&dead);
+        assert!(
+            told.contains("log in again: agent login jira"),
+            "{shape:?}: {told}"
+        );
+        assert!(desk.stored().unwrap()["ended"].is_string());
+    }
+    // There is nothing to revoke at, and the command says where the person does it.
+    let out = desk.run(&["logout"]).unwrap();
+    assert!(said(&out).contains("id.atlassian.com"), "{}", said(&out));
+    assert!(!desk.token_file().exists());
+}
+
 fn plan(keys: &str) -> Plan {
     plan_with(keys, REDIRECT)
 }
@@ -340,21 +394,9 @@ async fn logged_in(keys: &str) -> Site {
 }
 
 async fn log_in(site: &Site) -> Output {
-    let mut dialogue = Dialogue::start(site.agent.dir()).unwrap();
-    let address = dialogue.address().await.unwrap();
-    let location = consent(&address, BOT, BOT_PASSWORD).await.unwrap();
-    dialogue.paste(&location).await.unwrap();
-    dialogue.end().await.unwrap()
-}
-
-trait Proven {
-    async fn agent_is_proven(&self);
-}
-
-impl Proven for Site {
-    async fn agent_is_proven(&self) {
-        until_login(self, LayerState::Proven).await;
-    }
+    login::log_in(site.agent.dir(), BOT, BOT_PASSWORD)
+        .await
+        .unwrap()
 }
 
 async fn until_login(site: &Site, state: LayerState) -> Report {
