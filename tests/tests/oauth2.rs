@@ -318,8 +318,10 @@ async fn a_first_refresh_token_from_a_file_needs_nobody_either() {
 /// Cloud by its own rules: no PKCE, an audience, leeway; and both ways in which a dead refresh token is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_cloud_a_person_logs_in_and_both_shapes_of_a_dead_token_say_log_in_again() {
-    let mut settings = cloud::Settings::default();
-    settings.apps = vec![cloud::App::new("app", "app-secret", REDIRECT)];
+    let settings = cloud::Settings {
+        apps: vec![cloud::App::new("app", "app-secret", REDIRECT)],
+        ..cloud::Settings::default()
+    };
     let account = settings.accounts[0].clone();
     let cloud = Cloud::start(settings).await.unwrap();
     let auth = format!(

@@ -1,1 +1,366 @@
+//! The scheme against a token endpoint that does as it is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+use crate::{
+    auth::{Credential, Scheme, Unavailable},
+    secret::{Secret, SecretFile},
+    tokens::{Record, Store, Tokens},
+    upstream::{self, HttpTarget, Target},
+};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 
+/// What the endpoint does with the next request.
+type Script = Box<dyn FnMut(usize, &str) -> Option<(u16, String)> + Send>;
+
+struct World {
+    folder: tempfile::TempDir,
+    settings: Settings,
+    asked: Arc<AtomicUsize>,
+    /// One permit for each answer that may leave.
+    gate: Arc<Semaphore>,
+}
+
+impl World {
+    /// `script` gives status and body for the n-th request, from 1; `None` hangs up.
+    async fn new(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let gate = Arc::new(Semaphore::new(1000));
+        let (count, open) = (asked.clone(), gate.clone());
+        let script = Arc::new(Mutex::new(script));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (count, open, script) = (count.clone(), open.clone(), script.clone());
+                tokio::spawn(serve(stream, count, open, script));
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        write(&secret, "s3cret-of-the-client");
+        let target = |path: &str| match format!("http://{address}{path}").parse().unwrap() {
+            Target::Http(target) => target,
+            Target::Tcp { .. } => panic!("{path}"),
+        };
+        let jira: HttpTarget = target("/jira");
+        let settings = Settings {
+            client_id: "acme".into(),
+            client_secret_file: SecretFile::new(&secret),
+            grant: Grant::AuthorizationCode,
+            scope: "WRITE".into(),
+            authorize_url: target("/authorize"),
+            token_url: target("/token"),
+            revoke_url: None,
+            redirect_uri: "https://localhost/".into(),
+            audience: None,
+            provider: Provider::DataCenter,
+            refresh_token_file: None,
+            store: Store::new(folder.path(), "jira"),
+            upstream: upstream::Settings::new(Target::Http(jira)),
+        };
+        Self {
+            folder,
+            settings,
+            asked,
+            gate,
+        }
+    }
+
+    /// Stores what a login gave: an access token that ends in `seconds`.
+    async fn logged_in(&self, seconds: u64) {
+        self.logged_in_at(SystemTime::now(), seconds).await;
+    }
+
+    async fn logged_in_at(&self, now: SystemTime, seconds: u64) {
+        let tokens = Tokens {
+            access: Some(Secret::new(b"access-0".to_vec())),
+            access_secret: None,
+            access_expires: Some(now + Duration::from_secs(seconds)),
+            refresh: Some(Secret::new(b"refresh-0".to_vec())),
+            refresh_expires: None,
+            obtained: now,
+            user: None,
+        };
+        let record = Record::new(self.settings.owner(), tokens);
+        let locked = self.settings.store.lock(Duration::ZERO).await.unwrap();
+        locked.save(&record).await.unwrap();
+    }
+
+    fn scheme(&self) -> OAuth2 {
+        OAuth2::new(self.settings.clone())
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    async fn stored(&self) -> Record {
+        self.settings.store.load().await.unwrap().unwrap()
+    }
+
+    fn next_file(&self) -> PathBuf {
+        self.folder.path().join("tokens/jira.json.new")
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    count: Arc<AtomicUsize>,
+    open: Arc<Semaphore>,
+    script: Arc<Mutex<Script>>,
+) {
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&request).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.to_lowercase();
+            let length = length.split("content-length: ").nth(1).unwrap();
+            let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+            if body.len() >= length {
+                let nth = count.fetch_add(1, Ordering::SeqCst) + 1;
+                open.acquire().await.unwrap().forget();
+                let answer = script.lock().unwrap()(nth, body);
+                if let Some((status, body)) = answer {
+                    let text = format!(
+                        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                        body.len()
+                    );
+                    stream.write_all(text.as_bytes()).await.unwrap();
+                }
+                return;
+            }
+        }
+        match stream.read(&mut buffer).await.unwrap() {
+            0 => return,
+            n => request.extend_from_slice(&buffer[..n]),
+        }
+    }
+}
+
+fn write(path: &std::path::Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn rotated(nth: usize, body: &str) -> Option<(u16, String)> {
+    assert!(
+        body.contains(&format!("refresh_token=refresh-{}", nth - 1)),
+        "{body}"
+    );
+    let answer = format!(
+        r#"{{"access_token":"access-{nth}","token_type":"bearer","expires_in":7200,"refresh_token":"refresh-{nth}"}}"#
+    );
+    Some((200, answer))
+}
+
+async fn ask(scheme: &OAuth2) -> Result<Credential, Unavailable> {
+    let (head, ()) = http::Request::new(()).into_parts();
+    scheme.authorization(&head).await
+}
+
+fn bearer(credential: &Credential) -> &str {
+    credential.authorization.to_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_is_renewed_by_one_request_while_the_others_wait() {
+    let world = World::new(Box::new(rotated)).await;
+    world.logged_in(0).await;
+    let scheme = world.scheme();
+    let answers = futures_util::future::join_all((0..20).map(|_| ask(&scheme))).await;
+    for answer in answers {
+        assert_eq!(bearer(&answer.unwrap()), "Bearer access-1");
+    }
+    assert_eq!(world.asked(), 1);
+    let stored = world.stored().await;
+    assert!(stored.pending.is_none());
+    assert_eq!(
+        stored.tokens.unwrap().refresh.as_ref().unwrap().expose(),
+        b"refresh-1"
+    );
+}
+
+#[tokio::test]
+async fn a_token_near_its_end_serves_while_the_next_one_is_fetched() {
+    let world = World::new(Box::new(rotated)).await;
+    world.gate.forget_permits(1000);
+    let issued = SystemTime::now() - Duration::from_secs(6400);
+    world.logged_in_at(issued, 7200).await;
+    let scheme = world.scheme();
+    for _ in 0..3 {
+        assert_eq!(bearer(&ask(&scheme).await.unwrap()), "Bearer access-0");
+    }
+    world.gate.add_permits(1);
+    while bearer(&ask(&scheme).await.unwrap()) == "Bearer access-0" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.asked(), 1);
+}
+
+/// The vendor that happened to start it hangs up: the rotation is finished all the same.
+#[tokio::test]
+async fn a_renewal_outlives_the_request_that_started_it() {
+    let world = World::new(Box::new(rotated)).await;
+    world.gate.forget_permits(1000);
+    world.logged_in(0).await;
+    let scheme = world.scheme();
+    {
+        let mut asking = std::pin::pin!(ask(&scheme));
+        while world.asked() == 0 {
+            let a_while = tokio::time::sleep(Duration::from_millis(1));
+            tokio::select! {
+                _ = &mut asking => panic!("answered"),
+                () = a_while => {}
+            }
+        }
+        assert!(world.stored().await.pending.is_some());
+    }
+    world.gate.add_permits(1);
+    scheme.settle().await;
+    assert!(world.stored().await.pending.is_none());
+    assert_eq!(bearer(&ask(&scheme).await.unwrap()), "Bearer access-1");
+    assert_eq!(world.asked(), 1);
+}
+
+/// The disk fails between Jira's answer and our write: the only tokens that live are kept, and used once saved.
+#[tokio::test]
+async fn new_tokens_that_cannot_be_saved_are_kept_and_not_used_before_they_are() {
+    let blocked = Arc::new(Mutex::new(None::<PathBuf>));
+    let block = blocked.clone();
+    let world = World::new(Box::new(move |nth, body| {
+        // The mark is on the disk; what comes next cannot be.
+        fs::create_dir(block.lock().unwrap().as_ref().unwrap()).unwrap();
+        rotated(nth, body)
+    }))
+    .await;
+    *blocked.lock().unwrap() = Some(world.next_file());
+    world.logged_in(0).await;
+    let scheme = world.scheme();
+    let mut asking = std::pin::pin!(ask(&scheme));
+    while !world.next_file().exists() {
+        let a_while = tokio::time::sleep(Duration::from_millis(1));
+        tokio::select! {
+            _ = &mut asking => panic!("used before it was saved"),
+            () = a_while => {}
+        }
+    }
+    assert!(world.stored().await.pending.is_some());
+    fs::remove_dir(world.next_file()).unwrap();
+    assert_eq!(bearer(&asking.await.unwrap()), "Bearer access-1");
+    assert!(world.stored().await.pending.is_none());
+    assert_eq!(world.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_leaves_the_mark_and_a_living_token_in_use() {
+    let world = World::new(Box::new(|_, _| None)).await;
+    world.logged_in(7200).await;
+    let scheme = world.scheme();
+    let first = ask(&scheme).await.unwrap();
+    assert_eq!(bearer(&first), "Bearer access-0");
+    let why = scheme.renew(first.generation, true).await.unwrap_err();
+    assert!(why.cause.contains("gave no answer"), "{}", why.cause);
+    let stored = world.stored().await;
+    assert!(stored.pending.is_some() && stored.ended.is_none());
+
+    // The next process tries the old token once; while nobody answers, what is held is better than nothing.
+    let next = world.scheme();
+    assert_eq!(bearer(&ask(&next).await.unwrap()), "Bearer access-0");
+    assert_eq!(world.asked(), 2);
+}
+
+#[tokio::test]
+async fn each_refusal_has_a_cause_and_a_remedy_and_only_a_dead_token_ends_the_login() {
+    for (status, body, ends, says) in [
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"Invalid refresh token"}"#,
+            true,
+            "agent login jira",
+        ),
+        (
+            403,
+            r#"{"error":"invalid_grant","error_description":"Unknown or invalid refresh token."}"#,
+            true,
+            "agent login jira",
+        ),
+        (
+            403,
+            r#"{"error":"unauthorized_client","error_description":"refresh_token is invalid"}"#,
+            true,
+            "agent login jira",
+        ),
+        (401, r#"{"error":"invalid_client"}"#, false, "client_id"),
+        (400, r#"{"error":"invalid_scope"}"#, false, "scope"),
+        (
+            400,
+            r#"{"error":"invalid_request","error_description":"Please ensure that your server is using HTTPS"}"#,
+            false,
+            "https://",
+        ),
+        (404, "<html>", false, "8.22"),
+        (302, "", false, "redirects"),
+        (503, "<html>", false, "log"),
+        (200, "<html>", false, "token_url"),
+        (
+            200,
+            r#"{"access_token":"a b","token_type":"bearer"}"#,
+            false,
+            "token_url",
+        ),
+    ] {
+        let world = World::new(Box::new(move |_, _| Some((status, body.to_owned())))).await;
+        world.logged_in(0).await;
+        let why = ask(&world.scheme()).await.map(|_| ()).unwrap_err();
+        assert!(why.remedy.contains(says), "{status} {body}: {why:?}");
+        assert!(!why.cause.contains("refresh-0") && !why.cause.contains("s3cret"));
+        assert_eq!(world.stored().await.ended.is_some(), ends, "{body}");
+        // What may have been carried out is remembered; what was refused is not.
+        let unknown = matches!(status, 200 | 503);
+        assert_eq!(world.stored().await.pending.is_some(), unknown, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_another_client_are_not_used() {
+    let mut world = World::new(Box::new(rotated)).await;
+    world.logged_in(7200).await;
+    world.settings.client_id = "other".into();
+    let why = ask(&world.scheme()).await.map(|_| ()).unwrap_err();
+    assert!(
+        why.cause
+            .contains("nobody has logged in for client \"other\"")
+    );
+    assert_eq!(world.asked(), 0);
+}
+
+/// A user who may not log in gets fresh tokens that Jira refuses all the same.
+#[tokio::test]
+async fn a_fresh_token_that_is_refused_too_is_not_renewed_again_and_again() {
+    let world = World::new(Box::new(rotated)).await;
+    world.logged_in(7200).await;
+    let scheme = world.scheme();
+    let mut generation = ask(&scheme).await.unwrap().generation;
+    assert_eq!(scheme.renew(generation, false).await, Ok(true));
+    for _ in 0..5 {
+        generation = ask(&scheme).await.unwrap().generation;
+        assert_eq!(scheme.renew(generation, false).await, Ok(false));
+    }
+    assert_eq!(world.asked(), 1);
+}
