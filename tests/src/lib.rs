@@ -5,6 +5,7 @@ pub mod agent;
 pub mod caller;
 pub mod load;
 pub mod login;
+pub mod nginx;
 pub mod origin;
 pub mod process;
 pub mod setup;

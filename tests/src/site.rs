@@ -28,6 +28,7 @@ pub struct Plan {
     deny: Vec<String>,
     /// Section and line.
     extra: Vec<(&'static str, String)>,
+    sshd: Vec<&'static str>,
 }
 
 /// `[forward.auth]`.
@@ -65,6 +66,7 @@ impl Default for Plan {
             allow: Vec::new(),
             deny: Vec::new(),
             extra: Vec::new(),
+            sshd: Vec::new(),
         }
     }
 }
@@ -120,6 +122,12 @@ impl Plan {
         self
     }
 
+    /// Adds a line to the gateway's `sshd_config`.
+    pub fn sshd(mut self, line: &'static str) -> Self {
+        self.sshd.push(line);
+        self
+    }
+
     /// Changes how the imitation Jira is.
     pub fn jira(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.jira);
@@ -159,7 +167,7 @@ impl Plan {
         fs::create_dir(folder.path().join("jira"))?;
         let jira = Jira::start(self.jira.clone()).await?;
         self.jira.listen = jira.addr;
-        let sshd = Sshd::start()?;
+        let sshd = Sshd::with(&self.sshd)?;
         let dir = folder.path().join("agent");
         fs::create_dir(&dir)?;
         match &self.login {

@@ -126,6 +126,11 @@ pub struct Transport {
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Channel>)]
 pub struct Channel {
+    /// SSH window: what the gateway may have under way on one channel. One upload moves at most this
+    /// per round trip (1 MiB: 20 MiB/s at 50 ms), and the gateway may keep as much in memory for each
+    /// channel, which costs it speed.
+    #[schemars(extend("x-min" = "64KiB", "x-max" = "64MiB"))]
+    pub window: Size,
     /// Bytes of a channel held in memory before its spool file is used. What is on its way to the file
     /// comes on top, at most 8 MiB.
     #[schemars(extend("x-min" = "4KiB", "x-max" = "1GiB"))]
@@ -418,6 +423,7 @@ impl Default for Channel {
     fn default() -> Self {
         let bounds = tunnel::channel::Limits::default();
         Self {
+            window: Size(bounds.window.into()),
             memory: size(bounds.memory),
             memory_per_session: size(bounds.memory_per_session),
             spool_per_channel: Size(bounds.spool_per_channel),

@@ -146,6 +146,7 @@ read_buffer = "5KiB"
 shutdown_grace = "6s"
 
 [tunnel.channel]
+window = "3MiB"
 memory = "7KiB"
 memory_per_session = "8MiB"
 spool_per_channel = "9MiB"
@@ -222,6 +223,7 @@ format = "json"
     };
     assert_eq!(tunnel.transport, transport);
     let channel = tunnel::channel::Limits {
+        window: 3 << 20,
         memory: 7 << 10,
         memory_per_session: 8 << 20,
         spool_per_channel: 9 << 20,

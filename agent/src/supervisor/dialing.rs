@@ -50,7 +50,9 @@ impl Machine {
         if self.slots.iter().any(Slot::is_being_replaced) {
             return;
         }
-        let worn = |slot: &&mut Slot| slot.current.as_ref().is_some_and(|live| live.worn);
+        let worn = |slot: &&mut Slot| {
+            slot.leaving.len() < MAX_LEAVING && slot.current.as_ref().is_some_and(|live| live.worn)
+        };
         if let Some(slot) = self.slots.iter_mut().find(worn)
             && let Some(live) = &slot.current
         {
@@ -97,5 +99,7 @@ impl Machine {
     }
 }
 
+/// Sessions of one connection that still finish what is under way; meanwhile it is not replaced again.
+pub(super) const MAX_LEAVING: usize = 4;
 /// A session is replaced after this, which also proves once a day that a login still works.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);

@@ -411,8 +411,9 @@ impl Machine {
 
 /// A session that stood for so long was a good one: the next loss begins a new count of attempts.
 pub(super) const STABLE: Duration = Duration::from_secs(60);
-/// How long a replaced session may take to finish what is under way.
-const REPLACED_DRAIN: Duration = Duration::from_secs(15 * 60);
+/// How long a replaced session may take to finish what is under way: a large attachment over a slow link
+/// is not cut for it, and it ends well before russh would exchange keys.
+const REPLACED_DRAIN: Duration = Duration::from_secs(12 * 3600);
 
 #[cfg(test)]
 #[path = "step_tests.rs"]

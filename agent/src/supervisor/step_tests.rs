@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
+use crate::supervisor::dialing::MAX_LEAVING;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -170,6 +171,10 @@ impl World {
                 );
                 assert!(barred <= backoff::SLOW.mul_f64(1.1));
             }
+            assert!(
+                slot.leaving.len() <= MAX_LEAVING + usize::from(machine.draining),
+                "few sessions are on their way out at once"
+            );
             for held in slot.current.iter().flat_map(|live| &live.forwards) {
                 match held {
                     Held::Due { .. } => panic!("what is due is asked for in the same step"),

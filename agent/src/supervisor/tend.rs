@@ -3,6 +3,7 @@
 use super::{board::Board, run::News, step::Id};
 use crate::tunnel::{
     Gateway,
+    channel::SessionBudget,
     session::{OpenError, ProbeError, Session, Step},
 };
 use std::{sync::Arc, time::Duration};
@@ -56,7 +57,7 @@ pub(super) async fn tend(id: Id, session: Session, board: Arc<Board>, news: mpsc
             }
             Err(ProbeError::Lost(_)) => {}
         }
-        if !worn && session.budget().closed_first() >= MAX_CLOSED_FIRST {
+        if !worn && is_worn(session.budget()) {
             worn = true;
             let _ = news.send(News::Worn(id)).await;
         }
@@ -65,6 +66,16 @@ pub(super) async fn tend(id: Id, session: Session, board: Arc<Board>, news: mpsc
             return;
         }
     }
+}
+
+/// Whether a session should be replaced before it does harm.
+fn is_worn(budget: &SessionBudget) -> bool {
+    let meter = budget.meter();
+    worn(budget.closed_first(), meter.received(), meter.sent())
+}
+
+fn worn(closed_first: u64, received: u64, sent: u64) -> bool {
+    closed_first >= MAX_CLOSED_FIRST || received.max(sent) >= MAX_BYTES
 }
 
 /// Tells when no channel is open any more.
@@ -81,5 +92,21 @@ pub(super) async fn watch_idle(id: Id, session: Session, news: mpsc::Sender<News
 const PROBES: u32 = 2;
 /// About 14 MiB of memory that russh gives back only with the session (docs/ssh.md, D4).
 const MAX_CLOSED_FIRST: u64 = 4096;
+/// A quarter of what makes russh exchange keys by itself, so that what is under way then has room to
+/// finish (docs/ssh.md, D3).
+const MAX_BYTES: u64 = 8 << 30;
 /// Only a drain polls.
 const IDLE_POLL: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_wears_by_closings_and_by_bytes_either_way() {
+        assert!(!worn(MAX_CLOSED_FIRST - 1, MAX_BYTES - 1, MAX_BYTES - 1));
+        assert!(worn(MAX_CLOSED_FIRST, 0, 0));
+        assert!(worn(0, MAX_BYTES, 0));
+        assert!(worn(0, 0, MAX_BYTES));
+    }
+}

@@ -65,8 +65,6 @@ pub struct Limits {
     pub rekey_bytes: usize,
     /// Time before the keys are exchanged anew.
     pub rekey_interval: Duration,
-    /// SSH window per channel in bytes.
-    pub window: u32,
     /// Largest SSH packet in bytes.
     pub max_packet: u32,
     /// Bounds of the transport below russh.
@@ -106,10 +104,11 @@ impl Default for Limits {
             stall_timeout: Duration::from_secs(60),
             rekey_bytes: 1 << 30,
             rekey_interval: Duration::from_secs(3600),
-            window: 32 << 20,
             max_packet: 32768,
             transport: transport::Limits::default(),
             channel: channel::Limits {
+                // Large, because this side starts key exchanges (docs/ssh.md, D3).
+                window: 32 << 20,
                 close_wait: Duration::from_millis(250),
                 ..channel::Limits::default()
             },

@@ -8,6 +8,7 @@ use anyhow::Context;
 use e2e::{
     agent::{binary, write_secret},
     load,
+    nginx::{Nginx, wrk},
     origin::Origin,
     process::Process,
     sshd::{Sshd, free_port},
@@ -35,14 +36,17 @@ async fn main() -> anyhow::Result<()> {
     );
 
     let mut rows = Vec::new();
-    for measure in MEASURES {
+    for measure in MEASURES
+        .into_iter()
+        .filter(|m| plan.only.is_none_or(|o| o == *m))
+    {
         let mut results = [Vec::new(), Vec::new()];
         for _ in 0..plan.rounds {
             for (side, results) in [&bench.ssh, &bench.agent].into_iter().zip(&mut results) {
                 results.push(side.measure(measure, &plan).await?);
             }
         }
-        let row = Row::new(measure, &plan, results);
+        let row = Row::new(measure, results);
         println!("{row}");
         rows.push(row);
     }
@@ -74,9 +78,12 @@ async fn main() -> anyhow::Result<()> {
 
 /// How much of everything; smaller by environment for a quick look.
 struct Plan {
+    /// One measure alone, for a profile of it.
+    only: Option<Measure>,
     rounds: usize,
     bytes: u64,
-    requests: u64,
+    /// Per round of kept-alive requests.
+    seconds: u64,
     connections: u64,
 }
 
@@ -88,10 +95,14 @@ impl Plan {
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(default)
         };
+        let only = std::env::var("BENCH_ONLY").ok();
         Self {
+            only: MEASURES
+                .into_iter()
+                .find(|measure| only.as_deref() == Some(measure.word())),
             rounds: number("BENCH_ROUNDS", 5) as usize,
             bytes: number("BENCH_MIB", 1024) << 20,
-            requests: number("BENCH_REQUESTS", 20_000),
+            seconds: number("BENCH_SECONDS", 10),
             connections: number("BENCH_CONNECTIONS", 4_000),
         }
     }
@@ -105,6 +116,18 @@ enum Measure {
     NewConnections,
 }
 
+impl Measure {
+    /// As `BENCH_ONLY` names it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::KeepAlive => "keep-alive",
+            Self::NewConnections => "new-connections",
+            Self::Download => "download",
+            Self::Upload => "upload",
+        }
+    }
+}
+
 const MEASURES: [Measure; 4] = [
     Measure::KeepAlive,
     Measure::NewConnections,
@@ -115,30 +138,54 @@ const MEASURES: [Measure; 4] = [
 /// One side of the comparison: its process, and the gateway's port that leads through it.
 struct Side {
     process: Process,
+    /// Leads to the origin that counts bytes.
     addr: SocketAddr,
+    /// Leads to nginx.
+    requests: SocketAddr,
 }
 
 struct Sample {
+    /// Bytes, requests or connections.
+    amount: f64,
     seconds: f64,
     cpu: f64,
 }
 
 impl Side {
+    async fn reached(process: Process, ports: [u16; 2]) -> anyhow::Result<Self> {
+        for port in ports {
+            reachable(port, &process).await?;
+        }
+        Ok(Self {
+            process,
+            addr: local(ports[0]),
+            requests: local(ports[1]),
+        })
+    }
+
     async fn measure(&self, measure: Measure, plan: &Plan) -> anyhow::Result<Sample> {
         let cpu = self.process.cpu_seconds()?;
         let path = "/rest/api/2/issue/DEMO-1";
-        let took = match measure {
-            Measure::Download => load::download(self.addr, plan.bytes).await,
-            Measure::Upload => load::upload(self.addr, plan.bytes).await,
-            Measure::KeepAlive => {
-                load::keep_alive(self.addr, path, CONCURRENT, plan.requests).await
-            }
+        let mebibytes = plan.bytes as f64 / (1 << 20) as f64;
+        let measured = match measure {
+            Measure::Download => load::download(self.addr, plan.bytes)
+                .await
+                .map(|took| (mebibytes, took)),
+            Measure::Upload => load::upload(self.addr, plan.bytes)
+                .await
+                .map(|took| (mebibytes, took)),
+            Measure::KeepAlive => wrk(self.requests, path, CONCURRENT, plan.seconds)
+                .await
+                .map(|load| (load.requests as f64, load.took)),
             Measure::NewConnections => {
-                load::new_connections(self.addr, path, CONCURRENT, plan.connections).await
+                load::new_connections(self.requests, path, CONCURRENT, plan.connections)
+                    .await
+                    .map(|took| (plan.connections as f64, took))
             }
-        }
-        .with_context(|| self.process.log())?;
+        };
+        let (amount, took) = measured.with_context(|| self.process.log())?;
         Ok(Sample {
+            amount,
             seconds: took.as_secs_f64(),
             cpu: self.process.cpu_seconds()? - cpu,
         })
@@ -153,56 +200,30 @@ struct Row {
     cpu: [f64; 2],
     cpu_unit: &'static str,
     rates: [Vec<f64>; 2],
-    goal: Option<f64>,
+    goal: f64,
 }
 
 impl Row {
-    fn new(measure: Measure, plan: &Plan, samples: [Vec<Sample>; 2]) -> Self {
-        let mebibytes = plan.bytes as f64 / (1 << 20) as f64;
-        let (name, unit, amount, cpu_unit, per, goal) = match measure {
-            Measure::Download => (
-                "download",
-                "MiB/s",
-                mebibytes,
-                "s/GiB",
-                mebibytes / 1024.0,
-                Some(1.3),
+    fn new(measure: Measure, samples: [Vec<Sample>; 2]) -> Self {
+        // CPU seconds are per so much of the amount.
+        let (name, unit, per, cpu_unit, goal) = match measure {
+            Measure::Download => ("download", "MiB/s", 1024.0, "s/GiB", 1.3),
+            Measure::Upload => ("upload", "MiB/s", 1024.0, "s/GiB", 1.3),
+            Measure::KeepAlive => ("requests, keep-alive", "req/s", 1000.0, "s/1000 req", 2.5),
+            Measure::NewConnections => (
+                "requests, new connections",
+                "req/s",
+                1000.0,
+                "s/1000 req",
+                2.0,
             ),
-            Measure::Upload => (
-                "upload",
-                "MiB/s",
-                mebibytes,
-                "s/GiB",
-                mebibytes / 1024.0,
-                Some(1.3),
-            ),
-            Measure::KeepAlive => {
-                let n = plan.requests as f64;
-                (
-                    "requests, keep-alive",
-                    "req/s",
-                    n,
-                    "s/1000 req",
-                    n / 1000.0,
-                    Some(2.5),
-                )
-            }
-            Measure::NewConnections => {
-                let n = plan.connections as f64;
-                (
-                    "requests, new connections",
-                    "req/s",
-                    n,
-                    "s/1000 req",
-                    n / 1000.0,
-                    Some(2.0),
-                )
-            }
         };
-        let rates = samples
-            .each_ref()
-            .map(|side| side.iter().map(|s| amount / s.seconds).collect::<Vec<_>>());
-        let cpu = samples.map(|side| median(side.iter().map(|s| s.cpu / per).collect()));
+        let rates = samples.each_ref().map(|side| {
+            side.iter()
+                .map(|s| s.amount / s.seconds)
+                .collect::<Vec<_>>()
+        });
+        let cpu = samples.map(|side| median(side.iter().map(|s| s.cpu * per / s.amount).collect()));
         let rate = rates.each_ref().map(|side| median(side.clone()));
         Self {
             name,
@@ -240,13 +261,10 @@ impl std::fmt::Display for Row {
             self.unit,
             self.ratio()
         )?;
-        if let Some(goal) = self.goal {
-            write!(f, " (goal {goal})")?;
-        }
         write!(
             f,
-            "   CPU: ssh {:.3}, agent {:.3} {}",
-            self.cpu[0], self.cpu[1], self.cpu_unit
+            " (goal {})   CPU: ssh {:.3}, agent {:.3} {}",
+            self.goal, self.cpu[0], self.cpu[1], self.cpu_unit
         )
     }
 }
@@ -256,6 +274,7 @@ struct Bench {
     agent: Side,
     _sshd: Sshd,
     _origin: Origin,
+    _nginx: Nginx,
     _folder: tempfile::TempDir,
 }
 
@@ -264,19 +283,14 @@ impl Bench {
         let folder = tempfile::tempdir()?;
         let origin = Origin::start().await?;
         let sshd = Sshd::with(&["LogLevel ERROR"])?;
-        let (ssh_port, agent_port) = (free_port()?, free_port()?);
+        let nginx = Nginx::start(folder.path()).await?;
+        let ways = |ports: [u16; 2]| [(ports[0], origin.addr), (ports[1], nginx.addr)];
+        let (ssh_ports, agent_ports) = ([free_port()?, free_port()?], [free_port()?, free_port()?]);
 
-        let ssh = Side {
-            process: start_ssh(folder.path(), &sshd, ssh_port, &origin)?,
-            addr: local(ssh_port),
-        };
-        reachable(ssh_port, &ssh.process).await?;
-        let process = start_agent(folder.path(), &sshd, agent_port, &origin)?;
-        let agent = Side {
-            process,
-            addr: local(agent_port),
-        };
-        reachable(agent_port, &agent.process).await?;
+        let process = start_ssh(folder.path(), &sshd, ways(ssh_ports))?;
+        let ssh = Side::reached(process, ssh_ports).await?;
+        let process = start_agent(folder.path(), &sshd, ways(agent_ports))?;
+        let agent = Side::reached(process, agent_ports).await?;
         // Both have said hello; let them settle before idle memory is read.
         tokio::time::sleep(Duration::from_secs(2)).await;
         Ok(Self {
@@ -284,37 +298,42 @@ impl Bench {
             agent,
             _sshd: sshd,
             _origin: origin,
+            _nginx: nginx,
             _folder: folder,
         })
     }
 }
 
-fn start_ssh(dir: &Path, sshd: &Sshd, port: u16, origin: &Origin) -> anyhow::Result<Process> {
+/// Ports on the gateway, and where each leads.
+type Ways = [(u16, SocketAddr); 2];
+
+fn start_ssh(dir: &Path, sshd: &Sshd, ways: Ways) -> anyhow::Result<Process> {
     let mut command = sshd.ssh();
-    command
-        .args(["-N", "-o", "ExitOnForwardFailure=yes"])
-        .args([
-            "-R",
-            &format!("127.0.0.1:{port}:{}", origin.addr),
-            "127.0.0.1",
-        ]);
+    command.args(["-N", "-o", "ExitOnForwardFailure=yes"]);
+    for (port, to) in ways {
+        command.args(["-R", &format!("127.0.0.1:{port}:{to}")]);
+    }
+    command.arg("127.0.0.1");
     Process::spawn(command, &dir.join("ssh.log"))
 }
 
-fn start_agent(dir: &Path, sshd: &Sshd, port: u16, origin: &Origin) -> anyhow::Result<Process> {
+fn start_agent(dir: &Path, sshd: &Sshd, ways: Ways) -> anyhow::Result<Process> {
     write_secret(&dir.join("token"), "bench-token\n")?;
-    let config = format!(
+    let mut config = format!(
         "[tunnel]\ngateways = [\"{gateway}\"]\nuser = \"{user}\"\nidentity_file = \"{identity}\"\n\
-         host_keys = [\"{fingerprint}\"]\nconnections = 1\n\n[audit]\nsink = \"file\"\nfile = \"{dir}/audit.log\"\n\n\
-         [[forward]]\nname = \"jira\"\nbind = \"127.0.0.1:{port}\"\nupstream = \"http://{origin}\"\n\
-         [forward.auth]\nmode = \"pat\"\ntoken_file = \"token\"\n[forward.policy]\npresets = [\"ticketing\"]\n",
+         host_keys = [\"{fingerprint}\"]\nconnections = 1\n\n[audit]\nsink = \"file\"\nfile = \"{dir}/audit.log\"\n",
         gateway = sshd.address(),
         user = sshd.user(),
         identity = sshd.identity().display(),
         fingerprint = sshd.fingerprint()?,
         dir = dir.display(),
-        origin = origin.addr,
     );
+    for (port, to) in ways {
+        config += &format!(
+            "\n[[forward]]\nname = \"jira-{port}\"\nbind = \"127.0.0.1:{port}\"\nupstream = \"http://{to}\"\n\
+             [forward.auth]\nmode = \"pat\"\ntoken_file = \"token\"\n[forward.policy]\npresets = [\"ticketing\"]\n"
+        );
+    }
     fs::write(dir.join("agent.toml"), config)?;
     let mut command = Command::new(binary("agent"));
     command

@@ -37,6 +37,10 @@ use std::{path::PathBuf, time::Duration};
 /// Bounds of the channels of one session. Each is a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// SSH window in bytes (RFC 4254 §5.2): what the peer may have under way on one channel. One
+    /// channel's upload is at most this per round trip; the peer keeps about as much for each channel
+    /// whose data waits.
+    pub window: u32,
     /// Bytes held in memory per channel before the spool file is used. What is on its way to the
     /// file comes on top, at most 8 MiB; where the disk does not take that for a second, the channel
     /// is reset.
@@ -62,6 +66,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            window: 1 << 20,
             memory: 1 << 20,
             memory_per_session: 64 << 20,
             spool_per_channel: 1 << 30,

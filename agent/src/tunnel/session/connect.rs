@@ -94,8 +94,12 @@ fn config(shared: &Shared) -> client::Config {
     let beyond_keepalive = u32::try_from(keepalive_max.saturating_add(2)).unwrap_or(u32::MAX);
     client::Config {
         client_id: SshId::Standard(Cow::Borrowed(CLIENT_ID)),
-        limits: Limits::new(REKEY_BYTES, REKEY_BYTES, REKEY_AGE),
-        window_size: WINDOW,
+        limits: Limits {
+            rekey_write_limit: REKEY_BYTES,
+            rekey_read_limit: REKEY_BYTES,
+            rekey_time_limit: REKEY_AGE,
+        },
+        window_size: settings.channel.window,
         maximum_packet_size: PACKET,
         channel_buffer_size: CHANNEL_QUEUE,
         preferred: preferred(&settings.host_keys, &shared.gateway),
@@ -185,13 +189,14 @@ impl Drop for AbortOnDrop {
 
 /// RFC 4253 §4.2 allows no minus sign in the software version.
 const CLIENT_ID: &str = concat!("SSH-2.0-JiraTunnelAgent_", env!("CARGO_PKG_VERSION"));
-/// Costs no memory, since every channel is always drained. russh ends the session when more than twice
-/// this comes in during a key exchange that we started (docs/ssh.md, D3).
-const WINDOW: u32 = 32 << 20;
 /// RFC 4253 §6.1.
 const PACKET: u32 = 32 << 10;
 /// Messages between russh and a channel's pump.
 const CHANNEL_QUEUE: usize = 100;
-/// RFC 4253 §9 recommends a gigabyte or an hour.
-const REKEY_BYTES: usize = 1 << 30;
-const REKEY_AGE: Duration = Duration::from_secs(3600);
+/// A last net. A key exchange that russh starts ends the session when more than twice the window is on
+/// its way to us (docs/ssh.md, D3), so a session is replaced long before ([`supervisor`](crate::supervisor)),
+/// which is a new key exchange too, and one that the gateway starts is harmless. Half of what RFC 4344
+/// §3.2 allows a 128-bit block cipher (2^32 blocks), and by packets of at least 16 bytes half of the
+/// sequence numbers that are chacha20-poly1305's nonces.
+const REKEY_BYTES: usize = 32 << 30;
+const REKEY_AGE: Duration = Duration::from_secs(48 * 3600);

@@ -24,7 +24,7 @@ pub(in crate::gateway) fn config(key: PrivateKey, limits: &Limits) -> server::Co
             rekey_read_limit: limits.rekey_bytes,
             rekey_time_limit: limits.rekey_interval,
         },
-        window_size: limits.window,
+        window_size: limits.channel.window,
         maximum_packet_size: limits.max_packet,
         channel_buffer_size: CHANNEL_BUFFER,
         preferred: preferred(),
