@@ -24,7 +24,8 @@ test-ssh: setup ## The gate for every version of russh (docs/ssh.md).
 test-e2e: setup build
 	cargo nextest run --locked -p e2e
 
-bench: setup ## Speed and memory side by side with OpenSSH, as ratios (target/bench.json).
+bench: ## Speed and memory side by side with OpenSSH, as ratios (target/bench.json).
+	tools/setup bench
 	cargo build --release --locked --workspace
 	target/release/bench
 
