@@ -143,6 +143,16 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
 }
 
 const CASES: &[Case] = &[
+    file(
+        "a file that anybody may change",
+        |f| f.write("agent.toml", fixture::GOOD, 0o646),
+        &["DIR/agent.toml", "mode 0646", "chmod o-w"],
+    ),
+    file(
+        "a drop-in that anybody may change",
+        |f| f.write("agent.d/10.toml", "[log]\nlevel = \"info\"\n", 0o666),
+        &["DIR/agent.d/10.toml", "mode 0666", "chmod o-w"],
+    ),
     // The file itself.
     file(
         "no file",

@@ -86,7 +86,7 @@ pub async fn wrk(
         .split([' ', ','])
         .filter(|w| !w.is_empty());
     let requests = words.next().and_then(|n| n.parse().ok());
-    let took = words.nth(2).and_then(|t| decimal(t));
+    let took = words.nth(2).and_then(decimal);
     match (requests, took) {
         (Some(requests), Some(took)) => Ok(Load { requests, took }),
         _ => anyhow::bail!("wrk said something else: {text}"),

@@ -2,10 +2,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{LayerState, Overall, Report};
-use e2e::site::{Site, vendor};
+use e2e::{
+    agent::{binary, command},
+    site::{Site, vendor},
+};
 use serde_json::Value;
 use server_stub::jira::State;
-use std::{fs, path::Path, process::Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+use tokio::{io::AsyncReadExt, time::timeout};
+
+/// Cursor home, clear the screen.
+const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_layer_is_proven_by_its_other_side() {
@@ -46,6 +58,34 @@ async fn every_layer_is_proven_by_its_other_side() {
         !text.contains('\x1b'),
         "colour though it is no terminal:\n{text}"
     );
+}
+
+/// `script` (util-linux) gives it a terminal; what it shows is read until it has been drawn anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn watched_on_a_terminal_it_is_drawn_anew_in_colour() {
+    let site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let status = format!("{} status --watch", binary("agent").display());
+    let arguments = ["-qec", &status, "/dev/null"];
+    let terminal = command(Command::new("script"), site.agent.dir(), &arguments);
+    let mut terminal = tokio::process::Command::from(terminal)
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut shown = terminal.stdout.take().unwrap();
+    let mut seen = Vec::new();
+    let drawn_twice = async {
+        while seen.windows(CLEAR.len()).filter(|w| *w == CLEAR).count() < 2 {
+            assert_ne!(shown.read_buf(&mut seen).await.unwrap(), 0, "it ended");
+        }
+    };
+    timeout(Duration::from_secs(60), drawn_twice).await.unwrap();
+    terminal.kill().await.unwrap();
+    let text = String::from_utf8_lossy(&seen);
+    assert!(text.contains("acme-bot"), "{text}");
+    assert!(text.contains("\x1b[32m"), "no green:\n{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

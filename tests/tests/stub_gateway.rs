@@ -5,6 +5,8 @@
 use agent::status::ForwardState;
 use agent::status::Report;
 use e2e::{
+    agent::binary,
+    process::Process,
     setup::{Running, Setup},
     site::vendor,
     sshd::{free_port, keygen, signal},
@@ -13,9 +15,9 @@ use e2e::{
 use reqwest::Response;
 use serde_json::Value;
 use server_stub::gateway::{self, Gateway, Settings, Snapshot};
-use std::{fs, future::Future, path::PathBuf, time::Duration};
+use std::{fs, future::Future, path::PathBuf, process::Command, time::Duration};
 use tempfile::TempDir;
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
 
 struct Vendor {
     gateway: gateway::Running,
@@ -240,4 +242,45 @@ async fn while_the_agent_is_away_the_vendor_gets_a_typed_error_and_its_return_is
     agent.restart().unwrap();
     serving(&agent).await;
     assert_eq!(vendor.get_issue("acme", "DEMO-2").await, issue("DEMO-2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_without_file_descriptors_waits_for_some_and_serves_on() {
+    const DESCRIPTORS: usize = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let http = free_port().unwrap();
+    let mut gateway = Command::new("prlimit");
+    gateway
+        .arg(format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}"))
+        .arg(binary("server-stub"))
+        .args(["gateway", "--ssh", "127.0.0.1:0", "--http"])
+        .arg(format!("127.0.0.1:{http}"))
+        .arg("--data")
+        .arg(folder.path());
+    let mut gateway = Process::spawn(gateway, &folder.path().join("log")).unwrap();
+    let connect = || TcpStream::connect(("127.0.0.1", http));
+    soon(async {
+        while connect().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+
+    let open = || {
+        let fds = fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap();
+        fds.count()
+    };
+    let mut held = Vec::new();
+    while open() < DESCRIPTORS {
+        assert!(held.len() < 4 * DESCRIPTORS, "{} are open", open());
+        held.push(soon(connect()).await.unwrap());
+    }
+    // More come than it can take: they wait in the kernel's queue.
+    for _ in 0..5 {
+        held.push(soon(connect()).await.unwrap());
+    }
+    drop(held);
+    let answer = soon(vendor().get(format!("http://127.0.0.1:{http}/")).send()).await;
+    assert_eq!(answer.unwrap().status(), 200);
+    assert!(gateway.is_running(), "{}", gateway.log());
 }

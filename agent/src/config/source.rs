@@ -10,6 +10,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -64,12 +65,18 @@ impl Sources {
     pub fn layers(&self, problems: &mut Problems) -> Vec<Layer> {
         let mut layers = Vec::new();
         match read(&self.file) {
-            Ok(text) => layers.push(Layer::from_toml(&self.file, &text, problems)),
+            Ok(text) => {
+                guard(&self.file, problems);
+                layers.push(Layer::from_toml(&self.file, &text, problems));
+            }
             Err(error) => problems.add(Origin::file(&self.file), "", unreadable(&error, true)),
         }
         for path in self.drop_ins(problems) {
             match read(&path) {
-                Ok(text) => layers.push(Layer::from_toml(&path, &text, problems)),
+                Ok(text) => {
+                    guard(&path, problems);
+                    layers.push(Layer::from_toml(&path, &text, problems));
+                }
                 Err(error) => problems.add(Origin::file(&path), "", unreadable(&error, false)),
             }
         }
@@ -135,6 +142,18 @@ fn read(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
+/// Whoever may write the configuration decides what the vendor may do.
+fn guard(path: &Path, problems: &mut Problems) {
+    let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode() & 0o7777);
+    if mode & OTHERS_WRITE != 0 {
+        let text = format!(
+            "anybody on this host may change it (mode {mode:04o}); run: chmod o-w {}",
+            path.display()
+        );
+        problems.add(Origin::file(path), "", text);
+    }
+}
+
 fn unreadable(error: &io::Error, main: bool) -> String {
     match error.kind() {
         io::ErrorKind::NotFound if main => {
@@ -155,5 +174,6 @@ pub const FILE_VARIABLE: &str = "JIRA_TUNNEL_AGENT_CONFIG";
 pub const DEFAULT_FILE: &str = "/etc/jira-tunnel-agent/agent.toml";
 /// The folder of drop-ins, beside the file.
 const DROP_INS: &str = "agent.d";
+const OTHERS_WRITE: u32 = 0o002;
 /// Bytes. Bounds what a wrong path can make us read.
 const MAX_LEN: u64 = 1 << 20;

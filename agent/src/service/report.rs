@@ -198,3 +198,98 @@ fn view_of<'a>(connection: &'a ConnectionView, site: &Site) -> Option<&'a Forwar
 
 /// A proof that missed this many intervals proves nothing any more.
 const MISSED_PROOFS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Phase;
+
+    fn layer(state: LayerState, detail: &str) -> LayerReport {
+        LayerReport {
+            state,
+            detail: Some(detail.to_owned()),
+            ..LayerReport::not_applicable("")
+        }
+    }
+
+    fn connection(index: usize, tunnel: LayerState) -> ConnectionView {
+        ConnectionView {
+            index,
+            gateway: "gw1.vendor.example:443".into(),
+            user: "acme".into(),
+            phase: Phase::Serving,
+            since_seconds: 60.0,
+            attempt: 0,
+            next_retry_seconds: None,
+            network: layer(LayerState::Proven, ""),
+            tunnel: layer(tunnel, &format!("connection {index}")),
+            rtt_ms: None,
+            generation: 1,
+            host_key: None,
+            key_exchange: None,
+            cipher: None,
+            channels: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+            backlog: 0,
+            closed_first: 0,
+            channel_resets: 0,
+            forwards: Vec::new(),
+        }
+    }
+
+    fn view(state: ForwardState, cause: Option<&str>) -> ForwardView {
+        ForwardView {
+            name: "jira".into(),
+            bind: "127.0.0.1:8080".into(),
+            state,
+            bound: None,
+            cause: cause.map(str::to_owned),
+            remedy: cause.map(|_| "ask the vendor".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_forward_is_as_good_as_the_best_connection_that_holds_it() {
+        let connections = [
+            connection(0, LayerState::Failed),
+            connection(1, LayerState::Proven),
+            connection(2, LayerState::Proven),
+        ];
+        let bound = view(ForwardState::Bound, None);
+        let standby = view(ForwardState::Standby, None);
+        let views = [
+            (&connections[0], &bound),
+            (&connections[1], &bound),
+            (&connections[2], &standby),
+        ];
+        let told = tunnel(&views);
+        assert_eq!(told.state, LayerState::Proven);
+        assert_eq!(told.detail.as_deref(), Some("connection 1"));
+        // What stands by carries nothing.
+        assert_eq!(tunnel(&views[..1]).state, LayerState::Failed);
+        assert_eq!(tunnel(&views[2..]).state, LayerState::Unknown);
+    }
+
+    #[test]
+    fn a_refused_forward_fails_on_a_proven_session_and_says_why() {
+        let connections = [
+            connection(0, LayerState::Proven),
+            connection(1, LayerState::Proven),
+        ];
+        let refused = view(ForwardState::Refused, Some("the port is taken"));
+        let pending = view(ForwardState::Pending, None);
+        let told = tunnel(&[(&connections[1], &pending), (&connections[0], &refused)]);
+        assert_eq!(told.state, LayerState::Failed);
+        assert_eq!(told.cause.as_deref(), Some("the port is taken"));
+        assert_eq!(told.remedy.as_deref(), Some("ask the vendor"));
+    }
+
+    #[test]
+    fn nothing_is_claimed_without_a_connection_or_before_it_is_bound() {
+        assert_eq!(tunnel(&[]).state, LayerState::Unknown);
+        let pending = view(ForwardState::Pending, None);
+        let failed = connection(0, LayerState::Failed);
+        assert_eq!(tunnel(&[(&failed, &pending)]).state, LayerState::Failed);
+    }
+}

@@ -10,8 +10,8 @@ mod signals;
 pub use level::{Handle, LevelError, parse_level};
 pub use signals::signals;
 
-use std::io::IsTerminal;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use std::io::{IsTerminal, Write};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// `[log]`.
@@ -85,11 +85,7 @@ fn lines(format: Format) -> Result<(Lines, Flush), SetUpError> {
             Err(_) => {}
         }
     }
-    let (writer, guard) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(QUEUED_LINES)
-        .thread_name("log")
-        .finish(std::io::stderr());
+    let (writer, guard) = queue(std::io::stderr());
     let to_stderr = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match chosen {
         Chosen::Human => {
@@ -99,6 +95,15 @@ fn lines(format: Format) -> Result<(Lines, Flush), SetUpError> {
         _ => to_stderr.json().flatten_event(true).boxed(),
     };
     Ok((lines, Flush(Some(guard))))
+}
+
+/// A writer that never waits: its lines go to `out` from a thread, and are lost where too many wait.
+fn queue(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(QUEUED_LINES)
+        .thread_name("log")
+        .finish(out)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -127,7 +132,51 @@ const SYSLOG_IDENTIFIER: &str = "jira-tunnel-agent";
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use std::{sync::mpsc, time::Duration};
+
+    /// Takes its first line, and the others only once somebody lets it.
+    struct Stuck {
+        taken: mpsc::Sender<Vec<u8>>,
+        go_on: mpsc::Receiver<()>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            let _ = self.taken.send(line.to_vec());
+            // An error means that the test lets everything through now.
+            let _ = self.go_on.recv();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_costs_lines_and_no_time() {
+        let ((taken, lines), (go_on, held)) = (mpsc::channel(), mpsc::channel());
+        let stuck = Stuck { taken, go_on: held };
+        let (mut writer, flush) = queue(stuck);
+        writer.write_all(b"first\n").unwrap();
+        assert_eq!(lines.recv().unwrap(), b"first\n");
+        let (done, told) = mpsc::channel();
+        let logging = std::thread::spawn(move || {
+            for _ in 0..2 * QUEUED_LINES {
+                writer.write_all(b"more\n").unwrap();
+            }
+            done.send(()).unwrap();
+        });
+        told.recv_timeout(Duration::from_secs(60))
+            .expect("whoever logs waits for whoever reads");
+        logging.join().unwrap();
+        drop(go_on);
+        drop(flush);
+        let kept = lines.iter().count();
+        assert!((1..=QUEUED_LINES + 1).contains(&kept), "{kept} lines kept");
+    }
 
     #[test]
     fn a_terminal_gets_human_lines_and_the_journal_its_own() {
