@@ -76,7 +76,7 @@ pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 fn anonymous_may_ask(path: &str) -> bool {
-    path.ends_with("/serverInfo") || path.ends_with("/search") || path == "/status"
+    path.ends_with("/serverInfo") || path.ends_with("/search")
 }
 
 const FAILED: HeaderValue = HeaderValue::from_static("AUTHENTICATED_FAILED");

@@ -109,3 +109,10 @@ async fn a_site_that_is_not_there_is_404_behind_the_gateway() {
     let reply = send(get(&cloud, &url).basic_auth(EMAIL, Some(SCOPED))).await;
     assert_eq!(reply.status, 404);
 }
+
+#[tokio::test]
+async fn a_site_has_no_status_page() {
+    let cloud = start().await;
+    let reply = send(get(&cloud, &format!("{}/status", cloud.sites[0].url))).await;
+    assert_eq!(reply.status, 404);
+}
