@@ -312,6 +312,21 @@ async fn an_early_answer_passes_while_the_upload_still_runs() {
 }
 
 #[tokio::test]
+async fn the_record_names_the_account_that_cloud_names() {
+    let jira = jira(|_| async {
+        Response::builder()
+            .header("x-aaccountid", "712020:5b10")
+            .body(full("ok"))
+            .unwrap()
+    });
+    let mut agent = Agent::new(&jira.await, Options::default());
+    let mut vendor = agent.channel();
+    vendor.send("GET /a HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    vendor.reply().await;
+    assert_eq!(agent.records.next().await["user"], "712020:5b10");
+}
+
+#[tokio::test]
 async fn an_answer_keeps_its_headers_and_jiras_own_request_id_under_another_name() {
     let jira = jira(|_| async {
         Response::builder()
