@@ -12,11 +12,12 @@
 //! | [`audit`] | one record per request, allowed or refused |
 //!
 //! Beside the path, never on it: [`config`], [`supervisor`], [`status`], [`health`], [`control`],
-//! [`expiry`], [`metrics`], [`telemetry`], [`tokens`], [`cli`]. [`service`] joins the rooms into the running agent.
+//! [`check`], [`expiry`], [`metrics`], [`telemetry`], [`tokens`], [`cli`]. [`service`] joins the rooms into the running agent.
 #![forbid(unsafe_code)]
 
 pub mod audit;
 pub mod auth;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;

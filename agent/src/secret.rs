@@ -25,6 +25,19 @@ impl Secret {
     }
 }
 
+/// Keeps what this process holds in memory to itself: no core dump, and no debugger of the same user.
+/// Call it before the first secret is read. What the system refuses here, the unit's `LimitCORE=0` still does.
+pub fn close_memory() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, none);
+    // A core that is piped to a program heeds no limit.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 /// Where a secret lives: a file that only its owner can read, read anew at each use so that a
 /// changed file is picked up without a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -72,6 +72,20 @@ impl Settings {
         }
     }
 
+    /// The files that hold its secrets, as configured.
+    pub fn secret_files(&self) -> Vec<SecretFile> {
+        match self {
+            Self::PassThrough => Vec::new(),
+            Self::Basic { password_file, .. } => vec![password_file.clone()],
+            Self::Pat { token_file, .. } | Self::ApiToken { token_file, .. } => {
+                vec![token_file.clone()]
+            }
+            Self::OAuth2(settings) => std::iter::once(settings.client_secret_file.clone())
+                .chain(settings.refresh_token_file.clone())
+                .collect(),
+        }
+    }
+
     /// Whether `agent login` is what gives it its tokens.
     pub fn stores_tokens(&self) -> bool {
         match self {

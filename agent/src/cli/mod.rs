@@ -1,6 +1,7 @@
 //! The command line: what was typed. Each subcommand is one file with its arguments and `run`; help,
 //! man pages and completions all come from these types. The only room that uses `anyhow`.
 
+mod check;
 mod completions;
 mod config;
 mod exit;
@@ -19,6 +20,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 /// Parses this process's arguments, runs the subcommand, gives its exit code.
 pub fn main() -> ExitCode {
+    crate::secret::close_memory();
     main_with(std::env::args_os())
 }
 
@@ -42,6 +44,7 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Login(args) => login::login(args, &sources()),
         Command::Logout(args) => login::logout(args, &sources()),
         Command::LoginRetry(args) => login_retry::run(args, &sources()),
+        Command::Check(args) => check::run(args, &sources()),
         Command::Metrics(args) => metrics::run(args, &sources()),
         Command::Policy(args) => policy::run(args, &sources()),
         Command::Config(args) => config::run(args, &sources()),
@@ -66,6 +69,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Status(status::Args),
+    Check(check::Args),
     Metrics(metrics::Args),
     Policy(policy::Args),
     Config(config::Args),

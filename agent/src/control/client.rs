@@ -1,7 +1,7 @@
 //! The asking side, inside the commands.
 
-use super::SOCKET_NAME;
-use crate::status::Report;
+use super::{CHECK_DEADLINE, SOCKET_NAME};
+use crate::{check::Step, status::Report};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -65,6 +65,16 @@ impl Client {
     pub async fn metrics(&self) -> Result<String, ClientError> {
         let body = self.ask(Method::GET, "/metrics", Bytes::new()).await?;
         String::from_utf8(body.into()).map_err(|error| self.no_answer(error))
+    }
+
+    /// Lets the running agent check one forward.
+    pub async fn check(&self, forward: &str) -> Result<Vec<Step>, ClientError> {
+        let body = Bytes::copy_from_slice(forward.as_bytes());
+        let asked = self.exchange(Method::POST, "/check", body);
+        let body = tokio::time::timeout(CHECK_DEADLINE, asked)
+            .await
+            .unwrap_or_else(|_| Err(self.no_answer("the check did not end")))?;
+        serde_json::from_slice(&body).map_err(|error| self.no_answer(error))
     }
 
     /// Changes the log level of the running agent.

@@ -9,7 +9,9 @@ mod server;
 pub use client::{Client, ClientError};
 pub use server::{ListenError, Listener};
 
-use crate::status::Report;
+use crate::{check::Step, status::Report};
+use futures_util::future::BoxFuture;
+use std::time::Duration;
 
 /// What the running agent can be asked.
 pub trait Commands: Send + Sync + 'static {
@@ -17,12 +19,16 @@ pub trait Commands: Send + Sync + 'static {
     fn status(&self) -> Report;
     /// The same and more for Prometheus, in its text form. `Err` is a fault of the agent.
     fn metrics(&self) -> Result<String, String>;
+    /// Checks one forward. `Err`: there is none of that name, or a check is running already.
+    fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<Step>, String>>;
     /// Changes the log level until the next change or restart. `Err` says what is wrong with `level`.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
     /// Closes the circuit of every login, so that a credential that Jira refused is tried once more.
     fn retry_logins(&self);
 }
 
+/// A check ends within this: each of its steps has a deadline of its own.
+const CHECK_DEADLINE: Duration = Duration::from_secs(120);
 /// Name of the socket in the runtime folder.
 pub const SOCKET_NAME: &str = "agent.sock";
 
@@ -78,6 +84,11 @@ mod tests {
             Ok("up 1\n".into())
         }
 
+        fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<Step>, String>> {
+            let told = Err(format!("no forward {forward}"));
+            Box::pin(std::future::ready(told))
+        }
+
         fn set_log_level(&self, level: &str) -> Result<(), String> {
             if level == "nonsense" {
                 return Err("no such level".into());
@@ -106,6 +117,8 @@ mod tests {
         let client = Client::new(dir.path());
         assert_eq!(client.status().await.unwrap().agent.version, "1.2.3");
         assert_eq!(client.metrics().await.unwrap(), "up 1\n");
+        let refused = client.check("none").await.unwrap_err();
+        assert!(matches!(refused, ClientError::Refused(why) if why == "no forward none"));
         client.set_log_level("debug").await.unwrap();
         assert_eq!(*commands.level.lock().unwrap(), "debug");
         client.retry_logins().await.unwrap();

@@ -1,6 +1,6 @@
 //! The listening side, inside the running agent.
 
-use super::{Commands, SOCKET_NAME};
+use super::{CHECK_DEADLINE, Commands, SOCKET_NAME};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -92,9 +92,10 @@ impl Listener {
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .max_buf_size(MAX_HEAD)
+                    .header_read_timeout(HEAD_DEADLINE)
                     .keep_alive(false)
                     .serve_connection(TokioIo::new(stream), service);
-                let _ = tokio::time::timeout(REQUEST_DEADLINE, connection).await;
+                let _ = tokio::time::timeout(CHECK_DEADLINE, connection).await;
             });
         }
     }
@@ -130,6 +131,18 @@ async fn answer(
             }
             Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "a level is short".to_owned()),
         },
+        (Method::POST, "/check") => match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => {
+                let body = body.to_bytes();
+                let checked = commands.check(String::from_utf8_lossy(&body).trim()).await;
+                match checked.map(|steps| serde_json::to_vec(&steps)) {
+                    Ok(Ok(json)) => respond(StatusCode::OK, "application/json", json),
+                    Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+                    Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+                }
+            }
+            Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "a name is short".to_owned()),
+        },
         (Method::POST, "/logins/retry") => {
             commands.retry_logins();
             text(StatusCode::NO_CONTENT, String::new())
@@ -156,8 +169,8 @@ fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Fu
 const SOCKET_MODE: u32 = 0o660;
 /// A person and a monitoring system or two.
 const MAX_CONNECTIONS: usize = 8;
-/// A status is built in microseconds; who needs longer is stuck.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Who asks knows what.
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const MAX_HEAD: usize = 8 << 10;
 const MAX_BODY: usize = 1 << 10;

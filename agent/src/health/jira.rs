@@ -10,14 +10,14 @@ use serde::Deserialize;
 
 /// Why the layer is not proven.
 #[derive(Debug)]
-pub(super) struct Trouble {
-    pub(super) state: State,
-    pub(super) cause: String,
-    pub(super) remedy: String,
+pub(crate) struct Trouble {
+    pub(crate) state: State,
+    pub(crate) cause: String,
+    pub(crate) remedy: String,
 }
 
 /// Asks Jira for its state; `Ok` is what was seen, as in `RUNNING, version 9.12.4`.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     client: &ControlClient,
     version: &mut Option<String>,
 ) -> Result<String, Trouble> {
@@ -37,7 +37,7 @@ pub(super) async fn ask(
 
 /// Asks a site of Jira Cloud, which keeps no `status` page; behind the API gateway, a refusal shows
 /// that it answers.
-pub(super) async fn ask_cloud(client: &ControlClient) -> Result<String, Trouble> {
+pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, Trouble> {
     let answer = client
         .send(client.head(SERVER_INFO), Bytes::new())
         .await
@@ -157,7 +157,7 @@ struct ServerInfo {
 }
 
 /// Remedy where Jira is not reached at all.
-pub(super) const REACH: &str = "check upstream, and from this host: curl -v with the same address";
+pub(crate) const REACH: &str = "check upstream, and from this host: curl -v with the same address";
 const SERVER_INFO: &str = "/rest/api/2/serverInfo";
 /// Characters of a foreign text shown.
 const MAX_TEXT: usize = 200;

@@ -2,36 +2,62 @@
 //! circuit: a refused password is not tried again here either.
 
 use crate::{
-    auth::{Login, Verdict},
+    auth::{Login, Refusal, Unavailable, Verdict},
     upstream::{ControlAnswer, ControlClient},
 };
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
+/// What came of asking.
+pub(crate) enum Asked {
+    /// Jira knows us, by this name where it told one.
+    Known(Option<String>),
+    /// Jira does not, or took us for somebody else.
+    Refused(Unavailable),
+    /// Nothing was sent: no credential, or Jira has refused it before.
+    NotTried(Unavailable),
+    /// Nothing was sent: a request of the vendor is just finding out.
+    Busy,
+    /// Jira gave no answer that says anything; one clause.
+    Undecided(String),
+}
+
 /// Asks once, if the circuit lets us, and once more where the credential could be renewed in between.
-/// What comes of it stands in the login layer.
-pub(super) async fn probe(client: &ControlClient, login: &Login) {
-    for again in [true, false] {
+/// What comes of it stands in the login layer, too.
+pub(crate) async fn ask(client: &ControlClient, login: &Login) -> Asked {
+    let mut again = true;
+    loop {
         let mut head = client.head("/rest/api/2/myself");
         let mut attempt = match login.prepare_probe(&mut head).await {
             Ok(Some(attempt)) => attempt,
-            // A request of the vendor is just finding out, or the circuit is open; the layer says so.
-            Ok(None) | Err(_) => return,
+            Ok(None) => return Asked::Busy,
+            Err(Refusal::Unavailable(why)) => return Asked::NotTried(why),
+            // A probe has neither query nor body.
+            Err(refusal) => return Asked::Undecided(refusal.to_string()),
         };
         // Where Jira does not answer, the attempt ends undecided, and the Jira layer tells.
-        let Ok(mut answer) = client.send(head, Bytes::new()).await else {
-            return;
+        let mut answer = match client.send(head, Bytes::new()).await {
+            Ok(answer) => answer,
+            Err(failure) => return Asked::Undecided(failure.detail),
         };
         name_user(&mut answer);
-        if again && attempt.renewed(&answer.head, &answer.body).await {
+        if std::mem::take(&mut again) && attempt.renewed(&answer.head, &answer.body).await {
             continue;
         }
-        let verdict = attempt.observe_with(&mut answer.head, &answer.body);
-        if let Verdict::LoginFailed { cause, .. } = verdict {
-            tracing::debug!(cause, "the login probe failed");
-        }
-        return;
+        let status = answer.head.status;
+        let name = answer.head.headers.get("x-ausername");
+        let name = name.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
+        return match attempt.observe_with(&mut answer.head, &answer.body) {
+            Verdict::LoginFailed { cause, remedy } => {
+                tracing::debug!(cause, "the login probe failed");
+                Asked::Refused(Unavailable { cause, remedy })
+            }
+            Verdict::Fine if name.is_some() || status == StatusCode::OK => Asked::Known(name),
+            Verdict::Fine => {
+                Asked::Undecided(format!("Jira answered {status}, which says nothing"))
+            }
+        };
     }
 }
 
@@ -48,7 +74,7 @@ fn name_user(answer: &mut ControlAnswer) {
 }
 
 /// Asks when the credential ends, where Jira can tell and it is time to.
-pub(super) async fn ask_expiry(client: &ControlClient, login: &Login) {
+pub(crate) async fn ask_expiry(client: &ControlClient, login: &Login) {
     let Some(path) = login.expiry_question() else {
         return;
     };

@@ -1,8 +1,8 @@
 //! Beside the path: asks Jira itself whether it runs and whether it knows our login, when no traffic
 //! has shown that lately. Writes the two layers of the status; on the path nobody waits for it.
 
-mod jira;
-mod login;
+pub(crate) mod jira;
+pub(crate) mod login;
 
 use crate::{
     auth::Login,
@@ -109,7 +109,8 @@ impl Health {
             return is_fresh(&self.jira);
         }
         if !is_fresh(&http.layer) {
-            login::probe(&http.client, &http.login).await;
+            // What comes of it stands in the layer.
+            let _ = login::ask(&http.client, &http.login).await;
         }
         if is_fresh(&http.layer) {
             login::ask_expiry(&http.client, &http.login).await;

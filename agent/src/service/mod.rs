@@ -10,6 +10,7 @@ mod sites;
 
 use crate::{
     audit::Audit,
+    check,
     config::Config,
     control::{Commands, Listener},
     metrics,
@@ -20,10 +21,14 @@ use crate::{
 };
 use anyhow::Context;
 use forecast::Forecast;
+use futures_util::future::BoxFuture;
 use report::Observer;
 use sites::Sites;
 use std::{sync::Arc, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Semaphore,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Runs until SIGTERM or SIGINT, then drains. `log` changes the log level of this process.
@@ -58,6 +63,7 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
         sites: Arc::clone(&sites),
         drain: drain.clone(),
         log,
+        checking: Arc::new(Semaphore::new(1)),
     });
     let control = tokio::spawn(listener.serve(running, stop.clone()));
     tracing::info!(
@@ -94,6 +100,8 @@ struct Running {
     sites: Arc<Sites>,
     drain: CancellationToken,
     log: telemetry::Handle,
+    /// One at a time.
+    checking: Arc<Semaphore>,
 }
 
 impl Commands for Running {
@@ -104,6 +112,23 @@ impl Commands for Running {
     fn metrics(&self) -> Result<String, String> {
         let traffic: Vec<_> = self.sites.traffic().collect();
         metrics::render(&self.status(), &traffic).map_err(|error| error.to_string())
+    }
+
+    fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<check::Step>, String>> {
+        let Ok(turn) = Arc::clone(&self.checking).try_acquire_owned() else {
+            let why = "a check is running already; wait for its end".to_owned();
+            return Box::pin(std::future::ready(Err(why)));
+        };
+        let Some(site) = self.sites.named(forward) else {
+            let why = format!(
+                "the running agent has no forward {forward:?}; restart it after a change of the configuration"
+            );
+            return Box::pin(std::future::ready(Err(why)));
+        };
+        Box::pin(async move {
+            let _turn = turn;
+            Ok(site.check().await)
+        })
     }
 
     fn set_log_level(&self, level: &str) -> Result<(), String> {

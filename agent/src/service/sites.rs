@@ -3,7 +3,7 @@
 use crate::{
     audit::Audit,
     auth::Login,
-    config,
+    check, config,
     expiry::Expiry,
     health::Health,
     http,
@@ -82,6 +82,11 @@ impl Sites {
     /// As configured.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Site> {
         self.order.iter().map(Arc::as_ref)
+    }
+
+    /// The forward of that name.
+    pub(super) fn named(&self, name: &str) -> Option<Arc<Site>> {
+        self.by_name.get(name).cloned()
     }
 
     /// Requests and byte channels under way.
@@ -180,6 +185,17 @@ impl Site {
             .into_iter()
             .chain(self.client_certificate.clone())
             .collect()
+    }
+
+    /// Every hop to Jira, by the login that requests get.
+    pub(super) async fn check(&self) -> Vec<check::Step> {
+        match &self.way {
+            Way::Http(forward) => check::forward(&self.config, forward.login()).await,
+            Way::Bytes { .. } => {
+                let none = Login::new(self.config.auth.clone(), Arc::default());
+                check::forward(&self.config, &none).await
+            }
+        }
     }
 
     async fn serve(&self, inbound: Inbound, drain: CancellationToken) {

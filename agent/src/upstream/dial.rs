@@ -10,7 +10,7 @@ use tokio::{
     net::{TcpStream, lookup_host},
     time::{Instant, timeout_at},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// How one upstream is reached.
 pub(super) struct Dialer {
@@ -53,12 +53,31 @@ impl Dialer {
     pub(super) async fn dial(&self) -> Result<Stream, SendError> {
         let deadline = Instant::now() + self.timeout;
         let tcp = self.tcp(deadline).await?;
-        let Some(tls) = &self.tls else {
-            return Ok(Stream::plain(tcp));
-        };
+        match &self.tls {
+            Some(tls) => self.agree(tls, tcp, deadline).await.map(Stream::tls),
+            None => Ok(Stream::plain(tcp)),
+        }
+    }
+
+    /// The TLS handshake alone; `None` where the target wants none.
+    pub(super) async fn handshake(
+        &self,
+        tcp: TcpStream,
+        deadline: Instant,
+    ) -> Option<Result<TlsStream<TcpStream>, SendError>> {
+        let tls = self.tls.as_ref()?;
+        Some(self.agree(tls, tcp, deadline).await)
+    }
+
+    async fn agree(
+        &self,
+        tls: &Tls,
+        tcp: TcpStream,
+        deadline: Instant,
+    ) -> Result<TlsStream<TcpStream>, SendError> {
         let peer = self.place(tcp.peer_addr().ok());
         match timeout_at(deadline, tls.connector.connect(tls.name.clone(), tcp)).await {
-            Ok(Ok(stream)) => Ok(Stream::tls(stream)),
+            Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(not_sent(
                 FailedStep::Tls,
                 format!("{peer}: {}", explain::handshake(&error)),
@@ -108,7 +127,7 @@ impl Dialer {
         ))
     }
 
-    async fn resolve(&self, deadline: Instant) -> Result<Vec<SocketAddr>, SendError> {
+    pub(super) async fn resolve(&self, deadline: Instant) -> Result<Vec<SocketAddr>, SendError> {
         if let Some(address) = self.address {
             return Ok(vec![address]);
         }

@@ -6,6 +6,7 @@ mod control;
 mod dial;
 mod exchange;
 mod explain;
+mod hops;
 pub mod pem;
 mod pool;
 mod settings;
@@ -17,6 +18,7 @@ mod verifier;
 
 pub use cloud::Cloud;
 pub use control::{ControlAnswer, ControlClient, ControlError, ControlFailure};
+pub use hops::{Handshake, Hops};
 pub use settings::{ClientCertificate, Settings, TlsSettings, TrustRoots};
 pub use target::{HttpTarget, Target, TargetError};
 pub use tls::{TlsConfigError, client_config, probe_tls};

@@ -42,6 +42,10 @@ impl People {
         for token in tokens {
             let lifetime = token.expires_in.map(Duration::seconds);
             people.keep_token(&token.user, &token.name, lifetime, token.token.clone());
+            // Who has had a token from the start has had it for a while.
+            if let Some(kept) = people.tokens.last_mut() {
+                kept.created -= OLD;
+            }
         }
         people
     }
@@ -164,3 +168,6 @@ const MAX_TOKENS_PER_PERSON: usize = 100;
 /// As long as a real one.
 const SECRET_LENGTH: usize = 44;
 const ADMINISTRATORS: &str = "jira-administrators";
+
+/// How long before the start the first tokens were made.
+const OLD: Duration = Duration::days(300);

@@ -1,0 +1,161 @@
+//! Jira's base URL against the upstream. What Jira verifies an OAuth 1.0a signature over is neither of
+//! them but the URL that its servlet sees: the connector's scheme, proxyName and proxyPort where they are
+//! set, else the `Host` that it received. Where base URL and upstream agree there is only one answer.
+
+use super::{clock::Signer, step::Found};
+use crate::upstream::{HttpTarget, Target};
+
+/// Who needs what of it.
+pub(super) struct Needs<'a> {
+    pub(super) signer: Signer,
+    /// What the agent signs over, where that is not the upstream.
+    pub(super) signed: Option<&'a HttpTarget>,
+    /// Mode `oauth2` against Jira's own provider, which works only behind https.
+    pub(super) oauth2: bool,
+}
+
+/// `base` is as Jira's `serverInfo` tells it.
+pub(super) fn judge(upstream: &HttpTarget, base: &str, needs: &Needs<'_>) -> Found {
+    let Ok(Target::Http(base)) = base.trim_end_matches('/').parse() else {
+        return Found::warn(
+            "Jira's base URL is no URL",
+            "set it in Jira under Administration, System, General configuration",
+        );
+    };
+    if needs.oauth2 && !base.tls {
+        return Found::fail(
+            format!(
+                "Jira's base URL is {base}: its OAuth 2.0 provider works only behind https and answers \"Please ensure that your server is using HTTPS\""
+            ),
+            "serve Jira by https and set its base URL to that (Administration, System, General configuration)",
+        );
+    }
+    let signed = needs.signed.unwrap_or(upstream);
+    let seen = format!("base URL {base}");
+    if same(signed, &base) {
+        return Found::ok(match same(upstream, &base) {
+            true => seen,
+            false => format!("{seen}; requests go to {upstream} and are signed over the base URL"),
+        });
+    }
+    let differ = differences(signed, &base).join(", ");
+    match needs.signer {
+        Signer::Nobody => Found::ok(format!(
+            "{seen}; the upstream is {upstream}, so links in Jira's answers lead elsewhere (docs/vendor-guide.md)"
+        )),
+        Signer::Vendor => Found::warn(
+            format!(
+                "Jira's base URL is {base}, the upstream {upstream} (other {differ}): a vendor that signs by OAuth 1.0a over the base URL gets signature_invalid, unless Jira's Tomcat names it (scheme, proxyName, proxyPort)"
+            ),
+            format!(
+                "write upstream = \"{base}\" and put the place to connect to into address; or let the vendor sign over {upstream}"
+            ),
+        ),
+        Signer::Agent => Found::warn(
+            format!(
+                "requests are signed over {signed}, Jira's base URL is {base} (other {differ}): Jira answers signature_invalid if its Tomcat names the base URL (scheme, proxyName, proxyPort)"
+            ),
+            format!(
+                "if the login step fails by signature_invalid, set signed_base_url = \"{base}\""
+            ),
+        ),
+    }
+}
+
+fn same(one: &HttpTarget, other: &HttpTarget) -> bool {
+    differences(one, other).is_empty()
+}
+
+fn differences(one: &HttpTarget, other: &HttpTarget) -> Vec<&'static str> {
+    [
+        ("scheme", one.tls == other.tls),
+        ("host", one.host.eq_ignore_ascii_case(&other.host)),
+        ("port", one.port == other.port || one.tls != other.tls),
+        ("context path", one.context_path == other.context_path),
+    ]
+    .into_iter()
+    .filter(|(_, same)| !same)
+    .map(|(what, _)| what)
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::step::Steps;
+    use super::*;
+    use crate::check::{Step, Verdict};
+
+    fn target(url: &str) -> HttpTarget {
+        match url.parse().unwrap() {
+            Target::Http(target) => target,
+            Target::Tcp { .. } => panic!("{url}"),
+        }
+    }
+
+    fn judged(upstream: &str, base: &str, signer: Signer, signed: Option<&str>) -> Step {
+        let signed = signed.map(target);
+        let needs = Needs {
+            signer,
+            signed: signed.as_ref(),
+            oauth2: false,
+        };
+        let mut steps = Steps::new(None);
+        steps.add("server-info", judge(&target(upstream), base, &needs));
+        steps.into_vec().remove(0)
+    }
+
+    const BASE: &str = "https://jira.corp.example/jira";
+
+    #[test]
+    fn signature_invalid_is_foretold_with_what_differs() {
+        for (upstream, part) in [
+            ("http://jira.corp.example/jira", "other scheme)"),
+            ("https://10.0.0.5/jira", "other host)"),
+            ("https://jira.corp.example:8443/jira", "other port)"),
+            ("https://jira.corp.example", "other context path)"),
+            ("http://10.0.0.5:8080", "other scheme, host, context path)"),
+        ] {
+            for signer in [Signer::Vendor, Signer::Agent] {
+                let step = judged(upstream, BASE, signer, None);
+                assert_eq!(step.verdict, Verdict::Warn, "{upstream}");
+                let cause = step.cause.unwrap();
+                assert!(cause.contains("signature_invalid"), "{cause}");
+                assert!(cause.contains(part), "{cause}");
+                assert!(step.remedy.unwrap().contains(BASE));
+            }
+            let step = judged(upstream, BASE, Signer::Nobody, None);
+            assert_eq!(step.verdict, Verdict::Ok);
+        }
+    }
+
+    #[test]
+    fn nothing_is_foretold_where_both_agree_or_the_base_url_is_signed_over() {
+        for (upstream, signed) in [
+            (BASE, None),
+            ("https://JIRA.corp.example:443/jira", None),
+            ("http://10.0.0.5:8080/jira", Some(BASE)),
+        ] {
+            let step = judged(upstream, BASE, Signer::Agent, signed);
+            assert_eq!(step.verdict, Verdict::Ok, "{upstream}");
+        }
+    }
+
+    #[test]
+    fn oauth_2_needs_https_in_the_base_url() {
+        let needs = Needs {
+            signer: Signer::Nobody,
+            signed: None,
+            oauth2: true,
+        };
+        let mut steps = Steps::new(None);
+        let upstream = target(BASE);
+        steps.add(
+            "x",
+            judge(&upstream, "http://jira.corp.example/jira", &needs),
+        );
+        steps.add("x", judge(&upstream, BASE, &needs));
+        let verdicts: Vec<_> = steps.into_vec().iter().map(|s| s.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Fail, Verdict::Ok]);
+    }
+}

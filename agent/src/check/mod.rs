@@ -1,0 +1,168 @@
+//! Every hop in order, each with verdict, cause and remedy: what `agent check` prints.
+//!
+//! A forward's steps are taken where its login lives: inside the running agent, else in the command
+//! itself, so that a credential is never tried beside the circuit that guards it. `step` is one step and
+//! the list of them; `reach` goes to Jira, `jira` asks it about itself, `login` asks it about us. A new
+//! hop is a file with a function that takes its steps from [`forward`].
+
+mod base_url;
+mod clock;
+mod jira;
+mod login;
+mod reach;
+mod render;
+mod step;
+
+pub use render::render;
+pub use step::{Step, Verdict};
+
+use crate::{
+    auth::{self, Login},
+    config,
+    expiry::{End, Expiry, Urgency},
+    upstream::{ControlClient, Target},
+};
+use std::time::SystemTime;
+use step::{Found, Steps};
+
+/// All of a check: what `agent check --json` prints.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct Report {
+    /// Version of this document, 1. Fields and words for `step` may be added within a version.
+    pub version: u32,
+    /// When it was made, RFC 3339, UTC.
+    pub time: String,
+    /// The worst of all steps.
+    pub verdict: Verdict,
+    /// In the order in which they were taken.
+    pub steps: Vec<Step>,
+}
+
+impl Report {
+    /// Sums up.
+    pub fn new(steps: Vec<Step>) -> Self {
+        let worst = steps.iter().map(|step| step.verdict).max();
+        Self {
+            version: REPORT_VERSION,
+            time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            verdict: worst.unwrap_or(Verdict::Skipped),
+            steps,
+        }
+    }
+
+    /// Exit code of `agent check`.
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict {
+            Verdict::Ok | Verdict::Skipped => 0,
+            Verdict::Warn => 1,
+            Verdict::Fail => 2,
+        }
+    }
+}
+
+/// The step that stands for a configuration that could be read, or could not.
+pub fn configuration(problems: &[String]) -> Vec<Step> {
+    let mut steps = Steps::new(None);
+    if problems.is_empty() {
+        let seen = "readable, every file in place and closed to others";
+        steps.add("configuration", Found::ok(seen));
+    }
+    for problem in problems {
+        let remedy = "correct it; agent config show prints what holds in the end";
+        steps.add("configuration", Found::fail(problem.clone(), remedy));
+    }
+    steps.into_vec()
+}
+
+/// All steps of one forward, by its login.
+pub async fn forward(config: &config::Forward, login: &Login) -> Vec<Step> {
+    let mut steps = Steps::new(Some(&config.name));
+    secrets(&mut steps, &config.auth).await;
+    let reached = reach::check(&mut steps, &config.upstream).await;
+    let Target::Http(target) = &config.upstream.target else {
+        let why = "bytes are forwarded as they are: there is no Jira to ask";
+        steps.add("http", Found::skipped(why));
+        return steps.into_vec();
+    };
+    let client = match reached {
+        true => control_client(config).await,
+        false => Err(Found::skipped("Jira was not reached")),
+    };
+    match client {
+        Ok(client) => {
+            let found = jira::check(&mut steps, &client, config, target).await;
+            let user = match found {
+                true => login::check(&mut steps, &client, &config.auth, login).await,
+                false => {
+                    let why =
+                        "there is no Jira to log in to: the credential is sent to nobody else";
+                    steps.add("login", Found::skipped(why));
+                    false
+                }
+            };
+            let ticketing = config.policy.presets.iter().any(|p| p == "ticketing");
+            login::permissions(&mut steps, &client, login, user, ticketing).await;
+        }
+        Err(found) => steps.add("http", found),
+    }
+    let client_certificate = config.upstream.tls.client_certificate.as_ref();
+    let expiries = login.expiries();
+    expiry(
+        &mut steps,
+        expiries
+            .into_iter()
+            .chain(client_certificate.map(|c| c.expiry())),
+    );
+    steps.into_vec()
+}
+
+async fn control_client(config: &config::Forward) -> Result<ControlClient, Found> {
+    let settings = config.upstream.clone();
+    let remedy = "agent config show names what is wrong";
+    let made = tokio::task::spawn_blocking(move || match &settings.target {
+        Target::Http(target) => {
+            ControlClient::as_the_path(&settings, target).map_err(|e| e.to_string())
+        }
+        Target::Tcp { .. } => Err("no HTTP".to_owned()),
+    });
+    let made = made.await.map_err(|e| Found::fail(e.to_string(), remedy))?;
+    made.map_err(|cause| Found::fail(cause, remedy))
+}
+
+/// As the user who runs this: inside the agent that is the agent's own.
+async fn secrets(steps: &mut Steps, auth: &auth::Settings) {
+    let files = auth.secret_files();
+    if files.is_empty() {
+        return;
+    }
+    let work = tokio::task::spawn_blocking(move || {
+        let refused = files.iter().find_map(|file| file.check().err());
+        refused.map(|error| error.to_string()).ok_or(files.len())
+    });
+    steps
+        .take::<()>("secrets", async {
+            let found = match work.await {
+                Ok(Err(count)) => Found::ok(format!("{count} readable, closed to others")),
+                Ok(Ok(cause)) => Found::fail(cause, "a mended file is picked up within seconds"),
+                Err(error) => Found::fail(error.to_string(), "try again"),
+            };
+            (found, None)
+        })
+        .await;
+}
+
+fn expiry(steps: &mut Steps, expiries: impl Iterator<Item = Expiry>) {
+    let now = SystemTime::now();
+    for expiry in expiries {
+        let sentence = expiry.sentence(now);
+        let found = match (expiry.urgency(now), &expiry.end) {
+            (Urgency::None, End::Unknown(_)) => Found::skipped(sentence),
+            (Urgency::None, _) => Found::ok(sentence),
+            (Urgency::Over, _) => Found::fail(sentence, expiry.remedy),
+            (_, _) => Found::warn(sentence, expiry.remedy),
+        };
+        steps.add("expiry", found);
+    }
+}
+
+const REPORT_VERSION: u32 = 1;

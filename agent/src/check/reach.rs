@@ -1,0 +1,105 @@
+//! To Jira: name, TCP, TLS.
+
+use super::step::{Found, Steps};
+use crate::{
+    expiry::{End, Expiry, Kind, Urgency},
+    upstream::{Handshake, Hops, SendError, Settings},
+};
+use std::time::SystemTime;
+
+/// Whether a request could be sent now.
+pub(super) async fn check(steps: &mut Steps, settings: &Settings) -> bool {
+    let made = {
+        let settings = settings.clone();
+        tokio::task::spawn_blocking(move || Hops::new(settings)).await
+    };
+    let hops = match made {
+        Ok(Ok(hops)) => hops,
+        Ok(Err(error)) => {
+            steps.add(
+                "tls",
+                Found::fail(error.to_string(), "mend it in [[forward]]"),
+            );
+            return false;
+        }
+        Err(error) => {
+            steps.add("tls", Found::fail(error.to_string(), "try again"));
+            return false;
+        }
+    };
+    let resolved = steps.take("dns", async {
+        match hops.resolve().await {
+            Ok(addresses) if settings.address.is_some() => (
+                Found::ok("address is set: no name is resolved"),
+                Some(addresses),
+            ),
+            Ok(addresses) => {
+                let list: Vec<_> = addresses.iter().map(|a| a.ip().to_string()).collect();
+                (Found::ok(list.join(", ")), Some(addresses))
+            }
+            Err(error) => (
+                failed(&error, "ask whoever runs this host's DNS, or set address"),
+                None,
+            ),
+        }
+    });
+    let Some(addresses) = resolved.await else {
+        return false;
+    };
+    let connected = steps.take("tcp", async {
+        match hops.connect(addresses.clone()).await {
+            Ok(tcp) => {
+                let peer = tcp.peer_addr().map(|peer| peer.to_string());
+                (Found::ok(peer.unwrap_or_default()), Some(tcp))
+            }
+            Err(error) => {
+                let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                let remedy = format!(
+                    "let the network team open TCP from this host to {}, and check that Jira runs",
+                    list.join(" and ")
+                );
+                (failed(&error, &remedy), None)
+            }
+        }
+    });
+    let Some(tcp) = connected.await else {
+        return false;
+    };
+    let agreed = steps.take("tls", async {
+        match hops.handshake(tcp).await {
+            None => (
+                Found::skipped("upstream is plain http: what goes to Jira can be read on the way"),
+                Some(()),
+            ),
+            Some(Ok(seen)) => (judge(&seen, SystemTime::now()), Some(())),
+            Some(Err(error)) => (
+                failed(&error, "see the cause; ca_file, server_name and client_certificate_file are in docs/configuration.md"),
+                None,
+            ),
+        }
+    });
+    agreed.await.is_some()
+}
+
+/// Jira's own certificate: when it ends, nothing passes any more.
+fn judge(seen: &Handshake, now: SystemTime) -> Found {
+    let detail = format!("{}, issued by {:?}", seen.version, seen.issuer);
+    let Some(end) = seen.ends else {
+        return Found::ok(detail);
+    };
+    let expiry = Expiry::new(Kind::ClientCertificate, End::At(end), "");
+    let date = humantime::format_rfc3339_seconds(end).to_string();
+    let date = date.split('T').next().unwrap_or_default();
+    match expiry.urgency(now) {
+        Urgency::None | Urgency::Within30Days => Found::ok(format!("{detail}, until {date}")),
+        _ => Found::warn(
+            format!("Jira's own certificate ends on {date}; from then on no request passes"),
+            "have it renewed on Jira, or on the proxy before it",
+        )
+        .seen(detail),
+    }
+}
+
+fn failed(error: &SendError, remedy: &str) -> Found {
+    Found::fail(error.detail.clone(), remedy)
+}

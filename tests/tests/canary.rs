@@ -1,0 +1,244 @@
+//! Marked secrets in every place that holds one, and a search through everything that the agent writes or shows, at the
+//! most talkative log level, while it works and while it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use e2e::{
+    agent::write_secret,
+    site::{Plan, Site, vendor},
+};
+use serde_json::json;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_written_anywhere_while_requests_pass_and_fail() {
+    let plan = |plan: Plan| {
+        plan.line("log", "level = \"trace\"").jira(|jira| {
+            jira.tokens[0].token = OURS.to_owned();
+            let bot = jira.users.iter_mut().find(|user| user.name == BOT).unwrap();
+            OURS.clone_into(&mut bot.password);
+        })
+    };
+    for plan in [
+        plan(Site::plan().basic(BOT, OURS)),
+        plan(Site::plan().pat(OURS)),
+        plan(Site::plan()),
+    ] {
+        let mut site = plan.start().await.unwrap();
+        let mut answers = requests(&site).await;
+        site.stop_jira().await;
+        answers += &requests(&site).await;
+        search(&mut site, &answers);
+    }
+}
+
+/// What Jira refuses, what cannot be a header, what others may read.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_written_anywhere_while_the_login_fails() {
+    let oauth2 = "mode = \"oauth2\"\nclient_id = \"agent\"\nclient_secret_file = \"secret\"";
+    let service = format!("{oauth2}\ngrant = \"client_credentials\"");
+    let first =
+        format!("{oauth2}\ngrant = \"authorization_code\"\nrefresh_token_file = \"secret\"");
+    for plan in [
+        Site::plan().basic(BOT, OURS),
+        Site::plan().pat(OURS),
+        Site::plan().auth(&service, OURS),
+        Site::plan().auth(&first, OURS),
+    ] {
+        let plan = plan.line("log", "level = \"trace\"");
+        let mut site = plan.start_unproven().await.unwrap();
+        let mut answers = requests(&site).await;
+        for spoiled in [
+            format!("{OURS}\u{1}{OURS}"),
+            format!("{OURS} {OURS}\n\n{OURS}"),
+            format!("{OURS}ä"),
+        ] {
+            site.change_secret(&spoiled).unwrap();
+            assert!(site.agent.run(&["login-retry"]).unwrap().status.success());
+            answers += &requests(&site).await;
+        }
+        search(&mut site, &answers);
+        let secret = site.dir().join("secret");
+        fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
+        answers += &requests(&site).await;
+        search(&mut site, &answers);
+
+        // Nor when it does not even start: everything is refused before a socket is opened.
+        site.agent.process().kill();
+        for arguments in [&["run"][..], &["config", "show"], &["check"]] {
+            let told = format!("{:?}", site.agent.run(arguments).unwrap());
+            assert!(told.contains("0644"), "{told}");
+            clean(
+                "what a start with open secrets tells",
+                &told,
+                &secrets(&site),
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_the_private_key_nor_its_passphrase_is_written_anywhere() {
+    let plan = Site::plan().line("log", "level = \"trace\"");
+    let mut site = plan.start().await.unwrap();
+    let identity = site.sshd.identity();
+    let encrypted = Command::new("ssh-keygen")
+        .args(["-q", "-p", "-P", "", "-N", OURS, "-f"])
+        .arg(&identity)
+        .status()
+        .unwrap();
+    assert!(encrypted.success());
+    write_secret(&site.dir().join("secret"), OURS).unwrap();
+    let config = site.dir().join("agent.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let with = "[tunnel]\nidentity_passphrase_file = \"secret\"\n";
+    fs::write(&config, text.replace("[tunnel]\n", with)).unwrap();
+    site.agent.restart().unwrap();
+    site.until_proven().await.unwrap();
+    let answers = requests(&site).await;
+    search(&mut site, &answers);
+
+    write_secret(&site.dir().join("secret"), &format!("not{OURS}")).unwrap();
+    for arguments in [&["run"][..], &["check"], &["config", "show"]] {
+        let told = format!("{:?}", site.agent.run(arguments).unwrap());
+        assert!(told.contains("passphrase does not decrypt"), "{told}");
+        clean("what a wrong passphrase tells", &told, &secrets(&site));
+    }
+}
+
+/// Requests of every kind, with the vendor's secrets in every place; gives what the vendor was answered.
+async fn requests(site: &Site) -> String {
+    let url = site.vendor_url();
+    let query = format!("?jql=project%20%3D%20{THEIRS}&os_username={THEIRS}&{THEIRS}");
+    let get = |target: &str| vendor().get(format!("{url}{target}"));
+    let requests = [
+        get(MYSELF).basic_auth(THEIRS, Some(THEIRS)),
+        get(MYSELF)
+            .bearer_auth(THEIRS)
+            .header("Cookie", format!("JSESSIONID={THEIRS}")),
+        get(MYSELF).header(
+            "Authorization",
+            format!("OAuth oauth_token=\"{THEIRS}\", oauth_signature=\"{THEIRS}\""),
+        ),
+        get(&format!("{SEARCH}?jql=summary~{THEIRS}")),
+        get(&format!(
+            "{SEARCH}?oauth_token={THEIRS}&oauth_signature={THEIRS}"
+        )),
+        get(&format!("{SEARCH}{query}")),
+        get(&format!("/secure/admin/x{query}")),
+        get(&format!("/rest/api/2/issue/..%2f{query}")),
+        vendor()
+            .post(format!("{url}{SEARCH}"))
+            .form(&[("os_password", THEIRS)]),
+        vendor()
+            .post(format!("{url}{SEARCH}"))
+            .json(&json!({ "jql": format!("summary ~ {THEIRS}") })),
+    ];
+    let mut answers = String::new();
+    for request in requests {
+        let answer = request.send().await.unwrap();
+        answers += &format!("{:?}", answer.headers());
+        // Jira's own answer may quote the search; the agent's may not.
+        if answer.headers().contains_key("proxy-status") {
+            answers += &answer.text().await.unwrap();
+        }
+    }
+    answers
+}
+
+/// Everything that is written or shown.
+fn search(site: &mut Site, answers: &str) {
+    let secrets = &secrets(site);
+    let pid = site.agent.process().pid();
+    // What only root may read of a process that dumps no core is as good as clean.
+    let proc = |name: &str| match fs::read(format!("/proc/{pid}/{name}")) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => error.to_string(),
+        read => String::from_utf8_lossy(&read.unwrap()).into_owned(),
+    };
+    let core = proc("limits")
+        .lines()
+        .find(|l| l.starts_with("Max core"))
+        .map(str::to_owned);
+    let core: Vec<_> = core.iter().flat_map(|l| l.split_whitespace()).collect();
+    assert_eq!(core[4..6], ["0", "0"], "a core dump would hold secrets");
+    let command = |arguments: &[&str]| format!("{:?}", site.agent.run(arguments).unwrap());
+    let log = site.agent.log();
+    assert!(log.contains("TRACE"), "the level was not trace");
+    for (place, text) in [
+        ("answers", answers.to_owned()),
+        ("cmdline", proc("cmdline")),
+        ("environ", proc("environ")),
+        ("status", command(&["status"])),
+        ("status --json", command(&["status", "--json"])),
+        ("metrics", command(&["metrics"])),
+        ("check", command(&["check"])),
+        ("check --json", command(&["check", "--json"])),
+        ("config show", command(&["config", "show"])),
+        ("log", site.agent.log()),
+    ] {
+        assert!(!text.is_empty(), "{place}");
+        clean(place, &text, secrets);
+    }
+    // Nor in any file but those it was put into, the audit log included.
+    let files = files_below(&site.dir());
+    assert!(files.iter().any(|file| file.ends_with("audit.log")));
+    for file in files {
+        let own = file.file_name().is_some_and(|name| name == "secret");
+        let store = file.starts_with(site.dir().join("state/tokens"));
+        let bytes = fs::read(&file).unwrap_or_default();
+        if !own && !store {
+            let text = String::from_utf8_lossy(&bytes);
+            clean(&file.display().to_string(), &text, secrets);
+        }
+    }
+}
+
+fn clean(place: &str, text: &str, secrets: &[String]) {
+    for secret in secrets {
+        if let Some(at) = text.find(secret.as_str()) {
+            let around: String = text[..at].chars().rev().take(400).collect();
+            let around: String = around.chars().rev().collect();
+            panic!("{place} holds {secret:?} after: {around}");
+        }
+    }
+}
+
+/// As they are, as Basic sends them, and each line of the private key.
+fn secrets(site: &Site) -> Vec<String> {
+    let key = fs::read_to_string(site.sshd.identity()).unwrap();
+    let lines = key.lines().filter(|line| line.len() >= 40);
+    let pairs = [(BOT, OURS), (THEIRS, THEIRS)];
+    let encoded = pairs.map(|(name, secret)| STANDARD.encode(format!("{name}:{secret}")));
+    [OURS, THEIRS]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(encoded)
+        .chain(lines.map(str::to_owned))
+        .collect()
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            match entry.file_type().unwrap() {
+                kind if kind.is_dir() => folders.push(entry.path()),
+                kind if kind.is_file() => files.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    files
+}
+
+const BOT: &str = "acme-bot";
+const OURS: &str = "canary-of-the-agent";
+const THEIRS: &str = "canary-of-the-vendor";
+const MYSELF: &str = "/rest/api/2/myself";
+const SEARCH: &str = "/rest/api/2/search";

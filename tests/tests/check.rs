@@ -1,0 +1,307 @@
+//! `agent check` against an imitation Jira with each trouble: the step that fails, one cause, one remedy, and no
+//! credential that is tried twice.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::{
+    check::{Report, Step, Verdict},
+    status::LayerState,
+};
+use e2e::site::{Site, vendor};
+use server_stub::jira::{AuthKind, Received};
+use std::net::TcpListener;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
+    let mut site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let (report, code) = check(&site, &[]);
+    assert_eq!(code, Some(0), "{report:#?}");
+    let taken: Vec<_> = report.steps.iter().map(|s| s.step.as_str()).collect();
+    let all = [
+        "configuration",
+        "secrets",
+        "dns",
+        "tcp",
+        "tls",
+        "http",
+        "server-info",
+        "clock",
+        "login",
+        "permissions",
+        "expiry",
+    ];
+    assert_eq!(taken, all);
+    assert!(
+        report.steps.iter().all(|s| s.verdict == Verdict::Ok),
+        "{report:#?}"
+    );
+    let detail = |step| find(&report, step).detail.clone().unwrap();
+    assert_eq!(detail("login"), "pat, user acme-bot");
+    assert!(detail("http").contains("RUNNING"));
+    assert!(detail("expiry").contains("no end"));
+
+    let table = text(&site, &[]);
+    assert!(table.contains("login          ok"), "{table}");
+    assert!(
+        table.contains("11 ok, 0 warnings, 0 failed, 0 skipped"),
+        "{table}"
+    );
+
+    // Without a running agent the command takes the same steps itself.
+    site.agent.process().kill();
+    let (report, code) = check(&site, &["jira"]);
+    assert_eq!(code, Some(0), "{report:#?}");
+    assert_eq!(report.steps.len(), all.len());
+    let unknown = site.agent.run(&["check", "nope"]).unwrap();
+    assert_eq!(unknown.status.code(), Some(64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_context_path_is_told_with_the_right_one_and_no_credential_is_sent_there() {
+    let port = free_port();
+    let plan = Site::plan()
+        .basic(BOT, BOT_PASSWORD)
+        .jira(|jira| jira.listen.set_port(port))
+        .upstream(&format!("https://127.0.0.1:{port}/tracker"));
+    let mut site = plan.start_unproven().await.unwrap();
+    // Its own probes send the credential wherever upstream leads.
+    site.agent.process().kill();
+    let before = logins(&site);
+    let (report, code) = check(&site, &[]);
+    assert_eq!(code, Some(2));
+    let http = failed(&report, "http");
+    assert!(
+        http.0.contains("\"/tracker\"") && http.0.contains("\"/jira\""),
+        "{http:?}"
+    );
+    assert!(
+        http.1.contains(&format!("https://127.0.0.1:{port}/jira")),
+        "{http:?}"
+    );
+    assert_eq!(find(&report, "login").verdict, Verdict::Skipped);
+    assert_eq!(logins(&site), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_base_url_foretells_signature_invalid_where_somebody_signs() {
+    let base = "https://jira.corp.example/tracker";
+    let plan = || Site::plan().jira(|jira| jira.base_url = Some(base.to_owned()));
+    let site = plan().start().await.unwrap();
+    let (report, code) = check(&site, &[]);
+    assert_eq!(code, Some(1));
+    let told = find(&report, "server-info");
+    assert_eq!(told.verdict, Verdict::Warn);
+    let cause = told.cause.clone().unwrap();
+    for part in [
+        "signature_invalid",
+        base,
+        "host",
+        "port",
+        "context path",
+        "proxyName",
+    ] {
+        assert!(cause.contains(part), "{part} is missing in {cause}");
+    }
+    assert_eq!(find(&report, "login").verdict, Verdict::Skipped);
+
+    let site = plan().pat(TOKEN).start().await.unwrap();
+    let (report, code) = check(&site, &[]);
+    assert_eq!(code, Some(0), "{report:#?}");
+    let detail = find(&report, "server-info").detail.clone().unwrap();
+    assert!(detail.contains(base), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_off_is_told_by_how_much_and_which_side() {
+    let site = Site::plan().start().await.unwrap();
+    for (offset, side) in [(-420, "behind"), (420, "ahead of")] {
+        site.jira().set_clock_offset(offset);
+        let (report, code) = check(&site, &[]);
+        assert_eq!(code, Some(1));
+        let clock = find(&report, "clock");
+        let cause = clock.cause.clone().unwrap();
+        let minutes = cause.contains(" 7m ") || cause.contains(" 6m 59s ");
+        assert!(minutes && cause.contains(side), "{cause}");
+        assert!(cause.contains("timestamp_refused"), "{cause}");
+        assert!(clock.remedy.clone().unwrap().contains("timedatectl"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_tried_once_however_often_it_is_checked() {
+    let plan = Site::plan().basic(BOT, "wrong");
+    let mut site = plan.start_unproven().await.unwrap();
+    until_refused(&site).await;
+    for _ in 0..3 {
+        let (report, code) = check(&site, &[]);
+        assert_eq!(code, Some(2));
+        let (cause, remedy) = failed(&report, "login");
+        assert!(
+            cause.contains("refused the password of acme-bot"),
+            "{cause}"
+        );
+        assert!(cause.contains("not tried again"), "{cause}");
+        assert!(remedy.contains("password"), "{remedy}");
+        assert_eq!(find(&report, "permissions").verdict, Verdict::Skipped);
+    }
+    assert_eq!(logins(&site), 1);
+
+    // Alone, once as well.
+    site.agent.process().kill();
+    let (report, _) = check(&site, &[]);
+    failed(&report, "login");
+    assert_eq!(logins(&site), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn captcha_basic_off_and_anonymous_are_one_sentence_and_one_remedy() {
+    // Somebody else has locked the account; the password is right.
+    let mut plan = Site::plan().basic(BOT, BOT_PASSWORD);
+    plan = plan.jira(|jira| jira.captcha_after = 1);
+    let mut site = plan.start().await.unwrap();
+    site.agent.process().kill();
+    let url = format!("{}/rest/api/2/myself", site.jira().url);
+    let direct = reqwest::Client::builder()
+        .tls_danger_accept_invalid_certs(true)
+        .build()
+        .unwrap();
+    let wrong = direct.get(url).basic_auth(BOT, Some("guessed"));
+    assert_ne!(wrong.send().await.unwrap().status(), 200);
+    let (cause, remedy) = failed(&check(&site, &[]).0, "login");
+    assert!(cause.contains("CAPTCHA"), "{cause}");
+    assert!(remedy.contains("browser"), "{remedy}");
+
+    let plan = Site::plan().basic(BOT, BOT_PASSWORD);
+    let plan = plan.jira(|jira| jira.basic = Some(false));
+    let site = plan.start_unproven().await.unwrap();
+    until_refused(&site).await;
+    let (cause, remedy) = failed(&check(&site, &[]).0, "login");
+    assert!(
+        cause.contains("Basic authentication is switched off"),
+        "{cause}"
+    );
+    assert!(remedy.contains("pat"), "{remedy}");
+
+    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    site.jira().expire_token(TOKEN);
+    let search = format!(
+        "{}/rest/api/2/search?jql=project%20%3D%20DEMO",
+        site.vendor_url()
+    );
+    assert_eq!(vendor().get(search).send().await.unwrap().status(), 502);
+    let (cause, remedy) = failed(&check(&site, &[]).0, "login");
+    assert!(cause.contains("anonymous"), "{cause}");
+    assert!(remedy.contains("Personal Access Tokens"), "{remedy}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_and_too_many_permissions_are_told() {
+    for (token, part) in [
+        ("reader-token", "create issues"),
+        ("admin-token", "administers"),
+    ] {
+        let site = Site::plan().pat(token).start().await.unwrap();
+        let (report, code) = check(&site, &[]);
+        assert_eq!(code, Some(1), "{report:#?}");
+        let cause = find(&report, "permissions").cause.clone().unwrap();
+        assert!(cause.contains(part), "{cause}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_ends_soon_is_warned_of_everywhere() {
+    for (days, layer, code) in [(20, LayerState::Proven, 0), (5, LayerState::Degraded, 1)] {
+        let plan = Site::plan().pat(TOKEN).jira(|jira| {
+            jira.tokens[0].expires_in = Some(days * 86_400 + 3600);
+        });
+        let site = plan.start_unproven().await.unwrap();
+        let report = site.agent.until("the end to be known", |r| {
+            r.credentials.iter().any(|c| c.expires.is_some())
+        });
+        let told = report.await.unwrap();
+        assert_eq!(told.layers.login.state, layer);
+        let sentence = format!("the personal access token ends in {days} days");
+        assert!(told.credentials[0].summary.starts_with(&sentence));
+        let status = site.agent.run(&["status"]).unwrap();
+        assert_eq!(status.status.code(), Some(code));
+        assert!(String::from_utf8_lossy(&status.stdout).contains(&sentence));
+
+        let metrics = site.agent.run(&["metrics"]).unwrap();
+        let metrics = String::from_utf8_lossy(&metrics.stdout).into_owned();
+        let warning = |within: &str, is: u8| {
+            format!(
+                "jira_tunnel_agent_credential_expiry_warning{{credential=\"personal_access_token\",forward=\"jira\",within=\"{within}\"}} {is}\n"
+            )
+        };
+        assert!(metrics.contains(&warning("30d", 1)), "{metrics}");
+        assert!(metrics.contains(&warning("7d", code as u8)), "{metrics}");
+
+        let (report, _) = check(&site, &[]);
+        let expiry = find(&report, "expiry");
+        assert_eq!(expiry.verdict, Verdict::Warn);
+        assert!(expiry.cause.clone().unwrap().starts_with(&sentence));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_be_used_is_a_step_like_any_other() {
+    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let path = site.dir().join("agent.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("mode = \"pat\"", "mode = \"pta\"")).unwrap();
+    let (report, code) = check(&site, &[]);
+    assert_eq!(code, Some(78));
+    let (cause, _) = failed(&report, "configuration");
+    assert!(
+        cause.contains("auth.mode") && cause.contains("agent.toml"),
+        "{cause}"
+    );
+}
+
+fn check(site: &Site, more: &[&str]) -> (Report, Option<i32>) {
+    let arguments: Vec<_> = ["check", "--json"].iter().chain(more).copied().collect();
+    let done = site.agent.run(&arguments).unwrap();
+    let report = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"));
+    (report, done.status.code())
+}
+
+fn text(site: &Site, more: &[&str]) -> String {
+    let arguments: Vec<_> = ["check"].iter().chain(more).copied().collect();
+    String::from_utf8(site.agent.run(&arguments).unwrap().stdout).unwrap()
+}
+
+fn find<'a>(report: &'a Report, step: &str) -> &'a Step {
+    let found = report.steps.iter().find(|s| s.step == step);
+    found.unwrap_or_else(|| panic!("no step {step} in {report:#?}"))
+}
+
+/// Cause and remedy.
+fn failed(report: &Report, step: &str) -> (String, String) {
+    let step = find(report, step);
+    assert_eq!(step.verdict, Verdict::Fail, "{report:#?}");
+    (step.cause.clone().unwrap(), step.remedy.clone().unwrap())
+}
+
+async fn until_refused(site: &Site) {
+    let refused = site.agent.until("the login to be refused", |r| {
+        r.forwards.iter().all(|f| f.circuit_open)
+    });
+    refused.await.unwrap();
+}
+
+/// Requests with a password that have reached Jira, the agent's own included.
+fn logins(site: &Site) -> usize {
+    let has_password = |r: &&Received| {
+        let sent = r.header("authorization");
+        r.auth == Some(AuthKind::Basic) || sent.is_some_and(|v| v.starts_with("Basic "))
+    };
+    site.jira().requests().iter().filter(has_password).count()
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+const BOT: &str = "acme-bot";
+const BOT_PASSWORD: &str = "acme-password";
+const TOKEN: &str = "acme-bot-token";
