@@ -1,5 +1,5 @@
-//! Stops a credential that Jira refused from being tried again, and lets an untried one be tried by
-//! one request at a time: a few wrong passwords lock the account behind a CAPTCHA.
+//! Stops a credential that Jira refused from being tried again, and lets an untried one that can lock
+//! the account be tried by one request at a time: a few wrong passwords lead to a CAPTCHA.
 //!
 //! A state machine without clock or sockets; `inject` asks it and tells it.
 
@@ -18,7 +18,7 @@ pub(super) struct Circuit {
 enum Phase {
     /// Nobody knows yet whether Jira takes this credential.
     Untried,
-    /// One request finds out; the others wait for it.
+    /// A request finds out. Where a wrong credential locks the account, the others wait for it.
     Trying,
     /// Jira took it.
     Proven,
@@ -50,7 +50,7 @@ pub(super) enum Asker {
 pub(super) enum Admission {
     /// Be sent. A trial must be settled.
     Go {
-        /// Whether others wait for its outcome.
+        /// Whether Jira has not yet taken this credential; others may wait for the outcome.
         trial: bool,
     },
     /// Ask again when the circuit has changed.
@@ -83,7 +83,14 @@ impl Default for Circuit {
 }
 
 impl Circuit {
-    pub(super) fn admit(&mut self, generation: u64, asker: Asker, now: Instant) -> Admission {
+    /// `locks_out`: whether a few refusals lock the account.
+    pub(super) fn admit(
+        &mut self,
+        generation: u64,
+        locks_out: bool,
+        asker: Asker,
+        now: Instant,
+    ) -> Admission {
         if generation < self.generation {
             return Admission::Stale;
         }
@@ -98,9 +105,14 @@ impl Circuit {
                 self.phase = Phase::Trying;
                 Admission::Go { trial: true }
             }
-            Phase::Trying => {
+            Phase::Trying if locks_out => {
                 self.phase = Phase::Trying;
                 Admission::Wait
+            }
+            // Nobody waits behind an upload of many minutes for what does no harm.
+            Phase::Trying => {
+                self.phase = Phase::Trying;
+                Admission::Go { trial: true }
             }
             Phase::Proven => {
                 self.phase = Phase::Proven;
@@ -139,7 +151,10 @@ impl Circuit {
         let before = std::mem::replace(&mut self.phase, Phase::Untried);
         let (after, opened) = match (before, outcome) {
             (Phase::Trying, Outcome::Accepted) => (Phase::Proven, false),
-            (Phase::Retrying(_), Outcome::Accepted) if trial => (Phase::Proven, false),
+            // Of several trials one may have ended undecided before.
+            (Phase::Untried | Phase::Retrying(_), Outcome::Accepted) if trial => {
+                (Phase::Proven, false)
+            }
             (Phase::Trying, Outcome::Undecided) if trial => (Phase::Untried, false),
             (Phase::Retrying(opened), Outcome::Undecided) if trial => (
                 Phase::Open(Opened {

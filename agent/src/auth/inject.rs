@@ -125,7 +125,10 @@ impl Inject {
                 }
             };
             let generation = credential.generation;
-            let admission = self.circuit().admit(generation, asker, Instant::now());
+            let locks_out = self.scheme.locks_out();
+            let admission = self
+                .circuit()
+                .admit(generation, locks_out, asker, Instant::now());
             let trial = match admission {
                 Admission::Go { trial } => trial,
                 Admission::Wait => return Ok(None),

@@ -292,9 +292,9 @@ impl Login {
 
     /// Strips the vendor's identity and puts ours in; in pass-through mode touches nothing.
     ///
-    /// Until Jira has accepted a credential once, one request at a time is let through and the others
-    /// wait for its outcome, half a minute at most: several at once with a wrong password would lock
-    /// the account.
+    /// Until Jira has accepted a credential that can lock the account once, one request at a time is let
+    /// through and the others wait for its outcome, half a minute at most: several at once with a wrong
+    /// password would lock it. Tokens, which lock nothing, are tried by all at once.
     pub async fn prepare(&self, head: &mut request::Parts) -> Result<Attempt, Refusal> {
         match &self.0 {
             Mode::PassThrough(way) => Ok(Attempt(Way::PassThrough(way.clone()))),

@@ -367,15 +367,15 @@ impl Inner {
         {
             let mut state = self.lock();
             if state.generation == refused && state.ended.is_none() {
-                let lately = |at: Instant| at.elapsed() < IN_VAIN_PAUSE;
-                if !proven && state.renewed_in_vain.is_some_and(lately) {
-                    return Ok(false);
-                }
-                if !proven {
-                    state.renewed_in_vain = Some(Instant::now());
-                }
                 // Others may have found out already, and why it cannot be renewed.
                 if !state.refused {
+                    let lately = |at: Instant| at.elapsed() < IN_VAIN_PAUSE;
+                    if !proven && state.renewed_in_vain.is_some_and(lately) {
+                        return Ok(false);
+                    }
+                    if !proven {
+                        state.renewed_in_vain = Some(Instant::now());
+                    }
                     state.refused = true;
                     state.retry_at = None;
                     state.trouble = None;

@@ -364,3 +364,17 @@ async fn a_fresh_token_that_is_refused_too_is_not_renewed_again_and_again() {
     }
     assert_eq!(world.asked(), 1);
 }
+
+/// A dead token on which many requests go out at once, before Jira has taken it for the first time.
+#[tokio::test]
+async fn all_who_hear_of_the_same_refused_token_get_the_next_one() {
+    let world = World::new(Box::new(rotated)).await;
+    world.logged_in(7200).await;
+    let scheme = world.scheme();
+    let generation = ask(&scheme).await.unwrap().generation;
+    let renewed = (0..5).map(|_| scheme.renew(generation, false));
+    for renewed in futures_util::future::join_all(renewed).await {
+        assert_eq!(renewed, Ok(true));
+    }
+    assert_eq!(world.asked(), 1);
+}

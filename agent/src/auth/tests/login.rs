@@ -207,6 +207,19 @@ async fn nobody_waits_for_ever_for_the_first_one() {
     assert_eq!(begun.elapsed().as_secs(), 30);
 }
 
+/// As after each renewal: the first request may be an upload of many minutes.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_at_all_for_the_first_one_with_a_token() {
+    let secrets = Secrets::new("right");
+    let (login, _) = secrets.pat();
+    let _uploading = login.prepare(&mut get(MYSELF)).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    assert!(login.prepare(&mut get(MYSELF)).await.is_ok());
+    let probe = login.prepare_probe(&mut get(MYSELF)).await.unwrap();
+    assert!(probe.is_some());
+    assert!(begun.elapsed().is_zero());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_token_that_makes_us_anonymous_is_a_failed_login_not_a_success() {
     let secrets = Secrets::new("revoked");
