@@ -116,9 +116,8 @@ pub(super) fn read<'a>(
         }
         StatusCode::FORBIDDEN => Finding::Nothing,
         _ if contains(reason, b"OK") => Finding::Accepted,
-        status if below_rest && status.as_u16() < 500 && !status.is_redirection() => {
-            Finding::Accepted
-        }
+        // A 4xx may come from before the login: a container or proxy that dislikes the request itself.
+        status if below_rest && status.is_success() => Finding::Accepted,
         _ => Finding::Nothing,
     }
 }

@@ -55,7 +55,9 @@ fn answers_are_read_as_jira_means_them() {
         (200, &[("x-seraph-loginreason", "OK")], Accepted),
         (200, &[], Accepted),
         (201, &[], Accepted),
-        (404, &[], Accepted),
+        (400, &[], Nothing),
+        (404, &[], Nothing),
+        (413, &[], Nothing),
         (302, &[], Nothing),
         (403, &[("content-type", "text/html")], Nothing),
         (

@@ -220,6 +220,22 @@ async fn nobody_waits_at_all_for_the_first_one_with_a_token() {
     assert!(begun.elapsed().is_zero());
 }
 
+/// Tomcat refuses a head that is too long before anybody has looked at the password.
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_before_the_login_does_not_let_a_wrong_password_loose() {
+    let secrets = Secrets::new("wrong");
+    let (login, _) = secrets.basic();
+    for status in [400, 404, 405, 413, 414, 431] {
+        let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
+        assert_eq!(attempt.observe(&mut answer(status, &[])), Verdict::Fine);
+        let _trial = login.prepare(&mut get(MYSELF)).await.unwrap();
+        assert!(
+            login.prepare(&mut get(MYSELF)).await.is_err(),
+            "{status} let two at once go out"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_token_that_makes_us_anonymous_is_a_failed_login_not_a_success() {
     let secrets = Secrets::new("revoked");
