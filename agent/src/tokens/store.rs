@@ -2,10 +2,15 @@
 
 use super::{Record, json};
 use crate::secret::{SecretFile, SecretFileError, Stamp};
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, mkdirat, openat, renameat, unlinkat},
+    io::Errno,
+    process::geteuid,
+};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, TryLockError},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, fchown},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -70,7 +75,7 @@ impl Store {
     /// Touches nothing yet. A forward's name holds only letters, digits, `-` and `_`.
     pub fn new(state_dir: &Path, forward: &str) -> Self {
         Self {
-            folder: state_dir.join("tokens"),
+            folder: state_dir.join(FOLDER),
             forward: forward.into(),
         }
     }
@@ -82,7 +87,7 @@ impl Store {
 
     /// The token file.
     pub fn path(&self) -> PathBuf {
-        self.folder.join(format!("{}.json", self.forward))
+        self.folder.join(self.name())
     }
 
     /// What tells one version of the file from the next; `None` where there is none.
@@ -144,85 +149,115 @@ impl Store {
     }
 
     fn open_lock(&self) -> Result<File, StoreError> {
-        self.make_folder()?;
-        let path = self.lock_path();
-        // `create_new` follows no link that another user may have put there.
-        let made = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path);
-        match made {
+        let folder = self.make_folder()?;
+        let name = self.lock_name();
+        let failed = |error: Errno| self.io(self.lock_path(), error.into());
+        match openat(&folder, &name, NEW, PRIVATE_FILE) {
             Ok(file) => {
-                self.hand_over(&file, &path)?;
+                let file = File::from(file);
+                self.hand_over(&file, &folder, &self.lock_path())?;
                 Ok(file)
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                File::open(&path).map_err(|error| self.io(path, error))
-            }
-            Err(error) => Err(self.io(path, error)),
+            Err(Errno::EXIST) => openat(&folder, &name, KNOWN, Mode::empty())
+                .map(File::from)
+                .map_err(failed),
+            Err(error) => Err(failed(error)),
         }
     }
 
-    fn make_folder(&self) -> Result<(), StoreError> {
-        if self.folder.is_dir() {
-            return Ok(());
-        }
+    /// The folder, made where it is missing.
+    fn make_folder(&self) -> Result<File, StoreError> {
         let failed = |error| self.io(self.folder.clone(), error);
         let state = self.folder.parent().unwrap_or(Path::new("/"));
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        builder.create(&self.folder).map_err(failed)?;
-        let folder = File::open(&self.folder).map_err(failed)?;
-        own_like(&folder, state).map_err(failed)?;
-        File::open(state)
-            .and_then(|state| state.sync_all())
-            .map_err(failed)
+        builder.create(state).map_err(failed)?;
+        let state = File::open(state).map_err(failed)?;
+        let is_new = match mkdirat(&state, FOLDER, PRIVATE_FOLDER) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(failed(error.into())),
+        };
+        let folder = self.open_folder()?;
+        if is_new {
+            own_like(&folder, &state).map_err(failed)?;
+            state.sync_all().map_err(failed)?;
+        }
+        Ok(folder)
+    }
+
+    /// The state folder is the agent's user's, who could put a link in this folder's place while root
+    /// logs in for him: everything below is done within the folder opened here, by names that are no
+    /// links, and nothing in a folder of a third user.
+    fn open_folder(&self) -> Result<File, StoreError> {
+        let failed = |error| self.io(self.folder.clone(), error);
+        let state = self.folder.parent().unwrap_or(Path::new("/"));
+        let state = File::open(state).map_err(failed)?;
+        let folder = openat(&state, FOLDER, KNOWN | OFlags::DIRECTORY, Mode::empty());
+        let folder = folder
+            .map(File::from)
+            .map_err(|error| failed(error.into()))?;
+        let owner = folder.metadata().map_err(failed)?.uid();
+        let wanted = state.metadata().map_err(failed)?.uid();
+        if owner != wanted && owner != geteuid().as_raw() {
+            return Err(failed(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("it belongs to the user with id {owner}, and the state folder to {wanted}"),
+            )));
+        }
+        Ok(folder)
     }
 
     fn save(&self, record: &Record) -> Result<(), StoreError> {
         let bytes = json::write(record).map_err(|_| StoreError::NotText)?;
-        let next = self.folder.join(format!("{}.json.new", self.forward));
-        let failed = |error| self.io(next.clone(), error);
+        let folder = self.open_folder()?;
+        let name = format!("{}.new", self.name());
+        let path = self.folder.join(&name);
+        let failed = |error| self.io(path.clone(), error);
         // Left by a process that was killed; it holds tokens, and only we may write one.
-        match fs::remove_file(&next) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
+        match unlinkat(&folder, &name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(failed(error.into())),
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&next)
-            .map_err(failed)?;
-        self.hand_over(&file, &next)?;
+        let file = openat(&folder, &name, NEW, PRIVATE_FILE);
+        let mut file = file.map(File::from).map_err(|error| failed(error.into()))?;
+        self.hand_over(&file, &folder, &path)?;
         file.write_all(&bytes).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        fs::rename(&next, self.path()).map_err(failed)?;
-        self.sync_folder()
+        renameat(&folder, &name, &folder, self.name()).map_err(|error| failed(error.into()))?;
+        self.sync(&folder)
     }
 
     fn remove(&self) -> Result<(), StoreError> {
-        match fs::remove_file(self.path()) {
-            Ok(()) => self.sync_folder(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(self.io(self.path(), error)),
+        let folder = self.open_folder()?;
+        match unlinkat(&folder, self.name(), AtFlags::empty()) {
+            Ok(()) => self.sync(&folder),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(self.io(self.path(), error.into())),
         }
     }
 
-    fn sync_folder(&self) -> Result<(), StoreError> {
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
+    fn sync(&self, folder: &File) -> Result<(), StoreError> {
+        folder
+            .sync_all()
             .map_err(|error| self.io(self.folder.clone(), error))
     }
 
     /// Gives a file to the agent's user where root has made it for him.
-    fn hand_over(&self, file: &File, path: &Path) -> Result<(), StoreError> {
-        own_like(file, &self.folder).map_err(|error| self.io(path.to_owned(), error))
+    fn hand_over(&self, file: &File, folder: &File, path: &Path) -> Result<(), StoreError> {
+        own_like(file, folder).map_err(|error| self.io(path.to_owned(), error))
+    }
+
+    fn name(&self) -> String {
+        format!("{}.json", self.forward)
+    }
+
+    fn lock_name(&self) -> String {
+        format!("{}.lock", self.forward)
     }
 
     fn lock_path(&self) -> PathBuf {
-        self.folder.join(format!("{}.lock", self.forward))
+        self.folder.join(self.lock_name())
     }
 
     fn io(&self, path: PathBuf, error: io::Error) -> StoreError {
@@ -262,8 +297,8 @@ impl Locked {
     }
 }
 
-fn own_like(file: &File, model: &Path) -> io::Result<()> {
-    let (own, wanted) = (file.metadata()?, fs::metadata(model)?);
+fn own_like(file: &File, model: &File) -> io::Result<()> {
+    let (own, wanted) = (file.metadata()?, model.metadata()?);
     if (own.uid(), own.gid()) == (wanted.uid(), wanted.gid()) {
         return Ok(());
     }
@@ -275,6 +310,21 @@ fn own_like(file: &File, model: &Path) -> io::Result<()> {
     }
 }
 
+/// In the state folder.
+const FOLDER: &str = "tokens";
+/// A file that nobody, not even by a link, has put there before.
+const NEW: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+/// What is there, if it is no link; a FIFO does not block.
+const KNOWN: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+const PRIVATE_FOLDER: Mode = Mode::RWXU;
 /// Two fsyncs take milliseconds; a network disk that hangs must not hold requests up for ever.
 const DISK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks at a lock that another process holds.

@@ -144,6 +144,51 @@ async fn a_file_of_another_version_is_refused_without_its_contents() {
     }
 }
 
+/// Root logs in for the service's user, who owns the state folder and could lead root elsewhere.
+#[tokio::test]
+async fn a_link_in_the_place_of_folder_or_lock_leads_nowhere() {
+    use std::os::unix::fs::symlink;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (folder, store) = store();
+    symlink(elsewhere.path(), folder.path().join("tokens")).unwrap();
+    let refused = store.lock(PATIENCE).await;
+    assert!(matches!(refused, Err(StoreError::Io { .. })));
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+
+    // The same while the lock is held.
+    fs::remove_file(folder.path().join("tokens")).unwrap();
+    let locked = store.lock(PATIENCE).await.unwrap();
+    fs::rename(folder.path().join("tokens"), folder.path().join("moved")).unwrap();
+    symlink(elsewhere.path(), folder.path().join("tokens")).unwrap();
+    assert!(locked.save(&record("first")).await.is_err());
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    drop(locked);
+
+    fs::remove_file(folder.path().join("tokens")).unwrap();
+    fs::rename(folder.path().join("moved"), folder.path().join("tokens")).unwrap();
+    let lock = folder.path().join("tokens/jira.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::write(elsewhere.path().join("file"), "").unwrap();
+    symlink(elsewhere.path().join("file"), &lock).unwrap();
+    assert!(store.lock(PATIENCE).await.is_err());
+}
+
+#[tokio::test]
+async fn a_folder_of_a_third_user_is_refused() {
+    use std::os::unix::fs::chown;
+    let (folder, store) = store();
+    let tokens = folder.path().join("tokens");
+    fs::create_dir(&tokens).unwrap();
+    if chown(&tokens, Some(64_321), None).is_err() {
+        // Only root can give a folder away, and only then is there anything to show.
+        return;
+    }
+    let Err(error) = store.lock(PATIENCE).await else {
+        panic!("a folder of another user was used");
+    };
+    assert!(error.to_string().contains("64321"), "{error}");
+}
+
 /// Root logs in for the service's user, who must be able to read and replace what root has written.
 #[tokio::test]
 async fn tokens_written_by_root_belong_to_the_owner_of_the_state_folder() {
