@@ -186,6 +186,25 @@ pub(super) async fn with_seed(
     }))
 }
 
+/// What is stored after a person has logged in, in place of `before`. The file with a first refresh
+/// token, as it is now, has had its turn: only what is written into it later is news.
+pub async fn logged_in(settings: &Settings, tokens: Tokens, before: Option<Record>) -> Record {
+    let now = match settings.refresh_token_file.clone() {
+        Some(file) => tokio::task::spawn_blocking(move || file.read().ok())
+            .await
+            .ok()
+            .flatten(),
+        None => None,
+    };
+    Record {
+        seed: match now {
+            Some(token) => Some(fingerprint(&token)),
+            None => before.and_then(|before| before.seed),
+        },
+        ..Record::new(settings.owner(), tokens)
+    }
+}
+
 /// Tells one refresh token from the next without keeping it.
 fn fingerprint(token: &Secret) -> String {
     let digest = Sha256::digest(token.expose());

@@ -378,3 +378,30 @@ async fn all_who_hear_of_the_same_refused_token_get_the_next_one() {
     }
     assert_eq!(world.asked(), 1);
 }
+
+/// The file's token was never taken up, because the agent did not run before the person logged in.
+#[tokio::test]
+async fn a_login_by_a_person_outlives_an_older_first_refresh_token() {
+    let mut world = World::new(Box::new(rotated)).await;
+    let file = world.folder.path().join("first");
+    write(&file, "first-refresh-token");
+    world.settings.refresh_token_file = Some(SecretFile::new(&file));
+    world.logged_in(7200).await;
+    let tokens = world.stored().await.tokens.unwrap();
+    let tokens = Arc::into_inner(tokens).unwrap();
+    let record = logged_in(&world.settings, tokens, None).await;
+    let locked = world.settings.store.lock(Duration::ZERO).await.unwrap();
+    locked.save(&record).await.unwrap();
+    drop(locked);
+    assert_eq!(
+        bearer(&ask(&world.scheme()).await.unwrap()),
+        "Bearer access-0"
+    );
+    assert_eq!(world.asked(), 0);
+
+    // A file that cannot be read leaves what is known of an earlier one.
+    fs::remove_file(&file).unwrap();
+    let tokens = Arc::into_inner(world.stored().await.tokens.unwrap()).unwrap();
+    let again = logged_in(&world.settings, tokens, Some(record.clone())).await;
+    assert_eq!(again.seed, record.seed);
+}

@@ -41,13 +41,9 @@ pub async fn login(forward: &Forward, settings: &Settings) -> anyhow::Result<Exi
         user: Some(user.clone()),
         ..tokens
     };
-    let mut record = Record::new(settings.owner(), tokens);
-    // The file with a first refresh token has had its turn.
-    record.seed = match locked.load().await {
-        Ok(before) => before.and_then(|before| before.seed),
-        // What nobody can read is replaced.
-        Err(_) => None,
-    };
+    // What nobody can read is replaced.
+    let before = locked.load().await.ok().flatten();
+    let record = oauth2::logged_in(settings, tokens, before).await;
     locked.save(&record).await?;
     print(&format!(
         "logged in as {user}\n{}the tokens are in {}; a running agent takes them up within seconds\n",
