@@ -8,7 +8,14 @@ use super::{
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde::Deserialize;
-use tokio::sync::OnceCell;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout},
+};
 
 /// What tells a Cloud site from a Jira of one's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +38,8 @@ pub(super) struct Gateway {
     site: ControlClient,
     site_url: String,
     prefix: OnceCell<String>,
+    /// When and why the site last told no id.
+    untold: Mutex<Option<(Instant, String)>>,
 }
 
 impl Cloud {
@@ -59,13 +68,20 @@ impl Gateway {
             site: ControlClient::new(settings, site)?,
             site_url: site.to_string(),
             prefix: OnceCell::new_with(known),
+            untold: Mutex::default(),
         }))
     }
 
-    /// What stands before the path: like `/ex/jira/11223344-…`.
+    /// What stands before the path: like `/ex/jira/11223344-…`. One request asks for it; those that come
+    /// meanwhile, and for a moment after, share its answer, and none waits longer than [`LONGEST_ASK`].
     pub(super) async fn prefix(&self) -> Result<&str, String> {
         let found = self.prefix.get_or_try_init(|| async {
-            let id = self.ask().await?;
+            if let Some(why) = self.untold_lately() {
+                return Err(why);
+            }
+            let told = self.ask().await;
+            *self.untold() = told.as_ref().err().map(|why| (Instant::now(), why.clone()));
+            let id = told?;
             tracing::info!(
                 site = self.site_url,
                 cloud_id = id,
@@ -73,7 +89,28 @@ impl Gateway {
             );
             Ok::<_, String>(prefix(&self.api, &id))
         });
-        found.await.map(String::as_str)
+        match timeout(LONGEST_ASK, found).await {
+            Ok(found) => found.map(String::as_str),
+            Err(_) => Err(self.unknown(&format!("no answer within {LONGEST_ASK:?}"))),
+        }
+    }
+
+    fn untold_lately(&self) -> Option<String> {
+        let untold = self.untold();
+        let (at, why) = untold.as_ref()?;
+        (at.elapsed() < ASK_AGAIN).then(|| why.clone())
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        // Every write is a plain assignment.
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unknown(&self, why: &str) -> String {
+        format!(
+            "the cloud id of {} is not known: {why}; check upstream, or write cloud_id into [forward.auth]",
+            self.site_url
+        )
     }
 
     /// The request with the prefix before its target, which keeps its bytes.
@@ -92,19 +129,13 @@ impl Gateway {
     }
 
     async fn ask(&self) -> Result<String, String> {
-        let unknown = |why: &str| {
-            format!(
-                "the cloud id of {} is not known: {why}; check upstream, or write cloud_id into [forward.auth]",
-                self.site_url
-            )
-        };
         // Boxed: the site is asked by the same kind of client, which goes through no gateway.
         let answer = Box::pin(self.site.send(self.site.head(TENANT_INFO), Bytes::new()));
-        let answer = answer.await.map_err(|error| unknown(&error.detail))?;
+        let answer = answer.await.map_err(|error| self.unknown(&error.detail))?;
         let told: Option<TenantInfo> = serde_json::from_slice(&answer.body).ok();
         match (answer.head.status, told) {
             (StatusCode::OK, Some(told)) if Cloud::is_id(&told.cloud_id) => Ok(told.cloud_id),
-            (status, _) => Err(unknown(&format!(
+            (status, _) => Err(self.unknown(&format!(
                 "{TENANT_INFO} answers {} without one",
                 status.as_u16()
             ))),
@@ -133,5 +164,9 @@ struct TenantInfo {
 /// Open to everyone.
 const TENANT_INFO: &str = "/_edge/tenant_info";
 const SITES: [&str; 2] = [".atlassian.net", ".jira.com"];
+/// Longer than one question may take.
+const LONGEST_ASK: Duration = Duration::from_secs(30);
+/// Requests that come in a crowd are answered by one question.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// A UUID has 36.
 const MAX_ID: usize = 64;

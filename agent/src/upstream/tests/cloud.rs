@@ -92,18 +92,51 @@ async fn a_written_id_spares_the_question_and_control_traffic_goes_the_same_way(
 }
 
 #[tokio::test]
-async fn without_an_id_nothing_is_sent_and_the_next_request_asks_again() {
+async fn without_an_id_nothing_is_sent_and_after_a_moment_the_site_is_asked_again() {
     let (api, mut seen) = telling("").await;
     for answer in ["{}", r#"{"cloudId":"../admin"}"#, "<html>"] {
         let (site, mut asked) = telling(answer).await;
         let upstream = Upstream::new(behind(site, api, None)).unwrap();
         for _ in 0..2 {
-            let error = upstream.send(get("/a")).await.err().unwrap();
-            assert_eq!(error.delivery, Delivery::NotSent);
-            assert!(error.detail.contains("cloud id of http://acme.test"));
-            assert!(error.detail.contains("cloud_id"), "{}", error.detail);
+            for _ in 0..3 {
+                let error = upstream.send(get("/a")).await.err().unwrap();
+                assert_eq!(error.delivery, Delivery::NotSent);
+                assert!(error.detail.contains("cloud id of http://acme.test"));
+                assert!(error.detail.contains("cloud_id"), "{}", error.detail);
+            }
             assert!(asked.recv().await.is_some());
+            assert!(asked.try_recv().is_err(), "asked once");
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(5)).await;
+            tokio::time::resume();
         }
     }
     assert!(seen.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_do_not_queue_one_behind_another_for_a_site_that_does_not_answer() {
+    let (heads, mut asked) = mpsc::channel(64);
+    let site = server(move |mut peer| {
+        let heads = heads.clone();
+        async move {
+            while let Some(head) = peer.head().await {
+                heads.send(head).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let upstream = Upstream::new(behind(site, site, None)).unwrap();
+    let begun = tokio::time::Instant::now();
+    let all = (0..10).map(|_| upstream.send(get("/a")));
+    for one in futures_util::future::join_all(all).await {
+        assert_eq!(one.err().unwrap().delivery, Delivery::NotSent);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    asked.close();
+    let mut count = 0;
+    while asked.recv().await.is_some() {
+        count += 1;
+    }
+    assert!(count <= 1, "asked {count} times");
 }
