@@ -320,7 +320,7 @@ fn conform(root: &Value, schema: &Value, value: &Value, at: &str, problems: &mut
             "enum" => rule.as_array().unwrap().contains(value),
             "const" => rule == value,
             "minimum" => value.as_f64() >= rule.as_f64(),
-            "$schema" | "$defs" | "title" | "description" | "format" => true,
+            "$schema" | "$defs" | "title" | "description" | "format" | "default" => true,
             _ => panic!("{keyword:?} in the schema is new; teach it to this test"),
         };
         if !fine {

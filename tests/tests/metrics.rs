@@ -1,0 +1,69 @@
+//! `agent metrics` of the running agent.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use e2e::site::{Site, vendor};
+use std::time::{Duration, Instant};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_by_how_they_ended_and_nothing_of_them_is_told() {
+    let site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let url = site.vendor_url();
+    for target in [
+        "/rest/api/2/myself",
+        "/rest/api/2/myself",
+        "/rest/api/2/issue/NOPE-1",
+        "/secure/admin/telltale",
+    ] {
+        vendor().get(format!("{url}{target}")).send().await.unwrap();
+    }
+    let page = until(
+        &site,
+        "requests_total{class=\"2xx\",forward=\"jira\",outcome=\"complete\"} 2",
+    )
+    .await;
+    for line in [
+        "requests_total{class=\"4xx\",forward=\"jira\",outcome=\"complete\"} 1",
+        "requests_total{class=\"4xx\",forward=\"jira\",outcome=\"refused\"} 1",
+        "errors_total{error=\"policy-refused\",forward=\"jira\"} 1",
+        "request_duration_seconds_count{forward=\"jira\"} 4",
+        "first_byte_seconds_count{forward=\"jira\"} 3",
+        "forward_bound{forward=\"jira\"} 1",
+        "login_circuit_open{forward=\"jira\"} 0",
+        "layer_state{forward=\"jira\",layer=\"login\",state=\"proven\"} 1",
+        "connection_phase{connection=\"0\",phase=\"serving\"} 1",
+    ] {
+        assert!(
+            page.contains(&format!("_{line}\n")),
+            "{line} is missing in:\n{page}"
+        );
+    }
+    for told in ["telltale", "acme-bot", "NOPE", "/rest/"] {
+        assert!(!page.contains(told), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_agent_there_is_nothing_to_print() {
+    let mut site = Site::plan().start().await.unwrap();
+    site.agent.process().kill();
+    let done = site.agent.run(&["metrics"]).unwrap();
+    assert_eq!(done.status.code(), Some(3));
+    assert!(done.stdout.is_empty());
+}
+
+/// The page, once this line is on it: the last bytes of an answer may reach the vendor before it is counted.
+async fn until(site: &Site, line: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let done = site.agent.run(&["metrics"]).unwrap();
+        let page = String::from_utf8(done.stdout).unwrap();
+        if page.contains(&format!("_{line}\n")) {
+            return page;
+        }
+        assert!(Instant::now() < deadline, "{line} is missing in:\n{page}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Generous: a loaded machine is no reason to fail.
+const PATIENCE: Duration = Duration::from_secs(30);
