@@ -5,10 +5,13 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use e2e::{
     agent::write_secret,
+    login,
     site::{Plan, Site, vendor},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use server_stub::jira::OAuth2Client;
 use std::{
+    collections::BTreeSet,
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -44,11 +47,13 @@ async fn no_secret_is_written_anywhere_while_the_login_fails() {
     let service = format!("{oauth2}\ngrant = \"client_credentials\"");
     let first =
         format!("{oauth2}\ngrant = \"authorization_code\"\nrefresh_token_file = \"secret\"");
+    let api_token = "mode = \"api-token\"\nemail = \"bot@corp.example\"\ntoken_file = \"secret\"";
     for plan in [
         Site::plan().basic(BOT, OURS),
         Site::plan().pat(OURS),
         Site::plan().auth(&service, OURS),
         Site::plan().auth(&first, OURS),
+        Site::plan().auth(api_token, OURS),
     ] {
         let plan = plan.line("log", "level = \"trace\"");
         let mut site = plan.start_unproven().await.unwrap();
@@ -111,6 +116,67 @@ async fn neither_the_private_key_nor_its_passphrase_is_written_anywhere() {
     }
 }
 
+/// Tokens are made by Jira, so what they are is read from what reached it and from the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_client_secret_nor_tokens_are_written_anywhere_but_in_the_store() {
+    for grant in ["client_credentials", "authorization_code"] {
+        let lines = format!(
+            "mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"\ngrant = \"{grant}\""
+        );
+        let plan = Site::plan().auth(&lines, OURS).jira(|jira| {
+            jira.oauth2.clients = vec![OAuth2Client {
+                service_account: Some(BOT.into()),
+                ..OAuth2Client::new("acme", OURS, "https://localhost/jira-tunnel-agent")
+            }];
+        });
+        let plan = plan.line("log", "level = \"trace\"");
+        let mut site = plan.start_unproven().await.unwrap();
+        let mut told = String::new();
+        if grant == "authorization_code" {
+            let done = login::log_in(site.agent.dir(), BOT, "acme-password").await;
+            told = format!("{:?}", done.unwrap());
+        }
+        site.until_proven().await.unwrap();
+        let mut answers = requests(&site).await;
+        // The next request meets a dead token, and the agent renews it.
+        site.jira().expire_oauth2_tokens(true);
+        answers += &requests(&site).await;
+        let tokens = tokens(&site);
+        assert!(tokens.len() >= 2, "{grant}: {tokens:?}");
+        // What Jira asks a person for stands in the address that is pasted, and is told to nobody.
+        answers += &told;
+        let mut secrets = secrets(&site);
+        secrets.extend(tokens);
+        search_for(&mut site, &answers, &secrets);
+    }
+}
+
+/// Access tokens in requests, refresh tokens and what else was sent to the token endpoint, and what is stored.
+fn tokens(site: &Site) -> Vec<String> {
+    let mut tokens = BTreeSet::new();
+    for request in site.jira().requests() {
+        let sent = request.header("authorization").unwrap_or_default();
+        tokens.extend(sent.strip_prefix("Bearer ").map(str::to_owned));
+        let body = String::from_utf8_lossy(&request.body_head).into_owned();
+        for pair in body.split('&') {
+            let secret = pair.split_once('=').filter(|(name, _)| {
+                ["refresh_token", "code", "code_verifier", "token"].contains(name)
+            });
+            tokens.extend(secret.map(|(_, value)| value.to_owned()));
+        }
+    }
+    let stored = fs::read(site.dir().join("state/tokens/jira.json")).unwrap_or_default();
+    let stored: Value = serde_json::from_slice(&stored).unwrap_or_default();
+    for kind in ["access", "refresh"] {
+        tokens.extend(stored["tokens"][kind].as_str().map(str::to_owned));
+    }
+    // The vendor's are looked for anyhow.
+    tokens
+        .into_iter()
+        .filter(|t| t.len() >= 16 && t != THEIRS)
+        .collect()
+}
+
 /// Requests of every kind, with the vendor's secrets in every place; gives what the vendor was answered.
 async fn requests(site: &Site) -> String {
     let url = site.vendor_url();
@@ -153,7 +219,11 @@ async fn requests(site: &Site) -> String {
 
 /// Everything that is written or shown.
 fn search(site: &mut Site, answers: &str) {
-    let secrets = &secrets(site);
+    let secrets = secrets(site);
+    search_for(site, answers, &secrets);
+}
+
+fn search_for(site: &mut Site, answers: &str, secrets: &[String]) {
     let pid = site.agent.process().pid();
     // What only root may read of a process that dumps no core is as good as clean.
     let proc = |name: &str| match fs::read(format!("/proc/{pid}/{name}")) {
