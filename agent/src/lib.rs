@@ -11,7 +11,7 @@
 //! | [`upstream`] | pooled connections to Jira, streaming both ways |
 //! | [`audit`] | one record per request, allowed or refused |
 //!
-//! Beside the path, never on it: [`config`], [`supervisor`], [`status`], [`health`], [`control`],
+//! Beside the path, never on it: [`config`], [`disk`], [`supervisor`], [`status`], [`health`], [`control`],
 //! [`check`], [`expiry`], [`metrics`], [`telemetry`], [`tokens`], [`cli`]. [`service`] joins the rooms into the running agent.
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod disk;
 pub mod expiry;
 pub mod health;
 pub mod http;

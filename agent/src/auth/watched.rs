@@ -2,7 +2,10 @@
 //! second.
 
 use super::Unavailable;
-use crate::secret::{Secret, SecretFile, Stamp};
+use crate::{
+    disk::Inquiry,
+    secret::{Secret, SecretFile, Stamp},
+};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -15,8 +18,8 @@ pub(super) struct Watched<T> {
     /// Makes it, or says what is wrong with the secret without repeating it.
     make: Arc<Make<T>>,
     kept: Mutex<Kept<T>>,
-    /// Held by the one task that looks at the file.
-    looking: tokio::sync::Mutex<()>,
+    /// Held by the one task that looks at the file; a look that hangs is waited for by the next one.
+    looking: tokio::sync::Mutex<Inquiry<Answer<T>>>,
 }
 
 /// A `T` as of a second ago at the latest.
@@ -67,7 +70,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         if let Some(fresh) = self.fresh() {
             return fresh;
         }
-        let looking = match self.looking.try_lock() {
+        let mut looking = match self.looking.try_lock() {
             Ok(looking) => looking,
             // Somebody looks already, which takes no time; and what it finds may be what was refused
             // until now. On a disk that hangs, a value that was good a second ago is good enough.
@@ -84,19 +87,35 @@ impl<T: Send + Sync + 'static> Watched<T> {
         if let Some(fresh) = self.fresh() {
             return fresh;
         }
-        let known = self.lock().stamp;
-        let found = self.look(known).await;
+        let (known, limit) = {
+            let kept = self.lock();
+            match kept.value {
+                Some(Ok(_)) => (kept.stamp, OTHERS_LOOK),
+                _ => (kept.stamp, LOOK_TIMEOUT),
+            }
+        };
+        let found = self.look(&mut looking, known, limit).await;
         let mut kept = self.lock();
         kept.looked_at = Some(Instant::now());
         match found {
-            Ok(None) => {}
-            Ok(Some((stamp, made))) => {
+            // It hangs: what was good a moment ago is better than nothing, and is not forgotten.
+            None if matches!(kept.value, Some(Ok(_))) => {}
+            None => {
+                let hangs = format!(
+                    "{} could not be read within {LOOK_TIMEOUT:?}",
+                    self.file.path().display()
+                );
+                kept.stamp = None;
+                kept.value = Some(Err(self.unavailable(hangs)));
+            }
+            Some(Ok(None)) => {}
+            Some(Ok(Some((stamp, made)))) => {
                 kept.stamp = Some(stamp);
                 kept.generation += 1;
                 kept.value = Some(made);
             }
             // Whatever comes back under this name is read anew.
-            Err(why) => {
+            Some(Err(why)) => {
                 kept.stamp = None;
                 kept.value = Some(Err(why));
             }
@@ -114,10 +133,15 @@ impl<T: Send + Sync + 'static> Watched<T> {
             .flatten()
     }
 
-    /// `Ok(None)` when the file is the one that is known already.
-    async fn look(&self, known: Option<Stamp>) -> Result<Option<Look<T>>, Unavailable> {
+    /// `None`: the disk does not answer in time. `Ok(None)`: the file is the one that is known already.
+    async fn look(
+        &self,
+        looking: &mut Inquiry<Answer<T>>,
+        known: Option<Stamp>,
+        limit: Duration,
+    ) -> Option<Result<Option<Look<T>>, Unavailable>> {
         let (file, make) = (self.file.clone(), Arc::clone(&self.make));
-        let looking = tokio::task::spawn_blocking(move || {
+        let question = move || {
             let found = look(&file, known)?;
             Ok::<_, String>(found.map(|(stamp, secret)| {
                 let made = secret.and_then(|secret| {
@@ -125,19 +149,19 @@ impl<T: Send + Sync + 'static> Watched<T> {
                 });
                 (stamp, made)
             }))
-        });
-        match timeout(LOOK_TIMEOUT, looking).await {
-            Ok(Ok(Ok(None))) => Ok(None),
-            Ok(Ok(Ok(Some((stamp, made))))) => Ok(Some((
+        };
+        Some(match looking.ask(limit, question).await? {
+            Ok(Ok(None)) => Ok(None),
+            Ok(Ok(Some((stamp, made)))) => Ok(Some((
                 stamp,
                 made.map(Arc::new).map_err(|text| self.unavailable(text)),
             ))),
-            Ok(Ok(Err(text))) => Err(self.unavailable(text)),
-            Ok(Err(_)) | Err(_) => Err(self.unavailable(format!(
-                "{} could not be read within {LOOK_TIMEOUT:?}",
-                self.file.path().display()
-            ))),
-        }
+            Ok(Err(text)) => Err(self.unavailable(text)),
+            // It panicked, or the runtime ends.
+            Err(_) => {
+                Err(self.unavailable(format!("{} could not be read", self.file.path().display())))
+            }
+        })
     }
 
     fn unavailable(&self, cause: String) -> Unavailable {
@@ -156,6 +180,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 }
 
+/// What the disk answers: the file's stamp and what was made of it, if it is another one than known.
+type Answer<T> = Result<Option<(Stamp, Result<T, String>)>, String>;
 type Look<T> = (Stamp, Result<Arc<T>, Unavailable>);
 
 impl<T> Kept<T> {

@@ -1,7 +1,10 @@
 //! The token file of one forward: read, locked, replaced durably.
 
 use super::{Record, json};
-use crate::secret::{SecretFile, SecretFileError, Stamp};
+use crate::{
+    disk::{DISK_TIMEOUT, Disk},
+    secret::{SecretFile, SecretFileError, Stamp},
+};
 use rustix::{
     fs::{AtFlags, Mode, OFlags, mkdirat, openat, renameat, unlinkat},
     io::Errno,
@@ -15,13 +18,14 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 /// Where one forward's tokens live: `tokens/<forward>.json` in the state folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     folder: PathBuf,
     forward: Arc<str>,
+    disk: Disk,
 }
 
 /// Why tokens could not be read or saved. Never repeats anything that was in the file.
@@ -77,6 +81,7 @@ impl Store {
         Self {
             folder: state_dir.join(FOLDER),
             forward: forward.into(),
+            disk: Disk::default(),
         }
     }
 
@@ -90,15 +95,18 @@ impl Store {
         self.folder.join(self.name())
     }
 
-    /// What tells one version of the file from the next; `None` where there is none.
-    pub async fn stamp(&self) -> Result<Option<Stamp>, StoreError> {
-        let store = self.clone();
-        self.on_disk(move || match SecretFile::new(store.path()).stamp() {
+    /// For what else is read from this host's disks on behalf of these tokens.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// What tells one version of the file from the next; `None` where there is none. Blocks.
+    pub fn stamp(&self) -> Result<Option<Stamp>, StoreError> {
+        match SecretFile::new(self.path()).stamp() {
             Ok(stamp) => Ok(Some(stamp)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(store.io(store.path(), error)),
-        })
-        .await
+            Err(error) => Err(self.io(self.path(), error)),
+        }
     }
 
     /// What is stored. `None`: nobody has logged in.
@@ -134,7 +142,8 @@ impl Store {
         }
     }
 
-    fn read(&self) -> Result<Option<Record>, StoreError> {
+    /// What is stored. Blocks.
+    pub fn read(&self) -> Result<Option<Record>, StoreError> {
         match SecretFile::new(self.path()).read() {
             Ok(secret) => match json::read(secret.expose()) {
                 Some(record) => Ok(Some(record)),
@@ -268,11 +277,12 @@ impl Store {
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match timeout(DISK_TIMEOUT, tokio::task::spawn_blocking(work)).await {
-            Ok(Ok(done)) => done,
-            // It panicked, or the runtime ends.
-            Ok(Err(error)) => Err(self.io(self.path(), io::Error::other(error))),
-            Err(_) => Err(StoreError::Hangs(self.path())),
+        match self.disk.run(work).await {
+            Ok(done) => done,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(StoreError::Hangs(self.path()))
+            }
+            Err(error) => Err(self.io(self.path(), error)),
         }
     }
 }
@@ -325,7 +335,5 @@ const KNOWN: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 const PRIVATE_FOLDER: Mode = Mode::RWXU;
-/// Two fsyncs take milliseconds; a network disk that hangs must not hold requests up for ever.
-const DISK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks at a lock that another process holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);

@@ -50,7 +50,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 async fn what_is_saved_is_what_is_loaded_by_the_next_process() {
     let (folder, store) = store();
     assert!(store.load().await.unwrap().is_none());
-    assert!(store.stamp().await.unwrap().is_none());
+    assert!(store.stamp().unwrap().is_none());
     let mut saved = record("first");
     saved.pending = Some(second(1_700_000_100));
     saved.ended = Some("because".into());
@@ -73,9 +73,9 @@ async fn what_is_saved_is_what_is_loaded_by_the_next_process() {
     assert_eq!(tokens.obtained, second(1_700_000_000));
     assert_eq!(tokens.user.as_deref(), Some("acme-bot"));
 
-    let before = store.stamp().await.unwrap();
+    let before = store.stamp().unwrap();
     locked.save(&record("second")).await.unwrap();
-    assert_ne!(before, store.stamp().await.unwrap());
+    assert_ne!(before, store.stamp().unwrap());
     locked.remove().await.unwrap();
     assert!(store.load().await.unwrap().is_none());
 }

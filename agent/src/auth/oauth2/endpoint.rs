@@ -128,7 +128,8 @@ impl Endpoint {
         let settings = self.settings.clone();
         let target = url.clone();
         // Reads a file, and at the first time the system's certificates.
-        let ready = tokio::task::spawn_blocking(move || {
+        let disk = self.settings.store.disk();
+        let ready = disk.run(move || {
             let secret = settings.client_secret_file.read();
             let client = ControlClient::beside(&settings.upstream, &target);
             (secret, client)

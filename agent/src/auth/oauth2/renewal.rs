@@ -7,7 +7,7 @@
 use super::{Endpoint, Settings, Spent, TokenError};
 use crate::{
     auth::Unavailable,
-    secret::{Secret, SecretFileError},
+    secret::{Secret, SecretFile, SecretFileError},
     tokens::{Locked, Record, StoreError, Tokens},
 };
 use sha2::{Digest, Sha256};
@@ -40,7 +40,10 @@ async fn steps(
     let disk = |error: StoreError| unavailable(error, DISK);
     let locked = settings.store.lock(LOCK_PATIENCE).await.map_err(disk)?;
     let stored = locked.load().await.map_err(disk)?;
-    let Some(mut record) = with_seed(settings, stored).await? else {
+    let file = settings.refresh_token_file.clone();
+    let seed = settings.store.disk().run(move || read_seed(file)).await;
+    let seed = seed.map_err(|error| unavailable(error, SEED))?;
+    let Some(mut record) = with_seed(settings, stored, seed)? else {
         return Err(logged_out(settings));
     };
     if record.ended.is_some() {
@@ -149,23 +152,20 @@ fn reason(error: &TokenError, interrupted: Option<SystemTime>) -> String {
 
 /// The stored record, or a new one where the file with a first refresh token holds another one than
 /// has been taken up already.
-pub(super) async fn with_seed(
+pub(super) fn with_seed(
     settings: &Settings,
     stored: Option<Record>,
+    seed: Option<Result<Secret, SecretFileError>>,
 ) -> Result<Option<Record>, Unavailable> {
     let stored_seed = stored.as_ref().and_then(|record| record.seed.clone());
     // Tokens of another client or site are not ours to use.
     let ours = stored.filter(|record| record.owner == settings.owner());
-    let Some(file) = settings.refresh_token_file.clone() else {
-        return Ok(ours);
-    };
-    let read = tokio::task::spawn_blocking(move || file.read()).await;
-    let token = match read {
-        Ok(Ok(token)) => token,
+    let token = match seed {
+        None => return Ok(ours),
+        Some(Ok(token)) => token,
         // It has served, and may be gone.
-        Ok(Err(SecretFileError::Missing(_))) if ours.is_some() => return Ok(ours),
-        Ok(Err(error)) => return Err(unavailable(error, SEED)),
-        Err(error) => return Err(unavailable(error, SEED)),
+        Some(Err(SecretFileError::Missing(_))) if ours.is_some() => return Ok(ours),
+        Some(Err(error)) => return Err(unavailable(error, SEED)),
     };
     let seed = fingerprint(&token);
     if stored_seed.as_ref() == Some(&seed) {
@@ -186,20 +186,20 @@ pub(super) async fn with_seed(
     }))
 }
 
+/// What is in the file with a first refresh token, where there is to be one. Blocks.
+pub(super) fn read_seed(file: Option<SecretFile>) -> Option<Result<Secret, SecretFileError>> {
+    file.map(|file| file.read())
+}
+
 /// What is stored after a person has logged in, in place of `before`. The file with a first refresh
 /// token, as it is now, has had its turn: only what is written into it later is news.
 pub async fn logged_in(settings: &Settings, tokens: Tokens, before: Option<Record>) -> Record {
-    let now = match settings.refresh_token_file.clone() {
-        Some(file) => tokio::task::spawn_blocking(move || file.read().ok())
-            .await
-            .ok()
-            .flatten(),
-        None => None,
-    };
+    let file = settings.refresh_token_file.clone();
+    let now = settings.store.disk().run(move || read_seed(file)).await;
     Record {
-        seed: match now {
-            Some(token) => Some(fingerprint(&token)),
-            None => before.and_then(|before| before.seed),
+        seed: match now.ok().flatten() {
+            Some(Ok(token)) => Some(fingerprint(&token)),
+            _ => before.and_then(|before| before.seed),
         },
         ..Record::new(settings.owner(), tokens)
     }

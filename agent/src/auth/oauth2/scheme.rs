@@ -9,10 +9,11 @@ use super::{
     Endpoint, Grant, Renewal, Settings,
     reach::Reach,
     renew,
-    renewal::{logged_out, with_seed},
+    renewal::{logged_out, read_seed, with_seed},
 };
 use crate::{
     auth::{Credential, Scheme, Unavailable},
+    disk::{DISK_TIMEOUT, Inquiry},
     expiry::{End, Expiry, Kind},
     secret::{Secret, Stamp},
     tokens::{Record, StoreError, Tokens},
@@ -36,18 +37,24 @@ struct Inner {
     /// Held by the one task that renews.
     renewing: Arc<tokio::sync::Mutex<()>>,
     /// Held by the one task that looks at the files.
-    looking: tokio::sync::Mutex<()>,
+    looking: tokio::sync::Mutex<Inquiry<Look>>,
     /// Cloud: whether the token reaches the site.
     reach: Reach,
 }
 
+/// What a look began with, and what it found; `None` where the files are those known.
+type Look = (u64, Result<Option<(Stamps, Option<Record>)>, Unavailable>);
+type Stamps = [Option<Stamp>; 2];
+
 #[derive(Default)]
 struct State {
     looked_at: Option<Instant>,
+    /// Why the last look found nothing out.
+    unread: Option<Unavailable>,
     /// Counts what was taken over, so that a slow look does not bring back what is older.
     adoptions: u64,
     /// Of the token file and of the one with a first refresh token.
-    stamps: Option<[Option<Stamp>; 2]>,
+    stamps: Option<Stamps>,
     tokens: Option<Arc<Tokens>>,
     /// Rises with each new access token.
     generation: u64,
@@ -259,44 +266,48 @@ impl Inner {
     /// Looks, at most once a second, whether the files are others than those known: a person has
     /// logged in or out, or another process has renewed.
     async fn look(&self) -> Result<(), Unavailable> {
-        if self.settings.grant == Grant::ClientCredentials || self.is_fresh() {
+        if self.settings.grant == Grant::ClientCredentials {
             return Ok(());
         }
-        let _looking = self.looking.lock().await;
-        if self.is_fresh() {
-            return Ok(());
+        if let Some(known) = self.fresh() {
+            return known;
         }
-        match self.read_files().await {
-            // What is held is good until it is refused, whatever the disk does.
-            Err(why) if self.lock().tokens.is_none() => return Err(why),
-            Err(why) => tracing::debug!(cause = why.cause, "the token file cannot be read"),
-            Ok(()) => {}
+        let mut looking = self.looking.lock().await;
+        if let Some(known) = self.fresh() {
+            return known;
         }
-        self.lock().looked_at = Some(Instant::now());
-        Ok(())
+        let (limit, adoptions, known) = {
+            let state = self.lock();
+            let limit = match state.tokens {
+                Some(_) => HOLDING_LOOK,
+                None => DISK_TIMEOUT,
+            };
+            (limit, state.adoptions, state.stamps)
+        };
+        let settings = self.settings.clone();
+        let look = move || (adoptions, read_files(&settings, known));
+        let found = match looking.ask(limit, look).await {
+            Some(Ok((adoptions, found))) => found.map(|found| self.take_over(adoptions, found)),
+            Some(Err(error)) => Err(unreadable(&self.settings, error)),
+            None => {
+                let hangs = StoreError::Hangs(self.settings.store.path());
+                Err(unreadable(&self.settings, hangs))
+            }
+        };
+        if let Err(why) = &found {
+            tracing::debug!(cause = why.cause, "the token file cannot be read");
+        }
+        let mut state = self.lock();
+        state.looked_at = Some(Instant::now());
+        state.unread = found.err();
+        known_of(&state)
     }
 
-    async fn read_files(&self) -> Result<(), Unavailable> {
-        let unreadable = |error: StoreError| Unavailable {
-            cause: error.to_string(),
-            remedy: format!(
-                "mend the file, or log in again: {}",
-                self.settings.login_command()
-            ),
+    /// `adoptions` is the count at which the look began.
+    fn take_over(&self, adoptions: u64, found: Option<(Stamps, Option<Record>)>) {
+        let Some((stamps, record)) = found else {
+            return;
         };
-        let stamps = [
-            self.settings.store.stamp().await.map_err(unreadable)?,
-            self.seed_stamp().await,
-        ];
-        let adoptions = {
-            let state = self.lock();
-            if state.stamps == Some(stamps) {
-                return Ok(());
-            }
-            state.adoptions
-        };
-        let stored = self.settings.store.load().await.map_err(unreadable)?;
-        let record = with_seed(&self.settings, stored).await?;
         // A renewal that has ended meanwhile knows better, and the next look sees its file.
         if self.lock().adoptions == adoptions {
             match &record {
@@ -305,18 +316,13 @@ impl Inner {
             }
             self.lock().stamps = Some(stamps);
         }
-        Ok(())
     }
 
-    fn is_fresh(&self) -> bool {
-        let looked_at = self.lock().looked_at;
-        looked_at.is_some_and(|at| at.elapsed() < LOOK_EVERY)
-    }
-
-    async fn seed_stamp(&self) -> Option<Stamp> {
-        let file = self.settings.refresh_token_file.clone()?;
-        let stamp = tokio::task::spawn_blocking(move || file.stamp().ok());
-        stamp.await.ok().flatten()
+    /// `None` where it is time to look again.
+    fn fresh(&self) -> Option<Result<(), Unavailable>> {
+        let state = self.lock();
+        let looked_at = state.looked_at?;
+        (looked_at.elapsed() < LOOK_EVERY).then(|| known_of(&state))
     }
 
     /// Takes over what is on the disk.
@@ -436,6 +442,43 @@ impl Inner {
     }
 }
 
+/// Reads the files if they are others than `known`. Blocks.
+fn read_files(
+    settings: &Settings,
+    known: Option<Stamps>,
+) -> Result<Option<(Stamps, Option<Record>)>, Unavailable> {
+    let store = &settings.store;
+    let seed = &settings.refresh_token_file;
+    let stamps = [
+        store.stamp().map_err(|error| unreadable(settings, error))?,
+        seed.as_ref().and_then(|file| file.stamp().ok()),
+    ];
+    if known == Some(stamps) {
+        return Ok(None);
+    }
+    let stored = store.read().map_err(|error| unreadable(settings, error))?;
+    let record = with_seed(settings, stored, read_seed(seed.clone()))?;
+    Ok(Some((stamps, record)))
+}
+
+fn unreadable(settings: &Settings, error: impl std::fmt::Display) -> Unavailable {
+    Unavailable {
+        cause: error.to_string(),
+        remedy: format!(
+            "mend the file, or log in again: {}",
+            settings.login_command()
+        ),
+    }
+}
+
+/// What is held is good until it is refused, whatever the disk does.
+fn known_of(state: &State) -> Result<(), Unavailable> {
+    match (&state.tokens, &state.unread) {
+        (None, Some(why)) => Err(why.clone()),
+        _ => Ok(()),
+    }
+}
+
 fn credential(tokens: &Tokens, generation: u64) -> Option<Credential> {
     let token = tokens.access.as_ref()?.expose();
     let mut value = zeroize::Zeroizing::new(Vec::with_capacity(7 + token.len()));
@@ -492,6 +535,9 @@ fn slow() -> Unavailable {
 const MARGIN: Duration = Duration::from_secs(5);
 /// A login by a person is noticed after this at the latest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a request waits for a look while there is a token to send. A slower disk's answer counts
+/// when it comes.
+const HOLDING_LOOK: Duration = Duration::from_millis(200);
 /// How long a request waits for a renewal: longer than one request to the endpoint may take.
 const RENEWAL_WAIT: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
