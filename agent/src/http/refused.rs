@@ -2,42 +2,122 @@
 //! is dead from one that is only not meant for this request.
 
 use super::forward::Forward;
-use crate::upstream::Body;
-use bytes::{Bytes, BytesMut};
+use crate::upstream::{Body, BodyError};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{StatusCode, response};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tokio::time::{Instant, timeout_at};
 
-/// What the answer says, and the answer's body as it was. Empty where it refuses nothing, is not
-/// short, or does not come in time.
-pub(super) async fn words(forward: &Forward, head: &response::Parts, body: Body) -> (Bytes, Body) {
-    let length = body.size_hint().exact();
-    let short = length.is_some_and(|length| (1..=MAX_WORDS).contains(&length));
-    if head.status != StatusCode::UNAUTHORIZED || !forward.login().injects() || !short {
+/// How the answer begins, and the answer's body as it was. Empty where it refuses nothing, or is known
+/// to be long.
+pub(super) async fn words(
+    forward: &Forward,
+    head: &response::Parts,
+    mut body: Body,
+) -> (Bytes, Body) {
+    let long = body
+        .size_hint()
+        .exact()
+        .is_some_and(|length| length > MAX_WORDS);
+    if head.status != StatusCode::UNAUTHORIZED
+        || !forward.login().injects()
+        || body.is_end_stream()
+        || long
+    {
         return (Bytes::new(), body);
     }
     let limit = forward.limits().stall_timeout;
-    match tokio::time::timeout(limit, collected(body)).await {
-        Ok(words) => (words.clone(), whole(words)),
-        Err(_) => (Bytes::new(), whole(Bytes::new())),
-    }
+    let deadline = Instant::now() + limit;
+    let mut words = BytesMut::new();
+    let rest = loop {
+        match timeout_at(deadline, body.frame()).await {
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => words.extend_from_slice(&data),
+                Err(trailers) => break Rest::Last(Some(Ok(trailers))),
+            },
+            Ok(Some(Err(error))) => break Rest::Last(Some(Err(error))),
+            Ok(None) => break Rest::Last(None),
+            Err(_) => {
+                let stalled = format!("nothing more of Jira's answer came within {limit:?}");
+                break Rest::Last(Some(Err(stalled.into())));
+            }
+        }
+        if words.len() as u64 > MAX_WORDS {
+            break Rest::Body(body);
+        }
+    };
+    let words = words.freeze();
+    let whole = Whole {
+        words: words.clone(),
+        rest,
+    };
+    (words, whole.boxed_unsync())
 }
 
-/// What there is of it.
-async fn collected(mut body: Body) -> Bytes {
-    let mut words = BytesMut::new();
-    while let Some(Ok(frame)) = body.frame().await {
-        if let Ok(data) = frame.into_data() {
-            words.extend_from_slice(&data);
+/// What was read, then the rest.
+struct Whole {
+    words: Bytes,
+    rest: Rest,
+}
+
+enum Rest {
+    /// Not read yet.
+    Body(Body),
+    /// Trailers, the error by which it broke off, or nothing.
+    Last(Option<Result<Frame<Bytes>, BodyError>>),
+}
+
+impl HttpBody for Whole {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.words.has_remaining() {
+            let words = std::mem::take(&mut self.words);
+            return Poll::Ready(Some(Ok(Frame::data(words))));
+        }
+        match &mut self.rest {
+            Rest::Body(body) => Pin::new(body).poll_frame(cx),
+            Rest::Last(last) => Poll::Ready(last.take()),
         }
     }
-    words.freeze()
-}
 
-fn whole(words: Bytes) -> Body {
-    Full::new(words)
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    fn is_end_stream(&self) -> bool {
+        let ended = match &self.rest {
+            Rest::Body(body) => body.is_end_stream(),
+            Rest::Last(last) => last.is_none(),
+        };
+        ended && !self.words.has_remaining()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let read = self.words.len() as u64;
+        match &self.rest {
+            Rest::Last(None) => SizeHint::with_exact(read),
+            Rest::Last(Some(_)) => {
+                let mut hint = SizeHint::new();
+                hint.set_lower(read);
+                hint
+            }
+            Rest::Body(body) => {
+                let rest = body.size_hint();
+                let mut hint = SizeHint::new();
+                hint.set_lower(read.saturating_add(rest.lower()));
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(read.saturating_add(upper));
+                }
+                hint
+            }
+        }
+    }
 }
 
 /// Bytes. Cloud's API gateway says it in a hundred; Jira's login page is longer.

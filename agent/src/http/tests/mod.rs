@@ -6,5 +6,6 @@ mod forms;
 mod http2;
 mod limits;
 mod passing;
+mod refused;
 mod refusing;
 mod support;
