@@ -22,6 +22,8 @@ pub(super) enum Finding<'a> {
     Accepted,
     /// Says nothing.
     Nothing,
+    /// Compressed words of a gateway: they may refuse the credential, or only this request.
+    Unreadable,
     /// Jira did not take the credential.
     Rejected(Rejection),
 }
@@ -103,6 +105,9 @@ pub(super) fn read<'a>(
         // Cloud's API gateway knows the credential, but not for this.
         _ if head.status == StatusCode::UNAUTHORIZED && contains(body, SCOPE_LACKS) => {
             return Finding::Accepted;
+        }
+        _ if head.status == StatusCode::UNAUTHORIZED && is_unreadable(head) => {
+            return Finding::Unreadable;
         }
         _ if head.status == StatusCode::UNAUTHORIZED => {
             return Finding::Rejected(Rejection::Refused);
@@ -189,6 +194,13 @@ fn percent_decoded(name: &[u8]) -> String {
         }
     }
     String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// Jira's own answers have an `X-AREQUESTID` and say in their head what they mean.
+fn is_unreadable(head: &response::Parts) -> bool {
+    head.headers.contains_key(header::CONTENT_ENCODING)
+        && is_json(head)
+        && !head.headers.contains_key("x-arequestid")
 }
 
 fn is_json(head: &response::Parts) -> bool {

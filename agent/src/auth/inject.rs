@@ -239,9 +239,8 @@ impl Attempt {
         if !inject.scheme.renews() {
             return false;
         }
-        let expected = inject.scheme.expected_user();
         if let Finding::Rejected(Rejection::Refused | Rejection::Anonymous) =
-            identity::read(head, body, self.below_rest, expected)
+            self.finding(head, body)
         {
             let proven = !self.trial;
             self.renewed = inject.scheme.renew(self.generation, proven).await;
@@ -251,7 +250,7 @@ impl Attempt {
 
     pub(super) fn observe(mut self, head: &mut response::Parts, body: &[u8]) -> Verdict {
         let inject = self.inject.clone();
-        let finding = identity::read(head, body, self.below_rest, inject.scheme.expected_user());
+        let finding = self.finding(head, body);
         // A likely reading of a 403 counts only for a credential that Jira never took and that is
         // Basic; otherwise it is an answer like any other.
         let finding = match finding {
@@ -278,7 +277,7 @@ impl Attempt {
                 self.settle(Outcome::Accepted);
                 Verdict::Fine
             }
-            Finding::Nothing => {
+            Finding::Nothing | Finding::Unreadable => {
                 self.settle(Outcome::Undecided);
                 Verdict::Fine
             }
@@ -295,6 +294,17 @@ impl Attempt {
         };
         strip::response(head);
         verdict
+    }
+
+    fn finding<'a>(&self, head: &'a response::Parts, body: &[u8]) -> Finding<'a> {
+        let expected = self.inject.scheme.expected_user();
+        match identity::read(head, body, self.below_rest, expected) {
+            // Jira took this credential before, so it is most likely the request that is refused. The
+            // login probe, whose answers are not compressed, finds out.
+            Finding::Unreadable if !self.trial => Finding::Nothing,
+            Finding::Unreadable => Finding::Rejected(Rejection::Refused),
+            other => other,
+        }
     }
 
     pub(super) fn learn(self, status: StatusCode, body: &[u8]) {

@@ -220,6 +220,28 @@ async fn nobody_waits_at_all_for_the_first_one_with_a_token() {
     assert!(begun.elapsed().is_zero());
 }
 
+/// The words that tell a lacking scope from a dead token are compressed for the vendor.
+#[tokio::test]
+async fn a_refusal_that_cannot_be_read_stops_only_a_credential_that_jira_never_took() {
+    let words: &[(&str, &str)] = &[
+        ("content-type", "application/json"),
+        ("content-encoding", "gzip"),
+    ];
+    let secrets = Secrets::new("token");
+    let (login, _) = secrets.pat();
+    let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
+    assert_eq!(attempt.observe(&mut answer(200, KNOWN)), Verdict::Fine);
+    for _ in 0..2 {
+        let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
+        assert_eq!(attempt.observe(&mut answer(401, words)), Verdict::Fine);
+    }
+    let (login, _) = secrets.pat();
+    let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
+    let verdict = attempt.observe(&mut answer(401, words));
+    assert!(matches!(verdict, Verdict::LoginFailed { .. }));
+    assert!(login.prepare(&mut get(MYSELF)).await.is_err());
+}
+
 /// Tomcat refuses a head that is too long before anybody has looked at the password.
 #[tokio::test(start_paused = true)]
 async fn an_answer_from_before_the_login_does_not_let_a_wrong_password_loose() {
