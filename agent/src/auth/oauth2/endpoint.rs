@@ -116,6 +116,7 @@ impl Endpoint {
             access_secret: None,
             access_expires: told
                 .expires_in
+                .filter(|life| *life >= SHORTEST_LIFE)
                 .and_then(|life| now.checked_add(Duration::from_secs(life).min(LONGEST_LIFE))),
             refresh: told.refresh_token.map(Open::close),
             refresh_expires: None,
@@ -379,6 +380,9 @@ fn readable(text: &str) -> String {
 const FORM_TYPE: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 /// Bytes; Cloud's tokens are 2 KiB each.
 const FORM: usize = 16 << 10;
+/// Seconds. A token that is dead as it comes would be renewed back to back: one for which so little is
+/// told serves until it is refused.
+const SHORTEST_LIFE: u64 = 10;
 /// Nobody means a token to live longer; and the sum with the clock must not overflow.
 const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Characters of a foreign text shown, and bytes of a word in it. The longest word that means

@@ -332,9 +332,14 @@ impl Inner {
             (Some(held), Some(stored)) => is_same(&held.access, &stored.access),
             _ => false,
         };
+        // The same token issued once more: its end is another one, and it may be tried again.
+        let reissued = match (&state.tokens, &record.tokens) {
+            (Some(held), Some(stored)) => same && held.obtained != stored.obtained,
+            _ => false,
+        };
         state.adoptions += 1;
         state.tokens = record.tokens.clone();
-        if same && state.ended == record.ended {
+        if same && !reissued && state.ended == record.ended {
             return;
         }
         state.ended = record.ended.clone();
@@ -343,6 +348,8 @@ impl Inner {
         state.retry_at = None;
         if !same {
             state.generation += 1;
+        }
+        if !same || reissued {
             state.refused = false;
             state.doubtful = record.pending.is_some();
             state.renew_at = record.tokens.as_deref().and_then(renew_at);

@@ -405,3 +405,35 @@ async fn a_login_by_a_person_outlives_an_older_first_refresh_token() {
     let again = logged_in(&world.settings, tokens, Some(record.clone())).await;
     assert_eq!(again.seed, record.seed);
 }
+
+#[tokio::test]
+async fn an_endpoint_that_issues_the_same_token_again_is_not_asked_back_to_back() {
+    let same = r#"{"access_token":"access-0","token_type":"bearer","expires_in":7200}"#;
+    let world = World::new(Box::new(move |_, _| Some((200, same.to_owned())))).await;
+    let issued = SystemTime::now() - Duration::from_secs(6400);
+    world.logged_in_at(issued, 7200).await;
+    let scheme = world.scheme();
+    for _ in 0..5 {
+        let credential = ask(&scheme).await.unwrap();
+        assert_eq!(bearer(&credential), "Bearer access-0");
+        scheme.settle().await;
+    }
+    assert_eq!(world.asked(), 1);
+    // Refused and issued once more, it is not asked for in a circle either.
+    let generation = ask(&scheme).await.unwrap().generation;
+    assert_eq!(scheme.renew(generation, true).await, Ok(false));
+    assert_eq!(world.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_is_said_to_be_dead_as_it_comes_serves_until_it_is_refused() {
+    let dead = r#"{"access_token":"access-1","token_type":"bearer","expires_in":0}"#;
+    let world = World::new(Box::new(move |_, _| Some((200, dead.to_owned())))).await;
+    world.logged_in(0).await;
+    let scheme = world.scheme();
+    for _ in 0..5 {
+        assert_eq!(bearer(&ask(&scheme).await.unwrap()), "Bearer access-1");
+        scheme.settle().await;
+    }
+    assert_eq!(world.asked(), 1);
+}
