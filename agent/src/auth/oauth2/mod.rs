@@ -15,7 +15,7 @@ mod settings;
 pub use authorize::Request;
 pub use endpoint::{Endpoint, Spent, TokenError};
 pub use reach::{Unreached, reaches};
-pub use renewal::{Renewal, logged_in, renew};
+pub use renewal::{Renewal, foreign, logged_in, renew};
 pub use scheme::OAuth2;
 pub use settings::{Grant, Provider, Settings};
 

@@ -186,6 +186,20 @@ pub(super) fn with_seed(
     }))
 }
 
+/// Tokens of another client or site must not be shown to the server that is configured now, not even to
+/// revoke them: what an administrator is told instead. `None` where they are ours, or there are none.
+pub fn foreign(settings: &Settings, record: &Record) -> Option<String> {
+    record.tokens.as_ref()?;
+    let owner = &record.owner;
+    (*owner != settings.owner()).then(|| {
+        format!(
+            "the tokens are deleted here, but not revoked: they were issued to client {:?} at {}, which is not what \
+             is configured now; revoke them there\n",
+            owner.client, owner.issuer
+        )
+    })
+}
+
 /// What is in the file with a first refresh token, where there is to be one. Blocks.
 pub(super) fn read_seed(file: Option<SecretFile>) -> Option<Result<Secret, SecretFileError>> {
     file.map(|file| file.read())

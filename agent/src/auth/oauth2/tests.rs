@@ -437,3 +437,20 @@ async fn a_token_that_is_said_to_be_dead_as_it_comes_serves_until_it_is_refused(
     }
     assert_eq!(world.asked(), 1);
 }
+
+#[tokio::test]
+async fn tokens_of_another_client_are_not_shown_to_this_server_at_logout() {
+    let mut world = World::new(Box::new(rotated)).await;
+    world.logged_in(7200).await;
+    let mut record = world.stored().await;
+    assert_eq!(foreign(&world.settings, &record), None);
+    let issuer = record.owner.issuer.clone();
+    world.settings.client_id = "other".into();
+    let told = foreign(&world.settings, &record).unwrap();
+    assert!(
+        told.contains("\"acme\"") && told.contains(&issuer),
+        "{told}"
+    );
+    record.tokens = None;
+    assert_eq!(foreign(&world.settings, &record), None);
+}

@@ -87,8 +87,10 @@ pub async fn renew(forward: &Forward, settings: &Settings) -> anyhow::Result<Exi
 pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
     let locked = settings.store.lock(PATIENCE).await?;
     let stored = locked.load().await;
+    let foreign = stored.as_ref().ok().and_then(Option::as_ref);
+    let foreign = foreign.and_then(|record| oauth2::foreign(settings, record));
     let tokens = match &stored {
-        Ok(Some(record)) => record.tokens.clone(),
+        Ok(Some(record)) if foreign.is_none() => record.tokens.clone(),
         _ => None,
     };
     let endpoint = Endpoint::new(settings.clone());
@@ -113,6 +115,7 @@ pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
         _ => locked.remove().await?,
     }
     match revoked {
+        None if foreign.is_some() => print(&foreign.unwrap_or_default())?,
         None => print("there were no tokens to revoke; nothing is stored now\n")?,
         Some(Ok(())) => print("revoked, and deleted here\n")?,
         Some(Err(error)) => bail!(
