@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -21,6 +21,8 @@ use zeroize::Zeroizing;
 #[derive(Default)]
 pub(super) struct Reach {
     known: Mutex<Option<Known>>,
+    /// Held by the one task that asks.
+    asking: tokio::sync::Mutex<()>,
 }
 
 enum Known {
@@ -28,6 +30,8 @@ enum Known {
     Good,
     /// This generation's token does not; asked again after a while.
     Bad(u64, Instant, Unavailable),
+    /// Nobody said; asked again after a while.
+    Unsaid(Instant),
 }
 
 impl Reach {
@@ -39,15 +43,15 @@ impl Reach {
         access: &Secret,
         generation: u64,
     ) -> Result<(), Unavailable> {
-        match &*self.known.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(Known::Good) => return Ok(()),
-            Some(Known::Bad(of, at, why)) if *of == generation && at.elapsed() < ASK_AGAIN => {
-                return Err(why.clone());
-            }
-            _ => {}
+        if let Some(known) = self.known(generation) {
+            return known;
+        }
+        let _asking = self.asking.lock().await;
+        if let Some(known) = self.known(generation) {
+            return known;
         }
         let answer = reaches(settings, access).await;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
         match answer {
             Ok(()) => *known = Some(Known::Good),
             Err(Unreached::Elsewhere(why)) => {
@@ -56,9 +60,27 @@ impl Reach {
             }
             Err(Unreached::Unanswered(why)) => {
                 tracing::debug!(why, "it is not known which sites the login reaches");
+                *known = Some(Known::Unsaid(Instant::now()));
             }
         }
         Ok(())
+    }
+
+    /// `None` where it is time to ask.
+    fn known(&self, generation: u64) -> Option<Result<(), Unavailable>> {
+        match &*self.lock() {
+            Some(Known::Good) => Some(Ok(())),
+            Some(Known::Bad(of, at, why)) if *of == generation && at.elapsed() < ASK_AGAIN => {
+                Some(Err(why.clone()))
+            }
+            Some(Known::Unsaid(at)) if at.elapsed() < ASK_AGAIN => Some(Ok(())),
+            _ => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Known>> {
+        // Every write is a plain assignment.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

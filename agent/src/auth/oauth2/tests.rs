@@ -438,6 +438,38 @@ async fn a_token_that_is_said_to_be_dead_as_it_comes_serves_until_it_is_refused(
     assert_eq!(world.asked(), 1);
 }
 
+/// Cloud: whether the login reaches the site is no reason to hold up each request.
+#[tokio::test]
+async fn an_unanswered_question_for_the_sites_is_not_asked_by_each_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, count) = {
+        let asked = Arc::new(AtomicUsize::new(0));
+        (asked.clone(), asked)
+    };
+    tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await.unwrap());
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let mut world = World::new(Box::new(rotated)).await;
+    let Ok(Target::Http(api)) = api.parse() else {
+        panic!("{api}");
+    };
+    world.settings.upstream.cloud = Some(upstream::Cloud::Gateway {
+        api,
+        cloud_id: Some("abc".into()),
+    });
+    world.logged_in(7200).await;
+    let scheme = world.scheme();
+    for answer in futures_util::future::join_all((0..10).map(|_| ask(&scheme))).await {
+        assert_eq!(bearer(&answer.unwrap()), "Bearer access-0");
+    }
+    ask(&scheme).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
 #[tokio::test]
 async fn tokens_of_another_client_are_not_shown_to_this_server_at_logout() {
     let mut world = World::new(Box::new(rotated)).await;
