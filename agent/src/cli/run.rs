@@ -5,7 +5,8 @@ use crate::{
     service, telemetry,
 };
 use anyhow::Context;
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, process::ExitCode};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, process::ExitCode, time::Duration};
+use tokio::runtime::Runtime;
 
 /// Run the agent in the foreground
 #[derive(clap::Args)]
@@ -19,11 +20,18 @@ pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let ran = runtime.block_on(async {
         tokio::spawn(telemetry::signals(log.clone()));
         service::run(config, log).await
-    })?;
+    });
+    end(runtime);
+    ran?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A read of a disk that hangs must not hold up the end until systemd kills.
+fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(LAST_TASKS);
 }
 
 /// What is spooled is the vendor's traffic: nobody else's to read.
@@ -34,4 +42,29 @@ fn make_spool_dir(config: &Config) -> anyhow::Result<()> {
         .mode(0o700)
         .create(folder)
         .with_context(|| format!("{} cannot be created; check state_dir", folder.display()))
+}
+
+/// What still runs on the runtime has been drained before.
+const LAST_TASKS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_disk_that_hangs_does_not_hold_up_the_end() {
+        let runtime = Runtime::new().unwrap();
+        let (release, hangs) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        runtime.spawn_blocking(move || {
+            begun.send(()).unwrap();
+            let _ = hangs.recv();
+        });
+        begins.recv().unwrap();
+        end(runtime);
+        // Nothing else would have ended it.
+        drop(release);
+    }
 }
