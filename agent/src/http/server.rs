@@ -25,7 +25,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -72,7 +72,7 @@ async fn opening<S>(stream: &mut S, read: &mut BytesMut, limits: &Limits) -> Ope
 where
     S: AsyncRead + Unpin,
 {
-    let mut limit = limits.idle_timeout;
+    let mut deadline = Instant::now() + limits.idle_timeout;
     loop {
         let seen = read.len().min(PREFACE.len());
         if read[..seen] != PREFACE[..seen] {
@@ -81,8 +81,11 @@ where
         if seen == PREFACE.len() {
             return Opening::Http2;
         }
-        match timeout(limit, stream.read_buf(read)).await {
-            Ok(Ok(1..)) => limit = limits.head_timeout,
+        let first = read.is_empty();
+        match timeout_at(deadline, stream.read_buf(read)).await {
+            // From the first byte on it is one head, in however small pieces it comes.
+            Ok(Ok(1..)) if first => deadline = Instant::now() + limits.head_timeout,
+            Ok(Ok(1..)) => {}
             // The framing room says what is wrong with half a preface.
             Ok(Ok(0)) | Err(_) if !read.is_empty() => return Opening::Http1,
             _ => return Opening::Nothing,

@@ -77,6 +77,23 @@ async fn a_head_that_does_not_come_to_its_end_is_408() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_preface_in_small_pieces_has_one_limit() {
+    let agent = Agent::new("127.0.0.1:9", Options::default());
+    let mut vendor = agent.channel();
+    let limit = agent.forward.limits().head_timeout;
+    let begun = Instant::now();
+    for byte in ["P", "R", "I"] {
+        vendor.send(byte).await;
+        tokio::time::sleep(limit - Duration::from_secs(1)).await;
+    }
+    let replied = vendor.reply().await;
+    replied.assert_problem("head-timeout", "not_sent");
+    // The half preface, then the head it is taken for, while the vendor sat out three.
+    assert!(begun.elapsed() < limit * 3, "{:?}", begun.elapsed());
+    assert!(vendor.served.await.is_ok());
+}
+
 /// Jira is a real socket here, so time is real and the limit short; what moves does so twelve times
 /// within it.
 const STALL: Duration = Duration::from_millis(600);
