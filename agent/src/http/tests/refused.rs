@@ -61,18 +61,3 @@ async fn a_refusal_that_breaks_off_is_not_told_as_a_whole_one() {
     assert!(vendor.try_reply("GET").await.is_err());
     assert_ne!(agent.records.next().await["outcome"], "complete");
 }
-
-#[tokio::test]
-async fn a_refusal_shorter_than_announced_is_not_told_as_a_whole_one() {
-    let (mut agent, _folder) = agent(
-        "HTTP/1.1 401 x\r\ncontent-length: 100\r\n\r\n\
-         {\"code\":401,\"message\":\"Unauthorized; scope does not match\"}",
-    )
-    .await;
-    let mut vendor = agent.channel();
-    vendor
-        .send("GET /rest/api/3/issue/A-1 HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await;
-    assert!(vendor.try_reply("GET").await.is_err());
-    assert_ne!(agent.records.next().await["outcome"], "complete");
-}
