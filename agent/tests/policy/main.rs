@@ -7,6 +7,7 @@ mod presets;
 mod properties;
 mod rules;
 mod strategies;
+mod table;
 mod targets;
 
 use agent::policy::{Decision, Policy, RuleError, Settings};

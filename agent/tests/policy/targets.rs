@@ -1,33 +1,23 @@
 //! A table of request targets and what the policy says of each. To add one, write a line into
 //! `targets.txt`.
 
-use crate::{code, policy};
+use crate::{code, policy, table};
 use agent::policy::Policy;
 use http::Method;
+use std::collections::HashMap;
 
 #[test]
 fn every_target_of_the_table_is_decided_as_it_says() {
-    let mut policy = None;
+    let mut policies = HashMap::new();
     let mut wrong = Vec::new();
-    for (number, line) in TABLE.lines().enumerate() {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if let Some(section) = line.strip_prefix('[') {
-            policy = Some(named_policy(section.split(']').next().unwrap()));
-            continue;
-        }
-        let (expected, rest) = line.split_once(' ').unwrap();
-        let (method, target) = rest.trim_start().split_once(' ').unwrap();
-        let target = unescape(target.trim_start_matches(' '));
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let policy = policy.as_ref().expect("a section comes first");
-        let decided = code(&policy.decide(&method, &target));
-        if decided != expected {
-            wrong.push(format!(
-                "line {}: {line}\n    decided: {decided}",
-                number + 1
-            ));
+    for row in table::rows() {
+        let policy = policies
+            .entry(row.section)
+            .or_insert_with(|| named_policy(row.section));
+        let method = Method::from_bytes(row.method.as_bytes()).unwrap();
+        let decided = code(&policy.decide(&method, &row.target));
+        if decided != row.expected {
+            wrong.push(format!("{row:?}\n    decided: {decided}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -35,8 +25,8 @@ fn every_target_of_the_table_is_decided_as_it_says() {
 
 #[test]
 fn the_table_holds_at_least_two_hundred_tricks() {
-    let tricks = |line: &&str| line.starts_with("ambiguous-target");
-    assert!(TABLE.lines().filter(tricks).count() >= 200);
+    let tricks = |row: &table::Row| row.expected == "ambiguous-target";
+    assert!(table::rows().into_iter().filter(tricks).count() >= 200);
 }
 
 #[test]
@@ -97,28 +87,3 @@ fn named_policy(name: &str) -> Policy {
     };
     policy(presets, allow, deny, context_path)
 }
-
-/// `\xNN`, `\u{N}`, `\\`, `\empty`.
-fn unescape(text: &str) -> String {
-    if text == r"\empty" {
-        return String::new();
-    }
-    let mut parts = text.split('\\');
-    let mut plain = parts.next().unwrap().to_owned();
-    while let Some(part) = parts.next() {
-        let (digits, rest) = if part.is_empty() {
-            plain.push('\\');
-            plain.push_str(parts.next().unwrap_or_default());
-            continue;
-        } else if let Some(part) = part.strip_prefix("u{") {
-            part.split_once('}').unwrap()
-        } else {
-            part.strip_prefix('x').unwrap().split_at(2)
-        };
-        plain.push(char::from_u32(u32::from_str_radix(digits, 16).unwrap()).unwrap());
-        plain.push_str(rest);
-    }
-    plain
-}
-
-const TABLE: &str = include_str!("targets.txt");

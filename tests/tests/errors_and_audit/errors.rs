@@ -1,0 +1,225 @@
+//! What the vendor is told, and whether it may send again.
+
+use crate::told::{ISSUE, MYSELF, Told, pat, ticket};
+use agent::status::LayerState;
+use e2e::{site::vendor, wire};
+use serde_json::{Value, json};
+use server_stub::{
+    authority::Authority,
+    jira::{Fault, FaultKind},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_jira_is_down_the_vendor_knows_that_nothing_was_sent() {
+    let mut site = pat().start().await.unwrap();
+    let url = site.vendor_url() + ISSUE;
+    // A kept-alive connection, which the restart makes stale.
+    assert_eq!(
+        vendor()
+            .post(&url)
+            .json(&ticket())
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        201
+    );
+    site.stop_jira().await;
+    let told = Told::of(vendor().post(&url).json(&ticket()).send().await.unwrap()).await;
+    assert_eq!(
+        (told.status, told.kind(), told.delivery()),
+        (502, "jira-unreachable", "not_sent")
+    );
+    assert_eq!(told.retry_after.as_deref(), Some("5"));
+    assert!(
+        told.proxy_status.contains("destination_unavailable"),
+        "{}",
+        told.proxy_status
+    );
+    let record = site.audit_of(&told.request_id).await.unwrap();
+    assert_eq!(record["decision"], "allowed");
+    assert_eq!(record["outcome"], "failed");
+    assert_eq!(record["error"], "jira-unreachable");
+    assert_eq!(record["delivery"], "not_sent");
+
+    site.start_jira().await.unwrap();
+    assert_eq!(
+        vendor()
+            .post(&url)
+            .json(&ticket())
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        201
+    );
+    assert_eq!(site.received().len(), 1, "the refused one came late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_lost_after_the_request_leaves_open_whether_it_was_carried_out() {
+    let site = pat().start().await.unwrap();
+    let url = site.vendor_url();
+    site.jira()
+        .set_faults(vec![Fault::on("/rest/api/2/issue", FaultKind::HangUp)]);
+    let told = Told::of(
+        vendor()
+            .post(url.clone() + ISSUE)
+            .json(&ticket())
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    assert_eq!(
+        (told.status, told.kind(), told.delivery()),
+        (502, "jira-broke", "maybe_sent")
+    );
+    // A POST must not be repeated unseen, neither by the vendor nor by the agent.
+    assert_eq!(told.retry_after, None);
+    assert_eq!(site.received().len(), 1);
+    let record = site.audit_of(&told.request_id).await.unwrap();
+    assert_eq!(
+        (&record["delivery"], &record["outcome"]),
+        (&json!("maybe_sent"), &json!("failed"))
+    );
+
+    site.jira().clear_requests();
+    let told = Told::of(vendor().get(url + ISSUE + "/DEMO-1").send().await.unwrap()).await;
+    assert_eq!((told.kind(), told.delivery()), ("jira-broke", "maybe_sent"));
+    assert_eq!(told.retry_after.as_deref(), Some("1"));
+    assert_eq!(site.received().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jira_that_does_not_answer_is_given_up_and_others_go_on() {
+    let site = pat()
+        .line("forward", "response_timeout = \"1s\"")
+        .start()
+        .await
+        .unwrap();
+    let url = site.vendor_url();
+    site.jira()
+        .set_faults(vec![Fault::on("SLOW", FaultKind::Slow(120_000))]);
+    let slow = tokio::spawn(vendor().get(url.clone() + ISSUE + "/SLOW-1").send());
+    site.jira().received(site.jira().received_count() + 1).await;
+    assert_eq!(
+        vendor().get(url + MYSELF).send().await.unwrap().status(),
+        200
+    );
+    let told = Told::of(slow.await.unwrap().unwrap()).await;
+    assert_eq!(
+        (told.status, told.kind(), told.delivery()),
+        (504, "jira-timeout", "maybe_sent")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_an_unknown_ca_is_refused_before_anything_is_sent() {
+    let same_name = Authority::new().unwrap().certificate_pem().to_owned();
+    let other = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap();
+    for ca in [same_name, other.cert.pem()] {
+        refuses_the_certificate(&ca).await;
+    }
+}
+
+async fn refuses_the_certificate(trusted: &str) {
+    let site = pat().trusting(trusted).start_unproven().await.unwrap();
+    let told = Told::of(
+        vendor()
+            .get(site.vendor_url() + MYSELF)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    assert_eq!(
+        (told.status, told.kind(), told.delivery()),
+        (502, "jira-tls", "not_sent")
+    );
+    let report = site.agent.until("Jira to have failed", |r| {
+        r.layers.jira.state == LayerState::Failed
+    });
+    let cause = report.await.unwrap().layers.jira.cause.unwrap();
+    assert!(
+        cause.contains("certificate") && cause.contains("ca_file"),
+        "{cause}"
+    );
+    assert_eq!(site.jira().received_count(), 0);
+}
+
+/// Jira says "too large" while the file is still on its way; whoever waits for the end of the upload never hears it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_answer_reaches_the_vendor_before_the_upload_has_ended() {
+    let site = pat().start().await.unwrap();
+    site.jira()
+        .set_faults(vec![Fault::on("attachments", FaultKind::AnswerEarly(413))]);
+    let mut stream = TcpStream::connect(site.addr()).await.unwrap();
+    let head = format!(
+        "POST /jira{ISSUE}/DEMO-1/attachments HTTP/1.1\r\nHost: vendor\r\nX-Atlassian-Token: no-check\r\n\
+         Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1073741824\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&[b'x'; 64 << 10]).await.unwrap();
+    let mut received = Vec::new();
+    let answer = loop {
+        let mut buffer = [0; 4096];
+        let n = stream.read(&mut buffer).await.unwrap();
+        received.extend_from_slice(&buffer[..n]);
+        match wire::answers(&received).pop() {
+            Some(answer) if answer.complete => break answer,
+            _ => assert!(
+                n > 0,
+                "ended early: {:?}",
+                String::from_utf8_lossy(&received)
+            ),
+        }
+    };
+    assert_eq!(answer.status, 413);
+    assert_eq!(answer.header("proxy-status"), None, "it is Jira's answer");
+    let record = site
+        .audit_of(answer.header("x-request-id").unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        (&record["status"], &record["delivery"]),
+        (&json!(413), &json!("answered"))
+    );
+    assert!(record["request_bytes"].as_u64().unwrap() < 1 << 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_does_not_look_whole() {
+    let site = pat().start().await.unwrap();
+    let mut description = ticket();
+    description["fields"]["description"] = json!("x".repeat(20_000));
+    let url = site.vendor_url() + ISSUE;
+    let created = vendor().post(&url).json(&description).send().await.unwrap();
+    let created: Value = created.json().await.unwrap();
+    site.jira().set_faults(vec![Fault::on(
+        "/rest/api/2/issue",
+        FaultKind::CutAfter(5_000),
+    )]);
+    let path = format!("/jira{ISSUE}/{}", created["key"].as_str().unwrap());
+    let answers = wire::exchange(site.addr(), &wire::get(&path))
+        .await
+        .unwrap();
+    let [answer] = &answers[..] else {
+        panic!("{} answers", answers.len())
+    };
+    assert_eq!(answer.status, 200);
+    assert!(
+        !answer.complete,
+        "a cut answer of {} bytes ended well",
+        answer.body.len()
+    );
+    let record = site
+        .audit_of(answer.header("x-request-id").unwrap())
+        .await
+        .unwrap();
+    assert_eq!(record["outcome"], "jira_broke");
+}

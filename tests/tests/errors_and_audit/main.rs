@@ -1,0 +1,11 @@
+//! What the vendor is told when something goes wrong, what is written down of it, and that nothing reaches Jira that
+//! the policy did not see.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod audit;
+mod errors;
+mod evasion;
+mod smuggling;
+#[path = "../../../agent/tests/policy/table.rs"]
+mod table;
+mod told;
