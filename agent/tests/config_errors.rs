@@ -4,6 +4,7 @@
 
 mod fixture;
 
+use agent::auth::oauth1::SigningKey;
 use fixture::{CANARY, Fixture, stderr, stdout};
 
 /// What is done to the good configuration, and what must be said: place and key first.
@@ -140,6 +141,35 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     let output = Fixture::new().agent(&["config", "show"], &[(name, CANARY)]);
     assert_eq!(output.status.code(), Some(78));
     assert!(!stderr(&output).contains(CANARY));
+}
+
+/// Makes the login `oauth1`, with an RSA key beside.
+fn oauth1(fixture: &Fixture, keys: &str) {
+    let key = SigningKey::generate(1024).unwrap().private_pem().unwrap();
+    let pem = std::str::from_utf8(key.expose()).unwrap();
+    fixture.write("rsa.pem", pem, 0o600);
+    fixture.edit(
+        "mode = \"pat\"\ntoken_file = \"jira-pat\"",
+        &format!("mode = \"oauth1\"\n{keys}"),
+    );
+}
+
+const GOOD_OAUTH1: &str = "consumer_key = \"acme\"\nprivate_key_file = \"rsa.pem\"";
+
+#[test]
+fn every_kind_of_oauth1_is_taken() {
+    for more in [
+        "",
+        "two_legged = true",
+        "two_legged = false\naccess_token_file = \"jira-pat\"",
+        "signed_base_url = \"https://jira.corp.example:8443/jira\"",
+    ] {
+        let fixture = Fixture::new();
+        oauth1(&fixture, &format!("{GOOD_OAUTH1}\n{more}"));
+        let output = fixture.agent(&["config", "show"], &[]);
+        assert_eq!(output.status.code(), Some(0), "{more}: {}", stderr(&output));
+        assert!(!stdout(&output).contains("PRIVATE KEY"));
+    }
 }
 
 const CASES: &[Case] = &[
@@ -338,7 +368,7 @@ const CASES: &[Case] = &[
         "unknown choice",
         |f| f.edit("mode = \"pat\"", "mode = \"pass-trough\""),
         &[
-            "DIR/agent.toml:14: forward[0] \"jira\".auth.mode: not a known value; expected \"pass-through\", \"basic\", \"pat\", \"oauth2\" or \"api-token\"",
+            "DIR/agent.toml:14: forward[0] \"jira\".auth.mode: not a known value; expected \"pass-through\", \"basic\", \"pat\", \"oauth2\", \"api-token\" or \"oauth1\"",
             "did you mean \"pass-through\"?",
         ],
     ),
@@ -369,11 +399,73 @@ const CASES: &[Case] = &[
         ],
     ),
     file(
-        "oauth1",
-        |f| f.edit("mode = \"pat\"", "mode = \"oauth1\""),
+        "oauth1 without its keys",
+        |f| {
+            f.edit(
+                "mode = \"pat\"\ntoken_file = \"jira-pat\"",
+                "mode = \"oauth1\"\nconsumer_key = \"acme\"",
+            )
+        },
         &[
-            "DIR/agent.toml:14: forward[0] \"jira\".auth.mode: mode \"oauth1\" is not in this version",
+            "DIR/agent.toml:14: forward[0] \"jira\".auth.private_key_file: missing; mode \"oauth1\" needs it",
         ],
+    ),
+    file(
+        "oauth1 without a consumer key",
+        |f| oauth1(f, "consumer_key = \"\"\nprivate_key_file = \"rsa.pem\""),
+        &["DIR/agent.toml:15: forward[0] \"jira\".auth.consumer_key: not a consumer key"],
+    ),
+    file(
+        "oauth1 with a key that is no RSA key",
+        |f| {
+            oauth1(
+                f,
+                "consumer_key = \"acme\"\nprivate_key_file = \"client.key\"",
+            )
+        },
+        &[
+            "DIR/agent.toml:16: forward[0] \"jira\".auth.private_key_file: DIR/client.key: the private key in it is no usable RSA key",
+            "agent login --new-key",
+        ],
+    ),
+    file(
+        "oauth1 with a key that others can read",
+        |f| {
+            oauth1(f, GOOD_OAUTH1);
+            let pem = std::fs::read_to_string(f.path("rsa.pem")).unwrap();
+            f.write("rsa.pem", &pem, 0o644);
+        },
+        &[
+            "DIR/agent.toml:16: forward[0] \"jira\".auth.private_key_file: DIR/rsa.pem has mode 0644",
+            "chmod 0600",
+        ],
+    ),
+    file(
+        "oauth1 with a token and without one",
+        |f| {
+            oauth1(
+                f,
+                &format!("{GOOD_OAUTH1}\ntwo_legged = true\naccess_token_file = \"jira-pat\""),
+            )
+        },
+        &[
+            "DIR/agent.toml:18: forward[0] \"jira\".auth.access_token_file: cannot stand beside two_legged = true",
+        ],
+    ),
+    file(
+        "oauth1 with a base URL that is none",
+        |f| {
+            oauth1(
+                f,
+                &format!("{GOOD_OAUTH1}\nsigned_base_url = \"jira.corp.example\""),
+            )
+        },
+        &["DIR/agent.toml:17: forward[0] \"jira\".auth.signed_base_url: expected a URL like"],
+    ),
+    file(
+        "a key of oauth1 in another mode",
+        |f| f.edit("mode = \"pat\"", "mode = \"pat\"\ntwo_legged = true"),
+        &["DIR/agent.toml:15: forward[0] \"jira\".auth.two_legged: belongs to mode \"oauth1\""],
     ),
     // Mode api-token, and what only Cloud's API gateway has.
     file(
@@ -637,12 +729,6 @@ const CASES: &[Case] = &[
         &[
             "environment JIRA_TUNNEL_AGENT__TUNNEL__PROXY: tunnel.proxy: ",
             "not in this version",
-        ],
-    ),
-    variable(
-        &[("JIRA_TUNNEL_AGENT__FORWARD__JIRA__AUTH__MODE", "oauth1")],
-        &[
-            "environment JIRA_TUNNEL_AGENT__FORWARD__JIRA__AUTH__MODE: forward.jira.auth.mode: mode \"oauth1\" is not in this version",
         ],
     ),
     variable(

@@ -8,6 +8,7 @@ pub mod login;
 pub mod nginx;
 pub mod origin;
 pub mod process;
+pub mod python;
 pub mod setup;
 pub mod site;
 pub mod ssh_pair;

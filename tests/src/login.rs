@@ -86,7 +86,12 @@ pub struct Dialogue {
 impl Dialogue {
     /// Starts it on the folder with this `agent.toml`.
     pub fn start(dir: &Path) -> Result<Self> {
-        let command = command(Command::new(binary("agent")), dir, &["login"]);
+        Self::start_with(dir, &["login"])
+    }
+
+    /// Starts it with these arguments, `login` first.
+    pub fn start_with(dir: &Path, arguments: &[&str]) -> Result<Self> {
+        let command = command(Command::new(binary("agent")), dir, arguments);
         let mut child = tokio::process::Command::from(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -110,7 +115,10 @@ impl Dialogue {
                 let read = self.output.read_line(&mut line).await?;
                 self.printed += &line;
                 let text = line.trim();
-                if text.starts_with("http") && text.contains("client_id=") {
+                let is_address = ["client_id=", "?oauth_token="]
+                    .iter()
+                    .any(|part| text.contains(part));
+                if text.starts_with("http") && is_address {
                     return Ok(text.to_owned());
                 }
                 if read == 0 {

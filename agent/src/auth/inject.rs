@@ -2,7 +2,7 @@
 //! answer, tell the circuit and the status, strip.
 
 use super::{
-    Refusal, Scheme, Unavailable, Verdict,
+    Blame, Refusal, Scheme, Told, Unavailable, Verdict,
     circuit::{Admission, Asker, Circuit, Outcome},
     identity::{self, BasicOff, Finding, Rejection},
     strip,
@@ -34,6 +34,7 @@ pub(super) struct Inject {
 pub(super) struct Attempt {
     inject: Arc<Inject>,
     generation: u64,
+    asker: Asker,
     trial: bool,
     below_rest: bool,
     /// Jira refused the credential: whether there is another one since, or why there is none.
@@ -81,6 +82,7 @@ impl Inject {
         head: &mut request::Parts,
     ) -> Result<Attempt, Refusal> {
         strip::request(head)?;
+        self.scheme.accept(head)?;
         let deadline = Instant::now() + TRIAL_WAIT;
         loop {
             let settled = self.settled.notified();
@@ -144,6 +146,7 @@ impl Inject {
             return Ok(Some(Attempt {
                 inject: self,
                 generation,
+                asker,
                 trial,
                 below_rest,
                 renewed: Ok(false),
@@ -239,9 +242,15 @@ impl Attempt {
         if !inject.scheme.renews() {
             return false;
         }
-        if let Finding::Rejected(Rejection::Refused | Rejection::Anonymous) =
-            self.finding(head, body)
-        {
+        let is_refused = match inject.scheme.told(head, body) {
+            // The scheme's own words say what it was that Jira refused.
+            Some(told) => told.blame == Blame::Token,
+            None => matches!(
+                self.finding(head, body),
+                Finding::Rejected(Rejection::Refused | Rejection::Anonymous)
+            ),
+        };
+        if is_refused {
             let proven = !self.trial;
             self.renewed = inject.scheme.renew(self.generation, proven).await;
         }
@@ -250,6 +259,11 @@ impl Attempt {
 
     pub(super) fn observe(mut self, head: &mut response::Parts, body: &[u8]) -> Verdict {
         let inject = self.inject.clone();
+        if let Some(told) = inject.scheme.told(head, body) {
+            let status = head.status;
+            strip::response(head);
+            return self.refused(told, status);
+        }
         let finding = self.finding(head, body);
         // A likely reading of a 403 counts only for a credential that Jira never took and that is
         // Basic; otherwise it is an answer like any other.
@@ -311,6 +325,35 @@ impl Attempt {
         self.inject
             .scheme
             .expiry_answer(self.generation, status, body);
+    }
+
+    /// In the scheme's own words.
+    fn refused(mut self, told: Told, status: StatusCode) -> Verdict {
+        let Told { mut why, blame } = told;
+        if self.renewed == Ok(true) {
+            // Says nothing of the credential that there is now.
+            self.settle(Outcome::Undecided);
+            let Unavailable { cause, remedy } = renewed_since(status);
+            return Verdict::LoginFailed { cause, remedy };
+        }
+        if let Err(deeper) = &self.renewed {
+            why = deeper.clone();
+        }
+        let of_this_request = match blame {
+            Blame::Credential | Blame::Token => false,
+            // The probe's request is one that cannot be wrong by itself.
+            Blame::Signature => !self.trial && self.asker == Asker::Traffic,
+            Blame::Request => true,
+        };
+        let Unavailable { cause, remedy } = why.clone();
+        if of_this_request {
+            self.settle(Outcome::Undecided);
+        } else {
+            self.inject.fail(&why);
+            let retry = !self.inject.scheme.locks_out();
+            self.settle(Outcome::Rejected { why, retry });
+        }
+        Verdict::LoginFailed { cause, remedy }
     }
 
     fn settle(&mut self, outcome: Outcome) {

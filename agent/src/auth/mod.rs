@@ -58,6 +58,8 @@ pub enum Settings {
     },
     /// OAuth 2.0, tokens held and renewed by the agent.
     OAuth2(Box<oauth2::Settings>),
+    /// Requests signed by OAuth 1.0a, with a key held by the agent.
+    OAuth1(Box<oauth1::Settings>),
 }
 
 impl Settings {
@@ -69,6 +71,7 @@ impl Settings {
             Self::Pat { .. } => "pat",
             Self::ApiToken { .. } => "api-token",
             Self::OAuth2(_) => "oauth2",
+            Self::OAuth1(_) => "oauth1",
         }
     }
 
@@ -83,6 +86,12 @@ impl Settings {
             Self::OAuth2(settings) => std::iter::once(settings.client_secret_file.clone())
                 .chain(settings.refresh_token_file.clone())
                 .collect(),
+            Self::OAuth1(settings) => match &settings.token {
+                oauth1::TokenFrom::File(token) => {
+                    vec![settings.private_key_file.clone(), token.clone()]
+                }
+                _ => vec![settings.private_key_file.clone()],
+            },
         }
     }
 
@@ -90,6 +99,7 @@ impl Settings {
     pub fn stores_tokens(&self) -> bool {
         match self {
             Self::OAuth2(settings) => settings.grant == oauth2::Grant::AuthorizationCode,
+            Self::OAuth1(settings) => matches!(settings.token, oauth1::TokenFrom::Login(_)),
             Self::PassThrough | Self::Basic { .. } | Self::Pat { .. } | Self::ApiToken { .. } => {
                 false
             }
@@ -116,6 +126,15 @@ pub trait Scheme: Send + Sync {
     fn locks_out(&self) -> bool;
     /// What an administrator does when Jira refuses the credential.
     fn remedy(&self) -> String;
+    /// Refuses a request that this mode cannot log in for.
+    fn accept(&self, _head: &request::Parts) -> Result<(), Refusal> {
+        Ok(())
+    }
+    /// What a refusal of Jira's means, where this mode has words of its own for it; `None` leaves the
+    /// answer to be read as in every mode. `body` may be empty.
+    fn told(&self, _head: &response::Parts, _body: &[u8]) -> Option<Told> {
+        None
+    }
     /// When what it holds ends, as far as that is known: one for each credential. Called by status,
     /// so it neither waits nor reads a file.
     fn expiries(&self) -> Vec<Expiry> {
@@ -156,6 +175,27 @@ pub struct Credential {
     pub generation: u64,
 }
 
+/// A refusal of Jira's in the words of a [`Scheme`].
+pub struct Told {
+    /// Cause and remedy.
+    pub why: Unavailable,
+    /// What was refused.
+    pub blame: Blame,
+}
+
+/// What was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The credential: no other request fares better.
+    Credential,
+    /// The token in it, which may be renewed.
+    Token,
+    /// This request or the credential: one that Jira has taken before is not to blame.
+    Signature,
+    /// This request alone.
+    Request,
+}
+
 /// The agent has no credential to send right now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
@@ -173,6 +213,8 @@ pub enum Refusal {
     ForeignIdentity(String),
     /// A form-encoded body, which can choose another identity, that cannot be looked through; says why.
     FormBody(&'static str),
+    /// The query can be read in more than one way, and so not be signed; says why.
+    AmbiguousQuery(&'static str),
     /// No credential, or the circuit is open.
     Unavailable(Unavailable),
 }
@@ -233,6 +275,7 @@ impl Login {
                 expires,
             } => Box::new(pat::Pat::new(token_file, expires)),
             Settings::OAuth2(settings) => Box::new(oauth2::OAuth2::new(*settings)),
+            Settings::OAuth1(settings) => Box::new(oauth1::OAuth1::new(*settings)),
         };
         Self(Mode::Inject(Arc::new(inject::Inject::new(scheme, layer))))
     }
@@ -383,11 +426,12 @@ impl Attempt {
 }
 
 impl Refusal {
-    /// A stable word for it: `foreign-identity`, `form-body`, `login-unavailable`.
+    /// A stable word for it: `foreign-identity`, `form-body`, `ambiguous-query`, `login-unavailable`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::ForeignIdentity(_) => "foreign-identity",
             Self::FormBody(_) => "form-body",
+            Self::AmbiguousQuery(_) => "ambiguous-query",
             Self::Unavailable(_) => "login-unavailable",
         }
     }
@@ -403,6 +447,10 @@ impl std::fmt::Display for Refusal {
             Self::FormBody(why) => write!(
                 f,
                 "a form-encoded body can choose an identity, which is the customer's to choose here, and this one cannot be looked through: {why}"
+            ),
+            Self::AmbiguousQuery(why) => write!(
+                f,
+                "the query can be read in more than one way, so that a signature over it would not verify: {why}"
             ),
             Self::Unavailable(why) => f.write_str(&why.cause),
         }

@@ -78,7 +78,7 @@ pub(super) async fn check(
             Some(info) => {
                 let needs = base_url::Needs {
                     signer,
-                    signed: None,
+                    signed: signed(&forward.auth),
                     oauth2: forward.auth.mode() == "oauth2" && !cloud,
                 };
                 base_url::judge(target, &info.base_url, &needs)
@@ -152,6 +152,14 @@ fn signer(auth: &auth::Settings) -> Signer {
         "oauth1" => Signer::Agent,
         "pass-through" => Signer::Vendor,
         _ => Signer::Nobody,
+    }
+}
+
+/// `signed_base_url`.
+fn signed(auth: &auth::Settings) -> Option<&HttpTarget> {
+    match auth {
+        auth::Settings::OAuth1(settings) => settings.signed_base.as_ref(),
+        _ => None,
     }
 }
 

@@ -272,7 +272,14 @@ mod tests {
         };
         assert_eq!(
             modes[..],
-            ["pass-through", "basic", "pat", "oauth2", "api-token"]
+            [
+                "pass-through",
+                "basic",
+                "pat",
+                "oauth2",
+                "api-token",
+                "oauth1"
+            ]
         );
     }
 

@@ -98,8 +98,8 @@ fn key(
     text: &str,
     origin: &Origin,
 ) -> Result<(), String> {
-    if let Some(why) = later::key(place, name).or_else(|| later::value(place, name, text)) {
-        return Err(why);
+    if let Some(why) = later::key(place, name) {
+        return Err(why.to_owned());
     }
     if section.section(name).is_some() {
         return Err("a section, not a key; name the key too, after two underscores".to_owned());

@@ -1,7 +1,8 @@
 //! `[forward.auth]`, judged: which keys belong to which mode, and what each mode needs.
 
 use super::{
-    effective::Place, files::Files, judge_oauth2::oauth2, problem::Problems, raw, raw::Mode,
+    effective::Place, files::Files, judge_oauth1::oauth1, judge_oauth2::oauth2, problem::Problems,
+    raw, raw::Mode,
 };
 use crate::{
     auth,
@@ -85,6 +86,10 @@ pub fn auth(
             let settings = oauth2(raw, site, place, files, problems)?;
             Some(auth::Settings::OAuth2(Box::new(settings)))
         }
+        Mode::OAuth1 => {
+            let settings = oauth1(raw, site, place, files, problems)?;
+            Some(auth::Settings::OAuth1(Box::new(settings)))
+        }
     }
 }
 
@@ -127,6 +132,7 @@ fn word(mode: Mode) -> &'static str {
         Mode::Pat => "pat",
         Mode::OAuth2 => "oauth2",
         Mode::ApiToken => "api-token",
+        Mode::OAuth1 => "oauth1",
     }
 }
 
@@ -149,4 +155,9 @@ const KEYS: &[(&str, &[Mode])] = &[
     ("scoped", &[Mode::ApiToken]),
     ("cloud_id", &[Mode::OAuth2, Mode::ApiToken]),
     ("api_url", &[Mode::OAuth2, Mode::ApiToken]),
+    ("consumer_key", &[Mode::OAuth1]),
+    ("private_key_file", &[Mode::OAuth1]),
+    ("access_token_file", &[Mode::OAuth1]),
+    ("two_legged", &[Mode::OAuth1]),
+    ("signed_base_url", &[Mode::OAuth1]),
 ];

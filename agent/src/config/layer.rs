@@ -97,15 +97,6 @@ impl Reader<'_> {
         label: &str,
     ) -> Map<String, Value> {
         let mut values = Map::new();
-        // A login that does not exist yet is one problem, not one for each of its keys.
-        let later_mode = table.get("mode").and_then(|mode| {
-            let why = later::value(place, "mode", mode.get_ref().as_str()?)?;
-            Some((self.origin(mode.span().start), why))
-        });
-        if let Some((origin, why)) = later_mode {
-            self.problems.add(origin, joined(label, "mode"), why);
-            return values;
-        }
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {
@@ -123,8 +114,10 @@ impl Reader<'_> {
                     Err(why) => self.problems.add(origin, at, why),
                 }
             } else {
-                let why = later::key(place, name)
-                    .unwrap_or_else(|| section.unknown(name, place, catalog::root()));
+                let why = later::key(place, name).map_or_else(
+                    || section.unknown(name, place, catalog::root()),
+                    str::to_owned,
+                );
                 self.problems.add(origin, at, why);
             }
         }

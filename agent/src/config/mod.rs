@@ -15,6 +15,7 @@ mod judge;
 mod judge_auth;
 mod judge_cloud;
 mod judge_forward;
+mod judge_oauth1;
 mod judge_oauth2;
 mod later;
 mod layer;

@@ -274,6 +274,19 @@ pub struct Auth {
     pub token_url: Option<String>,
     /// Mode `oauth2`: the API that the token is for. Without it: none; for Cloud `api.atlassian.com`.
     pub audience: Option<String>,
+    /// Mode `oauth1`: consumer key of Jira's application link.
+    pub consumer_key: Option<String>,
+    /// Mode `oauth1`: PEM file with the RSA private key whose public half is in the application link;
+    /// `agent login --new-key` makes one.
+    pub private_key_file: Option<String>,
+    /// Mode `oauth1`: file with an access token. Without it, and without `two_legged`, the token of
+    /// `agent login` is used.
+    pub access_token_file: Option<String>,
+    /// Mode `oauth1`: requests without an access token, as the user whom the application link names.
+    pub two_legged: Option<bool>,
+    /// Mode `oauth1`: Jira's URL as its own Tomcat sees it, where a proxy between changes scheme, host,
+    /// port or context path. Signatures are made over it.
+    pub signed_base_url: Option<String>,
     /// Modes `pat` and `api-token`: the day on which the token ends, like `2027-01-31`, where Jira does not
     /// tell (`agent status` says so; Cloud never does). Only warnings depend on it.
     pub expires: Option<String>,
@@ -372,6 +385,8 @@ pub enum Mode {
     #[serde(rename = "oauth2")]
     OAuth2,
     ApiToken,
+    #[serde(rename = "oauth1")]
+    OAuth1,
 }
 
 /// `grant`.

@@ -358,6 +358,7 @@ fn login_refused(refusal: auth::Refusal) -> Stopped {
             Problem::not_sent(Kind::ForeignIdentity, detail).into()
         }
         auth::Refusal::FormBody(_) => Problem::not_sent(Kind::FormBody, detail).into(),
+        auth::Refusal::AmbiguousQuery(_) => Problem::not_sent(Kind::AmbiguousTarget, detail).into(),
         auth::Refusal::Unavailable(unavailable) => Stopped::failed(
             Problem {
                 remedy: Some(unavailable.remedy),

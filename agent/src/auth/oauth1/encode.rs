@@ -13,20 +13,28 @@ pub fn encode(text: &str) -> impl std::fmt::Display + '_ {
 }
 
 /// Why form-encoded text has no one reading that the agent and Jira share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misread {
     /// `%` without two hexadecimal digits: Tomcat drops the parameter, others keep it as it is.
-    #[error("a `%` is not followed by two hexadecimal digits")]
     Percent,
     /// What is decoded is no UTF-8: each server puts another replacement in.
-    #[error("a name or value is not UTF-8")]
     NotUtf8,
     /// `=value`: Tomcat drops it, others take the name to be empty.
-    #[error("a parameter has no name")]
     NoName,
     /// More than servers read.
-    #[error("it has more than {MAX_PARAMETERS} parameters")]
     TooMany,
+}
+
+impl Misread {
+    /// One clause for the vendor's engineer.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Percent => "a `%` in it is not followed by two hexadecimal digits",
+            Self::NotUtf8 => "a name or value in it is not UTF-8",
+            Self::NoName => "a parameter in it has no name",
+            Self::TooMany => "it has more than a thousand parameters",
+        }
+    }
 }
 
 /// Reads `application/x-www-form-urlencoded` text, as queries and forms have it (RFC 5849 §3.4.1.3.1): names

@@ -2,19 +2,28 @@
 //! Center and, as legacy, Cloud.
 //!
 //! Bottom up: `encode` reads and writes parameters, `base_string` makes the text that is signed, `key` signs,
-//! `signer` makes the header. Those are pure. `scheme` puts it into requests; `problem` says what a refusal of
+//! `signer` makes the header. Those are pure. `signing` does it off the asynchronous workers, `endpoint` asks
+//! Jira for tokens, `stored` holds and renews them, `scheme` signs requests; `problem` says what a refusal of
 //! Jira's means.
 
 mod base_string;
 mod encode;
+mod endpoint;
 mod key;
 mod problem;
+mod scheme;
+mod settings;
 mod signer;
+mod signing;
+mod stored;
 
 pub use base_string::{SignedUrl, base_string};
 pub use encode::{Misread, Parameter, form, parse};
+pub use endpoint::{Endpoint, EndpointError, RequestToken};
 pub use key::{KeyError, SigningKey};
 pub use problem::{Blame, Facts, Problem};
+pub(super) use scheme::OAuth1;
+pub use settings::{Settings, TokenFrom};
 pub use signer::{Protocol, Signed, Signer};
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! one remedy. The only table of these words: the login, the dance and the doctor all read it.
 
 use super::encode;
+pub use crate::auth::Blame;
 use crate::auth::Unavailable;
 use http::{HeaderMap, header};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,19 +27,6 @@ pub struct Facts<'a> {
     pub key_file: &'a str,
     /// Command or file that gives a new access token; `None` for two-legged requests.
     pub new_token: Option<&'a str>,
-}
-
-/// What was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
-    /// The credential: no other request fares better.
-    Credential,
-    /// The access token: a session may still renew it.
-    Token,
-    /// This request or the credential: a credential that Jira has taken before is not to blame.
-    Signature,
-    /// This request alone.
-    Request,
 }
 
 impl Problem {

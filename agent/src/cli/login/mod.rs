@@ -3,6 +3,8 @@
 
 mod choose;
 mod myself;
+mod new_key;
+mod oauth1;
 mod oauth2;
 mod redirect;
 
@@ -11,7 +13,7 @@ use crate::{
     auth,
     config::{Config, Forward, Sources},
 };
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 /// Log in to Jira for a forward whose login needs a person once
 ///
@@ -24,6 +26,17 @@ pub struct Login {
     /// Renew the stored tokens now and prove them, instead of logging in anew
     #[arg(long)]
     renew: bool,
+    /// Mode oauth1: where Jira sends the browser afterwards: `oob` (Jira shows a code), `none` (as OAuth 1.0), or
+    /// an address like http://127.0.0.1:8400/, where the command listens
+    #[arg(long, value_name = "URL", default_value = "oob")]
+    callback: String,
+    /// Mode oauth1: make a new RSA key in this file, which must not exist yet, print what to paste into Jira's
+    /// application link, and do nothing else
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["renew", "forward"])]
+    new_key: Option<PathBuf>,
+    /// With --new-key: its length
+    #[arg(long, value_name = "BITS", default_value = "2048", value_parser = ["2048", "3072"], requires = "new_key")]
+    bits: String,
 }
 
 /// Revoke and delete the tokens that `agent login` has stored
@@ -37,10 +50,16 @@ pub struct Logout {
 
 /// Logs in.
 pub fn login(args: Login, sources: &Sources) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &args.new_key {
+        // A configuration that names the key cannot be right before there is one.
+        return new_key::make(path, args.bits.parse()?);
+    }
     let config = Config::load(sources)?;
     let forward = choose::forward(&config.forwards, args.forward.as_deref())?;
     runtime()?.block_on(async {
         match &forward.auth {
+            auth::Settings::OAuth1(settings) if args.renew => oauth1::renew(settings).await,
+            auth::Settings::OAuth1(settings) => oauth1::login(settings, &args.callback).await,
             auth::Settings::OAuth2(settings) if args.renew => {
                 oauth2::renew(forward, settings).await
             }
@@ -56,6 +75,7 @@ pub fn logout(args: Logout, sources: &Sources) -> anyhow::Result<ExitCode> {
     let forward = choose::forward(&config.forwards, args.forward.as_deref())?;
     runtime()?.block_on(async {
         match &forward.auth {
+            auth::Settings::OAuth1(settings) => oauth1::logout(settings).await,
             auth::Settings::OAuth2(settings) => oauth2::logout(settings).await,
             other => Err(needs_none(forward, other)),
         }

@@ -1,0 +1,278 @@
+//! Jira's OAuth 1.0a endpoints, asked one thing at a time: the steps of the dance (RFC 5849 §2), and renewing
+//! a session (OAuth Session extension).
+
+use super::{
+    Blame, Facts, Problem, Settings, Signer, SigningKey, encode,
+    signing::{ToSign, sign},
+};
+use crate::{
+    auth::Unavailable,
+    secret::Secret,
+    tokens::Tokens,
+    upstream::{ControlAnswer, ControlClient},
+};
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use zeroize::Zeroizing;
+
+/// The endpoints of one Jira, for one consumer.
+pub struct Endpoint {
+    settings: Settings,
+    signer: Signer,
+}
+
+/// A request token: what a person is sent to Jira with.
+pub struct RequestToken {
+    /// Goes into the authorize address; no secret by itself.
+    pub token: String,
+    /// Whether Jira speaks 1.0a here, so that a verifier is needed.
+    pub needs_verifier: bool,
+}
+
+/// Why Jira gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}; {}", .why.cause, .why.remedy)]
+pub struct EndpointError {
+    /// Cause and remedy.
+    pub why: Unavailable,
+    /// What Jira refused; `None` where it gave no answer, or none of its own.
+    pub blame: Option<Blame>,
+}
+
+impl Endpoint {
+    /// Asks nothing yet.
+    pub fn new(settings: Settings, key: Arc<SigningKey>) -> Self {
+        let signer = Signer::new(&settings.consumer_key, key);
+        Self { settings, signer }
+    }
+
+    /// A request token (§2.1). `callback` is where Jira sends the browser, or `oob`; `None` asks as OAuth 1.0
+    /// did, without verifier.
+    pub async fn request_token(
+        &self,
+        callback: Option<&str>,
+    ) -> Result<RequestToken, EndpointError> {
+        let extra = callback
+            .map(|to| ("oauth_callback", Zeroizing::new(to.to_owned())))
+            .into_iter()
+            .collect();
+        let told = self
+            .post("/plugins/servlet/oauth/request-token", None, extra)
+            .await?;
+        Ok(RequestToken {
+            token: told.text("oauth_token")?.to_string(),
+            needs_verifier: told.find("oauth_callback_confirmed") == Some("true"),
+        })
+    }
+
+    /// The address a person opens (§2.2). It is Jira's own, which only browsers inside the network reach.
+    pub fn authorize_url(&self, token: &RequestToken) -> String {
+        format!(
+            "{}/plugins/servlet/oauth/authorize?oauth_token={}",
+            self.settings.signed_text(),
+            encode::encode(&token.token)
+        )
+    }
+
+    /// Swaps an authorized request token for an access token (§2.3).
+    pub async fn access_token(
+        &self,
+        token: &RequestToken,
+        verifier: Option<&str>,
+    ) -> Result<Tokens, EndpointError> {
+        let extra = verifier
+            .map(|text| ("oauth_verifier", Zeroizing::new(text.to_owned())))
+            .into_iter()
+            .collect();
+        let token = Zeroizing::new(token.token.clone());
+        self.post(ACCESS_TOKEN, Some(token), extra).await?.tokens()
+    }
+
+    /// Renews an access token before it ends, by its session.
+    pub async fn renew(&self, access: &Secret, session: &Secret) -> Result<Tokens, EndpointError> {
+        let session = vec![("oauth_session_handle", text(session))];
+        self.post(ACCESS_TOKEN, Some(text(access)), session)
+            .await?
+            .tokens()
+    }
+
+    /// Whom Jira takes the holder of an access token for.
+    pub async fn user(&self, access: &Secret) -> Result<String, EndpointError> {
+        let answer = self
+            .send(Method::GET, MYSELF, Some(text(access)), Vec::new())
+            .await?;
+        let told: Option<Myself> = serde_json::from_slice(&answer.body).ok();
+        let name = told.and_then(|told| told.name.or(told.email_address).or(told.display_name));
+        match name {
+            Some(name) if answer.head.status == StatusCode::OK => Ok(name
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(MAX_NAME)
+                .collect()),
+            _ => Err(self.refusal(&answer)),
+        }
+    }
+
+    async fn post(
+        &self,
+        path: &str,
+        token: Option<Zeroizing<String>>,
+        extra: Vec<(&'static str, Zeroizing<String>)>,
+    ) -> Result<Told, EndpointError> {
+        let answer = self.send(Method::POST, path, token, extra).await?;
+        if answer.head.status != StatusCode::OK {
+            return Err(self.refusal(&answer));
+        }
+        match encode::parse(answer.body.trim_ascii()) {
+            Ok(pairs) => Ok(Told(Zeroizing::new(pairs))),
+            Err(_) => Err(foreign(answer.head.status)),
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<Zeroizing<String>>,
+        extra: Vec<(&'static str, Zeroizing<String>)>,
+    ) -> Result<ControlAnswer, EndpointError> {
+        let (upstream, target) = (self.settings.upstream.clone(), self.settings.target.clone());
+        // Reads the system's certificates.
+        let client = tokio::task::spawn_blocking(move || ControlClient::new(&upstream, &target));
+        let client = match client.await {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => return Err(unanswered(error.to_string())),
+            Err(_) => return Err(unanswered("the agent is ending".to_owned())),
+        };
+        let mut head = client.head(path);
+        head.method = method;
+        let request = ToSign {
+            method: head.method.to_string(),
+            uri: self.settings.signed_url().of(head.uri.path()),
+            parameters: Vec::new(),
+            token,
+            extra,
+        };
+        let authorization = sign(self.signer.clone(), request)
+            .await
+            .map_err(|why| EndpointError { why, blame: None })?;
+        let mut authorization = HeaderValue::from_str(&authorization)
+            .map_err(|_| unanswered("a token is no text".to_owned()))?;
+        authorization.set_sensitive(true);
+        head.headers.insert(header::AUTHORIZATION, authorization);
+        let sent = client.send(head, Bytes::new()).await;
+        sent.map_err(|failure| unanswered(failure.detail))
+    }
+
+    fn refusal(&self, answer: &ControlAnswer) -> EndpointError {
+        match Problem::read(&answer.head.headers, &answer.body, SystemTime::now()) {
+            Some(problem) => EndpointError {
+                blame: Some(problem.blame()),
+                why: self.settings.explain(&problem),
+            },
+            None => foreign(answer.head.status),
+        }
+    }
+}
+
+impl Settings {
+    /// What a refusal of Jira's means for this forward.
+    pub fn explain(&self, problem: &Problem) -> Unavailable {
+        problem.explain(&Facts {
+            consumer_key: &self.consumer_key,
+            signed_url: &self.signed_text(),
+            key_file: &self.private_key_file.path().display().to_string(),
+            new_token: self.new_token().as_deref(),
+        })
+    }
+}
+
+/// A form-encoded answer.
+struct Told(Zeroizing<Vec<encode::Parameter>>);
+
+impl Told {
+    fn find(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.0.iter();
+        pairs
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn text(&self, name: &str) -> Result<Zeroizing<String>, EndpointError> {
+        let found = self.find(name).filter(|value| !value.is_empty());
+        found
+            .map(|value| Zeroizing::new(value.to_owned()))
+            .ok_or_else(|| foreign(StatusCode::OK))
+    }
+
+    fn tokens(&self) -> Result<Tokens, EndpointError> {
+        let now = SystemTime::now();
+        let secret = |name| {
+            self.find(name)
+                .filter(|value| !value.is_empty())
+                .map(|value| Secret::new(value.as_bytes().to_vec()))
+        };
+        let after = |name| {
+            let seconds = self.find(name)?.parse().ok()?;
+            now.checked_add(Duration::from_secs(seconds).min(LONGEST_LIFE))
+        };
+        self.text("oauth_token")?;
+        Ok(Tokens {
+            access: secret("oauth_token"),
+            access_secret: secret("oauth_token_secret"),
+            access_expires: after("oauth_expires_in"),
+            refresh: secret("oauth_session_handle"),
+            refresh_expires: after("oauth_authorization_expires_in"),
+            obtained: now,
+            user: None,
+        })
+    }
+}
+
+/// Server and Data Center have a name, Cloud the other two.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Myself {
+    name: Option<String>,
+    email_address: Option<String>,
+    display_name: Option<String>,
+}
+
+/// Tokens are text: only that is stored.
+pub(super) fn text(secret: &Secret) -> Zeroizing<String> {
+    Zeroizing::new(String::from_utf8_lossy(secret.expose()).into_owned())
+}
+
+fn unanswered(detail: String) -> EndpointError {
+    EndpointError {
+        why: Unavailable {
+            cause: format!("Jira gave no answer to the token request: {detail}"),
+            remedy: "look at the jira layer in agent status; it is tried again by itself"
+                .to_owned(),
+        },
+        blame: None,
+    }
+}
+
+fn foreign(status: StatusCode) -> EndpointError {
+    let status = status.as_u16();
+    EndpointError {
+        why: Unavailable {
+            cause: format!("what answered the token request ({status}) does not speak OAuth 1.0a"),
+            remedy: "check upstream and its context path, that application links are not disabled in Jira, and that no single sign-on stands before /plugins/servlet/oauth".to_owned(),
+        },
+        blame: None,
+    }
+}
+
+const ACCESS_TOKEN: &str = "/plugins/servlet/oauth/access-token";
+const MYSELF: &str = "/rest/api/2/myself";
+/// Characters of a user name shown; Jira allows 255.
+const MAX_NAME: usize = 255;
+/// A century: what is longer is a way to say never, and must not overflow.
+const LONGEST_LIFE: Duration = Duration::from_secs(100 * 365 * 86_400);

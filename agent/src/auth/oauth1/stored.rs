@@ -1,0 +1,391 @@
+//! The access token that `agent login` stored: looked at again at most once a second, renewed by its session
+//! before it ends.
+
+use super::{Blame, Endpoint, Settings, SigningKey};
+use crate::{
+    auth::Unavailable,
+    disk::Inquiry,
+    expiry::{End, Expiry, Kind},
+    secret::Stamp,
+    tokens::{Locked, Record, Store, StoreError, Tokens},
+};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use tokio::time::{Instant, timeout};
+
+/// The tokens of one forward.
+pub(super) struct Stored {
+    settings: Settings,
+    store: Store,
+    kept: Mutex<Kept>,
+    /// Held by the one task that looks at the file.
+    looking: tokio::sync::Mutex<Inquiry<Result<Option<Look>, StoreError>>>,
+    /// Held by the one task that renews.
+    renewing: Arc<tokio::sync::Mutex<()>>,
+    /// Jira called the access token dead before its time.
+    disowned: AtomicBool,
+}
+
+#[derive(Default)]
+struct Kept {
+    looked_at: Option<Instant>,
+    stamp: Option<Option<Stamp>>,
+    generation: u64,
+    found: Option<Found>,
+    /// No renewal before this: the last one failed.
+    rest_until: Option<Instant>,
+}
+
+impl Stored {
+    pub(super) fn new(settings: Settings, store: Store) -> Self {
+        Self {
+            settings,
+            store,
+            kept: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+            renewing: Arc::default(),
+            disowned: AtomicBool::new(false),
+        }
+    }
+
+    /// The tokens, their access token not yet over, and their generation.
+    pub(super) async fn current(
+        self: &Arc<Self>,
+        key: &Arc<SigningKey>,
+    ) -> Result<(Arc<Tokens>, u64), Unavailable> {
+        let (tokens, generation) = self.look().await?;
+        let now = SystemTime::now();
+        let over = tokens.access_expires.is_some_and(|end| end <= now)
+            || self.disowned.load(Ordering::Relaxed);
+        if !over && !is_due(&tokens, now) {
+            return Ok((tokens, generation));
+        }
+        if tokens.refresh.is_none() || self.rests() {
+            return match over {
+                true => Err(self.over(&tokens)),
+                false => Ok((tokens, generation)),
+            };
+        }
+        if !over && self.renewing.try_lock().is_err() {
+            // Somebody renews it already.
+            return Ok((tokens, generation));
+        }
+        let (stored, key) = (Arc::clone(self), Arc::clone(key));
+        // A task of its own: a request that is given up must not cut a renewal in two.
+        let renewal = tokio::spawn(async move { stored.renew(&key, generation).await });
+        if !over {
+            return Ok((tokens, generation));
+        }
+        match timeout(RENEWAL_WAIT, renewal).await {
+            Ok(Ok(done)) => done?,
+            Ok(Err(_)) | Err(_) => {
+                return Err(Unavailable {
+                    cause: "the access token is over, and its renewal takes long".to_owned(),
+                    remedy: "look at the jira layer: Jira answers slowly or not at all".to_owned(),
+                });
+            }
+        }
+        self.look().await
+    }
+
+    /// Jira does not take the access token of that generation any more, whatever its time says; `proven` is
+    /// whether it had taken it before. True: there is another one now. An error says why there is none.
+    pub(super) async fn renew_refused(
+        self: &Arc<Self>,
+        key: &Arc<SigningKey>,
+        refused: u64,
+        proven: bool,
+    ) -> Result<bool, Unavailable> {
+        let (tokens, generation) = self.look().await?;
+        if generation != refused {
+            return Ok(generation > refused);
+        }
+        let age = tokens.obtained.elapsed().unwrap_or_default();
+        if tokens.refresh.is_none() || (!proven && age < REST) {
+            // A new one that is refused at once: renewing is no help.
+            return Ok(false);
+        }
+        self.disowned.store(true, Ordering::Relaxed);
+        let (_, generation) = self.current(key).await?;
+        Ok(generation > refused)
+    }
+
+    /// Completes when no renewal is under way.
+    pub(super) async fn settle(&self) {
+        drop(self.renewing.lock().await);
+    }
+
+    pub(super) fn expiries(&self) -> Vec<Expiry> {
+        let kept = self.lock();
+        let Some(Ok(tokens)) = &kept.found else {
+            return Vec::new();
+        };
+        let expiry = |kind, at: Option<SystemTime>| {
+            let end = match at {
+                Some(at) => End::At(at),
+                None => End::Unknown("Jira did not tell".to_owned()),
+            };
+            let remedy = format!("run agent login {}", self.store.forward());
+            Expiry::new(kind, end, remedy).issued(Some(tokens.obtained))
+        };
+        let access = expiry(Kind::Oauth1Token, tokens.access_expires);
+        match &tokens.refresh {
+            None => vec![access],
+            Some(_) => vec![
+                access.renewed_by_itself(),
+                expiry(Kind::Oauth1Session, tokens.refresh_expires),
+            ],
+        }
+    }
+
+    /// What is stored, as of a second ago at the latest.
+    async fn look(&self) -> Result<(Arc<Tokens>, u64), Unavailable> {
+        if let Some(fresh) = self.fresh() {
+            return fresh;
+        }
+        // Whoever holds it gives up on a disk that hangs, so this wait ends.
+        let mut looking = self.looking.lock().await;
+        if let Some(fresh) = self.fresh() {
+            return fresh;
+        }
+        let (known, limit) = {
+            let kept = self.lock();
+            match kept.found {
+                Some(Ok(_)) => (kept.stamp, SHORT_LOOK),
+                _ => (kept.stamp, LOOK_TIMEOUT),
+            }
+        };
+        let store = self.store.clone();
+        let found = looking.ask(limit, move || read(&store, known)).await;
+        let mut kept = self.lock();
+        kept.looked_at = Some(Instant::now());
+        match found {
+            // It hangs: what was good a moment ago is better than nothing, and is not forgotten.
+            None if matches!(kept.found, Some(Ok(_))) => {}
+            None => {
+                kept.stamp = None;
+                let hangs = StoreError::Hangs(self.store.path());
+                kept.found = Some(Err(self.unavailable(&hangs)));
+            }
+            Some(Ok(Ok(None))) => {}
+            Some(Ok(Ok(Some((stamp, record))))) => {
+                let found = self.usable(record.as_ref());
+                kept.stamp = Some(stamp);
+                // A renewal writes the file before it asks, too: that is no news.
+                if !kept
+                    .found
+                    .as_ref()
+                    .is_some_and(|known| is_same(known, &found))
+                {
+                    kept.generation += 1;
+                    kept.rest_until = None;
+                    self.disowned.store(false, Ordering::Relaxed);
+                }
+                kept.found = Some(found);
+            }
+            Some(Ok(Err(error))) => {
+                kept.stamp = None;
+                kept.found = Some(Err(self.unavailable(&error)));
+            }
+            // It panicked, or the runtime ends.
+            Some(Err(_)) => kept.stamp = None,
+        }
+        drop(looking);
+        kept.current()
+            .unwrap_or_else(|| Err(self.nobody_logged_in()))
+    }
+
+    fn usable(&self, record: Option<&Record>) -> Result<Arc<Tokens>, Unavailable> {
+        let Some(record) = record else {
+            return Err(self.nobody_logged_in());
+        };
+        if record.owner != self.settings.owner() {
+            let cause = format!(
+                "the stored tokens belong to consumer {:?} at {}, and the configuration names another",
+                record.owner.client, record.owner.issuer
+            );
+            return Err(self.log_in(cause));
+        }
+        if let Some(ended) = &record.ended {
+            return Err(self.log_in(ended.clone()));
+        }
+        match &record.tokens {
+            Some(tokens) if tokens.access.is_some() => Ok(Arc::clone(tokens)),
+            _ => Err(self.nobody_logged_in()),
+        }
+    }
+
+    /// Renews, unless somebody else just has.
+    async fn renew(&self, key: &Arc<SigningKey>, generation: u64) -> Result<(), Unavailable> {
+        let _renewing = self.renewing.lock().await;
+        if self.look().await?.1 != generation || self.rests() {
+            return Ok(());
+        }
+        let locked = self.store.lock(LOCK_WAIT).await;
+        let locked = locked.map_err(|error| self.rest(self.unavailable(&error)))?;
+        let done = self.renew_locked(&locked, key).await;
+        self.lock().looked_at = None;
+        done
+    }
+
+    /// The order is that of [`crate::tokens`]: every step durable before the next.
+    async fn renew_locked(
+        &self,
+        locked: &Locked,
+        key: &Arc<SigningKey>,
+    ) -> Result<(), Unavailable> {
+        let failed = |error: StoreError| self.rest(self.unavailable(&error));
+        let Some(mut record) = locked.load().await.map_err(failed)? else {
+            return Ok(());
+        };
+        let old = self.usable(Some(&record))?;
+        let now = SystemTime::now();
+        if !is_due(&old, now) && !self.disowned.load(Ordering::Relaxed) {
+            // Another process renewed it meanwhile.
+            return Ok(());
+        }
+        let (Some(access), Some(session)) = (&old.access, &old.refresh) else {
+            return Ok(());
+        };
+        record.pending = Some(now);
+        locked.save(&record).await.map_err(failed)?;
+        let endpoint = Endpoint::new(self.settings.clone(), Arc::clone(key));
+        match endpoint.renew(access, session).await {
+            Ok(mut tokens) => {
+                tokens.user = old.user.clone();
+                let record = Record::new(self.settings.owner(), tokens);
+                locked.save(&record).await.map_err(failed)?;
+                tracing::info!(forward = self.store.forward(), "OAuth 1.0a token renewed");
+                Ok(())
+            }
+            Err(error) => {
+                // Jira's word, or no answer: with the latter the session may be used up, which the next try tells.
+                if error.blame.is_some() {
+                    record.pending = None;
+                }
+                let over = old.access_expires.is_some_and(|end| end <= now)
+                    || self.disowned.load(Ordering::Relaxed);
+                if error.blame == Some(Blame::Token) && over {
+                    record.ended = Some(format!("the session has ended: {}", error.why.cause));
+                }
+                locked.save(&record).await.map_err(failed)?;
+                tracing::warn!(
+                    forward = self.store.forward(),
+                    cause = error.why.cause,
+                    remedy = error.why.remedy,
+                    "the OAuth 1.0a token could not be renewed"
+                );
+                Err(self.rest(error.why))
+            }
+        }
+    }
+
+    fn fresh(&self) -> Option<Result<(Arc<Tokens>, u64), Unavailable>> {
+        let kept = self.lock();
+        let looked_at = kept.looked_at?;
+        (looked_at.elapsed() < LOOK_EVERY)
+            .then(|| kept.current())
+            .flatten()
+    }
+
+    fn rests(&self) -> bool {
+        self.lock()
+            .rest_until
+            .is_some_and(|until| Instant::now() < until)
+    }
+
+    fn rest(&self, why: Unavailable) -> Unavailable {
+        self.lock().rest_until = Some(Instant::now() + REST);
+        why
+    }
+
+    fn over(&self, tokens: &Tokens) -> Unavailable {
+        let cause = match tokens.refresh {
+            Some(_) => "the access token is over, and Jira did not renew it",
+            None => "the access token is over, and Jira gave no session to renew it by",
+        };
+        self.log_in(cause.to_owned())
+    }
+
+    fn nobody_logged_in(&self) -> Unavailable {
+        self.log_in("nobody has logged in yet".to_owned())
+    }
+
+    fn log_in(&self, cause: String) -> Unavailable {
+        Unavailable {
+            cause,
+            remedy: format!("run agent login {}", self.store.forward()),
+        }
+    }
+
+    fn unavailable(&self, error: &StoreError) -> Unavailable {
+        self.log_in(error.to_string())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // Every write is a plain assignment; a panic leaves an older but whole state.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Found = Result<Arc<Tokens>, Unavailable>;
+
+/// Whether requests would be signed with the same token, or fail for the same reason.
+fn is_same(one: &Found, other: &Found) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => match (&one.access, &other.access) {
+            (Some(one), Some(other)) => one.expose() == other.expose(),
+            _ => false,
+        },
+        (Err(one), Err(other)) => one == other,
+        _ => false,
+    }
+}
+
+type Look = (Option<Stamp>, Option<Record>);
+
+/// Reads the file if it is another one than `known`. Blocks.
+fn read(store: &Store, known: Option<Option<Stamp>>) -> Result<Option<Look>, StoreError> {
+    let stamp = store.stamp()?;
+    if known == Some(stamp) {
+        return Ok(None);
+    }
+    Ok(Some((stamp, store.read()?)))
+}
+
+impl Kept {
+    fn current(&self) -> Option<Result<(Arc<Tokens>, u64), Unavailable>> {
+        let found = self.found.as_ref()?.clone();
+        Some(found.map(|tokens| (tokens, self.generation)))
+    }
+}
+
+/// In the last tenth of its life, a week at the most: an access token of Jira's lives five years.
+fn is_due(tokens: &Tokens, now: SystemTime) -> bool {
+    let Some(end) = tokens.access_expires else {
+        return false;
+    };
+    let life = end.duration_since(tokens.obtained).unwrap_or_default();
+    let early = (life / 10).min(EARLIEST);
+    end.checked_sub(early).is_none_or(|due| due <= now)
+}
+
+/// Time for an administrator to mend what stops a renewal.
+const EARLIEST: Duration = Duration::from_secs(7 * 86_400);
+/// Tokens of `agent login` are noticed after this at the latest.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A file on a hanging network disk must not hold requests up for ever.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Less where the last known token will do.
+const SHORT_LOOK: Duration = Duration::from_millis(200);
+/// Between two tries of a renewal that failed.
+const REST: Duration = Duration::from_secs(60);
+/// How long a renewal waits for another process.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How long a request waits for a renewal.
+const RENEWAL_WAIT: Duration = Duration::from_secs(30);

@@ -1,0 +1,235 @@
+//! The three-legged dance of OAuth 1.0a in the way of a command line on a server (RFC 5849 §2).
+
+use super::redirect::{Answer, Receiver};
+use crate::{
+    auth::oauth1::{Endpoint, RequestToken, Settings, SigningKey, TokenFrom},
+    cli::{exit::BadUsage, output::print},
+    tokens::{Record, Store, Tokens},
+};
+use anyhow::{Context, anyhow, bail};
+use std::{process::ExitCode, sync::Arc, time::Duration};
+use url::Url;
+use zeroize::Zeroizing;
+
+/// Lets a person allow the access, proves the token, stores it.
+pub async fn login(settings: &Settings, callback: &str) -> anyhow::Result<ExitCode> {
+    let store = store(settings)?;
+    let callback = Callback::parse(callback)?;
+    // Before the person does anything: what cannot be stored need not be asked for. Held no longer than that,
+    // because the running agent may have to renew while the person reads.
+    drop(store.lock(PATIENCE).await?);
+    let endpoint = endpoint(settings)?;
+    let token = endpoint.request_token(callback.sent()).await?;
+    let (receiver, failure) = Receiver::bind(callback.sent().unwrap_or_default()).await;
+    print(&instructions(
+        &endpoint, &token, &callback, &receiver, failure,
+    ))?;
+    let verifier = receiver.receive(|answer| judge(answer, &token)).await?;
+    let verifier = verifier.as_ref().map(|text| text.as_str());
+    let mut tokens = endpoint.access_token(&token, verifier).await?;
+    let user = prove(&endpoint, &tokens).await?;
+    tokens.user = Some(user.clone());
+    let text = lives(&tokens);
+    let locked = store.lock(PATIENCE).await?;
+    locked.save(&Record::new(settings.owner(), tokens)).await?;
+    print(&format!(
+        "logged in as {user}\n{text}the token is in {}; a running agent takes it up within seconds\n",
+        store.path().display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Renews the stored token now by its session, whether it is due or not.
+pub async fn renew(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let store = store(settings)?;
+    let endpoint = endpoint(settings)?;
+    let locked = store.lock(PATIENCE).await?;
+    let log_in = || anyhow!("nobody has logged in; run agent login {}", store.forward());
+    let mut record = locked.load().await?.ok_or_else(log_in)?;
+    if record.owner != settings.owner() {
+        bail!(
+            "the stored token belongs to another consumer or Jira; run agent login {}",
+            store.forward()
+        );
+    }
+    let old = record.tokens.clone().ok_or_else(log_in)?;
+    let (Some(access), Some(session)) = (&old.access, &old.refresh) else {
+        bail!(
+            "Jira gave no session to renew it by; run agent login {}",
+            store.forward()
+        );
+    };
+    record.pending = Some(std::time::SystemTime::now());
+    locked.save(&record).await?;
+    let mut tokens = match endpoint.renew(access, session).await {
+        Ok(tokens) => tokens,
+        Err(error) => {
+            if error.blame.is_some() {
+                record.pending = None;
+                locked.save(&record).await?;
+            }
+            return Err(error.into());
+        }
+    };
+    tokens.user = old.user.clone();
+    let record = Record::new(settings.owner(), tokens);
+    locked.save(&record).await?;
+    let Some(tokens) = &record.tokens else {
+        return Err(log_in());
+    };
+    let user = prove(&endpoint, tokens).await?;
+    print(&format!("renewed; logged in as {user}\n{}", lives(tokens)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Forgets the token. Jira has no way to revoke one over the wire.
+pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let store = store(settings)?;
+    let locked = store.lock(PATIENCE).await?;
+    let found = !matches!(locked.load().await, Ok(None));
+    locked.remove().await?;
+    if !found {
+        print("there was no token; nothing is stored now\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    bail!(
+        "the token is deleted here, but OAuth 1.0a has no way to revoke it; in Jira, logged in as the user: Profile, Tools, View OAuth Access Tokens, Revoke"
+    );
+}
+
+/// Where Jira sends the browser (§2.1).
+enum Callback {
+    /// Jira shows the verifier.
+    OutOfBand,
+    /// OAuth 1.0: there is no verifier.
+    None,
+    To(String),
+}
+
+impl Callback {
+    fn parse(text: &str) -> Result<Self, BadUsage> {
+        match text {
+            "oob" => Ok(Self::OutOfBand),
+            "none" => Ok(Self::None),
+            url => match Url::parse(url) {
+                Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => {
+                    Ok(Self::To(url.to_owned()))
+                }
+                _ => Err(BadUsage(format!(
+                    "--callback {url}: expected oob, none, or an address like http://127.0.0.1:8400/"
+                ))),
+            },
+        }
+    }
+
+    fn sent(&self) -> Option<&str> {
+        match self {
+            Self::OutOfBand => Some("oob"),
+            Self::None => None,
+            Self::To(url) => Some(url),
+        }
+    }
+}
+
+fn store(settings: &Settings) -> Result<&Store, BadUsage> {
+    match &settings.token {
+        TokenFrom::Login(store) => Ok(store),
+        TokenFrom::File(file) => Err(BadUsage(format!(
+            "access_token_file is set, so that the token is the one in {}; remove that key to log in here",
+            file.path().display()
+        ))),
+        TokenFrom::TwoLegged => Err(BadUsage(
+            "two_legged = true needs no login by a person; see: agent status".to_owned(),
+        )),
+    }
+}
+
+fn endpoint(settings: &Settings) -> anyhow::Result<Endpoint> {
+    let pem = settings.private_key_file.read()?;
+    let key = SigningKey::from_pem(pem.expose())?;
+    Ok(Endpoint::new(settings.clone(), Arc::new(key)))
+}
+
+async fn prove(endpoint: &Endpoint, tokens: &Tokens) -> anyhow::Result<String> {
+    let access = tokens
+        .access
+        .as_ref()
+        .context("no access token was issued")?;
+    Ok(endpoint.user(access).await?)
+}
+
+fn instructions(
+    endpoint: &Endpoint,
+    token: &RequestToken,
+    callback: &Callback,
+    receiver: &Receiver,
+    failure: Option<String>,
+) -> String {
+    let mut text = format!(
+        "Open this address in a browser that reaches Jira, log in as the user whom the agent is to be, and allow the access:\n\n  {}\n\n",
+        endpoint.authorize_url(token)
+    );
+    if let Some(failure) = failure {
+        text += &format!("(The browser's answer cannot be listened for: {failure})\n");
+    }
+    text += &match callback {
+        Callback::To(url) if receiver.listens() => format!(
+            "Then the browser comes back to {url} on this host (from another one: through ssh -L). Or copy its address line and paste it here:\n"
+        ),
+        Callback::To(url) => format!(
+            "Then the browser is sent to {url}, where nothing need answer. Copy its whole address line and paste it here:\n"
+        ),
+        _ if token.needs_verifier => {
+            "Then Jira shows a verification code. Paste it here:\n".to_owned()
+        }
+        _ => "Jira gives no verification code to this link. When you have allowed the access, type done here:\n"
+            .to_owned(),
+    };
+    text
+}
+
+/// The verifier, if the answer is the one to our request token (§2.2).
+fn judge(answer: &Answer, token: &RequestToken) -> anyhow::Result<Option<Zeroizing<String>>> {
+    let verifier = match answer {
+        Answer::Bare(text) => Some(text.as_str()),
+        Answer::Query(_) => {
+            if answer.parameter("oauth_token") != Some(token.token.as_str()) {
+                bail!(
+                    "the token in this address is not that of this login: it belongs to another one, or somebody has tampered with it; start again"
+                );
+            }
+            answer.parameter("oauth_verifier")
+        }
+    };
+    if !token.needs_verifier {
+        return Ok(None);
+    }
+    match verifier.map(str::trim) {
+        Some("denied") => bail!("the access was denied; start again, and allow it"),
+        Some(text) if !text.is_empty() => Ok(Some(Zeroizing::new(text.to_owned()))),
+        _ => bail!("the address holds no verification code; paste the whole address line"),
+    }
+}
+
+/// When what was issued dies, line by line.
+fn lives(tokens: &Tokens) -> String {
+    let at = |time| humantime::format_rfc3339_seconds(time).to_string();
+    let mut text = match tokens.access_expires {
+        Some(end) => format!("access token: until {}\n", at(end)),
+        None => "access token: until it is revoked in Jira, or an end that Jira does not tell\n"
+            .to_owned(),
+    };
+    text += &match (&tokens.refresh, tokens.refresh_expires) {
+        (Some(_), Some(end)) => {
+            format!("session, by which the agent renews it: until {}\n", at(end))
+        }
+        (Some(_), None) => "session, by which the agent renews it: end unknown\n".to_owned(),
+        (None, _) => {
+            "no session was given: log in again before the access token has died\n".to_owned()
+        }
+    };
+    text
+}
+
+/// As long as the agent may take over a renewal of its own.
+const PATIENCE: Duration = Duration::from_secs(30);
