@@ -1,23 +1,27 @@
 #!/usr/bin/env node
 // One of everything with the npm library `jira-client`.
-// Usage: jira_client_everything.js BASE_URL (basic USER PASSWORD | pat TOKEN | none) [EXPECTED_USER]
+// Usage: jira_client_everything.js BASE_URL (basic USER PASSWORD | pat TOKEN
+//          | oauth1 CONSUMER KEY_FILE TOKEN SECRET | none) [EXPECTED_USER]
+// With JIRA_URL, Jira's own URL is what is called and signed, and its requests are led through BASE_URL.
 'use strict';
 
 const assert = require('node:assert/strict');
 const crypto = require('node:crypto');
 const fs = require('node:fs');
+const http = require('node:http');
 const os = require('node:os');
 const path = require('node:path');
 const JiraApi = require('jira-client');
+const request = require('postman-request');
 
 const PROJECT = process.env.JIRA_PROJECT || 'DEMO';
 const SIZE = Number(process.env.ATTACHMENT_SIZE || 1 << 20);
 
 function asked() {
   const [baseUrl, login, ...rest] = process.argv.slice(2);
-  const wanted = { basic: 2, pat: 1, none: 0 }[login];
+  const wanted = { basic: 2, pat: 1, oauth1: 4, none: 0 }[login];
   if (wanted === undefined || rest.length < wanted) {
-    console.error('usage: BASE_URL (basic USER PASSWORD | pat TOKEN | none) [EXPECTED_USER]');
+    console.error('usage: BASE_URL (basic … | pat … | oauth1 … | none) [EXPECTED_USER]');
     process.exit(64);
   }
   const credential = rest.slice(0, wanted);
@@ -25,8 +29,37 @@ function asked() {
     none: () => ({}),
     basic: ([username, password]) => ({ username, password }),
     pat: ([bearer]) => ({ bearer }),
+    oauth1: ([consumer, keyFile, token, secret]) => ({
+      oauth: {
+        consumer_key: consumer,
+        consumer_secret: fs.readFileSync(keyFile, 'ascii'),
+        access_token: token,
+        access_token_secret: secret,
+        signature_method: 'RSA-SHA1',
+      },
+    }),
   }[login](credential);
-  return { url: new URL(baseUrl), options, expected: rest[wanted] };
+  const url = new URL(process.env.JIRA_URL || baseUrl);
+  if (process.env.JIRA_URL) options.request = through(new URL(baseUrl));
+  return { url, options, expected: rest[wanted] };
+}
+
+// A request function that signs for the URL it is given and sends to the tunnel.
+function through(tunnel) {
+  const hop = {
+    Agent: http.Agent,
+    request: (options, answered) => http.request(
+      { ...options, protocol: 'http:', host: tunnel.hostname, hostname: tunnel.hostname, port: tunnel.port, agent: false },
+      answered,
+    ),
+  };
+  return (options) => new Promise((resolve, reject) => {
+    request({ ...options, httpModules: { 'http:': hop, 'https:': hop } }, (error, response, body) => {
+      if (error) return reject(error);
+      // As the library's own default does.
+      return response.statusCode >= 400 ? reject(body) : resolve(body);
+    });
+  });
 }
 
 async function main() {

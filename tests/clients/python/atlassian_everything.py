@@ -6,7 +6,7 @@ import uuid
 from atlassian import Jira
 from requests.exceptions import HTTPError
 
-from steps import arguments, at_home, attachment_file, check, digest_of, steps
+from steps import arguments, at_home, attachment_file, check, digest_of, oauth1_of, steps
 
 
 def main():
@@ -17,6 +17,14 @@ def main():
         login["username"], login["password"] = asked.credential
     elif asked.login == "pat":
         login["token"] = asked.credential[0]
+    elif asked.login == "oauth1":
+        login["oauth"] = oauth1_of(asked)
+    elif asked.login == "oauth2":
+        client, token = asked.credential
+        login["oauth2"] = {
+            "client_id": client,
+            "token": {"access_token": token, "token_type": "bearer"},
+        }
     jira = Jira(url=base, api_version=2, cloud=False, **login)
     word = "w" + uuid.uuid4().hex[:12]
     kept = {}

@@ -6,7 +6,7 @@ import uuid
 from jira import JIRA
 from jira.exceptions import JIRAError
 
-from steps import arguments, at_home, attachment_file, check, digest_of, steps
+from steps import arguments, at_home, attachment_file, check, digest_of, oauth1_of, steps
 
 
 def main():
@@ -17,6 +17,8 @@ def main():
         login["basic_auth"] = tuple(asked.credential)
     elif asked.login == "pat":
         login["token_auth"] = asked.credential[0]
+    elif asked.login == "oauth1":
+        login["oauth"] = oauth1_of(asked)
     word = "w" + uuid.uuid4().hex[:12]
     kept = {}
 

@@ -9,24 +9,58 @@ import sys
 import tempfile
 import time
 
+import requests
+
 ATTACHMENT_NAME = "réport 1+1.bin"
 
 
 def arguments(description):
-    """BASE_URL and the login: `basic USER PASSWORD`, `pat TOKEN`, or `none`."""
+    """BASE_URL and the login: `basic USER PASSWORD`, `pat TOKEN`, `oauth1 CONSUMER KEY_FILE TOKEN SECRET`,
+    `oauth2 CLIENT TOKEN`, or `none`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("base_url", help="with the context path, without a slash at its end")
-    parser.add_argument("login", choices=["basic", "pat", "none"])
-    parser.add_argument("credential", nargs="*", help="USER PASSWORD, or TOKEN, or nothing")
+    parser.add_argument("login", choices=["basic", "pat", "oauth1", "oauth2", "none"])
+    parser.add_argument("credential", nargs="*", help="what the login needs")
+    parser.add_argument("--jira-url", help="Jira's own URL, which is signed for; led through BASE_URL")
     parser.add_argument("--expect-user", help="who Jira must take us for")
     parser.add_argument("--project", default="DEMO")
     parser.add_argument("--size", type=int, default=1 << 20, help="bytes of the attachment")
     asked = parser.parse_args()
-    wanted = {"basic": 2, "pat": 1, "none": 0}[asked.login]
+    wanted = {"basic": 2, "pat": 1, "oauth1": 4, "oauth2": 2, "none": 0}[asked.login]
     if len(asked.credential) != wanted:
         parser.error(f"{asked.login} wants {wanted} more")
     asked.base_url = asked.base_url.rstrip("/")
+    if asked.jira_url:
+        lead_through(asked.base_url, asked.jira_url)
+        asked.base_url = asked.jira_url
     return asked
+
+
+def oauth1_of(asked):
+    """The login as `jira` and `atlassian-python-api` take it; both have another default signature."""
+    consumer, key_file, token, secret = asked.credential
+    with open(key_file, encoding="ascii") as file:
+        key = file.read()
+    return {
+        "consumer_key": consumer,
+        "key_cert": key,
+        "access_token": token,
+        "access_token_secret": secret,
+        "signature_method": "RSA-SHA1",
+    }
+
+
+def lead_through(tunnel, jira):
+    """Sends every request for Jira's URL to the tunnel instead, after it was signed: what a vendor's
+    transport does whose OAuth 1.0a signatures must be made over the URL that Jira sees."""
+    sent = requests.adapters.HTTPAdapter.send
+
+    def send(adapter, request, **options):
+        if request.url.startswith(jira):
+            request.url = tunnel + request.url[len(jira):]
+        return sent(adapter, request, **options)
+
+    requests.adapters.HTTPAdapter.send = send
 
 
 def steps(every):

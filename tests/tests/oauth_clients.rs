@@ -1,0 +1,192 @@
+//! A vendor that runs its own OAuth, with libraries that know nothing of us: what the preset `oauth-dance` lets through
+//! is what they need, and a signature made over Jira's own URL verifies behind the agent.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::auth::oauth1::SigningKey;
+use e2e::{
+    agent::write_secret,
+    python,
+    site::{Plan, Site, vendor},
+    tap::Tap,
+};
+use server_stub::jira::{AuthKind, OAuth1Consumer, OAuth2Client};
+use std::{env, path::Path, sync::LazyLock};
+use tokio::process::Command;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_dances_oauth_1_0a_with_authlib_and_three_libraries_sign_with_its_token() {
+    let site = plan().start_unproven().await.unwrap();
+    let tap = Tap::start(site.addr()).await.unwrap();
+    let key_file = key_file(&site);
+    let tokens = dance(&site, &tap, ["oauth1", CONSUMER, &key_file]).await;
+    let [token, secret] = tokens.as_slice() else {
+        panic!("{tokens:?}");
+    };
+    assert_all_went_through(&site, &tap);
+
+    let login = ["oauth1", CONSUMER, &key_file, token, secret];
+    for script in ["jira_everything.py", "atlassian_everything.py"] {
+        let (site, tap) = (&site, &tap);
+        site.jira().clear_requests();
+        let mut command = python::script(script);
+        command.arg(tunnel_url(tap)).args(login);
+        command.args(["--jira-url", &site.jira().url, "--expect-user", USER]);
+        python::run(command, b"").await.unwrap();
+        assert_signed_by_the_vendor(site);
+    }
+    site.jira().clear_requests();
+    python::run(node(&tap, &site, &login), b"").await.unwrap();
+    assert_signed_by_the_vendor(&site);
+    assert_dance_endpoints_alone(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_runs_oauth_2_0_with_authlib_and_pkce_and_another_library_uses_its_token() {
+    let site = plan().start_unproven().await.unwrap();
+    let tap = Tap::start(site.addr()).await.unwrap();
+    let tokens = dance(&site, &tap, ["oauth2", CLIENT, CLIENT_SECRET]).await;
+    assert_all_went_through(&site, &tap);
+    site.jira().clear_requests();
+    let mut command = python::script("atlassian_everything.py");
+    command
+        .arg(tunnel_url(&tap))
+        .args(["oauth2", CLIENT, &tokens[0]]);
+    command.args(["--jira-url", &site.jira().url, "--expect-user", USER]);
+    python::run(command, b"").await.unwrap();
+    for request in site.received() {
+        assert!(
+            matches!(request.auth, Some(AuthKind::OAuth2(_))),
+            "{request:?}"
+        );
+    }
+}
+
+/// `Authlib` gets tokens; they are the last line that the script prints.
+async fn dance(site: &Site, tap: &Tap, login: [&str; 3]) -> Vec<String> {
+    let mut command = python::script("authlib_dances.py");
+    command.args([&tunnel_url(tap), &site.jira().url, USER, PASSWORD]);
+    command.args(login);
+    let said = python::run(command, b"").await.unwrap();
+    serde_json::from_str(said.lines().last().unwrap()).unwrap()
+}
+
+/// What reached Jira, but for the person's browser, went through the tunnel, and as it was sent.
+fn assert_all_went_through(site: &Site, tap: &Tap) {
+    let sent = tap.requests();
+    let received = site.received();
+    let by_vendor = received
+        .iter()
+        .filter(|request| !request.target_text().contains("/authorize?"));
+    let mut count = 0;
+    for request in by_vendor {
+        count += 1;
+        let target = request.target_text();
+        let same = sent.iter().any(|sent| {
+            (&sent.method, &sent.target) == (&request.method, &target)
+                && sent.body == request.body_head
+        });
+        assert!(same, "{request:?}");
+        assert_eq!(
+            request.header("host").unwrap(),
+            site.jira().addr.to_string()
+        );
+    }
+    assert!(count >= 6, "{received:?}");
+}
+
+fn assert_signed_by_the_vendor(site: &Site) {
+    let received = site.received();
+    assert!(received.len() > 20, "{} requests", received.len());
+    for request in received {
+        assert_eq!(request.auth, Some(AuthKind::OAuth1), "{request:?}");
+        assert_eq!(request.user.as_deref(), Some(USER), "{request:?}");
+    }
+}
+
+/// Of all that has to do with OAuth, the preset lets four endpoints through, with one method.
+async fn assert_dance_endpoints_alone(site: &Site) {
+    site.jira().clear_requests();
+    let url = site.vendor_url();
+    for path in [
+        "/plugins/servlet/oauth/authorize",
+        "/plugins/servlet/oauth/access-token/x",
+        "/plugins/servlet/oauth/consumer-info",
+        "/plugins/servlet/oauth/users/access-tokens",
+        "/plugins/servlet/applinks/listApplicationLinks",
+        "/rest/oauth2/latest/authorize",
+        "/rest/oauth2/latest/client",
+        "/rest/oauth2/2.0/token",
+        "/rest/oauth2/latest/token/x",
+        "/rest/applinks/3.0/applinks",
+    ] {
+        for request in [
+            vendor().get(url.clone() + path),
+            vendor().post(url.clone() + path),
+        ] {
+            assert_eq!(request.send().await.unwrap().status(), 403, "{path}");
+        }
+    }
+    for path in DANCE {
+        let get = vendor().get(url.clone() + path).send().await.unwrap();
+        assert_eq!(get.status(), 403, "{path}");
+    }
+    assert!(site.received().is_empty());
+    for path in DANCE {
+        let post = vendor().post(url.clone() + path).send().await.unwrap();
+        assert!(
+            !post.headers().contains_key("proxy-status"),
+            "{path}: {post:?}"
+        );
+    }
+    assert_eq!(site.received().len(), DANCE.len());
+}
+
+const DANCE: &[&str] = &[
+    "/plugins/servlet/oauth/request-token",
+    "/plugins/servlet/oauth/access-token",
+    "/rest/oauth2/latest/token",
+    "/rest/oauth2/1.0/token",
+    "/rest/oauth2/latest/revoke",
+];
+
+fn plan() -> Plan {
+    Site::plan()
+        .presets(&["ticketing", "oauth-dance"])
+        .jira(|jira| {
+            let public = KEY.public_pem().unwrap();
+            jira.oauth1.consumers = vec![OAuth1Consumer::new(CONSUMER, &public)];
+            jira.oauth2.clients = vec![OAuth2Client::new(CLIENT, CLIENT_SECRET, CALLBACK)];
+        })
+}
+
+fn tunnel_url(tap: &Tap) -> String {
+    format!("http://{}/jira", tap.addr)
+}
+
+fn key_file(site: &Site) -> String {
+    let path = site.dir().join("vendors-key.pem");
+    let pem = KEY.private_pem().unwrap();
+    write_secret(&path, std::str::from_utf8(pem.expose()).unwrap()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn node(tap: &Tap, site: &Site, login: &[&str]) -> Command {
+    let folder = env::var_os("E2E_NODE_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/node"),
+        Into::into,
+    );
+    let mut command = Command::new("node");
+    command.arg(folder.join("jira_client_everything.js"));
+    command.arg(tunnel_url(tap)).args(login).arg(USER);
+    command.env("JIRA_URL", &site.jira().url).kill_on_drop(true);
+    command
+}
+
+static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(2048).unwrap());
+const USER: &str = "acme-bot";
+const PASSWORD: &str = "acme-password";
+const CONSUMER: &str = "vendor-consumer";
+const CLIENT: &str = "vendor-client";
+const CLIENT_SECRET: &str = "vendor-client-secret";
+/// As in `authlib_dances.py`.
+const CALLBACK: &str = "https://vendor.example/back?from=jira&x=1";
