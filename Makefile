@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
-.PHONY: demo test test-ssh test-e2e bench lint build setup docs clean
+.PHONY: demo test test-ssh test-e2e bench lint build setup docs clean package lint-package test-package
 
 # The real Jira clients that play the vendor in the end-to-end tests.
 export E2E_PYTHON := $(CURDIR)/.venv/bin/python
@@ -41,6 +41,15 @@ lint:
 docs: build ## Regenerates the references that a test compares with the code.
 	target/debug/agent config reference > docs/configuration.md
 	target/debug/agent status --schema > docs/status.schema.json
+
+package: ## dist/: .deb, .rpm, checksums and SBOM from one portable binary.
+	packaging/build
+
+lint-package: ## lintian, rpmlint and systemd-analyze on dist/.
+	packaging/lint
+
+test-package: build ## The packages of the debug build in a booted Debian; as root.
+	packaging/test/run
 
 clean:
 	cargo clean
