@@ -48,7 +48,7 @@ package: ## dist/: .deb, .rpm, checksums and SBOM from one portable binary.
 lint-package: ## lintian, rpmlint and systemd-analyze on dist/.
 	packaging/lint
 
-test-package: build ## The packages of the debug build in a booted Debian; as root.
+test-package: build ## Both packages, of the debug build, in a booted Debian; as root.
 	packaging/test/run
 
 clean:
