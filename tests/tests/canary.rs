@@ -2,6 +2,7 @@
 //! most talkative log level, while it works and while it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use agent::auth::oauth1::SigningKey;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use e2e::{
     agent::write_secret,
@@ -9,7 +10,7 @@ use e2e::{
     site::{Plan, Site, vendor},
 };
 use serde_json::{Value, json};
-use server_stub::jira::OAuth2Client;
+use server_stub::jira::{OAuth1Consumer, OAuth2Client};
 use std::{
     collections::BTreeSet,
     fs::{self, Permissions},
@@ -114,6 +115,34 @@ async fn neither_the_private_key_nor_its_passphrase_is_written_anywhere() {
         assert!(told.contains("passphrase does not decrypt"), "{told}");
         clean("what a wrong passphrase tells", &told, &secrets(&site));
     }
+}
+
+/// Neither the whole of a private key nor one line of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_that_signs_is_written_nowhere() {
+    let key = SigningKey::generate(2048).unwrap();
+    let pem = String::from_utf8(key.private_pem().unwrap().expose().to_vec()).unwrap();
+    let lines = "mode = \"oauth1\"\nconsumer_key = \"acme\"\nprivate_key_file = \"secret\"\ntwo_legged = true";
+    let plan = Site::plan().auth(lines, &pem).jira(|jira| {
+        let mut consumer = OAuth1Consumer::new("acme", &key.public_pem().unwrap());
+        consumer.two_legged_user = Some(BOT.into());
+        jira.oauth1.consumers = vec![consumer];
+    });
+    let plan = plan.line("log", "level = \"trace\"");
+    let mut site = plan.start().await.unwrap();
+    let mut answers = requests(&site).await;
+    let mut secrets = secrets(&site);
+    secrets.extend(
+        pem.lines()
+            .filter(|line| line.len() >= 40)
+            .map(str::to_owned),
+    );
+    search_for(&mut site, &answers, &secrets);
+
+    // Cut in the middle, it is told as such and not shown.
+    site.change_secret(&pem[..pem.len() / 2]).unwrap();
+    answers += &requests(&site).await;
+    search_for(&mut site, &answers, &secrets);
 }
 
 /// Tokens are made by Jira, so what they are is read from what reached it and from the store.

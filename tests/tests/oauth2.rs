@@ -114,7 +114,7 @@ async fn an_answer_to_another_login_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_renewed_ahead_of_their_end_and_no_request_notices() {
-    let plan = plan("").jira(|jira| jira.oauth2.access_lifetime = 8);
+    let plan = plan("").jira(|jira| jira.oauth2.access_lifetime = 12);
     let mut site = plan.start_unproven().await.unwrap();
     assert!(log_in(&site).await.status.success());
     site.until_proven().await.unwrap();
