@@ -12,7 +12,7 @@
 //! | [`audit`] | one record per request, allowed or refused |
 //!
 //! Beside the path, never on it: [`config`], [`disk`], [`supervisor`], [`status`], [`health`], [`control`],
-//! [`check`], [`expiry`], [`metrics`], [`telemetry`], [`tokens`], [`cli`]. [`service`] joins the rooms into the running agent.
+//! [`check`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`cli`]. [`service`] joins the rooms into the running agent.
 #![forbid(unsafe_code)]
 
 pub mod audit;
@@ -26,6 +26,7 @@ pub mod expiry;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod pause;
 pub mod policy;
 pub mod secret;
 pub mod service;

@@ -11,6 +11,7 @@ mod login_retry;
 mod man;
 mod metrics;
 mod output;
+mod pause;
 mod policy;
 mod run;
 mod status;
@@ -43,6 +44,8 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::LogLevel(args) => log_level::run(args, &sources()),
         Command::Login(args) => login::login(args, &sources()),
         Command::Logout(args) => login::logout(args, &sources()),
+        Command::Pause(args) => pause::pause(args, &sources()),
+        Command::Resume(args) => pause::resume(args, &sources()),
         Command::LoginRetry(args) => login_retry::run(args, &sources()),
         Command::Check(args) => check::run(args, &sources()),
         Command::Metrics(args) => metrics::run(args, &sources()),
@@ -75,6 +78,8 @@ enum Command {
     Config(config::Args),
     Login(login::Login),
     Logout(login::Logout),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
     LogLevel(log_level::Args),
     LoginRetry(login_retry::Args),
     Completions(completions::Args),

@@ -1,7 +1,7 @@
 //! The asking side, inside the commands.
 
 use super::{CHECK_DEADLINE, SOCKET_NAME};
-use crate::{check::Step, status::Report};
+use crate::{check::Step, pause::Order, status::Report};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -88,6 +88,21 @@ impl Client {
         self.ask(Method::POST, "/logins/retry", Bytes::new())
             .await
             .map(drop)
+    }
+
+    /// Stops the vendor's requests on one forward or on all.
+    pub async fn pause(&self, order: &Order) -> Result<(), ClientError> {
+        self.order("/pause", order).await
+    }
+
+    /// Lets them pass again.
+    pub async fn resume(&self, order: &Order) -> Result<(), ClientError> {
+        self.order("/resume", order).await
+    }
+
+    async fn order(&self, path: &str, order: &Order) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(order).map_err(|error| self.no_answer(error))?;
+        self.ask(Method::PUT, path, body.into()).await.map(drop)
     }
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {

@@ -9,7 +9,7 @@ mod server;
 pub use client::{Client, ClientError};
 pub use server::{ListenError, Listener};
 
-use crate::{check::Step, status::Report};
+use crate::{check::Step, pause::Order, status::Report};
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 
@@ -25,6 +25,10 @@ pub trait Commands: Send + Sync + 'static {
     fn set_log_level(&self, level: &str) -> Result<(), String>;
     /// Closes the circuit of every login, so that a credential that Jira refused is tried once more.
     fn retry_logins(&self);
+    /// Stops the vendor's requests; `by` is the user id of who asks. `Err` says why not, or why not for good.
+    fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>>;
+    /// Lets them pass again. `Err` says why not.
+    fn resume(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>>;
 }
 
 /// A check ends within this: each of its steps has a deadline of its own.
@@ -37,7 +41,7 @@ mod tests {
     use super::*;
     use crate::status::{AgentReport, AuditReport, LayerReport, Layers, Overall, REPORT_VERSION};
     use std::{
-        os::unix::fs::PermissionsExt,
+        os::unix::fs::{MetadataExt, PermissionsExt},
         sync::{
             Arc, Mutex,
             atomic::{AtomicUsize, Ordering},
@@ -45,10 +49,14 @@ mod tests {
     };
     use tokio_util::sync::CancellationToken;
 
+    /// The command, what it was given, and by whom.
+    type Ordered = (&'static str, Option<String>, Option<u32>);
+
     #[derive(Default)]
     struct Recorder {
         level: Mutex<String>,
         retries: AtomicUsize,
+        orders: Mutex<Vec<Ordered>>,
     }
 
     impl Commands for Recorder {
@@ -100,6 +108,22 @@ mod tests {
         fn retry_logins(&self) {
             self.retries.fetch_add(1, Ordering::Relaxed);
         }
+
+        fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {
+            self.orders
+                .lock()
+                .unwrap()
+                .push(("pause", order.reason, by));
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn resume(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {
+            self.orders
+                .lock()
+                .unwrap()
+                .push(("resume", order.forward, by));
+            Box::pin(std::future::ready(Err("still paused".into())))
+        }
     }
 
     async fn listening(dir: &std::path::Path) -> (Arc<Recorder>, CancellationToken) {
@@ -123,6 +147,18 @@ mod tests {
         assert_eq!(*commands.level.lock().unwrap(), "debug");
         client.retry_logins().await.unwrap();
         assert_eq!(commands.retries.load(Ordering::Relaxed), 1);
+        let order = Order {
+            forward: Some("jira".into()),
+            reason: Some("ü".repeat(200)),
+        };
+        client.pause(&order).await.unwrap();
+        let refused = client.resume(&order).await.unwrap_err();
+        assert!(matches!(refused, ClientError::Refused(why) if why == "still paused"));
+        // The kernel says who asks.
+        let uid = std::fs::metadata(dir.path()).unwrap().uid();
+        let orders = commands.orders.lock().unwrap().clone();
+        assert_eq!(orders[0], ("pause", order.reason, Some(uid)));
+        assert_eq!(orders[1], ("resume", order.forward, Some(uid)));
         let refused = client.set_log_level("nonsense").await.unwrap_err();
         assert!(matches!(refused, ClientError::Refused(why) if why == "no such level"));
     }

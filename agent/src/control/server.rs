@@ -1,6 +1,7 @@
 //! The listening side, inside the running agent.
 
 use super::{CHECK_DEADLINE, Commands, SOCKET_NAME};
+use crate::pause::Order;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -86,9 +87,10 @@ impl Listener {
                 continue;
             };
             let commands = Arc::clone(&commands);
+            let by = stream.peer_cred().ok().map(|peer| peer.uid());
             tokio::spawn(async move {
                 let _place = place;
-                let service = service_fn(|request| answer(request, commands.as_ref()));
+                let service = service_fn(|request| answer(request, commands.as_ref(), by));
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .max_buf_size(MAX_HEAD)
@@ -110,6 +112,7 @@ impl Drop for Listener {
 async fn answer(
     request: Request<Incoming>,
     commands: &dyn Commands,
+    by: Option<u32>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let response = match (head.method, head.uri.path()) {
@@ -143,6 +146,14 @@ async fn answer(
             }
             Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "a name is short".to_owned()),
         },
+        (Method::PUT, "/pause") => match order(body).await {
+            Ok(order) => done(commands.pause(order, by).await),
+            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+        },
+        (Method::PUT, "/resume") => match order(body).await {
+            Ok(order) => done(commands.resume(order, by).await),
+            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+        },
         (Method::POST, "/logins/retry") => {
             commands.retry_logins();
             text(StatusCode::NO_CONTENT, String::new())
@@ -150,6 +161,19 @@ async fn answer(
         _ => text(StatusCode::NOT_FOUND, "no such command".to_owned()),
     };
     Ok(response)
+}
+
+async fn order(body: Incoming) -> Result<Order, String> {
+    let body = Limited::new(body, MAX_ORDER).collect().await;
+    let body = body.map_err(|error| error.to_string())?.to_bytes();
+    serde_json::from_slice(&body).map_err(|error| error.to_string())
+}
+
+fn done(result: Result<(), String>) -> Response<Full<Bytes>> {
+    match result {
+        Ok(()) => text(StatusCode::NO_CONTENT, String::new()),
+        Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+    }
 }
 
 fn text(status: StatusCode, message: String) -> Response<Full<Bytes>> {
@@ -174,3 +198,5 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const MAX_HEAD: usize = 8 << 10;
 const MAX_BODY: usize = 1 << 10;
+/// A forward's name and a reason of 200 characters, written as JSON.
+const MAX_ORDER: usize = 4 << 10;

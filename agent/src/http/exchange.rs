@@ -158,6 +158,11 @@ async fn way(
         return Err(Problem::not_sent(fault.kind, fault.detail).into());
     }
     sanity::check(&head)?;
+    if forward.paused() {
+        // Why is the customer's own business, and stays in status, log and audit.
+        let detail = "the customer has paused this forward; nothing was sent to Jira";
+        return Err(Problem::not_sent(Kind::Paused, detail).into());
+    }
     let Some(in_flight) = forward.enter() else {
         let most = forward.limits().max_concurrent;
         let detail = format!("{most} requests are being answered on this forward already");

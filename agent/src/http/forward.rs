@@ -5,6 +5,7 @@ use crate::{
     audit::Audit,
     auth::Login,
     metrics::Traffic,
+    pause::Pauses,
     policy::Policy,
     status::{Layer, State, Witness},
     upstream::{FailedStep, SendError, Upstream},
@@ -28,6 +29,7 @@ pub struct Forward {
     slots: Arc<Semaphore>,
     total: AtomicU64,
     traffic: Arc<Traffic>,
+    pauses: Pauses,
 }
 
 /// A request's place among those in flight.
@@ -56,7 +58,18 @@ impl Forward {
             limits,
             jira: Witness::new(jira),
             total: AtomicU64::new(0),
+            pauses: Pauses::default(),
         }
+    }
+
+    /// Obeys these pauses; without them nothing pauses it.
+    pub fn pausable(self, pauses: Pauses) -> Self {
+        Self { pauses, ..self }
+    }
+
+    /// Whether the administrator has stopped its requests.
+    pub(super) fn paused(&self) -> bool {
+        self.pauses.of(&self.name).is_some()
     }
 
     /// As configured.

@@ -50,6 +50,7 @@ families! {
     LAYER = Gauge "layer_state" ["forward" "layer" "state"] "1 for the state that a layer is in, 0 for the others; an empty forward sums up all.";
     LAYER_AGE = Gauge "layer_proven_age_seconds" ["forward" "layer"] "Seconds since the other side last replied; absent if it never did.";
     BOUND = Gauge "forward_bound" ["forward"] "1 while a gateway listens for this forward.";
+    PAUSED = Gauge "forward_paused" ["forward"] "1 while the administrator has stopped its requests.";
     REQUESTS = Counter "requests_total" ["forward" "outcome" "class"] "Requests that have ended, by outcome and first digit of the status.";
     ERRORS = Counter "errors_total" ["forward" "error"] "Answers of the agent itself, by the code of docs/errors.md.";
     IN_FLIGHT = Gauge "requests_in_flight" ["forward"] "Requests under way; byte channels for tcp://.";

@@ -76,6 +76,8 @@ impl Page {
         let each = || report.forwards.iter().map(|f| ([f.name.as_str()], f));
         let bound = each().map(|(name, f)| (name, flag(!f.bound.is_empty())));
         self.add(&families::BOUND, bound)?;
+        let paused = each().map(|(name, f)| (name, flag(f.paused.is_some())));
+        self.add(&families::PAUSED, paused)?;
         let in_flight = each().map(|(name, f)| (name, f.in_flight as f64));
         self.add(&families::IN_FLIGHT, in_flight)?;
         let circuits = each().map(|(name, f)| (name, flag(f.circuit_open)));

@@ -32,7 +32,8 @@ fn report() -> Report {
             "name": "jira", "bind": "127.0.0.1:0", "bound": ["127.0.0.1:8080"],
             "upstream": "https://jira.corp.example", "auth_mode": "pat",
             "tunnel": layer("proven"), "jira": layer("proven"), "login": layer("degraded"),
-            "circuit_open": true, "in_flight": 5, "requests": 6,
+            "circuit_open": true, "paused": { "since": "", "reason": null, "by_uid": 0 },
+            "in_flight": 5, "requests": 6,
         }],
         "credentials": [{
             "forward": "jira", "credential": "personal_access_token",
@@ -96,6 +97,7 @@ fn what_was_counted_and_what_the_status_says_is_on_the_page() {
         r#"first_byte_seconds_count{forward="jira"} 1"#,
         r#"requests_in_flight{forward="jira"} 5"#,
         r#"forward_bound{forward="jira"} 1"#,
+        r#"forward_paused{forward="jira"} 1"#,
         r#"layer_state{forward="jira",layer="login",state="degraded"} 1"#,
         r#"layer_state{forward="jira",layer="login",state="proven"} 0"#,
         r#"layer_state{forward="",layer="network",state="proven"} 1"#,

@@ -14,6 +14,7 @@ use crate::{
     config::Config,
     control::{Commands, Listener},
     metrics,
+    pause::{Order, Pauses},
     status::Report,
     supervisor::Supervisor,
     telemetry,
@@ -26,7 +27,7 @@ use report::Observer;
 use sites::Sites;
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
@@ -37,10 +38,16 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
     let (audit, audit_task) = Audit::spawn(config.audit.clone());
     let drain = CancellationToken::new();
     let stop = CancellationToken::new();
-    let (sites, probes) = {
+    let (sites, probes, pauses) = {
         let (forwards, audit, drain) = (config.forwards.clone(), audit.clone(), drain.clone());
+        let state_dir = config.state_dir.clone();
         // Reads the system's certificate store.
-        tokio::task::spawn_blocking(move || Sites::new(&forwards, &audit, drain)).await??
+        tokio::task::spawn_blocking(move || {
+            let pauses = Pauses::load(&state_dir);
+            Sites::new(&forwards, &audit, &pauses, drain)
+                .map(|(sites, probes)| (sites, probes, pauses))
+        })
+        .await??
     };
     let sites = Arc::new(sites);
     let accept: Arc<dyn Accept> = Arc::<Sites>::clone(&sites);
@@ -62,6 +69,7 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
         observer,
         sites: Arc::clone(&sites),
         drain: drain.clone(),
+        pauses,
         log,
         checking: Arc::new(Semaphore::new(1)),
     });
@@ -73,7 +81,7 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
         "agent started"
     );
 
-    let why = asked_to_stop().await?;
+    let why = Stops::listen()?.heard().await;
     tracing::info!(signal = why, requests = sites.in_flight(), "draining");
     drain.cancel();
     supervisor.drain(DRAIN_LIMIT).await;
@@ -99,6 +107,7 @@ struct Running {
     observer: Observer,
     sites: Arc<Sites>,
     drain: CancellationToken,
+    pauses: Pauses,
     log: telemetry::Handle,
     /// One at a time.
     checking: Arc<Semaphore>,
@@ -138,16 +147,65 @@ impl Commands for Running {
     fn retry_logins(&self) {
         self.sites.retry_logins();
     }
+
+    fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {
+        let known = self.known(&order);
+        let pauses = self.pauses.clone();
+        Box::pin(async move {
+            known?;
+            let done = pauses.pause(order, by).await;
+            done.map_err(|error| error.to_string())
+        })
+    }
+
+    fn resume(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {
+        let known = self.known(&order);
+        let pauses = self.pauses.clone();
+        Box::pin(async move {
+            known?;
+            let done = pauses.resume(&order, by).await;
+            done.map_err(|error| error.to_string())
+        })
+    }
 }
 
-async fn asked_to_stop() -> anyhow::Result<&'static str> {
-    let mut terminate =
-        signal(SignalKind::terminate()).context("installing the SIGTERM handler")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("installing the SIGINT handler")?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+impl Running {
+    /// Refuses the name of a forward that there is not.
+    fn known(&self, order: &Order) -> Result<(), String> {
+        match &order.forward {
+            Some(name) if self.sites.named(name).is_none() => {
+                let known: Vec<_> = self.sites.iter().map(|s| &*s.config.name).collect();
+                let known = known.join(", ");
+                Err(format!(
+                    "the running agent has no forward {name:?}; it has {known}"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The signals that end the agent.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    /// From now on they do not end the process by themselves.
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("installing the SIGTERM handler")?,
+            interrupt: signal(SignalKind::interrupt()).context("installing the SIGINT handler")?,
+        })
+    }
+
+    async fn heard(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Requests under way may finish within this; systemd's own limit is 90 s.

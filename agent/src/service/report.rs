@@ -129,6 +129,7 @@ impl Observer {
             jira: layer(&site.jira),
             login: login.with_expiries(&site.expiries(), now),
             circuit_open,
+            paused: self.sites.paused(&site.config.name),
             in_flight: site.way.in_flight(),
             requests: site.way.total(),
         }

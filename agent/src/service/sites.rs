@@ -8,6 +8,7 @@ use crate::{
     health::Health,
     http,
     metrics::Traffic,
+    pause::{Pause, Pauses},
     policy::Policy,
     status::{Layer, State},
     tunnel::{Accept, Inbound},
@@ -28,6 +29,7 @@ pub(super) struct Sites {
     by_name: HashMap<Arc<str>, Arc<Site>>,
     /// As configured.
     order: Vec<Arc<Site>>,
+    pauses: Pauses,
     drain: CancellationToken,
 }
 
@@ -55,12 +57,13 @@ impl Sites {
     pub(super) fn new(
         forwards: &[config::Forward],
         audit: &Audit,
+        pauses: &Pauses,
         drain: CancellationToken,
     ) -> anyhow::Result<(Self, Vec<Health>)> {
         let mut order = Vec::new();
         let mut probes = Vec::new();
         for forward in forwards {
-            let (site, probe) = Site::new(forward, audit.clone())
+            let (site, probe) = Site::new(forward, audit.clone(), pauses.clone())
                 .with_context(|| format!("forward {:?}", forward.name))?;
             order.push(Arc::new(site));
             probes.push(probe);
@@ -73,6 +76,7 @@ impl Sites {
             Self {
                 by_name,
                 order,
+                pauses: pauses.clone(),
                 drain,
             },
             probes,
@@ -87,6 +91,11 @@ impl Sites {
     /// The forward of that name.
     pub(super) fn named(&self, name: &str) -> Option<Arc<Site>> {
         self.by_name.get(name).cloned()
+    }
+
+    /// Whether the administrator has stopped this forward.
+    pub(super) fn paused(&self, name: &str) -> Option<Pause> {
+        self.pauses.of(name)
     }
 
     /// Requests and byte channels under way.
@@ -131,13 +140,22 @@ impl Accept for Sites {
             );
             return;
         };
+        if matches!(site.way, Way::Bytes { .. }) && self.paused(&inbound.forward).is_some() {
+            // There is no protocol in which to say so; closing it is all.
+            tracing::debug!(forward = &*inbound.forward, "paused: byte channel closed");
+            return;
+        }
         let (site, drain) = (Arc::clone(site), self.drain.clone());
         tokio::spawn(async move { site.serve(inbound, drain).await });
     }
 }
 
 impl Site {
-    fn new(config: &config::Forward, audit: Audit) -> anyhow::Result<(Self, Health)> {
+    fn new(
+        config: &config::Forward,
+        audit: Audit,
+        pauses: Pauses,
+    ) -> anyhow::Result<(Self, Health)> {
         let (jira, login_layer) = (Arc::new(Layer::default()), Arc::new(Layer::default()));
         let login = Login::new(config.auth.clone(), Arc::clone(&login_layer));
         let probe = Health::new(
@@ -152,15 +170,18 @@ impl Site {
                 open: AtomicU64::new(0),
                 total: AtomicU64::new(0),
             },
-            Target::Http(_) => Way::Http(Arc::new(http::Forward::new(
-                Arc::clone(&config.name),
-                Policy::new(&config.policy)?,
-                login,
-                Upstream::new(config.upstream.clone())?,
-                audit,
-                config.http.clone(),
-                Arc::clone(&jira),
-            ))),
+            Target::Http(_) => Way::Http(Arc::new(
+                http::Forward::new(
+                    Arc::clone(&config.name),
+                    Policy::new(&config.policy)?,
+                    login,
+                    Upstream::new(config.upstream.clone())?,
+                    audit,
+                    config.http.clone(),
+                    Arc::clone(&jira),
+                )
+                .pausable(pauses),
+            )),
         };
         let client_certificate = &config.upstream.tls.client_certificate;
         Ok((

@@ -1,7 +1,7 @@
 //! The status as a person reads it.
 
 use super::{LayerReport, LayerState, Overall, Report};
-use crate::expiry::Urgency;
+use crate::{expiry::Urgency, pause::Pause};
 use std::fmt::Write;
 
 /// Whether to colour: only for a terminal, and not where `NO_COLOR` is set.
@@ -112,6 +112,9 @@ impl Page {
                 "  {}  {bound} -> {}  login {}  {} requests, {} under way",
                 f.name, f.upstream, f.auth_mode, f.requests, f.in_flight
             ));
+            if let Some(pause) = &f.paused {
+                self.paused(pause);
+            }
             if report.forwards.len() > 1 {
                 for layer in [
                     ("tunnel", &f.tunnel),
@@ -122,6 +125,17 @@ impl Page {
                 }
             }
         }
+    }
+
+    fn paused(&mut self, pause: &Pause) {
+        let by = match pause.by_uid {
+            Some(uid) => format!("by uid {uid}"),
+            None => "by the agent itself".to_owned(),
+        };
+        let reason = pause.reason.as_deref().unwrap_or("no reason given");
+        let word = self.paint("PAUSED    ", YELLOW);
+        self.line(&format!("     {word}since {} {by}: {reason}", pause.since));
+        self.line("               remedy: agent resume");
     }
 
     fn credentials(&mut self, report: &Report) {

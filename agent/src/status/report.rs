@@ -1,6 +1,7 @@
 //! The whole status: what `agent status --json` prints. Its schema is `docs/status.schema.json`.
 
 use super::{ConnectionView, CredentialReport, LayerReport, LayerState};
+use crate::pause::Pause;
 
 /// Version of the document. Fields may be added within a version; none is removed or changes its meaning.
 pub const REPORT_VERSION: u32 = 1;
@@ -37,7 +38,7 @@ pub struct Report {
 pub enum Overall {
     /// Every layer that this configuration has is proven. Exit code 0.
     Proven,
-    /// Requests may pass, but not everything is proven. Exit code 1.
+    /// Requests may pass, but not everything is proven, or a forward is paused. Exit code 1.
     Degraded,
     /// No request can pass. Exit code 2.
     Down,
@@ -91,6 +92,9 @@ pub struct ForwardReport {
     /// Whether Jira has refused the credential, so that nothing is sent until it changes.
     #[serde(default)]
     pub circuit_open: bool,
+    /// Present while the administrator has stopped its requests.
+    #[serde(default)]
+    pub paused: Option<Pause>,
     /// Requests under way.
     pub in_flight: u64,
     /// Requests since the start, allowed or refused.
@@ -126,8 +130,8 @@ impl Layers {
 }
 
 impl Overall {
-    /// Down where not one forward works; proven where every layer of every connection and forward is; degraded
-    /// between. A connection that stands by is proven: against OpenSSH only one can hold a port.
+    /// Down where not one forward works; proven where every layer of every connection and forward is and
+    /// nothing is paused; degraded between. A connection that stands by is proven: against OpenSSH only one can hold a port.
     pub fn of(connections: &[ConnectionView], forwards: &[ForwardReport]) -> Self {
         let of_forward = |f: &ForwardReport| [f.tunnel.state, f.jira.state, f.login.state];
         let of_connection = |c: &ConnectionView| [c.network.state, c.tunnel.state];
@@ -135,7 +139,8 @@ impl Overall {
         let fine = |state| matches!(state, LayerState::Proven | LayerState::NotApplicable);
         if forwards.iter().all(dead) {
             Self::Down
-        } else if forwards.iter().flat_map(of_forward).all(fine)
+        } else if forwards.iter().all(|f| f.paused.is_none())
+            && forwards.iter().flat_map(of_forward).all(fine)
             && connections.iter().flat_map(of_connection).all(fine)
         {
             Self::Proven
@@ -183,8 +188,17 @@ mod tests {
             jira: layer(jira),
             login: layer(login),
             circuit_open: false,
+            paused: None,
             in_flight: 0,
             requests: 3,
+        }
+    }
+
+    fn pause() -> Pause {
+        Pause {
+            since: "2026-11-22T09:30:00Z".into(),
+            reason: Some("CHG-7".into()),
+            by_uid: Some(0),
         }
     }
 
@@ -227,6 +241,9 @@ mod tests {
                 Overall::Degraded
             );
         }
+        let mut paused = forward(Proven, Proven, Proven);
+        paused.paused = Some(pause());
+        assert_eq!(Overall::of(&fine, &[paused]), Overall::Degraded);
         let one_gateway_away = [connection(Proven, Proven), connection(Failed, Unknown)];
         assert_eq!(Overall::of(&one_gateway_away, &proven), Overall::Degraded);
     }
@@ -260,7 +277,8 @@ mod tests {
     #[test]
     fn the_table_names_cause_and_remedy_and_colours_only_when_asked() {
         let connections = vec![connection(Failed, Unknown)];
-        let forwards = vec![forward(Failed, Proven, Proven)];
+        let mut forwards = vec![forward(Failed, Proven, Proven)];
+        forwards[0].paused = Some(pause());
         let report = Report {
             version: REPORT_VERSION,
             time: String::new(),
@@ -296,6 +314,7 @@ mod tests {
             "cause:  connection refused",
             "remedy: ask the network team",
             "2 DROPPED",
+            "PAUSED    since 2026-11-22T09:30:00Z by uid 0: CHG-7",
             "WARNING   the personal access token ends in 12 days",
             "remedy: make a new one",
         ] {

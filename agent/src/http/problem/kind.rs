@@ -47,6 +47,8 @@ pub enum Kind {
     JiraBusy,
     /// The agent has no credential to send right now.
     LoginUnavailable,
+    /// The customer's administrator has paused it.
+    Paused,
     /// Jira's answer did not begin in time.
     JiraTimeout,
 }
@@ -65,7 +67,7 @@ struct Advice {
 
 impl Kind {
     /// All of them, in the order of `docs/errors.md`.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedRequest,
         Self::AmbiguousTarget,
         Self::MethodOverride,
@@ -87,6 +89,7 @@ impl Kind {
         Self::Overloaded,
         Self::JiraBusy,
         Self::LoginUnavailable,
+        Self::Paused,
         Self::JiraTimeout,
     ];
 
@@ -328,6 +331,15 @@ impl Kind {
                 retry_after: Some(30),
                 title: "The agent has no login for Jira right now",
                 remedy: "See the login layer of `agent status`.",
+            },
+            Self::Paused => Advice {
+                code: "paused",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                deliveries: NOT_SENT,
+                proxy_error: "destination_unavailable",
+                retry_after: Some(60),
+                title: "The customer has paused this forward",
+                remedy: "`agent status` says since when and why; `agent resume` lets requests pass again.",
             },
             Self::JiraTimeout => Advice {
                 code: "jira-timeout",

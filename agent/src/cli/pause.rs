@@ -1,0 +1,61 @@
+//! `agent pause` and `agent resume`.
+
+use crate::{
+    config::{Sources, runtime_dir},
+    control::{Client, ClientError},
+    pause::{Order, check_reason},
+};
+use std::process::ExitCode;
+
+/// Stop the vendor's requests; the tunnel and the status stay
+///
+/// Until `agent resume` the vendor gets 503 with Retry-After, also after a restart. Requests under way finish.
+#[derive(clap::Args)]
+pub struct Pause {
+    /// Name of one forward [default: all]
+    forward: Option<String>,
+    /// Why, for log and status; the vendor is not told. At most 200 characters
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: Option<String>,
+}
+
+/// Let the vendor's requests pass again after `agent pause`
+#[derive(clap::Args)]
+pub struct Resume {
+    /// Name of one forward [default: all, each of them]
+    forward: Option<String>,
+}
+
+/// Asks the running agent.
+pub fn pause(args: Pause, sources: &Sources) -> anyhow::Result<ExitCode> {
+    let order = Order {
+        forward: args.forward,
+        reason: args.reason,
+    };
+    ask(sources, async |client| client.pause(&order).await)
+}
+
+/// Asks the running agent.
+pub fn resume(args: Resume, sources: &Sources) -> anyhow::Result<ExitCode> {
+    let order = Order {
+        forward: args.forward,
+        reason: None,
+    };
+    ask(sources, async |client| client.resume(&order).await)
+}
+
+fn ask(
+    sources: &Sources,
+    order: impl AsyncFnOnce(&Client) -> Result<(), ClientError>,
+) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&runtime_dir(sources));
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(order(&client))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    check_reason(text).map(|()| text.to_owned())
+}

@@ -1,0 +1,100 @@
+//! The file that keeps pauses over a restart: `pause.json` in the state folder.
+
+use super::{Held, Pause};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// Where pauses are kept.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    folder: PathBuf,
+}
+
+/// Why pauses could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What is in the file is not what this version writes.
+    #[error("{} is not what this version of the agent writes", .0.display())]
+    Unknown(PathBuf),
+    /// The system refuses.
+    #[error("{}: {error}; the state folder must be writable by the agent's user, and its disk not full", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// The disk does not answer.
+    #[error("the disk of the state folder does not answer; see the log for what comes of it")]
+    Hangs,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u32,
+    all: Option<Pause>,
+    forwards: BTreeMap<String, Pause>,
+}
+
+impl Store {
+    pub(super) fn new(state_dir: &Path) -> Self {
+        Self {
+            folder: state_dir.to_owned(),
+        }
+    }
+
+    /// Nothing is paused where there is no file.
+    pub(super) fn read(&self) -> Result<Held, StoreError> {
+        let path = self.path();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Held::default()),
+            Err(error) => return Err(StoreError::Io { path, error }),
+        };
+        match serde_json::from_slice::<Document>(&text) {
+            Ok(Document {
+                version: VERSION,
+                all,
+                forwards,
+            }) => Ok(Held { all, forwards }),
+            _ => Err(StoreError::Unknown(path)),
+        }
+    }
+
+    /// When it returns, `held` is on the disk; after an error the old state or the new one is.
+    pub(super) fn write(&self, held: &Held) -> Result<(), StoreError> {
+        let path = self.path();
+        let failed = |error| StoreError::Io {
+            path: path.clone(),
+            error,
+        };
+        let document = Document {
+            version: VERSION,
+            all: held.all.clone(),
+            forwards: held.forwards.clone(),
+        };
+        let bytes = serde_json::to_vec(&document).map_err(|error| failed(error.into()))?;
+        fs::create_dir_all(&self.folder).map_err(failed)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".pause.")
+            .permissions(fs::Permissions::from_mode(0o600))
+            .tempfile_in(&self.folder)
+            .map_err(failed)?;
+        io::Write::write_all(&mut file, &bytes).map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        let folder = fs::File::open(&self.folder);
+        folder.and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("pause.json")
+    }
+}
+
+const VERSION: u32 = 1;

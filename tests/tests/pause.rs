@@ -1,0 +1,151 @@
+//! The administrator can stop the vendor at any time, and lets it in again at his own word only.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::{LayerState, Overall};
+use e2e::site::{Site, vendor};
+use futures_util::{StreamExt, stream};
+use reqwest::{Body, Response};
+use serde_json::{Value, json};
+use std::process::Output;
+use tokio::sync::oneshot;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
+    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    // A ticket whose second half waits until after the pause.
+    let (go_on, second_half) = oneshot::channel::<()>();
+    let text = ticket().to_string();
+    let (head, tail) = text.split_at(10);
+    let (head, tail) = (head.to_owned(), tail.to_owned());
+    let body = stream::once(async move { Ok::<_, std::io::Error>(head) }).chain(stream::once(
+        async move {
+            second_half.await.unwrap();
+            Ok(tail)
+        },
+    ));
+    let upload = vendor()
+        .post(site.vendor_url() + ISSUE)
+        .header("content-type", "application/json")
+        .body(Body::wrap_stream(body));
+    let upload = tokio::spawn(upload.send());
+    let under_way = site.agent.until("the upload to be under way", |r| {
+        r.forwards[0].in_flight == 1
+    });
+    under_way.await.unwrap();
+
+    succeeded(&site, &["pause", "jira", "--reason", "change CHG-7"]);
+    let refused = post(&site).await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "60");
+    assert!(refused.headers().contains_key("proxy-status"));
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:jira-tunnel-agent:problem:paused");
+    assert_eq!(problem["delivery"], "not_sent");
+    // Why is none of the vendor's business.
+    assert!(!problem.to_string().contains("CHG-7"), "{problem}");
+    let record = site.audit_of(problem["request_id"].as_str().unwrap());
+    let record = record.await.unwrap();
+    assert_eq!(
+        (&record["error"], &record["decision"], &record["outcome"]),
+        (&json!("paused"), &json!("refused"), &json!("refused"))
+    );
+    go_on.send(()).unwrap();
+    assert_eq!(upload.await.unwrap().unwrap().status(), 201);
+    let tickets = site
+        .received()
+        .iter()
+        .filter(|r| r.method == "POST")
+        .count();
+    assert_eq!(tickets, 1, "the refused request reached Jira");
+
+    // The tunnel stays, and so does the proof of every layer.
+    let report = site.agent.status().await.unwrap();
+    assert_eq!(report.overall, Overall::Degraded);
+    for layer in [
+        &report.layers.tunnel,
+        &report.layers.jira,
+        &report.layers.login,
+    ] {
+        assert_eq!(layer.state, LayerState::Proven);
+    }
+    let paused = report.forwards[0].paused.as_ref().unwrap();
+    assert_eq!(paused.reason.as_deref(), Some("change CHG-7"));
+    assert!(paused.by_uid.is_some());
+    let shown = site.agent.run(&["status"]).unwrap();
+    assert_eq!(shown.status.code(), Some(1));
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        text.contains("PAUSED    since ") && text.contains("change CHG-7"),
+        "{text}"
+    );
+
+    // Also when the process has died in between.
+    site.agent.restart().unwrap();
+    site.until_bound().await.unwrap();
+    assert_eq!(post(&site).await.status(), 503);
+    let report = site.agent.status().await.unwrap();
+    assert_eq!(report.forwards[0].paused.as_ref(), Some(paused));
+
+    succeeded(&site, &["resume", "jira"]);
+    assert_eq!(post(&site).await.status(), 201);
+    assert_eq!(site.until_proven().await.unwrap().forwards[0].paused, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_forwards_are_paused_without_a_name_and_a_name_that_there_is_not_is_refused() {
+    let site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    for command in ["pause", "resume"] {
+        let refused = site.agent.run(&[command, "jria"]).unwrap();
+        assert!(!refused.status.success());
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(told.contains("no forward \"jria\"; it has jira"), "{told}");
+    }
+    let refused = site
+        .agent
+        .run(&["pause", "--reason", "two\nlines"])
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(64));
+    assert_eq!(post(&site).await.status(), 201);
+
+    succeeded(&site, &["pause"]);
+    assert_eq!(post(&site).await.status(), 503);
+    let refused = site.agent.run(&["resume", "jira"]).unwrap();
+    assert!(!refused.status.success());
+    assert_eq!(post(&site).await.status(), 503);
+    succeeded(&site, &["resume"]);
+    assert_eq!(post(&site).await.status(), 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_file_that_cannot_be_read_means_paused() {
+    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    site.agent.process().kill();
+    std::fs::write(site.dir().join("state/pause.json"), "{").unwrap();
+    site.agent.restart().unwrap();
+    let report = site.until_bound().await.unwrap();
+    let paused = report.forwards[0].paused.as_ref().unwrap();
+    assert!(paused.reason.as_ref().unwrap().contains("pause.json"));
+    assert_eq!(post(&site).await.status(), 503);
+    succeeded(&site, &["resume"]);
+    assert_eq!(post(&site).await.status(), 201);
+}
+
+async fn post(site: &Site) -> Response {
+    let url = site.vendor_url() + ISSUE;
+    vendor().post(url).json(&ticket()).send().await.unwrap()
+}
+
+fn succeeded(site: &Site, arguments: &[&str]) -> Output {
+    let done = site.agent.run(arguments).unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{arguments:?}: {told}");
+    done
+}
+
+fn ticket() -> Value {
+    json!({ "fields": {
+        "project": { "key": "DEMO" }, "issuetype": { "name": "Bug" }, "summary": "made by the vendor",
+    } })
+}
+
+const ISSUE: &str = "/rest/api/2/issue";
