@@ -7,6 +7,7 @@ use agent::{
 };
 use anyhow::Context;
 use std::{
+    ffi::OsString,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -18,6 +19,8 @@ use std::{
 pub struct Agent {
     process: Option<Process>,
     dir: PathBuf,
+    /// More of its environment.
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Agent {
@@ -28,6 +31,7 @@ impl Agent {
         let mut agent = Self {
             process: None,
             dir: dir.to_owned(),
+            environment: Vec::new(),
         };
         agent.restart()?;
         Ok(agent)
@@ -38,8 +42,14 @@ impl Agent {
         self.process = None;
         let mut command = self.command(&["run"]);
         command.env("AGENT_LOG_FORMAT", "human");
+        command.envs(self.environment.iter().cloned());
         self.process = Some(Process::spawn(command, &self.dir.join("agent.log"))?);
         Ok(())
+    }
+
+    /// Sets a variable for the next start.
+    pub fn env(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.environment.push((name, value.into()));
     }
 
     /// The running process.

@@ -2,9 +2,11 @@
 //! here.
 //!
 //! `sites` holds the forwards and hands each inbound channel to its own, `report` puts the status together, `forecast` knows when
-//! credentials end.
+//! credentials end. `notify` and `pulse` tell systemd.
 
 mod forecast;
+mod notify;
+mod pulse;
 mod report;
 mod sites;
 
@@ -23,6 +25,7 @@ use crate::{
 use anyhow::Context;
 use forecast::Forecast;
 use futures_util::future::BoxFuture;
+use notify::Notify;
 use report::Observer;
 use sites::Sites;
 use std::{sync::Arc, time::Duration};
@@ -73,7 +76,10 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
         log,
         checking: Arc::new(Semaphore::new(1)),
     });
-    let control = tokio::spawn(listener.serve(running, stop.clone()));
+    let control = tokio::spawn(listener.serve(Arc::<Running>::clone(&running), stop.clone()));
+    let notify = Arc::new(Notify::from_environment());
+    let fed = pulse::feed(Arc::clone(&notify), supervisor.clone(), stop.clone());
+    tokio::spawn(fed);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         forwards = config.forwards.len(),
@@ -81,7 +87,17 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
         "agent started"
     );
 
-    let why = Stops::listen()?.heard().await;
+    let stops = Stops::listen()?;
+    notify.ready().await;
+    let report = move || running.status();
+    tokio::spawn(pulse::tell_status(
+        Arc::clone(&notify),
+        report,
+        stop.clone(),
+    ));
+
+    let why = stops.heard().await;
+    notify.stopping().await;
     tracing::info!(signal = why, requests = sites.in_flight(), "draining");
     drain.cancel();
     supervisor.drain(DRAIN_LIMIT).await;

@@ -3,6 +3,7 @@
 
 mod connection;
 mod credential;
+mod headline;
 mod layer;
 mod layer_report;
 mod render;
@@ -11,6 +12,7 @@ mod witness;
 
 pub use connection::{ConnectionView, ForwardState, ForwardView, Phase};
 pub use credential::CredentialReport;
+pub use headline::headline;
 pub use layer::{Layer, Snapshot, State};
 pub use layer_report::{LayerReport, LayerState};
 pub use render::{Colour, render};

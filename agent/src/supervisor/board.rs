@@ -196,6 +196,10 @@ impl Board {
         self.stopped.send_replace(true);
     }
 
+    pub(super) fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
     pub(super) async fn stopped(&self) {
         let mut stopped = self.stopped.subscribe();
         // The sender lives as long as `self`.

@@ -16,7 +16,7 @@ use crate::{
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,8 @@ pub(super) enum News {
     Worn(Id),
     Idle(Id),
     Drain(Duration),
+    /// Whether this loop still turns.
+    Question(oneshot::Sender<()>),
 }
 
 impl Supervisor {
@@ -270,6 +272,11 @@ impl Supervisor {
                 Event::Worn(id)
             }
             News::Idle(id) => Event::Idle(id),
+            News::Question(answer) => {
+                // Whoever asked may have given up.
+                let _ = answer.send(());
+                Event::Tick
+            }
             News::Drain(limit) => {
                 tracing::info!(limit_seconds = limit.as_secs(), "draining");
                 Event::Drain(limit)
@@ -322,6 +329,14 @@ impl SupervisorHandle {
     /// Counts up with every change of [`connections`](Self::connections) worth looking at.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.board.changes()
+    }
+
+    /// Whether the supervisor's own loop answers a question, or has ended as it was told to. Waits for as long as it
+    /// does neither: the caller sets a limit.
+    pub async fn answers(&self) -> bool {
+        let (question, answer) = oneshot::channel();
+        let asked = self.news.send(News::Question(question)).await;
+        asked.is_ok() && answer.await.is_ok() || self.board.is_stopped()
     }
 
     /// Cancels the forwards, lets open channels finish for at most `limit`, then disconnects. Returns

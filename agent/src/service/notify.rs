@@ -1,0 +1,115 @@
+//! What systemd is told (`sd_notify(3)`): one datagram for each thing, to the socket that `NOTIFY_SOCKET` names. Says
+//! nothing where that is not set.
+//!
+//! The socket is opened once, so that a full descriptor table cannot keep the watchdog unfed, and never blocks.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    time::Duration,
+};
+
+/// The way to systemd.
+pub(super) struct Notify {
+    to: Option<(UnixDatagram, SocketAddr)>,
+    watchdog: Option<Duration>,
+}
+
+impl Notify {
+    /// As systemd has set the environment of this process.
+    pub(super) fn from_environment() -> Self {
+        let to = std::env::var_os("NOTIFY_SOCKET").and_then(|name| {
+            open(&name)
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "NOTIFY_SOCKET cannot be used; systemd hears nothing of this agent");
+                })
+                .ok()
+        });
+        let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+        let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|usec| *usec > 0 && ours && to.is_some());
+        Self {
+            to,
+            watchdog: watchdog.map(Duration::from_micros),
+        }
+    }
+
+    /// Whether anybody listens.
+    pub(super) fn is_heard(&self) -> bool {
+        self.to.is_some()
+    }
+
+    /// `WatchdogSec`: systemd restarts the service when it has heard nothing for this long.
+    pub(super) fn watchdog(&self) -> Option<Duration> {
+        self.watchdog
+    }
+
+    /// Configuration judged, rooms running; connected or not.
+    pub(super) async fn ready(&self) {
+        self.tell("READY=1").await;
+    }
+
+    /// On its way out.
+    pub(super) async fn stopping(&self) {
+        self.tell("STOPPING=1\nSTATUS=draining: requests under way finish")
+            .await;
+    }
+
+    /// One line for `systemctl status`.
+    pub(super) async fn status(&self, line: &str) {
+        self.tell(&format!("STATUS={line}")).await;
+    }
+
+    /// Feeds the watchdog.
+    pub(super) async fn alive(&self) {
+        self.tell("WATCHDOG=1").await;
+    }
+
+    /// Waits a little where systemd does not read, then gives up.
+    async fn tell(&self, message: &str) {
+        let Some((socket, to)) = &self.to else {
+            return;
+        };
+        for _ in 0..TRIES {
+            match socket.send_to_addr(message.as_bytes(), to) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    tracing::debug!(%error, "systemd was not told");
+                    return;
+                }
+                Ok(_) => return,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn to(path: &std::path::Path) -> Self {
+        Self {
+            to: Some(open(path.as_os_str()).unwrap_or_else(|error| panic!("{error}"))),
+            watchdog: None,
+        }
+    }
+}
+
+/// A path, or after `@` an abstract name.
+fn open(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
+    let to = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    Ok((socket, to))
+}
+
+/// systemd reads within microseconds; what it has not taken within a second is dropped.
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);

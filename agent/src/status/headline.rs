@@ -1,0 +1,58 @@
+//! The status in one line, for `systemctl status`.
+
+use super::{LayerReport, LayerState, Overall, Report};
+
+/// Changes with the overall state and with its cause. One line, at most 200 characters.
+pub fn headline(report: &Report) -> String {
+    let word = match report.overall {
+        Overall::Proven => "proven",
+        Overall::Degraded => "degraded",
+        Overall::Down => "down",
+    };
+    let why = if report.agent.draining {
+        "draining, requests under way finish".to_owned()
+    } else {
+        why(report)
+    };
+    let line = format!("{word}: {why}");
+    line.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST)
+        .collect()
+}
+
+fn why(report: &Report) -> String {
+    let l = &report.layers;
+    let layers = [
+        ("network", &l.network),
+        ("tunnel", &l.tunnel),
+        ("jira", &l.jira),
+        ("login", &l.login),
+    ];
+    let find = |state| layers.iter().find(move |(_, layer)| layer.state == state);
+    if let Some((name, layer)) = find(LayerState::Failed) {
+        return told(name, layer);
+    }
+    if let Some(forward) = report.forwards.iter().find(|f| f.paused.is_some()) {
+        return format!(
+            "{} is paused; agent resume lets requests pass",
+            forward.name
+        );
+    }
+    let spoiled = find(LayerState::Degraded).or_else(|| find(LayerState::Unknown));
+    if let Some((name, layer)) = spoiled {
+        return told(name, layer);
+    }
+    match report.overall {
+        Overall::Proven => "network, tunnel, Jira and login".to_owned(),
+        _ => "not every connection is proven; see agent status".to_owned(),
+    }
+}
+
+fn told(name: &str, layer: &LayerReport) -> String {
+    let cause = layer.cause.as_deref().unwrap_or("not proven yet");
+    format!("{name}: {cause}")
+}
+
+/// Characters.
+const LONGEST: usize = 200;

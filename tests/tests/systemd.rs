@@ -1,0 +1,142 @@
+//! What systemd hears of the real agent over `NOTIFY_SOCKET`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use e2e::site::Site;
+use std::{
+    os::unix::net::UnixDatagram,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// systemd's end.
+struct Systemd(UnixDatagram);
+
+impl Systemd {
+    /// From the next start on the agent tells this one.
+    fn of(site: &mut Site) -> Self {
+        let path = site.dir().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        site.agent.env("NOTIFY_SOCKET", path);
+        site.agent
+            .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
+        Self(socket)
+    }
+
+    /// Reads on until this is told.
+    fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut heard = Vec::new();
+        while Instant::now() < deadline {
+            let message = self.next();
+            if wanted(&message) {
+                return message;
+            }
+            heard.push(message);
+        }
+        panic!("{what} was not told: {heard:?}");
+    }
+
+    fn next(&self) -> String {
+        let mut buffer = [0; 4096];
+        let length = self
+            .0
+            .recv(&mut buffer)
+            .expect("nothing was told for a minute");
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    }
+
+    /// Reads away what has been told already.
+    fn skip(&self) {
+        self.0.set_nonblocking(true).unwrap();
+        while self.0.recv(&mut [0; 4096]).is_ok() {}
+        self.0.set_nonblocking(false).unwrap();
+    }
+
+    /// Whether something is told within this time.
+    fn hears_within(&self, time: Duration) -> bool {
+        self.0.set_read_timeout(Some(time)).unwrap();
+        let heard = self.0.recv(&mut [0; 4096]).is_ok();
+        self.0
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        heard
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_hears_of_start_state_life_and_end() {
+    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let systemd = Systemd::of(&mut site);
+    site.agent.restart().unwrap();
+    systemd.until("READY", |m| m == "READY=1");
+    systemd.until("the proof of all", |m| m.starts_with("STATUS=proven: "));
+    systemd.until("life", |m| m == "WATCHDOG=1");
+    site.agent.run(&["pause"]).unwrap();
+    systemd.until("the pause", |m| {
+        m.starts_with("STATUS=degraded: ") && m.contains("paused")
+    });
+    site.agent.run(&["resume"]).unwrap();
+    systemd.until("its end", |m| m.starts_with("STATUS=proven: "));
+
+    // One that hangs is not fed, and one that goes on is fed again.
+    let pid = site.agent.process().pid().to_string();
+    signal("-STOP", &pid);
+    stopped(&pid);
+    systemd.skip();
+    assert!(!systemd.hears_within(WATCHDOG * 3));
+    signal("-CONT", &pid);
+    systemd.until("life after the stop", |m| m == "WATCHDOG=1");
+
+    signal("-TERM", &pid);
+    systemd.until("STOPPING", |m| m.starts_with("STOPPING=1\nSTATUS=draining"));
+    let ended = site.agent.process().wait(Duration::from_secs(60)).await;
+    assert_eq!(ended.unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_without_a_gateway_is_ready_and_alive_and_says_what_is_missing() {
+    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let file = site.dir().join("agent.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    // Nobody listens on the port of the TCP multiplexer.
+    let config = config.replace(&site.sshd.address().to_string(), "127.0.0.1:1");
+    std::fs::write(&file, config).unwrap();
+    let systemd = Systemd::of(&mut site);
+    site.agent.restart().unwrap();
+    systemd.until("READY", |m| m == "READY=1");
+    systemd.until("the network", |m| m.starts_with("STATUS=down: network: "));
+    systemd.until("life", |m| m == "WATCHDOG=1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_is_refused_is_never_ready() {
+    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let systemd = Systemd::of(&mut site);
+    std::fs::write(site.dir().join("agent.toml"), "[tunnel]\n").unwrap();
+    site.agent.restart().unwrap();
+    let ended = site.agent.process().wait(Duration::from_secs(60)).await;
+    assert_eq!(ended.unwrap().code(), Some(78));
+    // What it has told lies in the socket, the process is gone.
+    assert!(!systemd.hears_within(Duration::from_millis(1)));
+}
+
+fn signal(signal: &str, pid: &str) {
+    let sent = Command::new("kill").args([signal, pid]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Waits until the kernel has stopped it.
+fn stopped(pid: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let stat = format!("/proc/{pid}/stat");
+    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+        assert!(Instant::now() < deadline, "{pid} does not stop");
+        std::thread::yield_now();
+    }
+}
+
+/// Short, so that the test is.
+const WATCHDOG: Duration = Duration::from_millis(600);
