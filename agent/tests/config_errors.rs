@@ -36,6 +36,12 @@ const fn variable(
     }
 }
 
+/// Keys of `[tunnel]`, from line 4.
+fn tunnel(fixture: &Fixture, keys: &str) {
+    let keys = format!("user = \"acme\"\n{keys}");
+    fixture.edit("user = \"acme\"", &keys);
+}
+
 fn oauth2(fixture: &Fixture, keys: &str) {
     let keys = format!("mode = \"oauth2\"\n{keys}");
     fixture.edit("mode = \"pat\"\ntoken_file = \"jira-pat\"", &keys);
@@ -372,32 +378,108 @@ const CASES: &[Case] = &[
             "did you mean \"pass-through\"?",
         ],
     ),
-    // What is promised, but not there yet.
+    // The way out.
     file(
-        "proxy",
-        |f| {
-            f.edit(
-                "user = \"acme\"",
-                "user = \"acme\"\nproxy = \"http://proxy.corp:3128\"",
-            )
-        },
+        "a password in the proxy's URL",
+        |f| tunnel(f, "proxy = \"http://acme:S3cretWord@proxy.corp:3128\""),
         &[
-            "DIR/agent.toml:4: tunnel.proxy: connecting to the gateway through a proxy is not in this version of the agent; remove the key",
+            "DIR/agent.toml:4: tunnel.proxy: a login does not belong into the URL: name it in proxy_username and the file with the password in proxy_password_file",
         ],
     ),
     file(
-        "proxy password",
-        |f| {
-            f.edit(
-                "user = \"acme\"",
-                "user = \"acme\"\nproxy_password_file = \"p\"",
-            )
-        },
+        "a proxy without a port",
+        |f| tunnel(f, "proxy = \"http://proxy.corp\""),
+        &["DIR/agent.toml:4: tunnel.proxy: the port is missing; write it behind the host"],
+    ),
+    file(
+        "a proxy by TLS",
+        |f| tunnel(f, "proxy = \"https://proxy.corp:3128\""),
         &[
-            "DIR/agent.toml:4: tunnel.proxy_password_file: connecting",
-            "not in this version",
+            "DIR/agent.toml:4: tunnel.proxy: ",
+            "write http://host:port or socks5://host:port",
         ],
     ),
+    file(
+        "no proxy in the environment",
+        |f| tunnel(f, "proxy = \"environment\""),
+        &["DIR/agent.toml:4: tunnel.proxy: neither HTTPS_PROXY nor ALL_PROXY is set"],
+    ),
+    file(
+        "a login without a proxy",
+        |f| tunnel(f, "proxy_username = \"acme\""),
+        &["DIR/agent.toml:4: tunnel.proxy_username: only used with a proxy; name it in proxy"],
+    ),
+    file(
+        "exceptions without a proxy",
+        |f| tunnel(f, "no_proxy = [\"vendor.example\"]"),
+        &["DIR/agent.toml:4: tunnel.no_proxy: only used with a proxy"],
+    ),
+    file(
+        "a user without a password",
+        |f| tunnel(f, "proxy = \"http://p:1\"\nproxy_username = \"acme\""),
+        &[
+            "DIR/agent.toml:5: tunnel.proxy_password_file: missing beside proxy_username; name the file with the password",
+        ],
+    ),
+    file(
+        "a password without a user",
+        |f| {
+            tunnel(
+                f,
+                "proxy = \"http://p:1\"\nproxy_password_file = \"jira-pat\"",
+            )
+        },
+        &["DIR/agent.toml:5: tunnel.proxy_username: missing beside proxy_password_file"],
+    ),
+    file(
+        "a colon in the user name",
+        |f| {
+            tunnel(
+                f,
+                "proxy = \"http://p:1\"\nproxy_username = \"a:b\"\nproxy_password_file = \"jira-pat\"",
+            )
+        },
+        &["DIR/agent.toml:5: tunnel.proxy_username: no user name of a proxy"],
+    ),
+    file(
+        "an exception from the proxy with a scheme",
+        |f| {
+            tunnel(
+                f,
+                "proxy = \"http://p:1\"\nno_proxy = [\"ok.example\", \"10.0.0.0/8\", \"http://x\"]",
+            )
+        },
+        &["DIR/agent.toml:5: tunnel.no_proxy[2]: no host, domain, address or network"],
+    ),
+    file(
+        "an exception from the proxy that is no network",
+        |f| tunnel(f, "proxy = \"http://p:1\"\nno_proxy = [\"10.0.0.0/33\"]"),
+        &["DIR/agent.toml:5: tunnel.no_proxy[0]: no host, domain, address or network"],
+    ),
+    file(
+        "an exception from the proxy with a star in it",
+        |f| tunnel(f, "proxy = \"http://p:1\"\nno_proxy = [\"*.x\"]"),
+        &["DIR/agent.toml:5: tunnel.no_proxy[0]: no host, domain, address or network"],
+    ),
+    file(
+        "a CA for gateways without TLS",
+        |f| {
+            tunnel(f, "gateway_ca_file = \"client.pem\"");
+        },
+        &[
+            "DIR/agent.toml:4: tunnel.gateway_ca_file: only used with gateways that begin with tls://",
+        ],
+    ),
+    file(
+        "a CA that is none",
+        |f| {
+            f.edit("gateways = [\"", "gateways = [\"tls://");
+            f.write("ca.pem", "no PEM", 0o644);
+            tunnel(f, "gateway_ca_file = \"ca.pem\"");
+        },
+        &["DIR/agent.toml:4: tunnel.gateway_ca_file: DIR/ca.pem: no certificate in it"],
+    ),
+    // Mode oauth1.
     file(
         "oauth1 without its keys",
         |f| {
@@ -726,10 +808,7 @@ const CASES: &[Case] = &[
     ),
     variable(
         &[("JIRA_TUNNEL_AGENT__TUNNEL__PROXY", "http://x")],
-        &[
-            "environment JIRA_TUNNEL_AGENT__TUNNEL__PROXY: tunnel.proxy: ",
-            "not in this version",
-        ],
+        &["environment JIRA_TUNNEL_AGENT__TUNNEL__PROXY: tunnel.proxy: the port is missing"],
     ),
     variable(
         &[("JIRA_TUNNEL_AGENT__FORWARD__JIAR__BIND", "x:1")],

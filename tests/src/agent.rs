@@ -20,18 +20,30 @@ pub struct Agent {
     process: Option<Process>,
     dir: PathBuf,
     /// More of its environment.
-    environment: Vec<(&'static str, OsString)>,
+    environment: Vec<(String, OsString)>,
 }
 
 impl Agent {
     /// Writes `config` to `dir/agent.toml` and starts the agent. `dir` holds the files that the configuration names.
     pub fn start(dir: &Path, config: &str) -> anyhow::Result<Self> {
+        Self::start_with(dir, config, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn start_with(
+        dir: &Path,
+        config: &str,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(dir)?;
         fs::write(dir.join("agent.toml"), config)?;
         let mut agent = Self {
             process: None,
             dir: dir.to_owned(),
-            environment: Vec::new(),
+            environment: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.into()))
+                .collect(),
         };
         agent.restart()?;
         Ok(agent)
@@ -49,7 +61,7 @@ impl Agent {
 
     /// Sets a variable for the next start.
     pub fn env(&mut self, name: &'static str, value: impl Into<OsString>) {
-        self.environment.push((name, value.into()));
+        self.environment.push((name.to_owned(), value.into()));
     }
 
     /// The running process.

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod caller;
+pub mod egress;
 pub mod load;
 pub mod login;
 pub mod nginx;

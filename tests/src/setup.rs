@@ -84,13 +84,18 @@ impl Setup {
 
     /// Starts an agent with it.
     pub fn start(&self) -> Result<Running> {
+        self.start_with(&[])
+    }
+
+    /// The same with these variables in the agent's environment.
+    pub fn start_with(&self, variables: &[(&str, &str)]) -> Result<Running> {
         let folder = tempfile::Builder::new().prefix("agent-").tempdir()?;
         let mut text = "[log]\nformat = \"human\"\n[audit]\nsink = \"off\"\n[tunnel]\n".to_owned();
         for (key, value) in &self.tunnel {
             // What stands here is written alike in JSON and TOML.
             text += &format!("{key} = {value}\n");
         }
-        let agent = Agent::start(folder.path(), &(text + &self.forwards))?;
+        let agent = Agent::start_with(folder.path(), &(text + &self.forwards), variables)?;
         Ok(Running {
             agent,
             _folder: folder,

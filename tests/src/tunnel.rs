@@ -66,6 +66,7 @@ pub fn settings(sshd: &Sshd, binds: &[&str]) -> Result<Settings> {
     });
     Ok(Settings {
         gateways: vec![sshd.address().parse()?],
+        egress: Default::default(),
         user: sshd.user(),
         identity: identity(&sshd.identity())?,
         host_keys: Arc::new(HostKeys::new(vec![sshd.fingerprint()?], None)?),

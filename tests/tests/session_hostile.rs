@@ -110,6 +110,7 @@ impl Gateway {
         let key = SecretFile::new(self.folder.path().join("id"));
         Settings {
             gateways: vec![self.address.parse().unwrap()],
+            egress: Default::default(),
             user: "acme".to_owned(),
             identity: Arc::new(Identity::load(&key, None).unwrap()),
             host_keys: Arc::new(HostKeys::new(vec![self.fingerprint.clone()], None).unwrap()),

@@ -2,7 +2,6 @@
 
 use super::{
     catalog::{self, Section, joined},
-    later,
     layer::Layer,
     problem::{Origin, Problems},
 };
@@ -98,9 +97,6 @@ fn key(
     text: &str,
     origin: &Origin,
 ) -> Result<(), String> {
-    if let Some(why) = later::key(place, name) {
-        return Err(why.to_owned());
-    }
     if section.section(name).is_some() {
         return Err("a section, not a key; name the key too, after two underscores".to_owned());
     }

@@ -1,4 +1,5 @@
-//! The files that keys name: where they are looked up, and reading what is in them.
+//! What keys name and is not in the configuration: files, where they are looked up and what is in them,
+//! and variables of the environment.
 
 use super::{effective::Place, problem::Problems, source::Sources};
 use crate::{
@@ -7,6 +8,7 @@ use crate::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -15,6 +17,7 @@ use std::{
 pub struct Files {
     folder: PathBuf,
     credentials: Option<PathBuf>,
+    environment: BTreeMap<String, String>,
 }
 
 impl Files {
@@ -23,7 +26,14 @@ impl Files {
         Self {
             folder: sources.folder().to_owned(),
             credentials: sources.systemd_folder("CREDENTIALS_DIRECTORY"),
+            environment: sources.environment.clone(),
         }
+    }
+
+    /// The first of these variables that is set and not empty.
+    pub fn variable(&self, names: &[&str]) -> Option<&str> {
+        let values = names.iter().filter_map(|name| self.environment.get(*name));
+        values.map(String::as_str).find(|value| !value.is_empty())
     }
 
     /// A folder or file that need not exist yet.

@@ -5,6 +5,7 @@ use super::{
     Config, Forward,
     effective::{Effective, Place},
     files::Files,
+    judge_egress::egress,
     judge_forward::forward,
     problem::Problems,
     raw,
@@ -86,6 +87,7 @@ fn tunnel(
         );
         place.wrong_beside("stall_timeout", "keepalive_interval", text, problems);
     }
+    let egress = egress(&raw, &gateways, place, files, problems);
     let identity = identity(&raw, place, files, problems);
     let host_keys = host_keys(raw.host_keys, raw.known_hosts_file, place, files, problems);
     let transport = transport(raw.transport, &place.section("transport"), problems);
@@ -98,6 +100,7 @@ fn tunnel(
     );
     Some(tunnel::Settings {
         gateways,
+        egress: Arc::new(egress?),
         user: raw.user,
         identity: Arc::new(identity?),
         host_keys: Arc::new(host_keys?),

@@ -4,7 +4,6 @@
 use super::{
     accept::Written,
     catalog::{self, Section, joined},
-    later,
     problem::{Origin, Problems},
 };
 use config::{ConfigError, Map, Source, Value, ValueKind};
@@ -114,10 +113,7 @@ impl Reader<'_> {
                     Err(why) => self.problems.add(origin, at, why),
                 }
             } else {
-                let why = later::key(place, name).map_or_else(
-                    || section.unknown(name, place, catalog::root()),
-                    str::to_owned,
-                );
+                let why = section.unknown(name, place, catalog::root());
                 self.problems.add(origin, at, why);
             }
         }

@@ -43,7 +43,8 @@ pub struct Root {
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<Tunnel>)]
 pub struct Tunnel {
-    /// SSH gateways as `host:port`, an IPv6 address in brackets. Connections are spread over them.
+    /// SSH gateways as `host:port`, an IPv6 address in brackets; `tls://host:port` where SSH goes inside
+    /// TLS. Connections are spread over them.
     pub gateways: Vec<String>,
     /// User name on the gateway.
     pub user: String,
@@ -57,11 +58,27 @@ pub struct Tunnel {
     pub host_keys: Vec<String>,
     /// OpenSSH known_hosts file with the accepted host keys: hashed names and `@cert-authority` too.
     pub known_hosts_file: Option<String>,
+    /// PEM file with the certificate authorities that `tls://` gateways are verified by, these alone.
+    /// Without it: the operating system's.
+    pub gateway_ca_file: Option<String>,
+    /// Proxy that leads to the gateways: `http://host:port` (HTTP CONNECT), `socks5://host:port`, or
+    /// `environment` for what `HTTPS_PROXY` or else `ALL_PROXY` says, with `NO_PROXY`. Without it the
+    /// agent connects straight, whatever the environment says.
+    pub proxy: Option<String>,
+    /// User name at the proxy.
+    pub proxy_username: Option<String>,
+    /// File with the password at the proxy. Read anew for each connection.
+    pub proxy_password_file: Option<String>,
+    /// Gateways that are reached without the proxy: hosts, domains with all below them, addresses,
+    /// networks like `10.0.0.0/8`.
+    #[serde(default)]
+    pub no_proxy: Vec<String>,
     /// SSH sessions held at once.
     #[serde(default = "count::<2>")]
     #[schemars(range(min = 1, max = 16))]
     pub connections: u32,
-    /// Time to resolve and connect, for each address tried.
+    /// Time to resolve and connect, for each address tried; and again for the answer of a proxy, and for
+    /// TLS with a gateway.
     #[serde(default = "secs::<15>")]
     #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
     pub connect_timeout: Span,

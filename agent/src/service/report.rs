@@ -217,6 +217,7 @@ mod tests {
         ConnectionView {
             index,
             gateway: "gw1.vendor.example:443".into(),
+            via: None,
             user: "acme".into(),
             phase: Phase::Serving,
             since_seconds: 60.0,

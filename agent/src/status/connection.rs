@@ -8,8 +8,11 @@ use std::fmt;
 pub struct ConnectionView {
     /// Number of the connection, from 0.
     pub index: usize,
-    /// `host:port` of the gateway it is for right now.
+    /// `host:port` of the gateway it is for right now; `tls://host:port` where SSH goes inside TLS.
     pub gateway: String,
+    /// The proxy that leads there, `http://host:port` or `socks5://host:port`.
+    #[serde(default)]
+    pub via: Option<String>,
     /// SSH user name.
     pub user: String,
     /// What it is doing.
@@ -20,7 +23,7 @@ pub struct ConnectionView {
     pub attempt: u32,
     /// Seconds until the next attempt, while it waits for one.
     pub next_retry_seconds: Option<f64>,
-    /// Whether the gateway answers: TCP connection and SSH banner.
+    /// Whether the gateway answers: TCP connection, by way of the proxy if there is one, and SSH banner.
     pub network: LayerReport,
     /// Whether the session answers probes.
     pub tunnel: LayerReport,

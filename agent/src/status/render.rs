@@ -78,11 +78,13 @@ impl Page {
                 .rtt_ms
                 .map(|ms| format!("  round trip {ms:.1} ms"))
                 .unwrap_or_default();
+            let via = c.via.as_deref().map(|proxy| format!(" via {proxy}"));
             self.line(&format!(
-                "  {}  {}@{}  {} for {}{rtt}  {} channels  {} in  {} out",
+                "  {}  {}@{}{}  {} for {}{rtt}  {} channels  {} in  {} out",
                 c.index,
                 c.user,
                 c.gateway,
+                via.unwrap_or_default(),
                 c.phase,
                 duration(c.since_seconds),
                 c.channels,

@@ -206,6 +206,7 @@ mod tests {
         ConnectionView {
             index: 0,
             gateway: "gw1.vendor.example:443".into(),
+            via: None,
             user: "acme".into(),
             phase: Phase::Serving,
             since_seconds: 60.0,

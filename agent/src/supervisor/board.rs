@@ -233,13 +233,13 @@ impl Board {
         let meter = budget.map(|b| b.meter());
         let report = |layer: &Layer| LayerReport::new(&layer.snapshot(), now, self.stale_after());
         let clock = now.saturating_duration_since(self.start);
+        let gateway = settings.gateways.get(summary.gateway);
         ConnectionView {
             index,
-            gateway: settings
-                .gateways
-                .get(summary.gateway)
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            gateway: gateway.map(ToString::to_string).unwrap_or_default(),
+            via: gateway
+                .and_then(|gateway| settings.egress.proxy(gateway))
+                .map(ToString::to_string),
             user: settings.user.clone(),
             phase: summary.phase,
             since_seconds: now.saturating_duration_since(cell.since).as_secs_f64(),

@@ -1,9 +1,10 @@
 //! Knows SSH, knows no HTTP: from the socket to the byte stream of one forwarded channel.
 //!
-//! `transport` (below russh: writes never wait) → `session` (russh: host key, login, remote
+//! `egress` (the way out: TCP, proxy, TLS) → `transport` (below russh: writes never wait) → `session` (russh: host key, login, remote
 //! forwards, probe) → `channel` (above russh: always drains, holds back, closes without leaking).
 
 pub mod channel;
+pub mod egress;
 pub mod session;
 pub mod settings;
 pub mod transport;

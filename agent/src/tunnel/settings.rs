@@ -1,6 +1,6 @@
 //! What the tunnel needs to know, in types that cannot hold a wrong value.
 
-use super::{channel, session, transport};
+use super::{channel, egress, session, transport};
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 /// All settings of the `[tunnel]` section, plus the remote forwards to ask for.
@@ -8,6 +8,8 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 pub struct Settings {
     /// Gateways to spread the connections over; never empty.
     pub gateways: Vec<Gateway>,
+    /// Which way leads to them.
+    pub egress: Arc<egress::Egress>,
     /// SSH user name.
     pub user: String,
     /// Private key, and the OpenSSH user certificate where there is one.
@@ -16,7 +18,7 @@ pub struct Settings {
     pub host_keys: Arc<session::HostKeys>,
     /// SSH sessions held at once, 1..=16.
     pub connections: usize,
-    /// Resolving and TCP connect, per address tried.
+    /// Resolving, TCP connect (per address tried), the proxy's answer, TLS: each.
     pub connect_timeout: Duration,
     /// SSH banner, key exchange and login together.
     pub login_timeout: Duration,
@@ -38,22 +40,31 @@ pub struct Settings {
     pub forwards: Vec<RemoteForward>,
 }
 
-/// `host:port` of an SSH gateway; IPv6 literals in brackets.
+/// `host:port` of an SSH gateway, `tls://host:port` where SSH goes inside TLS; IPv6 literals in brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gateway {
     /// Host name or address, without brackets.
     pub host: String,
     /// TCP port, 1..=65535.
     pub port: u16,
+    /// SSH inside TLS.
+    pub tls: bool,
+}
+
+impl Gateway {
+    /// `host:port`, whatever is spoken there.
+    pub fn address(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
 }
 
 impl fmt::Display for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        let scheme = if self.tls { TLS } else { "" };
+        write!(f, "{scheme}{}", self.address())
     }
 }
 
@@ -61,13 +72,20 @@ impl FromStr for Gateway {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let (host, port) = split_host_port(text)?;
+        let inside = text.strip_prefix(TLS);
+        let (host, port) = split_host_port(inside.unwrap_or(text))?;
         if port == 0 {
             return Err(AddressError::PortZero);
         }
-        Ok(Self { host, port })
+        Ok(Self {
+            host,
+            port,
+            tls: inside.is_some(),
+        })
     }
 }
+
+const TLS: &str = "tls://";
 
 /// One remote forward to ask for (RFC 4254 §7.1, or `streamlocal-forward@openssh.com`).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! From a name to a connected stream: resolve, TCP, TLS, under one deadline.
 
 use super::{
-    Delivery, FailedStep, SendError, Settings, Target, explain, stream::Stream, tls,
+    Delivery, FailedStep, Party, SendError, Settings, Target, explain, stream::Stream, tls,
     tls::TlsConfigError,
 };
 use rustls::pki_types::ServerName;
@@ -80,7 +80,7 @@ impl Dialer {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(not_sent(
                 FailedStep::Tls,
-                format!("{peer}: {}", explain::handshake(&error)),
+                format!("{peer}: {}", explain::handshake(&error, Party::Jira)),
             )),
             Err(_) => Err(not_sent(
                 FailedStep::Tls,

@@ -1,8 +1,42 @@
 //! What a failure of TCP, TLS or HTTP means to the person who has to mend it.
 
-use super::FailedStep;
+use super::{FailedStep, verifier::UnknownIssuer};
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use std::{error::Error as StdError, io};
+
+/// Whose TLS it is: what the messages call it, and which keys belong to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Party {
+    /// The upstream of a forward.
+    Jira,
+    /// A gateway inside TLS.
+    Gateway,
+}
+
+impl Party {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Jira => "Jira",
+            Self::Gateway => "the gateway",
+        }
+    }
+
+    /// The key that names certificate authorities.
+    pub(super) fn ca_key(self) -> &'static str {
+        match self {
+            Self::Jira => "ca_file",
+            Self::Gateway => "gateway_ca_file",
+        }
+    }
+
+    /// How another name is asked for.
+    fn rename(self) -> &'static str {
+        match self {
+            Self::Jira => "use a name it covers in upstream, or set server_name",
+            Self::Gateway => "use a name it covers in tunnel.gateways",
+        }
+    }
+}
 
 /// A failed TCP connect, after the address.
 pub(super) fn connect(error: &io::Error) -> String {
@@ -29,9 +63,9 @@ fn is_connect(error: &io::Error) -> bool {
 }
 
 /// A failed TLS handshake.
-pub(super) fn handshake(error: &io::Error) -> String {
+pub(crate) fn handshake(error: &io::Error, party: Party) -> String {
     match in_chain::<TlsError>(error) {
-        Some(error) => tls(error),
+        Some(error) => tls(error, party),
         None if matches!(
             error.kind(),
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
@@ -43,10 +77,20 @@ pub(super) fn handshake(error: &io::Error) -> String {
     }
 }
 
+/// Whether a handshake failed because the issuer of the certificate is not trusted.
+pub(crate) fn is_unknown_issuer(error: &io::Error) -> bool {
+    match in_chain::<TlsError>(error) {
+        Some(TlsError::InvalidCertificate(CertificateError::Other(other))) => {
+            other.0.downcast_ref::<UnknownIssuer>().is_some()
+        }
+        _ => false,
+    }
+}
+
 /// A failed exchange on a connection that stood: the step, and one sentence.
 pub(super) fn exchange(error: &(dyn StdError + 'static)) -> (FailedStep, String) {
     if let Some(tls_error) = in_chain::<TlsError>(error) {
-        return (FailedStep::Tls, tls(tls_error));
+        return (FailedStep::Tls, tls(tls_error, Party::Jira));
     }
     let detail = match in_chain::<hyper::Error>(error) {
         Some(e) if e.is_incomplete_message() => {
@@ -67,7 +111,7 @@ pub(super) fn exchange(error: &(dyn StdError + 'static)) -> (FailedStep, String)
 /// A failed request of the control traffic, whose client nests errors its own way.
 pub(crate) fn control(error: &(dyn StdError + 'static)) -> String {
     if let Some(error) = in_chain::<TlsError>(error) {
-        return tls(error);
+        return tls(error, Party::Jira);
     }
     match in_chain::<io::Error>(error) {
         Some(error) if is_connect(error) => format!("Jira {}", connect(error)),
@@ -86,13 +130,14 @@ pub(super) fn wants_client_certificate(error: &(dyn StdError + 'static)) -> bool
     )
 }
 
-fn tls(error: &TlsError) -> String {
+fn tls(error: &TlsError, party: Party) -> String {
     match error {
-        TlsError::InvalidCertificate(problem) => certificate(problem),
-        TlsError::AlertReceived(alert) => alerted(*alert),
-        TlsError::InvalidMessage(_) => {
-            "the answer is not TLS; is this a plain http port?".to_owned()
-        }
+        TlsError::InvalidCertificate(problem) => certificate(problem, party),
+        TlsError::AlertReceived(alert) => alerted(*alert, party),
+        TlsError::InvalidMessage(_) => match party {
+            Party::Jira => "the answer is not TLS; is this a plain http port?".to_owned(),
+            Party::Gateway => "the answer is not TLS".to_owned(),
+        },
         TlsError::PeerIncompatible(_) => format!(
             "no common TLS version or cipher ({error}); TLS 1.2 with ECDHE or TLS 1.3 is needed"
         ),
@@ -100,22 +145,23 @@ fn tls(error: &TlsError) -> String {
     }
 }
 
-fn certificate(problem: &CertificateError) -> String {
+fn certificate(problem: &CertificateError, party: Party) -> String {
+    let (name, ca_key, rename) = (party.name(), party.ca_key(), party.rename());
     match problem {
         CertificateError::NotValidForNameContext { expected, presented } => format!(
-            "its certificate is for {}, not for {:?}; use a name it covers in upstream, or set server_name",
+            "its certificate is for {}, not for {:?}; {rename}",
             list(presented),
             expected.to_str()
         ),
         CertificateError::NotValidForName => {
-            "its certificate is for another name; set server_name to one it covers".to_owned()
+            format!("its certificate is for another name; {rename}")
         }
         CertificateError::ExpiredContext { time, not_after } => format!(
-            "its certificate expired {} ago; renew it on Jira (or check this host's clock)",
+            "its certificate expired {} ago; renew it on {name} (or check this host's clock)",
             span(time.as_secs().saturating_sub(not_after.as_secs()))
         ),
         CertificateError::Expired => {
-            "its certificate has expired; renew it on Jira (or check this host's clock)".to_owned()
+            format!("its certificate has expired; renew it on {name} (or check this host's clock)")
         }
         CertificateError::NotValidYetContext { time, not_before } => format!(
             "its certificate is valid only in {}; check this host's clock",
@@ -124,23 +170,27 @@ fn certificate(problem: &CertificateError) -> String {
         CertificateError::NotValidYet => {
             "its certificate is not valid yet; check this host's clock".to_owned()
         }
-        CertificateError::BadSignature => {
-            "its certificate is not signed by the key of the CA of that name that is trusted here; put the CA's present certificate into ca_file".to_owned()
-        }
+        CertificateError::BadSignature => format!(
+            "its certificate is not signed by the key of the CA of that name that is trusted here; put the CA's present certificate into {ca_key}"
+        ),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "its certificate is not meant for TLS servers (extended key usage); issue a server certificate".to_owned()
         }
         // Our own words for an unknown issuer, or webpki's.
-        CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => {
-            "its certificate is a CA certificate used as the server's own; issue a server certificate by that CA and put the CA into ca_file".to_owned()
-        }
+        CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => format!(
+            "its certificate is a CA certificate used as the server's own; issue a server certificate by that CA and put the CA into {ca_key}"
+        ),
         CertificateError::Other(other) => other.0.to_string(),
         other => format!("its certificate is refused ({other})"),
     }
 }
 
-fn alerted(alert: AlertDescription) -> String {
+fn alerted(alert: AlertDescription, party: Party) -> String {
+    let name = party.name();
     match alert {
+        AlertDescription::CertificateRequired if party == Party::Gateway => {
+            "the gateway requires a client certificate, which the agent does not have for gateways; ask the vendor to switch that off".to_owned()
+        }
         AlertDescription::CertificateRequired => {
             "Jira requires a client certificate; set client_certificate_file and client_key_file".to_owned()
         }
@@ -151,18 +201,21 @@ fn alerted(alert: AlertDescription) -> String {
         | AlertDescription::CertificateRevoked
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::AccessDenied => format!(
-            "Jira's side refused our client certificate ({alert:?}); check which CA it expects"
+            "{name}'s side refused our client certificate ({alert:?}); check which CA it expects"
         ),
+        AlertDescription::HandshakeFailure if party == Party::Gateway => {
+            "the gateway's side refused the handshake; it must speak TLS 1.2 with ECDHE or TLS 1.3".to_owned()
+        }
         AlertDescription::HandshakeFailure => {
             "Jira's side refused the handshake: it may require a client certificate (client_certificate_file, client_key_file) or older ciphers than TLS 1.2 with ECDHE".to_owned()
         }
         AlertDescription::UnrecognisedName => {
-            "Jira's side does not know the name we asked for; set server_name".to_owned()
+            format!("{name}'s side does not know the name we asked for; {}", party.rename())
         }
         AlertDescription::ProtocolVersion => {
-            "Jira's side speaks neither TLS 1.2 nor 1.3".to_owned()
+            format!("{name}'s side speaks neither TLS 1.2 nor 1.3")
         }
-        other => format!("Jira's side ended TLS with {other:?}"),
+        other => format!("{name}'s side ended TLS with {other:?}"),
     }
 }
 

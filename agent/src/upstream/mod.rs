@@ -18,9 +18,11 @@ mod verifier;
 
 pub use cloud::Cloud;
 pub use control::{ControlAnswer, ControlClient, ControlError, ControlFailure};
+pub(crate) use explain::{Party, handshake, is_unknown_issuer};
 pub use hops::{Handshake, Hops};
 pub use settings::{ClientCertificate, Settings, TlsSettings, TrustRoots};
 pub use target::{HttpTarget, Target, TargetError};
+pub(crate) use tls::gateway_config;
 pub use tls::{TlsConfigError, client_config, probe_tls};
 
 use bytes::Bytes;

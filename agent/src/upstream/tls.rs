@@ -1,6 +1,6 @@
 //! The TLS side of the way to Jira: which roots, which client certificate, which protocol versions.
 
-use super::{Settings, Target, TlsSettings, TrustRoots, verifier};
+use super::{Party, Settings, Target, TlsSettings, TrustRoots, verifier};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::ServerName};
 use std::sync::{Arc, OnceLock};
 
@@ -33,7 +33,26 @@ pub enum TlsConfigError {
 ///
 /// May read the system's certificate store (once per process), so call it where blocking is allowed.
 pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsConfigError> {
-    build(settings, None)
+    build(settings, None, Party::Jira)
+}
+
+/// The same for gateways inside TLS, where SSH goes and no ALPN has a name for it. With certificates of
+/// `gateway_ca_file` these alone are trusted: the vendor's CA is known then, and an inspecting proxy's,
+/// which many companies put into the system's store, is told apart.
+pub(crate) fn gateway_config(
+    ca_file: Option<Vec<CertificateDer<'static>>>,
+) -> Result<ClientConfig, TlsConfigError> {
+    let settings = TlsSettings {
+        roots: match ca_file {
+            Some(_) => TrustRoots::None,
+            None => TrustRoots::System,
+        },
+        extra_roots: ca_file.unwrap_or_default(),
+        ..TlsSettings::default()
+    };
+    let mut config = build(&settings, None, Party::Gateway)?;
+    config.alpn_protocols = Vec::new();
+    Ok(config)
 }
 
 /// The same for a client of control traffic, which takes the name it asks for from a URL: verifies
@@ -41,7 +60,7 @@ pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsConfigEr
 /// for no name (the upstream is named by its address), so any will do.
 pub fn probe_tls(settings: &Settings) -> Result<(ClientConfig, Option<String>), TlsConfigError> {
     let name = server_name(settings)?;
-    let mut config = build(&settings.tls, Some(name.clone()))?;
+    let mut config = build(&settings.tls, Some(name.clone()), Party::Jira)?;
     match name {
         ServerName::DnsName(name) => Ok((config, Some(name.as_ref().to_owned()))),
         _ => {
@@ -54,10 +73,11 @@ pub fn probe_tls(settings: &Settings) -> Result<(ClientConfig, Option<String>), 
 fn build(
     settings: &TlsSettings,
     name: Option<ServerName<'static>>,
+    party: Party,
 ) -> Result<ClientConfig, TlsConfigError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = Arc::new(root_store(settings)?);
-    let mut verifier = verifier::Explaining::new(roots, provider.clone(), settings.roots)?;
+    let mut verifier = verifier::Explaining::new(roots, provider.clone(), settings.roots, party)?;
     if let Some(name) = name {
         verifier = verifier.with_name(name);
     }

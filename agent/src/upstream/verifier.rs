@@ -1,6 +1,6 @@
 //! rustls' own certificate verification, with refusals an administrator can act on.
 
-use super::{TrustRoots, certificate, tls::TlsConfigError};
+use super::{Party, TrustRoots, certificate, tls::TlsConfigError};
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     client::{
@@ -16,19 +16,41 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Explaining {
     inner: Arc<WebPkiServerVerifier>,
-    trusted: &'static str,
+    kind: TrustRoots,
+    party: Party,
     /// Verified instead of the name the connection was made for.
     name: Option<ServerName<'static>>,
 }
 
 /// The chain ends at an issuer that is not trusted.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "its certificate is {origin}, which is not trusted here ({trusted}); if that is right, put the CA's certificate (PEM) into ca_file of this forward"
-)]
+#[error("its certificate is {origin}, which is not trusted here ({trusted}){remedy}")]
 pub(super) struct UnknownIssuer {
     origin: String,
-    trusted: &'static str,
+    trusted: String,
+    remedy: &'static str,
+}
+
+impl UnknownIssuer {
+    fn new(origin: String, kind: TrustRoots, party: Party) -> Self {
+        let key = party.ca_key();
+        Self {
+            origin,
+            trusted: match (kind, party) {
+                (TrustRoots::System, Party::Gateway) => "trusted is the system's store".to_owned(),
+                (TrustRoots::System, _) => format!("trusted are the system's store and {key}"),
+                (TrustRoots::Webpki, _) => format!("trusted are Mozilla's list and {key}"),
+                (TrustRoots::None, _) => format!("trusted is {key} alone"),
+            },
+            remedy: match party {
+                Party::Jira => {
+                    "; if that is right, put the CA's certificate (PEM) into ca_file of this forward"
+                }
+                // The error of the gateway's TLS has a remedy of its own.
+                Party::Gateway => "",
+            },
+        }
+    }
 }
 
 impl Explaining {
@@ -36,18 +58,15 @@ impl Explaining {
         roots: Arc<RootCertStore>,
         provider: Arc<CryptoProvider>,
         kind: TrustRoots,
+        party: Party,
     ) -> Result<Self, TlsConfigError> {
         let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
             .build()
             .map_err(|_| TlsConfigError::NoRoots)?;
-        let trusted = match kind {
-            TrustRoots::System => "trusted are the system's store and ca_file",
-            TrustRoots::Webpki => "trusted are Mozilla's list and ca_file",
-            TrustRoots::None => "trusted is ca_file alone",
-        };
         Ok(Self {
             inner,
-            trusted,
+            kind,
+            party,
             name: None,
         })
     }
@@ -79,10 +98,8 @@ impl ServerCertVerifier for Explaining {
         );
         match verdict {
             Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                let reason = UnknownIssuer {
-                    origin: origin(end_entity, intermediates),
-                    trusted: self.trusted,
-                };
+                let origin = origin(end_entity, intermediates);
+                let reason = UnknownIssuer::new(origin, self.kind, self.party);
                 Err(Error::InvalidCertificate(CertificateError::Other(
                     OtherError(Arc::new(reason)),
                 )))

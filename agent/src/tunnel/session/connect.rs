@@ -1,9 +1,8 @@
-//! Opens a session: TCP, transport, key exchange, host key, login; each step within its deadline, and
+//! Opens a session: the way to the gateway, transport, key exchange, host key, login; each step within its deadline, and
 //! without leaving anything behind where it fails or is no longer wanted.
 
 use super::{
     Session, Shared,
-    dial::dial,
     error::{OpenError, Step},
     greeting::{Greeting, Listening},
     handler::{Failure, SessionHandler},
@@ -18,7 +17,7 @@ use crate::tunnel::{
 };
 use russh::{Error, Limits, SshId, client};
 use std::{borrow::Cow, sync::Arc, time::Duration};
-use tokio::{net::tcp::OwnedReadHalf, time::timeout};
+use tokio::{io::AsyncRead, time::timeout};
 
 impl Session {
     /// Opens a session to `gateway`; `connection` is the number that channels are handed to `accept`
@@ -32,22 +31,22 @@ impl Session {
         progress: impl Fn(Step) + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
         progress(Step::Connect);
-        let stream = dial(&gateway, settings.connect_timeout).await?;
-        progress(Step::Banner);
         let options = socket::Options {
             user_timeout: settings.stall_timeout,
             ..socket::Options::default()
         };
-        let lost = |error: std::io::Error| OpenError::Lost {
-            gateway: gateway.to_string(),
-            step: Step::Connect,
-            problem: error.to_string(),
-        };
-        socket::configure(&stream, &options).map_err(lost)?;
-        let (reader, writer) = stream.into_split();
+        let way = settings
+            .egress
+            .open(&gateway, settings.connect_timeout, &options)
+            .await
+            .map_err(|error| OpenError::no_way(&gateway, error))?;
+        progress(Step::Banner);
         let greeting = Greeting::default();
-        let (transport, meter) =
-            Transport::new(greeting.listen(reader), writer, settings.transport.clone());
+        let (transport, meter) = Transport::new(
+            greeting.listen(way.reader),
+            way.writer,
+            settings.transport.clone(),
+        );
         let budget = SessionBudget::new(Arc::clone(&meter), settings.channel.clone());
         let limit = settings.login_timeout;
         let shared = Arc::new(Shared::new(settings, gateway, connection, accept, budget));
@@ -72,9 +71,9 @@ impl Session {
     }
 }
 
-async fn handshake(
+async fn handshake<R: AsyncRead + Send + Unpin + 'static>(
     shared: Arc<Shared>,
-    transport: Transport<Listening<OwnedReadHalf>>,
+    transport: Transport<Listening<R>>,
     greeting: Greeting,
     progress: impl Fn(Step) + Send + Sync + 'static,
 ) -> Result<Session, OpenError> {
@@ -120,7 +119,7 @@ async fn watch(meter: Arc<Meter>, shared: Arc<Shared>) {
 }
 
 fn classify(shared: &Shared, greeting: &Greeting, failure: Failure) -> OpenError {
-    let gateway = || shared.gateway.to_string();
+    let gateway = || shared.place();
     let error = match failure {
         Failure::HostKey(refused) => return OpenError::HostKey(refused),
         Failure::Ssh(error) => error,
@@ -153,7 +152,7 @@ fn text(error: &Error) -> String {
 }
 
 fn too_late(shared: &Shared, greeting: &Greeting, after: Duration) -> OpenError {
-    let gateway = shared.gateway.to_string();
+    let gateway = shared.place();
     if !greeting.is_empty() && !greeting.is_ssh() {
         let answer = greeting.first_line();
         return OpenError::NotSsh { gateway, answer };

@@ -1,7 +1,11 @@
 //! Why a session could not be opened, or has ended: a cause and a remedy that an administrator can act on.
 
 use super::Refused;
-use std::{fmt, net::SocketAddr, time::Duration};
+use crate::tunnel::{
+    Gateway,
+    egress::{ConnectFailure, ConnectKind, DialError, EgressError, ProxyError, TlsError, join},
+};
+use std::{fmt, time::Duration};
 
 /// How soon another attempt makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +19,7 @@ pub enum Retry {
 /// A step of opening a session, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Name resolution and TCP.
+    /// Name resolution, TCP, the proxy, TLS.
     Connect,
     /// TCP stands; waiting for the SSH banner.
     Banner,
@@ -55,6 +59,12 @@ pub enum OpenError {
         /// One per address tried.
         failures: Vec<ConnectFailure>,
     },
+    /// The proxy is not there, does not let us in, or does not let us through.
+    #[error(transparent)]
+    Proxy(Box<ProxyError>),
+    /// TLS with the gateway failed.
+    #[error(transparent)]
+    Tls(Box<TlsError>),
     /// Something else than an SSH server answered.
     #[error("{gateway} does not speak SSH: it answered {answer:?}")]
     NotSsh {
@@ -109,10 +119,38 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// No way to this gateway could be opened.
+    pub(super) fn no_way(gateway: &Gateway, error: EgressError) -> Self {
+        match error {
+            EgressError::Dial(DialError::Resolve(problem)) => Self::Resolve {
+                host: gateway.host.clone(),
+                problem,
+            },
+            EgressError::Dial(DialError::Connect(failures)) => Self::Connect {
+                gateway: gateway.address(),
+                failures,
+            },
+            EgressError::Dial(DialError::Silent(after)) => Self::Timeout {
+                gateway: gateway.address(),
+                step: Step::Connect,
+                after,
+            },
+            EgressError::Proxy(error) => Self::Proxy(error),
+            EgressError::Tls(error) => Self::Tls(error),
+            EgressError::Lost(problem) => Self::Lost {
+                gateway: gateway.address(),
+                step: Step::Connect,
+                problem,
+            },
+        }
+    }
+
     /// How soon another attempt makes sense.
     pub fn retry(&self) -> Retry {
         match self {
             Self::HostKey(_) | Self::LoginRefused { .. } | Self::KeyExchange { .. } => Retry::Slow,
+            Self::Proxy(error) => error.retry(),
+            Self::Tls(error) => error.retry(),
             Self::Resolve { .. }
             | Self::Connect { .. }
             | Self::NotSsh { .. }
@@ -128,7 +166,11 @@ impl OpenError {
             Self::Lost { step, .. } | Self::Timeout { step, .. } => {
                 matches!(step, Step::KeyExchange | Step::Login)
             }
-            Self::Resolve { .. } | Self::Connect { .. } | Self::NotSsh { .. } => false,
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::Proxy(_)
+            | Self::Tls(_)
+            | Self::NotSsh { .. } => false,
         }
     }
 
@@ -146,6 +188,8 @@ impl OpenError {
                     false => format!("ask the network team whether the firewall lets this host out to {gateway}; {test}"),
                 }
             }
+            Self::Proxy(error) => error.remedy(),
+            Self::Tls(error) => error.remedy(),
             Self::NotSsh { answer, .. } if answer.starts_with("HTTP/") || answer.is_empty() => {
                 "the port belongs to another service, or a proxy is in between; check tunnel.gateways with the vendor".to_owned()
             }
@@ -165,43 +209,13 @@ impl OpenError {
             }
             Self::Lost { .. } => "if it stays, ask the vendor for the gateway's log at this time".to_owned(),
             Self::Timeout { step: Step::Connect | Step::Banner, .. } => {
-                "ask the network team whether something between drops or inspects SSH; a gateway on port 443 often helps".to_owned()
+                "ask the network team whether something between drops or inspects SSH; a gateway on port 443 often helps, or one inside TLS (tls://)".to_owned()
             }
             Self::Timeout { .. } => {
                 "the gateway is slow or the link is bad; if it stays, ask the vendor for the gateway's log, or raise tunnel.login_timeout".to_owned()
             }
         }
     }
-}
-
-/// One address that could not be connected to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectFailure {
-    /// Which.
-    pub address: SocketAddr,
-    /// In what way.
-    pub kind: ConnectKind,
-    /// What the system said.
-    pub problem: String,
-}
-
-/// In what way an address could not be connected to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectKind {
-    /// Nothing listens there, or a firewall says so.
-    Refused,
-    /// No answer.
-    Timeout,
-    /// No route, no permission, or else.
-    Other,
-}
-
-fn join(failures: &[ConnectFailure]) -> String {
-    let each: Vec<String> = failures
-        .iter()
-        .map(|f| format!("{} {}", f.address, f.problem))
-        .collect();
-    each.join(", ")
 }
 
 /// Why a session has ended.
@@ -249,7 +263,7 @@ impl Ended {
 }
 
 /// What a peer said, made fit for a log line: printable, one line, bounded.
-pub(super) fn printable(text: &str) -> String {
+pub(in crate::tunnel) fn printable(text: &str) -> String {
     text.trim()
         .chars()
         .map(|c| if c.is_control() { '.' } else { c })

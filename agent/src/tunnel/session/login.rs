@@ -118,7 +118,7 @@ fn refused(shared: &Shared, credential: String, problem: String) -> OpenError {
 
 fn lost(shared: &Shared, problem: String) -> OpenError {
     OpenError::Lost {
-        gateway: shared.gateway.to_string(),
+        gateway: shared.place(),
         step: Step::Login,
         problem,
     }

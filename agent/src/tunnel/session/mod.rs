@@ -5,7 +5,6 @@
 //! | `identity` | the key and certificate we log in with |
 //! | `host_key`, `known_hosts` | which gateways are trusted |
 //! | `preferred` | which algorithms are offered |
-//! | `dial` | from a name to a TCP connection |
 //! | `greeting` | what answered, if it was not SSH |
 //! | `connect`, `login` | opening a session, step by step, each with its deadline |
 //! | `handler` | what the gateway may do to us |
@@ -14,7 +13,6 @@
 //! | `error` | why a session could not be opened or has ended, and what to do |
 
 mod connect;
-mod dial;
 mod error;
 mod forwards;
 mod greeting;
@@ -29,9 +27,10 @@ mod session;
 #[cfg(test)]
 mod test_keys;
 
-pub use error::{ConnectFailure, ConnectKind, Ended, OpenError, Retry, Step};
+pub use error::{Ended, OpenError, Retry, Step};
 pub use host_key::{HostKeyError, HostKeys, Reason, Refused};
 pub use identity::{Identity, IdentityError};
 pub use session::{Bound, Facts, ForwardError, ProbeError, Session};
 
+pub(in crate::tunnel) use error::printable;
 use session::Shared;

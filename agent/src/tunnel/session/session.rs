@@ -368,9 +368,17 @@ impl Shared {
             .unwrap_or_else(|_| silent())
     }
 
+    /// The gateway, and the proxy that leads to it, for errors below the login: either may be at fault.
+    pub(super) fn place(&self) -> String {
+        match self.settings.egress.proxy(&self.gateway) {
+            Some(proxy) => format!("{} (through {proxy})", self.gateway),
+            None => self.gateway.to_string(),
+        }
+    }
+
     pub(super) fn lost(&self, step: Step, problem: String) -> OpenError {
         OpenError::Lost {
-            gateway: self.gateway.to_string(),
+            gateway: self.place(),
             step,
             problem,
         }

@@ -1,0 +1,166 @@
+//! HTTP CONNECT (RFC 9110 §9.3.6), by hyper's client: the proxy's answer is hostile input.
+
+use super::{ProxyFault, proxy::Credential};
+use crate::tunnel::session::printable;
+use base64::prelude::{BASE64_STANDARD, Engine};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Empty;
+use hyper::{body::Incoming, client::conn::http1::Builder, upgrade};
+use hyper_util::rt::TokioIo;
+use std::pin::pin;
+use tokio::net::TcpStream;
+use zeroize::Zeroizing;
+
+/// Asks for a connection to `target` (`host:port`). Gives it back with what has come on it already.
+/// The caller's deadline bounds it.
+pub(super) async fn connect(
+    stream: TcpStream,
+    target: &str,
+    login: Option<&Credential>,
+) -> Result<(TcpStream, Bytes), (ProxyFault, String)> {
+    let request = request(target, login)?;
+    let handshake = Builder::new()
+        .max_buf_size(MAX_ANSWER)
+        .max_headers(MAX_HEADERS)
+        .handshake(TokioIo::new(stream))
+        .await;
+    let (mut sender, connection) = handshake.map_err(|error| unreadable(&error))?;
+    // Nothing of this outlives the call: the connection is driven here, beside what waits for it.
+    let mut connection = pin!(connection.with_upgrades());
+    let exchange = async {
+        let response = sender.send_request(request).await;
+        let response = response.map_err(|error| unreadable(&error))?;
+        if !response.status().is_success() {
+            return Err(refusal(&response, login));
+        }
+        let upgraded = upgrade::on(response).await;
+        upgraded.map_err(|error| unreadable(&error))
+    };
+    let mut exchange = pin!(exchange);
+    let mut ended = false;
+    let upgraded = loop {
+        tokio::select! {
+            outcome = &mut exchange => break outcome?,
+            // Whatever ends it is told to the exchange too.
+            _ = &mut connection, if !ended => ended = true,
+        }
+    };
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
+        // It is what was put in above.
+        Err(_) => Err((ProxyFault::Answer, "was lost".to_owned())),
+    }
+}
+
+fn request(
+    target: &str,
+    login: Option<&Credential>,
+) -> Result<Request<Empty<Bytes>>, (ProxyFault, String)> {
+    let mut request = Request::connect(target)
+        .header(header::HOST, target)
+        .header(header::USER_AGENT, USER_AGENT);
+    if let Some(login) = login {
+        request = request.header(header::PROXY_AUTHORIZATION, basic(login)?);
+    }
+    request.body(Empty::new()).map_err(|_| {
+        let problem = format!("cannot be asked for {target:?}, which is no host and port");
+        (ProxyFault::Answer, problem)
+    })
+}
+
+/// RFC 7617.
+fn basic(login: &Credential) -> Result<HeaderValue, (ProxyFault, String)> {
+    let mut plain = Zeroizing::new(Vec::with_capacity(MAX_LOGIN));
+    plain.extend_from_slice(login.username.as_bytes());
+    plain.push(b':');
+    plain.extend_from_slice(login.password.expose());
+    let encoded = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(&plain)));
+    let mut value = HeaderValue::from_str(&encoded)
+        .map_err(|_| (ProxyFault::Password, "it cannot be sent".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn refusal(response: &Response<Incoming>, login: Option<&Credential>) -> (ProxyFault, String) {
+    let (status, headers) = (response.status(), response.headers());
+    let answer = answer(status, headers);
+    match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            let offered = schemes(headers);
+            let basic = offered.iter().any(|s| s.eq_ignore_ascii_case("basic"));
+            let list = match offered.is_empty() {
+                true => "nothing".to_owned(),
+                false => offered.join(", "),
+            };
+            match login {
+                _ if !basic => (
+                    ProxyFault::LoginScheme,
+                    format!("{answer}; it offers {list}"),
+                ),
+                None => (ProxyFault::LoginMissing, answer),
+                Some(login) => (
+                    ProxyFault::LoginRefused,
+                    format!("{answer}, user {:?}", login.username),
+                ),
+            }
+        }
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            (ProxyFault::Gateway, answer)
+        }
+        StatusCode::FORBIDDEN
+        | StatusCode::UNAUTHORIZED
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => (ProxyFault::Policy, answer),
+        _ => (ProxyFault::Answer, format!("answered {answer} to CONNECT")),
+    }
+}
+
+/// `403 Forbidden (ERR_ACCESS_DENIED 0)`: many proxies say in a header what went wrong.
+fn answer(status: StatusCode, headers: &HeaderMap) -> String {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let detail = DETAILS.iter().find_map(|name| headers.get(name));
+    let detail = detail.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let status = format!("{} {reason}", status.as_u16());
+    match detail {
+        Some(detail) => format!("{} ({})", status.trim_end(), printable(&detail)),
+        None => status.trim_end().to_owned(),
+    }
+}
+
+/// The first word of each challenge (RFC 9110 §11.6.1), as far as it can be one.
+fn schemes(headers: &HeaderMap) -> Vec<String> {
+    let challenges = headers.get_all(header::PROXY_AUTHENTICATE).into_iter();
+    let words = challenges.take(MAX_CHALLENGES).filter_map(|challenge| {
+        let word = challenge.to_str().ok()?.split([' ', ',']).next()?;
+        (!word.is_empty()).then(|| word.chars().take(MAX_SCHEME).collect())
+    });
+    words.collect()
+}
+
+fn unreadable(error: &hyper::Error) -> (ProxyFault, String) {
+    let problem = match error {
+        e if e.is_parse_too_large() => "sent an answer that is too long".to_owned(),
+        e if e.is_parse() => "does not speak HTTP".to_owned(),
+        e if e.is_incomplete_message() || e.is_canceled() || e.is_closed() => {
+            "closed the connection without an answer".to_owned()
+        }
+        e => format!("broke the connection ({e})"),
+    };
+    (ProxyFault::Answer, problem)
+}
+
+/// Bytes of the head of an answer; hyper takes no less than 8 KiB.
+const MAX_ANSWER: usize = 16 << 10;
+const MAX_HEADERS: usize = 64;
+/// Challenges named in an error, and characters of each.
+const MAX_CHALLENGES: usize = 4;
+const MAX_SCHEME: usize = 20;
+/// Room for a login at once: growing would leave unzeroed copies behind.
+const MAX_LOGIN: usize = 1024;
+const USER_AGENT: &str = concat!("jira-tunnel-agent/", env!("CARGO_PKG_VERSION"));
+/// RFC 9209, and squid's own.
+const DETAILS: [HeaderName; 2] = [
+    HeaderName::from_static("x-squid-error"),
+    HeaderName::from_static("proxy-status"),
+];

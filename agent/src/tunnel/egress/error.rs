@@ -1,0 +1,265 @@
+//! Which hop on the way to a gateway failed, why, and what an administrator does about it.
+
+use crate::tunnel::session::Retry;
+use std::{fmt, net::SocketAddr, time::Duration};
+
+/// Why no way to a gateway could be opened.
+#[derive(Debug)]
+pub enum EgressError {
+    /// On the straight way: the gateway itself.
+    Dial(DialError),
+    /// The proxy, or what it said.
+    Proxy(Box<ProxyError>),
+    /// TLS with the gateway.
+    Tls(Box<TlsError>),
+    /// The socket died at once.
+    Lost(String),
+}
+
+impl From<DialError> for EgressError {
+    fn from(error: DialError) -> Self {
+        Self::Dial(error)
+    }
+}
+
+impl From<ProxyError> for EgressError {
+    fn from(error: ProxyError) -> Self {
+        Self::Proxy(Box::new(error))
+    }
+}
+
+impl From<TlsError> for EgressError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(Box::new(error))
+    }
+}
+
+/// Why a host could not be connected to.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Its name gave no address.
+    #[error("{0}")]
+    Resolve(String),
+    /// None of its addresses took the connection.
+    #[error("{}", join(.0))]
+    Connect(Vec<ConnectFailure>),
+    /// The resolver did not answer within this.
+    #[error("the resolver did not answer within {} s", .0.as_secs_f32())]
+    Silent(Duration),
+}
+
+/// One address that could not be connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectFailure {
+    /// Which.
+    pub address: SocketAddr,
+    /// In what way.
+    pub kind: ConnectKind,
+    /// What the system said.
+    pub problem: String,
+}
+
+/// In what way an address could not be connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectKind {
+    /// Nothing listens there, or a firewall says so.
+    Refused,
+    /// No answer.
+    Timeout,
+    /// No route, no permission, or else.
+    Other,
+}
+
+/// All failures in one line.
+pub(in crate::tunnel) fn join(failures: &[ConnectFailure]) -> String {
+    let each: Vec<String> = failures
+        .iter()
+        .map(|f| format!("{} {}", f.address, f.problem))
+        .collect();
+    each.join(", ")
+}
+
+/// The proxy is not there, does not let us in, or does not let us through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyError {
+    /// Its URL, without login.
+    pub proxy: String,
+    /// `host:port` that was asked for.
+    pub gateway: String,
+    /// What kind of failure.
+    pub kind: ProxyFault,
+    /// What the system or the proxy said.
+    pub problem: String,
+}
+
+/// In what way a proxy failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyFault {
+    /// Its name gave no address.
+    Resolve,
+    /// No TCP connection to it.
+    Connect,
+    /// The password's file cannot be read, or the password not be sent.
+    Password,
+    /// It wants a login and none is configured (407).
+    LoginMissing,
+    /// It refused the login (407).
+    LoginRefused,
+    /// It wants a kind of login that we do not have (407).
+    LoginScheme,
+    /// Its rules forbid this target (403).
+    Policy,
+    /// It let us through, and then could not reach the gateway (502, 503, 504).
+    Gateway,
+    /// No answer, or none that the protocol has.
+    Answer,
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            proxy,
+            gateway,
+            problem,
+            ..
+        } = self;
+        match self.kind {
+            ProxyFault::Resolve => {
+                write!(f, "cannot resolve the name of the proxy {proxy}: {problem}")
+            }
+            ProxyFault::Connect => write!(f, "cannot connect to the proxy {proxy}: {problem}"),
+            ProxyFault::Password => {
+                write!(
+                    f,
+                    "the password for the proxy {proxy} cannot be used: {problem}"
+                )
+            }
+            ProxyFault::LoginMissing => write!(
+                f,
+                "the proxy {proxy} wants a login, and none is configured: {problem}"
+            ),
+            ProxyFault::LoginRefused => write!(f, "the proxy {proxy} refused the login: {problem}"),
+            ProxyFault::LoginScheme => write!(
+                f,
+                "the proxy {proxy} wants a kind of login that the agent does not have: {problem}"
+            ),
+            ProxyFault::Policy => {
+                write!(
+                    f,
+                    "the proxy {proxy} forbids connections to {gateway}: {problem}"
+                )
+            }
+            ProxyFault::Gateway => {
+                write!(
+                    f,
+                    "the proxy {proxy} cannot connect to {gateway}: {problem}"
+                )
+            }
+            ProxyFault::Answer => write!(f, "the proxy {proxy} {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for ProxyError {}
+
+impl ProxyError {
+    /// How soon another attempt makes sense.
+    pub fn retry(&self) -> Retry {
+        match self.kind {
+            // An account that is asked again and again with a wrong password is locked.
+            ProxyFault::Password
+            | ProxyFault::LoginMissing
+            | ProxyFault::LoginRefused
+            | ProxyFault::LoginScheme
+            | ProxyFault::Policy => Retry::Slow,
+            ProxyFault::Resolve
+            | ProxyFault::Connect
+            | ProxyFault::Gateway
+            | ProxyFault::Answer => Retry::Soon,
+        }
+    }
+
+    /// What an administrator does about it.
+    pub fn remedy(&self) -> String {
+        let Self { proxy, gateway, .. } = self;
+        match self.kind {
+            ProxyFault::Resolve => {
+                "check the name in tunnel.proxy and this host's DNS with getent hosts".to_owned()
+            }
+            ProxyFault::Connect => format!(
+                "check host and port in tunnel.proxy, and ask the network team whether this host may connect to {proxy}"
+            ),
+            ProxyFault::Password => {
+                "put the password into the file that tunnel.proxy_password_file names".to_owned()
+            }
+            ProxyFault::LoginMissing => format!(
+                "set tunnel.proxy_username and tunnel.proxy_password_file, or ask the network team to let this host out to {gateway} without a login"
+            ),
+            ProxyFault::LoginRefused => {
+                "check tunnel.proxy_username and the password in tunnel.proxy_password_file, which is read anew at each attempt; the account may be locked or may have expired".to_owned()
+            }
+            ProxyFault::LoginScheme => format!(
+                "ask the network team for a Basic account on the proxy (SOCKS5: user name and password), or to let this host out to {gateway} without a login"
+            ),
+            ProxyFault::Policy => format!(
+                "ask the network team to allow CONNECT from this host to {gateway} on the proxy; many proxies allow no other port than 443"
+            ),
+            ProxyFault::Gateway => format!(
+                "check name and port in tunnel.gateways with the vendor, and ask the network team whether the firewall lets the proxy out to {gateway}"
+            ),
+            ProxyFault::Answer => {
+                "check with the network team that tunnel.proxy names a proxy of this kind (http:// or socks5://) and its right port".to_owned()
+            }
+        }
+    }
+}
+
+/// TLS with a gateway failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("TLS with {gateway} failed: {problem}")]
+pub struct TlsError {
+    /// `host:port`.
+    pub gateway: String,
+    /// What kind of failure.
+    pub kind: TlsFault,
+    /// What is wrong, the issuer named where that is it.
+    pub problem: String,
+}
+
+/// In what way TLS failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The certificate comes from an issuer that is not trusted: TLS is intercepted, or the vendor has
+    /// a CA of its own.
+    UnknownIssuer,
+    /// The handshake did not end in time.
+    Silent,
+    /// Anything else.
+    Other,
+}
+
+impl TlsError {
+    /// How soon another attempt makes sense.
+    pub fn retry(&self) -> Retry {
+        match self.kind {
+            TlsFault::UnknownIssuer => Retry::Slow,
+            TlsFault::Silent | TlsFault::Other => Retry::Soon,
+        }
+    }
+
+    /// What an administrator does about it.
+    pub fn remedy(&self) -> String {
+        let gateway = &self.gateway;
+        match self.kind {
+            TlsFault::UnknownIssuer => format!(
+                "if that issuer is your company's, TLS is inspected on the way: ask the network team to exempt {gateway} from TLS inspection; if the vendor has a CA of its own, name its certificate in tunnel.gateway_ca_file"
+            ),
+            TlsFault::Silent => format!(
+                "ask the vendor whether {gateway} speaks TLS, and the network team whether something between holds it up; a gateway that speaks plain SSH is named without tls://"
+            ),
+            TlsFault::Other => format!(
+                "ask the vendor whether {gateway} speaks TLS and which certificate it shows; a gateway that speaks plain SSH is named without tls://"
+            ),
+        }
+    }
+}

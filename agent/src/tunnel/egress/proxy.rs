@@ -1,0 +1,163 @@
+//! Which proxy, and the login there.
+
+use crate::secret::{Secret, SecretFile};
+use http::Uri;
+use percent_encoding::percent_decode_str;
+use std::{fmt, sync::Arc};
+
+/// A company's proxy. `Display` gives its URL, never the login.
+#[derive(Clone)]
+pub struct Proxy {
+    /// How it is spoken to.
+    pub scheme: Scheme,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Who we are there.
+    pub login: Option<Login>,
+}
+
+/// How a proxy is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP CONNECT, with the Basic login (RFC 7617).
+    Http,
+    /// SOCKS5 (RFC 1928), with the login of RFC 1929. Names are resolved by the proxy.
+    Socks5,
+}
+
+/// A login at a proxy.
+#[derive(Clone)]
+pub struct Login {
+    /// 1 to 255 bytes, no control character; no colon for HTTP.
+    pub username: String,
+    /// 1 to 255 bytes for SOCKS5.
+    pub password: Password,
+}
+
+/// Where the password is.
+#[derive(Clone)]
+pub enum Password {
+    /// Read anew for each connection, so that a changed one needs no restart.
+    File(SecretFile),
+    /// From the environment's URL.
+    Held(Arc<Secret>),
+}
+
+/// A login with its password at hand, for one connection.
+pub(super) struct Credential {
+    pub(super) username: String,
+    pub(super) password: Arc<Secret>,
+}
+
+/// Why a proxy's URL was refused. What was written is not repeated: it may hold a password.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ProxyUrlError {
+    /// No URL, or none with a host.
+    #[error("not the URL of a proxy; expected http://host:port or socks5://host:port")]
+    NoUrl,
+    /// Another scheme.
+    #[error(
+        "the agent speaks to proxies by HTTP CONNECT and SOCKS5; write http://host:port or socks5://host:port"
+    )]
+    Scheme,
+    /// No port.
+    #[error("the port is missing; write it behind the host, like http://proxy.corp:3128")]
+    NoPort,
+    /// Something behind the port.
+    #[error("a proxy's URL ends with the port; remove what is behind it")]
+    Path,
+    /// A login in the URL, in the configuration.
+    #[error(
+        "a login does not belong into the URL: name it in proxy_username and the file with the password in proxy_password_file"
+    )]
+    Login,
+}
+
+impl Proxy {
+    /// Reads `http://host:port` or `socks5://host:port`, without a login.
+    pub fn parse(text: &str) -> Result<Self, ProxyUrlError> {
+        if text.contains('@') {
+            return Err(ProxyUrlError::Login);
+        }
+        Self::parse_any(text)
+    }
+
+    /// Reads what the environment's variables hold: the scheme may be left out, a login may stand in it.
+    pub fn parse_variable(text: &str) -> Result<Self, ProxyUrlError> {
+        let whole = match text.contains("://") {
+            true => text.to_owned(),
+            false => format!("http://{text}"),
+        };
+        let (scheme, rest) = whole.split_once("://").ok_or(ProxyUrlError::NoUrl)?;
+        let Some((login, place)) = rest.rsplit_once('@') else {
+            return Self::parse_any(&whole);
+        };
+        let mut proxy = Self::parse_any(&format!("{scheme}://{place}"))?;
+        let (username, password) = login.split_once(':').unwrap_or((login, ""));
+        let username = percent_decode_str(username).decode_utf8();
+        let username = username.map_err(|_| ProxyUrlError::NoUrl)?.into_owned();
+        let password: Vec<u8> = percent_decode_str(password).collect();
+        proxy.login = Some(Login {
+            username,
+            password: Password::Held(Arc::new(Secret::new(password))),
+        });
+        Ok(proxy)
+    }
+
+    fn parse_any(text: &str) -> Result<Self, ProxyUrlError> {
+        let url: Uri = text.trim().parse().map_err(|_| ProxyUrlError::NoUrl)?;
+        let scheme = match url.scheme_str() {
+            Some("http") => Scheme::Http,
+            Some("socks5" | "socks5h") => Scheme::Socks5,
+            Some(_) => return Err(ProxyUrlError::Scheme),
+            None => return Err(ProxyUrlError::NoUrl),
+        };
+        let host = url.host().filter(|host| !host.is_empty());
+        let host = host.ok_or(ProxyUrlError::NoUrl)?;
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let port = url.port_u16().filter(|port| *port > 0);
+        if !matches!(
+            url.path_and_query().map(|p| p.as_str()),
+            None | Some("/" | "")
+        ) {
+            return Err(ProxyUrlError::Path);
+        }
+        Ok(Self {
+            scheme,
+            host: bare.unwrap_or(host).to_owned(),
+            port: port.ok_or(ProxyUrlError::NoPort)?,
+            login: None,
+        })
+    }
+
+    /// The login, its password read.
+    pub(super) async fn login(&self) -> Result<Option<Credential>, String> {
+        let Some(Login { username, password }) = self.login.clone() else {
+            return Ok(None);
+        };
+        let password = match password {
+            Password::Held(password) => password,
+            Password::File(file) => {
+                let read = tokio::task::spawn_blocking(move || file.read()).await;
+                let read = read.map_err(|_| "reading it panicked".to_owned())?;
+                Arc::new(read.map_err(|error| error.to_string())?)
+            }
+        };
+        Ok(Some(Credential { username, password }))
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Socks5 => "socks5",
+        };
+        match self.host.contains(':') {
+            true => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
+            false => write!(f, "{scheme}://{}:{}", self.host, self.port),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The middle of a company's network, on real parts: squid, dante, microsocks, stunnel, HAProxy, each in a folder of its own
+//! and on a free port of 127.0.0.1.
+
+use crate::{
+    agent::write_secret,
+    process::Process,
+    sshd::{free_port, signal},
+};
+use anyhow::{Context, Result, bail, ensure};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use std::{
+    fs,
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// A part that runs; ends when dropped.
+pub struct Part {
+    port: u16,
+    folder: TempDir,
+    process: Process,
+}
+
+/// The login that [`squid`] and [`microsocks`] know.
+pub const USER: &str = "acme";
+/// Its password. A colon belongs to no user name, but to many passwords.
+pub const PASSWORD: &str = "s3cret: word";
+/// Of [`PASSWORD`], as htpasswd writes it.
+const HASH: &str = "$apr1$abcdefgh$IZ0NLFaBNhQPu8Ewiv.YH.";
+
+/// squid with Basic login by `basic_ncsa_auth`, where `with_login`; it lets CONNECT through to `allowed` alone.
+pub async fn squid(allowed: &[u16], with_login: bool) -> Result<Part> {
+    let ports: Vec<String> = allowed.iter().map(u16::to_string).collect();
+    let (login, who) = match with_login {
+        true => (
+            "auth_param basic program /usr/lib/squid/basic_ncsa_auth {dir}/passwd\nacl known proxy_auth REQUIRED\n",
+            "known",
+        ),
+        false => ("", "all"),
+    };
+    let config = format!(
+        "http_port 127.0.0.1:{{port}}\npid_filename none\nvisible_hostname proxy.test\ncache deny all\n\
+         access_log stdio:{{dir}}/access.log\ncache_log {{dir}}/cache.log\ncoredump_dir {{dir}}\n\
+         shutdown_lifetime 0 seconds\nconnect_retries 0\n{login}acl gateways port {}\n\
+         http_access deny !gateways\nhttp_access allow CONNECT {who}\nhttp_access deny all\n",
+        ports.join(" ")
+    );
+    let passwd = ("passwd", format!("{USER}:{HASH}\n"));
+    Part::start(&config, &[passwd], |dir, _| {
+        let mut command = Command::new("squid");
+        command.arg("-N").arg("-f").arg(dir.join("config"));
+        command
+    })
+    .await
+}
+
+/// dante, without login; it lets through to `allowed` alone.
+pub async fn dante(allowed: u16) -> Result<Part> {
+    let config = format!(
+        "logoutput: {{dir}}/access.log\ninternal: 127.0.0.1 port = {{port}}\nexternal: 127.0.0.1\n\
+         clientmethod: none\nsocksmethod: none\nuser.privileged: root\nuser.unprivileged: nobody\n\
+         client pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 }}\n\
+         socks pass {{ from: 127.0.0.0/8 to: 127.0.0.1/32 port = {allowed} log: connect }}\n\
+         socks block {{ from: 0.0.0.0/0 to: 0.0.0.0/0 log: connect }}\n"
+    );
+    Part::start(&config, &[], |dir, _| {
+        let mut command = Command::new("danted");
+        command.arg("-f").arg(dir.join("config"));
+        command.arg("-p").arg(dir.join("pid"));
+        command
+    })
+    .await
+}
+
+/// microsocks, with login.
+pub async fn microsocks() -> Result<Part> {
+    Part::start("", &[], |_, port| {
+        let mut command = Command::new("microsocks");
+        command.args(["-i", "127.0.0.1", "-p", &port.to_string()]);
+        command.args(["-u", USER, "-P", PASSWORD]);
+        command
+    })
+    .await
+}
+
+/// stunnel in front of a gateway, with a certificate for 127.0.0.1 by this authority.
+pub async fn stunnel(gateway: u16, authority: &Authority) -> Result<Part> {
+    let config = format!(
+        "foreground = yes\npid =\nsyslog = no\noutput = {{dir}}/access.log\n[ssh]\naccept = 127.0.0.1:{{port}}\n\
+         connect = 127.0.0.1:{gateway}\ncert = {{dir}}/certificate\nkey = {{dir}}/key\n"
+    );
+    let (certificate, key) = authority.issue("127.0.0.1")?;
+    let files = [("certificate", certificate), ("key", key)];
+    Part::start(&config, &files, |dir, _| {
+        let mut command = Command::new("stunnel");
+        command.arg(dir.join("config"));
+        command
+    })
+    .await
+}
+
+/// HAProxy in the same place.
+pub async fn haproxy(gateway: u16, authority: &Authority) -> Result<Part> {
+    let config = format!(
+        "frontend ssh_in_tls\n    mode tcp\n    bind 127.0.0.1:{{port}} ssl crt {{dir}}/both.pem\n    timeout client 1h\n    \
+         default_backend sshd\nbackend sshd\n    mode tcp\n    timeout connect 5s\n    timeout server 1h\n    \
+         server sshd 127.0.0.1:{gateway}\n"
+    );
+    let (certificate, key) = authority.issue("127.0.0.1")?;
+    Part::start(&config, &[("both.pem", certificate + &key)], |dir, _| {
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(dir.join("config"));
+        command
+    })
+    .await
+}
+
+impl Part {
+    async fn start(
+        config: &str,
+        files: &[(&str, String)],
+        command: impl Fn(&Path, u16) -> Command,
+    ) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("egress-").tempdir()?;
+        let dir = folder.path().to_owned();
+        // Some of them give up root.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
+        for (name, text) in files {
+            fs::write(dir.join(name), text)?;
+        }
+        let port = free_port()?;
+        let config = config.replace("{dir}", &dir.display().to_string());
+        let config = config.replace("{port}", &port.to_string());
+        fs::write(dir.join("config"), config)?;
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = command(&dir, port);
+        command.env("PATH", format!("{path}:/usr/sbin"));
+        let mut part = Self {
+            process: Process::spawn(command, &dir.join("output"))?,
+            port,
+            folder,
+        };
+        let deadline = Instant::now() + START;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if Instant::now() > deadline || !part.process.is_running() {
+                bail!("it does not start:\n{}", part.log());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(part)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The port of it.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Waits until it has logged `text`; it writes when it gets to it.
+    pub async fn logged(&self, text: &str) -> Result<()> {
+        let deadline = Instant::now() + START;
+        while !self.log().contains(text) {
+            ensure!(Instant::now() < deadline, "{text:?} is not in its log");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        read("output") + &read("cache.log") + &read("access.log")
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Asked first: dante's and squid's own children go with them then.
+        let _ = signal(self.process.pid(), "TERM");
+        let deadline = Instant::now() + GOODBYE;
+        while self.process.is_running() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        if std::thread::panicking() {
+            eprintln!("---- the part's log ----\n{}", self.log());
+        }
+    }
+}
+
+/// A certificate authority of the test's own.
+pub struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// With this common name.
+    pub fn new(name: &str) -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate()?;
+        let pem = params.self_signed(&key)?.pem();
+        let issuer = Issuer::new(params, key);
+        Ok(Self { pem, issuer })
+    }
+
+    /// Writes its certificate, for `gateway_ca_file`.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join("ca.pem");
+        fs::write(&path, &self.pem).context("writing the CA")?;
+        Ok(path)
+    }
+
+    fn issue(&self, name: &str) -> Result<(String, String)> {
+        let key = KeyPair::generate()?;
+        let params = CertificateParams::new(vec![name.to_owned()])?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+}
+
+/// A file with this password.
+pub fn password(folder: &Path, password: &str) -> Result<String> {
+    let path = folder.join("proxy-password");
+    write_secret(&path, password)?;
+    Ok(path.display().to_string())
+}
+
+/// Generous: only a broken start waits this long.
+const START: Duration = Duration::from_secs(20);
+const GOODBYE: Duration = Duration::from_secs(3);

@@ -1,0 +1,266 @@
+//! The way out of a company's network, through real proxies and TLS, by the real agent.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::{LayerState, Report};
+use e2e::{
+    egress::{
+        Authority, PASSWORD, Part, USER, dante, haproxy, microsocks, password, squid, stunnel,
+    },
+    setup::{Running, Setup},
+    sshd::Sshd,
+};
+use std::path::Path;
+
+/// Nobody listens there: the agent's own answer is enough to show that bytes come through.
+const NO_JIRA: &str = "http://127.0.0.1:9";
+
+fn setup(sshd: &Sshd) -> Setup {
+    let setup = Setup::for_sshd(sshd).unwrap();
+    setup.forward("jira", "127.0.0.1:0", NO_JIRA)
+}
+
+/// Through the proxy at this URL, with this login.
+fn by_proxy(sshd: &Sshd, url: &str, login: Option<(&str, &str)>) -> Setup {
+    let setup = setup(sshd).tunnel("proxy", url);
+    match login {
+        None => setup,
+        Some((user, word)) => {
+            let file = password(sshd.folder(), word).unwrap();
+            let setup = setup.tunnel("proxy_username", user);
+            setup.tunnel("proxy_password_file", file)
+        }
+    }
+}
+
+/// To sshd through this stunnel or HAProxy.
+fn inside_tls(setup: Setup, tls: &Part, ca_file: Option<&Path>) -> Setup {
+    let setup = setup.tunnel("gateways", vec![format!("tls://{}", tls.address())]);
+    match ca_file {
+        None => setup,
+        Some(path) => setup.tunnel("gateway_ca_file", path.display().to_string()),
+    }
+}
+
+/// The tunnel is proven, and a request of the vendor's gets the agent's answer.
+async fn carries(agent: &Running) -> Report {
+    let bound = agent.until_bound().await.unwrap();
+    let proven = |r: &Report| r.layers.tunnel.state == LayerState::Proven;
+    let report = agent
+        .until("the tunnel to be proven", proven)
+        .await
+        .unwrap();
+    let url = format!("http://{bound}/rest/api/2/serverInfo");
+    let answer = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = answer.get(url).send().await.unwrap();
+    assert!(answer.headers().contains_key("proxy-status"), "{answer:?}");
+    report
+}
+
+/// The network fails with this cause and this remedy.
+async fn fails(agent: &Running, cause: &[&str], remedy: &str) {
+    let failed = |r: &Report| r.connections[0].network.state == LayerState::Failed;
+    let report = agent.until("the network to fail", failed).await.unwrap();
+    let network = &report.connections[0].network;
+    let said = network.cause.clone().unwrap();
+    for part in cause {
+        assert!(said.contains(part), "{part:?} is missing in {said:?}");
+    }
+    let said = network.remedy.clone().unwrap();
+    assert!(said.contains(remedy), "{remedy:?} is missing in {said:?}");
+    assert!(!agent.log().contains(PASSWORD), "the password in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn squid_with_a_login_lets_the_agent_out_and_status_says_by_which_way() {
+    let sshd = Sshd::start().unwrap();
+    let proxy = squid(&[sshd.port()], true).await.unwrap();
+    let url = format!("http://{}", proxy.address());
+    let setup = by_proxy(&sshd, &url, Some((USER, PASSWORD)));
+    let agent = setup.start().unwrap();
+    let report = carries(&agent).await;
+    assert_eq!(report.connections[0].via, Some(url.clone()));
+    let (shown, _) = agent.shown().unwrap();
+    assert!(shown.contains(&format!("via {url}")), "{shown}");
+    drop(agent);
+    proxy
+        .logged(&format!("CONNECT {} {USER}", sshd.address()))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn squid_that_wants_another_login_says_so_and_is_not_asked_again_at_once() {
+    let sshd = Sshd::start().unwrap();
+    let proxy = squid(&[sshd.port()], true).await.unwrap();
+    let url = format!("http://{}", proxy.address());
+    let agent = by_proxy(&sshd, &url, None).start().unwrap();
+    let cause = [url.as_str(), "wants a login, and none is configured", "407"];
+    fails(&agent, &cause, "proxy_username").await;
+    drop(agent);
+
+    let agent = by_proxy(&sshd, &url, Some((USER, "wrong")))
+        .start()
+        .unwrap();
+    let cause = [url.as_str(), "refused the login", "407", "\"acme\""];
+    fails(&agent, &cause, "may be locked").await;
+    // An account is not locked by an agent that goes on asking: the next attempt is a minute away.
+    let report = agent.status().await.unwrap();
+    let next = report.connections[0].next_retry_seconds.unwrap();
+    assert!(next > 20.0, "next attempt in {next} s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn squid_tells_its_policy_from_a_gateway_that_is_gone() {
+    let sshd = Sshd::start().unwrap();
+    let proxy = squid(&[1], false).await.unwrap();
+    let url = format!("http://{}", proxy.address());
+    let agent = by_proxy(&sshd, &url, None).start().unwrap();
+    let cause = [
+        "forbids connections to 127.0.0.1",
+        "403",
+        "ERR_ACCESS_DENIED",
+    ];
+    fails(&agent, &cause, "allow CONNECT from this host").await;
+    drop(agent);
+
+    let gone = by_proxy(&sshd, &url, None).tunnel("gateways", vec!["127.0.0.1:1"]);
+    let agent = gone.start().unwrap();
+    let cause = ["cannot connect to 127.0.0.1:1", "503", "ERR_CONNECT_FAIL"];
+    fails(&agent, &cause, "lets the proxy out").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_excepted_from_the_proxy_is_reached_without_it() {
+    let sshd = Sshd::start().unwrap();
+    // Nothing listens at this proxy.
+    let setup = by_proxy(&sshd, "http://127.0.0.1:1", None);
+    let agent = setup.clone().start().unwrap();
+    let cause = ["cannot connect to the proxy http://127.0.0.1:1", "refused"];
+    fails(&agent, &cause, "tunnel.proxy").await;
+    drop(agent);
+    let agent = setup
+        .tunnel("no_proxy", vec!["127.0.0.0/8"])
+        .start()
+        .unwrap();
+    assert_eq!(carries(&agent).await.connections[0].via, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dante_lets_the_agent_out_and_its_rules_are_told() {
+    let sshd = Sshd::start().unwrap();
+    let proxy = dante(sshd.port()).await.unwrap();
+    let url = format!("socks5://{}", proxy.address());
+    let agent = by_proxy(&sshd, &url, None).start().unwrap();
+    assert_eq!(carries(&agent).await.connections[0].via, Some(url.clone()));
+    drop(agent);
+
+    let denied = by_proxy(&sshd, &url, None).tunnel("gateways", vec!["127.0.0.1:1"]);
+    let agent = denied.start().unwrap();
+    fails(&agent, &["forbids connections to 127.0.0.1:1"], "allow").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn microsocks_takes_the_login_and_without_it_says_so() {
+    let sshd = Sshd::start().unwrap();
+    let proxy = microsocks().await.unwrap();
+    let url = format!("socks5://{}", proxy.address());
+    let agent = by_proxy(&sshd, &url, None).start().unwrap();
+    let cause = [url.as_str(), "wants a login, and none is configured"];
+    fails(&agent, &cause, "proxy_username").await;
+    drop(agent);
+    let agent = by_proxy(&sshd, &url, Some((USER, "wrong")))
+        .start()
+        .unwrap();
+    fails(
+        &agent,
+        &[&url, "refused the login", "acme"],
+        "proxy_password_file",
+    )
+    .await;
+    drop(agent);
+    let setup = by_proxy(&sshd, &url, Some((USER, PASSWORD)));
+    let agent = setup.start().unwrap();
+    carries(&agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ssh_goes_inside_tls_with_the_vendors_ca_alone_or_through_a_proxy_too() {
+    let sshd = Sshd::start().unwrap();
+    let vendor = Authority::new("Vendor CA").unwrap();
+    let tls = stunnel(sshd.port(), &vendor).await.unwrap();
+    let ca_file = vendor.write(sshd.folder()).unwrap();
+    let agent = inside_tls(setup(&sshd), &tls, Some(&ca_file))
+        .start()
+        .unwrap();
+    let report = carries(&agent).await;
+    let gateway = format!("tls://{}", tls.address());
+    assert_eq!(report.connections[0].gateway, gateway);
+    drop(agent);
+
+    let tls = haproxy(sshd.port(), &vendor).await.unwrap();
+    let proxy = squid(&[tls.port()], false).await.unwrap();
+    let url = format!("http://{}", proxy.address());
+    let both = inside_tls(by_proxy(&sshd, &url, None), &tls, Some(&ca_file));
+    let agent = both.start().unwrap();
+    let report = carries(&agent).await;
+    assert_eq!(report.connections[0].via, Some(url));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_that_is_intercepted_names_the_issuer() {
+    let sshd = Sshd::start().unwrap();
+    let vendor = Authority::new("Vendor CA").unwrap();
+    let inspecting = Authority::new("Corp Inspection CA").unwrap();
+    let tls = stunnel(sshd.port(), &inspecting).await.unwrap();
+    let ca_file = vendor.write(sshd.folder()).unwrap();
+    for trusted in [Some(ca_file.as_path()), None] {
+        let agent = inside_tls(setup(&sshd), &tls, trusted).start().unwrap();
+        let address = tls.address();
+        let cause = [
+            address.as_str(),
+            "issued by \"Corp Inspection CA\"",
+            "not trusted",
+        ];
+        fails(&agent, &cause, "exempt").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_in_the_environment_is_used_only_if_configured_so() {
+    let sshd = Sshd::start().unwrap();
+    let proxy = squid(&[sshd.port()], true).await.unwrap();
+    let url = format!("http://{USER}:s3cret%3A%20word@{}", proxy.address());
+    let variables = [("HTTPS_PROXY", url.as_str())];
+    let agent = setup(&sshd).start_with(&variables).unwrap();
+    assert_eq!(carries(&agent).await.connections[0].via, None);
+    drop(agent);
+    let configured = setup(&sshd).tunnel("proxy", "environment");
+    let agent = configured.start_with(&variables).unwrap();
+    let via = carries(&agent).await.connections[0].via.clone();
+    assert_eq!(via, Some(format!("http://{}", proxy.address())));
+    drop(agent);
+    let around = [variables[0], ("NO_PROXY", "127.0.0.1")];
+    let agent = configured.start_with(&around).unwrap();
+    assert_eq!(carries(&agent).await.connections[0].via, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_ssh_to_a_port_that_speaks_tls_and_tls_to_plain_ssh_are_told() {
+    let sshd = Sshd::start().unwrap();
+    let plain = format!("tls://{}", sshd.address());
+    let agent = setup(&sshd)
+        .tunnel("gateways", vec![plain])
+        .start()
+        .unwrap();
+    fails(&agent, &["TLS with 127.0.0.1", "not TLS"], "without tls://").await;
+    drop(agent);
+    let tls = stunnel(sshd.port(), &Authority::new("CA").unwrap())
+        .await
+        .unwrap();
+    let mute = setup(&sshd).tunnel("gateways", vec![tls.address()]);
+    let agent = mute.tunnel("login_timeout", "2s").start().unwrap();
+    let failed = |r: &Report| r.connections[0].network.state == LayerState::Failed;
+    let report = agent.until("no SSH banner", failed).await.unwrap();
+    let cause = report.connections[0].network.cause.clone().unwrap();
+    assert!(cause.contains("SSH"), "{cause}");
+}
