@@ -57,7 +57,9 @@ fn run(
         gateways: vec![Gateway {
             host: address.ip().to_string(),
             port: address.port(),
+            tls: false,
         }],
+        egress: Default::default(),
         user: "acme".to_owned(),
         identity: Arc::new(Identity::load(&SecretFile::new(key), None).unwrap()),
         host_keys: Arc::new(HostKeys::new(pins, None).unwrap()),
