@@ -292,11 +292,12 @@ async fn a_login_that_was_not_allowed_stores_nothing_and_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_session_renews_the_token_before_it_ends_and_no_request_notices() {
-    let plan = three_legged(Site::plan()).jira(|jira| jira.oauth1.access_lifetime = 20);
+    let plan = three_legged(Site::plan()).jira(|jira| jira.oauth1.access_lifetime = 30);
     let mut site = plan.start_unproven().await.unwrap();
     assert!(log_in_by_code(&site).await.status.success());
     site.until_proven().await.unwrap();
-    let first = stored(&site)["tokens"]["access"].clone();
+    let before = stored(&site)["tokens"].clone();
+    let first = before["access"].clone();
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
     while stored(&site)["tokens"]["access"] == first {
         let answer = vendor()
@@ -312,6 +313,15 @@ async fn the_session_renews_the_token_before_it_ends_and_no_request_notices() {
         );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+    // While the first one still served; both are times of the same form.
+    let renewed = stored(&site)["tokens"]["obtained"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        renewed.as_str() < before["access_expires"].as_str().unwrap(),
+        "{renewed} {before}"
+    );
     until_ok(&site).await;
 }
 
