@@ -30,7 +30,7 @@ pub enum KeyError {
         "the private key in it is no usable RSA key; OAuth 1.0a with Jira needs RSA (agent login --new-key makes one)"
     )]
     NotRsa,
-    /// Shorter than [`SHORTEST`] bits.
+    /// Shorter than `SHORTEST` bits.
     #[error(
         "the RSA key has {0} bits, and less than {SHORTEST} are broken with ease; make a new one with agent login --new-key"
     )]
