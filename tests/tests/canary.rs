@@ -10,7 +10,10 @@ use e2e::{
     site::{Plan, Site, vendor},
 };
 use serde_json::{Value, json};
-use server_stub::jira::{OAuth1Consumer, OAuth2Client};
+use server_stub::{
+    authority::Authority,
+    jira::{OAuth1Consumer, OAuth2Client},
+};
 use std::{
     collections::BTreeSet,
     fs::{self, Permissions},
@@ -119,7 +122,12 @@ async fn neither_the_private_key_nor_its_passphrase_is_written_anywhere() {
 
 /// Neither the whole of a private key nor one line of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_key_that_signs_is_written_nowhere() {
+async fn the_keys_that_sign_and_that_prove_a_client_are_written_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let client = Authority::new().unwrap().client("agent").unwrap();
+    fs::write(file("client.pem"), &client.certificate_pem).unwrap();
+    write_secret(&file("client.key"), &client.key_pem).unwrap();
     let key = SigningKey::generate(2048).unwrap();
     let pem = String::from_utf8(key.private_pem().unwrap().expose().to_vec()).unwrap();
     let lines = "mode = \"oauth1\"\nconsumer_key = \"acme\"\nprivate_key_file = \"secret\"\ntwo_legged = true";
@@ -128,12 +136,20 @@ async fn the_key_that_signs_is_written_nowhere() {
         consumer.two_legged_user = Some(BOT.into());
         jira.oauth1.consumers = vec![consumer];
     });
-    let plan = plan.line("log", "level = \"trace\"");
+    let certificate = format!("client_certificate_file = {:?}", file("client.pem"));
+    let plan = plan
+        .line("log", "level = \"trace\"")
+        .line("forward", certificate)
+        .line(
+            "forward",
+            format!("client_key_file = {:?}", file("client.key")),
+        );
     let mut site = plan.start().await.unwrap();
     let mut answers = requests(&site).await;
     let mut secrets = secrets(&site);
     secrets.extend(
         pem.lines()
+            .chain(client.key_pem.lines())
             .filter(|line| line.len() >= 40)
             .map(str::to_owned),
     );
