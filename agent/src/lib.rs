@@ -11,12 +11,14 @@
 //! | [`upstream`] | pooled connections to Jira, streaming both ways |
 //! | [`audit`] | one record per request, allowed or refused |
 //!
-//! Beside the path, never on it: [`config`], [`disk`], [`supervisor`], [`status`], [`health`], [`control`],
-//! [`check`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`cli`]. [`service`] joins the rooms into the running agent.
+//! Beside the path, never on it: [`accounts`], [`bundle`], [`config`], [`disk`], [`supervisor`], [`status`], [`health`], [`control`],
+//! [`check`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`verify`], [`cli`]. [`service`] joins the rooms into the running agent.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod audit;
 pub mod auth;
+pub mod bundle;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -36,3 +38,4 @@ pub mod telemetry;
 pub mod tokens;
 pub mod tunnel;
 pub mod upstream;
+pub mod verify;

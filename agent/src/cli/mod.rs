@@ -15,6 +15,8 @@ mod pause;
 mod policy;
 mod run;
 mod status;
+mod support_bundle;
+mod verify_self;
 
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -51,6 +53,8 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Metrics(args) => metrics::run(args, &sources()),
         Command::Policy(args) => policy::run(args, &sources()),
         Command::Config(args) => config::run(args, &sources()),
+        Command::SupportBundle(args) => support_bundle::run(args, &sources()),
+        Command::VerifySelf(args) => verify_self::run(args),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         Command::Man(args) => man::run(args, Cli::command()),
     };
@@ -82,6 +86,8 @@ enum Command {
     Resume(pause::Resume),
     LogLevel(log_level::Args),
     LoginRetry(login_retry::Args),
+    SupportBundle(support_bundle::Args),
+    VerifySelf(verify_self::Args),
     Completions(completions::Args),
     Man(man::Args),
 }

@@ -230,7 +230,7 @@ impl<'a> Place<'a> {
     }
 }
 
-fn member<'a>(table: &'a Value, name: &str) -> Option<&'a Value> {
+pub(super) fn member<'a>(table: &'a Value, name: &str) -> Option<&'a Value> {
     match &table.kind {
         ValueKind::Table(table) => table.get(name),
         _ => None,

@@ -19,6 +19,7 @@ mod judge_forward;
 mod judge_oauth1;
 mod judge_oauth2;
 mod layer;
+mod places;
 mod problem;
 mod raw;
 pub mod reference;
@@ -27,6 +28,7 @@ mod source;
 mod units;
 
 pub use effective::Effective;
+pub use places::Places;
 pub use problem::{Origin, Problem, Problems};
 pub use source::{DEFAULT_FILE, FILE_VARIABLE, Sources};
 

@@ -500,7 +500,8 @@ impl Default for Log {
     }
 }
 
-fn state_dir() -> PathBuf {
+/// The state folder of the package.
+pub fn state_dir() -> PathBuf {
     PathBuf::from("/var/lib/jira-tunnel-agent")
 }
 

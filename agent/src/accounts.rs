@@ -1,0 +1,69 @@
+//! Names of users and groups, as `/etc/passwd` and `/etc/group` of some root folder have them. Users of a directory
+//! service are shown as numbers: the package's own are in the files.
+
+use std::{collections::HashMap, fs, path::Path};
+
+/// Users and groups of one system.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    users: HashMap<u32, String>,
+    groups: HashMap<u32, String>,
+}
+
+impl Accounts {
+    /// Reads both files below `root`; what cannot be read gives numbers. Blocks.
+    pub fn read(root: &Path) -> Self {
+        let names = |file: &str| parse(&fs::read_to_string(root.join(file)).unwrap_or_default());
+        Self {
+            users: names("etc/passwd"),
+            groups: names("etc/group"),
+        }
+    }
+
+    /// The user's name, or its number.
+    pub fn user(&self, id: u32) -> String {
+        named(&self.users, id)
+    }
+
+    /// The group's name, or its number.
+    pub fn group(&self, id: u32) -> String {
+        named(&self.groups, id)
+    }
+}
+
+fn named(names: &HashMap<u32, String>, id: u32) -> String {
+    names.get(&id).cloned().unwrap_or_else(|| id.to_string())
+}
+
+/// `name:password:id:…` in both files (passwd(5), group(5)). The first name of a number counts, as for `ls`.
+fn parse(text: &str) -> HashMap<u32, String> {
+    let mut names = HashMap::new();
+    for line in text.lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(_), Some(Ok(id))) =
+            (fields.next(), fields.next(), fields.next().map(str::parse))
+        {
+            names.entry(id).or_insert_with(|| name.to_owned());
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn names_come_from_the_files_and_unknown_ones_stay_numbers() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nspoiled\nagent:x:997:996::/:/bin/false\nalias:x:0:0::/:\n";
+        fs::write(root.path().join("etc/passwd"), passwd).unwrap();
+        let accounts = Accounts::read(root.path());
+        assert_eq!(accounts.user(0), "root");
+        assert_eq!(accounts.user(997), "agent");
+        assert_eq!(accounts.user(5), "5");
+        assert_eq!(accounts.group(0), "0");
+    }
+}

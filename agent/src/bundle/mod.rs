@@ -1,0 +1,69 @@
+//! What a person who helps from afar needs to see, in one archive: how this host, the agent and its surroundings are.
+//!
+//! [`gather`] takes all parts at once, each within a time and a size of its own; a part that cannot be had says why and
+//! stops nothing. `program` asks other programs, `rights` and `tail` look at files, `host` says where this is, `sieve`
+//! takes secrets out of whatever came of it, `archive` packs. Nothing here asks the agent by itself: the parts that
+//! concern it are what its own commands print.
+
+mod archive;
+mod host;
+mod part;
+mod parts;
+mod program;
+mod rights;
+mod sieve;
+mod suspect;
+mod tail;
+
+pub use archive::{WriteError, write};
+pub use part::{Content, Part};
+pub use sieve::Sieve;
+
+use crate::config::{Places, Sources};
+use std::time::SystemTime;
+
+/// What the person who makes a bundle has chosen.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The systemd unit whose journal and state are looked at.
+    pub unit: String,
+    /// A file that the log goes to instead of the journal.
+    pub log_file: Option<std::path::PathBuf>,
+    /// Check also where no agent runs, which sends the login of each forward once.
+    pub check: bool,
+}
+
+/// All parts, free of secrets as far as can be told, and the name of the folder they are packed in.
+#[derive(Debug)]
+pub struct Bundle {
+    /// `jira-tunnel-agent-support-HOST-TIME`, in characters that are safe in a file's name.
+    pub name: String,
+    /// In the order in which they are shown.
+    pub parts: Vec<Part>,
+}
+
+/// Takes all parts. Takes as long as the slowest of them, at most a few minutes (the check).
+pub async fn gather(choice: &Choice, sources: &Sources) -> Bundle {
+    let from = sources.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let places = Places::read(&from);
+        let sieve = Sieve::of(&places);
+        (places, sieve)
+    });
+    let Ok((places, sieve)) = read.await else {
+        // It panicked: without the secrets nothing can be told to be free of them.
+        return Bundle {
+            name: host::bundle_name(SystemTime::now()),
+            parts: Vec::new(),
+        };
+    };
+    let mut parts = parts::all(choice, sources, &places).await;
+    for part in &mut parts {
+        part.strain(&sieve);
+    }
+    parts.insert(0, parts::contents(&parts));
+    Bundle {
+        name: host::bundle_name(SystemTime::now()),
+        parts,
+    }
+}

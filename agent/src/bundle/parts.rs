@@ -1,0 +1,218 @@
+//! Which parts there are. A new one is a line in [`all`].
+
+use super::{
+    Choice, host,
+    part::{Content, Part},
+    program::{Keep, Program, Silence},
+    rights, tail,
+};
+use crate::config::{Places, Sources};
+use std::{fmt::Write, path::PathBuf, time::Duration};
+
+/// All of them, taken at once.
+pub(super) async fn all(choice: &Choice, sources: &Sources, places: &Places) -> Vec<Part> {
+    let own = Own::new(sources);
+    let unit = choice.unit.as_str();
+    let security = Program::new("systemd-analyze").args(["security", "--no-pager", unit]);
+    // `show` and not `cat`: an Environment= may hold a password.
+    let shown =
+        Program::new("systemctl").args(["show", "--no-pager", "--property", UNIT_PROPERTIES, unit]);
+    let (versions, config, status, check, metrics, log, audit, shown, security, verify, files) = tokio::join!(
+        host::versions(),
+        own.ask(&["config", "show"]).silence(Silence::Told).ask(),
+        own.ask(&["status", "--json"]).ask(),
+        check(choice, &own),
+        own.ask(&["metrics"]).ask(),
+        log(choice),
+        audit(places),
+        shown.ask(),
+        security.within(SECURITY_LIMIT).ask(),
+        own.ask(&["verify-self", "--json"]).ask(),
+        files(sources, places),
+    );
+    let part = |name, what, content| Part {
+        name,
+        what,
+        content,
+    };
+    vec![
+        Part::text(
+            "versions.txt",
+            "agent, kernel, distribution, systemd, glibc",
+            versions,
+        ),
+        part(
+            "config.txt",
+            "agent config show: each value and its origin, or what is wrong",
+            config,
+        ),
+        part("status.json", "agent status --json", status),
+        part("check.json", "agent check --json", check),
+        part("metrics.txt", "agent metrics", metrics),
+        part("log.txt", "the newest log lines", log),
+        part("audit.jsonl", "the newest audit lines", audit),
+        part(
+            "unit.txt",
+            "state of the systemd unit, without its environment",
+            shown,
+        ),
+        part("unit-security.txt", "systemd-analyze security", security),
+        part("verify.json", "agent verify-self --json", verify),
+        part(
+            "files.txt",
+            "names, owners, modes and sizes of the agent's files; nothing of what is in them",
+            files,
+        ),
+    ]
+}
+
+/// The list of the others, for who unpacks the archive.
+pub(super) fn contents(parts: &[Part]) -> Part {
+    let mut text = String::from(
+        "Support bundle of jira-tunnel-agent. It names hosts, users and paths of this site.\n\n",
+    );
+    for part in parts {
+        // Writing to a string cannot fail.
+        let _ = match &part.content {
+            Content::Text {
+                text: held,
+                cut,
+                removed,
+            } => {
+                let cut = if *cut {
+                    "; cut to its newest or first part"
+                } else {
+                    ""
+                };
+                let removed = match removed {
+                    0 => String::new(),
+                    count => format!("; {count} secrets taken out"),
+                };
+                writeln!(
+                    text,
+                    "{:18} {} ({} bytes{cut}{removed})",
+                    part.name,
+                    part.what,
+                    held.len()
+                )
+            }
+            Content::Missing(why) => writeln!(text, "{:18} not in it: {why}", part.name),
+        };
+    }
+    Part::text("CONTENTS.txt", "this list", text)
+}
+
+/// This very program's other commands, on the same configuration.
+struct Own {
+    program: PathBuf,
+    config: PathBuf,
+}
+
+impl Own {
+    fn new(sources: &Sources) -> Self {
+        Self {
+            // What runs, also where a newer file has taken its place.
+            program: PathBuf::from("/proc/self/exe"),
+            config: sources.file.clone(),
+        }
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Program {
+        Program::new(&self.program)
+            .args(["--config".as_ref(), self.config.as_os_str()])
+            .args(arguments)
+    }
+}
+
+/// A check where nothing runs logs in to Jira by itself; a bundle that is made again and again must not lock an account.
+async fn check(choice: &Choice, own: &Own) -> Content {
+    let running = matches!(own.ask(&["metrics"]).ask().await, Content::Text { .. });
+    if !running && !choice.check {
+        let why = "the agent is not running, so a check would send each login to Jira once more; \
+                   --check does that";
+        return Content::Missing(why.to_owned());
+    }
+    own.ask(&["check", "--json"])
+        .within(CHECK_LIMIT)
+        .ask()
+        .await
+}
+
+async fn log(choice: &Choice) -> Content {
+    let Some(file) = choice.log_file.clone() else {
+        let lines = LOG_LINES.to_string();
+        let of = [
+            "--no-pager",
+            "--output",
+            "short-iso-precise",
+            "--lines",
+            &lines,
+            "--unit",
+            &choice.unit,
+        ];
+        return journal(&of).await;
+    };
+    blocking(move || tail::newest(&file, LOG_LINES)).await
+}
+
+async fn audit(places: &Places) -> Content {
+    let Some(file) = places.audit_file.clone() else {
+        let lines = AUDIT_LINES.to_string();
+        let of = [
+            "--no-pager",
+            "--output",
+            "cat",
+            "--lines",
+            &lines,
+            "--identifier",
+            AUDIT_IDENTIFIER,
+        ];
+        return journal(&of).await;
+    };
+    blocking(move || tail::newest(&file, AUDIT_LINES)).await
+}
+
+async fn journal(arguments: &[&str]) -> Content {
+    let asked = Program::new("journalctl").args(arguments).keep(Keep::Last);
+    match asked.within(JOURNAL_LIMIT).ask().await {
+        Content::Text { text, .. } if text.trim() == NO_ENTRIES => Content::Missing(
+            "the journal has no such line, or not for this user: run it as root".to_owned(),
+        ),
+        other => other,
+    }
+}
+
+async fn files(sources: &Sources, places: &Places) -> Content {
+    let (config, places) = (sources.file.clone(), places.clone());
+    blocking(move || Content::whole(rights::table(&config, &places))).await
+}
+
+async fn blocking(work: impl FnOnce() -> Content + Send + 'static) -> Content {
+    let work = tokio::task::spawn_blocking(work);
+    match tokio::time::timeout(DISK_LIMIT, work).await {
+        Ok(Ok(content)) => content,
+        Ok(Err(error)) => Content::Missing(error.to_string()),
+        Err(_) => Content::Missing(format!("the disk did not answer within {DISK_LIMIT:?}")),
+    }
+}
+
+/// What tells how the unit is and has been. Not `Environment`, `ExecStart` or anything else that may hold a secret.
+const UNIT_PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,Result,StatusText,MainPID,NRestarts,\
+    ExecMainCode,ExecMainStatus,ExecMainStartTimestamp,ExecMainExitTimestamp,ActiveEnterTimestamp,\
+    InactiveEnterTimestamp,FragmentPath,DropInPaths,NeedDaemonReload,Type,Restart,WatchdogUSec,WatchdogTimestamp,\
+    MemoryCurrent,MemoryPeak,CPUUsageNSec,TasksCurrent,LimitNOFILE,User,Group,StateDirectory,RuntimeDirectory";
+/// A day of a quiet agent, an hour of one whose gateway is away.
+const LOG_LINES: usize = 2000;
+/// Enough to see what the vendor last did; the rest stays with the customer.
+const AUDIT_LINES: usize = 500;
+const AUDIT_IDENTIFIER: &str = "jira-tunnel-agent-audit";
+/// What journalctl prints where there is nothing.
+const NO_ENTRIES: &str = "-- No entries --";
+/// A journal of gigabytes on a slow disk.
+const JOURNAL_LIMIT: Duration = Duration::from_secs(30);
+/// It reads all units on some versions.
+const SECURITY_LIMIT: Duration = Duration::from_secs(30);
+/// The check's own deadline is two minutes for each forward.
+const CHECK_LIMIT: Duration = Duration::from_secs(180);
+/// A disk that hangs is one of the faults that a bundle is made for.
+const DISK_LIMIT: Duration = Duration::from_secs(20);

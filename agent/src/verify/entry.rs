@@ -1,0 +1,133 @@
+//! One file as it is, held against what the package says of it.
+
+use super::{
+    manifest::{Entry, Kind, Manifest},
+    report::{Finding, Verdict},
+};
+use crate::accounts::Accounts;
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest, Sha256};
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
+
+pub(super) fn compare(
+    entry: &Entry,
+    root: &Path,
+    accounts: &Accounts,
+    manifest: &Manifest,
+) -> Finding {
+    let path = below(root, &entry.path);
+    // A link in the place of a file is a difference, wherever it leads.
+    match fs::symlink_metadata(&path) {
+        Ok(found) => present(entry, &path, &found, accounts, manifest),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => missing(entry, manifest),
+        Err(error) => Finding::unknown(&entry.path, error.to_string()),
+    }
+}
+
+fn missing(entry: &Entry, manifest: &Manifest) -> Finding {
+    match entry.kind {
+        Kind::Documentation => Finding::new(&entry.path, Verdict::LeftOut),
+        Kind::Configuration => Finding::new(&entry.path, Verdict::Changed).because("deleted"),
+        Kind::Program | Kind::Folder => Finding::new(&entry.path, Verdict::Differs)
+            .because("missing")
+            .mended_by(reinstall(manifest)),
+    }
+}
+
+fn present(
+    entry: &Entry,
+    path: &Path,
+    found: &Metadata,
+    accounts: &Accounts,
+    manifest: &Manifest,
+) -> Finding {
+    let mut causes = Vec::new();
+    let mut remedies = Vec::new();
+    let shown = entry.path.display();
+    let is_folder = entry.kind == Kind::Folder;
+    if found.is_dir() != is_folder || !(found.is_dir() || found.is_file()) {
+        let wanted = if is_folder {
+            "a folder"
+        } else {
+            "a regular file"
+        };
+        return Finding::new(&entry.path, Verdict::Differs)
+            .because(format!("not {wanted}"))
+            .mended_by(reinstall(manifest));
+    }
+    let mode = found.mode() & 0o7777;
+    if u32::from_str_radix(&entry.mode, 8) != Ok(mode) {
+        causes.push(format!("mode {mode:04o} instead of {}", entry.mode));
+        remedies.push(format!("chmod {} {shown}", entry.mode));
+    }
+    let owner = accounts.user(found.uid());
+    let group = accounts.group(found.gid());
+    if (&owner, &group) != (&entry.owner, &entry.group) {
+        let wanted = format!("{}:{}", entry.owner, entry.group);
+        causes.push(format!("owner {owner}:{group} instead of {wanted}"));
+        remedies.push(format!("chown {wanted} {shown}"));
+    }
+    if let Some(wanted) = &entry.sha256 {
+        match sha256(path) {
+            Ok(is) if is.eq_ignore_ascii_case(wanted) => {}
+            Ok(_) => {
+                causes.push("content changed".to_owned());
+                remedies.push(reinstall(manifest));
+            }
+            Err(error) => {
+                return Finding::unknown(&entry.path, format!("cannot be read: {error}"));
+            }
+        }
+    }
+    let verdict = match entry.kind {
+        _ if causes.is_empty() => Verdict::Ok,
+        // The administrator's to change, but not everybody's.
+        Kind::Configuration if mode & OTHERS_WRITE == 0 => {
+            return Finding::new(&entry.path, Verdict::Changed).because(causes.join(", "));
+        }
+        _ => Verdict::Differs,
+    };
+    Finding::new(&entry.path, verdict)
+        .because(causes.join(", "))
+        .mended_by(remedies.join("; "))
+}
+
+fn sha256(path: &Path) -> io::Result<String> {
+    // Between the look and this it may have become a link or a pipe.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            count => hash.update(&buffer[..count]),
+        }
+    }
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+fn reinstall(manifest: &Manifest) -> String {
+    match manifest.format.as_str() {
+        "deb" => "install the package again: apt install --reinstall ./jira-tunnel-agent_*.deb",
+        "rpm" => "install the package again: yum reinstall ./jira-tunnel-agent-*.rpm",
+        _ => "install the package again",
+    }
+    .to_owned()
+}
+
+/// Paths in a manifest begin with a slash, which `join` would take for a new beginning.
+pub(super) fn below(root: &Path, path: &Path) -> std::path::PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+const OTHERS_WRITE: u32 = 0o002;

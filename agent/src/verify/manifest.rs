@@ -1,0 +1,113 @@
+//! The list that the package brings. `packaging/manifest` makes it.
+
+use serde::Deserialize;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// All files of one package.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Manifest {
+    /// Version of this document, 1.
+    pub version: u32,
+    /// Version and revision of the package, `1.2.3-1`.
+    pub package_version: String,
+    /// `deb` or `rpm`.
+    pub format: String,
+    /// In the order of their paths.
+    pub files: Vec<Entry>,
+}
+
+/// One file or folder.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Entry {
+    /// From the root.
+    pub path: PathBuf,
+    /// What a difference means.
+    pub kind: Kind,
+    /// Permission bits in octal, `0755`.
+    pub mode: String,
+    /// Name of the user.
+    pub owner: String,
+    /// Name of the group.
+    pub group: String,
+    /// SHA-256 in hexadecimal; absent for a folder.
+    pub sha256: Option<String>,
+}
+
+/// What a difference means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Nobody changes it but the package.
+    Program,
+    /// The administrator's to change.
+    Configuration,
+    /// Many systems leave it out.
+    Documentation,
+    /// A folder.
+    Folder,
+}
+
+/// Why there is nothing to compare with.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not installed from a package, or the package is damaged.
+    #[error(
+        "{} does not exist: this program does not come from a package, or the package is damaged; \
+         install the package again, or name a manifest with --manifest", .0.display()
+    )]
+    Missing(PathBuf),
+    /// The system refuses.
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// The manifest.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// Not what a package of this version brings.
+    #[error("{} is no manifest that this version understands ({problem}); install the package again", path.display())]
+    Unknown {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Manifest {
+    /// Reads it. Blocks on the disk.
+    pub fn read(path: &Path) -> Result<Self, ManifestError> {
+        let unreadable = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => ManifestError::Missing(path.to_owned()),
+            _ => ManifestError::Unreadable {
+                path: path.to_owned(),
+                error,
+            },
+        };
+        let unknown = |problem: String| ManifestError::Unknown {
+            path: path.to_owned(),
+            problem,
+        };
+        let found = fs::metadata(path).map_err(unreadable)?;
+        if !found.is_file() || found.len() > MOST {
+            return Err(unknown("not a file of at most 1 MiB".to_owned()));
+        }
+        let bytes = fs::read(path).map_err(unreadable)?;
+        let manifest: Self =
+            serde_json::from_slice(&bytes).map_err(|error| unknown(error.to_string()))?;
+        if manifest.version != VERSION {
+            return Err(unknown(format!("its version is {}", manifest.version)));
+        }
+        if manifest.files.is_empty() {
+            return Err(unknown("it names no file".to_owned()));
+        }
+        Ok(manifest)
+    }
+}
+
+const VERSION: u32 = 1;
+/// Bytes. A package of ours has about fifty files.
+const MOST: u64 = 1 << 20;

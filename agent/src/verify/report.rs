@@ -1,0 +1,159 @@
+//! What was found, for a person and as JSON.
+
+use super::manifest::Manifest;
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// All that was found: what `agent verify-self --json` prints.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Report {
+    /// Version of this document, 1. Fields and verdicts may be added within a version.
+    pub version: u32,
+    /// When it was made, RFC 3339, UTC.
+    pub time: String,
+    /// Version and revision of the package that the manifest is of.
+    pub package_version: String,
+    /// `ok`, `differs` or `unknown`, whichever is worst in that order.
+    pub verdict: Verdict,
+    /// Files that are as the package says.
+    pub as_packaged: usize,
+    /// The others.
+    pub findings: Vec<Finding>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Finding {
+    /// The file.
+    pub path: PathBuf,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What is different, one clause.
+    pub cause: Option<String>,
+    /// What to do about it: commands, or one sentence.
+    pub remedy: Option<String>,
+}
+
+/// How a file is; for the whole the worst of them.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As the package says.
+    Ok,
+    /// Documentation that is not installed here.
+    LeftOut,
+    /// Configuration that the administrator has changed.
+    Changed,
+    /// Not of the package, and takes effect.
+    Added,
+    /// This user cannot tell.
+    Unknown,
+    /// Not as the package says.
+    Differs,
+}
+
+impl Finding {
+    pub(super) fn new(path: &Path, verdict: Verdict) -> Self {
+        Self {
+            path: path.to_owned(),
+            verdict,
+            cause: None,
+            remedy: None,
+        }
+    }
+
+    pub(super) fn unknown(path: &Path, cause: String) -> Self {
+        Self::new(path, Verdict::Unknown)
+            .because(cause)
+            .mended_by("run it as root")
+    }
+
+    pub(super) fn because(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into()).filter(|cause| !cause.is_empty());
+        self
+    }
+
+    pub(super) fn mended_by(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into()).filter(|remedy| !remedy.is_empty());
+        self
+    }
+}
+
+impl Report {
+    pub(super) fn new(manifest: &Manifest, findings: Vec<Finding>) -> Self {
+        let (ok, findings): (Vec<_>, Vec<_>) =
+            findings.into_iter().partition(|f| f.verdict == Verdict::Ok);
+        let worst = findings.iter().map(|finding| finding.verdict).max();
+        Self {
+            version: REPORT_VERSION,
+            time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            package_version: manifest.package_version.clone(),
+            verdict: match worst {
+                Some(bad @ (Verdict::Unknown | Verdict::Differs)) => bad,
+                _ => Verdict::Ok,
+            },
+            as_packaged: ok.len(),
+            findings,
+        }
+    }
+
+    /// Exit code of `agent verify-self`.
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict {
+            Verdict::Differs => 1,
+            Verdict::Unknown => 2,
+            _ => 0,
+        }
+    }
+}
+
+/// For a person.
+pub fn render(report: &Report) -> String {
+    let mut text = String::new();
+    let mut left_out = 0;
+    for finding in &report.findings {
+        let word = match finding.verdict {
+            Verdict::Ok => "ok",
+            Verdict::LeftOut => {
+                left_out += 1;
+                continue;
+            }
+            Verdict::Changed => "changed",
+            Verdict::Added => "added",
+            Verdict::Unknown => "UNKNOWN",
+            Verdict::Differs => "DIFFERS",
+        };
+        let cause = finding.cause.as_deref().unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{word:8} {}: {cause}", finding.path.display());
+        if let Some(remedy) = &finding.remedy {
+            let _ = writeln!(text, "{:8} -> {remedy}", "");
+        }
+    }
+    let count = |verdict| {
+        report
+            .findings
+            .iter()
+            .filter(|f| f.verdict == verdict)
+            .count()
+    };
+    let _ = writeln!(
+        text,
+        "package {}: {} as packaged, {} configuration changed here, {left_out} documents left out, {} added, {} unknown, {} differ",
+        report.package_version,
+        report.as_packaged,
+        count(Verdict::Changed),
+        count(Verdict::Added),
+        count(Verdict::Unknown),
+        count(Verdict::Differs),
+    );
+    text += "The manifest lies on the same disk: this shows accidents, not an attacker (docs/security.md).\n";
+    text
+}
+
+const REPORT_VERSION: u32 = 1;
