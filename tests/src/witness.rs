@@ -113,6 +113,7 @@ impl Shared {
             }
             (&Method::POST, ["rest", "api", "2", "issue", key, "comment"]) => {
                 *self.comments().entry((*key).to_owned()).or_default() += 1;
+                self.hold(key).await;
                 request.into_body().collect().await?;
                 Ok(json(issue(key)))
             }

@@ -1,0 +1,244 @@
+//! `deploy/gateway-openssh` as it is shipped: installed by its own script, with real users, the stock sshd and HAProxy, in
+//! mount and process namespaces of its own, so that this machine's /etc, users and processes stay as they are. Needs root.
+
+use crate::{
+    process::Process,
+    setup::Setup,
+    sshd::{free_port, keygen},
+};
+use anyhow::{Context, Result, ensure};
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// A running one; all of it ends when dropped.
+pub struct Gateway {
+    services: SocketAddr,
+    operations: SocketAddr,
+    ssh_port: u16,
+    host_key: String,
+    /// The first process of the namespaces, as this machine counts.
+    inside: u32,
+    folder: TempDir,
+    processes: Vec<Process>,
+}
+
+impl Gateway {
+    /// Installs and starts it.
+    pub fn start() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("gateway-").tempdir()?;
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(["--propagation", "private", "sh", "-c", NAMESPACE]);
+        let mut holder = Process::spawn(unshare, &folder.path().join("namespaces"))?;
+        let inside = first_process(&mut holder)?;
+        let mut gateway = Self {
+            services: local(free_port()?),
+            operations: local(free_port()?),
+            ssh_port: free_port()?,
+            host_key: String::new(),
+            inside,
+            folder,
+            processes: vec![holder],
+        };
+        gateway.install()?;
+        Ok(gateway)
+    }
+
+    /// Where the vendor's services call.
+    pub fn services(&self) -> SocketAddr {
+        self.services
+    }
+
+    /// Where the vendor's monitoring calls.
+    pub fn operations(&self) -> SocketAddr {
+        self.operations
+    }
+
+    /// Adds a customer by the shipped script, with a new key; returns the private key's path and what was printed.
+    pub fn add(&self, name: &str) -> Result<(PathBuf, String)> {
+        let key = self.folder.path().join(name);
+        if !key.exists() {
+            keygen(&key, &["-t", "ed25519"], "")?;
+        }
+        let public = key.with_extension("pub");
+        let said = self.customer(&["add", name, &public.display().to_string()])?;
+        Ok((key, said))
+    }
+
+    /// Runs `jira-gateway-customer`; an error holds what it said.
+    pub fn customer(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = self.enter("/usr/local/sbin/jira-gateway-customer");
+        command.args(arguments).env(
+            "JIRA_GATEWAY_RELOAD",
+            // The master is the oldest.
+            "pkill -USR2 --oldest --exact haproxy",
+        );
+        run(&mut command)
+    }
+
+    /// The configuration of a customer's agent that comes with this key.
+    pub fn agent(&self, name: &str, key: &Path, upstream: &str) -> Setup {
+        Setup::new(&self.ssh_address(), name, key)
+            .tunnel("host_keys", vec![self.host_key.as_str()])
+            .forward("jira", SOCKET, upstream)
+    }
+
+    /// The same as an agent that asks for another bind.
+    pub fn agent_with_bind(&self, name: &str, key: &Path, bind: &str) -> Setup {
+        Setup::new(&self.ssh_address(), name, key)
+            .tunnel("host_keys", vec![self.host_key.as_str()])
+            .forward("jira", bind, "http://127.0.0.1:9")
+    }
+
+    /// OpenSSH's own client with a customer's key, which ends where a forward is refused; with more options, and a command.
+    pub fn ssh(&self, name: &str, key: &Path, options: &[&str], command_line: &[&str]) -> Command {
+        let mut command = Command::new("ssh");
+        command
+            .args(["-F", "none", "-p", &self.ssh_port.to_string(), "-l", name])
+            .arg("-i")
+            .arg(key);
+        for option in [
+            "BatchMode=yes",
+            "ExitOnForwardFailure=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+        ] {
+            command.args(["-o", option]);
+        }
+        command.args(options).arg("127.0.0.1").args(command_line);
+        command
+    }
+
+    /// A path as the gateway sees it, seen from here.
+    pub fn path(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.inside))
+    }
+
+    /// What sshd and HAProxy have logged.
+    pub fn log(&self) -> String {
+        self.processes.iter().map(Process::log).collect()
+    }
+
+    fn ssh_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ssh_port)
+    }
+
+    fn install(&mut self) -> Result<()> {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/gateway-openssh");
+        let said = run(self.enter(shipped.join("install")).arg(DOMAIN))?;
+        let print = said
+            .split_whitespace()
+            .find(|word| word.starts_with("SHA256:"));
+        print.context("no host key")?.clone_into(&mut self.host_key);
+
+        // Nothing but the ports, which the tests that run at the same time share.
+        let path = self.path("/etc/jira-gateway/haproxy.cfg");
+        let config = fs::read_to_string(&path)?
+            .replace("127.0.0.1:8080", &self.services.to_string())
+            .replace("127.0.0.1:8404", &self.operations.to_string())
+            .replace("abns@jira-gateway", &format!("abns@{}", self.ssh_port));
+        fs::write(path, config)?;
+
+        let mut sshd = self.enter("/usr/sbin/sshd");
+        sshd.args(["-D", "-e", "-f", "/etc/jira-gateway/sshd_config"])
+            .args([
+                "-p",
+                &self.ssh_port.to_string(),
+                "-o",
+                "ListenAddress=127.0.0.1",
+            ]);
+        let mut haproxy = self.enter("/usr/sbin/haproxy");
+        haproxy
+            .args(["-W", "-f", "/etc/jira-gateway/haproxy.cfg"])
+            .args(["-f", "/etc/jira-gateway/customers"]);
+        for (command, name) in [(sshd, "sshd"), (haproxy, "haproxy")] {
+            let log = self.folder.path().join(format!("{name}.log"));
+            self.processes.push(Process::spawn(command, &log)?);
+        }
+        for addr in [local(self.ssh_port), self.services, self.operations] {
+            within(|| TcpStream::connect(addr).is_ok())
+                .with_context(|| format!("nothing listens on {addr}:\n{}", self.log()))?;
+        }
+        Ok(())
+    }
+
+    /// A command inside.
+    fn enter(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["-t", &self.inside.to_string(), "-m", "-p", "--"])
+            .arg(program);
+        command
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- the gateway's log ----\n{}", self.log());
+        }
+    }
+}
+
+/// The domain under which the customers have their names.
+pub const DOMAIN: &str = "gw.vendor.example";
+/// What every customer binds: a path inside its own folder.
+pub const SOCKET: &str = "/s/jira.sock";
+
+/// The pid of `unshare`'s child once it has made its mounts.
+fn first_process(holder: &mut Process) -> Result<u32> {
+    let children = format!("/proc/{0}/task/{0}/children", holder.pid());
+    let child = || fs::read_to_string(&children).ok()?.trim().parse().ok();
+    let ready = |pid: u32| Path::new(&format!("/proc/{pid}/root/srv/ready")).exists();
+    let found = within(|| child().is_some_and(ready));
+    found.with_context(|| format!("no namespaces; this test needs root:\n{}", holder.log()))?;
+    child().context("it is gone")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "waits for processes before any runtime is involved"
+)]
+fn within(done: impl Fn() -> bool) -> Result<()> {
+    let deadline = Instant::now() + START;
+    while !done() {
+        ensure!(Instant::now() < deadline, "waited {START:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let done = command.stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{command:?}: {said}{complained}");
+    Ok(said)
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// What is written to these folders is gone with the namespaces.
+const NAMESPACE: &str = "set -e
+mount -t tmpfs -o mode=755 tmpfs /srv
+mkdir /srv/etc
+mount -t tmpfs -o mode=755 tmpfs /srv/etc
+mkdir /srv/etc/upper /srv/etc/work
+mount -t overlay -o lowerdir=/etc,upperdir=/srv/etc/upper,workdir=/srv/etc/work overlay /etc
+umount -l /srv/etc
+mount -t tmpfs -o mode=755 tmpfs /usr/local/sbin
+mount -t tmpfs -o mode=755 tmpfs /run
+touch /srv/ready
+exec sleep infinity";
+/// Generous: only a broken start waits this long.
+const START: Duration = Duration::from_secs(30);
