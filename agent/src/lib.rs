@@ -12,7 +12,7 @@
 //! | [`audit`] | one record per request, allowed or refused |
 //!
 //! Beside the path, never on it: [`accounts`], [`bundle`], [`config`], [`disk`], [`supervisor`], [`status`], [`health`], [`control`],
-//! [`check`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`verify`], [`cli`]. [`service`] joins the rooms into the running agent.
+//! [`check`], [`enroll`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`verify`], [`cli`]. [`service`] joins the rooms into the running agent.
 #![forbid(unsafe_code)]
 
 pub mod accounts;
@@ -24,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod disk;
+pub mod enroll;
 pub mod expiry;
 pub mod health;
 pub mod http;

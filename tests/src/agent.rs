@@ -29,6 +29,17 @@ impl Agent {
         Self::start_with(dir, config, &[])
     }
 
+    /// Starts the agent on a folder that has its configuration already.
+    pub fn start_as_is(dir: &Path) -> anyhow::Result<Self> {
+        let mut agent = Self {
+            process: None,
+            dir: dir.to_owned(),
+            environment: Vec::new(),
+        };
+        agent.restart()?;
+        Ok(agent)
+    }
+
     /// The same with these variables in its environment.
     pub fn start_with(
         dir: &Path,

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod caller;
 pub mod egress;
+pub mod enrol;
 pub mod gateway;
 pub mod load;
 pub mod login;

@@ -27,6 +27,16 @@ pub struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Every forward, as a table.
+    pub fn all() -> Self {
+        Self {
+            forward: None,
+            json: false,
+        }
+    }
+}
+
 /// Checks.
 pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let config = match Config::load(sources) {

@@ -4,6 +4,7 @@
 mod check;
 mod completions;
 mod config;
+mod enroll;
 mod exit;
 mod log_level;
 mod login;
@@ -49,6 +50,7 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Pause(args) => pause::pause(args, &sources()),
         Command::Resume(args) => pause::resume(args, &sources()),
         Command::LoginRetry(args) => login_retry::run(args, &sources()),
+        Command::Enroll(args) => enroll::run(*args, &sources()),
         Command::Check(args) => check::run(args, &sources()),
         Command::Metrics(args) => metrics::run(args, &sources()),
         Command::Policy(args) => policy::run(args, &sources()),
@@ -75,6 +77,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Enroll(Box<enroll::Args>),
     Status(status::Args),
     Check(check::Args),
     Metrics(metrics::Args),

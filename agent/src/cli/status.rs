@@ -25,6 +25,17 @@ pub struct Args {
     schema: bool,
 }
 
+impl Args {
+    /// The table, once.
+    pub fn once() -> Self {
+        Self {
+            json: false,
+            watch: false,
+            schema: false,
+        }
+    }
+}
+
 /// Asks the running agent.
 pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     if args.schema {

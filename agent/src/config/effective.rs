@@ -110,6 +110,12 @@ impl Effective {
         written.unwrap_or_else(|| raw::runtime_dir().display().to_string())
     }
 
+    /// The folder of what must survive a restart, as written or by default.
+    pub(super) fn state_dir(&self) -> String {
+        let written = member(&self.tree, "state_dir").map(Value::to_string);
+        written.unwrap_or_else(|| raw::state_dir().display().to_string())
+    }
+
     /// Where in the order the forward of this name stands.
     pub(super) fn position(&self, name: &str) -> usize {
         let found = self.forwards.iter().position(|(known, _)| known == name);

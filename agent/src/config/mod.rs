@@ -30,7 +30,7 @@ mod units;
 pub use effective::Effective;
 pub use places::Places;
 pub use problem::{Origin, Problem, Problems};
-pub use source::{DEFAULT_FILE, FILE_VARIABLE, Sources};
+pub use source::{DEFAULT_FILE, Draft, FILE_VARIABLE, Sources};
 
 use crate::{audit, auth, http, policy, tunnel, upstream};
 use std::{path::PathBuf, sync::Arc};
@@ -103,6 +103,21 @@ impl Config {
 pub fn runtime_dir(sources: &Sources) -> PathBuf {
     let effective = Effective::read(sources, &mut Problems::default());
     sources.folder().join(effective.runtime_dir())
+}
+
+/// Where the agent keeps what must survive a restart, which is also its user's. Works with a configuration that is not
+/// complete yet.
+pub fn state_dir(sources: &Sources) -> PathBuf {
+    let effective = Effective::read(sources, &mut Problems::default());
+    sources.folder().join(effective.state_dir())
+}
+
+/// Where a key of a section is written, if it is; `[tunnel]` and its kin, not `[[forward]]`. Works with a configuration
+/// that is not complete yet.
+pub fn written(sources: &Sources, section: &str, key: &str) -> Option<Origin> {
+    let effective = Effective::read(sources, &mut Problems::default());
+    let place = effective.top().section(section);
+    place.is_written(key).then(|| place.origin(key))
 }
 
 #[cfg(test)]

@@ -21,6 +21,17 @@ pub struct Sources {
     pub file: PathBuf,
     /// The environment: overrides, and systemd's folders.
     pub environment: BTreeMap<String, String>,
+    /// A drop-in that is to be judged before it is put in place.
+    pub draft: Option<Draft>,
+}
+
+/// A drop-in that is not written yet. It counts as if it were there, and an absent main file as empty.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Where it would be.
+    pub path: PathBuf,
+    /// What it would say.
+    pub text: String,
 }
 
 impl Sources {
@@ -46,12 +57,26 @@ impl Sources {
             // Fails only without a working folder; then a relative path stays one.
             file: std::path::absolute(&file).unwrap_or(file),
             environment,
+            draft: None,
+        }
+    }
+
+    /// The same with this drop-in as if it were in place, instead of the one of that name.
+    pub fn with_draft(&self, draft: Draft) -> Self {
+        Self {
+            draft: Some(draft),
+            ..self.clone()
         }
     }
 
     /// The folder of the file, which relative paths start from.
     pub fn folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The folder of drop-ins, which need not exist.
+    pub fn drop_in_folder(&self) -> PathBuf {
+        self.folder().join(DROP_INS)
     }
 
     /// A folder that systemd names; the first, where it names several.
@@ -69,9 +94,15 @@ impl Sources {
                 guard(&self.file, problems);
                 layers.push(Layer::from_toml(&self.file, &text, problems));
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.draft.is_some() => {}
             Err(error) => problems.add(Origin::file(&self.file), "", unreadable(&error, true)),
         }
         for path in self.drop_ins(problems) {
+            let draft = self.draft.as_ref().filter(|draft| draft.path == path);
+            if let Some(draft) = draft {
+                layers.push(Layer::from_toml(&path, &draft.text, problems));
+                continue;
+            }
             match read(&path) {
                 Ok(text) => {
                     guard(&path, problems);
@@ -95,17 +126,22 @@ impl Sources {
 
     /// `agent.d/*.toml` beside the file, in the order of their names.
     fn drop_ins(&self, problems: &mut Problems) -> Vec<PathBuf> {
-        let folder = self.folder().join(DROP_INS);
+        let folder = self.drop_in_folder();
         let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Ok(entries) => Some(entries),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 problems.add(Origin::file(&folder), "", unreadable(&error, false));
                 return Vec::new();
             }
         };
+        let draft = self.draft.as_ref().map(|draft| &draft.path);
         let mut found: Vec<_> = entries
+            .into_iter()
+            .flatten()
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| Some(path) != draft)
+            .chain(draft.cloned())
             .filter(|path| path.extension() == Some(OsStr::new("toml")))
             // Editors leave lock and swap files that begin with a dot.
             .filter(|path| !file_name(path).starts_with(b"."))

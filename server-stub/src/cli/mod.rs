@@ -4,6 +4,7 @@ mod cloud;
 mod demo;
 mod gateway;
 mod jira;
+mod token;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Cloud(args) => cloud::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Gateway(args) => gateway::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Demo(args) => demo::run(args).await,
+            Command::Token(args) => token::run(args).map(|()| ExitCode::SUCCESS),
         }
     })
 }
@@ -58,6 +60,7 @@ enum Command {
     Cloud(cloud::Args),
     Gateway(gateway::Args),
     Demo(demo::Args),
+    Token(token::Args),
 }
 
 impl Command {
@@ -65,7 +68,7 @@ impl Command {
     fn log_level(&self) -> &'static str {
         match self {
             Self::Jira(_) | Self::Cloud(_) | Self::Gateway(_) => "info",
-            Self::Demo(_) => "error",
+            Self::Demo(_) | Self::Token(_) => "error",
         }
     }
 }

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `session` | the SSH server: accept loop, login, one session |
 //! | `login` | who may log in as which agent |
+//! | `enrolment` | who may register a key, once |
 //! | `registry` | who is here: agents, sessions, forwards |
 //! | `forward` | what is listened on, and channels opened by it |
 //! | `proxy` | the HTTP listener: route, pool, problems |
@@ -18,6 +19,7 @@
 //! Several sessions of one agent that ask for the same bind share it. An agent that comes back is so
 //! never kept out by its own dead twin, and `connections = 2` is served by both.
 
+pub mod enrolment;
 mod forward;
 mod host_key;
 mod login;
@@ -120,6 +122,12 @@ impl Gateway {
             shared,
         })
     }
+}
+
+/// `SHA256:…` of the host key of the gateway that has this folder, which is made where it is missing. Blocks.
+pub fn host_key_fingerprint(data: &std::path::Path) -> Result<String, StartError> {
+    let (_, key) = prepare(data.to_owned())?;
+    Ok(key.fingerprint(HashAlg::Sha256).to_string())
 }
 
 impl Running {

@@ -19,7 +19,8 @@ use std::{
 pub struct Identity {
     key: Arc<PrivateKey>,
     certificate: Option<Certificate>,
-    certificate_path: PathBuf,
+    /// `None` for a key that never was in a file.
+    certificate_path: Option<PathBuf>,
 }
 
 impl Identity {
@@ -51,8 +52,17 @@ impl Identity {
         Ok(Self {
             key: Arc::new(key),
             certificate,
-            certificate_path,
+            certificate_path: Some(certificate_path),
         })
+    }
+
+    /// A key that is in no file, without a certificate.
+    pub fn of_key(key: PrivateKey) -> Self {
+        Self {
+            key: Arc::new(key),
+            certificate: None,
+            certificate_path: None,
+        }
     }
 
     /// `SHA256:…` of the public key, as `ssh-keygen -lf` prints it.
@@ -92,7 +102,7 @@ impl Identity {
 
     /// `None` where there is no file that can be read.
     async fn read_certificate(&self) -> Option<Result<Certificate, IdentityError>> {
-        let path = &self.certificate_path;
+        let path = self.certificate_path.as_ref()?;
         let text = tokio::fs::read_to_string(path).await.ok()?;
         Some(parse_certificate(path, &text, &self.key))
     }
@@ -105,9 +115,10 @@ impl Identity {
             Some(Ok(certificate)) => certificate,
             _ => self.certificate.clone()?,
         };
+        let path = self.certificate_path.as_ref()?;
         let remedy = format!(
             "ask the vendor for a new certificate and write it into {}; it is used from the next connection on",
-            self.certificate_path.display()
+            path.display()
         );
         let end = certificate.valid_before();
         let end = match instant(end) {

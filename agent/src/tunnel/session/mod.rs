@@ -10,10 +10,12 @@
 //! | `handler` | what the gateway may do to us |
 //! | `forwards` | which channel belongs to which forward |
 //! | `session` | a session that stands: forwards, probe, end |
+//! | `exec` | one command on the gateway, for enrolment alone |
 //! | `error` | why a session could not be opened or has ended, and what to do |
 
 mod connect;
 mod error;
+mod exec;
 mod forwards;
 mod greeting;
 mod handler;
@@ -28,6 +30,7 @@ mod session;
 mod test_keys;
 
 pub use error::{Ended, OpenError, Retry, Step};
+pub use exec::{ExecError, Ran};
 pub use host_key::{HostKeyError, HostKeys, Reason, Refused};
 pub use identity::{Identity, IdentityError};
 pub use session::{Bound, Facts, ForwardError, ProbeError, Session};

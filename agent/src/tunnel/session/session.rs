@@ -3,6 +3,7 @@
 use super::{
     Ended,
     error::{OpenError, Step},
+    exec::{self, ExecError, Ran},
     forwards::Forwards,
     handler::SessionHandler,
 };
@@ -134,6 +135,26 @@ impl Session {
             Ok(Ok(_) | Err(Error::RequestDenied)) => Ok(start.elapsed()),
             Ok(Err(_)) => Err(ProbeError::Lost(inner.shared.end_of_dead().await)),
             Err(_) => Err(ProbeError::NoAnswer(limit)),
+        }
+    }
+
+    /// Runs one command and waits for its end, `limit` at most. Meant for a session that is there for nothing else.
+    pub async fn exec(
+        &self,
+        command: &str,
+        input: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Ran, ExecError> {
+        let (this, command) = (self.clone(), command.to_owned());
+        // What opens a channel must not be dropped midway.
+        let task = tokio::spawn(async move { exec::run(&this.0.handle, &command, input).await });
+        match timeout(limit, task).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(ExecError::Lost),
+            Err(_) => {
+                self.abort("a command did not end in time");
+                Err(ExecError::Timeout(limit))
+            }
         }
     }
 

@@ -94,6 +94,7 @@ async fn connection(
         waiting: Some(waiting),
         logged_in: Arc::clone(&logged_in),
         granted: None,
+        counter: None,
     };
     let running = match timeout(
         limits.login_grace,

@@ -1,17 +1,19 @@
 //! What russh asks while a session lives: who may come in, and what may be listened on. Everything
-//! that is no remote forward stays refused by russh's own defaults. Nothing here may wait on a
+//! that is no remote forward stays refused by russh's own defaults, but for the one command of an enrolment. Nothing here may wait on a
 //! channel: these calls run inside the session.
 
 use super::Session;
 use crate::gateway::{
     AgentName, Shared,
+    enrolment::{Book, Counter},
     forward::{Bind, BindError, listen},
     login::{Grant, Refusal},
 };
 use agent::tunnel::{channel::SessionBudget, transport::Meter};
 use russh::{
-    keys::Certificate,
-    server::{self, Auth, Handler, PublicKeyOffer, VerifiedPublicKey},
+    Channel, ChannelId, ChannelOpenFailure,
+    keys::{Certificate, PublicKey},
+    server::{self, Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, VerifiedPublicKey},
 };
 use std::{
     io,
@@ -33,6 +35,8 @@ pub(super) struct Door {
     pub logged_in: Arc<OnceLock<Arc<Session>>>,
     /// What the last accepted signature was granted.
     pub granted: Option<(AgentName, Grant)>,
+    /// For a login by a one-time key, which may register a key and nothing else.
+    pub counter: Option<Counter>,
 }
 
 impl Door {
@@ -43,6 +47,24 @@ impl Door {
                 Auth::Accept
             }
             Err(refusal) => self.refuse(agent.as_str(), &refusal),
+        }
+    }
+
+    /// Whether this is the one-time key of an invitation. Used and expired ones are let in to be told so.
+    async fn invited(&self, agent: &AgentName, key: &PublicKey) -> Option<Counter> {
+        let book = Book::new(&self.shared.settings.data);
+        let (agent, key) = (agent.clone(), key.clone());
+        let found = tokio::task::spawn_blocking(move || {
+            let found = book.find(&agent, &key);
+            found.map(|invitation| invitation.map(|found| Counter::new(book, found)))
+        });
+        match found.await {
+            Ok(Ok(counter)) => counter,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the invitations cannot be read");
+                None
+            }
+            Err(_) => None,
         }
     }
 
@@ -125,6 +147,11 @@ impl Handler for Door {
             .await;
         Ok(match offered {
             Ok(()) => Auth::Accept,
+            Err(Refusal::UnknownKey(_))
+                if self.invited(&agent, offer.public_key).await.is_some() =>
+            {
+                Auth::Accept
+            }
             Err(refusal) => self.refuse(user, &refusal),
         })
     }
@@ -143,6 +170,12 @@ impl Handler for Door {
             .logins
             .key(&agent, key.public_key, key.algorithm)
             .await;
+        if let Err(Refusal::UnknownKey(_)) = decision {
+            self.counter = self.invited(&agent, key.public_key).await;
+            if self.counter.is_some() {
+                return Ok(Auth::Accept);
+            }
+        }
         Ok(self.decide(agent, decision))
     }
 
@@ -160,6 +193,12 @@ impl Handler for Door {
     }
 
     async fn auth_succeeded(&mut self, ssh: &mut server::Session) -> Result<(), Self::Error> {
+        if let Some(counter) = &self.counter {
+            let invitation = counter.invitation();
+            tracing::info!(agent = %invitation.agent, invitation = invitation.id, remote = %self.remote, "enrolment begins");
+            // It is no session of the agent, and the grace of a login is time enough for it.
+            return Ok(());
+        }
         let Some((agent, grant)) = &self.granted else {
             return Err(russh::Error::Disconnect);
         };
@@ -178,6 +217,72 @@ impl Handler for Door {
         tracing::info!(%agent, session = session.id, remote = %self.remote, client = session.client, "agent connected");
         if self.logged_in.set(Arc::clone(&session)).is_ok() {
             self.shared.registry.join(session);
+        }
+        Ok(())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut server::Session,
+    ) -> Result<(), Self::Error> {
+        let opens = self
+            .counter
+            .as_mut()
+            .is_some_and(|counter| counter.open(channel.id()));
+        match opens {
+            true => reply.accept().await,
+            false => {
+                reply
+                    .reject(ChannelOpenFailure::AdministrativelyProhibited)
+                    .await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        command: &[u8],
+        ssh: &mut server::Session,
+    ) -> Result<(), Self::Error> {
+        let right = self
+            .counter
+            .as_mut()
+            .is_some_and(|counter| counter.exec(channel, command));
+        match right {
+            true => ssh.channel_success(channel),
+            false => ssh.channel_failure(channel),
+        }
+    }
+
+    async fn data(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        _: &mut server::Session,
+    ) -> Result<(), Self::Error> {
+        if let Some(counter) = &mut self.counter {
+            counter.data(channel, data);
+        }
+        Ok(())
+    }
+
+    async fn channel_eof(
+        &mut self,
+        channel: ChannelId,
+        ssh: &mut server::Session,
+    ) -> Result<(), Self::Error> {
+        let Some(counter) = &mut self.counter else {
+            return Ok(());
+        };
+        if let Some(answer) = counter.answer(channel).await {
+            ssh.data(channel, answer.text + "\n")?;
+            ssh.exit_status_request(channel, answer.status)?;
+            ssh.eof(channel)?;
+            ssh.close(channel)?;
         }
         Ok(())
     }

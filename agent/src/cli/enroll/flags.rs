@@ -1,0 +1,107 @@
+//! What was typed.
+
+use std::path::PathBuf;
+
+/// Connect this host to a vendor by the token that the vendor sent
+///
+/// Makes the agent's key, registers it at the vendor's gateway by the token's one-time secret (or says what to give to
+/// the vendor), writes the configuration, starts the service, and checks every hop. Asks for what only you know, or
+/// takes it from the flags. Run it as root. Ends with exit code 0 once this host is enrolled, whatever the check says.
+#[derive(clap::Args)]
+pub struct Args {
+    /// File with the vendor's token, - for standard input [default: it is asked for]
+    ///
+    /// There is no flag for the token itself: everybody on a host can read the arguments of its processes.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Ask nothing: all that is needed is in flags
+    #[arg(long)]
+    pub non_interactive: bool,
+    /// Enrol a host that is enrolled or configured already; the old key stays until the new one works
+    #[arg(long)]
+    pub replace: bool,
+    /// Do not start the service
+    #[arg(long)]
+    pub no_start: bool,
+    /// Do not run the check
+    #[arg(long)]
+    pub no_check: bool,
+
+    /// Jira's URL, with its context path
+    #[arg(long, value_name = "URL", help_heading = "Jira")]
+    pub upstream: Option<String>,
+    /// PEM file with the authority of Jira's certificate, where the system does not know it
+    #[arg(long, value_name = "FILE", help_heading = "Jira")]
+    pub ca_file: Option<PathBuf>,
+    /// Who the requests are toward Jira
+    #[arg(long, value_name = "MODE", help_heading = "Jira")]
+    pub auth: Option<Mode>,
+    /// With basic: Jira user name
+    #[arg(long, value_name = "NAME", help_heading = "Jira")]
+    pub jira_user: Option<String>,
+    /// With basic: file with the password
+    #[arg(long, value_name = "FILE", help_heading = "Jira")]
+    pub jira_password_file: Option<PathBuf>,
+    /// With pat and api-token: file with the token
+    #[arg(long, value_name = "FILE", help_heading = "Jira")]
+    pub jira_token_file: Option<PathBuf>,
+    /// With api-token: email address of the Atlassian account
+    #[arg(long, value_name = "ADDRESS", help_heading = "Jira")]
+    pub email: Option<String>,
+    /// With oauth2: id of the client
+    #[arg(long, value_name = "ID", help_heading = "Jira")]
+    pub client_id: Option<String>,
+    /// With oauth2: file with the client's secret
+    #[arg(long, value_name = "FILE", help_heading = "Jira")]
+    pub client_secret_file: Option<PathBuf>,
+    /// With oauth1: consumer key
+    #[arg(long, value_name = "KEY", help_heading = "Jira")]
+    pub consumer_key: Option<String>,
+    /// With oauth1: file with the private key, as agent login --new-key makes it
+    #[arg(long, value_name = "FILE", help_heading = "Jira")]
+    pub private_key_file: Option<PathBuf>,
+
+    /// What the vendor may do, as ready-made rules: ticketing, read-only, …; may be repeated
+    #[arg(long, value_name = "NAME", help_heading = "Policy")]
+    pub preset: Vec<String>,
+    /// A further rule, like "POST /rest/api/2/issue/bulk"; may be repeated
+    #[arg(long, value_name = "RULE", help_heading = "Policy")]
+    pub allow: Vec<String>,
+
+    /// Proxy that leads to the gateway: http://host:port or socks5://host:port
+    #[arg(long, value_name = "URL", help_heading = "Way out")]
+    pub proxy: Option<String>,
+    /// User name at the proxy
+    #[arg(long, value_name = "NAME", help_heading = "Way out", requires_all = ["proxy", "proxy_password_file"])]
+    pub proxy_user: Option<String>,
+    /// File with the password at the proxy
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Way out",
+        requires = "proxy_user"
+    )]
+    pub proxy_password_file: Option<PathBuf>,
+    /// PEM file with the authority of tls:// gateways, where the system does not know it
+    #[arg(long, value_name = "FILE", help_heading = "Way out")]
+    pub gateway_ca_file: Option<PathBuf>,
+}
+
+/// `[forward.auth] mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// The agent logs in with a personal access token
+    Pat,
+    /// The agent logs in with a user name and a password
+    Basic,
+    /// The vendor logs in with its own credential
+    PassThrough,
+    /// An application link of OAuth 2.0; a person logs in afterwards
+    #[value(name = "oauth2")]
+    OAuth2,
+    /// An application link of OAuth 1.0a; a person logs in afterwards
+    #[value(name = "oauth1")]
+    OAuth1,
+    /// Jira Cloud with an API token
+    ApiToken,
+}

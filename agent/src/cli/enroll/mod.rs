@@ -1,0 +1,199 @@
+//! `agent enroll`: `flags` is what was typed, `ask` the person at the terminal, `gather` makes answers of both, `service`
+//! starts the unit, `tell` has the longer texts. What is done is in [`crate::enroll`].
+
+mod ask;
+mod flags;
+mod gather;
+mod service;
+mod tell;
+
+use super::{check, output::print, status};
+use crate::{
+    config::{Config, Sources, written},
+    enroll::{self, Enrolment, RegisterError, Site, Staged, Token},
+};
+use anyhow::{Context, bail};
+use ask::Console;
+pub use flags::Args;
+use std::{
+    io::{self, Read},
+    path::Path,
+    process::ExitCode,
+    time::SystemTime,
+};
+use zeroize::Zeroizing;
+
+/// Enrols this host.
+pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
+    let console = Console::new(args.non_interactive);
+    let text = token_text(&args, &console)?;
+    let token = Token::parse(&text)?;
+    let digest = Token::digest(&text);
+    drop(text);
+    let known = |current: Option<&Enrolment>| {
+        current.and_then(|current| current.token.as_deref()) == Some(digest.as_str())
+    };
+    // Before anything is touched.
+    if !known(Site::look(sources)?.as_ref()) {
+        token.in_time(SystemTime::now())?;
+    }
+    let site = Site::open(sources)?;
+    let current = site.current()?;
+    if known(current.as_ref()) {
+        print("this host is enrolled with this token already; nothing is changed\n")?;
+    } else {
+        refuse_second(&args, sources, &site, current.as_ref())?;
+        print(&tell::invitation(&token))?;
+        let answers = gather::answers(&args, &console)?;
+        let comment = format!("jira-tunnel-agent {}", token.user);
+        let mut staged = site.stage(&digest, &comment)?;
+        let draft = staged.write(&token, &answers)?;
+        let config = Config::load(&sources.with_draft(draft.clone()))?;
+        let replaces = current.is_some();
+        if !runtime()?.block_on(settle(&config, &token, &mut staged, replaces))? {
+            return Ok(ExitCode::FAILURE);
+        }
+        staged.commit(&draft)?;
+        print(&format!("configured in {}\n", site.drop_in().display()))?;
+    }
+    finish(&args, &token, sources, &site, current.as_ref())
+}
+
+/// Never an argument: those of a process can be read by everybody on the host.
+fn token_text(args: &Args, console: &Console) -> anyhow::Result<Zeroizing<String>> {
+    let file = match &args.token_file {
+        Some(file) => file,
+        None => return console.hidden("Enrolment token from the vendor (it is not shown)"),
+    };
+    let read = |source: &mut dyn Read| {
+        // Room for everything at once: growing would leave copies behind.
+        let mut text = Zeroizing::new(String::with_capacity(MOST_READ as usize));
+        source
+            .take(MOST_READ)
+            .read_to_string(&mut text)
+            .map(|_| text)
+    };
+    let text = match file == Path::new("-") {
+        true => read(&mut io::stdin().lock()),
+        false => std::fs::File::open(file).and_then(|mut file| read(&mut file)),
+    };
+    text.with_context(|| format!("--token-file {}", file.display()))
+}
+
+/// What is there is not overwritten by the way.
+fn refuse_second(
+    args: &Args,
+    sources: &Sources,
+    site: &Site,
+    current: Option<&Enrolment>,
+) -> anyhow::Result<()> {
+    if args.replace {
+        return Ok(());
+    }
+    if let Some(current) = current {
+        let key = current.public.as_deref().and_then(tell::fingerprint);
+        bail!(
+            "this host is enrolled already ({}{}); nothing is changed. To enrol it anew with this token: agent enroll --replace, which keeps the old key until the new one works",
+            site.drop_in().display(),
+            key.map(|key| format!(", key {key}")).unwrap_or_default()
+        );
+    }
+    if let Some(origin) = written(sources, "tunnel", "gateways") {
+        bail!(
+            "a tunnel is configured already, by hand ({origin}); nothing is changed. To let the token's values win over it: agent enroll --replace"
+        );
+    }
+    Ok(())
+}
+
+/// Sees to it that the gateway knows the key. `false`: that is for the vendor to do first.
+async fn settle(
+    config: &Config,
+    token: &Token,
+    staged: &mut Staged<'_>,
+    replaces: bool,
+) -> anyhow::Result<bool> {
+    let key = tell::fingerprint(&staged.key.public).unwrap_or_default();
+    print(&match staged.key.reused {
+        true => format!("the key made by the last try is used: {key}\n"),
+        false => format!("made a key: {key}\n"),
+    })?;
+    // The last try may have come further than it knew.
+    if staged.key.reused && enroll::prove(&config.tunnel).await.is_ok() {
+        print("the gateway knows this key already\n")?;
+        return Ok(true);
+    }
+    if token.secret.is_some() {
+        let registered = enroll::register(&config.tunnel, token, &staged.key.public).await;
+        if let Err(error) = registered {
+            if error.is_unknown() {
+                staged.keep();
+            }
+            return Err(tell::not_registered(error));
+        }
+        staged.keep();
+        let gateway = enroll::prove(&config.tunnel)
+            .await
+            .map_err(tell::not_proven)?;
+        print(&format!(
+            "registered it, and logged in with it at {gateway}\n"
+        ))?;
+        return Ok(true);
+    }
+    if !replaces {
+        return Ok(true);
+    }
+    match enroll::prove(&config.tunnel).await {
+        Ok(gateway) => {
+            print(&format!("logged in with it at {gateway}\n"))?;
+            Ok(true)
+        }
+        Err(error @ RegisterError::LoginRefused { .. }) => {
+            staged.keep();
+            print(&tell::first_the_vendor(token, &staged.key.public, &error))?;
+            Ok(false)
+        }
+        Err(error) => {
+            staged.keep();
+            Err(error.into())
+        }
+    }
+}
+
+/// Starts, checks, shows; what came before is removed last.
+fn finish(
+    args: &Args,
+    token: &Token,
+    sources: &Sources,
+    site: &Site,
+    before: Option<&Enrolment>,
+) -> anyhow::Result<ExitCode> {
+    let (config, _) = Config::load_with_origins(sources)?;
+    let start = service::start(args.no_start, sources);
+    print(&start.text)?;
+    if !args.no_check {
+        print("\n")?;
+        check::run(check::Args::all(), sources)?;
+    }
+    if start.runs {
+        print("\n")?;
+        service::wait_for_proof(sources);
+        status::run(status::Args::once(), sources)?;
+    }
+    site.tidy()?;
+    let now = site.current()?;
+    let public = now.as_ref().and_then(|now| now.public.as_deref());
+    let before = before.filter(|before| Some(*before) != now.as_ref());
+    print(&tell::last_words(token, &config, public, before, &start))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+}
+
+/// Bytes: enough to tell that something is too long to be a token.
+const MOST_READ: u64 = enroll::MAX_LEN as u64 + 64;

@@ -1,0 +1,117 @@
+//! The systemd unit: started where we may and it runs this configuration, else said how.
+
+use crate::{
+    config::{DEFAULT_FILE, Sources, runtime_dir},
+    control::Client,
+    status::{Overall, Report},
+};
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+/// What came of it.
+pub struct Start {
+    /// Whether an agent answers now.
+    pub runs: bool,
+    /// What was done, or what is left to do.
+    pub text: String,
+}
+
+/// Enables and starts the unit, or restarts it where it runs already.
+pub fn start(never: bool, sources: &Sources) -> Start {
+    let left = |why: &str| Start {
+        runs: answers(sources),
+        text: format!("not started: {why}\n"),
+    };
+    if never {
+        return left(&format!("--no-start; to start it: {START}"));
+    }
+    if sources.file != Path::new(DEFAULT_FILE) {
+        return left(&format!(
+            "the service reads {DEFAULT_FILE}, and this is {}; to run it: agent --config {} run",
+            sources.file.display(),
+            sources.file.display()
+        ));
+    }
+    if !Path::new("/run/systemd/system").is_dir() {
+        return left("systemd does not run here; to run it in the foreground: agent run");
+    }
+    if !rustix::process::geteuid().is_root() {
+        return left(&format!("only root may; run: sudo {START}"));
+    }
+    // `enable --now` leaves one alone that runs with the old configuration.
+    for verb in ["enable", "restart"] {
+        match systemctl(&[verb, UNIT]) {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                return left(&format!(
+                    "systemctl {verb} {UNIT}: {}; see: journalctl -u {UNIT} -n 20",
+                    String::from_utf8_lossy(&output.stderr).trim()
+                ));
+            }
+            Err(error) => return left(&format!("systemctl: {error}; run: {START}")),
+        }
+    }
+    let runs = look(sources, SOON, |report| report.is_some());
+    Start {
+        runs,
+        text: match runs {
+            true => format!("the service {UNIT} is started, and will be at every boot\n"),
+            false => format!(
+                "the service {UNIT} was started and does not answer; see: journalctl -u {UNIT} -n 20\n"
+            ),
+        },
+    }
+}
+
+/// Waits until every layer is proven, not for long: the status tells what is not.
+pub fn wait_for_proof(sources: &Sources) {
+    look(sources, PROOF, |report| {
+        report.is_some_and(|report| report.overall == Overall::Proven)
+    });
+}
+
+fn answers(sources: &Sources) -> bool {
+    look(sources, Duration::ZERO, |report| report.is_some())
+}
+
+/// Whether the running agent's status is as wanted within `limit`.
+fn look(sources: &Sources, limit: Duration, wanted: impl Fn(Option<&Report>) -> bool) -> bool {
+    let client = Client::new(&runtime_dir(sources));
+    let looking = async {
+        let deadline = Instant::now() + limit;
+        loop {
+            let report = client.status().await.ok();
+            if wanted(report.as_ref()) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.is_ok_and(|runtime| runtime.block_on(looking))
+}
+
+/// systemd itself has a deadline for each job (`TimeoutStartSec=`).
+fn systemctl(arguments: &[&str]) -> std::io::Result<Output> {
+    Command::new("systemctl")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+}
+
+const UNIT: &str = "jira-tunnel-agent";
+const START: &str = "systemctl enable --now jira-tunnel-agent";
+/// For the socket to be there after the start.
+const SOON: Duration = Duration::from_secs(10);
+/// A first connection takes a second or two, and a refused one is tried again a minute later.
+const PROOF: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(200);

@@ -1,0 +1,212 @@
+//! Token and answers as a drop-in of the configuration, and the files beside it that it names. Whether it is right is
+//! for `config` to judge.
+
+use super::{Answers, Auth, Token};
+use serde::Serialize;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// One file that the drop-in names.
+pub(super) struct Named {
+    pub name: &'static str,
+    pub text: Zeroizing<String>,
+    /// Readable to its owner alone.
+    pub secret: bool,
+}
+
+impl Named {
+    fn secret(name: &'static str, text: &str) -> Self {
+        Self {
+            name,
+            text: line(text),
+            secret: true,
+        }
+    }
+
+    fn public(name: &'static str, text: &str) -> Self {
+        Self {
+            name,
+            text: line(text),
+            secret: false,
+        }
+    }
+}
+
+/// Files are lines.
+fn line(text: &str) -> Zeroizing<String> {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    Zeroizing::new(format!("{text}{end}"))
+}
+
+/// The files beside the key.
+pub(super) fn files(token: &Token, answers: &Answers) -> Vec<Named> {
+    let mut files = Vec::new();
+    if !token.known_hosts.is_empty() {
+        files.push(Named::public(KNOWN_HOSTS, &token.known_hosts.join("\n")));
+    }
+    if let Some(pem) = &answers.ca {
+        files.push(Named::public(CA, pem));
+    }
+    if let Some(pem) = &answers.gateway_ca {
+        files.push(Named::public(GATEWAY_CA, pem));
+    }
+    if let Some((_, password)) = answers.proxy.as_ref().and_then(|p| p.login.as_ref()) {
+        files.push(Named::secret(PROXY_PASSWORD, password));
+    }
+    match &answers.auth {
+        Auth::PassThrough => {}
+        Auth::Basic { password, .. } => files.push(Named::secret(PASSWORD, password)),
+        Auth::Pat { token } | Auth::ApiToken { token, .. } => {
+            files.push(Named::secret(TOKEN, token));
+        }
+        Auth::OAuth2 { secret, .. } => files.push(Named::secret(CLIENT_SECRET, secret)),
+        Auth::OAuth1 { private_key, .. } => files.push(Named::secret(PRIVATE_KEY, private_key)),
+    }
+    files
+}
+
+/// The text of the drop-in; `folder` is where its files are, relative to the configuration's.
+///
+/// # Errors
+/// None that texts could bring about.
+pub fn render(token: &Token, answers: &Answers, folder: &Path) -> Result<String, toml::ser::Error> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let proxy = answers.proxy.as_ref();
+    let login = proxy.and_then(|proxy| proxy.login.as_ref());
+    let root = Root {
+        tunnel: Tunnel {
+            gateways: token.gateways.iter().map(ToString::to_string).collect(),
+            user: &token.user,
+            identity_file: file(IDENTITY),
+            host_keys: &token.host_keys,
+            known_hosts_file: (!token.known_hosts.is_empty()).then(|| file(KNOWN_HOSTS)),
+            gateway_ca_file: answers.gateway_ca.as_ref().map(|_| file(GATEWAY_CA)),
+            proxy: proxy.map(|proxy| proxy.url.as_str()),
+            proxy_username: login.map(|(username, _)| username.as_str()),
+            proxy_password_file: login.map(|_| file(PROXY_PASSWORD)),
+        },
+        forward: [Forward {
+            name: &token.forward.name,
+            bind: token.forward.bind.to_string(),
+            upstream: &answers.upstream,
+            ca_file: answers.ca.as_ref().map(|_| file(CA)),
+            auth: auth(&answers.auth, file),
+            policy: Policy {
+                presets: &answers.presets,
+                allow: &answers.allow,
+            },
+        }],
+    };
+    Ok(format!("{HEADER}\n{}", toml::to_string(&root)?))
+}
+
+fn auth(auth: &Auth, file: impl Fn(&str) -> String) -> Section<'_> {
+    let mut section = Section::default();
+    match auth {
+        Auth::PassThrough => section.mode = "pass-through",
+        Auth::Basic { username, .. } => {
+            section.mode = "basic";
+            section.username = Some(username);
+            section.password_file = Some(file(PASSWORD));
+        }
+        Auth::Pat { .. } => {
+            section.mode = "pat";
+            section.token_file = Some(file(TOKEN));
+        }
+        Auth::ApiToken { email, .. } => {
+            section.mode = "api-token";
+            section.email = Some(email);
+            section.token_file = Some(file(TOKEN));
+        }
+        Auth::OAuth2 { client_id, .. } => {
+            section.mode = "oauth2";
+            section.client_id = Some(client_id);
+            section.client_secret_file = Some(file(CLIENT_SECRET));
+        }
+        Auth::OAuth1 { consumer_key, .. } => {
+            section.mode = "oauth1";
+            section.consumer_key = Some(consumer_key);
+            section.private_key_file = Some(file(PRIVATE_KEY));
+        }
+    }
+    section
+}
+
+#[derive(Serialize)]
+struct Root<'a> {
+    tunnel: Tunnel<'a>,
+    forward: [Forward<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Tunnel<'a> {
+    gateways: Vec<String>,
+    user: &'a str,
+    identity_file: String,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    host_keys: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_hosts_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway_ca_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy_username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy_password_file: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Forward<'a> {
+    name: &'a str,
+    bind: String,
+    upstream: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_file: Option<String>,
+    auth: Section<'a>,
+    policy: Policy<'a>,
+}
+
+#[derive(Default, Serialize)]
+struct Section<'a> {
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumer_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    private_key_file: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Policy<'a> {
+    presets: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    allow: &'a [String],
+}
+
+/// The agent's private key.
+pub(super) const IDENTITY: &str = "id_ed25519";
+const KNOWN_HOSTS: &str = "known_hosts";
+const CA: &str = "jira-ca.pem";
+const GATEWAY_CA: &str = "gateway-ca.pem";
+const PROXY_PASSWORD: &str = "proxy-password";
+const PASSWORD: &str = "jira-password";
+const TOKEN: &str = "jira-token";
+const CLIENT_SECRET: &str = "jira-client-secret";
+const PRIVATE_KEY: &str = "jira-private-key.pem";
+const HEADER: &str = "\
+# Written by: agent enroll. It holds no secret. The next enrolment replaces it, so change nothing here: a file of a later
+# name beside it, like 50-local.toml, wins over it.
+";

@@ -1,0 +1,77 @@
+//! The agent's key, and the line by which an OpenSSH server lets it in and confines it.
+
+use crate::tunnel::Bind;
+use russh::keys::{
+    PrivateKey,
+    ssh_key::{self, LineEnding, private::Ed25519Keypair},
+};
+use zeroize::Zeroizing;
+
+/// A new Ed25519 key as OpenSSH keeps it: its private and its public half.
+pub(super) fn generate(comment: &str) -> Result<(Zeroizing<String>, String), ssh_key::Error> {
+    let seed: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
+    let mut key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+    key.set_comment(comment);
+    let private = key.to_openssh(LineEnding::LF)?;
+    Ok((private, key.public_key().to_openssh()?))
+}
+
+/// The whole line of the vendor's authorized_keys file for this public key.
+pub fn authorized_line(bind: &Bind, public: &str) -> String {
+    format!("{} {public}", registered_options(bind))
+}
+
+/// What such a line begins with: nothing but this one forward. A socket is not confined by it, since OpenSSH's
+/// permitlisten speaks of TCP only.
+pub fn registered_options(bind: &Bind) -> String {
+    match bind {
+        Bind::Socket(_) => "restrict,port-forwarding".to_owned(),
+        Bind::Tcp { host, port } => {
+            let port = match port {
+                0 => "*".to_owned(),
+                port => port.to_string(),
+            };
+            let host = match host.contains(':') {
+                true => format!("[{host}]"),
+                false => host.clone(),
+            };
+            format!("restrict,port-forwarding,permitlisten=\"{host}:{port}\"")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn the_line_permits_this_forward_and_nothing_else() {
+        for (bind, options) in [
+            (
+                "127.0.0.1:8080",
+                "restrict,port-forwarding,permitlisten=\"127.0.0.1:8080\"",
+            ),
+            (
+                "127.0.0.1:0",
+                "restrict,port-forwarding,permitlisten=\"127.0.0.1:*\"",
+            ),
+            (
+                "[::1]:80",
+                "restrict,port-forwarding,permitlisten=\"[::1]:80\"",
+            ),
+            ("/run/acme/jira.sock", "restrict,port-forwarding"),
+        ] {
+            assert_eq!(registered_options(&bind.parse().unwrap()), options);
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_back_with_its_comment_and_no_two_are_alike() {
+        let (private, public) = generate("jira-tunnel-agent acme").unwrap();
+        let read = PrivateKey::from_openssh(&*private).unwrap();
+        assert_eq!(read.public_key().to_openssh().unwrap(), public);
+        assert!(public.ends_with(" jira-tunnel-agent acme"), "{public}");
+        assert_ne!(generate("").unwrap().1, generate("").unwrap().1);
+    }
+}

@@ -1,0 +1,29 @@
+//! From the vendor's token to a configuration that works: what is read, made, registered and put in place. Asks nobody
+//! and prints nothing; `cli/enroll` does.
+//!
+//! | file | what |
+//! |---|---|
+//! | `token` | the line that the vendor sends |
+//! | `key` | the agent's own key, and the line that authorises it |
+//! | `answers` | what only the customer knows: Jira, the login there, what the vendor may do |
+//! | `drop_in` | both together as a drop-in of the configuration |
+//! | `site` | the files: what is there, what is being made, the one step that puts it in place |
+//! | `register` | the public key over SSH by the one-time secret, and the proof that it works |
+//!
+//! Nothing counts before the drop-in has its name, which is one `rename`. All that it names has been written into a
+//! folder of its own before, so that whoever stops halfway leaves what was there before, and perhaps a folder that the
+//! next enrolment removes or, where the vendor may know its key already, goes on with.
+
+mod answers;
+mod drop_in;
+mod key;
+mod register;
+mod site;
+mod token;
+
+pub use answers::{Answers, Auth, Proxy};
+pub use drop_in::render;
+pub use key::{authorized_line, registered_options};
+pub use register::{COMMAND, RegisterError, prove, register};
+pub use site::{Enrolment, Key, Site, SiteError, Staged};
+pub use token::{Forward, MAX_LEN, OneTimeSecret, PREFIX, Token, TokenError};

@@ -1,0 +1,156 @@
+//! The public key, registered over SSH by the one-time secret, and the proof that the gateway takes it. Only what any
+//! SSH server has: a login with a key, one command with the public key on its standard input, its exit status.
+
+use super::Token;
+use crate::tunnel::{
+    Accept, Gateway, Inbound, Settings,
+    session::{ExecError, Identity, OpenError, Ran, Session},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Registers `public`, an authorized_keys line without options. `settings` say how the gateway is reached and which
+/// host keys are trusted. The first gateway that can answer does; each is asked once.
+///
+/// # Errors
+/// With the cause, and what is known about whether the key was registered.
+pub async fn register(
+    settings: &Settings,
+    token: &Token,
+    public: &str,
+) -> Result<(), RegisterError> {
+    let secret = token.secret.as_ref().ok_or(RegisterError::NoSecret)?;
+    let once = Arc::new(Identity::of_key(secret.key()));
+    let (gateway, session) = open(settings, once).await?;
+    let input = format!("{}\n", public.trim()).into_bytes();
+    let ran = session.exec(COMMAND, input, ANSWER).await;
+    session.disconnect().await;
+    let gateway = gateway.to_string();
+    match ran {
+        Ok(Ran {
+            status: Some(0), ..
+        }) => Ok(()),
+        Ok(Ran {
+            status: Some(_),
+            said,
+        }) => Err(RegisterError::Refused { gateway, said }),
+        Ok(Ran { status: None, .. }) => Err(RegisterError::Unknown {
+            gateway,
+            problem: "the gateway did not say how it ended".to_owned(),
+        }),
+        Err(ExecError::Refused) => Err(RegisterError::Refused {
+            gateway,
+            said: ExecError::Refused.to_string(),
+        }),
+        Err(error) => Err(RegisterError::Unknown {
+            gateway,
+            problem: error.to_string(),
+        }),
+    }
+}
+
+/// Logs in with the key that `settings` name, and leaves.
+///
+/// # Errors
+/// What the gateways said.
+pub async fn prove(settings: &Settings) -> Result<Gateway, RegisterError> {
+    let (gateway, session) = open(settings, Arc::clone(&settings.identity)).await?;
+    session.disconnect().await;
+    Ok(gateway)
+}
+
+/// A session with the first gateway that lets us in. A host key that is not trusted ends it: somebody may be in between.
+async fn open(
+    settings: &Settings,
+    identity: Arc<Identity>,
+) -> Result<(Gateway, Session), RegisterError> {
+    let settings = Arc::new(Settings {
+        identity,
+        forwards: Vec::new(),
+        ..settings.clone()
+    });
+    let mut failures = Vec::new();
+    for gateway in &settings.gateways {
+        let opened = Session::open(
+            Arc::clone(&settings),
+            gateway.clone(),
+            0,
+            Arc::new(Nothing),
+            |_| {},
+        );
+        match opened.await {
+            Ok(session) => return Ok((gateway.clone(), session)),
+            Err(error @ OpenError::HostKey(_)) => {
+                return Err(RegisterError::Unreachable(vec![error]));
+            }
+            Err(error) => failures.push(error),
+        }
+    }
+    let refused = failures.iter().find_map(|error| match error {
+        OpenError::LoginRefused { gateway, .. } => Some(gateway.clone()),
+        _ => None,
+    });
+    Err(match refused {
+        Some(gateway) => RegisterError::LoginRefused { gateway },
+        None => RegisterError::Unreachable(failures),
+    })
+}
+
+/// Nothing is forwarded here.
+struct Nothing;
+
+impl Accept for Nothing {
+    fn accept(&self, _: Inbound) {}
+}
+
+/// Why the key is not registered or not proven.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The token has none.
+    #[error("the token has no one-time secret, so that the vendor must be given the key by hand")]
+    NoSecret,
+    /// No session came about.
+    #[error("{}", each(.0))]
+    Unreachable(Vec<OpenError>),
+    /// The gateway does not know the key that was tried.
+    #[error("{gateway} does not let us in")]
+    LoginRefused {
+        /// Which.
+        gateway: String,
+    },
+    /// The gateway let us in and would not register the key.
+    #[error("{gateway} did not register the key: {said}")]
+    Refused {
+        /// Which.
+        gateway: String,
+        /// Its own words.
+        said: String,
+    },
+    /// It was sent, and no answer came.
+    #[error("whether {gateway} has registered the key is not known: {problem}")]
+    Unknown {
+        /// Which.
+        gateway: String,
+        /// What happened.
+        problem: String,
+    },
+}
+
+impl RegisterError {
+    /// Whether the gateway may know the key all the same.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+}
+
+fn each(errors: &[OpenError]) -> String {
+    let texts: Vec<_> = errors
+        .iter()
+        .map(|error| format!("{error}; {}", error.remedy()))
+        .collect();
+    texts.join("\n")
+}
+
+/// What the command is called. A gateway that runs one command whatever is asked for can look at it.
+pub const COMMAND: &str = "jira-tunnel-enroll 1";
+/// The gateway writes one file.
+const ANSWER: Duration = Duration::from_secs(15);

@@ -1,0 +1,502 @@
+//! One folder per agent, `enrolments/NAME/`: `ID.json` is an invitation, `ID.used` says by which key it was used. The
+//! second is made by a hard link, which fails where there is one already: of two that race, one wins.
+
+use crate::gateway::AgentName;
+use agent::{
+    enroll::{OneTimeSecret, registered_options},
+    tunnel::Bind,
+};
+use russh::keys::{HashAlg, PublicKey};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// The invitations of one gateway. All its calls block on the disk.
+#[derive(Clone, Debug)]
+pub struct Book {
+    data: PathBuf,
+}
+
+/// One invitation.
+#[derive(Clone, Debug)]
+pub struct Invitation {
+    /// Short name of it, from its key.
+    pub id: String,
+    /// For whom.
+    pub agent: AgentName,
+    /// What the registered key may listen on.
+    pub bind: String,
+    /// Its end.
+    pub expires: SystemTime,
+    /// What has become of it.
+    pub state: State,
+}
+
+/// What has become of an invitation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It can be used.
+    Open,
+    /// Its time is over.
+    Expired,
+    /// A key was registered.
+    Used {
+        /// `SHA256:…` of that key.
+        key: String,
+        /// RFC 3339.
+        at: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    /// The one-time key's public half.
+    key: String,
+    bind: String,
+    expires: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Use {
+    key: String,
+    at: String,
+}
+
+impl Book {
+    /// The one in the gateway's folder, which need not exist yet.
+    pub fn new(data: &Path) -> Self {
+        Self {
+            data: data.to_owned(),
+        }
+    }
+
+    /// Makes an invitation whose holder may register one key that may listen on `bind`.
+    pub fn invite(
+        &self,
+        agent: &AgentName,
+        secret: &OneTimeSecret,
+        bind: &Bind,
+        expires: SystemTime,
+    ) -> Result<Invitation, BookError> {
+        let public = secret.key().public_key().clone();
+        let folder = self.folder(agent);
+        make_folder(&folder)?;
+        // The gateway knows agents by their folders.
+        make_folder(&self.data.join("agents").join(agent.as_str()))?;
+        let id = id(&public);
+        let written = Written {
+            key: public.to_openssh().map_err(BookError::Key)?,
+            bind: bind.to_string(),
+            expires: humantime::format_rfc3339_seconds(expires).to_string(),
+        };
+        put_new(&folder, &invitation_file(&id), &written)?;
+        self.read(agent, &id)?.ok_or(BookError::Unknown(id))
+    }
+
+    /// The invitation of this one-time key, used and expired ones too.
+    pub fn find(
+        &self,
+        agent: &AgentName,
+        key: &PublicKey,
+    ) -> Result<Option<Invitation>, BookError> {
+        let id = id(key);
+        let path = self.folder(agent).join(invitation_file(&id));
+        let Some(written) = read_json::<Written>(&path)? else {
+            return Ok(None);
+        };
+        // The name is a hash cut short; the key itself decides.
+        let same = PublicKey::from_openssh(&written.key)
+            .is_ok_and(|known| known.key_data() == key.key_data());
+        match same {
+            true => self.read(agent, &id),
+            false => Ok(None),
+        }
+    }
+
+    /// All invitations, by agent and end.
+    pub fn all(&self) -> Result<Vec<Invitation>, BookError> {
+        let mut all = Vec::new();
+        for agent in names(&self.data.join(FOLDER))? {
+            let Ok(agent) = agent.parse::<AgentName>() else {
+                continue;
+            };
+            for name in names(&self.folder(&agent))? {
+                if let Some(id) = name.strip_suffix(".json") {
+                    all.extend(self.read(&agent, id)?);
+                }
+            }
+        }
+        all.sort_by(|a, b| (&a.agent, a.expires).cmp(&(&b.agent, b.expires)));
+        Ok(all)
+    }
+
+    /// Takes an invitation back. A key that was registered by it stays.
+    pub fn revoke(&self, invitation: &Invitation) -> Result<(), BookError> {
+        let path = self
+            .folder(&invitation.agent)
+            .join(invitation_file(&invitation.id));
+        fs::remove_file(&path).map_err(|error| BookError::io(&path, error))
+    }
+
+    /// Registers `key` by this invitation, once; for the same key again it is done again, since the last answer may
+    /// have been lost.
+    pub fn redeem(
+        &self,
+        invitation: &Invitation,
+        key: &PublicKey,
+        now: SystemTime,
+    ) -> Result<(), BookError> {
+        let print = key.fingerprint(HashAlg::Sha256).to_string();
+        // Read again: it may have been withdrawn since the login.
+        let invitation = self
+            .read(&invitation.agent, &invitation.id)?
+            .ok_or_else(|| BookError::Unknown(invitation.id.clone()))?;
+        match &invitation.state {
+            State::Used { key, .. } if *key == print => {}
+            State::Used { key, at } => {
+                return Err(BookError::Used {
+                    key: key.clone(),
+                    at: at.clone(),
+                });
+            }
+            _ if now >= invitation.expires => {
+                return Err(BookError::Expired(
+                    humantime::format_rfc3339_seconds(invitation.expires).to_string(),
+                ));
+            }
+            _ => {
+                let taken = Use {
+                    key: print.clone(),
+                    at: humantime::format_rfc3339_seconds(now).to_string(),
+                };
+                let folder = self.folder(&invitation.agent);
+                match put_new(&folder, &used_file(&invitation.id), &taken) {
+                    // Somebody else was faster, or ourselves on another session.
+                    Err(BookError::Io { error, .. })
+                        if error.kind() == io::ErrorKind::AlreadyExists =>
+                    {
+                        return self.redeem(&invitation, key, now);
+                    }
+                    other => other?,
+                }
+            }
+        }
+        self.authorize(&invitation, key)
+    }
+
+    /// Adds the key to the agent's authorized_keys, unless it is there.
+    fn authorize(&self, invitation: &Invitation, key: &PublicKey) -> Result<(), BookError> {
+        let folder = self.data.join("agents").join(invitation.agent.as_str());
+        let path = folder.join("authorized_keys");
+        let failed = |error| BookError::io(&path, error);
+        make_folder(&folder)?;
+        let mut file = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(failed)?;
+        // Two agents of one name may enrol at once, by two invitations.
+        file.lock().map_err(failed)?;
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        file.read_to_string(&mut text).map_err(failed)?;
+        let line = key.to_openssh().map_err(BookError::Key)?;
+        let known = line.split(' ').nth(1).unwrap_or(&line);
+        if text.contains(known) {
+            return Ok(());
+        }
+        let bind: Bind = invitation
+            .bind
+            .parse()
+            .map_err(|_| BookError::Unknown(invitation.id.clone()))?;
+        let gap = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        let entry = format!("{gap}{} {line}\n", registered_options(&bind));
+        file.write_all(entry.as_bytes()).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        sync(&folder)
+    }
+
+    fn read(&self, agent: &AgentName, id: &str) -> Result<Option<Invitation>, BookError> {
+        let folder = self.folder(agent);
+        let path = folder.join(invitation_file(id));
+        let Some(written) = read_json::<Written>(&path)? else {
+            return Ok(None);
+        };
+        let expires = humantime::parse_rfc3339(&written.expires)
+            .map_err(|_| BookError::Format(path.display().to_string()))?;
+        let state = match read_json::<Use>(&folder.join(used_file(id)))? {
+            Some(Use { key, at }) => State::Used { key, at },
+            None if SystemTime::now() >= expires => State::Expired,
+            None => State::Open,
+        };
+        Ok(Some(Invitation {
+            id: id.to_owned(),
+            agent: agent.clone(),
+            bind: written.bind,
+            expires,
+            state,
+        }))
+    }
+
+    fn folder(&self, agent: &AgentName) -> PathBuf {
+        self.data.join(FOLDER).join(agent.as_str())
+    }
+}
+
+/// Why an invitation could not be made, read or used. An agent is told the text of `Used`, `Expired` and `Unknown`.
+#[derive(Debug, thiserror::Error)]
+pub enum BookError {
+    /// A file could not be read or written.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file is not as it was written.
+    #[error("{0} is not what this gateway writes; delete it")]
+    Format(String),
+    /// A key could not be written as text.
+    #[error("the key cannot be written: {0}")]
+    Key(russh::keys::ssh_key::Error),
+    /// Withdrawn meanwhile.
+    #[error("this invitation was withdrawn ({0})")]
+    Unknown(String),
+    /// Another key was registered by it.
+    #[error("this token was used already, at {at}, for the key {key}")]
+    Used {
+        /// `SHA256:…`.
+        key: String,
+        /// RFC 3339.
+        at: String,
+    },
+    /// Too late.
+    #[error("this token ended at {0}")]
+    Expired(String),
+}
+
+impl BookError {
+    fn io(path: &Path, error: io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+/// Whole before it has its name, and never in place of another.
+fn put_new(folder: &Path, name: &str, content: &impl Serialize) -> Result<(), BookError> {
+    let path = folder.join(name);
+    let failed = |error| BookError::io(&path, error);
+    let text =
+        serde_json::to_string_pretty(content).map_err(|error| failed(io::Error::other(error)))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist_noclobber(&path)
+        .map_err(|error| failed(error.error))?;
+    sync(folder)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, BookError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(BookError::io(path, error)),
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|_| BookError::Format(path.display().to_string()))
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, BookError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(BookError::io(folder, error)),
+    };
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect())
+}
+
+fn make_folder(path: &Path) -> Result<(), BookError> {
+    fs::create_dir_all(path).map_err(|error| BookError::io(path, error))
+}
+
+fn sync(folder: &Path) -> Result<(), BookError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| BookError::io(folder, error))
+}
+
+fn id(key: &PublicKey) -> String {
+    let print = key.fingerprint(HashAlg::Sha256);
+    let digits = print.as_bytes().iter().take(ID_BYTES);
+    digits.map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn invitation_file(id: &str) -> String {
+    format!("{id}.json")
+}
+
+fn used_file(id: &str) -> String {
+    format!("{id}.used")
+}
+
+const FOLDER: &str = "enrolments";
+/// Of a key's hash; enough to tell invitations apart.
+const ID_BYTES: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::{sync::Barrier, time::Duration};
+
+    fn key() -> PublicKey {
+        OneTimeSecret::generate().key().public_key().clone()
+    }
+
+    struct Office {
+        _folder: tempfile::TempDir,
+        book: Book,
+        secret: OneTimeSecret,
+        invitation: Invitation,
+    }
+
+    fn office(lives: Duration) -> Office {
+        let folder = tempfile::tempdir().unwrap();
+        let book = Book::new(folder.path());
+        let secret = OneTimeSecret::generate();
+        let invitation = book
+            .invite(
+                &"acme".parse().unwrap(),
+                &secret,
+                &"127.0.0.1:8080".parse().unwrap(),
+                SystemTime::now() + lives,
+            )
+            .unwrap();
+        Office {
+            _folder: folder,
+            book,
+            secret,
+            invitation,
+        }
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    impl Office {
+        fn redeem(&self, key: &PublicKey) -> Result<(), BookError> {
+            self.book.redeem(&self.invitation, key, SystemTime::now())
+        }
+
+        fn authorized(&self) -> String {
+            let path = self.book.data.join("agents/acme/authorized_keys");
+            fs::read_to_string(path).unwrap_or_default()
+        }
+    }
+
+    #[test]
+    fn an_invitation_registers_one_key_and_confines_it() {
+        let office = office(HOUR);
+        let key = key();
+        office.redeem(&key).unwrap();
+        let line = office.authorized();
+        assert!(
+            line.starts_with(
+                "restrict,port-forwarding,permitlisten=\"127.0.0.1:8080\" ssh-ed25519 "
+            ),
+            "{line}"
+        );
+        let again = office.redeem(&self::key()).unwrap_err();
+        assert!(matches!(again, BookError::Used { .. }), "{again}");
+        // The same key again: the answer may have been lost.
+        office.redeem(&key).unwrap();
+        assert_eq!(office.authorized(), line);
+    }
+
+    #[test]
+    fn of_many_that_race_one_wins() {
+        let office = office(HOUR);
+        let begin = Barrier::new(16);
+        let won = std::thread::scope(|scope| {
+            let race = || {
+                begin.wait();
+                office.redeem(&key()).is_ok()
+            };
+            let racing: Vec<_> = (0..16).map(|_| scope.spawn(race)).collect();
+            racing
+                .into_iter()
+                .filter(|_| true)
+                .map(|one| one.join().unwrap())
+                .filter(|won| *won)
+                .count()
+        });
+        assert_eq!(won, 1);
+        assert_eq!(office.authorized().lines().count(), 1);
+    }
+
+    #[test]
+    fn an_expired_or_withdrawn_invitation_registers_nothing() {
+        let late = office(Duration::ZERO);
+        assert!(matches!(late.redeem(&key()), Err(BookError::Expired(_))));
+        let withdrawn = office(HOUR);
+        withdrawn.book.revoke(&withdrawn.invitation).unwrap();
+        assert!(matches!(
+            withdrawn.redeem(&key()),
+            Err(BookError::Unknown(_))
+        ));
+        assert_eq!(withdrawn.authorized() + &late.authorized(), "");
+    }
+
+    #[test]
+    fn nothing_that_is_kept_lets_anybody_in() {
+        let office = office(HOUR);
+        let agent = "acme".parse().unwrap();
+        let one_time = office.secret.key();
+        let found = office.book.find(&agent, one_time.public_key()).unwrap();
+        assert_eq!(found.unwrap().state, State::Open);
+        assert!(office.book.find(&agent, &key()).unwrap().is_none());
+        let other = "globex".parse().unwrap();
+        assert!(
+            office
+                .book
+                .find(&other, one_time.public_key())
+                .unwrap()
+                .is_none()
+        );
+        let text = fs::read_to_string(
+            office
+                .book
+                .data
+                .join(format!("enrolments/acme/{}.json", office.invitation.id)),
+        )
+        .unwrap();
+        assert!(
+            text.contains("ssh-ed25519 AAAA") && !text.contains("PRIVATE"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_file_without_a_newline_at_its_end_loses_no_key() {
+        let office = office(HOUR);
+        let path = office.book.data.join("agents/acme/authorized_keys");
+        let old = key().to_openssh().unwrap();
+        fs::write(&path, &old).unwrap();
+        office.redeem(&key()).unwrap();
+        assert_eq!(office.authorized().lines().next(), Some(old.as_str()));
+        assert_eq!(office.authorized().lines().count(), 2);
+    }
+}

@@ -1,0 +1,57 @@
+//! With server-stub as the gateway, which issues and consumes tokens.
+
+use agent::status::Overall;
+use e2e::{
+    enrol::{Host, Office, PAT},
+    login::said,
+};
+use std::{fs, os::unix::fs::PermissionsExt};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let token = office.token(&[]).unwrap();
+    let done = host.enroll(&token, &office.answers()).unwrap();
+    let text = said(&done);
+    assert!(done.status.success(), "{text}");
+    assert!(
+        text.contains("registered it, and logged in with it"),
+        "{text}"
+    );
+    assert!(text.contains("/jira/rest/api/2/"), "{text}");
+
+    let agent = host.run().unwrap();
+    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+    agent
+        .until("every layer to be proven", proven)
+        .await
+        .unwrap();
+    let url = format!("http://{}/jira/rest/api/2/issue", office.gateway.http_addr);
+    let issue = serde_json::json!({"fields": {
+        "project": {"key": "DEMO"}, "issuetype": {"name": "Task"}, "summary": "enrolled",
+    }});
+    let answer = reqwest::Client::new()
+        .post(url)
+        .header("host", format!("acme.{}", office.gateway.snapshot().domain))
+        .json(&issue)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
+
+    // Secrets are their owner's, and the drop-in has none.
+    for (name, content) in host.files().unwrap() {
+        let mode = fs::metadata(host.dir().join(&name))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777;
+        let secret = name.ends_with("/id_ed25519") || name.ends_with("/jira-token");
+        assert_eq!(mode, if secret { 0o600 } else { 0o644 }, "{name}");
+        let has_it = content
+            .windows(PAT.len())
+            .any(|part| part == PAT.as_bytes());
+        assert_eq!(has_it, name.ends_with("/jira-token"), "{name}");
+    }
+}
