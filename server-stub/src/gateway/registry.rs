@@ -172,6 +172,15 @@ impl Registry {
         Ok(bind)
     }
 
+    /// Where `bind` is, if it is a forward of the session's own agent.
+    pub(super) fn place_of(&self, session: &Session, bind: &Bind) -> Option<Place> {
+        let place = bind.place(&session.agent, &self.folder).ok()?;
+        let agents = self.agents();
+        let forwards = &agents.get(&session.agent)?.forwards;
+        let own = forwards.iter().any(|forward| forward.place == place);
+        own.then_some(place)
+    }
+
     /// `session` no longer wants `bind`. The forward, if it had it.
     pub(super) fn cancel(&self, session: &Session, bind: &Bind) -> Option<Arc<Forward>> {
         let mut agents = self.agents();

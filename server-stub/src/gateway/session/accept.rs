@@ -1,6 +1,6 @@
 //! The SSH accept loop and the life of one connection: login grace, stall timer, farewell.
 
-use super::door::Door;
+use super::{call::MAX_CALLS, door::Door};
 use crate::gateway::Shared;
 use agent::tunnel::{
     channel::SessionBudget,
@@ -95,6 +95,7 @@ async fn connection(
         logged_in: Arc::clone(&logged_in),
         granted: None,
         counter: None,
+        calls: Arc::new(Semaphore::new(MAX_CALLS)),
     };
     let running = match timeout(
         limits.login_grace,

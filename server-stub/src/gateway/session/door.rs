@@ -1,8 +1,8 @@
 //! What russh asks while a session lives: who may come in, and what may be listened on. Everything
-//! that is no remote forward stays refused by russh's own defaults, but for the one command of an enrolment. Nothing here may wait on a
+//! that is neither a remote forward nor a call to one's own stays refused by russh's own defaults, but for the one command of an enrolment. Nothing here may wait on a
 //! channel: these calls run inside the session.
 
-use super::Session;
+use super::{Session, call::call};
 use crate::gateway::{
     AgentName, Shared,
     enrolment::{Book, Counter},
@@ -21,7 +21,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The door of one connection.
 pub(super) struct Door {
@@ -37,6 +37,8 @@ pub(super) struct Door {
     pub granted: Option<(AgentName, Grant)>,
     /// For a login by a one-time key, which may register a key and nothing else.
     pub counter: Option<Counter>,
+    /// Places for its calls to its own forwards.
+    pub calls: Arc<Semaphore>,
 }
 
 impl Door {
@@ -112,6 +114,23 @@ impl Door {
             Ok(bind) => tracing::info!(%agent, session, %bind, "forward bound"),
             Err(error) => tracing::info!(%agent, session, bind = %asked, %error, "forward refused"),
         }
+    }
+
+    /// A channel to one of the agent's own forwards is carried; any other is refused.
+    async fn call(&self, bind: &Bind, channel: Channel<Msg>, reply: ChannelOpenHandle) {
+        let session = self.logged_in.get();
+        let place = session.and_then(|session| self.shared.registry.place_of(session, bind));
+        let Some(place) = place else {
+            tracing::info!(remote = %self.remote, "call refused: not a forward of this agent");
+            let refusal = ChannelOpenFailure::AdministrativelyProhibited;
+            return reply.reject(refusal).await;
+        };
+        let Ok(permit) = Arc::clone(&self.calls).try_acquire_owned() else {
+            return reply.reject(ChannelOpenFailure::ResourceShortage).await;
+        };
+        let (shared, budget) = (Arc::clone(&self.shared), Arc::clone(&self.budget));
+        let calling = call(shared, place, budget, channel, reply, permit);
+        self.shared.tasks.spawn(calling);
     }
 
     fn cancel(&self, bind: &Bind) -> bool {
@@ -332,6 +351,37 @@ impl Handler for Door {
         let result = self.listen(asked.clone()).await;
         self.listened(&asked, &result);
         Ok(result.is_ok())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _: &mut server::Session,
+    ) -> Result<(), Self::Error> {
+        let bind = Bind::Tcp {
+            host: host.to_owned(),
+            // Port 0 is nobody's.
+            port: u16::try_from(port).unwrap_or(0),
+        };
+        self.call(&bind, channel, reply).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        _: &mut server::Session,
+    ) -> Result<(), Self::Error> {
+        let bind = Bind::Socket(path.to_owned());
+        self.call(&bind, channel, reply).await;
+        Ok(())
     }
 
     async fn cancel_streamlocal_forward(

@@ -1,6 +1,7 @@
 //! One logged-in SSH session of an agent: who it is, what it carries, and how a channel is opened on it.
 
 mod accept;
+mod call;
 mod config;
 mod door;
 
