@@ -41,6 +41,7 @@ lint:
 docs: build ## Regenerates the references that a test compares with the code.
 	target/debug/agent config reference > docs/configuration.md
 	target/debug/agent status --schema > docs/status.schema.json
+	target/debug/agent check --schema > docs/check.schema.json
 
 package: ## dist/: .deb, .rpm, checksums and SBOM from one portable binary.
 	packaging/build

@@ -10,7 +10,7 @@ use agent::{
     tunnel::{
         Accept, Inbound, RemoteForward, Settings, channel,
         session::{Ended, HostKeys, Identity, OpenError, Session},
-        transport,
+        tell_nobody, transport,
     },
 };
 use e2e::{
@@ -130,7 +130,7 @@ impl Gateway {
 
     async fn open(&self, accept: Arc<dyn Accept>) -> Result<Session, OpenError> {
         let gateway = self.address.parse().unwrap();
-        Session::open(Arc::new(self.settings()), gateway, 0, accept, |_| ()).await
+        Session::open(Arc::new(self.settings()), gateway, 0, accept, tell_nobody()).await
     }
 
     async fn handle(&self) -> Handle {

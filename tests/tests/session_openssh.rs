@@ -6,6 +6,7 @@ use agent::{
     tunnel::{
         Accept, Bind, RemoteForward, Settings,
         session::{ForwardError, HostKeys, Identity, OpenError, Reason, Retry, Session, Step},
+        tell_nobody,
     },
 };
 use e2e::{
@@ -25,7 +26,7 @@ async fn open(settings: Settings) -> Result<Session, OpenError> {
 
 async fn open_with(settings: Settings, accept: Arc<dyn Accept>) -> Result<Session, OpenError> {
     let gateway = settings.gateways[0].clone();
-    Session::open(Arc::new(settings), gateway, 0, accept, |_| ()).await
+    Session::open(Arc::new(settings), gateway, 0, accept, tell_nobody()).await
 }
 
 fn known_hosts(text: &str) -> Arc<HostKeys> {

@@ -1,64 +1,39 @@
 //! Every hop in order, each with verdict, cause and remedy: what `agent check` prints.
 //!
-//! A forward's steps are taken where its login lives: inside the running agent, else in the command
-//! itself, so that a credential is never tried beside the circuit that guards it. `step` is one step and
-//! the list of them; `reach` goes to Jira, `jira` asks it about itself, `login` asks it about us. A new
-//! hop is a file with a function that takes its steps from [`forward`].
+//! Steps are taken where the credentials live: inside the running agent, else in the command itself, so that none is
+//! tried beside the circuit that guards it. [`tunnel()`] and [`alone`] go to the gateways and back ([`mod@self::tunnel`]),
+//! [`forward`] to Jira: `reach` is the way there, `jira` asks it about itself, `login` asks it about us. `host` looks at
+//! this host, `firewall` says what the network must let out, `step` is one step and the list of them. A new hop is a
+//! file with a function that takes its steps.
 
 mod base_url;
 mod clock;
+mod firewall;
+mod host;
 mod jira;
 mod login;
 mod reach;
 mod render;
+mod report;
 mod step;
+mod tunnel;
 
-pub use render::render;
+pub use firewall::{Place, Rule, firewall};
+pub use host::Host;
+pub use render::{render, render_firewall};
+pub use report::{Report, schema};
 pub use step::{Step, Verdict};
+pub use tunnel::{Lane, Live};
 
 use crate::{
     auth::{self, Login},
     config,
     expiry::{End, Expiry, Urgency},
+    tunnel::Settings,
     upstream::{ControlClient, Target},
 };
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 use step::{Found, Steps};
-
-/// All of a check: what `agent check --json` prints.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-pub struct Report {
-    /// Version of this document, 1. Fields and words for `step` may be added within a version.
-    pub version: u32,
-    /// When it was made, RFC 3339, UTC.
-    pub time: String,
-    /// The worst of all steps.
-    pub verdict: Verdict,
-    /// In the order in which they were taken.
-    pub steps: Vec<Step>,
-}
-
-impl Report {
-    /// Sums up.
-    pub fn new(steps: Vec<Step>) -> Self {
-        let worst = steps.iter().map(|step| step.verdict).max();
-        Self {
-            version: REPORT_VERSION,
-            time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            verdict: worst.unwrap_or(Verdict::Skipped),
-            steps,
-        }
-    }
-
-    /// Exit code of `agent check`.
-    pub fn exit_code(&self) -> u8 {
-        match self.verdict {
-            Verdict::Ok | Verdict::Skipped => 0,
-            Verdict::Warn => 1,
-            Verdict::Fail => 2,
-        }
-    }
-}
 
 /// The step that stands for a configuration that could be read, or could not.
 pub fn configuration(problems: &[String]) -> Vec<Step> {
@@ -72,6 +47,34 @@ pub fn configuration(problems: &[String]) -> Vec<Step> {
         steps.add("configuration", Found::fail(problem.clone(), remedy));
     }
     steps.into_vec()
+}
+
+/// This host and the tunnel, inside the agent that runs with these settings.
+pub async fn live(host: &Host, settings: &Settings, live: &Live) -> Vec<Step> {
+    let mut common = Steps::new(None);
+    let certificate = host::check(&mut common, host).await;
+    expiry(&mut common, certificate.into_iter());
+    let gateways = tunnel::live(settings, live).await;
+    in_order(common, gateways)
+}
+
+/// This host and the tunnel, where no agent runs: nobody else uses the key now. Each login is the one that the
+/// forward's own steps use too.
+pub async fn alone(
+    host: &Host,
+    settings: &Arc<Settings>,
+    forwards: &[(&config::Forward, &Login)],
+) -> Vec<Step> {
+    let mut common = Steps::new(None);
+    let certificate = host::check(&mut common, host).await;
+    expiry(&mut common, certificate.into_iter());
+    let gateways = tunnel::alone(settings, forwards).await;
+    in_order(common, gateways)
+}
+
+fn in_order(common: Steps, gateways: Vec<Steps>) -> Vec<Step> {
+    let all = std::iter::once(common).chain(gateways);
+    all.flat_map(Steps::into_vec).collect()
 }
 
 /// All steps of one forward, by its login.
@@ -164,5 +167,3 @@ fn expiry(steps: &mut Steps, expiries: impl Iterator<Item = Expiry>) {
         steps.add("expiry", found);
     }
 }
-
-const REPORT_VERSION: u32 = 1;

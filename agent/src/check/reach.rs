@@ -3,7 +3,7 @@
 use super::step::{Found, Steps};
 use crate::{
     expiry::{End, Expiry, Kind, Urgency},
-    upstream::{Handshake, Hops, SendError, Settings},
+    upstream::{Handshake, HandshakeFailure, Hops, SendError, Settings},
 };
 use std::time::SystemTime;
 
@@ -72,10 +72,7 @@ pub(super) async fn check(steps: &mut Steps, settings: &Settings) -> bool {
                 Some(()),
             ),
             Some(Ok(seen)) => (judge(&seen, SystemTime::now()), Some(())),
-            Some(Err(error)) => (
-                failed(&error, "see the cause; ca_file, server_name and client_certificate_file are in docs/configuration.md"),
-                None,
-            ),
+            Some(Err(error)) => (refused(&error), None),
         }
     });
     agreed.await.is_some()
@@ -98,6 +95,20 @@ fn judge(seen: &Handshake, now: SystemTime) -> Found {
         )
         .seen(detail),
     }
+}
+
+/// With what was presented, and whose turn it is.
+fn refused(error: &HandshakeFailure) -> Found {
+    let remedy = match error.chain.as_slice() {
+        [] => "see the cause; ca_file, server_name and client_certificate_file are in docs/configuration.md".to_owned(),
+        chain => {
+            let last = chain.last().map(|last| last.issuer.as_str()).unwrap_or_default();
+            format!(
+                "compare the chain with what a browser shows for Jira: if {last:?} is your company's CA, put its certificate (PEM) into ca_file; if Jira's should be another, TLS is intercepted between here and Jira: let the network team exempt this host"
+            )
+        }
+    };
+    Found::fail(error.detail.clone(), remedy).presented(&error.chain)
 }
 
 fn failed(error: &SendError, remedy: &str) -> Found {

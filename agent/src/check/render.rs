@@ -1,38 +1,23 @@
 //! A check as a person reads it.
 
-use super::{Report, Verdict};
+use super::{Report, Rule, Step, Verdict};
+use crate::upstream::Presented;
 use std::fmt::Write;
 
-/// The table that `agent check` prints.
+/// The table that `agent check` prints. What to ask the network team for stands at its end where a hop of the
+/// network failed.
 pub fn render(report: &Report) -> String {
     let mut text = String::new();
-    let mut forward = None;
+    let mut group = (None, None);
     for step in &report.steps {
-        if step.forward != forward {
-            forward.clone_from(&step.forward);
-            let _ = writeln!(text, "\nforward {}", forward.as_deref().unwrap_or_default());
+        if group_of(step) != group {
+            group = group_of(step);
+            let _ = match group {
+                (Some(gateway), _) => writeln!(text, "\ngateway {gateway}"),
+                (None, forward) => writeln!(text, "\nforward {}", forward.unwrap_or_default()),
+            };
         }
-        let detail = match step.verdict {
-            Verdict::Skipped => step.cause.as_deref(),
-            _ => step.detail.as_deref(),
-        };
-        let line = format!(
-            "  {:<14} {:<8} {:>7.3} s  {}",
-            step.step,
-            step.verdict.to_string(),
-            step.seconds,
-            detail.unwrap_or_default()
-        );
-        let _ = writeln!(text, "{}", line.trim_end());
-        if step.verdict < Verdict::Warn {
-            continue;
-        }
-        if let Some(cause) = &step.cause {
-            let _ = writeln!(text, "                 cause:  {cause}");
-        }
-        if let Some(remedy) = &step.remedy {
-            let _ = writeln!(text, "                 remedy: {remedy}");
-        }
+        row(&mut text, step);
     }
     let count = |verdict| report.steps.iter().filter(|s| s.verdict == verdict).count();
     let _ = writeln!(
@@ -43,5 +28,74 @@ pub fn render(report: &Report) -> String {
         count(Verdict::Fail),
         count(Verdict::Skipped)
     );
+    if report.network_failed() {
+        let _ = write!(text, "\n{}", render_firewall(&report.firewall));
+    }
     text
 }
+
+/// What `agent check --firewall` prints.
+pub fn render_firewall(rules: &[Rule]) -> String {
+    let mut text = "for the network team:\n".to_owned();
+    for rule in rules {
+        let _ = writeln!(text, "  - {}", rule.line);
+    }
+    text.push_str("  Nothing connects to this host: no inbound rule is needed.\n");
+    text
+}
+
+/// A gateway's steps belong together, whichever forward they are about.
+fn group_of(step: &Step) -> (Option<&str>, Option<&str>) {
+    match &step.gateway {
+        Some(gateway) => (Some(gateway), None),
+        None => (None, step.forward.as_deref()),
+    }
+}
+
+fn row(text: &mut String, step: &Step) {
+    let detail = match step.verdict {
+        Verdict::Skipped => step.cause.as_deref(),
+        _ => step.detail.as_deref(),
+    };
+    let about = match (&step.gateway, &step.forward) {
+        (Some(_), Some(forward)) => format!("{forward}: "),
+        _ => String::new(),
+    };
+    let line = format!(
+        "  {:<14} {:<8} {:>7.3} s  {about}{}",
+        step.step,
+        step.verdict.to_string(),
+        step.seconds,
+        detail.unwrap_or_default()
+    );
+    let _ = writeln!(text, "{}", line.trim_end());
+    if step.verdict < Verdict::Warn {
+        return;
+    }
+    if let Some(cause) = &step.cause {
+        let _ = writeln!(text, "{INDENT}cause:  {cause}");
+    }
+    for (index, one) in step.chain.iter().enumerate() {
+        let _ = writeln!(text, "{INDENT}chain {}: {}", index + 1, certificate(one));
+    }
+    if let Some(remedy) = &step.remedy {
+        let _ = writeln!(text, "{INDENT}remedy: {remedy}");
+    }
+}
+
+fn certificate(one: &Presented) -> String {
+    let day = |day: &Option<String>| day.clone().unwrap_or_else(|| "?".to_owned());
+    let problem = match &one.problem {
+        Some(problem) => format!("   <-- {problem}"),
+        None => String::new(),
+    };
+    format!(
+        "{:?}, issued by {:?}, {} to {}{problem}",
+        one.subject,
+        one.issuer,
+        day(&one.from),
+        day(&one.until)
+    )
+}
+
+const INDENT: &str = "                 ";

@@ -1,5 +1,6 @@
 //! One step of a check, and the list that grows as they are taken.
 
+use crate::{tunnel::Gateway, upstream::Presented};
 use std::{
     fmt,
     future::Future,
@@ -9,10 +10,14 @@ use std::{
 /// One step that was taken, or why it was not.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Step {
+    /// The gateway that a hop of the tunnel leads to, `host:port` or `tls://host:port`; absent for Jira's side.
+    #[serde(default)]
+    pub gateway: Option<String>,
     /// Name of the forward; absent for what all have in common.
     pub forward: Option<String>,
-    /// A word from a fixed set: `configuration`, `secrets`, `dns`, `tcp`, `tls`, `http`, `server-info`, `clock`,
-    /// `login`, `permissions`, `expiry`.
+    /// A word from a fixed set. Of the host: `configuration`, `files`, `clock`. Of a gateway: `dns`, `tcp`, `proxy`, `tls`,
+    /// `banner`, `key-exchange`, `host-key`, `login`, `session`, and by forward `forward` and `round-trip`. Of a forward:
+    /// `secrets`, `dns`, `tcp`, `tls`, `http`, `server-info`, `clock`, `login`, `permissions`, `expiry`.
     pub step: String,
     /// How it went.
     pub verdict: Verdict,
@@ -24,6 +29,9 @@ pub struct Step {
     pub cause: Option<String>,
     /// What to do about it, one sentence.
     pub remedy: Option<String>,
+    /// Where `tls` failed for what the other side presented: the certificates, its own first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Presented>,
 }
 
 /// How a step went.
@@ -68,6 +76,7 @@ pub(super) struct Found {
     detail: Option<String>,
     cause: Option<String>,
     remedy: Option<String>,
+    chain: Vec<Presented>,
 }
 
 impl Found {
@@ -87,6 +96,11 @@ impl Found {
         Self::new(Verdict::Skipped, Some(why.into()), None)
     }
 
+    pub(super) fn presented(mut self, chain: &[Presented]) -> Self {
+        self.chain = chain.to_vec();
+        self
+    }
+
     pub(super) fn seen(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
@@ -98,12 +112,14 @@ impl Found {
             detail: None,
             cause,
             remedy,
+            chain: Vec::new(),
         }
     }
 }
 
-/// The steps of one forward, in the order in which they were taken.
+/// The steps of one forward or gateway, in the order in which they were taken.
 pub(super) struct Steps {
+    gateway: Option<String>,
     forward: Option<String>,
     taken: Vec<Step>,
 }
@@ -111,9 +127,23 @@ pub(super) struct Steps {
 impl Steps {
     pub(super) fn new(forward: Option<&str>) -> Self {
         Self {
+            gateway: None,
             forward: forward.map(str::to_owned),
             taken: Vec::new(),
         }
+    }
+
+    /// The steps to one gateway.
+    pub(super) fn to(gateway: &Gateway) -> Self {
+        Self {
+            gateway: Some(gateway.to_string()),
+            ..Self::new(None)
+        }
+    }
+
+    /// From here on they are about this forward, or about none.
+    pub(super) fn about(&mut self, forward: Option<&str>) {
+        self.forward = forward.map(str::to_owned);
     }
 
     /// Takes one step within [`LIMIT`]; gives what the next ones need, where it came that far.
@@ -140,6 +170,11 @@ impl Steps {
         self.note(step, found, Duration::ZERO);
     }
 
+    /// A step that has been taken already.
+    pub(super) fn took(&mut self, step: &'static str, found: Found, took: Duration) {
+        self.note(step, found, took);
+    }
+
     pub(super) fn into_vec(self) -> Vec<Step> {
         self.taken
     }
@@ -150,8 +185,10 @@ impl Steps {
             detail,
             cause,
             remedy,
+            chain,
         } = found;
         self.taken.push(Step {
+            gateway: self.gateway.clone(),
             forward: self.forward.clone(),
             step: step.to_owned(),
             verdict,
@@ -159,6 +196,7 @@ impl Steps {
             detail,
             cause,
             remedy,
+            chain,
         });
     }
 }

@@ -6,25 +6,32 @@ use super::{
 };
 use crate::{
     auth::Login,
-    check::{self, Report, Step},
+    check::{self, Host, Report, Step},
     config::{Config, Forward, Sources, runtime_dir},
     control::{Client, ClientError},
     status::Layer,
 };
-use std::{process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 /// Check every hop in order and say what is wrong, why, and what to do
 ///
-/// Where the agent runs, it takes the steps itself: with its own rights, its running configuration, and through the
-/// circuit that keeps a refused credential from being tried twice. Ends with exit code 0 if all is well, 1 if
-/// something will go wrong or could be better, 2 if something does not work, 78 if the configuration cannot be used.
+/// Where the agent runs, it takes the steps itself: with its own rights, its running configuration, and without trying a
+/// credential that was refused. Where it does not, the command logs in to each gateway once, asks for the forwards and
+/// gives them back. Ends with exit code 0 if all is well, 1 if something will go wrong or could be better, 2 if something
+/// does not work, 3 if the running agent may not be asked by this user, 78 if the configuration cannot be used.
 #[derive(clap::Args)]
 pub struct Args {
     /// Only this forward
     forward: Option<String>,
-    /// Print a JSON document
+    /// Print the JSON document that docs/check.schema.json describes
     #[arg(long)]
     json: bool,
+    /// Take no step; print what the network team must let out
+    #[arg(long)]
+    firewall: bool,
+    /// Print the JSON schema of --json and end
+    #[arg(long, hide = true)]
+    schema: bool,
 }
 
 impl Args {
@@ -33,54 +40,86 @@ impl Args {
         Self {
             forward: None,
             json: false,
+            firewall: false,
+            schema: false,
         }
     }
 }
 
 /// Checks.
 pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
+    if args.schema {
+        print(&check::schema())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = match Config::load(sources) {
         Ok(config) => config,
         Err(problems) => {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            show(check::configuration(&problems), &args)?;
+            let report = Report::new(check::configuration(&problems), Vec::new());
+            show(&report, args.json)?;
             return Ok(exit::CONFIG.into());
         }
     };
-    let chosen = choose(&config.forwards, args.forward.as_deref())?;
-    let mut steps = check::configuration(&[]);
-    let client = Client::new(&runtime_dir(sources));
+    let name = args.forward.as_deref();
+    let chosen = choose(&config.forwards, name)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let taken = runtime.block_on(async {
-        let mut taken = Vec::new();
-        for forward in chosen {
-            match client.check(&forward.name).await {
-                Ok(steps) => taken.extend(steps),
-                Err(ClientError::NotRunning { .. }) => taken.extend(alone(forward).await),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(taken)
-    });
-    match taken {
-        Ok(taken) => steps.extend(taken),
+    if args.firewall {
+        let rules = runtime.block_on(check::firewall(&config, name));
+        let json = || serde_json::to_string_pretty(&rules).map(|text| text + "\n");
+        print(&match args.json {
+            true => json()?,
+            false => check::render_firewall(&rules),
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = match runtime.block_on(take(&config, &chosen, name, &runtime_dir(sources))) {
+        Ok(report) => report,
         Err(error @ ClientError::Denied { .. }) => {
             eprintln!("agent: {error}");
             return Ok(exit::NOT_RUNNING.into());
         }
         Err(error) => return Err(error.into()),
-    }
-    show(steps, &args)
+    };
+    show(&report, args.json)?;
+    Ok(report.exit_code().into())
 }
 
-/// Nobody else uses the credential now.
-async fn alone(forward: &Forward) -> Vec<Step> {
-    let login = Login::new(forward.auth.clone(), Arc::new(Layer::default()));
-    let steps = check::forward(forward, &login).await;
-    login.settle().await;
+/// Takes all steps, inside the agent where one runs.
+async fn take(
+    config: &Config,
+    chosen: &[&Forward],
+    name: Option<&str>,
+    runtime_dir: &Path,
+) -> Result<Report, ClientError> {
+    let mut steps = check::configuration(&[]);
+    let client = Client::new(runtime_dir);
+    match client.check_tunnel(name).await {
+        Ok(taken) => {
+            steps.extend(taken);
+            for forward in chosen {
+                steps.extend(client.check(&forward.name).await?);
+            }
+        }
+        Err(ClientError::NotRunning { .. }) => steps.extend(alone(config, chosen).await),
+        Err(error) => return Err(error),
+    }
+    Ok(Report::new(steps, check::firewall(config, name).await))
+}
+
+/// Nobody else uses the credentials now.
+async fn alone(config: &Config, chosen: &[&Forward]) -> Vec<Step> {
+    let new = |forward: &Forward| Login::new(forward.auth.clone(), Arc::new(Layer::default()));
+    let logins: Vec<_> = chosen.iter().map(|forward| new(forward)).collect();
+    let pairs: Vec<_> = chosen.iter().copied().zip(&logins).collect();
+    let mut steps = check::alone(&Host::of(config), &config.tunnel, &pairs).await;
+    for (forward, login) in pairs {
+        steps.extend(check::forward(forward, login).await);
+        login.settle().await;
+    }
     steps
 }
 
@@ -100,11 +139,9 @@ fn choose<'a>(forwards: &'a [Forward], name: Option<&str>) -> Result<Vec<&'a For
     Ok(chosen)
 }
 
-fn show(steps: Vec<Step>, args: &Args) -> anyhow::Result<ExitCode> {
-    let report = Report::new(steps);
-    print(&match args.json {
-        true => serde_json::to_string_pretty(&report)? + "\n",
-        false => check::render(&report),
-    })?;
-    Ok(report.exit_code().into())
+fn show(report: &Report, json: bool) -> anyhow::Result<()> {
+    print(&match json {
+        true => serde_json::to_string_pretty(report)? + "\n",
+        false => check::render(report),
+    })
 }

@@ -67,10 +67,20 @@ impl Client {
         String::from_utf8(body.into()).map_err(|error| self.no_answer(error))
     }
 
-    /// Lets the running agent check one forward.
+    /// Lets the running agent check host and tunnel, for one forward or for all.
+    pub async fn check_tunnel(&self, forward: Option<&str>) -> Result<Vec<Step>, ClientError> {
+        self.checked("/check/tunnel", forward.unwrap_or_default())
+            .await
+    }
+
+    /// Lets the running agent check one forward's way to Jira.
     pub async fn check(&self, forward: &str) -> Result<Vec<Step>, ClientError> {
+        self.checked("/check", forward).await
+    }
+
+    async fn checked(&self, path: &str, forward: &str) -> Result<Vec<Step>, ClientError> {
         let body = Bytes::copy_from_slice(forward.as_bytes());
-        let asked = self.exchange(Method::POST, "/check", body);
+        let asked = self.exchange(Method::POST, path, body);
         let body = tokio::time::timeout(CHECK_DEADLINE, asked)
             .await
             .unwrap_or_else(|_| Err(self.no_answer("the check did not end")))?;

@@ -19,7 +19,10 @@ pub trait Commands: Send + Sync + 'static {
     fn status(&self) -> Report;
     /// The same and more for Prometheus, in its text form. `Err` is a fault of the agent.
     fn metrics(&self) -> Result<String, String>;
-    /// Checks one forward. `Err`: there is none of that name, or a check is running already.
+    /// Checks host and tunnel for one forward, or for all where `forward` is empty. `Err`: there is none of that name, or
+    /// a check is running already.
+    fn check_tunnel(&self, forward: &str) -> BoxFuture<'static, Result<Vec<Step>, String>>;
+    /// Checks one forward's way to Jira. `Err`: there is none of that name, or a check is running already.
     fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<Step>, String>>;
     /// Changes the log level until the next change or restart. `Err` says what is wrong with `level`.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
@@ -95,6 +98,10 @@ mod tests {
         fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<Step>, String>> {
             let told = Err(format!("no forward {forward}"));
             Box::pin(std::future::ready(told))
+        }
+
+        fn check_tunnel(&self, forward: &str) -> BoxFuture<'static, Result<Vec<Step>, String>> {
+            self.check(forward)
         }
 
         fn set_log_level(&self, level: &str) -> Result<(), String> {

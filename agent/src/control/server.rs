@@ -134,11 +134,18 @@ async fn answer(
             }
             Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "a level is short".to_owned()),
         },
-        (Method::POST, "/check") => match Limited::new(body, MAX_BODY).collect().await {
+        (Method::POST, path @ ("/check" | "/check/tunnel")) => match Limited::new(body, MAX_BODY)
+            .collect()
+            .await
+        {
             Ok(body) => {
                 let body = body.to_bytes();
-                let checked = commands.check(String::from_utf8_lossy(&body).trim()).await;
-                match checked.map(|steps| serde_json::to_vec(&steps)) {
+                let forward = String::from_utf8_lossy(&body);
+                let checking = match path {
+                    "/check" => commands.check(forward.trim()),
+                    _ => commands.check_tunnel(forward.trim()),
+                };
+                match checking.await.map(|steps| serde_json::to_vec(&steps)) {
                     Ok(Ok(json)) => respond(StatusCode::OK, "application/json", json),
                     Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
                     Err(problem) => text(StatusCode::BAD_REQUEST, problem),

@@ -5,6 +5,7 @@ use super::Token;
 use crate::tunnel::{
     Accept, Gateway, Inbound, Settings,
     session::{ExecError, Identity, OpenError, Ran, Session},
+    tell_nobody,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -75,7 +76,7 @@ async fn open(
             gateway.clone(),
             0,
             Arc::new(Nothing),
-            |_| {},
+            tell_nobody(),
         );
         match opened.await {
             Ok(session) => return Ok((gateway.clone(), session)),

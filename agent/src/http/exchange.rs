@@ -60,11 +60,16 @@ pub(super) async fn answer(
         origin_form(&mut head);
     }
     let Hold { pulse, turn, fault } = hold;
+    let turned_away = channel.forward.turns_away(&id);
     let mut draft = channel.draft(&head, fault.as_ref(), &id);
     let method = head.method.clone();
     let expects_continue = head.headers.contains_key(header::EXPECT);
     let mut body = Some(body);
-    match way(channel, &mut draft, head, &mut body, fault).await {
+    let outcome = match turned_away {
+        true => Err(not_running()),
+        false => way(channel, &mut draft, head, &mut body, fault).await,
+    };
+    match outcome {
         Ok(passed) => {
             let (mut head, jira_body) = passed.answer.into_parts();
             finish_head(&mut head, &id);
@@ -100,6 +105,12 @@ pub(super) async fn answer(
             response.map(|bytes| Answer::own(bytes, turn))
         }
     }
+}
+
+/// A check stands in for the agent, and only its own request is answered.
+fn not_running() -> Stopped {
+    let detail = "the customer's agent is being set up; nothing was sent to Jira";
+    Problem::not_sent(Kind::Paused, detail).into()
 }
 
 /// A request that Jira answered as our user.

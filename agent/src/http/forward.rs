@@ -1,6 +1,6 @@
 //! One forward as its requests see it.
 
-use super::Limits;
+use super::{Awaited, Limits, awaited::Awaiting};
 use crate::{
     audit::Audit,
     auth::Login,
@@ -10,7 +10,7 @@ use crate::{
     status::{Layer, State, Witness},
     upstream::{FailedStep, SendError, Upstream},
 };
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -30,6 +30,9 @@ pub struct Forward {
     total: AtomicU64,
     traffic: Arc<Traffic>,
     pauses: Pauses,
+    awaiting: Arc<Awaiting>,
+    /// All others are turned away.
+    only_awaited: bool,
 }
 
 /// A request's place among those in flight.
@@ -59,12 +62,33 @@ impl Forward {
             jira: Witness::new(jira),
             total: AtomicU64::new(0),
             pauses: Pauses::default(),
+            awaiting: Arc::default(),
+            only_awaited: false,
         }
     }
 
     /// Obeys these pauses; without them nothing pauses it.
     pub fn pausable(self, pauses: Pauses) -> Self {
         Self { pauses, ..self }
+    }
+
+    /// Answers only requests that are [awaited](Self::expect), and turns all others away as if it were paused: while a
+    /// check stands in for an agent that does not run, no vendor's request may depend on it.
+    pub fn only_awaited(self) -> Self {
+        Self {
+            only_awaited: true,
+            ..self
+        }
+    }
+
+    /// Waits for a request with this id, for as long as what it gives is kept.
+    pub fn expect(&self, id: &str) -> Awaited {
+        self.awaiting.begin(id)
+    }
+
+    /// Whether a request is to be turned away since it is not the one that is waited for.
+    pub(super) fn turns_away(&self, id: &HeaderValue) -> bool {
+        !self.awaiting.came(id) && self.only_awaited
     }
 
     /// Whether the administrator has stopped its requests.

@@ -3,6 +3,7 @@
 //! `server` drives a channel, `framing` hands hyper one unambiguous message at a time, `exchange` is
 //! the way of one request, `problem` what the agent answers itself (`docs/errors.md`).
 
+mod awaited;
 mod body;
 mod draft;
 mod exchange;
@@ -17,6 +18,7 @@ mod sanity;
 mod second;
 mod server;
 
+pub use awaited::Awaited;
 pub use forward::Forward;
 pub use server::serve;
 

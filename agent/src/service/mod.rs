@@ -18,7 +18,7 @@ use crate::{
     metrics,
     pause::{Order, Pauses},
     status::Report,
-    supervisor::Supervisor,
+    supervisor::{Supervisor, SupervisorHandle},
     telemetry,
     tunnel::Accept,
 };
@@ -31,7 +31,7 @@ use sites::Sites;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -71,6 +71,8 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
     let running = Arc::new(Running {
         observer,
         sites: Arc::clone(&sites),
+        supervisor: supervisor.clone(),
+        host: check::Host::of(&config),
         drain: drain.clone(),
         pauses,
         log,
@@ -122,6 +124,8 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
 struct Running {
     observer: Observer,
     sites: Arc<Sites>,
+    supervisor: SupervisorHandle,
+    host: check::Host,
     drain: CancellationToken,
     pauses: Pauses,
     log: telemetry::Handle,
@@ -139,15 +143,29 @@ impl Commands for Running {
         metrics::render(&self.status(), &traffic).map_err(|error| error.to_string())
     }
 
+    fn check_tunnel(&self, forward: &str) -> BoxFuture<'static, Result<Vec<check::Step>, String>> {
+        let turn = self.turn_to_check();
+        let lanes = self.sites.lanes(forward, &self.supervisor);
+        let host = self.host.clone();
+        let supervisor = self.supervisor.clone();
+        Box::pin(async move {
+            let _turn = turn?;
+            let live = check::Live {
+                connections: supervisor.connections(),
+                failures: supervisor.failures(),
+                lanes: lanes?,
+            };
+            Ok(check::live(&host, &supervisor.settings(), &live).await)
+        })
+    }
+
     fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<check::Step>, String>> {
-        let Ok(turn) = Arc::clone(&self.checking).try_acquire_owned() else {
-            let why = "a check is running already; wait for its end".to_owned();
-            return Box::pin(std::future::ready(Err(why)));
+        let turn = match self.turn_to_check() {
+            Ok(turn) => turn,
+            Err(why) => return Box::pin(std::future::ready(Err(why))),
         };
         let Some(site) = self.sites.named(forward) else {
-            let why = format!(
-                "the running agent has no forward {forward:?}; restart it after a change of the configuration"
-            );
+            let why = sites::unknown(forward);
             return Box::pin(std::future::ready(Err(why)));
         };
         Box::pin(async move {
@@ -186,6 +204,12 @@ impl Commands for Running {
 }
 
 impl Running {
+    /// One check at a time.
+    fn turn_to_check(&self) -> Result<OwnedSemaphorePermit, String> {
+        let turn = Arc::clone(&self.checking).try_acquire_owned();
+        turn.map_err(|_| "a check is running already; wait for its end".to_owned())
+    }
+
     /// Refuses the name of a forward that there is not.
     fn known(&self, order: &Order) -> Result<(), String> {
         match &order.forward {

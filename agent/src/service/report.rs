@@ -225,6 +225,7 @@ mod tests {
             next_retry_seconds: None,
             network: layer(LayerState::Proven, ""),
             tunnel: layer(tunnel, &format!("connection {index}")),
+            failed_hop: None,
             rtt_ms: None,
             generation: 1,
             host_key: None,

@@ -3,7 +3,8 @@
 use crate::{
     audit::Audit,
     auth::Login,
-    check, config,
+    check::{self, Lane},
+    config,
     expiry::Expiry,
     health::Health,
     http,
@@ -11,6 +12,7 @@ use crate::{
     pause::{Pause, Pauses},
     policy::Policy,
     status::{Layer, State},
+    supervisor::SupervisorHandle,
     tunnel::{Accept, Inbound},
     upstream::{Target, Upstream, tcp},
 };
@@ -118,6 +120,29 @@ impl Sites {
             Way::Http(forward) => Some(forward.traffic().clone()),
             Way::Bytes { .. } => None,
         })
+    }
+
+    /// The forward of this name, or all where it is empty, as a check of the tunnel sees them. `Err`: there is none.
+    pub(super) fn lanes(
+        &self,
+        forward: &str,
+        supervisor: &SupervisorHandle,
+    ) -> Result<Vec<Lane>, String> {
+        let wanted = |site: &&Site| forward.is_empty() || *site.config.name == *forward;
+        let lanes = self.iter().filter(wanted).map(|site| Lane {
+            name: Arc::clone(&site.config.name),
+            http: match &site.way {
+                Way::Http(forward) => Some(Arc::clone(forward)),
+                Way::Bytes { .. } => None,
+            },
+            context_path: site.config.policy.context_path.clone(),
+            holders: supervisor.holders(&site.config.name),
+        });
+        let lanes: Vec<_> = lanes.collect();
+        match lanes.is_empty() {
+            true => Err(unknown(forward)),
+            false => Ok(lanes),
+        }
     }
 
     /// Lets every login try its credential again.
@@ -263,6 +288,13 @@ impl Site {
             ),
         }
     }
+}
+
+/// Told to whoever asks for a forward that there is not.
+pub(super) fn unknown(forward: &str) -> String {
+    format!(
+        "the running agent has no forward {forward:?}; restart it after a change of the configuration"
+    )
 }
 
 impl Way {

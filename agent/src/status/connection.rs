@@ -1,6 +1,7 @@
 //! What one SSH connection looks like from outside; part of the status document.
 
 use super::LayerReport;
+use crate::tunnel::Hop;
 use std::fmt;
 
 /// One SSH connection of the agent.
@@ -27,6 +28,9 @@ pub struct ConnectionView {
     pub network: LayerReport,
     /// Whether the session answers probes.
     pub tunnel: LayerReport,
+    /// The hop at which the last attempt failed; absent once one has led to a session.
+    #[serde(default)]
+    pub failed_hop: Option<Hop>,
     /// Round-trip time of the last probe, milliseconds.
     pub rtt_ms: Option<f64>,
     /// Sessions that this connection has had, the present one included.

@@ -214,6 +214,7 @@ mod tests {
             next_retry_seconds: None,
             network: layer(network),
             tunnel: layer(tunnel),
+            failed_hop: None,
             rtt_ms: Some(12.3),
             generation: 1,
             host_key: None,

@@ -4,7 +4,7 @@ use super::{step::Id, summary::Summary};
 use crate::{
     status::{ConnectionView, ForwardState, ForwardView, Layer, LayerReport, State},
     tunnel::{
-        Settings,
+        Hop, Settings,
         session::{Ended, ForwardError, OpenError, Session},
     },
 };
@@ -29,6 +29,21 @@ pub(super) struct Board {
 struct Cells {
     connections: Vec<Cell>,
     sessions: HashMap<Id, Session>,
+    /// By the gateway's number: the last attempt there, where that has failed.
+    failures: HashMap<usize, LastFailure>,
+}
+
+/// Why the last attempt to open a session to a gateway failed.
+#[derive(Clone, Debug)]
+pub struct LastFailure {
+    /// How far it came.
+    pub hop: Hop,
+    /// One sentence.
+    pub cause: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// When it failed.
+    pub at: Instant,
 }
 
 struct Cell {
@@ -36,6 +51,8 @@ struct Cell {
     since: Instant,
     network: Arc<Layer>,
     tunnel: Arc<Layer>,
+    /// Where the last attempt failed; none since one has led to a session.
+    failed_hop: Option<Hop>,
     rtt: Option<Duration>,
     /// One per forward.
     answers: Vec<Answer>,
@@ -57,12 +74,14 @@ impl Board {
             since: start,
             network: Arc::default(),
             tunnel: Arc::default(),
+            failed_hop: None,
             rtt: None,
             answers: vec![Answer::default(); forwards],
         });
         let cells = Cells {
             connections: connections.collect(),
             sessions: HashMap::new(),
+            failures: HashMap::new(),
         };
         Self {
             settings,
@@ -93,6 +112,9 @@ impl Board {
         cells.sessions.insert(id, session.clone());
         if let Some(cell) = cells.connections.get_mut(id.slot) {
             cell.rtt = None;
+            cell.failed_hop = None;
+            let gateway = cell.summary.gateway;
+            cells.failures.remove(&gateway);
         }
     }
 
@@ -104,11 +126,12 @@ impl Board {
     }
 
     pub(super) fn open_failed(&self, id: Id, error: &OpenError) -> bool {
-        let cells = self.lock();
-        let Some(cell) = cells.connections.get(id.slot) else {
+        let mut cells = self.lock();
+        let Some(cell) = cells.connections.get_mut(id.slot) else {
             return false;
         };
         let (cause, remedy) = (error.to_string(), error.remedy());
+        cell.failed_hop = Some(error.hop());
         match error.reached_ssh() {
             true => cell.network.proven(None),
             false => cell.network.failed(State::Failed, &cause, &remedy),
@@ -118,7 +141,16 @@ impl Board {
             Some(_) => State::Degraded,
             None => State::Failed,
         };
-        cell.tunnel.failed(state, &cause, &remedy)
+        let news = cell.tunnel.failed(state, &cause, &remedy);
+        let failure = LastFailure {
+            hop: error.hop(),
+            cause,
+            remedy,
+            at: Instant::now(),
+        };
+        let gateway = cell.summary.gateway;
+        cells.failures.insert(gateway, failure);
+        news
     }
 
     pub(super) fn ended(&self, id: Id, ended: &Ended) {
@@ -187,6 +219,36 @@ impl Board {
         self.lock().sessions.get(&id).cloned()
     }
 
+    /// One per gateway: the last attempt there, where that has failed.
+    pub(super) fn failures(&self) -> Vec<Option<LastFailure>> {
+        let cells = self.lock();
+        let count = self.settings.gateways.len();
+        (0..count)
+            .map(|gateway| cells.failures.get(&gateway).cloned())
+            .collect()
+    }
+
+    /// The sessions that hold this forward, each with the number of its connection.
+    pub(super) fn holders(&self, forward: &str) -> Vec<(usize, Session)> {
+        let index = self
+            .settings
+            .forwards
+            .iter()
+            .position(|f| *f.name == *forward);
+        let cells = self.lock();
+        let mut holders = Vec::new();
+        for (slot, cell) in cells.connections.iter().enumerate() {
+            let bound = index.and_then(|index| cell.summary.forwards.get(index));
+            let (Some(ForwardState::Bound), Some(generation)) = (bound, cell.summary.current)
+            else {
+                continue;
+            };
+            let session = cells.sessions.get(&Id { slot, generation });
+            holders.extend(session.map(|session| (slot, session.clone())));
+        }
+        holders
+    }
+
     pub(super) fn live_channels(&self) -> usize {
         let cells = self.lock();
         cells.sessions.values().map(Session::live_channels).sum()
@@ -249,6 +311,7 @@ impl Board {
                 .map(|at| at.saturating_sub(clock).as_secs_f64()),
             network: report(&cell.network),
             tunnel: report(&cell.tunnel),
+            failed_hop: cell.failed_hop,
             rtt_ms: cell.rtt.map(milliseconds),
             generation: summary.sessions,
             host_key: facts.map(|f| f.host_key.clone()),

@@ -21,4 +21,5 @@ mod step;
 mod summary;
 mod tend;
 
+pub use board::LastFailure;
 pub use run::{Supervisor, SupervisorHandle};

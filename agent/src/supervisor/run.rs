@@ -3,15 +3,15 @@
 
 use super::{
     backoff,
-    board::Board,
+    board::{Board, LastFailure},
     step::{Action, Event, Id, Machine},
     tend::{give_up_when, lost, tend, watch_idle},
 };
 use crate::{
     status::{ConnectionView, ForwardState},
     tunnel::{
-        Accept, Settings,
-        session::{Bound, Ended, ForwardError, OpenError, Session, Step},
+        Accept, Passed, Settings, Tell,
+        session::{Bound, Ended, ForwardError, OpenError, Session},
     },
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -155,13 +155,13 @@ impl Supervisor {
         let abandon = CancellationToken::new();
         self.dials.insert(id, abandon.clone());
         let board = Arc::clone(&self.board);
-        let progress = move |step| {
-            if step == Step::Login {
+        let tell: Tell = Arc::new(move |passed| {
+            if matches!(passed, Passed::HostKey(_)) {
                 board.reached(id.slot);
             }
-        };
+        });
         let accept = Arc::clone(&self.accept);
-        let open = Session::open(settings, gateway.clone(), id.slot, accept, progress);
+        let open = Session::open(settings, gateway.clone(), id.slot, accept, tell);
         let news = self.news.clone();
         tokio::spawn(async move {
             let told = match give_up_when(abandon, open).await {
@@ -238,7 +238,8 @@ impl Supervisor {
                     tracing::debug!(connection = id.slot, %error, "gave up connecting");
                 } else if news {
                     let remedy = error.remedy();
-                    tracing::warn!(connection = id.slot, %error, remedy, "cannot connect; retrying");
+                    let hop = error.hop().name();
+                    tracing::warn!(connection = id.slot, hop, %error, remedy, "cannot connect; retrying");
                 } else {
                     tracing::debug!(connection = id.slot, %error, "still cannot connect");
                 }
@@ -319,6 +320,21 @@ impl SupervisorHandle {
     /// All connections as they are now.
     pub fn connections(&self) -> Vec<ConnectionView> {
         self.board.views()
+    }
+
+    /// What it was started with.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.board.settings)
+    }
+
+    /// One per gateway as configured: the last attempt there, where that has failed.
+    pub fn failures(&self) -> Vec<Option<LastFailure>> {
+        self.board.failures()
+    }
+
+    /// The sessions that hold this forward, each with the number of its connection.
+    pub fn holders(&self, forward: &str) -> Vec<(usize, Session)> {
+        self.board.holders(forward)
     }
 
     /// Forwarded channels open now, on all sessions.

@@ -5,10 +5,12 @@
 
 pub mod channel;
 pub mod egress;
+mod hop;
 pub mod session;
 pub mod settings;
 pub mod transport;
 
+pub use hop::{Hop, Passed, Tell, tell_nobody};
 pub use settings::{Bind, Gateway, RemoteForward, Settings};
 
 use std::sync::Arc;

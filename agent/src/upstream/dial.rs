@@ -1,8 +1,8 @@
 //! From a name to a connected stream: resolve, TCP, TLS, under one deadline.
 
 use super::{
-    Delivery, FailedStep, Party, SendError, Settings, Target, explain, stream::Stream, tls,
-    tls::TlsConfigError,
+    Delivery, FailedStep, Party, Presented, SendError, Settings, Target, explain, refused_chain,
+    stream::Stream, tls, tls::TlsConfigError,
 };
 use rustls::pki_types::ServerName;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -19,6 +19,15 @@ pub(super) struct Dialer {
     address: Option<SocketAddr>,
     timeout: Duration,
     tls: Option<Tls>,
+}
+
+/// Why TLS with Jira did not come to stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandshakeFailure {
+    /// One sentence.
+    pub detail: String,
+    /// What Jira presented, where that was refused; its own certificate first.
+    pub chain: Vec<Presented>,
 }
 
 struct Tls {
@@ -54,7 +63,10 @@ impl Dialer {
         let deadline = Instant::now() + self.timeout;
         let tcp = self.tcp(deadline).await?;
         match &self.tls {
-            Some(tls) => self.agree(tls, tcp, deadline).await.map(Stream::tls),
+            Some(tls) => match self.agree(tls, tcp, deadline).await {
+                Ok(stream) => Ok(Stream::tls(stream)),
+                Err(failure) => Err(not_sent(FailedStep::Tls, failure.detail)),
+            },
             None => Ok(Stream::plain(tcp)),
         }
     }
@@ -64,7 +76,7 @@ impl Dialer {
         &self,
         tcp: TcpStream,
         deadline: Instant,
-    ) -> Option<Result<TlsStream<TcpStream>, SendError>> {
+    ) -> Option<Result<TlsStream<TcpStream>, HandshakeFailure>> {
         let tls = self.tls.as_ref()?;
         Some(self.agree(tls, tcp, deadline).await)
     }
@@ -74,21 +86,21 @@ impl Dialer {
         tls: &Tls,
         tcp: TcpStream,
         deadline: Instant,
-    ) -> Result<TlsStream<TcpStream>, SendError> {
+    ) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
         let peer = self.place(tcp.peer_addr().ok());
         match timeout_at(deadline, tls.connector.connect(tls.name.clone(), tcp)).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(not_sent(
-                FailedStep::Tls,
-                format!("{peer}: {}", explain::handshake(&error, Party::Jira)),
-            )),
-            Err(_) => Err(not_sent(
-                FailedStep::Tls,
-                format!(
+            Ok(Err(error)) => Err(HandshakeFailure {
+                detail: format!("{peer}: {}", explain::handshake(&error, Party::Jira)),
+                chain: refused_chain(&error).to_vec(),
+            }),
+            Err(_) => Err(HandshakeFailure {
+                detail: format!(
                     "{peer}: the handshake did not finish within {:?}; is this a TLS port?",
                     self.timeout
                 ),
-            )),
+                chain: Vec::new(),
+            }),
         }
     }
 

@@ -1,6 +1,9 @@
 //! What a failure of TCP, TLS or HTTP means to the person who has to mend it.
 
-use super::{FailedStep, verifier::UnknownIssuer};
+use super::{
+    FailedStep,
+    verifier::{self, Why},
+};
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use std::{error::Error as StdError, io};
 
@@ -79,12 +82,7 @@ pub(crate) fn handshake(error: &io::Error, party: Party) -> String {
 
 /// Whether a handshake failed because the issuer of the certificate is not trusted.
 pub(crate) fn is_unknown_issuer(error: &io::Error) -> bool {
-    match in_chain::<TlsError>(error) {
-        Some(TlsError::InvalidCertificate(CertificateError::Other(other))) => {
-            other.0.downcast_ref::<UnknownIssuer>().is_some()
-        }
-        _ => false,
-    }
+    verifier::refused(error).is_some_and(|refused| matches!(refused.why, Why::UnknownIssuer(_)))
 }
 
 /// A failed exchange on a connection that stood: the step, and one sentence.
@@ -146,6 +144,11 @@ fn tls(error: &TlsError, party: Party) -> String {
 }
 
 fn certificate(problem: &CertificateError, party: Party) -> String {
+    match verifier::of(problem).map(|refused| &refused.why) {
+        Some(Why::UnknownIssuer(unknown)) => return unknown.to_string(),
+        Some(Why::Other(other)) => return certificate(other, party),
+        None => {}
+    }
     let (name, ca_key, rename) = (party.name(), party.ca_key(), party.rename());
     match problem {
         CertificateError::NotValidForNameContext { expected, presented } => format!(
@@ -176,7 +179,7 @@ fn certificate(problem: &CertificateError, party: Party) -> String {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "its certificate is not meant for TLS servers (extended key usage); issue a server certificate".to_owned()
         }
-        // Our own words for an unknown issuer, or webpki's.
+        // webpki's own words.
         CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => format!(
             "its certificate is a CA certificate used as the server's own; issue a server certificate by that CA and put the CA into {ca_key}"
         ),
@@ -256,7 +259,9 @@ fn span(seconds: u64) -> String {
 
 /// Finds an error type among an error and its sources. An [`io::Error`] hides what it wraps from
 /// `source()`, so it is opened by hand.
-fn in_chain<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+pub(super) fn in_chain<'a, E: StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a E> {
     let mut next = Some(error);
     for _ in 0..MAX_DEPTH {
         let current = next?;

@@ -1,7 +1,11 @@
 //! The way to a Jira one hop at a time, for a check that names the one that fails. The path itself takes
 //! the same steps through the same dialer.
 
-use super::{SendError, Settings, TlsConfigError, certificate, dial::Dialer};
+use super::{
+    SendError, Settings, TlsConfigError, certificate,
+    dial::{Dialer, HandshakeFailure},
+};
+use rustls::ClientConnection;
 use std::{net::SocketAddr, time::SystemTime};
 use tokio::{net::TcpStream, time::Instant};
 
@@ -16,10 +20,30 @@ pub struct Hops {
 pub struct Handshake {
     /// `TLSv1.3`.
     pub version: String,
-    /// Who issued Jira's certificate; empty where it cannot be read.
+    /// Who issued the server's certificate; empty where it cannot be read.
     pub issuer: String,
-    /// When Jira's certificate ends.
+    /// When it ends.
     pub ends: Option<SystemTime>,
+}
+
+impl Handshake {
+    /// What a finished handshake showed.
+    pub(crate) fn of(session: &ClientConnection) -> Self {
+        let leaf = session.peer_certificates().and_then(<[_]>::first);
+        let version = session.protocol_version();
+        Self {
+            version: version
+                .map(|v| format!("{v:?}").replace('_', "."))
+                .unwrap_or_default(),
+            issuer: leaf
+                .and_then(|leaf| certificate::names(leaf))
+                .map(|names| names.issuer)
+                .unwrap_or_default(),
+            ends: leaf
+                .and_then(|leaf| certificate::validity(leaf))
+                .map(|(_, end)| end),
+        }
+    }
 }
 
 impl Hops {
@@ -42,25 +66,9 @@ impl Hops {
     }
 
     /// `None` where the upstream is plain.
-    pub async fn handshake(&self, tcp: TcpStream) -> Option<Result<Handshake, SendError>> {
+    pub async fn handshake(&self, tcp: TcpStream) -> Option<Result<Handshake, HandshakeFailure>> {
         let done = self.dialer.handshake(tcp, self.deadline()).await?;
-        Some(done.map(|stream| {
-            let session = stream.get_ref().1;
-            let leaf = session.peer_certificates().and_then(<[_]>::first);
-            let version = session.protocol_version();
-            Handshake {
-                version: version
-                    .map(|v| format!("{v:?}").replace('_', "."))
-                    .unwrap_or_default(),
-                issuer: leaf
-                    .and_then(|leaf| certificate::names(leaf))
-                    .map(|names| names.issuer)
-                    .unwrap_or_default(),
-                ends: leaf
-                    .and_then(|leaf| certificate::validity(leaf))
-                    .map(|(_, end)| end),
-            }
-        }))
+        Some(done.map(|stream| Handshake::of(stream.get_ref().1)))
     }
 
     fn deadline(&self) -> Instant {

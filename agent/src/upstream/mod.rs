@@ -1,6 +1,7 @@
 //! Toward Jira: pooled connections over rustls, streaming both ways; or plain bytes for `tcp://`.
 
 pub(crate) mod certificate;
+mod chain;
 mod cloud;
 mod control;
 mod dial;
@@ -16,8 +17,11 @@ pub mod tcp;
 mod tls;
 mod verifier;
 
+pub use chain::Presented;
+pub(crate) use chain::refused_chain;
 pub use cloud::Cloud;
 pub use control::{ControlAnswer, ControlClient, ControlError, ControlFailure};
+pub use dial::HandshakeFailure;
 pub(crate) use explain::{Party, handshake, is_unknown_issuer};
 pub use hops::{Handshake, Hops};
 pub use settings::{ClientCertificate, Settings, TlsSettings, TrustRoots};

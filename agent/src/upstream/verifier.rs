@@ -1,6 +1,11 @@
 //! rustls' own certificate verification, with refusals an administrator can act on.
 
-use super::{Party, TrustRoots, certificate, tls::TlsConfigError};
+use super::{
+    Party, TrustRoots, certificate,
+    chain::{self, Presented},
+    explain::in_chain,
+    tls::TlsConfigError,
+};
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     client::{
@@ -10,9 +15,9 @@ use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-/// Judges nothing itself: it only names the missing issuer when rustls refuses.
+/// Judges nothing itself: when rustls refuses, it names the missing issuer and keeps what was presented.
 #[derive(Debug)]
 pub(super) struct Explaining {
     inner: Arc<WebPkiServerVerifier>,
@@ -20,6 +25,41 @@ pub(super) struct Explaining {
     party: Party,
     /// Verified instead of the name the connection was made for.
     name: Option<ServerName<'static>>,
+}
+
+/// A refusal with the certificates that it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub(super) struct Refused {
+    pub(super) why: Why,
+    /// The server's own certificate first.
+    pub(super) chain: Vec<Presented>,
+}
+
+/// Why certificates were refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Why {
+    #[error(transparent)]
+    UnknownIssuer(UnknownIssuer),
+    /// Whatever else rustls found.
+    #[error("{0}")]
+    Other(CertificateError),
+}
+
+/// The refusal behind a failed handshake.
+pub(super) fn refused(error: &io::Error) -> Option<&Refused> {
+    match in_chain::<Error>(error) {
+        Some(Error::InvalidCertificate(problem)) => of(problem),
+        _ => None,
+    }
+}
+
+/// The refusal behind a certificate error of rustls'.
+pub(super) fn of(problem: &CertificateError) -> Option<&Refused> {
+    match problem {
+        CertificateError::Other(other) => other.0.downcast_ref(),
+        _ => None,
+    }
 }
 
 /// The chain ends at an issuer that is not trusted.
@@ -97,12 +137,17 @@ impl ServerCertVerifier for Explaining {
             now,
         );
         match verdict {
-            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                let origin = origin(end_entity, intermediates);
-                let reason = UnknownIssuer::new(origin, self.kind, self.party);
-                Err(Error::InvalidCertificate(CertificateError::Other(
-                    OtherError(Arc::new(reason)),
-                )))
+            Err(Error::InvalidCertificate(problem)) => {
+                let chain = chain::describe(end_entity, intermediates, &problem, now);
+                let why = match problem {
+                    CertificateError::UnknownIssuer => {
+                        let origin = origin(end_entity, intermediates);
+                        Why::UnknownIssuer(UnknownIssuer::new(origin, self.kind, self.party))
+                    }
+                    other => Why::Other(other),
+                };
+                let refused = OtherError(Arc::new(Refused { why, chain }));
+                Err(Error::InvalidCertificate(CertificateError::Other(refused)))
             }
             other => other,
         }

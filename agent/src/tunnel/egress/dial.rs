@@ -1,6 +1,7 @@
 //! From the name of a gateway or proxy to a TCP connection.
 
 use super::error::{ConnectFailure, ConnectKind, DialError};
+use crate::tunnel::{Passed, Tell};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
@@ -11,16 +12,27 @@ use tokio::{
 /// Connects to the first address that answers. Families alternate, and a further address is tried
 /// beside the ones under way every quarter of a second (RFC 8305), so that a dead family costs little.
 /// `limit` holds for resolving and for each address.
-pub(super) async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, DialError> {
-    let addresses = resolve(host, port, limit).await?;
-    let mut waiting = alternate(addresses).into_iter();
+pub(super) async fn dial(
+    host: &str,
+    port: u16,
+    limit: Duration,
+    tell: &Tell,
+) -> Result<TcpStream, DialError> {
+    let addresses = alternate(resolve(host, port, limit).await?);
+    tell(Passed::Dns(addresses.clone()));
+    let mut waiting = addresses.into_iter();
     let mut running = FuturesUnordered::new();
     let mut failures = Vec::new();
     running.extend(waiting.next().map(|a| connect(a, limit)));
     loop {
         tokio::select! {
             Some(outcome) = running.next() => match outcome {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => {
+                    if let Ok(peer) = stream.peer_addr() {
+                        tell(Passed::Tcp(peer));
+                    }
+                    return Ok(stream);
+                }
                 Err(failure) => {
                     failures.push(failure);
                     running.extend(waiting.next().map(|a| connect(a, limit)));
@@ -95,6 +107,7 @@ const MAX_ADDRESSES: usize = 8;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::tunnel::tell_nobody;
     use tokio::net::TcpListener;
 
     const LIMIT: Duration = Duration::from_secs(5);
@@ -125,7 +138,9 @@ mod tests {
     async fn a_listening_gateway_is_reached() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stream = dial("127.0.0.1", address.port(), LIMIT).await.unwrap();
+        let stream = dial("127.0.0.1", address.port(), LIMIT, &tell_nobody())
+            .await
+            .unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
     }
 
@@ -134,7 +149,9 @@ mod tests {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let error = dial("127.0.0.1", address.port(), LIMIT).await.unwrap_err();
+        let error = dial("127.0.0.1", address.port(), LIMIT, &tell_nobody())
+            .await
+            .unwrap_err();
         assert!(
             error.to_string().contains(&format!("{address} refused")),
             "{error}"
@@ -143,7 +160,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_does_not_exist_is_told_apart() {
-        let error = dial("gateway.invalid", 443, LIMIT).await.unwrap_err();
+        let error = dial("gateway.invalid", 443, LIMIT, &tell_nobody())
+            .await
+            .unwrap_err();
         assert!(
             matches!(error, DialError::Resolve(_) | DialError::Silent(_)),
             "{error}"

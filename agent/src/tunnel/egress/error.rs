@@ -1,6 +1,9 @@
 //! Which hop on the way to a gateway failed, why, and what an administrator does about it.
 
-use crate::tunnel::session::Retry;
+use crate::{
+    tunnel::{Hop, session::Retry},
+    upstream::Presented,
+};
 use std::{fmt, net::SocketAddr, time::Duration};
 
 /// Why no way to a gateway could be opened.
@@ -163,6 +166,20 @@ impl fmt::Display for ProxyError {
 impl std::error::Error for ProxyError {}
 
 impl ProxyError {
+    /// Which hop: the way to the proxy, or its answer.
+    pub fn hop(&self) -> Hop {
+        match self.kind {
+            ProxyFault::Resolve => Hop::Dns,
+            ProxyFault::Connect => Hop::Tcp,
+            _ => Hop::Proxy,
+        }
+    }
+
+    /// Whether a login was refused, so that the same one must not be tried again at once.
+    pub fn refused_login(&self) -> bool {
+        self.kind == ProxyFault::LoginRefused
+    }
+
     /// How soon another attempt makes sense.
     pub fn retry(&self) -> Retry {
         match self.kind {
@@ -224,6 +241,8 @@ pub struct TlsError {
     pub kind: TlsFault,
     /// What is wrong, the issuer named where that is it.
     pub problem: String,
+    /// What was presented, where that was refused; the gateway's own certificate first.
+    pub chain: Vec<Presented>,
 }
 
 /// In what way TLS failed.

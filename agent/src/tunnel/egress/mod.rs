@@ -24,8 +24,8 @@ pub use error::{
 };
 pub use proxy::{Login, Password, Proxy, ProxyUrlError, Scheme};
 
-use super::{Gateway, transport::socket};
-use crate::upstream::{self, Party};
+use super::{Gateway, Passed, Tell, transport::socket};
+use crate::upstream::{self, Handshake, Party};
 use bytes::Bytes;
 pub(in crate::tunnel) use error::join;
 use hyper_util::client::proxy::matcher::Matcher;
@@ -83,7 +83,7 @@ impl Egress {
     }
 
     /// Opens the way. `limit` holds for resolving, for each address tried, for the proxy's answer and
-    /// for the TLS handshake, each.
+    /// for the TLS handshake, each. `tell` hears of each hop as it is passed.
     ///
     /// # Errors
     /// The hop that failed, with cause and remedy.
@@ -92,14 +92,19 @@ impl Egress {
         gateway: &Gateway,
         limit: Duration,
         options: &socket::Options,
+        tell: &Tell,
     ) -> Result<Way, EgressError> {
         let (stream, early) = match self.proxy(gateway) {
             None => {
-                let stream = dial::dial(&gateway.host, gateway.port, limit).await?;
+                let stream = dial::dial(&gateway.host, gateway.port, limit, tell).await?;
                 set(&stream, options)?;
                 (stream, Bytes::new())
             }
-            Some(proxy) => through(proxy, gateway, limit, options).await?,
+            Some(proxy) => {
+                let through = through(proxy, gateway, limit, options, tell).await?;
+                tell(Passed::Proxy);
+                through
+            }
         };
         let (reader, writer) = stream.into_split();
         let way = Way {
@@ -111,15 +116,42 @@ impl Egress {
         };
         match gateway.tls {
             false => Ok(way),
-            true => Ok(self.wrap(way, gateway, limit).await?),
+            true => Ok(self.wrap(way, gateway, limit, tell).await?),
         }
     }
 
-    async fn wrap(&self, way: Way, gateway: &Gateway, limit: Duration) -> Result<Way, TlsError> {
+    /// The first hop alone: a TCP connection to the proxy, where one leads there, else to the gateway. No login
+    /// is sent; `limit` and errors as for [`open`](Self::open).
+    ///
+    /// # Errors
+    /// The hop that failed, with cause and remedy.
+    pub async fn reach(
+        &self,
+        gateway: &Gateway,
+        limit: Duration,
+        tell: &Tell,
+    ) -> Result<(), EgressError> {
+        match self.proxy(gateway) {
+            None => dial::dial(&gateway.host, gateway.port, limit, tell)
+                .await
+                .map(drop)?,
+            Some(proxy) => to_proxy(proxy, gateway, limit, tell).await.map(drop)?,
+        }
+        Ok(())
+    }
+
+    async fn wrap(
+        &self,
+        way: Way,
+        gateway: &Gateway,
+        limit: Duration,
+        tell: &Tell,
+    ) -> Result<Way, TlsError> {
         let error = |kind, problem| TlsError {
             gateway: gateway.address(),
             kind,
             problem,
+            chain: Vec::new(),
         };
         let Some(connector) = &self.tls else {
             let problem = "no trusted certificates were set up for it".to_owned();
@@ -132,6 +164,7 @@ impl Egress {
         let below = tokio::io::join(way.reader, way.writer);
         match timeout(limit, connector.connect(name, below)).await {
             Ok(Ok(stream)) => {
+                tell(Passed::Tls(Handshake::of(stream.get_ref().1)));
                 let (reader, writer) = tokio::io::split(stream);
                 Ok(Way {
                     reader: Box::new(reader),
@@ -143,7 +176,10 @@ impl Egress {
                     true => TlsFault::UnknownIssuer,
                     false => TlsFault::Other,
                 };
-                Err(error(kind, upstream::handshake(&problem, Party::Gateway)))
+                Err(TlsError {
+                    chain: upstream::refused_chain(&problem).to_vec(),
+                    ..error(kind, upstream::handshake(&problem, Party::Gateway))
+                })
             }
             Err(_) => {
                 let problem = format!(
@@ -163,6 +199,7 @@ async fn through(
     gateway: &Gateway,
     limit: Duration,
     options: &socket::Options,
+    tell: &Tell,
 ) -> Result<(TcpStream, Bytes), EgressError> {
     let error = |kind, problem| ProxyError {
         proxy: proxy.to_string(),
@@ -170,12 +207,7 @@ async fn through(
         kind,
         problem,
     };
-    let stream = dial::dial(&proxy.host, proxy.port, limit).await;
-    let stream = stream.map_err(|problem| match problem {
-        DialError::Resolve(problem) => error(ProxyFault::Resolve, problem),
-        DialError::Connect(failures) => error(ProxyFault::Connect, join(&failures)),
-        DialError::Silent(_) => error(ProxyFault::Resolve, problem.to_string()),
-    })?;
+    let stream = to_proxy(proxy, gateway, limit, tell).await?;
     set(&stream, options)?;
     let asked = async {
         let login = proxy.login().await;
@@ -196,6 +228,29 @@ async fn through(
             Err(error(ProxyFault::Answer, problem).into())
         }
     }
+}
+
+/// A TCP connection to the proxy, which is told nothing yet.
+async fn to_proxy(
+    proxy: &Proxy,
+    gateway: &Gateway,
+    limit: Duration,
+    tell: &Tell,
+) -> Result<TcpStream, ProxyError> {
+    let stream = dial::dial(&proxy.host, proxy.port, limit, tell).await;
+    stream.map_err(|problem| {
+        let (kind, problem) = match problem {
+            DialError::Resolve(problem) => (ProxyFault::Resolve, problem),
+            DialError::Connect(failures) => (ProxyFault::Connect, join(&failures)),
+            DialError::Silent(_) => (ProxyFault::Resolve, problem.to_string()),
+        };
+        ProxyError {
+            proxy: proxy.to_string(),
+            gateway: gateway.address(),
+            kind,
+            problem,
+        }
+    })
 }
 
 fn set(stream: &TcpStream, options: &socket::Options) -> Result<(), EgressError> {

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
-use crate::{secret::Secret, tunnel::session::Retry};
+use crate::{
+    secret::Secret,
+    tunnel::{session::Retry, tell_nobody},
+};
 use std::{net::SocketAddr, sync::Mutex};
 use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinHandle};
 
@@ -78,7 +81,12 @@ async fn open(proxy: Proxy, limit: Duration) -> Result<Way, EgressError> {
     let egress = Egress::new(Some(proxy), &[], None);
     let options = socket::Options::default();
     egress
-        .open(&gateway("gw.vendor.example:443"), limit, &options)
+        .open(
+            &gateway("gw.vendor.example:443"),
+            limit,
+            &options,
+            &tell_nobody(),
+        )
         .await
 }
 

@@ -4,62 +4,59 @@
 use super::{
     Session, Shared,
     error::{OpenError, Step},
-    greeting::{Greeting, Listening},
+    greeting::{Greeting, Listening, await_banner},
     handler::{Failure, SessionHandler},
     login::login,
     preferred::preferred,
     session::Inner,
 };
 use crate::tunnel::{
-    Accept, Gateway, Settings,
+    Accept, Gateway, Passed, Settings, Tell,
     channel::SessionBudget,
     transport::{Meter, Transport, socket},
 };
 use russh::{Error, Limits, SshId, client};
 use std::{borrow::Cow, sync::Arc, time::Duration};
-use tokio::{io::AsyncRead, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt},
+    time::timeout,
+};
 
 impl Session {
     /// Opens a session to `gateway`; `connection` is the number that channels are handed to `accept`
-    /// with. `progress` is told when TCP and when SSH stand. May be dropped at any point: what has been
+    /// with. `tell` hears of each hop as it is passed. May be dropped at any point: what has been
     /// begun then ends by itself.
     pub async fn open(
         settings: Arc<Settings>,
         gateway: Gateway,
         connection: usize,
         accept: Arc<dyn Accept>,
-        progress: impl Fn(Step) + Send + Sync + 'static,
+        tell: Tell,
     ) -> Result<Self, OpenError> {
-        progress(Step::Connect);
         let options = socket::Options {
             user_timeout: settings.stall_timeout,
             ..socket::Options::default()
         };
         let way = settings
             .egress
-            .open(&gateway, settings.connect_timeout, &options)
+            .open(&gateway, settings.connect_timeout, &options, &tell)
             .await
             .map_err(|error| OpenError::no_way(&gateway, error))?;
-        progress(Step::Banner);
         let greeting = Greeting::default();
         let (transport, meter) = Transport::new(
-            greeting.listen(way.reader),
+            greeting.listen(way.reader, Arc::clone(&tell)),
             way.writer,
             settings.transport.clone(),
         );
         let budget = SessionBudget::new(Arc::clone(&meter), settings.channel.clone());
         let limit = settings.login_timeout;
-        let shared = Arc::new(Shared::new(settings, gateway, connection, accept, budget));
+        let shared = Shared::new(settings, gateway, connection, accept, budget, tell);
+        let shared = Arc::new(shared);
 
         // russh's handshake must not be cancelled: its task would stay. It runs beside us, and the meter
         // is what ends it.
         let guard = AbortOnDrop(Some(Arc::clone(&meter)));
-        let task = tokio::spawn(handshake(
-            Arc::clone(&shared),
-            transport,
-            greeting.clone(),
-            progress,
-        ));
+        let task = tokio::spawn(handshake(Arc::clone(&shared), transport, greeting.clone()));
         let session = match timeout(limit, task).await {
             Ok(Ok(outcome)) => outcome?,
             Ok(Err(panic)) => return Err(shared.lost(Step::KeyExchange, panic.to_string())),
@@ -71,19 +68,78 @@ impl Session {
     }
 }
 
+/// Goes to `gateway` as a session would, waits for its SSH banner, and leaves without having said more than our own: no
+/// key is shown, and no session that stands is disturbed. `tell` hears of each hop as it is passed.
+pub async fn greet(settings: &Settings, gateway: &Gateway, tell: &Tell) -> Result<(), OpenError> {
+    let options = socket::Options::default();
+    let mut way = settings
+        .egress
+        .open(gateway, settings.connect_timeout, &options, tell)
+        .await
+        .map_err(|error| OpenError::no_way(gateway, error))?;
+    let greeting = Greeting::default();
+    let mut reader = greeting.listen(way.reader, Arc::clone(tell));
+    let limit = settings.login_timeout;
+    let place = || place(settings, gateway);
+    let greeted = async {
+        // Whoever speaks something else answers to this, as it would to a session.
+        let own = format!("{CLIENT_ID}\r\n");
+        way.writer.write_all(own.as_bytes()).await?;
+        way.writer.flush().await?;
+        await_banner(&mut reader, &greeting).await
+    };
+    match timeout(limit, greeted).await {
+        Ok(_) if greeting.is_ssh() => Ok(()),
+        Ok(Err(error)) if greeting.is_empty() => Err(OpenError::Lost {
+            gateway: place(),
+            step: Step::Banner,
+            problem: error.to_string(),
+        }),
+        Ok(_) => Err(OpenError::NotSsh {
+            gateway: place(),
+            answer: greeting.first_line(),
+        }),
+        Err(_) if greeting.is_empty() => Err(OpenError::Timeout {
+            gateway: place(),
+            step: Step::Banner,
+            after: limit,
+        }),
+        Err(_) => Err(OpenError::NotSsh {
+            gateway: place(),
+            answer: greeting.first_line(),
+        }),
+    }
+}
+
+/// The first hop to `gateway` alone, where the next one would take a login at the proxy.
+pub async fn reach(settings: &Settings, gateway: &Gateway, tell: &Tell) -> Result<(), OpenError> {
+    let reached = settings
+        .egress
+        .reach(gateway, settings.connect_timeout, tell)
+        .await;
+    reached.map_err(|error| OpenError::no_way(gateway, error))
+}
+
+/// The gateway, and the proxy that leads to it, for errors below the login: either may be at fault.
+pub(super) fn place(settings: &Settings, gateway: &Gateway) -> String {
+    match settings.egress.proxy(gateway) {
+        Some(proxy) => format!("{gateway} (through {proxy})"),
+        None => gateway.to_string(),
+    }
+}
+
 async fn handshake<R: AsyncRead + Send + Unpin + 'static>(
     shared: Arc<Shared>,
     transport: Transport<Listening<R>>,
     greeting: Greeting,
-    progress: impl Fn(Step) + Send + Sync + 'static,
 ) -> Result<Session, OpenError> {
     let config = Arc::new(config(&shared));
     let handler = SessionHandler::new(Arc::clone(&shared));
     let mut handle = client::connect_stream(config, transport, handler)
         .await
         .map_err(|failure| classify(&shared, &greeting, failure))?;
-    progress(Step::Login);
     login(&mut handle, &shared).await?;
+    (shared.tell)(Passed::Login);
     Ok(Session::new(Inner::new(handle, shared)))
 }
 

@@ -1,9 +1,12 @@
 //! Why a session could not be opened, or has ended: a cause and a remedy that an administrator can act on.
 
 use super::Refused;
-use crate::tunnel::{
-    Gateway,
-    egress::{ConnectFailure, ConnectKind, DialError, EgressError, ProxyError, TlsError, join},
+use crate::{
+    tunnel::{
+        Gateway, Hop,
+        egress::{ConnectFailure, ConnectKind, DialError, EgressError, ProxyError, TlsError, join},
+    },
+    upstream::Presented,
 };
 use std::{fmt, time::Duration};
 
@@ -130,10 +133,9 @@ impl OpenError {
                 gateway: gateway.address(),
                 failures,
             },
-            EgressError::Dial(DialError::Silent(after)) => Self::Timeout {
-                gateway: gateway.address(),
-                step: Step::Connect,
-                after,
+            EgressError::Dial(error @ DialError::Silent(_)) => Self::Resolve {
+                host: gateway.host.clone(),
+                problem: error.to_string(),
             },
             EgressError::Proxy(error) => Self::Proxy(error),
             EgressError::Tls(error) => Self::Tls(error),
@@ -156,6 +158,34 @@ impl OpenError {
             | Self::NotSsh { .. }
             | Self::Lost { .. }
             | Self::Timeout { .. } => Retry::Soon,
+        }
+    }
+
+    /// The hop that failed.
+    pub fn hop(&self) -> Hop {
+        match self {
+            Self::Resolve { .. } => Hop::Dns,
+            Self::Connect { .. } => Hop::Tcp,
+            Self::Proxy(error) => error.hop(),
+            Self::Tls(_) => Hop::Tls,
+            Self::NotSsh { .. } => Hop::Banner,
+            Self::KeyExchange { .. } => Hop::KeyExchange,
+            Self::HostKey(_) => Hop::HostKey,
+            Self::LoginRefused { .. } => Hop::Login,
+            Self::Lost { step, .. } | Self::Timeout { step, .. } => match step {
+                Step::Connect => Hop::Tcp,
+                Step::Banner => Hop::Banner,
+                Step::KeyExchange => Hop::KeyExchange,
+                Step::Login => Hop::Login,
+            },
+        }
+    }
+
+    /// What was presented where TLS with the gateway was refused for it.
+    pub fn chain(&self) -> &[Presented] {
+        match self {
+            Self::Tls(error) => &error.chain,
+            _ => &[],
         }
     }
 

@@ -1,24 +1,26 @@
 //! Remembers the first bytes a far side sends, so that an error can say what answered instead of SSH.
 
 use super::error::printable;
+use crate::tunnel::{Passed, Tell};
 use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 /// The first bytes of one connection.
 #[derive(Clone, Default)]
 pub(super) struct Greeting(Arc<Mutex<Vec<u8>>>);
 
 impl Greeting {
-    /// Passes everything through and keeps the beginning.
-    pub(super) fn listen<R>(&self, inner: R) -> Listening<R> {
+    /// Passes everything through, keeps the beginning, and tells of the banner when it has come.
+    pub(super) fn listen<R>(&self, inner: R, tell: Tell) -> Listening<R> {
         Listening {
             inner,
             greeting: Some(self.clone()),
+            tell: Some(tell),
         }
     }
 
@@ -31,6 +33,17 @@ impl Greeting {
     pub(super) fn is_ssh(&self) -> bool {
         let bytes = self.bytes();
         bytes.split(|b| *b == b'\n').any(|l| l.starts_with(b"SSH-"))
+    }
+
+    /// The banner, once it is whole: `OpenSSH_9.2p1 Debian-2` of `SSH-2.0-OpenSSH_9.2p1 Debian-2`.
+    fn banner(&self) -> Option<String> {
+        let bytes = self.bytes();
+        let whole = bytes.iter().rposition(|b| *b == b'\n')?;
+        let mut lines = bytes.get(..whole)?.split(|b| *b == b'\n');
+        let line = lines.find(|l| l.starts_with(b"SSH-"))?;
+        let text = printable(&String::from_utf8_lossy(line));
+        let software = text.splitn(3, '-').nth(2);
+        Some(software.map_or_else(|| text.clone(), str::to_owned))
     }
 
     /// The first line, printable.
@@ -53,6 +66,8 @@ pub(super) struct Listening<R> {
     inner: R,
     /// `None` once enough has come: from then on this costs one comparison per read.
     greeting: Option<Greeting>,
+    /// `None` once it has been told.
+    tell: Option<Tell>,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Listening<R> {
@@ -70,12 +85,37 @@ impl<R: AsyncRead + Unpin> AsyncRead for Listening<R> {
             kept.extend(new.iter().take(room));
             let full = kept.len() >= KEPT;
             drop(kept);
+            let banner = self.tell.as_ref().and_then(|_| greeting.banner());
             if full {
                 self.greeting = None;
+            }
+            if let Some(banner) = banner
+                && let Some(tell) = self.tell.take()
+            {
+                tell(Passed::Banner(banner));
             }
         }
         result
     }
+}
+
+/// Reads until the banner is whole, or too much has come that is none.
+pub(super) async fn await_banner<R: AsyncRead + Unpin>(
+    reader: &mut Listening<R>,
+    greeting: &Greeting,
+) -> io::Result<()> {
+    let mut buffer = [0; KEPT];
+    let mut read = 0;
+    while greeting.banner().is_none() && read < KEPT {
+        match reader.read(&mut buffer).await? {
+            0 => {
+                let closed = "the far side closed the connection";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, closed));
+            }
+            more => read += more,
+        }
+    }
+    Ok(())
 }
 
 /// A banner has at most 255 bytes (RFC 4253 §4.2); a few lines may come before it.
@@ -85,14 +125,39 @@ const KEPT: usize = 512;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use tokio::io::AsyncReadExt;
+    use crate::tunnel::tell_nobody;
 
     async fn after(bytes: &[u8]) -> Greeting {
         let greeting = Greeting::default();
         let mut all = Vec::new();
-        greeting.listen(bytes).read_to_end(&mut all).await.unwrap();
+        let mut reader = greeting.listen(bytes, tell_nobody());
+        reader.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, bytes, "everything passes through");
         greeting
+    }
+
+    #[tokio::test]
+    async fn the_banner_is_told_once_it_is_whole_and_only_once() {
+        use std::sync::Mutex;
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let hear = Arc::clone(&told);
+        let tell: Tell = Arc::new(move |passed| hear.lock().unwrap().push(passed));
+        let (mut far, near) = tokio::io::duplex(64);
+        let greeting = Greeting::default();
+        let mut reader = greeting.listen(near, tell);
+        let feed = async {
+            use tokio::io::AsyncWriteExt;
+            for part in ["welcome\r\nSSH-2.0-Open", "SSH_9.2 x-1\r\n", "\0more"] {
+                far.write_all(part.as_bytes()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            drop(far);
+        };
+        let mut all = Vec::new();
+        let (_, read) = tokio::join!(feed, reader.read_to_end(&mut all));
+        read.unwrap();
+        let banner = Passed::Banner("OpenSSH_9.2 x-1".to_owned());
+        assert_eq!(*told.lock().unwrap(), [banner]);
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //! say goodbye. Everything else is refused. Nothing here waits: the session stands still meanwhile.
 
 use super::{Ended, Facts, Refused, Shared, error::printable};
-use crate::tunnel::{Inbound, channel::ChannelStream};
+use crate::tunnel::{Inbound, Passed, channel::ChannelStream};
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, Names,
     client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session as Russh},
@@ -106,6 +106,10 @@ impl Handler for SessionHandler {
         presented: &PublicKeyOrCertificate,
     ) -> Result<bool, Failure> {
         let shared = &self.shared;
+        let first = shared.facts.get().is_none();
+        if first {
+            (shared.tell)(Passed::KeyExchange);
+        }
         let (host, port) = (shared.gateway.host.as_str(), shared.gateway.port);
         shared
             .settings
@@ -113,6 +117,9 @@ impl Handler for SessionHandler {
             .judge(host, port, presented, SystemTime::now())
             .map_err(|refused| Failure::HostKey(Box::new(refused)))?;
         let print = presented.public_key().fingerprint(Default::default());
+        if first {
+            (shared.tell)(Passed::HostKey(print.to_string()));
+        }
         self.host_key = Some(print.to_string());
         Ok(true)
     }

@@ -21,6 +21,8 @@ pub struct Identity {
     certificate: Option<Certificate>,
     /// `None` for a key that never was in a file.
     certificate_path: Option<PathBuf>,
+    /// The same.
+    file: Option<SecretFile>,
 }
 
 impl Identity {
@@ -53,6 +55,7 @@ impl Identity {
             key: Arc::new(key),
             certificate,
             certificate_path: Some(certificate_path),
+            file: Some(key_file.clone()),
         })
     }
 
@@ -62,7 +65,13 @@ impl Identity {
             key: Arc::new(key),
             certificate: None,
             certificate_path: None,
+            file: None,
         }
+    }
+
+    /// Where the key was read from, if it was.
+    pub fn file(&self) -> Option<&SecretFile> {
+        self.file.as_ref()
     }
 
     /// `SHA256:…` of the public key, as `ssh-keygen -lf` prints it.

@@ -29,11 +29,12 @@ mod session;
 #[cfg(test)]
 mod test_keys;
 
+pub use connect::{greet, reach};
 pub use error::{Ended, OpenError, Retry, Step};
 pub use exec::{ExecError, Ran};
 pub use host_key::{HostKeyError, HostKeys, Reason, Refused};
 pub use identity::{Identity, IdentityError};
-pub use session::{Bound, Facts, ForwardError, ProbeError, Session};
+pub use session::{Bound, CallError, Facts, ForwardError, ProbeError, Session};
 
 pub(in crate::tunnel) use error::printable;
 use session::Shared;

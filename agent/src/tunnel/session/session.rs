@@ -2,13 +2,17 @@
 
 use super::{
     Ended,
+    connect::place,
     error::{OpenError, Step},
     exec::{self, ExecError, Ran},
     forwards::Forwards,
     handler::SessionHandler,
 };
-use crate::tunnel::{Accept, Bind, Gateway, RemoteForward, Settings, channel::SessionBudget};
-use russh::{Disconnect, Error, client::Handle};
+use crate::tunnel::{
+    Accept, Bind, Gateway, RemoteForward, Settings, Tell,
+    channel::{ChannelStream, SessionBudget},
+};
+use russh::{ChannelOpenFailure, Disconnect, Error, client::Handle};
 use std::{
     fmt,
     sync::{
@@ -74,6 +78,23 @@ impl ForwardError {
             Self::Lost(ended) => ended.remedy(),
         }
     }
+}
+
+/// A channel to one of our own forwards was not opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The gateway does not let this user open channels there.
+    #[error("the gateway does not let the agent call {0}")]
+    Prohibited(String),
+    /// It would, and cannot: nothing listens there, or it has too much to do.
+    #[error("the gateway cannot connect to {0} ({1})")]
+    Failed(String, String),
+    /// The gateway did not answer within this.
+    #[error("the gateway did not answer a call within {} s", .0.as_secs())]
+    NoAnswer(Duration),
+    /// The session is gone.
+    #[error("{0}")]
+    Lost(Ended),
 }
 
 /// A probe was not answered.
@@ -155,6 +176,25 @@ impl Session {
                 self.abort("a command did not end in time");
                 Err(ExecError::Timeout(limit))
             }
+        }
+    }
+
+    /// Where the gateway listens for this forward of ours, if this session holds it.
+    pub fn bound(&self, name: &str) -> Option<Bound> {
+        self.0.shared.forwards.bound(name).map(Bound)
+    }
+
+    /// Calls one of our own forwards as the vendor's services do: the gateway connects to where it listens for us
+    /// (`direct-tcpip`, RFC 4254 §7.2, or `direct-streamlocal@openssh.com`), and the other end comes back as a
+    /// forwarded channel. May be dropped; the request then goes its way all the same.
+    pub async fn call(&self, bound: &Bound) -> Result<ChannelStream, CallError> {
+        let (this, bind) = (self.clone(), bound.0.clone());
+        // A cancelled open would kill the session or orphan the channel.
+        let task = tokio::spawn(async move { this.0.call(&bind).await });
+        match timeout(ANSWER, task).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(CallError::Lost(Ended::Panicked)),
+            Err(_) => Err(CallError::NoAnswer(ANSWER)),
         }
     }
 
@@ -278,6 +318,31 @@ impl Inner {
         })
     }
 
+    async fn call(&self, bind: &Bind) -> Result<ChannelStream, CallError> {
+        let opened = match bind {
+            Bind::Tcp { host, port } => {
+                let (host, port) = (reachable(host), u32::from(*port));
+                self.handle
+                    .channel_open_direct_tcpip(host, port, ORIGINATOR, 0)
+                    .await
+            }
+            Bind::Socket(path) => {
+                self.handle
+                    .channel_open_direct_streamlocal(path.as_str())
+                    .await
+            }
+        };
+        match opened {
+            Ok(channel) => Ok(ChannelStream::new(Arc::clone(&self.shared.budget), channel)),
+            Err(Error::ChannelOpenFailure(reason)) => Err(match reason {
+                ChannelOpenFailure::AdministrativelyProhibited
+                | ChannelOpenFailure::UnknownChannelType => CallError::Prohibited(bind.to_string()),
+                other => CallError::Failed(bind.to_string(), format!("{other:?}")),
+            }),
+            Err(_) => Err(CallError::Lost(self.shared.end_of_dead().await)),
+        }
+    }
+
     /// The answer to a global request; `Err(None)` is a refusal. A gateway that gives none is ended: what
     /// it would grant later nobody would know of.
     async fn answer<T>(
@@ -325,6 +390,8 @@ pub(super) struct Shared {
     pub(super) budget: Arc<SessionBudget>,
     pub(super) forwards: Forwards,
     pub(super) facts: OnceLock<Facts>,
+    /// Hears of each hop until the session stands.
+    pub(super) tell: Tell,
     pub(super) refused_channels: AtomicU64,
     leaving: AtomicBool,
     end: watch::Sender<Option<Ended>>,
@@ -337,8 +404,10 @@ impl Shared {
         connection: usize,
         accept: Arc<dyn Accept>,
         budget: Arc<SessionBudget>,
+        tell: Tell,
     ) -> Self {
         Self {
+            tell,
             settings,
             gateway,
             connection,
@@ -391,10 +460,7 @@ impl Shared {
 
     /// The gateway, and the proxy that leads to it, for errors below the login: either may be at fault.
     pub(super) fn place(&self) -> String {
-        match self.settings.egress.proxy(&self.gateway) {
-            Some(proxy) => format!("{} (through {proxy})", self.gateway),
-            None => self.gateway.to_string(),
-        }
+        place(&self.settings, &self.gateway)
     }
 
     pub(super) fn lost(&self, step: Step, problem: String) -> OpenError {
@@ -406,6 +472,17 @@ impl Shared {
     }
 }
 
+/// Where a forward on this host of the gateway's can be connected to: "any address" is none.
+fn reachable(host: &str) -> &str {
+    match host {
+        "" | "*" | "0.0.0.0" => "127.0.0.1",
+        "::" => "::1",
+        named => named,
+    }
+}
+
+/// Who calls, where RFC 4254 §7.2 wants to know; no machine of the vendor's reads it.
+const ORIGINATOR: &str = "127.0.0.1";
 /// The request that every server answers, OpenSSH's own keep-alive (PROTOCOL, "keepalive@openssh.com").
 const PROBE: &str = "keepalive@openssh.com";
 /// A gateway that does not answer a request for a forward within this does not answer at all.

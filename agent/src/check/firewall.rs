@@ -1,0 +1,189 @@
+//! What the network must let out, in words that a network team can enter into a firewall or a proxy. Sends nothing but
+//! questions to the resolver.
+
+use crate::{
+    config::Config,
+    tunnel::{Gateway, egress::Proxy},
+    upstream::{self, Cloud, Target},
+};
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    time::Duration,
+};
+use tokio::{net::lookup_host, time::timeout};
+
+/// One rule to ask for.
+#[derive(
+    Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+pub struct Rule {
+    /// `gateway`, `proxy` (the way to it), `on-the-proxy` (what it must let through), or `jira`.
+    pub purpose: String,
+    /// Who connects: this host, or the proxy.
+    pub source: Place,
+    /// Where to.
+    pub destination: Place,
+    /// TCP port there.
+    pub port: u16,
+    /// `tcp`.
+    pub protocol: String,
+    /// `outbound`: nothing ever connects to the agent.
+    pub direction: String,
+    /// The proxy that is to let it through, where there is one.
+    pub through: Option<String>,
+    /// All of it in one line.
+    pub line: String,
+}
+
+/// A host of a rule.
+#[derive(
+    Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+pub struct Place {
+    /// Name, or address where no name is configured.
+    pub host: String,
+    /// What the name resolves to here and now; empty where it does not.
+    pub addresses: Vec<String>,
+}
+
+/// All rules of this configuration, for the forward of this name or for all.
+pub async fn firewall(config: &Config, forward: Option<&str>) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for gateway in &config.tunnel.gateways {
+        match config.tunnel.egress.proxy(gateway) {
+            None => rules.push(straight("gateway", &gateway.host, gateway.port, GATEWAY).await),
+            Some(proxy) => {
+                rules.push(straight("proxy", &proxy.host, proxy.port, "").await);
+                rules.push(on_the_proxy(proxy, gateway).await);
+            }
+        }
+    }
+    let wanted = |name: &str| forward.is_none_or(|forward| forward == name);
+    for forward in config.forwards.iter().filter(|f| wanted(&f.name)) {
+        for (host, port) in jiras(&forward.upstream) {
+            rules.push(straight("jira", &host, port, "").await);
+        }
+    }
+    let mut seen = Vec::new();
+    rules.retain(|rule| {
+        let new = !seen.contains(&rule.line);
+        seen.push(rule.line.clone());
+        new
+    });
+    rules
+}
+
+async fn straight(purpose: &str, host: &str, port: u16, more: &str) -> Rule {
+    let found = resolve(host, port).await;
+    let source = this_host(&found);
+    let destination = place(host, &found);
+    let line = format!("allow outbound TCP from {source} to {destination} port {port}{more}");
+    rule(purpose, source, destination, port, None, line)
+}
+
+async fn on_the_proxy(proxy: &Proxy, gateway: &Gateway) -> Rule {
+    let found = resolve(&gateway.host, gateway.port).await;
+    let source = place(&proxy.host, &resolve(&proxy.host, proxy.port).await);
+    let destination = place(&gateway.host, &found);
+    let from = this_host(&resolve(&proxy.host, proxy.port).await);
+    let line = format!(
+        "on the proxy {proxy}: allow CONNECT from {from} to {}, no content inspection, no limit on the duration; and let the proxy out to {destination} TCP port {}",
+        gateway.address(),
+        gateway.port
+    );
+    let through = Some(proxy.to_string());
+    let purpose = "on-the-proxy";
+    rule(purpose, source, destination, gateway.port, through, line)
+}
+
+fn rule(
+    purpose: &str,
+    source: Place,
+    destination: Place,
+    port: u16,
+    through: Option<String>,
+    line: String,
+) -> Rule {
+    Rule {
+        purpose: purpose.to_owned(),
+        source,
+        destination,
+        port,
+        protocol: "tcp".to_owned(),
+        direction: "outbound".to_owned(),
+        through,
+        line,
+    }
+}
+
+/// Where requests to Jira go, with Atlassian's API gateway where they go through that.
+fn jiras(settings: &upstream::Settings) -> Vec<(String, u16)> {
+    let own = match (settings.address, &settings.target) {
+        (Some(address), _) => (address.ip().to_string(), address.port()),
+        (None, Target::Http(target)) => (target.host.clone(), target.port),
+        (None, Target::Tcp { host, port }) => (host.clone(), *port),
+    };
+    match &settings.cloud {
+        Some(Cloud::Gateway { api, .. }) => vec![own, (api.host.clone(), api.port)],
+        _ => vec![own],
+    }
+}
+
+async fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
+    match timeout(RESOLVE, lookup_host((host, port))).await {
+        Ok(Ok(found)) => found.take(MAX_ADDRESSES).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn place(host: &str, found: &[SocketAddr]) -> Place {
+    let mut addresses: Vec<_> = found.iter().map(|a| a.ip().to_string()).collect();
+    addresses.dedup();
+    Place {
+        host: host.to_owned(),
+        addresses,
+    }
+}
+
+/// This host, with the addresses that it would send from.
+fn this_host(to: &[SocketAddr]) -> Place {
+    let mut addresses: Vec<_> = to.iter().filter_map(|to| source(*to)).collect();
+    addresses.sort();
+    addresses.dedup();
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    Place {
+        host: name,
+        addresses: addresses.iter().map(IpAddr::to_string).collect(),
+    }
+}
+
+/// The kernel's choice of an address to send from; connecting a UDP socket sends nothing.
+fn source(to: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => [0; 4].into(),
+        SocketAddr::V6(_) => [0; 16].into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.addresses.as_slice() {
+            [] => write!(f, "{} (address unknown here)", self.host),
+            [one] if *one == self.host => f.write_str(one),
+            all => write!(f, "{} ({})", self.host, all.join(", ")),
+        }
+    }
+}
+
+/// What a connection that stays open for days needs.
+const GATEWAY: &str =
+    ", stateful, no inspection of SSH or TLS, no idle timeout under 60 s; SSH, open for days";
+/// A resolver that does not answer must not hold up the list.
+const RESOLVE: Duration = Duration::from_secs(5);
+const MAX_ADDRESSES: usize = 8;

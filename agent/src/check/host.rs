@@ -1,0 +1,304 @@
+//! This host: the key that the agent logs in with, the folders that it writes to, its clock. As the user who runs
+//! this: inside the agent that is the agent's own.
+
+use super::step::{Found, Steps};
+use crate::{audit::Sink, config::Config, disk::Disk, expiry::Expiry, tunnel::session::Identity};
+use rustix::{fs::statvfs, process::geteuid};
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// What of the host the agent needs.
+#[derive(Clone)]
+pub struct Host {
+    identity: Arc<Identity>,
+    folders: Vec<Folder>,
+    audit_file: Option<PathBuf>,
+}
+
+#[derive(Clone)]
+struct Folder {
+    what: &'static str,
+    path: PathBuf,
+    /// Bytes below which something fails, and what.
+    least: u64,
+    /// Bytes below which something may fail.
+    enough: u64,
+    key: &'static str,
+    /// It is made when it is needed.
+    made: bool,
+}
+
+impl Host {
+    /// As configured.
+    pub fn of(config: &Config) -> Self {
+        let spool = &config.tunnel.channel;
+        Self {
+            identity: Arc::clone(&config.tunnel.identity),
+            folders: vec![
+                Folder {
+                    what: "state",
+                    path: config.state_dir.clone(),
+                    least: FOR_STATE,
+                    enough: FOR_STATE,
+                    key: "state_dir",
+                    made: false,
+                },
+                Folder {
+                    what: "spool",
+                    path: spool.spool_dir.clone(),
+                    least: FOR_STATE,
+                    enough: spool.spool_per_channel,
+                    key: "tunnel.channel.spool_dir",
+                    made: true,
+                },
+            ],
+            audit_file: match &config.audit.sink {
+                Sink::File(path) => Some(path.clone()),
+                Sink::Journal | Sink::Off => None,
+            },
+        }
+    }
+}
+
+/// Its steps, and when the certificate ends that it logs in to the gateways with.
+pub(super) async fn check(steps: &mut Steps, host: &Host) -> Option<Expiry> {
+    let expiry = identity(steps, &host.identity).await;
+    for folder in &host.folders {
+        let folder = folder.clone();
+        let work = Disk::default();
+        let looked = work.run(move || look(&folder));
+        let taken = async {
+            let found = match looked.await {
+                Ok(found) => found,
+                Err(error) => Found::fail(error.to_string(), "look at the disk, and at dmesg"),
+            };
+            (found, None)
+        };
+        steps.take::<()>("files", taken).await;
+    }
+    if let Some(path) = host.audit_file.clone() {
+        let work = Disk::default();
+        let taken = async {
+            let found = match work.run(move || audit(&path)).await {
+                Ok(found) => found,
+                Err(error) => Found::fail(error.to_string(), "look at the disk, and at dmesg"),
+            };
+            (found, None)
+        };
+        steps.take::<()>("files", taken).await;
+    }
+    steps.add("clock", clock(SystemTime::now()));
+    expiry
+}
+
+async fn identity(steps: &mut Steps, identity: &Arc<Identity>) -> Option<Expiry> {
+    let file = identity.file().cloned();
+    let work = Disk::default();
+    let taken = steps.take("identity", async {
+        let checked = work.run(move || match file {
+            Some(file) => file.check().map_err(|error| error.to_string()),
+            None => Ok(()),
+        });
+        let found = match checked.await {
+            Ok(Ok(())) => Found::ok(format!(
+                "{} {}, closed to others",
+                identity.algorithm(),
+                identity.fingerprint()
+            )),
+            Ok(Err(cause)) => Found::fail(cause, "the key is read when the agent starts"),
+            Err(error) => Found::fail(error.to_string(), "look at the disk, and at dmesg"),
+        };
+        (found, Some(()))
+    });
+    taken.await;
+    identity.expiry().await
+}
+
+/// Blocks.
+fn look(folder: &Folder) -> Found {
+    let Folder {
+        what, path, key, ..
+    } = folder;
+    let shown = path.display();
+    let (there, missing) = match existing(path) {
+        Some(there) => (there, there != path),
+        None => {
+            return Found::fail(
+                format!("the {what} folder {shown} does not exist, nor any folder above it"),
+                format!("make it, or name another in {key}"),
+            );
+        }
+    };
+    if missing && !folder.made {
+        return Found::fail(
+            format!("the {what} folder {shown} does not exist"),
+            format!(
+                "systemd makes it at the start (StateDirectory=); else make it, or name another in {key}"
+            ),
+        );
+    }
+    if let Err(error) = tempfile::tempfile_in(there) {
+        return Found::fail(
+            format!("the {what} folder {shown} cannot be written to: {error}"),
+            format!("let it belong to the user that the agent runs as, or name another in {key}"),
+        );
+    }
+    let free = match statvfs(there) {
+        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
+        Err(error) => {
+            return Found::warn(
+                format!(
+                    "how much room the {what} folder {shown} has cannot be told: {}",
+                    io::Error::from(error)
+                ),
+                "look at it with df",
+            );
+        }
+    };
+    let size = |bytes| bytesize::ByteSize(bytes).display().iec().to_string();
+    let remedy = format!("make room there, or name another folder in {key}");
+    if free < folder.least {
+        let text = format!("the {what} folder {shown} has {} left", size(free));
+        return Found::fail(text, remedy);
+    }
+    if free < folder.enough {
+        let text = format!(
+            "the {what} folder {shown} has {} left: an upload may take {} there, and is broken off where it does not fit",
+            size(free),
+            size(folder.enough)
+        );
+        return Found::warn(text, remedy);
+    }
+    let made = if missing {
+        ", made when it is needed"
+    } else {
+        ""
+    };
+    Found::ok(format!(
+        "{what} folder {shown}: writable{}, {} free{made}",
+        by_whom(there),
+        size(free)
+    ))
+}
+
+/// root may write everywhere; what the service may, its folder's owner tells.
+fn by_whom(path: &Path) -> String {
+    let owner = fs::metadata(path).map(|meta| meta.uid());
+    match (geteuid().is_root(), owner) {
+        (true, Ok(0)) => " by root".to_owned(),
+        (true, Ok(uid)) => format!(" by root, owned by uid {uid}"),
+        _ => String::new(),
+    }
+}
+
+/// Blocks.
+fn audit(path: &Path) -> Found {
+    let shown = path.display();
+    let opened = match path.exists() {
+        true => fs::OpenOptions::new().append(true).open(path).map(drop),
+        false => {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            tempfile::tempfile_in(folder).map(drop)
+        }
+    };
+    match opened {
+        Ok(()) => Found::ok(format!("audit log {shown}: writable")),
+        Err(error) => Found::fail(
+            format!("the audit log {shown} cannot be written to: {error}"),
+            "let it and its folder belong to the user that the agent runs as, or name another in audit.file",
+        ),
+    }
+}
+
+/// The nearest folder at or above it that is there.
+fn existing(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|folder| folder.is_dir())
+}
+
+/// Whether this host's clock can be right. How far it is from Jira's, the forward's own step tells.
+fn clock(now: SystemTime) -> Found {
+    let told = humantime::format_rfc3339_seconds(now).to_string();
+    if now < SystemTime::UNIX_EPOCH + WRITTEN {
+        return Found::fail(
+            format!(
+                "this host's clock shows {told}, which has long passed: certificates seem not to be valid yet"
+            ),
+            "set it: timedatectl set-ntp true",
+        );
+    }
+    let timesyncd = Path::new("/run/systemd/timesync");
+    match timesyncd.is_dir() && !timesyncd.join("synchronized").exists() {
+        true => Found::warn(
+            format!(
+                "systemd-timesyncd runs and has not set this host's clock yet; it shows {told}"
+            ),
+            "let timedatectl timesync-status show why; it needs UDP port 123 to its server",
+        ),
+        false => Found::ok(told),
+    }
+}
+
+/// Tokens and pauses are a few KiB; below this a disk is full.
+const FOR_STATE: u64 = 16 << 20;
+/// 2026-11-01: before this there was no such program.
+const WRITTEN: Duration = Duration::from_secs(1_793_491_200);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::check::{Step, Verdict};
+
+    fn judged(found: Found) -> Step {
+        let mut steps = Steps::new(None);
+        steps.add("files", found);
+        steps.into_vec().remove(0)
+    }
+
+    fn folder(path: &Path, least: u64, enough: u64, made: bool) -> Folder {
+        Folder {
+            what: "state",
+            path: path.to_owned(),
+            least,
+            enough,
+            key: "state_dir",
+            made,
+        }
+    }
+
+    #[test]
+    fn a_folder_is_judged_by_what_it_must_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        let verdict =
+            |least, enough| judged(look(&folder(dir.path(), least, enough, false))).verdict;
+        assert_eq!(verdict(0, 0), Verdict::Ok);
+        assert_eq!(verdict(0, u64::MAX), Verdict::Warn);
+        assert_eq!(verdict(u64::MAX, u64::MAX), Verdict::Fail);
+        let missing = dir.path().join("a/b");
+        assert_eq!(
+            judged(look(&folder(&missing, 0, 0, true))).verdict,
+            Verdict::Ok
+        );
+        let told = judged(look(&folder(&missing, 0, 0, false)));
+        assert_eq!(told.verdict, Verdict::Fail);
+        assert!(told.cause.unwrap().contains("does not exist"));
+        assert!(!missing.exists(), "a check makes nothing");
+        // A file in the place of a folder above it.
+        fs::write(dir.path().join("file"), "").unwrap();
+        let audit = judged(audit(&dir.path().join("file/audit.log")));
+        assert_eq!(audit.verdict, Verdict::Fail);
+        assert!(audit.remedy.unwrap().contains("audit.file"));
+    }
+
+    #[test]
+    fn a_clock_from_before_this_program_is_wrong() {
+        let old = judged(clock(SystemTime::UNIX_EPOCH));
+        assert_eq!(old.verdict, Verdict::Fail);
+        assert!(old.cause.unwrap().contains("1970-01-01"));
+    }
+}

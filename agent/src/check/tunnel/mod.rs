@@ -1,0 +1,17 @@
+//! The tunnel, gateway by gateway: every hop to it, the login, the forwards, and a request that goes the vendor's way
+//! and comes back.
+//!
+//! Hops are dialled by the code that dials for the agent ([`crate::tunnel`]), and named by the same words. Where the
+//! agent runs, its own sessions are the truth about everything that takes a credential, and only what takes none is
+//! tried anew (`live`); where it does not run, a session is opened, asked for the forwards, and given back (`alone`).
+//! A key or a proxy's password that was refused is not tried again, at no other gateway either.
+
+mod alone;
+mod live;
+mod round_trip;
+mod stand_in;
+mod trace;
+
+pub(super) use alone::check as alone;
+pub(super) use live::check as live;
+pub use live::{Lane, Live};

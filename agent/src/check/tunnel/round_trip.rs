@@ -1,0 +1,205 @@
+//! A request that really goes the vendor's way: from here through our own session to where the gateway listens for us,
+//! back as a forwarded channel, through policy and login to Jira, and its answer back to us.
+
+use crate::{
+    check::step::{Found, Steps},
+    http as own,
+    policy::Decision,
+    tunnel::{
+        Bind,
+        session::{Bound, CallError, Session},
+    },
+};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Calls the forward of this name, which `session` holds.
+pub(super) async fn check(
+    steps: &mut Steps,
+    session: &Session,
+    name: &str,
+    forward: Option<&Arc<own::Forward>>,
+    context_path: &str,
+) {
+    let (Some(forward), Some(bound)) = (forward, session.bound(name)) else {
+        let why = "bytes are forwarded as they are: there is no request that the check could send";
+        steps.add("round-trip", Found::skipped(why));
+        return;
+    };
+    let path = format!("{context_path}{}", target(forward, context_path));
+    let work = async { (there_and_back(session, &bound, forward, &path).await, None) };
+    steps.take::<()>("round-trip", work).await;
+}
+
+/// The first of these that the policy lets pass. Where it lets none pass, its refusal comes back, which shows the way
+/// to this agent all the same.
+fn target(forward: &own::Forward, context_path: &str) -> &'static str {
+    let passes = |path: &&&str| {
+        let target = format!("{context_path}{path}");
+        matches!(
+            forward.policy().decide(&Method::GET, &target),
+            Decision::Allow { .. }
+        )
+    };
+    let first = HARMLESS.iter().find(passes);
+    first.copied().unwrap_or(HARMLESS[0])
+}
+
+async fn there_and_back(
+    session: &Session,
+    bound: &Bound,
+    forward: &own::Forward,
+    path: &str,
+) -> Found {
+    let stream = match session.call(bound).await {
+        Ok(stream) => stream,
+        Err(CallError::Prohibited(_)) => {
+            return Found::skipped(format!(
+                "the gateway does not let the agent call {bound} itself, which is usual; the vendor can run there: {}",
+                curl(bound, path)
+            ));
+        }
+        Err(error) => {
+            return Found::fail(
+                error.to_string(),
+                format!("let the vendor run on the gateway: {}", curl(bound, path)),
+            );
+        }
+    };
+    let id = format!("check-{}", uuid::Uuid::new_v4().simple());
+    let awaited = forward.expect(&id);
+    let answered = ask(stream, path, &id).await;
+    let came = awaited.came();
+    drop(awaited);
+    match answered {
+        Err(problem) if came => Found::fail(
+            format!(
+                "the request came to this agent through {bound}, and its answer did not come back: {problem}"
+            ),
+            "try again; if it stays, send the log of this moment to the vendor",
+        ),
+        Err(problem) => Found::fail(
+            format!("the gateway connected to {bound}, and no answer came: {problem}"),
+            format!(
+                "something else may listen there; let the vendor run on the gateway: {}",
+                curl(bound, path)
+            ),
+        ),
+        Ok(_) if !came => Found::fail(
+            format!("something answers on {bound}, but the request did not come to this agent"),
+            "another agent with the same bind, or another program on the gateway; ask the vendor who listens there",
+        ),
+        Ok(answer) => judge(bound, path, &id, answer),
+    }
+}
+
+/// It has come here and back; what it says.
+fn judge(bound: &Bound, path: &str, id: &str, answer: Answer) -> Found {
+    let Answer { head, problem } = answer;
+    if head
+        .headers()
+        .get("x-request-id")
+        .is_none_or(|back| back != id)
+    {
+        return Found::fail(
+            format!("the answer through {bound} is not the one to our request"),
+            "something on the gateway changes answers; ask the vendor what stands before the forward",
+        );
+    }
+    let status = head.status().as_u16();
+    let Some(problem) = problem else {
+        let seen = format!("GET {path} through {bound} came back with Jira's {status}");
+        return Found::ok(seen);
+    };
+    match problem.kind.rsplit(':').next().unwrap_or_default() {
+        "policy-refused" => Found::ok(format!(
+            "GET {path} through {bound} came to the policy, which lets nothing pass that the check could ask, and back"
+        )),
+        code => Found::warn(
+            format!(
+                "GET {path} through {bound} came to this agent, which answered {status} {code}: {}",
+                problem.detail
+            ),
+            "the tunnel is whole; the steps of the forward say what is wrong behind it",
+        ),
+    }
+}
+
+struct Answer {
+    head: Response<()>,
+    /// Where the agent itself answered.
+    problem: Option<Problem>,
+}
+
+/// RFC 9457.
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    detail: String,
+}
+
+async fn ask(
+    stream: crate::tunnel::channel::ChannelStream,
+    path: &str,
+    id: &str,
+) -> Result<Answer, String> {
+    let request = Request::get(path)
+        .header(header::HOST, "jira-tunnel-agent")
+        .header(header::USER_AGENT, USER_AGENT)
+        .header(header::CONNECTION, HeaderValue::from_static("close"))
+        .header("x-request-id", id)
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let driven = tokio::spawn(connection);
+    let answer = read(&mut sender, request).await;
+    // What is left of the connection ends with the sender.
+    drop(sender);
+    driven.abort();
+    answer
+}
+
+async fn read(
+    sender: &mut http1::SendRequest<Empty<Bytes>>,
+    request: Request<Empty<Bytes>>,
+) -> Result<Answer, String> {
+    let answer = sender.send_request(request).await;
+    let (parts, body): (_, Incoming) = answer.map_err(|error| error.to_string())?.into_parts();
+    let own = parts.headers.get(header::CONTENT_TYPE);
+    let own = own.is_some_and(|kind| kind == "application/problem+json");
+    let body = Limited::new(body, MAX_BODY).collect().await;
+    let body = body.map_err(|error| error.to_string())?.to_bytes();
+    let problem = match own {
+        true => serde_json::from_slice::<Problem>(&body).ok(),
+        false => None,
+    };
+    Ok(Answer {
+        head: Response::from_parts(parts, ()),
+        problem: problem.filter(|problem| problem.kind.starts_with(OWN)),
+    })
+}
+
+/// What the vendor runs on the gateway instead.
+fn curl(bound: &Bound, path: &str) -> String {
+    match &bound.0 {
+        Bind::Tcp { .. } => format!("curl -i http://{bound}{path}"),
+        Bind::Socket(socket) => format!("curl -i --unix-socket {socket} http://jira{path}"),
+    }
+}
+
+/// Reads without side effects, the most harmless first. Jira answers the first two to anybody.
+const HARMLESS: [&str; 3] = ["/status", "/rest/api/2/serverInfo", "/rest/api/2/myself"];
+const USER_AGENT: &str = concat!("jira-tunnel-agent-check/", env!("CARGO_PKG_VERSION"));
+/// As the agent's own problems are named.
+const OWN: &str = "urn:jira-tunnel-agent:problem:";
+/// A few KiB are usual.
+const MAX_BODY: usize = 1 << 20;

@@ -1,0 +1,96 @@
+//! The certificates that a server presented, as an error carries them: for whoever has to find out which one
+//! is wrong.
+
+use super::{certificate, verifier};
+use rustls::{
+    CertificateError,
+    pki_types::{CertificateDer, UnixTime},
+};
+use std::{
+    io,
+    time::{Duration, SystemTime},
+};
+
+/// One certificate of a chain that was refused.
+#[derive(
+    Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+pub struct Presented {
+    /// Its common name, else its organisation; empty where it cannot be read.
+    pub subject: String,
+    /// The same of who issued it.
+    pub issuer: String,
+    /// First day of its validity, `2026-01-31`.
+    pub from: Option<String>,
+    /// Last day of its validity.
+    pub until: Option<String>,
+    /// What is wrong with this one.
+    pub problem: Option<String>,
+}
+
+/// The chain behind a failed handshake, the server's own certificate first; empty where it did not fail for its
+/// certificates.
+pub(crate) fn refused_chain(error: &io::Error) -> &[Presented] {
+    verifier::refused(error).map_or(&[], |refused| &refused.chain)
+}
+
+/// What was presented, each with what is wrong with it.
+pub(super) fn describe(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    problem: &CertificateError,
+    now: UnixTime,
+) -> Vec<Presented> {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+    let all = std::iter::once(leaf).chain(intermediates).take(MAX_CHAIN);
+    let mut chain: Vec<_> = all.map(|one| present(one, now)).collect();
+    let count = chain.len();
+    match problem {
+        CertificateError::UnknownIssuer => {
+            if let Some(last) = chain.last_mut() {
+                let text = match (last.issuer == last.subject, count) {
+                    (true, _) => "signed by itself, and not trusted here",
+                    (false, 1) => {
+                        "its issuer is not trusted here, and no certificate of it was sent along"
+                    }
+                    (false, _) => "its issuer is not trusted here",
+                };
+                last.problem.get_or_insert_with(|| text.to_owned());
+            }
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            if let Some(leaf) = chain.first_mut() {
+                let text = "made for other names";
+                leaf.problem.get_or_insert_with(|| text.to_owned());
+            }
+        }
+        _ => {}
+    }
+    chain
+}
+
+fn present(der: &CertificateDer<'_>, now: SystemTime) -> Presented {
+    let names = certificate::names(der);
+    let validity = certificate::validity(der);
+    let problem = match validity {
+        Some((from, _)) if now < from => Some("not valid yet".to_owned()),
+        Some((_, until)) if now > until => Some("expired".to_owned()),
+        _ => None,
+    };
+    let (subject, issuer) = names.map_or_else(Default::default, |n| (n.subject, n.issuer));
+    Presented {
+        subject,
+        issuer,
+        from: validity.map(|(from, _)| day(from)),
+        until: validity.map(|(_, until)| day(until)),
+        problem,
+    }
+}
+
+fn day(time: SystemTime) -> String {
+    let text = humantime::format_rfc3339_seconds(time).to_string();
+    text.split('T').next().unwrap_or_default().to_owned()
+}
+
+/// Certificates of a chain that are told of; a hostile server could send many.
+const MAX_CHAIN: usize = 8;

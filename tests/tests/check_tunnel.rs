@@ -1,0 +1,375 @@
+//! `agent check` on the tunnel's side, against real gateways and proxies with each trouble: the hop that fails, the same
+//! with a running agent and without, and no credential that is tried once more.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::{
+    check::{Report, Step, Verdict},
+    status::Overall,
+    tunnel::Hop,
+};
+use e2e::{
+    egress::{Authority, USER, password, squid, stunnel},
+    setup::{Running, Setup},
+    sshd::{Sshd, free_port, keygen},
+};
+use server_stub::jira::{Jira, Settings};
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    process::Command,
+};
+
+/// Nobody listens there: these are about the tunnel.
+const NO_JIRA: &str = "http://127.0.0.1:9";
+
+fn setup(sshd: &Sshd) -> Setup {
+    let setup = Setup::for_sshd(sshd).unwrap();
+    setup.forward("jira", "127.0.0.1:0", NO_JIRA)
+}
+
+fn check(agent: &Running) -> Report {
+    let done = agent.run(&["check", "--json"]).unwrap();
+    serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"))
+}
+
+/// The steps to the gateways.
+fn tunnel(report: &Report) -> Vec<&Step> {
+    report
+        .steps
+        .iter()
+        .filter(|s| s.gateway.is_some())
+        .collect()
+}
+
+/// Exactly this hop of the tunnel fails; all before it are fine.
+fn fails_at(report: &Report, hop: Hop, cause: &[&str]) -> Step {
+    let steps = tunnel(report);
+    let bad = |s: &&&Step| s.verdict == Verdict::Fail;
+    let failed: Vec<_> = steps.iter().filter(bad).collect();
+    assert_eq!(failed.len(), 1, "{report:#?}");
+    assert_eq!(failed[0].step, hop.name(), "{report:#?}");
+    let said = failed[0].cause.clone().unwrap();
+    for part in cause {
+        assert!(said.contains(part), "{part:?} is missing in {said:?}");
+    }
+    assert!(failed[0].remedy.is_some());
+    (**failed[0]).clone()
+}
+
+/// The same hop in status and log, in a check of the running agent, and in one without it.
+async fn everywhere(mut agent: Running, hop: Hop, cause: &[&str]) -> Step {
+    let failed = |r: &agent::status::Report| r.connections[0].failed_hop.is_some();
+    let report = agent.until("an attempt to fail", failed).await.unwrap();
+    assert_eq!(report.connections[0].failed_hop, Some(hop));
+    let line = format!("hop=\"{hop}\"");
+    assert!(agent.log().contains(&line), "{line} is not in the log");
+    fails_at(&check(&agent), hop, cause);
+    agent.process().kill();
+    fails_at(&check(&agent), hop, cause)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_goes_the_vendors_way_and_back_where_the_gateway_permits_just_that() {
+    let jira = Settings {
+        context_path: "/jira".into(),
+        ..Settings::default()
+    };
+    let jira = Jira::start(jira).await.unwrap();
+    let port = free_port().unwrap();
+    let other = free_port().unwrap();
+    let sshd = Sshd::with(&["AllowTcpForwarding yes"]).unwrap();
+    let key = sshd.folder().join("acme");
+    keygen(&key, &["-t", "ed25519"], "").unwrap();
+    let options = format!(
+        "restrict,port-forwarding,permitlisten=\"127.0.0.1:{port}\",permitopen=\"127.0.0.1:{port}\""
+    );
+    sshd.authorize(&key.with_extension("pub"), &options)
+        .unwrap();
+    let bind = format!("127.0.0.1:{port}");
+    let setup = Setup::for_sshd(&sshd).unwrap();
+    let setup = setup.tunnel("identity_file", key.display().to_string());
+    let mut agent = setup.forward("jira", &bind, &jira.url).start().unwrap();
+    agent.until_bound().await.unwrap();
+    for running in [true, false] {
+        if !running {
+            agent.process().kill();
+        }
+        let before = asked(&jira);
+        let report = check(&agent);
+        let trip = tunnel(&report).into_iter().find(|s| s.step == "round-trip");
+        let trip = trip.unwrap_or_else(|| panic!("{report:#?}"));
+        assert_eq!(trip.verdict, Verdict::Ok, "{trip:?}");
+        let seen = trip.detail.clone().unwrap();
+        assert!(seen.contains("/jira/status"), "{seen}");
+        assert!(seen.contains("Jira's 200"), "{seen}");
+        assert_eq!(asked(&jira), before + 1);
+    }
+    // What it was asked for is free again.
+    drop(TcpListener::bind(&bind).unwrap());
+
+    // The same key may go nowhere else.
+    let mut ssh = Command::new("ssh");
+    ssh.args([
+        "-F",
+        "none",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "IdentitiesOnly=yes",
+    ])
+    .args([
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+    ])
+    .arg("-i")
+    .arg(&key)
+    .args(["-p", &sshd.port().to_string(), "-l", &sshd.user()])
+    .args(["-W", &format!("127.0.0.1:{other}"), "127.0.0.1"]);
+    let refused = ssh.output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("administratively prohibited"), "{said}");
+}
+
+/// Requests of the check that have reached this Jira.
+fn asked(jira: &server_stub::jira::Running) -> usize {
+    let of_check = |r: &&server_stub::jira::Received| {
+        r.header("user-agent")
+            .is_some_and(|agent| agent.starts_with("jira-tunnel-agent-check"))
+    };
+    jira.requests().iter().filter(of_check).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_forbids_calls_is_no_fault_and_the_vendors_own_line_is_given() {
+    let sshd = Sshd::start().unwrap();
+    let agent = setup(&sshd).start().unwrap();
+    let bound = agent.until_bound().await.unwrap();
+    let report = check(&agent);
+    let steps = tunnel(&report);
+    let trip = steps.iter().find(|s| s.step == "round-trip").unwrap();
+    assert_eq!(trip.verdict, Verdict::Skipped);
+    let said = trip.cause.clone().unwrap();
+    let line = format!("curl -i http://{bound}/status");
+    assert!(said.contains(&line), "{said}");
+    let fine = |s: &&Step| s.verdict != Verdict::Fail && s.verdict != Verdict::Warn;
+    assert!(steps.iter().copied().all(|s| fine(&s)), "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_hop_that_fails_is_named_the_same_in_status_log_and_check() {
+    let sshd = Sshd::start().unwrap();
+    let to = |gateway: &str| {
+        setup(&sshd)
+            .tunnel("gateways", vec![gateway])
+            .start()
+            .unwrap()
+    };
+    let cause = ["cannot resolve", "gateway.invalid"];
+    everywhere(to("gateway.invalid:443"), Hop::Dns, &cause).await;
+    let free = format!("127.0.0.1:{}", free_port().unwrap());
+    everywhere(to(&free), Hop::Tcp, &[&free, "refused"]).await;
+    let web = serve(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    everywhere(to(&web), Hop::Banner, &["HTTP/1.1 400"]).await;
+    let mute = serve(b"");
+    everywhere(to(&mute), Hop::Banner, &["SSH banner"]).await;
+    let cut = serve(b"SSH-2.0-x\r\n");
+    everywhere(to(&cut), Hop::KeyExchange, &["key exchange"]).await;
+
+    let another = format!("SHA256:{}", "A".repeat(43));
+    let wrong = setup(&sshd).tunnel("host_keys", vec![another.clone()]);
+    let real = sshd.fingerprint().unwrap();
+    everywhere(wrong.start().unwrap(), Hop::HostKey, &[&another, &real]).await;
+}
+
+/// Answers each connection with this, reads what comes for a moment, and closes.
+fn serve(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.write_all(answer);
+            let _ = stream.read(&mut [0; 256]);
+        }
+    });
+    address.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key_is_tried_by_the_agent_alone_and_by_a_check_once_over_all_gateways() {
+    let sshd = Sshd::start().unwrap();
+    let stranger = sshd.folder().join("stranger");
+    keygen(&stranger, &["-t", "ed25519"], "").unwrap();
+    let second = Sshd::start().unwrap();
+    let setup = setup(&sshd)
+        .tunnel("identity_file", stranger.display().to_string())
+        .tunnel("gateways", vec![sshd.address(), second.address()])
+        .tunnel(
+            "host_keys",
+            vec![sshd.fingerprint().unwrap(), second.fingerprint().unwrap()],
+        );
+    let mut agent = setup.start().unwrap();
+    // After both have refused, the next attempt is a minute away.
+    let failed = |r: &agent::status::Report| r.connections[0].attempt >= 2;
+    agent.until("both to refuse", failed).await.unwrap();
+    let tries = || logins(&sshd) + logins(&second);
+    let before = tries();
+    let report = check(&agent);
+    let bad = |s: &&&Step| s.step == "login" && s.verdict == Verdict::Fail;
+    let steps = tunnel(&report);
+    assert_eq!(steps.iter().filter(bad).count(), 2, "{report:#?}");
+    let seen = steps.iter().find(bad).unwrap().detail.clone().unwrap();
+    assert!(seen.contains("not tried again"), "{seen}");
+    assert_eq!(
+        tries(),
+        before,
+        "a running agent's key is not tried beside it"
+    );
+
+    agent.process().kill();
+    let report = check(&agent);
+    let steps = tunnel(&report);
+    assert_eq!(steps.iter().filter(bad).count(), 1, "{report:#?}");
+    let skipped = |s: &&Step| s.step == "login" && s.verdict == Verdict::Skipped;
+    let why = steps
+        .into_iter()
+        .find(skipped)
+        .unwrap()
+        .cause
+        .clone()
+        .unwrap();
+    assert!(why.contains("refused this key already"), "{why}");
+    sshd.logged("Connection closed by authenticating user")
+        .await
+        .unwrap();
+    assert_eq!(tries(), before + 1);
+}
+
+/// Attempts that have come as far as a key.
+fn logins(sshd: &Sshd) -> usize {
+    sshd.log().matches("Failed publickey").count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forward_that_is_refused_fails_beside_a_login_that_works() {
+    let sshd = Sshd::start().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let bind = taken.local_addr().unwrap().to_string();
+    let setup = Setup::for_sshd(&sshd).unwrap();
+    let mut agent = setup.forward("jira", &bind, NO_JIRA).start().unwrap();
+    let refused = |r: &agent::status::Report| {
+        let views = &r.connections[0].forwards;
+        views.iter().any(|v| v.cause.is_some())
+    };
+    agent
+        .until("the forward to be refused", refused)
+        .await
+        .unwrap();
+    fails_at(&check(&agent), Hop::Forward, &["refuses to listen", &bind]);
+    agent.process().kill();
+    fails_at(&check(&agent), Hop::Forward, &["refuses to listen", &bind]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxys_refused_login_is_told_and_not_tried_again() {
+    let sshd = Sshd::start().unwrap();
+    let proxy = squid(&[sshd.port()], true).await.unwrap();
+    let url = format!("http://{}", proxy.address());
+    let file = password(sshd.folder(), "wrong").unwrap();
+    let second = format!("localhost:{}", sshd.port());
+    let setup = setup(&sshd)
+        .tunnel("proxy", url.clone())
+        .tunnel("proxy_username", USER)
+        .tunnel("proxy_password_file", file)
+        .tunnel("gateways", vec![sshd.address(), second]);
+    let mut agent = setup.start().unwrap();
+    let failed = |r: &agent::status::Report| r.connections[0].attempt >= 2;
+    agent.until("the proxy to refuse", failed).await.unwrap();
+    let tries = || proxy.log().matches("TCP_DENIED/407").count();
+    proxy.logged("TCP_DENIED/407").await.unwrap();
+    let before = tries();
+    let report = check(&agent);
+    let bad = |s: &&&Step| s.step == "proxy" && s.verdict == Verdict::Fail;
+    let steps = tunnel(&report);
+    let failed = steps
+        .iter()
+        .find(bad)
+        .unwrap_or_else(|| panic!("{report:#?}"));
+    let cause = failed.cause.clone().unwrap();
+    assert!(cause.contains("407") && cause.contains(&url), "{cause}");
+    assert_eq!(tries(), before);
+    agent.process().kill();
+    let report = check(&agent);
+    let steps = tunnel(&report);
+    assert_eq!(steps.iter().filter(bad).count(), 1, "{report:#?}");
+    assert_eq!(tries(), before + 1, "once over both gateways");
+    let lines: Vec<_> = report
+        .firewall
+        .iter()
+        .map(|rule| rule.purpose.as_str())
+        .collect();
+    assert!(lines.contains(&"on-the-proxy"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn intercepted_tls_shows_the_chain_and_who_made_it() {
+    let sshd = Sshd::start().unwrap();
+    let inspecting = Authority::new("Corp Inspection CA").unwrap();
+    let tls = stunnel(sshd.port(), &inspecting).await.unwrap();
+    let trusted = Authority::new("Vendor CA").unwrap();
+    let ca_file = trusted.write(sshd.folder()).unwrap();
+    let setup = setup(&sshd)
+        .tunnel("gateways", vec![format!("tls://{}", tls.address())])
+        .tunnel("gateway_ca_file", ca_file.display().to_string());
+    let agent = setup.start().unwrap();
+    let step = everywhere(agent, Hop::Tls, &["issued by \"Corp Inspection CA\""]).await;
+    assert_eq!(step.chain.len(), 1, "{step:#?}");
+    assert_eq!(step.chain[0].issuer, "Corp Inspection CA");
+    assert!(step.chain[0].problem.is_some());
+    assert!(step.remedy.unwrap().contains("exempt"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_line_for_the_firewall_is_given_when_the_network_fails_and_when_asked_for() {
+    let sshd = Sshd::start().unwrap();
+    let free = free_port().unwrap();
+    let setup = setup(&sshd).tunnel("gateways", vec![format!("127.0.0.1:{free}")]);
+    let mut agent = setup.start().unwrap();
+    agent.process().kill();
+    let line = format!(
+        "allow outbound TCP from {} (127.0.0.1) to 127.0.0.1 port {free}",
+        host()
+    );
+    let table = agent.run(&["check"]).unwrap();
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains(&line), "{table}");
+    let sheet = agent.run(&["check", "--firewall"]).unwrap();
+    assert_eq!(sheet.status.code(), Some(0));
+    let sheet = String::from_utf8(sheet.stdout).unwrap();
+    assert!(sheet.contains(&line), "{sheet}");
+    assert!(
+        sheet.contains("to 127.0.0.1 port 9"),
+        "Jira is missing: {sheet}"
+    );
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    name.trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_disturbs_no_session_that_stands() {
+    let sshd = Sshd::start().unwrap();
+    let agent = setup(&sshd).start().unwrap();
+    agent.until_bound().await.unwrap();
+    let before = agent.status().await.unwrap().connections[0].generation;
+    for _ in 0..3 {
+        check(&agent);
+    }
+    let after = agent.status().await.unwrap();
+    assert_eq!(after.connections[0].generation, before);
+    assert_ne!(after.overall, Overall::Proven, "there is no Jira");
+}
