@@ -1,0 +1,109 @@
+//! A second enrolment: what is there is not overwritten by the way, and the old key stays until the new one works.
+
+use agent::status::Overall;
+use e2e::{
+    enrol::{Host, Office},
+    login::said,
+};
+use std::fs;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_token_again_changes_nothing_and_is_well() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let token = office.token(&[]).unwrap();
+    let done = host.enroll(&token, &office.answers()).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let (files, authorized) = (host.files().unwrap(), office.authorized());
+    let again = host.enroll(&token, &office.answers()).unwrap();
+    assert!(again.status.success(), "{}", said(&again));
+    assert!(
+        said(&again).contains("enrolled with this token already"),
+        "{}",
+        said(&again)
+    );
+    assert_eq!(host.files().unwrap(), files);
+    assert_eq!(office.authorized(), authorized);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_token_needs_replace_and_then_the_new_key_takes_over() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let done = host
+        .enroll(&office.token(&[]).unwrap(), &office.answers())
+        .unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let (before, old) = (host.files().unwrap(), host.keys().unwrap());
+
+    let token = office.token(&[]).unwrap();
+    let refused = host.enroll(&token, &office.answers()).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        said(&refused).contains("agent enroll --replace"),
+        "{}",
+        said(&refused)
+    );
+    assert_eq!(host.files().unwrap(), before);
+
+    let mut flags = office.answers();
+    flags.push("--replace");
+    let replaced = host.enroll(&token, &flags).unwrap();
+    assert!(replaced.status.success(), "{}", said(&replaced));
+    assert!(
+        said(&replaced).contains("remove the old key: SHA256:"),
+        "{}",
+        said(&replaced)
+    );
+    let new = host.keys().unwrap();
+    assert_eq!(new.len(), 1);
+    assert_ne!(new[0].1, old[0].1);
+    let agent = host.run().unwrap();
+    agent
+        .until("every layer to be proven", |report| {
+            report.overall == Overall::Proven
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_that_does_not_come_to_work_leaves_the_old_one_in_use() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let done = host
+        .enroll(&office.token(&[]).unwrap(), &office.answers())
+        .unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let before = host.files().unwrap();
+    let withdrawn = office.token(&[]).unwrap();
+    office.token_command(&["revoke", "acme"]).unwrap();
+    let mut flags = office.answers();
+    flags.push("--replace");
+    let refused = host.enroll(&withdrawn, &flags).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert_eq!(host.files().unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_that_was_configured_by_hand_is_not_taken_over_by_the_way() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let by_hand = "[tunnel]\ngateways = [\"gw.vendor.example:443\"]\n[log]\nlevel = \"warn\"\n";
+    fs::write(host.dir().join("agent.toml"), by_hand).unwrap();
+    let token = office.token(&[]).unwrap();
+    let refused = host.enroll(&token, &office.answers()).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        said(&refused).contains("agent.toml:2"),
+        "{}",
+        said(&refused)
+    );
+    let mut flags = office.answers();
+    flags.push("--replace");
+    let done = host.enroll(&token, &flags).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    // It is a drop-in: what the administrator wrote is as it was.
+    let text = fs::read_to_string(host.dir().join("agent.toml")).unwrap();
+    assert_eq!(text, by_hand);
+}

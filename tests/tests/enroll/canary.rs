@@ -1,0 +1,170 @@
+//! Neither the one-time secret nor Jira's token shows anywhere but in the one file that is for it.
+
+use agent::status::Overall;
+use base64::{Engine, prelude::*};
+use e2e::{
+    agent::{binary, command},
+    enrol::{ANSWERS, Host, PAT, jira},
+    login::said,
+    process::Process,
+    sshd::free_port,
+};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_the_one_time_secret_nor_jiras_token_is_shown_or_kept_anywhere_else() {
+    let (jira, host) = (jira().await.unwrap(), Host::new().unwrap());
+    let gateway = Gateway::start(host.around()).await;
+    let token = gateway.token();
+    let mut flags = ANSWERS.to_vec();
+    flags.extend(["--upstream", &jira.url]);
+    // The arguments of every process that it starts, and all that it writes anywhere.
+    let trace = host.around().join("trace");
+    let mut strace = Command::new("strace");
+    strace.args([
+        "-f",
+        "-s",
+        "100000",
+        "-e",
+        "trace=execve,write,writev,sendto",
+        "-o",
+    ]);
+    strace.arg(&trace).arg("--").arg(binary("agent"));
+    let done = host.pipe(host.command(strace, &flags), &token).unwrap();
+    let mut seen = vec![("output".to_owned(), said(&done))];
+    assert!(done.status.success(), "{}", said(&done));
+    // Jira gets its token, and the file that is for it.
+    let written = fs::read_to_string(&trace).unwrap();
+    let elsewhere = |line: &&str| {
+        !line.contains("authorization: Bearer") && !line.contains(&format!("\"{PAT}"))
+    };
+    let written: Vec<_> = written.lines().filter(elsewhere).collect();
+    assert!(written.len() > 20, "{written:?}");
+    seen.push(("system calls".to_owned(), written.join("\n")));
+
+    let used = host.enroll(&token, &["--replace"]).unwrap();
+    seen.push(("the second run".to_owned(), said(&used)));
+    let agent = host.run().unwrap();
+    agent
+        .until("every layer to be proven", |report| {
+            report.overall == Overall::Proven
+        })
+        .await
+        .unwrap();
+    for words in [
+        &["status", "--json"][..],
+        &["config", "show"],
+        &["check", "--json"],
+    ] {
+        let shown = command(Command::new(binary("agent")), &host.dir(), words).output();
+        seen.push((words.join(" "), said(&shown.unwrap())));
+    }
+    seen.push(("the agent's log".to_owned(), agent.log()));
+    for (name, content) in host.files().unwrap() {
+        if !name.ends_with("/jira-token") {
+            seen.push((name, String::from_utf8_lossy(&content).into_owned()));
+        }
+    }
+    collect(host.around().join("gateway").as_path(), &mut seen);
+
+    let secret = secret(&token);
+    let forms = [
+        BASE64_URL_SAFE_NO_PAD.encode(&secret),
+        BASE64_STANDARD_NO_PAD.encode(&secret),
+        secret.iter().map(|byte| format!("{byte:02x}")).collect(),
+        token,
+        PAT.to_owned(),
+    ];
+    for (place, text) in &seen {
+        for form in &forms {
+            assert!(!text.contains(form.as_str()), "{form} in {place}:\n{text}");
+        }
+    }
+    assert!(seen.len() > 12, "{}", seen.len());
+}
+
+fn secret(token: &str) -> Vec<u8> {
+    let body = token.split('.').nth(1).unwrap();
+    let body = BASE64_URL_SAFE_NO_PAD.decode(body).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    BASE64_URL_SAFE_NO_PAD
+        .decode(body["secret"].as_str().unwrap())
+        .unwrap()
+}
+
+/// Every file, the gateway's log among them.
+fn collect(folder: &Path, seen: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, seen);
+        } else {
+            let content = fs::read(&path).unwrap();
+            seen.push((
+                path.display().to_string(),
+                String::from_utf8_lossy(&content).into_owned(),
+            ));
+        }
+    }
+}
+
+/// The real binary, at its most talkative.
+struct Gateway {
+    _process: Process,
+    data: std::path::PathBuf,
+    port: u16,
+}
+
+impl Gateway {
+    async fn start(around: &Path) -> Self {
+        let data = around.join("gateway");
+        fs::create_dir(&data).unwrap();
+        let port = free_port().unwrap();
+        let mut command = Command::new(binary("server-stub"));
+        command
+            .args([
+                "gateway",
+                "--ssh",
+                &format!("127.0.0.1:{port}"),
+                "--http",
+                "127.0.0.1:0",
+                "--data",
+            ])
+            .arg(&data)
+            .env("RUST_LOG", "trace");
+        let process = Process::spawn(command, &data.join("log")).unwrap();
+        for _ in 0..600 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .is_ok()
+            {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        Self {
+            _process: process,
+            data,
+            port,
+        }
+    }
+
+    fn token(&self) -> String {
+        let made = Command::new(binary("server-stub"))
+            .args(["token", "new", "acme", "--bind", "127.0.0.1:0", "--gateway"])
+            .arg(format!("127.0.0.1:{}", self.port))
+            .arg("--data")
+            .arg(&self.data)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        // It is said on standard output and nowhere else.
+        let token = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+        assert!(!String::from_utf8_lossy(&made.stderr).contains(&token));
+        token
+    }
+}

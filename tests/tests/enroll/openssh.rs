@@ -1,0 +1,153 @@
+//! With a stock OpenSSH as the gateway, and tokens made by the script in docs/vendor-guide.md: the key handed over, and
+//! the key registered by the script there.
+
+use agent::status::Overall;
+use e2e::{
+    agent::Agent,
+    enrol::{ANSWERS, Host, jira},
+    login::said,
+    sshd::{Sshd, keygen},
+};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A code block of the vendor guide, from the line that begins with `first` on.
+fn documented(first: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/vendor-guide.md");
+    let text = fs::read_to_string(path).unwrap();
+    let from = text.find(first).expect(first);
+    let block = &text[from..];
+    block[..block.find("\n```").unwrap() + 1].to_owned()
+}
+
+fn executable(path: PathBuf, text: &str) -> PathBuf {
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// As a vendor would type it.
+fn token(sshd: &Sshd, bind: &str, once: Option<&Path>) -> String {
+    let script = executable(
+        sshd.folder().join("make-token"),
+        &documented("#!/usr/bin/env python3"),
+    );
+    let mut command = Command::new(script);
+    command.args([
+        &sshd.user(),
+        &sshd.address(),
+        &sshd.fingerprint().unwrap(),
+        bind,
+    ]);
+    let made = command.args(once).output().unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    String::from_utf8(made.stdout).unwrap().trim().to_owned()
+}
+
+async fn proven(agent: &Agent) {
+    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+    agent
+        .until("every layer to be proven", proven)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_one_time_secret_the_line_for_the_vendor_is_printed_and_works() {
+    let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
+    let host = Host::new().unwrap();
+    let mut flags = ANSWERS.to_vec();
+    flags.extend(["--upstream", &jira.url]);
+    let token = token(&sshd, "127.0.0.1:0", None);
+    let done = host.enroll(&token, &flags).unwrap();
+    let text = said(&done);
+    assert!(done.status.success(), "{text}");
+    let line = text
+        .lines()
+        .find(|line| {
+            line.starts_with("restrict,port-forwarding,permitlisten=\"127.0.0.1:*\" ssh-ed25519 ")
+        })
+        .unwrap_or_else(|| panic!("no line for the vendor: {text}"));
+    // The vendor pastes it; nothing else lets the agent in.
+    fs::write(sshd.folder().join("authorized_keys"), format!("{line}\n")).unwrap();
+    proven(&host.run().unwrap()).await;
+
+    // A new key: not before the vendor has it, too.
+    let before = host.files().unwrap();
+    let next = other_than(&token, &sshd);
+    flags.push("--replace");
+    let waiting = host.enroll(&next, &flags).unwrap();
+    let text = said(&waiting);
+    assert_eq!(waiting.status.code(), Some(1), "{text}");
+    assert!(text.contains("the old one stays in use"), "{text}");
+    let kept = host.files().unwrap();
+    assert!(before.iter().all(|file| kept.contains(file)), "{text}");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("restrict,"))
+        .unwrap();
+    fs::write(sshd.folder().join("authorized_keys"), format!("{line}\n")).unwrap();
+    let done = host.enroll(&next, &flags).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    assert_eq!(host.keys().unwrap().len(), 1);
+    proven(&host.run().unwrap()).await;
+}
+
+/// Tokens without a secret differ by the second in which they are made.
+fn other_than(first: &str, sshd: &Sshd) -> String {
+    loop {
+        let next = token(sshd, "127.0.0.1:0", None);
+        if next != first {
+            return next;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_of_the_vendor_guide_registers_a_key_once() {
+    let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
+    let keys = sshd.folder().join("authorized_keys");
+    let script = documented("#!/bin/sh\n# jira-tunnel-enrol");
+    let script = script.replace("$HOME/.ssh/authorized_keys", &keys.display().to_string());
+    let script = executable(sshd.folder().join("jira-tunnel-enrol"), &script);
+    let once = sshd.folder().join("once");
+    keygen(&once, &["-t", "ed25519"], "").unwrap();
+    let public = fs::read_to_string(once.with_extension("pub")).unwrap();
+    let public = public.rsplit_once(' ').unwrap().0;
+    let bind = "127.0.0.1:*";
+    fs::write(
+        &keys,
+        format!(
+            "restrict,expiry-time=\"20990101\",command=\"{} {bind}\" {public} jira-tunnel-once\n",
+            script.display()
+        ),
+    )
+    .unwrap();
+    let token = token(&sshd, "127.0.0.1:0", Some(&once));
+    let mut flags = ANSWERS.to_vec();
+    flags.extend(["--upstream", &jira.url]);
+    let host = Host::new().unwrap();
+    let done = host.enroll(&token, &flags).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let text = fs::read_to_string(&keys).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(
+        text.starts_with("restrict,port-forwarding,command=\"/bin/false\",permitlisten="),
+        "{text}"
+    );
+    proven(&host.run().unwrap()).await;
+
+    let second = Host::new().unwrap();
+    let refused = second.enroll(&token, &flags).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        said(&refused).contains("does not take the token's one-time secret"),
+        "{}",
+        said(&refused)
+    );
+    assert_eq!(second.files().unwrap(), []);
+}

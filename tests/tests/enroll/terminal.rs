@@ -1,0 +1,81 @@
+//! A person at a terminal: questions one after the other, in a real pseudo terminal.
+
+use e2e::{
+    agent::{binary, command},
+    enrol::{Host, Office, PAT},
+    login::said,
+};
+use std::process::{Command, Output};
+
+/// What is waited for, and what is typed then.
+type Talk<'a> = Vec<(&'a str, &'a str)>;
+
+fn hold(host: &Host, talk: &Talk<'_>) -> Output {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut python = Command::new("python3");
+    python
+        .arg(root.join("clients/python/terminal.py"))
+        .arg(serde_json::to_string(talk).unwrap())
+        .arg(binary("agent"));
+    let mut command = command(python, &host.dir(), &["enroll"]);
+    command.current_dir(host.around()).output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let token = office.token(&[]).unwrap();
+    let done = hold(
+        &host,
+        &vec![
+            ("(it is not shown): ", &token),
+            // Asked again until it makes sense.
+            ("with its context path: ", "jira.corp.example"),
+            ("with its context path: ", &office.jira.url),
+            ("Number [1]: ", "7"),
+            ("Number [1]: ", "1"),
+            ("Personal access token (not shown): ", PAT),
+            ("Number [1]: ", ""),
+        ],
+    );
+    let text = said(&done);
+    assert!(done.status.success(), "{text}");
+    assert!(
+        text.contains("registered it, and logged in with it"),
+        "{text}"
+    );
+    assert!(!text.contains(PAT) && !text.contains(&token), "{text}");
+    let drop_in = host
+        .files()
+        .unwrap()
+        .into_iter()
+        .find(|(name, _)| name.ends_with("10-enrolment.toml"));
+    let drop_in = String::from_utf8(drop_in.unwrap().1).unwrap();
+    for line in ["mode = \"pat\"", "presets = [\"ticketing\"]"] {
+        assert!(drop_in.contains(line), "{drop_in}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_interrupts_it_leaves_nothing() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let token = office.token(&[]).unwrap();
+    for talk in [
+        vec![("(it is not shown): ", "\u{3}")],
+        vec![
+            ("(it is not shown): ", &token),
+            ("with its context path: ", "\u{3}"),
+        ],
+        vec![
+            ("(it is not shown): ", &token),
+            ("with its context path: ", "\u{4}"),
+        ],
+    ] {
+        let done = hold(&host, &talk);
+        assert!(!done.status.success(), "{}", said(&done));
+        assert_eq!(host.files().unwrap(), [], "{}", said(&done));
+    }
+    assert_eq!(office.authorized(), "");
+}

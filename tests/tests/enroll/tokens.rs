@@ -1,0 +1,203 @@
+//! Tokens that cannot be used: each says why in a sentence of its own, and nothing is written.
+
+use agent::{
+    enroll::{OneTimeSecret, Token},
+    tunnel::Gateway,
+};
+use e2e::{
+    enrol::{Host, Office},
+    login::said,
+    sshd::free_port,
+};
+use std::{
+    process::Output,
+    time::{Duration, SystemTime},
+};
+
+const LIFE: Duration = Duration::from_secs(3600);
+
+/// Refused with this sentence, nothing left, and with a good token it works afterwards.
+fn refused(host: &Host, office: &Office, token: &str, sentence: &str) -> Output {
+    let before = host.files().unwrap();
+    let done = host.enroll(token, &office.answers()).unwrap();
+    let text = said(&done);
+    assert_eq!(done.status.code(), Some(1), "{text}");
+    assert!(text.contains(sentence), "{text}\nlacks: {sentence}");
+    assert_eq!(host.files().unwrap(), before, "{text}");
+    done
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_mistyped_foreign_newer_or_expired_token_is_told_apart_and_touches_nothing() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let good = office.token(&[]).unwrap();
+    let mut mistyped = good.clone().into_bytes();
+    mistyped[40] = if mistyped[40] == b'A' { b'B' } else { b'A' };
+    let mistyped = String::from_utf8(mistyped).unwrap();
+    let expired = {
+        let mut token = Token::parse(&good).unwrap();
+        token.expires = SystemTime::now() - LIFE;
+        token.to_text().to_string()
+    };
+    let newer = good.replacen("jtaenroll1.", "jtaenroll2.", 1);
+    for (token, sentence) in [
+        (&good[..good.len() - 5], "this token is cut"),
+        (&good[..60], "this token is cut"),
+        (&good[3..], "its beginning is missing"),
+        (&mistyped, "changed on its way"),
+        ("ssh-ed25519 AAAA", "this is no enrolment token"),
+        ("", "no token was given"),
+        (&newer, "is of version 2"),
+        (&expired, "this token ended at"),
+    ] {
+        refused(&host, &office, token, sentence);
+        assert_eq!(host.files().unwrap(), []);
+        assert!(!host.dir().join("agent.d").exists());
+    }
+    assert_eq!(office.authorized(), "");
+    let done = host.enroll(&good, &office.answers()).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_used_withdrawn_or_unknown_secret_registers_nothing_and_leaves_nothing() {
+    let office = Office::open().await.unwrap();
+    let used = office.token(&[]).unwrap();
+    let first = Host::new().unwrap();
+    let done = first.enroll(&used, &office.answers()).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let authorized = office.authorized();
+
+    let host = Host::new().unwrap();
+    refused(&host, &office, &used, "was used already");
+    let withdrawn = office.token(&[]).unwrap();
+    office.token_command(&["revoke", "acme"]).unwrap();
+    refused(
+        &host,
+        &office,
+        &withdrawn,
+        "does not take the token's one-time secret",
+    );
+    let unknown = {
+        let mut token = Token::parse(&used).unwrap();
+        token.secret = Some(OneTimeSecret::generate());
+        token.to_text().to_string()
+    };
+    refused(
+        &host,
+        &office,
+        &unknown,
+        "does not take the token's one-time secret",
+    );
+    assert_eq!(host.keys().unwrap(), []);
+    assert_eq!(office.authorized(), authorized);
+    let list = office.token_command(&["list"]).unwrap();
+    assert!(
+        list.contains("  used ") && !list.contains("  open"),
+        "{list}"
+    );
+}
+
+/// The gateway's clock decides, whatever the token says of itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_refuses_a_token_whose_time_is_over_there() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let short = office.token(&["--expires", "1s"]).unwrap();
+    let longer = {
+        let mut token = Token::parse(&short).unwrap();
+        token.expires += LIFE;
+        token.to_text().to_string()
+    };
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    refused(&host, &office, &longer, "this token ended at");
+    assert_eq!(office.authorized(), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_with_another_host_key_gets_nothing() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let other = {
+        let mut token = Token::parse(&office.token(&[]).unwrap()).unwrap();
+        token.host_keys = vec!["SHA256:uNiVztksCsDhcc0u9e8BrcJxUKFyDVR0OXPBmkR1xX0".to_owned()];
+        token.to_text().to_string()
+    };
+    refused(&host, &office, &other, "the host key of");
+    let list = office.token_command(&["list"]).unwrap();
+    assert!(list.contains("  open"), "{list}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_away_leaves_nothing_and_the_token_good() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let good = office.token(&[]).unwrap();
+    let away = {
+        let mut token = Token::parse(&good).unwrap();
+        let port = free_port().unwrap();
+        token.gateways = vec![format!("127.0.0.1:{port}").parse::<Gateway>().unwrap()];
+        token.to_text().to_string()
+    };
+    refused(&host, &office, &away, "nothing listens there");
+    assert_eq!(host.keys().unwrap(), []);
+    let done = host.enroll(&good, &office.answers()).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_hosts_that_race_with_one_token_one_is_enrolled() {
+    let office = Office::open().await.unwrap();
+    let token = office.token(&[]).unwrap();
+    let hosts: Vec<_> = (0..4).map(|_| Host::new().unwrap()).collect();
+    let flags = office.answers();
+    let done: Vec<Output> = std::thread::scope(|scope| {
+        let enrolling: Vec<_> = hosts
+            .iter()
+            .map(|host| scope.spawn(|| host.enroll(&token, &flags).unwrap()))
+            .collect();
+        enrolling
+            .into_iter()
+            .map(|one| one.join().unwrap())
+            .collect()
+    });
+    let enrolled = done.iter().filter(|done| done.status.success()).count();
+    assert_eq!(enrolled, 1);
+    for (host, done) in hosts.iter().zip(&done) {
+        if !done.status.success() {
+            assert!(said(done).contains("was used already"), "{}", said(done));
+            assert_eq!(host.files().unwrap(), []);
+        }
+    }
+    assert_eq!(office.authorized().lines().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_make_no_configuration_are_refused_before_anything_is_sent() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let token = office.token(&[]).unwrap();
+    let mut missing = office.answers();
+    missing.retain(|flag| !["--auth", "pat", "--jira-token-file"].contains(flag));
+    let mut odd = office.answers();
+    odd.extend(["--proxy", "ftp://proxy"]);
+    let mut rule = office.answers();
+    rule.extend(["--allow", "GET"]);
+    let mut open = office.answers();
+    open.extend(["--ca-file", "pat"]);
+    for (flags, code, part) in [
+        (&missing, 64, "--auth"),
+        (&odd, 78, "tunnel.proxy"),
+        (&rule, 64, "\"GET\""),
+        (&open, 64, "pat: "),
+    ] {
+        let done = host.enroll(&token, flags).unwrap();
+        let text = said(&done);
+        assert_eq!(done.status.code(), Some(code), "{text}");
+        assert!(text.contains(part), "{text}");
+        assert_eq!(host.files().unwrap(), [], "{text}");
+    }
+    let list = office.token_command(&["list"]).unwrap();
+    assert!(list.contains("  open"), "{list}");
+}
