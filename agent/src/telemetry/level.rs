@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{Registry, filter::Targets, reload};
 
 /// Why a level was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 pub struct LevelError(String);
 
 /// Checks a level, and gives the filter that it means.
-pub fn parse_level(text: &str) -> Result<EnvFilter, LevelError> {
+pub fn parse_level(text: &str) -> Result<Targets, LevelError> {
     let refuse = || LevelError(text.to_owned());
     for part in text.split(',') {
         // Alone, the filter would take a mistyped level for the name of a module, and log nothing.
@@ -21,13 +21,13 @@ pub fn parse_level(text: &str) -> Result<EnvFilter, LevelError> {
             return Err(refuse());
         }
     }
-    EnvFilter::try_new(text).map_err(|_| refuse())
+    text.parse().map_err(|_| refuse())
 }
 
 /// Changes the level of the running process. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     state: Arc<Mutex<State>>,
 }
 
@@ -39,7 +39,7 @@ struct State {
 
 pub(super) fn reloadable(
     level: &str,
-) -> Result<(reload::Layer<EnvFilter, Registry>, Handle), LevelError> {
+) -> Result<(reload::Layer<Targets, Registry>, Handle), LevelError> {
     let (layer, filter) = reload::Layer::new(parse_level(level)?);
     let state = State {
         configured: level.to_owned(),

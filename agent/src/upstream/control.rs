@@ -1,7 +1,9 @@
 //! The HTTP client of control traffic (probes, token endpoints): reaches a site the way the path does,
 //! by the same trust roots, client certificate and address, one bounded answer at a time.
 
-use super::{HttpTarget, Settings, TlsConfigError, cloud::Gateway, explain, probe_tls};
+use super::{
+    HttpTarget, Settings, TlsConfigError, cloud::Gateway, explain, probe_tls, tls::no_tls,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header, request, response};
 use reqwest::{
@@ -74,13 +76,14 @@ impl ControlClient {
                 address: settings.address,
             });
         let mut name = PLACEHOLDER.to_owned();
-        let builder = if target.tls {
+        let tls = if target.tls {
             let (config, asked) = probe_tls(settings)?;
             name = asked.unwrap_or(name);
-            builder.tls_backend_preconfigured(config)
+            config
         } else {
-            builder
+            no_tls()?
         };
+        let builder = builder.tls_backend_preconfigured(tls);
         let scheme = if target.tls { "https" } else { "http" };
         let port = settings.address.map_or(target.port, |a| a.port());
         Ok(Self {

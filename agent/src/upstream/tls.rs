@@ -70,13 +70,24 @@ pub fn probe_tls(settings: &Settings) -> Result<(ClientConfig, Option<String>), 
     }
 }
 
+/// For a client that speaks no TLS. Trusts nobody: left to itself, it would read the system's certificate store.
+pub(super) fn no_tls() -> Result<ClientConfig, TlsConfigError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| TlsConfigError::Provider(e.to_string()))?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(config)
+}
+
 fn build(
     settings: &TlsSettings,
     name: Option<ServerName<'static>>,
     party: Party,
 ) -> Result<ClientConfig, TlsConfigError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let roots = Arc::new(root_store(settings)?);
+    let roots = root_store(settings)?;
     let mut verifier = verifier::Explaining::new(roots, provider.clone(), settings.roots, party)?;
     if let Some(name) = name {
         verifier = verifier.with_name(name);
@@ -108,35 +119,53 @@ pub(super) fn server_name(settings: &Settings) -> Result<ServerName<'static>, Tl
     ServerName::try_from(name.clone()).map_err(|_| TlsConfigError::ServerName(name.clone()))
 }
 
-fn root_store(settings: &TlsSettings) -> Result<RootCertStore, TlsConfigError> {
-    let mut store = RootCertStore::empty();
-    match settings.roots {
-        TrustRoots::System => {
-            let system = system_roots().map_err(TlsConfigError::NoSystemRoots)?;
-            store.add_parsable_certificates(system.iter().cloned());
-        }
-        TrustRoots::Webpki => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+fn root_store(settings: &TlsSettings) -> Result<Arc<RootCertStore>, TlsConfigError> {
+    let common = match settings.roots {
+        TrustRoots::System => system_roots()?,
+        TrustRoots::Webpki => Arc::new(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()),
         TrustRoots::None if settings.extra_roots.is_empty() => return Err(TlsConfigError::NoRoots),
-        TrustRoots::None => {}
+        TrustRoots::None => Arc::new(RootCertStore::empty()),
+    };
+    if settings.extra_roots.is_empty() {
+        return Ok(common);
     }
+    let mut store = RootCertStore::clone(&common);
     for (index, root) in settings.extra_roots.iter().enumerate() {
         store
             .add(root.clone())
             .map_err(|e| TlsConfigError::BadRoot(index + 1, e.to_string()))?;
     }
-    Ok(store)
+    Ok(Arc::new(store))
 }
 
-/// The operating system's roots, read once per process: a few hundred files on some distributions.
-fn system_roots() -> Result<&'static [CertificateDer<'static>], String> {
-    static ROOTS: OnceLock<Result<Vec<CertificateDer<'static>>, String>> = OnceLock::new();
+/// The operating system's roots, read and parsed once per process: a few hundred files on some distributions, and
+/// the most that a forward at rest would keep in memory if each had its own.
+fn system_roots() -> Result<Arc<RootCertStore>, TlsConfigError> {
+    static ROOTS: OnceLock<Result<Arc<RootCertStore>, String>> = OnceLock::new();
     let loaded = ROOTS.get_or_init(|| {
         let result = rustls_native_certs::load_native_certs();
         match (result.certs.is_empty(), result.errors.first()) {
-            (false, _) => Ok(result.certs),
+            (false, _) => {
+                let mut store = RootCertStore::empty();
+                store.add_parsable_certificates(result.certs);
+                Ok(Arc::new(store))
+            }
             (true, Some(error)) => Err(error.to_string()),
             (true, None) => Err("it is empty".to_owned()),
         }
     });
-    loaded.as_deref().map_err(Clone::clone)
+    loaded.clone().map_err(TlsConfigError::NoSystemRoots)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn forwards_with_the_same_trust_share_what_it_takes_in_memory() {
+        let settings = TlsSettings::default();
+        let (first, second) = (root_store(&settings), root_store(&settings));
+        assert!(Arc::ptr_eq(&first.unwrap(), &second.unwrap()));
+    }
 }
