@@ -16,4 +16,5 @@ pub mod cloud;
 mod consent;
 pub mod demo;
 pub mod gateway;
+mod issued;
 pub mod jira;

@@ -2,20 +2,16 @@
 //! leeway, and one that comes back after it takes its whole family along. Time is an argument;
 //! bounded.
 
-use std::collections::VecDeque;
-
-use rand::Rng;
-use rand::distr::Alphanumeric;
-use subtle::ConstantTimeEq;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::settings::{ApiToken, App, DeadToken, Settings};
+use crate::issued::{Issued, after, random, same};
 
 pub(super) struct Grants {
     settings: Settings,
-    codes: VecDeque<Code>,
-    refreshes: VecDeque<Refresh>,
-    accesses: VecDeque<Access>,
+    codes: Issued<Code>,
+    refreshes: Issued<Refresh>,
+    accesses: Issued<Access>,
     next_family: u64,
     counts: CloudCounts,
 }
@@ -81,9 +77,9 @@ impl Grants {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            codes: VecDeque::new(),
-            refreshes: VecDeque::new(),
-            accesses: VecDeque::new(),
+            codes: Issued::default(),
+            refreshes: Issued::default(),
+            accesses: Issued::default(),
             next_family: 1,
             counts: CloudCounts::default(),
         }
@@ -119,17 +115,14 @@ impl Grants {
     }
 
     pub fn code(&mut self, consent: Consent, redirect: &str, now: OffsetDateTime) -> String {
-        let code = random();
+        let code = random(TOKEN_LENGTH);
         let until = after(now, self.settings.code_lifetime);
-        keep(
-            &mut self.codes,
-            Code {
-                code: code.clone(),
-                redirect: redirect.to_owned(),
-                until,
-                consent,
-            },
-        );
+        self.codes.keep(Code {
+            code: code.clone(),
+            redirect: redirect.to_owned(),
+            until,
+            consent,
+        });
         code
     }
 
@@ -219,7 +212,7 @@ impl Grants {
     }
 
     pub fn expire(&mut self, refresh_too: bool, now: OffsetDateTime) {
-        for access in &mut self.accesses {
+        for access in self.accesses.iter_mut() {
             access.until = now;
         }
         for refresh in self.refreshes.iter_mut().filter(|_| refresh_too) {
@@ -230,8 +223,8 @@ impl Grants {
     fn issue(&mut self, family: u64, consent: Consent, now: OffsetDateTime) -> Tokens {
         let offline = consent.scopes.iter().any(|scope| scope == OFFLINE);
         let tokens = Tokens {
-            access: random(),
-            refresh: offline.then(random),
+            access: random(TOKEN_LENGTH),
+            refresh: offline.then(|| random(TOKEN_LENGTH)),
             lifetime: self.settings.access_lifetime,
             scopes: consent.scopes.clone(),
         };
@@ -243,7 +236,7 @@ impl Grants {
                 until: after(now, self.settings.refresh_lifetime),
                 used: None,
             };
-            keep(&mut self.refreshes, refresh);
+            self.refreshes.keep(refresh);
         }
         let access = Access {
             token: tokens.access.clone(),
@@ -251,37 +244,12 @@ impl Grants {
             consent,
             until: after(now, self.settings.access_lifetime),
         };
-        keep(&mut self.accesses, access);
+        self.accesses.keep(access);
         tokens
     }
 }
 
-fn keep<T>(kept: &mut VecDeque<T>, new: T) {
-    if kept.len() == MAX_KEPT {
-        kept.pop_front();
-    }
-    kept.push_back(new);
-}
-
-fn after(now: OffsetDateTime, seconds: u32) -> OffsetDateTime {
-    now.saturating_add(Duration::seconds(seconds.into()))
-}
-
-fn random() -> String {
-    rand::rng()
-        .sample_iter(Alphanumeric)
-        .take(TOKEN_LENGTH)
-        .map(char::from)
-        .collect()
-}
-
-fn same(one: &str, other: &str) -> bool {
-    one.as_bytes().ct_eq(other.as_bytes()).into()
-}
-
 /// The scope that gives a refresh token.
 pub(super) const OFFLINE: &str = "offline_access";
-/// Of each kind: the oldest makes room.
-const MAX_KEPT: usize = 4096;
 /// Cloud's own, which are JWTs, are far longer.
 const TOKEN_LENGTH: usize = 512;

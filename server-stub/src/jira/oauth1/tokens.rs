@@ -1,22 +1,20 @@
 //! Consumers, and the tokens and nonces that they have used. Time is an argument; bounded.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
-use rand::Rng;
-use rand::distr::Alphanumeric;
 use rsa::RsaPublicKey;
-use subtle::ConstantTimeEq;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::problem::Problem;
 use super::settings::{OAuth1, OAuth1Consumer, PublicKeyError};
+use crate::issued::{Issued, after, random, same};
 
 /// Everything that the provider holds.
 pub(in crate::jira) struct Consumers {
     settings: OAuth1,
     consumers: Vec<(OAuth1Consumer, RsaPublicKey)>,
-    requests: VecDeque<RequestToken>,
-    accesses: VecDeque<AccessToken>,
+    requests: Issued<RequestToken>,
+    accesses: Issued<AccessToken>,
     nonces: HashSet<Nonce>,
 }
 
@@ -69,8 +67,8 @@ impl Consumers {
     pub fn new(settings: OAuth1) -> Result<Self, PublicKeyError> {
         let mut consumers = Self {
             consumers: Vec::new(),
-            requests: VecDeque::new(),
-            accesses: VecDeque::new(),
+            requests: Issued::default(),
+            accesses: Issued::default(),
             nonces: HashSet::new(),
             settings: settings.clone(),
         };
@@ -118,7 +116,7 @@ impl Consumers {
             until: after(now, self.settings.request_lifetime),
             decided: None,
         };
-        keep(&mut self.requests, token.clone());
+        self.requests.keep(token.clone());
         token
     }
 
@@ -250,7 +248,7 @@ impl Consumers {
 
     /// Ends the life of every access token now, and that of their sessions if told so.
     pub fn expire(&mut self, sessions_too: bool, now: OffsetDateTime) {
-        for token in &mut self.accesses {
+        for token in self.accesses.iter_mut() {
             token.until = now;
             if sessions_too {
                 token.session_until = now;
@@ -272,36 +270,11 @@ impl Consumers {
             until: after(now, lifetime),
             session_until: after(now, authorization_lifetime),
         };
-        keep(&mut self.accesses, token.clone());
+        self.accesses.keep(token.clone());
         token
     }
 }
 
-fn keep<T>(kept: &mut VecDeque<T>, new: T) {
-    if kept.len() == MAX_KEPT {
-        kept.pop_front();
-    }
-    kept.push_back(new);
-}
-
-fn after(now: OffsetDateTime, seconds: u32) -> OffsetDateTime {
-    now.saturating_add(Duration::seconds(seconds.into()))
-}
-
-fn random(length: usize) -> String {
-    rand::rng()
-        .sample_iter(Alphanumeric)
-        .take(length)
-        .map(char::from)
-        .collect()
-}
-
-fn same(one: &str, other: &str) -> bool {
-    one.as_bytes().ct_eq(other.as_bytes()).into()
-}
-
-/// Request tokens, and access tokens: the oldest makes room.
-const MAX_KEPT: usize = 4096;
 /// Of ten minutes; beyond that every request is refused until some are old enough.
 const MAX_NONCES: usize = 1 << 20;
 const TOKEN_LENGTH: usize = 32;

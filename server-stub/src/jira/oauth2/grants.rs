@@ -1,24 +1,20 @@
 //! Codes and tokens: what was issued, to whom, for how long. Time is an argument; bounded.
 
-use std::collections::VecDeque;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rand::Rng;
-use rand::distr::Alphanumeric;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::refusal::Refusal;
 use super::scope::Scope;
 use super::settings::{OAuth2, OAuth2Client};
+use crate::issued::{Issued, after, random, same};
 
 /// Everything that was issued and may still be of use.
 pub(in crate::jira) struct Grants {
     settings: OAuth2,
-    codes: VecDeque<Code>,
-    grants: VecDeque<Grant>,
+    codes: Issued<Code>,
+    grants: Issued<Grant>,
     next_grant: u64,
     counts: OAuth2Counts,
 }
@@ -83,8 +79,8 @@ impl Grants {
     pub fn new(settings: OAuth2) -> Self {
         Self {
             settings,
-            codes: VecDeque::new(),
-            grants: VecDeque::new(),
+            codes: Issued::default(),
+            grants: Issued::default(),
             next_grant: 1,
             counts: OAuth2Counts::default(),
         }
@@ -115,15 +111,12 @@ impl Grants {
     /// A code for what was consented to.
     pub(super) fn code(&mut self, consent: Consent, now: OffsetDateTime) -> String {
         let code = random(CODE_LENGTH);
-        keep(
-            &mut self.codes,
-            Code {
-                code: code.clone(),
-                until: after(now, self.settings.code_lifetime),
-                consent,
-                spent: None,
-            },
-        );
+        self.codes.keep(Code {
+            code: code.clone(),
+            until: after(now, self.settings.code_lifetime),
+            consent,
+            spent: None,
+        });
         code
     }
 
@@ -181,7 +174,7 @@ impl Grants {
         let Some(old) = self.grants.remove(index) else {
             return Err(Refusal::bad("invalid_grant", "Invalid refresh token"));
         };
-        for code in &mut self.codes {
+        for code in self.codes.iter_mut() {
             if code.spent == Some(old.id) {
                 code.spent = Some(self.next_grant);
             }
@@ -213,7 +206,7 @@ impl Grants {
         self.grants.retain(|grant| {
             grant.client != client || !grant.refresh.as_deref().is_some_and(|r| same(r, token))
         });
-        for grant in &mut self.grants {
+        for grant in self.grants.iter_mut() {
             if grant.client == client && same(&grant.access, token) {
                 grant.access_until = now;
             }
@@ -231,7 +224,7 @@ impl Grants {
 
     /// Ends the life of every access token now, and that of every refresh token if told so.
     pub fn expire(&mut self, refresh_too: bool, now: OffsetDateTime) {
-        for grant in &mut self.grants {
+        for grant in self.grants.iter_mut() {
             grant.access_until = now;
             if refresh_too {
                 grant.refresh_until = now;
@@ -253,19 +246,16 @@ impl Grants {
             created: now,
             lifetime: self.settings.access_lifetime,
         };
-        keep(
-            &mut self.grants,
-            Grant {
-                id: self.next_grant,
-                client: client.to_owned(),
-                user: user.to_owned(),
-                scope,
-                access: tokens.access.clone(),
-                access_until: after(now, self.settings.access_lifetime),
-                refresh: tokens.refresh.clone(),
-                refresh_until: after(now, self.settings.refresh_lifetime),
-            },
-        );
+        self.grants.keep(Grant {
+            id: self.next_grant,
+            client: client.to_owned(),
+            user: user.to_owned(),
+            scope,
+            access: tokens.access.clone(),
+            access_until: after(now, self.settings.access_lifetime),
+            refresh: tokens.refresh.clone(),
+            refresh_until: after(now, self.settings.refresh_lifetime),
+        });
         self.next_grant += 1;
         tokens
     }
@@ -294,31 +284,6 @@ fn verify(challenge: Option<&Challenge>, verifier: Option<&str>) -> Result<(), R
     }
 }
 
-fn keep<T>(kept: &mut VecDeque<T>, new: T) {
-    if kept.len() == MAX_KEPT {
-        kept.pop_front();
-    }
-    kept.push_back(new);
-}
-
-fn after(now: OffsetDateTime, seconds: u32) -> OffsetDateTime {
-    now.saturating_add(Duration::seconds(seconds.into()))
-}
-
-fn random(length: usize) -> String {
-    rand::rng()
-        .sample_iter(Alphanumeric)
-        .take(length)
-        .map(char::from)
-        .collect()
-}
-
-fn same(one: &str, other: &str) -> bool {
-    one.as_bytes().ct_eq(other.as_bytes()).into()
-}
-
-/// Codes, and grants: the oldest makes room.
-const MAX_KEPT: usize = 4096;
 const CODE_LENGTH: usize = 32;
 const TOKEN_LENGTH: usize = 128;
 const VERIFIER_LENGTH: std::ops::RangeInclusive<usize> = 43..=127;

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::refusal::Refusal;
 use super::settings::OAuth2Client;
+use crate::issued::same;
 use crate::jira::answer;
 use crate::jira::shared::Shared;
 
@@ -89,9 +90,7 @@ fn client(shared: &Shared, form: &Fields) -> Result<OAuth2Client, Refusal> {
         form.one("client_secret")?.unwrap_or_default(),
     );
     let client = shared.grants().client(id).cloned();
-    let good = |client: &OAuth2Client| {
-        subtle::ConstantTimeEq::ct_eq(client.secret.as_bytes(), secret.as_bytes()).into()
-    };
+    let good = |client: &OAuth2Client| same(&client.secret, secret);
     client.filter(good).ok_or_else(Refusal::client)
 }
 
