@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::links::Links;
 use crate::cloud::{App, Cloud, DeadToken, Settings};
 
 /// Run the imitation Jira Cloud until interrupted.
@@ -30,6 +31,8 @@ pub struct Args {
     /// An OAuth 2.0 (3LO) app with the common permissions; may be given several times
     #[arg(long, value_name = "ID:SECRET:CALLBACK", value_parser = app)]
     app: Vec<App>,
+    #[command(flatten)]
+    links: Links,
     /// Life of an access token
     #[arg(long, value_name = "SECONDS")]
     access_lifetime: Option<u32>,
@@ -82,6 +85,7 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
     settings.api_listen = args.listen_api.unwrap_or(settings.api_listen);
     settings.directory = args.data.or(settings.directory);
     settings.apps.extend(args.app);
+    args.links.add_to(&mut settings.oauth1)?;
     settings.access_lifetime = args.access_lifetime.unwrap_or(settings.access_lifetime);
     settings.refresh_leeway = args.refresh_leeway.unwrap_or(settings.refresh_leeway);
     settings.dead_token = args.dead_token.unwrap_or(settings.dead_token);

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::jira::{Connector, Https, HttpsRule, Jira, OAuth1Consumer, OAuth2Client, Settings};
+use super::links::Links;
+use super::pair;
+use crate::jira::{Connector, Https, HttpsRule, Jira, OAuth2Client, Settings};
 
 /// Run the imitation Jira until interrupted.
 ///
@@ -57,15 +59,8 @@ pub struct Args {
     /// Let OAuth 2.0 do without https: on loopback, or anywhere [default: nowhere, as Jira comes]
     #[arg(long, value_name = "WHERE", value_parser = https_rule)]
     oauth2_http: Option<HttpsRule>,
-    /// A consumer of the OAuth 1.0a provider with its public key; may be given several times
-    #[arg(long, value_name = "KEY:FILE", value_parser = pair)]
-    oauth1_consumer: Vec<(String, String)>,
-    /// The user that two-legged requests of a consumer log in; may be given several times
-    #[arg(long, value_name = "KEY:USER", value_parser = pair)]
-    oauth1_two_legged: Vec<(String, String)>,
-    /// A consumer that may impersonate in two-legged requests; may be given several times
-    #[arg(long, value_name = "KEY")]
-    oauth1_impersonation: Vec<String>,
+    #[command(flatten)]
+    links: Links,
     /// The URL of the proxy that Tomcat's connector tells Jira about; OAuth 1.0a signs over it
     #[arg(long, value_name = "SCHEME://NAME[:PORT]")]
     connector: Option<url::Url>,
@@ -133,20 +128,7 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
             .service_account = Some(user);
     }
     settings.oauth2.https = args.oauth2_http.unwrap_or(settings.oauth2.https);
-    for (key, path) in args.oauth1_consumer {
-        let public_key =
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        settings
-            .oauth1
-            .consumers
-            .push(OAuth1Consumer::new(&key, &public_key));
-    }
-    for (key, user) in args.oauth1_two_legged {
-        consumer(&mut settings, &key)?.two_legged_user = Some(user);
-    }
-    for key in args.oauth1_impersonation {
-        consumer(&mut settings, &key)?.impersonation = true;
-    }
+    args.links.add_to(&mut settings.oauth1)?;
     if let Some(url) = args.connector {
         settings.connector = Connector {
             scheme: Some(url.scheme().to_owned()),
@@ -160,25 +142,12 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-fn consumer<'a>(settings: &'a mut Settings, key: &str) -> anyhow::Result<&'a mut OAuth1Consumer> {
-    let mut consumers = settings.oauth1.consumers.iter_mut();
-    consumers
-        .find(|consumer| consumer.key == key)
-        .with_context(|| format!("there is no OAuth 1.0a consumer {key}; add --oauth1-consumer"))
-}
-
 fn oauth2_client(text: &str) -> Result<OAuth2Client, String> {
     let mut parts = text.splitn(3, ':');
     match (parts.next(), parts.next(), parts.next()) {
         (Some(id), Some(secret), Some(redirect)) => Ok(OAuth2Client::new(id, secret, redirect)),
         _ => Err("write ID:SECRET:REDIRECT".into()),
     }
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    text.split_once(':')
-        .map(|(one, other)| (one.to_owned(), other.to_owned()))
-        .ok_or_else(|| "write two words with a colon between them".into())
 }
 
 fn https_rule(text: &str) -> Result<HttpsRule, String> {

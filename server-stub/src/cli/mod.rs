@@ -4,6 +4,7 @@ mod cloud;
 mod demo;
 mod gateway;
 mod jira;
+mod links;
 mod token;
 
 use std::io::IsTerminal;
@@ -71,4 +72,11 @@ impl Command {
             Self::Demo(_) | Self::Token(_) => "error",
         }
     }
+}
+
+/// `ONE:OTHER`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    text.split_once(':')
+        .map(|(one, other)| (one.to_owned(), other.to_owned()))
+        .ok_or_else(|| "write two words with a colon between them".into())
 }

@@ -27,7 +27,10 @@ pub use grants::CloudCounts;
 pub use settings::{Account, ApiToken, App, DeadToken, Settings, Site};
 
 use crate::authority::{Authority, AuthorityError, CERTIFICATE_FILE};
-use crate::jira::{Embedded, Fault, Received, StartError as JiraError, server};
+use crate::jira::{
+    Embedded, Fault, OAuth1Consumer, PublicKeyError, Received, StartError as JiraError, User,
+    server,
+};
 use shared::{Place, Shared};
 
 /// The imitation Cloud.
@@ -106,11 +109,7 @@ impl Cloud {
         let (auth, auth_addr) = listen(settings.auth_listen).await?;
         let (api, api_addr) = listen(settings.api_listen).await?;
 
-        let people: Vec<(String, String)> = settings
-            .accounts
-            .iter()
-            .map(|account| (account.id.clone(), account.display_name.clone()))
-            .collect();
+        let people: Vec<User> = settings.accounts.iter().map(Account::user).collect();
         let mut listeners = Vec::new();
         let mut places = Vec::new();
         let mut sites = Vec::new();
@@ -124,7 +123,13 @@ impl Cloud {
             places.push(Place {
                 name: site.name.clone(),
                 cloud_id: site.cloud_id.clone(),
-                jira: Embedded::new(&url, &site.name, &people, attachments)?,
+                jira: Embedded::new(
+                    &url,
+                    &site.name,
+                    people.clone(),
+                    settings.oauth1.clone(),
+                    attachments,
+                )?,
                 url: url.clone(),
             });
             sites.push(RunningSite {
@@ -229,6 +234,22 @@ impl Running {
         self.shared.grants().revoke_api_token(token);
     }
 
+    /// Registers the consumer of an application link on every site, or replaces the one with its key.
+    ///
+    /// # Errors
+    /// When its public key is none.
+    pub fn register_oauth1_consumer(&self, consumer: OAuth1Consumer) -> Result<(), PublicKeyError> {
+        let mut places = self.shared.places.iter();
+        places.try_for_each(|place| place.jira.register_oauth1_consumer(consumer.clone()))
+    }
+
+    /// Ends the life of every access token of an application link, and that of their sessions if told so.
+    pub fn expire_oauth1_tokens(&self, sessions_too: bool) {
+        for place in &self.shared.places {
+            place.jira.expire_oauth1_tokens(sessions_too);
+        }
+    }
+
     /// How a dead refresh token is told.
     pub fn set_dead_token(&self, shape: DeadToken) {
         self.shared.grants().set_dead_token(shape);
@@ -237,6 +258,9 @@ impl Running {
     /// Sets Cloud's clock off by so many seconds.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.shared.set_clock_offset(seconds);
+        for place in &self.shared.places {
+            place.jira.set_clock_offset(seconds);
+        }
     }
 
     /// How often tokens were issued since the start.

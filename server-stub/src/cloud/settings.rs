@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::jira::{OAuth1, User};
+
 /// Everything that can be set. `Settings::default()` is on free loopback ports and has the sites
-/// `acme` and `other`, the account `acme-bot@acme.example` on both, an API token of each kind, and no
-/// app.
+/// `acme` and `other`, the account `acme-bot@acme.example` on both, an API token of each kind, no app,
+/// and no application link.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -33,6 +35,9 @@ pub struct Settings {
     pub api_tokens: Vec<ApiToken>,
     /// OAuth 2.0 (3LO) apps.
     pub apps: Vec<App>,
+    /// Application links, legacy: the same on every site, each of which issues tokens of its own. The
+    /// user of a two-legged link is an account id.
+    pub oauth1: OAuth1,
     /// Sites; every account is on each of them.
     pub sites: Vec<Site>,
 }
@@ -106,6 +111,19 @@ pub struct Site {
     pub listen: SocketAddr,
 }
 
+impl Account {
+    /// As the Jira of a site knows it.
+    pub(super) fn user(&self) -> User {
+        User {
+            name: self.id.clone(),
+            password: self.password.clone(),
+            email: self.email.clone(),
+            display_name: self.display_name.clone(),
+            groups: vec!["jira-software-users".into()],
+        }
+    }
+}
+
 impl App {
     /// An app with the common permissions.
     pub fn new(id: &str, secret: &str, redirect: &str) -> Self {
@@ -151,6 +169,7 @@ impl Default for Settings {
                 token("acme-bot-scoped-token", Some(common_scopes())),
             ],
             apps: Vec::new(),
+            oauth1: OAuth1::default(),
             sites: vec![
                 site("acme", "11223344-a1b2-4b33-8c44-def123456789"),
                 site("other", "55667788-c3d4-4e55-9f66-abc987654321"),

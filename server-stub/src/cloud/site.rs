@@ -1,5 +1,5 @@
 //! A customer's own URL, such as `https://acme.atlassian.net`: Basic with email address and an API
-//! token without scopes. A wrong credential is passed over where anonymous may ask, with a word in
+//! token without scopes, or a request signed for an application link. A wrong credential is passed over where anonymous may ask, with a word in
 //! the headers, and is 401 elsewhere.
 
 use std::sync::Arc;
@@ -37,14 +37,14 @@ async fn tenant_info(State(here): State<Here>) -> Response {
 
 async fn jira(State(here): State<Here>, request: Request) -> Response {
     let place = &here.shared.places[here.index];
-    let tried = basic(request.headers());
-    let account = tried.as_ref().and_then(|(email, token)| {
-        match here.shared.grants().api_token(email, token)? {
-            (account, None) => Some(account),
-            (_, Some(_)) => None,
-        }
-    });
-    if account.is_none() && tried.is_some() && !anonymous_may_ask(request.uri().path()) {
+    let Some((email, token)) = basic(request.headers()) else {
+        return place.jira.serve_signed(request).await;
+    };
+    let account = match here.shared.grants().api_token(&email, &token) {
+        Some((account, None)) => Some(account),
+        _ => None,
+    };
+    if account.is_none() && !anonymous_may_ask(request.uri().path()) {
         let body = "Client must be authenticated to access this resource.";
         let mut response = (StatusCode::UNAUTHORIZED, body).into_response();
         let headers = response.headers_mut();
@@ -55,10 +55,9 @@ async fn jira(State(here): State<Here>, request: Request) -> Response {
         );
         return response;
     }
-    let reason = (account.is_none() && tried.is_some()).then_some("AUTHENTICATED_FAILED");
-    let kind = match account {
-        Some(_) => AuthKind::ApiToken,
-        None => AuthKind::Anonymous,
+    let (kind, reason) = match account {
+        Some(_) => (AuthKind::ApiToken, None),
+        None => (AuthKind::Anonymous, Some("AUTHENTICATED_FAILED")),
     };
     place.jira.serve(request, account, kind, reason).await
 }

@@ -8,6 +8,7 @@ pub(super) fn users() -> Vec<User> {
     let user = |name: &str, password: &str, display_name: &str, groups: &[&str]| User {
         name: name.into(),
         password: password.into(),
+        email: String::new(),
         display_name: display_name.into(),
         groups: groups.iter().map(|g| (*g).into()).collect(),
     };

@@ -1,5 +1,6 @@
 //! An imitation Jira without a listener and without logins of its own: the site of an imitation
-//! Cloud, which decides who is asking before it hands a request on.
+//! Cloud, which decides who is asking before it hands a request on. Application links alone are this
+//! Jira's own affair: their provider is the one of any other Jira.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::login::{AuthKind, Caller};
+use super::oauth1::{OAuth1, OAuth1Consumer, PublicKeyError};
 use super::record::Received;
 use super::rest;
-use super::settings::{Settings, User};
+use super::settings::{Https, Settings, User};
 use super::shared::Shared;
 use super::{Fault, StartError};
 
@@ -26,25 +28,23 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// `people` are login name (the account id) and name for display.
+    /// The login name of `people` is their account id.
     pub fn new(
         base_url: &str,
         title: &str,
-        people: &[(String, String)],
+        people: Vec<User>,
+        oauth1: OAuth1,
         attachments: PathBuf,
     ) -> Result<Self, StartError> {
         std::fs::create_dir_all(&attachments).map_err(|source| StartError::Directory {
             path: attachments.clone(),
             source,
         })?;
-        let users = people.iter().map(|(name, display_name)| User {
-            name: name.clone(),
-            password: String::new(),
-            display_name: display_name.clone(),
-            groups: vec!["jira-software-users".into()],
-        });
         let settings = Settings {
-            users: users.collect(),
+            users: people,
+            oauth1,
+            // Whoever embeds it speaks TLS, and signatures are made over that.
+            https: Some(Https::default()),
             tokens: Vec::new(),
             title: title.to_owned(),
             version: "1001.0.0".into(),
@@ -68,6 +68,12 @@ impl Embedded {
         request
             .extensions_mut()
             .insert(Caller { user, kind, reason });
+        self.serve_signed(request).await
+    }
+
+    /// Serves a request that holds no other credential than, it may be, a signature of an application
+    /// link.
+    pub async fn serve_signed(&self, request: Request) -> Response {
         let answered = self.router.call(request.map(Body::new)).await;
         answered.unwrap_or_else(|never| match never {})
     }
@@ -79,6 +85,22 @@ impl Embedded {
 
     pub fn clear_requests(&self) {
         self.shared.record.clear();
+    }
+
+    /// Registers the consumer of an application link, or replaces the one with its key.
+    pub fn register_oauth1_consumer(&self, consumer: OAuth1Consumer) -> Result<(), PublicKeyError> {
+        self.shared.consumers().register(consumer)
+    }
+
+    /// Ends the life of every OAuth 1.0a access token, and that of their sessions if told so.
+    pub fn expire_oauth1_tokens(&self, sessions_too: bool) {
+        let now = self.shared.now();
+        self.shared.consumers().expire(sessions_too, now);
+    }
+
+    /// Sets the site's clock off by so many seconds.
+    pub fn set_clock_offset(&self, seconds: i64) {
+        self.shared.dials().clock_offset = seconds;
     }
 
     pub fn set_faults(&self, faults: Vec<Fault>) {

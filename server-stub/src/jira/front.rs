@@ -121,9 +121,12 @@ async fn serve(shared: &Arc<Shared>, request: Request, next: Next, place: &Place
         Ok(caller) => caller,
         Err(mut refused) => {
             place.decided(None, AuthKind::Anonymous);
-            refused
-                .headers_mut()
-                .insert("x-ausername", HeaderValue::from_static("anonymous"));
+            let nobody = Caller {
+                user: None,
+                kind: AuthKind::Anonymous,
+                reason: None,
+            };
+            identify(&nobody, shared.cloud, refused.headers_mut());
             return *refused;
         }
     };

@@ -93,6 +93,9 @@ pub struct User {
     pub name: String,
     /// Password, in the clear: this is an imitation.
     pub password: String,
+    /// Email address; `NAME@corp.example` when empty. In Cloud people log in with it.
+    #[serde(default)]
+    pub email: String,
     /// `displayName`; the login name when empty.
     #[serde(default)]
     pub display_name: String,

@@ -86,13 +86,20 @@ const CHAIN: &[Way] = &[
     basic::attempt,
 ];
 
+/// Of a Cloud's site: what else logs in there, whoever embeds this Jira has looked at already.
+const CLOUD_CHAIN: &[Way] = &[oauth1::attempt];
+
 /// Decides who is asking, or what to answer instead.
 pub(super) fn decide(shared: &Shared, head: &Head<'_>) -> Result<Caller, Box<Response>> {
     // Put there by whoever embeds this Jira; nothing of it comes off the wire.
     if let Some(caller) = head.parts.extensions.get::<Caller>() {
         return Ok(caller.clone());
     }
-    for way in CHAIN {
+    let chain = match shared.cloud {
+        true => CLOUD_CHAIN,
+        false => CHAIN,
+    };
+    for way in chain {
         match way(shared, head) {
             Attempt::NotMine => {}
             Attempt::In { user, kind } => {
@@ -128,7 +135,7 @@ pub(super) fn with_password(
 ) -> Result<String, WrongPassword> {
     let user = {
         let world = shared.world();
-        let Some(person) = world.people.find(name) else {
+        let Some(person) = world.people.who_types(name, world.cloud) else {
             return Err(WrongPassword::Unknown);
         };
         let good = person.has_password(password);

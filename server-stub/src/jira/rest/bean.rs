@@ -40,7 +40,7 @@ impl Beans<'_> {
             "self": self.url(&format!("user?username={name}")),
             "name": name,
             "key": self.user_key(name),
-            "emailAddress": format!("{name}@corp.example"),
+            "emailAddress": person.map(|person| &person.email),
             "avatarUrls": self.avatars("useravatar?avatarId=10122"),
             "displayName": person.map_or(name, |person| &person.display_name),
             "active": person.is_some(),

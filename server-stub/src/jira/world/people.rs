@@ -1,10 +1,8 @@
 //! The user directory: names, passwords, groups, and the tokens people made.
 
-use rand::Rng;
-use rand::distr::Alphanumeric;
-use subtle::ConstantTimeEq;
 use time::{Duration, OffsetDateTime};
 
+use crate::issued::{random, same};
 use crate::jira::settings;
 
 /// Everyone who may log in.
@@ -17,6 +15,7 @@ pub(in crate::jira) struct People {
 /// Someone who may log in.
 pub(in crate::jira) struct Person {
     pub name: String,
+    pub email: String,
     pub display_name: String,
     pub groups: Vec<String>,
     password: String,
@@ -61,6 +60,17 @@ impl People {
             .find(|person| person.name.eq_ignore_ascii_case(name))
     }
 
+    /// What people type to log in: in Cloud their email address, elsewhere the login name.
+    pub fn who_types(&self, text: &str, cloud: bool) -> Option<&Person> {
+        match cloud {
+            true => self
+                .people
+                .iter()
+                .find(|person| person.email.eq_ignore_ascii_case(text)),
+            false => self.find(text),
+        }
+    }
+
     pub fn set_password(&mut self, name: &str, password: &str) {
         if let Some(person) = self.people.iter_mut().find(|person| person.name == name) {
             password.clone_into(&mut person.password);
@@ -93,11 +103,7 @@ impl People {
         if self.tokens_of(owner).count() >= MAX_TOKENS_PER_PERSON {
             return None;
         }
-        let secret: String = rand::rng()
-            .sample_iter(Alphanumeric)
-            .take(SECRET_LENGTH)
-            .map(char::from)
-            .collect();
+        let secret = random(SECRET_LENGTH);
         self.keep_token(owner, name, lifetime, secret.clone());
         self.tokens.last().map(|token| (token, secret))
     }
@@ -140,6 +146,11 @@ impl Person {
     fn new(user: &settings::User) -> Self {
         Self {
             name: user.name.clone(),
+            email: if user.email.is_empty() {
+                format!("{}@corp.example", user.name)
+            } else {
+                user.email.clone()
+            },
             display_name: if user.display_name.is_empty() {
                 user.name.clone()
             } else {
@@ -157,10 +168,6 @@ impl Person {
     pub fn is_administrator(&self) -> bool {
         self.groups.iter().any(|group| group == ADMINISTRATORS)
     }
-}
-
-fn same(one: &str, other: &str) -> bool {
-    one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
 /// Jira's own limit is 10 by default.

@@ -1,0 +1,155 @@
+//! API tokens, on the site's own URL and behind the API gateway.
+
+use crate::common::{ACCOUNT, MYSELF, SCOPED, SITE, Site, TOKEN, get, issue, login_failed};
+use agent::status::{LayerState, Report};
+use e2e::site::vendor;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use server_stub::cloud::Settings;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_token_logs_in_on_the_sites_own_url() {
+    let site = Site::new(|_| {}).await.api_token(TOKEN, false);
+    let (agent, url) = site.start().await;
+    let report = agent.until_proven().await.unwrap();
+    let detail = report.layers.login.detail.unwrap();
+    assert_eq!(detail, "api-token, user Acme Bot");
+    let (status, me) = get(&format!("{url}{MYSELF}")).await;
+    assert_eq!(
+        (status, &me["accountId"]),
+        (StatusCode::OK, &json!(ACCOUNT))
+    );
+    assert!(site.cloud.api_targets().is_empty());
+
+    site.cloud.revoke_api_token(TOKEN);
+    let (status, problem) = get(&format!("{url}{MYSELF}")).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY, "{problem}");
+    let report = agent
+        .until("the login to fail", login_failed)
+        .await
+        .unwrap();
+    let remedy = report.layers.login.remedy.unwrap();
+    assert!(
+        remedy.contains("manage-profile/security/api-tokens"),
+        "{remedy}"
+    );
+}
+
+/// A dead token is anonymous in a search, which would look like "nothing found".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_api_token_is_no_empty_search_result() {
+    let site = Site::new(|_| {}).await.api_token(TOKEN, false);
+    let (agent, url) = site.start().await;
+    agent.until_proven().await.unwrap();
+    let search = format!("{url}/rest/api/2/search");
+    assert_eq!(get(&search).await.0, StatusCode::OK);
+    site.cloud.revoke_api_token(TOKEN);
+    assert_eq!(get(&search).await.0, StatusCode::BAD_GATEWAY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scoped_token_goes_behind_the_gateway_and_the_vendor_sees_the_sites_paths() {
+    let site = Site::new(|_| {}).await.api_token(SCOPED, true);
+    let (agent, url) = site.start().await;
+    agent.until_proven().await.unwrap();
+    let created = vendor().post(format!("{url}/rest/api/2/issue"));
+    let created = created.json(&issue()).send().await.unwrap();
+    assert_eq!(created.status(), StatusCode::CREATED);
+    let created: Value = created.json().await.unwrap();
+    // The link is Jira's own, as it stood in the answer.
+    let link = created["self"].as_str().unwrap();
+    assert!(
+        link.starts_with(&format!("{SITE}/rest/api/2/issue/")),
+        "{link}"
+    );
+
+    site.cloud.clear_requests();
+    let raw = "/rest/api/2/search?jql=project+%3d%20DEMO&fields=a%2Bb&x=%7e";
+    assert_eq!(get(&format!("{url}{raw}")).await.0, StatusCode::OK);
+    let id = &site.cloud.sites[0].cloud_id;
+    let wanted = format!("/ex/jira/{id}{raw}");
+    assert!(site.cloud.api_targets().contains(&wanted));
+    // The prefix is the agent's alone: policy knows no such path.
+    let (status, problem) = get(&format!("{url}/ex/jira/{id}{MYSELF}")).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_written_cloud_id_spares_the_site() {
+    let site = Site::new(|_| {}).await.api_token(SCOPED, true);
+    let id = site.cloud.sites[0].cloud_id.clone();
+    let mut site = site.with("auth.cloud_id", id);
+    // Nothing listens there.
+    site.keys.retain(|(key, _)| *key != "address");
+    let site = site.with("address", "127.0.0.1:1");
+    let (agent, url) = site.start().await;
+    agent.until_proven().await.unwrap();
+    assert_eq!(get(&format!("{url}{MYSELF}")).await.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_tells_no_cloud_id_is_named_and_nothing_is_sent() {
+    let site = Site::new(|_| {}).await.api_token(SCOPED, true);
+    let elsewhere = site.cloud.auth_addr.to_string();
+    let mut site = site;
+    site.keys.retain(|(key, _)| *key != "address");
+    // No such host in that certificate, were it asked by its name.
+    let site = site
+        .with("address", elsewhere)
+        .with("server_name", "auth.atlassian.com");
+    let (agent, url) = site.start().await;
+    let (_, problem) = get(&format!("{url}{MYSELF}")).await;
+    assert_eq!(problem["delivery"], "not_sent", "{problem}");
+    assert!(site.cloud.api_targets().is_empty());
+    let failed = |r: &Report| r.layers.jira.state == LayerState::Failed;
+    let report = agent.until("Jira to fail", failed).await.unwrap();
+    let cause = report.layers.jira.cause.unwrap();
+    assert!(
+        cause.contains("cloud id of https://acme.atlassian.net"),
+        "{cause}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_the_other_kind_is_refused_with_the_setting_that_would_be_right() {
+    for (token, scoped, right) in [
+        (SCOPED, false, "with scopes it needs scoped = true"),
+        (TOKEN, true, "without scopes it needs scoped = false"),
+    ] {
+        let site = Site::new(|_| {}).await.api_token(token, scoped);
+        let (agent, _) = site.start().await;
+        let report = agent
+            .until("the login to fail", login_failed)
+            .await
+            .unwrap();
+        let remedy = report.layers.login.remedy.unwrap();
+        assert!(remedy.contains(right), "{remedy}");
+    }
+}
+
+/// Otherwise one request of the vendor could take the whole forward down.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_that_is_lacking_is_told_to_the_vendor_and_does_not_end_the_login() {
+    let narrow = |settings: &mut Settings| {
+        settings.api_tokens[1].scopes =
+            Some(vec!["read:jira-work".into(), "read:jira-user".into()]);
+    };
+    let site = Site::new(narrow).await.api_token(SCOPED, true);
+    let (agent, url) = site.start().await;
+    agent.until_proven().await.unwrap();
+    for _ in 0..3 {
+        let request = vendor()
+            .post(format!("{url}/rest/api/2/issue"))
+            .json(&issue());
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body["message"], "Unauthorized; scope does not match");
+        assert_eq!(
+            get(&format!("{url}/rest/api/2/search")).await.0,
+            StatusCode::OK
+        );
+    }
+    let report = agent.status().await.unwrap();
+    assert_eq!(report.layers.login.state, LayerState::Proven);
+}

@@ -1,0 +1,6 @@
+//! Jira Cloud end to end: the real agent before an imitation Cloud, on the site's own URL and behind the API gateway.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod api_token;
+mod common;
+mod three_legged;

@@ -1,0 +1,109 @@
+//! OAuth 2.0 (3LO).
+
+use crate::common::{ACCOUNT, MYSELF, SCOPE, Site, get, issue, log_in, login_failed};
+use e2e::site::vendor;
+use reqwest::StatusCode;
+use serde_json::json;
+use server_stub::cloud::DeadToken;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_3lo_login_works_renews_itself_and_says_when_it_is_dead() {
+    let site = Site::new(|_| {}).await.oauth2().seeded(SCOPE).await;
+    let (agent, url) = site.start().await;
+    let report = agent.until_proven().await.unwrap();
+    assert!(report.layers.login.detail.unwrap().contains("Acme Bot"));
+    let myself = format!("{url}{MYSELF}");
+    assert_eq!(get(&myself).await.1["accountId"], ACCOUNT);
+    let refreshes = site.cloud.counts().refreshes;
+
+    // The vendor hears nothing of an access token that has ended.
+    site.cloud.expire_tokens(false);
+    assert_eq!(get(&myself).await.0, StatusCode::OK);
+    assert_eq!(site.cloud.counts().refreshes, refreshes + 1);
+
+    site.cloud.set_dead_token(DeadToken::UnauthorizedClient);
+    site.cloud.expire_tokens(true);
+    assert_ne!(get(&myself).await.0, StatusCode::OK);
+    let report = agent
+        .until("the login to fail", login_failed)
+        .await
+        .unwrap();
+    let login = report.layers.login;
+    assert!(
+        login.remedy.unwrap().contains("agent login"),
+        "{:?}",
+        login.cause
+    );
+}
+
+/// Otherwise each such request would use up a refresh token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_that_is_lacking_renews_no_token() {
+    let site = Site::new(|_| {}).await.oauth2();
+    let site = site
+        .seeded("read:jira-work read:jira-user offline_access")
+        .await;
+    let (agent, url) = site.start().await;
+    agent.until_proven().await.unwrap();
+    let refreshes = site.cloud.counts().refreshes;
+    let request = vendor()
+        .post(format!("{url}/rest/api/2/issue"))
+        .json(&issue());
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert!(
+        answer
+            .text()
+            .await
+            .unwrap()
+            .contains("scope does not match")
+    );
+    assert_eq!(get(&format!("{url}{MYSELF}")).await.0, StatusCode::OK);
+    assert_eq!(site.cloud.counts().refreshes, refreshes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_reaches_other_sites_is_told_with_their_names() {
+    let mut site = Site::new(|_| {}).await.oauth2().seeded(SCOPE).await;
+    site.upstream = "https://third.atlassian.net";
+    site.keys.push(("server_name", json!("acme.atlassian.net")));
+    let (agent, url) = site.start().await;
+    let report = agent
+        .until("the login to fail", login_failed)
+        .await
+        .unwrap();
+    let cause = report.layers.login.cause.unwrap();
+    assert_eq!(
+        cause,
+        "the login reaches https://acme.atlassian.net, https://other.atlassian.net, and \
+         https://third.atlassian.net is wanted"
+    );
+    let (status, problem) = get(&format!("{url}{MYSELF}")).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+    assert_eq!(problem["delivery"], "not_sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_login_lets_a_person_consent_and_proves_the_site() {
+    let site = Site::new(|_| {}).await.oauth2();
+    let (agent, url) = site.start().await;
+    let (said, ok) = log_in(&agent).await;
+    assert!(ok, "{said}");
+    assert!(said.contains("logged in as Acme Bot"), "{said}");
+    agent.until_proven().await.unwrap();
+    assert_eq!(get(&format!("{url}{MYSELF}")).await.1["accountId"], ACCOUNT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_login_refuses_a_consent_for_other_sites() {
+    let mut site = Site::new(|_| {}).await.oauth2();
+    site.upstream = "https://third.atlassian.net";
+    site.keys.push(("server_name", json!("acme.atlassian.net")));
+    let (agent, _) = site.start().await;
+    let (said, ok) = log_in(&agent).await;
+    assert!(!ok);
+    assert!(
+        said.contains("the login reaches https://acme.atlassian.net"),
+        "{said}"
+    );
+}
