@@ -55,6 +55,11 @@ impl Desk {
         log_in(self.dir(), username, password).await
     }
 
+    /// A person logs in by OAuth 1.0a and types the code that Jira shows.
+    pub async fn log_in_by_code(&self, username: &str, password: &str) -> Result<Output> {
+        log_in_by_code(self.dir(), username, password).await
+    }
+
     /// The token file.
     pub fn token_file(&self) -> PathBuf {
         self.dir().join("state/tokens/jira.json")
@@ -73,6 +78,40 @@ pub async fn log_in(dir: &Path, username: &str, password: &str) -> Result<Output
     let location = consent(&address, username, password).await?;
     dialogue.paste(&location).await?;
     dialogue.end().await
+}
+
+/// A person logs in at `agent login` by OAuth 1.0a, reads the code off Jira's page, and types it.
+pub async fn log_in_by_code(dir: &Path, username: &str, password: &str) -> Result<Output> {
+    let mut dialogue = Dialogue::start(dir)?;
+    let address = dialogue.address().await?;
+    let page = decide(&address, username, password, "allow").await?;
+    dialogue.paste(code_on(&page)?).await?;
+    dialogue.end().await
+}
+
+/// The verification code on Jira's page.
+pub fn code_on(page: &str) -> Result<&str> {
+    let (_, rest) = page
+        .split_once("verification code is '")
+        .with_context(|| format!("no code on {page}"))?;
+    Ok(rest.split('\'').next().unwrap_or_default())
+}
+
+/// What Jira's page says after a person in a browser has decided: `allow` or `deny`.
+pub async fn decide(
+    address: &str,
+    username: &str,
+    password: &str,
+    decision: &str,
+) -> Result<String> {
+    let form = [
+        ("username", username),
+        ("password", password),
+        ("decision", decision),
+    ];
+    let reply = browser().post(address).form(&form).send().await?;
+    let page = reply.text().await?;
+    Ok(page.replace("&#39;", "'").replace("&apos;", "'"))
 }
 
 /// A running `agent login`.

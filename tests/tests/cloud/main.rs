@@ -3,4 +3,5 @@
 
 mod api_token;
 mod common;
+mod links;
 mod three_legged;

@@ -1,0 +1,217 @@
+//! Application links (OAuth 1.0a) of a Cloud site: legacy, and by the same signer as at any other Jira.
+
+use crate::common::{ACCOUNT, EMAIL, MYSELF, PASSWORD, SITE, Site, get, issue, login_failed};
+use agent::auth::oauth1::{Protocol, Signed, Signer, SigningKey};
+use e2e::{
+    login::{Dialogue, browser, code_on, decide, said},
+    setup::Running,
+    site::vendor,
+};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use server_stub::jira::{AuthKind, OAuth1Consumer};
+use std::{
+    fs,
+    process::Output,
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant, SystemTime},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_logs_in_by_an_application_link_and_a_ticket_is_made() {
+    let site = linked(|_| {}).await;
+    let (agent, url) = site.start().await;
+    let told = log_in(&site, &agent).await;
+    assert!(told.status.success(), "{}", said(&told));
+    assert!(
+        said(&told).contains("logged in as Acme Bot"),
+        "{}",
+        said(&told)
+    );
+    let report = agent.until_proven().await.unwrap();
+    let detail = report.layers.login.detail.unwrap();
+    assert!(detail.starts_with("oauth1"), "{detail}");
+
+    site.cloud.clear_requests();
+    let created = vendor().post(format!("{url}/rest/api/2/issue?updateHistory=true"));
+    let created = created.json(&issue()).send().await.unwrap();
+    assert_eq!(created.status(), StatusCode::CREATED);
+    let created: Value = created.json().await.unwrap();
+    let key = created["key"].as_str().unwrap();
+    let (_, issue) = get(&format!("{url}/rest/api/2/issue/{key}?fields=reporter")).await;
+    assert_eq!(issue["fields"]["reporter"]["accountId"], ACCOUNT, "{issue}");
+    let requests = site.cloud.requests(0);
+    assert!(requests.len() >= 2);
+    for request in &requests {
+        assert_eq!(request.auth, Some(AuthKind::OAuth1), "{request:?}");
+    }
+    // A signature is over the site's own URL: nothing of it goes behind the gateway.
+    assert!(site.cloud.api_targets().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_two_legged_link_needs_nobody() {
+    let site = linked(|link| link.two_legged_user = Some(ACCOUNT.into())).await;
+    let site = site.with("auth.two_legged", true);
+    let (agent, url) = site.start().await;
+    agent.until_proven().await.unwrap();
+    let (status, me) = get(&format!("{url}{MYSELF}")).await;
+    assert_eq!(
+        (status, &me["accountId"]),
+        (StatusCode::OK, &json!(ACCOUNT))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_site_refuses_is_told_with_its_cause() {
+    let site = linked(|_| {}).await;
+    let (agent, url) = site.start().await;
+    // Denied by the person.
+    let mut dialogue = Dialogue::start(agent.dir()).unwrap();
+    let address = dialogue.address().await.unwrap();
+    decide(&at(&site, &address), EMAIL, PASSWORD, "deny")
+        .await
+        .unwrap();
+    dialogue.paste("123456").await.unwrap();
+    let denied = said(&dialogue.end().await.unwrap());
+    assert!(denied.contains("does not let the consumer"), "{denied}");
+
+    assert!(log_in(&site, &agent).await.status.success());
+    agent.until_proven().await.unwrap();
+    let refused = async |cause: &str, remedy: &str| {
+        let (status, problem) = get(&format!("{url}{MYSELF}")).await;
+        assert_ne!(status, StatusCode::OK, "{problem}");
+        let report = agent.until("the login to fail", login_failed);
+        let login = report.await.unwrap().layers.login;
+        let (why, what) = (login.cause.unwrap(), login.remedy.unwrap());
+        assert!(
+            why.contains(cause) && what.contains(remedy),
+            "{why}; {what}"
+        );
+    };
+    // The clock, another key in the link, the token with its session: each is told apart.
+    site.cloud.set_clock_offset(-900);
+    refused("15m ahead of Jira's", "NTP").await;
+    site.cloud.set_clock_offset(0);
+    again(&agent, &url).await;
+
+    let other = SigningKey::generate(2048).unwrap().public_pem().unwrap();
+    let link = OAuth1Consumer::new(CONSUMER, &other);
+    site.cloud.register_oauth1_consumer(link).unwrap();
+    // Of a login that is proven, a signature that does not fit is taken for the request's fault, until one is asked
+    // that cannot be wrong.
+    assert!(agent.run(&["login-retry"]).unwrap().status.success());
+    refused("does not fit the signature", "public key").await;
+    site.cloud.register_oauth1_consumer(link_of_ours()).unwrap();
+    again(&agent, &url).await;
+
+    site.cloud.expire_oauth1_tokens(true);
+    refused("the login for Jira has ended", "agent login jira").await;
+}
+
+/// Neither another site nor the API gateway takes a signature that was made for one site.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_one_site_is_good_there_alone() {
+    let site = linked(|_| {}).await;
+    let (agent, _) = site.start().await;
+    assert!(log_in(&site, &agent).await.status.success());
+    let stored = fs::read(agent.dir().join("state/tokens/jira.json")).unwrap();
+    let stored: Value = serde_json::from_slice(&stored).unwrap();
+    let token = stored["tokens"]["access"].as_str().unwrap();
+    let cloud = &site.cloud;
+    let gateway = format!("{}/ex/jira/{}", cloud.api_url, cloud.sites[0].cloud_id);
+    for (seen, base, status) in [
+        (
+            SITE.to_owned(),
+            format!("https://{}", cloud.sites[0].addr),
+            200,
+        ),
+        (
+            cloud.sites[1].url.clone(),
+            format!("https://{}", cloud.sites[1].addr),
+            401,
+        ),
+        (gateway.clone(), gateway, 401),
+    ] {
+        let request = browser().get(format!("{base}{MYSELF}"));
+        let host = seen.split('/').nth(2).unwrap().to_owned();
+        let request = request
+            .header("host", host)
+            .header("authorization", signed(&format!("{seen}{MYSELF}"), token));
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{seen}");
+    }
+}
+
+fn signed(url: &str, token: &str) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let request = Signed {
+        method: "GET",
+        uri: url,
+        parameters: &[],
+    };
+    let protocol = Protocol {
+        token: Some(token),
+        timestamp: now.unwrap().as_secs(),
+        nonce: url,
+        extra: &[],
+    };
+    let signer = Signer::new(CONSUMER, KEY.clone());
+    signer
+        .authorization(&request, &protocol)
+        .unwrap()
+        .to_string()
+}
+
+/// A Cloud whose sites have our application link, and an agent that signs.
+async fn linked(change: impl FnOnce(&mut OAuth1Consumer)) -> Site {
+    let mut link = link_of_ours();
+    change(&mut link);
+    let site = Site::new(|settings| settings.oauth1.consumers = vec![link]).await;
+    let pem = KEY.private_pem().unwrap();
+    let pem = std::str::from_utf8(pem.expose()).unwrap();
+    site.with("auth.mode", "oauth1")
+        .with("auth.consumer_key", CONSUMER)
+        .secret("auth.private_key_file", pem)
+}
+
+fn link_of_ours() -> OAuth1Consumer {
+    OAuth1Consumer::new(CONSUMER, &KEY.public_pem().unwrap())
+}
+
+/// `agent login` with a person who allows the access and types the code that the site shows.
+async fn log_in(site: &Site, agent: &Running) -> Output {
+    let mut dialogue = Dialogue::start(agent.dir()).unwrap();
+    let address = dialogue.address().await.unwrap();
+    assert!(address.starts_with(SITE), "{address}");
+    let page = decide(&at(site, &address), EMAIL, PASSWORD, "allow").await;
+    let page = page.unwrap();
+    dialogue.paste(code_on(&page).unwrap()).await.unwrap();
+    dialogue.end().await.unwrap()
+}
+
+/// Where an address of the site leads in this test, whose browser knows no such name.
+fn at(site: &Site, address: &str) -> String {
+    address.replacen(SITE, &format!("https://{}", site.cloud.sites[0].addr), 1)
+}
+
+/// What is put right in Jira is tried again at an administrator's word.
+async fn again(agent: &Running, url: &str) {
+    let done = agent.run(&["login-retry"]).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (status, problem) = get(&format!("{url}{MYSELF}")).await;
+        if status == StatusCode::OK {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{problem}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+static KEY: LazyLock<Arc<SigningKey>> =
+    LazyLock::new(|| Arc::new(SigningKey::generate(2048).unwrap()));
+const CONSUMER: &str = "jira-tunnel-agent";
+/// Generous: a loaded machine is no reason to fail.
+const PATIENCE: Duration = Duration::from_secs(60);

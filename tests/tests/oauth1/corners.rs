@@ -1,0 +1,108 @@
+//! Requests that are signed in as many ways as there are to get them wrong, and others that verify them.
+
+use crate::common::{CONSUMER, KEY, SEARCH};
+use e2e::{
+    python,
+    site::{Site, vendor},
+};
+use serde_json::{Value, json};
+use server_stub::jira::Received;
+
+/// With queries too, and one JSON body, which is not signed.
+pub async fn send_corner_cases(site: &Site) {
+    let url = site.vendor_url();
+    for target in CORNERS {
+        // reqwest's URLs keep these targets as they are, or the test of what was received would tell.
+        let answer = vendor().get(format!("{url}{target}")).send().await.unwrap();
+        let status = answer.status();
+        assert!(
+            ![401, 502, 503].contains(&status.as_u16()),
+            "{target}: {status}"
+        );
+    }
+    for form in FORMS {
+        let request = vendor()
+            .post(format!("{url}{SEARCH}?a=2&a=1"))
+            .header(
+                "content-type",
+                "application/x-www-form-urlencoded; charset=UTF-8",
+            )
+            .header("x-atlassian-token", "no-check")
+            .body(*form);
+        let status = request.send().await.unwrap().status();
+        assert!(
+            ![401, 403, 502, 503].contains(&status.as_u16()),
+            "{form}: {status}"
+        );
+    }
+    let json = vendor()
+        .post(format!("{url}{SEARCH}"))
+        .json(&json!({"jql": "project = DEMO", "a": "b=c&d"}));
+    assert_eq!(json.send().await.unwrap().status(), 200);
+}
+
+pub async fn verified_by_others(origin: &str, token: &str, received: &[Received]) {
+    let requests: Vec<Value> = received
+        .iter()
+        .map(|request| {
+            let mut headers = serde_json::Map::new();
+            let authorization = request.header("authorization").unwrap();
+            headers.insert("Authorization".into(), authorization.into());
+            if let Some(kind) = request.header("content-type") {
+                headers.insert("Content-Type".into(), kind.into());
+            }
+            json!({
+                "method": request.method,
+                "url": format!("{origin}{}", request.target_text()),
+                "headers": headers,
+                "body": String::from_utf8(request.body_head.clone()).unwrap(),
+            })
+        })
+        .collect();
+    let told = json!({
+        "public_key": KEY.public_pem().unwrap(),
+        "consumer_key": CONSUMER,
+        "token": token,
+        "requests": requests,
+    });
+    let said = python::run(
+        python::script("oauth1_verify.py"),
+        told.to_string().as_bytes(),
+    )
+    .await;
+    let said = said.unwrap();
+    assert!(
+        said.contains(&format!("{} requests, 0 wrong", received.len())),
+        "{said}"
+    );
+}
+
+/// Targets below the context path that are signed in as many ways as there are to get them wrong.
+pub const CORNERS: &[&str] = &[
+    "/rest/api/2/myself",
+    "/rest/api/2/myself?",
+    "/rest/api/2/myself?a",
+    "/rest/api/2/myself?a=",
+    "/rest/api/2/myself?a=1&a=1&a=&a&a=0",
+    "/rest/api/2/myself?&&a=1&",
+    "/rest/api/2/myself?b=2&a=1&c=3&B=0&%41=9",
+    "/rest/api/2/myself?a=b=c==",
+    "/rest/api/2/myself?a=%2b+%20%2B",
+    "/rest/api/2/myself?a=%26%3D%25&%26=%3D",
+    "/rest/api/2/myself?a=%252F",
+    "/rest/api/2/myself?a=%c3%a4%E2%98%83&%C3%A4=1&z=1",
+    "/rest/api/2/myself?a=-._~!*'()/?:@,",
+    "/rest/api/2/myself?a;b=c;d",
+    "/rest/api/2/myself?a1=x&a=x&a-=x&a%20=x&a%2B=x",
+    "/rest/api/2/myself?a=%0A%0d%00",
+    "/rest/api/2/myself?username=fred&expand=a,b,c",
+    "/rest/api/2/search?jql=project%20%3D%20DEMO%20AND%20text%20~%20%22a%2Bb%22&maxResults=1",
+    "/rest/api/2/issue/D%45MO-1?fields=summary",
+];
+
+/// Form bodies, likewise.
+pub const FORMS: &[&str] = &[
+    "jql=project+%3D+DEMO&maxResults=1",
+    "jql=project%20%3D%20DEMO&jql=&jql&a=%2B+%20",
+    "&&a=%C3%A4&b=b=b&",
+];

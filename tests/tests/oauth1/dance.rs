@@ -1,0 +1,171 @@
+//! `agent login` and `agent logout`: by code, by callback, as OAuth 1.0; a token from a file.
+
+use crate::common::{
+    BOT, BOT_PASSWORD, MYSELF, decide, failed_login, log_in_by_code, stored, three_legged,
+    token_file,
+};
+use crate::corners::{send_corner_cases, verified_by_others};
+use e2e::{
+    agent::write_secret,
+    login::{Dialogue, browser, consent, said},
+    site::{Site, vendor},
+};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
+    let mut site = three_legged(Site::plan()).start_unproven().await.unwrap();
+    let login = failed_login(&site).await;
+    assert!(login.0.contains("nobody has logged in"), "{login:?}");
+    assert!(login.1.contains("agent login jira"), "{login:?}");
+
+    let done = log_in_by_code(&site).await;
+    let told = said(&done);
+    assert!(done.status.success(), "{told}");
+    assert!(told.contains("logged in as acme-bot"), "{told}");
+    assert!(
+        told.contains("access token: until 2") && told.contains("session"),
+        "{told}"
+    );
+    site.until_proven().await.unwrap();
+    assert_eq!(
+        site.agent.status().await.unwrap().forwards[0].auth_mode,
+        "oauth1"
+    );
+
+    site.jira().clear_requests();
+    send_corner_cases(&site).await;
+    let token = stored(&site)["tokens"]["access"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let origin = format!("https://{}", site.jira().addr);
+    verified_by_others(&origin, &token, &site.received()).await;
+
+    // Nothing of it is anybody else's to see.
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(token_file(&site)), 0o600);
+    let refresh = stored(&site)["tokens"]["refresh"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for secret in [&token, &refresh] {
+        assert!(!told.contains(secret.as_str()) && !site.agent.log().contains(secret.as_str()));
+    }
+
+    // Forgotten: Jira has no way to revoke it, and the command says where to do that.
+    let out = site.agent.run(&["logout"]).unwrap();
+    assert!(
+        !out.status.success() && said(&out).contains("View OAuth Access Tokens"),
+        "{out:?}"
+    );
+    assert!(!token_file(&site).exists());
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+    while vendor()
+        .get(site.vendor_url() + MYSELF)
+        .send()
+        .await
+        .unwrap()
+        .status()
+        != 503
+    {
+        assert!(tokio::time::Instant::now() < deadline);
+    }
+    failed_login(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_on_this_host_comes_back_by_itself() {
+    let mut site = three_legged(Site::plan()).start_unproven().await.unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let callback = format!("http://127.0.0.1:{port}/back?to=us");
+    let arguments = ["login", "--callback", &callback];
+    let mut dialogue = Dialogue::start_with(site.agent.dir(), &arguments).unwrap();
+    let address = dialogue.address().await.unwrap();
+    // Somebody else's answer is refused, and the wait goes on.
+    let forged = browser().get(format!("{callback}&oauth_token=other&oauth_verifier=x"));
+    assert_eq!(forged.send().await.unwrap().status(), 400);
+    let location = consent(&address, BOT, BOT_PASSWORD).await.unwrap();
+    assert!(location.starts_with(&callback), "{location}");
+    assert_eq!(browser().get(location).send().await.unwrap().status(), 200);
+    let done = dialogue.end().await.unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    site.until_proven().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oauth_1_0_needs_no_code() {
+    let mut site = three_legged(Site::plan()).start_unproven().await.unwrap();
+    let arguments = ["login", "--callback", "none"];
+    let mut dialogue = Dialogue::start_with(site.agent.dir(), &arguments).unwrap();
+    let address = dialogue.address().await.unwrap();
+    let page = decide(&address, "allow").await;
+    assert!(!page.contains("verification code"), "{page}");
+    dialogue.paste("done").await.unwrap();
+    let done = dialogue.end().await.unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    site.until_proven().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_was_not_allowed_stores_nothing_and_says_why() {
+    let site = three_legged(Site::plan()).start_unproven().await.unwrap();
+    for (decision, pasted, complaint) in [
+        (None, "123456", "does not let the consumer"),
+        (Some("deny"), "123456", "does not let the consumer"),
+        (Some("allow"), "wrong1", "does not know the access token"),
+        (
+            Some("allow"),
+            "https://x/?oauth_token=other&oauth_verifier=1",
+            "not that of this login",
+        ),
+        (
+            Some("allow"),
+            "https://x/?oauth_verifier=denied",
+            "not that of this login",
+        ),
+    ] {
+        let mut dialogue = Dialogue::start(site.agent.dir()).unwrap();
+        let address = dialogue.address().await.unwrap();
+        if let Some(decision) = decision {
+            decide(&address, decision).await;
+        }
+        dialogue.paste(pasted).await.unwrap();
+        let done = dialogue.end().await.unwrap();
+        assert!(!done.status.success());
+        assert!(said(&done).contains(complaint), "{}", said(&done));
+    }
+    assert!(!token_file(&site).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_may_come_from_a_file() {
+    let issuing = three_legged(Site::plan()).start_unproven().await.unwrap();
+    assert!(log_in_by_code(&issuing).await.status.success());
+    let token = stored(&issuing)["tokens"]["access"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let config = issuing.dir().join("agent.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace(
+        "consumer_key",
+        "access_token_file = \"token\"\nconsumer_key",
+    );
+    write_secret(&issuing.dir().join("token"), &token).unwrap();
+    fs::remove_file(token_file(&issuing)).unwrap();
+    fs::write(config, text).unwrap();
+    let mut site = issuing;
+    site.agent.restart().unwrap();
+    site.until_proven().await.unwrap();
+    let refused = site.agent.run(&["login"]).unwrap();
+    assert_eq!(refused.status.code(), Some(64), "{refused:?}");
+    assert!(
+        said(&refused).contains("access_token_file is set"),
+        "{refused:?}"
+    );
+}

@@ -1,0 +1,70 @@
+//! The key: made, and changed.
+
+use crate::common::{consumer, two_legged, until_ok};
+use agent::auth::oauth1::SigningKey;
+use e2e::{login::said, site::Site};
+use std::{fs, os::unix::fs::PermissionsExt};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_key_file_is_picked_up_without_a_restart() {
+    let site = two_legged(Site::plan()).start().await.unwrap();
+    let next = SigningKey::generate(3072).unwrap();
+    let mut link = consumer();
+    link.public_key = next.public_pem().unwrap();
+    site.jira().register_oauth1_consumer(link).unwrap();
+    let pem = next.private_pem().unwrap();
+    let pem = std::str::from_utf8(pem.expose()).unwrap();
+    site.change_secret(pem).unwrap();
+    until_ok(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_made_once_and_what_is_printed_is_what_jira_wants() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("oauth1.pem");
+    let file = path.to_str().unwrap();
+    let new_key = |arguments: &[&str]| {
+        std::process::Command::new(e2e::agent::binary("agent"))
+            .env_clear()
+            .args(["login", "--new-key", file])
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let made = new_key(&["--bits", "3072"]);
+    let printed = said(&made);
+    assert!(made.status.success(), "{printed}");
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+        0o600
+    );
+    for said in [
+        "consumer_key",
+        "Application links",
+        "Consumer key",
+        "2-Legged",
+        file,
+    ] {
+        assert!(printed.contains(said), "{said}: {printed}");
+    }
+    assert!(!printed.contains("PRIVATE KEY"));
+    let pem = fs::read_to_string(&path).unwrap();
+    assert_eq!(SigningKey::from_pem(pem.as_bytes()).unwrap().bits(), 3072);
+    let again = new_key(&[]);
+    assert!(
+        !again.status.success() && said(&again).contains("never overwritten"),
+        "{again:?}"
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), pem);
+
+    // Pasted into Jira, it logs the agent in.
+    let end = "-----END PUBLIC KEY-----";
+    let from = printed.find("-----BEGIN PUBLIC KEY-----").unwrap();
+    let to = printed.find(end).unwrap() + end.len();
+    let mut link = consumer();
+    link.public_key = printed[from..to].to_owned();
+    let plan = two_legged(Site::plan()).jira(|jira| jira.oauth1.consumers = vec![link]);
+    let mut site = plan.start_unproven().await.unwrap();
+    site.change_secret(&pem).unwrap();
+    site.until_proven().await.unwrap();
+}
