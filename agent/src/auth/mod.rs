@@ -2,8 +2,8 @@
 //!
 //! One file per mode. What is common to the injecting modes is written once: `strip` takes the
 //! vendor's identity away, `circuit` stops a refused login from being tried again, `identity`
-//! reads from Jira's answer whom it took us for, `inject` joins them around a [`Scheme`]. A new
-//! injecting mode is one new file with a `Scheme`, its settings here, and a line in [`Login::new`].
+//! reads from Jira's answer whom it took us for, `inject` joins them around a [`Scheme`]. A new injecting mode is one new file with
+//! a `Scheme`, its [`Settings`], and a line in [`Login::new`].
 
 mod api_token;
 mod basic;
@@ -16,195 +16,18 @@ pub mod oauth1;
 pub mod oauth2;
 mod pass_through;
 mod pat;
+mod scheme;
+mod settings;
 mod strip;
 mod watched;
 
 pub use form::{FormBody, MAX_FORM};
+pub use scheme::{Blame, Credential, Scheme, Told, Unavailable};
+pub use settings::Settings;
 
-use crate::{expiry::Expiry, secret::SecretFile, status::Layer};
-use futures_util::future::BoxFuture;
-use http::{HeaderValue, StatusCode, request, response};
-use std::{sync::Arc, time::SystemTime};
-
-/// `[forward.auth]`.
-#[derive(Clone)]
-pub enum Settings {
-    /// Every scheme of the vendor goes through untouched.
-    PassThrough,
-    /// User name and password, held by the agent.
-    Basic {
-        /// Jira user name; no colon (RFC 7617 §2).
-        username: String,
-        /// File with the password.
-        password_file: SecretFile,
-    },
-    /// Email address and API token of an Atlassian account, held by the agent.
-    ApiToken {
-        /// Email address; no colon (RFC 7617 §2).
-        email: String,
-        /// File with the token.
-        token_file: SecretFile,
-        /// Whether it is one with scopes, which Cloud takes behind its API gateway alone.
-        scoped: bool,
-        /// When it ends, as the configuration says.
-        expires: Option<SystemTime>,
-    },
-    /// Personal access token, held by the agent.
-    Pat {
-        /// File with the token.
-        token_file: SecretFile,
-        /// When it ends, where the configuration says so; else Jira is asked.
-        expires: Option<SystemTime>,
-    },
-    /// OAuth 2.0, tokens held and renewed by the agent.
-    OAuth2(Box<oauth2::Settings>),
-    /// Requests signed by OAuth 1.0a, with a key held by the agent.
-    OAuth1(Box<oauth1::Settings>),
-}
-
-impl Settings {
-    /// As in the configuration.
-    pub fn mode(&self) -> &'static str {
-        match self {
-            Self::PassThrough => "pass-through",
-            Self::Basic { .. } => "basic",
-            Self::Pat { .. } => "pat",
-            Self::ApiToken { .. } => "api-token",
-            Self::OAuth2(_) => "oauth2",
-            Self::OAuth1(_) => "oauth1",
-        }
-    }
-
-    /// The files that hold its secrets, as configured.
-    pub fn secret_files(&self) -> Vec<SecretFile> {
-        match self {
-            Self::PassThrough => Vec::new(),
-            Self::Basic { password_file, .. } => vec![password_file.clone()],
-            Self::Pat { token_file, .. } | Self::ApiToken { token_file, .. } => {
-                vec![token_file.clone()]
-            }
-            Self::OAuth2(settings) => std::iter::once(settings.client_secret_file.clone())
-                .chain(settings.refresh_token_file.clone())
-                .collect(),
-            Self::OAuth1(settings) => match &settings.token {
-                oauth1::TokenFrom::File(token) => {
-                    vec![settings.private_key_file.clone(), token.clone()]
-                }
-                _ => vec![settings.private_key_file.clone()],
-            },
-        }
-    }
-
-    /// Whether `agent login` is what gives it its tokens.
-    pub fn stores_tokens(&self) -> bool {
-        match self {
-            Self::OAuth2(settings) => settings.grant == oauth2::Grant::AuthorizationCode,
-            Self::OAuth1(settings) => matches!(settings.token, oauth1::TokenFrom::Login(_)),
-            Self::PassThrough | Self::Basic { .. } | Self::Pat { .. } | Self::ApiToken { .. } => {
-                false
-            }
-        }
-    }
-}
-
-/// An injecting mode: gives the `Authorization` value for one request.
-pub trait Scheme: Send + Sync {
-    /// As in the configuration: `basic`, `pat`, …
-    fn mode(&self) -> &'static str;
-    /// The header to send. Reads or refreshes the credential as needed, with a deadline of its own.
-    /// `head` is the request as it goes to Jira, the vendor's identity already taken out.
-    fn authorization<'a>(
-        &'a self,
-        head: &'a request::Parts,
-    ) -> BoxFuture<'a, Result<Credential, Unavailable>>;
-    /// The user Jira must name in its answers, where the configuration names one.
-    fn expected_user(&self) -> Option<&str> {
-        None
-    }
-    /// Whether Jira locks the account after a few refusals. If so, a refused credential is never
-    /// tried again by itself.
-    fn locks_out(&self) -> bool;
-    /// What an administrator does when Jira refuses the credential.
-    fn remedy(&self) -> String;
-    /// Refuses a request that this mode cannot log in for.
-    fn accept(&self, _head: &request::Parts) -> Result<(), Refusal> {
-        Ok(())
-    }
-    /// What a refusal of Jira's means, where this mode has words of its own for it; `None` leaves the
-    /// answer to be read as in every mode. `body` may be empty.
-    fn told(&self, _head: &response::Parts, _body: &[u8]) -> Option<Told> {
-        None
-    }
-    /// When what it holds ends, as far as that is known: one for each credential. Called by status,
-    /// so it neither waits nor reads a file.
-    fn expiries(&self) -> Vec<Expiry> {
-        Vec::new()
-    }
-    /// Whether a refused credential can be replaced by another one at once, without a person.
-    fn renews(&self) -> bool {
-        false
-    }
-    /// Jira refused the credential of this generation; `proven` is whether it had taken it before.
-    /// True: there is another one now. An error says why there is none although there should be. With a
-    /// deadline of its own.
-    fn renew(&self, _refused: u64, _proven: bool) -> BoxFuture<'_, Result<bool, Unavailable>> {
-        Box::pin(std::future::ready(Ok(false)))
-    }
-    /// Completes when nothing is under way that would be lost with the process.
-    fn settle(&self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
-    }
-    /// Where Jira itself tells the end of the credential: a path below the context path, to be asked
-    /// for with that credential. `None` where there is no such place, or while it is not time to ask.
-    fn expiry_question(&self) -> Option<&'static str> {
-        None
-    }
-    /// Jira's answer to it; `generation` is that of the credential it was asked with.
-    fn expiry_answer(&self, generation: u64, status: StatusCode, body: &[u8]) {
-        let _ = (generation, status, body);
-    }
-}
-
-/// What a [`Scheme`] gives for one request.
-#[derive(Clone)]
-pub struct Credential {
-    /// The `Authorization` value, marked sensitive.
-    pub authorization: HeaderValue,
-    /// Rises whenever the credential itself is another one, and never falls: a refusal of one
-    /// generation says nothing about the next.
-    pub generation: u64,
-}
-
-/// A refusal of Jira's in the words of a [`Scheme`].
-pub struct Told {
-    /// Cause and remedy.
-    pub why: Unavailable,
-    /// What was refused.
-    pub blame: Blame,
-}
-
-/// What was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
-    /// The credential: no other request fares better.
-    Credential,
-    /// The token in it, which may be renewed.
-    Token,
-    /// This request or the credential: one that Jira has taken before is not to blame.
-    Signature,
-    /// This request alone.
-    Request,
-}
-
-/// The agent has no credential to send right now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{cause}")]
-pub struct Unavailable {
-    /// What is wrong, without the secret.
-    pub cause: String,
-    /// What an administrator does about it.
-    pub remedy: String,
-}
+use crate::{expiry::Expiry, status::Layer};
+use http::{StatusCode, request, response};
+use std::sync::Arc;
 
 /// A request that must not be sent on.
 #[derive(Debug, Clone, PartialEq, Eq)]

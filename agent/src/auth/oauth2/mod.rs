@@ -1,16 +1,19 @@
 //! `oauth2`: Jira's own provider (Data Center 8.22 and later) and Atlassian's Cloud (3LO).
 //!
 //! `settings` says who issues the tokens, `authorize` makes the address that a person opens, `endpoint`
-//! speaks with the token endpoint, `renewal` is the one order of steps by which tokens are renewed so
-//! that no crash loses them unseen, `scheme` gives each request its header and has the tokens renewed
-//! ahead of their end.
+//! speaks with the token endpoint, `renewal` exchanges stored tokens for the next ones. `scheme` gives each
+//! request its header: what it holds is a `state`, which `look` compares with the files and `renewing` renews
+//! ahead of its end.
 
 mod authorize;
 mod endpoint;
+mod look;
 mod reach;
 mod renewal;
+mod renewing;
 mod scheme;
 mod settings;
+mod state;
 
 pub use authorize::Request;
 pub use endpoint::{Endpoint, Spent, TokenError};

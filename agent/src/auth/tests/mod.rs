@@ -8,8 +8,8 @@ mod login;
 mod strip;
 
 use super::*;
-use crate::status::State;
-use http::{Request, Response};
+use crate::{secret::SecretFile, status::State};
+use http::{HeaderValue, Request, Response};
 use std::{
     fs::Permissions,
     os::unix::fs::PermissionsExt,

@@ -1,0 +1,128 @@
+//! Looking whether the files are others than those known: a person has logged in or out, or another
+//! process has renewed.
+
+use super::{
+    Grant, Settings,
+    renewal::{read_seed, with_seed},
+    scheme::Inner,
+    state::State,
+};
+use crate::{
+    auth::Unavailable,
+    disk::DISK_TIMEOUT,
+    secret::Stamp,
+    tokens::{Record, StoreError},
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a look began with, and what it found; `None` where the files are those known.
+pub(super) type Look = (u64, Result<Option<(Stamps, Option<Record>)>, Unavailable>);
+pub(super) type Stamps = [Option<Stamp>; 2];
+
+impl Inner {
+    /// Looks, at most once a second.
+    pub(super) async fn look(&self) -> Result<(), Unavailable> {
+        if self.settings.grant == Grant::ClientCredentials {
+            return Ok(());
+        }
+        if let Some(known) = self.fresh() {
+            return known;
+        }
+        let mut looking = self.looking.lock().await;
+        if let Some(known) = self.fresh() {
+            return known;
+        }
+        let (limit, adoptions, known) = {
+            let state = self.lock();
+            let limit = match state.tokens {
+                Some(_) => HOLDING_LOOK,
+                None => DISK_TIMEOUT,
+            };
+            (limit, state.adoptions, state.stamps)
+        };
+        let settings = self.settings.clone();
+        let look = move || (adoptions, read_files(&settings, known));
+        let found = match looking.ask(limit, look).await {
+            Some(Ok((adoptions, found))) => found.map(|found| self.take_over(adoptions, found)),
+            Some(Err(error)) => Err(unreadable(&self.settings, error)),
+            None => {
+                let hangs = StoreError::Hangs(self.settings.store.path());
+                Err(unreadable(&self.settings, hangs))
+            }
+        };
+        if let Err(why) = &found {
+            tracing::debug!(cause = why.cause, "the token file cannot be read");
+        }
+        let mut state = self.lock();
+        state.looked_at = Some(Instant::now());
+        state.unread = found.err();
+        known_of(&state)
+    }
+
+    /// `adoptions` is the count at which the look began.
+    fn take_over(&self, adoptions: u64, found: Option<(Stamps, Option<Record>)>) {
+        let Some((stamps, record)) = found else {
+            return;
+        };
+        // A renewal that has ended meanwhile knows better, and the next look sees its file.
+        let mut state = self.lock();
+        if state.adoptions == adoptions {
+            match &record {
+                Some(record) => state.adopt(record),
+                None => state.forget(),
+            }
+            state.stamps = Some(stamps);
+        }
+    }
+
+    /// `None` where it is time to look again.
+    fn fresh(&self) -> Option<Result<(), Unavailable>> {
+        let state = self.lock();
+        let looked_at = state.looked_at?;
+        (looked_at.elapsed() < LOOK_EVERY).then(|| known_of(&state))
+    }
+}
+
+/// Reads the files if they are others than `known`. Blocks.
+fn read_files(
+    settings: &Settings,
+    known: Option<Stamps>,
+) -> Result<Option<(Stamps, Option<Record>)>, Unavailable> {
+    let store = &settings.store;
+    let seed = &settings.refresh_token_file;
+    let stamps = [
+        store.stamp().map_err(|error| unreadable(settings, error))?,
+        seed.as_ref().and_then(|file| file.stamp().ok()),
+    ];
+    if known == Some(stamps) {
+        return Ok(None);
+    }
+    let stored = store.read().map_err(|error| unreadable(settings, error))?;
+    let record = with_seed(settings, stored, read_seed(seed.clone()))?;
+    Ok(Some((stamps, record)))
+}
+
+fn unreadable(settings: &Settings, error: impl std::fmt::Display) -> Unavailable {
+    Unavailable {
+        cause: error.to_string(),
+        remedy: format!(
+            "mend the file, or log in again: {}",
+            settings.login_command()
+        ),
+    }
+}
+
+/// What is held is good until it is refused, whatever the disk does.
+fn known_of(state: &State) -> Result<(), Unavailable> {
+    match (&state.tokens, &state.unread) {
+        (None, Some(why)) => Err(why.clone()),
+        _ => Ok(()),
+    }
+}
+
+/// A login by a person is noticed after this at the latest.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a request waits for a look while there is a token to send. A slower disk's answer counts
+/// when it comes.
+const HOLDING_LOOK: Duration = Duration::from_millis(200);

@@ -1,0 +1,103 @@
+//! What is held of one forward's login, and how what is on the disk changes that.
+
+use super::look::Stamps;
+use crate::{
+    auth::Unavailable,
+    secret::Secret,
+    tokens::{Record, Tokens},
+};
+use rand::Rng;
+use std::{sync::Arc, time::SystemTime};
+use tokio::time::Instant;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub looked_at: Option<Instant>,
+    /// Why the last look found nothing out.
+    pub unread: Option<Unavailable>,
+    /// Counts what was taken over, so that a slow look does not bring back what is older.
+    pub adoptions: u64,
+    /// Of the token file and of the one with a first refresh token.
+    pub stamps: Option<Stamps>,
+    pub tokens: Option<Arc<Tokens>>,
+    /// Rises with each new access token.
+    pub generation: u64,
+    /// From here on it is renewed, while it still serves.
+    pub renew_at: Option<SystemTime>,
+    /// Jira has refused it: it is not sent again.
+    pub refused: bool,
+    /// An interrupted renewal of before may have killed it: it is renewed before it is sent, if it can be.
+    pub doubtful: bool,
+    /// Why only a person can help.
+    pub ended: Option<String>,
+    /// Why the last renewal failed.
+    pub trouble: Option<Unavailable>,
+    pub failures: u32,
+    pub retry_at: Option<Instant>,
+    /// When Jira last refused a token that it had never taken.
+    pub renewed_in_vain: Option<Instant>,
+}
+
+impl State {
+    /// Takes over what is on the disk.
+    pub fn adopt(&mut self, record: &Record) {
+        let same = match (&self.tokens, &record.tokens) {
+            (Some(held), Some(stored)) => is_same(&held.access, &stored.access),
+            _ => false,
+        };
+        // The same token issued once more: its end is another one, and it may be tried again.
+        let reissued = match (&self.tokens, &record.tokens) {
+            (Some(held), Some(stored)) => same && held.obtained != stored.obtained,
+            _ => false,
+        };
+        self.adoptions += 1;
+        self.tokens = record.tokens.clone();
+        if same && !reissued && self.ended == record.ended {
+            return;
+        }
+        self.ended = record.ended.clone();
+        self.trouble = None;
+        self.failures = 0;
+        self.retry_at = None;
+        if !same {
+            self.generation += 1;
+        }
+        if !same || reissued {
+            self.refused = false;
+            self.doubtful = record.pending.is_some();
+            self.renew_at = record.tokens.as_deref().and_then(renew_at);
+        }
+    }
+
+    /// Somebody logged out.
+    pub fn forget(&mut self) {
+        let Self {
+            generation,
+            adoptions,
+            ..
+        } = *self;
+        *self = Self {
+            generation: generation + 1,
+            adoptions: adoptions + 1,
+            ..Self::default()
+        };
+    }
+}
+
+fn is_same(one: &Option<Secret>, other: &Option<Secret>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.expose() == other.expose(),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Somewhere between 70 and 85 per cent of its life, so that many agents do not come all at once.
+fn renew_at(tokens: &Tokens) -> Option<SystemTime> {
+    let life = tokens
+        .access_expires?
+        .duration_since(tokens.obtained)
+        .ok()?;
+    let share = rand::rng().random_range(0.7..0.85);
+    tokens.obtained.checked_add(life.mul_f64(share))
+}

@@ -1,0 +1,105 @@
+//! What an injecting mode is.
+
+use super::Refusal;
+use crate::expiry::Expiry;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, StatusCode, request, response};
+
+/// An injecting mode: gives the `Authorization` value for one request.
+pub trait Scheme: Send + Sync {
+    /// As in the configuration: `basic`, `pat`, …
+    fn mode(&self) -> &'static str;
+    /// The header to send. Reads or refreshes the credential as needed, with a deadline of its own.
+    /// `head` is the request as it goes to Jira, the vendor's identity already taken out.
+    fn authorization<'a>(
+        &'a self,
+        head: &'a request::Parts,
+    ) -> BoxFuture<'a, Result<Credential, Unavailable>>;
+    /// The user Jira must name in its answers, where the configuration names one.
+    fn expected_user(&self) -> Option<&str> {
+        None
+    }
+    /// Whether Jira locks the account after a few refusals. If so, a refused credential is never
+    /// tried again by itself.
+    fn locks_out(&self) -> bool;
+    /// What an administrator does when Jira refuses the credential.
+    fn remedy(&self) -> String;
+    /// Refuses a request that this mode cannot log in for.
+    fn accept(&self, _head: &request::Parts) -> Result<(), Refusal> {
+        Ok(())
+    }
+    /// What a refusal of Jira's means, where this mode has words of its own for it; `None` leaves the
+    /// answer to be read as in every mode. `body` may be empty.
+    fn told(&self, _head: &response::Parts, _body: &[u8]) -> Option<Told> {
+        None
+    }
+    /// When what it holds ends, as far as that is known: one for each credential. Called by status,
+    /// so it neither waits nor reads a file.
+    fn expiries(&self) -> Vec<Expiry> {
+        Vec::new()
+    }
+    /// Whether a refused credential can be replaced by another one at once, without a person.
+    fn renews(&self) -> bool {
+        false
+    }
+    /// Jira refused the credential of this generation; `proven` is whether it had taken it before.
+    /// True: there is another one now. An error says why there is none although there should be. With a
+    /// deadline of its own.
+    fn renew(&self, _refused: u64, _proven: bool) -> BoxFuture<'_, Result<bool, Unavailable>> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
+    /// Completes when nothing is under way that would be lost with the process.
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+    /// Where Jira itself tells the end of the credential: a path below the context path, to be asked
+    /// for with that credential. `None` where there is no such place, or while it is not time to ask.
+    fn expiry_question(&self) -> Option<&'static str> {
+        None
+    }
+    /// Jira's answer to it; `generation` is that of the credential it was asked with.
+    fn expiry_answer(&self, generation: u64, status: StatusCode, body: &[u8]) {
+        let _ = (generation, status, body);
+    }
+}
+
+/// What a [`Scheme`] gives for one request.
+#[derive(Clone)]
+pub struct Credential {
+    /// The `Authorization` value, marked sensitive.
+    pub authorization: HeaderValue,
+    /// Rises whenever the credential itself is another one, and never falls: a refusal of one
+    /// generation says nothing about the next.
+    pub generation: u64,
+}
+
+/// A refusal of Jira's in the words of a [`Scheme`].
+pub struct Told {
+    /// Cause and remedy.
+    pub why: Unavailable,
+    /// What was refused.
+    pub blame: Blame,
+}
+
+/// What was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The credential: no other request fares better.
+    Credential,
+    /// The token in it, which may be renewed.
+    Token,
+    /// This request or the credential: one that Jira has taken before is not to blame.
+    Signature,
+    /// This request alone.
+    Request,
+}
+
+/// The agent has no credential to send right now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct Unavailable {
+    /// What is wrong, without the secret.
+    pub cause: String,
+    /// What an administrator does about it.
+    pub remedy: String,
+}

@@ -1,0 +1,86 @@
+//! `[forward.auth]`, parsed.
+
+use super::{oauth1, oauth2};
+use crate::secret::SecretFile;
+use std::time::SystemTime;
+
+/// `[forward.auth]`.
+#[derive(Clone)]
+pub enum Settings {
+    /// Every scheme of the vendor goes through untouched.
+    PassThrough,
+    /// User name and password, held by the agent.
+    Basic {
+        /// Jira user name; no colon (RFC 7617 §2).
+        username: String,
+        /// File with the password.
+        password_file: SecretFile,
+    },
+    /// Email address and API token of an Atlassian account, held by the agent.
+    ApiToken {
+        /// Email address; no colon (RFC 7617 §2).
+        email: String,
+        /// File with the token.
+        token_file: SecretFile,
+        /// Whether it is one with scopes, which Cloud takes behind its API gateway alone.
+        scoped: bool,
+        /// When it ends, as the configuration says.
+        expires: Option<SystemTime>,
+    },
+    /// Personal access token, held by the agent.
+    Pat {
+        /// File with the token.
+        token_file: SecretFile,
+        /// When it ends, where the configuration says so; else Jira is asked.
+        expires: Option<SystemTime>,
+    },
+    /// OAuth 2.0, tokens held and renewed by the agent.
+    OAuth2(Box<oauth2::Settings>),
+    /// Requests signed by OAuth 1.0a, with a key held by the agent.
+    OAuth1(Box<oauth1::Settings>),
+}
+
+impl Settings {
+    /// As in the configuration.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Self::PassThrough => "pass-through",
+            Self::Basic { .. } => "basic",
+            Self::Pat { .. } => "pat",
+            Self::ApiToken { .. } => "api-token",
+            Self::OAuth2(_) => "oauth2",
+            Self::OAuth1(_) => "oauth1",
+        }
+    }
+
+    /// The files that hold its secrets, as configured.
+    pub fn secret_files(&self) -> Vec<SecretFile> {
+        match self {
+            Self::PassThrough => Vec::new(),
+            Self::Basic { password_file, .. } => vec![password_file.clone()],
+            Self::Pat { token_file, .. } | Self::ApiToken { token_file, .. } => {
+                vec![token_file.clone()]
+            }
+            Self::OAuth2(settings) => std::iter::once(settings.client_secret_file.clone())
+                .chain(settings.refresh_token_file.clone())
+                .collect(),
+            Self::OAuth1(settings) => match &settings.token {
+                oauth1::TokenFrom::File(token) => {
+                    vec![settings.private_key_file.clone(), token.clone()]
+                }
+                _ => vec![settings.private_key_file.clone()],
+            },
+        }
+    }
+
+    /// Whether `agent login` is what gives it its tokens.
+    pub fn stores_tokens(&self) -> bool {
+        match self {
+            Self::OAuth2(settings) => settings.grant == oauth2::Grant::AuthorizationCode,
+            Self::OAuth1(settings) => matches!(settings.token, oauth1::TokenFrom::Login(_)),
+            Self::PassThrough | Self::Basic { .. } | Self::Pat { .. } | Self::ApiToken { .. } => {
+                false
+            }
+        }
+    }
+}
