@@ -2,7 +2,8 @@
 //!
 //! One file per mode. What is common to the injecting modes is written once: `strip` takes the
 //! vendor's identity away, `circuit` stops a refused login from being tried again, `identity`
-//! reads from Jira's answer whom it took us for, `inject` joins them around a [`Scheme`]. A new injecting mode is one new file with
+//! reads from Jira's answer whom it took us for, `rotation` exchanges stored tokens so that no crash
+//! loses them unseen, `inject` joins them around a [`Scheme`]. A new injecting mode is one new file with
 //! a `Scheme`, its [`Settings`], and a line in [`Login::new`].
 
 mod api_token;
@@ -16,12 +17,14 @@ pub mod oauth1;
 pub mod oauth2;
 mod pass_through;
 mod pat;
+mod rotation;
 mod scheme;
 mod settings;
 mod strip;
 mod watched;
 
 pub use form::{FormBody, MAX_FORM};
+pub use rotation::{Renewal, Spent};
 pub use scheme::{Blame, Credential, Scheme, Told, Unavailable};
 pub use settings::Settings;
 

@@ -6,7 +6,7 @@ use super::{
     signing::{ToSign, sign},
 };
 use crate::{
-    auth::Unavailable,
+    auth::{Unavailable, rotation::Spent},
     secret::Secret,
     tokens::Tokens,
     upstream::{ControlAnswer, ControlClient},
@@ -40,8 +40,8 @@ pub struct RequestToken {
 pub struct EndpointError {
     /// Cause and remedy.
     pub why: Unavailable,
-    /// What Jira refused; `None` where it gave no answer, or none of its own.
-    pub blame: Option<Blame>,
+    /// What became of the token that was sent.
+    pub spent: Spent,
 }
 
 impl Endpoint {
@@ -146,8 +146,8 @@ impl Endpoint {
         let client = tokio::task::spawn_blocking(move || ControlClient::new(&upstream, &target));
         let client = match client.await {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(unanswered(error.to_string())),
-            Err(_) => return Err(unanswered("the agent is ending".to_owned())),
+            Ok(Err(error)) => return Err(unanswered(&error.to_string(), true)),
+            Err(_) => return Err(unanswered("the agent is ending", true)),
         };
         let mut head = client.head(path);
         head.method = method;
@@ -158,21 +158,28 @@ impl Endpoint {
             token,
             extra,
         };
-        let authorization = sign(self.signer.clone(), request)
-            .await
-            .map_err(|why| EndpointError { why, blame: None })?;
+        let authorization =
+            sign(self.signer.clone(), request)
+                .await
+                .map_err(|why| EndpointError {
+                    why,
+                    spent: Spent::No,
+                })?;
         let mut authorization = HeaderValue::from_str(&authorization)
-            .map_err(|_| unanswered("a token is no text".to_owned()))?;
+            .map_err(|_| unanswered("a token is no text", true))?;
         authorization.set_sensitive(true);
         head.headers.insert(header::AUTHORIZATION, authorization);
         let sent = client.send(head, Bytes::new()).await;
-        sent.map_err(|failure| unanswered(failure.detail))
+        sent.map_err(|failure| unanswered(&failure.detail, failure.not_sent))
     }
 
     fn refusal(&self, answer: &ControlAnswer) -> EndpointError {
         match Problem::read(&answer.head.headers, &answer.body, SystemTime::now()) {
             Some(problem) => EndpointError {
-                blame: Some(problem.blame()),
+                spent: match problem.blame() {
+                    Blame::Token => Spent::Dead,
+                    Blame::Credential | Blame::Signature | Blame::Request => Spent::No,
+                },
                 why: self.settings.explain(&problem),
             },
             None => foreign(answer.head.status),
@@ -248,14 +255,17 @@ pub(super) fn text(secret: &Secret) -> Zeroizing<String> {
     Zeroizing::new(String::from_utf8_lossy(secret.expose()).into_owned())
 }
 
-fn unanswered(detail: String) -> EndpointError {
+fn unanswered(detail: &str, not_sent: bool) -> EndpointError {
     EndpointError {
         why: Unavailable {
             cause: format!("Jira gave no answer to the token request: {detail}"),
             remedy: "look at the jira layer in agent status; it is tried again by itself"
                 .to_owned(),
         },
-        blame: None,
+        spent: match not_sent {
+            true => Spent::No,
+            false => Spent::Unknown,
+        },
     }
 }
 
@@ -266,7 +276,7 @@ fn foreign(status: StatusCode) -> EndpointError {
             cause: format!("what answered the token request ({status}) does not speak OAuth 1.0a"),
             remedy: "check upstream and its context path, that application links are not disabled in Jira, and that no single sign-on stands before /plugins/servlet/oauth".to_owned(),
         },
-        blame: None,
+        spent: Spent::Unknown,
     }
 }
 

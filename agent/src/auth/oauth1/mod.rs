@@ -3,7 +3,7 @@
 //!
 //! Bottom up: `encode` reads and writes parameters, `base_string` makes the text that is signed, `key` signs,
 //! `signer` makes the header. Those are pure. `signing` does it off the asynchronous workers, `endpoint` asks
-//! Jira for tokens, `stored` holds and renews them, `scheme` signs requests; `problem` says what a refusal of
+//! Jira for tokens, `renewal` exchanges stored ones, `stored` holds them, `scheme` signs requests; `problem` says what a refusal of
 //! Jira's means.
 
 mod base_string;
@@ -11,6 +11,7 @@ mod encode;
 mod endpoint;
 mod key;
 mod problem;
+mod renewal;
 mod scheme;
 mod settings;
 mod signer;
@@ -22,6 +23,7 @@ pub use encode::{Misread, Parameter, form, parse};
 pub use endpoint::{Endpoint, EndpointError, RequestToken};
 pub use key::{KeyError, SigningKey};
 pub use problem::{Blame, Facts, Problem};
+pub use renewal::renew;
 pub(super) use scheme::OAuth1;
 pub use settings::{Settings, TokenFrom};
 pub use signer::{Protocol, Signed, Signer};

@@ -1,13 +1,16 @@
 //! The access token that `agent login` stored: looked at again at most once a second, renewed by its session
 //! before it ends.
 
-use super::{Blame, Endpoint, Settings, SigningKey};
+use super::{
+    Endpoint, Settings, SigningKey,
+    renewal::{ended, logged_out, renew, usable},
+};
 use crate::{
-    auth::Unavailable,
+    auth::{Unavailable, rotation::Renewal},
     disk::Inquiry,
     expiry::{End, Expiry, Kind},
     secret::Stamp,
-    tokens::{Locked, Record, Store, StoreError, Tokens},
+    tokens::{Record, Store, StoreError, Tokens},
 };
 use std::{
     sync::{
@@ -37,6 +40,8 @@ struct Kept {
     stamp: Option<Option<Stamp>>,
     generation: u64,
     found: Option<Found>,
+    /// An interrupted renewal of before may have killed the token: it is renewed before it signs, if it can be.
+    doubtful: bool,
     /// No renewal before this: the last one failed.
     rest_until: Option<Instant>,
 }
@@ -62,7 +67,8 @@ impl Stored {
         let now = SystemTime::now();
         let over = tokens.access_expires.is_some_and(|end| end <= now)
             || self.disowned.load(Ordering::Relaxed);
-        if !over && !is_due(&tokens, now) {
+        let serves = !over && !self.lock().doubtful;
+        if serves && !is_due(&tokens, now) {
             return Ok((tokens, generation));
         }
         if tokens.refresh.is_none() || self.rests() {
@@ -71,17 +77,19 @@ impl Stored {
                 false => Ok((tokens, generation)),
             };
         }
-        if !over && self.renewing.try_lock().is_err() {
+        if serves && self.renewing.try_lock().is_err() {
             // Somebody renews it already.
             return Ok((tokens, generation));
         }
         let (stored, key) = (Arc::clone(self), Arc::clone(key));
         // A task of its own: a request that is given up must not cut a renewal in two.
         let renewal = tokio::spawn(async move { stored.renew(&key, generation).await });
-        if !over {
+        if serves {
             return Ok((tokens, generation));
         }
         match timeout(RENEWAL_WAIT, renewal).await {
+            // A token that may be dead is better than none.
+            Ok(Ok(Err(_))) if !over => {}
             Ok(Ok(done)) => done?,
             Ok(Err(_)) | Err(_) => {
                 return Err(Unavailable {
@@ -113,6 +121,13 @@ impl Stored {
         self.disowned.store(true, Ordering::Relaxed);
         let (_, generation) = self.current(key).await?;
         Ok(generation > refused)
+    }
+
+    /// The next request looks at the file, and may renew.
+    pub(super) fn look_again(&self) {
+        let mut kept = self.lock();
+        kept.looked_at = None;
+        kept.rest_until = None;
     }
 
     /// Completes when no renewal is under way.
@@ -184,6 +199,7 @@ impl Stored {
                 {
                     kept.generation += 1;
                     kept.rest_until = None;
+                    kept.doubtful = record.is_some_and(|record| record.pending.is_some());
                     self.disowned.store(false, Ordering::Relaxed);
                 }
                 kept.found = Some(found);
@@ -200,19 +216,13 @@ impl Stored {
             .unwrap_or_else(|| Err(self.nobody_logged_in()))
     }
 
-    fn usable(&self, record: Option<&Record>) -> Result<Arc<Tokens>, Unavailable> {
+    fn usable(&self, record: Option<&Record>) -> Found {
         let Some(record) = record else {
             return Err(self.nobody_logged_in());
         };
-        if record.owner != self.settings.owner() {
-            let cause = format!(
-                "the stored tokens belong to consumer {:?} at {}, and the configuration names another",
-                record.owner.client, record.owner.issuer
-            );
-            return Err(self.log_in(cause));
-        }
-        if let Some(ended) = &record.ended {
-            return Err(self.log_in(ended.clone()));
+        usable(&self.settings, &self.store, record)?;
+        if let Some(reason) = &record.ended {
+            return Err(ended(&self.store, reason));
         }
         match &record.tokens {
             Some(tokens) if tokens.access.is_some() => Ok(Arc::clone(tokens)),
@@ -223,64 +233,42 @@ impl Stored {
     /// Renews, unless somebody else just has.
     async fn renew(&self, key: &Arc<SigningKey>, generation: u64) -> Result<(), Unavailable> {
         let _renewing = self.renewing.lock().await;
-        if self.look().await?.1 != generation || self.rests() {
+        let (tokens, now) = self.look().await?;
+        if now != generation || self.rests() {
             return Ok(());
         }
-        let locked = self.store.lock(LOCK_WAIT).await;
-        let locked = locked.map_err(|error| self.rest(self.unavailable(&error)))?;
-        let done = self.renew_locked(&locked, key).await;
-        self.lock().looked_at = None;
-        done
-    }
-
-    /// The order is that of [`crate::tokens`]: every step durable before the next.
-    async fn renew_locked(
-        &self,
-        locked: &Locked,
-        key: &Arc<SigningKey>,
-    ) -> Result<(), Unavailable> {
-        let failed = |error: StoreError| self.rest(self.unavailable(&error));
-        let Some(mut record) = locked.load().await.map_err(failed)? else {
-            return Ok(());
-        };
-        let old = self.usable(Some(&record))?;
-        let now = SystemTime::now();
-        if !is_due(&old, now) && !self.disowned.load(Ordering::Relaxed) {
-            // Another process renewed it meanwhile.
-            return Ok(());
-        }
-        let (Some(access), Some(session)) = (&old.access, &old.refresh) else {
-            return Ok(());
-        };
-        record.pending = Some(now);
-        locked.save(&record).await.map_err(failed)?;
         let endpoint = Endpoint::new(self.settings.clone(), Arc::clone(key));
-        match endpoint.renew(access, session).await {
-            Ok(mut tokens) => {
-                tokens.user = old.user.clone();
-                let record = Record::new(self.settings.owner(), tokens);
-                locked.save(&record).await.map_err(failed)?;
-                tracing::info!(forward = self.store.forward(), "OAuth 1.0a token renewed");
+        let disowned = self.disowned.load(Ordering::Relaxed);
+        let stale = tokens.access.as_ref();
+        let done = renew(&self.settings, &self.store, &endpoint, stale, disowned).await;
+        let forward = self.store.forward();
+        let mut kept = self.lock();
+        // The next look finds what is on the disk now.
+        kept.looked_at = None;
+        kept.doubtful = false;
+        match done {
+            Renewal::Tokens(_) => {
+                tracing::info!(forward, "OAuth 1.0a token renewed");
                 Ok(())
             }
-            Err(error) => {
-                // Jira's word, or no answer: with the latter the session may be used up, which the next try tells.
-                if error.blame.is_some() {
-                    record.pending = None;
-                }
-                let over = old.access_expires.is_some_and(|end| end <= now)
-                    || self.disowned.load(Ordering::Relaxed);
-                if error.blame == Some(Blame::Token) && over {
-                    record.ended = Some(format!("the session has ended: {}", error.why.cause));
-                }
-                locked.save(&record).await.map_err(failed)?;
+            Renewal::Ended(record) => {
                 tracing::warn!(
-                    forward = self.store.forward(),
-                    cause = error.why.cause,
-                    remedy = error.why.remedy,
+                    forward,
+                    reason = record.ended,
+                    remedy = format!("agent login {forward}"),
+                    "the stored login is of no use any more"
+                );
+                Ok(())
+            }
+            Renewal::Failed(why) => {
+                tracing::warn!(
+                    forward,
+                    cause = why.cause,
+                    remedy = why.remedy,
                     "the OAuth 1.0a token could not be renewed"
                 );
-                Err(self.rest(error.why))
+                kept.rest_until = Some(Instant::now() + REST);
+                Err(why)
             }
         }
     }
@@ -299,11 +287,6 @@ impl Stored {
             .is_some_and(|until| Instant::now() < until)
     }
 
-    fn rest(&self, why: Unavailable) -> Unavailable {
-        self.lock().rest_until = Some(Instant::now() + REST);
-        why
-    }
-
     fn over(&self, tokens: &Tokens) -> Unavailable {
         let cause = match tokens.refresh {
             Some(_) => "the access token is over, and Jira did not renew it",
@@ -313,7 +296,7 @@ impl Stored {
     }
 
     fn nobody_logged_in(&self) -> Unavailable {
-        self.log_in("nobody has logged in yet".to_owned())
+        logged_out(&self.settings, &self.store)
     }
 
     fn log_in(&self, cause: String) -> Unavailable {
@@ -385,7 +368,5 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 const SHORT_LOOK: Duration = Duration::from_millis(200);
 /// Between two tries of a renewal that failed.
 const REST: Duration = Duration::from_secs(60);
-/// How long a renewal waits for another process.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// How long a request waits for a renewal.
 const RENEWAL_WAIT: Duration = Duration::from_secs(30);

@@ -2,6 +2,7 @@
 
 use super::{Grant, Provider, Settings};
 use crate::{
+    auth::rotation::Spent,
     secret::Secret,
     tokens::Tokens,
     upstream::{ControlAnswer, ControlClient, ControlFailure, HttpTarget},
@@ -27,17 +28,6 @@ pub struct TokenError {
     pub remedy: String,
     /// What became of the code or refresh token that was sent.
     pub spent: Spent,
-}
-
-/// What became of the code or refresh token that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spent {
-    /// It is as good as it was.
-    No,
-    /// The provider does not take it, nor ever will.
-    Dead,
-    /// The provider may have taken it and its answer been lost.
-    Unknown,
 }
 
 impl Endpoint {

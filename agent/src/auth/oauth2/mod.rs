@@ -16,9 +16,9 @@ mod settings;
 mod state;
 
 pub use authorize::Request;
-pub use endpoint::{Endpoint, Spent, TokenError};
+pub use endpoint::{Endpoint, TokenError};
 pub use reach::{Unreached, reaches};
-pub use renewal::{Renewal, foreign, logged_in, renew};
+pub use renewal::{foreign, logged_in, renew};
 pub use scheme::OAuth2;
 pub use settings::{Grant, Provider, Settings};
 

@@ -1,28 +1,16 @@
-//! The one order of steps by which stored tokens are renewed: lock, mark, ask, save, use.
-//!
-//! The provider kills the old refresh token the moment it answers. The mark on the disk says "this
-//! token may be dead" from before it is sent until what came for it is on the disk too; a process that
-//! finds the mark knows why the token it holds is refused, should it be.
+//! Renews stored tokens by their refresh token, the first of which may come from a file.
 
-use super::{Endpoint, Settings, Spent, TokenError};
+use super::{Endpoint, Settings, TokenError};
 use crate::{
-    auth::Unavailable,
+    auth::{
+        Unavailable,
+        rotation::{LOCK_PATIENCE, Refused, Renewal, rotate},
+    },
     secret::{Secret, SecretFile, SecretFileError},
-    tokens::{Locked, Record, StoreError, Tokens},
+    tokens::{Record, StoreError, Tokens},
 };
 use sha2::{Digest, Sha256};
-use std::{sync::Arc, time::Duration, time::SystemTime};
-use tokio::time::sleep;
-
-/// What came of it.
-pub enum Renewal {
-    /// On the disk and good to use. Somebody else may have renewed them meanwhile.
-    Tokens(Record),
-    /// Only a person can help: the reason is on the disk too, and in the record.
-    Ended(Record),
-    /// Not this time; what was there is as good as it was, or may be.
-    Failed(Unavailable),
-}
+use std::time::SystemTime;
 
 /// Renews the tokens, unless the stored access token is another one than `stale` already.
 pub async fn renew(settings: &Settings, endpoint: &Endpoint, stale: Option<&Secret>) -> Renewal {
@@ -64,90 +52,9 @@ async fn steps(
         locked.save(&record).await.map_err(disk)?;
         return Ok(Renewal::Ended(record));
     };
-    let interrupted = record.pending;
-    record.pending = Some(interrupted.unwrap_or_else(SystemTime::now));
-    locked.save(&record).await.map_err(disk)?;
-    match endpoint.refresh(refresh).await {
-        Ok(fresh) => Ok(Renewal::Tokens(
-            succeed(&locked, record, &tokens, fresh).await,
-        )),
-        Err(error) => Ok(fail(&locked, record, interrupted, error).await),
-    }
-}
-
-/// Saves until it is saved: these tokens are the only ones that live, and are used only then.
-async fn succeed(locked: &Locked, before: Record, old: &Arc<Tokens>, fresh: Tokens) -> Record {
-    let again = || {
-        old.refresh
-            .as_ref()
-            .map(|kept| Secret::new(kept.expose().to_vec()))
-    };
-    let record = Record {
-        tokens: Some(Arc::new(Tokens {
-            // A provider that does not rotate sends none (RFC 6749 §6).
-            refresh: fresh.refresh.or_else(again),
-            user: old.user.clone(),
-            ..fresh
-        })),
-        pending: None,
-        ended: None,
-        ..before
-    };
-    while let Err(error) = locked.save(&record).await {
-        tracing::error!(
-            %error,
-            remedy = "make room on the disk of the state folder, and do not restart the agent before: the new tokens would be lost",
-            "the renewed tokens cannot be saved; trying again"
-        );
-        sleep(SAVE_PAUSE).await;
-    }
-    record
-}
-
-async fn fail(
-    locked: &Locked,
-    mut record: Record,
-    interrupted: Option<SystemTime>,
-    error: TokenError,
-) -> Renewal {
-    match error.spent {
-        // The mark stays: whoever is refused later must know why.
-        Spent::Unknown => {}
-        Spent::No => {
-            record.pending = interrupted;
-            mend(locked, &record).await;
-        }
-        Spent::Dead => {
-            record.pending = None;
-            record.ended = Some(reason(&error, interrupted));
-            mend(locked, &record).await;
-            return Renewal::Ended(record);
-        }
-    }
-    Renewal::Failed(Unavailable {
-        cause: error.cause,
-        remedy: error.remedy,
-    })
-}
-
-/// What is saved here can be found out anew, at worst by asking once more in vain.
-async fn mend(locked: &Locked, record: &Record) {
-    if let Err(error) = locked.save(record).await {
-        tracing::warn!(%error, "the token file could not be brought up to date");
-    }
-}
-
-fn reason(error: &TokenError, interrupted: Option<SystemTime>) -> String {
-    let cause = &error.cause;
-    match interrupted {
-        Some(since) => format!(
-            "a renewal begun {} was interrupted before the new tokens were saved (a crash, a kill, or an answer that never came), and the old ones are dead since: {cause}",
-            humantime::format_rfc3339_seconds(since)
-        ),
-        None => format!(
-            "{cause}: the login was revoked, was not used for too long, or another agent renewed the same tokens"
-        ),
-    }
+    let ask = async { Ok(endpoint.refresh(refresh).await?) };
+    let rotated = rotate(&locked, record.clone(), &tokens, ask, GUESS).await;
+    rotated.map_err(disk)
 }
 
 /// The stored record, or a new one where the file with a first refresh token holds another one than
@@ -184,6 +91,18 @@ pub(super) fn with_seed(
         seed: Some(seed),
         ..Record::new(settings.owner(), tokens)
     }))
+}
+
+impl From<TokenError> for Refused {
+    fn from(error: TokenError) -> Self {
+        Self {
+            why: Unavailable {
+                cause: error.cause,
+                remedy: error.remedy,
+            },
+            spent: error.spent,
+        }
+    }
 }
 
 /// Tokens of another client or site must not be shown to the server that is configured now, not even to
@@ -245,7 +164,5 @@ fn unavailable(error: impl std::fmt::Display, remedy: &str) -> Unavailable {
 
 const DISK: &str = "mend the state folder; the agent tries again by itself";
 const SEED: &str = "write a refresh token into refresh_token_file, or remove the key and log in";
-/// As long as another process may take over a renewal of its own.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
-/// Between two attempts to save what must not be lost.
-const SAVE_PAUSE: Duration = Duration::from_secs(1);
+const GUESS: &str =
+    "the login was revoked, was not used for too long, or another agent renewed the same tokens";

@@ -1,8 +1,11 @@
 //! Renewing while requests pass, one task at a time. It runs in a task of its own, so that a vendor who hangs
 //! up does not break it off.
 
-use super::{Grant, Renewal, renew, scheme::Inner};
-use crate::{auth::Unavailable, tokens::Record};
+use super::{Grant, renew, scheme::Inner};
+use crate::{
+    auth::{Unavailable, rotation::Renewal},
+    tokens::Record,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 

@@ -2,11 +2,14 @@
 
 use super::redirect::{Answer, Receiver};
 use crate::{
-    auth::oauth1::{Endpoint, RequestToken, Settings, SigningKey, TokenFrom},
+    auth::{
+        Renewal,
+        oauth1::{self, Endpoint, RequestToken, Settings, SigningKey, TokenFrom},
+    },
     cli::{exit::BadUsage, output::print},
     tokens::{Record, Store, Tokens},
 };
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use std::{process::ExitCode, sync::Arc, time::Duration};
 use url::Url;
 use zeroize::Zeroizing;
@@ -43,43 +46,24 @@ pub async fn login(settings: &Settings, callback: &str) -> anyhow::Result<ExitCo
 pub async fn renew(settings: &Settings) -> anyhow::Result<ExitCode> {
     let store = store(settings)?;
     let endpoint = endpoint(settings)?;
-    let locked = store.lock(PATIENCE).await?;
-    let log_in = || anyhow!("nobody has logged in; run agent login {}", store.forward());
-    let mut record = locked.load().await?.ok_or_else(log_in)?;
-    if record.owner != settings.owner() {
-        bail!(
-            "the stored token belongs to another consumer or Jira; run agent login {}",
-            store.forward()
-        );
-    }
-    let old = record.tokens.clone().ok_or_else(log_in)?;
-    let (Some(access), Some(session)) = (&old.access, &old.refresh) else {
-        bail!(
-            "Jira gave no session to renew it by; run agent login {}",
-            store.forward()
-        );
-    };
-    record.pending = Some(std::time::SystemTime::now());
-    locked.save(&record).await?;
-    let mut tokens = match endpoint.renew(access, session).await {
-        Ok(tokens) => tokens,
-        Err(error) => {
-            if error.blame.is_some() {
-                record.pending = None;
-                locked.save(&record).await?;
-            }
-            return Err(error.into());
+    let stored = store.load().await?.and_then(|record| record.tokens);
+    let stale = stored.as_ref().and_then(|tokens| tokens.access.as_ref());
+    match oauth1::renew(settings, store, &endpoint, stale, false).await {
+        Renewal::Tokens(record) => {
+            let Some(tokens) = record.tokens else {
+                bail!("there is no token; run agent login {}", store.forward());
+            };
+            let user = prove(&endpoint, &tokens).await?;
+            print(&format!("renewed; logged in as {user}\n{}", lives(&tokens)))?;
+            Ok(ExitCode::SUCCESS)
         }
-    };
-    tokens.user = old.user.clone();
-    let record = Record::new(settings.owner(), tokens);
-    locked.save(&record).await?;
-    let Some(tokens) = &record.tokens else {
-        return Err(log_in());
-    };
-    let user = prove(&endpoint, tokens).await?;
-    print(&format!("renewed; logged in as {user}\n{}", lives(tokens)))?;
-    Ok(ExitCode::SUCCESS)
+        Renewal::Ended(record) => bail!(
+            "the login for Jira has ended: {}; log in again: agent login {}",
+            record.ended.unwrap_or_default(),
+            store.forward()
+        ),
+        Renewal::Failed(why) => bail!("{}; {}", why.cause, why.remedy),
+    }
 }
 
 /// Forgets the token. Jira has no way to revoke one over the wire.

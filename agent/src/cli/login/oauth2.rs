@@ -5,7 +5,10 @@ use super::{
     redirect::{Answer, Receiver},
 };
 use crate::{
-    auth::oauth2::{self, Endpoint, Grant, Renewal, Request, Settings, Unreached},
+    auth::{
+        Renewal,
+        oauth2::{self, Endpoint, Grant, Request, Settings, Unreached},
+    },
     cli::output::print,
     config::Forward,
     tokens::{Record, Tokens},

@@ -1,0 +1,138 @@
+//! The one order of steps by which stored tokens are exchanged for the next ones: mark, ask, save, use.
+//!
+//! Jira may kill the old tokens the moment it answers. The mark on the disk says "these may be dead" from
+//! before they are sent until what came for them is on the disk too; a process that finds the mark knows
+//! why the token it holds is refused, should it be. Both OAuths renew by this.
+
+use super::Unavailable;
+use crate::{
+    secret::Secret,
+    tokens::{Locked, Record, StoreError, Tokens},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::time::sleep;
+
+/// What came of it.
+pub enum Renewal {
+    /// On the disk and good to use. Somebody else may have renewed them meanwhile.
+    Tokens(Record),
+    /// Only a person can help: the reason is on the disk too, and in the record.
+    Ended(Record),
+    /// Not this time; what was there is as good as it was, or may be.
+    Failed(Unavailable),
+}
+
+/// Why no tokens came.
+pub(super) struct Refused {
+    /// Cause and remedy.
+    pub why: Unavailable,
+    /// What became of the old ones.
+    pub spent: Spent,
+}
+
+/// What became of the code or token that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// It is as good as it was.
+    No,
+    /// It is not taken, nor ever will be.
+    Dead,
+    /// It may have been taken and the answer been lost.
+    Unknown,
+}
+
+/// Marks the record, asks, and saves what came. `guess` is what may have happened where the old tokens are
+/// dead and no mark tells why. An error: the mark could not be saved, and nothing was sent.
+pub(super) async fn rotate(
+    locked: &Locked,
+    mut record: Record,
+    old: &Arc<Tokens>,
+    ask: impl Future<Output = Result<Tokens, Refused>>,
+    guess: &str,
+) -> Result<Renewal, StoreError> {
+    let interrupted = record.pending;
+    record.pending = Some(interrupted.unwrap_or_else(SystemTime::now));
+    locked.save(&record).await?;
+    Ok(match ask.await {
+        Ok(fresh) => Renewal::Tokens(succeed(locked, record, old, fresh).await),
+        Err(refused) => fail(locked, record, interrupted, refused, guess).await,
+    })
+}
+
+/// Saves until it is saved: these tokens are the only ones that live, and are used only then.
+async fn succeed(locked: &Locked, before: Record, old: &Arc<Tokens>, fresh: Tokens) -> Record {
+    let again = || {
+        old.refresh
+            .as_ref()
+            .map(|kept| Secret::new(kept.expose().to_vec()))
+    };
+    let record = Record {
+        tokens: Some(Arc::new(Tokens {
+            // A provider that does not rotate sends none (RFC 6749 §6).
+            refresh: fresh.refresh.or_else(again),
+            user: old.user.clone(),
+            ..fresh
+        })),
+        pending: None,
+        ended: None,
+        ..before
+    };
+    while let Err(error) = locked.save(&record).await {
+        tracing::error!(
+            %error,
+            remedy = "make room on the disk of the state folder, and do not restart the agent before: the new tokens would be lost",
+            "the renewed tokens cannot be saved; trying again"
+        );
+        sleep(SAVE_PAUSE).await;
+    }
+    record
+}
+
+async fn fail(
+    locked: &Locked,
+    mut record: Record,
+    interrupted: Option<SystemTime>,
+    refused: Refused,
+    guess: &str,
+) -> Renewal {
+    match refused.spent {
+        // The mark stays: whoever is refused later must know why.
+        Spent::Unknown => {}
+        Spent::No => {
+            record.pending = interrupted;
+            mend(locked, &record).await;
+        }
+        Spent::Dead => {
+            record.pending = None;
+            record.ended = Some(reason(&refused.why.cause, interrupted, guess));
+            mend(locked, &record).await;
+            return Renewal::Ended(record);
+        }
+    }
+    Renewal::Failed(refused.why)
+}
+
+/// What is saved here can be found out anew, at worst by asking once more in vain.
+async fn mend(locked: &Locked, record: &Record) {
+    if let Err(error) = locked.save(record).await {
+        tracing::warn!(%error, "the token file could not be brought up to date");
+    }
+}
+
+fn reason(cause: &str, interrupted: Option<SystemTime>, guess: &str) -> String {
+    match interrupted {
+        Some(since) => format!(
+            "a renewal begun {} was interrupted before the new tokens were saved (a crash, a kill, or an answer that never came), and the old ones are dead since: {cause}",
+            humantime::format_rfc3339_seconds(since)
+        ),
+        None => format!("{cause}: {guess}"),
+    }
+}
+
+/// How long a renewal waits for the lock: as long as another process may take over one of its own.
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two attempts to save what must not be lost.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
