@@ -27,6 +27,8 @@ pub(super) struct Inject {
     circuit: Mutex<Circuit>,
     /// Wakes those who wait for a trial's outcome.
     settled: Notify,
+    /// An administrator wants another try.
+    retried: Notify,
     seen: identity::Seen,
 }
 
@@ -49,6 +51,7 @@ impl Inject {
             layer,
             circuit: Mutex::default(),
             settled: Notify::new(),
+            retried: Notify::new(),
             seen: identity::Seen::new(""),
         }
     }
@@ -108,8 +111,14 @@ impl Inject {
     }
 
     pub(super) fn reset(&self) {
+        self.scheme.look_again();
         self.circuit().reset();
         self.settled.notify_waiters();
+        self.retried.notify_one();
+    }
+
+    pub(super) async fn retried(&self) {
+        self.retried.notified().await;
     }
 
     /// `None` when another request is just finding out.

@@ -206,6 +206,14 @@ impl Login {
         }
     }
 
+    /// Completes when an administrator has said so, by [`reset`](Self::reset): for whoever probes the login.
+    pub async fn retried(&self) {
+        match &self.0 {
+            Mode::PassThrough(_) => std::future::pending().await,
+            Mode::Inject(inject) => inject.retried().await,
+        }
+    }
+
     /// An administrator says that the credential may be tried again.
     pub fn reset(&self) {
         if let Mode::Inject(inject) = &self.0 {

@@ -48,6 +48,8 @@ pub trait Scheme: Send + Sync {
     fn renew(&self, _refused: u64, _proven: bool) -> BoxFuture<'_, Result<bool, Unavailable>> {
         Box::pin(std::future::ready(Ok(false)))
     }
+    /// An administrator has done something about the credential: what was seen a moment ago counts no more.
+    fn look_again(&self) {}
     /// Completes when nothing is under way that would be lost with the process.
     fn settle(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))

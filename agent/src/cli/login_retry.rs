@@ -12,15 +12,18 @@ use std::process::ExitCode;
 /// After a refusal the agent sends that credential no more, because a few wrong passwords lock the account. Use this
 /// when the cause was on Jira's side and is mended; a changed secret file is noticed by itself.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Name of one forward [default: all]
+    forward: Option<String>,
+}
 
 /// Asks the running agent.
-pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
+pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let client = Client::new(&runtime_dir(sources));
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(client.retry_logins())?;
-    print("the next request tries the credential once; see: agent status\n")?;
+        .block_on(client.retry_login(args.forward.as_deref()))?;
+    print("the agent tries the credential once, at once; see: agent status\n")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -93,9 +93,10 @@ impl Client {
         self.ask(Method::PUT, "/log-level", body).await.map(drop)
     }
 
-    /// Lets the agent try a credential again that Jira has refused.
-    pub async fn retry_logins(&self) -> Result<(), ClientError> {
-        self.ask(Method::POST, "/logins/retry", Bytes::new())
+    /// Lets the agent try a credential again that Jira has refused: that of one forward, or each.
+    pub async fn retry_login(&self, forward: Option<&str>) -> Result<(), ClientError> {
+        let body = Bytes::copy_from_slice(forward.unwrap_or_default().as_bytes());
+        self.ask(Method::POST, "/logins/retry", body)
             .await
             .map(drop)
     }

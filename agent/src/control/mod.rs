@@ -26,8 +26,9 @@ pub trait Commands: Send + Sync + 'static {
     fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<Step>, String>>;
     /// Changes the log level until the next change or restart. `Err` says what is wrong with `level`.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
-    /// Closes the circuit of every login, so that a credential that Jira refused is tried once more.
-    fn retry_logins(&self);
+    /// Closes the circuit of the login of one forward, or of every login, so that a credential that Jira refused is
+    /// tried once more. `Err` says that there is no such forward.
+    fn retry_login(&self, forward: Option<&str>) -> Result<(), String>;
     /// Stops the vendor's requests; `by` is the user id of who asks. `Err` says why not, or why not for good.
     fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>>;
     /// Lets them pass again. `Err` says why not.
@@ -112,8 +113,12 @@ mod tests {
             Ok(())
         }
 
-        fn retry_logins(&self) {
+        fn retry_login(&self, forward: Option<&str>) -> Result<(), String> {
             self.retries.fetch_add(1, Ordering::Relaxed);
+            match forward {
+                None | Some("jira") => Ok(()),
+                Some(other) => Err(format!("no forward {other}")),
+            }
         }
 
         fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {
@@ -152,8 +157,11 @@ mod tests {
         assert!(matches!(refused, ClientError::Refused(why) if why == "no forward none"));
         client.set_log_level("debug").await.unwrap();
         assert_eq!(*commands.level.lock().unwrap(), "debug");
-        client.retry_logins().await.unwrap();
-        assert_eq!(commands.retries.load(Ordering::Relaxed), 1);
+        client.retry_login(None).await.unwrap();
+        client.retry_login(Some("jira")).await.unwrap();
+        let refused = client.retry_login(Some("none")).await.unwrap_err();
+        assert!(matches!(refused, ClientError::Refused(why) if why == "no forward none"));
+        assert_eq!(commands.retries.load(Ordering::Relaxed), 3);
         let order = Order {
             forward: Some("jira".into()),
             reason: Some("ü".repeat(200)),

@@ -161,10 +161,15 @@ async fn answer(
             Ok(order) => done(commands.resume(order, by).await),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         },
-        (Method::POST, "/logins/retry") => {
-            commands.retry_logins();
-            text(StatusCode::NO_CONTENT, String::new())
-        }
+        (Method::POST, "/logins/retry") => match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => {
+                let body = body.to_bytes();
+                let name = String::from_utf8_lossy(&body);
+                let name = Some(name.trim()).filter(|name| !name.is_empty());
+                done(commands.retry_login(name))
+            }
+            Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "a name is short".to_owned()),
+        },
         _ => text(StatusCode::NOT_FOUND, "no such command".to_owned()),
     };
     Ok(response)

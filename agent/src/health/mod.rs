@@ -79,8 +79,18 @@ impl Health {
             let pause = jittered(pause(failures));
             tokio::select! {
                 () = self.rest(pause, healthy) => {}
+                () = self.retried() => failures = 0,
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    /// Completes when an administrator wants the login tried again: who has mended something looks at the status
+    /// next.
+    async fn retried(&self) {
+        match &self.http {
+            Some(http) => http.login.retried().await,
+            None => std::future::pending().await,
         }
     }
 

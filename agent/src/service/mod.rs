@@ -178,8 +178,8 @@ impl Commands for Running {
         self.log.set_level(level).map_err(|error| error.to_string())
     }
 
-    fn retry_logins(&self) {
-        self.sites.retry_logins();
+    fn retry_login(&self, forward: Option<&str>) -> Result<(), String> {
+        self.sites.retry_login(forward)
     }
 
     fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {

@@ -145,12 +145,21 @@ impl Sites {
         }
     }
 
-    /// Lets every login try its credential again.
-    pub(super) fn retry_logins(&self) {
+    /// Lets the login of one forward, or each, try its credential again. `Err`: there is no such forward.
+    pub(super) fn retry_login(&self, name: Option<&str>) -> Result<(), String> {
+        let mut found = name.is_none();
         for site in self.iter() {
+            if name.is_some_and(|name| name != &*site.config.name) {
+                continue;
+            }
+            found = true;
             if let Way::Http(forward) = &site.way {
                 forward.login().reset();
             }
+        }
+        match (found, name) {
+            (false, Some(name)) => Err(unknown(name)),
+            _ => Ok(()),
         }
     }
 }

@@ -156,6 +156,12 @@ impl Scheme for OAuth1 {
         Box::pin(self.renew_refused(refused, proven))
     }
 
+    fn look_again(&self) {
+        if let Token::Stored(stored) = &self.token {
+            stored.look_again();
+        }
+    }
+
     fn settle(&self) -> BoxFuture<'_, ()> {
         match &self.token {
             Token::Stored(stored) => Box::pin(stored.settle()),

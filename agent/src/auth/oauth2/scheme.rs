@@ -92,6 +92,12 @@ impl Scheme for OAuth2 {
         Box::pin(self.0.renew_refused(refused, proven))
     }
 
+    fn look_again(&self) {
+        let mut state = self.0.lock();
+        state.looked_at = None;
+        state.retry_at = None;
+    }
+
     fn settle(&self) -> BoxFuture<'_, ()> {
         Box::pin(async { drop(self.0.renewing.lock().await) })
     }

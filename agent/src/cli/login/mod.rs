@@ -12,6 +12,7 @@ use super::exit::BadUsage;
 use crate::{
     auth,
     config::{Config, Forward, Sources},
+    control::Client,
 };
 use std::{path::PathBuf, process::ExitCode};
 
@@ -57,7 +58,7 @@ pub fn login(args: Login, sources: &Sources) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
     let forward = choose::forward(&config.forwards, args.forward.as_deref())?;
     runtime()?.block_on(async {
-        match &forward.auth {
+        let done = match &forward.auth {
             auth::Settings::OAuth1(settings) if args.renew => oauth1::renew(settings).await,
             auth::Settings::OAuth1(settings) => oauth1::login(settings, &args.callback).await,
             auth::Settings::OAuth2(settings) if args.renew => {
@@ -65,7 +66,9 @@ pub fn login(args: Login, sources: &Sources) -> anyhow::Result<ExitCode> {
             }
             auth::Settings::OAuth2(settings) => oauth2::login(forward, settings).await,
             other => Err(needs_none(forward, other)),
-        }
+        };
+        tell_agent(&config, forward).await;
+        done
     })
 }
 
@@ -74,12 +77,21 @@ pub fn logout(args: Logout, sources: &Sources) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
     let forward = choose::forward(&config.forwards, args.forward.as_deref())?;
     runtime()?.block_on(async {
-        match &forward.auth {
+        let done = match &forward.auth {
             auth::Settings::OAuth1(settings) => oauth1::logout(settings).await,
             auth::Settings::OAuth2(settings) => oauth2::logout(settings).await,
             other => Err(needs_none(forward, other)),
-        }
+        };
+        tell_agent(&config, forward).await;
+        done
     })
+}
+
+/// A running agent sees by itself what is stored, at the next request or probe; told of it, its status shows that at
+/// once. Where none runs, or this user may not speak to it, nothing is lost.
+async fn tell_agent(config: &Config, forward: &Forward) {
+    let client = Client::new(&config.runtime_dir);
+    let _ = client.retry_login(Some(&forward.name)).await;
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
