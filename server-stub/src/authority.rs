@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -94,7 +95,7 @@ impl Authority {
     /// # Errors
     /// When a name is neither.
     pub fn server(&self, names: &[String]) -> Result<Leaf, AuthorityError> {
-        self.sign(names, ExtendedKeyUsagePurpose::ServerAuth)
+        self.sign(names, ExtendedKeyUsagePurpose::ServerAuth, None)
     }
 
     /// A client certificate whose subject is `name`.
@@ -102,7 +103,29 @@ impl Authority {
     /// # Errors
     /// When the name cannot stand in a certificate.
     pub fn client(&self, name: &str) -> Result<Leaf, AuthorityError> {
-        self.sign(&[name.to_owned()], ExtendedKeyUsagePurpose::ClientAuth)
+        self.sign(
+            &[name.to_owned()],
+            ExtendedKeyUsagePurpose::ClientAuth,
+            None,
+        )
+    }
+
+    /// The same, good from `since` to `end`.
+    ///
+    /// # Errors
+    /// When the name cannot stand in a certificate.
+    pub fn client_for(
+        &self,
+        name: &str,
+        since: SystemTime,
+        end: SystemTime,
+    ) -> Result<Leaf, AuthorityError> {
+        let validity = Some((since, end));
+        self.sign(
+            &[name.to_owned()],
+            ExtendedKeyUsagePurpose::ClientAuth,
+            validity,
+        )
     }
 
     /// A TLS server configuration with `leaf`, HTTP/1.1 by ALPN. With `require_client` a client must
@@ -153,8 +176,12 @@ impl Authority {
         &self,
         names: &[String],
         purpose: ExtendedKeyUsagePurpose,
+        validity: Option<(SystemTime, SystemTime)>,
     ) -> Result<Leaf, AuthorityError> {
         let mut params = CertificateParams::new(names)?;
+        if let Some((since, end)) = validity {
+            (params.not_before, params.not_after) = (since.into(), end.into());
+        }
         if let Some(name) = names.first() {
             params
                 .distinguished_name

@@ -291,6 +291,11 @@ impl Running {
             .map(|authority| authority.client(name))
     }
 
+    /// Who signed this Jira's certificate, and whose client certificates it takes; with https only.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
+    }
+
     /// The directory in which attachments are kept, one file each.
     pub fn attachments(&self) -> &Path {
         self.shared.attachments()

@@ -1,0 +1,162 @@
+//! When certificates end: what a running agent says of the SSH user certificate it logs in to the gateway with and of
+//! the TLS client certificate it shows to Jira, 30, 14 and 7 days before.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::{
+    expiry::{Kind, Urgency, moment},
+    status::{Overall, Report},
+};
+use e2e::{
+    agent::write_secret,
+    login::said,
+    site::{Site, vendor},
+    sshd::{certify, keygen},
+};
+use server_stub::{authority::Authority, jira::Https};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("tls.pem"), folder.path().join("tls.key"));
+    // There has to be one at the first start; Jira does not take it.
+    tls_certificate(&Authority::new().unwrap(), 40, &certificate, &key);
+    let plan = Site::plan()
+        .pat("acme-bot-token")
+        .jira(|jira| {
+            jira.https = Some(Https {
+                client_certificate: true,
+                ..Https::default()
+            });
+        })
+        .line(
+            "forward",
+            format!("client_certificate_file = {certificate:?}"),
+        )
+        .line("forward", format!("client_key_file = {key:?}"))
+        .sshd("TrustedUserCAKeys {dir}/ca.pub");
+    let mut site = plan.start_unproven().await.unwrap();
+    let ca = site.sshd.folder().join("ca");
+    keygen(&ca, &["-t", "ed25519"], "").unwrap();
+    // From here on the certificate alone opens the gateway.
+    fs::remove_file(site.sshd.folder().join("authorized_keys")).unwrap();
+
+    for (days, urgency, overall) in [
+        (40, Urgency::None, Overall::Proven),
+        (20, Urgency::Within30Days, Overall::Proven),
+        (10, Urgency::Within14Days, Overall::Proven),
+        (5, Urgency::Within7Days, Overall::Degraded),
+    ] {
+        let public = site.sshd.identity().with_extension("pub");
+        let validity = format!("-60d:+{days}d12h");
+        certify(&ca, &public, &["-n", &site.sshd.user(), "-V", &validity]).unwrap();
+        let authority = site.jira().authority().unwrap();
+        tls_certificate(authority, days, &certificate, &key);
+        site.agent.restart().unwrap();
+        let told = site.agent.until("both certificates", |report| {
+            let known = |kind| report.credentials.iter().any(|c| c.credential == kind);
+            let both = known(Kind::SshCertificate) && known(Kind::ClientCertificate);
+            report.overall == overall && both
+        });
+        let told = told.await.unwrap();
+        site.until_bound().await.unwrap();
+        let answer = vendor().get(site.vendor_url() + "/rest/api/2/myself");
+        assert_eq!(answer.send().await.unwrap().status(), 200);
+        for (kind, forward) in [
+            (Kind::SshCertificate, None),
+            (Kind::ClientCertificate, Some("jira")),
+        ] {
+            told_of(&site, &told, kind, forward, days, urgency);
+            let sentence = format!("the {} ends in {days} days", kind.name());
+            let logged = site.agent.log().contains(&sentence);
+            assert_eq!(logged, urgency > Urgency::None, "{sentence}");
+        }
+        let text = site.agent.run(&["status"]).unwrap();
+        let exit = if overall == Overall::Proven { 0 } else { 1 };
+        assert_eq!(text.status.code(), Some(exit), "{}", said(&text));
+    }
+    let accepted = site.sshd.logged("Accepted certificate ID \"test\"");
+    accepted.await.unwrap();
+}
+
+/// Jira itself says when a personal access token ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_agent_warns_of_a_token_whose_end_jira_tells() {
+    let plan = Site::plan().pat("acme-bot-token").jira(|jira| {
+        let mut tokens = jira.tokens.iter_mut();
+        let token = tokens.find(|token| token.token == "acme-bot-token");
+        token.unwrap().expires_in = Some(9 * 86_400 + 43_200);
+    });
+    let site = plan.start().await.unwrap();
+    let told = site.agent.until("the token's end", |report| {
+        report.credentials.iter().any(|told| told.expires.is_some())
+    });
+    let told = told.await.unwrap();
+    let (kind, urgency) = (Kind::PersonalAccessToken, Urgency::Within14Days);
+    told_of(&site, &told, kind, Some("jira"), 9, urgency);
+}
+
+/// By `agent status`, `--json` and metrics alike.
+fn told_of(
+    site: &Site,
+    report: &Report,
+    kind: Kind,
+    forward: Option<&str>,
+    days: u64,
+    urgency: Urgency,
+) {
+    let mut credentials = report.credentials.iter();
+    let told = credentials
+        .find(|told| told.credential == kind && told.forward.as_deref() == forward)
+        .unwrap_or_else(|| panic!("{kind:?}: {:?}", report.credentials));
+    assert_eq!(told.urgency, urgency, "{told:?}");
+    let left = told.days_left.unwrap();
+    assert!((left - days as f64 - 0.5).abs() < 0.2, "{told:?}");
+    let pressing = urgency > Urgency::None;
+    assert_eq!(told.remedy.is_some(), pressing, "{told:?}");
+
+    let sentence = format!("the {} ends in {days} days", kind.name());
+    let shown = said(&site.agent.run(&["status"]).unwrap());
+    let holder = forward.unwrap_or("tunnel");
+    let mut lines = shown.lines().map(str::trim_start);
+    let line = lines.find(|line| line.starts_with(holder) && line.contains(&sentence));
+    let line = line.unwrap_or_else(|| panic!("{sentence}: {shown}"));
+    assert_eq!(line.contains("WARNING"), pressing, "{line}");
+    let json = said(&site.agent.run(&["status", "--json"]).unwrap());
+    let json: Report = serde_json::from_str(&json).unwrap();
+    assert!(json.credentials.iter().any(|c| c.expires == told.expires));
+
+    let page = said(&site.agent.run(&["metrics"]).unwrap());
+    let labels = format!(
+        "credential=\"{}\",forward=\"{}\"",
+        kind.code(),
+        forward.unwrap_or_default()
+    );
+    let end = moment::jira(told.expires.as_ref().unwrap()).unwrap();
+    let end = end.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let timestamp = format!(
+        "credential_expiry_timestamp_seconds{{{labels}}} {}\n",
+        end.as_secs()
+    );
+    assert!(page.contains(&timestamp), "{timestamp}: {page}");
+    for (within, threshold) in [("30d", 30), ("14d", 14), ("7d", 7)] {
+        let flag = u8::from(days < threshold);
+        let warning = format!("credential_expiry_warning{{{labels},within=\"{within}\"}} {flag}\n");
+        assert!(page.contains(&warning), "{warning}: {page}");
+    }
+}
+
+/// Made 60 days ago, and good for so many days and a half.
+fn tls_certificate(authority: &Authority, days: u64, certificate: &Path, key: &Path) {
+    let now = SystemTime::now();
+    let end = now + DAY * u32::try_from(days).unwrap() + DAY / 2;
+    let leaf = authority.client_for("agent", now - DAY * 60, end).unwrap();
+    fs::write(certificate, leaf.certificate_pem).unwrap();
+    write_secret(key, &leaf.key_pem).unwrap();
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
