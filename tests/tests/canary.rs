@@ -12,7 +12,8 @@ use e2e::{
 use serde_json::{Value, json};
 use server_stub::{
     authority::Authority,
-    jira::{OAuth1Consumer, OAuth2Client},
+    cloud::{self, Cloud},
+    jira::{AuthKind, OAuth1Consumer, OAuth2Client, Received},
 };
 use std::{
     collections::BTreeSet,
@@ -196,6 +197,71 @@ async fn neither_client_secret_nor_tokens_are_written_anywhere_but_in_the_store(
     }
 }
 
+/// What Jira issues over an application link is a secret as well: token, its secret, session.
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_token_nor_session_of_an_application_link_is_written_anywhere_but_in_the_store() {
+    let key = SigningKey::generate(2048).unwrap();
+    let pem = String::from_utf8(key.private_pem().unwrap().expose().to_vec()).unwrap();
+    let lines = "mode = \"oauth1\"\nconsumer_key = \"acme\"\nprivate_key_file = \"secret\"";
+    let plan = Site::plan().auth(lines, &pem).jira(|jira| {
+        jira.oauth1.consumers = vec![OAuth1Consumer::new("acme", &key.public_pem().unwrap())];
+    });
+    let plan = plan.line("log", "level = \"trace\"");
+    let mut site = plan.start_unproven().await.unwrap();
+    let done = login::log_in_by_code(site.agent.dir(), BOT, "acme-password").await;
+    let mut answers = format!("{:?}", done.unwrap());
+    site.until_proven().await.unwrap();
+    answers += &requests(&site).await;
+    let mut secrets = secrets(&site);
+    secrets.extend(tokens(&site));
+    // The next request meets a dead token, and the agent renews it; then the session is over, too.
+    site.jira().expire_oauth1_tokens(false);
+    answers += &requests(&site).await;
+    let renewed = tokens(&site);
+    assert!(
+        renewed.len() == 3 && !secrets.contains(&renewed[0]),
+        "{renewed:?}"
+    );
+    secrets.extend(renewed);
+    site.jira().expire_oauth1_tokens(true);
+    answers += &requests(&site).await;
+    search_for(&mut site, &answers, &secrets);
+}
+
+/// An API token that works, on the site's own URL and behind the API gateway, and then is revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_token_is_written_nowhere_while_it_works_and_when_it_is_revoked() {
+    for scoped in [false, true] {
+        let mut settings = cloud::Settings::default();
+        settings.api_tokens[usize::from(scoped)].token = OURS.to_owned();
+        let email = settings.accounts[0].email.clone();
+        let cloud = Cloud::start(settings).await.unwrap();
+        let lines = format!(
+            "mode = \"api-token\"\nemail = {email:?}\ntoken_file = \"secret\"\nscoped = {scoped}{}",
+            match scoped {
+                true => format!("\napi_url = {:?}", cloud.api_url),
+                false => String::new(),
+            }
+        );
+        let plan = Site::plan()
+            .auth(&lines, OURS)
+            .upstream(&cloud.sites[0].url)
+            .trusting(&cloud.ca_pem)
+            .jira(|jira| jira.context_path = String::new())
+            .line("log", "level = \"trace\"");
+        let mut site = plan.start().await.unwrap();
+        let mut answers = requests(&site).await;
+        let passed = cloud.requests(0);
+        let logged_in = |request: &&Received| request.auth == Some(AuthKind::ApiToken);
+        assert!(passed.iter().filter(logged_in).count() >= 5, "{passed:?}");
+        cloud.revoke_api_token(OURS);
+        answers += &requests(&site).await;
+        let mut secrets = secrets(&site);
+        secrets.push(STANDARD.encode(format!("{email}:{OURS}")));
+        search_for(&mut site, &answers, &secrets);
+    }
+}
+
 /// Access tokens in requests, refresh tokens and what else was sent to the token endpoint, and what is stored.
 fn tokens(site: &Site) -> Vec<String> {
     let mut tokens = BTreeSet::new();
@@ -212,7 +278,7 @@ fn tokens(site: &Site) -> Vec<String> {
     }
     let stored = fs::read(site.dir().join("state/tokens/jira.json")).unwrap_or_default();
     let stored: Value = serde_json::from_slice(&stored).unwrap_or_default();
-    for kind in ["access", "refresh"] {
+    for kind in ["access", "access_secret", "refresh"] {
         tokens.extend(stored["tokens"][kind].as_str().map(str::to_owned));
     }
     // The vendor's are looked for anyhow.
