@@ -1,11 +1,15 @@
 //! Renewing by the session.
 
-use crate::common::{MYSELF, failed_login, log_in_by_code, stored, three_legged, until_ok};
+use crate::common::{
+    MYSELF, failed_login, log_in_by_code, stored, three_legged, token_file, until_ok,
+};
 use e2e::{
+    agent::write_secret,
     login::said,
     site::{Site, vendor},
 };
 use futures_util::future::join_all;
+use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_session_renews_the_token_before_it_ends_and_no_request_notices() {
@@ -70,6 +74,40 @@ async fn a_token_that_jira_ended_early_is_renewed_and_the_request_answered() {
         .unwrap();
     assert!([502, 503].contains(&answer.status().as_u16()));
     let login = failed_login(&site).await;
+    assert!(login.1.contains("agent login jira"), "{login:?}");
+    assert!(log_in_by_code(&site).await.status.success());
+    site.until_proven().await.unwrap();
+}
+
+/// As a crash leaves it: the mark that a renewal was under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_renewal_is_finished_at_the_next_start_or_told_as_the_reason() {
+    let mut site = three_legged(Site::plan()).start_unproven().await.unwrap();
+    assert!(log_in_by_code(&site).await.status.success());
+    site.until_proven().await.unwrap();
+    let mark = |site: &Site, mut record: Value| {
+        record["pending"] = "2026-01-02T03:04:05Z".into();
+        write_secret(&token_file(site), &record.to_string()).unwrap();
+    };
+    // Killed before Jira had heard of it: the token still lives, and is exchanged before it signs anything.
+    let first = stored(&site);
+    mark(&site, first.clone());
+    site.agent.restart().unwrap();
+    site.until_proven().await.unwrap();
+    let second = stored(&site);
+    assert_ne!(second["tokens"]["access"], first["tokens"]["access"]);
+    assert!(second["pending"].is_null(), "{second}");
+
+    // Killed after Jira had answered: nothing can bring the answer back.
+    mark(&site, first);
+    site.agent.restart().unwrap();
+    let login = failed_login(&site).await;
+    assert!(
+        login.0.contains(
+            "begun 2026-01-02T03:04:05Z was interrupted before the new tokens were saved"
+        ),
+        "{login:?}"
+    );
     assert!(login.1.contains("agent login jira"), "{login:?}");
     assert!(log_in_by_code(&site).await.status.success());
     site.until_proven().await.unwrap();
