@@ -257,6 +257,28 @@ async fn logging_out_revokes_and_deletes() {
     assert!(again.status.success(), "{}", said(&again));
 }
 
+/// Nobody could revoke them afterwards: they are gone here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_that_jira_does_not_hear_says_what_stays_good_and_how_to_end_it() {
+    let mut site = logged_in("").await;
+    site.stop_jira().await;
+    let done = site.agent.run(&["logout"]).unwrap();
+    let told = said(&done);
+    assert_eq!(done.status.code(), Some(1), "{told}");
+    assert!(told.contains("not revoked"), "{told}");
+    assert!(told.contains("delete the link in Jira"), "{told}");
+    assert!(!token_file(&site).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_the_other_oauth_is_bad_usage() {
+    let site = plan("").start_unproven().await.unwrap();
+    let done = site.agent.run(&["login", "--callback", "oob"]).unwrap();
+    let told = said(&done);
+    assert_eq!(done.status.code(), Some(64), "{told}");
+    assert!(told.contains("redirect_uri"), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_account_needs_nobody() {
     let mut site = plan("grant = \"client_credentials\"")

@@ -469,3 +469,30 @@ fn after_failures_it_looks_sooner_and_then_less_and_less_often() {
         assert!(jittered <= INTERVAL && jittered >= INTERVAL.mul_f64(0.8));
     }
 }
+
+#[tokio::test]
+async fn an_administrators_word_is_probed_at_once() {
+    let jira = Jira::healthy();
+    let Fixture {
+        health,
+        login: layer,
+        folder: _folder,
+        ..
+    } = health(settings(jira.serve(None).await), Mode::Pat);
+    let login = health.http.as_ref().unwrap().login.clone();
+    let stop = CancellationToken::new();
+    let probing = tokio::spawn(health.run(stop.clone()));
+    let proven = async || {
+        while layer.snapshot().state != State::Proven {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    proven().await;
+    // Well before the next regular probe.
+    layer.failed(State::Failed, "it is mended meanwhile", "wait");
+    login.reset();
+    let waited = tokio::time::timeout(INTERVAL / 3, proven()).await;
+    assert!(waited.is_ok());
+    stop.cancel();
+    probing.await.unwrap();
+}

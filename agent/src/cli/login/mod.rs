@@ -28,9 +28,9 @@ pub struct Login {
     #[arg(long)]
     renew: bool,
     /// Mode oauth1: where Jira sends the browser afterwards: `oob` (Jira shows a code), `none` (as OAuth 1.0), or
-    /// an address like http://127.0.0.1:8400/, where the command listens
-    #[arg(long, value_name = "URL", default_value = "oob")]
-    callback: String,
+    /// an address like http://127.0.0.1:8400/, where the command listens [default: oob]
+    #[arg(long, value_name = "URL")]
+    callback: Option<String>,
     /// Mode oauth1: make a new RSA key in this file, which must not exist yet, print what to paste into Jira's
     /// application link, and do nothing else
     #[arg(long, value_name = "FILE", conflicts_with_all = ["renew", "forward"])]
@@ -57,10 +57,16 @@ pub fn login(args: Login, sources: &Sources) -> anyhow::Result<ExitCode> {
     }
     let config = Config::load(sources)?;
     let forward = choose::forward(&config.forwards, args.forward.as_deref())?;
+    if args.callback.is_some() && !matches!(forward.auth, auth::Settings::OAuth1(_)) {
+        let text = "--callback is for mode = \"oauth1\"; in mode = \"oauth2\" set redirect_uri in [forward.auth], as the application link has it";
+        return Err(BadUsage(text.to_owned()).into());
+    }
     runtime()?.block_on(async {
         let done = match &forward.auth {
             auth::Settings::OAuth1(settings) if args.renew => oauth1::renew(settings).await,
-            auth::Settings::OAuth1(settings) => oauth1::login(settings, &args.callback).await,
+            auth::Settings::OAuth1(settings) => {
+                oauth1::login(settings, args.callback.as_deref().unwrap_or("oob")).await
+            }
             auth::Settings::OAuth2(settings) if args.renew => {
                 oauth2::renew(forward, settings).await
             }

@@ -124,7 +124,10 @@ pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
         Some(Err(error)) => bail!(
             "the tokens are deleted here, but not revoked: {}; {}",
             error.cause,
-            error.remedy
+            match settings.revoke_url {
+                None => error.remedy,
+                Some(_) => STILL_GOOD.to_owned(),
+            }
         ),
     }
     Ok(ExitCode::SUCCESS)
@@ -250,6 +253,7 @@ fn told(error: oauth2::TokenError) -> anyhow::Error {
     anyhow!("{}; {}", error.cause, error.remedy)
 }
 
+const STILL_GOOD: &str = "whoever has a copy of them can use them until they end, the refresh token after 90 days without use; to be sure, delete the link in Jira (Administration, Applications, Application links)";
 /// As long as the agent may take over a renewal of its own.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Jira's and Atlassian's default.
