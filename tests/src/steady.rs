@@ -30,6 +30,8 @@ pub struct Account {
     pub answered: u64,
     /// Broken off, not connected, or answered by the agent that it failed.
     pub failed: u64,
+    /// Not sent, since nobody listened at the gateway.
+    pub refused: u64,
     /// Answered with anything else.
     pub wrong: Vec<String>,
     /// Issues whose comment was acknowledged.
@@ -46,6 +48,7 @@ struct Count {
 enum Outcome {
     Answered,
     Failed,
+    Refused,
     Wrong(String),
 }
 
@@ -82,6 +85,7 @@ impl Steady {
         while let Some(Ok(one)) = self.workers.join_next().await {
             account.answered += one.answered;
             account.failed += one.failed;
+            account.refused += one.refused;
             account.wrong.extend(one.wrong);
             account.acknowledged.extend(one.acknowledged);
         }
@@ -114,7 +118,13 @@ async fn work(addr: SocketAddr, count: Arc<Count>, stop: CancellationToken) -> A
         let key = format!("DEMO-{}", number + 1);
         let writes = number.is_multiple_of(2);
         let outcome = match timeout(GIVE_UP, ask(&mut caller, addr, &key, writes)).await {
-            Ok(Ok(answer)) => judge(&answer, &key),
+            Ok(Ok(answer)) => {
+                if closes(&answer) {
+                    caller = None;
+                }
+                judge(&answer, &key)
+            }
+            Ok(Err(error)) if is_refused(&error) => Outcome::Refused,
             Ok(Err(_)) | Err(_) => Outcome::Failed,
         };
         let pause = match outcome {
@@ -132,6 +142,11 @@ async fn work(addr: SocketAddr, count: Arc<Count>, stop: CancellationToken) -> A
                 caller = None;
                 AFTER_FAILURE
             }
+            Outcome::Refused => {
+                account.refused += 1;
+                count.failed.fetch_add(1, Ordering::Relaxed);
+                AFTER_FAILURE
+            }
             Outcome::Wrong(what) => {
                 account.wrong.push(what);
                 PACE
@@ -140,6 +155,17 @@ async fn work(addr: SocketAddr, count: Arc<Count>, stop: CancellationToken) -> A
         tokio::time::sleep(pause).await;
     }
     account
+}
+
+/// The next request needs another connection (RFC 9112 §9.6).
+fn closes(answer: &Response<String>) -> bool {
+    let told = answer.headers().get(http::header::CONNECTION);
+    told.is_some_and(|value| value == "close")
+}
+
+fn is_refused(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
 async fn ask(

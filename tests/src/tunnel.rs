@@ -77,6 +77,7 @@ pub fn settings(sshd: &Sshd, binds: &[&str]) -> Result<Settings> {
         keepalive_max: 3,
         stall_timeout: Duration::from_secs(30),
         probe_interval: Duration::from_secs(1),
+        drain_limit: Duration::from_secs(30),
         max_channels: 100,
         transport: transport::Limits::default(),
         channel: channel::Limits::default(),

@@ -215,6 +215,32 @@ async fn told_to_stop_the_agent_finishes_what_is_under_way_takes_nothing_new_and
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stop_cuts_off_is_told_by_its_delivery_state() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    let setup = setup(&sshd, addr, &jira).tunnel("drain_limit", "1s");
+    let mut agent = setup.start().unwrap();
+    agent.until_proven().await.unwrap();
+    let mut caller = Caller::connect(addr).await.unwrap();
+    let path = "/rest/api/2/issue/HELD-1/comment";
+    let held = tokio::spawn(async move { caller.post(path, "{}").await });
+    jira.until_held(1).await.unwrap();
+
+    signal(agent.process().pid(), "TERM").unwrap();
+    let answer = within(30, held).await.unwrap().unwrap();
+    assert_eq!(answer.status(), 503);
+    let problem: serde_json::Value = serde_json::from_str(answer.body()).unwrap();
+    assert_eq!(
+        problem["type"],
+        "urn:jira-tunnel-agent:problem:agent-stopping"
+    );
+    assert_eq!(problem["delivery"], "maybe_sent", "it had reached Jira");
+    let limit = Duration::from_secs(25);
+    assert!(agent.process().wait(limit).await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_killed_and_started_again_has_its_port_back() {
     let sshd = Sshd::start().unwrap();
     let jira = Witness::start().await.unwrap();

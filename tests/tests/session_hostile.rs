@@ -121,6 +121,7 @@ impl Gateway {
             keepalive_max: 3,
             stall_timeout: PATIENCE,
             probe_interval: PATIENCE,
+            drain_limit: std::time::Duration::from_secs(30),
             max_channels: 10,
             transport: transport::Limits::default(),
             channel: channel::Limits::default(),

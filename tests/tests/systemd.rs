@@ -90,6 +90,30 @@ async fn systemd_hears_of_start_state_life_and_end() {
     signal("-CONT", &pid);
     systemd.until("life after the stop", |m| m == "WATCHDOG=1");
 
+    // A reload is told from its begin to its end, whatever comes of it.
+    let file = site.dir().join("agent.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    for text in ["[tunnel]\n", &config] {
+        std::fs::write(&file, text).unwrap();
+        let clock = std::fs::read_to_string("/proc/uptime").unwrap();
+        let before: f64 = clock.split(' ').next().unwrap().parse().unwrap();
+        signal("-HUP", &pid);
+        let told = systemd.until("RELOADING", |m| {
+            m.starts_with("RELOADING=1\nMONOTONIC_USEC=")
+        });
+        let usec: f64 = told.rsplit('=').next().unwrap().parse().unwrap();
+        // systemd takes only what was said after its signal.
+        assert!(
+            (-0.1..60.0).contains(&(usec / 1e6 - before)),
+            "{told} at {before} s"
+        );
+        systemd.until("READY", |m| m == "READY=1");
+        let refused = text != config;
+        systemd.until("the state", |m| {
+            m.starts_with("STATUS=") && m.contains("refused") == refused
+        });
+    }
+
     signal("-TERM", &pid);
     systemd.until("STOPPING", |m| m.starts_with("STOPPING=1\nSTATUS=draining"));
     let ended = site.agent.process().wait(Duration::from_secs(60)).await;

@@ -14,6 +14,7 @@ mod metrics;
 mod output;
 mod pause;
 mod policy;
+mod reload;
 mod run;
 mod status;
 mod support_bundle;
@@ -49,6 +50,7 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Logout(args) => login::logout(args, &sources()),
         Command::Pause(args) => pause::pause(args, &sources()),
         Command::Resume(args) => pause::resume(args, &sources()),
+        Command::Reload(args) => reload::run(args, &sources()),
         Command::LoginRetry(args) => login_retry::run(args, &sources()),
         Command::Enroll(args) => enroll::run(*args, &sources()),
         Command::Check(args) => check::run(args, &sources()),
@@ -87,6 +89,7 @@ enum Command {
     Logout(login::Logout),
     Pause(pause::Pause),
     Resume(pause::Resume),
+    Reload(reload::Args),
     LogLevel(log_level::Args),
     LoginRetry(login_retry::Args),
     SupportBundle(support_bundle::Args),

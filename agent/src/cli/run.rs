@@ -4,8 +4,7 @@ use crate::{
     config::{Config, Sources},
     service, telemetry,
 };
-use anyhow::Context;
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 use tokio::runtime::Runtime;
 
 /// Run the agent in the foreground
@@ -16,13 +15,13 @@ pub struct Args {}
 pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
     let (log, _flush) = telemetry::set_up(&config.log)?;
-    make_spool_dir(&config)?;
+    service::make_spool_dir(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let ran = runtime.block_on(async {
         tokio::spawn(telemetry::signals(log.clone()));
-        service::run(config, log).await
+        service::run(config, sources.clone(), log).await
     });
     end(runtime);
     ran?;
@@ -32,16 +31,6 @@ pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
 /// A read of a disk that hangs must not hold up the end until systemd kills.
 fn end(runtime: Runtime) {
     runtime.shutdown_timeout(LAST_TASKS);
-}
-
-/// What is spooled is the vendor's traffic: nobody else's to read.
-fn make_spool_dir(config: &Config) -> anyhow::Result<()> {
-    let folder = &config.tunnel.channel.spool_dir;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("{} cannot be created; check state_dir", folder.display()))
 }
 
 /// What still runs on the runtime has been drained before.

@@ -1,7 +1,7 @@
 //! What keys name and is not in the configuration: files, where they are looked up and what is in them,
 //! and variables of the environment.
 
-use super::{effective::Place, problem::Problems, source::Sources};
+use super::{effective::Place, imprint::Reading, problem::Problems, source::Sources};
 use crate::{
     secret::{Secret, SecretFile},
     upstream::pem,
@@ -18,6 +18,8 @@ pub struct Files {
     folder: PathBuf,
     credentials: Option<PathBuf>,
     environment: BTreeMap<String, String>,
+    /// What was in the files that are not looked at again while the agent runs.
+    pub(super) reading: Reading,
 }
 
 impl Files {
@@ -27,6 +29,7 @@ impl Files {
             folder: sources.folder().to_owned(),
             credentials: sources.systemd_folder("CREDENTIALS_DIRECTORY"),
             environment: sources.environment.clone(),
+            reading: Reading::default(),
         }
     }
 
@@ -63,7 +66,9 @@ impl Files {
         problems: &mut Problems,
     ) -> Option<Secret> {
         let file = self.named(place, key, name, problems)?;
-        place.take(key, file.read(), problems)
+        let secret = place.take(key, file.read(), problems)?;
+        self.reading.note(file.path(), secret.expose());
+        Some(secret)
     }
 
     /// The path and text of a file that is no secret.
@@ -90,6 +95,7 @@ impl Files {
             ),
         });
         let text = place.take(key, text, problems)?;
+        self.reading.note(&path, text.as_bytes());
         Some((path, text))
     }
 
@@ -116,6 +122,7 @@ impl Files {
     ) -> Option<PrivateKeyDer<'static>> {
         let file = self.named(place, key, name, problems)?;
         let text = place.take(key, file.read(), problems)?;
+        self.reading.note(file.path(), text.expose());
         let found = pem::private_key(text.expose());
         place.take(
             key,

@@ -2,7 +2,7 @@
 //! that is wrong instead of stopping at the first.
 
 use super::{
-    Config, Forward,
+    Config, Forward, Imprint,
     effective::{Effective, Place},
     files::Files,
     judge_egress::egress,
@@ -41,7 +41,10 @@ pub fn config(
     };
     let remote = forwards.iter().map(remote).collect();
     let place = top.section("tunnel");
+    let written = raw.tunnel.clone();
+    files.reading.take();
     let tunnel = tunnel(raw.tunnel, remote, &place, files, &state_dir, problems);
+    let sessions = Imprint::of_tunnel(&written, files.reading.take());
     let audit = audit(raw.audit, &top.section("audit"), problems);
     let log = log(raw.log, &top.section("log"), problems);
     if problems.len() > before {
@@ -49,6 +52,7 @@ pub fn config(
     }
     Some(Config {
         tunnel: Arc::new(tunnel?),
+        sessions,
         forwards,
         audit: audit?,
         log: log?,
@@ -111,6 +115,7 @@ fn tunnel(
         keepalive_max: raw.keepalive_max as usize,
         stall_timeout: raw.stall_timeout.0,
         probe_interval: raw.probe_interval.0,
+        drain_limit: raw.drain_limit.0,
         max_channels: raw.max_channels as usize,
         transport,
         channel,
@@ -129,11 +134,11 @@ fn identity(
         None => None,
     };
     let file = files.named(place, "identity_file", &raw.identity_file, problems)?;
-    place.take(
-        "identity_file",
-        Identity::load(&file, passphrase.as_ref()),
-        problems,
-    )
+    let identity = Identity::load(&file, passphrase.as_ref());
+    let identity = place.take("identity_file", identity, problems)?;
+    let shown = identity.shown();
+    files.reading.note(file.path(), shown.as_bytes());
+    Some(identity)
 }
 
 fn host_keys(

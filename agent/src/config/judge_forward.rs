@@ -1,7 +1,7 @@
 //! One `[[forward]]` section, judged.
 
 use super::{
-    Forward,
+    Forward, Imprint,
     effective::Place,
     files::Files,
     judge_auth::{Site, auth},
@@ -35,6 +35,7 @@ pub fn forward(
     let bind = place.take("bind", raw.bind.parse(), problems);
     let target = place.take("upstream", raw.upstream.parse::<Target>(), problems)?;
     let name: Arc<str> = Arc::from(raw.name.as_str());
+    let written = raw.clone();
     let login = std::mem::take(&mut raw.auth);
     let rules = std::mem::take(&mut raw.policy);
     let http = http::Limits {
@@ -48,7 +49,9 @@ pub fn forward(
         Target::Http(http) => cloud(&login, http, &place.section("auth"), problems),
         Target::Tcp { .. } => None,
     };
+    files.reading.take();
     let upstream = upstream(raw, target.clone(), cloud, place, files, problems);
+    let way = Imprint::of_way(&written, files.reading.take());
     let (auth, policy) = match &target {
         Target::Http(http) => {
             let site = Site {
@@ -67,7 +70,10 @@ pub fn forward(
             )
         }
     };
+    let login = Imprint::of_login(&written.auth, files.reading.take());
     Some(Forward {
+        way,
+        login,
         name,
         bind: bind?,
         upstream: upstream?,

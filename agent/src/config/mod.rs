@@ -11,6 +11,7 @@ mod catalog;
 mod effective;
 mod environment;
 mod files;
+mod imprint;
 mod judge;
 mod judge_auth;
 mod judge_cloud;
@@ -28,6 +29,7 @@ mod source;
 mod units;
 
 pub use effective::Effective;
+pub use imprint::Imprint;
 pub use places::Places;
 pub use problem::{Origin, Problem, Problems};
 pub use source::{DEFAULT_FILE, Draft, FILE_VARIABLE, Sources};
@@ -40,6 +42,8 @@ use std::{path::PathBuf, sync::Arc};
 pub struct Config {
     /// `[tunnel]`.
     pub tunnel: Arc<tunnel::Settings>,
+    /// What its sessions are opened by, to tell whether those that stand have to be replaced.
+    pub sessions: Imprint,
     /// `[[forward]]`, at least one, names and binds unique.
     pub forwards: Vec<Forward>,
     /// `[audit]`.
@@ -67,6 +71,10 @@ pub struct Forward {
     pub policy: policy::Settings,
     /// `[forward.http]`.
     pub http: http::Limits,
+    /// Of `upstream`.
+    pub way: Imprint,
+    /// Of `auth`, which also needs `way`.
+    pub login: Imprint,
 }
 
 impl Config {

@@ -39,7 +39,7 @@ pub struct Root {
 }
 
 /// `[tunnel]`.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<Tunnel>)]
 pub struct Tunnel {
@@ -103,6 +103,11 @@ pub struct Tunnel {
     #[serde(default = "secs::<15>")]
     #[schemars(extend("x-min" = "100ms", "x-max" = "10m"))]
     pub probe_interval: Span,
+    /// How long requests under way may go on when the agent stops; then they are cut off. Before systemd
+    /// 236, more than 45 s also need a longer `TimeoutStopSec` in the unit.
+    #[serde(default = "secs::<30>")]
+    #[schemars(extend("x-min" = "0s", "x-max" = "1h"))]
+    pub drain_limit: Span,
     /// Forwarded channels open at once per session; more are refused.
     #[serde(default = "count::<1024>")]
     #[schemars(range(min = 1, max = 65536))]
@@ -116,7 +121,7 @@ pub struct Tunnel {
 }
 
 /// `[tunnel.transport]`.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Transport>)]
 pub struct Transport {
@@ -139,7 +144,7 @@ pub struct Transport {
 }
 
 /// `[tunnel.channel]`.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Channel>)]
 pub struct Channel {
@@ -179,7 +184,7 @@ pub struct Channel {
 }
 
 /// `[[forward]]`.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<Forward>)]
 pub struct Forward {
@@ -242,7 +247,7 @@ pub struct Forward {
 }
 
 /// `[forward.auth]`.
-#[derive(Default, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<Auth>)]
 pub struct Auth {
@@ -310,7 +315,7 @@ pub struct Auth {
 }
 
 /// `[forward.policy]`.
-#[derive(Default, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<Policy>)]
 pub struct Policy {
@@ -328,7 +333,7 @@ pub struct Policy {
 }
 
 /// `[forward.http]`.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Http>)]
 pub struct Http {
@@ -380,7 +385,7 @@ pub struct Log {
 }
 
 /// `roots`.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum Roots {

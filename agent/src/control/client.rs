@@ -1,6 +1,6 @@
 //! The asking side, inside the commands.
 
-use super::{CHECK_DEADLINE, SOCKET_NAME};
+use super::{CHECK_DEADLINE, RELOAD_DEADLINE, SOCKET_NAME};
 use crate::{check::Step, pause::Order, status::Report};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -99,6 +99,15 @@ impl Client {
         self.ask(Method::POST, "/logins/retry", body)
             .await
             .map(drop)
+    }
+
+    /// Lets the agent take over a changed configuration; gives what has changed.
+    pub async fn reload(&self) -> Result<Vec<String>, ClientError> {
+        let asked = self.exchange(Method::POST, "/reload", Bytes::new());
+        let body = tokio::time::timeout(RELOAD_DEADLINE, asked)
+            .await
+            .unwrap_or_else(|_| Err(self.no_answer("the reload did not end")))?;
+        serde_json::from_slice(&body).map_err(|error| self.no_answer(error))
     }
 
     /// Stops the vendor's requests on one forward or on all.

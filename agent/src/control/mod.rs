@@ -29,6 +29,9 @@ pub trait Commands: Send + Sync + 'static {
     /// Closes the circuit of the login of one forward, or of every login, so that a credential that Jira refused is
     /// tried once more. `Err` says that there is no such forward.
     fn retry_login(&self, forward: Option<&str>) -> Result<(), String>;
+    /// Reads the configuration again and brings about what has changed, which it tells, one thing a line. `Err`: what is
+    /// wrong with it, and so the former one goes on.
+    fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, String>>;
     /// Stops the vendor's requests; `by` is the user id of who asks. `Err` says why not, or why not for good.
     fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>>;
     /// Lets them pass again. `Err` says why not.
@@ -37,6 +40,8 @@ pub trait Commands: Send + Sync + 'static {
 
 /// A check ends within this: each of its steps has a deadline of its own.
 const CHECK_DEADLINE: Duration = Duration::from_secs(120);
+/// A reload ends within this: reading the files has a deadline, and so has telling systemd.
+const RELOAD_DEADLINE: Duration = Duration::from_secs(75);
 /// Name of the socket in the runtime folder.
 pub const SOCKET_NAME: &str = "agent.sock";
 
@@ -89,6 +94,7 @@ mod tests {
                     written: 0,
                     dropped: 0,
                 },
+                configuration: Default::default(),
             }
         }
 
@@ -119,6 +125,14 @@ mod tests {
                 None | Some("jira") => Ok(()),
                 Some(other) => Err(format!("no forward {other}")),
             }
+        }
+
+        fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, String>> {
+            let told = match self.retries.load(Ordering::Relaxed) {
+                0 => Ok(vec!["forward jira: policy".to_owned()]),
+                _ => Err("agent.toml:1: wrong".to_owned()),
+            };
+            Box::pin(std::future::ready(told))
         }
 
         fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {
@@ -157,11 +171,14 @@ mod tests {
         assert!(matches!(refused, ClientError::Refused(why) if why == "no forward none"));
         client.set_log_level("debug").await.unwrap();
         assert_eq!(*commands.level.lock().unwrap(), "debug");
+        assert_eq!(client.reload().await.unwrap(), ["forward jira: policy"]);
         client.retry_login(None).await.unwrap();
         client.retry_login(Some("jira")).await.unwrap();
         let refused = client.retry_login(Some("none")).await.unwrap_err();
         assert!(matches!(refused, ClientError::Refused(why) if why == "no forward none"));
         assert_eq!(commands.retries.load(Ordering::Relaxed), 3);
+        let refused = client.reload().await.unwrap_err();
+        assert!(matches!(refused, ClientError::Refused(why) if why == "agent.toml:1: wrong"));
         let order = Order {
             forward: Some("jira".into()),
             reason: Some("ü".repeat(200)),

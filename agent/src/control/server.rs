@@ -170,6 +170,13 @@ async fn answer(
             }
             Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "a name is short".to_owned()),
         },
+        (Method::POST, "/reload") => {
+            match commands.reload().await.map(|c| serde_json::to_vec(&c)) {
+                Ok(Ok(json)) => respond(StatusCode::OK, "application/json", json),
+                Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+                Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+            }
+        }
         _ => text(StatusCode::NOT_FOUND, "no such command".to_owned()),
     };
     Ok(response)

@@ -45,6 +45,12 @@ impl Draft {
         self.edit(|record| record.delivery = Delivery::MaybeSent);
     }
 
+    /// How far it got.
+    pub(super) fn delivery(&self) -> Delivery {
+        let record = self.record.as_ref();
+        record.map_or(Delivery::MaybeSent, |record| record.delivery)
+    }
+
     /// Jira's answer has begun.
     pub(super) fn answered(&mut self, user: Option<HeaderValue>) {
         let elapsed = self.begun.elapsed();

@@ -29,12 +29,16 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use tokio_util::sync::CancellationToken;
 
-/// What all requests of one channel have in common.
+/// What a request knows of where it came by.
 pub(super) struct Channel {
+    /// Answers it, whoever has the seat meanwhile.
     pub(super) forward: Arc<Forward>,
     pub(super) originator: Arc<str>,
     pub(super) connection: usize,
+    /// Cancelled when the time for what is under way is over.
+    pub(super) cut: CancellationToken,
 }
 
 /// Whose answer this is, and by what it is held back or broken off.
@@ -65,11 +69,13 @@ pub(super) async fn answer(
     let method = head.method.clone();
     let expects_continue = head.headers.contains_key(header::EXPECT);
     let mut body = Some(body);
-    let outcome = match turned_away {
-        true => Err(not_running()),
-        false => way(channel, &mut draft, head, &mut body, fault).await,
+    let passed = tokio::select! {
+        biased;
+        passed = way(channel, &mut draft, head, &mut body, fault), if !turned_away => passed,
+        () = channel.cut.cancelled(), if !turned_away => Err(Stopped::cut_off(draft.delivery())),
+        else => Err(not_running()),
     };
-    match outcome {
+    match passed {
         Ok(passed) => {
             let (mut head, jira_body) = passed.answer.into_parts();
             finish_head(&mut head, &id);
@@ -141,6 +147,22 @@ impl Stopped {
             },
             upload,
             uploaded: progress.map_or(0, Progress::bytes),
+        }
+    }
+}
+
+impl Stopped {
+    /// The agent stops.
+    fn cut_off(delivery: Delivery) -> Self {
+        let detail = "the agent stops, and this request has had its time";
+        let problem = Problem {
+            delivery,
+            ..Problem::not_sent(Kind::Stopping, detail)
+        };
+        Self {
+            outcome: Outcome::Failed,
+            upload: UploadEnd::Running,
+            ..problem.into()
         }
     }
 }

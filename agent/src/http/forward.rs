@@ -22,12 +22,12 @@ pub struct Forward {
     name: Arc<str>,
     policy: Policy,
     login: Login,
-    upstream: Upstream,
+    upstream: Arc<Upstream>,
     audit: Audit,
     limits: Limits,
     jira: Witness,
     slots: Arc<Semaphore>,
-    total: AtomicU64,
+    tally: Arc<Tally>,
     traffic: Arc<Traffic>,
     pauses: Pauses,
     awaiting: Arc<Awaiting>,
@@ -35,8 +35,50 @@ pub struct Forward {
     only_awaited: bool,
 }
 
+/// How many have come, and how many are under way.
+#[derive(Default)]
+pub struct Tally {
+    total: AtomicU64,
+    in_flight: AtomicU64,
+}
+
+/// One that is under way, until it is dropped.
+pub struct UnderWay(Arc<Tally>);
+
+impl Tally {
+    /// Since the start.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Now.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// One more has come.
+    pub fn count(&self) {
+        self.total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One is under way.
+    pub fn enter(self: &Arc<Self>) -> UnderWay {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(self))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A request's place among those in flight.
-pub(super) type InFlight = OwnedSemaphorePermit;
+pub(super) struct InFlight {
+    _place: OwnedSemaphorePermit,
+    _under_way: UnderWay,
+}
 
 impl Forward {
     /// `jira` is the Jira layer of this forward's status: each answer proves it.
@@ -44,7 +86,7 @@ impl Forward {
         name: Arc<str>,
         policy: Policy,
         login: Login,
-        upstream: Upstream,
+        upstream: impl Into<Arc<Upstream>>,
         audit: Audit,
         limits: Limits,
         jira: Arc<Layer>,
@@ -55,12 +97,12 @@ impl Forward {
             name,
             policy,
             login,
-            upstream,
+            upstream: upstream.into(),
             audit,
             slots: Arc::new(Semaphore::new(slots)),
             limits,
             jira: Witness::new(jira),
-            total: AtomicU64::new(0),
+            tally: Arc::default(),
             pauses: Pauses::default(),
             awaiting: Arc::default(),
             only_awaited: false,
@@ -77,6 +119,21 @@ impl Forward {
     pub fn only_awaited(self) -> Self {
         Self {
             only_awaited: true,
+            ..self
+        }
+    }
+
+    /// Goes on counting where `former` stands, whose seat it is to take.
+    pub fn succeeding(self, former: &Self) -> Self {
+        let slots = match self.limits.max_concurrent == former.limits.max_concurrent {
+            true => &former.slots,
+            false => &self.slots,
+        };
+        Self {
+            slots: Arc::clone(slots),
+            traffic: Arc::clone(&former.traffic),
+            tally: Arc::clone(&former.tally),
+            awaiting: Arc::clone(&former.awaiting),
             ..self
         }
     }
@@ -112,7 +169,7 @@ impl Forward {
     }
 
     /// The way to Jira.
-    pub fn upstream(&self) -> &Upstream {
+    pub fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
     }
 
@@ -131,25 +188,28 @@ impl Forward {
         &self.limits
     }
 
-    /// Requests being answered now, from all connections.
-    pub fn in_flight(&self) -> usize {
-        let slots = self.limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS);
-        slots.saturating_sub(self.slots.available_permits())
+    /// Its requests, allowed or refused, from all connections; also those that a predecessor still answers.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
-    /// Requests since the start, allowed or refused.
-    pub fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
+    /// Requests being answered now.
+    pub fn in_flight(&self) -> u64 {
+        self.tally.in_flight()
     }
 
     /// One more request has come.
     pub(super) fn count(&self) {
-        self.total.fetch_add(1, Ordering::Relaxed);
+        self.tally.count();
     }
 
     /// A place for one request, or `None` where all are taken.
     pub(super) fn enter(&self) -> Option<InFlight> {
-        self.slots.clone().try_acquire_owned().ok()
+        let place = self.slots.clone().try_acquire_owned().ok()?;
+        Some(InFlight {
+            _place: place,
+            _under_way: self.tally.enter(),
+        })
     }
 
     /// Jira, or a proxy before it, answered.

@@ -1,6 +1,6 @@
 //! One HTTP/1.1 or prior-knowledge h2c server per channel, and the way of one request. Knows no Jira.
 //!
-//! `server` drives a channel, `framing` hands hyper one unambiguous message at a time, `exchange` is
+//! `server` drives a channel, `seat` says which forward answers on it, `framing` hands hyper one unambiguous message at a time, `exchange` is
 //! the way of one request, `problem` what the agent answers itself (`docs/errors.md`).
 
 mod awaited;
@@ -15,12 +15,14 @@ mod pulse;
 mod refused;
 mod request_id;
 mod sanity;
+mod seat;
 mod second;
 mod server;
 
 pub use awaited::Awaited;
-pub use forward::Forward;
-pub use server::serve;
+pub use forward::{Forward, Tally};
+pub use seat::Seat;
+pub use server::{Ends, serve};
 
 use std::time::Duration;
 

@@ -1,12 +1,13 @@
 //! One HTTP server per channel: HTTP/1.1, or HTTP/2 where the client begins with its preface.
 
 use super::{
-    Forward, Limits,
+    Limits, Seat,
     exchange::{self, Channel, Hold},
     framing::{Framing, Turn},
     pulse::Pulse,
 };
 use bytes::BytesMut;
+use http::{HeaderValue, header};
 use hyper::{
     rt::Executor,
     server::conn::{http1, http2},
@@ -29,35 +30,82 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Answers the requests of one channel until its end. Once `drain` is cancelled no further request is
-/// taken, and it returns when those in flight are answered; the caller sets that a limit and drops it.
+/// When a channel is to end although its client would go on. What is being answered is answered.
+#[derive(Clone, Default)]
+pub struct Ends {
+    /// No further request is taken: a request that comes at this moment is lost.
+    pub drain: CancellationToken,
+    /// The client is told to come by another channel next time, and none of its requests is lost: by `Connection:
+    /// close` in the next answer, by GOAWAY in HTTP/2.
+    pub leaving: CancellationToken,
+    /// The time for what is being answered is over: what Jira has not answered yet is told so, with its delivery state.
+    pub cut: CancellationToken,
+}
+
+/// Answers the requests of one channel until its end, each by the forward that has the `seat` then. Once it is drained it
+/// returns when those in flight are answered; the caller sets that a limit and drops it.
 ///
 /// Dropping the future, or an end of the stream while a request is being answered, drops that
 /// request's exchange with Jira at once. An answer that breaks off drops the stream without a
 /// shutdown, in the middle of its framing.
 pub async fn serve<S>(
     mut stream: S,
-    forward: Arc<Forward>,
+    seat: impl Into<Seat>,
     originator: impl Into<Arc<str>>,
     connection: usize,
-    drain: CancellationToken,
+    ends: Ends,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut read = BytesMut::with_capacity(FIRST_READ);
+    let seat = seat.into();
+    let limits = seat.forward().limits().clone();
     let opening = tokio::select! {
-        opening = opening(&mut stream, &mut read, forward.limits()) => opening,
-        () = drain.cancelled() => return,
+        opening = opening(&mut stream, &mut read, &limits) => opening,
+        () = ends.drain.cancelled() => return,
     };
-    let channel = Arc::new(Channel {
-        forward,
+    let line = Line {
+        seat,
         originator: originator.into(),
         connection,
-    });
+        limits,
+        leaving: ends.leaving,
+        cut: ends.cut,
+    };
     match opening {
-        Opening::Http1 => http1(stream, read, channel, drain).await,
-        Opening::Http2 => http2(stream, read, channel, drain).await,
+        Opening::Http1 => http1(stream, read, line, ends.drain).await,
+        Opening::Http2 => http2(stream, read, line, ends.drain).await,
         Opening::Nothing => {}
+    }
+}
+
+/// What all requests of one channel have in common.
+#[derive(Clone)]
+struct Line {
+    seat: Seat,
+    originator: Arc<str>,
+    connection: usize,
+    /// As they were when it was opened.
+    limits: Limits,
+    leaving: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Line {
+    /// For one request.
+    fn channel(&self) -> Channel {
+        Channel {
+            forward: self.seat.forward(),
+            originator: Arc::clone(&self.originator),
+            connection: self.connection,
+            cut: self.cut.clone(),
+        }
+    }
+
+    /// Whether the client should come by another channel: the session is left, or the limits that this channel was
+    /// opened with hold no more.
+    fn is_left(&self) -> bool {
+        self.leaving.is_cancelled() || *self.seat.forward().limits() != self.limits
     }
 }
 
@@ -93,25 +141,32 @@ where
     }
 }
 
-async fn http1<S>(stream: S, read: BytesMut, channel: Arc<Channel>, drain: CancellationToken)
+async fn http1<S>(stream: S, read: BytesMut, line: Line, drain: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = channel.forward.limits().clone();
+    let limits = line.limits.clone();
     let turn = Arc::new(Turn::default());
     let pulse = Arc::new(Pulse::default());
     let framing = Framing::http1(stream, read, &limits, turn.clone(), pulse.clone());
     let service = service_fn({
         let pulse = pulse.clone();
         move |request| {
-            let channel = channel.clone();
+            let line = line.clone();
             let (held, fault) = turn.hold();
             let hold = Hold {
                 pulse: pulse.clone(),
                 turn: Some(held),
                 fault,
             };
-            async move { Ok::<_, Infallible>(exchange::answer(&channel, hold, request).await) }
+            async move {
+                let mut answer = exchange::answer(&line.channel(), hold, request).await;
+                if line.is_left() {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(answer)
+            }
         }
     });
     let connection = http1::Builder::new()
@@ -144,11 +199,12 @@ where
     }
 }
 
-async fn http2<S>(stream: S, read: BytesMut, channel: Arc<Channel>, drain: CancellationToken)
+async fn http2<S>(stream: S, read: BytesMut, line: Line, drain: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = channel.forward.limits().clone();
+    let limits = line.limits.clone();
+    let leaving = line.leaving.clone();
     let pulse = Arc::new(Pulse::default());
     let framing = Framing::http2(stream, read, &limits, pulse.clone());
     let streams = Streams {
@@ -157,14 +213,14 @@ where
     };
     let open = streams.open.clone();
     let service = service_fn(move |request| {
-        let channel = channel.clone();
+        let line = line.clone();
         async move {
             let hold = Hold {
                 pulse: STREAM_PULSE.try_with(Arc::clone).unwrap_or_default(),
                 turn: None,
                 fault: None,
             };
-            Ok::<_, Infallible>(exchange::answer(&channel, hold, request).await)
+            Ok::<_, Infallible>(exchange::answer(&line.channel(), hold, request).await)
         }
     });
     let connection = http2::Builder::new(streams)
@@ -188,6 +244,10 @@ where
             }
             () = stalled.as_mut() => return,
             () = drain.cancelled(), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = leaving.cancelled(), if !closing => {
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -46,6 +46,7 @@ macro_rules! families {
 
 families! {
     AGENT = Gauge "info" ["version"] "1; the label names the running version.";
+    CONFIGURATION = Gauge "configuration_refused" [] "1 while a changed configuration is refused and the former one goes on.";
     UPTIME = Gauge "uptime_seconds" [] "Seconds since the agent started.";
     LAYER = Gauge "layer_state" ["forward" "layer" "state"] "1 for the state that a layer is in, 0 for the others; an empty forward sums up all.";
     LAYER_AGE = Gauge "layer_proven_age_seconds" ["forward" "layer"] "Seconds since the other side last replied; absent if it never did.";

@@ -35,6 +35,8 @@ struct Page(Registry);
 impl Page {
     fn agent(&self, report: &Report) -> prometheus::Result<()> {
         self.add(&families::AGENT, [([report.agent.version.as_str()], 1.0)])?;
+        let refused = report.configuration.refused.is_some();
+        self.alone(&families::CONFIGURATION, flag(refused))?;
         let uptime = report.agent.uptime_seconds as f64;
         self.alone(&families::UPTIME, uptime)?;
         let audit = &report.audit;

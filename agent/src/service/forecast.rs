@@ -1,6 +1,6 @@
 //! What the agent holds, and when each ends: asked of the rooms, told to status, metrics and log.
 
-use super::sites::{Site, Sites};
+use super::{site::Site, sites::Sites};
 use crate::{
     expiry::{Credential, Expiry, Herald, TELL_EVERY},
     tunnel::session::Identity,
@@ -9,12 +9,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// The credentials of all forwards and of the tunnel.
 pub(super) struct Forecast {
     sites: Arc<Sites>,
-    identity: Arc<Identity>,
+    identity: Mutex<Arc<Identity>>,
+    /// There is something new to look at.
+    changed: Notify,
     /// As it lay beside the key when it was last looked at: a status does not wait for the disk.
     certificate: Mutex<Option<Expiry>>,
 }
@@ -23,9 +26,16 @@ impl Forecast {
     pub(super) fn new(sites: Arc<Sites>, identity: Arc<Identity>) -> Self {
         Self {
             sites,
-            identity,
+            identity: Mutex::new(identity),
+            changed: Notify::new(),
             certificate: Mutex::default(),
         }
+    }
+
+    /// The tunnel logs in with this one from now on.
+    pub(super) fn identify(&self, identity: Arc<Identity>) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+        self.changed.notify_one();
     }
 
     /// The SSH certificate, where there is one.
@@ -48,17 +58,18 @@ impl Forecast {
             };
             site.expiries().into_iter().map(with_name)
         };
-        tunnel
-            .into_iter()
-            .chain(self.sites.iter().flat_map(of_site))
-            .collect()
+        let sites = self.sites.all();
+        let of_sites = sites.iter().map(Arc::as_ref).flat_map(of_site);
+        tunnel.into_iter().chain(of_sites).collect()
     }
 
     /// Looks and tells the log until `stop`.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut herald = Herald::default();
         loop {
-            let found = self.identity.expiry().await;
+            let identity = self.identity.lock();
+            let identity = Arc::clone(&identity.unwrap_or_else(PoisonError::into_inner));
+            let found = identity.expiry().await;
             *self
                 .certificate
                 .lock()
@@ -66,6 +77,7 @@ impl Forecast {
             herald.tell(&self.credentials(), SystemTime::now());
             tokio::select! {
                 () = tokio::time::sleep(TELL_EVERY) => {}
+                () = self.changed.notified() => {}
                 () = stop.cancelled() => return,
             }
         }

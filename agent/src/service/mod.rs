@@ -1,19 +1,26 @@
 //! Joins the rooms into the running agent: builds, waits, drains. No decision about a request or a connection is made
 //! here.
 //!
-//! `sites` holds the forwards and hands each inbound channel to its own, `report` puts the status together, `forecast` knows when
-//! credentials end. `notify` and `pulse` tell systemd.
+//! `sites` holds the forwards, each a `site`, and hands each inbound channel to its own; `report` puts the status together,
+//! `forecast` knows when credentials end. `configuration` says which configuration holds, `reload` brings the next one
+//! about. `notify` and `pulse` tell systemd.
 
+mod configuration;
+mod folders;
 mod forecast;
 mod notify;
 mod pulse;
+mod reload;
 mod report;
+mod site;
 mod sites;
+
+pub use folders::make_spool_dir;
 
 use crate::{
     audit::Audit,
     check,
-    config::Config,
+    config::{Config, Sources},
     control::{Commands, Listener},
     metrics,
     pause::{Order, Pauses},
@@ -23,46 +30,79 @@ use crate::{
     tunnel::Accept,
 };
 use anyhow::Context;
+use configuration::Configuration;
 use forecast::Forecast;
 use futures_util::future::BoxFuture;
 use notify::Notify;
+use reload::Reloader;
 use report::Observer;
+use site::Common;
 use sites::Sites;
-use std::{sync::Arc, time::Duration};
+use std::{io::IsTerminal, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
 
-/// Runs until SIGTERM or SIGINT, then drains. `log` changes the log level of this process.
-pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
+/// Runs until SIGTERM or SIGINT, then drains; reads `sources` again at SIGHUP, but for the
+/// end of a terminal, which ends the agent too. `log` changes the log level of this
+/// process.
+pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> anyhow::Result<()> {
+    // Before anything else: from now on no signal ends the process by itself.
+    let mut stops = Stops::listen()?;
+    let hangup = signal(SignalKind::hangup()).context("installing the SIGHUP handler")?;
     let listener = Listener::bind(&config.runtime_dir).await?;
     let (audit, audit_task) = Audit::spawn(config.audit.clone());
     let drain = CancellationToken::new();
+    let cut = CancellationToken::new();
     let stop = CancellationToken::new();
-    let (sites, probes, pauses) = {
+    let (sites, first, pauses) = {
         let (forwards, audit, drain) = (config.forwards.clone(), audit.clone(), drain.clone());
-        let state_dir = config.state_dir.clone();
+        let (state_dir, cut, stop) = (config.state_dir.clone(), cut.clone(), stop.clone());
         // Reads the system's certificate store.
         tokio::task::spawn_blocking(move || {
             let pauses = Pauses::load(&state_dir);
-            Sites::new(&forwards, &audit, &pauses, drain)
-                .map(|(sites, probes)| (sites, probes, pauses))
+            let common = Common {
+                audit,
+                pauses: pauses.clone(),
+                drain,
+                cut,
+                stop,
+            };
+            let sites = Sites::new(common);
+            let first = sites.prepare(&forwards);
+            first.map(|first| (sites, first, pauses))
         })
         .await??
     };
     let sites = Arc::new(sites);
+    sites.take_over(first);
     let accept: Arc<dyn Accept> = Arc::<Sites>::clone(&sites);
     let supervisor = Supervisor::spawn(Arc::clone(&config.tunnel), accept, stop.clone());
-    for probe in probes {
-        tokio::spawn(probe.run(stop.clone()));
-    }
     let identity = Arc::clone(&config.tunnel.identity);
     let forecast = Arc::new(Forecast::new(Arc::clone(&sites), identity));
     tokio::spawn(Arc::clone(&forecast).run(stop.clone()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        forwards = config.forwards.len(),
+        connections = config.tunnel.connections,
+        "agent started"
+    );
+    let configuration = Arc::new(Configuration::new(sources, config));
+    let notify = Arc::new(Notify::from_environment());
+    let reloader = Arc::new(Reloader {
+        configuration: Arc::clone(&configuration),
+        sites: Arc::clone(&sites),
+        supervisor: supervisor.clone(),
+        forecast: Arc::clone(&forecast),
+        log: log.clone(),
+        notify: Arc::clone(&notify),
+        drain: drain.clone(),
+        reading: tokio::sync::Mutex::default(),
+    });
     let observer = Observer::new(
-        &config,
+        Arc::clone(&configuration),
         Arc::clone(&sites),
         supervisor.clone(),
         audit,
@@ -72,25 +112,24 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
         observer,
         sites: Arc::clone(&sites),
         supervisor: supervisor.clone(),
-        host: check::Host::of(&config),
+        configuration,
         drain: drain.clone(),
         pauses,
         log,
+        reloader: Arc::clone(&reloader),
         checking: Arc::new(Semaphore::new(1)),
     });
     let control = tokio::spawn(listener.serve(Arc::<Running>::clone(&running), stop.clone()));
-    let notify = Arc::new(Notify::from_environment());
     let fed = pulse::feed(Arc::clone(&notify), supervisor.clone(), stop.clone());
     tokio::spawn(fed);
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        forwards = config.forwards.len(),
-        connections = config.tunnel.connections,
-        "agent started"
-    );
-
-    let stops = Stops::listen()?;
     notify.ready().await;
+    match std::io::stderr().is_terminal() {
+        // The terminal was closed.
+        true => stops.hangup = Some(hangup),
+        false => drop(tokio::spawn(
+            Arc::clone(&reloader).listen(hangup, drain.clone()),
+        )),
+    }
     let report = move || running.status();
     tokio::spawn(pulse::tell_status(
         Arc::clone(&notify),
@@ -99,10 +138,24 @@ pub async fn run(config: Config, log: telemetry::Handle) -> anyhow::Result<()> {
     ));
 
     let why = stops.heard().await;
-    notify.stopping().await;
+    let limit = reloader.drain_limit();
+    notify.stopping(limit + AFTER_DRAIN).await;
     tracing::info!(signal = why, requests = sites.in_flight(), "draining");
     drain.cancel();
-    supervisor.drain(DRAIN_LIMIT).await;
+    let cut_off = async {
+        tokio::time::sleep(limit).await;
+        let requests = sites.in_flight();
+        tracing::warn!(
+            requests,
+            "the drain limit has passed; what is under way is cut off"
+        );
+        cut.cancel();
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = supervisor.drain(limit + LAST_ANSWERS) => {}
+        () = cut_off => {}
+    }
     stop.cancel();
     if tokio::time::timeout(LOGIN_LIMIT, sites.settle_logins())
         .await
@@ -125,10 +178,11 @@ struct Running {
     observer: Observer,
     sites: Arc<Sites>,
     supervisor: SupervisorHandle,
-    host: check::Host,
+    configuration: Arc<Configuration>,
     drain: CancellationToken,
     pauses: Pauses,
     log: telemetry::Handle,
+    reloader: Arc<Reloader>,
     /// One at a time.
     checking: Arc<Semaphore>,
 }
@@ -139,14 +193,14 @@ impl Commands for Running {
     }
 
     fn metrics(&self) -> Result<String, String> {
-        let traffic: Vec<_> = self.sites.traffic().collect();
+        let traffic = self.sites.traffic();
         metrics::render(&self.status(), &traffic).map_err(|error| error.to_string())
     }
 
     fn check_tunnel(&self, forward: &str) -> BoxFuture<'static, Result<Vec<check::Step>, String>> {
         let turn = self.turn_to_check();
         let lanes = self.sites.lanes(forward, &self.supervisor);
-        let host = self.host.clone();
+        let host = check::Host::of(&self.configuration.current());
         let supervisor = self.supervisor.clone();
         Box::pin(async move {
             let _turn = turn?;
@@ -182,6 +236,18 @@ impl Commands for Running {
         self.sites.retry_login(forward)
     }
 
+    fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, String>> {
+        let reloader = Arc::clone(&self.reloader);
+        // Whoever asked may go away; what was begun is brought to its end.
+        let task = tokio::spawn(async move { reloader.reload().await });
+        Box::pin(async move {
+            match task.await {
+                Ok(outcome) => outcome.map_err(|refused| refused.to_string()),
+                Err(_) => Err("the reload broke off; look at the log".to_owned()),
+            }
+        })
+    }
+
     fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {
         let known = self.known(&order);
         let pauses = self.pauses.clone();
@@ -214,7 +280,8 @@ impl Running {
     fn known(&self, order: &Order) -> Result<(), String> {
         match &order.forward {
             Some(name) if self.sites.named(name).is_none() => {
-                let known: Vec<_> = self.sites.iter().map(|s| &*s.config.name).collect();
+                let sites = self.sites.all();
+                let known: Vec<_> = sites.iter().map(|s| &*s.config.name).collect();
                 let known = known.join(", ");
                 Err(format!(
                     "the running agent has no forward {name:?}; it has {known}"
@@ -229,6 +296,8 @@ impl Running {
 struct Stops {
     terminate: Signal,
     interrupt: Signal,
+    /// Where it does not ask for a reload.
+    hangup: Option<Signal>,
 }
 
 impl Stops {
@@ -237,19 +306,29 @@ impl Stops {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("installing the SIGTERM handler")?,
             interrupt: signal(SignalKind::interrupt()).context("installing the SIGINT handler")?,
+            hangup: None,
         })
     }
 
     async fn heard(mut self) -> &'static str {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            _ = hangup => "SIGHUP",
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }
 
-/// Requests under way may finish within this; systemd's own limit is 90 s.
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// For the answers that say what was cut off to reach the gateway.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// What may come after the drain limit: the last answers, 15 s of goodbyes, then the three below, and something to spare.
+const AFTER_DRAIN: Duration = Duration::from_secs(50);
 /// A token endpoint answers within this, or not at all.
 const LOGIN_LIMIT: Duration = Duration::from_secs(20);
 /// The audit queue is written within this.

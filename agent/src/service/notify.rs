@@ -56,10 +56,21 @@ impl Notify {
         self.tell("READY=1").await;
     }
 
-    /// On its way out.
-    pub(super) async fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=draining: requests under way finish")
+    /// The configuration is being read again; ends with [`ready`](Self::ready).
+    pub(super) async fn reloading(&self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let usec = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"))
             .await;
+    }
+
+    /// On its way out, which takes `limit` at most: systemd waits for so long, whatever the unit says.
+    pub(super) async fn stopping(&self, limit: Duration) {
+        let usec = limit.as_micros();
+        self.tell(&format!(
+            "STOPPING=1\nSTATUS=draining: requests under way finish\nEXTEND_TIMEOUT_USEC={usec}"
+        ))
+        .await;
     }
 
     /// One line for `systemctl status`.

@@ -1,12 +1,13 @@
 //! Puts the status together from what the rooms have proven.
 
 use super::{
+    configuration::Configuration,
     forecast::Forecast,
-    sites::{Site, Sites, Way},
+    site::{Site, Way},
+    sites::Sites,
 };
 use crate::{
     audit::Audit,
-    config::Config,
     expiry::Expiry,
     health,
     status::{
@@ -17,7 +18,7 @@ use crate::{
 };
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 /// Reads what the rooms have written; never waits for them.
@@ -27,25 +28,24 @@ pub(super) struct Observer {
     supervisor: SupervisorHandle,
     audit: Audit,
     forecast: Arc<Forecast>,
-    stale_after: Duration,
+    configuration: Arc<Configuration>,
 }
 
 impl Observer {
     pub(super) fn new(
-        config: &Config,
+        configuration: Arc<Configuration>,
         sites: Arc<Sites>,
         supervisor: SupervisorHandle,
         audit: Audit,
         forecast: Arc<Forecast>,
     ) -> Self {
-        let slowest_proof = config.tunnel.probe_interval.max(health::INTERVAL);
         Self {
             started: Instant::now(),
             sites,
             supervisor,
             audit,
             forecast,
-            stale_after: slowest_proof * MISSED_PROOFS,
+            configuration,
         }
     }
 
@@ -56,6 +56,7 @@ impl Observer {
         let certificate = self.forecast.tunnel();
         let forwards: Vec<_> = self
             .sites
+            .all()
             .iter()
             .map(|site| self.forward(site, &connections, certificate.as_ref(), now))
             .collect();
@@ -82,6 +83,7 @@ impl Observer {
                 written: self.audit.written(),
                 dropped: self.audit.dropped(),
             },
+            configuration: self.configuration.report(),
         }
     }
 
@@ -93,8 +95,10 @@ impl Observer {
         now: SystemTime,
     ) -> ForwardReport {
         let instant = Instant::now();
+        let probes = self.configuration.current().tunnel.probe_interval;
+        let stale_after = probes.max(health::INTERVAL) * MISSED_PROOFS;
         let layer = |layer: &crate::status::Layer| {
-            LayerReport::new(&layer.snapshot(), instant, self.stale_after)
+            LayerReport::new(&layer.snapshot(), instant, stale_after)
         };
         let views: Vec<_> = connections
             .iter()
@@ -105,7 +109,7 @@ impl Observer {
             .filter_map(|(_, view)| view.bound.clone())
             .collect();
         let (auth_mode, login, circuit_open) = match &site.way {
-            Way::Http(forward) => {
+            Way::Http { forward, .. } => {
                 let (login, seen) = (forward.login(), layer(&site.login));
                 let told = match login.injects() {
                     true => our_own(login.mode(), seen),
@@ -113,7 +117,7 @@ impl Observer {
                 };
                 (login.mode(), told, login.refused().is_some())
             }
-            Way::Bytes { .. } => (
+            Way::Bytes(_) => (
                 "none",
                 LayerReport::not_applicable("bytes are forwarded as they are"),
                 false,
@@ -130,8 +134,8 @@ impl Observer {
             login: login.with_expiries(&site.expiries(), now),
             circuit_open,
             paused: self.sites.paused(&site.config.name),
-            in_flight: site.way.in_flight(),
-            requests: site.way.total(),
+            in_flight: site.tally().in_flight(),
+            requests: site.tally().total(),
         }
     }
 }

@@ -1,125 +1,154 @@
 //! The forwards of this agent, and the way of an inbound channel into its own.
 
+use super::site::{Common, Probes, Site, Way};
 use crate::{
-    audit::Audit,
-    auth::Login,
-    check::{self, Lane},
+    check::Lane,
     config,
-    expiry::Expiry,
-    health::Health,
-    http,
+    http::{self, Tally},
     metrics::Traffic,
-    pause::{Pause, Pauses},
-    policy::Policy,
-    status::{Layer, State},
+    pause::Pause,
     supervisor::SupervisorHandle,
     tunnel::{Accept, Inbound},
-    upstream::{Target, Upstream, tcp},
 };
 use anyhow::Context;
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
-use tokio_util::sync::CancellationToken;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-/// All forwards, by name.
+/// All forwards, as they are configured now.
 pub(super) struct Sites {
-    by_name: HashMap<Arc<str>, Arc<Site>>,
+    common: Common,
+    table: RwLock<Table>,
+}
+
+#[derive(Default)]
+struct Table {
     /// As configured.
     order: Vec<Arc<Site>>,
-    pauses: Pauses,
-    drain: CancellationToken,
+    /// Replaced, and with requests under way. As many as there are such requests at most.
+    former: Vec<Arc<http::Forward>>,
+    /// Of forwards that are configured no more.
+    removed: Vec<Arc<Tally>>,
 }
 
-/// One `[[forward]]` in operation.
-pub(super) struct Site {
-    pub(super) config: config::Forward,
-    pub(super) jira: Arc<Layer>,
-    pub(super) login: Arc<Layer>,
-    pub(super) way: Way,
-    /// Of the certificate that was loaded; another one needs a restart.
-    client_certificate: Option<Expiry>,
-}
-
-/// Where a channel goes.
-pub(super) enum Way {
-    /// Through the HTTP server to Jira.
-    Http(Arc<http::Forward>),
-    /// As bytes to a TCP port.
-    Bytes { open: AtomicU64, total: AtomicU64 },
+/// Forwards that are ready to take over.
+pub(super) struct Successors {
+    order: Vec<Arc<Site>>,
+    probes: Vec<Probes>,
+    /// What differs from now, in words.
+    pub(super) changes: Vec<String>,
 }
 
 impl Sites {
-    /// Compiles policies, reads trust roots, and gives the probes that ask each Jira while no traffic proves it.
-    /// Blocks on the disk.
-    pub(super) fn new(
-        forwards: &[config::Forward],
-        audit: &Audit,
-        pauses: &Pauses,
-        drain: CancellationToken,
-    ) -> anyhow::Result<(Self, Vec<Health>)> {
-        let mut order = Vec::new();
-        let mut probes = Vec::new();
-        for forward in forwards {
-            let (site, probe) = Site::new(forward, audit.clone(), pauses.clone())
-                .with_context(|| format!("forward {:?}", forward.name))?;
-            order.push(Arc::new(site));
-            probes.push(probe);
+    /// No forwards yet.
+    pub(super) fn new(common: Common) -> Self {
+        Self {
+            common,
+            table: RwLock::default(),
         }
-        let by_name = order
-            .iter()
-            .map(|site| (Arc::clone(&site.config.name), Arc::clone(site)))
-            .collect();
-        Ok((
-            Self {
-                by_name,
-                order,
-                pauses: pauses.clone(),
-                drain,
-            },
-            probes,
-        ))
+    }
+
+    /// Makes what this configuration asks for and there is not. Nothing holds before [`take_over`](Self::take_over).
+    /// Blocks on the disk.
+    pub(super) fn prepare(&self, forwards: &[config::Forward]) -> anyhow::Result<Successors> {
+        let now = self.all();
+        let mut next = Successors {
+            order: Vec::new(),
+            probes: Vec::new(),
+            changes: Vec::new(),
+        };
+        for config in forwards {
+            let former = now.iter().find(|site| site.config.name == config.name);
+            let changed = former.map(|former| differences(&former.config, config));
+            let site = match (former, &changed) {
+                (Some(former), Some(changed)) if changed.is_empty() => Arc::clone(former),
+                _ => {
+                    let made = Site::new(config, former.map(Arc::as_ref), &self.common);
+                    let (site, probes) =
+                        made.with_context(|| format!("forward {:?}", config.name))?;
+                    next.probes.extend(probes);
+                    let what = changed.map_or("added".to_owned(), |c| c.join(", "));
+                    next.changes
+                        .push(format!("forward {}: {what}", config.name));
+                    Arc::new(site)
+                }
+            };
+            next.order.push(site);
+        }
+        let gone = |site: &&Arc<Site>| !forwards.iter().any(|f| f.name == site.config.name);
+        let gone = now.iter().filter(gone);
+        next.changes
+            .extend(gone.map(|site| format!("forward {}: removed", site.config.name)));
+        Ok(next)
+    }
+
+    /// From now on these hold. What is under way finishes as it began.
+    pub(super) fn take_over(&self, next: Successors) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut table.order, next.order);
+        for site in &table.order {
+            site.take_seat();
+        }
+        let Table {
+            order,
+            former,
+            removed,
+        } = &mut *table;
+        for site in before {
+            let heir = order.iter().find(|s| s.config.name == site.config.name);
+            if !heir.is_some_and(|heir| heir.is_like(&site.config)) {
+                site.close();
+                removed.push(Arc::clone(site.tally()));
+            }
+            let stays = heir.is_some_and(|heir| Arc::ptr_eq(heir, &site));
+            if let Way::Http { forward, .. } = &site.way
+                && !stays
+            {
+                former.push(Arc::clone(forward));
+            }
+        }
+        // Only a request under way holds it besides.
+        former.retain(|forward| Arc::strong_count(forward) > 1);
+        removed.retain(|tally| tally.in_flight() > 0);
+        drop(table);
+        next.probes.into_iter().for_each(Probes::start);
     }
 
     /// As configured.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Site> {
-        self.order.iter().map(Arc::as_ref)
+    pub(super) fn all(&self) -> Vec<Arc<Site>> {
+        self.read().order.clone()
     }
 
     /// The forward of that name.
     pub(super) fn named(&self, name: &str) -> Option<Arc<Site>> {
-        self.by_name.get(name).cloned()
+        let table = self.read();
+        let site = table.order.iter().find(|site| *site.config.name == *name);
+        site.cloned()
     }
 
     /// Whether the administrator has stopped this forward.
     pub(super) fn paused(&self, name: &str) -> Option<Pause> {
-        self.pauses.of(name)
+        self.common.pauses.of(name)
     }
 
     /// Requests and byte channels under way.
     pub(super) fn in_flight(&self) -> u64 {
-        self.iter().map(|site| site.way.in_flight()).sum()
+        let table = self.read();
+        let now = table.order.iter().map(|site| site.tally().in_flight());
+        let removed = table.removed.iter().map(|tally| tally.in_flight());
+        now.chain(removed).sum()
     }
 
     /// Waits until no login is in the middle of what would be lost with the process.
     pub(super) async fn settle_logins(&self) {
-        for site in self.iter() {
-            if let Way::Http(forward) = &site.way {
-                forward.login().settle().await;
-            }
+        let former = self.read().former.clone();
+        for forward in self.forwards().chain(former) {
+            forward.login().settle().await;
         }
     }
 
     /// What the requests of each HTTP forward are counted in.
-    pub(super) fn traffic(&self) -> impl Iterator<Item = Arc<Traffic>> {
-        self.iter().filter_map(|site| match &site.way {
-            Way::Http(forward) => Some(forward.traffic().clone()),
-            Way::Bytes { .. } => None,
-        })
+    pub(super) fn traffic(&self) -> Vec<Arc<Traffic>> {
+        let traffic = |forward: Arc<http::Forward>| Arc::clone(forward.traffic());
+        self.forwards().map(traffic).collect()
     }
 
     /// The forward of this name, or all where it is empty, as a check of the tunnel sees them. `Err`: there is none.
@@ -129,11 +158,13 @@ impl Sites {
         supervisor: &SupervisorHandle,
     ) -> Result<Vec<Lane>, String> {
         let wanted = |site: &&Site| forward.is_empty() || *site.config.name == *forward;
-        let lanes = self.iter().filter(wanted).map(|site| Lane {
+        let sites = self.all();
+        let sites = sites.iter().map(Arc::as_ref);
+        let lanes = sites.filter(wanted).map(|site| Lane {
             name: Arc::clone(&site.config.name),
             http: match &site.way {
-                Way::Http(forward) => Some(Arc::clone(forward)),
-                Way::Bytes { .. } => None,
+                Way::Http { forward, .. } => Some(Arc::clone(forward)),
+                Way::Bytes(_) => None,
             },
             context_path: site.config.policy.context_path.clone(),
             holders: supervisor.holders(&site.config.name),
@@ -147,177 +178,68 @@ impl Sites {
 
     /// Lets the login of one forward, or each, try its credential again. `Err`: there is no such forward.
     pub(super) fn retry_login(&self, name: Option<&str>) -> Result<(), String> {
-        let mut found = name.is_none();
-        for site in self.iter() {
-            if name.is_some_and(|name| name != &*site.config.name) {
-                continue;
-            }
-            found = true;
-            if let Way::Http(forward) = &site.way {
+        if let Some(name) = name
+            && self.named(name).is_none()
+        {
+            return Err(unknown(name));
+        }
+        for forward in self.forwards() {
+            if name.is_none_or(|name| name == &**forward.name()) {
                 forward.login().reset();
             }
         }
-        match (found, name) {
-            (false, Some(name)) => Err(unknown(name)),
-            _ => Ok(()),
-        }
+        Ok(())
+    }
+
+    fn forwards(&self) -> impl Iterator<Item = Arc<http::Forward>> {
+        let http = |site: Arc<Site>| match &site.way {
+            Way::Http { forward, .. } => Some(Arc::clone(forward)),
+            Way::Bytes(_) => None,
+        };
+        self.all().into_iter().filter_map(http)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        // A panic while this lock is held leaves whole values behind.
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Accept for Sites {
     fn accept(&self, inbound: Inbound) {
-        let Some(site) = self.by_name.get(&inbound.forward) else {
-            // The session asks only for forwards that are configured.
-            tracing::warn!(
+        let Some(site) = self.named(&inbound.forward) else {
+            // It was taken out of the configuration, and the gateway has not heard of it yet.
+            tracing::debug!(
                 forward = &*inbound.forward,
-                "channel for an unknown forward closed"
+                "channel for a forward that is configured no more closed"
             );
             return;
         };
-        if matches!(site.way, Way::Bytes { .. }) && self.paused(&inbound.forward).is_some() {
+        if matches!(site.way, Way::Bytes(_)) && self.paused(&inbound.forward).is_some() {
             // There is no protocol in which to say so; closing it is all.
             tracing::debug!(forward = &*inbound.forward, "paused: byte channel closed");
             return;
         }
-        let (site, drain) = (Arc::clone(site), self.drain.clone());
-        tokio::spawn(async move { site.serve(inbound, drain).await });
-    }
-}
-
-impl Site {
-    fn new(
-        config: &config::Forward,
-        audit: Audit,
-        pauses: Pauses,
-    ) -> anyhow::Result<(Self, Health)> {
-        let (jira, login_layer) = (Arc::new(Layer::default()), Arc::new(Layer::default()));
-        let login = Login::new(config.auth.clone(), Arc::clone(&login_layer));
-        let probe = Health::new(
-            Arc::clone(&config.name),
-            config.upstream.clone(),
-            login.clone(),
-            Arc::clone(&jira),
-            Arc::clone(&login_layer),
-        )?;
-        let way = match &config.upstream.target {
-            Target::Tcp { .. } => Way::Bytes {
-                open: AtomicU64::new(0),
-                total: AtomicU64::new(0),
-            },
-            Target::Http(_) => Way::Http(Arc::new(
-                http::Forward::new(
-                    Arc::clone(&config.name),
-                    Policy::new(&config.policy)?,
-                    login,
-                    Upstream::new(config.upstream.clone())?,
-                    audit,
-                    config.http.clone(),
-                    Arc::clone(&jira),
-                )
-                .pausable(pauses),
-            )),
-        };
-        let client_certificate = &config.upstream.tls.client_certificate;
-        Ok((
-            Self {
-                client_certificate: client_certificate.as_ref().map(|c| c.expiry()),
-                config: config.clone(),
-                jira,
-                login: login_layer,
-                way,
-            },
-            probe,
-        ))
-    }
-
-    /// When what this forward logs in with ends.
-    pub(super) fn expiries(&self) -> Vec<Expiry> {
-        let login = match &self.way {
-            Way::Http(forward) => forward.login().expiries(),
-            Way::Bytes { .. } => Vec::new(),
-        };
-        login
-            .into_iter()
-            .chain(self.client_certificate.clone())
-            .collect()
-    }
-
-    /// Every hop to Jira, by the login that requests get.
-    pub(super) async fn check(&self) -> Vec<check::Step> {
-        match &self.way {
-            Way::Http(forward) => check::forward(&self.config, forward.login()).await,
-            Way::Bytes { .. } => {
-                let none = Login::new(self.config.auth.clone(), Arc::default());
-                check::forward(&self.config, &none).await
-            }
-        }
-    }
-
-    async fn serve(&self, inbound: Inbound, drain: CancellationToken) {
-        match &self.way {
-            Way::Http(forward) => {
-                let forward = Arc::clone(forward);
-                http::serve(
-                    inbound.stream,
-                    forward,
-                    inbound.originator,
-                    inbound.connection,
-                    drain,
-                )
-                .await;
-            }
-            Way::Bytes { open, total } => {
-                open.fetch_add(1, Ordering::Relaxed);
-                total.fetch_add(1, Ordering::Relaxed);
-                self.pump(inbound).await;
-                open.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    async fn pump(&self, inbound: Inbound) {
-        let (pumped, outcome) = tcp::pump(inbound.stream, &self.config.upstream).await;
-        match outcome {
-            Ok(()) => {
-                self.jira.proven(Some("bytes went through"));
-            }
-            Err(tcp::PumpError::Connect(error)) => {
-                let remedy =
-                    "Check that the service behind tcp:// runs and that this host may reach it.";
-                if self.jira.failed(State::Failed, &error.to_string(), remedy) {
-                    tracing::warn!(forward = &*self.config.name, %error, "upstream not reached");
-                }
-            }
-            Err(error) => tracing::debug!(
-                forward = &*self.config.name,
-                %error,
-                sent = pumped.sent,
-                received = pumped.received,
-                "byte channel broke off"
-            ),
-        }
+        site.serve(inbound);
     }
 }
 
 /// Told to whoever asks for a forward that there is not.
 pub(super) fn unknown(forward: &str) -> String {
     format!(
-        "the running agent has no forward {forward:?}; restart it after a change of the configuration"
+        "the running agent has no forward {forward:?}; after a change of the configuration: agent reload"
     )
 }
 
-impl Way {
-    pub(super) fn in_flight(&self) -> u64 {
-        match self {
-            Self::Http(forward) => forward.in_flight() as u64,
-            Self::Bytes { open, .. } => open.load(Ordering::Relaxed),
-        }
-    }
-
-    pub(super) fn total(&self) -> u64 {
-        match self {
-            Self::Http(forward) => forward.total(),
-            Self::Bytes { total, .. } => total.load(Ordering::Relaxed),
-        }
-    }
+/// The parts of a forward that are not the same, by the names of their keys and sections.
+fn differences(was: &config::Forward, is: &config::Forward) -> Vec<&'static str> {
+    let parts = [
+        ("bind", was.bind != is.bind),
+        ("upstream", was.way != is.way),
+        ("auth", was.login != is.login),
+        ("policy", was.policy != is.policy),
+        ("http", was.http != is.http),
+    ];
+    let changed = parts.into_iter().filter(|(_, changed)| *changed);
+    changed.map(|(part, _)| part).collect()
 }

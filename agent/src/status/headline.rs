@@ -14,7 +14,12 @@ pub fn headline(report: &Report) -> String {
     } else {
         why(report)
     };
-    let line = format!("{word}: {why}");
+    // First, since the line is cut at its end.
+    let refused = match report.configuration.refused {
+        Some(_) => " (the changed configuration was refused; see agent status)",
+        None => "",
+    };
+    let line = format!("{word}{refused}: {why}");
     line.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(LONGEST)

@@ -17,6 +17,7 @@ pub use layer::{Layer, Snapshot, State};
 pub use layer_report::{LayerReport, LayerState};
 pub use render::{Colour, render};
 pub use report::{
-    AgentReport, AuditReport, ForwardReport, Layers, Overall, REPORT_VERSION, Report, schema,
+    AgentReport, AuditReport, ConfigurationReport, ForwardReport, Layers, Overall, REPORT_VERSION,
+    RefusedConfiguration, Report, schema,
 };
 pub use witness::Witness;

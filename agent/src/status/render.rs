@@ -24,6 +24,7 @@ pub fn render(report: &Report, colour: Colour) -> String {
     page.connections(report);
     page.forwards(report);
     page.credentials(report);
+    page.configuration(report);
     if report.audit.dropped > 0 {
         page.line(&format!(
             "\naudit: {} records written, {} DROPPED: the audit file or journal does not keep up",
@@ -126,6 +127,28 @@ impl Page {
                     self.layer("     ", layer.0, layer.1);
                 }
             }
+        }
+    }
+
+    /// Only what needs somebody's hand.
+    fn configuration(&mut self, report: &Report) {
+        let configuration = &report.configuration;
+        if let Some(refused) = &configuration.refused {
+            let word = self.paint("REFUSED", YELLOW);
+            self.line(&format!(
+                "\nconfiguration: {word} at {}; the one loaded at {} goes on",
+                refused.time, configuration.loaded
+            ));
+            for problem in &refused.problems {
+                self.line(&format!("  {problem}"));
+            }
+            self.line("  remedy: correct the files, then: agent reload");
+        }
+        if !configuration.restart.is_empty() {
+            self.line(&format!(
+                "\nconfiguration: {} changed and waits for: systemctl restart jira-tunnel-agent",
+                configuration.restart.join(", ")
+            ));
         }
     }
 

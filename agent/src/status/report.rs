@@ -28,6 +28,9 @@ pub struct Report {
     pub credentials: Vec<CredentialReport>,
     /// The audit log.
     pub audit: AuditReport,
+    /// Which configuration holds.
+    #[serde(default)]
+    pub configuration: ConfigurationReport,
 }
 
 /// All layers in one word.
@@ -99,6 +102,28 @@ pub struct ForwardReport {
     pub in_flight: u64,
     /// Requests since the start, allowed or refused.
     pub requests: u64,
+}
+
+/// The configuration that holds.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct ConfigurationReport {
+    /// When it was read, at the start or at a reload, RFC 3339, UTC.
+    pub loaded: String,
+    /// Present where the last reload was refused, so that the former configuration went on.
+    #[serde(default)]
+    pub refused: Option<RefusedConfiguration>,
+    /// Sections that have changed since the start and wait for a restart.
+    #[serde(default)]
+    pub restart: Vec<String>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct RefusedConfiguration {
+    /// When it was refused, RFC 3339, UTC.
+    pub time: String,
+    /// What is wrong with it, as at a start; at most 20 lines.
+    pub problems: Vec<String>,
 }
 
 /// The audit log.
@@ -308,6 +333,14 @@ mod tests {
                 written: 1,
                 dropped: 2,
             },
+            configuration: ConfigurationReport {
+                loaded: "2026-11-28T07:00:00Z".into(),
+                refused: Some(RefusedConfiguration {
+                    time: "2026-11-28T08:00:00Z".into(),
+                    problems: vec!["agent.toml:7: tunnel.user: not a user name".into()],
+                }),
+                restart: vec!["audit".into()],
+            },
         };
         let plain = render(&report, Colour::No);
         for part in [
@@ -319,6 +352,9 @@ mod tests {
             "PAUSED    since 2026-11-22T09:30:00Z by uid 0: CHG-7",
             "WARNING   the personal access token ends in 12 days",
             "remedy: make a new one",
+            "REFUSED at 2026-11-28T08:00:00Z; the one loaded at 2026-11-28T07:00:00Z goes on",
+            "agent.toml:7: tunnel.user",
+            "audit changed and waits for: systemctl restart",
         ] {
             assert!(plain.contains(part), "{part} is missing in:\n{plain}");
         }

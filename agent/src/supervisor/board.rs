@@ -1,6 +1,6 @@
 //! What status sees of the supervisor. Written in passing, read without holding anything up.
 
-use super::{step::Id, summary::Summary};
+use super::{register::Register, step::Id, summary::Summary};
 use crate::{
     status::{ConnectionView, ForwardState, ForwardView, Layer, LayerReport, State},
     tunnel::{
@@ -17,7 +17,6 @@ use tokio::sync::watch;
 
 /// The published state of all connections.
 pub(super) struct Board {
-    pub settings: Arc<Settings>,
     /// The zero of the machine's clock.
     start: Instant,
     cells: Mutex<Cells>,
@@ -25,8 +24,8 @@ pub(super) struct Board {
     stopped: watch::Sender<bool>,
 }
 
-#[derive(Default)]
 struct Cells {
+    register: Register,
     connections: Vec<Cell>,
     sessions: HashMap<Id, Session>,
     /// By the gateway's number: the last attempt there, where that has failed.
@@ -54,8 +53,22 @@ struct Cell {
     /// Where the last attempt failed; none since one has led to a session.
     failed_hop: Option<Hop>,
     rtt: Option<Duration>,
-    /// One per forward.
-    answers: Vec<Answer>,
+    /// By the forward's number.
+    answers: HashMap<usize, Answer>,
+}
+
+impl Cell {
+    fn new(summary: Summary, since: Instant) -> Self {
+        Self {
+            summary,
+            since,
+            network: Arc::default(),
+            tunnel: Arc::default(),
+            failed_hop: None,
+            rtt: None,
+            answers: HashMap::new(),
+        }
+    }
 }
 
 /// How the gateway last answered for one forward.
@@ -67,24 +80,15 @@ struct Answer {
 }
 
 impl Board {
-    pub(super) fn new(settings: Arc<Settings>, start: Instant, summaries: Vec<Summary>) -> Self {
-        let forwards = settings.forwards.len();
-        let connections = summaries.into_iter().map(|summary| Cell {
-            summary,
-            since: start,
-            network: Arc::default(),
-            tunnel: Arc::default(),
-            failed_hop: None,
-            rtt: None,
-            answers: vec![Answer::default(); forwards],
-        });
+    pub(super) fn new(register: Register, start: Instant, summaries: Vec<Summary>) -> Self {
+        let connections = summaries.into_iter().map(|s| Cell::new(s, start));
         let cells = Cells {
             connections: connections.collect(),
+            register,
             sessions: HashMap::new(),
             failures: HashMap::new(),
         };
         Self {
-            settings,
             start,
             cells: Mutex::new(cells),
             revision: watch::Sender::new(0),
@@ -92,15 +96,31 @@ impl Board {
         }
     }
 
-    /// Takes over what the machine says now; gives back what it said before.
-    pub(super) fn publish(&self, summaries: Vec<Summary>) -> Vec<Summary> {
+    /// Takes over what the machine says now; gives back what it said before of the connections that there are still.
+    pub(super) fn publish(&self, register: &Register, summaries: Vec<Summary>) -> Vec<Summary> {
         let mut cells = self.lock();
-        let mut before = Vec::new();
-        for (cell, summary) in cells.connections.iter_mut().zip(summaries) {
-            if cell.summary.phase != summary.phase {
-                cell.since = Instant::now();
+        let now = Instant::now();
+        if !Arc::ptr_eq(&cells.register.settings, &register.settings) {
+            cells.register = register.clone();
+            let gateways: Vec<_> = register.gateways().collect();
+            cells.failures.retain(|number, _| gateways.contains(number));
+            let forwards: Vec<_> = register.forwards().map(|(number, _)| number).collect();
+            for cell in &mut cells.connections {
+                cell.answers.retain(|number, _| forwards.contains(number));
             }
-            before.push(std::mem::replace(&mut cell.summary, summary));
+        }
+        cells.connections.truncate(summaries.len());
+        let mut before = Vec::new();
+        for (index, summary) in summaries.into_iter().enumerate() {
+            match cells.connections.get_mut(index) {
+                Some(cell) => {
+                    if cell.summary.phase != summary.phase {
+                        cell.since = now;
+                    }
+                    before.push(std::mem::replace(&mut cell.summary, summary));
+                }
+                None => cells.connections.push(Cell::new(summary, now)),
+            }
         }
         drop(cells);
         self.revision.send_modify(|r| *r += 1);
@@ -208,10 +228,10 @@ impl Board {
     }
 
     fn answer(&self, id: Id, forward: usize, answer: Answer) {
-        if let Some(cell) = self.lock().current(id)
-            && let Some(slot) = cell.answers.get_mut(forward)
-        {
-            *slot = answer;
+        let mut cells = self.lock();
+        let known = cells.register.forwards().any(|(known, _)| known == forward);
+        if let Some(cell) = cells.current(id).filter(|_| known) {
+            cell.answers.insert(forward, answer);
         }
     }
 
@@ -222,20 +242,23 @@ impl Board {
     /// One per gateway: the last attempt there, where that has failed.
     pub(super) fn failures(&self) -> Vec<Option<LastFailure>> {
         let cells = self.lock();
-        let count = self.settings.gateways.len();
-        (0..count)
+        let gateways = cells.register.gateways();
+        gateways
             .map(|gateway| cells.failures.get(&gateway).cloned())
             .collect()
     }
 
+    /// What new sessions are opened by.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.lock().register.settings)
+    }
+
     /// The sessions that hold this forward, each with the number of its connection.
     pub(super) fn holders(&self, forward: &str) -> Vec<(usize, Session)> {
-        let index = self
-            .settings
-            .forwards
-            .iter()
-            .position(|f| *f.name == *forward);
         let cells = self.lock();
+        let mut forwards = cells.register.forwards();
+        let index = forwards.position(|(_, known)| *known.name == *forward);
+        drop(forwards);
         let mut holders = Vec::new();
         for (slot, cell) in cells.connections.iter().enumerate() {
             let bound = index.and_then(|index| cell.summary.forwards.get(index));
@@ -276,26 +299,31 @@ impl Board {
         let cells = self.lock();
         let views = cells.connections.iter().enumerate();
         views
-            .map(|(index, cell)| self.view(index, cell, &cells.sessions))
+            .map(|(index, cell)| self.view(index, cell, &cells))
             .collect()
     }
 
-    fn view(&self, index: usize, cell: &Cell, sessions: &HashMap<Id, Session>) -> ConnectionView {
-        let settings = &self.settings;
+    fn view(&self, index: usize, cell: &Cell, cells: &Cells) -> ConnectionView {
+        let register = &cells.register;
         let summary = &cell.summary;
         let now = Instant::now();
         let session = summary.current.and_then(|generation| {
-            sessions.get(&Id {
+            cells.sessions.get(&Id {
                 slot: index,
                 generation,
             })
         });
+        // A session that was opened before the configuration changed stands by what held then.
+        let settings = session.map_or(&register.settings, Session::settings);
+        let gateway = session.map(Session::gateway);
+        let gateway = gateway.or_else(|| register.gateway(summary.gateway));
         let facts = session.and_then(Session::facts);
         let budget = session.map(Session::budget);
         let meter = budget.map(|b| b.meter());
-        let report = |layer: &Layer| LayerReport::new(&layer.snapshot(), now, self.stale_after());
+        let stale_after = settings.probe_interval.saturating_mul(PROOFS);
+        let stale_after = stale_after.max(STALE_AT_LEAST);
+        let report = |layer: &Layer| LayerReport::new(&layer.snapshot(), now, stale_after);
         let clock = now.saturating_duration_since(self.start);
-        let gateway = settings.gateways.get(summary.gateway);
         ConnectionView {
             index,
             gateway: gateway.map(ToString::to_string).unwrap_or_default(),
@@ -323,38 +351,8 @@ impl Board {
             backlog: meter.map_or(0, |m| m.backlog()),
             closed_first: budget.map_or(0, |b| b.closed_first()),
             channel_resets: budget.map_or(0, |b| b.resets()),
-            forwards: self.forward_views(cell),
+            forwards: forward_views(register, cell),
         }
-    }
-
-    fn forward_views(&self, cell: &Cell) -> Vec<ForwardView> {
-        let states = cell.summary.forwards.iter();
-        let each = self.settings.forwards.iter().zip(states).zip(&cell.answers);
-        let views = each.map(|((forward, state), answer)| {
-            let bound = *state == ForwardState::Bound;
-            let refused = *state == ForwardState::Refused;
-            let standby = *state == ForwardState::Standby;
-            ForwardView {
-                name: forward.name.to_string(),
-                bind: forward.bind.to_string(),
-                state: *state,
-                bound: answer.bound.clone().filter(|_| bound),
-                cause: match standby {
-                    true => Some("another connection of this agent holds it".to_owned()),
-                    false => answer.cause.clone().filter(|_| refused),
-                },
-                remedy: answer.remedy.clone().filter(|_| refused),
-            }
-        });
-        views.collect()
-    }
-
-    /// A proof is renewed by each probe, and while there is no session at least by each slow attempt.
-    fn stale_after(&self) -> Duration {
-        self.settings
-            .probe_interval
-            .saturating_mul(3)
-            .max(STALE_AT_LEAST)
     }
 
     fn lock(&self) -> MutexGuard<'_, Cells> {
@@ -370,8 +368,33 @@ impl Cells {
     }
 }
 
+fn forward_views(register: &Register, cell: &Cell) -> Vec<ForwardView> {
+    let each = register.forwards().zip(&cell.summary.forwards);
+    let views = each.map(|((number, forward), state)| {
+        let answer = cell.answers.get(&number).cloned().unwrap_or_default();
+        let bound = *state == ForwardState::Bound;
+        let refused = *state == ForwardState::Refused;
+        let standby = *state == ForwardState::Standby;
+        ForwardView {
+            name: forward.name.to_string(),
+            bind: forward.bind.to_string(),
+            state: *state,
+            bound: answer.bound.clone().filter(|_| bound),
+            cause: match standby {
+                true => Some("another connection of this agent holds it".to_owned()),
+                false => answer.cause.clone().filter(|_| refused),
+            },
+            remedy: answer.remedy.clone().filter(|_| refused),
+        }
+    });
+    views.collect()
+}
+
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
+/// A proof is renewed by each probe, and while there is no session at least by each slow attempt; this many may be
+/// missed.
+const PROOFS: u32 = 3;
 const STALE_AT_LEAST: Duration = Duration::from_secs(120);

@@ -10,7 +10,8 @@ use std::time::Duration;
 impl Machine {
     /// Puts the slot to sleep before its next attempt; in a drain there is none.
     pub(super) fn wait(&mut self, now: Duration, index: usize, jitter: f64) {
-        let Some(slot) = self.slots.get(index).filter(|_| !self.draining) else {
+        let wanted = |slot: &&Slot| !self.draining && !slot.retired;
+        let Some(slot) = self.slots.get(index).filter(wanted) else {
             return;
         };
         let until = now + backoff::reconnect(slot.attempt, jitter);
@@ -22,16 +23,19 @@ impl Machine {
     }
 
     /// The gateway to dial at `at`, or later if all are barred. A replacement stays where the old session
-    /// is; otherwise it is the slot's own gateway first, and the next after each failure.
-    fn choose(&self, index: usize, at: Duration) -> (usize, Duration) {
+    /// is, unless that has to move; otherwise it is the slot's own gateway first, and the next after each failure.
+    pub(super) fn choose(&self, index: usize, at: Duration) -> (usize, Duration) {
         let Some(slot) = self.slots.get(index) else {
             return (0, at);
         };
-        let open_at = |gateway: usize| self.barred.get(gateway).copied().unwrap_or_default();
-        if let Some(live) = &slot.current {
+        let open_at = |gateway: usize| self.barred.get(&gateway).copied().unwrap_or_default();
+        if let Some(live) = slot.current.as_ref().filter(|live| !live.moves) {
             return (live.gateway, at.max(open_at(live.gateway)));
         }
-        let order = (0..self.gateways).map(|n| (slot.home + slot.rotation + n) % self.gateways);
+        let first = slot.home.wrapping_add(slot.rotation);
+        let order = self.gateways.iter().cycle();
+        let order = order.skip(first % self.gateways.len().max(1));
+        let order = order.take(self.gateways.len()).copied();
         // `min_by_key` keeps the first of equals: the order decides among those that are open.
         let best = order.min_by_key(|g| open_at(*g).max(at));
         let gateway = best.unwrap_or_default();
@@ -51,7 +55,9 @@ impl Machine {
             return;
         }
         let worn = |slot: &&mut Slot| {
-            slot.leaving.len() < MAX_LEAVING && slot.current.as_ref().is_some_and(|live| live.worn)
+            !slot.retired
+                && slot.leaving.len() < MAX_LEAVING
+                && slot.current.as_ref().is_some_and(|live| live.worn)
         };
         if let Some(slot) = self.slots.iter_mut().find(worn)
             && let Some(live) = &slot.current
@@ -88,6 +94,7 @@ impl Machine {
         slot.dial = Dial::Dialing {
             generation,
             gateway,
+            stale: false,
         };
         actions.push(Action::Dial(
             Id {

@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `step` | the state machine: `step(now, event, jitter) -> actions` |
 //! | `dialing` | the part of it that says when and where to dial |
+//! | `reload` | the part that follows a changed configuration |
 //! | `slot` | state of one connection in it |
 //! | `backoff` | how long to wait |
 //! | `summary` | what it says of itself |
+//! | `register` | which gateway and forward it means by a number |
 //! | `run` | the shell: tasks, clock, jitter, log |
 //! | `tend` | one task per dial and per session |
 //! | `board` | what status sees |
@@ -15,6 +17,8 @@
 mod backoff;
 mod board;
 mod dialing;
+mod register;
+mod reload;
 mod run;
 mod slot;
 mod step;

@@ -4,6 +4,7 @@
 use super::{
     backoff,
     board::{Board, LastFailure},
+    register::Register,
     step::{Action, Event, Id, Machine},
     tend::{give_up_when, lost, tend, watch_idle},
 };
@@ -11,7 +12,7 @@ use crate::{
     status::{ConnectionView, ForwardState},
     tunnel::{
         Accept, Passed, Settings, Tell,
-        session::{Bound, Ended, ForwardError, OpenError, Session},
+        session::{Bound, Ended, ForwardError, OpenError, Retry, Session},
     },
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -24,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 /// Holds the SSH connections and the remote forwards on them.
 pub struct Supervisor {
     machine: Machine,
+    /// What the machine's numbers mean.
+    register: Register,
     board: Arc<Board>,
     accept: Arc<dyn Accept>,
     start: Instant,
@@ -31,6 +34,8 @@ pub struct Supervisor {
     dials: HashMap<Id, CancellationToken>,
     /// New sessions, to be tended once the board knows which connection they serve.
     untended: Vec<(Id, Session)>,
+    /// Those to be told that what they have changed is in force.
+    unanswered: Vec<oneshot::Sender<()>>,
 }
 
 /// What the rest of the agent has of the supervisor. Clones are the same.
@@ -44,12 +49,16 @@ pub struct SupervisorHandle {
 pub(super) enum News {
     Opened(Id, Session),
     OpenFailed(Id, OpenError),
+    /// A dial was given up as it was told to.
+    Abandoned(Id),
     Granted(Id, usize, Bound),
     Refused(Id, usize, ForwardError),
     Cancelled(Id, usize),
     Ended(Id, Ended),
     Worn(Id),
     Idle(Id),
+    /// Other settings, whether sessions that stand are to be replaced, and whom to tell that they hold.
+    Reload(Arc<Settings>, bool, oneshot::Sender<()>),
     Drain(Duration),
     /// Whether this loop still turns.
     Question(oneshot::Sender<()>),
@@ -63,13 +72,10 @@ impl Supervisor {
         accept: Arc<dyn Accept>,
         cancel: CancellationToken,
     ) -> SupervisorHandle {
-        let machine = Machine::new(
-            settings.connections,
-            settings.gateways.len(),
-            settings.forwards.len(),
-        );
+        let register = Register::new(settings);
+        let machine = Machine::new(register.wanted(false));
         let start = Instant::now();
-        let board = Board::new(settings, start.into_std(), machine.summaries());
+        let board = Board::new(register.clone(), start.into_std(), machine.summaries());
         let board = Arc::new(board);
         let (news, inbox) = mpsc::channel(NEWS);
         let handle = SupervisorHandle {
@@ -78,12 +84,14 @@ impl Supervisor {
         };
         let supervisor = Self {
             machine,
+            register,
             board,
             accept,
             start,
             news,
             dials: HashMap::new(),
             untended: Vec::new(),
+            unanswered: Vec::new(),
         };
         tokio::spawn(supervisor.run(inbox, cancel));
         handle
@@ -99,10 +107,15 @@ impl Supervisor {
             for action in actions {
                 stopped |= self.execute(action);
             }
+            self.register.forget(|forward| self.machine.knows(forward));
             self.publish();
             for (id, session) in self.untended.drain(..) {
                 let (board, news) = (Arc::clone(&self.board), self.news.clone());
                 tokio::spawn(tend(id, session, board, news));
+            }
+            for answer in self.unanswered.drain(..) {
+                // Whoever asked may have given up.
+                let _ = answer.send(());
             }
             if stopped {
                 self.board.stop();
@@ -130,6 +143,11 @@ impl Supervisor {
                     dial.cancel();
                 }
             }
+            Action::Leave(id) => {
+                if let Some(session) = self.board.session(id) {
+                    session.leave();
+                }
+            }
             Action::Request(id, forward) => self.request(id, forward),
             Action::Cancel(id, forward) => self.cancel(id, forward),
             Action::WatchIdle(id) => {
@@ -148,8 +166,8 @@ impl Supervisor {
     }
 
     fn dial(&mut self, id: Id, gateway: usize) {
-        let settings = Arc::clone(&self.board.settings);
-        let Some(gateway) = settings.gateways.get(gateway).cloned() else {
+        let settings = Arc::clone(&self.register.settings);
+        let Some(gateway) = self.register.gateway(gateway).cloned() else {
             return;
         };
         let abandon = CancellationToken::new();
@@ -164,8 +182,9 @@ impl Supervisor {
         let open = Session::open(settings, gateway.clone(), id.slot, accept, tell);
         let news = self.news.clone();
         tokio::spawn(async move {
-            let told = match give_up_when(abandon, open).await {
+            let told = match give_up_when(abandon.clone(), open).await {
                 Ok(Ok(session)) => News::Opened(id, session),
+                _ if abandon.is_cancelled() => News::Abandoned(id),
                 Ok(Err(error)) => News::OpenFailed(id, error),
                 Err(problem) => News::OpenFailed(id, lost(&gateway, problem)),
             };
@@ -175,7 +194,7 @@ impl Supervisor {
 
     fn request(&self, id: Id, forward: usize) {
         let news = self.news.clone();
-        let Some(wanted) = self.board.settings.forwards.get(forward).cloned() else {
+        let Some(wanted) = self.register.forward(forward).cloned() else {
             return;
         };
         self.with_session(id, |session| async move {
@@ -191,7 +210,7 @@ impl Supervisor {
 
     fn cancel(&self, id: Id, forward: usize) {
         let news = self.news.clone();
-        let Some(held) = self.board.settings.forwards.get(forward).cloned() else {
+        let Some(held) = self.register.forward(forward).cloned() else {
             return;
         };
         self.with_session(id, |session| async move {
@@ -234,9 +253,7 @@ impl Supervisor {
                 self.dials.remove(&id);
                 let retry = error.retry();
                 let news = self.board.open_failed(id, &error);
-                if self.machine.is_draining() {
-                    tracing::debug!(connection = id.slot, %error, "gave up connecting");
-                } else if news {
+                if news {
                     let remedy = error.remedy();
                     let hop = error.hop().name();
                     tracing::warn!(connection = id.slot, hop, %error, remedy, "cannot connect; retrying");
@@ -244,6 +261,11 @@ impl Supervisor {
                     tracing::debug!(connection = id.slot, %error, "still cannot connect");
                 }
                 Event::OpenFailed(id, retry)
+            }
+            News::Abandoned(id) => {
+                self.dials.remove(&id);
+                tracing::debug!(connection = id.slot, "gave up connecting");
+                Event::OpenFailed(id, Retry::Soon)
             }
             News::Granted(id, forward, bound) => {
                 self.board.granted(id, forward, bound.to_string());
@@ -278,6 +300,11 @@ impl Supervisor {
                 let _ = answer.send(());
                 Event::Tick
             }
+            News::Reload(settings, anew, answer) => {
+                self.register.change(settings);
+                self.unanswered.push(answer);
+                Event::Reload(self.register.wanted(anew))
+            }
             News::Drain(limit) => {
                 tracing::info!(limit_seconds = limit.as_secs(), "draining");
                 Event::Drain(limit)
@@ -288,11 +315,13 @@ impl Supervisor {
     /// Shows what has changed, and logs what the machine has decided about forwards.
     fn publish(&self) {
         let after = self.machine.summaries();
-        let before = self.board.publish(after.clone());
+        let before = self.board.publish(&self.register, after.clone());
         for (connection, (before, after)) in before.iter().zip(&after).enumerate() {
-            let changes = before.forwards.iter().zip(&after.forwards).enumerate();
-            for (forward, (_, now)) in changes.filter(|(_, (was, now))| was != now) {
-                let forward = self.name(forward);
+            let names = self.register.forwards().map(|(_, forward)| &*forward.name);
+            for (place, (forward, now)) in names.zip(&after.forwards).enumerate() {
+                if before.forwards.get(place) == Some(now) {
+                    continue;
+                }
                 match now {
                     ForwardState::Refused => tracing::warn!(
                         connection,
@@ -311,8 +340,7 @@ impl Supervisor {
     }
 
     fn name(&self, forward: usize) -> &str {
-        let forward = self.board.settings.forwards.get(forward);
-        forward.map_or("", |f| &f.name)
+        self.register.forward(forward).map_or("", |f| &f.name)
     }
 }
 
@@ -322,9 +350,9 @@ impl SupervisorHandle {
         self.board.views()
     }
 
-    /// What it was started with.
+    /// What new sessions are opened by.
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.board.settings)
+        self.board.settings()
     }
 
     /// One per gateway as configured: the last attempt there, where that has failed.
@@ -355,6 +383,21 @@ impl SupervisorHandle {
         asked.is_ok() && answer.await.is_ok() || self.board.is_stopped()
     }
 
+    /// Brings about what `settings` say: binds and cancels forwards on the sessions that stand, opens and leaves
+    /// sessions. `anew`: sessions that stand are to be replaced, since they would be opened in another way now. Returns
+    /// as soon as that is under way.
+    pub async fn reload(&self, settings: Arc<Settings>, anew: bool) {
+        let (answer, answered) = oneshot::channel();
+        let news = self.news.clone();
+        // A closed queue means that everything has stopped already.
+        tokio::spawn(async move { news.send(News::Reload(settings, anew, answer)).await });
+        if timeout(TAKEN, answered).await.is_err() {
+            tracing::error!(
+                "the supervisor's loop does not answer; it learns of the change when it does"
+            );
+        }
+    }
+
     /// Cancels the forwards, lets open channels finish for at most `limit`, then disconnects. Returns
     /// when all is closed, a few seconds after `limit` at the latest.
     pub async fn drain(&self, limit: Duration) {
@@ -366,6 +409,8 @@ impl SupervisorHandle {
 
 /// The machine takes news faster than sessions can make them; senders wait otherwise.
 const NEWS: usize = 64;
+/// A loop that takes longer hangs, which is the watchdog's business.
+const TAKEN: Duration = Duration::from_secs(10);
 /// For the goodbyes after a drain.
 const GOODBYES: Duration = Duration::from_secs(15);
 /// Stands for "never" where tokio wants an instant.

@@ -7,10 +7,10 @@ use super::{
     slot::{Dial, Farewell, Held, Leaving, Live, Slot},
 };
 use crate::tunnel::session::Retry;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// What has happened. Times and generations that are no longer current are ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// A deadline may have passed.
     Tick,
@@ -30,8 +30,23 @@ pub(super) enum Event {
     Worn(Id),
     /// A session that is left has no channel open any more.
     Idle(Id),
+    /// The configuration has changed; in a drain that is ignored.
+    Reload(Wanted),
     /// Let what is under way finish within this time, then stop.
     Drain(Duration),
+}
+
+/// What the configuration asks for. Gateways and forwards go by numbers, each given once and to one alone: a number that
+/// is not wanted any more is never wanted again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// At least 1.
+    pub connections: usize,
+    /// At least one; connections are spread over them in this order.
+    pub gateways: Vec<usize>,
+    pub forwards: Vec<usize>,
+    /// Sessions are opened in another way now (user, key, proxy, bounds): those that stand are to be replaced.
+    pub anew: bool,
 }
 
 /// What is to be done.
@@ -41,6 +56,8 @@ pub(super) enum Action {
     Dial(Id, usize),
     /// Give up a dial; answered by `OpenFailed`, or by `Opened` if that was faster.
     Abandon(Id),
+    /// Let the channels of a session end where they may: a successor serves, or soon will.
+    Leave(Id),
     /// Ask for a forward; answered by `Granted`, `Refused` or `Ended`.
     Request(Id, usize),
     /// Cancel a forward; answered by `Cancelled` or `Ended`.
@@ -65,25 +82,27 @@ pub(super) struct Id {
 /// The supervisor's mind.
 pub(super) struct Machine {
     pub(super) slots: Vec<Slot>,
-    pub(super) gateways: usize,
-    forwards: usize,
+    /// How many of the slots are wanted; those behind are retired.
+    pub(super) connections: usize,
+    /// Never empty.
+    pub(super) gateways: Vec<usize>,
+    pub(super) forwards: Vec<usize>,
     /// Per gateway: not before this, since somebody must change something first.
-    pub(super) barred: Vec<Duration>,
+    pub(super) barred: BTreeMap<usize, Duration>,
     pub(super) generations: u64,
     pub(super) draining: bool,
     stopped: bool,
 }
 
 impl Machine {
-    /// All three counts at least 1. The first `Tick` dials.
-    pub(super) fn new(connections: usize, gateways: usize, forwards: usize) -> Self {
+    /// The first `Tick` dials.
+    pub(super) fn new(wanted: Wanted) -> Self {
         Self {
-            slots: (0..connections)
-                .map(|index| Slot::new(index % gateways.max(1)))
-                .collect(),
-            gateways: gateways.max(1),
-            forwards,
-            barred: vec![Duration::ZERO; gateways.max(1)],
+            slots: (0..wanted.connections).map(Slot::new).collect(),
+            connections: wanted.connections,
+            gateways: wanted.gateways,
+            forwards: wanted.forwards,
+            barred: BTreeMap::new(),
             generations: 0,
             draining: false,
             stopped: false,
@@ -98,7 +117,7 @@ impl Machine {
             Event::Opened(id) => self.opened(now, id, &mut actions),
             Event::OpenFailed(id, retry) => self.open_failed(now, id, retry, jitter),
             Event::Granted(id, forward) => self.granted(id, forward, &mut actions),
-            Event::Refused(id, forward) => self.refused(now, id, forward, jitter),
+            Event::Refused(id, forward) => self.refused(now, id, forward, jitter, &mut actions),
             Event::Cancelled(id, forward) => self.released(now, id, forward),
             Event::Ended(id) => self.ended(now, id, jitter),
             Event::Worn(id) => {
@@ -111,6 +130,7 @@ impl Machine {
                     leaving.deadline = now;
                 }
             }
+            Event::Reload(wanted) => self.reload(now, wanted, &mut actions),
             Event::Drain(limit) => self.drain(now, limit, &mut actions),
         }
         self.advance(now, &mut actions);
@@ -125,7 +145,8 @@ impl Machine {
                 _ => None,
             };
             let retries = slot.current.iter().flat_map(|live| {
-                let retry = live.forwards.iter().filter_map(|held| match held {
+                let waits = live.forwards.values().filter(|_| !live.parts());
+                let retry = waits.filter_map(|held| match held {
                     Held::Refused { retry_at, .. } => Some(*retry_at),
                     _ => None,
                 });
@@ -138,8 +159,18 @@ impl Machine {
         self.slots.iter().filter_map(of_slot).min()
     }
 
-    pub(super) fn forwards(&self) -> usize {
-        self.forwards
+    /// Whether a session still has to do with this forward.
+    pub(super) fn knows(&self, forward: usize) -> bool {
+        self.slots.iter().any(|slot| {
+            let live = slot
+                .current
+                .iter()
+                .any(|live| live.forwards.contains_key(&forward));
+            live || slot
+                .leaving
+                .iter()
+                .any(|l| l.forwards.contains_key(&forward))
+        })
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -147,14 +178,13 @@ impl Machine {
     }
 
     fn opened(&mut self, now: Duration, id: Id, actions: &mut Vec<Action>) {
-        let forwards = self.forwards;
-        let draining = self.draining;
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
         };
         let Dial::Dialing {
             generation,
             gateway,
+            stale,
         } = slot.dial
         else {
             return;
@@ -163,33 +193,46 @@ impl Machine {
             return;
         }
         slot.dial = Dial::Idle;
-        slot.sessions += 1;
-        if draining {
+        if self.draining || stale || slot.retired {
             // It came too late to serve anything.
             slot.leaving.push(Leaving {
                 generation,
                 gateway,
-                forwards: vec![Farewell::Gone; forwards],
+                forwards: BTreeMap::new(),
                 deadline: now,
+                left: true,
                 watched: true,
                 disconnecting: false,
             });
+            if stale {
+                self.dial_anew(now, id.slot);
+            }
             return;
         }
-        let mut held = vec![Held::Due { refusals: 0 }; forwards];
+        slot.sessions += 1;
+        let due = |forward: &usize| (*forward, Held::Due { refusals: 0 });
+        let mut forwards: BTreeMap<_, _> = self.forwards.iter().map(due).collect();
         if let Some(old) = slot.current.take() {
-            held.clone_from(&old.forwards);
+            if old.gateway == gateway {
+                // What another connection holds is not asked for sooner for it.
+                let refused = |held: &Held| matches!(held, Held::Refused { .. });
+                let refused = old.forwards.iter().filter(|(_, held)| refused(held));
+                forwards.extend(refused.map(|(forward, held)| (*forward, *held)));
+            }
             let old_id = Id {
                 slot: id.slot,
                 generation: old.generation,
             };
             let deadline = now + REPLACED_DRAIN;
-            slot.leaving.push(old.leave(old_id, deadline, actions));
+            slot.leaving
+                .push(old.leave(old_id, deadline, true, actions));
         }
-        // What an older session here has not let go of cannot be had yet.
+        // What an older session here is letting go of cannot be had yet.
         for leaving in slot.leaving.iter().filter(|l| l.gateway == gateway) {
-            for (held, farewell) in held.iter_mut().zip(&leaving.forwards) {
-                if *farewell != Farewell::Gone {
+            for (forward, held) in &mut forwards {
+                if let Some(Farewell::Requested | Farewell::Cancelling) =
+                    leaving.forwards.get(forward)
+                {
                     *held = Held::Moving {
                         from: leaving.generation,
                     };
@@ -200,8 +243,9 @@ impl Machine {
             generation,
             gateway,
             since: now,
-            forwards: held,
+            forwards,
             worn: false,
+            moves: false,
         });
     }
 
@@ -212,6 +256,7 @@ impl Machine {
         let Dial::Dialing {
             generation,
             gateway,
+            stale,
         } = slot.dial
         else {
             return;
@@ -219,21 +264,33 @@ impl Machine {
         if generation != id.generation {
             return;
         }
-        if retry == Retry::Slow
-            && let Some(barred) = self.barred.get_mut(gateway)
-        {
+        slot.dial = Dial::Idle;
+        if stale {
+            // It says nothing of the configuration that holds now.
+            self.dial_anew(now, id.slot);
+            return;
+        }
+        if retry == Retry::Slow {
+            let barred = self.barred.entry(gateway).or_default();
             *barred = (*barred).max(now + backoff::slow(jitter));
         }
-        slot.dial = Dial::Idle;
         slot.rotation += 1;
         self.wait(now, id.slot, jitter);
     }
 
     fn granted(&mut self, id: Id, forward: usize, actions: &mut Vec<Action>) {
-        if let Some(held) = self.held(id, forward)
-            && matches!(held, Held::Requested { .. })
-        {
-            *held = Held::Granted;
+        match self.held(id, forward) {
+            Some(held @ Held::Requested { .. }) => {
+                *held = Held::Granted;
+                // From here on the session that was there before is not needed for it.
+                self.take_over(id.slot, forward, actions);
+            }
+            // It was asked for before it was taken out of the configuration.
+            Some(held @ Held::Parting(Farewell::Requested)) => {
+                *held = Held::Parting(Farewell::Cancelling);
+                actions.push(Action::Cancel(id, forward));
+            }
+            _ => {}
         }
         // It was asked for before the session was left.
         if let Some(farewell) = self.farewell(id, forward)
@@ -244,14 +301,31 @@ impl Machine {
         }
     }
 
-    fn refused(&mut self, now: Duration, id: Id, forward: usize, jitter: f64) {
-        if let Some(held) = self.held(id, forward)
-            && let Held::Requested { refusals } = *held
-        {
-            *held = Held::Refused {
-                retry_at: now + backoff::forward(refusals, jitter),
-                refusals: refusals.saturating_add(1),
-            };
+    fn refused(
+        &mut self,
+        now: Duration,
+        id: Id,
+        forward: usize,
+        jitter: f64,
+        actions: &mut Vec<Action>,
+    ) {
+        match self.held(id, forward).copied() {
+            Some(Held::Requested { refusals }) => {
+                // Where only one may listen, the session that was there before lets go first: at another gateway too,
+                // which may be another way to the same machine.
+                let held = match self.take_over(id.slot, forward, actions) {
+                    Some(from) => Held::Moving { from },
+                    None => Held::Refused {
+                        retry_at: now + backoff::forward(refusals, jitter),
+                        refusals: refusals.saturating_add(1),
+                    },
+                };
+                if let Some(live) = self.live(id) {
+                    live.forwards.insert(forward, held);
+                }
+            }
+            Some(Held::Parting(Farewell::Requested)) => self.parted(id, forward),
+            _ => {}
         }
         if let Some(farewell) = self.farewell(id, forward)
             && *farewell == Farewell::Requested
@@ -262,12 +336,39 @@ impl Machine {
     }
 
     fn released(&mut self, now: Duration, id: Id, forward: usize) {
+        if let Some(Held::Parting(Farewell::Cancelling)) = self.held(id, forward) {
+            self.parted(id, forward);
+        }
         if let Some(farewell) = self.farewell(id, forward)
             && *farewell == Farewell::Cancelling
         {
             *farewell = Farewell::Gone;
             self.gone(now, id, forward);
         }
+    }
+
+    fn parted(&mut self, id: Id, forward: usize) {
+        if let Some(live) = self.live(id) {
+            live.forwards.remove(&forward);
+        }
+    }
+
+    /// Makes the older sessions of a connection let go of a forward that they keep. Gives the last of them.
+    fn take_over(
+        &mut self,
+        index: usize,
+        forward: usize,
+        actions: &mut Vec<Action>,
+    ) -> Option<u64> {
+        let slot = self.slots.get_mut(index)?;
+        let mut last = None;
+        for leaving in &mut slot.leaving {
+            if leaving.forwards.get(&forward) == Some(&Farewell::Keeping) {
+                leaving.let_go(index, |f| f == forward, actions);
+                last = Some(leaving.generation);
+            }
+        }
+        last
     }
 
     fn ended(&mut self, now: Duration, id: Id, jitter: f64) {
@@ -280,9 +381,9 @@ impl Machine {
             .position(|l| l.generation == id.generation)
         {
             let leaving = slot.leaving.remove(at);
-            for (forward, farewell) in leaving.forwards.iter().enumerate() {
+            for (forward, farewell) in &leaving.forwards {
                 if *farewell != Farewell::Gone {
-                    self.freed(now, id, leaving.gateway, forward);
+                    self.freed(now, id, leaving.gateway, *forward);
                 }
             }
             return;
@@ -303,9 +404,9 @@ impl Machine {
         if !matches!(slot.dial, Dial::Dialing { .. }) {
             self.wait(now, id.slot, jitter);
         }
-        for (forward, held) in live.forwards.iter().enumerate() {
+        for (forward, held) in &live.forwards {
             if *held == Held::Granted {
-                self.hurry(now, live.gateway, forward);
+                self.hurry(now, live.gateway, *forward);
             }
         }
     }
@@ -321,7 +422,7 @@ impl Machine {
     fn freed(&mut self, now: Duration, id: Id, gateway: usize, forward: usize) {
         let from = id.generation;
         let successor = self.slots.get_mut(id.slot).and_then(|slot| {
-            let held = slot.current.as_mut()?.forwards.get_mut(forward)?;
+            let held = slot.current.as_mut()?.forwards.get_mut(&forward)?;
             (*held == Held::Moving { from }).then_some(held)
         });
         match successor {
@@ -334,7 +435,7 @@ impl Machine {
     fn hurry(&mut self, now: Duration, gateway: usize, forward: usize) {
         let lives = self.slots.iter_mut().filter_map(|s| s.current.as_mut());
         for live in lives.filter(|live| live.gateway == gateway) {
-            if let Some(held @ Held::Refused { .. }) = live.forwards.get_mut(forward) {
+            if let Some(held @ Held::Refused { .. }) = live.forwards.get_mut(&forward) {
                 *held = Held::Refused {
                     retry_at: now,
                     refusals: 0,
@@ -349,7 +450,11 @@ impl Machine {
         for (index, slot) in self.slots.iter_mut().enumerate() {
             match slot.dial {
                 Dial::Waiting { .. } => slot.dial = Dial::Idle,
-                Dial::Dialing { generation, .. } if !again => {
+                Dial::Dialing {
+                    generation,
+                    stale: false,
+                    ..
+                } if !again => {
                     actions.push(Action::Abandon(Id {
                         slot: index,
                         generation,
@@ -359,13 +464,14 @@ impl Machine {
             }
             for leaving in &mut slot.leaving {
                 leaving.deadline = leaving.deadline.min(deadline);
+                leaving.let_go(index, |_| true, actions);
             }
             if let Some(live) = slot.current.take() {
                 let id = Id {
                     slot: index,
                     generation: live.generation,
                 };
-                slot.leaving.push(live.leave(id, deadline, actions));
+                slot.leaving.push(live.leave(id, deadline, false, actions));
             }
         }
     }
@@ -373,6 +479,7 @@ impl Machine {
     /// Everything that time alone, or the last event, has made due.
     fn advance(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if !self.draining {
+            self.retire(now, actions);
             self.replace_one(now);
         }
         for index in 0..self.slots.len() {
@@ -394,7 +501,7 @@ impl Machine {
     }
 
     fn held(&mut self, id: Id, forward: usize) -> Option<&mut Held> {
-        self.live(id)?.forwards.get_mut(forward)
+        self.live(id)?.forwards.get_mut(&forward)
     }
 
     fn leaving(&mut self, id: Id) -> Option<&mut Leaving> {
@@ -405,7 +512,7 @@ impl Machine {
     }
 
     fn farewell(&mut self, id: Id, forward: usize) -> Option<&mut Farewell> {
-        self.leaving(id)?.forwards.get_mut(forward)
+        self.leaving(id)?.forwards.get_mut(&forward)
     }
 }
 
@@ -413,7 +520,7 @@ impl Machine {
 pub(super) const STABLE: Duration = Duration::from_secs(60);
 /// How long a replaced session may take to finish what is under way: a large attachment over a slow link
 /// is not cut for it, and it ends well before russh would exchange keys.
-const REPLACED_DRAIN: Duration = Duration::from_secs(12 * 3600);
+pub(super) const REPLACED_DRAIN: Duration = Duration::from_secs(12 * 3600);
 
 #[cfg(test)]
 #[path = "step_tests.rs"]

@@ -15,10 +15,16 @@ struct World {
     rng: SmallRng,
     /// One session at a time can listen for a forward of a gateway, as with OpenSSH; or all, as with the stub.
     exclusive: bool,
+    /// Now and then it refuses for no reason.
+    moody: bool,
     dials: BTreeMap<Id, (usize, bool)>,
     sessions: BTreeMap<Id, Peer>,
-    /// Last slow failure per gateway.
+    /// Last slow failure per gateway, since the last reload that may have mended it.
     slow: BTreeMap<usize, Duration>,
+    /// What the configuration says now.
+    wanted: Wanted,
+    /// Numbers are given once.
+    next: usize,
     drained: Option<Duration>,
     stopped: bool,
 }
@@ -30,8 +36,13 @@ struct Peer {
     held: BTreeSet<usize>,
     watched: bool,
     disconnecting: bool,
-    /// It may be disconnected: replaced, or the drain has begun.
+    /// It may be disconnected: replaced, retired, or the drain has begun.
     may_go: bool,
+    /// The gateway has refused this to its successor while this one held it.
+    in_the_way: BTreeSet<usize>,
+    left: bool,
+    /// What it held when it was left.
+    kept: BTreeSet<usize>,
 }
 
 impl World {
@@ -44,11 +55,20 @@ impl World {
 
     fn of(connections: usize, gateways: usize, forwards: usize, mut rng: SmallRng) -> Self {
         let exclusive = rng.random_bool(0.7);
+        let wanted = Wanted {
+            connections,
+            gateways: (0..gateways).collect(),
+            forwards: (0..forwards).collect(),
+            anew: false,
+        };
         let mut world = Self {
-            machine: Machine::new(connections, gateways, forwards),
+            machine: Machine::new(wanted.clone()),
+            wanted,
+            next: 100,
             now: Duration::ZERO,
             rng,
             exclusive,
+            moody: true,
             dials: BTreeMap::new(),
             sessions: BTreeMap::new(),
             slow: BTreeMap::new(),
@@ -65,6 +85,17 @@ impl World {
             self.drained = Some(self.now);
             self.sessions.values_mut().for_each(|p| p.may_go = true);
         }
+        if let Event::Reload(wanted) = &event
+            && self.drained.is_none()
+        {
+            self.wanted = wanted.clone();
+            for (id, peer) in &mut self.sessions {
+                peer.may_go |= id.slot >= wanted.connections;
+            }
+            if wanted.anew {
+                self.slow.clear();
+            }
+        }
         let actions = self.machine.step(self.now, event, jitter);
         for action in actions {
             self.obey(action);
@@ -78,6 +109,10 @@ impl World {
             Action::Dial(id, gateway) => {
                 assert!(self.drained.is_none(), "a drained supervisor dials nobody");
                 assert!(
+                    self.wanted.gateways.contains(&gateway) && id.slot < self.wanted.connections,
+                    "only what is configured is dialled"
+                );
+                assert!(
                     !self.dials.keys().any(|d| d.slot == id.slot),
                     "one dial per connection"
                 );
@@ -90,24 +125,46 @@ impl World {
                 self.dials.insert(id, (gateway, false));
             }
             Action::Abandon(id) => {
-                assert!(self.drained.is_some(), "dials are given up in a drain only");
-                self.dials.get_mut(&id).expect("a dial under way").1 = true;
+                let dial = self.dials.get_mut(&id).expect("a dial under way");
+                assert!(!dial.1, "given up once");
+                dial.1 = true;
+            }
+            Action::Leave(id) => {
+                let peer = self.sessions.get_mut(&id).expect("a session that stands");
+                assert!(!peer.left, "left once");
+                peer.left = true;
+                assert!(
+                    peer.may_go,
+                    "channels are told to end where a session is left"
+                );
+                assert!(
+                    peer.held.is_empty(),
+                    "and only once it has let go of everything"
+                );
             }
             Action::Request(id, forward) => {
                 assert!(
                     self.drained.is_none(),
                     "a drained supervisor asks for nothing"
                 );
+                assert!(
+                    self.wanted.forwards.contains(&forward),
+                    "only what is configured is asked for"
+                );
+                assert!(
+                    self.sessions[&id].cancels.is_empty(),
+                    "nothing is asked for while something is let go of"
+                );
                 let gateway = self.sessions[&id].gateway;
                 let elder = |(other, peer): (&Id, &Peer)| {
                     other.slot == id.slot
                         && *other != id
                         && peer.gateway == gateway
-                        && peer.held.contains(&forward)
+                        && peer.cancels.contains(&forward)
                 };
                 assert!(
                     !self.sessions.iter().any(elder),
-                    "the old session lets go first"
+                    "what the old session is letting go of is waited for"
                 );
                 let peer = self.sessions.get_mut(&id).expect("a session that stands");
                 assert!(
@@ -117,10 +174,28 @@ impl World {
                 assert!(peer.requests.insert(forward), "asked once at a time");
             }
             Action::Cancel(id, forward) => {
+                let wanted = self.wanted.forwards.contains(&forward);
+                let successor = self.machine.slots.get(id.slot).and_then(|slot| {
+                    let live = slot.current.as_ref()?;
+                    Some(live.forwards.get(&forward) == Some(&Held::Granted))
+                });
+                let drained = self.drained.is_some();
+                let retired = id.slot >= self.wanted.connections;
                 let peer = self.sessions.get_mut(&id).expect("a session that stands");
                 assert!(
-                    peer.may_go,
-                    "forwards are cancelled on sessions that leave only"
+                    peer.may_go || !wanted,
+                    "what is wanted is cancelled on sessions that leave only"
+                );
+                // What was granted after its session was left is nobody's: its successor waits for it.
+                let late = peer.may_go && !peer.kept.contains(&forward);
+                assert!(
+                    !wanted
+                        || drained
+                        || retired
+                        || late
+                        || successor == Some(true)
+                        || peer.in_the_way.contains(&forward),
+                    "a replaced session lets go of what its successor holds, or cannot hold beside it"
                 );
                 assert!(peer.held.contains(&forward), "only what is held");
                 assert!(peer.cancels.insert(forward), "cancelled once");
@@ -154,16 +229,22 @@ impl World {
         let machine = &self.machine;
         for (index, slot) in machine.slots.iter().enumerate() {
             let busy = slot.current.is_some() || slot.dial != Dial::Idle;
+            assert_eq!(slot.retired, index >= self.wanted.connections);
             assert!(
-                busy || self.drained.is_some(),
+                busy || slot.retired || self.drained.is_some(),
                 "connection {index} is idle without a timer"
+            );
+            assert!(
+                !slot.retired || !matches!(slot.dial, Dial::Waiting { .. }),
+                "a retired connection dials nobody"
             );
             if let Dial::Waiting { until, gateway } = slot.dial {
                 assert!(
                     until > self.now,
                     "what is due is done in the step that makes it due"
                 );
-                let barred = machine.barred[gateway].saturating_sub(self.now);
+                let barred = machine.barred.get(&gateway).copied().unwrap_or_default();
+                let barred = barred.saturating_sub(self.now);
                 let latest = backoff::CEILING.max(barred);
                 assert!(
                     until - self.now <= latest,
@@ -171,13 +252,40 @@ impl World {
                 );
                 assert!(barred <= backoff::SLOW.mul_f64(1.1));
             }
+            let staying = slot.leaving.iter().filter(|l| !l.disconnecting);
             assert!(
-                slot.leaving.len() <= MAX_LEAVING + usize::from(machine.draining),
+                staying.count() <= MAX_LEAVING + usize::from(machine.draining),
                 "few sessions are on their way out at once"
             );
-            for held in slot.current.iter().flat_map(|live| &live.forwards) {
+            for leaving in &slot.leaving {
+                for (forward, farewell) in &leaving.forwards {
+                    assert!(
+                        *farewell != Farewell::Keeping
+                            || self.wanted.forwards.contains(forward) && self.drained.is_none(),
+                        "what is not wanted is not kept"
+                    );
+                }
+            }
+            let Some(live) = &slot.current else { continue };
+            for forward in &self.wanted.forwards {
+                assert!(
+                    live.forwards.contains_key(forward) || self.drained.is_some(),
+                    "every session has to do with every forward"
+                );
+            }
+            let parting = |held: &Held| matches!(held, Held::Parting(_));
+            let parts = live.forwards.values().any(parting);
+            for (forward, held) in &live.forwards {
+                assert_ne!(
+                    parting(held),
+                    self.wanted.forwards.contains(forward),
+                    "what is not wanted is let go of, and nothing else"
+                );
                 match held {
-                    Held::Due { .. } => panic!("what is due is asked for in the same step"),
+                    Held::Due { .. } => {
+                        assert!(parts, "what is due is asked for in the same step");
+                    }
+                    Held::Refused { .. } if parts => {}
                     Held::Refused { retry_at, .. } => {
                         assert!(
                             *retry_at > self.now,
@@ -189,11 +297,14 @@ impl World {
                         slot.leaving.iter().any(|l| l.generation == *from),
                         "nobody waits for a session that is gone"
                     ),
-                    Held::Requested { .. } | Held::Granted => {}
+                    Held::Requested { .. } | Held::Granted | Held::Parting(_) => {}
                 }
             }
         }
-        let successor = |s: &&Slot| s.current.is_some() && s.dial != Dial::Idle;
+        let successor = |s: &&Slot| {
+            let given_up = matches!(s.dial, Dial::Dialing { stale: true, .. });
+            s.current.is_some() && s.dial != Dial::Idle && !given_up
+        };
         let replaced = machine.slots.iter().filter(successor).count();
         assert!(replaced <= 1, "one session is replaced at a time");
         if let Some(deadline) = machine.next_deadline() {
@@ -213,12 +324,40 @@ impl World {
                     self.end(id);
                 }
             }
-            95..98 => {
+            95..97 => {
                 if let Some(id) = self.pick(&ids) {
                     self.send(Event::Worn(id));
                 }
             }
+            97..99 => self.reload(),
             _ => self.stale(),
+        }
+    }
+
+    /// The configuration changes, sometimes in nothing.
+    fn reload(&mut self) {
+        let mut wanted = self.wanted.clone();
+        wanted.anew = self.rng.random_bool(0.3);
+        if self.rng.random_bool(0.4) {
+            wanted.connections = self.rng.random_range(1..=4);
+        }
+        let (mut gateways, mut forwards) = (wanted.gateways.clone(), wanted.forwards.clone());
+        self.change(&mut gateways);
+        self.change(&mut forwards);
+        (wanted.gateways, wanted.forwards) = (gateways, forwards);
+        self.send(Event::Reload(wanted));
+    }
+
+    /// Takes some out, puts some in, never leaves none.
+    fn change(&mut self, numbers: &mut Vec<usize>) {
+        if self.rng.random_bool(0.3) {
+            let at = self.rng.random_range(0..numbers.len());
+            numbers.remove(at);
+        }
+        if self.rng.random_bool(0.3) || numbers.is_empty() {
+            self.next += 1;
+            let at = self.rng.random_range(0..=numbers.len());
+            numbers.insert(at, self.next);
         }
     }
 
@@ -245,38 +384,59 @@ impl World {
         let Some(id) = self.pick(&ids) else { return };
         let (gateway, abandoned) = self.dials.remove(&id).unwrap();
         if self.rng.random_bool(if abandoned { 0.1 } else { success }) {
-            // The old session of the connection may be left from now on.
-            let elders = self.sessions.iter_mut().filter(|(i, _)| i.slot == id.slot);
-            elders.for_each(|(_, peer)| peer.may_go = true);
-            let may_go = self.drained.is_some();
-            let peer = Peer {
-                gateway,
-                requests: BTreeSet::new(),
-                cancels: BTreeSet::new(),
-                held: BTreeSet::new(),
-                watched: false,
-                disconnecting: false,
-                may_go,
-            };
-            self.sessions.insert(id, peer);
-            self.send(Event::Opened(id));
+            self.dials.insert(id, (gateway, abandoned));
+            self.open(id);
         } else {
             let retry = match self.rng.random_bool(slow) {
                 true => Retry::Slow,
                 false => Retry::Soon,
             };
-            if retry == Retry::Slow {
+            if retry == Retry::Slow && !abandoned {
                 self.slow.insert(gateway, self.now);
             }
             self.send(Event::OpenFailed(id, retry));
         }
     }
 
+    /// A dial leads to a session.
+    fn open(&mut self, id: Id) {
+        let (gateway, abandoned) = self.dials.remove(&id).unwrap();
+        // The old session of the connection may be left from now on.
+        let elders = self.sessions.iter_mut().filter(|(i, _)| i.slot == id.slot);
+        for (_, elder) in elders.filter(|(_, elder)| !abandoned && !elder.may_go) {
+            elder.may_go = true;
+            elder.kept = elder.held.clone();
+        }
+        let may_go = self.drained.is_some() || abandoned;
+        let peer = Peer {
+            gateway,
+            requests: BTreeSet::new(),
+            cancels: BTreeSet::new(),
+            held: BTreeSet::new(),
+            watched: false,
+            disconnecting: false,
+            may_go,
+            in_the_way: BTreeSet::new(),
+            left: false,
+            kept: BTreeSet::new(),
+        };
+        self.sessions.insert(id, peer);
+        self.send(Event::Opened(id));
+    }
+
     /// A session answers one of its questions.
     fn answer(&mut self) {
         let ids: Vec<Id> = self.sessions.keys().copied().collect();
         let Some(id) = self.pick(&ids) else { return };
-        let busy = self.rng.random_bool(0.1);
+        let busy = self.moody && self.rng.random_bool(0.1);
+        self.answer_by(id, busy);
+    }
+
+    fn answer_of(&mut self, id: Id) {
+        self.answer_by(id, false);
+    }
+
+    fn answer_by(&mut self, id: Id, busy: bool) {
         let others: Vec<BTreeSet<usize>> = self
             .sessions
             .iter()
@@ -291,6 +451,12 @@ impl World {
         if let Some(forward) = peer.requests.pop_first() {
             let taken = exclusive && others.iter().any(|held| held.contains(&forward));
             if taken || busy {
+                let elders = self.sessions.iter_mut();
+                for (_, elder) in elders
+                    .filter(|(i, p)| i.slot == id.slot && **i != id && p.held.contains(&forward))
+                {
+                    elder.in_the_way.insert(forward);
+                }
                 return self.send(Event::Refused(id, forward));
             }
             peer.held.insert(forward);
@@ -352,16 +518,21 @@ impl World {
     }
 
     fn everything_serves(&self) -> bool {
-        let full = |slot: &Slot| slot.current.is_some() && slot.dial == Dial::Idle;
-        let gateways: BTreeSet<usize> = self.sessions.values().map(|p| p.gateway).collect();
+        let full = |slot: &Slot| {
+            let there = |live: &Live| self.wanted.gateways.contains(&live.gateway) && !live.worn;
+            slot.current.as_ref().is_some_and(there) && slot.dial == Dial::Idle
+        };
+        let live = self.machine.slots.iter().filter_map(|s| s.current.as_ref());
+        let gateways: BTreeSet<usize> = live.map(|live| live.gateway).collect();
         let bound = |gateway: &usize| {
-            (0..self.machine.forwards).all(|f| {
+            self.wanted.forwards.iter().all(|&f| {
                 self.sessions
                     .values()
                     .any(|p| p.gateway == *gateway && p.held.contains(&f))
             })
         };
-        self.machine.slots.iter().all(full) && gateways.iter().all(bound)
+        let mut slots = self.machine.slots.iter();
+        slots.all(|slot| slot.retired || full(slot)) && gateways.iter().all(bound)
     }
 
     fn id(&self, slot: usize) -> Id {
@@ -376,6 +547,7 @@ impl World {
 fn calm(connections: usize, gateways: usize, forwards: usize) -> World {
     let mut world = World::of(connections, gateways, forwards, SmallRng::seed_from_u64(1));
     world.exclusive = true;
+    world.moody = false;
     world
 }
 
@@ -486,7 +658,7 @@ fn only_one_connection_holds_a_port_and_the_other_takes_over_at_once_when_it_goe
     let (holder, standby) = if holds(&world, 0) { (0, 1) } else { (1, 0) };
     let refused = |w: &World| {
         let live = w.machine.slots[standby].current.as_ref();
-        matches!(live.unwrap().forwards[0], Held::Refused { .. })
+        matches!(live.unwrap().forwards[&0], Held::Refused { .. })
     };
     world.run_well(seconds(10), refused);
     let id = world.id(holder);
@@ -512,10 +684,10 @@ fn a_worn_session_is_replaced_without_a_gap_in_which_nobody_is_logged_in() {
         "the old one goes on serving"
     );
     world.settle_a_dial(1.0, 0.0);
-    assert_eq!(world.sessions[&old].cancels.len(), 2);
     let new = world.id(0);
     assert_ne!(new, old);
-    assert!(world.sessions[&new].requests.is_empty());
+    assert_eq!(world.sessions[&new].requests.len(), 2);
+    assert!(world.sessions[&old].cancels.is_empty());
     world.run_well(seconds(10), |w| w.sessions[&new].held.len() == 2);
     world.run_well(seconds(10), |w| !w.sessions.contains_key(&old));
 }
@@ -579,6 +751,171 @@ fn a_drain_lets_channels_finish_and_ends_at_its_limit_at_the_latest() {
     assert!(world.sessions[&id].disconnecting);
     world.answer();
     assert!(world.stopped);
+}
+
+/// A machine that serves, before a reload.
+fn serving(connections: usize, gateways: usize, forwards: usize) -> World {
+    let mut world = calm(connections, gateways, forwards);
+    world.run_well(seconds(60), World::everything_serves);
+    world
+}
+
+fn reloaded(world: &mut World, change: impl FnOnce(&mut Wanted)) {
+    let mut wanted = world.wanted.clone();
+    change(&mut wanted);
+    world.send(Event::Reload(wanted));
+}
+
+#[test]
+fn a_reload_that_changes_nothing_does_nothing() {
+    let mut world = serving(2, 2, 2);
+    let before: Vec<Id> = world.sessions.keys().copied().collect();
+    let wanted = world.wanted.clone();
+    let actions = world.machine.step(world.now, Event::Reload(wanted), 0.5);
+    assert_eq!(actions, []);
+    assert!(world.sessions.keys().copied().eq(before));
+}
+
+#[test]
+fn forwards_come_and_go_on_the_session_that_stands() {
+    let mut world = serving(1, 1, 2);
+    let id = world.id(0);
+    reloaded(&mut world, |wanted| wanted.forwards = vec![1, 7]);
+    assert!(world.sessions[&id].cancels.contains(&0));
+    world.run_well(seconds(10), World::everything_serves);
+    assert_eq!(world.id(0), id);
+    assert_eq!(world.sessions[&id].held, BTreeSet::from([1, 7]));
+    assert!(!world.machine.knows(0), "forgotten once it is let go of");
+}
+
+#[test]
+fn where_two_may_listen_a_replaced_session_serves_until_its_successor_does() {
+    let mut world = calm(1, 1, 1);
+    world.exclusive = false;
+    world.run_well(seconds(10), World::everything_serves);
+    let old = world.id(0);
+    reloaded(&mut world, |wanted| wanted.anew = true);
+    world.run_well(seconds(10), |w| {
+        assert!(w.sessions.values().any(|p| p.held.contains(&0)), "a gap");
+        !w.sessions.contains_key(&old)
+    });
+    assert!(world.everything_serves());
+}
+
+#[test]
+fn where_one_may_listen_the_old_session_lets_go_only_when_the_new_one_has_asked() {
+    let mut world = serving(1, 1, 1);
+    let old = world.id(0);
+    reloaded(&mut world, |wanted| wanted.anew = true);
+    world.settle_a_dial(1.0, 0.0);
+    let new = world.id(0);
+    assert!(world.sessions[&old].held.contains(&0) && world.sessions[&old].cancels.is_empty());
+    world.answer_of(new);
+    assert!(world.sessions[&old].cancels.contains(&0));
+    world.answer_of(old);
+    assert!(
+        world.sessions[&new].requests.contains(&0),
+        "asked again in the same step"
+    );
+    world.answer_of(new);
+    assert!(world.sessions[&new].held.contains(&0));
+}
+
+#[test]
+fn sessions_are_replaced_one_at_a_time_and_go_on_while_nobody_can_log_in_anew() {
+    let mut world = serving(2, 1, 1);
+    let before: BTreeSet<Id> = world.sessions.keys().copied().collect();
+    reloaded(&mut world, |wanted| wanted.anew = true);
+    for _ in 0..10 {
+        assert_eq!(world.dials.len(), 1);
+        let id = *world.dials.keys().next().unwrap();
+        world.dials.clear();
+        world.slow.insert(0, world.now);
+        world.send(Event::OpenFailed(id, Retry::Slow));
+        while world.dials.is_empty() {
+            world.now = world.machine.next_deadline().unwrap();
+            world.send(Event::Tick);
+        }
+    }
+    assert!(before.iter().all(|id| world.sessions.contains_key(id)));
+    // Corrected: tried at once, although a gateway that refuses is left alone for a minute.
+    let id = *world.dials.keys().next().unwrap();
+    world.dials.clear();
+    world.slow.insert(0, world.now);
+    world.send(Event::OpenFailed(id, Retry::Slow));
+    reloaded(&mut world, |wanted| wanted.anew = true);
+    assert_eq!(world.dials.len(), 1);
+    world.run_well(seconds(60), |w| {
+        w.everything_serves() && !before.iter().any(|id| w.sessions.contains_key(id))
+    });
+}
+
+#[test]
+fn connections_and_gateways_come_and_go_without_touching_the_others() {
+    let mut world = serving(2, 1, 1);
+    let (first, second) = (world.id(0), world.id(1));
+    reloaded(&mut world, |wanted| {
+        wanted.connections = 3;
+        wanted.gateways = vec![0, 8];
+    });
+    world.run_well(seconds(60), |w| {
+        w.everything_serves() && !w.sessions.contains_key(&second)
+    });
+    assert_eq!(world.id(0), first, "at its own gateway already");
+    let spread: Vec<usize> = (0..3)
+        .map(|n| world.sessions[&world.id(n)].gateway)
+        .collect();
+    assert_eq!(spread, [0, 8, 0]);
+    let second = world.id(1);
+    reloaded(&mut world, |wanted| wanted.connections = 2);
+    world.run_well(seconds(60), |w| w.machine.slots.len() == 2);
+    assert_eq!((world.id(0), world.id(1)), (first, second));
+    reloaded(&mut world, |wanted| wanted.gateways = vec![8]);
+    world.run_well(seconds(60), |w| {
+        w.everything_serves() && !w.sessions.contains_key(&first)
+    });
+    assert_eq!(world.id(1), second);
+}
+
+#[test]
+fn at_another_gateway_the_new_session_serves_before_the_old_one_lets_go() {
+    let mut world = serving(1, 1, 1);
+    let old = world.id(0);
+    reloaded(&mut world, |wanted| wanted.gateways = vec![8]);
+    world.run_well(seconds(10), |w| {
+        assert!(w.sessions.values().any(|p| p.held.contains(&0)), "a gap");
+        !w.sessions.contains_key(&old)
+    });
+    assert!(world.everything_serves());
+}
+
+/// Another name or port of the same machine.
+#[test]
+fn at_another_gateway_that_refuses_the_old_session_lets_go_first() {
+    let mut world = serving(1, 1, 1);
+    let old = world.id(0);
+    reloaded(&mut world, |wanted| wanted.gateways = vec![8]);
+    world.settle_a_dial(1.0, 0.0);
+    let new = world.id(0);
+    world.answer_by(new, true);
+    assert!(world.sessions[&old].cancels.contains(&0));
+    world.answer_of(old);
+    assert!(world.sessions[&new].requests.contains(&0), "asked at once");
+}
+
+#[test]
+fn a_dial_by_the_former_configuration_is_given_up_and_never_serves() {
+    let mut world = calm(1, 1, 1);
+    let id = *world.dials.keys().next().unwrap();
+    reloaded(&mut world, |wanted| wanted.anew = true);
+    assert!(world.dials[&id].1, "given up");
+    // It was faster.
+    world.dials.get_mut(&id).unwrap().1 = true;
+    world.open(id);
+    assert!(world.sessions[&id].disconnecting && world.sessions[&id].held.is_empty());
+    assert_eq!(world.dials.len(), 1, "and dialled anew at once");
+    world.run_well(seconds(10), World::everything_serves);
+    assert_ne!(world.id(0), id);
 }
 
 /// Each of up to 40 events, for some then good weather, then a drain.

@@ -1,7 +1,7 @@
 //! What the state machine says of one connection, for the log and the status.
 
 use super::{
-    slot::{Dial, Held, Slot},
+    slot::{Dial, Farewell, Held, Leaving, Slot},
     step::Machine,
 };
 use crate::status::{ForwardState, Phase};
@@ -20,18 +20,18 @@ pub(super) struct Summary {
     pub sessions: u64,
     /// Generation of the session that serves.
     pub current: Option<u64>,
-    /// One per forward.
+    /// One per forward that is wanted.
     pub forwards: Vec<ForwardState>,
 }
 
 impl Machine {
-    /// All connections.
+    /// All connections that are wanted.
     pub(super) fn summaries(&self) -> Vec<Summary> {
         let summary = |slot: &Slot| {
             let forwards = self.forward_states(slot);
             Summary {
                 phase: self.phase(slot, &forwards),
-                gateway: gateway(slot),
+                gateway: self.gateway(slot),
                 attempt: slot.attempt,
                 next_dial: match slot.dial {
                     Dial::Waiting { until, .. } => Some(until),
@@ -42,7 +42,11 @@ impl Machine {
                 forwards,
             }
         };
-        self.slots.iter().map(summary).collect()
+        self.slots
+            .iter()
+            .take(self.connections)
+            .map(summary)
+            .collect()
     }
 
     fn phase(&self, slot: &Slot, forwards: &[ForwardState]) -> Phase {
@@ -62,37 +66,52 @@ impl Machine {
     }
 
     fn forward_states(&self, slot: &Slot) -> Vec<ForwardState> {
+        let state = |forward: &usize| self.forward_state(slot, *forward);
+        self.forwards.iter().map(state).collect()
+    }
+
+    fn forward_state(&self, slot: &Slot, forward: usize) -> ForwardState {
+        let keeps = |leaving: &Leaving| leaving.forwards.get(&forward) == Some(&Farewell::Keeping);
+        if slot.leaving.iter().any(keeps) {
+            return ForwardState::Bound;
+        }
         let Some(live) = &slot.current else {
-            return vec![ForwardState::Pending; self.forwards()];
+            return ForwardState::Pending;
         };
-        let state = |(forward, held): (usize, &Held)| match held {
-            Held::Granted => ForwardState::Bound,
-            Held::Due { refusals: 0 } | Held::Requested { refusals: 0 } | Held::Moving { .. } => {
-                ForwardState::Pending
-            }
+        match live.forwards.get(&forward) {
+            Some(Held::Granted) => ForwardState::Bound,
+            None
+            | Some(
+                Held::Due { refusals: 0 }
+                | Held::Requested { refusals: 0 }
+                | Held::Moving { .. }
+                | Held::Parting(_),
+            ) => ForwardState::Pending,
             // While it is asked again it is still what it was.
-            Held::Due { .. } | Held::Requested { .. } | Held::Refused { .. } => {
+            Some(Held::Due { .. } | Held::Requested { .. } | Held::Refused { .. }) => {
                 match self.somebody_holds(live.gateway, forward) {
                     true => ForwardState::Standby,
                     false => ForwardState::Refused,
                 }
             }
-        };
-        live.forwards.iter().enumerate().map(state).collect()
+        }
     }
 
     fn somebody_holds(&self, gateway: usize, forward: usize) -> bool {
         let lives = self.slots.iter().filter_map(|slot| slot.current.as_ref());
         lives
             .filter(|live| live.gateway == gateway)
-            .any(|live| live.forwards.get(forward) == Some(&Held::Granted))
+            .any(|live| live.forwards.get(&forward) == Some(&Held::Granted))
     }
-}
 
-fn gateway(slot: &Slot) -> usize {
-    match (&slot.current, slot.dial) {
-        (Some(live), _) => live.gateway,
-        (None, Dial::Waiting { gateway, .. } | Dial::Dialing { gateway, .. }) => gateway,
-        (None, Dial::Idle) => slot.home,
+    fn gateway(&self, slot: &Slot) -> usize {
+        match (&slot.current, slot.dial) {
+            (Some(live), _) => live.gateway,
+            (None, Dial::Waiting { gateway, .. } | Dial::Dialing { gateway, .. }) => gateway,
+            (None, Dial::Idle) => {
+                let own = self.gateways.get(slot.home % self.gateways.len().max(1));
+                own.copied().unwrap_or_default()
+            }
+        }
     }
 }

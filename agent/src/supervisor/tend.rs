@@ -39,7 +39,7 @@ pub(super) fn lost(gateway: &Gateway, problem: String) -> OpenError {
 
 /// Probes a session for as long as it stands, and tells of its end.
 pub(super) async fn tend(id: Id, session: Session, board: Arc<Board>, news: mpsc::Sender<News>) {
-    let settings = Arc::clone(&board.settings);
+    let settings = Arc::clone(session.settings());
     let mut unanswered = 0;
     let mut worn = false;
     loop {

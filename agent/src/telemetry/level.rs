@@ -63,6 +63,14 @@ impl Handle {
         Ok(())
     }
 
+    /// Sets the level that the configuration says now, to which [`restore`](Self::restore) goes back.
+    pub fn configure(&self, level: &str) -> Result<(), LevelError> {
+        self.set_level(level)?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        level.clone_into(&mut state.configured);
+        Ok(())
+    }
+
     /// The level in force.
     pub fn level(&self) -> String {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

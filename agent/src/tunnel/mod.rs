@@ -14,6 +14,7 @@ pub use hop::{Hop, Passed, Tell, tell_nobody};
 pub use settings::{Bind, Gateway, RemoteForward, Settings};
 
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// A channel the gateway has opened on one of our forwards, as bytes.
 pub struct Inbound {
@@ -23,6 +24,9 @@ pub struct Inbound {
     pub connection: usize,
     /// `address:port` of the vendor's side as the gateway tells it; `unix` for a socket forward.
     pub originator: String,
+    /// Cancelled when the session is left for a successor: what ends of itself should, so that the vendor's next
+    /// connection comes by that one. What is under way may finish.
+    pub leaving: CancellationToken,
     /// The bytes.
     pub stream: channel::ChannelStream,
 }

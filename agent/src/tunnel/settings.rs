@@ -30,6 +30,8 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// How often a session is proven by a replied probe.
     pub probe_interval: Duration,
+    /// How long requests under way may go on when the agent stops.
+    pub drain_limit: Duration,
     /// Forwarded channels open at once per session; more are refused with `ResourceShortage`.
     pub max_channels: usize,
     /// Bounds of the transport below russh.

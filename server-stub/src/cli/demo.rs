@@ -41,8 +41,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .with_context(|| agent.display().to_string())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // The terminal is closed; the agent would take it for a change of its configuration.
+    let mut hangup = signal(SignalKind::hangup())?;
     let interrupted = async {
         tokio::select! {
+            _ = hangup.recv() => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

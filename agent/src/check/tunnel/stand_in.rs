@@ -55,7 +55,12 @@ impl Accept for StandIn {
         let drain = self.drain.clone();
         tokio::spawn(async move {
             let (from, number) = (inbound.originator, inbound.connection);
-            http::serve(inbound.stream, forward, from, number, drain).await;
+            let ends = http::Ends {
+                drain,
+                leaving: inbound.leaving,
+                ..http::Ends::default()
+            };
+            http::serve(inbound.stream, forward, from, number, ends).await;
         });
     }
 }

@@ -49,6 +49,8 @@ pub enum Kind {
     LoginUnavailable,
     /// The customer's administrator has paused it.
     Paused,
+    /// The agent stops, and the time for what was under way is over.
+    Stopping,
     /// Jira's answer did not begin in time.
     JiraTimeout,
 }
@@ -67,7 +69,7 @@ struct Advice {
 
 impl Kind {
     /// All of them, in the order of `docs/errors.md`.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::MalformedRequest,
         Self::AmbiguousTarget,
         Self::MethodOverride,
@@ -90,6 +92,7 @@ impl Kind {
         Self::JiraBusy,
         Self::LoginUnavailable,
         Self::Paused,
+        Self::Stopping,
         Self::JiraTimeout,
     ];
 
@@ -340,6 +343,15 @@ impl Kind {
                 retry_after: Some(60),
                 title: "The customer has paused this forward",
                 remedy: "`agent status` says since when and why; `agent resume` lets requests pass again.",
+            },
+            Self::Stopping => Advice {
+                code: "agent-stopping",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                deliveries: EITHER,
+                proxy_error: "connection_terminated",
+                retry_after: Some(30),
+                title: "The agent stopped before Jira had answered",
+                remedy: "It is stopped or restarted on purpose; a longer tunnel.drain_limit gives slow requests more time.",
             },
             Self::JiraTimeout => Advice {
                 code: "jira-timeout",

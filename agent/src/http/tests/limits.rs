@@ -234,6 +234,71 @@ async fn one_request_too_many_is_told_to_come_back() {
     }
 }
 
+/// No request is lost: the client is told with the answer that it gets.
+#[tokio::test]
+async fn a_client_on_a_session_that_is_left_comes_by_another_channel_next_time() {
+    let jira = jira(|_| async { Response::new(full(b"hello".to_vec())) });
+    let agent = Agent::new(&jira.await, Options::default());
+    let mut vendor = agent.channel();
+    let get = "GET /x HTTP/1.1\r\nhost: x\r\n\r\n";
+    vendor.send(get).await;
+    assert_eq!(vendor.reply().await.header("connection"), None);
+    agent.leaving.cancel();
+    vendor.send(get).await;
+    let last = vendor.reply().await;
+    assert_eq!((last.status, last.text()), (200, "hello"));
+    assert_eq!(last.header("connection"), Some("close"));
+    vendor.end().await;
+}
+
+#[tokio::test]
+async fn who_has_the_seat_answers_the_next_request_of_a_channel_and_counts_on() {
+    let (first, second) = (
+        jira(|_| async { Response::new(full(b"first".to_vec())) }),
+        jira(|_| async { Response::new(full(b"second".to_vec())) }),
+    );
+    let former = Agent::new(&first.await, Options::default());
+    let next = Agent::new(&second.await, limited(|l| l.max_concurrent = 7));
+    let mut vendor = former.channel();
+    let get = "GET /x HTTP/1.1\r\nhost: x\r\n\r\n";
+    vendor.send(get).await;
+    assert_eq!(vendor.reply().await.text(), "first");
+    let Agent { forward, seat, .. } = next;
+    drop(seat);
+    let forward = Arc::into_inner(forward).unwrap();
+    let forward = Arc::new(forward.succeeding(&former.forward));
+    former.seat.give(Arc::clone(&forward));
+    vendor.send(get).await;
+    let reply = vendor.reply().await;
+    assert_eq!(reply.text(), "second");
+    assert_eq!(forward.tally().total(), 2);
+    // Opened with limits that hold no more.
+    assert_eq!(reply.header("connection"), Some("close"));
+    vendor.end().await;
+}
+
+#[tokio::test]
+async fn what_is_cut_off_is_told_how_far_it_got() {
+    let arrived = Arc::new(Semaphore::new(0));
+    let jira = jira({
+        let arrived = Arc::clone(&arrived);
+        move |_| {
+            arrived.add_permits(1);
+            std::future::pending()
+        }
+    });
+    let mut agent = Agent::new(&jira.await, Options::default());
+    let mut vendor = agent.channel();
+    let post = "POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    vendor.send(post).await;
+    arrived.acquire().await.unwrap().forget();
+    agent.cut.cancel();
+    let reply = vendor.reply_to("POST").await;
+    reply.assert_problem("agent-stopping", "maybe_sent");
+    let record = agent.records.next().await;
+    assert_eq!(record["error"], "agent-stopping");
+}
+
 #[tokio::test]
 async fn draining_finishes_what_runs_and_takes_nothing_new() {
     let (jira, gate) = gated().await;

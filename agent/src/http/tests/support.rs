@@ -3,7 +3,7 @@
 use crate::{
     audit::{Audit, Captured},
     auth::{Login, Settings as Auth},
-    http::{Forward, Limits, serve},
+    http::{Ends, Forward, Limits, Seat, serve},
     policy::{Policy, Settings as PolicySettings},
     status::Layer,
     upstream::{self, TrustRoots, Upstream},
@@ -31,7 +31,10 @@ pub(super) struct Agent {
     pub(super) forward: Arc<Forward>,
     pub(super) records: Captured,
     pub(super) jira: Arc<Layer>,
+    pub(super) seat: Seat,
     pub(super) drain: CancellationToken,
+    pub(super) leaving: CancellationToken,
+    pub(super) cut: CancellationToken,
 }
 
 /// What differs between tests.
@@ -82,11 +85,15 @@ impl Agent {
             options.limits,
             layer.clone(),
         );
+        let forward = Arc::new(forward);
         Self {
-            forward: Arc::new(forward),
+            seat: Arc::clone(&forward).into(),
+            forward,
             records,
             jira: layer,
             drain: CancellationToken::new(),
+            leaving: CancellationToken::new(),
+            cut: CancellationToken::new(),
         }
     }
 
@@ -101,13 +108,17 @@ impl Agent {
     }
 
     pub(super) fn serve(&self, channel: DuplexStream) -> JoinHandle<()> {
-        let drain = self.drain.clone();
+        let ends = Ends {
+            drain: self.drain.clone(),
+            leaving: self.leaving.clone(),
+            cut: self.cut.clone(),
+        };
         tokio::spawn(serve(
             channel,
-            self.forward.clone(),
+            self.seat.clone(),
             "192.0.2.7:55000",
             1,
-            drain,
+            ends,
         ))
     }
 }

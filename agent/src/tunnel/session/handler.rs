@@ -74,6 +74,7 @@ impl SessionHandler {
             forward,
             connection: shared.connection,
             originator,
+            leaving: shared.left.clone(),
             stream,
         });
     }

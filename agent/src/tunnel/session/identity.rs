@@ -92,6 +92,13 @@ impl Identity {
             .unwrap_or_else(|_| self.fingerprint())
     }
 
+    /// Key and certificate as they are shown to a gateway, to tell one identity from another.
+    pub fn shown(&self) -> String {
+        let certificate = self.certificate.as_ref();
+        let certificate = certificate.and_then(|c| c.to_openssh().ok());
+        format!("{}\n{}", self.public_key(), certificate.unwrap_or_default())
+    }
+
     pub(super) fn key(&self) -> Arc<PrivateKey> {
         Arc::clone(&self.key)
     }

@@ -22,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 /// An SSH session that is logged in. Clones are the same session; it ends when the last is dropped.
 #[derive(Clone)]
@@ -222,6 +223,21 @@ impl Session {
         self.0.shared.budget.meter().abort(reason);
     }
 
+    /// Tells the channels that a successor is there ([`Inbound::leaving`](crate::tunnel::Inbound::leaving)).
+    pub fn leave(&self) {
+        self.0.shared.left.cancel();
+    }
+
+    /// What it was opened by.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.0.shared.settings
+    }
+
+    /// Where it leads.
+    pub fn gateway(&self) -> &Gateway {
+        &self.0.shared.gateway
+    }
+
     /// What was negotiated.
     pub fn facts(&self) -> Option<&Facts> {
         self.0.shared.facts.get()
@@ -393,7 +409,10 @@ pub(super) struct Shared {
     /// Hears of each hop until the session stands.
     pub(super) tell: Tell,
     pub(super) refused_channels: AtomicU64,
+    /// Whether we have said goodbye.
     leaving: AtomicBool,
+    /// Cancelled once a successor serves.
+    pub(super) left: CancellationToken,
     end: watch::Sender<Option<Ended>>,
 }
 
@@ -417,6 +436,7 @@ impl Shared {
             facts: OnceLock::new(),
             refused_channels: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
+            left: CancellationToken::new(),
             end: watch::Sender::new(None),
         }
     }

@@ -1,0 +1,37 @@
+//! `agent reload`.
+
+use super::{exit, output::print};
+use crate::{
+    config::{Sources, runtime_dir},
+    control::{Client, ClientError},
+};
+use std::process::ExitCode;
+
+/// Let the running agent take over a changed configuration, without losing a request
+///
+/// Says what has changed. A configuration that cannot be used is refused with exit code 78, and the former one goes on.
+/// What systemctl reload does.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Asks the running agent.
+pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&runtime_dir(sources));
+    let changes = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(client.reload());
+    match changes {
+        Ok(changes) if changes.is_empty() => print("nothing has changed\n")?,
+        Ok(changes) => print(&(changes.join("\n") + "\n"))?,
+        Err(ClientError::Refused(problems)) => {
+            for problem in problems.lines() {
+                eprintln!("agent: {problem}");
+            }
+            eprintln!("agent: the former configuration goes on");
+            return Ok(exit::CONFIG.into());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,84 @@
+//! What a section was made of, so that another reading of it can be told from the same one.
+
+use super::{raw, units::Span};
+use sha2::{Digest, Sha256};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The keys of a section, with their defaults, and what was in the files that are read once. Equal imprints make equal
+/// settings. Of a file it holds the digest alone, and it cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Imprint {
+    keys: Keys,
+    files: Contents,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Keys {
+    Tunnel(Box<raw::Tunnel>),
+    Forward(Box<raw::Forward>),
+    Auth(Box<raw::Auth>),
+}
+
+impl Imprint {
+    /// Of `[tunnel]`, but for what can change while its sessions stand: how many there are and to which gateways, and how they
+    /// end.
+    pub(super) fn of_tunnel(raw: &raw::Tunnel, files: Contents) -> Self {
+        let lasting = raw::Tunnel {
+            connections: 1,
+            gateways: Vec::new(),
+            drain_limit: Span(Duration::ZERO),
+            ..raw.clone()
+        };
+        Self {
+            keys: Keys::Tunnel(Box::new(lasting)),
+            files,
+        }
+    }
+
+    /// Of the way to Jira in `[[forward]]`: without where the gateway listens, and without the sections below.
+    pub(super) fn of_way(raw: &raw::Forward, files: Contents) -> Self {
+        let way = raw::Forward {
+            bind: String::new(),
+            auth: raw::Auth::default(),
+            policy: raw::Policy::default(),
+            http: raw::Http::default(),
+            ..raw.clone()
+        };
+        Self {
+            keys: Keys::Forward(Box::new(way)),
+            files,
+        }
+    }
+
+    /// Of `[forward.auth]`.
+    pub(super) fn of_login(raw: &raw::Auth, files: Contents) -> Self {
+        Self {
+            keys: Keys::Auth(Box::new(raw.clone())),
+            files,
+        }
+    }
+}
+
+/// Digests of files by their paths.
+pub(super) type Contents = BTreeMap<PathBuf, [u8; 32]>;
+
+/// Takes note of what is read for one section after another.
+#[derive(Default)]
+pub(super) struct Reading(RefCell<Contents>);
+
+impl Reading {
+    pub(super) fn note(&self, path: &Path, content: &[u8]) {
+        let digest = Sha256::digest(content).into();
+        self.0.borrow_mut().insert(path.to_owned(), digest);
+    }
+
+    /// What was read since the last call.
+    pub(super) fn take(&self) -> Contents {
+        self.0.take()
+    }
+}

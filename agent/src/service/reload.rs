@@ -1,0 +1,204 @@
+//! Takes a changed configuration over while everything runs: all of it, or nothing.
+
+use super::{
+    configuration::Configuration,
+    folders::make_spool_dir,
+    forecast::Forecast,
+    notify::Notify,
+    sites::{Sites, Successors},
+};
+use crate::{
+    config::{Config, Problems},
+    supervisor::SupervisorHandle,
+    telemetry,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    signal::unix::Signal,
+    task::{JoinError, JoinHandle, spawn_blocking},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Reads the configuration again and brings about what has changed.
+pub(super) struct Reloader {
+    pub(super) configuration: Arc<Configuration>,
+    pub(super) sites: Arc<Sites>,
+    pub(super) supervisor: SupervisorHandle,
+    pub(super) forecast: Arc<Forecast>,
+    pub(super) log: telemetry::Handle,
+    pub(super) notify: Arc<Notify>,
+    pub(super) drain: CancellationToken,
+    /// One at a time.
+    pub(super) reading: tokio::sync::Mutex<Reading>,
+}
+
+/// A configuration that can take over.
+pub(super) struct Next {
+    config: Config,
+    sites: Successors,
+}
+
+/// What hangs on the disk, if anything does: nothing is begun before it is over, and what it has read is too old then.
+pub(super) type Reading = Option<JoinHandle<Result<Next, Refused>>>;
+
+/// Why the configuration that holds goes on. One problem a line.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    #[error("{key} cannot change while the agent runs; restart it, or put the former value back")]
+    NeedsRestart { key: &'static str },
+    #[error("{0:#}")]
+    Unusable(anyhow::Error),
+    #[error(
+        "the files could not be read within {} s; check the disk they are on", .0.as_secs()
+    )]
+    Hangs(Duration),
+    #[error("the configuration could not be read: {0}; please report this with the log")]
+    Broken(JoinError),
+    #[error("the agent is about to stop")]
+    Stopping,
+}
+
+impl Reloader {
+    /// What has changed, one thing a line; or why the former configuration goes on. Systemd is told of begin and end.
+    pub(super) async fn reload(&self) -> Result<Vec<String>, Refused> {
+        let mut reading = self.reading.lock().await;
+        if self.drain.is_cancelled() {
+            return Err(Refused::Stopping);
+        }
+        self.notify.reloading().await;
+        let outcome = self.try_reload(&mut reading).await;
+        match &outcome {
+            Ok(changes) if changes.is_empty() => {
+                tracing::info!("configuration read again; nothing has changed");
+            }
+            Ok(changes) => {
+                let changes = changes.join("; ");
+                tracing::info!("configuration changed: {changes}");
+            }
+            Err(refused) => {
+                let problems = refused.to_string();
+                for problem in problems.lines() {
+                    tracing::error!("the changed configuration is refused: {problem}");
+                }
+                tracing::error!(
+                    "the former configuration goes on; after correcting the files: agent reload"
+                );
+                self.configuration.refused(&problems);
+            }
+        }
+        if !self.drain.is_cancelled() {
+            self.notify.ready().await;
+        }
+        outcome
+    }
+
+    /// How long requests under way may go on when the agent stops.
+    pub(super) fn drain_limit(&self) -> Duration {
+        self.configuration.current().tunnel.drain_limit
+    }
+
+    /// Reloads at each SIGHUP until `stop`.
+    pub(super) async fn listen(self: Arc<Self>, mut hangup: Signal, stop: CancellationToken) {
+        let listening = async {
+            while hangup.recv().await.is_some() {
+                // What came of it stands in log and status.
+                let _ = self.reload().await;
+            }
+        };
+        stop.run_until_cancelled(listening).await;
+    }
+
+    async fn try_reload(&self, reading: &mut Reading) -> Result<Vec<String>, Refused> {
+        let hangs = |_| Refused::Hangs(READ_LIMIT);
+        if let Some(former) = reading {
+            let _ = timeout(READ_LIMIT, former).await.map_err(hangs)?;
+        }
+        let (configuration, sites) = (Arc::clone(&self.configuration), Arc::clone(&self.sites));
+        let task = reading.insert(spawn_blocking(move || read(&configuration, &sites)));
+        let read = timeout(READ_LIMIT, task).await.map_err(hangs)?;
+        *reading = None;
+        let next = read.map_err(Refused::Broken)??;
+        // Nothing below fails.
+        let before = self.configuration.current();
+        let Next { config, sites } = next;
+        let mut changes = sites.changes.clone();
+        changes.extend(self.level(&before, &config));
+        let restart = self.waits_for_restart(&config);
+        changes.extend(
+            restart
+                .iter()
+                .map(|section| format!("{section}: needs a restart")),
+        );
+        self.sites.take_over(sites);
+        let tunnel = tunnel_changes(&before, &config);
+        if !tunnel.is_empty() || before.tunnel.forwards != config.tunnel.forwards {
+            let anew = before.sessions != config.sessions;
+            self.supervisor
+                .reload(Arc::clone(&config.tunnel), anew)
+                .await;
+            self.forecast.identify(Arc::clone(&config.tunnel.identity));
+        }
+        changes.extend(tunnel);
+        self.configuration.accepted(config, restart);
+        Ok(changes)
+    }
+
+    fn level(&self, before: &Config, now: &Config) -> Option<String> {
+        if before.log.level == now.log.level {
+            return None;
+        }
+        // It was judged with the rest.
+        let _ = self.log.configure(&now.log.level);
+        Some(format!("log.level: {}", now.log.level))
+    }
+
+    fn waits_for_restart(&self, config: &Config) -> Vec<String> {
+        let started = &self.configuration.started;
+        let parts = [
+            ("audit", started.audit != config.audit),
+            ("log.format", started.log.format != config.log.format),
+        ];
+        let changed = parts.into_iter().filter(|(_, changed)| *changed);
+        changed.map(|(part, _)| part.to_owned()).collect()
+    }
+}
+
+/// Blocks on the disk.
+fn read(configuration: &Configuration, sites: &Sites) -> Result<Next, Refused> {
+    let config = Config::load(&configuration.sources)?;
+    let started = &configuration.started;
+    for (key, changed) in [
+        ("state_dir", started.state_dir != config.state_dir),
+        ("runtime_dir", started.runtime_dir != config.runtime_dir),
+    ] {
+        if changed {
+            return Err(Refused::NeedsRestart { key });
+        }
+    }
+    make_spool_dir(&config).map_err(Refused::Unusable)?;
+    let sites = sites.prepare(&config.forwards).map_err(Refused::Unusable)?;
+    Ok(Next { config, sites })
+}
+
+fn tunnel_changes(was: &Config, is: &Config) -> Vec<String> {
+    let (before, now) = (&was.tunnel, &is.tunnel);
+    let mut changes = Vec::new();
+    if before.gateways != now.gateways {
+        let names: Vec<_> = now.gateways.iter().map(ToString::to_string).collect();
+        changes.push(format!("tunnel.gateways: {}", names.join(", ")));
+    }
+    if before.connections != now.connections {
+        changes.push(format!("tunnel.connections: {}", now.connections));
+    }
+    if was.sessions != is.sessions {
+        changes.push("tunnel: the sessions are replaced one after another".to_owned());
+    }
+    changes
+}
+
+/// Files of a local disk are read within milliseconds, and a certificate store within a second. Less than what systemd
+/// gives a reload (TimeoutStartSec, 90 s).
+const READ_LIMIT: Duration = Duration::from_secs(30);

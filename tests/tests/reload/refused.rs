@@ -1,0 +1,131 @@
+//! What cannot be taken over is refused as at a start, and everything goes on.
+
+use crate::common::{change, free_addr, reload, setup, soon, told};
+use e2e::{
+    caller::Caller,
+    process::Process,
+    sshd::{Sshd, signal},
+    steady::Steady,
+    witness::Witness,
+};
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_one_goes_on() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    let mut agent = setup(&sshd, addr, &jira).start().unwrap();
+    agent.until_proven().await.unwrap();
+    let load = Steady::start(addr, 2);
+    load.until_answered(20).await.unwrap();
+    let before = agent.status().await.unwrap();
+
+    change(&agent, |text| {
+        let text = text.replace("presets = [\"ticketing\"]", "presets = [\"tickets\"]");
+        text.replace(&sshd.address(), "nowhere")
+    });
+    let refused = agent.run(&["reload"]).unwrap();
+    assert_eq!(refused.status.code(), Some(78));
+    let said = told(&refused);
+    // The same words, each with file and line.
+    let judged = agent.run(&["config", "show"]).unwrap();
+    assert_eq!(judged.status.code(), Some(78));
+    let words = told(&judged);
+    assert!(
+        words.lines().count() == 2 && words.contains("agent.toml:"),
+        "{words}"
+    );
+    assert_eq!(
+        said,
+        words.clone() + "agent: the former configuration goes on\n"
+    );
+
+    let report = agent.status().await.unwrap();
+    let kept = report.configuration.refused.unwrap();
+    let words: Vec<_> = words
+        .lines()
+        .map(|l| l.trim_start_matches("agent: ").to_owned())
+        .collect();
+    assert_eq!(kept.problems, words);
+    assert_eq!(report.configuration.loaded, before.configuration.loaded);
+    assert!(agent.shown().unwrap().0.contains("configuration: REFUSED"));
+    let metrics = agent.run(&["metrics"]).unwrap();
+    let metrics = String::from_utf8(metrics.stdout).unwrap();
+    assert!(metrics.contains("jira_tunnel_agent_configuration_refused 1"));
+    for line in &words {
+        assert!(
+            agent.log().contains(line.as_str()),
+            "{line} is not in the log"
+        );
+    }
+
+    // By the signal too; a bad one does not end the process.
+    signal(agent.process().pid(), "HUP").unwrap();
+    load.until_answered(50).await.unwrap();
+    change(&agent, |text| {
+        text.replace("[\"tickets\"]", "[\"read-only\"]")
+            .replace("nowhere", &sshd.address())
+    });
+    signal(agent.process().pid(), "HUP").unwrap();
+    let accepted = |r: &agent::status::Report| r.configuration.refused.is_none();
+    agent.until("the corrected one", accepted).await.unwrap();
+    let mut caller = Caller::connect(addr).await.unwrap();
+    let answer = soon(caller.post("/rest/api/2/issue/DEMO-1/comment", "{}"))
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 403, "read-only holds");
+    let account = load.stop().await;
+    assert_eq!(account.failed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_holds_until_a_restart_says_so() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let agent = setup(&sshd, free_addr(), &jira).start().unwrap();
+    agent.until_proven().await.unwrap();
+    change(&agent, |text| {
+        text.replace("sink = \"off\"", "sink = \"journal\"")
+    });
+    assert_eq!(reload(&agent), "audit: needs a restart\n");
+    let report = agent.status().await.unwrap();
+    assert_eq!(report.configuration.restart, ["audit"]);
+    assert!(
+        agent
+            .shown()
+            .unwrap()
+            .0
+            .contains("audit changed and waits for: systemctl restart")
+    );
+    // Taken back.
+    change(&agent, |text| {
+        text.replace("sink = \"journal\"", "sink = \"off\"")
+    });
+    reload(&agent);
+    assert!(
+        agent
+            .status()
+            .await
+            .unwrap()
+            .configuration
+            .restart
+            .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_an_agent_a_reload_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = std::process::Command::new(e2e::agent::binary("agent"));
+    let mut command = e2e::agent::command(command, folder.path(), &["reload"]);
+    command.stderr(std::process::Stdio::piped());
+    let mut process = Process::spawn(command, &folder.path().join("log")).unwrap();
+    let status = process.wait(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(
+        process.log().contains("no agent is running here"),
+        "{}",
+        process.log()
+    );
+}

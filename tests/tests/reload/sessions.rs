@@ -1,0 +1,149 @@
+//! What changes about the tunnel replaces its sessions, one after another.
+
+use crate::common::{TIMES, change, free_addr, reload, setup, soon};
+use agent::status::Report;
+use e2e::{
+    caller::Caller,
+    setup::Setup,
+    sshd::{Sshd, keygen},
+    steady::Steady,
+    witness::{Witness, issue},
+};
+use server_stub::gateway::{Gateway, Settings};
+use std::fs;
+
+/// Replaced when it changes, as are user, identity, host keys, proxy and all other keys but these two.
+fn turned(text: String, turn: usize) -> String {
+    let interval = ["500ms", "600ms"];
+    text.replace(interval[turn % 2], interval[(turn + 1) % 2])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_two_may_listen_replaced_sessions_lose_no_request_and_refuse_no_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = Settings::new(folder.path());
+    settings.ssh = ([127, 0, 0, 1], 0).into();
+    settings.http = ([127, 0, 0, 1], 0).into();
+    let gateway = Gateway::start(settings).await.unwrap();
+    let key = folder.path().join("acme");
+    keygen(&key, &["-t", "ed25519"], "").unwrap();
+    let enrolled = folder.path().join("agents/acme");
+    fs::create_dir_all(&enrolled).unwrap();
+    fs::copy(key.with_extension("pub"), enrolled.join("authorized_keys")).unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    let agent = Setup::new(&gateway.ssh_addr.to_string(), "acme", &key)
+        .tunnel("host_keys", vec![gateway.host_key_fingerprint.clone()])
+        .forward("jira", &addr.to_string(), &jira.url())
+        .start()
+        .unwrap();
+    agent.until_proven().await.unwrap();
+    let load = Steady::start(addr, 4);
+    load.until_answered(50).await.unwrap();
+    for turn in 0..TIMES {
+        change(&agent, |text| turned(text, turn));
+        assert_eq!(
+            reload(&agent),
+            "tunnel: the sessions are replaced one after another\n"
+        );
+        let next = |r: &Report| r.connections[0].generation == turn as u64 + 2;
+        agent.until("the next session", next).await.unwrap();
+        load.until_answered(20).await.unwrap();
+    }
+    let account = load.stop().await;
+    println!(
+        "{TIMES} replaced: {} answered, {} failed, {} refused",
+        account.answered, account.failed, account.refused
+    );
+    assert_eq!((account.failed, account.refused), (0, 0));
+    account.check(&jira.comments()).unwrap();
+    agent.until_proven().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_one_may_listen_replaced_sessions_lose_no_request_that_was_taken() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    let agent = setup(&sshd, addr, &jira).start().unwrap();
+    agent.until_proven().await.unwrap();
+    let mut caller = Caller::connect(addr).await.unwrap();
+    let slow = tokio::spawn(async move { caller.get("/rest/api/2/issue/HELD-1").await });
+    jira.until_held(1).await.unwrap();
+    let load = Steady::start(addr, 4);
+    load.until_answered(50).await.unwrap();
+    for turn in 0..TIMES {
+        change(&agent, |text| turned(text, turn));
+        reload(&agent);
+        let next = |r: &Report| {
+            r.connections[0].generation == turn as u64 + 2 && !r.forwards[0].bound.is_empty()
+        };
+        agent.until("the next session", next).await.unwrap();
+        load.until_answered(20).await.unwrap();
+    }
+    let account = load.stop().await;
+    println!(
+        "{TIMES} replaced: {} answered, {} failed, {} connections refused in the gaps",
+        account.answered, account.failed, account.refused
+    );
+    assert_eq!(account.failed, 0);
+    account.check(&jira.comments()).unwrap();
+    // Begun on the first session, which still stands for it.
+    jira.release();
+    let answer = soon(slow).await.unwrap().unwrap();
+    assert_eq!(*answer.body(), issue("HELD-1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_and_gateways_come_and_go_under_load() {
+    let (sshd, other) = (Sshd::start().unwrap(), Sshd::start().unwrap());
+    let jira = Witness::start().await.unwrap();
+    let addr = free_addr();
+    // Both let the same key in, and are trusted.
+    other
+        .authorize(&sshd.identity().with_extension("pub"), "")
+        .unwrap();
+    let keys = vec![sshd.fingerprint().unwrap(), other.fingerprint().unwrap()];
+    let agent = setup(&sshd, addr, &jira)
+        .tunnel("host_keys", keys)
+        .start()
+        .unwrap();
+    agent.until_proven().await.unwrap();
+    let load = Steady::start(addr, 4);
+    load.until_answered(50).await.unwrap();
+    for turn in 0..TIMES {
+        let count = ["connections = 1", "connections = 2"];
+        let (from, to) = (count[turn % 2], count[(turn + 1) % 2]);
+        change(&agent, |text| text.replace(from, to));
+        assert!(reload(&agent).starts_with("tunnel.connections: "));
+        load.until_answered(10).await.unwrap();
+        let wanted = |r: &Report| {
+            let up = |c: &agent::status::ConnectionView| c.generation > 0 && c.host_key.is_some();
+            r.connections.len() == (turn + 1) % 2 + 1 && r.connections.iter().all(up)
+        };
+        agent.until("the connections", wanted).await.unwrap();
+    }
+    let report = agent.status().await.unwrap();
+    assert_eq!(report.connections[0].generation, 1, "the first one stands");
+    let account = load.stop().await;
+    println!(
+        "{TIMES} reloads: {} answered, {} failed, {} refused",
+        account.answered, account.failed, account.refused
+    );
+    assert_eq!((account.failed, account.refused), (0, 0));
+
+    // Another way to the same machine, as it were: it cannot have the port while the first one has it.
+    change(&agent, |text| {
+        text.replace(&sshd.address(), &other.address())
+    });
+    assert_eq!(
+        reload(&agent),
+        format!("tunnel.gateways: {}\n", other.address())
+    );
+    let there = |r: &Report| {
+        r.connections[0].gateway == other.address() && r.forwards[0].bound == [addr.to_string()]
+    };
+    agent.until("the other gateway", there).await.unwrap();
+    let mut caller = Caller::connect(addr).await.unwrap();
+    soon(caller.get("/rest/api/2/issue/DEMO-1")).await.unwrap();
+}
