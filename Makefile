@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
-.PHONY: demo test test-ssh test-e2e bench lint build setup docs clean package lint-package test-package
+.PHONY: demo test test-ssh test-e2e bench lint build setup docs clean package lint-package test-package test-deploy
 
 # The real Jira clients that play the vendor in the end-to-end tests.
 export E2E_PYTHON := $(CURDIR)/.venv/bin/python
@@ -51,6 +51,9 @@ lint-package: ## lintian, rpmlint and systemd-analyze on dist/.
 
 test-package: build ## Both packages, of the debug build, in a booted Debian; as root.
 	packaging/test/run
+
+test-deploy: build ## All of deploy/: linters, schemas, gateway, Ansible on a booted Debian, images; as root.
+	deploy/test/run
 
 clean:
 	cargo clean
