@@ -3,13 +3,14 @@
 //!
 //! Bottom up: `encode` reads and writes parameters, `base_string` makes the text that is signed, `key` signs,
 //! `signer` makes the header. Those are pure. `signing` does it off the asynchronous workers, `endpoint` asks
-//! Jira for tokens, `renewal` exchanges stored ones, `stored` holds them, `scheme` signs requests; `problem` says what a refusal of
+//! Jira for tokens, `renewal` exchanges stored ones, `stored` holds them, `look` sees when they change on the disk, `scheme` signs requests; `problem` says what a refusal of
 //! Jira's means.
 
 mod base_string;
 mod encode;
 mod endpoint;
 mod key;
+mod look;
 mod problem;
 mod renewal;
 mod scheme;

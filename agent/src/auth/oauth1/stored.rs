@@ -1,16 +1,17 @@
-//! The access token that `agent login` stored: looked at again at most once a second, renewed by its session
-//! before it ends.
+//! The access token that `agent login` stored: looked at again at most once a second (`look`), renewed by its
+//! session before it ends (`renewal`).
 
 use super::{
     Endpoint, Settings, SigningKey,
-    renewal::{ended, logged_out, renew, usable},
+    look::{Found, Look},
+    renewal::renew,
 };
 use crate::{
     auth::{Unavailable, rotation::Renewal},
     disk::Inquiry,
     expiry::{End, Expiry, Kind},
     secret::Stamp,
-    tokens::{Record, Store, StoreError, Tokens},
+    tokens::{Store, Tokens},
 };
 use std::{
     sync::{
@@ -23,27 +24,27 @@ use tokio::time::{Instant, timeout};
 
 /// The tokens of one forward.
 pub(super) struct Stored {
-    settings: Settings,
-    store: Store,
+    pub(super) settings: Settings,
+    pub(super) store: Store,
     kept: Mutex<Kept>,
     /// Held by the one task that looks at the file.
-    looking: tokio::sync::Mutex<Inquiry<Result<Option<Look>, StoreError>>>,
+    pub(super) looking: tokio::sync::Mutex<Inquiry<Look>>,
     /// Held by the one task that renews.
     renewing: Arc<tokio::sync::Mutex<()>>,
     /// Jira called the access token dead before its time.
-    disowned: AtomicBool,
+    pub(super) disowned: AtomicBool,
 }
 
 #[derive(Default)]
-struct Kept {
-    looked_at: Option<Instant>,
-    stamp: Option<Option<Stamp>>,
-    generation: u64,
-    found: Option<Found>,
+pub(super) struct Kept {
+    pub looked_at: Option<Instant>,
+    pub stamp: Option<Option<Stamp>>,
+    pub generation: u64,
+    pub found: Option<Found>,
     /// An interrupted renewal of before may have killed the token: it is renewed before it signs, if it can be.
-    doubtful: bool,
+    pub doubtful: bool,
     /// No renewal before this: the last one failed.
-    rest_until: Option<Instant>,
+    pub rest_until: Option<Instant>,
 }
 
 impl Stored {
@@ -158,78 +159,6 @@ impl Stored {
         }
     }
 
-    /// What is stored, as of a second ago at the latest.
-    async fn look(&self) -> Result<(Arc<Tokens>, u64), Unavailable> {
-        if let Some(fresh) = self.fresh() {
-            return fresh;
-        }
-        // Whoever holds it gives up on a disk that hangs, so this wait ends.
-        let mut looking = self.looking.lock().await;
-        if let Some(fresh) = self.fresh() {
-            return fresh;
-        }
-        let (known, limit) = {
-            let kept = self.lock();
-            match kept.found {
-                Some(Ok(_)) => (kept.stamp, SHORT_LOOK),
-                _ => (kept.stamp, LOOK_TIMEOUT),
-            }
-        };
-        let store = self.store.clone();
-        let found = looking.ask(limit, move || read(&store, known)).await;
-        let mut kept = self.lock();
-        kept.looked_at = Some(Instant::now());
-        match found {
-            // It hangs: what was good a moment ago is better than nothing, and is not forgotten.
-            None if matches!(kept.found, Some(Ok(_))) => {}
-            None => {
-                kept.stamp = None;
-                let hangs = StoreError::Hangs(self.store.path());
-                kept.found = Some(Err(self.unavailable(&hangs)));
-            }
-            Some(Ok(Ok(None))) => {}
-            Some(Ok(Ok(Some((stamp, record))))) => {
-                let found = self.usable(record.as_ref());
-                kept.stamp = Some(stamp);
-                // A renewal writes the file before it asks, too: that is no news.
-                if !kept
-                    .found
-                    .as_ref()
-                    .is_some_and(|known| is_same(known, &found))
-                {
-                    kept.generation += 1;
-                    kept.rest_until = None;
-                    kept.doubtful = record.is_some_and(|record| record.pending.is_some());
-                    self.disowned.store(false, Ordering::Relaxed);
-                }
-                kept.found = Some(found);
-            }
-            Some(Ok(Err(error))) => {
-                kept.stamp = None;
-                kept.found = Some(Err(self.unavailable(&error)));
-            }
-            // It panicked, or the runtime ends.
-            Some(Err(_)) => kept.stamp = None,
-        }
-        drop(looking);
-        kept.current()
-            .unwrap_or_else(|| Err(self.nobody_logged_in()))
-    }
-
-    fn usable(&self, record: Option<&Record>) -> Found {
-        let Some(record) = record else {
-            return Err(self.nobody_logged_in());
-        };
-        usable(&self.settings, &self.store, record)?;
-        if let Some(reason) = &record.ended {
-            return Err(ended(&self.store, reason));
-        }
-        match &record.tokens {
-            Some(tokens) if tokens.access.is_some() => Ok(Arc::clone(tokens)),
-            _ => Err(self.nobody_logged_in()),
-        }
-    }
-
     /// Renews, unless somebody else just has.
     async fn renew(&self, key: &Arc<SigningKey>, generation: u64) -> Result<(), Unavailable> {
         let _renewing = self.renewing.lock().await;
@@ -273,14 +202,6 @@ impl Stored {
         }
     }
 
-    fn fresh(&self) -> Option<Result<(Arc<Tokens>, u64), Unavailable>> {
-        let kept = self.lock();
-        let looked_at = kept.looked_at?;
-        (looked_at.elapsed() < LOOK_EVERY)
-            .then(|| kept.current())
-            .flatten()
-    }
-
     fn rests(&self) -> bool {
         self.lock()
             .rest_until
@@ -295,10 +216,6 @@ impl Stored {
         self.log_in(cause.to_owned())
     }
 
-    fn nobody_logged_in(&self) -> Unavailable {
-        logged_out(&self.settings, &self.store)
-    }
-
     fn log_in(&self, cause: String) -> Unavailable {
         Unavailable {
             cause,
@@ -306,45 +223,9 @@ impl Stored {
         }
     }
 
-    fn unavailable(&self, error: &StoreError) -> Unavailable {
-        self.log_in(error.to_string())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Kept> {
         // Every write is a plain assignment; a panic leaves an older but whole state.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-type Found = Result<Arc<Tokens>, Unavailable>;
-
-/// Whether requests would be signed with the same token, or fail for the same reason.
-fn is_same(one: &Found, other: &Found) -> bool {
-    match (one, other) {
-        (Ok(one), Ok(other)) => match (&one.access, &other.access) {
-            (Some(one), Some(other)) => one.expose() == other.expose(),
-            _ => false,
-        },
-        (Err(one), Err(other)) => one == other,
-        _ => false,
-    }
-}
-
-type Look = (Option<Stamp>, Option<Record>);
-
-/// Reads the file if it is another one than `known`. Blocks.
-fn read(store: &Store, known: Option<Option<Stamp>>) -> Result<Option<Look>, StoreError> {
-    let stamp = store.stamp()?;
-    if known == Some(stamp) {
-        return Ok(None);
-    }
-    Ok(Some((stamp, store.read()?)))
-}
-
-impl Kept {
-    fn current(&self) -> Option<Result<(Arc<Tokens>, u64), Unavailable>> {
-        let found = self.found.as_ref()?.clone();
-        Some(found.map(|tokens| (tokens, self.generation)))
     }
 }
 
@@ -360,12 +241,6 @@ fn is_due(tokens: &Tokens, now: SystemTime) -> bool {
 
 /// Time for an administrator to mend what stops a renewal.
 const EARLIEST: Duration = Duration::from_secs(7 * 86_400);
-/// Tokens of `agent login` are noticed after this at the latest.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A file on a hanging network disk must not hold requests up for ever.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Less where the last known token will do.
-const SHORT_LOOK: Duration = Duration::from_millis(200);
 /// Between two tries of a renewal that failed.
 const REST: Duration = Duration::from_secs(60);
 /// How long a request waits for a renewal.
