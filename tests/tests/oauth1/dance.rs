@@ -108,6 +108,11 @@ async fn oauth_1_0_needs_no_code() {
     dialogue.paste("done").await.unwrap();
     let done = dialogue.end().await.unwrap();
     assert!(done.status.success(), "{}", said(&done));
+    // Nor is one sent, whatever was typed.
+    let mut requests = site.jira().requests().into_iter();
+    let exchange = requests.find(|request| request.target_text().ends_with("/access-token"));
+    let signed = exchange.unwrap().header("authorization").unwrap();
+    assert!(!signed.contains("oauth_verifier"), "{signed}");
     site.until_proven().await.unwrap();
 }
 
