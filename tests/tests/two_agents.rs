@@ -2,16 +2,20 @@
 //! is told that another was there, and with a login each they do not disturb each other.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::auth::oauth1::SigningKey;
-use agent::status::{LayerState, Report};
+use agent::{
+    auth::oauth1::SigningKey,
+    expiry::Kind,
+    status::{LayerState, Report},
+};
 use e2e::{
     agent::Agent,
     login::{self, Desk, said},
     site::{Plan, Site, vendor},
 };
+use serde_json::Value;
 use server_stub::{
     cloud::{self, Cloud},
-    jira::{OAuth1Consumer, OAuth2Client},
+    jira::{Fault, FaultKind, OAuth1Consumer, OAuth2Client},
 };
 use std::{
     fs,
@@ -38,7 +42,10 @@ async fn on_one_state_folder_one_renews_and_the_other_takes_over() {
     }
     // No refresh token was sent twice. (Whoever has not seen yet that the other renewed meets a 401, and looks.)
     assert_eq!(site.jira().oauth2_counts().refused, 0);
-    // Refused early, the token of both is renewed once.
+    until_in_step(&site, &second).await;
+    // Refused early, the token of both is renewed once: the other waits, however long Jira takes.
+    let slow = Fault::on("/rest/oauth2/latest/token", FaultKind::SlowAnswer(1500));
+    site.jira().set_faults(vec![slow]);
     let before = site.jira().oauth2_counts().refreshes;
     site.jira().expire_oauth2_tokens(false);
     let url = site.vendor_url();
@@ -244,6 +251,30 @@ fn oauth1() -> Plan {
     Site::plan().auth(lines, &pem).jira(|jira| {
         jira.oauth1.consumers = vec![OAuth1Consumer::new("acme", &key.public_pem().unwrap())];
     })
+}
+
+/// Waits until no renewal is under way and both hold what is stored.
+async fn until_in_step(site: &Site, second: &Second) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let stored = fs::read(site.dir().join("state/tokens/jira.json")).unwrap();
+        let stored: Value = serde_json::from_slice(&stored).unwrap();
+        let end = stored["tokens"]["access_expires"].as_str();
+        let mut in_step = stored["pending"].is_null();
+        for agent in [&site.agent, &second.agent] {
+            let credentials = agent.status().await.unwrap().credentials;
+            let held = credentials
+                .iter()
+                .find(|c| c.credential == Kind::AccessToken);
+            in_step &= held.is_some_and(|held| held.expires.as_deref() == end);
+        }
+        if in_step {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{stored}");
+        assert_eq!(get(&site.vendor_url()).await, 200);
+        assert_eq!(get(&second.url).await, 200);
+    }
 }
 
 async fn logged_in() -> Site {
