@@ -26,7 +26,7 @@ pub struct Told {
 /// knows from the mark on the disk. `log_in` lets a person do that.
 pub async fn renewals_killed_at_every_step(
     desk: &Desk,
-    log_in: impl AsyncFn() -> Result<()>,
+    log_in: impl AsyncFn() -> Result<Output>,
 ) -> Result<Told> {
     let mut told = Told::default();
     for (call, on) in CALLS {
@@ -55,7 +55,8 @@ pub async fn renewals_killed_at_every_step(
             ensure!(before["pending"].is_string(), "{call} {nth}: {before:?}");
             ensure!(desk.stored()?["ended"].is_string(), "{call} {nth}: {text}");
             told.log_in_again += 1;
-            log_in().await?;
+            let done = log_in().await?;
+            ensure!(done.status.success(), "{call} {nth}: {}", said(&done));
         }
         ensure!(survived, "{call} was killed {MOST} times and still is");
     }

@@ -4,9 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::auth::oauth1::SigningKey;
-use anyhow::ensure;
 use e2e::{
-    crash::{CONNECTED, SAVED, renewals_killed_at_every_step, steps_of_a_renewal},
+    crash::{CONNECTED, SAVED, Told, renewals_killed_at_every_step, steps_of_a_renewal},
     login::{Desk, said},
 };
 use server_stub::jira::{Https, Jira, OAuth1Consumer, OAuth2Client, Running, Settings};
@@ -14,28 +13,21 @@ use server_stub::jira::{Https, Jira, OAuth1Consumer, OAuth2Client, Running, Sett
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_renewal_of_oauth_2_0_works_at_the_next_start_or_says_why_to_log_in_again() {
     let (jira, desk) = oauth2().await;
-    let told = renewals_killed_at_every_step(&desk, async || {
-        let done = desk.log_in(BOT, PASSWORD).await?;
-        ensure!(done.status.success(), "{}", said(&done));
-        Ok(())
-    });
-    let told = told.await.unwrap();
-    println!("{told:?}");
-    // Both happen: killed before Jira has rotated it works, killed before the answer is saved it cannot.
-    assert!(told.worked > 20, "{told:?}");
-    assert!(told.log_in_again > 5, "{told:?}");
+    let told = renewals_killed_at_every_step(&desk, async || desk.log_in(BOT, PASSWORD).await);
+    both_happened(&told.await.unwrap());
     assert!(jira.oauth2_counts().refreshes > 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_renewal_of_oauth_1_0a_works_at_the_next_start_or_says_why_to_log_in_again() {
     let (_jira, desk) = oauth1().await;
-    let told = renewals_killed_at_every_step(&desk, async || {
-        let done = desk.log_in_by_code(BOT, PASSWORD).await?;
-        ensure!(done.status.success(), "{}", said(&done));
-        Ok(())
-    });
-    let told = told.await.unwrap();
+    let log_in = async || desk.log_in_by_code(BOT, PASSWORD).await;
+    let told = renewals_killed_at_every_step(&desk, log_in);
+    both_happened(&told.await.unwrap());
+}
+
+/// Killed before Jira has rotated it works, killed before the answer is saved it cannot.
+fn both_happened(told: &Told) {
     println!("{told:?}");
     assert!(told.worked > 20, "{told:?}");
     assert!(told.log_in_again > 5, "{told:?}");
