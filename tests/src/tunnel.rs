@@ -58,6 +58,24 @@ impl Accept for Echo {
 
 /// Settings for one connection to this sshd, with its own key pinned and patience for a busy machine.
 pub fn settings(sshd: &Sshd, binds: &[&str]) -> Result<Settings> {
+    let key = identity(&sshd.identity())?;
+    settings_for(
+        &sshd.address(),
+        &sshd.user(),
+        key,
+        sshd.fingerprint()?,
+        binds,
+    )
+}
+
+/// The same to any gateway.
+pub fn settings_for(
+    gateway: &str,
+    user: &str,
+    identity: Arc<Identity>,
+    host_key: String,
+    binds: &[&str],
+) -> Result<Settings> {
     let forwards = binds.iter().enumerate().map(|(n, bind)| {
         Ok(RemoteForward {
             name: format!("f{n}").into(),
@@ -65,11 +83,11 @@ pub fn settings(sshd: &Sshd, binds: &[&str]) -> Result<Settings> {
         })
     });
     Ok(Settings {
-        gateways: vec![sshd.address().parse()?],
+        gateways: vec![gateway.parse()?],
         egress: Default::default(),
-        user: sshd.user(),
-        identity: identity(&sshd.identity())?,
-        host_keys: Arc::new(HostKeys::new(vec![sshd.fingerprint()?], None)?),
+        user: user.to_owned(),
+        identity,
+        host_keys: Arc::new(HostKeys::new(vec![host_key], None)?),
         connections: 1,
         connect_timeout: PATIENCE,
         login_timeout: PATIENCE,

@@ -6,7 +6,10 @@ use agent::{
     check::{Report, Step, Verdict},
     status::LayerState,
 };
-use e2e::site::{Site, vendor};
+use e2e::{
+    egress::Authority,
+    site::{Site, vendor},
+};
 use server_stub::jira::{AuthKind, Received};
 use std::net::TcpListener;
 
@@ -191,8 +194,17 @@ async fn too_few_and_too_many_permissions_are_told() {
         let site = Site::plan().pat(token).start().await.unwrap();
         let (report, code) = check(&site, &[]);
         assert_eq!(code, Some(1), "{report:#?}");
-        let cause = find(&report, "permissions").cause.clone().unwrap();
+        let told = find(&report, "permissions");
+        let cause = told.cause.clone().unwrap();
         assert!(cause.contains(part), "{cause}");
+        if token == "reader-token" {
+            // By the names that Jira's screens have.
+            for lacking in ["Create Issues", "Add Comments", "Edit Own Comments"] {
+                assert!(cause.contains(lacking), "{cause}");
+            }
+            assert!(!cause.contains("Browse Projects"), "{cause}");
+            assert_eq!(told.detail.as_deref(), Some("has Browse Projects"));
+        }
     }
 }
 
@@ -244,6 +256,39 @@ async fn a_configuration_that_cannot_be_used_is_a_step_like_any_other() {
         cause.contains("auth.mode") && cause.contains("agent.toml"),
         "{cause}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jira_that_is_not_trusted_shows_its_chain_and_which_certificate_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = Authority::new("Some other CA").unwrap();
+    let pem = std::fs::read_to_string(other.write(folder.path()).unwrap()).unwrap();
+    let plan = Site::plan().pat(TOKEN).trusting(&pem);
+    let site = plan.start_unproven().await.unwrap();
+    let (report, code) = check(&site, &[]);
+    assert_eq!(code, Some(2));
+    let (cause, remedy) = failed(&report, "tls");
+    assert!(cause.contains("not trusted here"), "{cause}");
+    assert!(
+        remedy.contains("ca_file") && remedy.contains("intercepted"),
+        "{remedy}"
+    );
+    let chain = &find(&report, "tls").chain;
+    let last = chain.last().unwrap();
+    assert!(!last.issuer.is_empty() && last.until.is_some(), "{chain:?}");
+    assert!(
+        last.problem.as_ref().unwrap().contains("not trusted"),
+        "{chain:?}"
+    );
+    assert_eq!(find(&report, "http").verdict, Verdict::Skipped);
+    let table = text(&site, &[]);
+    let row = format!(
+        "chain {}: {:?}, issued by {:?}",
+        chain.len(),
+        last.subject,
+        last.issuer
+    );
+    assert!(table.contains(&row), "{table}");
 }
 
 fn check(site: &Site, more: &[&str]) -> (Report, Option<i32>) {

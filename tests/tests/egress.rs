@@ -1,7 +1,10 @@
 //! The way out of a company's network, through real proxies and TLS, by the real agent.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, Report};
+use agent::{
+    status::{LayerState, Report},
+    tunnel::Hop,
+};
 use e2e::{
     egress::{
         Authority, PASSWORD, Part, USER, dante, haproxy, microsocks, password, squid, stunnel,
@@ -56,10 +59,13 @@ async fn carries(agent: &Running) -> Report {
     report
 }
 
-/// The network fails with this cause and this remedy.
-async fn fails(agent: &Running, cause: &[&str], remedy: &str) {
+/// The network fails at this hop, with this cause and this remedy.
+async fn fails(agent: &Running, hop: Hop, cause: &[&str], remedy: &str) {
     let failed = |r: &Report| r.connections[0].network.state == LayerState::Failed;
     let report = agent.until("the network to fail", failed).await.unwrap();
+    assert_eq!(report.connections[0].failed_hop, Some(hop));
+    let line = format!("hop=\"{hop}\"");
+    assert!(agent.log().contains(&line), "{line} is not in the log");
     let network = &report.connections[0].network;
     let said = network.cause.clone().unwrap();
     for part in cause {
@@ -95,14 +101,14 @@ async fn squid_that_wants_another_login_says_so_and_is_not_asked_again_at_once()
     let url = format!("http://{}", proxy.address());
     let agent = by_proxy(&sshd, &url, None).start().unwrap();
     let cause = [url.as_str(), "wants a login, and none is configured", "407"];
-    fails(&agent, &cause, "proxy_username").await;
+    fails(&agent, Hop::Proxy, &cause, "proxy_username").await;
     drop(agent);
 
     let agent = by_proxy(&sshd, &url, Some((USER, "wrong")))
         .start()
         .unwrap();
     let cause = [url.as_str(), "refused the login", "407", "\"acme\""];
-    fails(&agent, &cause, "may be locked").await;
+    fails(&agent, Hop::Proxy, &cause, "may be locked").await;
     // An account is not locked by an agent that goes on asking: the next attempt is a minute away.
     let report = agent.status().await.unwrap();
     let next = report.connections[0].next_retry_seconds.unwrap();
@@ -120,13 +126,13 @@ async fn squid_tells_its_policy_from_a_gateway_that_is_gone() {
         "403",
         "ERR_ACCESS_DENIED",
     ];
-    fails(&agent, &cause, "allow CONNECT from this host").await;
+    fails(&agent, Hop::Proxy, &cause, "allow CONNECT from this host").await;
     drop(agent);
 
     let gone = by_proxy(&sshd, &url, None).tunnel("gateways", vec!["127.0.0.1:1"]);
     let agent = gone.start().unwrap();
     let cause = ["cannot connect to 127.0.0.1:1", "503", "ERR_CONNECT_FAIL"];
-    fails(&agent, &cause, "lets the proxy out").await;
+    fails(&agent, Hop::Proxy, &cause, "lets the proxy out").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +142,7 @@ async fn a_gateway_excepted_from_the_proxy_is_reached_without_it() {
     let setup = by_proxy(&sshd, "http://127.0.0.1:1", None);
     let agent = setup.clone().start().unwrap();
     let cause = ["cannot connect to the proxy http://127.0.0.1:1", "refused"];
-    fails(&agent, &cause, "tunnel.proxy").await;
+    fails(&agent, Hop::Tcp, &cause, "tunnel.proxy").await;
     drop(agent);
     let agent = setup
         .tunnel("no_proxy", vec!["127.0.0.0/8"])
@@ -156,7 +162,13 @@ async fn dante_lets_the_agent_out_and_its_rules_are_told() {
 
     let denied = by_proxy(&sshd, &url, None).tunnel("gateways", vec!["127.0.0.1:1"]);
     let agent = denied.start().unwrap();
-    fails(&agent, &["forbids connections to 127.0.0.1:1"], "allow").await;
+    fails(
+        &agent,
+        Hop::Proxy,
+        &["forbids connections to 127.0.0.1:1"],
+        "allow",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,13 +178,14 @@ async fn microsocks_takes_the_login_and_without_it_says_so() {
     let url = format!("socks5://{}", proxy.address());
     let agent = by_proxy(&sshd, &url, None).start().unwrap();
     let cause = [url.as_str(), "wants a login, and none is configured"];
-    fails(&agent, &cause, "proxy_username").await;
+    fails(&agent, Hop::Proxy, &cause, "proxy_username").await;
     drop(agent);
     let agent = by_proxy(&sshd, &url, Some((USER, "wrong")))
         .start()
         .unwrap();
     fails(
         &agent,
+        Hop::Proxy,
         &[&url, "refused the login", "acme"],
         "proxy_password_file",
     )
@@ -221,7 +234,7 @@ async fn tls_that_is_intercepted_names_the_issuer() {
             "issued by \"Corp Inspection CA\"",
             "not trusted",
         ];
-        fails(&agent, &cause, "exempt").await;
+        fails(&agent, Hop::Tls, &cause, "exempt").await;
     }
 }
 
@@ -252,7 +265,13 @@ async fn plain_ssh_to_a_port_that_speaks_tls_and_tls_to_plain_ssh_are_told() {
         .tunnel("gateways", vec![plain])
         .start()
         .unwrap();
-    fails(&agent, &["TLS with 127.0.0.1", "not TLS"], "without tls://").await;
+    fails(
+        &agent,
+        Hop::Tls,
+        &["TLS with 127.0.0.1", "not TLS"],
+        "without tls://",
+    )
+    .await;
     drop(agent);
     let tls = stunnel(sshd.port(), &Authority::new("CA").unwrap())
         .await
@@ -263,4 +282,5 @@ async fn plain_ssh_to_a_port_that_speaks_tls_and_tls_to_plain_ssh_are_told() {
     let report = agent.until("no SSH banner", failed).await.unwrap();
     let cause = report.connections[0].network.cause.clone().unwrap();
     assert!(cause.contains("SSH"), "{cause}");
+    assert_eq!(report.connections[0].failed_hop, Some(Hop::Banner));
 }

@@ -2,20 +2,28 @@
 //! twins, its page.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::ForwardState;
-use agent::status::Report;
+use agent::{
+    check,
+    status::{ForwardState, Report},
+    tunnel::{
+        Bind,
+        session::{Bound, CallError, Session},
+        tell_nobody,
+    },
+};
 use e2e::{
     agent::binary,
     process::Process,
     setup::{Running, Setup},
     site::vendor,
     sshd::{free_port, keygen, signal},
+    tunnel::{Echo, echo, identity, settings_for},
     witness::{Witness, issue},
 };
 use reqwest::Response;
 use serde_json::Value;
 use server_stub::gateway::{self, Gateway, Settings, Snapshot};
-use std::{fs, future::Future, path::PathBuf, process::Command, time::Duration};
+use std::{fs, future::Future, path::PathBuf, process::Command, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{net::TcpStream, time::timeout};
 
@@ -283,4 +291,80 @@ async fn a_gateway_without_file_descriptors_waits_for_some_and_serves_on() {
     let answer = soon(vendor().get(format!("http://127.0.0.1:{http}/")).send()).await;
     assert_eq!(answer.unwrap().status(), 200);
     assert!(gateway.is_running(), "{}", gateway.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_may_call_its_own_forwards_and_nothing_else() {
+    let vendor = Vendor::start().await;
+    let jira = Witness::start().await.unwrap();
+    let theirs = free_port().unwrap();
+    vendor.enrol("globex");
+    let globex = vendor.setup("globex", &jira, theirs).start().unwrap();
+    serving(&globex).await;
+
+    let key = identity(&vendor.enrol("acme")).unwrap();
+    let socket = vendor.folder.path().canonicalize().unwrap();
+    let socket = socket.join("agents/acme/jira.sock").display().to_string();
+    let gateway = vendor.gateway.ssh_addr.to_string();
+    let host_key = vendor.gateway.host_key_fingerprint.clone();
+    let binds = ["127.0.0.1:0", &socket];
+    let settings = settings_for(&gateway, "acme", key, host_key, &binds).unwrap();
+    let settings = Arc::new(settings);
+    let to = settings.gateways[0].clone();
+    let (accept, forwards) = (Arc::<Echo>::default(), settings.forwards.clone());
+    let session = Session::open(settings, to, 0, accept, tell_nobody());
+    let session = soon(session).await.unwrap();
+    for forward in &forwards {
+        let bound = soon(session.forward(forward)).await.unwrap();
+        let stream = soon(session.call(&bound)).await.unwrap();
+        echo(stream, "there and back").await.unwrap();
+    }
+    let elsewhere = [
+        format!("127.0.0.1:{theirs}"),
+        vendor.gateway.http_addr.to_string(),
+        "10.0.0.1:80".to_owned(),
+        "localhost:0".to_owned(),
+        socket.replace("acme", "globex"),
+        "/run/docker.sock".to_owned(),
+    ];
+    for place in elsewhere {
+        let bind: Bind = place.parse().unwrap();
+        let refused = soon(session.call(&Bound(bind))).await.err();
+        assert_eq!(refused, Some(CallError::Prohibited(place)));
+    }
+    // Nor one that was its own and is no more.
+    let gone = session.bound("f0").unwrap();
+    session.cancel_forward("f0").await.unwrap();
+    let refused = soon(session.call(&gone)).await.err();
+    assert!(
+        matches!(refused, Some(CallError::Prohibited(_))),
+        "{refused:?}"
+    );
+}
+
+fn round_trip(agent: &Running) -> check::Step {
+    let done = agent.run(&["check", "--json"]).unwrap();
+    let report: check::Report = serde_json::from_slice(&done.stdout).unwrap();
+    let step = report.steps.iter().find(|s| s.step == "round-trip");
+    step.unwrap_or_else(|| panic!("{report:#?}")).clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_goes_the_whole_way_and_claims_no_answer_that_a_twin_gave() {
+    let vendor = Vendor::start().await;
+    let jira = Witness::start().await.unwrap();
+    let port = free_port().unwrap();
+    vendor.enrol("acme");
+    let agent = vendor.setup("acme", &jira, port).start().unwrap();
+    serving(&agent).await;
+    let trip = round_trip(&agent);
+    assert_eq!(trip.verdict, check::Verdict::Ok, "{trip:?}");
+
+    let twin = vendor.setup("acme", &jira, port).start().unwrap();
+    serving(&twin).await;
+    // Whose turn it is, is chance: 40 times the same is one in 10^12.
+    let mut trips = (0..40).map(|_| round_trip(&agent));
+    let other = trips.find(|trip| trip.verdict == check::Verdict::Warn);
+    let cause = other.expect("the twin never had its turn").cause.unwrap();
+    assert!(cause.contains("did not come to this agent"), "{cause}");
 }

@@ -69,23 +69,39 @@ pub(super) async fn permissions(
             Err(why) => return (Found::skipped(why), None),
         };
         let has = |key: &str| held.get(key).is_some_and(|p| p.have_permission);
-        let lacking: Vec<_> = NEEDED
-            .iter()
-            .filter(|(key, _)| ticketing && !has(key))
-            .map(|(_, for_what)| *for_what)
-            .collect();
-        let found = if !lacking.is_empty() {
-            Found::warn(
-                format!("the user may not {} in any project", lacking.join(", ")),
+        let named = |has_it: bool| {
+            let found = NEEDED.iter().filter(|(key, ..)| has(key) == has_it);
+            found.collect::<Vec<_>>()
+        };
+        let list = |found: Vec<&(&str, &str, &str)>| {
+            let each: Vec<_> = found.iter().map(|(_, name, _)| *name).collect();
+            each.join(", ")
+        };
+        let lacking = named(false);
+        let found = if ticketing && !lacking.is_empty() {
+            let each: Vec<_> = lacking
+                .iter()
+                .map(|(_, name, for_what)| format!("{name} (to {for_what})"))
+                .collect();
+            let found = Found::warn(
+                format!("in no project has the user {}", each.join(", ")),
                 "give the service account's group these permissions in the permission scheme of the projects that are meant",
-            )
+            );
+            found.seen(match list(named(true)) {
+                held if held.is_empty() => "has none of what the preset ticketing needs".to_owned(),
+                held => format!("has {held}"),
+            })
         } else if ADMIN.iter().any(|key| has(key)) {
             Found::warn(
                 "the user administers Jira: whoever gets past the policy could do anything",
                 "use a service account that only has what ticketing needs (docs/authentication.md)",
             )
+        } else if ticketing {
+            Found::ok(format!("{}; no administration", list(named(true))))
         } else {
-            Found::ok("what the policy lets through, and no administration")
+            Found::ok(
+                "no administration; what else it may is not judged without the preset ticketing",
+            )
         };
         (found, None)
     };
@@ -96,7 +112,10 @@ async fn held(
     client: &ControlClient,
     login: &Login,
 ) -> Result<BTreeMap<String, Permission>, String> {
-    let mut head = client.head("/rest/api/2/mypermissions");
+    let mut head = client.head(&format!(
+        "/rest/api/2/mypermissions?permissions={}",
+        asked()
+    ));
     let attempt = match login.prepare_probe(&mut head).await {
         Ok(Some(attempt)) => attempt,
         _ => return Err("the login is being tried by a request".to_owned()),
@@ -126,15 +145,30 @@ struct Permission {
     have_permission: bool,
 }
 
-/// Of the preset `ticketing`: key, and what for.
-const NEEDED: [(&str, &str); 8] = [
-    ("BROWSE_PROJECTS", "see issues"),
-    ("CREATE_ISSUES", "create issues"),
-    ("EDIT_ISSUES", "edit issues"),
-    ("ADD_COMMENTS", "comment"),
-    ("TRANSITION_ISSUES", "move issues through their workflow"),
-    ("ASSIGN_ISSUES", "assign issues"),
-    ("CREATE_ATTACHMENTS", "attach files"),
-    ("LINK_ISSUES", "link issues"),
+/// What Jira Cloud must be asked for by name; a Jira of one's own tells everything, whatever is asked.
+fn asked() -> String {
+    let keys = NEEDED.iter().map(|(key, ..)| *key).chain(ADMIN);
+    keys.collect::<Vec<_>>().join(",")
+}
+
+/// Of the preset `ticketing`: key, name in Jira's screens, and what for.
+const NEEDED: [(&str, &str, &str); 9] = [
+    ("BROWSE_PROJECTS", "Browse Projects", "see issues"),
+    ("CREATE_ISSUES", "Create Issues", "create issues"),
+    ("EDIT_ISSUES", "Edit Issues", "edit issues"),
+    ("ADD_COMMENTS", "Add Comments", "comment"),
+    (
+        "EDIT_OWN_COMMENTS",
+        "Edit Own Comments",
+        "change its own comments",
+    ),
+    (
+        "TRANSITION_ISSUES",
+        "Transition Issues",
+        "move issues through their workflow",
+    ),
+    ("ASSIGN_ISSUES", "Assign Issues", "assign issues"),
+    ("CREATE_ATTACHMENTS", "Create Attachments", "attach files"),
+    ("LINK_ISSUES", "Link Issues", "link issues"),
 ];
 const ADMIN: [&str; 2] = ["ADMINISTER", "SYSTEM_ADMIN"];

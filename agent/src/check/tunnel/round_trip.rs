@@ -90,9 +90,9 @@ async fn there_and_back(
                 curl(bound, path)
             ),
         ),
-        Ok(_) if !came => Found::fail(
+        Ok(_) if !came => Found::warn(
             format!("something answers on {bound}, but the request did not come to this agent"),
-            "another agent with the same bind, or another program on the gateway; ask the vendor who listens there",
+            "if a second agent shares the bind, that one had its turn: check again; if not, ask the vendor which program listens there",
         ),
         Ok(answer) => judge(bound, path, &id, answer),
     }

@@ -306,3 +306,25 @@ async fn a_refused_upload_too_large_to_swallow_ends_the_channel_after_its_answer
     assert_eq!(answer.header("connection"), Some("close"));
     assert!(vendor.end().await.is_empty());
 }
+
+#[tokio::test]
+async fn while_a_check_stands_in_only_its_own_request_is_answered_and_others_may_come_again() {
+    let jira = jira(|_| async { Response::new(full("of Jira")) });
+    let agent = Agent::new(&jira.await, Options::default()).only_awaited();
+    let awaited = agent.forward.expect("check-1");
+    let mut vendor = agent.channel();
+    for id in ["", "x-request-id: check-2\r\n"] {
+        vendor
+            .send(format!("GET /a HTTP/1.1\r\nhost: x\r\n{id}\r\n"))
+            .await;
+        let reply = vendor.reply().await;
+        let problem = reply.assert_problem("paused", "not_sent");
+        assert_eq!(reply.header("retry-after"), Some("60"), "{problem}");
+    }
+    assert!(!awaited.came());
+    vendor
+        .send("GET /a HTTP/1.1\r\nhost: x\r\nx-request-id: check-1\r\n\r\n")
+        .await;
+    assert_eq!(vendor.reply().await.text(), "of Jira");
+    assert!(awaited.came());
+}

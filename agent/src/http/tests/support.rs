@@ -97,6 +97,15 @@ impl Agent {
         }
     }
 
+    /// Answers nothing but what a check waits for.
+    pub(super) fn only_awaited(self) -> Self {
+        let forward = Arc::into_inner(self.forward).unwrap();
+        Self {
+            forward: Arc::new(forward.only_awaited()),
+            ..self
+        }
+    }
+
     /// Opens a channel.
     pub(super) fn channel(&self) -> Vendor {
         let (io, channel) = tokio::io::duplex(64 << 10);
