@@ -58,10 +58,13 @@ fn fails_at(report: &Report, hop: Hop, cause: &[&str]) -> Step {
 
 /// The same hop in status and log, in a check of the running agent, and in one without it.
 async fn everywhere(mut agent: Running, hop: Hop, cause: &[&str]) -> Step {
-    let failed = |r: &agent::status::Report| r.connections[0].failed_hop.is_some();
+    let line = format!("hop=\"{hop}\"");
+    let failed = |r: &agent::status::Report| {
+        // The status comes first.
+        r.connections[0].failed_hop.is_some() && agent.log().contains("hop=")
+    };
     let report = agent.until("an attempt to fail", failed).await.unwrap();
     assert_eq!(report.connections[0].failed_hop, Some(hop));
-    let line = format!("hop=\"{hop}\"");
     assert!(agent.log().contains(&line), "{line} is not in the log");
     fails_at(&check(&agent), hop, cause);
     agent.process().kill();

@@ -61,7 +61,10 @@ async fn carries(agent: &Running) -> Report {
 
 /// The network fails at this hop, with this cause and this remedy.
 async fn fails(agent: &Running, hop: Hop, cause: &[&str], remedy: &str) {
-    let failed = |r: &Report| r.connections[0].network.state == LayerState::Failed;
+    // The status comes before the log.
+    let failed = |r: &Report| {
+        r.connections[0].network.state == LayerState::Failed && agent.log().contains("hop=")
+    };
     let report = agent.until("the network to fail", failed).await.unwrap();
     assert_eq!(report.connections[0].failed_hop, Some(hop));
     let line = format!("hop=\"{hop}\"");
@@ -226,8 +229,14 @@ async fn tls_that_is_intercepted_names_the_issuer() {
     let inspecting = Authority::new("Corp Inspection CA").unwrap();
     let tls = stunnel(sshd.port(), &inspecting).await.unwrap();
     let ca_file = vendor.write(sshd.folder()).unwrap();
-    for trusted in [Some(ca_file.as_path()), None] {
-        let agent = inside_tls(setup(&sshd), &tls, trusted).start().unwrap();
+    // Many companies put their inspecting proxy's CA into the system's store; the vendor's file alone counts.
+    let folder = tempfile::tempdir().unwrap();
+    let system = inspecting.write(folder.path()).unwrap();
+    let inspected = [("SSL_CERT_FILE", system.to_str().unwrap())];
+    let nothing: &[(&str, &str)] = &[];
+    for (trusted, system) in [(Some(ca_file.as_path()), &inspected[..]), (None, nothing)] {
+        let setup = inside_tls(setup(&sshd), &tls, trusted);
+        let agent = setup.start_with(system).unwrap();
         let address = tls.address();
         let cause = [
             address.as_str(),
@@ -236,6 +245,9 @@ async fn tls_that_is_intercepted_names_the_issuer() {
         ];
         fails(&agent, Hop::Tls, &cause, "exempt").await;
     }
+    // That store is the one that counts where no file is named.
+    let setup = inside_tls(setup(&sshd), &tls, None);
+    carries(&setup.start_with(&inspected).unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
