@@ -79,3 +79,15 @@ fn a_reason_is_one_short_line() {
         assert!(check_reason(bad).is_err(), "{bad:?}");
     }
 }
+
+#[tokio::test]
+async fn a_reason_that_spoils_a_log_line_is_refused_whoever_sends_it() {
+    let pauses = Pauses::default();
+    let order = Order {
+        forward: None,
+        reason: Some("two\nlines".into()),
+    };
+    let refused = pauses.pause(order, None).await;
+    assert!(matches!(refused, Err(PauseError::Reason(_))), "{refused:?}");
+    assert_eq!(pauses.of("jira"), None);
+}

@@ -309,8 +309,12 @@ async fn a_refused_upload_too_large_to_swallow_ends_the_channel_after_its_answer
 
 #[tokio::test]
 async fn while_a_check_stands_in_only_its_own_request_is_answered_and_others_may_come_again() {
-    let jira = jira(|_| async { Response::new(full("of Jira")) });
-    let agent = Agent::new(&jira.await, Options::default()).only_awaited();
+    let jira = jira(|_| async { http::Response::new(full("of Jira")) });
+    let options = Options {
+        only_awaited: true,
+        ..Options::default()
+    };
+    let agent = Agent::new(&jira.await, options);
     let awaited = agent.forward.expect("check-1");
     let mut vendor = agent.channel();
     for id in ["", "x-request-id: check-2\r\n"] {

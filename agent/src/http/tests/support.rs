@@ -45,6 +45,8 @@ pub(super) struct Options {
     pub(super) pool_wait: Duration,
     pub(super) max_connections: usize,
     pub(super) scheme: &'static str,
+    /// Answers nothing but what a check waits for.
+    pub(super) only_awaited: bool,
 }
 
 impl Default for Options {
@@ -56,6 +58,7 @@ impl Default for Options {
             pool_wait: Duration::from_secs(10),
             max_connections: 64,
             scheme: "http",
+            only_awaited: false,
         }
     }
 }
@@ -85,7 +88,10 @@ impl Agent {
             options.limits,
             layer.clone(),
         );
-        let forward = Arc::new(forward);
+        let forward = Arc::new(match options.only_awaited {
+            true => forward.only_awaited(),
+            false => forward,
+        });
         Self {
             seat: Arc::clone(&forward).into(),
             forward,
@@ -94,15 +100,6 @@ impl Agent {
             drain: CancellationToken::new(),
             leaving: CancellationToken::new(),
             cut: CancellationToken::new(),
-        }
-    }
-
-    /// Answers nothing but what a check waits for.
-    pub(super) fn only_awaited(self) -> Self {
-        let forward = Arc::into_inner(self.forward).unwrap();
-        Self {
-            forward: Arc::new(forward.only_awaited()),
-            ..self
         }
     }
 
