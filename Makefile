@@ -47,9 +47,12 @@ package: ## dist/: .deb, .rpm, checksums and SBOM from one portable binary.
 	packaging/build
 
 lint-package: ## lintian, rpmlint and systemd-analyze on dist/.
+	tools/setup packages
 	packaging/lint
 
-test-package: build ## Both packages, of the debug build, in a booted Debian; as root.
+test-package: ## Both packages in booted Debians 11, 12 and 13: needs root, and says what else (packaging/test/roots).
+	packaging/test/roots
+	cargo build --locked -p server-stub
 	packaging/test/run
 
 test-deploy: build ## All of deploy/: linters, schemas, gateway, Ansible on a booted Debian, images; as root.
