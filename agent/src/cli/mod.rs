@@ -29,6 +29,11 @@ pub fn main() -> ExitCode {
     main_with(std::env::args_os())
 }
 
+/// The definition of the whole command line, for who holds documents against it.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
 fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

@@ -32,6 +32,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The definition of the whole command line, for who holds documents against it.
+pub fn definition() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,0 +1,205 @@
+//! Every fence with commands is run, on a site with an imitation Jira, a stock sshd and the real agent, in the order of
+//! the page. What cannot be run says why, in an HTML comment before the fence: `<!-- not run: needs root -->`.
+
+use crate::markdown::{Document, Fence};
+use e2e::{
+    agent::{binary, command},
+    site::Site,
+};
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::Duration,
+};
+use tokio::process::Command as Timed;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fence_that_can_be_run_does_what_it_says() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for document in Document::all() {
+        let fences: Vec<_> = document
+            .fences()
+            .into_iter()
+            .filter(|f| f.not_run.is_none())
+            .collect();
+        if fences.is_empty() {
+            continue;
+        }
+        let stage = Stage::new().await;
+        for fence in fences {
+            count += 1;
+            if let Err(why) = stage.run(&fence).await {
+                wrong.push(format!("{}: {why}", fence.at));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count >= 12, "only {count} fences were run");
+}
+
+#[test]
+fn what_is_not_run_says_why() {
+    for fence in Document::all().iter().flat_map(Document::fences) {
+        let reason = fence.not_run.as_deref().unwrap_or("it is run");
+        assert!(reason.len() >= 8, "{}: {reason:?} is no reason", fence.at);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_fails_and_a_flag_that_is_gone_are_found() {
+    let stage = Stage::new().await;
+    for (language, text, well) in [
+        ("sh", "agent status\n", true),
+        ("sh", "agent status --no-such-flag\n", false),
+        ("sh", "false\nagent status\n", false),
+        (
+            "console",
+            "$ agent policy explain GET /none\nGET /none: refused\n",
+            true,
+        ),
+        ("console", "$ agent polcy explain GET /none\n", false),
+        (
+            "console",
+            "$ agent policy explain GET /none\nGET /none: allowed\n",
+            false,
+        ),
+    ] {
+        let fence = Fence {
+            at: "here:1".to_owned(),
+            language: language.to_owned(),
+            text: text.to_owned(),
+            not_run: None,
+        };
+        let done = stage.run(&fence).await;
+        assert_eq!(done.is_ok(), well, "{text}: {done:?}");
+    }
+}
+
+/// Where the commands are typed.
+struct Stage {
+    site: Site,
+    /// The working folder, and what stands for folders that only root may write to.
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    /// As `README.md` and `docs/policy.md` have it.
+    async fn new() -> Self {
+        let plan = Site::plan()
+            .pat(TOKEN)
+            .allow("POST /rest/api/2/issue/bulk")
+            .deny("* /rest/api/2/user/**");
+        Self {
+            site: plan.start().await.unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A `console` fence is held against its output, command by command; any other is a script that succeeds.
+    async fn run(&self, fence: &Fence) -> Result<(), String> {
+        if fence.language != "console" {
+            let text = match fence.has_prompts() {
+                true => fence.commands().join("\n"),
+                false => fence.text.clone(),
+            };
+            let script = format!("set -euo pipefail\n{}", self.here(&text));
+            return match self.shell(&script).await? {
+                (_, Some(0)) => Ok(()),
+                (told, code) => Err(format!("ends with {code:?}: {told}")),
+            };
+        }
+        for typed in fence.typed() {
+            let line = typed.command;
+            let (told, code) = self.shell(&self.here(&line)).await?;
+            if [None, Some(64), Some(78), Some(126), Some(127)].contains(&code) {
+                return Err(format!("{line}: ends with {code:?}: {told}"));
+            }
+            let first = told.lines().find(|line| !line.trim().is_empty());
+            let first = first.unwrap_or_default();
+            let shown = typed.shown.iter().any(|shown| begins_alike(shown, first));
+            if !shown && !typed.shown.is_empty() {
+                return Err(format!(
+                    "{line}: shows {first:?}, which the page does not have: {told}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The places of an installed agent become this site's.
+    fn here(&self, text: &str) -> String {
+        let dir = self.site.dir().display().to_string();
+        let own = self.folder.path().display().to_string();
+        text.replace("/etc/jira-tunnel-agent", &dir)
+            .replace("/run/jira-tunnel-agent", &format!("{dir}/run"))
+            .replace("/var/lib/node_exporter", &own)
+            .replace("/root/", &format!("{own}/"))
+            .replace(
+                "http://127.0.0.1:8080/",
+                &format!("http://{}/", self.site.addr()),
+            )
+            // There is no such user here, and need not be: the agent runs as whoever runs the test.
+            .replace("-o jira-tunnel-agent ", "")
+            .replace("chown jira-tunnel-agent:", "chown \"$(id -un)\"")
+    }
+
+    async fn shell(&self, script: &str) -> Result<(String, Option<i32>), String> {
+        let programs = binary("agent").parent().unwrap().display().to_string();
+        let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
+        let mut shell = command(Command::new("bash"), &self.site.dir(), &["-c", script]);
+        // What is asked for is typed: a token, where one is to be pasted.
+        let mut typed = tempfile::tempfile().unwrap();
+        writeln!(typed, "{TOKEN}").unwrap();
+        std::io::Seek::rewind(&mut typed).unwrap();
+        shell
+            .env("PATH", path)
+            .env("HOME", self.folder.path())
+            .current_dir(self.folder.path());
+        shell.stdin(Stdio::from(typed));
+        let mut shell = Timed::from(shell);
+        let output = tokio::time::timeout(LIMIT, shell.kill_on_drop(true).output()).await;
+        let output = output.map_err(|_| format!("does not end within {LIMIT:?}: {script}"))?;
+        let output = output.map_err(|error| error.to_string())?;
+        let told = [output.stdout, output.stderr].concat();
+        Ok((
+            String::from_utf8_lossy(&told).into_owned(),
+            output.status.code(),
+        ))
+    }
+}
+
+/// Whether the first words are the same: each number like any other, since times, addresses and versions differ, and an
+/// ellipsis for the rest of a word.
+fn begins_alike(shown: &str, told: &str) -> bool {
+    let words = |line: &str| {
+        line.split_whitespace()
+            .take(WORDS)
+            .map(without_digits)
+            .collect::<Vec<_>>()
+    };
+    let (shown, told) = (words(shown), words(told));
+    let alike = |(shown, told): (&String, &String)| match shown.split_once('…') {
+        Some((begin, _)) => told.starts_with(begin),
+        None => shown == told,
+    };
+    shown.len() == told.len() && shown.iter().zip(&told).all(alike)
+}
+
+fn without_digits(word: &str) -> String {
+    let mut short = String::new();
+    for c in word.chars() {
+        match c.is_ascii_digit() {
+            true if short.ends_with('0') => {}
+            true => short.push('0'),
+            false => short.push(c),
+        }
+    }
+    short
+}
+
+const TOKEN: &str = "acme-bot-token";
+/// Words of the first line of output that a page must have: `GET /jira/rest/api/2/user: refused`.
+const WORDS: usize = 3;
+/// Nothing on a page takes longer; what runs until it is interrupted is not run.
+const LIMIT: Duration = Duration::from_secs(60);
