@@ -1,7 +1,7 @@
 //! The vendor's gateway of `deploy/gateway-openssh`: stock OpenSSH and HAProxy for many customers, with real agents.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use agent::status::ForwardState;
+use agent::{enroll::Token, status::ForwardState};
 use e2e::{
     gateway::{DOMAIN, Gateway, SOCKET},
     process::Process,
@@ -12,7 +12,12 @@ use e2e::{
     witness::{Witness, issue},
 };
 use std::{
-    fs, net::SocketAddr, os::unix::fs::MetadataExt, path::Path, process::Stdio, time::Duration,
+    fs,
+    net::SocketAddr,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    process::Stdio,
+    time::{Duration, SystemTime},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -429,6 +434,45 @@ async fn slow_download(at: SocketAddr) -> bool {
             .is_ok_and(|bytes| bytes.len() == 500_000_000),
         Err(_) => false,
     }
+}
+
+#[test]
+fn the_token_of_the_script_is_one_that_agent_enroll_reads() {
+    let gateway = Gateway::start().unwrap();
+    let said = gateway.customer(&[
+        "token",
+        "acme",
+        "gw1.vendor.example:443",
+        "tls://[::1]:8443",
+    ]);
+    let token = Token::parse(&said.unwrap()).unwrap();
+    let gateways: Vec<_> = token.gateways.iter().map(ToString::to_string).collect();
+    assert_eq!(gateways, ["gw1.vendor.example:443", "tls://[::1]:8443"]);
+    assert_eq!(token.user, "acme");
+    assert_eq!(token.forward.bind.to_string(), SOCKET);
+    let (key, said) = gateway.add("acme").unwrap();
+    assert!(said.contains(&token.host_keys[0]), "{said}");
+    assert!(token.secret.is_none());
+    // The line that `agent enroll` prints for the vendor.
+    let line = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let file = key.with_extension("line");
+    fs::write(&file, format!("restrict,port-forwarding {line}")).unwrap();
+    let added = gateway.customer(&["add", "bolt", file.to_str().unwrap()]);
+    assert!(added.unwrap().contains("bolt"));
+    let week = Duration::from_secs(7 * 24 * 3600);
+    token
+        .in_time(SystemTime::now() + week - Duration::from_secs(600))
+        .unwrap();
+    token
+        .in_time(SystemTime::now() + week + Duration::from_secs(600))
+        .unwrap_err();
+    let refused = gateway
+        .customer(&["token", "acme", "gw1\",\"x:443"])
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("is not HOST:PORT"),
+        "{refused}"
+    );
 }
 
 #[test]
