@@ -7,6 +7,7 @@
 
 mod archive;
 mod host;
+mod open;
 mod part;
 mod parts;
 mod program;
@@ -20,7 +21,7 @@ pub use part::{Content, Part};
 pub use sieve::Sieve;
 
 use crate::config::{Places, Sources};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What the person who makes a bundle has chosen.
 #[derive(Clone, Debug)]
@@ -42,28 +43,39 @@ pub struct Bundle {
     pub parts: Vec<Part>,
 }
 
+/// What is to be taken out of the parts is not known.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the configuration and the files with secrets could not be read within {} s, so that nothing could be told to be free of them; look at the disk they are on",
+    SECRETS.as_secs()
+)]
+pub struct SecretsUnread;
+
 /// Takes all parts. Takes as long as the slowest of them, at most a few minutes (the check).
-pub async fn gather(choice: &Choice, sources: &Sources) -> Bundle {
+///
+/// # Errors
+/// Nothing is gathered where nothing could be told to be free of secrets.
+pub async fn gather(choice: &Choice, sources: &Sources) -> Result<Bundle, SecretsUnread> {
     let from = sources.clone();
     let read = tokio::task::spawn_blocking(move || {
         let places = Places::read(&from);
         let sieve = Sieve::of(&places);
         (places, sieve)
     });
-    let Ok((places, sieve)) = read.await else {
-        // It panicked: without the secrets nothing can be told to be free of them.
-        return Bundle {
-            name: host::bundle_name(SystemTime::now()),
-            parts: Vec::new(),
-        };
+    let read = tokio::time::timeout(SECRETS, read).await;
+    let Ok(Ok((places, sieve))) = read else {
+        return Err(SecretsUnread);
     };
     let mut parts = parts::all(choice, sources, &places).await;
     for part in &mut parts {
         part.strain(&sieve);
     }
     parts.insert(0, parts::contents(&parts));
-    Bundle {
+    Ok(Bundle {
         name: host::bundle_name(SystemTime::now()),
         parts,
-    }
+    })
 }
+
+/// For reading the configuration and every secret that it names.
+const SECRETS: Duration = Duration::from_secs(20);

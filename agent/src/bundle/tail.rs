@@ -1,11 +1,11 @@
 //! The newest lines of a file.
 
 use super::{
+    open,
     part::Content,
     program::{Keep, MOST, whole_lines},
 };
 use std::{
-    fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
 };
@@ -19,11 +19,7 @@ pub(super) fn newest(path: &Path, lines: usize) -> Content {
 }
 
 fn read(path: &Path, lines: usize) -> io::Result<Content> {
-    // Before opening: a FIFO would block here until somebody writes.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut file = File::open(path)?;
+    let mut file = open::regular(path)?;
     let len = file.metadata()?.len();
     let begin = len.saturating_sub(MOST as u64);
     file.seek(SeekFrom::Start(begin))?;
@@ -74,6 +70,22 @@ mod tests {
             panic!("nothing");
         };
         assert!(text.len() <= MOST && text.starts_with("line "));
+    }
+
+    #[test]
+    fn a_link_or_a_pipe_in_the_place_of_a_log_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (secret, link, pipe) = (
+            folder.path().join("shadow"),
+            folder.path().join("audit.log"),
+            folder.path().join("pipe.log"),
+        );
+        std::fs::write(&secret, "root:hash\n").unwrap();
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        for path in [&link, &pipe] {
+            assert!(matches!(newest(path, 3), Content::Missing(_)), "{path:?}");
+        }
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let bundle = runtime.block_on(bundle::gather(&choice, sources));
     // A read of a disk that hangs is not waited for.
     runtime.shutdown_background();
+    let bundle = bundle?;
     print(&table(&bundle))?;
     if args.list {
         return Ok(ExitCode::SUCCESS);
