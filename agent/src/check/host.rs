@@ -2,8 +2,17 @@
 //! this: inside the agent that is the agent's own.
 
 use super::step::{Found, Steps};
-use crate::{audit::Sink, config::Config, disk::Disk, expiry::Expiry, tunnel::session::Identity};
-use rustix::{fs::statvfs, process::geteuid};
+use crate::{
+    audit::Sink,
+    config::Config,
+    disk::{DISK_TIMEOUT, Disk},
+    expiry::Expiry,
+    tunnel::session::Identity,
+};
+use rustix::{
+    fs::{Mode, OFlags, statvfs},
+    process::geteuid,
+};
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
@@ -18,6 +27,8 @@ pub struct Host {
     identity: Arc<Identity>,
     folders: Vec<Folder>,
     audit_file: Option<PathBuf>,
+    /// One for all checks of this host, so that what hangs is bounded.
+    disk: Disk,
 }
 
 #[derive(Clone)]
@@ -61,17 +72,17 @@ impl Host {
                 Sink::File(path) => Some(path.clone()),
                 Sink::Journal | Sink::Off => None,
             },
+            disk: Disk::default(),
         }
     }
 }
 
 /// Its steps, and when the certificate ends that it logs in to the gateways with.
 pub(super) async fn check(steps: &mut Steps, host: &Host) -> Option<Expiry> {
-    let expiry = identity(steps, &host.identity).await;
+    let expiry = identity(steps, host).await;
     for folder in &host.folders {
         let folder = folder.clone();
-        let work = Disk::default();
-        let looked = work.run(move || look(&folder));
+        let looked = host.disk.run(move || look(&folder));
         let taken = async {
             let found = match looked.await {
                 Ok(found) => found,
@@ -82,9 +93,8 @@ pub(super) async fn check(steps: &mut Steps, host: &Host) -> Option<Expiry> {
         steps.take::<()>("files", taken).await;
     }
     if let Some(path) = host.audit_file.clone() {
-        let work = Disk::default();
         let taken = async {
-            let found = match work.run(move || audit(&path)).await {
+            let found = match host.disk.run(move || audit(&path)).await {
                 Ok(found) => found,
                 Err(error) => Found::fail(error.to_string(), "look at the disk, and at dmesg"),
             };
@@ -96,11 +106,11 @@ pub(super) async fn check(steps: &mut Steps, host: &Host) -> Option<Expiry> {
     expiry
 }
 
-async fn identity(steps: &mut Steps, identity: &Arc<Identity>) -> Option<Expiry> {
+async fn identity(steps: &mut Steps, host: &Host) -> Option<Expiry> {
+    let identity = &host.identity;
     let file = identity.file().cloned();
-    let work = Disk::default();
     let taken = steps.take("identity", async {
-        let checked = work.run(move || match file {
+        let checked = host.disk.run(move || match file {
             Some(file) => file.check().map_err(|error| error.to_string()),
             None => Ok(()),
         });
@@ -116,7 +126,9 @@ async fn identity(steps: &mut Steps, identity: &Arc<Identity>) -> Option<Expiry>
         (found, Some(()))
     });
     taken.await;
-    identity.expiry().await
+    // Reads the certificate beside the key.
+    let expiry = tokio::time::timeout(DISK_TIMEOUT, identity.expiry()).await;
+    expiry.unwrap_or_default()
 }
 
 /// Blocks.
@@ -200,7 +212,7 @@ fn by_whom(path: &Path) -> String {
 fn audit(path: &Path) -> Found {
     let shown = path.display();
     let opened = match path.exists() {
-        true => fs::OpenOptions::new().append(true).open(path).map(drop),
+        true => writable(path),
         false => {
             let folder = path.parent().unwrap_or(Path::new("."));
             tempfile::tempfile_in(folder).map(drop)
@@ -212,6 +224,16 @@ fn audit(path: &Path) -> Found {
             format!("the audit log {shown} cannot be written to: {error}"),
             "let it and its folder belong to the user that the agent runs as, or name another in audit.file",
         ),
+    }
+}
+
+/// As root in a folder of the service's user: a pipe in the file's place, which nobody reads, must not hold us up.
+fn writable(path: &Path) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is no regular file")),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::{
     auth::{self, Login},
     config,
     expiry::{End, Expiry, Urgency},
+    pause::Pauses,
     tunnel::Settings,
     upstream::{ControlClient, Target},
 };
@@ -64,11 +65,12 @@ pub async fn alone(
     host: &Host,
     settings: &Arc<Settings>,
     forwards: &[(&config::Forward, &Login)],
+    pauses: &Pauses,
 ) -> Vec<Step> {
     let mut common = Steps::new(None);
     let certificate = host::check(&mut common, host).await;
     expiry(&mut common, certificate.into_iter());
-    let gateways = tunnel::alone(settings, forwards).await;
+    let gateways = tunnel::alone(settings, forwards, pauses).await;
     in_order(common, gateways)
 }
 

@@ -31,7 +31,19 @@ pub fn render(report: &Report) -> String {
     if report.network_failed() {
         let _ = write!(text, "\n{}", render_firewall(&report.firewall));
     }
-    text
+    printable(&text)
+}
+
+/// Much of it comes from other hosts: what would steer the terminal is not printed.
+fn printable(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() && c != '\n' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
 }
 
 /// What `agent check --firewall` prints.
@@ -99,3 +111,22 @@ fn certificate(one: &Presented) -> String {
 }
 
 const INDENT: &str = "                 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::step::{Found, Steps};
+
+    #[test]
+    fn words_of_a_gateway_cannot_steer_the_terminal() {
+        let mut steps = Steps::new(None);
+        let found = Found::fail("it said \u{1b}]52;c;aGk=\u{7}\u{9b}2J", "ask the vendor");
+        steps.add("round-trip", found);
+        let text = render(&Report::new(steps.into_vec(), Vec::new()));
+        assert!(text.contains("it said"));
+        assert!(
+            !text.chars().any(|c| c.is_control() && c != '\n'),
+            "{text:?}"
+        );
+    }
+}

@@ -9,6 +9,7 @@ use crate::{
     check::{self, Host, Report, Step},
     config::{Config, Forward, Sources, runtime_dir},
     control::{Client, ClientError},
+    pause::Pauses,
     status::Layer,
 };
 use std::{path::Path, process::ExitCode, sync::Arc};
@@ -76,7 +77,10 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
         })?;
         return Ok(ExitCode::SUCCESS);
     }
-    let report = match runtime.block_on(take(&config, &chosen, name, &runtime_dir(sources))) {
+    let taken = runtime.block_on(take(&config, &chosen, name, &runtime_dir(sources)));
+    // A read of a disk that hangs is not waited for.
+    runtime.shutdown_background();
+    let report = match taken {
         Ok(report) => report,
         Err(error @ ClientError::Denied { .. }) => {
             eprintln!("agent: {error}");
@@ -115,7 +119,10 @@ async fn alone(config: &Config, chosen: &[&Forward]) -> Vec<Step> {
     let new = |forward: &Forward| Login::new(forward.auth.clone(), Arc::new(Layer::default()));
     let logins: Vec<_> = chosen.iter().map(|forward| new(forward)).collect();
     let pairs: Vec<_> = chosen.iter().copied().zip(&logins).collect();
-    let mut steps = check::alone(&Host::of(config), &config.tunnel, &pairs).await;
+    let state_dir = config.state_dir.clone();
+    let pauses = tokio::task::spawn_blocking(move || Pauses::load(&state_dir));
+    let pauses = pauses.await.unwrap_or_default();
+    let mut steps = check::alone(&Host::of(config), &config.tunnel, &pairs, &pauses).await;
     for (forward, login) in pairs {
         steps.extend(check::forward(forward, login).await);
         login.settle().await;

@@ -1,7 +1,7 @@
 //! Requests that somebody inside the agent waits to see arrive: a check sends one the vendor's way, and has to know
 //! that it came to this agent and not to another one behind the same gateway.
 
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -17,16 +17,19 @@ pub(super) struct Awaiting {
 
 struct Entry {
     id: String,
+    /// The whole of what is asked is known: a GET of this.
+    target: String,
     came: Arc<AtomicBool>,
 }
 
 impl Awaiting {
-    /// Waits for a request with this id from now on.
-    pub(super) fn begin(self: &Arc<Self>, id: &str) -> Awaited {
+    /// Waits for a GET of `target`, as it stands in the request line, with this id from now on.
+    pub(super) fn begin(self: &Arc<Self>, id: &str, target: &str) -> Awaited {
         let came = Arc::new(AtomicBool::new(false));
         let mut entries = self.lock();
         entries.push(Entry {
             id: id.to_owned(),
+            target: target.to_owned(),
             came: Arc::clone(&came),
         });
         self.count.store(entries.len(), Relaxed);
@@ -37,17 +40,17 @@ impl Awaiting {
         }
     }
 
-    /// A request has come; whether it was waited for.
-    pub(super) fn came(&self, id: &HeaderValue) -> bool {
+    /// A request has come; whether it was waited for. True once: the id has gone through the gateway, which could use it
+    /// for requests of its own.
+    pub(super) fn came(&self, id: &HeaderValue, method: &Method, target: &str) -> bool {
         if self.count.load(Relaxed) == 0 {
             return false;
         }
         let entries = self.lock();
-        let found = entries.iter().find(|entry| *id == *entry.id);
-        if let Some(entry) = found {
-            entry.came.store(true, Relaxed);
-        }
-        found.is_some()
+        let found = entries
+            .iter()
+            .find(|entry| *id == *entry.id && method == Method::GET && target == entry.target);
+        found.is_some_and(|entry| !entry.came.swap(true, Relaxed))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -81,18 +84,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_id_that_is_waited_for_counts_and_only_for_as_long() {
+    fn only_the_request_that_is_waited_for_counts_and_only_once() {
         let awaiting = Arc::new(Awaiting::default());
         let id = HeaderValue::from_static("check-1");
-        assert!(!awaiting.came(&id));
-        let first = awaiting.begin("check-1");
-        let second = awaiting.begin("check-2");
-        assert!(!awaiting.came(&HeaderValue::from_static("check-11")));
+        let get = |id: &HeaderValue| awaiting.came(id, &Method::GET, "/status");
+        assert!(!get(&id));
+        let first = awaiting.begin("check-1", "/status");
+        let second = awaiting.begin("check-2", "/status");
+        assert!(!get(&HeaderValue::from_static("check-11")));
+        assert!(!awaiting.came(&id, &Method::POST, "/status"));
+        assert!(!awaiting.came(&id, &Method::GET, "/rest/api/2/issue/A-1"));
         assert!(!first.came());
-        assert!(awaiting.came(&id));
+        assert!(get(&id));
         assert!(first.came() && !second.came());
+        assert!(!get(&id), "a second one with the same id");
         drop(first);
-        assert!(!awaiting.came(&id));
+        assert!(!get(&id));
         drop(second);
         assert_eq!(awaiting.count.load(Relaxed), 0);
     }

@@ -64,7 +64,7 @@ pub(super) async fn answer(
         origin_form(&mut head);
     }
     let Hold { pulse, turn, fault } = hold;
-    let turned_away = channel.forward.turns_away(&id);
+    let turned_away = channel.forward.turns_away(&id, &head);
     let mut draft = channel.draft(&head, fault.as_ref(), &id);
     let method = head.method.clone();
     let expects_continue = head.headers.contains_key(header::EXPECT);

@@ -10,7 +10,7 @@ use crate::{
     status::{Layer, State, Witness},
     upstream::{FailedStep, SendError, Upstream},
 };
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, request};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -138,14 +138,15 @@ impl Forward {
         }
     }
 
-    /// Waits for a request with this id, for as long as what it gives is kept.
-    pub fn expect(&self, id: &str) -> Awaited {
-        self.awaiting.begin(id)
+    /// Waits for a GET of `target` with this id, for as long as what it gives is kept.
+    pub fn expect(&self, id: &str, target: &str) -> Awaited {
+        self.awaiting.begin(id, target)
     }
 
     /// Whether a request is to be turned away since it is not the one that is waited for.
-    pub(super) fn turns_away(&self, id: &HeaderValue) -> bool {
-        !self.awaiting.came(id) && self.only_awaited
+    pub(super) fn turns_away(&self, id: &HeaderValue, head: &request::Parts) -> bool {
+        let target = head.uri.path_and_query().map_or("", |t| t.as_str());
+        !self.awaiting.came(id, &head.method, target) && self.only_awaited
     }
 
     /// Whether the administrator has stopped its requests.

@@ -6,8 +6,9 @@ use crate::{
     auth::Login,
     check::step::{Found, Steps},
     config,
+    pause::Pauses,
     tunnel::{
-        Accept, Gateway, RemoteForward, Settings,
+        Accept, Bind, Gateway, RemoteForward, Settings,
         session::{Bound, OpenError, Session, greet},
     },
 };
@@ -17,8 +18,9 @@ use std::sync::Arc;
 pub(in crate::check) async fn check(
     settings: &Arc<Settings>,
     forwards: &[(&config::Forward, &Login)],
+    pauses: &Pauses,
 ) -> Vec<Steps> {
-    let stand_in = StandIn::new(forwards).await;
+    let stand_in = StandIn::new(forwards, pauses).await;
     let mut refused = Refused::default();
     let mut all = Vec::new();
     for gateway in &settings.gateways {
@@ -100,6 +102,15 @@ async fn one_forward(
     stand_in: &StandIn,
 ) {
     steps.about(Some(&forward.name));
+    if let Bind::Socket(path) = &forward.bind {
+        let why = format!(
+            "a gateway gives the socket {path} to whoever asks last, so that asking here would take it from an agent \
+             elsewhere that serves it; start the agent, and check again"
+        );
+        steps.add("forward", Found::skipped(why));
+        steps.about(None);
+        return;
+    }
     let wanted = RemoteForward {
         name: Arc::clone(&forward.name),
         bind: forward.bind.clone(),

@@ -72,7 +72,7 @@ async fn there_and_back(
         }
     };
     let id = format!("check-{}", uuid::Uuid::new_v4().simple());
-    let awaited = forward.expect(&id);
+    let awaited = forward.expect(&id, path);
     let answered = ask(stream, path, &id).await;
     let came = awaited.came();
     drop(awaited);

@@ -5,6 +5,7 @@ use crate::{
     audit::Audit,
     auth::Login,
     config, http,
+    pause::Pauses,
     policy::Policy,
     tunnel::{Accept, Inbound},
     upstream::{Target, Upstream},
@@ -19,7 +20,9 @@ pub(super) struct StandIn {
 }
 
 impl StandIn {
-    pub(super) async fn new(forwards: &[(&config::Forward, &Login)]) -> Arc<Self> {
+    /// What the administrator has paused stays so.
+    pub(super) async fn new(forwards: &[(&config::Forward, &Login)], pauses: &Pauses) -> Arc<Self> {
+        let pauses = pauses.clone();
         let wanted: Vec<_> = forwards
             .iter()
             .map(|(forward, login)| ((*forward).clone(), (*login).clone()))
@@ -27,7 +30,7 @@ impl StandIn {
         // Reads the system's certificate store.
         let built = tokio::task::spawn_blocking(move || {
             let each = wanted.into_iter();
-            each.filter_map(|(forward, login)| build(forward, login))
+            each.filter_map(|(forward, login)| build(forward, login, &pauses))
                 .collect()
         });
         Arc::new(Self {
@@ -65,14 +68,18 @@ impl Accept for StandIn {
     }
 }
 
-fn build(config: config::Forward, login: Login) -> Option<(Arc<str>, Arc<http::Forward>)> {
+fn build(
+    config: config::Forward,
+    login: Login,
+    pauses: &Pauses,
+) -> Option<(Arc<str>, Arc<http::Forward>)> {
     if matches!(config.upstream.target, Target::Tcp { .. }) {
         return None;
     }
     let policy = Policy::new(&config.policy).ok()?;
     let upstream = Upstream::new(config.upstream).ok()?;
     let name = config.name;
-    // No record: nothing of the vendor's is answered, and the log belongs to the service's user.
+    // No record: nothing of the vendor's is answered, one GET of our own is, and the log belongs to the service's user.
     let audit = Audit::off();
     let jira = Arc::default();
     let forward = http::Forward::new(
@@ -84,5 +91,8 @@ fn build(config: config::Forward, login: Login) -> Option<(Arc<str>, Arc<http::F
         config.http,
         jira,
     );
-    Some((name, Arc::new(forward.only_awaited())))
+    Some((
+        name,
+        Arc::new(forward.pausable(pauses.clone()).only_awaited()),
+    ))
 }

@@ -315,7 +315,7 @@ async fn while_a_check_stands_in_only_its_own_request_is_answered_and_others_may
         ..Options::default()
     };
     let agent = Agent::new(&jira.await, options);
-    let awaited = agent.forward.expect("check-1");
+    let awaited = agent.forward.expect("check-1", "/a");
     let mut vendor = agent.channel();
     for id in ["", "x-request-id: check-2\r\n"] {
         vendor
@@ -325,10 +325,17 @@ async fn while_a_check_stands_in_only_its_own_request_is_answered_and_others_may
         let problem = reply.assert_problem("paused", "not_sent");
         assert_eq!(reply.header("retry-after"), Some("60"), "{problem}");
     }
+    let with_its_id =
+        |line: &str| format!("{line} HTTP/1.1\r\nhost: x\r\nx-request-id: check-1\r\n\r\n");
+    for other in ["DELETE /a", "GET /b"] {
+        vendor.send(with_its_id(other)).await;
+        vendor.reply().await.assert_problem("paused", "not_sent");
+    }
     assert!(!awaited.came());
-    vendor
-        .send("GET /a HTTP/1.1\r\nhost: x\r\nx-request-id: check-1\r\n\r\n")
-        .await;
+    vendor.send(with_its_id("GET /a")).await;
     assert_eq!(vendor.reply().await.text(), "of Jira");
     assert!(awaited.came());
+    // The gateway has seen the id by now.
+    vendor.send(with_its_id("GET /a")).await;
+    vendor.reply().await.assert_problem("paused", "not_sent");
 }
