@@ -4,4 +4,5 @@
 mod common;
 mod forwards;
 mod refused;
+mod secrets;
 mod sessions;
