@@ -1,7 +1,7 @@
 //! One HTTP/1.1 or prior-knowledge h2c server per channel, and the way of one request. Knows no Jira.
 //!
-//! `server` drives a channel, `seat` says which forward answers on it, `framing` hands hyper one unambiguous message at a time, `exchange` is
-//! the way of one request, `problem` what the agent answers itself (`docs/errors.md`).
+//! `server` drives a channel, `seat` says which forward answers on it, `framing` hands hyper one unambiguous message at a
+//! time, `exchange` is the way of one request, `problem` what the agent answers itself (`docs/errors.md`).
 
 mod awaited;
 mod body;

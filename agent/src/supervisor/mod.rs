@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `step` | the state machine: `step(now, event, jitter) -> actions` |
 //! | `dialing` | the part of it that says when and where to dial |
+//! | `holding` | the part of it that says who asks for a forward, and who lets go |
 //! | `reload` | the part that follows a changed configuration |
 //! | `slot` | state of one connection in it |
 //! | `backoff` | how long to wait |
@@ -17,6 +18,7 @@
 mod backoff;
 mod board;
 mod dialing;
+mod holding;
 mod register;
 mod reload;
 mod run;

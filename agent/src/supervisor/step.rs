@@ -278,99 +278,6 @@ impl Machine {
         self.wait(now, id.slot, jitter);
     }
 
-    fn granted(&mut self, id: Id, forward: usize, actions: &mut Vec<Action>) {
-        match self.held(id, forward) {
-            Some(held @ Held::Requested { .. }) => {
-                *held = Held::Granted;
-                // From here on the session that was there before is not needed for it.
-                self.take_over(id.slot, forward, actions);
-            }
-            // It was asked for before it was taken out of the configuration.
-            Some(held @ Held::Parting(Farewell::Requested)) => {
-                *held = Held::Parting(Farewell::Cancelling);
-                actions.push(Action::Cancel(id, forward));
-            }
-            _ => {}
-        }
-        // It was asked for before the session was left.
-        if let Some(farewell) = self.farewell(id, forward)
-            && *farewell == Farewell::Requested
-        {
-            *farewell = Farewell::Cancelling;
-            actions.push(Action::Cancel(id, forward));
-        }
-    }
-
-    fn refused(
-        &mut self,
-        now: Duration,
-        id: Id,
-        forward: usize,
-        jitter: f64,
-        actions: &mut Vec<Action>,
-    ) {
-        match self.held(id, forward).copied() {
-            Some(Held::Requested { refusals }) => {
-                // Where only one may listen, the session that was there before lets go first: at another gateway too,
-                // which may be another way to the same machine.
-                let held = match self.take_over(id.slot, forward, actions) {
-                    Some(from) => Held::Moving { from },
-                    None => Held::Refused {
-                        retry_at: now + backoff::forward(refusals, jitter),
-                        refusals: refusals.saturating_add(1),
-                    },
-                };
-                if let Some(live) = self.live(id) {
-                    live.forwards.insert(forward, held);
-                }
-            }
-            Some(Held::Parting(Farewell::Requested)) => self.parted(id, forward),
-            _ => {}
-        }
-        if let Some(farewell) = self.farewell(id, forward)
-            && *farewell == Farewell::Requested
-        {
-            *farewell = Farewell::Gone;
-            self.gone(now, id, forward);
-        }
-    }
-
-    fn released(&mut self, now: Duration, id: Id, forward: usize) {
-        if let Some(Held::Parting(Farewell::Cancelling)) = self.held(id, forward) {
-            self.parted(id, forward);
-        }
-        if let Some(farewell) = self.farewell(id, forward)
-            && *farewell == Farewell::Cancelling
-        {
-            *farewell = Farewell::Gone;
-            self.gone(now, id, forward);
-        }
-    }
-
-    fn parted(&mut self, id: Id, forward: usize) {
-        if let Some(live) = self.live(id) {
-            live.forwards.remove(&forward);
-        }
-    }
-
-    /// Makes the older sessions of a connection let go of a forward that they keep. Gives the last of them.
-    fn take_over(
-        &mut self,
-        index: usize,
-        forward: usize,
-        actions: &mut Vec<Action>,
-    ) -> Option<u64> {
-        let slot = self.slots.get_mut(index)?;
-        let mut last = None;
-        for leaving in &mut slot.leaving {
-            if leaving.forwards.get(&forward) == Some(&Farewell::Keeping) {
-                leaving.let_go(index, |f| f == forward, actions);
-                last = Some(leaving.generation);
-            }
-        }
-        last
-    }
-
     fn ended(&mut self, now: Duration, id: Id, jitter: f64) {
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
@@ -407,39 +314,6 @@ impl Machine {
         for (forward, held) in &live.forwards {
             if *held == Held::Granted {
                 self.hurry(now, live.gateway, *forward);
-            }
-        }
-    }
-
-    fn gone(&mut self, now: Duration, id: Id, forward: usize) {
-        if let Some(gateway) = self.leaving(id).map(|leaving| leaving.gateway) {
-            self.freed(now, id, gateway, forward);
-        }
-    }
-
-    /// A forward that a session on its way out held is free: its successor asks now, or else whoever
-    /// stands by.
-    fn freed(&mut self, now: Duration, id: Id, gateway: usize, forward: usize) {
-        let from = id.generation;
-        let successor = self.slots.get_mut(id.slot).and_then(|slot| {
-            let held = slot.current.as_mut()?.forwards.get_mut(&forward)?;
-            (*held == Held::Moving { from }).then_some(held)
-        });
-        match successor {
-            Some(held) => *held = Held::Due { refusals: 0 },
-            None => self.hurry(now, gateway, forward),
-        }
-    }
-
-    /// Those that stand by for a forward of this gateway ask at once: its holder is gone.
-    fn hurry(&mut self, now: Duration, gateway: usize, forward: usize) {
-        let lives = self.slots.iter_mut().filter_map(|s| s.current.as_mut());
-        for live in lives.filter(|live| live.gateway == gateway) {
-            if let Some(held @ Held::Refused { .. }) = live.forwards.get_mut(&forward) {
-                *held = Held::Refused {
-                    retry_at: now,
-                    refusals: 0,
-                };
             }
         }
     }
@@ -495,23 +369,23 @@ impl Machine {
         }
     }
 
-    fn live(&mut self, id: Id) -> Option<&mut Live> {
+    pub(super) fn live(&mut self, id: Id) -> Option<&mut Live> {
         let live = self.slots.get_mut(id.slot)?.current.as_mut()?;
         (live.generation == id.generation).then_some(live)
     }
 
-    fn held(&mut self, id: Id, forward: usize) -> Option<&mut Held> {
+    pub(super) fn held(&mut self, id: Id, forward: usize) -> Option<&mut Held> {
         self.live(id)?.forwards.get_mut(&forward)
     }
 
-    fn leaving(&mut self, id: Id) -> Option<&mut Leaving> {
+    pub(super) fn leaving(&mut self, id: Id) -> Option<&mut Leaving> {
         let slot = self.slots.get_mut(id.slot)?;
         slot.leaving
             .iter_mut()
             .find(|l| l.generation == id.generation)
     }
 
-    fn farewell(&mut self, id: Id, forward: usize) -> Option<&mut Farewell> {
+    pub(super) fn farewell(&mut self, id: Id, forward: usize) -> Option<&mut Farewell> {
         self.leaving(id)?.forwards.get_mut(&forward)
     }
 }
