@@ -151,3 +151,50 @@ async fn the_script_of_the_vendor_guide_registers_a_key_once() {
     );
     assert_eq!(second.files().unwrap(), []);
 }
+
+/// The gateway registers the key, and is cut off before it can say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_answer_is_lost_the_next_run_finds_out_that_the_key_is_registered() {
+    let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
+    let keys = sshd.folder().join("authorized_keys");
+    let script = format!("#!/bin/sh\ncat > {}\nkill -9 $PPID\n", keys.display());
+    let script = executable(sshd.folder().join("cut"), &script);
+    let once = sshd.folder().join("once");
+    keygen(&once, &["-t", "ed25519"], "").unwrap();
+    let public = fs::read_to_string(once.with_extension("pub")).unwrap();
+    fs::write(
+        &keys,
+        format!("restrict,command=\"exec {}\" {public}", script.display()),
+    )
+    .unwrap();
+    let token = token(&sshd, "127.0.0.1:0", Some(&once));
+    let mut flags = ANSWERS.to_vec();
+    flags.extend(["--upstream", &jira.url]);
+    let host = Host::new().unwrap();
+    let lost = host.enroll(&token, &flags).unwrap();
+    assert_eq!(lost.status.code(), Some(1), "{}", said(&lost));
+    assert!(said(&lost).contains("is not known"), "{}", said(&lost));
+    // The key alone is left, no secret of Jira's and no configuration.
+    let left: Vec<_> = host
+        .files()
+        .unwrap()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(
+        left,
+        [
+            "enrolment/1/enrolment.json",
+            "enrolment/1/id_ed25519",
+            "enrolment/1/id_ed25519.pub"
+        ]
+    );
+    let done = host.enroll(&token, &flags).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    assert!(
+        said(&done).contains("the gateway knows this key already"),
+        "{}",
+        said(&done)
+    );
+    proven(&host.run().unwrap()).await;
+}

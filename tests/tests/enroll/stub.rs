@@ -2,10 +2,15 @@
 
 use agent::status::Overall;
 use e2e::{
+    agent::write_secret,
+    egress::{PASSWORD, USER, squid},
     enrol::{Host, Office, PAT},
     login::said,
 };
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
@@ -55,3 +60,60 @@ async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
         assert_eq!(has_it, name.ends_with("/jira-token"), "{name}");
     }
 }
+
+/// The company's proxy is the only way out, also for the first connection of all.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let squid = squid(&[office.gateway.ssh_addr.port()], true)
+        .await
+        .unwrap();
+    write_secret(&host.around().join("proxy"), PASSWORD).unwrap();
+    let url = format!("http://{}", squid.address());
+    let mut flags = office.answers();
+    flags.extend([
+        "--proxy",
+        &url,
+        "--proxy-user",
+        USER,
+        "--proxy-password-file",
+        "proxy",
+    ]);
+    let done = host.enroll(&office.token(&[]).unwrap(), &flags).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    squid
+        .logged(&format!("CONNECT {}", office.gateway.ssh_addr))
+        .await
+        .unwrap();
+    let agent = host.run().unwrap();
+    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+    agent
+        .until("every layer to be proven", proven)
+        .await
+        .unwrap();
+}
+
+/// The service runs as the owner of the state folder, and root enrols.
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_that_root_writes_belong_to_the_services_user() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let state = host.dir().join("state");
+    fs::create_dir(&state).unwrap();
+    if chown(&state, Some(NOBODY), Some(NOBODY)).is_err() {
+        // Only root can give files away.
+        return;
+    }
+    let done = host
+        .enroll(&office.token(&[]).unwrap(), &office.answers())
+        .unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    for (name, _) in host.files().unwrap() {
+        let owner = fs::metadata(host.dir().join(&name)).unwrap().uid();
+        let secret = name.ends_with("/id_ed25519") || name.ends_with("/jira-token");
+        assert_eq!(owner, if secret { NOBODY } else { 0 }, "{name}");
+    }
+}
+
+const NOBODY: u32 = 65534;

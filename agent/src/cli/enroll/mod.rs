@@ -48,7 +48,9 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
         let comment = format!("jira-tunnel-agent {}", token.user);
         let mut staged = site.stage(&digest, &comment)?;
         let draft = staged.write(&token, &answers)?;
-        let config = Config::load(&sources.with_draft(draft.clone()))?;
+        let config = Config::load(&sources.with_draft(draft.clone())).inspect_err(|_| {
+            eprintln!("agent: this makes no configuration, and nothing is changed:");
+        })?;
         let replaces = current.is_some();
         if !runtime()?.block_on(settle(&config, &token, &mut staged, replaces))? {
             return Ok(ExitCode::FAILURE);
@@ -124,6 +126,7 @@ async fn settle(
         return Ok(true);
     }
     if token.secret.is_some() {
+        print("registering it at the gateway\n")?;
         let registered = enroll::register(&config.tunnel, token, &staged.key.public).await;
         if let Err(error) = registered {
             if error.is_unknown() {
@@ -168,16 +171,19 @@ fn finish(
     site: &Site,
     before: Option<&Enrolment>,
 ) -> anyhow::Result<ExitCode> {
-    let (config, _) = Config::load_with_origins(sources)?;
+    let config = Config::load(sources)?;
     let start = service::start(args.no_start, sources);
     print(&start.text)?;
+    // Where the vendor has yet to be given the key there is nothing to wait for.
+    if start.runs && token.secret.is_some() {
+        service::wait_for_proof(sources);
+    }
     if !args.no_check {
         print("\n")?;
         check::run(check::Args::all(), sources)?;
     }
     if start.runs {
         print("\n")?;
-        service::wait_for_proof(sources);
         status::run(status::Args::once(), sources)?;
     }
     site.tidy()?;
