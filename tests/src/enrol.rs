@@ -161,15 +161,12 @@ impl Office {
 
     /// A token for `acme` whose forward is on any port.
     pub fn token(&self, more: &[&str]) -> Result<String> {
-        let gateway = self.gateway.ssh_addr.to_string();
-        let mut words = vec![
-            "new",
-            "acme",
-            "--gateway",
-            &gateway,
-            "--bind",
-            "127.0.0.1:0",
-        ];
+        self.token_at(&self.gateway.ssh_addr.to_string(), more)
+    }
+
+    /// The same for a gateway that is reached there.
+    pub fn token_at(&self, gateway: &str, more: &[&str]) -> Result<String> {
+        let mut words = vec!["new", "acme", "--gateway", gateway, "--bind", "127.0.0.1:0"];
         words.extend(more);
         Ok(self.token_command(&words)?.trim().to_owned())
     }

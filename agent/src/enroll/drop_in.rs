@@ -69,7 +69,11 @@ pub(super) fn files(token: &Token, answers: &Answers) -> Vec<Named> {
 ///
 /// # Errors
 /// None that texts could bring about.
-pub fn render(token: &Token, answers: &Answers, folder: &Path) -> Result<String, toml::ser::Error> {
+pub(super) fn render(
+    token: &Token,
+    answers: &Answers,
+    folder: &Path,
+) -> Result<String, toml::ser::Error> {
     let file = |name: &str| folder.join(name).display().to_string();
     let proxy = answers.proxy.as_ref();
     let login = proxy.and_then(|proxy| proxy.login.as_ref());

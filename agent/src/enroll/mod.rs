@@ -7,7 +7,9 @@
 //! | `key` | the agent's own key, and the line that authorises it |
 //! | `answers` | what only the customer knows: Jira, the login there, what the vendor may do |
 //! | `drop_in` | both together as a drop-in of the configuration |
-//! | `site` | the files: what is there, what is being made, the one step that puts it in place |
+//! | `site` | the folder: what is there, what counts, one enrolment at a time |
+//! | `staged` | what is being made, and the one step that puts it in place |
+//! | `files` | files that a crash leaves whole or not there |
 //! | `register` | the public key over SSH by the one-time secret, and the proof that it works |
 //!
 //! Nothing counts before the drop-in has its name, which is one `rename`. All that it names has been written into a
@@ -16,14 +18,17 @@
 
 mod answers;
 mod drop_in;
+mod files;
 mod key;
 mod register;
 mod site;
+mod staged;
 mod token;
 
 pub use answers::{Answers, Auth, Proxy};
-pub use drop_in::render;
+pub use files::SiteError;
 pub use key::{authorized_line, registered_options};
 pub use register::{COMMAND, RegisterError, prove, register};
-pub use site::{Enrolment, Key, Site, SiteError, Staged};
+pub use site::{Enrolment, Site};
+pub use staged::{Key, Staged};
 pub use token::{Forward, MAX_LEN, OneTimeSecret, PREFIX, Token, TokenError};

@@ -67,6 +67,36 @@ async fn another_token_needs_replace_and_then_the_new_key_takes_over() {
         .unwrap();
 }
 
+/// It was started with the configuration of before, and reads that token anew at each use.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_runs_keeps_its_files_until_it_is_restarted() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let done = host
+        .enroll(&office.token(&[]).unwrap(), &office.answers())
+        .unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let mut agent = host.run().unwrap();
+    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+    agent
+        .until("every layer to be proven", proven)
+        .await
+        .unwrap();
+    let token = office.token(&[]).unwrap();
+    let mut flags = office.answers();
+    flags.push("--replace");
+    let replaced = host.enroll(&token, &flags).unwrap();
+    let text = said(&replaced);
+    assert!(replaced.status.success(), "{text}");
+    assert!(text.contains("is to be restarted"), "{text}");
+    assert_eq!(host.keys().unwrap().len(), 2);
+    agent.restart().unwrap();
+    agent
+        .until("every layer to be proven", proven)
+        .await
+        .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_that_does_not_come_to_work_leaves_the_old_one_in_use() {
     let office = Office::open().await.unwrap();

@@ -1,12 +1,12 @@
 //! With a stock OpenSSH as the gateway, and tokens made by the script in docs/vendor-guide.md: the key handed over, and
 //! the key registered by the script there.
 
-use agent::status::Overall;
+use agent::{enroll::Token, status::Overall};
 use e2e::{
     agent::Agent,
     enrol::{ANSWERS, Host, jira},
     login::said,
-    sshd::{Sshd, keygen},
+    sshd::{Sshd, certify, keygen},
 };
 use std::{
     fs,
@@ -150,6 +150,36 @@ async fn the_script_of_the_vendor_guide_registers_a_key_once() {
         said(&refused)
     );
     assert_eq!(second.files().unwrap(), []);
+}
+
+/// Many gateways behind one name have host certificates, and the token the line of their authority.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_with_a_certificate_authority_trusts_its_host_certificates_alone() {
+    let prepare = |dir: &Path| {
+        keygen(&dir.join("ca"), &["-t", "ed25519"], "")?;
+        certify(
+            &dir.join("ca"),
+            &dir.join("host.pub"),
+            &["-h", "-n", "127.0.0.1"],
+        )
+    };
+    let sshd = Sshd::prepare(prepare, &["HostCertificate {dir}/host-cert.pub"]).unwrap();
+    let (jira, host) = (jira().await.unwrap(), Host::new().unwrap());
+    let authority = fs::read_to_string(sshd.folder().join("ca.pub")).unwrap();
+    let mut token = Token::parse(&token(&sshd, "127.0.0.1:0", None)).unwrap();
+    token.host_keys = Vec::new();
+    token.known_hosts = vec![format!("@cert-authority 127.0.0.1 {}", authority.trim())];
+    let mut flags = ANSWERS.to_vec();
+    flags.extend(["--upstream", &jira.url]);
+    let done = host.enroll(&token.to_text(), &flags).unwrap();
+    let text = said(&done);
+    assert!(done.status.success(), "{text}");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("restrict,"))
+        .unwrap();
+    fs::write(sshd.folder().join("authorized_keys"), format!("{line}\n")).unwrap();
+    proven(&host.run().unwrap()).await;
 }
 
 /// The gateway registers the key, and is cut off before it can say so.

@@ -3,7 +3,7 @@
 use agent::status::Overall;
 use e2e::{
     agent::write_secret,
-    egress::{PASSWORD, USER, squid},
+    egress::{Authority, PASSWORD, USER, squid, stunnel},
     enrol::{Host, Office, PAT},
     login::said,
 };
@@ -86,6 +86,30 @@ async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
         .logged(&format!("CONNECT {}", office.gateway.ssh_addr))
         .await
         .unwrap();
+    let agent = host.run().unwrap();
+    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+    agent
+        .until("every layer to be proven", proven)
+        .await
+        .unwrap();
+}
+
+/// Where only TLS gets out, the gateway's own authority beside the token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_inside_tls_is_enrolled_at_by_its_own_authority() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let vendor = Authority::new("Vendor CA").unwrap();
+    let tls = stunnel(office.gateway.ssh_addr.port(), &vendor)
+        .await
+        .unwrap();
+    vendor.write(host.around()).unwrap();
+    let gateway = format!("tls://{}", tls.address());
+    let token = office.token_at(&gateway, &[]).unwrap();
+    let mut flags = office.answers();
+    flags.extend(["--gateway-ca-file", "ca.pem"]);
+    let done = host.enroll(&token, &flags).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
     let agent = host.run().unwrap();
     let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
     agent

@@ -15,6 +15,7 @@ use crate::{
 use anyhow::{Context, bail};
 use ask::Console;
 pub use flags::Args;
+use service::Agent;
 use std::{
     io::{self, Read},
     path::Path,
@@ -172,21 +173,28 @@ fn finish(
     before: Option<&Enrolment>,
 ) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
-    let start = service::start(args.no_start, sources);
+    // What is untidy was left by a run that put its drop-in in place, perhaps, and did not come to the restart.
+    let changed = before.and_then(|before| before.token.as_deref())
+        != site.current()?.and_then(|now| now.token).as_deref();
+    let start = service::start(args.no_start, changed || site.is_untidy()?, sources);
     print(&start.text)?;
     // Where the vendor has yet to be given the key there is nothing to wait for.
-    if start.runs && token.secret.is_some() {
+    if start.agent == Agent::Current && token.secret.is_some() {
         service::wait_for_proof(sources);
     }
-    if !args.no_check {
+    // An agent with the configuration of before would be asked about that one.
+    if !args.no_check && start.agent != Agent::Former {
         print("\n")?;
         check::run(check::Args::all(), sources)?;
     }
-    if start.runs {
+    if start.agent == Agent::Current {
         print("\n")?;
         status::run(status::Args::once(), sources)?;
     }
-    site.tidy()?;
+    // It still reads the files of before.
+    if start.agent != Agent::Former {
+        site.tidy()?;
+    }
     let now = site.current()?;
     let public = now.as_ref().and_then(|now| now.public.as_deref());
     let before = before.filter(|before| Some(*before) != now.as_ref());

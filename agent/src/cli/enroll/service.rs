@@ -14,17 +14,42 @@ use tokio::time::{Instant, sleep};
 
 /// What came of it.
 pub struct Start {
-    /// Whether an agent answers now.
-    pub runs: bool,
+    /// What answers now.
+    pub agent: Agent,
     /// What was done, or what is left to do.
     pub text: String,
 }
 
-/// Enables and starts the unit, or restarts it where it runs already.
-pub fn start(never: bool, sources: &Sources) -> Start {
-    let left = |why: &str| Start {
-        runs: answers(sources),
-        text: format!("not started: {why}\n"),
+/// What answers on the socket of `agent status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    None,
+    /// One that has the configuration that counts now.
+    Current,
+    /// One that was started before.
+    Former,
+}
+
+/// Enables and starts the unit, or restarts it where it runs already and the configuration has `changed`.
+pub fn start(never: bool, changed: bool, sources: &Sources) -> Start {
+    let runs = answers(sources);
+    if runs && !changed {
+        return Start {
+            agent: Agent::Current,
+            text: "the agent runs\n".to_owned(),
+        };
+    }
+    let left = |why: &str| match runs {
+        true => Start {
+            agent: Agent::Former,
+            text: format!(
+                "an agent runs with the configuration of before; to have it take up this one: {RESTART}\n"
+            ),
+        },
+        false => Start {
+            agent: Agent::None,
+            text: format!("not started: {why}\n"),
+        },
     };
     if never {
         return left(&format!("--no-start; to start it: {START}"));
@@ -42,7 +67,7 @@ pub fn start(never: bool, sources: &Sources) -> Start {
     if !rustix::process::geteuid().is_root() {
         return left(&format!("only root may; run: sudo {START}"));
     }
-    // `enable --now` leaves one alone that runs with the old configuration.
+    // `enable --now` leaves one alone that runs with the configuration of before.
     for verb in ["enable", "restart"] {
         match systemctl(&[verb, UNIT]) {
             Ok(output) if output.status.success() => {}
@@ -56,11 +81,14 @@ pub fn start(never: bool, sources: &Sources) -> Start {
         }
     }
     let runs = look(sources, SOON, |report| report.is_some());
-    Start {
-        runs,
-        text: match runs {
-            true => format!("the service {UNIT} is started, and will be at every boot\n"),
-            false => format!(
+    match runs {
+        true => Start {
+            agent: Agent::Current,
+            text: format!("the service {UNIT} is started, and will be at every boot\n"),
+        },
+        false => Start {
+            agent: Agent::None,
+            text: format!(
                 "the service {UNIT} was started and does not answer; see: journalctl -u {UNIT} -n 20\n"
             ),
         },
@@ -109,6 +137,7 @@ fn systemctl(arguments: &[&str]) -> std::io::Result<Output> {
 }
 
 const UNIT: &str = "jira-tunnel-agent";
+const RESTART: &str = "systemctl restart jira-tunnel-agent";
 const START: &str = "systemctl enable --now jira-tunnel-agent";
 /// For the socket to be there after the start.
 const SOON: Duration = Duration::from_secs(10);

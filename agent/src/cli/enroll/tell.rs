@@ -1,6 +1,6 @@
 //! What a person is told.
 
-use super::service::Start;
+use super::service::{Agent, Start};
 use crate::{
     config::Config,
     enroll::{self, Enrolment, RegisterError, Token},
@@ -87,9 +87,11 @@ pub fn last_words(
     {
         text += &format!("Now log in to Jira: agent login {}\n", forward.name);
     }
-    if !start.runs {
-        text += "The agent does not run yet; how to start it is said above.\n";
-    }
+    text += match start.agent {
+        Agent::Current => "",
+        Agent::Former => "The agent that runs is to be restarted; how is said above.\n",
+        Agent::None => "The agent does not run yet; how to start it is said above.\n",
+    };
     let path = match forward.map(|forward| &forward.upstream.target) {
         Some(Target::Http(http)) => http.context_path.as_str(),
         _ => "",

@@ -1,0 +1,107 @@
+//! Files and folders written so that a crash leaves them whole or not there. Blocks on the disk.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown},
+    path::{Path, PathBuf},
+};
+
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// Its owner alone: this user and group, where we may give files away, else ourselves.
+    Owner(Option<(u32, u32)>),
+    Everybody,
+}
+
+/// A new file, durable but for its folder.
+pub(super) fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), SiteError> {
+    let failed = |error| SiteError::io(path, error);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(SECRET)
+        .open(path)
+        .map_err(failed)?;
+    let mode = match readers {
+        Readers::Owner(Some((uid, gid))) => {
+            fchown(&file, Some(uid), Some(gid)).map_err(failed)?;
+            SECRET
+        }
+        Readers::Owner(None) => SECRET,
+        Readers::Everybody => PUBLIC,
+    };
+    // Whatever the umask.
+    let permissions = Permissions::from_mode(mode);
+    file.set_permissions(permissions).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.sync_all().map_err(failed)
+}
+
+/// A folder that the agent's user can come by, unless there is one.
+pub(super) fn make_folder(path: &Path) -> Result<(), SiteError> {
+    let failed = |error| SiteError::io(path, error);
+    match DirBuilder::new().mode(FOLDER).create(path) {
+        Ok(()) => {
+            open_folder(path)?;
+            sync(path.parent().unwrap_or(Path::new("/")))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Whatever the umask was when it was made.
+pub(super) fn open_folder(path: &Path) -> Result<(), SiteError> {
+    fs::set_permissions(path, Permissions::from_mode(FOLDER))
+        .map_err(|error| SiteError::io(path, error))
+}
+
+/// Which names a folder has is on the disk afterwards.
+pub(super) fn sync(folder: &Path) -> Result<(), SiteError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| SiteError::io(folder, error))
+}
+
+/// Why files could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The system refuses.
+    #[error("{}: {error}; {}", path.display(), remedy(error))]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// Another process has the lock.
+    #[error(
+        "{} is in use: another agent enroll is running; let it end first", .0.display()
+    )]
+    Busy(PathBuf),
+    /// A fault of the program.
+    #[error("the key or the configuration could not be written as text: {0}; please report this")]
+    Key(String),
+}
+
+impl SiteError {
+    pub(super) fn io(path: &Path, error: io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "run it as root: sudo agent enroll",
+        io::ErrorKind::StorageFull => "make room on that disk, then run agent enroll again",
+        _ => "mend that, then run agent enroll again",
+    }
+}
+
+const SECRET: u32 = 0o600;
+const PUBLIC: u32 = 0o644;
+const FOLDER: u32 = 0o755;

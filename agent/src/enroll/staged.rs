@@ -1,0 +1,161 @@
+//! What is being made: first in a folder of its own, then by one rename what counts. Blocks on the disk.
+
+use super::{
+    Answers, Site, Token,
+    drop_in::{self, IDENTITY},
+    files::{Readers, SiteError, make_folder, sync, write_new},
+    key,
+    site::{ENROLMENTS, PUBLIC_HALF, RECORD, Record},
+};
+use crate::config::Draft;
+use std::{fs, io, path::Path};
+
+/// The agent's key.
+pub struct Key {
+    /// As in an authorized_keys line.
+    pub public: String,
+    /// It was made by an earlier run with the same token: the vendor may know it.
+    pub reused: bool,
+}
+
+/// What is being made. Dropped, it takes away what it has written; [`keep`](Self::keep) leaves the key.
+pub struct Staged<'a> {
+    site: &'a Site,
+    number: u32,
+    /// The new key.
+    pub key: Key,
+    end: End,
+}
+
+#[derive(PartialEq, Eq)]
+enum End {
+    Remove,
+    KeepKey,
+    Done,
+}
+
+impl Site {
+    /// Begins an enrolment: with the key of an earlier run with this token that did not come to its end, else with a
+    /// new one. What other runs have left is removed.
+    pub fn stage(&self, token: &str, comment: &str) -> Result<Staged<'_>, SiteError> {
+        let current = self.current()?.and_then(|current| current.number);
+        let mut left = None;
+        let mut highest = 0;
+        for number in self.numbers()? {
+            highest = highest.max(number);
+            if Some(number) == current {
+                continue;
+            }
+            match self.record(number).filter(|record| record.token == token) {
+                Some(record) if left.is_none() && self.has_key(number) => {
+                    left = Some((number, record.public_key));
+                }
+                _ => self.remove(number)?,
+            }
+        }
+        if let Some((number, public)) = left {
+            self.remove_all_but_key(number)?;
+            return Ok(Staged {
+                site: self,
+                number,
+                key: Key {
+                    public,
+                    reused: true,
+                },
+                end: End::KeepKey,
+            });
+        }
+        let number = highest + 1;
+        make_folder(&self.at(number))?;
+        let mut staged = Staged {
+            site: self,
+            number,
+            key: Key {
+                public: String::new(),
+                reused: false,
+            },
+            end: End::Remove,
+        };
+        let (private, public) =
+            key::generate(comment).map_err(|error| SiteError::Key(error.to_string()))?;
+        let record = Record {
+            token: token.to_owned(),
+            public_key: public.clone(),
+        };
+        // Texts alone: nothing in them that JSON could not hold.
+        let record = serde_json::to_string_pretty(&record).unwrap_or_default() + "\n";
+        let at = self.at(number);
+        write_new(&at.join(IDENTITY), private.as_bytes(), self.secrets)?;
+        let line = format!("{public}\n");
+        write_new(&at.join(PUBLIC_HALF), line.as_bytes(), Readers::Everybody)?;
+        write_new(&at.join(RECORD), record.as_bytes(), Readers::Everybody)?;
+        sync(&at)?;
+        sync(&self.folder.join(ENROLMENTS))?;
+        staged.key.public = public;
+        Ok(staged)
+    }
+}
+
+impl Staged<'_> {
+    /// Writes what the drop-in names, and gives the drop-in for `config` to judge.
+    pub fn write(&self, token: &Token, answers: &Answers) -> Result<Draft, SiteError> {
+        let at = self.site.at(self.number);
+        for file in drop_in::files(token, answers) {
+            let readers = match file.secret {
+                true => self.site.secrets,
+                false => Readers::Everybody,
+            };
+            write_new(&at.join(file.name), file.text.as_bytes(), readers)?;
+        }
+        sync(&at)?;
+        let relative = Path::new(ENROLMENTS).join(self.number.to_string());
+        let text = drop_in::render(token, answers, &relative)
+            .map_err(|error| SiteError::Key(error.to_string()))?;
+        Ok(Draft {
+            path: self.site.drop_in.clone(),
+            text,
+        })
+    }
+
+    /// The gateway may know the key from now on: it is left where it is, for the next run with the same token.
+    pub fn keep(&mut self) {
+        self.end = End::KeepKey;
+    }
+
+    /// The one step that counts.
+    pub fn commit(mut self, draft: &Draft) -> Result<(), SiteError> {
+        let main = &self.site.main;
+        if !main.exists() {
+            write_new(main, MAIN.as_bytes(), Readers::Everybody)?;
+            sync(&self.site.folder)?;
+        }
+        let folder = draft.path.parent().unwrap_or(&self.site.folder);
+        let new = folder.join(NEW);
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(SiteError::io(&new, error));
+            }
+            _ => {}
+        }
+        write_new(&new, draft.text.as_bytes(), Readers::Everybody)?;
+        fs::rename(&new, &draft.path).map_err(|error| SiteError::io(&draft.path, error))?;
+        self.end = End::Done;
+        sync(folder)
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next run.
+        let _ = match self.end {
+            End::Remove => self.site.remove(self.number),
+            End::KeepKey => self.site.remove_all_but_key(self.number),
+            End::Done => Ok(()),
+        };
+    }
+}
+
+/// No drop-in before it is whole: it begins with a dot and has another ending.
+const NEW: &str = ".10-enrolment.new";
+const MAIN: &str =
+    "# Configuration of jira-tunnel-agent. What agent enroll has written is in agent.d.\n";

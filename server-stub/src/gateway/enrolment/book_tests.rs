@@ -1,0 +1,138 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use super::*;
+use std::{sync::Barrier, time::Duration};
+
+fn key() -> PublicKey {
+    OneTimeSecret::generate().key().public_key().clone()
+}
+
+struct Office {
+    _folder: tempfile::TempDir,
+    book: Book,
+    secret: OneTimeSecret,
+    invitation: Invitation,
+}
+
+fn office(lives: Duration) -> Office {
+    let folder = tempfile::tempdir().unwrap();
+    let book = Book::new(folder.path());
+    let secret = OneTimeSecret::generate();
+    let invitation = book
+        .invite(
+            &"acme".parse().unwrap(),
+            &secret,
+            &"127.0.0.1:8080".parse().unwrap(),
+            SystemTime::now() + lives,
+        )
+        .unwrap();
+    Office {
+        _folder: folder,
+        book,
+        secret,
+        invitation,
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl Office {
+    fn redeem(&self, key: &PublicKey) -> Result<(), BookError> {
+        self.book.redeem(&self.invitation, key, SystemTime::now())
+    }
+
+    fn authorized(&self) -> String {
+        let path = self.book.data.join("agents/acme/authorized_keys");
+        fs::read_to_string(path).unwrap_or_default()
+    }
+}
+
+#[test]
+fn an_invitation_registers_one_key_and_confines_it() {
+    let office = office(HOUR);
+    let key = key();
+    office.redeem(&key).unwrap();
+    let line = office.authorized();
+    assert!(
+        line.starts_with("restrict,port-forwarding,permitlisten=\"127.0.0.1:8080\" ssh-ed25519 "),
+        "{line}"
+    );
+    let again = office.redeem(&self::key()).unwrap_err();
+    assert!(matches!(again, BookError::Used { .. }), "{again}");
+    // The same key again: the answer may have been lost.
+    office.redeem(&key).unwrap();
+    assert_eq!(office.authorized(), line);
+}
+
+#[test]
+fn of_many_that_race_one_wins() {
+    let office = office(HOUR);
+    let begin = Barrier::new(16);
+    let won = std::thread::scope(|scope| {
+        let race = || {
+            begin.wait();
+            office.redeem(&key()).is_ok()
+        };
+        let racing: Vec<_> = (0..16).map(|_| scope.spawn(race)).collect();
+        racing
+            .into_iter()
+            .filter(|_| true)
+            .map(|one| one.join().unwrap())
+            .filter(|won| *won)
+            .count()
+    });
+    assert_eq!(won, 1);
+    assert_eq!(office.authorized().lines().count(), 1);
+}
+
+#[test]
+fn an_expired_or_withdrawn_invitation_registers_nothing() {
+    let late = office(Duration::ZERO);
+    assert!(matches!(late.redeem(&key()), Err(BookError::Expired(_))));
+    let withdrawn = office(HOUR);
+    withdrawn.book.revoke(&withdrawn.invitation).unwrap();
+    assert!(matches!(
+        withdrawn.redeem(&key()),
+        Err(BookError::Unknown(_))
+    ));
+    assert_eq!(withdrawn.authorized() + &late.authorized(), "");
+}
+
+#[test]
+fn nothing_that_is_kept_lets_anybody_in() {
+    let office = office(HOUR);
+    let agent = "acme".parse().unwrap();
+    let one_time = office.secret.key();
+    let found = office.book.find(&agent, one_time.public_key()).unwrap();
+    assert_eq!(found.unwrap().state, State::Open);
+    assert!(office.book.find(&agent, &key()).unwrap().is_none());
+    let other = "globex".parse().unwrap();
+    assert!(
+        office
+            .book
+            .find(&other, one_time.public_key())
+            .unwrap()
+            .is_none()
+    );
+    let text = fs::read_to_string(
+        office
+            .book
+            .data
+            .join(format!("enrolments/acme/{}.json", office.invitation.id)),
+    )
+    .unwrap();
+    assert!(
+        text.contains("ssh-ed25519 AAAA") && !text.contains("PRIVATE"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_file_without_a_newline_at_its_end_loses_no_key() {
+    let office = office(HOUR);
+    let path = office.book.data.join("agents/acme/authorized_keys");
+    let old = key().to_openssh().unwrap();
+    fs::write(&path, &old).unwrap();
+    office.redeem(&key()).unwrap();
+    assert_eq!(office.authorized().lines().next(), Some(old.as_str()));
+    assert_eq!(office.authorized().lines().count(), 2);
+}
