@@ -8,21 +8,30 @@ use std::{collections::HashMap, fs, path::Path};
 pub struct Accounts {
     users: HashMap<u32, String>,
     groups: HashMap<u32, String>,
+    /// User and primary group of each user name.
+    ids: HashMap<String, (u32, u32)>,
 }
 
 impl Accounts {
     /// Reads both files below `root`; what cannot be read gives numbers. Blocks.
     pub fn read(root: &Path) -> Self {
-        let names = |file: &str| parse(&fs::read_to_string(root.join(file)).unwrap_or_default());
+        let text = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
+        let passwd = text("etc/passwd");
         Self {
-            users: names("etc/passwd"),
-            groups: names("etc/group"),
+            users: parse(&passwd),
+            groups: parse(&text("etc/group")),
+            ids: passwd.lines().filter_map(ids).collect(),
         }
     }
 
     /// The user's name, or its number.
     pub fn user(&self, id: u32) -> String {
         named(&self.users, id)
+    }
+
+    /// The user's number and that of its primary group.
+    pub fn ids(&self, user: &str) -> Option<(u32, u32)> {
+        self.ids.get(user).copied()
     }
 
     /// The group's name, or its number.
@@ -33,6 +42,14 @@ impl Accounts {
 
 fn named(names: &HashMap<u32, String>, id: u32) -> String {
     names.get(&id).cloned().unwrap_or_else(|| id.to_string())
+}
+
+/// `name:password:user:group:…` (passwd(5)).
+fn ids(line: &str) -> Option<(String, (u32, u32))> {
+    let mut fields = line.split(':');
+    let name = fields.next()?;
+    let (user, group) = (fields.nth(1)?, fields.next()?);
+    Some((name.to_owned(), (user.parse().ok()?, group.parse().ok()?)))
 }
 
 /// `name:password:id:…` in both files (passwd(5), group(5)). The first name of a number counts, as for `ls`.
@@ -65,5 +82,7 @@ mod tests {
         assert_eq!(accounts.user(997), "agent");
         assert_eq!(accounts.user(5), "5");
         assert_eq!(accounts.group(0), "0");
+        assert_eq!(accounts.ids("agent"), Some((997, 996)));
+        assert_eq!(accounts.ids("spoiled"), None);
     }
 }

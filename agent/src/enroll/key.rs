@@ -21,11 +21,11 @@ pub fn authorized_line(bind: &Bind, public: &str) -> String {
     format!("{} {public}", registered_options(bind))
 }
 
-/// What such a line begins with: nothing but this one forward. A socket is not confined by it, since OpenSSH's
-/// permitlisten speaks of TCP only.
+/// What such a line begins with: nothing but this one forward. `restrict` leaves commands allowed, so that one that does
+/// nothing takes their place (sshd(8)). A socket is not confined by it, since permitlisten speaks of TCP only.
 pub fn registered_options(bind: &Bind) -> String {
     match bind {
-        Bind::Socket(_) => "restrict,port-forwarding".to_owned(),
+        Bind::Socket(_) => CONFINED.to_owned(),
         Bind::Tcp { host, port } => {
             let port = match port {
                 0 => "*".to_owned(),
@@ -35,10 +35,12 @@ pub fn registered_options(bind: &Bind) -> String {
                 true => format!("[{host}]"),
                 false => host.clone(),
             };
-            format!("restrict,port-forwarding,permitlisten=\"{host}:{port}\"")
+            format!("{CONFINED},permitlisten=\"{host}:{port}\"")
         }
     }
 }
+
+const CONFINED: &str = "restrict,port-forwarding,command=\"/bin/false\"";
 
 #[cfg(test)]
 mod tests {
@@ -50,17 +52,20 @@ mod tests {
         for (bind, options) in [
             (
                 "127.0.0.1:8080",
-                "restrict,port-forwarding,permitlisten=\"127.0.0.1:8080\"",
+                "restrict,port-forwarding,command=\"/bin/false\",permitlisten=\"127.0.0.1:8080\"",
             ),
             (
                 "127.0.0.1:0",
-                "restrict,port-forwarding,permitlisten=\"127.0.0.1:*\"",
+                "restrict,port-forwarding,command=\"/bin/false\",permitlisten=\"127.0.0.1:*\"",
             ),
             (
                 "[::1]:80",
-                "restrict,port-forwarding,permitlisten=\"[::1]:80\"",
+                "restrict,port-forwarding,command=\"/bin/false\",permitlisten=\"[::1]:80\"",
             ),
-            ("/run/acme/jira.sock", "restrict,port-forwarding"),
+            (
+                "/run/acme/jira.sock",
+                "restrict,port-forwarding,command=\"/bin/false\"",
+            ),
         ] {
             assert_eq!(registered_options(&bind.parse().unwrap()), options);
         }

@@ -31,9 +31,13 @@ pub async fn register(
             status: Some(0), ..
         }) => Ok(()),
         Ok(Ran {
-            status: Some(_),
+            status: Some(status),
             said,
-        }) => Err(RegisterError::Refused { gateway, said }),
+        }) => Err(RegisterError::Refused {
+            gateway,
+            said,
+            for_good: status == REFUSED,
+        }),
         Ok(Ran { status: None, .. }) => Err(RegisterError::Unknown {
             gateway,
             problem: "the gateway did not say how it ended".to_owned(),
@@ -41,6 +45,7 @@ pub async fn register(
         Err(ExecError::Refused) => Err(RegisterError::Refused {
             gateway,
             said: ExecError::Refused.to_string(),
+            for_good: true,
         }),
         Err(error) => Err(RegisterError::Unknown {
             gateway,
@@ -82,6 +87,10 @@ async fn open(
             Ok(session) => return Ok((gateway.clone(), session)),
             Err(error @ OpenError::HostKey(_)) => {
                 return Err(RegisterError::Unreachable(vec![error]));
+            }
+            // The same password at the same proxy: asking again could lock an account.
+            Err(OpenError::Proxy(error)) if error.refused_login() => {
+                return Err(RegisterError::Unreachable(vec![OpenError::Proxy(error)]));
             }
             Err(error) => failures.push(error),
         }
@@ -125,6 +134,8 @@ pub enum RegisterError {
         gateway: String,
         /// Its own words.
         said: String,
+        /// Trying again with the same key changes nothing; else the fault was the gateway's own.
+        for_good: bool,
     },
     /// It was sent, and no answer came.
     #[error("whether {gateway} has registered the key is not known: {problem}")]
@@ -137,9 +148,21 @@ pub enum RegisterError {
 }
 
 impl RegisterError {
-    /// Whether the gateway may know the key all the same.
-    pub fn is_unknown(&self) -> bool {
-        matches!(self, Self::Unknown { .. })
+    /// Whether a gateway was reached that does not know the key.
+    pub fn refuses_key(&self) -> bool {
+        matches!(self, Self::LoginRefused { .. })
+    }
+
+    /// Whether the gateway may know the key all the same, or take it at the next try.
+    pub fn leaves_hope(&self) -> bool {
+        matches!(
+            self,
+            Self::Unknown { .. }
+                | Self::Refused {
+                    for_good: false,
+                    ..
+                }
+        )
     }
 }
 
@@ -153,5 +176,7 @@ fn each(errors: &[OpenError]) -> String {
 
 /// What the command is called. A gateway that runs one command whatever is asked for can look at it.
 pub const COMMAND: &str = "jira-tunnel-enroll 1";
+/// Exit status of a refusal that stays one.
+const REFUSED: u32 = 2;
 /// The gateway writes one file.
 const ANSWER: Duration = Duration::from_secs(15);

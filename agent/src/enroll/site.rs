@@ -8,6 +8,7 @@ use super::{
     files::{Readers, SiteError, make_folder, open_folder},
 };
 use crate::{
+    accounts::Accounts,
     config::{self, Sources},
     secret::SecretFile,
     tunnel::session::Identity,
@@ -48,6 +49,15 @@ pub(super) struct Record {
     pub public_key: String,
 }
 
+/// Who the agent runs as: whose the state folder is, and before that one is made the user of the package.
+fn reader(state_dir: &Path) -> Option<(u32, u32)> {
+    let owner = fs::metadata(state_dir).map(|found| (found.uid(), found.gid()));
+    match owner {
+        Ok((uid, gid)) if uid != 0 => Some((uid, gid)),
+        _ => Accounts::read(Path::new("/")).ids(SERVICE_USER),
+    }
+}
+
 impl Site {
     /// Makes the folders where they are missing, and locks.
     pub fn open(sources: &Sources) -> Result<Self, SiteError> {
@@ -66,9 +76,7 @@ impl Site {
             Err(TryLockError::Error(error)) => return Err(SiteError::io(&enrolments, error)),
         }
         let owner = match rustix::process::geteuid().is_root() {
-            true => fs::metadata(config::state_dir(sources))
-                .ok()
-                .map(|found| (found.uid(), found.gid())),
+            true => reader(&config::state_dir(sources)),
             false => None,
         };
         Ok(Self {
@@ -191,6 +199,8 @@ fn number_in(text: &str) -> Option<u32> {
 
 /// The folder of them all, beside the configuration.
 pub(super) const ENROLMENTS: &str = "enrolment";
+/// As the packages make it.
+const SERVICE_USER: &str = "jira-tunnel-agent";
 const DROP_IN: &str = "10-enrolment.toml";
 pub(super) const PUBLIC_HALF: &str = "id_ed25519.pub";
 pub(super) const RECORD: &str = "enrolment.json";

@@ -69,7 +69,7 @@ async fn without_a_one_time_secret_the_line_for_the_vendor_is_printed_and_works(
     let line = text
         .lines()
         .find(|line| {
-            line.starts_with("restrict,port-forwarding,permitlisten=\"127.0.0.1:*\" ssh-ed25519 ")
+            line.starts_with("restrict,port-forwarding,command=\"/bin/false\",permitlisten=\"127.0.0.1:*\" ssh-ed25519 ")
         })
         .unwrap_or_else(|| panic!("no line for the vendor: {text}"));
     // The vendor pastes it; nothing else lets the agent in.

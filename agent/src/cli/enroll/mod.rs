@@ -52,7 +52,7 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
         let config = Config::load(&sources.with_draft(draft.clone())).inspect_err(|_| {
             eprintln!("agent: this makes no configuration, and nothing is changed:");
         })?;
-        let replaces = current.is_some();
+        let replaces = current.is_some() || written(sources, "tunnel", "gateways").is_some();
         if !runtime()?.block_on(settle(&config, &token, &mut staged, replaces))? {
             return Ok(ExitCode::FAILURE);
         }
@@ -122,15 +122,24 @@ async fn settle(
         false => format!("made a key: {key}\n"),
     })?;
     // The last try may have come further than it knew.
-    if staged.key.reused && enroll::prove(&config.tunnel).await.is_ok() {
-        print("the gateway knows this key already\n")?;
-        return Ok(true);
+    if staged.key.reused {
+        match enroll::prove(&config.tunnel).await {
+            Ok(_) => {
+                print("the gateway knows this key already\n")?;
+                return Ok(true);
+            }
+            // What cannot be reached now is not asked again for the registration.
+            Err(error) if token.secret.is_some() && !error.refuses_key() => {
+                return Err(tell::not_registered(error));
+            }
+            Err(_) => {}
+        }
     }
     if token.secret.is_some() {
         print("registering it at the gateway\n")?;
         let registered = enroll::register(&config.tunnel, token, &staged.key.public).await;
         if let Err(error) = registered {
-            if error.is_unknown() {
+            if error.leaves_hope() {
                 staged.keep();
             }
             return Err(tell::not_registered(error));

@@ -46,9 +46,12 @@ pub fn not_registered(error: RegisterError) -> anyhow::Error {
         RegisterError::Unknown { .. } => anyhow!(
             "{error}; run agent enroll again with the same token, which finds out. Nothing is configured yet"
         ),
-        RegisterError::Refused { .. } => {
+        RegisterError::Refused { for_good: true, .. } => {
             anyhow!("{error}; ask the vendor. Nothing is changed")
         }
+        RegisterError::Refused { .. } => anyhow!(
+            "{error}; tell the vendor, then run agent enroll again with the same token: the key is kept for it. Nothing is configured yet"
+        ),
         error => anyhow!("{error}\nNothing is changed"),
     }
 }

@@ -142,8 +142,9 @@ impl Book {
         fs::remove_file(&path).map_err(|error| BookError::io(&path, error))
     }
 
-    /// Registers `key` by this invitation, once; for the same key again it is done again, since the last answer may
-    /// have been lost.
+    /// Registers `key` by this invitation, once. The same key again, in time, is a yes again, since the last answer may
+    /// have been lost; it is written again only where that had not been done. A key that the vendor has taken away
+    /// since does so not come back.
     pub fn redeem(
         &self,
         invitation: &Invitation,
@@ -155,6 +156,11 @@ impl Book {
         let invitation = self
             .read(&invitation.agent, &invitation.id)?
             .ok_or_else(|| BookError::Unknown(invitation.id.clone()))?;
+        if now >= invitation.expires {
+            return Err(BookError::Expired(
+                humantime::format_rfc3339_seconds(invitation.expires).to_string(),
+            ));
+        }
         match &invitation.state {
             State::Used { key, .. } if *key == print => {}
             State::Used { key, at } => {
@@ -162,11 +168,6 @@ impl Book {
                     key: key.clone(),
                     at: at.clone(),
                 });
-            }
-            _ if now >= invitation.expires => {
-                return Err(BookError::Expired(
-                    humantime::format_rfc3339_seconds(invitation.expires).to_string(),
-                ));
             }
             _ => {
                 let taken = Use {
@@ -185,7 +186,19 @@ impl Book {
                 }
             }
         }
-        self.authorize(&invitation, key)
+        let folder = self.folder(&invitation.agent);
+        if folder.join(done_file(&invitation.id)).exists() {
+            return Ok(());
+        }
+        self.authorize(&invitation, key)?;
+        let done = humantime::format_rfc3339_seconds(now).to_string();
+        match put_new(&folder, &done_file(&invitation.id), &done) {
+            // Another session with the same key.
+            Err(BookError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Adds the key to the agent's authorized_keys, unless it is there.
@@ -351,6 +364,11 @@ fn invitation_file(id: &str) -> String {
 
 fn used_file(id: &str) -> String {
     format!("{id}.used")
+}
+
+/// There once the key has been written.
+fn done_file(id: &str) -> String {
+    format!("{id}.done")
 }
 
 const FOLDER: &str = "enrolments";

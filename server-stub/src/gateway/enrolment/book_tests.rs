@@ -53,7 +53,7 @@ fn an_invitation_registers_one_key_and_confines_it() {
     office.redeem(&key).unwrap();
     let line = office.authorized();
     assert!(
-        line.starts_with("restrict,port-forwarding,permitlisten=\"127.0.0.1:8080\" ssh-ed25519 "),
+        line.starts_with("restrict,port-forwarding,command=\"/bin/false\",permitlisten=\"127.0.0.1:8080\" ssh-ed25519 "),
         "{line}"
     );
     let again = office.redeem(&self::key()).unwrap_err();
@@ -135,4 +135,31 @@ fn a_file_without_a_newline_at_its_end_loses_no_key() {
     office.redeem(&key()).unwrap();
     assert_eq!(office.authorized().lines().next(), Some(old.as_str()));
     assert_eq!(office.authorized().lines().count(), 2);
+}
+
+#[test]
+fn a_key_that_was_taken_away_does_not_come_back_by_its_token() {
+    let office = office(HOUR);
+    let key = key();
+    office.redeem(&key).unwrap();
+    let file = office.book.data.join("agents/acme/authorized_keys");
+    fs::write(&file, "").unwrap();
+    // The answer may have been lost, so that this is no error.
+    office.redeem(&key).unwrap();
+    assert_eq!(office.authorized(), "");
+    let later = SystemTime::now() + 2 * HOUR;
+    let refused = office.book.redeem(&office.invitation, &key, later);
+    assert!(matches!(refused, Err(BookError::Expired(_))), "{refused:?}");
+}
+
+#[test]
+fn a_key_that_could_not_be_written_is_written_at_the_next_try() {
+    let office = office(HOUR);
+    let key = key();
+    let obstacle = office.book.data.join("agents/acme/authorized_keys");
+    fs::create_dir_all(&obstacle).unwrap();
+    office.redeem(&key).unwrap_err();
+    fs::remove_dir(&obstacle).unwrap();
+    office.redeem(&key).unwrap();
+    assert_ne!(office.authorized(), "");
 }
