@@ -1,7 +1,7 @@
 //! Every hop in order, each with verdict, cause and remedy: what `agent check` prints.
 //!
 //! Steps are taken where the credentials live: inside the running agent, else in the command itself, so that none is
-//! tried beside the circuit that guards it. [`tunnel()`] and [`alone`] go to the gateways and back ([`mod@self::tunnel`]),
+//! tried beside the circuit that guards it. `tunnel` and [`alone`] go to the gateways and back,
 //! [`forward`] to Jira: `reach` is the way there, `jira` asks it about itself, `login` asks it about us. `host` looks at
 //! this host, `firewall` says what the network must let out, `step` is one step and the list of them. A new hop is a
 //! file with a function that takes its steps.
