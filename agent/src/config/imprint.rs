@@ -1,6 +1,7 @@
 //! What a section was made of, so that another reading of it can be told from the same one.
 
 use super::{raw, units::Span};
+use crate::upstream::Cloud;
 use sha2::{Digest, Sha256};
 use std::{
     cell::RefCell,
@@ -14,6 +15,8 @@ use std::{
 #[derive(Clone, PartialEq, Eq)]
 pub struct Imprint {
     keys: Keys,
+    /// Of a way to Jira: what the keys of its login say about it.
+    cloud: Option<Cloud>,
     files: Contents,
 }
 
@@ -36,12 +39,13 @@ impl Imprint {
         };
         Self {
             keys: Keys::Tunnel(Box::new(lasting)),
+            cloud: None,
             files,
         }
     }
 
     /// Of the way to Jira in `[[forward]]`: without where the gateway listens, and without the sections below.
-    pub(super) fn of_way(raw: &raw::Forward, files: Contents) -> Self {
+    pub(super) fn of_way(raw: &raw::Forward, cloud: Option<Cloud>, files: Contents) -> Self {
         let way = raw::Forward {
             bind: String::new(),
             auth: raw::Auth::default(),
@@ -51,6 +55,7 @@ impl Imprint {
         };
         Self {
             keys: Keys::Forward(Box::new(way)),
+            cloud,
             files,
         }
     }
@@ -59,6 +64,7 @@ impl Imprint {
     pub(super) fn of_login(raw: &raw::Auth, files: Contents) -> Self {
         Self {
             keys: Keys::Auth(Box::new(raw.clone())),
+            cloud: None,
             files,
         }
     }

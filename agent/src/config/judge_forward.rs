@@ -50,8 +50,8 @@ pub fn forward(
         Target::Tcp { .. } => None,
     };
     files.reading.take();
-    let upstream = upstream(raw, target.clone(), cloud, place, files, problems);
-    let way = Imprint::of_way(&written, files.reading.take());
+    let upstream = upstream(raw, target.clone(), cloud.clone(), place, files, problems);
+    let way = Imprint::of_way(&written, cloud, files.reading.take());
     let (auth, policy) = match &target {
         Target::Http(http) => {
             let site = Site {

@@ -502,3 +502,27 @@ fn a_login_for_cloud_knows_whether_it_goes_behind_the_gateway() {
         assert_eq!(found, expected, "{upstream} {keys} {more}");
     }
 }
+
+#[test]
+fn another_way_to_a_site_of_cloud_is_another_way_and_another_secret_is_none() {
+    let folder = |keys: &str| {
+        let text = MINIMAL.replace(
+            "http://jira.corp.example/jira",
+            "https://acme.atlassian.net",
+        );
+        let folder = Folder::new(&format!(
+            "{text}roots = \"webpki\"\n[forward.auth]\nmode = \"api-token\"\nemail = \"bot@acme.example\"\ntoken_file = \"secret\"\n{keys}\n"
+        ));
+        folder.secret("secret", "x");
+        folder
+    };
+    let way = |folder: &Folder| folder.load(&[]).forwards[0].way.clone();
+    let written = folder("");
+    let site = way(&written);
+    assert!(site == way(&written));
+    written.secret("secret", "y");
+    assert!(site == way(&written));
+    for keys in ["scoped = true", "scoped = true\ncloud_id = \"a-1\""] {
+        assert!(site != way(&folder(keys)), "{keys}");
+    }
+}

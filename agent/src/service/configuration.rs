@@ -1,10 +1,13 @@
 //! Which configuration holds, since when, and what became of the last change.
 
 use crate::{
+    audit,
     config::{Config, Sources},
     status::{ConfigurationReport, RefusedConfiguration},
+    telemetry,
 };
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
@@ -12,9 +15,17 @@ use std::{
 /// The configuration that holds, and the way to its next version.
 pub(super) struct Configuration {
     pub(super) sources: Sources,
-    /// What the process was started with: some of it holds until its end.
-    pub(super) started: Config,
+    /// What the process was started with and holds until its end.
+    pub(super) started: Started,
     state: Mutex<State>,
+}
+
+/// Not the rest, which holds secrets that a reload takes away.
+pub(super) struct Started {
+    pub(super) audit: audit::Settings,
+    pub(super) log_format: telemetry::Format,
+    pub(super) state_dir: PathBuf,
+    pub(super) runtime_dir: PathBuf,
 }
 
 struct State {
@@ -25,8 +36,14 @@ struct State {
 impl Configuration {
     /// Just read.
     pub(super) fn new(sources: Sources, config: Config) -> Self {
+        let started = Started {
+            audit: config.audit.clone(),
+            log_format: config.log.format,
+            state_dir: config.state_dir.clone(),
+            runtime_dir: config.runtime_dir.clone(),
+        };
         let state = State {
-            config: Arc::new(config.clone()),
+            config: Arc::new(config),
             report: ConfigurationReport {
                 loaded: now(),
                 ..ConfigurationReport::default()
@@ -34,7 +51,7 @@ impl Configuration {
         };
         Self {
             sources,
-            started: config,
+            started,
             state: Mutex::new(state),
         }
     }

@@ -141,7 +141,13 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
     let limit = reloader.drain_limit();
     notify.stopping(limit + AFTER_DRAIN).await;
     tracing::info!(signal = why, requests = sites.in_flight(), "draining");
-    drain.cancel();
+    // Until the gateway has been told, what comes is answered as ever: a channel closed at once would tell the vendor
+    // nothing.
+    let close_idle = async {
+        let _ = tokio::time::timeout(LET_GO, supervisor.let_go()).await;
+        drain.cancel();
+        std::future::pending().await
+    };
     let cut_off = async {
         tokio::time::sleep(limit).await;
         let requests = sites.in_flight();
@@ -154,8 +160,10 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
     };
     tokio::select! {
         () = supervisor.drain(limit + LAST_ANSWERS) => {}
+        () = close_idle => {}
         () = cut_off => {}
     }
+    drain.cancel();
     stop.cancel();
     if tokio::time::timeout(LOGIN_LIMIT, sites.settle_logins())
         .await
@@ -325,6 +333,8 @@ impl Stops {
     }
 }
 
+/// For the gateways to answer that they listen no more.
+const LET_GO: Duration = Duration::from_secs(2);
 /// For the answers that say what was cut off to reach the gateway.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// What may come after the drain limit: the last answers, 15 s of goodbyes, then the three below, and something to spare.

@@ -64,7 +64,8 @@ pub(super) enum Refused {
 impl Reloader {
     /// What has changed, one thing a line; or why the former configuration goes on. Systemd is told of begin and end.
     pub(super) async fn reload(&self) -> Result<Vec<String>, Refused> {
-        let mut reading = self.reading.lock().await;
+        let turn = timeout(READ_LIMIT, self.reading.lock()).await;
+        let mut reading = turn.map_err(|_| Refused::Hangs(READ_LIMIT))?;
         if self.drain.is_cancelled() {
             return Err(Refused::Stopping);
         }
@@ -142,6 +143,10 @@ impl Reloader {
             self.forecast.identify(Arc::clone(&config.tunnel.identity));
         }
         changes.extend(tunnel);
+        if before.tunnel.drain_limit != config.tunnel.drain_limit {
+            let limit = humantime::format_duration(config.tunnel.drain_limit);
+            changes.push(format!("tunnel.drain_limit: {limit}"));
+        }
         self.configuration.accepted(config, restart);
         Ok(changes)
     }
@@ -159,7 +164,7 @@ impl Reloader {
         let started = &self.configuration.started;
         let parts = [
             ("audit", started.audit != config.audit),
-            ("log.format", started.log.format != config.log.format),
+            ("log.format", started.log_format != config.log.format),
         ];
         let changed = parts.into_iter().filter(|(_, changed)| *changed);
         changed.map(|(part, _)| part.to_owned()).collect()

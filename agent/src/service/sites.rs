@@ -105,11 +105,18 @@ impl Sites {
                 former.push(Arc::clone(forward));
             }
         }
-        // Only a request under way holds it besides.
-        former.retain(|forward| Arc::strong_count(forward) > 1);
-        removed.retain(|tally| tally.in_flight() > 0);
         drop(table);
+        self.forget();
         next.probes.into_iter().for_each(Probes::start);
+    }
+
+    fn forget(&self) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        // Only a request under way holds it besides.
+        table
+            .former
+            .retain(|forward| Arc::strong_count(forward) > 1);
+        table.removed.retain(|tally| tally.in_flight() > 0);
     }
 
     /// As configured.
@@ -129,8 +136,10 @@ impl Sites {
         self.common.pauses.of(name)
     }
 
-    /// Requests and byte channels under way.
+    /// Requests and byte channels under way. What a reload has replaced and nothing uses any more goes, with its secrets:
+    /// status asks this all the time.
     pub(super) fn in_flight(&self) -> u64 {
+        self.forget();
         let table = self.read();
         let now = table.order.iter().map(|site| site.tally().in_flight());
         let removed = table.removed.iter().map(|tally| tally.in_flight());

@@ -398,6 +398,20 @@ impl SupervisorHandle {
         }
     }
 
+    /// Waits until no gateway listens for us any more, as it comes to be in a drain.
+    pub async fn let_go(&self) {
+        let mut changes = self.changes();
+        let holds = |connection: &ConnectionView| {
+            let mut states = connection.forwards.iter().map(|forward| forward.state);
+            states.any(|state| state == ForwardState::Bound)
+        };
+        while self.connections().iter().any(holds) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Cancels the forwards, lets open channels finish for at most `limit`, then disconnects. Returns
     /// when all is closed, a few seconds after `limit` at the latest.
     pub async fn drain(&self, limit: Duration) {
