@@ -397,10 +397,21 @@ async fn a_customer_that_is_removed_is_cut_off_and_leaves_nothing() {
     let before: JoinHandle<_> = tokio::spawn(slow_download(at));
 
     gateway.customer(&["remove", "acme"]).unwrap();
-    let answer = ask(at, &host("acme"), "/rest/api/2/issue/DEMO-7").await;
+    // HAProxy takes the new list a moment later; until then nobody is behind the name.
+    let forgotten = async {
+        loop {
+            let answer = ask(at, &host("acme"), "/rest/api/2/issue/DEMO-7").await;
+            match told(&answer) {
+                (421, kind, sent) => break (kind, sent),
+                told => assert_eq!(told, (503, "agent-offline".into(), "not_sent".into())),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let forgotten = tokio::time::timeout(Duration::from_secs(10), forgotten).await;
     assert_eq!(
-        told(&answer),
-        (421, "unknown-host".into(), "not_sent".into())
+        forgotten.unwrap(),
+        ("unknown-host".into(), "not_sent".into())
     );
     two.acme
         .until("the login to be refused", |r| {
