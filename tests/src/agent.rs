@@ -92,6 +92,19 @@ impl Agent {
         fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
     }
 
+    /// Waits until it has logged `text`; an answer may be there before the line that tells of it.
+    pub async fn logged(&self, text: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the agent has not logged {text:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     /// Its audit records so far (`[audit] file = "audit.log"` in its folder).
     pub fn audit(&self) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.dir.join("audit.log")).unwrap_or_default();

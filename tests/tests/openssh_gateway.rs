@@ -260,6 +260,7 @@ async fn a_wrong_host_key_is_shown_with_both_fingerprints_and_no_login_is_tried(
     );
     let (shown, code) = agent.shown().unwrap();
     assert_eq!(code, 2);
+    agent.logged(&presented).await.unwrap();
     for text in [&shown, &agent.log()] {
         assert!(
             text.contains(&pinned) && text.contains(&presented),
@@ -306,6 +307,7 @@ async fn a_key_that_the_gateway_refuses_is_shown_as_that() {
     let (shown, code) = agent.shown().unwrap();
     assert_eq!(code, 2);
     let print = fingerprint(&stranger.with_extension("pub")).unwrap();
+    agent.logged("refused the login of user").await.unwrap();
     for text in [&shown, &agent.log()] {
         assert!(text.contains("refused the login of user"), "{text}");
         assert!(text.contains(&print), "{text}");

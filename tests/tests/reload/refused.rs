@@ -54,10 +54,7 @@ async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_o
     let metrics = String::from_utf8(metrics.stdout).unwrap();
     assert!(metrics.contains("jira_tunnel_agent_configuration_refused 1"));
     for line in &words {
-        assert!(
-            agent.log().contains(line.as_str()),
-            "{line} is not in the log"
-        );
+        agent.logged(line).await.unwrap();
     }
 
     // By the signal too; a bad one does not end the process.
