@@ -26,14 +26,15 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 /// When a channel is to end although its client would go on. What is being answered is answered.
 #[derive(Clone, Default)]
 pub struct Ends {
-    /// No further request is taken: a request that comes at this moment is lost.
+    /// No further request is taken, once what is on its way has had time to come; answers until then carry `Connection:
+    /// close`. A request that comes just then is lost.
     pub drain: CancellationToken,
     /// The client is told to come by another channel next time, and none of its requests is lost: by `Connection:
     /// close` in the next answer, by GOAWAY in HTTP/2.
@@ -62,7 +63,7 @@ pub async fn serve<S>(
     let limits = seat.forward().limits().clone();
     let opening = tokio::select! {
         opening = opening(&mut stream, &mut read, &limits) => opening,
-        () = ends.drain.cancelled() => return,
+        () = lingered(&ends.drain) => return,
     };
     let line = Line {
         seat,
@@ -70,6 +71,7 @@ pub async fn serve<S>(
         connection,
         limits,
         leaving: ends.leaving,
+        drain: ends.drain.clone(),
         cut: ends.cut,
     };
     match opening {
@@ -88,6 +90,7 @@ struct Line {
     /// As they were when it was opened.
     limits: Limits,
     leaving: CancellationToken,
+    drain: CancellationToken,
     cut: CancellationToken,
 }
 
@@ -102,10 +105,12 @@ impl Line {
         }
     }
 
-    /// Whether the client should come by another channel: the session is left, or the limits that this channel was
-    /// opened with hold no more.
+    /// Whether the client should come by another channel: this one is about to end, the session is left, or the limits
+    /// that the channel was opened with hold no more.
     fn is_left(&self) -> bool {
-        self.leaving.is_cancelled() || *self.seat.forward().limits() != self.limits
+        self.drain.is_cancelled()
+            || self.leaving.is_cancelled()
+            || *self.seat.forward().limits() != self.limits
     }
 }
 
@@ -177,6 +182,7 @@ where
         .serve_connection(TokioIo::new(framing), service);
     let mut connection = pin!(connection);
     let mut stalled = pin!(pulse.stalled(limits.stall_timeout));
+    let mut lingered = pin!(lingered(&drain));
     let mut draining = false;
     loop {
         tokio::select! {
@@ -191,12 +197,18 @@ where
                 tracing::debug!("channel broken off: its answer did not move for the stall limit");
                 return;
             }
-            () = drain.cancelled(), if !draining => {
+            () = lingered.as_mut(), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
     }
+}
+
+/// Ends a little after `drain`: what was sent before the gateway had heard of it has come then.
+async fn lingered(drain: &CancellationToken) {
+    drain.cancelled().await;
+    sleep(LINGER).await;
 }
 
 async fn http2<S>(stream: S, read: BytesMut, line: Line, drain: CancellationToken)
@@ -324,6 +336,9 @@ async fn idle(open: &AtomicUsize, limit: Duration) {
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Longer than what the gateway has on its way when it lets go of a forward, or reads in the same turn; and short, since
+/// the next agent has to wait for it.
+const LINGER: Duration = Duration::from_millis(250);
 /// Holds most requests whole.
 const FIRST_READ: usize = 4 << 10;
 /// Bytes of an answer that hyper gathers before it waits for the channel; a stalled reader holds

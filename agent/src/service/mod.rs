@@ -54,6 +54,7 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
     let hangup = signal(SignalKind::hangup()).context("installing the SIGHUP handler")?;
     let listener = Listener::bind(&config.runtime_dir).await?;
     let (audit, audit_task) = Audit::spawn(config.audit.clone());
+    let stopping = CancellationToken::new();
     let drain = CancellationToken::new();
     let cut = CancellationToken::new();
     let stop = CancellationToken::new();
@@ -98,7 +99,7 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         forecast: Arc::clone(&forecast),
         log: log.clone(),
         notify: Arc::clone(&notify),
-        drain: drain.clone(),
+        stopping: stopping.clone(),
         reading: tokio::sync::Mutex::default(),
     });
     let observer = Observer::new(
@@ -113,7 +114,7 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         sites: Arc::clone(&sites),
         supervisor: supervisor.clone(),
         configuration,
-        drain: drain.clone(),
+        stopping: stopping.clone(),
         pauses,
         log,
         reloader: Arc::clone(&reloader),
@@ -127,7 +128,7 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         // The terminal was closed.
         true => stops.hangup = Some(hangup),
         false => drop(tokio::spawn(
-            Arc::clone(&reloader).listen(hangup, drain.clone()),
+            Arc::clone(&reloader).listen(hangup, stopping.clone()),
         )),
     }
     let report = move || running.status();
@@ -138,13 +139,14 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
     ));
 
     let why = stops.heard().await;
+    stopping.cancel();
     let limit = reloader.drain_limit();
     notify.stopping(limit + AFTER_DRAIN).await;
     tracing::info!(signal = why, requests = sites.in_flight(), "draining");
     // Until the gateway has been told, what comes is answered as ever: a channel closed at once would tell the vendor
     // nothing.
     let close_idle = async {
-        let _ = tokio::time::timeout(LET_GO, supervisor.let_go()).await;
+        let _ = tokio::time::timeout(LET_GO, supervisor.let_go(|_| true)).await;
         drain.cancel();
         std::future::pending().await
     };
@@ -187,7 +189,8 @@ struct Running {
     sites: Arc<Sites>,
     supervisor: SupervisorHandle,
     configuration: Arc<Configuration>,
-    drain: CancellationToken,
+    /// The agent has been told to stop.
+    stopping: CancellationToken,
     pauses: Pauses,
     log: telemetry::Handle,
     reloader: Arc<Reloader>,
@@ -197,7 +200,7 @@ struct Running {
 
 impl Commands for Running {
     fn status(&self) -> Report {
-        self.observer.report(self.drain.is_cancelled())
+        self.observer.report(self.stopping.is_cancelled())
     }
 
     fn metrics(&self) -> Result<String, String> {
@@ -333,8 +336,8 @@ impl Stops {
     }
 }
 
-/// For the gateways to answer that they listen no more.
-const LET_GO: Duration = Duration::from_secs(2);
+/// For the gateways to answer that they listen no more. One that takes longer is likely gone.
+const LET_GO: Duration = Duration::from_secs(5);
 /// For the answers that say what was cut off to reach the gateway.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// What may come after the drain limit: the last answers, 15 s of goodbyes, then the three below, and something to spare.

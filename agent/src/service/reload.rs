@@ -1,6 +1,7 @@
 //! Takes a changed configuration over while everything runs: all of it, or nothing.
 
 use super::{
+    LET_GO,
     configuration::Configuration,
     folders::make_spool_dir,
     forecast::Forecast,
@@ -28,7 +29,8 @@ pub(super) struct Reloader {
     pub(super) forecast: Arc<Forecast>,
     pub(super) log: telemetry::Handle,
     pub(super) notify: Arc<Notify>,
-    pub(super) drain: CancellationToken,
+    /// The agent has been told to stop.
+    pub(super) stopping: CancellationToken,
     /// One at a time.
     pub(super) reading: tokio::sync::Mutex<Reading>,
 }
@@ -66,7 +68,7 @@ impl Reloader {
     pub(super) async fn reload(&self) -> Result<Vec<String>, Refused> {
         let turn = timeout(READ_LIMIT, self.reading.lock()).await;
         let mut reading = turn.map_err(|_| Refused::Hangs(READ_LIMIT))?;
-        if self.drain.is_cancelled() {
+        if self.stopping.is_cancelled() {
             return Err(Refused::Stopping);
         }
         self.notify.reloading().await;
@@ -90,7 +92,7 @@ impl Reloader {
                 self.configuration.refused(&problems);
             }
         }
-        if !self.drain.is_cancelled() {
+        if !self.stopping.is_cancelled() {
             self.notify.ready().await;
         }
         outcome
@@ -133,7 +135,7 @@ impl Reloader {
                 .iter()
                 .map(|section| format!("{section}: needs a restart")),
         );
-        self.sites.take_over(sites);
+        let removed = self.sites.take_over(sites);
         let tunnel = tunnel_changes(&before, &config);
         if !tunnel.is_empty() || before.tunnel.forwards != config.tunnel.forwards {
             let anew = before.sessions != config.sessions;
@@ -142,6 +144,10 @@ impl Reloader {
                 .await;
             self.forecast.identify(Arc::clone(&config.tunnel.identity));
         }
+        // Until the gateway has heard of it, what comes by a forward that is no more is answered as ever.
+        let removed = |name: &str| removed.iter().any(|site| *site.config.name == *name);
+        let _ = timeout(LET_GO, self.supervisor.let_go(removed)).await;
+        self.sites.close_removed();
         changes.extend(tunnel);
         if before.tunnel.drain_limit != config.tunnel.drain_limit {
             let limit = humantime::format_duration(config.tunnel.drain_limit);

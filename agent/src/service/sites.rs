@@ -25,7 +25,9 @@ struct Table {
     order: Vec<Arc<Site>>,
     /// Replaced, and with requests under way. As many as there are such requests at most.
     former: Vec<Arc<http::Forward>>,
-    /// Of forwards that are configured no more.
+    /// Configured no more; they serve until their gateway has let go.
+    parting: Vec<Arc<Site>>,
+    /// Of those that are closed and have something under way.
     removed: Vec<Arc<Tally>>,
 }
 
@@ -80,8 +82,9 @@ impl Sites {
         Ok(next)
     }
 
-    /// From now on these hold. What is under way finishes as it began.
-    pub(super) fn take_over(&self, next: Successors) {
+    /// From now on these hold. What is under way finishes as it began. Gives those that are configured no more, which go
+    /// on until they are [closed](Self::close_removed).
+    pub(super) fn take_over(&self, next: Successors) -> Vec<Arc<Site>> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut table.order, next.order);
         for site in &table.order {
@@ -90,13 +93,18 @@ impl Sites {
         let Table {
             order,
             former,
+            parting,
             removed,
         } = &mut *table;
         for site in before {
             let heir = order.iter().find(|s| s.config.name == site.config.name);
-            if !heir.is_some_and(|heir| heir.is_like(&site.config)) {
-                site.close();
-                removed.push(Arc::clone(site.tally()));
+            match heir {
+                None => parting.push(Arc::clone(&site)),
+                Some(heir) if heir.is_like(&site.config) => {}
+                Some(_) => {
+                    site.close();
+                    removed.push(Arc::clone(site.tally()));
+                }
             }
             let stays = heir.is_some_and(|heir| Arc::ptr_eq(heir, &site));
             if let Way::Http { forward, .. } = &site.way
@@ -105,9 +113,25 @@ impl Sites {
                 former.push(Arc::clone(forward));
             }
         }
+        let parting = parting.clone();
         drop(table);
         self.forget();
         next.probes.into_iter().for_each(Probes::start);
+        parting
+    }
+
+    /// Closes what is configured no more: its requests finish, and no others are taken.
+    pub(super) fn close_removed(&self) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let Table {
+            parting, removed, ..
+        } = &mut *table;
+        for site in parting.drain(..) {
+            site.close();
+            removed.push(Arc::clone(site.tally()));
+        }
+        drop(table);
+        self.forget();
     }
 
     fn forget(&self) {
@@ -131,6 +155,13 @@ impl Sites {
         site.cloned()
     }
 
+    /// The forward of that name, also one that the gateway is still to let go of.
+    fn serving(&self, name: &str) -> Option<Arc<Site>> {
+        let table = self.read();
+        let mut sites = table.order.iter().chain(&table.parting);
+        sites.find(|site| *site.config.name == *name).cloned()
+    }
+
     /// Whether the administrator has stopped this forward.
     pub(super) fn paused(&self, name: &str) -> Option<Pause> {
         self.common.pauses.of(name)
@@ -142,8 +173,9 @@ impl Sites {
         self.forget();
         let table = self.read();
         let now = table.order.iter().map(|site| site.tally().in_flight());
+        let parting = table.parting.iter().map(|site| site.tally().in_flight());
         let removed = table.removed.iter().map(|tally| tally.in_flight());
-        now.chain(removed).sum()
+        now.chain(parting).chain(removed).sum()
     }
 
     /// Waits until no login is in the middle of what would be lost with the process.
@@ -216,8 +248,8 @@ impl Sites {
 
 impl Accept for Sites {
     fn accept(&self, inbound: Inbound) {
-        let Some(site) = self.named(&inbound.forward) else {
-            // It was taken out of the configuration, and the gateway has not heard of it yet.
+        let Some(site) = self.serving(&inbound.forward) else {
+            // It was taken out of the configuration, and the gateway was slow to hear of it.
             tracing::debug!(
                 forward = &*inbound.forward,
                 "channel for a forward that is configured no more closed"

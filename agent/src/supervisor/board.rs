@@ -30,6 +30,8 @@ struct Cells {
     sessions: HashMap<Id, Session>,
     /// By the gateway's number: the last attempt there, where that has failed.
     failures: HashMap<usize, LastFailure>,
+    /// Names of the forwards that a channel may still come by.
+    held: Vec<Arc<str>>,
 }
 
 /// Why the last attempt to open a session to a gateway failed.
@@ -87,6 +89,7 @@ impl Board {
             register,
             sessions: HashMap::new(),
             failures: HashMap::new(),
+            held: Vec::new(),
         };
         Self {
             start,
@@ -97,8 +100,14 @@ impl Board {
     }
 
     /// Takes over what the machine says now; gives back what it said before of the connections that there are still.
-    pub(super) fn publish(&self, register: &Register, summaries: Vec<Summary>) -> Vec<Summary> {
+    pub(super) fn publish(
+        &self,
+        register: &Register,
+        summaries: Vec<Summary>,
+        held: Vec<Arc<str>>,
+    ) -> Vec<Summary> {
         let mut cells = self.lock();
+        cells.held = held;
         let now = Instant::now();
         if !Arc::ptr_eq(&cells.register.settings, &register.settings) {
             cells.register = register.clone();
@@ -270,6 +279,11 @@ impl Board {
             holders.extend(session.map(|session| (slot, session.clone())));
         }
         holders
+    }
+
+    /// Whether a channel may still come by a forward of which `which` says so.
+    pub(super) fn holds(&self, which: impl Fn(&str) -> bool) -> bool {
+        self.lock().held.iter().any(|name| which(name))
     }
 
     pub(super) fn live_channels(&self) -> usize {

@@ -15,11 +15,36 @@ impl Machine {
             return;
         };
         let until = now + backoff::reconnect(slot.attempt, jitter);
-        let (gateway, until) = self.choose(index, until);
+        self.dial_at(index, until);
         if let Some(slot) = self.slots.get_mut(index) {
             slot.attempt = slot.attempt.saturating_add(1);
-            slot.dial = Dial::Waiting { until, gateway };
         }
+    }
+
+    /// At once, since it is the configuration that has changed and not the gateway that has failed.
+    pub(super) fn dial_anew(&mut self, now: Duration, index: usize) {
+        let wanted = |slot: &Slot| !self.draining && !slot.retired;
+        if self.slots.get(index).is_some_and(wanted) {
+            self.dial_at(index, now);
+        }
+    }
+
+    /// A session that serves goes on meanwhile, and is replaced when it is its turn.
+    fn dial_at(&mut self, index: usize, until: Duration) {
+        let (gateway, open) = self.choose(index, until);
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        slot.dial = match &mut slot.current {
+            Some(live) => {
+                live.retry_at = Some(until);
+                Dial::Idle
+            }
+            None => Dial::Waiting {
+                until: open,
+                gateway,
+            },
+        };
     }
 
     /// The gateway to dial at `at`, or later if all are barred. A replacement stays where the old session
@@ -51,25 +76,37 @@ impl Machine {
                 live.worn = true;
             }
         }
-        if self.slots.iter().any(Slot::is_being_replaced) {
+        let Some((due, index)) = self.next_replacement().filter(|(due, _)| *due <= now) else {
             return;
-        }
-        let worn = |slot: &&mut Slot| {
-            !slot.retired
-                && slot.leaving.len() < MAX_LEAVING
-                && slot.current.as_ref().is_some_and(|live| live.worn)
         };
-        if let Some(slot) = self.slots.iter_mut().find(worn)
+        let (gateway, _) = self.choose(index, due);
+        if let Some(slot) = self.slots.get_mut(index)
             && let Some(live) = &slot.current
         {
-            if now.saturating_sub(live.since) >= STABLE {
+            let first = live.retry_at.is_none();
+            if first && now.saturating_sub(live.since) >= STABLE {
                 slot.attempt = 0;
             }
             slot.dial = Dial::Waiting {
                 until: now,
-                gateway: live.gateway,
+                gateway,
             };
         }
+    }
+
+    /// When the next session is to be replaced, and of which connection; none while another one is.
+    pub(super) fn next_replacement(&self) -> Option<(Duration, usize)> {
+        if self.slots.iter().any(Slot::is_being_replaced) {
+            return None;
+        }
+        let slots = self.slots.iter().enumerate();
+        let waiting = slots.filter(|(_, slot)| slot.awaits_replacement());
+        let due = waiting.map(|(index, slot)| {
+            let retry_at = slot.current.as_ref().and_then(|live| live.retry_at);
+            let (_, due) = self.choose(index, retry_at.unwrap_or_default());
+            (due, index)
+        });
+        due.min()
     }
 
     pub(super) fn dial_if_due(&mut self, now: Duration, index: usize, actions: &mut Vec<Action>) {

@@ -72,6 +72,13 @@ impl Register {
         found.next().map(|(_, forward)| forward)
     }
 
+    /// Names of the forwards of which `which` says so, configured and former.
+    pub(super) fn named(&self, which: impl Fn(usize) -> bool) -> Vec<Arc<str>> {
+        let all = self.forwards.iter().chain(&self.former);
+        let all = all.filter(|(number, _)| which(*number));
+        all.map(|(_, forward)| Arc::clone(&forward.name)).collect()
+    }
+
     /// Those that are configured, in their order.
     pub(super) fn forwards(&self) -> impl Iterator<Item = (usize, &RemoteForward)> {
         let all = self.forwards.iter();

@@ -43,6 +43,9 @@ impl Machine {
                 let displaced = own_now != Some(live.gateway);
                 live.moves = lost || displaced && (live.moves || own_before != own_now);
                 live.worn |= wanted.anew || live.moves;
+                if wanted.anew || rearranged {
+                    live.retry_at = None;
+                }
                 let id = Id {
                     slot: index,
                     generation: live.generation,
@@ -75,26 +78,17 @@ impl Machine {
         }
     }
 
-    /// At once, since it is the configuration that has changed and not the gateway that has failed.
-    pub(super) fn dial_anew(&mut self, now: Duration, index: usize) {
-        let (gateway, _) = self.choose(index, now);
-        let draining = self.draining;
-        let wanted = |slot: &&mut Slot| !slot.retired && !draining;
-        if let Some(slot) = self.slots.get_mut(index).filter(wanted) {
-            slot.dial = Dial::Waiting {
-                until: now,
-                gateway,
-            };
-        }
-    }
-
     /// Winds up what is retired, once another connection has a session, and forgets what is done.
     pub(super) fn retire(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let serves = |slot: &Slot| !slot.retired && slot.current.is_some();
         if self.slots.iter().any(serves) {
-            for (index, slot) in self.slots.iter_mut().enumerate() {
-                if slot.retired
-                    && slot.leaving.len() < MAX_LEAVING
+            let slots = self.slots.iter_mut().enumerate();
+            for (index, slot) in slots.filter(|(_, slot)| slot.retired) {
+                // What it kept for a successor, which is not wanted any more.
+                for leaving in &mut slot.leaving {
+                    leaving.let_go(index, |_| true, actions);
+                }
+                if slot.leaving.len() < MAX_LEAVING
                     && let Some(live) = slot.current.take()
                 {
                     let id = Id {

@@ -99,6 +99,91 @@ fn sessions_are_replaced_one_at_a_time_and_go_on_while_nobody_can_log_in_anew() 
     });
 }
 
+/// A gateway that no longer knows the agent is no reason to stay with the old key at the other one.
+#[test]
+fn a_connection_that_cannot_log_in_anew_does_not_hold_up_the_others() {
+    for retry in [Retry::Slow, Retry::Soon] {
+        let mut world = serving(3, 3, 1);
+        let before: Vec<Id> = (0..3).map(|slot| world.id(slot)).collect();
+        reloaded(&mut world, |wanted| wanted.anew = true);
+        let begun = world.now;
+        while before[1..].iter().any(|id| world.id(id.slot) == *id) {
+            assert!(world.now < begun + seconds(10), "held up");
+            let (id, gateway) = world
+                .dials
+                .iter()
+                .map(|(id, (g, _))| (*id, *g))
+                .next()
+                .unwrap();
+            if gateway > 0 {
+                world.settle_a_dial(1.0, 0.0);
+                let asks = |p: &Peer| !p.requests.is_empty() || !p.cancels.is_empty();
+                while world.sessions.values().any(asks) {
+                    world.answer();
+                }
+                continue;
+            }
+            world.dials.clear();
+            if retry == Retry::Slow {
+                world.slow.insert(0, world.now);
+            }
+            world.send(Event::OpenFailed(id, retry));
+        }
+        assert_eq!(world.id(0), before[0], "it serves on");
+        let told = world.machine.summaries()[0].next_dial.unwrap();
+        assert!(told > world.now, "status says when it is tried again");
+        // And is tried again, further and further apart where the network fails.
+        let attempt = world.machine.slots[0].attempt;
+        while world.dials.is_empty() {
+            world.now = world.machine.next_deadline().unwrap();
+            world.send(Event::Tick);
+        }
+        let id = *world.dials.keys().next().unwrap();
+        assert_eq!(id.slot, 0);
+        world.dials.clear();
+        world.slow.insert(0, world.now);
+        world.send(Event::OpenFailed(id, retry));
+        assert_eq!(world.machine.slots[0].attempt, attempt + 1);
+    }
+}
+
+/// The forward is kept by the older of two sessions of the connection, for a successor that is not wanted any more.
+#[test]
+fn a_connection_that_is_taken_out_while_it_is_replaced_lets_go_at_once() {
+    let mut world = serving(2, 1, 1);
+    let holds = |w: &World, slot: usize| w.sessions[&w.id(slot)].held.contains(&0);
+    if !holds(&world, 1) {
+        let first = world.id(0);
+        world.end(first);
+        world.run_well(seconds(60), |w| w.everything_serves() && holds(w, 1));
+    }
+    let old = world.id(1);
+    world.send(Event::Worn(old));
+    world.settle_a_dial(1.0, 0.0);
+    assert_ne!(world.id(1), old);
+    assert!(
+        world.sessions[&old].held.contains(&0),
+        "kept for its successor"
+    );
+    reloaded(&mut world, |wanted| wanted.connections = 1);
+    world.run_well(seconds(10), |w| w.everything_serves() && holds(w, 0));
+}
+
+#[test]
+fn a_forward_is_held_until_the_gateway_says_that_it_is_not() {
+    let mut world = serving(1, 1, 2);
+    let id = world.id(0);
+    assert!(world.machine.holds(0));
+    reloaded(&mut world, |wanted| wanted.forwards = vec![1]);
+    assert!(world.machine.holds(0) && world.machine.holds(1));
+    world.answer_of(id);
+    assert!(!world.machine.holds(0) && world.machine.holds(1));
+    world.send(Event::Drain(seconds(30)));
+    assert!(world.machine.holds(1));
+    world.answer_of(id);
+    assert!(!world.machine.holds(1));
+}
+
 #[test]
 fn connections_and_gateways_come_and_go_without_touching_the_others() {
     let mut world = serving(2, 1, 1);

@@ -315,7 +315,8 @@ impl Supervisor {
     /// Shows what has changed, and logs what the machine has decided about forwards.
     fn publish(&self) {
         let after = self.machine.summaries();
-        let before = self.board.publish(&self.register, after.clone());
+        let held = self.register.named(|forward| self.machine.holds(forward));
+        let before = self.board.publish(&self.register, after.clone(), held);
         for (connection, (before, after)) in before.iter().zip(&after).enumerate() {
             let names = self.register.forwards().map(|(_, forward)| &*forward.name);
             for (place, (forward, now)) in names.zip(&after.forwards).enumerate() {
@@ -398,14 +399,11 @@ impl SupervisorHandle {
         }
     }
 
-    /// Waits until no gateway listens for us any more, as it comes to be in a drain.
-    pub async fn let_go(&self) {
+    /// Waits until no gateway listens any more for the forwards of which `which` says so, by its own answer: after a
+    /// reload has taken them out, or in a drain.
+    pub async fn let_go(&self, which: impl Fn(&str) -> bool) {
         let mut changes = self.changes();
-        let holds = |connection: &ConnectionView| {
-            let mut states = connection.forwards.iter().map(|forward| forward.state);
-            states.any(|state| state == ForwardState::Bound)
-        };
-        while self.connections().iter().any(holds) {
+        while self.board.holds(&which) {
             if changes.changed().await.is_err() {
                 return;
             }

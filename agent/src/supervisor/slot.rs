@@ -1,7 +1,10 @@
 //! One connection of the supervisor: at most one dial, at most one session that serves, and sessions on
 //! their way out.
 
-use super::step::{Action, Id};
+use super::{
+    dialing::MAX_LEAVING,
+    step::{Action, Id},
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// State of one connection. Without a session it always waits or dials, except in a drain.
@@ -27,7 +30,7 @@ pub(super) struct Slot {
 pub(super) enum Dial {
     /// There is a session, or the drain has begun.
     Idle,
-    /// The next attempt; the gateway is chosen anew when it is due.
+    /// There is no session: the next attempt; the gateway is chosen anew when it is due.
     Waiting { until: Duration, gateway: usize },
     /// One attempt is under way. `stale`: it was given up, since the configuration has changed.
     Dialing {
@@ -47,6 +50,8 @@ pub(super) struct Live {
     pub forwards: BTreeMap<usize, Held>,
     /// It is to be replaced.
     pub worn: bool,
+    /// When its replacement is tried again, where that has failed.
+    pub retry_at: Option<Duration>,
     /// Its successor belongs to another gateway.
     pub moves: bool,
 }
@@ -120,12 +125,21 @@ impl Slot {
         self.dial == Dial::Idle && self.current.is_none() && self.leaving.is_empty()
     }
 
-    /// Its session has a successor under way, or one that has not taken everything over yet.
+    /// Its session has a successor under way, or one that has not taken everything over yet. One that waits to be tried
+    /// again is none: it would hold up the other connections for as long as it cannot log in.
     pub(super) fn is_being_replaced(&self) -> bool {
         self.current.as_ref().is_some_and(|live| {
             let moving = |held: &Held| matches!(held, Held::Moving { .. });
             self.dial != Dial::Idle || live.forwards.values().any(moving)
         })
+    }
+
+    /// Its session is to be replaced and can be.
+    pub(super) fn awaits_replacement(&self) -> bool {
+        !self.retired
+            && self.dial == Dial::Idle
+            && self.leaving.len() < MAX_LEAVING
+            && self.current.as_ref().is_some_and(|live| live.worn)
     }
 
     pub(super) fn request_due(&mut self, now: Duration, index: usize, actions: &mut Vec<Action>) {
@@ -185,6 +199,14 @@ impl Held {
     /// It is held, or another session holds it, as far as this one can know.
     fn is_settled(&self) -> bool {
         matches!(self, Self::Granted | Self::Refused { .. })
+    }
+
+    /// The gateway listens, or may as far as we know.
+    pub(super) fn may_listen(&self) -> bool {
+        matches!(
+            self,
+            Self::Granted | Self::Requested { .. } | Self::Parting(_)
+        )
     }
 }
 

@@ -156,7 +156,12 @@ impl Machine {
             let ends = leaving.map(|l| l.deadline);
             dial.into_iter().chain(retries).chain(ends).min()
         };
-        self.slots.iter().filter_map(of_slot).min()
+        let replacement = self.next_replacement().map(|(due, _)| due);
+        self.slots
+            .iter()
+            .filter_map(of_slot)
+            .chain(replacement)
+            .min()
     }
 
     /// Whether a session still has to do with this forward.
@@ -170,6 +175,17 @@ impl Machine {
                 .leaving
                 .iter()
                 .any(|l| l.forwards.contains_key(&forward))
+        })
+    }
+
+    /// Whether channels may still come by this forward, on any session.
+    pub(super) fn holds(&self, forward: usize) -> bool {
+        self.slots.iter().any(|slot| {
+            let live = slot.current.as_ref();
+            let held = live.and_then(|live| live.forwards.get(&forward));
+            let leaving = slot.leaving.iter();
+            let mut leaving = leaving.filter_map(|leaving| leaving.forwards.get(&forward));
+            held.is_some_and(Held::may_listen) || leaving.any(|left| *left != Farewell::Gone)
         })
     }
 
@@ -245,6 +261,7 @@ impl Machine {
             since: now,
             forwards,
             worn: false,
+            retry_at: None,
             moves: false,
         });
     }

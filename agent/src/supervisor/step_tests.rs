@@ -266,6 +266,17 @@ impl World {
                     );
                 }
             }
+            let keeps = |leaving: &Leaving| {
+                let mut farewells = leaving.forwards.values();
+                farewells.any(|farewell| *farewell == Farewell::Keeping)
+            };
+            let serves = |slot: &Slot| !slot.retired && slot.current.is_some();
+            assert!(
+                !(slot.retired
+                    && slot.leaving.iter().any(keeps)
+                    && machine.slots.iter().any(serves)),
+                "a connection that is taken out keeps nothing from those that stay"
+            );
             let Some(live) = &slot.current else { continue };
             for forward in &self.wanted.forwards {
                 assert!(
@@ -307,6 +318,26 @@ impl World {
         };
         let replaced = machine.slots.iter().filter(successor).count();
         assert!(replaced <= 1, "one session is replaced at a time");
+        if !machine.slots.iter().any(Slot::is_being_replaced) {
+            let worn = machine.slots.iter().filter(|s| s.awaits_replacement());
+            for live in worn.filter_map(|slot| slot.current.as_ref()) {
+                let failed = live.retry_at.is_some_and(|at| {
+                    assert!(at <= self.now + backoff::CEILING, "no wait beyond the cap");
+                    at > self.now
+                });
+                let every = self.wanted.gateways.iter();
+                let barred = |g: &usize| machine.barred.get(g).is_some_and(|at| *at > self.now);
+                let own = [live.gateway];
+                let shut = match live.moves {
+                    true => every.clone().all(barred),
+                    false => own.iter().all(barred),
+                };
+                assert!(
+                    failed || shut,
+                    "a worn session waits for its own turn only, and not for another that cannot be replaced"
+                );
+            }
+        }
         if let Some(deadline) = machine.next_deadline() {
             assert!(deadline > self.now, "no deadline stays behind");
         }

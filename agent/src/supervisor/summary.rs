@@ -27,14 +27,16 @@ pub(super) struct Summary {
 impl Machine {
     /// All connections that are wanted.
     pub(super) fn summaries(&self) -> Vec<Summary> {
-        let summary = |slot: &Slot| {
+        let summary = |(index, slot): (usize, &Slot)| {
             let forwards = self.forward_states(slot);
             Summary {
                 phase: self.phase(slot, &forwards),
                 gateway: self.gateway(slot),
                 attempt: slot.attempt,
-                next_dial: match slot.dial {
-                    Dial::Waiting { until, .. } => Some(until),
+                next_dial: match (slot.dial, &slot.current) {
+                    (Dial::Waiting { until, .. }, _) => Some(until),
+                    // Of its replacement.
+                    (Dial::Idle, Some(live)) => live.retry_at.map(|at| self.choose(index, at).1),
                     _ => None,
                 },
                 sessions: slot.sessions,
@@ -45,6 +47,7 @@ impl Machine {
         self.slots
             .iter()
             .take(self.connections)
+            .enumerate()
             .map(summary)
             .collect()
     }
