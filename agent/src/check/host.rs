@@ -274,7 +274,12 @@ const WRITTEN: Duration = Duration::from_secs(1_793_491_200);
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::check::{Step, Verdict};
+    use crate::{
+        check::{Step, Verdict},
+        secret::SecretFile,
+    };
+    use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
+    use std::{os::unix::fs::PermissionsExt, sync::mpsc};
 
     fn judged(found: Found) -> Step {
         let mut steps = Steps::new(None);
@@ -315,6 +320,52 @@ mod tests {
         let audit = judged(audit(&dir.path().join("file/audit.log")));
         assert_eq!(audit.verdict, Verdict::Fail);
         assert!(audit.remedy.unwrap().contains("audit.file"));
+    }
+
+    /// As on a network disk whose server is gone: no thread comes back from it.
+    #[test]
+    fn a_disk_that_hangs_is_told_of_at_each_step_and_holds_the_check_up_for_less_than_a_minute() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("id");
+        let text = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519);
+        let text = text.unwrap().to_openssh(LineEnding::LF).unwrap();
+        fs::write(&key, text).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let host = Host {
+            identity: Arc::new(Identity::load(&SecretFile::new(key), None).unwrap()),
+            folders: vec![folder(dir.path(), 0, 0, false)],
+            audit_file: Some(dir.path().join("audit.log")),
+            disk: Disk::default(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        let (release, hangs) = mpsc::channel::<()>();
+        runtime.spawn_blocking(move || hangs.recv());
+        let mut steps = Steps::new(None);
+        runtime.block_on(async {
+            // Time does not pass by itself while a thread is at work.
+            let minute = async {
+                for _ in 0..60 {
+                    tokio::time::advance(Duration::from_secs(1)).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = check(&mut steps, &host) => {}
+                () = minute => panic!("it waits for the disk"),
+            }
+        });
+        drop(release);
+        let steps = steps.into_vec();
+        let of_disk = steps.iter().filter(|step| step.step != "clock");
+        let told: Vec<_> = of_disk.map(|step| (&*step.step, &step.cause)).collect();
+        let silent = Some("the disk did not answer within 10s".to_owned());
+        let expected = ["identity", "files", "files"].map(|step| (step, &silent));
+        assert_eq!(told, expected);
     }
 
     #[test]
