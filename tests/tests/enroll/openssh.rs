@@ -187,38 +187,14 @@ async fn a_token_with_a_certificate_authority_trusts_its_host_certificates_alone
 async fn when_the_answer_is_lost_the_next_run_finds_out_that_the_key_is_registered() {
     let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
     let keys = sshd.folder().join("authorized_keys");
-    let script = format!("#!/bin/sh\ncat > {}\nkill -9 $PPID\n", keys.display());
-    let script = executable(sshd.folder().join("cut"), &script);
-    let once = sshd.folder().join("once");
-    keygen(&once, &["-t", "ed25519"], "").unwrap();
-    let public = fs::read_to_string(once.with_extension("pub")).unwrap();
-    fs::write(
-        &keys,
-        format!("restrict,command=\"exec {}\" {public}", script.display()),
-    )
-    .unwrap();
-    let token = token(&sshd, "127.0.0.1:0", Some(&once));
+    let token = token_for(&sshd, &format!("cat > {}\nkill -9 $PPID", keys.display()));
     let mut flags = ANSWERS.to_vec();
     flags.extend(["--upstream", &jira.url]);
     let host = Host::new().unwrap();
     let lost = host.enroll(&token, &flags).unwrap();
     assert_eq!(lost.status.code(), Some(1), "{}", said(&lost));
     assert!(said(&lost).contains("is not known"), "{}", said(&lost));
-    // The key alone is left, no secret of Jira's and no configuration.
-    let left: Vec<_> = host
-        .files()
-        .unwrap()
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    assert_eq!(
-        left,
-        [
-            "enrolment/1/enrolment.json",
-            "enrolment/1/id_ed25519",
-            "enrolment/1/id_ed25519.pub"
-        ]
-    );
+    the_key_alone_is_left(&host);
     let done = host.enroll(&token, &flags).unwrap();
     assert!(done.status.success(), "{}", said(&done));
     assert!(
@@ -227,4 +203,56 @@ async fn when_the_answer_is_lost_the_next_run_finds_out_that_the_key_is_register
         said(&done)
     );
     proven(&host.run().unwrap()).await;
+}
+
+/// The gateway says yes, and lets nobody in by that key yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_registered_and_does_not_work_is_not_put_in_place() {
+    let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
+    let keys = sshd.folder().join("authorized_keys");
+    let token = token_for(&sshd, &format!("exec cat > {}.new", keys.display()));
+    let mut flags = ANSWERS.to_vec();
+    flags.extend(["--upstream", &jira.url]);
+    let host = Host::new().unwrap();
+    let refused = host.enroll(&token, &flags).unwrap();
+    let text = said(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("a login with it failed"), "{text}");
+    the_key_alone_is_left(&host);
+
+    fs::rename(keys.with_extension("new"), &keys).unwrap();
+    let done = host.enroll(&token, &flags).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    proven(&host.run().unwrap()).await;
+}
+
+/// A token whose one-time key runs these lines of shell at the gateway.
+fn token_for(sshd: &Sshd, lines: &str) -> String {
+    let script = executable(
+        sshd.folder().join("register"),
+        &format!("#!/bin/sh\n{lines}\n"),
+    );
+    let once = sshd.folder().join("once");
+    keygen(&once, &["-t", "ed25519"], "").unwrap();
+    let public = fs::read_to_string(once.with_extension("pub")).unwrap();
+    fs::write(
+        sshd.folder().join("authorized_keys"),
+        format!("restrict,command=\"exec {}\" {public}", script.display()),
+    )
+    .unwrap();
+    token(sshd, "127.0.0.1:0", Some(&once))
+}
+
+/// No secret of Jira's, and no configuration.
+fn the_key_alone_is_left(host: &Host) {
+    let files = host.files().unwrap();
+    let left: Vec<_> = files.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(
+        left,
+        [
+            "enrolment/1/enrolment.json",
+            "enrolment/1/id_ed25519",
+            "enrolment/1/id_ed25519.pub"
+        ]
+    );
 }

@@ -1,6 +1,6 @@
 //! With server-stub as the gateway, which issues and consumes tokens.
 
-use agent::status::Overall;
+use agent::{enroll::Token, status::Overall};
 use e2e::{
     agent::write_secret,
     egress::{Authority, PASSWORD, USER, squid, stunnel},
@@ -11,6 +11,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
 };
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
@@ -94,6 +95,42 @@ async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
         .until("every layer to be proven", proven)
         .await
         .unwrap();
+}
+
+/// An account that is asked again and again with a wrong password is locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_refuses_the_password_is_asked_once_however_many_gateways_there_are() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let squid = squid(&[office.gateway.ssh_addr.port()], true)
+        .await
+        .unwrap();
+    write_secret(&host.around().join("proxy"), "mistyped").unwrap();
+    let url = format!("http://{}", squid.address());
+    let mut flags = office.answers();
+    flags.extend([
+        "--proxy",
+        &url,
+        "--proxy-user",
+        USER,
+        "--proxy-password-file",
+        "proxy",
+    ]);
+    let mut token = Token::parse(&office.token(&[]).unwrap()).unwrap();
+    token.gateways.push(token.gateways[0].clone());
+    token.gateways[1].host = "localhost".to_owned();
+    let refused = host.enroll(&token.to_text(), &flags).unwrap();
+    let text = said(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("407"), "{text}");
+    // It logs in order: after this one there is nothing to come.
+    let mut last = TcpStream::connect(squid.address()).await.unwrap();
+    let marker = b"GET http://last.invalid/ HTTP/1.1\r\nHost: last.invalid\r\n\r\n";
+    last.write_all(marker).await.unwrap();
+    squid.logged("last.invalid").await.unwrap();
+    let log = squid.log();
+    let asked = log.lines().filter(|line| line.contains(" CONNECT "));
+    assert_eq!(asked.count(), 1, "{log}");
 }
 
 /// Where only TLS gets out, the gateway's own authority beside the token.

@@ -7,7 +7,7 @@ use agent::{
 use e2e::{
     enrol::{Host, Office},
     login::said,
-    sshd::free_port,
+    sshd::{Sshd, free_port},
 };
 use std::{
     process::Output,
@@ -127,6 +127,23 @@ async fn a_gateway_with_another_host_key_gets_nothing() {
     refused(&host, &office, &other, "the host key of");
     let list = office.token_command(&["list"]).unwrap();
     assert!(list.contains("  open"), "{list}");
+}
+
+/// Somebody may be in between: none of the others is asked in its stead.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_gateway_with_another_host_key_no_other_gets_anything() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let other = Sshd::start().unwrap();
+    let token = {
+        let mut token = Token::parse(&office.token(&[]).unwrap()).unwrap();
+        token.gateways.insert(0, other.address().parse().unwrap());
+        token.to_text().to_string()
+    };
+    refused(&host, &office, &token, "the host key of");
+    let list = office.token_command(&["list"]).unwrap();
+    assert!(list.contains("  open"), "{list}");
+    assert_eq!(office.authorized(), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
