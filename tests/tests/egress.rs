@@ -296,3 +296,14 @@ async fn plain_ssh_to_a_port_that_speaks_tls_and_tls_to_plain_ssh_are_told() {
     assert!(cause.contains("SSH"), "{cause}");
     assert_eq!(report.connections[0].failed_hop, Some(Hop::Banner));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hop_that_failed_is_named_until_it_is_passed() {
+    let mut sshd = Sshd::start().unwrap();
+    sshd.kill();
+    let agent = setup(&sshd).start().unwrap();
+    let failed = |r: &Report| r.connections[0].failed_hop == Some(Hop::Tcp);
+    agent.until("an attempt to fail", failed).await.unwrap();
+    sshd.restart().unwrap();
+    assert_eq!(carries(&agent).await.connections[0].failed_hop, None);
+}
