@@ -216,3 +216,28 @@ const SECURITY_LIMIT: Duration = Duration::from_secs(30);
 const CHECK_LIMIT: Duration = Duration::from_secs(180);
 /// A disk that hangs is one of the faults that a bundle is made for.
 const DISK_LIMIT: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A drop-in with a password in the environment or on the command line is common.
+    #[test]
+    fn of_the_unit_nothing_is_asked_that_may_hold_a_secret() {
+        let may_hold = [
+            "Environment",
+            "EnvironmentFiles",
+            "ExecStart",
+            "ExecStartPre",
+            "ExecStartPost",
+            "ExecReload",
+            "ExecStop",
+            "ExecStopPost",
+            "PassEnvironment",
+            "SetCredential",
+        ];
+        for property in UNIT_PROPERTIES.split(',') {
+            assert!(!may_hold.contains(&property), "{property}");
+        }
+    }
+}
