@@ -193,15 +193,20 @@ async fn an_agent_that_comes_back_is_not_blocked_by_its_twin_that_hangs() {
     let fresh = vendor.setup("acme", &new, port).start().unwrap();
     let report = serving(&fresh).await;
     assert!(report.connections.iter().all(|c| c.generation == 1));
-    for number in 1..=10 {
+    let mut number = 0;
+    loop {
+        number += 1;
         let key = format!("DEMO-{number}");
         assert_eq!(vendor.get_issue("acme", &key).await, issue(&key));
+        let snapshot = vendor.gateway.snapshot();
+        let sessions = &snapshot.agent("acme").unwrap().sessions;
+        assert_eq!(sessions.len(), 4, "the twin has not been noticed yet");
+        // Equals have their turns by chance, and one that owes an answer waits.
+        if number >= 10 && sessions[2..].iter().all(|s| s.requests > 0) {
+            break;
+        }
+        assert!(number < 500, "{sessions:?}");
     }
-    let snapshot = vendor.gateway.snapshot();
-    let sessions = &snapshot.agent("acme").unwrap().sessions;
-    assert_eq!(sessions.len(), 4, "the twin has not been noticed yet");
-    let served: Vec<_> = sessions.iter().map(|s| s.requests > 0).collect();
-    assert!(served[2] && served[3], "{sessions:?}");
 
     // With the process its sessions go, and nobody misses them.
     hanging.process().kill();
