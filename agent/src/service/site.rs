@@ -257,3 +257,66 @@ async fn pump(inbound: Inbound, config: &config::Forward, jira: &Layer) {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::config::{Config, Sources};
+    use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    /// The only forward of this configuration, with a line more.
+    fn forward(folder: &Path, more: &str) -> config::Forward {
+        let text = format!("{CONFIG}{more}\n");
+        fs::write(folder.join("agent.toml"), text).unwrap();
+        let sources = Sources::new(Some(folder.join("agent.toml")), Default::default());
+        Config::load(&sources).unwrap().forwards.remove(0)
+    }
+
+    #[tokio::test]
+    async fn probes_go_on_as_long_as_a_site_has_them_and_end_with_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
+        let file = folder.path().join("id_ed25519");
+        fs::write(&file, key.to_openssh(LineEnding::LF).unwrap()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let common = Common {
+            audit: Audit::off(),
+            pauses: Pauses::load(folder.path()),
+            drain: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            stop: CancellationToken::new(),
+        };
+        let config = forward(folder.path(), "");
+        let (first, probes) = Site::new(&config, None, &common).unwrap();
+        let Probes(_, end) = probes.unwrap();
+        let config = forward(folder.path(), "[forward.http]\nidle_timeout = \"20s\"");
+        let (second, none) = Site::new(&config, Some(&first), &common).unwrap();
+        assert!(none.is_none(), "one Jira is asked once");
+        drop(first);
+        assert!(!end.is_cancelled());
+
+        // Another way to Jira.
+        let config = forward(folder.path(), "max_connections = 8");
+        let (third, probes) = Site::new(&config, Some(&second), &common).unwrap();
+        let Probes(_, other) = probes.unwrap();
+        drop(second);
+        assert!(end.is_cancelled());
+        drop(third);
+        assert!(other.is_cancelled());
+        assert!(!common.stop.is_cancelled());
+    }
+
+    const CONFIG: &str = r#"
+[tunnel]
+gateways = ["gw1.vendor.example:443"]
+user = "acme"
+identity_file = "id_ed25519"
+host_keys = ["SHA256:uNiVztksCsDhcc0u9e8BrcJxUKFyDVR0OXPBmkR1xX0"]
+[[forward]]
+name = "jira"
+bind = "127.0.0.1:8080"
+upstream = "http://jira.corp.example/jira"
+"#;
+}
