@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
+    check,
     expiry::{Kind, Urgency, moment},
     status::{Overall, Report},
 };
@@ -77,6 +78,20 @@ async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
             }
             let logged = site.agent.log().contains(&sentence);
             assert_eq!(logged, urgency > Urgency::None, "{sentence}");
+        }
+        let checked = site.agent.run(&["check", "--json"]).unwrap();
+        let checked: check::Report = serde_json::from_slice(&checked.stdout).unwrap();
+        for kind in [Kind::SshCertificate, Kind::ClientCertificate] {
+            let sentence = format!("the {} ends in {days} days", kind.name());
+            let said = |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains(&sentence));
+            let mut steps = checked.steps.iter().filter(|step| step.step == "expiry");
+            let step = steps.find(|step| said(&step.cause) || said(&step.detail));
+            let verdict = match urgency {
+                Urgency::None => check::Verdict::Ok,
+                _ => check::Verdict::Warn,
+            };
+            let found = step.map(|step| step.verdict);
+            assert_eq!(found, Some(verdict), "{sentence}: {checked:#?}");
         }
         let text = site.agent.run(&["status"]).unwrap();
         let exit = if overall == Overall::Proven { 0 } else { 1 };
