@@ -90,6 +90,12 @@ async fn an_agent_that_runs_keeps_its_files_until_it_is_restarted() {
     assert!(replaced.status.success(), "{text}");
     assert!(text.contains("is to be restarted"), "{text}");
     assert_eq!(host.keys().unwrap().len(), 2);
+    // Nor does the same command take them away, run again before the restart.
+    let again = host.enroll(&token, &flags).unwrap();
+    let text = said(&again);
+    assert!(again.status.success(), "{text}");
+    assert!(text.contains("the configuration of before"), "{text}");
+    assert_eq!(host.keys().unwrap().len(), 2);
     agent.restart().unwrap();
     agent
         .until("every layer to be proven", proven)
