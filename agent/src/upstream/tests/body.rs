@@ -131,15 +131,19 @@ async fn jira_that_stops_taking_an_upload_is_overdue() {
 async fn an_answer_can_be_read_where_writing_fails_already() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let (connected, connects) = std::sync::mpsc::channel::<()>();
     let served = std::thread::spawn(move || {
         use std::io::Write;
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(b"HTTP/1.1 413 x\r\n").unwrap();
+        // A reset before that would be the connect's own failure.
+        let _ = connects.recv();
         // The next close is a reset: what the agent writes from now on fails.
         let linger = Some(Duration::ZERO);
         socket2::SockRef::from(&stream).set_linger(linger).unwrap();
     });
     let stream = TcpStream::connect(address).await.unwrap();
+    drop(connected);
     let mut stream = crate::upstream::stream::Stream::plain(stream);
     served.join().unwrap();
     let polled = soon("the reset", async {
