@@ -29,6 +29,15 @@ async fn of_an_agent_that_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_says_nothing_does_not_hold_up_the_stop_of_an_idle_agent() {
+    let mut site = Site::start().await;
+    site.sshd.signal("STOP").unwrap();
+    signal(site.agent.process().pid(), "TERM").unwrap();
+    let ended = site.agent.process().wait(PATIENCE).await.unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_forward_that_is_taken_out() {
     let mut site = Site::start().await;
     let pid = site.agent.process().pid();
@@ -85,6 +94,10 @@ impl Site {
         let (other, addr) = (place(), place());
         let agent = Setup::for_sshd(&sshd)
             .unwrap()
+            // Far longer than the test waits.
+            .tunnel("drain_limit", "10m")
+            .tunnel("keepalive_interval", "5m")
+            .tunnel("stall_timeout", "10m")
             .forward("other", &other.to_string(), &jira.url())
             .forward("jira", &addr.to_string(), &jira.url())
             .start()

@@ -146,9 +146,15 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
     // Until the gateway has been told, what comes is answered as ever: a channel closed at once would tell the vendor
     // nothing.
     let close_idle = async {
-        let _ = tokio::time::timeout(LET_GO, supervisor.let_go(|_| true)).await;
+        let let_go = tokio::time::timeout(LET_GO, supervisor.let_go(|_| true)).await;
         drain.cancel();
-        std::future::pending().await
+        if let_go.is_ok() {
+            std::future::pending::<()>().await;
+        }
+        // Nothing more is to be had of a gateway that does not answer; Jira may still answer what it was asked.
+        while sites.in_flight() > 0 {
+            tokio::time::sleep(IN_FLIGHT_POLL).await;
+        }
     };
     let cut_off = async {
         tokio::time::sleep(limit).await;
@@ -338,6 +344,8 @@ impl Stops {
 
 /// For the gateways to answer that they listen no more. One that takes longer is likely gone.
 const LET_GO: Duration = Duration::from_secs(5);
+/// Only a stop with a silent gateway polls.
+const IN_FLIGHT_POLL: Duration = Duration::from_millis(50);
 /// For the answers that say what was cut off to reach the gateway.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// What may come after the drain limit: the last answers, 15 s of goodbyes, then the three below, and something to spare.
