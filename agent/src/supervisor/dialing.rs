@@ -143,7 +143,5 @@ impl Machine {
     }
 }
 
-/// Sessions of one connection that still finish what is under way; meanwhile it is not replaced again.
-pub(super) const MAX_LEAVING: usize = 4;
 /// A session is replaced after this, which also proves once a day that a login still works.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);

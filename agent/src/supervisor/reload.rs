@@ -2,10 +2,9 @@
 //! asked for or replaced.
 
 use super::{
-    slot::{Dial, Slot},
+    slot::{Dial, MAX_LEAVING, Slot},
     step::{Action, Id, Machine, REPLACED_DRAIN, Wanted},
 };
-use crate::supervisor::dialing::MAX_LEAVING;
 use std::time::Duration;
 
 impl Machine {

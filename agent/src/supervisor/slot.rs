@@ -1,10 +1,7 @@
 //! One connection of the supervisor: at most one dial, at most one session that serves, and sessions on
 //! their way out.
 
-use super::{
-    dialing::MAX_LEAVING,
-    step::{Action, Id},
-};
+use super::step::{Action, Id};
 use std::{collections::BTreeMap, time::Duration};
 
 /// State of one connection. Without a session it always waits or dials, except in a drain.
@@ -295,3 +292,6 @@ impl Leaving {
         }
     }
 }
+
+/// Sessions of one connection that still finish what is under way; meanwhile it is not replaced again.
+pub(super) const MAX_LEAVING: usize = 4;
