@@ -3,7 +3,7 @@
 use agent::{enroll::Token, status::Overall};
 use e2e::{
     agent::write_secret,
-    egress::{Authority, PASSWORD, USER, squid, stunnel},
+    egress::{Authority, PASSWORD, Part, USER, squid, stunnel},
     enrol::{Host, Office, PAT},
     login::said,
 };
@@ -67,22 +67,12 @@ async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
 async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
     let office = Office::open().await.unwrap();
     let host = Host::new().unwrap();
-    let squid = squid(&[office.gateway.ssh_addr.port()], true)
-        .await
-        .unwrap();
-    write_secret(&host.around().join("proxy"), PASSWORD).unwrap();
+    let squid = company_proxy(&office).await;
     let url = format!("http://{}", squid.address());
     let mut flags = office.answers();
-    flags.extend([
-        "--proxy",
-        &url,
-        "--proxy-user",
-        USER,
-        "--proxy-password-file",
-        "proxy",
-        // Which asks the proxy too.
-        "--no-check",
-    ]);
+    flags.extend(through(&url, &host, PASSWORD));
+    // Which asks the proxy too.
+    flags.push("--no-check");
     let done = host.enroll(&office.token(&[]).unwrap(), &flags).unwrap();
     assert!(done.status.success(), "{}", said(&done));
     squid
@@ -102,20 +92,10 @@ async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
 async fn a_proxy_that_refuses_the_password_is_asked_once_however_many_gateways_there_are() {
     let office = Office::open().await.unwrap();
     let host = Host::new().unwrap();
-    let squid = squid(&[office.gateway.ssh_addr.port()], true)
-        .await
-        .unwrap();
-    write_secret(&host.around().join("proxy"), "mistyped").unwrap();
+    let squid = company_proxy(&office).await;
     let url = format!("http://{}", squid.address());
     let mut flags = office.answers();
-    flags.extend([
-        "--proxy",
-        &url,
-        "--proxy-user",
-        USER,
-        "--proxy-password-file",
-        "proxy",
-    ]);
+    flags.extend(through(&url, &host, "mistyped"));
     let mut token = Token::parse(&office.token(&[]).unwrap()).unwrap();
     token.gateways.push(token.gateways[0].clone());
     token.gateways[1].host = "localhost".to_owned();
@@ -131,6 +111,19 @@ async fn a_proxy_that_refuses_the_password_is_asked_once_however_many_gateways_t
     let log = squid.log();
     let asked = log.lines().filter(|line| line.contains(" CONNECT "));
     assert_eq!(asked.count(), 1, "{log}");
+}
+
+/// squid, which wants a login and lets out to this gateway.
+async fn company_proxy(office: &Office) -> Part {
+    let ports = [office.gateway.ssh_addr.port()];
+    squid(&ports, true).await.unwrap()
+}
+
+/// The flags that lead by this proxy with this password.
+fn through<'a>(url: &'a str, host: &Host, password: &str) -> [&'a str; 6] {
+    write_secret(&host.around().join("proxy"), password).unwrap();
+    let (user, file) = ("--proxy-user", "--proxy-password-file");
+    ["--proxy", url, user, USER, file, "proxy"]
 }
 
 /// Where only TLS gets out, the gateway's own authority beside the token.
