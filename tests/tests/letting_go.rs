@@ -40,6 +40,16 @@ async fn a_gateway_that_says_nothing_does_not_hold_up_the_stop_of_an_idle_agent(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_says_nothing_of_a_removed_forward_is_told_of_in_the_log() {
+    let mut site = Site::start().await;
+    site.sshd.signal("STOP").unwrap();
+    change(&site.agent, |text| text.replace("\"jira\"", "\"tickets\""));
+    signal(site.agent.process().pid(), "HUP").unwrap();
+    let told = "a gateway has not said within 5 s that it lets go";
+    site.agent.logged(told).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_forward_that_is_taken_out() {
     let mut site = Site::start().await;
     let pid = site.agent.process().pid();

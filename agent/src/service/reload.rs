@@ -146,7 +146,15 @@ impl Reloader {
         }
         // Until the gateway has heard of it, what comes by a forward that is no more is answered as ever.
         let removed = |name: &str| removed.iter().any(|site| *site.config.name == *name);
-        let _ = timeout(LET_GO, self.supervisor.let_go(removed)).await;
+        if timeout(LET_GO, self.supervisor.let_go(removed))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "a gateway has not said within {} s that it lets go of a removed forward; what it still sends there is closed unanswered",
+                LET_GO.as_secs()
+            );
+        }
         self.sites.close_removed();
         changes.extend(tunnel);
         if before.tunnel.drain_limit != config.tunnel.drain_limit {
