@@ -39,4 +39,5 @@ pub mod telemetry;
 pub mod tokens;
 pub mod tunnel;
 pub mod upstream;
+pub mod vendor_text;
 pub mod verify;

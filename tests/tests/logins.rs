@@ -61,11 +61,13 @@ async fn a_login_that_was_refused_is_tried_again_when_an_admin_says_so() {
     site.jira().set_password(BOT, "changed in Jira");
     let (status, problem) = problem_of(vendor().get(&url).send().await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
-    assert!(
-        problem["remedy"]
-            .as_str()
-            .is_some_and(|remedy| !remedy.is_empty())
-    );
+    let remedy = problem["remedy"].as_str().unwrap();
+    assert!(remedy.contains("quote request_id"), "{problem}");
+    assert!(!problem.to_string().contains(BOT), "{problem}");
+    let id = problem["request_id"].as_str().unwrap();
+    let record = site.audit_of(id).await.unwrap();
+    let cause = record["cause"].as_str().unwrap();
+    assert!(cause.contains("password of acme-bot"), "{record}");
 
     // Changed back in Jira: the agent cannot know, and does not try.
     site.jira().set_password(BOT, BOT_PASSWORD);

@@ -32,6 +32,9 @@ pub struct Record {
     pub rule: Option<Arc<str>>,
     /// The agent's reason, a code of `docs/errors.md`; none where Jira's answer went through.
     pub error: Option<&'static str>,
+    /// What was wrong with Jira or the login, where that is why; it may name files, addresses and accounts, and no vendor
+    /// reads it.
+    pub cause: Option<Box<str>>,
     /// Status the vendor got; none where it got none.
     pub status: Option<StatusCode>,
     /// Body bytes read from the vendor.
@@ -70,7 +73,7 @@ pub enum Outcome {
 
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut line = serializer.serialize_struct("Record", 18)?;
+        let mut line = serializer.serialize_struct("Record", 19)?;
         line.serialize_field("time", &rfc3339(self.time))?;
         line.serialize_field("request_id", &text(&self.request_id))?;
         line.serialize_field("forward", &*self.forward)?;
@@ -81,6 +84,7 @@ impl Serialize for Record {
         line.serialize_field("decision", if self.allowed { "allowed" } else { "refused" })?;
         line.serialize_field("rule", &self.rule.as_deref())?;
         line.serialize_field("error", &self.error)?;
+        line.serialize_field("cause", &self.cause.as_deref().map(cut))?;
         line.serialize_field("status", &self.status.map(|status| status.as_u16()))?;
         line.serialize_field("request_bytes", &self.request_bytes)?;
         line.serialize_field("response_bytes", &self.response_bytes)?;
@@ -113,6 +117,13 @@ fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]).into_owned()
 }
 
+/// As much of a cause as a line holds.
+fn cut(cause: &str) -> &str {
+    &cause[..cause.floor_char_boundary(MAX_CAUSE)]
+}
+
+/// Longest cause kept, in bytes: two long sentences.
+const MAX_CAUSE: usize = 512;
 /// Longest user name or id kept, in bytes.
 const MAX_TEXT: usize = 128;
 /// The end of the year 9999, past which RFC 3339 has no form.

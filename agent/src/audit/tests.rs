@@ -20,6 +20,7 @@ fn record(id: &str) -> Box<Record> {
         allowed: true,
         rule: Some("preset ticketing: POST /rest/api/2/search".into()),
         error: None,
+        cause: None,
         status: Some(StatusCode::OK),
         request_bytes: 12,
         response_bytes: 345,

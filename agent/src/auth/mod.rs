@@ -28,7 +28,11 @@ pub use rotation::{Renewal, Spent};
 pub use scheme::{Blame, Credential, Scheme, Told, Unavailable};
 pub use settings::Settings;
 
-use crate::{expiry::Expiry, status::Layer};
+use crate::{
+    expiry::Expiry,
+    status::Layer,
+    vendor_text::{OwnWords, VendorText},
+};
 use http::{StatusCode, request, response};
 use std::sync::Arc;
 
@@ -271,22 +275,36 @@ impl Refusal {
     }
 }
 
+/// For the customer's side.
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::ForeignIdentity(parameter) => write!(
-                f,
-                "the parameter {parameter} chooses an identity, which is the customer's to choose here; leave it out"
-            ),
-            Self::FormBody(why) => write!(
-                f,
-                "a form-encoded body can choose an identity, which is the customer's to choose here, and this one cannot be looked through: {why}"
-            ),
-            Self::AmbiguousQuery(why) => write!(
-                f,
-                "the query can be read in more than one way, so that a signature over it would not verify: {why}"
-            ),
             Self::Unavailable(why) => f.write_str(&why.cause),
+            _ => self.vendor_text().fmt(f),
+        }
+    }
+}
+
+impl Refusal {
+    /// For the vendor's engineer. Why there is no credential stays on the customer's side.
+    pub fn vendor_text(&self) -> VendorText {
+        match self {
+            Self::ForeignIdentity(parameter) => VendorText::of(&[
+                &"the parameter ",
+                &OwnWords(parameter),
+                &" chooses an identity, which is the customer's to choose here; leave it out",
+            ]),
+            Self::FormBody(why) => VendorText::of(&[
+                &"a form-encoded body can choose an identity, which is the customer's to choose here, and this one cannot be looked through: ",
+                why,
+            ]),
+            Self::AmbiguousQuery(why) => VendorText::of(&[
+                &"the query can be read in more than one way, so that a signature over it would not verify: ",
+                why,
+            ]),
+            Self::Unavailable(_) => {
+                "the customer's agent has no credential for Jira right now; nothing was sent".into()
+            }
         }
     }
 }

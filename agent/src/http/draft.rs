@@ -75,6 +75,11 @@ impl Draft {
         });
     }
 
+    /// Why, in words for the customer's administrator.
+    pub(super) fn cause(&mut self, cause: Option<&str>) {
+        self.edit(|record| record.cause = cause.map(Into::into));
+    }
+
     /// How it ended.
     pub(super) fn outcome(&mut self, outcome: Outcome) {
         self.edit(|record| record.outcome = outcome);

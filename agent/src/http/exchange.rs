@@ -17,7 +17,8 @@ use crate::{
     audit::{Outcome, Record, Target},
     auth::{self, FormBody, Verdict},
     policy::Decision,
-    upstream::{Delivery, FailedStep, SendError},
+    upstream::{Delivery, FailedStep},
+    vendor_text::VendorText,
 };
 use bytes::Bytes;
 use http::{
@@ -100,6 +101,7 @@ pub(super) async fn answer(
                 None => stopped.upload != UploadEnd::Complete,
             };
             draft.problem(problem.kind.code(), problem.delivery, stopped.outcome);
+            draft.cause(problem.cause.as_deref());
             let mut response = problem.response(channel.forward.name(), &method, &id);
             if turn.is_some() && (unread || problem.kind.ends_channel()) {
                 // The next request would begin somewhere within this one.
@@ -198,7 +200,10 @@ async fn way(
     }
     let Some(in_flight) = forward.enter() else {
         let most = forward.limits().max_concurrent;
-        let detail = format!("{most} requests are being answered on this forward already");
+        let detail = VendorText::of(&[
+            &most,
+            &" requests are being answered on this forward already",
+        ]);
         return Err(Problem::not_sent(Kind::Overloaded, detail).into());
     };
     match forward.policy().decide(&head.method, target(&head)) {
@@ -211,6 +216,7 @@ async fn way(
             };
             let mut problem = Problem::not_sent(kind, refusal.detail);
             problem.reason = Some(refusal.code);
+            problem.remedy = Some(refusal.remedy);
             return Err(problem.into());
         }
     }
@@ -240,11 +246,13 @@ async fn way(
     let (mut head, jira_body) = answer.into_parts();
     forward.answered(head.status);
     let (mut words, mut jira_body) = refused::words(forward, &head, jira_body).await;
-    if attempt.renewed(&head, &words).await
+    let mut renewed = attempt.renewed(&head, &words).await;
+    if renewed
         && let Some((mut again, body)) = second.and_then(|second| second.again(head.status))
         && let Ok(next) = forward.login().prepare(&mut again).await
     {
         attempt = next;
+        renewed = false;
         // Frees the connection for the second sending.
         drop(jira_body);
         let (body, _) = Upload::whole(body);
@@ -258,7 +266,7 @@ async fn way(
     let user = head.headers.get(X_AUSERNAME);
     draft.answered(user.or(head.headers.get(X_AACCOUNTID)).cloned());
     if let Verdict::LoginFailed { cause, remedy } = attempt.observe_with(&mut head, &words) {
-        let problem = login_failed(cause, remedy);
+        let problem = login_failed(renewed, &cause, &remedy);
         return Err(Stopped::failed(problem, progress.as_deref()));
     }
     hop_by_hop::strip_response(&mut head);
@@ -303,7 +311,7 @@ async fn read_ahead(forward: &Forward, body: &mut Option<Incoming>) -> Result<By
             Err(stopped)
         }
         Err(_) => {
-            let detail = format!("the form was not complete within {limit:?}");
+            let detail = VendorText::of(&[&"the form was not complete within ", &limit]);
             let problem = Problem::not_sent(Kind::UploadStalled, detail);
             Err(stopped(problem, UploadEnd::Running))
         }
@@ -324,7 +332,8 @@ async fn send(
             biased;
             result = sent => result,
             () = progress.pulse.stalled(limit) => {
-                let detail = format!("nothing of the request body came for {limit:?}");
+                let detail =
+                    VendorText::of(&[&"nothing of the request body came for ", &limit]);
                 let mut problem = Problem::not_sent(Kind::UploadStalled, detail);
                 problem.delivery = Delivery::MaybeSent;
                 return Err(problem);
@@ -333,13 +342,11 @@ async fn send(
     };
     result.map_err(|error| {
         let kind = kind_of(error.kind);
-        forward.failed(&error, kind.remedy());
-        let SendError {
-            detail, delivery, ..
-        } = error;
+        forward.failed(&error, kind.customer_remedy());
         Problem {
-            delivery,
-            ..Problem::not_sent(kind, detail)
+            delivery: error.delivery,
+            cause: Some(error.to_string()),
+            ..Problem::not_sent(kind, sent_in_vain(error.kind))
         }
     })
 }
@@ -364,6 +371,7 @@ impl Channel {
                 allowed: false,
                 rule: None,
                 error: None,
+                cause: None,
                 status: None,
                 request_bytes: 0,
                 response_bytes: 0,
@@ -389,8 +397,33 @@ fn kind_of(step: FailedStep) -> Kind {
     }
 }
 
+/// For the vendor's engineer; what it was in detail is the customer's to know.
+fn sent_in_vain(step: FailedStep) -> &'static str {
+    match step {
+        FailedStep::Resolve => {
+            "the customer's agent cannot resolve the name of Jira; nothing was sent to it"
+        }
+        FailedStep::Connect => {
+            "the customer's agent cannot connect to Jira; nothing was sent to it"
+        }
+        FailedStep::Tls => {
+            "the customer's agent and Jira cannot agree on TLS; nothing was sent to it"
+        }
+        FailedStep::PoolExhausted => {
+            "all connections of the customer's agent to Jira stayed busy; nothing was sent to it"
+        }
+        FailedStep::ResponseTimeout => {
+            "Jira did not take the whole request, or did not begin to answer, in the time it has"
+        }
+        FailedStep::Exchange => {
+            "the connection to Jira broke before an answer, or what came was no HTTP"
+        }
+        FailedStep::RequestBody => "the request's own body broke off on its way",
+    }
+}
+
 fn login_refused(refusal: auth::Refusal) -> Stopped {
-    let detail = refusal.to_string();
+    let detail = refusal.vendor_text();
     match refusal {
         auth::Refusal::ForeignIdentity(_) => {
             Problem::not_sent(Kind::ForeignIdentity, detail).into()
@@ -399,20 +432,36 @@ fn login_refused(refusal: auth::Refusal) -> Stopped {
         auth::Refusal::AmbiguousQuery(_) => Problem::not_sent(Kind::AmbiguousTarget, detail).into(),
         auth::Refusal::Unavailable(unavailable) => Stopped::failed(
             Problem {
-                remedy: Some(unavailable.remedy),
-                ..Problem::not_sent(Kind::LoginUnavailable, unavailable.cause)
+                cause: Some(cause_of(&unavailable.cause, &unavailable.remedy)),
+                ..Problem::not_sent(Kind::LoginUnavailable, detail)
             },
             None,
         ),
     }
 }
 
-fn login_failed(cause: String, remedy: String) -> Problem {
+/// `renewed`: there is another credential since, but this request could not be sent a second time.
+fn login_failed(renewed: bool, cause: &str, remedy: &str) -> Problem {
+    let (detail, vendors) = match renewed {
+        false => (
+            "Jira did not take the agent's login for this request; its answer is withheld",
+            None,
+        ),
+        true => (
+            "Jira did not take the agent's login for this request; it has been renewed since",
+            Some("Look whether it was carried out, then send it again.".into()),
+        ),
+    };
     Problem {
-        remedy: Some(remedy),
+        remedy: vendors,
         delivery: Delivery::Answered,
-        ..Problem::not_sent(Kind::LoginFailed, cause)
+        cause: Some(cause_of(cause, remedy)),
+        ..Problem::not_sent(Kind::LoginFailed, detail)
     }
+}
+
+fn cause_of(cause: &str, remedy: &str) -> String {
+    format!("{cause}; {remedy}")
 }
 
 /// Reads what is left of a small body, so that the channel can be kept for the next request. False

@@ -1,7 +1,10 @@
 //! Requests that no policy can judge by what it sees.
 
 use super::problem::{Kind, Problem};
-use crate::policy::{method_override_headers, path_override_headers};
+use crate::{
+    policy::{method_override_headers, path_override_headers},
+    vendor_text::VendorText,
+};
 use http::{HeaderMap, Method, header, request};
 
 /// Refuses methods and headers that would make the request something else than it looks like.
@@ -24,7 +27,11 @@ pub(super) fn check(head: &request::Parts) -> Result<(), Problem> {
         .chain(path_override_headers())
     {
         if head.headers.contains_key(*name) {
-            let detail = format!("the header {name} is refused: policy judges the request line");
+            let detail = VendorText::of(&[
+                &"the header ",
+                name,
+                &" is refused: policy judges the request line",
+            ]);
             return Err(Problem::not_sent(Kind::MethodOverride, detail));
         }
     }

@@ -58,6 +58,7 @@ fn record() -> Record {
         allowed: true,
         rule: None,
         error: None,
+        cause: None,
         status: Some(StatusCode::CREATED),
         request_bytes: 100,
         response_bytes: 200,

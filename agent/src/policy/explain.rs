@@ -44,7 +44,7 @@ impl Policy {
         };
         let because = match &decision {
             Decision::Allow { rule } => format!("the first rule that allows it is `{rule}`"),
-            Decision::Refuse(refusal) => refusal.detail.clone(),
+            Decision::Refuse(refusal) => refusal.detail.to_string(),
         };
         let remedy = match (&decision, &normal) {
             (Decision::Allow { .. }, _) => String::new(),

@@ -17,6 +17,7 @@ pub use presets::{Preset, presets};
 pub use query::{method_override_headers, path_override_headers};
 pub use target::{NormalTarget, TargetError};
 
+use crate::vendor_text::{ContextPath, OwnWords, VendorPart, VendorText};
 use http::Method;
 use method::Effect;
 use rules::{ALWAYS_REFUSED, Rule, areas_of};
@@ -65,7 +66,9 @@ pub struct Refusal {
     /// The rule that decided, where one did: `deny[0]: * /rest/api/2/user/**`.
     pub rule: Option<Arc<str>>,
     /// One sentence for the vendor's engineer; repeats no query.
-    pub detail: String,
+    pub detail: VendorText,
+    /// What the vendor's engineer does about it.
+    pub remedy: VendorText,
 }
 
 /// A rule or preset that cannot be used.
@@ -118,7 +121,10 @@ impl Policy {
     pub fn decide(&self, method: &Method, target: &str) -> Decision {
         let normal = match NormalTarget::parse(target, &self.context_path) {
             Ok(normal) => normal,
-            Err(error) => return refuse(error.code(), None, error.to_string()),
+            Err(error) => {
+                let detail = error.vendor_text();
+                return refuse(error.code(), None, detail, self.call_it_in_full(&error));
+            }
         };
         let segments = normal.segments();
         let path = segments.as_slice();
@@ -129,7 +135,8 @@ impl Policy {
             return refuse(
                 "denied",
                 Some(Arc::clone(&rule.label)),
-                format!("the customer's policy denies {}", shown(method, &normal)),
+                about("the customer's policy denies ", method, &normal, &[]),
+                "The customer has denied this on purpose. If you need it, ask them and quote request_id.".into(),
             );
         }
         let is_sensitive = areas_of(path).next().is_some();
@@ -146,20 +153,43 @@ impl Policy {
             Some(area) => refuse(
                 "always-refused",
                 Some(format!("always refused: {}", area.text).into()),
-                format!(
-                    "{} is refused unless the customer's policy names it literally: {}",
-                    shown(method, &normal),
-                    area.why
+                about(
+                    "",
+                    method,
+                    &normal,
+                    &[
+                        &" is refused unless the customer's policy names it literally: ",
+                        &area.why,
+                    ],
                 ),
+                "If you need this, ask the customer to name this path in a rule of its own, and quote request_id."
+                    .into(),
             ),
             None => refuse(
                 "no-rule",
                 None,
-                format!(
-                    "no rule of the customer's policy allows {}",
-                    shown(method, &normal)
+                about(
+                    "no rule of the customer's policy allows ",
+                    method,
+                    &normal,
+                    &[],
                 ),
+                "If you need this, ask the customer to allow it and quote request_id.".into(),
             ),
+        }
+    }
+
+    /// What the vendor does about a target without a normal form.
+    fn call_it_in_full(&self, error: &TargetError) -> VendorText {
+        match error {
+            TargetError::Ambiguous(_) => "Send the path in its plain form, without dot segments, encoded slashes, semicolons or empty segments.".into(),
+            TargetError::OutsideContextPath { .. } => VendorText::of(&[
+                &"Call it below ",
+                &ContextPath(&self.context_path),
+                &", with the path it has on Jira itself: ",
+                &ContextPath(&self.context_path),
+                &"/rest/api/2/issue",
+            ]),
         }
     }
 }
@@ -185,33 +215,49 @@ pub fn always_refused() -> impl Iterator<Item = (&'static str, &'static str)> {
     ALWAYS_REFUSED.iter().map(|area| (area.text, area.why))
 }
 
-fn refuse(code: &'static str, rule: Option<Arc<str>>, detail: String) -> Decision {
-    Decision::Refuse(Refusal { code, rule, detail })
+fn refuse(
+    code: &'static str,
+    rule: Option<Arc<str>>,
+    detail: VendorText,
+    remedy: VendorText,
+) -> Decision {
+    Decision::Refuse(Refusal {
+        code,
+        rule,
+        detail,
+        remedy,
+    })
 }
 
 fn refuse_method(method: &Method) -> Decision {
     let upper = method.as_str().to_ascii_uppercase();
     if upper == "TRACE" || upper == "CONNECT" {
         let rule = format!("always refused: {upper}");
-        let detail = format!("the method {upper} is always refused");
-        return refuse("always-refused", Some(rule.into()), detail);
+        let detail = VendorText::of(&[&"the method ", method, &" is always refused"]);
+        let remedy = "Use another method; no setting of the customer's allows this one.";
+        return refuse("always-refused", Some(rule.into()), detail, remedy.into());
     }
-    let detail = format!(
-        "the method {:.*} is refused; methods are case-sensitive and one of {}",
-        MAX_SHOWN,
-        method.as_str(),
-        method::NAMES
-    );
-    refuse("no-rule", None, detail)
+    let detail = VendorText::of(&[
+        &"the method ",
+        method,
+        &" is refused; methods are case-sensitive and one of ",
+        &method::NAMES,
+    ]);
+    let remedy = "Use one of these methods; no rule of the customer's can name another.";
+    refuse("no-rule", None, detail, remedy.into())
 }
 
-/// Method and path for a sentence, cut to a bearable length.
-fn shown(method: &Method, normal: &NormalTarget<'_>) -> String {
-    let path = printable(normal.as_str());
-    match path.char_indices().nth(MAX_SHOWN) {
-        Some((cut, _)) => format!("{method} {}…", &path[..cut]),
-        None => format!("{method} {path}"),
-    }
+/// A sentence with method and path in it.
+fn about(
+    before: &'static str,
+    method: &Method,
+    normal: &NormalTarget<'_>,
+    after: &[&dyn VendorPart],
+) -> VendorText {
+    let path = OwnWords(normal.as_str());
+    let mut parts: Vec<&dyn VendorPart> = vec![&before, method, &" ", &path];
+    parts.extend(after);
+    VendorText::of(&parts)
 }
 
 /// A normal form has no control characters, but may have others that move text on a screen about.
@@ -249,6 +295,3 @@ fn rule_error(key: String, text: &str, problem: String) -> RuleError {
         problem,
     }
 }
-
-/// Characters of a path or method that a sentence repeats.
-const MAX_SHOWN: usize = 200;

@@ -1,6 +1,8 @@
 //! What could change a request's method or path behind the policy's back: names in the query, and the
 //! headers that `http/` must refuse. The query itself reaches Jira byte for byte.
 
+use crate::vendor_text::{OneByte, VendorText};
+
 /// Request headers by which some servers take another method than the one on the request line. A
 /// request that carries one is to be refused: the policy judged the method it could see.
 pub fn method_override_headers() -> &'static [&'static str] {
@@ -18,20 +20,25 @@ pub fn path_override_headers() -> &'static [&'static str] {
 }
 
 /// Says what is wrong with a query, without repeating any of it.
-pub(super) fn check(query: &str) -> Result<(), String> {
+pub(super) fn check(query: &str) -> Result<(), VendorText> {
     if query.len() > MAX_QUERY {
-        return Err(format!(
-            "the query is {} bytes long, at most {MAX_QUERY} are taken; POST /rest/api/2/search takes \
-             long JQL in its body",
-            query.len()
-        ));
+        return Err(VendorText::of(&[
+            &"the query is ",
+            &query.len(),
+            &" bytes long, at most ",
+            &MAX_QUERY,
+            &" are taken; POST /rest/api/2/search takes long JQL in its body",
+        ]));
     }
     let refused = |byte: u8| !byte.is_ascii_graphic() || byte == b'#';
     if let Some(at) = query.bytes().position(refused) {
-        return Err(format!(
-            "the query holds a control byte, a space, a `#` or a byte outside ASCII at byte {at} of \
-             the query; percent-encode it"
-        ));
+        return Err(VendorText::of(&[
+            &"the query holds ",
+            &OneByte(query.as_bytes()[at]),
+            &" at byte ",
+            &at,
+            &" of the query; percent-encode it",
+        ]));
     }
     let overrides_method = |pair: &str| {
         let name = pair.split('=').next().unwrap_or_default();
@@ -40,9 +47,11 @@ pub(super) fn check(query: &str) -> Result<(), String> {
             .eq(METHOD_PARAMETER.bytes())
     };
     if query.split(['&', ';']).any(overrides_method) {
-        return Err(format!(
-            "the query names `{METHOD_PARAMETER}`, which some servers take for the method"
-        ));
+        return Err(VendorText::of(&[
+            &"the query names `",
+            &METHOD_PARAMETER,
+            &"`, which some servers take for the method",
+        ]));
     }
     Ok(())
 }
@@ -102,7 +111,7 @@ mod tests {
             "%5f%6d%65thod",
         ] {
             let problem = check(query).unwrap_err();
-            assert!(!problem.contains("DELETE"), "{problem}");
+            assert!(!problem.as_str().contains("DELETE"), "{problem}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! Nothing is repaired: what two servers could read differently is refused.
 
 use super::query;
+use crate::vendor_text::{ContextPath, OwnWords, VendorPart, VendorText};
 use std::borrow::Cow;
 
 /// The path of a request target as Jira reads it: decoded, without context path, query and the one
@@ -20,13 +21,26 @@ pub struct NormalTarget<'a> {
 pub enum TargetError {
     /// Two servers could read it differently, or it is longer than any Jira answers to.
     #[error("{0}")]
-    Ambiguous(String),
+    Ambiguous(VendorText),
     /// It is clear, but not below Jira's context path.
     #[error("the path is outside the context path {context_path}")]
     OutsideContextPath {
         /// Jira's context path.
         context_path: String,
     },
+}
+
+impl TargetError {
+    /// For the vendor's engineer.
+    pub(super) fn vendor_text(&self) -> VendorText {
+        match self {
+            Self::Ambiguous(text) => text.clone(),
+            Self::OutsideContextPath { context_path } => VendorText::of(&[
+                &"the path is outside the context path ",
+                &ContextPath(context_path),
+            ]),
+        }
+    }
 }
 
 impl<'a> NormalTarget<'a> {
@@ -39,10 +53,13 @@ impl<'a> NormalTarget<'a> {
             None => (target, None),
         };
         if path.len() > MAX_PATH {
-            return Err(ambiguous(format!(
-                "the path is {} bytes long, at most {MAX_PATH} are taken",
-                path.len()
-            )));
+            return Err(ambiguous(&[
+                &"the path is ",
+                &path.len(),
+                &" bytes long, at most ",
+                &MAX_PATH,
+                &" are taken",
+            ]));
         }
         require_plain_bytes(path)?;
         if let Some(query) = query {
@@ -91,18 +108,19 @@ impl<'a> NormalTarget<'a> {
         let segments = self.segments();
         let segments = segments.as_slice();
         if let Some(extension) = stripped_extension(segments) {
-            return Err(ambiguous(format!(
-                "Jira's REST layer drops the ending `.{extension}` and answers for the path without \
-                 it; leave it out and send an Accept header"
-            )));
+            return Err(ambiguous(&[
+                &"Jira's REST layer drops the ending `.",
+                &OwnWords(extension),
+                &"` and answers for the path without it; leave it out and send an Accept header",
+            ]));
         }
         let file_name = names_a_file(segments).then(|| segments.len() - 1);
         let fragment =
             |(at, segment): (usize, &&str)| segment.contains('#') && Some(at) != file_name;
         if segments.iter().enumerate().any(fragment) {
-            return Err(ambiguous(
-                "the path holds an encoded `#` (%23) outside a file name".to_owned(),
-            ));
+            return Err(ambiguous(&[
+                &"the path holds an encoded `#` (%23) outside a file name",
+            ]));
         }
         Ok(())
     }
@@ -150,9 +168,10 @@ fn require_origin_form(target: &str) -> Result<(), TargetError> {
         _ if target.contains("://") => "a whole URL (absolute-form)",
         _ => "a target that does not begin with `/`",
     };
-    Err(ambiguous(format!(
-        "{form} was sent where a path belongs, like /rest/api/2/issue"
-    )))
+    Err(ambiguous(&[
+        &form,
+        &" was sent where a path belongs, like /rest/api/2/issue",
+    ]))
 }
 
 fn require_plain_bytes(path: &str) -> Result<(), TargetError> {
@@ -209,16 +228,14 @@ fn decode(path: &str) -> Result<Cow<'_, str>, TargetError> {
     }
     // This also refuses overlong forms and surrogates (RFC 3629 §3).
     let decoded = String::from_utf8(decoded)
-        .map_err(|_| ambiguous("the path does not decode to UTF-8".to_owned()))?;
+        .map_err(|_| ambiguous(&[&"the path does not decode to UTF-8"]))?;
     if decodes_again(&decoded) {
-        return Err(ambiguous(
-            "the path is percent-encoded twice (like %252F)".to_owned(),
-        ));
+        return Err(ambiguous(&[
+            &"the path is percent-encoded twice (like %252F)",
+        ]));
     }
     if decoded.chars().any(char::is_control) {
-        return Err(ambiguous(
-            "the path holds an encoded control character".to_owned(),
-        ));
+        return Err(ambiguous(&[&"the path holds an encoded control character"]));
     }
     Ok(Cow::Owned(decoded))
 }
@@ -251,7 +268,7 @@ fn require_plain_segments(path: &str) -> Result<(), TargetError> {
             _ if segment.trim() != segment => "white space at the end of a segment",
             _ => continue,
         };
-        return Err(ambiguous(format!("the path holds {what}")));
+        return Err(ambiguous(&[&"the path holds ", &what]));
     }
     Ok(())
 }
@@ -262,12 +279,12 @@ fn below_context(path: &str, context_path: &str) -> Option<usize> {
     (below.is_empty() || below.starts_with('/')).then_some(context_path.len())
 }
 
-fn holds(what: &str, at: usize) -> TargetError {
-    ambiguous(format!("the path holds {what} at byte {at}"))
+fn holds(what: &'static str, at: usize) -> TargetError {
+    ambiguous(&[&"the path holds ", &what, &" at byte ", &at])
 }
 
-fn ambiguous(detail: String) -> TargetError {
-    TargetError::Ambiguous(detail)
+fn ambiguous(detail: &[&dyn VendorPart]) -> TargetError {
+    TargetError::Ambiguous(VendorText::of(detail))
 }
 
 /// Bytes. An attachment's name has at most 255 characters, each at most 12 bytes when encoded.

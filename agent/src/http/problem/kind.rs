@@ -64,6 +64,7 @@ struct Advice {
     proxy_error: &'static str,
     retry_after: Option<u32>,
     title: &'static str,
+    /// For the vendor.
     remedy: &'static str,
 }
 
@@ -131,9 +132,32 @@ impl Kind {
         self.advice().title
     }
 
-    /// What to do about it, and who.
+    /// What the vendor does about it: something in its request, or a word to the customer.
     pub const fn remedy(self) -> &'static str {
         self.advice().remedy
+    }
+
+    /// What the customer's administrator does about it, for status and log. The vendor never reads it.
+    pub const fn customer_remedy(self) -> &'static str {
+        match self {
+            Self::JiraUnresolved => {
+                "Check the host in `upstream` and this machine's DNS, or set `address` of the forward."
+            }
+            Self::JiraUnreachable => {
+                "Check that Jira runs and that a firewall lets this machine connect: curl -v with the URL of `upstream`, from this machine."
+            }
+            Self::JiraTls => {
+                "Check the certificate Jira shows (openssl s_client -connect HOST:PORT -showcerts), `ca_file` and the host in `upstream`."
+            }
+            Self::JiraBroke => "Look at Jira's log, and at a proxy before it, at this time.",
+            Self::JiraBusy => {
+                "Look why Jira answers slowly, or raise max_connections of the forward."
+            }
+            Self::JiraTimeout => {
+                "Look why Jira answers slowly, or raise response_timeout of the forward."
+            }
+            _ => "See `agent status`; the audit line with this request_id says more.",
+        }
     }
 
     /// Whether where the next request begins is unknown, so that there can be none.
@@ -153,7 +177,7 @@ impl Kind {
                 proxy_error: "http_request_error",
                 retry_after: None,
                 title: "The request can be read in more than one way",
-                remedy: "Nothing to do at the customer's side; the vendor's client or a proxy before the gateway sends requests that RFC 9112 forbids.",
+                remedy: "Send the request as RFC 9112 asks for; look at the client, and at a proxy before the gateway.",
             },
             Self::AmbiguousTarget => Advice {
                 code: "ambiguous-target",
@@ -162,7 +186,7 @@ impl Kind {
                 proxy_error: "http_request_error",
                 retry_after: None,
                 title: "The request target can be read in more than one way",
-                remedy: "Nothing to do at the customer's side; the vendor sends the path in its plain form, without dot segments, encoded slashes, semicolons or empty segments.",
+                remedy: "Send the path in its plain form, without dot segments, encoded slashes, semicolons or empty segments.",
             },
             Self::MethodOverride => Advice {
                 code: "method-override",
@@ -171,7 +195,7 @@ impl Kind {
                 proxy_error: "http_request_error",
                 retry_after: None,
                 title: "A header asks for another method than the request line",
-                remedy: "Nothing to do at the customer's side; the vendor sends the method it means.",
+                remedy: "Send the method and the path that are meant on the request line, and leave that header out.",
             },
             Self::UploadBroken => Advice {
                 code: "upload-broken",
@@ -180,7 +204,7 @@ impl Kind {
                 proxy_error: "http_request_error",
                 retry_after: None,
                 title: "The request body broke off",
-                remedy: "Nothing to do at the customer's side unless it recurs; then look at `agent status` for lost sessions.",
+                remedy: "Send the whole body. If it recurs, tell the customer and quote request_id.",
             },
             Self::PolicyRefused => Advice {
                 code: "policy-refused",
@@ -189,7 +213,7 @@ impl Kind {
                 proxy_error: "http_request_denied",
                 retry_after: None,
                 title: "The customer's policy does not allow this request",
-                remedy: "If the vendor should be able to do this, add a rule to [forward.policy]; `agent policy explain METHOD TARGET` says which rule decides.",
+                remedy: "If you need this, ask the customer to allow it and quote request_id.",
             },
             Self::ForeignIdentity => Advice {
                 code: "foreign-identity",
@@ -198,7 +222,7 @@ impl Kind {
                 proxy_error: "http_request_denied",
                 retry_after: None,
                 title: "The request tries to choose another identity",
-                remedy: "The agent logs in by itself; the vendor leaves its own login out, or the customer sets mode = \"pass-through\" in [forward.auth].",
+                remedy: "Leave it out: the customer's agent logs in to Jira by itself.",
             },
             Self::HeadTimeout => Advice {
                 code: "head-timeout",
@@ -207,7 +231,7 @@ impl Kind {
                 proxy_error: "http_request_error",
                 retry_after: Some(1),
                 title: "The request head did not come in time",
-                remedy: "If it recurs, look at the round-trip time in `agent status`, or raise head_timeout in [forward.http].",
+                remedy: "Send it again, the head at once. If it recurs, tell the customer and quote request_id.",
             },
             Self::UploadStalled => Advice {
                 code: "upload-stalled",
@@ -216,7 +240,7 @@ impl Kind {
                 proxy_error: "http_request_error",
                 retry_after: Some(1),
                 title: "The request body stopped moving",
-                remedy: "If it recurs, look at the round-trip time in `agent status`, or raise stall_timeout in [forward.http].",
+                remedy: "Look whether it was carried out, then send it again without pauses. If it recurs, tell the customer and quote request_id.",
             },
             Self::FormBody => Advice {
                 code: "form-body",
@@ -225,7 +249,7 @@ impl Kind {
                 proxy_error: "http_request_denied",
                 retry_after: None,
                 title: "A form-encoded body could choose another identity and cannot be looked through",
-                remedy: "The agent logs in by itself; the vendor sends JSON or multipart, or a form of at most 64 KiB, uncompressed and in UTF-8.",
+                remedy: "Send JSON or multipart, or a form of at most 64 KiB, uncompressed and in UTF-8, that names no identity.",
             },
             Self::HeadTooLarge => Advice {
                 code: "head-too-large",
@@ -234,7 +258,7 @@ impl Kind {
                 proxy_error: "http_request_error",
                 retry_after: None,
                 title: "Request line and headers are too large",
-                remedy: "Raise max_head in [forward.http] if the vendor needs such requests and Jira takes them.",
+                remedy: "Send less; long JQL fits into the body of POST /rest/api/2/search. If Jira needs such requests, ask the customer to take them and quote request_id.",
             },
             Self::MethodRefused => Advice {
                 code: "method-refused",
@@ -243,7 +267,7 @@ impl Kind {
                 proxy_error: "http_request_denied",
                 retry_after: None,
                 title: "CONNECT and TRACE are not served",
-                remedy: "Nothing to do at the customer's side; no setting allows them.",
+                remedy: "Use another method; no setting of the customer's allows these.",
             },
             Self::UpgradeRefused => Advice {
                 code: "upgrade-refused",
@@ -252,7 +276,7 @@ impl Kind {
                 proxy_error: "http_upgrade_failed",
                 retry_after: None,
                 title: "WebSocket and other protocols are not served",
-                remedy: "Nothing to do at the customer's side; Jira's REST interface needs none of them.",
+                remedy: "Leave Upgrade out; Jira's REST interface needs no other protocol.",
             },
             Self::HttpVersion => Advice {
                 code: "http-version",
@@ -261,7 +285,7 @@ impl Kind {
                 proxy_error: "http_request_error",
                 retry_after: None,
                 title: "Only HTTP/1.1 and HTTP/2 are served",
-                remedy: "Nothing to do at the customer's side; the vendor's client or health check speaks HTTP/1.1.",
+                remedy: "Let the client or health check speak HTTP/1.1.",
             },
             Self::LoginFailed => Advice {
                 code: "login-failed",
@@ -270,7 +294,7 @@ impl Kind {
                 proxy_error: "proxy_configuration_error",
                 retry_after: None,
                 title: "Jira did not take the agent's login",
-                remedy: "See the login layer of `agent status`.",
+                remedy: "Tell the customer that the login of their agent fails, and quote request_id.",
             },
             Self::JiraUnresolved => Advice {
                 code: "jira-unresolved",
@@ -279,7 +303,7 @@ impl Kind {
                 proxy_error: "dns_error",
                 retry_after: Some(10),
                 title: "Jira's name does not resolve",
-                remedy: "Check the host in `upstream` and this machine's DNS, or set `address` of the forward.",
+                remedy: "Send it again after Retry-After. If it lasts, tell the customer and quote request_id.",
             },
             Self::JiraUnreachable => Advice {
                 code: "jira-unreachable",
@@ -288,7 +312,7 @@ impl Kind {
                 proxy_error: "destination_unavailable",
                 retry_after: Some(5),
                 title: "Jira cannot be reached",
-                remedy: "Check that Jira runs and that a firewall lets this machine connect: curl -v with the URL of `upstream`, from this machine.",
+                remedy: "Send it again after Retry-After. If it lasts, tell the customer and quote request_id.",
             },
             Self::JiraTls => Advice {
                 code: "jira-tls",
@@ -297,7 +321,7 @@ impl Kind {
                 proxy_error: "tls_protocol_error",
                 retry_after: None,
                 title: "No TLS connection with Jira",
-                remedy: "Check the certificate Jira shows (openssl s_client -connect HOST:PORT -showcerts), `ca_file` and the host in `upstream`.",
+                remedy: "Tell the customer, and quote request_id.",
             },
             Self::JiraBroke => Advice {
                 code: "jira-broke",
@@ -306,7 +330,7 @@ impl Kind {
                 proxy_error: "http_response_incomplete",
                 retry_after: Some(1),
                 title: "Jira broke off before it answered",
-                remedy: "Look at Jira's log, and at a proxy before it, at this time.",
+                remedy: "Where delivery is maybe_sent, look whether it was carried out before you send it again. If it recurs, tell the customer and quote request_id.",
             },
             Self::Overloaded => Advice {
                 code: "overloaded",
@@ -315,7 +339,7 @@ impl Kind {
                 proxy_error: "connection_limit_reached",
                 retry_after: Some(1),
                 title: "Too many requests at once",
-                remedy: "Raise max_concurrent in [forward.http] if Jira can take more.",
+                remedy: "Send it again after Retry-After, and fewer at once. If that is too few, ask the customer for more.",
             },
             Self::JiraBusy => Advice {
                 code: "jira-busy",
@@ -324,7 +348,7 @@ impl Kind {
                 proxy_error: "connection_limit_reached",
                 retry_after: Some(1),
                 title: "All connections to Jira are busy",
-                remedy: "Look why Jira answers slowly, or raise max_connections of the forward.",
+                remedy: "Send it again after Retry-After, and fewer at once. If it recurs, tell the customer and quote request_id.",
             },
             Self::LoginUnavailable => Advice {
                 code: "login-unavailable",
@@ -333,7 +357,7 @@ impl Kind {
                 proxy_error: "proxy_configuration_error",
                 retry_after: Some(30),
                 title: "The agent has no login for Jira right now",
-                remedy: "See the login layer of `agent status`.",
+                remedy: "Send it again after Retry-After. If it lasts, tell the customer that their agent has no login for Jira, and quote request_id.",
             },
             Self::Paused => Advice {
                 code: "paused",
@@ -342,7 +366,7 @@ impl Kind {
                 proxy_error: "destination_unavailable",
                 retry_after: Some(60),
                 title: "The customer has paused this forward",
-                remedy: "`agent status` says since when and why; `agent resume` lets requests pass again.",
+                remedy: "Wait, and send it again after Retry-After; the customer ends the pause.",
             },
             Self::Stopping => Advice {
                 code: "agent-stopping",
@@ -351,7 +375,7 @@ impl Kind {
                 proxy_error: "connection_terminated",
                 retry_after: Some(30),
                 title: "The agent stopped before Jira had answered",
-                remedy: "It is stopped or restarted on purpose; a longer tunnel.drain_limit gives slow requests more time.",
+                remedy: "Send it again after Retry-After; where delivery is maybe_sent, look first whether it was carried out.",
             },
             Self::JiraTimeout => Advice {
                 code: "jira-timeout",
@@ -360,7 +384,7 @@ impl Kind {
                 proxy_error: "http_response_timeout",
                 retry_after: Some(5),
                 title: "Jira did not take the request, or did not begin to answer, in time",
-                remedy: "Look why Jira answers slowly, or raise response_timeout of the forward.",
+                remedy: "Where delivery is maybe_sent, look whether it was carried out before you send it again. If it recurs, tell the customer and quote request_id.",
             },
         }
     }

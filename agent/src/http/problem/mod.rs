@@ -1,16 +1,19 @@
 //! The agent's own answers: RFC 9457 problems with an RFC 9209 `Proxy-Status`.
 //!
-//! The list of kinds is `docs/errors.md`'s table; a test compares the two.
+//! The list of kinds is `docs/errors.md`'s table; a test compares the two. Every text in the document is a
+//! [`VendorText`], which no error's own text can become; those go into the audit line as [`Problem::cause`].
 
 mod kind;
 
 pub use kind::Kind;
 
-use crate::upstream::Delivery;
+use crate::{
+    upstream::Delivery,
+    vendor_text::{OwnWords, VendorText},
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
 use serde::Serialize;
-use std::borrow::Cow;
 
 /// One answer that the agent gives itself.
 #[derive(Clone, Debug)]
@@ -18,24 +21,28 @@ pub struct Problem {
     /// What it is.
     pub kind: Kind,
     /// One sentence on this occurrence; holds no query and no secret.
-    pub detail: Cow<'static, str>,
-    /// What the customer's administrator does about it, where that is more than the kind's own advice.
-    pub remedy: Option<String>,
+    pub detail: VendorText,
+    /// What the vendor does about it, where that is more than the kind's own advice.
+    pub remedy: Option<VendorText>,
     /// The policy's code where it refused.
     pub reason: Option<&'static str>,
     /// Whether Jira may have seen the request.
     pub delivery: Delivery,
+    /// What the customer's administrator reads of it, in audit and log. It never leaves the customer's side: it may name
+    /// files, addresses and accounts.
+    pub cause: Option<String>,
 }
 
 impl Problem {
     /// A request that has not left the agent.
-    pub fn not_sent(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn not_sent(kind: Kind, detail: impl Into<VendorText>) -> Self {
         Self {
             kind,
             detail: detail.into(),
             remedy: None,
             reason: None,
             delivery: Delivery::NotSent,
+            cause: None,
         }
     }
 
@@ -49,16 +56,32 @@ impl Problem {
     /// The whole answer; to HEAD without its body.
     pub fn response(&self, forward: &str, method: &Method, id: &HeaderValue) -> Response<Bytes> {
         let status = self.kind.status();
+        let request_id = String::from_utf8_lossy(id.as_bytes());
+        let remedy = self
+            .remedy
+            .clone()
+            .unwrap_or_else(|| self.kind.remedy().into());
+        let message = VendorText::of(&[
+            &self.detail,
+            &". ",
+            &remedy,
+            &" (request_id ",
+            &OwnWords(&request_id),
+            &")",
+        ]);
         let document = Document {
             r#type: self.kind.uri(),
             title: self.kind.title(),
             status: status.as_u16(),
             detail: &self.detail,
             reason: self.reason,
-            request_id: String::from_utf8_lossy(id.as_bytes()),
+            request_id: &request_id,
             delivery: self.delivery,
             forward,
-            remedy: self.remedy.as_deref().unwrap_or(self.kind.remedy()),
+            remedy: &remedy,
+            error_messages: [&message],
+            errors: NoFields {},
+            message: &message,
         };
         // Strings and a number: nothing in it can fail to serialize.
         let body = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
@@ -91,7 +114,7 @@ impl Problem {
             self.kind.proxy_error()
         );
         // A structured string holds printable ASCII only, RFC 8941 §3.3.3.
-        for c in self.detail.chars().take(MAX_DETAILS) {
+        for c in self.detail.as_str().chars().take(MAX_DETAILS) {
             match c {
                 '"' | '\\' => value.extend(['\\', c]),
                 ' '..='~' => value.push(c),
@@ -103,19 +126,31 @@ impl Problem {
     }
 }
 
+/// RFC 9457, with the members that clients of Jira read as extensions (§3.2 there).
 #[derive(Serialize)]
 struct Document<'a> {
     r#type: String,
     title: &'static str,
     status: u16,
-    detail: &'a str,
+    detail: &'a VendorText,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    request_id: Cow<'a, str>,
+    request_id: &'a str,
     delivery: Delivery,
     forward: &'a str,
-    remedy: &'a str,
+    remedy: &'a VendorText,
+    /// Jira's own shape since 5.0.
+    #[serde(rename = "errorMessages")]
+    error_messages: [&'a VendorText; 1],
+    /// By field; it is never a field that is at fault here.
+    errors: NoFields,
+    /// Jira's own shape since 5.1.
+    message: &'a VendorText,
 }
+
+/// `{}`.
+#[derive(Serialize)]
+struct NoFields {}
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -166,7 +201,8 @@ mod tests {
     fn each_kind_says_what_it_is_in_headers_and_body() {
         let id = HeaderValue::from_static("id-1");
         for kind in Kind::ALL {
-            let problem = Problem::not_sent(kind, "a \"detail\" with \\ and ü");
+            let mut problem = Problem::not_sent(kind, "a \"detail\" with \\ and ü");
+            problem.cause = Some("CANARY: /etc/jira-pat".to_owned());
             let response = problem.response("jira", &Method::POST, &id);
             let headers = response.headers();
             assert_eq!(response.status(), kind.status());
@@ -197,6 +233,12 @@ mod tests {
             for key in ["title", "remedy"] {
                 assert!(!body[key].as_str().unwrap().is_empty(), "{kind:?} {key}");
             }
+            let remedy = body["remedy"].as_str().unwrap();
+            let message = format!("a \"detail\" with \\ and ü. {remedy} (request_id id-1)");
+            assert_eq!(body["errorMessages"], serde_json::json!([message]));
+            assert_eq!(body["errors"], serde_json::json!({}));
+            assert_eq!(body["message"], message);
+            assert!(!body.to_string().contains("CANARY"), "{kind:?}");
         }
     }
 

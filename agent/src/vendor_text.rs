@@ -1,0 +1,167 @@
+//! Words that may reach the vendor, by type.
+//!
+//! The vendor learns what concerns its own request: what was wrong with it, and whether it was sent. File paths, addresses,
+//! account names and what an administrator does about them stay on the customer's side, in status, log and audit.
+//! A [`VendorText`] is made of words in the source and of values of the types listed here, never of a `String`,
+//! so that the text of an error cannot end up in one unseen.
+
+use http::Method;
+use std::{borrow::Cow, fmt, time::Duration};
+
+/// A sentence for the vendor's engineer. There is no way from a `String` to it, on purpose:
+///
+/// ```compile_fail
+/// use agent::vendor_text::VendorText;
+/// let error = String::from("/etc/jira-tunnel-agent/jira-pat: permission denied");
+/// let text = VendorText::from(error);
+/// ```
+///
+/// ```compile_fail
+/// use agent::vendor_text::VendorText;
+/// let error = String::from("/etc/jira-tunnel-agent/jira-pat: permission denied");
+/// let text = VendorText::of(&[&"the credential: ", &error.as_str()]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct VendorText(Cow<'static, str>);
+
+impl VendorText {
+    /// Joins the parts as they are.
+    pub fn of(parts: &[&dyn VendorPart]) -> Self {
+        let mut text = String::new();
+        for part in parts {
+            part.write(&mut text);
+        }
+        Self(text.into())
+    }
+
+    /// The sentence.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&'static str> for VendorText {
+    fn from(text: &'static str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for VendorText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a [`VendorText`] may be made of. The list of implementations is what the vendor may see: think before adding one.
+pub trait VendorPart: sealed::Sealed {
+    /// Appends it.
+    fn write(&self, text: &mut String);
+}
+
+/// Something the vendor wrote in its own request: a path, the name of a parameter. It is cut to a bearable length, and
+/// what could move text about on a screen is escaped.
+pub struct OwnWords<'a>(pub &'a str);
+
+/// Jira's context path, with which the vendor begins each path.
+pub struct ContextPath<'a>(pub &'a str);
+
+/// A byte that a person may have to look for: `"` or `0x07`.
+pub struct OneByte(pub u8);
+
+impl VendorPart for &'static str {
+    fn write(&self, text: &mut String) {
+        text.push_str(self);
+    }
+}
+
+impl VendorPart for VendorText {
+    fn write(&self, text: &mut String) {
+        text.push_str(&self.0);
+    }
+}
+
+impl VendorPart for usize {
+    fn write(&self, text: &mut String) {
+        text.push_str(&self.to_string());
+    }
+}
+
+impl VendorPart for Duration {
+    fn write(&self, text: &mut String) {
+        text.push_str(&format!("{self:?}"));
+    }
+}
+
+impl VendorPart for Method {
+    fn write(&self, text: &mut String) {
+        OwnWords(self.as_str()).write(text);
+    }
+}
+
+impl VendorPart for OwnWords<'_> {
+    fn write(&self, text: &mut String) {
+        for (count, c) in self.0.chars().enumerate() {
+            match c {
+                _ if count == MOST_OWN_WORDS => {
+                    text.push('…');
+                    return;
+                }
+                ' '..='~' => text.push(c),
+                _ => text.extend(c.escape_debug()),
+            }
+        }
+    }
+}
+
+impl VendorPart for ContextPath<'_> {
+    fn write(&self, text: &mut String) {
+        text.push_str(self.0);
+    }
+}
+
+impl VendorPart for OneByte {
+    fn write(&self, text: &mut String) {
+        match self.0 {
+            b'!'..=b'~' => text.extend(['`', char::from(self.0), '`']),
+            byte => text.push_str(&format!("0x{byte:02X}")),
+        }
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for &'static str {}
+    impl Sealed for super::VendorText {}
+    impl Sealed for usize {}
+    impl Sealed for std::time::Duration {}
+    impl Sealed for http::Method {}
+    impl Sealed for super::OwnWords<'_> {}
+    impl Sealed for super::ContextPath<'_> {}
+    impl Sealed for super::OneByte {}
+}
+
+/// Characters of a path, method or name that a sentence repeats.
+const MOST_OWN_WORDS: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vendors_own_words_are_cut_and_made_printable() {
+        let long = "ü\u{202e}\n".to_owned() + &"x".repeat(500);
+        let text = VendorText::of(&[&"no: ", &OwnWords(&long)]);
+        assert!(text.as_str().starts_with("no: ü\\u{202e}\\nxxx"), "{text}");
+        assert!(text.as_str().ends_with("x…"));
+        assert!(text.as_str().len() < 220);
+    }
+
+    #[test]
+    fn a_byte_is_shown_so_that_it_can_be_found() {
+        let shown = |byte| VendorText::of(&[&OneByte(byte)]).to_string();
+        assert_eq!(shown(b'"'), "`\"`");
+        assert_eq!(shown(b' '), "0x20");
+        assert_eq!(shown(0x7f), "0x7F");
+        assert_eq!(shown(0xc3), "0xC3");
+    }
+}
