@@ -64,6 +64,7 @@ async fn a_record_becomes_one_line_with_every_field() {
             "decision": "allowed",
             "rule": "preset ticketing: POST /rest/api/2/search",
             "error": null,
+            "cause": null,
             "status": 200,
             "request_bytes": 12,
             "response_bytes": 345,
