@@ -87,20 +87,28 @@ impl Effective {
             .ok()
     }
 
-    /// Adds the one default that follows from another key, so that it is shown.
-    pub(super) fn note_spool_dir(&mut self, folder: &std::path::Path) {
+    /// Adds the defaults that follow from other keys, so that they are shown.
+    pub(super) fn note_derived_defaults(&mut self, tunnel: &crate::tunnel::Settings) {
+        let folder = tunnel.channel.spool_dir.display().to_string();
+        self.note_default(&["tunnel", "channel"], "spool_dir", folder);
+        // Between 1 and 16.
+        let connections = i64::try_from(tunnel.connections).unwrap_or(i64::MAX);
+        self.note_default(&["tunnel"], "connections", connections);
+    }
+
+    fn note_default(&mut self, path: &[&str], key: &str, value: impl Into<ValueKind>) {
         let mut section = &mut self.tree;
-        for name in ["tunnel", "channel"] {
+        for name in path.iter().copied() {
             let ValueKind::Table(table) = &mut section.kind else {
                 return;
             };
             let empty = || Value::new(None, ValueKind::Table(config::Map::new()));
             section = table.entry(name.to_owned()).or_insert_with(empty);
         }
-        if let ValueKind::Table(channel) = &mut section.kind {
+        if let ValueKind::Table(table) = &mut section.kind {
             let origin = Origin::default_value().as_str().to_owned();
-            let folder = Value::new(Some(&origin), folder.display().to_string());
-            channel.entry("spool_dir".to_owned()).or_insert(folder);
+            let value = Value::new(Some(&origin), value);
+            table.entry(key.to_owned()).or_insert(value);
         }
     }
 

@@ -102,13 +102,17 @@ fn tunnel(
         state_dir,
         problems,
     );
+    let connections = match place.is_written("connections") {
+        true => raw.connections as usize,
+        false => default_connections(raw.connections as usize, gateways.len(), &forwards),
+    };
     Some(tunnel::Settings {
         gateways,
         egress: Arc::new(egress?),
         user: raw.user,
         identity: Arc::new(identity?),
         host_keys: Arc::new(host_keys?),
-        connections: raw.connections as usize,
+        connections,
         connect_timeout: raw.connect_timeout.0,
         login_timeout: raw.login_timeout.0,
         keepalive_interval: raw.keepalive_interval.0,
@@ -121,6 +125,16 @@ fn tunnel(
         channel,
         forwards,
     })
+}
+
+/// With `StreamLocalBindUnlink yes` the later of two sessions on one sshd takes a socket path over, and the earlier one is
+/// not told: it would look as if it served, and no request would reach it.
+fn default_connections(usual: usize, gateways: usize, forwards: &[RemoteForward]) -> usize {
+    let binds_socket = |forward: &RemoteForward| matches!(forward.bind, tunnel::Bind::Socket(_));
+    match forwards.iter().any(binds_socket) {
+        true => usual.min(gateways).max(1),
+        false => usual,
+    }
 }
 
 fn identity(

@@ -98,7 +98,7 @@ impl Config {
             .and_then(|raw| judge::config(raw, &effective, &files, &mut problems));
         match config {
             Some(config) => {
-                effective.note_spool_dir(&config.tunnel.channel.spool_dir);
+                effective.note_derived_defaults(&config.tunnel);
                 Ok((config, effective))
             }
             None => Err(problems),

@@ -73,7 +73,8 @@ pub struct Tunnel {
     /// networks like `10.0.0.0/8`.
     #[serde(default)]
     pub no_proxy: Vec<String>,
-    /// SSH sessions held at once.
+    /// SSH sessions held at once. Where a forward binds a socket path and this is not written: at most one for
+    /// each gateway, because on one OpenSSH server the later session takes the socket from the earlier one.
     #[serde(default = "count::<2>")]
     #[schemars(range(min = 1, max = 16))]
     pub connections: u32,

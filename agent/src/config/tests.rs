@@ -526,3 +526,30 @@ fn another_way_to_a_site_of_cloud_is_another_way_and_another_secret_is_none() {
         assert!(site != way(&folder(keys)), "{keys}");
     }
 }
+
+/// The later of two sessions on one OpenSSH server takes a socket path from the earlier one, which is not told.
+#[test]
+fn a_socket_bind_defaults_to_one_connection_for_each_gateway() {
+    let one = "gateways = [\"gw1.vendor.example:443\"]";
+    let two = "gateways = [\"gw1.vendor.example:443\", \"gw2.vendor.example:443\"]";
+    let socket = MINIMAL.replace("127.0.0.1:8080", "/s/jira.sock");
+    for (toml, connections) in [
+        (MINIMAL.to_owned(), 2),
+        (socket.clone(), 1),
+        (socket.replace(one, two), 2),
+        (socket.replace("user =", "connections = 3\nuser ="), 3),
+    ] {
+        let folder = Folder::new(&toml);
+        let (config, effective) = Config::load_with_origins(&folder.sources(&[])).unwrap();
+        assert_eq!(config.tunnel.connections, connections, "{toml}");
+        let shown = effective.show(folder.path());
+        let line = shown
+            .lines()
+            .find(|line| line.starts_with("connections = "));
+        let line = line.unwrap_or_else(|| panic!("{shown}"));
+        assert!(
+            line.starts_with(&format!("connections = {connections} ")),
+            "{line}"
+        );
+    }
+}
