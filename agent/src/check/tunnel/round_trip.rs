@@ -64,6 +64,14 @@ async fn there_and_back(
                 curl(bound, path)
             ));
         }
+        // OpenSSH gives the same answer where it forbids to call a socket as where nothing listens on it, and the path
+        // may be one inside the session's own root folder: it proves nothing.
+        Err(CallError::Failed(..)) if matches!(bound.0, Bind::Socket(_)) => {
+            return Found::skipped(format!(
+                "the gateway does not connect the agent to the socket {bound}, which is usual: OpenSSH forbids it in the same words as where nothing listens; the vendor can run there, with the socket's path as the gateway's own programs see it: {}",
+                curl(bound, path)
+            ));
+        }
         Err(error) => {
             return Found::fail(
                 error.to_string(),
