@@ -9,6 +9,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
+    io::{Seek, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -74,13 +75,27 @@ impl Gateway {
 
     /// Runs `jira-gateway-customer`; an error holds what it said.
     pub fn customer(&self, arguments: &[&str]) -> Result<String> {
+        run(&mut self.script(arguments))
+    }
+
+    fn script(&self, arguments: &[&str]) -> Command {
         let mut command = self.enter("/usr/local/sbin/jira-gateway-customer");
         command.args(arguments).env(
             "JIRA_GATEWAY_RELOAD",
             // The master is the oldest.
             "pkill -USR2 --oldest --exact haproxy",
         );
-        run(&mut command)
+        command
+    }
+
+    /// The same with `input` on its standard input.
+    pub fn customer_reads(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(input.as_bytes())?;
+        file.rewind()?;
+        let mut command = self.script(arguments);
+        command.stdin(file);
+        printed(&mut command)
     }
 
     /// The configuration of a customer's agent that comes with this key.
@@ -127,7 +142,8 @@ impl Gateway {
         self.processes.iter().map(Process::log).collect()
     }
 
-    fn ssh_address(&self) -> String {
+    /// Where agents log in.
+    pub fn ssh_address(&self) -> String {
         format!("127.0.0.1:{}", self.ssh_port)
     }
 
@@ -217,7 +233,11 @@ fn within(done: impl Fn() -> bool) -> Result<()> {
 }
 
 fn run(command: &mut Command) -> Result<String> {
-    let done = command.stdin(Stdio::null()).output()?;
+    printed(command.stdin(Stdio::null()))
+}
+
+fn printed(command: &mut Command) -> Result<String> {
+    let done = command.output()?;
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     let complained = String::from_utf8_lossy(&done.stderr);
     ensure!(done.status.success(), "{command:?}: {said}{complained}");

@@ -1,9 +1,14 @@
 //! The vendor's gateway of `deploy/gateway-openssh`: stock OpenSSH and HAProxy for many customers, with real agents.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use agent::{enroll::Token, status::ForwardState};
+use agent::{
+    enroll::Token,
+    status::{ForwardState, Overall},
+};
 use e2e::{
+    enrol::{ANSWERS, Host, jira},
     gateway::{DOMAIN, Gateway, SOCKET},
+    login::said,
     process::Process,
     setup::Running,
     site::vendor,
@@ -461,15 +466,9 @@ fn the_token_of_the_script_is_one_that_agent_enroll_reads() {
     assert_eq!(gateways, ["gw1.vendor.example:443", "tls://[::1]:8443"]);
     assert_eq!(token.user, "acme");
     assert_eq!(token.forward.bind.to_string(), SOCKET);
-    let (key, said) = gateway.add("acme").unwrap();
+    let (_, said) = gateway.add("acme").unwrap();
     assert!(said.contains(&token.host_keys[0]), "{said}");
     assert!(token.secret.is_none());
-    // The line that `agent enroll` prints for the vendor.
-    let line = fs::read_to_string(key.with_extension("pub")).unwrap();
-    let file = key.with_extension("line");
-    fs::write(&file, format!("restrict,port-forwarding {line}")).unwrap();
-    let added = gateway.customer(&["add", "bolt", file.to_str().unwrap()]);
-    assert!(added.unwrap().contains("bolt"));
     let week = Duration::from_secs(7 * 24 * 3600);
     token
         .in_time(SystemTime::now() + week - Duration::from_secs(600))
@@ -484,6 +483,68 @@ fn the_token_of_the_script_is_one_that_agent_enroll_reads() {
         refused.to_string().contains("is not HOST:PORT"),
         "{refused}"
     );
+}
+
+/// From the token to the first request, by the commands that the README names and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_enrollment_works_from_token_to_request() {
+    let (gateway, jira) = (Gateway::start().unwrap(), jira().await.unwrap());
+    let address = gateway.ssh_address();
+    let token = gateway.customer(&["token", "hosp", &address]).unwrap();
+    let mut flags = ANSWERS.to_vec();
+    flags.extend(["--upstream", &jira.url]);
+    let customer = Host::new().unwrap();
+    let done = customer.enroll(token.trim(), &flags).unwrap();
+    let text = said(&done);
+    assert!(done.status.success(), "{text}");
+    let line = text.lines().find(|line| line.starts_with("restrict,"));
+    let line = line.unwrap_or_else(|| panic!("no line for the vendor: {text}"));
+    // As a mail program on Windows may hand it on, too.
+    let added = gateway.customer_reads(&["add", "hosp", "-"], &format!("{line}\r\n"));
+    assert!(added.unwrap().contains("hosp"));
+    gateway.add("never").unwrap();
+
+    let agent = customer.run().unwrap();
+    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+    let report = agent
+        .until("every layer to be proven", proven)
+        .await
+        .unwrap();
+    assert_eq!(report.connections.len(), 1, "one session for one socket");
+    let answer = ask(
+        gateway.services(),
+        &host("hosp"),
+        "/jira/rest/api/2/serverInfo",
+    )
+    .await;
+    assert_eq!(answer.status, 200);
+
+    let checked = agent.run(&["check", "--json"]).unwrap();
+    let text = said(&checked);
+    assert_eq!(checked.status.code(), Some(0), "{text}");
+    let checked: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let steps = checked["steps"].as_array().unwrap();
+    let trip = steps.iter().find(|step| step["step"] == "round-trip");
+    assert_eq!(trip.unwrap()["verdict"], "skipped", "{checked:#}");
+
+    // Whether somebody is there is what the metrics are for.
+    let told = async {
+        while (up(&gateway, "hosp").await, up(&gateway, "never").await) != (Some(true), Some(false))
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(30), told).await;
+    told.expect("the metrics do not tell who is connected");
+}
+
+/// What the metrics say of a customer.
+async fn up(gateway: &Gateway, customer: &str) -> Option<bool> {
+    let metrics = ask(gateway.operations(), "any", "/metrics").await;
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    let name = format!("haproxy_backend_status{{proxy=\"customer-{customer}\",state=\"UP\"}} ");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    line.map(|value| value == "1")
 }
 
 #[test]
