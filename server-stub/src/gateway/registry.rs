@@ -127,7 +127,12 @@ impl Registry {
         let place = asked.place(&session.agent, &self.folder)?;
         let mut agents = self.agents();
         let holder = agents.iter().find_map(|(name, agent)| {
-            let forward = agent.forwards.iter().find(|f| f.place == place)?;
+            // Another agent's port is its own on every loopback address: clients of `localhost` may try one after another.
+            let takes = |held: &Place| match *name == session.agent {
+                true => *held == place,
+                false => held.collides(&place),
+            };
+            let forward = agent.forwards.iter().find(|f| takes(&f.place))?;
             Some((name.clone(), Arc::clone(forward)))
         });
         let agent = agents.get_mut(&session.agent).ok_or(BindError::Ended)?;

@@ -122,10 +122,17 @@ async fn another_agents_port_is_refused() {
     let globex = gateway.authorize("globex");
     let port = free_port().await.to_string();
     let _holder = gateway.forward("acme", &acme, &port, &origin).await;
-    let mut other = gateway.ssh("globex", &globex, &["-N", "-R", &spec(&port, &origin)]);
-    let (code, text) = other.ended().await;
-    assert_eq!(code, 255);
-    assert!(text.contains("remote port forwarding failed"), "{text}");
+    // Nor on another loopback address, where a client of `localhost` may go.
+    for bind in [
+        &port,
+        &format!("127.0.0.2:{port}"),
+        &format!("[::1]:{port}"),
+    ] {
+        let mut other = gateway.ssh("globex", &globex, &["-N", "-R", &spec(bind, &origin)]);
+        let (code, text) = other.ended().await;
+        assert_eq!(code, 255, "{bind}");
+        assert!(text.contains("remote port forwarding failed"), "{text}");
+    }
 }
 
 #[tokio::test]
@@ -233,31 +240,53 @@ async fn stopping_ends_the_agents_sessions() {
 }
 
 #[tokio::test]
-async fn one_who_does_not_log_in_is_cut_and_there_is_room_for_few_of_them() {
-    let gateway = TestGateway::with(|limits| {
-        limits.login_grace = Duration::from_millis(300);
-        limits.max_unauthenticated = 2;
-    })
-    .await;
-    let mut idle = Vec::new();
-    for _ in 0..2 {
-        let mut stream = TcpStream::connect(gateway.running.ssh_addr).await.unwrap();
-        let mut banner = [0; 8];
-        soon(stream.read_exact(&mut banner)).await.unwrap();
-        assert_eq!(&banner, b"SSH-2.0-");
-        idle.push(stream);
-    }
-    let mut third = TcpStream::connect(gateway.running.ssh_addr).await.unwrap();
-    let mut nothing = Vec::new();
-    soon(third.read_to_end(&mut nothing)).await.unwrap();
-    assert!(nothing.is_empty());
-    for mut stream in idle {
-        // One that greets and then says nothing is cut as well.
-        let _ = stream.write_all(b"SSH-2.0-idle\r\n").await;
+async fn one_that_does_not_log_in_in_time_is_cut() {
+    let gateway = TestGateway::with(|limits| limits.login_grace = Duration::from_millis(300)).await;
+    for greeting in [&b""[..], b"SSH-2.0-idle\r\n"] {
+        let mut stream = silent(&gateway).await;
+        let _ = stream.write_all(greeting).await;
         let mut rest = Vec::new();
         let _ = soon(stream.read_to_end(&mut rest)).await;
     }
+}
+
+/// As many as there is room for, and more: they give way to one another, and to an agent.
+#[tokio::test]
+async fn silent_connections_keep_no_agent_out() {
+    let gateway = TestGateway::with(|limits| {
+        limits.login_grace = Duration::from_secs(600);
+        limits.max_unauthenticated = 4;
+    })
+    .await;
+    let mut silent_ones = Vec::new();
+    for _ in 0..6 {
+        silent_ones.push(silent(&gateway).await);
+    }
+    let mut rest = Vec::new();
+    let _ = soon(silent_ones[0].read_to_end(&mut rest)).await;
     let key = gateway.authorize("acme");
     let origin = Origin::start("acme").await;
-    gateway.forward("acme", &key, "0", &origin).await;
+    let _agent = gateway.forward("acme", &key, "0", &origin).await;
+    // It is logged in, and no longer among those that give way.
+    for _ in 0..6 {
+        silent_ones.push(silent(&gateway).await);
+    }
+    assert!(
+        !gateway
+            .running
+            .snapshot()
+            .agent("acme")
+            .unwrap()
+            .forwards
+            .is_empty()
+    );
+}
+
+/// A connection that has been greeted and says nothing.
+async fn silent(gateway: &TestGateway) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.running.ssh_addr).await.unwrap();
+    let mut banner = [0; 8];
+    soon(stream.read_exact(&mut banner)).await.unwrap();
+    assert_eq!(&banner, b"SSH-2.0-");
+    stream
 }

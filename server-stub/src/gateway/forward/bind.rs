@@ -97,6 +97,16 @@ impl Bind {
     }
 }
 
+impl Place {
+    /// Whether a client that looks for the one may find the other: the same socket, or the same port on whichever address.
+    pub(in crate::gateway) fn collides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(own), Self::Tcp(other)) => own.port() == other.port(),
+            _ => self == other,
+        }
+    }
+}
+
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

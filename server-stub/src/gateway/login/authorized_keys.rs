@@ -1,6 +1,6 @@
 //! One authorized_keys file (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"): finds a key and reads its options.
 
-use super::{Grant, Port, Refusal};
+use super::{Grant, PermittedBind, Refusal};
 use russh::keys::{HashAlg, PublicKey};
 
 /// The first line with this key decides; `None` where no line has it.
@@ -10,7 +10,7 @@ pub(super) fn find(text: &str, key: &PublicKey) -> Option<Result<Grant, Refusal>
         .map(|(options, found)| {
             Ok(Grant {
                 by: found.fingerprint(HashAlg::Sha256).to_string(),
-                ports: ports(options)?,
+                binds: permitted(options)?,
             })
         })
 }
@@ -42,9 +42,9 @@ fn lines(text: &str) -> impl Iterator<Item = (&str, PublicKey)> {
 
 /// Options that restrict what this gateway grants are honoured, those about shells, terminals and
 /// outgoing connections hold anyway, and any other refuses the key: it may be a restriction.
-fn ports(options: &str) -> Result<Option<Vec<Port>>, Refusal> {
+fn permitted(options: &str) -> Result<Option<Vec<PermittedBind>>, Refusal> {
     let mut forwarding = true;
-    let mut ports = None;
+    let mut binds = None;
     let mut rest = options;
     while !rest.is_empty() {
         let (option, next) = split_unquoted(rest, |c| c == ',').unwrap_or((rest, ""));
@@ -56,12 +56,17 @@ fn ports(options: &str) -> Result<Option<Vec<Port>>, Refusal> {
             "port-forwarding" => forwarding = true,
             "permitlisten" => {
                 let value = value.trim_matches('"');
-                let port = value.rsplit_once(':').map_or(value, |(_, port)| port);
+                let (host, port) = value.rsplit_once(':').unwrap_or(("*", value));
+                let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+                let host = bare.unwrap_or(host);
                 let port = match port {
-                    "*" => Port::Any,
-                    number => Port::One(number.parse().map_err(|_| refused())?),
+                    "*" => None,
+                    number => Some(number.parse().map_err(|_| refused())?),
                 };
-                ports.get_or_insert_with(Vec::new).push(port);
+                binds.get_or_insert_with(Vec::new).push(PermittedBind {
+                    host: (host != "*").then(|| host.to_owned()),
+                    port,
+                });
             }
             "command"
             | "environment"
@@ -80,7 +85,7 @@ fn ports(options: &str) -> Result<Option<Vec<Port>>, Refusal> {
         }
     }
     if forwarding {
-        Ok(ports)
+        Ok(binds)
     } else {
         Err(Refusal::NoForwarding)
     }
@@ -134,10 +139,15 @@ mod tests {
             r#"restrict,port-forwarding,permitlisten="localhost:8080",permitlisten="9090""#,
         )
         .unwrap();
-        assert!(grant.permits(8080) && grant.permits(9090));
-        assert!(!grant.permits(8081) && !grant.permits(0));
-        assert!(granted(r#"permitlisten="*:*""#).unwrap().permits(0));
-        assert!(granted("no-pty").unwrap().permits(0));
+        assert!(grant.permits("localhost", 8080) && grant.permits("127.0.0.1", 9090));
+        // In the same words, as with OpenSSH: another loopback address may be where another agent is looked for.
+        assert!(!grant.permits("127.0.0.1", 8080) && !grant.permits("::1", 8080));
+        assert!(!grant.permits("localhost", 8081) && !grant.permits("localhost", 0));
+        let six = granted(r#"permitlisten="[::1]:8080""#).unwrap();
+        assert!(six.permits("::1", 8080) && !six.permits("127.0.0.1", 8080));
+        let any = granted(r#"permitlisten="*:*""#).unwrap();
+        assert!(any.permits("127.0.0.1", 0));
+        assert!(granted("no-pty").unwrap().permits("localhost", 0));
     }
 
     #[test]

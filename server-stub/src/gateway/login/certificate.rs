@@ -58,7 +58,7 @@ pub(super) fn check(
             certificate.key_id(),
             certificate.serial()
         ),
-        ports: None,
+        binds: None,
     })
 }
 

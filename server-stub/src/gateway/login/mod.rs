@@ -17,27 +17,32 @@ use std::{
 pub(super) struct Grant {
     /// How it was proven, for logs and status: the key's fingerprint, or the certificate's id.
     pub by: String,
-    /// Ports that may be listened on; `None` is any.
-    pub ports: Option<Vec<Port>>,
+    /// Binds that may be listened on; `None` is any.
+    pub binds: Option<Vec<PermittedBind>>,
 }
 
-/// One `permitlisten` entry. Its host is not kept: every bind is on loopback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Port {
-    /// `*`.
-    Any,
-    /// This port alone.
-    One(u16),
+/// One `permitlisten` entry, `[host:]port` (sshd(8)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PermittedBind {
+    /// In the words in which it must be asked for, as with OpenSSH; `None` is any.
+    pub host: Option<String>,
+    /// `None` is any.
+    pub port: Option<u16>,
 }
 
 impl Grant {
-    /// Whether a bind on `port` was granted; 0 asks for any port.
-    pub(super) fn permits(&self, port: u16) -> bool {
-        self.ports.as_ref().is_none_or(|ports| {
-            ports
-                .iter()
-                .any(|allowed| matches!(allowed, Port::Any) || *allowed == Port::One(port))
-        })
+    /// Whether a bind on this host and port was granted; 0 asks for any port.
+    pub(super) fn permits(&self, host: &str, port: u16) -> bool {
+        let fits = |bind: &PermittedBind| {
+            bind.port.is_none_or(|own| own == port)
+                && bind
+                    .host
+                    .as_ref()
+                    .is_none_or(|own| own.eq_ignore_ascii_case(host))
+        };
+        self.binds
+            .as_ref()
+            .is_none_or(|binds| binds.iter().any(fits))
     }
 }
 

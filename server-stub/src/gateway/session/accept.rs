@@ -1,6 +1,10 @@
 //! The SSH accept loop and the life of one connection: login grace, stall timer, farewell.
 
-use super::{call::MAX_CALLS, door::Door};
+use super::{
+    call::MAX_CALLS,
+    door::Door,
+    login_queue::{LoginPlace, LoginQueue},
+};
 use crate::gateway::Shared;
 use agent::tunnel::{
     channel::SessionBudget,
@@ -16,7 +20,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
@@ -33,34 +37,29 @@ pub(in crate::gateway) fn listener(address: SocketAddr) -> io::Result<TcpListene
 }
 
 /// Accepts until the gateway stops. A lack of file descriptors is waited out; past the cap of those
-/// not yet logged in a connection is closed at once.
+/// not yet logged in the oldest of them is closed.
 pub(in crate::gateway) async fn connections(
     shared: Arc<Shared>,
     config: Arc<server::Config>,
     listener: TcpListener,
 ) {
-    let waiting = Arc::new(Semaphore::new(shared.settings.limits.max_unauthenticated));
+    let logins = LoginQueue::new(shared.settings.limits.max_unauthenticated);
     loop {
         let accepted = tokio::select! {
             () = shared.stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, remote)) => match Arc::clone(&waiting).try_acquire_owned() {
-                Ok(permit) => {
-                    let one = connection(
-                        Arc::clone(&shared),
-                        Arc::clone(&config),
-                        socket,
-                        remote,
-                        permit,
-                    );
-                    shared.tasks.spawn(one);
-                }
-                Err(_) => {
-                    tracing::debug!(%remote, "closed: too many connections have not logged in");
-                }
-            },
+            Ok((socket, remote)) => {
+                let one = connection(
+                    Arc::clone(&shared),
+                    Arc::clone(&config),
+                    socket,
+                    remote,
+                    logins.enter(),
+                );
+                shared.tasks.spawn(one);
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an SSH connection");
                 sleep(ACCEPT_PAUSE).await;
@@ -74,7 +73,7 @@ async fn connection(
     config: Arc<server::Config>,
     socket: TcpStream,
     remote: SocketAddr,
-    waiting: OwnedSemaphorePermit,
+    place: LoginPlace,
 ) {
     let limits = &shared.settings.limits;
     let grace = Instant::now() + limits.login_grace;
@@ -86,23 +85,30 @@ async fn connection(
     let (transport, meter) = Transport::new(reader, writer, limits.transport.clone());
     let budget = SessionBudget::new(Arc::clone(&meter), limits.channel.clone());
     let logged_in = Arc::new(OnceLock::new());
+    let gave_way = place.gave_way();
     let door = Door {
         shared: Arc::clone(&shared),
         remote,
         meter: Arc::clone(&meter),
         budget,
-        waiting: Some(waiting),
+        waiting: Some(place),
         logged_in: Arc::clone(&logged_in),
         granted: None,
         counter: None,
         calls: Arc::new(Semaphore::new(MAX_CALLS)),
     };
-    let running = match timeout(
+    let greeting = timeout(
         limits.login_grace,
         server::run_stream(config, transport, door),
-    )
-    .await
-    {
+    );
+    let greeting = tokio::select! { biased;
+        greeting = greeting => greeting,
+        () = gave_way.cancelled() => {
+            tracing::debug!(%remote, "closed for a newer one: too many connections have not logged in");
+            return;
+        }
+    };
+    let running = match greeting {
         Ok(Ok(running)) => running,
         Ok(Err(error)) => {
             tracing::debug!(%remote, %error, "no SSH greeting");
@@ -116,9 +122,17 @@ async fn connection(
     let handle = running.handle();
     let mut running = pin!(running);
     let guard = async {
-        sleep_until(grace).await;
-        if logged_in.get().is_none() {
-            meter.abort("no login in time");
+        tokio::select! {
+            () = sleep_until(grace) => {
+                if logged_in.get().is_none() {
+                    meter.abort("no login in time");
+                }
+            }
+            () = gave_way.cancelled() => {
+                if logged_in.get().is_none() {
+                    meter.abort("too many connections have not logged in");
+                }
+            }
         }
         meter.watch(limits.stall_timeout, true).await;
     };

@@ -2,7 +2,7 @@
 //! that is neither a remote forward nor a call to one's own stays refused by russh's own defaults, but for the one command of an enrolment. Nothing here may wait on a
 //! channel: these calls run inside the session.
 
-use super::{Session, call::call};
+use super::{Session, call::call, login_queue::LoginPlace};
 use crate::gateway::{
     AgentName, Shared,
     enrolment::{Book, Counter},
@@ -21,7 +21,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 /// The door of one connection.
 pub(super) struct Door {
@@ -30,7 +30,7 @@ pub(super) struct Door {
     pub meter: Arc<Meter>,
     pub budget: Arc<SessionBudget>,
     /// Its place among those not yet logged in; given back at the login.
-    pub waiting: Option<OwnedSemaphorePermit>,
+    pub waiting: Option<LoginPlace>,
     /// Filled by the login; the connection's grace timer looks at it.
     pub logged_in: Arc<OnceLock<Arc<Session>>>,
     /// What the last accepted signature was granted.
@@ -81,8 +81,8 @@ impl Door {
             (Some(session), Some((_, grant))) => (session, grant),
             _ => return Err(BindError::Ended),
         };
-        if let Bind::Tcp { port, .. } = asked
-            && !grant.permits(port)
+        if let Bind::Tcp { host, port } = &asked
+            && !grant.permits(host, *port)
         {
             return Err(BindError::NotPermitted);
         }
@@ -221,7 +221,6 @@ impl Handler for Door {
         let Some((agent, grant)) = &self.granted else {
             return Err(russh::Error::Disconnect);
         };
-        self.waiting = None;
         let session = Arc::new(Session::new(
             self.shared.registry.next_id(),
             agent.clone(),
@@ -237,6 +236,8 @@ impl Handler for Door {
         if self.logged_in.set(Arc::clone(&session)).is_ok() {
             self.shared.registry.join(session);
         }
+        // Not before: who gives way now is logged in.
+        self.waiting = None;
         Ok(())
     }
 

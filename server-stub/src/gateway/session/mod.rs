@@ -4,6 +4,7 @@ mod accept;
 mod call;
 mod config;
 mod door;
+mod login_queue;
 
 pub(super) use accept::{connections, listener};
 pub(super) use config::config;

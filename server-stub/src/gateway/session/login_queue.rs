@@ -1,0 +1,75 @@
+//! Connections that have not logged in yet, as many as there may be at once.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+/// Bounded. When it is full the oldest gives way: a login takes a fraction of a second, so the oldest is one that is silent,
+/// and silent connections keep no agent out (as `MaxStartups` of sshd would).
+pub(super) struct LoginQueue {
+    most: usize,
+    /// Oldest first, each with its number.
+    waiting: Mutex<VecDeque<(u64, CancellationToken)>>,
+    next: AtomicU64,
+}
+
+/// A place in it, given back when dropped.
+pub(super) struct LoginPlace {
+    queue: Arc<LoginQueue>,
+    number: u64,
+    gave_way: CancellationToken,
+}
+
+impl LoginQueue {
+    /// For `most` connections, at least one.
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most: most.max(1),
+            waiting: Mutex::default(),
+            next: AtomicU64::default(),
+        })
+    }
+
+    /// A place for a new connection; the oldest is told to give way where there was none.
+    pub(super) fn enter(self: &Arc<Self>) -> LoginPlace {
+        let gave_way = CancellationToken::new();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut waiting = self.waiting();
+        if waiting.len() >= self.most
+            && let Some((_, oldest)) = waiting.pop_front()
+        {
+            oldest.cancel();
+        }
+        waiting.push_back((number, gave_way.clone()));
+        drop(waiting);
+        LoginPlace {
+            queue: Arc::clone(self),
+            number,
+            gave_way,
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(u64, CancellationToken)>> {
+        // Nothing in it can be half done.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LoginPlace {
+    /// Cancelled when the connection has to end for a newer one.
+    pub(super) fn gave_way(&self) -> CancellationToken {
+        self.gave_way.clone()
+    }
+}
+
+impl Drop for LoginPlace {
+    fn drop(&mut self) {
+        let own = self.number;
+        self.queue.waiting().retain(|(number, _)| *number != own);
+    }
+}
