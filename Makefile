@@ -11,7 +11,9 @@ build:
 setup:
 	tools/setup
 
-demo: build ## One of everything through the tunnel, then leaves it running (ONCE=1: exits).
+demo: ## One of everything through the tunnel, then leaves it running (ONCE=1: exits).
+	tools/setup demo
+	cargo build --locked --workspace
 	target/debug/server-stub demo $(if $(ONCE),--once)
 
 test: setup build ## All tests, on real parts.
