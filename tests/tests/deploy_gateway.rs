@@ -107,6 +107,13 @@ fn told(answer: &Answer) -> (u16, String, String) {
             .unwrap()
             .starts_with("urn:jira-tunnel-gateway:problem:")
     );
+    // What Jira clients show of an error.
+    let shown = body["errorMessages"][0].as_str().unwrap();
+    assert!(shown.contains(body["title"].as_str().unwrap()), "{body}");
+    assert!(
+        body["errors"].is_object() && body["message"] == shown,
+        "{body}"
+    );
     let delivery = body["delivery"].as_str().unwrap().to_owned();
     (answer.status, answer.problem(), delivery)
 }

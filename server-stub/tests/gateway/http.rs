@@ -21,6 +21,9 @@ async fn problem(response: reqwest::Response) -> (u16, String, String) {
     assert_eq!(body["status"], status);
     let kind = body["type"].as_str().unwrap().to_owned();
     let kind = kind.rsplit(':').next().unwrap().to_owned();
+    // What Jira clients show of an error.
+    assert_eq!(body["errorMessages"][0], body["title"]);
+    assert!(body["errors"].is_object() && body["message"] == body["title"]);
     (status, kind, body["delivery"].as_str().unwrap().to_owned())
 }
 

@@ -41,6 +41,10 @@ impl Problem {
             "status": facts.status.as_u16(),
             "delivery": facts.delivery,
             "request_id": request_id.to_str().unwrap_or_default(),
+            // Jira's own members: the common Jira clients show nothing else (RFC 9457 §3.2).
+            "errorMessages": [facts.title],
+            "errors": {},
+            "message": facts.title,
         });
         let mut response = Response::new(Answer::whole(body.to_string()));
         *response.status_mut() = facts.status;
