@@ -1351,6 +1351,43 @@ const CASES: &[Case] = &[
             "DIR/agent.toml:8: forward[0] \"jira\".auth: [forward.auth] cannot hold for a tcp:// upstream",
         ],
     ),
+    // [forward.headers].
+    file(
+        "a header that carries an identity",
+        |f| {
+            f.edit(
+                "[forward.policy]",
+                "[forward.headers]\npass = [\"X-Vendor-Tenant\", \"X-Remote-User\"]\n\n[forward.policy]",
+            )
+        },
+        &[
+            "DIR/agent.toml:18: forward[0] \"jira\".headers.pass[1]: \"X-Remote-User\": by its name it carries an identity",
+        ],
+    ),
+    file(
+        "a header that frames the request",
+        |f| {
+            f.edit(
+                "[forward.policy]",
+                "[forward.headers]\npass = [\"Content-Length\"]\n\n[forward.policy]",
+            )
+        },
+        &[
+            "DIR/agent.toml:18: forward[0] \"jira\".headers.pass[0]: \"Content-Length\": it frames the request",
+        ],
+    ),
+    file(
+        "headers where all pass",
+        |f| {
+            f.edit(
+                "mode = \"pat\"\ntoken_file = \"jira-pat\"\n",
+                "mode = \"pass-through\"\n[forward.headers]\npass = [\"X-Tenant\"]\n",
+            )
+        },
+        &[
+            "DIR/agent.toml:16: forward[0] \"jira\".headers.pass: has no effect with mode = \"pass-through\"",
+        ],
+    ),
     // [audit] and [log].
     file(
         "audit file without a name",

@@ -2,7 +2,7 @@
 //! answer, tell the circuit and the status, strip.
 
 use super::{
-    Blame, Refusal, Scheme, Told, Unavailable, Verdict,
+    Blame, Refusal, Scheme, Told, Unavailable, VendorHeaders, Verdict,
     circuit::{Admission, Asker, Circuit, Outcome},
     identity::{self, BasicOff, Finding, Rejection},
     strip,
@@ -83,8 +83,9 @@ impl Inject {
     pub(super) async fn prepare(
         self: Arc<Self>,
         head: &mut request::Parts,
+        headers: &VendorHeaders,
     ) -> Result<Attempt, Refusal> {
-        strip::request(head)?;
+        strip::request(head, headers)?;
         self.scheme.accept(head)?;
         let deadline = Instant::now() + TRIAL_WAIT;
         loop {

@@ -21,12 +21,14 @@ mod rotation;
 mod scheme;
 mod settings;
 mod strip;
+mod vendor_headers;
 mod watched;
 
 pub use form::{FormBody, MAX_FORM};
 pub use rotation::{Renewal, Spent};
 pub use scheme::{Blame, Credential, Scheme, Told, Unavailable};
 pub use settings::Settings;
+pub use vendor_headers::{HeaderClass, RemovedHeaders, VendorHeaders};
 
 use crate::{
     expiry::Expiry,
@@ -65,7 +67,10 @@ pub enum Verdict {
 
 /// The login of one forward. Clones share circuit and credential.
 #[derive(Clone)]
-pub struct Login(Mode);
+pub struct Login {
+    mode: Mode,
+    vendor_headers: VendorHeaders,
+}
 
 #[derive(Clone)]
 enum Mode {
@@ -88,7 +93,7 @@ impl Login {
         let scheme: Box<dyn Scheme> = match settings {
             Settings::PassThrough => {
                 let way = pass_through::PassThrough::new(layer);
-                return Self(Mode::PassThrough(Arc::new(way)));
+                return Mode::PassThrough(Arc::new(way)).into();
             }
             Settings::Basic {
                 username,
@@ -107,12 +112,20 @@ impl Login {
             Settings::OAuth2(settings) => Box::new(oauth2::OAuth2::new(*settings)),
             Settings::OAuth1(settings) => Box::new(oauth1::OAuth1::new(*settings)),
         };
-        Self(Mode::Inject(Arc::new(inject::Inject::new(scheme, layer))))
+        Mode::Inject(Arc::new(inject::Inject::new(scheme, layer))).into()
+    }
+
+    /// The same login, which lets these headers of the vendor reach Jira. In pass-through mode all do.
+    pub fn with_vendor_headers(self, vendor_headers: VendorHeaders) -> Self {
+        Self {
+            vendor_headers,
+            ..self
+        }
     }
 
     /// As in the configuration.
     pub fn mode(&self) -> &'static str {
-        match &self.0 {
+        match &self.mode {
             Mode::PassThrough(_) => "pass-through",
             Mode::Inject(inject) => inject.mode(),
         }
@@ -120,12 +133,12 @@ impl Login {
 
     /// Whether the agent puts a credential of its own into requests.
     pub fn injects(&self) -> bool {
-        matches!(self.0, Mode::Inject(_))
+        matches!(self.mode, Mode::Inject(_))
     }
 
     /// When its credentials end, as far as that is known. In pass-through they are the vendor's.
     pub fn expiries(&self) -> Vec<Expiry> {
-        match &self.0 {
+        match &self.mode {
             Mode::PassThrough(_) => Vec::new(),
             Mode::Inject(inject) => inject.expiries(),
         }
@@ -134,7 +147,7 @@ impl Login {
     /// Whether the body is a form that has to be read ahead, up to [`MAX_FORM`], and put into the head's
     /// extensions as a [`FormBody`] before [`prepare`](Self::prepare). Never in pass-through mode.
     pub fn reads_form(&self, head: &request::Parts) -> Result<bool, Refusal> {
-        match &self.0 {
+        match &self.mode {
             Mode::PassThrough(_) => Ok(false),
             Mode::Inject(_) => form::must_be_read(head),
         }
@@ -149,7 +162,7 @@ impl Login {
     /// where there is nothing to ask, or while it is not time to. The answer goes to
     /// [`Attempt::learn`].
     pub fn expiry_question(&self) -> Option<&'static str> {
-        match &self.0 {
+        match &self.mode {
             Mode::PassThrough(_) => None,
             Mode::Inject(inject) => inject.expiry_question(),
         }
@@ -157,22 +170,23 @@ impl Login {
 
     /// Why nothing is sent, where Jira refused the credential and nothing has changed since.
     pub fn refused(&self) -> Option<Unavailable> {
-        match &self.0 {
+        match &self.mode {
             Mode::PassThrough(_) => None,
             Mode::Inject(inject) => inject.refused(),
         }
     }
 
-    /// Strips the vendor's identity and puts ours in; in pass-through mode touches nothing.
+    /// Takes off what of the vendor's headers may not reach Jira and puts our identity in; what was taken off is in the
+    /// head's extensions then, as [`RemovedHeaders`]. In pass-through mode touches nothing.
     ///
     /// Until Jira has accepted a credential that can lock the account once, one request at a time is let
     /// through and the others wait for its outcome, half a minute at most: several at once with a wrong
     /// password would lock it. Tokens, which lock nothing, are tried by all at once.
     pub async fn prepare(&self, head: &mut request::Parts) -> Result<Attempt, Refusal> {
-        match &self.0 {
+        match &self.mode {
             Mode::PassThrough(way) => Ok(Attempt(Way::PassThrough(way.clone()))),
             Mode::Inject(inject) => {
-                let attempt = inject.clone().prepare(head).await?;
+                let attempt = inject.clone().prepare(head, &self.vendor_headers).await?;
                 Ok(Attempt(Way::Inject(attempt)))
             }
         }
@@ -185,7 +199,7 @@ impl Login {
         &self,
         head: &mut request::Parts,
     ) -> Result<Option<Attempt>, Refusal> {
-        match &self.0 {
+        match &self.mode {
             Mode::PassThrough(_) => Ok(None),
             Mode::Inject(inject) => {
                 let attempt = inject.clone().prepare_probe(head).await?;
@@ -197,7 +211,7 @@ impl Login {
     /// Whether a refused credential can be replaced at once, so that keeping a request for a second
     /// sending is worth it.
     pub fn renews(&self) -> bool {
-        match &self.0 {
+        match &self.mode {
             Mode::PassThrough(_) => false,
             Mode::Inject(inject) => inject.renews(),
         }
@@ -205,14 +219,14 @@ impl Login {
 
     /// Completes when nothing is under way that would be lost with the process.
     pub async fn settle(&self) {
-        if let Mode::Inject(inject) = &self.0 {
+        if let Mode::Inject(inject) = &self.mode {
             inject.finish().await;
         }
     }
 
     /// Completes when an administrator has said so, by [`reset`](Self::reset): for whoever probes the login.
     pub async fn retried(&self) {
-        match &self.0 {
+        match &self.mode {
             Mode::PassThrough(_) => std::future::pending().await,
             Mode::Inject(inject) => inject.retried().await,
         }
@@ -220,8 +234,17 @@ impl Login {
 
     /// An administrator says that the credential may be tried again.
     pub fn reset(&self) {
-        if let Mode::Inject(inject) = &self.0 {
+        if let Mode::Inject(inject) = &self.mode {
             inject.reset();
+        }
+    }
+}
+
+impl From<Mode> for Login {
+    fn from(mode: Mode) -> Self {
+        Self {
+            mode,
+            vendor_headers: VendorHeaders::default(),
         }
     }
 }
@@ -237,7 +260,7 @@ impl Attempt {
         }
     }
 
-    /// Looks at the head of Jira's answer: strips `Set-Cookie`, opens the circuit, notices silent
+    /// Looks at the head of Jira's answer: strips session and credentials, opens the circuit, notices silent
     /// anonymity. In pass-through mode changes nothing and finds nothing wrong.
     pub fn observe(self, head: &mut response::Parts) -> Verdict {
         self.observe_with(head, &[])

@@ -2,43 +2,47 @@
 //! own. Headers are removed; what stands in the query or a form cannot be removed without rewriting
 //! the request, so it is refused.
 
-use super::{Refusal, form};
+use super::{Refusal, VendorHeaders, form};
 use http::{HeaderName, header, request, response};
 
-/// Refuses or strips a request of the vendor.
-pub(super) fn request(head: &mut request::Parts) -> Result<(), Refusal> {
+/// Refuses or strips a request of the vendor. What was taken off is in the head's extensions then, as
+/// [`RemovedHeaders`](super::RemovedHeaders).
+pub(super) fn request(head: &mut request::Parts, headers: &VendorHeaders) -> Result<(), Refusal> {
     let query = head.uri.query().unwrap_or_default();
     if let Some(parameter) = identity_parameter(query.as_bytes()) {
         return Err(Refusal::ForeignIdentity(parameter));
     }
     form::check(head)?;
-    let stripped: Vec<HeaderName> = head
-        .headers
-        .keys()
-        .filter(|name| is_identity_header(name.as_str()))
-        .cloned()
-        .collect();
-    for name in stripped {
-        head.headers.remove(name);
+    let removed = headers.apply(&mut head.headers);
+    if !removed.0.is_empty() {
+        head.extensions.insert(removed);
     }
     Ok(())
 }
 
-/// Keeps Jira's session away from the vendor: with its cookie one is the agent's user.
+/// Keeps Jira's session and whatever else names or proves the agent's login away from the vendor: with its cookie one
+/// is the agent's user. A `Trailer` announces what is taken off as well.
 pub(super) fn response(head: &mut response::Parts) {
-    head.headers.remove(header::SET_COOKIE);
-    head.headers.remove("set-cookie2");
+    head.headers.remove(header::TRAILER);
+    let private: Vec<HeaderName> = head
+        .headers
+        .keys()
+        .filter(|name| is_private_answer(name.as_str()))
+        .cloned()
+        .collect();
+    for name in private {
+        head.headers.remove(name);
+    }
 }
 
-fn is_identity_header(name: &str) -> bool {
-    // Servers that hand headers on as variables take `_` and `-` for the same.
-    let unified;
-    let name = if name.contains('_') {
-        unified = name.replace('_', "-");
-        unified.as_str()
-    } else {
-        name
-    };
+fn is_private_answer(name: &str) -> bool {
+    PRIVATE_ANSWERS.contains(&name) || name.starts_with("x-seraph-trusted-app")
+}
+
+/// Whether a header carries or chooses an identity, by its name in lower case with `-` for `_`. This only says what
+/// the removal of a header means, and which the customer cannot let pass: what passes is on the list of
+/// [`VendorHeaders`].
+pub(super) fn is_identity_header(name: &str) -> bool {
     HEADERS.contains(&name)
         || HEADER_PREFIXES.iter().any(|p| name.starts_with(p))
         || HEADER_PARTS.iter().any(|part| name.contains(part))
@@ -98,84 +102,128 @@ fn decode(text: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// Headers that carry or choose an identity: HTTP's own, and those by which single sign-on in front
-/// of Jira, or a plugin in it, is told the user. `x-atlassian-token` is none: it answers the XSRF check.
+/// HTTP's own, and those by which single sign-on in front of Jira, a gateway's certificate check, or a plugin in Jira is
+/// told the user.
 const HEADERS: &[&str] = &[
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "cookie2",
-    "iv-user",
-    "iv-groups",
+    "eppn",
+    "from",
     "iv-creds",
-    "sm-user",
+    "iv-groups",
+    "iv-user",
+    "mail",
+    "oam-id",
+    "persistent-id",
+    "remote-groups",
+    "remote-name",
     "smuser",
-    "sm-universalid",
-    "sm-serversessionid",
+    "sudo",
     "uid",
     "user",
-    "username",
-    "x-user",
-    "x-username",
-    "x-user-id",
-    "x-userid",
-    "x-user-email",
-    "x-email",
-    "x-login",
-    "x-principal",
-    "x-on-behalf-of",
-    "on-behalf-of",
     "x-sudo",
-    "sudo",
-    "x-access-token",
-    "x-auth-token",
-    "x-api-key",
-    "x-jwt",
-    "x-forwarded-email",
-    "x-forwarded-groups",
-    "x-forwarded-preferred-username",
-    "x-forwarded-access-token",
-    "x-forwarded-client-cert",
-    "x-client-cert",
-    "x-ssl-cert",
-    "client-cert",
-    "client-cert-chain",
+    "x-user",
+    "x-user-group",
+    "x-user-groups",
+    "x-users",
 ];
 
 const HEADER_PREFIXES: &[&str] = &[
-    // Trusted applications (Seraph), and whatever else Seraph reads.
-    "x-seraph-",
-    "x-auth-request-",
-    "x-crowd-",
-    "x-ssl-client-",
-    "ssl-client-",
     "cf-access-",
-    "x-ms-client-principal",
-    "x-goog-authenticated-user",
-    "x-goog-iap-",
-    "x-amzn-oidc-",
-    "oam-",
-    "x-saml-",
-    "x-oidc-",
-    "oidc-",
     "mellon-",
-    "x-shib",
+    "oam-",
+    "oidc-",
     "shib-",
+    "sm-",
+    "ssl-client-",
+    "tailscale-",
+    "x-authentik-",
+    "x-consumer-",
+    "x-crowd-",
+    "x-forwarded-client-",
+    "x-forwarded-groups",
+    "x-forwarded-tls-client-",
+    "x-forwarded-user",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-oidc-",
+    "x-pomerium-",
+    // Trusted applications, and whatever else Seraph reads.
+    "x-seraph-",
+    "x-shib",
+    "x-sm-",
+    "x-vouch-",
 ];
 
 const HEADER_PARTS: &[&str] = &[
-    "remote-user",
-    "forwarded-user",
-    "proxy-user",
+    "api-key",
+    "apikey",
+    "assertion",
     "auth-user",
-    "webauth-user",
-    "authenticated-user",
-    "atlassian-user",
-    "trusted-app",
-    "impersonat",
+    "authenticat",
+    "authoriz",
+    "auth-request",
     "ausername",
+    "atlassian-user",
+    "client-cert",
+    "clientcert",
+    "cookie",
+    "credential",
+    "email",
+    "forwarded-user",
+    "goog-authenticated",
+    "impersonat",
+    "jwt",
+    "ldap-",
+    "login",
+    "logon",
     "oauth",
+    "oidc",
+    "on-behalf-of",
+    "password",
+    "preferred-username",
+    "principal",
+    "proxy-user",
+    "remote-email",
+    "remote-user",
+    "saml",
+    "secret",
+    "session",
+    "signature",
+    "ssl-cert",
+    "ssl-client",
     "sso-",
+    "token",
+    "trusted-app",
+    "user-id",
+    "user-name",
+    "userid",
+    "userinfo",
+    "username",
+    "webauth",
+];
+
+/// In Jira's answers: sessions, credentials, and proof of them. `X-ASESSIONID` is the short form of the session's id
+/// that stands in Jira's access log.
+const PRIVATE_ANSWERS: &[&str] = &[
+    "authentication-control",
+    "authentication-info",
+    "authorization",
+    "cookie",
+    "crowd-token",
+    "optional-www-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "set-cookie",
+    "set-cookie2",
+    "x-access-token",
+    "x-asessionid",
+    "x-auth-token",
+    "x-crowd-token",
+    "x-csrf-token",
+    "x-jwt-assertion",
+    "x-refresh-token",
+    "x-session-id",
+    "x-subject-token",
+    "x-xsrf-token",
 ];
 
 /// Lower case.

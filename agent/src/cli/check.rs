@@ -116,7 +116,10 @@ async fn take(
 
 /// Nobody else uses the credentials now.
 async fn alone(config: &Config, chosen: &[&Forward]) -> Vec<Step> {
-    let new = |forward: &Forward| Login::new(forward.auth.clone(), Arc::new(Layer::default()));
+    let new = |forward: &Forward| {
+        Login::new(forward.auth.clone(), Arc::new(Layer::default()))
+            .with_vendor_headers(forward.headers.clone())
+    };
     let logins: Vec<_> = chosen.iter().map(|forward| new(forward)).collect();
     let pairs: Vec<_> = chosen.iter().copied().zip(&logins).collect();
     let state_dir = config.state_dir.clone();

@@ -50,6 +50,7 @@ impl Imprint {
             bind: String::new(),
             auth: raw::Auth::default(),
             policy: raw::Policy::default(),
+            headers: raw::Headers::default(),
             http: raw::Http::default(),
             ..raw.clone()
         };

@@ -10,7 +10,8 @@ use super::{
     raw,
 };
 use crate::{
-    auth, http,
+    auth::{self, VendorHeaders},
+    http,
     policy::{self, Policy},
     tokens::Store,
     upstream::{
@@ -38,6 +39,7 @@ pub fn forward(
     let written = raw.clone();
     let login = std::mem::take(&mut raw.auth);
     let rules = std::mem::take(&mut raw.policy);
+    let headers = std::mem::take(&mut raw.headers);
     let http = http::Limits {
         max_head: raw.http.max_head.as_usize(),
         head_timeout: raw.http.head_timeout.0,
@@ -70,6 +72,7 @@ pub fn forward(
             )
         }
     };
+    let headers = vendor_headers(headers, &target, auth.as_ref(), place, problems);
     let login = Imprint::of_login(&written.auth, files.reading.take());
     Some(Forward {
         way,
@@ -79,6 +82,7 @@ pub fn forward(
         upstream: upstream?,
         auth: auth?,
         policy: policy?,
+        headers: headers?,
         http,
     })
 }
@@ -239,6 +243,32 @@ fn policy(
     })
 }
 
+/// Which of the vendor's headers reach Jira.
+fn vendor_headers(
+    raw: raw::Headers,
+    target: &Target,
+    auth: Option<&auth::Settings>,
+    forward: &Place<'_>,
+    problems: &mut Problems,
+) -> Option<VendorHeaders> {
+    let place = forward.section("headers");
+    let is_http = matches!(target, Target::Http(_));
+    if is_http && matches!(auth, Some(auth::Settings::PassThrough)) && !raw.pass.is_empty() {
+        let text = "has no effect with mode = \"pass-through\", where all headers reach Jira; remove it, or let the \
+                    agent log in";
+        place.wrong("pass", text, problems);
+        return None;
+    }
+    match VendorHeaders::new(&raw.pass) {
+        Ok(headers) => Some(headers),
+        Err((index, why)) => {
+            let name = raw.pass.get(index).map_or("", String::as_str);
+            place.wrong_element("pass", index, format!("{name:?}: {why}"), problems);
+            None
+        }
+    }
+}
+
 /// What speaks of HTTP cannot be kept where only bytes are seen: to pretend would be dangerous.
 fn only_bytes(place: &Place<'_>, problems: &mut Problems) {
     for section in HTTP_SECTIONS {
@@ -268,7 +298,7 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, &'static str> {
 }
 
 /// What is said about requests.
-pub const HTTP_SECTIONS: [&str; 3] = ["auth", "policy", "http"];
+pub const HTTP_SECTIONS: [&str; 4] = ["auth", "policy", "headers", "http"];
 /// What is said about TLS.
 pub const TLS_KEYS: [&str; 5] = [
     "roots",

@@ -69,6 +69,8 @@ pub struct Forward {
     pub auth: auth::Settings,
     /// `[forward.policy]`.
     pub policy: policy::Settings,
+    /// `[forward.headers]`.
+    pub headers: auth::VendorHeaders,
     /// `[forward.http]`.
     pub http: http::Limits,
     /// Of `upstream`.

@@ -242,6 +242,9 @@ pub struct Forward {
     /// What the vendor may do. Nothing, unless it is allowed here.
     #[serde(default)]
     pub policy: Policy,
+    /// Which of the vendor's headers reach Jira.
+    #[serde(default)]
+    pub headers: Headers,
     /// Bounds of the HTTP that the vendor speaks.
     #[serde(default)]
     pub http: Http,
@@ -331,6 +334,18 @@ pub struct Policy {
     /// Rules of the same form that win over every preset and every `allow`.
     #[serde(default)]
     pub deny: Vec<String>,
+}
+
+/// `[forward.headers]`.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = in_order::<Headers>)]
+pub struct Headers {
+    /// Names of headers that reach Jira besides those known to be harmless, like `X-Vendor-Tenant`, at most 32.
+    /// Not with `pass-through`, where all reach it. A name that frames the request or carries an identity is
+    /// refused.
+    #[serde(default)]
+    pub pass: Vec<String>,
 }
 
 /// `[forward.http]`.

@@ -5,25 +5,24 @@ use super::{
     draft::Draft,
     forward::{Forward, InFlight},
     framing::{Fault, TurnHeld},
-    hop_by_hop,
+    hop_by_hop, own_headers,
     problem::{Kind, Problem},
     pulse::Pulse,
     refused,
-    request_id::{X_JIRA_REQUEST_ID, X_REQUEST_ID, request_id},
+    request_id::request_id,
     sanity,
     second::Second,
+    trailers,
 };
 use crate::{
     audit::{Outcome, Record, Target},
-    auth::{self, FormBody, Verdict},
+    auth::{self, FormBody, RemovedHeaders, Verdict},
     policy::Decision,
     upstream::{Delivery, FailedStep},
     vendor_text::VendorText,
 };
 use bytes::Bytes;
-use http::{
-    HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request, response,
-};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::{
@@ -79,7 +78,8 @@ pub(super) async fn answer(
     match passed {
         Ok(passed) => {
             let (mut head, jira_body) = passed.answer.into_parts();
-            finish_head(&mut head, &id);
+            head.version = Version::HTTP_11;
+            own_headers::mark_as_jiras(&mut head.headers, &id);
             draft.status(head.status);
             let download = Download {
                 inner: jira_body,
@@ -233,12 +233,17 @@ async fn way(
     let length = body.as_ref().and_then(|body| body.size_hint().exact());
     let second = Second::keep(forward.login(), &head, length);
     let attempt = forward.login().prepare(&mut head).await;
+    if let Some(removed) = head.extensions.remove::<RemovedHeaders>() {
+        forward.removed(&removed);
+    }
     let mut attempt = attempt.map_err(login_refused)?;
     let (upload, progress) = match (read, body.take()) {
         (Some(form), _) => Upload::whole(form),
         (None, Some(incoming)) => Upload::begin(incoming, second.as_ref().and_then(Second::kept)),
         (None, None) => return Err(Problem::not_sent(Kind::UploadBroken, "no body").into()),
     };
+    let agent_logs_in = forward.login().injects();
+    let upload = trailers::filtered(upload, agent_logs_in);
     draft.sending();
     let request = Request::from_parts(head, upload);
     let sent = send(forward, request, progress.as_deref()).await;
@@ -278,7 +283,7 @@ async fn way(
         head.headers.remove(header::CONTENT_LENGTH);
     }
     Ok(Passed {
-        answer: Response::from_parts(head, jira_body),
+        answer: Response::from_parts(head, trailers::filtered(jira_body, agent_logs_in)),
         upload: progress,
         in_flight,
     })
@@ -501,16 +506,6 @@ fn target(head: &request::Parts) -> &str {
     head.uri
         .path_and_query()
         .map_or("", |target| target.as_str())
-}
-
-/// What is the agent's to say on Jira's answer: the id. An id of Jira's own moves to another name.
-fn finish_head(head: &mut response::Parts, id: &HeaderValue) {
-    head.version = Version::HTTP_11;
-    if let Some(jiras) = head.headers.insert(X_REQUEST_ID, id.clone())
-        && jiras != id
-    {
-        head.headers.insert(X_JIRA_REQUEST_ID, jiras);
-    }
 }
 
 /// The user as Jira names it.

@@ -3,17 +3,20 @@
 use super::{Awaited, Limits, awaited::Awaiting};
 use crate::{
     audit::Audit,
-    auth::Login,
+    auth::{HeaderClass, Login, RemovedHeaders},
     metrics::Traffic,
     pause::Pauses,
     policy::Policy,
     status::{Layer, State, Witness},
     upstream::{FailedStep, SendError, Upstream},
 };
-use http::{HeaderValue, StatusCode, request};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use http::{HeaderName, HeaderValue, StatusCode, request};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -33,6 +36,8 @@ pub struct Forward {
     awaiting: Arc<Awaiting>,
     /// All others are turned away.
     only_awaited: bool,
+    /// Headers of the vendor whose removal the log has named.
+    named: Mutex<HashSet<HeaderName>>,
 }
 
 /// How many have come, and how many are under way.
@@ -106,6 +111,7 @@ impl Forward {
             pauses: Pauses::default(),
             awaiting: Arc::default(),
             only_awaited: false,
+            named: Mutex::default(),
         }
     }
 
@@ -213,6 +219,45 @@ impl Forward {
         })
     }
 
+    /// Counts headers of the vendor that were taken off, and names each once.
+    pub(super) fn removed(&self, removed: &RemovedHeaders) {
+        for (header, class) in &removed.0 {
+            self.traffic.removed(*class);
+            self.name_removed(header, *class);
+        }
+    }
+
+    fn name_removed(&self, header: &HeaderName, class: HeaderClass) {
+        // A panic while it is held leaves a name too few, which is named again.
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.len() >= MAX_NAMED || named.contains(header) {
+            return;
+        }
+        named.insert(header.clone());
+        let last = named.len() == MAX_NAMED;
+        drop(named);
+        let header: String = header.as_str().chars().take(MAX_NAME).collect();
+        let forward = &*self.name;
+        match class {
+            HeaderClass::Identity => tracing::info!(
+                forward,
+                header,
+                "the vendor sends a header that can carry an identity: it is removed, since the agent logs in on this forward"
+            ),
+            HeaderClass::Forwarding | HeaderClass::Unknown => tracing::info!(
+                forward,
+                header,
+                "a header of the vendor does not reach Jira; if Jira needs it, add it to pass in [forward.headers]"
+            ),
+        }
+        if last {
+            tracing::info!(
+                forward,
+                "the vendor sends more kinds of headers that do not reach Jira; they are counted in the metrics and no longer named"
+            );
+        }
+    }
+
     /// Jira, or a proxy before it, answered.
     pub(super) fn answered(&self, status: StatusCode) {
         let changed = match status.as_u16() {
@@ -252,3 +297,8 @@ impl Forward {
         }
     }
 }
+
+/// An honest vendor sends a handful; a hostile one as many as it likes.
+const MAX_NAMED: usize = 32;
+/// Characters of a header's name that are shown; it has letters, digits and token characters only.
+const MAX_NAME: usize = 64;

@@ -10,6 +10,7 @@ mod exchange;
 mod forward;
 mod framing;
 mod hop_by_hop;
+mod own_headers;
 pub mod problem;
 mod pulse;
 mod refused;
@@ -18,6 +19,7 @@ mod sanity;
 mod seat;
 mod second;
 mod server;
+mod trailers;
 
 pub use awaited::Awaited;
 pub use forward::{Forward, Tally};

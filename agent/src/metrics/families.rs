@@ -54,6 +54,7 @@ families! {
     PAUSED = Gauge "forward_paused" ["forward"] "1 while the administrator has stopped its requests.";
     REQUESTS = Counter "requests_total" ["forward" "outcome" "class"] "Requests that have ended, by outcome and first digit of the status.";
     ERRORS = Counter "errors_total" ["forward" "error"] "Answers of the agent itself, by the code of docs/errors.md.";
+    REMOVED_HEADERS = Counter "request_headers_removed_total" ["forward" "class"] "Headers of the vendor that did not reach Jira, by what they look like.";
     IN_FLIGHT = Gauge "requests_in_flight" ["forward"] "Requests under way; byte channels for tcp://.";
     REQUEST_BYTES = Counter "request_bytes_total" ["forward"] "Body bytes read from the vendor, counted when the request ends.";
     RESPONSE_BYTES = Counter "response_bytes_total" ["forward"] "Body bytes handed to the vendor's channel, counted when the request ends.";

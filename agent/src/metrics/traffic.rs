@@ -1,7 +1,10 @@
 //! What the path counts: relaxed atomics, no lock, nothing allocated. One for each forward.
 
 use super::families::{self, Family};
-use crate::audit::{Outcome, Record};
+use crate::{
+    audit::{Outcome, Record},
+    auth::HeaderClass,
+};
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
 };
@@ -13,6 +16,7 @@ pub struct Traffic {
     /// The children of `requests`, looked up once.
     by_outcome: [[IntCounter; CLASSES.len()]; OUTCOMES.len()],
     errors: IntCounterVec,
+    removed_headers: IntCounterVec,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
     duration: Histogram,
@@ -30,6 +34,7 @@ impl Traffic {
             by_outcome,
             requests,
             errors: counters(&families::ERRORS, forward),
+            removed_headers: removed_headers(forward),
             request_bytes: counter(&families::REQUEST_BYTES, forward),
             response_bytes: counter(&families::RESPONSE_BYTES, forward),
             duration: histogram(&families::DURATION, forward),
@@ -56,10 +61,27 @@ impl Traffic {
         }
     }
 
+    /// A header of the vendor was taken off.
+    pub fn removed(&self, class: HeaderClass) {
+        self.removed_headers
+            .with_label_values(&[class.label()])
+            .inc();
+    }
+
+    /// Headers taken off so far, by class.
+    #[cfg(test)]
+    pub fn removed_so_far(&self) -> [u64; HeaderClass::ALL.len()] {
+        HeaderClass::ALL.map(|class| {
+            let counter = self.removed_headers.with_label_values(&[class.label()]);
+            counter.get()
+        })
+    }
+
     pub(super) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let all: [Box<dyn Collector>; 6] = [
+        let all: [Box<dyn Collector>; 7] = [
             Box::new(self.requests.clone()),
             Box::new(self.errors.clone()),
+            Box::new(self.removed_headers.clone()),
             Box::new(self.request_bytes.clone()),
             Box::new(self.response_bytes.clone()),
             Box::new(self.duration.clone()),
@@ -67,6 +89,15 @@ impl Traffic {
         ];
         all.into_iter().try_for_each(|one| registry.register(one))
     }
+}
+
+/// With a zero for each class: what has not happened yet is not absent.
+fn removed_headers(forward: &str) -> IntCounterVec {
+    let counters = counters(&families::REMOVED_HEADERS, forward);
+    for class in HeaderClass::ALL {
+        counters.with_label_values(&[class.label()]);
+    }
+    counters
 }
 
 fn options(family: &Family, forward: &str) -> Opts {

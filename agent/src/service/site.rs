@@ -115,7 +115,7 @@ impl Site {
                 let forward = http::Forward::new(
                     Arc::clone(&config.name),
                     Policy::new(&config.policy)?,
-                    login,
+                    login.with_vendor_headers(config.headers.clone()),
                     upstream,
                     common.audit.clone(),
                     config.http.clone(),

@@ -7,12 +7,13 @@ mod kind;
 
 pub use kind::Kind;
 
+use super::own_headers::{BY_AGENT, PROXY_STATUS, X_TUNNEL_ANSWERED_BY};
 use crate::{
     upstream::Delivery,
     vendor_text::{OwnWords, VendorText},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Response, header};
 use serde::Serialize;
 
 /// One answer that the agent gives itself.
@@ -88,11 +89,12 @@ impl Problem {
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.reserve(8);
+        headers.reserve(9);
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(PROXY_STATUS, self.proxy_status());
+        headers.insert(X_TUNNEL_ANSWERED_BY, BY_AGENT);
         headers.insert(super::request_id::X_REQUEST_ID, id.clone());
         self.insert_retry_after(headers, method);
         if method != Method::HEAD {
@@ -153,7 +155,6 @@ struct Document<'a> {
 struct NoFields {}
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// A header line that proxies of all kinds still take.
 const MAX_DETAILS: usize = 256;
 
@@ -208,6 +209,7 @@ mod tests {
             assert_eq!(response.status(), kind.status());
             assert_eq!(headers["content-type"], "application/problem+json");
             assert_eq!(headers["x-request-id"], "id-1");
+            assert_eq!(headers["x-tunnel-answered-by"], "agent");
             assert_eq!(
                 headers["proxy-status"],
                 format!(

@@ -2,7 +2,7 @@
 
 use crate::{
     audit::{Audit, Captured},
-    auth::{Login, Settings as Auth},
+    auth::{Login, Settings as Auth, VendorHeaders},
     http::{Ends, Forward, Limits, Seat, serve},
     policy::{Policy, Settings as PolicySettings},
     status::Layer,
@@ -41,6 +41,7 @@ pub(super) struct Agent {
 pub(super) struct Options {
     pub(super) limits: Limits,
     pub(super) auth: Auth,
+    pub(super) pass: VendorHeaders,
     pub(super) response_timeout: Duration,
     pub(super) pool_wait: Duration,
     pub(super) max_connections: usize,
@@ -54,6 +55,7 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             auth: Auth::PassThrough,
+            pass: VendorHeaders::default(),
             response_timeout: Duration::from_secs(60),
             pool_wait: Duration::from_secs(10),
             max_connections: 64,
@@ -82,7 +84,7 @@ impl Agent {
         let forward = Forward::new(
             "jira".into(),
             policy.unwrap(),
-            Login::new(options.auth, Arc::default()),
+            Login::new(options.auth, Arc::default()).with_vendor_headers(options.pass),
             Upstream::new(settings).unwrap(),
             audit,
             options.limits,

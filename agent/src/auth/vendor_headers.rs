@@ -1,0 +1,278 @@
+//! Which of the vendor's headers reach Jira where the agent logs in: the known harmless ones, and those that
+//! the customer lets pass by name.
+//!
+//! No list of headers that carry an identity is ever complete: each product for single sign-on invents its own, and a
+//! Jira behind one believes them. So everything is taken off that is not known to be harmless.
+
+use super::strip::is_identity_header;
+use crate::policy::{method_override_headers, path_override_headers};
+use http::{HeaderMap, HeaderName};
+use std::sync::Arc;
+
+/// The headers of the vendor that reach Jira in the injecting modes. The default: the known harmless ones alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VendorHeaders {
+    /// `[forward.headers] pass`.
+    extra: Arc<[HeaderName]>,
+}
+
+/// What was taken off one request. Travels in the extensions of its head.
+#[derive(Clone, Debug, Default)]
+pub struct RemovedHeaders(pub Vec<(HeaderName, HeaderClass)>);
+
+/// What a header that was taken off looks like. The names themselves are the vendor's, and without bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderClass {
+    /// It carries or chooses an identity.
+    Identity,
+    /// It says by which host, scheme and address the request once came.
+    Forwarding,
+    /// Nothing is known of it.
+    Unknown,
+}
+
+impl HeaderClass {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Identity, Self::Forwarding, Self::Unknown];
+
+    /// As a label of the metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Forwarding => "forwarding",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    fn of(name: &str) -> Self {
+        let unified = unify(name);
+        if is_identity_header(&unified) {
+            Self::Identity
+        } else if FORWARDING.contains(&unified.as_str()) || unified.starts_with("x-forwarded-") {
+            Self::Forwarding
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+impl VendorHeaders {
+    /// With these names beside the known harmless ones. The error is the place of the first that cannot be let
+    /// pass, and why.
+    pub fn new<S: AsRef<str>>(pass: &[S]) -> Result<Self, (usize, String)> {
+        if pass.len() > MAX_EXTRA {
+            let text = format!("at most {MAX_EXTRA} names; let the vendor send fewer headers");
+            return Err((MAX_EXTRA, text));
+        }
+        let names = pass.iter().enumerate();
+        let extra = names.map(|(at, name)| may_pass(name.as_ref()).map_err(|why| (at, why)));
+        Ok(Self {
+            extra: extra.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Takes off what may not pass.
+    pub(super) fn apply(&self, headers: &mut HeaderMap) -> RemovedHeaders {
+        // They speak of trailers, which end here: nothing that the vendor would miss.
+        for name in [
+            http::header::TE,
+            http::header::CONNECTION,
+            http::header::TRAILER,
+        ] {
+            headers.remove(name);
+        }
+        let removed: Vec<_> = headers
+            .keys()
+            .filter(|name| !self.passes(name))
+            .map(|name| (name.clone(), HeaderClass::of(name.as_str())))
+            .collect();
+        for (name, _) in &removed {
+            headers.remove(name);
+        }
+        RemovedHeaders(removed)
+    }
+
+    fn passes(&self, name: &HeaderName) -> bool {
+        HARMLESS.binary_search(&name.as_str()).is_ok() || self.extra.contains(name)
+    }
+}
+
+/// Whether the customer may let a header pass by this name.
+fn may_pass(text: &str) -> Result<HeaderName, String> {
+    let name: HeaderName = text
+        .parse()
+        .map_err(|_| "not the name of a header; write one like \"X-Vendor-Tenant\"".to_owned())?;
+    let lower = name.as_str();
+    let unified = unify(lower);
+    let is_override = method_override_headers()
+        .iter()
+        .chain(path_override_headers())
+        .any(|other| unify(other) == unified);
+    if lower.contains('_') {
+        let text = "some servers take `_` in a header's name for `-`, and so another header for this one; \
+                    let the vendor send it with `-`";
+        Err(text.to_owned())
+    } else if PER_CONNECTION.contains(&unified.as_str()) || unified.starts_with("proxy-") {
+        Err("it frames the request or speaks of one connection, and ends at the agent".to_owned())
+    } else if is_override {
+        Err("it asks for another method or path than the one that policy has judged".to_owned())
+    } else if HARMLESS.binary_search(&lower).is_err() && is_identity_header(&unified) {
+        let text = "by its name it carries an identity, which the credential of this forward settles; \
+                    use mode = \"pass-through\" if the vendor is to log in itself";
+        Err(text.to_owned())
+    } else {
+        Ok(name)
+    }
+}
+
+/// Servers that hand headers on as variables take `_` and `-` for the same.
+fn unify(name: &str) -> String {
+    name.replace('_', "-").to_ascii_lowercase()
+}
+
+/// In lower case and sorted. What HTTP needs, what the Jira clients in use send (`jira` and `atlassian-python-api`
+/// for Python, `jira-client`, `jira.js` and `jira-connector` for Node, go-jira, JRJC), and the ids of tracing.
+const HARMLESS: &[&str] = &[
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "b3",
+    "baggage",
+    "cache-control",
+    "content-digest",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-md5",
+    "content-type",
+    "correlation-id",
+    "date",
+    "dnt",
+    "elastic-apm-traceparent",
+    "expect",
+    "host",
+    "idempotency-key",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "mime-version",
+    "newrelic",
+    "origin",
+    "pragma",
+    "prefer",
+    "priority",
+    "range",
+    "referer",
+    "repr-digest",
+    "request-id",
+    "save-data",
+    "sec-ch-ua",
+    "sec-ch-ua-mobile",
+    "sec-ch-ua-platform",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "sec-fetch-user",
+    "sec-gpc",
+    "sentry-trace",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "uber-trace-id",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "via",
+    "x-amzn-trace-id",
+    // Cloud: account ids instead of names in the answers.
+    "x-atlassian-force-account-id",
+    // Answers the XSRF check.
+    "x-atlassian-token",
+    "x-b3-flags",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-spanid",
+    "x-b3-traceid",
+    "x-cloud-trace-context",
+    "x-correlation-id",
+    "x-datadog-origin",
+    "x-datadog-parent-id",
+    "x-datadog-sampling-priority",
+    "x-datadog-tags",
+    "x-datadog-trace-id",
+    // Service Management's interfaces that are marked experimental.
+    "x-experimentalapi",
+    // Cloud: the language of Accept-Language before that of the account.
+    "x-force-accept-language",
+    "x-request-id",
+    "x-requested-with",
+];
+
+/// Beside all `x-forwarded-*`.
+const FORWARDING: &[&str] = &[
+    "cf-connecting-ip",
+    "client-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "forwarded-for",
+    "front-end-https",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-host",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-proxyuser-ip",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-scheme",
+];
+
+/// Framing, routing, and what RFC 9110 §7.6.1 and RFC 9112 know of one connection; beside all `proxy-*`.
+const PER_CONNECTION: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Far more than any integration needs; each is looked for in every header of every request.
+const MAX_EXTRA: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_harmless_headers_are_sorted_and_none_carries_an_identity_by_accident() {
+        assert!(HARMLESS.is_sorted());
+        let like_identity: Vec<_> = HARMLESS
+            .iter()
+            .filter(|name| is_identity_header(name))
+            .collect();
+        // It has the name of a credential and is none.
+        assert_eq!(like_identity, [&"x-atlassian-token"]);
+        let both = HARMLESS.iter().filter(|n| PER_CONNECTION.contains(n));
+        let both: Vec<_> = both.collect();
+        assert_eq!(
+            both,
+            [&"content-length", &"expect", &"host", &"transfer-encoding"]
+        );
+    }
+}

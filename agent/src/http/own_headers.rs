@@ -1,0 +1,40 @@
+//! What only the agent may say in the head of an answer, so that the vendor can take it for the agent's own.
+
+use super::request_id::{X_JIRA_REQUEST_ID, X_REQUEST_ID};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Who made an answer: [`BY_AGENT`] or [`BY_JIRA`]. On every answer; what Jira sends by this name ends here.
+pub(super) const X_TUNNEL_ANSWERED_BY: HeaderName = HeaderName::from_static("x-tunnel-answered-by");
+/// The agent's own answer.
+pub(super) const BY_AGENT: HeaderValue = HeaderValue::from_static("agent");
+/// Jira's answer, or that of a proxy before it.
+pub(super) const BY_JIRA: HeaderValue = HeaderValue::from_static("jira");
+/// RFC 9209.
+pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// Where that of a proxy before Jira goes.
+const X_JIRA_PROXY_STATUS: HeaderName = HeaderName::from_static("x-jira-proxy-status");
+
+/// Whether the agent alone says this, by the name in lower case.
+pub(super) fn is_own(name: &str) -> bool {
+    [X_TUNNEL_ANSWERED_BY, PROXY_STATUS, X_REQUEST_ID]
+        .iter()
+        .any(|own| own == name)
+}
+
+/// Marks Jira's answer as such. What Jira, or a proxy before it, says by a name of the agent's moves to another one.
+pub(super) fn mark_as_jiras(headers: &mut HeaderMap, id: &HeaderValue) {
+    if let Some(jiras) = headers.insert(X_REQUEST_ID, id.clone())
+        && jiras != id
+    {
+        headers.insert(X_JIRA_REQUEST_ID, jiras);
+    }
+    if let http::header::Entry::Occupied(status) = headers.entry(PROXY_STATUS) {
+        let (_, values) = status.remove_entry_mult();
+        let values: Vec<_> = values.collect();
+        headers.remove(X_JIRA_PROXY_STATUS);
+        for value in values {
+            headers.append(X_JIRA_PROXY_STATUS, value);
+        }
+    }
+    headers.insert(X_TUNNEL_ANSWERED_BY, BY_JIRA);
+}
