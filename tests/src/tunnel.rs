@@ -95,6 +95,7 @@ pub fn settings_for(
         keepalive_max: 3,
         stall_timeout: Duration::from_secs(30),
         probe_interval: Duration::from_secs(1),
+        probe_timeout: Duration::from_secs(4),
         drain_limit: Duration::from_secs(30),
         max_channels: 100,
         transport: transport::Limits::default(),

@@ -121,6 +121,7 @@ impl Gateway {
             keepalive_max: 3,
             stall_timeout: PATIENCE,
             probe_interval: PATIENCE,
+            probe_timeout: PATIENCE,
             drain_limit: std::time::Duration::from_secs(30),
             max_channels: 10,
             transport: transport::Limits::default(),

@@ -119,6 +119,7 @@ fn tunnel(
         keepalive_max: raw.keepalive_max as usize,
         stall_timeout: raw.stall_timeout.0,
         probe_interval: raw.probe_interval.0,
+        probe_timeout: raw.probe_timeout.0,
         drain_limit: raw.drain_limit.0,
         max_channels: raw.max_channels as usize,
         transport,

@@ -100,10 +100,17 @@ pub struct Tunnel {
     #[serde(default = "secs::<60>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
     pub stall_timeout: Span,
-    /// How often a session is proven by a probe that the far side answers.
-    #[serde(default = "secs::<15>")]
+    /// How long a session may be silent before the agent sends a probe that the far side answers; half a second where
+    /// something is in flight.
+    #[serde(default = "secs::<5>")]
     #[schemars(extend("x-min" = "100ms", "x-max" = "10m"))]
     pub probe_interval: Span,
+    /// How long the answer may take. Then status shows the gateway as silent; after five times as long without any sign
+    /// of life the session is ended. Raise it where a link loses everything for seconds at a time. Where
+    /// `stall_timeout` is shorter, that counts.
+    #[serde(default = "secs::<4>")]
+    #[schemars(extend("x-min" = "500ms", "x-max" = "10m"))]
+    pub probe_timeout: Span,
     /// How long requests under way may go on when the agent stops; then they are cut off. Before systemd
     /// 236, more than 45 s also need a longer `TimeoutStopSec` in the unit.
     #[serde(default = "secs::<30>")]

@@ -136,6 +136,7 @@ keepalive_interval = "13s"
 keepalive_max = 14
 stall_timeout = "2m"
 probe_interval = "16s"
+probe_timeout = "18s"
 max_channels = 17
 
 [tunnel.transport]
@@ -211,6 +212,7 @@ format = "json"
     assert_eq!(tunnel.keepalive_max, 14);
     assert_eq!(tunnel.stall_timeout, secs(120));
     assert_eq!(tunnel.probe_interval, secs(16));
+    assert_eq!(tunnel.probe_timeout, secs(18));
     assert_eq!(tunnel.max_channels, 17);
     assert_eq!(tunnel.forwards[0].name.as_ref(), "jira");
     assert_eq!(tunnel.forwards[0].bind, config.forwards[0].bind);

@@ -1,8 +1,10 @@
 //! What status sees of the supervisor. Written in passing, read without holding anything up.
 
-use super::{register::Register, step::Id, summary::Summary};
+use super::{
+    liveness::Verdict, pulse::SessionPulse, register::Register, step::Id, summary::Summary,
+};
 use crate::{
-    status::{ConnectionView, ForwardState, ForwardView, Layer, LayerReport, State},
+    status::{ConnectionView, ForwardState, ForwardView, Layer, LayerReport, Snapshot, State},
     tunnel::{
         Hop, Settings,
         session::{Ended, ForwardError, OpenError, Session},
@@ -28,6 +30,7 @@ struct Cells {
     register: Register,
     connections: Vec<Cell>,
     sessions: HashMap<Id, Session>,
+    pulses: HashMap<Id, Arc<SessionPulse>>,
     /// By the gateway's number: the last attempt there, where that has failed.
     failures: HashMap<usize, LastFailure>,
     /// Names of the forwards that a channel may still come by.
@@ -88,6 +91,7 @@ impl Board {
             connections: connections.collect(),
             register,
             sessions: HashMap::new(),
+            pulses: HashMap::new(),
             failures: HashMap::new(),
             held: Vec::new(),
         };
@@ -139,6 +143,7 @@ impl Board {
     pub(super) fn opened(&self, id: Id, session: &Session) {
         let mut cells = self.lock();
         cells.sessions.insert(id, session.clone());
+        cells.pulses.insert(id, SessionPulse::new(session));
         if let Some(cell) = cells.connections.get_mut(id.slot) {
             cell.rtt = None;
             cell.failed_hop = None;
@@ -185,6 +190,7 @@ impl Board {
     pub(super) fn ended(&self, id: Id, ended: &Ended) {
         let mut cells = self.lock();
         cells.sessions.remove(&id);
+        cells.pulses.remove(&id);
         if let Some(cell) = cells.connections.get_mut(id.slot)
             && cell.summary.current == Some(id.generation)
         {
@@ -208,12 +214,9 @@ impl Board {
         self.revision.send_modify(|r| *r += 1);
     }
 
-    /// The session has not answered a probe.
-    pub(super) fn unanswered(&self, id: Id, cause: &str) {
-        if let Some(cell) = self.lock().current(id) {
-            let remedy = "if it stays, the session is replaced by itself; the gateway or the link is overloaded";
-            cell.tunnel.failed(State::Degraded, cause, remedy);
-        }
+    /// Something that status shows has changed.
+    pub(super) fn changed(&self) {
+        self.revision.send_modify(|r| *r += 1);
     }
 
     pub(super) fn granted(&self, id: Id, forward: usize, bound: String) {
@@ -242,6 +245,10 @@ impl Board {
         if let Some(cell) = cells.current(id).filter(|_| known) {
             cell.answers.insert(forward, answer);
         }
+    }
+
+    pub(super) fn pulse(&self, id: Id) -> Option<Arc<SessionPulse>> {
+        self.lock().pulses.get(&id).cloned()
     }
 
     pub(super) fn session(&self, id: Id) -> Option<Session> {
@@ -321,12 +328,12 @@ impl Board {
         let register = &cells.register;
         let summary = &cell.summary;
         let now = Instant::now();
-        let session = summary.current.and_then(|generation| {
-            cells.sessions.get(&Id {
-                slot: index,
-                generation,
-            })
+        let id = summary.current.map(|generation| Id {
+            slot: index,
+            generation,
         });
+        let session = id.and_then(|id| cells.sessions.get(&id));
+        let pulse = id.and_then(|id| cells.pulses.get(&id));
         // A session that was opened before the configuration changed stands by what held then.
         let settings = session.map_or(&register.settings, Session::settings);
         let gateway = session.map(Session::gateway);
@@ -334,9 +341,10 @@ impl Board {
         let facts = session.and_then(Session::facts);
         let budget = session.map(Session::budget);
         let meter = budget.map(|b| b.meter());
-        let stale_after = settings.probe_interval.saturating_mul(PROOFS);
-        let stale_after = stale_after.max(STALE_AT_LEAST);
-        let report = |layer: &Layer| LayerReport::new(&layer.snapshot(), now, stale_after);
+        let report = |layer: &Layer| match pulse {
+            Some(pulse) => beating(layer.snapshot(), now, pulse),
+            None => LayerReport::new(&layer.snapshot(), now, STALE_AFTER),
+        };
         let clock = now.saturating_duration_since(self.start);
         ConnectionView {
             index,
@@ -404,11 +412,49 @@ fn forward_views(register: &Register, cell: &Cell) -> Vec<ForwardView> {
     views.collect()
 }
 
+/// A layer while a session stands: any byte from the gateway renews its proof, and a silence ends it.
+fn beating(mut snapshot: Snapshot, now: Instant, pulse: &SessionPulse) -> LayerReport {
+    let verdict = pulse.look(now);
+    let bounds = pulse.bounds();
+    if snapshot.state == State::Proven {
+        let heard_at = pulse.heard_at();
+        snapshot.proven_at = snapshot.proven_at.max(Some(heard_at));
+        if let Verdict::Silent { silence, .. } | Verdict::Dead { silence } = verdict {
+            let seconds = silence.as_secs();
+            let moving = matches!(verdict, Verdict::Silent { moving: true, .. });
+            snapshot.state = State::Degraded;
+            snapshot.changed_at = Some(heard_at);
+            (snapshot.cause, snapshot.remedy) = match moving {
+                true => (
+                    Some(format!(
+                        "nothing has come from the gateway for {seconds} s; a probe still waits behind other data"
+                    )),
+                    Some(
+                        "the link is slow or full: what is sent still arrives; if it stays, ask the network team for its bandwidth"
+                            .to_owned(),
+                    ),
+                ),
+                false => (
+                    Some(format!("the gateway has not answered for {seconds} s")),
+                    Some(format!(
+                        "the session is ended {} s after its first unanswered probe and opened again; if it stays, ask the vendor \
+                         whether the gateway hangs, and the network team whether packets to it are dropped",
+                        bounds.cut_after.as_secs()
+                    )),
+                ),
+            };
+        }
+    }
+    LayerReport::new(
+        &snapshot,
+        now,
+        bounds.interval.saturating_add(bounds.timeout),
+    )
+}
+
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-/// A proof is renewed by each probe, and while there is no session at least by each slow attempt; this many may be
-/// missed.
-const PROOFS: u32 = 3;
-const STALE_AT_LEAST: Duration = Duration::from_secs(120);
+/// While there is no session, the network is proven by each attempt: at least once in a minute, one may be missed.
+const STALE_AFTER: Duration = Duration::from_secs(120);

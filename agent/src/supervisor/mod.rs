@@ -13,12 +13,18 @@
 //! | `register` | which gateway and forward it means by a number |
 //! | `run` | the shell: tasks, clock, jitter, log |
 //! | `tend` | one task per dial and per session |
+//! | `liveness` | whether a session lives, a function of time and of what is seen of its link |
+//! | `pulse` | the same of one session, for the task that asks and for status |
 //! | `board` | what status sees |
 
 mod backoff;
 mod board;
 mod dialing;
 mod holding;
+mod liveness;
+#[cfg(test)]
+mod liveness_tests;
+mod pulse;
 mod register;
 mod reload;
 mod run;

@@ -30,6 +30,8 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// How often a session is proven by a replied probe.
     pub probe_interval: Duration,
+    /// How long the answer to a probe may take before the session counts as silent.
+    pub probe_timeout: Duration,
     /// How long requests under way may go on when the agent stops.
     pub drain_limit: Duration,
     /// Forwarded channels open at once per session; more are refused with `ResourceShortage`.
@@ -40,6 +42,14 @@ pub struct Settings {
     pub channel: channel::Limits,
     /// What to ask the gateway to listen on.
     pub forwards: Vec<RemoteForward>,
+}
+
+impl Settings {
+    /// Without any sign of life for so long, a session is ended.
+    pub fn cut_after(&self) -> Duration {
+        let deadlines = self.probe_timeout.saturating_mul(DEADLINES);
+        deadlines.min(self.stall_timeout)
+    }
 }
 
 /// `host:port` of an SSH gateway, `tls://host:port` where SSH goes inside TLS; IPv6 literals in brackets.
@@ -88,6 +98,8 @@ impl FromStr for Gateway {
 }
 
 const TLS: &str = "tls://";
+/// So many deadlines of a probe pass without a sign of life before a session is ended.
+const DEADLINES: u32 = 5;
 
 /// One remote forward to ask for (RFC 4254 §7.1, or `streamlocal-forward@openssh.com`).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -70,6 +70,7 @@ fn run(
         keepalive_max: 3,
         stall_timeout: Duration::from_secs(60),
         probe_interval: Duration::from_secs(30),
+        probe_timeout: Duration::from_secs(30),
         drain_limit: Duration::from_secs(30),
         max_channels: 256,
         transport: transport::Limits::default(),

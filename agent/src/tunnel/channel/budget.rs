@@ -14,6 +14,7 @@ pub struct SessionBudget {
     used: AtomicU64,
     memory: AtomicU64,
     live: AtomicUsize,
+    awaiting: AtomicUsize,
     closed_first: AtomicU64,
     resets: AtomicU64,
     stuck_spools: Arc<AtomicUsize>,
@@ -28,6 +29,7 @@ impl SessionBudget {
             used: AtomicU64::new(0),
             memory: AtomicU64::new(0),
             live: AtomicUsize::new(0),
+            awaiting: AtomicUsize::new(0),
             closed_first: AtomicU64::new(0),
             resets: AtomicU64::new(0),
             stuck_spools: Arc::new(AtomicUsize::new(0)),
@@ -57,6 +59,18 @@ impl SessionBudget {
     /// Channels that are not closed on both sides yet, or whose bytes are not read yet.
     pub fn live(&self) -> usize {
         self.live.load(Relaxed)
+    }
+
+    /// Channels on which something has come that nothing was answered to yet.
+    pub fn awaiting(&self) -> usize {
+        self.awaiting.load(Relaxed)
+    }
+
+    pub(super) fn note_awaiting(&self, awaiting: bool) {
+        match awaiting {
+            true => self.awaiting.fetch_add(1, Relaxed),
+            false => self.awaiting.fetch_sub(1, Relaxed),
+        };
     }
 
     /// Channels that we closed before the peer did. Each costs russh about 3.5 KiB for the life of

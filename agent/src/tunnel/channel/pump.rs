@@ -13,7 +13,10 @@ use russh::ChannelMsg;
 use std::{
     future::poll_fn,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::Poll,
     time::Duration,
 };
@@ -32,6 +35,8 @@ pub(super) struct Shared {
     pub(super) writer: AtomicWaker,
     /// Handed over when the application leaves: what it wrote last, and the EOF, are still sent.
     pub(super) left_behind: Mutex<Option<Outgoing>>,
+    /// Something has come that nothing was answered to yet.
+    awaits: AtomicBool,
 }
 
 impl Shared {
@@ -42,6 +47,7 @@ impl Shared {
             kick: Notify::new(),
             writer: AtomicWaker::new(),
             left_behind: Mutex::new(None),
+            awaits: AtomicBool::new(false),
         })
     }
 
@@ -62,7 +68,15 @@ impl Shared {
         result
     }
 
+    /// Counts the channel among those that wait for an answer of ours, or no longer.
+    pub(super) fn set_awaits(&self, awaits: bool) {
+        if self.awaits.load(Relaxed) != awaits && self.awaits.swap(awaits, Relaxed) != awaits {
+            self.budget.note_awaiting(awaits);
+        }
+    }
+
     fn finish(&self, end: End) {
+        self.set_awaits(false);
         self.update(|inbox| inbox.set_end(end));
         self.writer.wake();
     }
@@ -143,6 +157,7 @@ async fn drain(shared: &Shared, mut inlet: impl Inlet, disk: &mut Disk) -> Ended
                     }
                 }
                 Some(ChannelMsg::Data { data }) => {
+                    shared.set_awaits(true);
                     if let Err(end) = shared.update(|inbox| inbox.push(data)) {
                         return ours(end);
                     }

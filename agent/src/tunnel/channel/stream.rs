@@ -116,6 +116,7 @@ impl AsyncWrite for ChannelStream {
             return Poll::Ready(Ok(0));
         }
         let written = ready!(outgoing.poll_write(cx, buf));
+        self.shared.set_awaits(false);
         Poll::Ready(written.map_err(|gone| self.gone(gone)))
     }
 
@@ -143,6 +144,7 @@ impl Drop for ChannelStream {
             .left_behind
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = self.outgoing.take();
+        self.shared.set_awaits(false);
         self.shared.inbox().abandon();
         self.shared.kick.notify_one();
     }

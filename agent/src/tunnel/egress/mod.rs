@@ -24,7 +24,10 @@ pub use error::{
 };
 pub use proxy::{Login, Password, Proxy, ProxyUrlError, Scheme};
 
-use super::{Gateway, Passed, Tell, transport::socket};
+use super::{
+    Gateway, Passed, Tell,
+    transport::{TcpPair, socket},
+};
 use crate::upstream::{self, Handshake, Party};
 use bytes::Bytes;
 pub(in crate::tunnel) use error::join;
@@ -52,6 +55,8 @@ pub struct Way {
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     /// What it gets.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// The TCP connection below: to the gateway, or to the proxy.
+    pub tcp: Option<TcpPair>,
 }
 
 impl Egress {
@@ -106,8 +111,10 @@ impl Egress {
                 through
             }
         };
+        let tcp = TcpPair::of(&stream);
         let (reader, writer) = stream.into_split();
         let way = Way {
+            tcp,
             reader: match early.is_empty() {
                 true => Box::new(reader),
                 false => Box::new(Cursor::new(early).chain(reader)),
@@ -161,6 +168,7 @@ impl Egress {
             let problem = "its name can stand in no certificate".to_owned();
             error(TlsFault::Other, problem)
         })?;
+        let tcp = way.tcp;
         let below = tokio::io::join(way.reader, way.writer);
         match timeout(limit, connector.connect(name, below)).await {
             Ok(Ok(stream)) => {
@@ -169,6 +177,7 @@ impl Egress {
                 Ok(Way {
                     reader: Box::new(reader),
                     writer: Box::new(writer),
+                    tcp,
                 })
             }
             Ok(Err(problem)) => {

@@ -34,7 +34,8 @@ impl Session {
         tell: Tell,
     ) -> Result<Self, OpenError> {
         let options = socket::Options {
-            user_timeout: settings.stall_timeout,
+            // The second net, where even the task that asks hangs.
+            user_timeout: (settings.cut_after() * 3 / 2).min(settings.stall_timeout),
             ..socket::Options::default()
         };
         let way = settings
@@ -48,6 +49,9 @@ impl Session {
             way.writer,
             settings.transport.clone(),
         );
+        if let Some(tcp) = way.tcp {
+            meter.tie_to(tcp);
+        }
         let budget = SessionBudget::new(Arc::clone(&meter), settings.channel.clone());
         let limit = settings.login_timeout;
         let shared = Shared::new(settings, gateway, connection, accept, budget, tell);

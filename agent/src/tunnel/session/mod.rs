@@ -10,6 +10,7 @@
 //! | `handler` | what the gateway may do to us |
 //! | `forwards` | which channel belongs to which forward |
 //! | `session` | a session that stands: forwards, probe, end |
+//! | `question` | what only a living session answers |
 //! | `exec` | one command on the gateway, for enrolment alone |
 //! | `error` | why a session could not be opened or has ended, and what to do |
 
@@ -24,6 +25,7 @@ mod identity;
 mod known_hosts;
 mod login;
 mod preferred;
+mod question;
 #[expect(clippy::module_inception, reason = "the room's own type")]
 mod session;
 #[cfg(test)]

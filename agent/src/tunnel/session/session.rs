@@ -7,6 +7,7 @@ use super::{
     exec::{self, ExecError, Ran},
     forwards::Forwards,
     handler::SessionHandler,
+    question::{self, Questions},
 };
 use crate::tunnel::{
     Accept, Bind, Gateway, RemoteForward, Settings, Tell,
@@ -21,7 +22,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 /// An SSH session that is logged in. Clones are the same session; it ends when the last is dropped.
@@ -115,12 +119,23 @@ impl Session {
     }
 
     /// Asks the gateway to listen. May be dropped; the request then goes its way all the same.
-    pub async fn forward(&self, forward: &RemoteForward) -> Result<Bound, ForwardError> {
+    /// From the call on no probe goes out before the answer has come.
+    pub fn forward(
+        &self,
+        forward: &RemoteForward,
+    ) -> impl Future<Output = Result<Bound, ForwardError>> + Send + use<> {
         let (this, forward) = (self.clone(), forward.clone());
-        let task = tokio::spawn(async move { this.0.forward(&forward).await });
-        match task.await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(ForwardError::Lost(Ended::Panicked)),
+        let turn = self.0.questions.ahead();
+        let task = tokio::spawn(async move {
+            let outcome = this.0.forward(&forward).await;
+            drop(turn);
+            outcome
+        });
+        async move {
+            match task.await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(ForwardError::Lost(Ended::Panicked)),
+            }
         }
     }
 
@@ -145,19 +160,18 @@ impl Session {
 
     /// Asks for a reply and returns the round-trip time. Proves the session, not just the socket.
     pub async fn probe(&self, limit: Duration) -> Result<Duration, ProbeError> {
-        let inner = &*self.0;
-        let start = Instant::now();
-        let question = inner.handle.send_global_request(PROBE, &[], true);
-        let answer = tokio::select! {
-            answer = timeout(limit, question) => answer,
-            ended = inner.shared.ended() => return Err(ProbeError::Lost(ended)),
-        };
-        match answer {
-            // "Request failed" is OpenSSH's usual answer, and as good as any.
-            Ok(Ok(_) | Err(Error::RequestDenied)) => Ok(start.elapsed()),
-            Ok(Err(_)) => Err(ProbeError::Lost(inner.shared.end_of_dead().await)),
+        match timeout(limit, self.ask()).await {
+            Ok(answer) => answer.map_err(ProbeError::Lost),
             Err(_) => Err(ProbeError::NoAnswer(limit)),
         }
+    }
+
+    /// A probe without a deadline: whoever asks knows what to make of a silence. Behind every request for a forward that
+    /// has no answer yet. May be dropped; the question then goes its way all the same.
+    pub async fn ask(&self) -> Result<Duration, Ended> {
+        let inner = Arc::clone(&self.0);
+        let task = tokio::spawn(async move { question::ask(&inner).await });
+        task.await.unwrap_or(Err(Ended::Panicked))
     }
 
     /// Runs one command and waits for its end, `limit` at most. Meant for a session that is there for nothing else.
@@ -260,10 +274,12 @@ impl Session {
 }
 
 pub(super) struct Inner {
-    handle: Handle<SessionHandler>,
-    shared: Arc<Shared>,
-    /// One request at a time: a channel that overtakes the answer to port 0 could not be told otherwise.
-    one_at_a_time: tokio::sync::Mutex<()>,
+    pub(super) handle: Handle<SessionHandler>,
+    pub(super) shared: Arc<Shared>,
+    /// One request at a time: a channel that overtakes the answer to port 0 could not be told otherwise, and a server
+    /// that leaves a probe unanswered would shift all answers behind it by one.
+    pub(super) one_at_a_time: tokio::sync::Mutex<()>,
+    pub(super) questions: Questions,
 }
 
 impl Inner {
@@ -272,11 +288,13 @@ impl Inner {
             handle,
             shared,
             one_at_a_time: tokio::sync::Mutex::new(()),
+            questions: Questions::default(),
         }
     }
 
     async fn forward(&self, forward: &RemoteForward) -> Result<Bound, ForwardError> {
         let _turn = self.one_at_a_time.lock().await;
+        self.answers_in_order().await.map_err(ForwardError::Lost)?;
         let forwards = &self.shared.forwards;
         forwards.ask(forward);
         let name = &*forward.name;
@@ -315,6 +333,7 @@ impl Inner {
         let Some(bind) = forwards.bound(name) else {
             return Ok(());
         };
+        self.answers_in_order().await.map_err(ForwardError::Lost)?;
         let outcome = match &bind {
             Bind::Tcp { host, port } => {
                 let request = self
@@ -359,21 +378,55 @@ impl Inner {
         }
     }
 
+    /// Ends a session whose gateway has left a probe unanswered: russh would take the next answer for that of the probe
+    /// (docs/ssh.md, D10). A new session asks for its forwards first.
+    async fn answers_in_order(&self) -> Result<(), Ended> {
+        if !self.questions.is_one_left_unanswered() {
+            return Ok(());
+        }
+        let meter = self.shared.budget.meter();
+        meter.abort(
+            "the gateway leaves keep-alive requests unanswered, and forwards can change with a new session only",
+        );
+        Err(self.shared.end_of_dead().await)
+    }
+
+    /// Waits until nothing has come for as long as an answer may take, or for much longer in any case: behind bulk data on
+    /// a slow link an answer takes its time.
+    async fn silence(&self) {
+        let meter = self.shared.budget.meter();
+        let whatever_comes = Instant::now() + ANSWER * PATIENCE;
+        loop {
+            let quiet = meter.rx_age();
+            let left = whatever_comes.saturating_duration_since(Instant::now());
+            if quiet >= ANSWER || left.is_zero() {
+                return;
+            }
+            sleep((ANSWER - quiet).min(left)).await;
+        }
+    }
+
     /// The answer to a global request; `Err(None)` is a refusal. A gateway that gives none is ended: what
     /// it would grant later nobody would know of.
     async fn answer<T>(
         &self,
         request: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Option<Ended>> {
+        let patience = async {
+            // Silence before the request proves nothing.
+            sleep(ANSWER).await;
+            self.silence().await;
+        };
         let answer = tokio::select! {
-            answer = timeout(ANSWER, request) => answer,
+            answer = request => Some(answer),
+            () = patience => None,
             ended = self.shared.ended() => return Err(Some(ended)),
         };
         match answer {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(Error::RequestDenied)) => Err(None),
-            Ok(Err(_)) => Err(Some(self.shared.end_of_dead().await)),
-            Err(_) => {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(Error::RequestDenied)) => Err(None),
+            Some(Err(_)) => Err(Some(self.shared.end_of_dead().await)),
+            None => {
                 let meter = self.shared.budget.meter();
                 meter.abort("a request for a forward was not answered");
                 Err(Some(self.shared.end_of_dead().await))
@@ -471,7 +524,7 @@ impl Shared {
     }
 
     /// The end of a session that is known to be dead; its task may still be on its way out.
-    async fn end_of_dead(&self) -> Ended {
+    pub(super) async fn end_of_dead(&self) -> Ended {
         let silent = || Ended::Broken("the session task does not answer".to_owned());
         timeout(GOODBYE, self.ended())
             .await
@@ -503,9 +556,10 @@ fn reachable(host: &str) -> &str {
 
 /// Who calls, where RFC 4254 §7.2 wants to know; no machine of the vendor's reads it.
 const ORIGINATOR: &str = "127.0.0.1";
-/// The request that every server answers, OpenSSH's own keep-alive (PROTOCOL, "keepalive@openssh.com").
-const PROBE: &str = "keepalive@openssh.com";
-/// A gateway that does not answer a request for a forward within this does not answer at all.
+/// A gateway that does not answer a request for a forward within this, and says nothing else meanwhile, does not answer
+/// at all.
 const ANSWER: Duration = Duration::from_secs(30);
+/// So many times as long may pass where other bytes come.
+const PATIENCE: u32 = 10;
 /// For the goodbye to go out, and for the session task to end.
 const GOODBYE: Duration = Duration::from_secs(5);

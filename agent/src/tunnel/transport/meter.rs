@@ -2,7 +2,7 @@
 //! switch that ends it.
 
 use super::{
-    Limits,
+    Limits, TcpPair,
     queue::{Answer, Queue, Refused},
 };
 use futures_util::task::AtomicWaker;
@@ -10,7 +10,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Waker},
     time::Duration,
@@ -34,6 +34,11 @@ pub struct Meter {
     /// Microseconds since `start`.
     last_received: AtomicU64,
     last_taken: AtomicU64,
+    last_given: AtomicU64,
+    /// Somebody waits for the next byte either way.
+    resting: AtomicBool,
+    stirred: Notify,
+    tcp: OnceLock<TcpPair>,
     death: OnceLock<Death>,
     dead: CancellationToken,
 }
@@ -58,6 +63,10 @@ impl Meter {
             start,
             last_received: AtomicU64::new(0),
             last_taken: AtomicU64::new(0),
+            last_given: AtomicU64::new(0),
+            resting: AtomicBool::new(false),
+            stirred: Notify::new(),
+            tcp: OnceLock::new(),
             death: OnceLock::new(),
             dead: CancellationToken::new(),
         })
@@ -81,6 +90,43 @@ impl Meter {
     /// Bytes the kernel took.
     pub fn sent(&self) -> u64 {
         self.taken.load(Relaxed)
+    }
+
+    /// Bytes handed down by russh, whether the kernel has taken them or not.
+    pub fn given(&self) -> u64 {
+        self.sent().saturating_add(self.backlog() as u64)
+    }
+
+    /// Something was handed down after the last byte came, or still waits for the kernel.
+    pub fn is_unanswered(&self) -> bool {
+        self.backlog() > 0 || self.last_given.load(Relaxed) > self.last_received.load(Relaxed)
+    }
+
+    /// The TCP connection below, for [`acknowledged`](Self::acknowledged).
+    pub fn tie_to(&self, tcp: TcpPair) {
+        // Set once, before the first byte.
+        let _ = self.tcp.set(tcp);
+    }
+
+    /// Bytes that the far side's kernel has, at least; where ours does not say, those that ours took. Inside TLS it is
+    /// a little less than that, until all have gone.
+    pub async fn acknowledged(&self) -> u64 {
+        let taken = self.sent();
+        let queued = match self.tcp.get() {
+            Some(tcp) => tcp.unacknowledged().await,
+            None => None,
+        };
+        taken.saturating_sub(queued.unwrap_or(0))
+    }
+
+    /// From here on, until the next byte either way, [`stirred`](Self::stirred) waits for one.
+    pub fn rest(&self) {
+        self.resting.store(true, Relaxed);
+    }
+
+    /// Waits for the first byte after [`rest`](Self::rest).
+    pub async fn stirred(&self) {
+        self.stirred.notified().await;
     }
 
     /// Time since a byte last came from the socket.
@@ -145,6 +191,7 @@ impl Meter {
     pub(super) fn note_received(&self, n: usize) {
         self.last_received.store(self.now(), Relaxed);
         self.received.fetch_add(n as u64, Relaxed);
+        self.stir();
     }
 
     /// Appends what russh writes. Never waits.
@@ -154,8 +201,10 @@ impl Meter {
         }
         let pushed = {
             let mut queue = self.queue();
+            let now = self.now();
+            self.last_given.store(now, Relaxed);
             if queue.backlog() == 0 {
-                self.last_taken.store(self.now(), Relaxed);
+                self.last_taken.store(now, Relaxed);
             }
             let pushed = queue.push(bytes, Instant::now());
             self.mirror(&queue);
@@ -164,6 +213,7 @@ impl Meter {
         match pushed {
             Ok(wakers) => {
                 self.work.notify_one();
+                self.stir();
                 wake(wakers);
                 Ok(bytes.len())
             }
@@ -221,6 +271,12 @@ impl Meter {
     pub(super) fn forget_admitted(&self) {
         let wakers = self.queue().forget_admitted();
         wake(wakers);
+    }
+
+    fn stir(&self) {
+        if self.resting.load(Relaxed) && self.resting.swap(false, Relaxed) {
+            self.stirred.notify_one();
+        }
     }
 
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -16,6 +16,7 @@
 //! | `drain` | the task that carries the buffer to the socket |
 //! | `watch` | the stall timer outside russh |
 //! | `socket` | options of the TCP socket |
+//! | `tcp_pair` | what the far kernel has not acknowledged |
 //!
 //! [`Transport::poll_write`]: Transport
 
@@ -26,6 +27,7 @@ mod pacing;
 mod queue;
 pub mod socket;
 mod stream;
+mod tcp_pair;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -33,6 +35,7 @@ mod watch;
 pub use gate::Gate;
 pub use meter::Meter;
 pub use stream::Transport;
+pub use tcp_pair::TcpPair;
 
 use std::time::Duration;
 

@@ -1,0 +1,185 @@
+//! Whether a session still lives: a function of time and of what is seen of its link. No clock, no socket.
+//!
+//! A question is put to the gateway after an interval without a byte from it, and soon where something is in flight. Any
+//! byte that comes is an answer. One that does not come within the deadline is no proof that the gateway is dead: on a
+//! slow link the question waits behind bulk data. So the deadline counts from the moment at which the gateway's kernel has
+//! the question, or has last acknowledged anything before it. *Silent* is what status says then; *dead*, several deadlines
+//! later, ends the session.
+
+use crate::tunnel::Settings;
+use std::time::{Duration, Instant};
+
+/// How long is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Between two questions at rest.
+    pub interval: Duration,
+    /// For the answer to a question.
+    pub timeout: Duration,
+    /// Without any sign of life, after which the session is ended.
+    pub cut_after: Duration,
+}
+
+impl Bounds {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            interval: settings.probe_interval,
+            timeout: settings.probe_timeout.min(settings.stall_timeout),
+            cut_after: settings.cut_after(),
+        }
+    }
+}
+
+/// What the link shows at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LinkSample {
+    /// Bytes that have come.
+    pub received: u64,
+    /// Bytes that were given to the transport.
+    pub given: u64,
+}
+
+/// What is known of one session.
+#[derive(Debug)]
+pub(super) struct Liveness {
+    bounds: Bounds,
+    received: u64,
+    heard_at: Instant,
+    acknowledged: u64,
+    acknowledged_at: Instant,
+    question: Option<Question>,
+    last_asked: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    asked_at: Instant,
+    /// Its place in what we send: acknowledged as far as this, the far kernel has it.
+    position: u64,
+    delivered_at: Option<Instant>,
+    /// `acknowledged` was looked at since it was asked: from then on growth is a sign of life.
+    sampled: bool,
+}
+
+/// What may be said of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Something has come within an interval and a deadline, and no question is overdue.
+    Alive,
+    /// Nothing has come for so long. `moving`: the far kernel acknowledges bytes, and has not got the question yet.
+    Silent {
+        /// Since the last byte.
+        silence: Duration,
+        /// Slow rather than dead.
+        moving: bool,
+    },
+    /// Silent, and nothing is acknowledged either, for longer than anybody waits.
+    Dead {
+        /// Since the last byte.
+        silence: Duration,
+    },
+}
+
+impl Liveness {
+    /// A session that has just logged in has been heard.
+    pub(super) fn new(bounds: Bounds, now: Instant, sample: LinkSample) -> Self {
+        Self {
+            bounds,
+            received: sample.received,
+            heard_at: now,
+            acknowledged: 0,
+            acknowledged_at: now,
+            question: None,
+            last_asked: now,
+        }
+    }
+
+    /// Takes note of what has come.
+    pub(super) fn see(&mut self, now: Instant, sample: LinkSample) {
+        if sample.received > self.received {
+            self.received = sample.received;
+            self.heard_at = now;
+            self.question = None;
+        }
+    }
+
+    /// Takes note of how many of our bytes the far kernel has.
+    pub(super) fn see_acknowledged(&mut self, now: Instant, acknowledged: u64) {
+        let grown = acknowledged > self.acknowledged;
+        self.acknowledged = self.acknowledged.max(acknowledged);
+        let Some(question) = &mut self.question else {
+            return;
+        };
+        if question.sampled && grown {
+            self.acknowledged_at = now;
+        }
+        question.sampled = true;
+        if question.delivered_at.is_none() && acknowledged >= question.position {
+            question.delivered_at = Some(now);
+        }
+    }
+
+    /// A question goes out now, behind what was given to the transport before.
+    pub(super) fn ask(&mut self, now: Instant, sample: LinkSample) {
+        self.last_asked = now;
+        self.question = Some(Question {
+            asked_at: now,
+            position: sample.given.saturating_add(1),
+            delivered_at: None,
+            sampled: false,
+        });
+    }
+
+    /// When a question is due; none while one is unanswered.
+    pub(super) fn next_question(&self, in_flight: bool) -> Option<Instant> {
+        let quiet = match in_flight {
+            true => QUIET.min(self.bounds.interval),
+            false => self.bounds.interval,
+        };
+        // In a steady stream too, since the round trip is to be known.
+        let due = (self.heard_at + quiet).min(self.last_asked + self.bounds.interval);
+        self.question.is_none().then_some(due)
+    }
+
+    /// Since when a question has been unanswered.
+    pub(super) fn asked_at(&self) -> Option<Instant> {
+        self.question.map(|question| question.asked_at)
+    }
+
+    /// When a byte last came, as far as it was seen.
+    pub(super) fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
+    /// What may be said of the session at `now`.
+    pub(super) fn verdict(&self, now: Instant) -> Verdict {
+        let silence = now.saturating_duration_since(self.heard_at);
+        let stale = silence > self.bounds.interval.saturating_add(self.bounds.timeout);
+        let Some(question) = self.question else {
+            return match stale {
+                // Nobody has asked: whoever should have, hangs.
+                true => Verdict::Silent {
+                    silence,
+                    moving: false,
+                },
+                false => Verdict::Alive,
+            };
+        };
+        let latest_sign = question.asked_at.max(self.acknowledged_at);
+        let waits_since = question.delivered_at.unwrap_or(latest_sign);
+        let waits = now.saturating_duration_since(waits_since);
+        if waits >= self.bounds.cut_after {
+            Verdict::Dead { silence }
+        } else if stale || waits >= self.bounds.timeout {
+            Verdict::Silent {
+                silence,
+                moving: waits < self.bounds.timeout,
+            }
+        } else {
+            Verdict::Alive
+        }
+    }
+}
+
+/// With something in flight the question goes out after so long without a byte.
+const QUIET: Duration = Duration::from_millis(500);
