@@ -7,6 +7,7 @@ pub mod crash;
 pub mod egress;
 pub mod enrol;
 pub mod gateway;
+pub mod link;
 pub mod load;
 pub mod login;
 pub mod nginx;

@@ -110,12 +110,13 @@ impl Liveness {
         let Some(question) = &mut self.question else {
             return;
         };
-        if question.sampled && grown {
+        let first = !std::mem::replace(&mut question.sampled, true);
+        if grown && !first {
             self.acknowledged_at = now;
         }
-        question.sampled = true;
         if question.delivered_at.is_none() && acknowledged >= question.position {
-            question.delivered_at = Some(now);
+            // Where it is there at the first look, it may have been from the beginning.
+            question.delivered_at = Some(if first { question.asked_at } else { now });
         }
     }
 
@@ -171,9 +172,10 @@ impl Liveness {
         if waits >= self.bounds.cut_after {
             Verdict::Dead { silence }
         } else if stale || waits >= self.bounds.timeout {
+            let moved = self.acknowledged_at > question.asked_at;
             Verdict::Silent {
                 silence,
-                moving: waits < self.bounds.timeout,
+                moving: question.delivered_at.is_none() && moved && waits < self.bounds.timeout,
             }
         } else {
             Verdict::Alive

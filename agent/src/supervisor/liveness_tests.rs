@@ -84,6 +84,8 @@ fn a_gateway_that_says_nothing_is_noticed_in_ten_seconds_at_rest_and_five_in_fli
                     link.acknowledged = link.sample.given;
                 }
             });
+            let slow = |(_, v): &(f64, Verdict)| matches!(v, Verdict::Silent { moving: true, .. });
+            assert!(!verdicts.iter().any(slow), "told as a slow link");
             let silent = first_silence(&verdicts).unwrap_or(f64::MAX);
             assert!(silent < noticed, "{silent} {in_flight} {delivered}");
             assert!(silent > 4.0, "{silent}");

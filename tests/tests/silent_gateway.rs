@@ -1,0 +1,322 @@
+//! A gateway that falls silent is seen in time at default settings, and a slow link is not taken for a dead one.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::{LayerState, Report};
+use e2e::{
+    caller::Caller,
+    link::{Link, Way, inside},
+    setup::{Running, Setup},
+    sshd::{Sshd, free_port, listener, signal},
+    witness::Witness,
+};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+use tokio::{task::JoinHandle, time::sleep};
+
+/// A gateway, a Jira, and an agent with the defaults between them.
+struct Scene {
+    sshd: Sshd,
+    jira: Witness,
+    agent: Running,
+    addr: SocketAddr,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let sshd = Sshd::start().unwrap();
+        let jira = Witness::start().await.unwrap();
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+        let setup = Setup::for_sshd(&sshd).unwrap();
+        let agent = setup
+            .without("probe_interval")
+            .forward("jira", &addr.to_string(), &jira.url())
+            .start()
+            .unwrap();
+        agent.until_proven().await.unwrap();
+        Self {
+            sshd,
+            jira,
+            agent,
+            addr,
+        }
+    }
+
+    /// A request that Jira does not answer.
+    async fn hold_a_request(&self) -> JoinHandle<()> {
+        let addr = self.addr;
+        let held = tokio::spawn(async move {
+            let mut vendor = Caller::connect(addr).await.unwrap();
+            let _ = vendor.get("/rest/api/2/issue/HELD-1").await;
+        });
+        self.jira.until_held(1).await.unwrap();
+        held
+    }
+
+    /// How long it takes until status no longer claims a proof, and what it says and exits with then.
+    async fn noticed(&self) -> (Duration, String, i32) {
+        let start = Instant::now();
+        self.agent
+            .until("the silence to be seen", |report| !is_proven(report))
+            .await
+            .unwrap();
+        let after = start.elapsed();
+        let (text, code) = self.agent.shown().unwrap();
+        println!("noticed after {after:?}");
+        (after, text, code)
+    }
+
+    async fn is_noticed_within(&self, seconds: u64) {
+        let (after, text, code) = self.noticed().await;
+        // The rest is for a machine that is busy; the exact times are in the agent's own tests, without a clock.
+        assert!(after < Duration::from_secs(seconds + BUSY), "{after:?}");
+        assert_ne!(code, 0, "{text}");
+        assert!(text.contains("remedy:"), "{text}");
+        assert!(
+            text.contains("has not answered for") || text.contains("closed the connection"),
+            "{text}"
+        );
+    }
+}
+
+fn is_proven(report: &Report) -> bool {
+    report.connections[0].tunnel.state == LayerState::Proven
+}
+
+/// SIGSTOP to the session's process alone: its kernel goes on acknowledging.
+#[tokio::test]
+async fn a_stopped_gateway_is_seen_within_ten_seconds_at_rest() {
+    let scene = Scene::start().await;
+    let process = listener(scene.addr.port()).unwrap();
+    signal(process, "STOP").unwrap();
+    scene.is_noticed_within(10).await;
+    // What is left is a gateway that hangs: the session is ended, and another one serves once the port is free.
+    scene
+        .agent
+        .until("the session to be ended", |r| {
+            r.connections[0].generation > 1
+        })
+        .await
+        .unwrap();
+    signal(process, "KILL").unwrap();
+    scene.agent.until_proven().await.unwrap();
+    drop(scene.sshd);
+}
+
+#[tokio::test]
+async fn a_stopped_gateway_is_seen_within_five_seconds_with_a_request_in_flight() {
+    let scene = Scene::start().await;
+    let held = scene.hold_a_request().await;
+    signal(listener(scene.addr.port()).unwrap(), "STOP").unwrap();
+    scene.is_noticed_within(5).await;
+    held.abort();
+}
+
+/// One that only paused for a while is proven again by the same session.
+#[tokio::test]
+async fn a_gateway_that_comes_back_in_time_keeps_its_session() {
+    let scene = Scene::start().await;
+    let process = listener(scene.addr.port()).unwrap();
+    signal(process, "STOP").unwrap();
+    scene
+        .agent
+        .logged("the gateway does not answer")
+        .await
+        .unwrap();
+    signal(process, "CONT").unwrap();
+    let report = scene.agent.until_proven().await.unwrap();
+    assert_eq!(report.connections[0].generation, 1);
+    scene
+        .agent
+        .logged("the gateway answers again")
+        .await
+        .unwrap();
+}
+
+/// Runs `test` in a network of its own, on this thread.
+fn in_a_network(name: &str, test: impl AsyncFnOnce(Link)) {
+    if !inside(name).unwrap() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async { test(Link::new().unwrap()).await });
+}
+
+async fn black_hole(link: Link, ways: &[Way], in_flight: bool) {
+    let scene = Scene::start().await;
+    link.lead_to(scene.sshd.port()).unwrap();
+    let held = match in_flight {
+        true => Some(scene.hold_a_request().await),
+        false => None,
+    };
+    for way in ways {
+        link.drop_all(*way).unwrap();
+    }
+    scene
+        .is_noticed_within(if in_flight { 5 } else { 10 })
+        .await;
+    held.inspect(JoinHandle::abort);
+}
+
+#[test]
+fn a_black_hole_is_seen_within_ten_seconds_at_rest() {
+    in_a_network(
+        "a_black_hole_is_seen_within_ten_seconds_at_rest",
+        async |link| {
+            black_hole(link, &[Way::Out, Way::Back], false).await;
+        },
+    );
+}
+
+#[test]
+fn a_black_hole_is_seen_within_five_seconds_in_flight() {
+    in_a_network(
+        "a_black_hole_is_seen_within_five_seconds_in_flight",
+        async |link| {
+            black_hole(link, &[Way::Out, Way::Back], true).await;
+        },
+    );
+}
+
+#[test]
+fn a_black_hole_toward_the_gateway_is_seen_in_flight() {
+    in_a_network(
+        "a_black_hole_toward_the_gateway_is_seen_in_flight",
+        async |link| {
+            black_hole(link, &[Way::Out], true).await;
+        },
+    );
+}
+
+#[test]
+fn a_black_hole_from_the_gateway_is_seen_at_rest() {
+    in_a_network(
+        "a_black_hole_from_the_gateway_is_seen_at_rest",
+        async |link| {
+            black_hole(link, &[Way::Back], false).await;
+        },
+    );
+}
+
+/// The gateway's end is gone and said so into the void: it answers the next packet with a reset.
+#[test]
+fn a_half_open_connection_is_seen_within_ten_seconds() {
+    in_a_network(
+        "a_half_open_connection_is_seen_within_ten_seconds",
+        async |link| {
+            let mut scene = Scene::start().await;
+            link.lead_to(scene.sshd.port()).unwrap();
+            link.drop_all(Way::Back).unwrap();
+            scene.sshd.kill();
+            // Its last words are repeated for a while, and then no more: here at once.
+            sleep(Duration::from_millis(500)).await;
+            link.heal(Way::Back).unwrap();
+            let (after, text, code) = scene.noticed().await;
+            assert!(after < Duration::from_secs(10 + BUSY), "{after:?}");
+            assert_ne!(code, 0, "{text}");
+        },
+    );
+}
+
+/// 64 kbit/s, full both ways. `SLOW_LINK_SECONDS=600` for the ten minutes that docs/network.md promises.
+#[test]
+fn a_slow_link_under_full_transfers_is_not_cut() {
+    in_a_network(
+        "a_slow_link_under_full_transfers_is_not_cut",
+        async |link| {
+            let scene = Scene::start().await;
+            link.lead_to(scene.sshd.port()).unwrap();
+            link.slow_down().unwrap();
+            let (down, up) = full_both_ways(scene.addr);
+            let mut silent = Duration::ZERO;
+            let end = Instant::now() + slow_link_time();
+            while Instant::now() < end {
+                let report = scene.agent.status().await.unwrap();
+                let connection = &report.connections[0];
+                assert_eq!(connection.generation, 1, "{connection:#?}");
+                assert_ne!(
+                    connection.tunnel.state,
+                    LayerState::Failed,
+                    "{connection:#?}"
+                );
+                if !is_proven(&report) {
+                    silent += STEP;
+                    let cause = connection.tunnel.cause.as_deref().unwrap_or_default();
+                    assert!(cause.contains("waits behind other data"), "{cause}");
+                }
+                assert!(
+                    !down.is_finished() && !up.is_finished(),
+                    "a transfer has ended"
+                );
+                sleep(STEP).await;
+            }
+            let report = scene.agent.status().await.unwrap();
+            let connection = &report.connections[0];
+            println!(
+                "not proven for {silent:?}; {} bytes out, {} back",
+                connection.bytes_sent, connection.bytes_received
+            );
+            assert!(connection.bytes_sent > 100_000, "nothing was sent");
+            down.abort();
+            up.abort();
+        },
+    );
+}
+
+/// Nothing comes through for 2 s in every 10.
+#[test]
+fn bursts_of_total_loss_cut_nothing() {
+    in_a_network("bursts_of_total_loss_cut_nothing", async |link| {
+        let scene = Scene::start().await;
+        link.lead_to(scene.sshd.port()).unwrap();
+        let (down, up) = full_both_ways(scene.addr);
+        for _ in 0..4 {
+            for way in [Way::Out, Way::Back] {
+                link.drop_all(way).unwrap();
+            }
+            sleep(Duration::from_secs(2)).await;
+            for way in [Way::Out, Way::Back] {
+                link.heal(way).unwrap();
+            }
+            sleep(Duration::from_secs(8)).await;
+            let report = scene.agent.status().await.unwrap();
+            let connection = &report.connections[0];
+            assert_eq!(connection.generation, 1, "{connection:#?}");
+        }
+        down.abort();
+        up.abort();
+        let report = scene.agent.until_proven().await.unwrap();
+        assert_eq!(report.connections[0].generation, 1);
+    });
+}
+
+/// Transfers that do not end by themselves on such a link.
+fn full_both_ways(addr: SocketAddr) -> (JoinHandle<()>, JoinHandle<()>) {
+    let down = tokio::spawn(async move {
+        let mut vendor = Caller::connect(addr).await.unwrap();
+        vendor.download(HUGE).await.unwrap();
+    });
+    let up = tokio::spawn(async move {
+        let mut vendor = Caller::connect(addr).await.unwrap();
+        vendor.upload("ABC-1", HUGE).await.unwrap();
+    });
+    (down, up)
+}
+
+fn slow_link_time() -> Duration {
+    let asked = std::env::var("SLOW_LINK_SECONDS").ok();
+    let seconds = asked.and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(45))
+}
+
+/// Bytes.
+const HUGE: u64 = 64 << 30;
+/// Between two looks at the status.
+const STEP: Duration = Duration::from_millis(500);
+/// Seconds that a busy machine may take on top.
+const BUSY: u64 = 3;
