@@ -1417,6 +1417,32 @@ const CASES: &[Case] = &[
         &["DIR/agent.d/1.toml:2: audit.file: only used with sink = \"file\""],
     ),
     file(
+        "an audit that is required and off",
+        |f| {
+            f.write(
+                "agent.d/1.toml",
+                "[audit]\nsink = \"off\"\nrequired = true\n",
+                0o644,
+            )
+        },
+        &[
+            "DIR/agent.d/1.toml:3: audit.required: true with sink = \"off\", so that no request could ever pass",
+        ],
+    ),
+    file(
+        "a queue too short for a required audit",
+        |f| {
+            f.write(
+                "agent.d/1.toml",
+                "[audit]\nqueue = 255\nrequired = true\n",
+                0o644,
+            )
+        },
+        &[
+            "DIR/agent.d/1.toml:2: audit.queue: 255 is less than the 256 requests that the forwards may have in flight",
+        ],
+    ),
+    file(
         "no level",
         |f| f.write("agent.d/1.toml", "[log]\nlevel = \"verbose\"\n", 0o644),
         &["DIR/agent.d/1.toml:2: log.level: \"verbose\" is no log level; use error, warn, info"],

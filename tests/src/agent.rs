@@ -21,6 +21,8 @@ pub struct Agent {
     dir: PathBuf,
     /// More of its environment.
     environment: Vec<(String, OsString)>,
+    /// Size in MiB of the disk that state and audit are on, where that is not this machine's.
+    small_disk: Option<u32>,
 }
 
 impl Agent {
@@ -35,6 +37,7 @@ impl Agent {
             process: None,
             dir: dir.to_owned(),
             environment: Vec::new(),
+            small_disk: None,
         };
         agent.restart()?;
         Ok(agent)
@@ -55,6 +58,7 @@ impl Agent {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.into()))
                 .collect(),
+            small_disk: None,
         };
         agent.restart()?;
         Ok(agent)
@@ -63,11 +67,27 @@ impl Agent {
     /// Kills the agent if it runs and starts it again.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.process = None;
-        let mut command = self.command(&["run"]);
+        let mut command = match self.small_disk {
+            Some(size) => on_a_small_disk(&self.dir, size),
+            None => self.command(&["run"]),
+        };
         command.env("AGENT_LOG_FORMAT", "human");
         command.envs(self.environment.iter().cloned());
         self.process = Some(Process::spawn(command, &self.dir.join("agent.log"))?);
         Ok(())
+    }
+
+    /// From the next start on, state folder and audit file are on a disk of this many MiB, in a mount namespace of the
+    /// agent's. Needs root.
+    pub fn use_small_disk(&mut self, size: u32) {
+        self.small_disk = Some(size);
+    }
+
+    /// A path in the agent's folder as the agent sees it, also where it has a small disk.
+    pub fn inside(&mut self, path: &str) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.process().pid()));
+        let dir = self.dir.strip_prefix("/").unwrap_or(&self.dir);
+        root.join(dir).join(path)
     }
 
     /// Sets a variable for the next start.
@@ -107,10 +127,7 @@ impl Agent {
 
     /// Its audit records so far (`[audit] file = "audit.log"` in its folder).
     pub fn audit(&self) -> Vec<serde_json::Value> {
-        let text = fs::read_to_string(self.dir.join("audit.log")).unwrap_or_default();
-        text.lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        records(&self.dir.join("audit.log"))
     }
 
     /// The status, over its runtime socket.
@@ -153,6 +170,40 @@ impl Agent {
         command(Command::new(binary("agent")), &self.dir, arguments)
     }
 }
+
+/// The records of requests in an audit file, without what else it says.
+pub fn records(file: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|line| line.get("event").is_none())
+        .collect()
+}
+
+fn on_a_small_disk(dir: &Path, size: u32) -> Command {
+    let mut unshare = Command::new("unshare");
+    unshare.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        SMALL_DISK,
+    ]);
+    unshare.arg(binary("agent"));
+    let mut unshare = command(unshare, dir, &["run"]);
+    unshare.current_dir(dir).env("DISK_SIZE", size.to_string());
+    unshare
+}
+
+/// The audit file is another name of one on that disk.
+const SMALL_DISK: &str = "set -e
+mkdir -p state
+touch audit.log
+mount -t tmpfs -o mode=700,size=${DISK_SIZE}m tmpfs state
+touch state/audit.log
+mount --bind state/audit.log audit.log
+exec \"$0\" \"$@\"";
 
 /// `program`, which is the agent or starts it, with these arguments, on the folder with its `agent.toml`.
 pub fn command(mut program: Command, dir: &Path, arguments: &[&str]) -> Command {

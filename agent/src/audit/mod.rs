@@ -1,25 +1,37 @@
 //! One record per request, allowed or refused, through a bounded queue that never holds up traffic.
 //!
-//! What a line says is in `record` and `target`, how lines reach the disk in `writer` and `sink`.
-//! Nothing in here decides on a request.
+//! | file | what |
+//! |---|---|
+//! | `record`, `target`, `text` | what a line says of a request, and that it is short and printable |
+//! | `refusals` | one line for many refused requests |
+//! | `writer` | the thread that turns records into numbered lines, and keeps what cannot be written yet |
+//! | `sink` | a file that survives rotation, the journal, standard error; which of them by default |
+//! | `condition` | whether records can be written, what was lost, what to do about it |
+//!
+//! Nothing in here decides on a request, but where `required` is set a request [reserves](Audit::reserve) the place of
+//! its record before it may go on, and gets none where no record could be written.
 
+mod condition;
 mod record;
+mod refusals;
 mod sink;
 mod target;
+mod text;
 mod writer;
 
+pub use condition::{AuditCondition, RECENT_LOSS};
 pub use record::{Outcome, Record};
+pub use sink::{ServiceEnvironment, SinkChoice, default_audit_files};
 pub use target::Target;
 pub use writer::Task;
 
+use crate::disk::FreeSpaceFloor;
+use condition::Shared;
 use std::{
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, mpsc},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// `[audit]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +40,22 @@ pub struct Settings {
     pub sink: Sink,
     /// Records waiting to be written; past it they are dropped and counted.
     pub queue: usize,
+    /// Where no record can be written, no request is sent to Jira.
+    pub required: bool,
+    /// What an audit file leaves free on its disk.
+    pub floor: FreeSpaceFloor,
 }
 
 /// Where audit records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sink {
-    /// JSON lines appended to this file (0640); reopened on SIGHUP-style rotation by inode change.
+    /// The journal where it is known to keep every line, else a file; standard error where there is no journal. See
+    /// [`SinkChoice`].
+    Auto {
+        /// The file where systemd has made no folder for logs.
+        fallback: PathBuf,
+    },
+    /// JSON lines appended to this file (0640); reopened within a second of rotation, by its inode.
     File(PathBuf),
     /// The systemd journal; stderr where there is none.
     Journal,
@@ -44,104 +66,180 @@ pub enum Sink {
 /// The way into the audit queue. Cheap to clone; never waits.
 #[derive(Clone)]
 pub struct Audit {
-    queue: Option<mpsc::Sender<Message>>,
-    counts: Arc<Counts>,
+    queue: Option<Queue>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone)]
+struct Queue {
+    /// Bounded by `places`, of which each record holds one until it is written.
+    messages: mpsc::Sender<Message>,
+    places: Arc<Semaphore>,
+}
+
+/// The place of one record in the queue, held from before its request is sent to Jira until its line is written.
+pub struct RecordPlace(Option<OwnedSemaphorePermit>);
+
+/// Why no record can be written now. For the customer's eyes: names the sink.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct AuditUnavailable {
+    /// What is wrong.
+    pub cause: String,
 }
 
 impl Audit {
     /// Starts the writer on a thread of its own, so that a slow disk delays nothing but itself.
     /// The task is kept to flush what is queued when the agent ends.
     pub fn spawn(settings: Settings) -> (Self, Task) {
-        let counts = Arc::new(Counts::default());
-        let Some(sink) = sink::open(&settings.sink) else {
-            return (Self::off(), Task::idle());
+        let choice = SinkChoice::of(&settings.sink, &ServiceEnvironment::of_process());
+        let shared = Arc::new(Shared::new(&settings, &choice));
+        let Some(sink) = choice.open(settings.floor, settings.queue) else {
+            return (Self::with(None, shared), Task::idle());
         };
-        let (queue, records) = mpsc::channel(settings.queue.max(1));
-        let task = Task::start(queue.clone(), records, sink, counts.clone());
-        let audit = Self {
-            queue: Some(queue),
-            counts,
+        let (messages, records) = mpsc::channel();
+        let queue = Queue {
+            messages: messages.clone(),
+            places: Arc::new(Semaphore::new(places(settings.queue))),
         };
-        (audit, task)
+        let task = Task::start(messages, records, sink, Arc::clone(&shared));
+        (Self::with(Some(queue), shared), task)
     }
 
     /// An audit that keeps nothing.
     pub fn off() -> Self {
-        Self {
-            queue: None,
-            counts: Arc::default(),
+        Self::with(None, Arc::default())
+    }
+
+    fn with(queue: Option<Queue>, shared: Arc<Shared>) -> Self {
+        Self { queue, shared }
+    }
+
+    /// Takes the place of a record before its request goes on. Where a record is not `required` it always succeeds.
+    ///
+    /// # Errors
+    /// Records cannot be written now: the sink has failed or does not answer, its disk is too full, or as many records
+    /// as the queue holds wait already.
+    pub fn reserve(&self) -> Result<RecordPlace, AuditUnavailable> {
+        let Some(queue) = self.queue.as_ref().filter(|_| self.shared.required) else {
+            return Ok(RecordPlace(None));
+        };
+        if let Some(cause) = self.shared.cannot_write() {
+            return Err(AuditUnavailable { cause });
+        }
+        match Arc::clone(&queue.places).try_acquire_owned() {
+            Ok(place) => Ok(RecordPlace(Some(place))),
+            Err(_) => Err(AuditUnavailable {
+                cause: String::from(
+                    "as many audit records as audit.queue holds wait to be written",
+                ),
+            }),
         }
     }
 
-    /// Queues one record, or counts it as dropped where the queue is full.
-    pub fn submit(&self, record: Box<Record>) {
+    /// Queues one record, in its place where it has one; else it is counted as dropped where the queue is full.
+    pub fn submit(&self, record: Box<Record>, place: Option<RecordPlace>) {
         let Some(queue) = &self.queue else {
             return;
         };
-        if queue.try_send(Message::Record(record)).is_err() {
-            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        let place = place.and_then(|place| place.0);
+        let place = place.or_else(|| Arc::clone(&queue.places).try_acquire_owned().ok());
+        let sent = place.map(|place| queue.messages.send(Message::Record(record, place)));
+        if !matches!(sent, Some(Ok(()))) {
+            self.shared.dropped(1);
         }
     }
 
-    /// Records that were lost: the queue was full or the sink refused them.
-    pub fn dropped(&self) -> u64 {
-        self.counts.dropped.load(Ordering::Relaxed)
+    /// Counts one request that the agent has answered itself, instead of a record of its own: one line says of all of
+    /// them how many there were of which kind.
+    pub fn sum_up(&self, forward: &Arc<str>, error: &'static str) {
+        let Some(queue) = &self.queue else {
+            return;
+        };
+        if self.shared.refusals.add(forward, error) {
+            // Fails only where the writer has ended, which has counted what it left behind.
+            let _ = queue.messages.send(Message::SumUp);
+        }
     }
 
-    /// Records handed to the file or the journal.
-    pub fn written(&self) -> u64 {
-        self.counts.written.load(Ordering::Relaxed)
+    /// Whether records are written, and what was lost.
+    pub fn condition(&self) -> AuditCondition {
+        self.shared.condition(self.queue.is_some())
     }
+}
 
-    /// Batches that the sink refused: disk full, permission lost.
-    pub fn write_errors(&self) -> u64 {
-        self.counts.write_errors.load(Ordering::Relaxed)
-    }
+fn places(queue: usize) -> usize {
+    queue.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// The other end of an audit whose records a test reads.
 #[cfg(test)]
-pub(crate) struct Captured(mpsc::Receiver<Message>);
+pub(crate) struct Captured {
+    records: mpsc::Receiver<Message>,
+    shared: Arc<Shared>,
+}
 
 #[cfg(test)]
 impl Audit {
-    pub(crate) fn captured() -> (Self, Captured) {
-        let (queue, records) = mpsc::channel(1024);
-        let audit = Self {
-            queue: Some(queue),
-            counts: Arc::default(),
+    pub(crate) fn captured_with(required: bool) -> (Self, Captured) {
+        let (messages, records) = mpsc::channel();
+        let mut shared = Shared::default();
+        shared.required = required;
+        let shared = Arc::new(shared);
+        let queue = Queue {
+            messages,
+            places: Arc::new(Semaphore::new(1024)),
         };
-        (audit, Captured(records))
+        let captured = Captured {
+            records,
+            shared: Arc::clone(&shared),
+        };
+        (Self::with(Some(queue), shared), captured)
     }
 }
 
 #[cfg(test)]
 impl Captured {
-    /// The next record as its line says it.
+    /// The next record as its line says it; a test that waits for one that never comes fails by its deadline.
     pub(crate) async fn next(&mut self) -> serde_json::Value {
-        match self.0.recv().await {
-            Some(Message::Record(record)) => serde_json::to_value(&record).unwrap_or_default(),
-            _ => serde_json::Value::Null,
+        loop {
+            match self.records.try_recv() {
+                Ok(Message::Record(record, _)) => {
+                    return serde_json::to_value(&record).unwrap_or_default();
+                }
+                Ok(_) => {}
+                Err(mpsc::TryRecvError::Empty) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                }
+                Err(mpsc::TryRecvError::Disconnected) => return serde_json::Value::Null,
+            }
         }
     }
 
+    /// Whether no record waits. Takes one if there is.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        let mut waiting = self.records.try_iter();
+        !waiting.any(|message| matches!(message, Message::Record(..)))
+    }
+
+    /// What was counted instead of recorded.
+    pub(crate) fn summed(&self) -> u64 {
+        self.shared.refusals.total()
+    }
+
+    /// From now on the sink has failed, or not.
+    pub(crate) fn set_fault(&self, cause: Option<&str>) {
+        self.shared.set_fault(cause.map(str::to_owned));
     }
 }
 
 /// What goes through the queue.
 enum Message {
-    Record(Box<Record>),
+    Record(Box<Record>, OwnedSemaphorePermit),
+    /// The first of many refused requests was counted.
+    SumUp,
     /// Write what is queued before this, then end.
     Stop,
-}
-
-#[derive(Default)]
-struct Counts {
-    dropped: AtomicU64,
-    written: AtomicU64,
-    write_errors: AtomicU64,
 }
 
 #[cfg(test)]

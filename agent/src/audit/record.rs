@@ -1,6 +1,6 @@
 //! What one audit line says.
 
-use super::Target;
+use super::{Target, text::printable};
 use crate::upstream::Delivery;
 use http::{HeaderValue, Method, StatusCode};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
@@ -14,8 +14,10 @@ use std::{
 pub struct Record {
     /// When the request head was complete.
     pub time: SystemTime,
-    /// `X-Request-Id` of the answer.
+    /// `X-Request-Id` of the answer: the vendor's own where it sent one.
     pub request_id: HeaderValue,
+    /// The agent's own id, never the same for two requests.
+    pub agent_request_id: HeaderValue,
     /// Name of the forward.
     pub forward: Arc<str>,
     /// Index of the SSH connection, from 0.
@@ -73,18 +75,27 @@ pub enum Outcome {
 
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut line = serializer.serialize_struct("Record", 19)?;
+        let method = self.method.as_ref().map(Method::as_str);
+        let mut line = serializer.serialize_struct("Record", 21)?;
         line.serialize_field("time", &rfc3339(self.time))?;
         line.serialize_field("request_id", &text(&self.request_id))?;
         line.serialize_field("forward", &*self.forward)?;
         line.serialize_field("connection", &self.connection)?;
-        line.serialize_field("originator", &*self.originator)?;
-        line.serialize_field("method", &self.method.as_ref().map(Method::as_str))?;
+        line.serialize_field("originator", &printable(&self.originator, MAX_TEXT))?;
+        line.serialize_field(
+            "method",
+            &method.map(|method| printable(method, MAX_METHOD)),
+        )?;
         line.serialize_field("target", &self.target)?;
         line.serialize_field("decision", if self.allowed { "allowed" } else { "refused" })?;
-        line.serialize_field("rule", &self.rule.as_deref())?;
+        let rule = self.rule.as_deref().map(|rule| printable(rule, MAX_RULE));
+        line.serialize_field("rule", &rule)?;
         line.serialize_field("error", &self.error)?;
-        line.serialize_field("cause", &self.cause.as_deref().map(cut))?;
+        let cause = self
+            .cause
+            .as_deref()
+            .map(|cause| printable(cause, MAX_CAUSE));
+        line.serialize_field("cause", &cause)?;
         line.serialize_field("status", &self.status.map(|status| status.as_u16()))?;
         line.serialize_field("request_bytes", &self.request_bytes)?;
         line.serialize_field("response_bytes", &self.response_bytes)?;
@@ -93,6 +104,8 @@ impl Serialize for Record {
         line.serialize_field("delivery", &self.delivery)?;
         line.serialize_field("outcome", &self.outcome)?;
         line.serialize_field("user", &self.user.as_ref().map(text))?;
+        line.serialize_field("agent_request_id", &text(&self.agent_request_id))?;
+        line.serialize_field("target_hidden_bytes", &self.target.hidden_bytes())?;
         line.end()
     }
 }
@@ -114,17 +127,21 @@ fn milliseconds(duration: Duration) -> f64 {
 /// A header value for a line, bounded; bytes that are no UTF-8 are replaced.
 fn text(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
-    String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]).into_owned()
-}
-
-/// As much of a cause as a line holds.
-fn cut(cause: &str) -> &str {
-    &cause[..cause.floor_char_boundary(MAX_CAUSE)]
+    // A replaced byte takes three.
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT + 1)]);
+    printable(&text, MAX_TEXT)
 }
 
 /// Longest cause kept, in bytes: two long sentences.
 const MAX_CAUSE: usize = 512;
-/// Longest user name or id kept, in bytes.
+/// Longest user name, id or address kept, in bytes.
 const MAX_TEXT: usize = 128;
+/// Longer than any registered method. HTTP/1.1 requests with a longer one are refused, HTTP/2 knows no such limit.
+const MAX_METHOD: usize = 32;
+/// A rule is the customer's own, and far shorter.
+const MAX_RULE: usize = 512;
 /// The end of the year 9999, past which RFC 3339 has no form.
 const LAST: Duration = Duration::from_secs(253_402_300_799);
+/// What no line is longer than: a target at its bound of which each byte is escaped, the other texts at theirs, and
+/// names, numbers and times. Times the places of the queue, it is what a queue can put onto a disk.
+pub(super) const MAX_LINE: usize = 6 << 10;

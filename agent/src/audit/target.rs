@@ -1,8 +1,19 @@
 //! A request target fit for a log: the path and the names of the query, never a value.
 
+use super::text::is_hidden;
+
 /// A redacted request target. The only way to make one takes the values out.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Target(String);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    kept: String,
+    hidden_bytes: usize,
+}
+
+impl serde::Serialize for Target {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.kept)
+    }
+}
 
 impl Target {
     /// Keeps the path and `?name=*&other=*`. A parameter without `=` may itself be a value and
@@ -10,11 +21,15 @@ impl Target {
     /// What is no path (`http://user:password@host/`) is not kept at all.
     pub fn redact(raw: &str) -> Self {
         if !raw.starts_with('/') {
-            return Self(String::from("(no path)"));
+            return Self {
+                kept: String::from("(no path)"),
+                hidden_bytes: raw.len(),
+            };
         }
         let mut kept = String::with_capacity(raw.len().min(MAX_LENGTH));
         let (path, query) = split_query(raw);
-        push_path(&mut kept, path);
+        let mut hidden_bytes = push_path(&mut kept, path);
+        hidden_bytes += kept.len().saturating_sub(MAX_LENGTH);
         let (query, fragment) = match query.map(|query| query.split_once('#')) {
             Some(Some((query, _))) => (Some(query), true),
             Some(None) => (query, false),
@@ -36,17 +51,26 @@ impl Target {
             kept.push_str("#*");
         }
         bound(&mut kept);
-        Self(kept)
+        Self { kept, hidden_bytes }
     }
 
     /// For a request whose target could not be read.
     pub fn unknown() -> Self {
-        Self(String::new())
+        Self {
+            kept: String::new(),
+            hidden_bytes: 0,
+        }
+    }
+
+    /// Bytes of the path that the line does not show: what followed an equals sign, and what was past its length.
+    /// Two requests that look alike in the audit, and of which this is not 0, may have been for different things.
+    pub fn hidden_bytes(&self) -> usize {
+        self.hidden_bytes
     }
 
     /// As it is written.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.kept
     }
 }
 
@@ -66,26 +90,33 @@ fn split_query(raw: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn push_path(kept: &mut String, path: &str) {
+/// How many bytes it has left out.
+fn push_path(kept: &mut String, path: &str) -> usize {
     if !path.contains([';', '=', '%']) {
         push_printable(kept, path);
-        return;
+        return 0;
     }
+    let mut hidden = 0;
     for (index, segment) in path.split('/').enumerate() {
         if index > 0 {
             kept.push('/');
         }
         let mut parts = segment.split(';');
-        push_segment(kept, parts.next().unwrap_or_default());
+        hidden += push_segment(kept, parts.next().unwrap_or_default());
         for parameter in parts {
             kept.push(';');
             push_name(kept, parameter);
+            let value = parameter
+                .split_once('=')
+                .map_or(parameter, |(_, value)| value);
+            hidden += value.len();
         }
     }
+    hidden
 }
 
-/// No path of Jira has an equals sign: what follows one is a value in disguise.
-fn push_segment(kept: &mut String, segment: &str) {
+/// Hardly a path of Jira has an equals sign: what follows one is taken for a value in disguise. How many bytes that were.
+fn push_segment(kept: &mut String, segment: &str) -> usize {
     let encoded = segment
         .as_bytes()
         .windows(2)
@@ -95,8 +126,12 @@ fn push_segment(kept: &mut String, segment: &str) {
         Some(at) => {
             push_printable(kept, &segment[..at]);
             kept.push_str("=*");
+            segment.len() - at
         }
-        None => push_printable(kept, segment),
+        None => {
+            push_printable(kept, segment);
+            0
+        }
     }
 }
 
@@ -120,7 +155,7 @@ fn push_printable(kept: &mut String, text: &str) {
         kept.push_str(text);
     } else {
         kept.extend(text.chars().map(|c| match c {
-            c if c.is_control() || c.is_whitespace() => char::REPLACEMENT_CHARACTER,
+            c if is_hidden(c) || c == ' ' => char::REPLACEMENT_CHARACTER,
             c => c,
         }));
     }
@@ -181,6 +216,20 @@ mod tests {
         let kept = Target::redact(&format!("/{}", "é".repeat(4000)));
         assert!(kept.as_str().len() <= MAX_LENGTH + '…'.len_utf8());
         assert!(kept.as_str().ends_with('…'));
+        assert_eq!(kept.hidden_bytes(), 1 + 8000 - MAX_LENGTH);
+    }
+
+    #[test]
+    fn what_of_a_path_is_not_shown_is_counted() {
+        for (raw, hidden) in [
+            ("/rest/api/2/issue/A-1/properties/k", 0),
+            ("/rest/api/2/search?jql=a%3Db&x", 0),
+            ("/rest/api/2/issue/A-1/properties/k=CANARY", "=CANARY".len()),
+            ("/x/a%3DCANARY/b=", "3DCANARY".len() + 1),
+            ("/x;jsessionid=CANARY", "CANARY".len()),
+        ] {
+            assert_eq!(Target::redact(raw).hidden_bytes(), hidden, "{raw}");
+        }
     }
 
     proptest! {

@@ -1,16 +1,35 @@
-//! The thread that turns queued records into lines.
+//! The thread that turns queued records into numbered lines.
+//!
+//! Lines that the sink does not take are kept and tried again each second: they are lost only where the agent stops
+//! first. Meanwhile the queue fills, and what does not fit into it is counted as dropped.
 
-use super::{Counts, Message, Record, record::rfc3339, sink::LineSink};
+use super::{
+    Message, Record,
+    condition::Shared,
+    record::rfc3339,
+    sink::{LineSink, Progress},
+};
 use std::{
-    sync::{Arc, atomic::Ordering},
-    thread,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread::{self, Thread},
     time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// The writer's thread, as the one that ends it sees it.
 pub struct Task {
-    running: Option<(mpsc::Sender<Message>, oneshot::Receiver<()>)>,
+    running: Option<Running>,
+}
+
+struct Running {
+    queue: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
+    thread: Thread,
+    end: oneshot::Receiver<()>,
 }
 
 impl Task {
@@ -18,28 +37,41 @@ impl Task {
         queue: mpsc::Sender<Message>,
         records: mpsc::Receiver<Message>,
         sink: Box<dyn LineSink>,
-        counts: Arc<Counts>,
+        shared: Arc<Shared>,
     ) -> Self {
         let (ended, end) = oneshot::channel();
         let writer = Writer {
             sink,
-            counts: counts.clone(),
+            shared: Arc::clone(&shared),
+            batch: Batch::default(),
+            seq: 0,
             reported: 0,
             failing: false,
+            sum_up_at: None,
         };
         let spawned = thread::Builder::new()
             .name(String::from("audit"))
             .spawn(move || {
-                writer.run(records);
+                writer.run(&records);
                 let _ = ended.send(());
             });
-        if let Err(error) = spawned {
-            // The queue's receiving end is gone: every record counts as dropped.
-            tracing::error!(%error, "no audit: the system gives no thread");
-        }
-        Self {
-            running: Some((queue, end)),
-        }
+        let running = match spawned {
+            Ok(handle) => Some(Running {
+                queue,
+                shared,
+                thread: handle.thread().clone(),
+                end,
+            }),
+            Err(error) => {
+                // The queue's receiving end is gone: every record counts as dropped.
+                tracing::error!(%error, "no audit: the system gives no thread");
+                shared.set_fault(Some(format!(
+                    "the system gives no thread to write: {error}"
+                )));
+                None
+            }
+        };
+        Self { running }
     }
 
     pub(super) fn idle() -> Self {
@@ -49,115 +81,243 @@ impl Task {
     /// Writes what is queued, then ends. Returns false where `limit` passed first (a hung disk):
     /// the thread is then left to itself.
     pub async fn shutdown(self, limit: Duration) -> bool {
-        let Some((queue, end)) = self.running else {
+        let Some(running) = self.running else {
             return true;
         };
-        let stop = async {
-            // A closed queue means that the thread has ended already.
-            let _ = queue.send(Message::Stop).await;
-            let _ = end.await;
-        };
-        tokio::time::timeout(limit, stop).await.is_ok()
+        running.shared.stopping.store(true, Ordering::Release);
+        // A closed queue means that the thread has ended already.
+        let _ = running.queue.send(Message::Stop);
+        running.thread.unpark();
+        tokio::time::timeout(limit, running.end).await.is_ok()
     }
 }
 
 struct Writer {
     sink: Box<dyn LineSink>,
-    counts: Arc<Counts>,
+    shared: Arc<Shared>,
+    batch: Batch,
+    /// Of the last line.
+    seq: u64,
     /// Dropped records that a line has told of.
     reported: u64,
     failing: bool,
+    /// When counted refusals get their line.
+    sum_up_at: Option<Instant>,
+}
+
+/// Lines on their way to the sink.
+#[derive(Default)]
+struct Batch {
+    lines: Vec<u8>,
+    /// Bytes that the sink has.
+    taken: usize,
+    records: u64,
+    /// Given back when they are written.
+    places: Vec<OwnedSemaphorePermit>,
+}
+
+/// What was taken out of the queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gathered {
+    /// All that was in it.
+    All,
+    /// A batch, and there may be more.
+    Batch,
+    /// All that will ever be in it.
+    Last,
 }
 
 impl Writer {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this thread is the writer's own; no runtime is on it"
-    )]
-    fn run(mut self, mut records: mpsc::Receiver<Message>) {
-        let mut lines = Vec::with_capacity(BATCH);
-        let mut stop = false;
-        while !stop {
-            let Some(mut message) = records.blocking_recv() else {
-                return;
+    fn run(mut self, records: &mpsc::Receiver<Message>) {
+        self.look();
+        loop {
+            let gathered = match records.recv_timeout(self.patience()) {
+                Ok(message) => self.gather(message, records),
+                Err(RecvTimeoutError::Timeout) => Gathered::All,
+                Err(RecvTimeoutError::Disconnected) => Gathered::Last,
             };
-            let begun = Instant::now();
-            let mut count = 0;
-            loop {
-                match message {
-                    Message::Record(record) => count += u64::from(append(&mut lines, &record)),
-                    Message::Stop => {
-                        stop = true;
-                        break;
-                    }
-                }
-                if lines.len() >= BATCH {
-                    break;
-                }
-                match records.try_recv() {
-                    Ok(next) => message = next,
-                    Err(_) => break,
-                }
+            let (begun, stop) = (Instant::now(), gathered == Gathered::Last);
+            self.sum_up(stop);
+            self.report_dropped();
+            self.write_out();
+            if stop {
+                return;
             }
-            self.report_dropped(&mut lines);
-            self.write(&lines, count);
-            lines.clear();
+            if self.failing || self.shared.required {
+                self.look();
+            }
             // Letting records gather spares the traffic a wake-up of this thread for each of them.
-            if !stop && records.is_empty() {
-                thread::sleep(GATHER.saturating_sub(begun.elapsed()));
+            if gathered == Gathered::All {
+                thread::park_timeout(GATHER.saturating_sub(begun.elapsed()));
             }
         }
     }
 
-    fn report_dropped(&mut self, lines: &mut Vec<u8>) {
-        let dropped = self.counts.dropped.load(Ordering::Relaxed);
+    /// Takes what is queued, up to a batch.
+    fn gather(&mut self, first: Message, records: &mpsc::Receiver<Message>) -> Gathered {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Record(record, place) => self.add(&record, place),
+                Message::SumUp => self.sum_up_at = Some(Instant::now() + SUM_UP_EVERY),
+                Message::Stop => return Gathered::Last,
+            }
+            if self.batch.lines.len() >= BATCH {
+                return Gathered::Batch;
+            }
+            next = records.try_recv().ok();
+        }
+        Gathered::All
+    }
+
+    fn add(&mut self, record: &Record, place: OwnedSemaphorePermit) {
+        let begin = self.batch.lines.len();
+        if serde_json::to_writer(&mut self.batch.lines, record).is_err() {
+            // Plain data: it cannot happen.
+            self.batch.lines.truncate(begin);
+            self.shared.dropped(1);
+            return;
+        }
+        self.number();
+        self.batch.records += 1;
+        self.batch.places.push(place);
+    }
+
+    fn add_event(&mut self, event: &serde_json::Value) {
+        self.batch
+            .lines
+            .extend_from_slice(event.to_string().as_bytes());
+        self.number();
+    }
+
+    /// Ends the object just written with the run and its number in it.
+    fn number(&mut self) {
+        self.seq += 1;
+        let lines = &mut self.batch.lines;
+        lines.pop();
+        let end = format!(",\"run\":\"{}\",\"seq\":{}}}\n", self.shared.run, self.seq);
+        lines.extend_from_slice(end.as_bytes());
+    }
+
+    fn sum_up(&mut self, now: bool) {
+        if !now && self.sum_up_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.sum_up_at = None;
+        for (forward, summary) in self.shared.refusals.take() {
+            self.add_event(&summary.line(&forward));
+        }
+    }
+
+    /// Each lost record keeps its number, so that the gap is as large as the loss.
+    fn report_dropped(&mut self) {
+        let dropped = self.shared.dropped_total();
         if dropped > self.reported {
-            let line = serde_json::json!({
+            self.seq += dropped - self.reported;
+            self.add_event(&serde_json::json!({
                 "time": rfc3339(SystemTime::now()),
                 "event": "audit_records_dropped",
                 "dropped": dropped - self.reported,
                 "dropped_total": dropped,
-            });
-            lines.extend_from_slice(line.to_string().as_bytes());
-            lines.push(b'\n');
+            }));
             self.reported = dropped;
         }
     }
 
-    fn write(&mut self, lines: &[u8], count: u64) {
-        if lines.is_empty() {
-            return;
+    /// Returns when the sink has the batch, or the agent stops.
+    fn write_out(&mut self) {
+        while !self.batch.lines.is_empty() {
+            let last = self.shared.stopping.load(Ordering::Acquire);
+            self.shared.writing(true);
+            let progress = self.sink.write(&self.batch.lines, self.batch.taken);
+            self.shared.writing(false);
+            let Progress { taken, lost, error } = progress;
+            self.batch.taken = taken;
+            if lost > 0 {
+                self.shared.dropped(lost);
+            }
+            match error {
+                None => {
+                    let records = self.batch.records.saturating_sub(lost);
+                    self.shared.wrote(records);
+                    self.batch.clear();
+                }
+                Some(error) => {
+                    self.shared.failed_to_write();
+                    self.failed(&error);
+                    if last {
+                        self.give_up();
+                        return;
+                    }
+                    thread::park_timeout(RETRY);
+                }
+            }
         }
-        match self.sink.write(lines) {
+    }
+
+    /// The agent ends, and the sink takes nothing.
+    fn give_up(&mut self) {
+        let records = self.batch.records;
+        self.shared.dropped(records);
+        self.batch.clear();
+        tracing::error!(
+            sink = self.sink.name(),
+            records,
+            "audit records are lost: the agent stops, and they could not be written"
+        );
+    }
+
+    /// Whether lines could be written now, asked of the sink.
+    fn look(&mut self) {
+        self.shared.writing(true);
+        let probed = self.sink.probe();
+        self.shared.writing(false);
+        match probed {
             Ok(()) => {
-                self.counts.written.fetch_add(count, Ordering::Relaxed);
+                self.shared.set_fault(None);
                 if std::mem::take(&mut self.failing) {
                     tracing::info!(sink = self.sink.name(), "audit is written again");
                 }
             }
-            Err(error) => {
-                self.counts.write_errors.fetch_add(1, Ordering::Relaxed);
-                self.counts.dropped.fetch_add(count, Ordering::Relaxed);
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(
-                        sink = self.sink.name(),
-                        %error,
-                        "audit records are being lost; make room or give the agent's user write permission"
-                    );
-                }
-            }
+            Err(error) => self.failed(&error),
         }
+    }
+
+    fn failed(&mut self, error: &std::io::Error) {
+        let sink = self.sink.name();
+        self.shared
+            .set_fault(Some(format!("{sink} takes no lines: {error}")));
+        if !std::mem::replace(&mut self.failing, true) {
+            let requests = match self.shared.required {
+                true => "requests are answered 503 meanwhile",
+                false => "records are kept until audit.queue is full, then lost",
+            };
+            tracing::error!(
+                sink,
+                %error,
+                "the audit cannot be written: {requests}; make room, or give the agent's user write permission"
+            );
+        }
+    }
+
+    /// How long to wait for records.
+    fn patience(&self) -> Duration {
+        let until_sum = self
+            .sum_up_at
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let until_look = (self.failing || self.shared.required).then_some(RETRY);
+        let next = [until_sum, until_look].into_iter().flatten().min();
+        next.unwrap_or(FOREVER)
     }
 }
 
-fn append(lines: &mut Vec<u8>, record: &Record) -> bool {
-    let length = lines.len();
-    if serde_json::to_writer(&mut *lines, record).is_err() {
-        lines.truncate(length);
-        return false;
+impl Batch {
+    fn clear(&mut self) {
+        self.lines.clear();
+        self.taken = 0;
+        self.records = 0;
+        self.places.clear();
     }
-    lines.push(b'\n');
-    true
 }
 
 /// Bytes of one write.
@@ -165,3 +325,9 @@ const BATCH: usize = 64 << 10;
 /// Under load one wake-up per 10 ms instead of one per record; at 20,000 requests a second that is
 /// 200 records, far below the queue.
 const GATHER: Duration = Duration::from_millis(10);
+/// Between two tries of a sink that has failed, and between two looks at one that is required.
+const RETRY: Duration = Duration::from_secs(1);
+/// One line for all refused requests of this time.
+const SUM_UP_EVERY: Duration = Duration::from_secs(10);
+/// Until something comes.
+const FOREVER: Duration = Duration::from_secs(86_400);

@@ -167,7 +167,16 @@ async fn audit(places: &Places) -> Content {
             "--identifier",
             AUDIT_IDENTIFIER,
         ];
-        return journal(&of).await;
+        let asked = journal(&of).await;
+        if matches!(asked, Content::Text { .. }) {
+            return asked;
+        }
+        // Where the default is a file, it is one of these.
+        let files = crate::audit::default_audit_files(&places.state_dir);
+        return match files.into_iter().find(|file| file.exists()) {
+            Some(file) => blocking(move || tail::newest(&file, AUDIT_LINES)).await,
+            None => asked,
+        };
     };
     blocking(move || tail::newest(&file, AUDIT_LINES)).await
 }

@@ -3,7 +3,7 @@
 
 use super::step::{Found, Steps};
 use crate::{
-    audit::Sink,
+    audit::{ServiceEnvironment, Sink, SinkChoice},
     config::Config,
     disk::{DISK_TIMEOUT, Disk},
     expiry::Expiry,
@@ -26,7 +26,9 @@ use std::{
 pub struct Host {
     identity: Arc<Identity>,
     folders: Vec<Folder>,
-    audit_file: Option<PathBuf>,
+    audit: SinkChoice,
+    /// Whether this process is the agent, so that it knows which sink `auto` is.
+    audit_is_known: bool,
     /// One for all checks of this host, so that what hangs is bounded.
     disk: Disk,
 }
@@ -68,10 +70,9 @@ impl Host {
                     made: true,
                 },
             ],
-            audit_file: match &config.audit.sink {
-                Sink::File(path) => Some(path.clone()),
-                Sink::Journal | Sink::Off => None,
-            },
+            audit: SinkChoice::of(&config.audit.sink, &ServiceEnvironment::of_process()),
+            audit_is_known: !matches!(config.audit.sink, Sink::Auto { .. })
+                || std::env::var_os("INVOCATION_ID").is_some(),
             disk: Disk::default(),
         }
     }
@@ -92,7 +93,8 @@ pub(super) async fn check(steps: &mut Steps, host: &Host) -> Option<Expiry> {
         };
         steps.take::<()>("files", taken).await;
     }
-    if let Some(path) = host.audit_file.clone() {
+    if let Some(path) = host.audit.file().filter(|_| host.audit_is_known) {
+        let path = path.to_owned();
         let taken = async {
             let found = match host.disk.run(move || audit(&path)).await {
                 Ok(found) => found,
@@ -101,6 +103,8 @@ pub(super) async fn check(steps: &mut Steps, host: &Host) -> Option<Expiry> {
             (found, None)
         };
         steps.take::<()>("files", taken).await;
+    } else if let Some(found) = journal(host) {
+        steps.add("audit", found);
     }
     steps.add("clock", clock(SystemTime::now()));
     expiry
@@ -227,6 +231,22 @@ fn audit(path: &Path) -> Found {
     }
 }
 
+/// Where audit lines go, where that is no file.
+fn journal(host: &Host) -> Option<Found> {
+    let (sink, reason) = (&host.audit, &host.audit.reason);
+    if !host.audit_is_known || sink.is_off() {
+        return None;
+    }
+    if sink.may_lose_unseen() {
+        return Some(Found::warn(
+            format!("audit lines go to {sink}: {reason}"),
+            "set LogRateLimitIntervalSec=0 and Environment=JIRA_TUNNEL_AGENT_UNLIMITED_JOURNAL=1 in the unit (systemd 240 \
+             and later), or name a file in audit.file, or leave audit.sink out",
+        ));
+    }
+    Some(Found::ok(format!("audit lines go to {sink}: {reason}")))
+}
+
 /// As root in a folder of the service's user: a pipe in the file's place, which nobody reads, must not hold us up.
 fn writable(path: &Path) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -334,7 +354,11 @@ mod tests {
         let host = Host {
             identity: Arc::new(Identity::load(&SecretFile::new(key), None).unwrap()),
             folders: vec![folder(dir.path(), 0, 0, false)],
-            audit_file: Some(dir.path().join("audit.log")),
+            audit: SinkChoice::of(
+                &Sink::File(dir.path().join("audit.log")),
+                &ServiceEnvironment::of_process(),
+            ),
+            audit_is_known: true,
             disk: Disk::default(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()

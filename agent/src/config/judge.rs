@@ -11,7 +11,9 @@ use super::{
     raw,
 };
 use crate::{
-    audit, telemetry,
+    audit,
+    disk::FreeSpaceFloor,
+    telemetry,
     tunnel::{
         self, RemoteForward,
         session::{HostKeyError, HostKeys, Identity},
@@ -45,7 +47,14 @@ pub fn config(
     files.reading.take();
     let tunnel = tunnel(raw.tunnel, remote, &place, files, &state_dir, problems);
     let sessions = Imprint::of_tunnel(&written, files.reading.take());
-    let audit = audit(raw.audit, &top.section("audit"), problems);
+    let in_flight = forwards.iter().map(|f| f.http.max_concurrent).sum();
+    let audit = audit(
+        raw.audit,
+        &top.section("audit"),
+        &state_dir,
+        in_flight,
+        problems,
+    );
     let log = log(raw.log, &top.section("log"), problems);
     if problems.len() > before {
         return None;
@@ -256,6 +265,10 @@ fn channel(
         memory_per_session: raw.memory_per_session.as_usize(),
         spool_per_channel: raw.spool_per_channel.0,
         spool_per_session: raw.spool_per_session.0,
+        spool_floor: FreeSpaceFloor {
+            bytes: raw.spool_min_free.0,
+            ..tunnel::channel::Limits::default().spool_floor
+        },
         spool_dir,
         close_wait: raw.close_wait.0,
         discard: raw.discard.0,
@@ -263,7 +276,28 @@ fn channel(
     }
 }
 
-fn audit(raw: raw::Audit, place: &Place<'_>, problems: &mut Problems) -> Option<audit::Settings> {
+/// `in_flight`: requests that all forwards may answer at once.
+fn audit(
+    raw: raw::Audit,
+    place: &Place<'_>,
+    state_dir: &Path,
+    in_flight: usize,
+    problems: &mut Problems,
+) -> Option<audit::Settings> {
+    if raw.required && raw.sink == raw::Sink::Off {
+        let text = "true with sink = \"off\", so that no request could ever pass; name another sink, or remove this key";
+        place.wrong_beside("required", "sink", text, problems);
+        return None;
+    }
+    if raw.required && (raw.queue as usize) < in_flight {
+        let text = format!(
+            "{} is less than the {in_flight} requests that the forwards may have in flight (max_concurrent), and with \
+             required each of them holds a place in it; make it at least that",
+            raw.queue
+        );
+        place.wrong_beside("queue", "required", text, problems);
+        return None;
+    }
     let sink = match (raw.sink, raw.file) {
         (raw::Sink::File, Some(path)) if path.is_absolute() => audit::Sink::File(path),
         (raw::Sink::File, Some(_)) => {
@@ -284,12 +318,20 @@ fn audit(raw: raw::Audit, place: &Place<'_>, problems: &mut Problems) -> Option<
             );
             return None;
         }
+        (raw::Sink::Auto, None) => audit::Sink::Auto {
+            fallback: state_dir.join("audit.log"),
+        },
         (raw::Sink::Journal, None) => audit::Sink::Journal,
         (raw::Sink::Off, None) => audit::Sink::Off,
     };
     Some(audit::Settings {
         sink,
         queue: raw.queue as usize,
+        required: raw.required,
+        floor: FreeSpaceFloor {
+            bytes: raw.min_free.0,
+            parts: AUDIT_PARTS,
+        },
     })
 }
 
@@ -323,3 +365,6 @@ fn unique_binds(forwards: &[Forward], effective: &Effective, problems: &mut Prob
         }
     }
 }
+
+/// Half of what the spool leaves on a small disk, so that it stops first.
+const AUDIT_PARTS: u64 = 20;

@@ -46,6 +46,7 @@ pub fn forward(
         idle_timeout: raw.http.idle_timeout.0,
         stall_timeout: raw.http.stall_timeout.0,
         max_concurrent: raw.http.max_concurrent as usize,
+        refusals_per_minute: raw.http.refusals_per_minute,
     };
     let cloud = match &target {
         Target::Http(http) => cloud(&login, http, &place.section("auth"), problems),

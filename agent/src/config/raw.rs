@@ -176,6 +176,10 @@ pub struct Channel {
     /// Memory and spool of all channels of one session together. At least `memory_per_session`.
     #[schemars(extend("x-min" = "1MiB", "x-max" = "16384GiB"))]
     pub spool_per_session: Size,
+    /// What spool files leave free on their disk, for the audit, tokens and pauses; on a disk smaller than
+    /// ten times this, a tenth of it. Below it a channel that needs more is reset, and no other.
+    #[schemars(extend("x-min" = "0", "x-max" = "1024GiB"))]
+    pub spool_min_free: Size,
     /// Folder of the spool files, which have no name and vanish with the agent. Without it: `spool`
     /// in the state folder. Must exist, unless it is in the state folder; should not be on a file system
     /// that lives in memory.
@@ -375,6 +379,11 @@ pub struct Http {
     /// Requests in flight on this forward; more are answered 503 with `Retry-After`.
     #[schemars(range(min = 1, max = 65536))]
     pub max_concurrent: u32,
+    /// Requests that policy or framing may refuse in a minute with an answer and an audit line each. Those
+    /// past it are answered 429 with `Retry-After`, and one audit line says how many they were. Requests
+    /// that are allowed do not count.
+    #[schemars(range(min = 1, max = 1000000))]
+    pub refusals_per_minute: u32,
 }
 
 /// `[audit]`.
@@ -382,15 +391,28 @@ pub struct Http {
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<Audit>)]
 pub struct Audit {
-    /// Where records go: the systemd journal (standard error where there is none), `file`, or `off`.
+    /// Where records go: the systemd `journal` (standard error where there is none), `file`, or `off`.
+    /// `auto` is the journal where it is known to drop nothing, as under the packaged unit with systemd 240
+    /// and later; else `audit.log` in systemd's folder for logs, in `/var/log/jira-tunnel-agent`, or in the
+    /// state folder; standard error where there is no journal. `agent status` says which, and why.
     #[serde(default)]
     pub sink: Sink,
     /// With `sink = "file"`: absolute path of the file that JSON lines are appended to.
     pub file: Option<PathBuf>,
-    /// Records that may wait to be written; past it they are dropped and counted.
+    /// Records that may wait to be written; past it they are dropped and counted. With `required`, at
+    /// least the requests that all forwards may have in flight (`max_concurrent`).
     #[serde(default = "count::<8192>")]
     #[schemars(range(min = 16, max = 1048576))]
     pub queue: u32,
+    /// Whether no request may go to Jira without its record: while none can be written, requests are
+    /// answered 503 `audit-unavailable` before anything of them is sent.
+    #[serde(default)]
+    pub required: bool,
+    /// What an audit file leaves free on its disk, for tokens and pauses that must still be saved; on a
+    /// disk smaller than twenty times this, a twentieth of it. Below it nothing is written.
+    #[serde(default = "mebibytes::<64>")]
+    #[schemars(extend("x-min" = "0", "x-max" = "1024GiB"))]
+    pub min_free: Size,
 }
 
 /// `[log]`.
@@ -449,6 +471,7 @@ pub enum Grant {
 #[allow(missing_docs)]
 pub enum Sink {
     #[default]
+    Auto,
     Journal,
     File,
     Off,
@@ -488,6 +511,7 @@ impl Default for Channel {
             memory_per_session: size(bounds.memory_per_session),
             spool_per_channel: Size(bounds.spool_per_channel),
             spool_per_session: Size(bounds.spool_per_session),
+            spool_min_free: Size(bounds.spool_floor.bytes),
             spool_dir: None,
             close_wait: Span(bounds.close_wait),
             discard: Size(bounds.discard),
@@ -505,6 +529,7 @@ impl Default for Http {
             idle_timeout: Span(bounds.idle_timeout),
             stall_timeout: Span(bounds.stall_timeout),
             max_concurrent: u32::try_from(bounds.max_concurrent).unwrap_or(u32::MAX),
+            refusals_per_minute: bounds.refusals_per_minute,
         }
     }
 }
@@ -515,6 +540,8 @@ impl Default for Audit {
             sink: Sink::default(),
             file: None,
             queue: count::<8192>(),
+            required: false,
+            min_free: mebibytes::<64>(),
         }
     }
 }
@@ -548,6 +575,10 @@ fn size(bytes: usize) -> Size {
 
 fn count<const N: u32>() -> u32 {
     N
+}
+
+fn mebibytes<const N: u64>() -> Size {
+    Size(N << 20)
 }
 
 fn secs<const N: u64>() -> Span {

@@ -113,7 +113,12 @@ fn what_is_not_written_has_the_defaults_of_the_rooms() {
     assert_eq!(ours.tcp_idle_timeout, theirs.tcp_idle_timeout);
     assert_eq!(config.state_dir, Path::new("/var/lib/jira-tunnel-agent"));
     assert_eq!(config.runtime_dir, Path::new("/run/jira-tunnel-agent"));
-    assert_eq!(config.audit.sink, Sink::Journal);
+    assert_eq!(
+        config.audit.sink,
+        Sink::Auto {
+            fallback: "/var/lib/jira-tunnel-agent/audit.log".into()
+        }
+    );
     assert_eq!(config.log.level, "info");
 }
 
@@ -230,6 +235,7 @@ format = "json"
         memory_per_session: 8 << 20,
         spool_per_channel: 9 << 20,
         spool_per_session: 10 << 20,
+        spool_floor: tunnel::channel::Limits::default().spool_floor,
         spool_dir: folder.path().join("state/elsewhere"),
         close_wait: secs(11),
         discard: 12,
@@ -272,6 +278,7 @@ format = "json"
         idle_timeout: secs(33),
         stall_timeout: secs(34),
         max_concurrent: 35,
+        refusals_per_minute: 600,
     };
     assert_eq!(forward.http, http);
 

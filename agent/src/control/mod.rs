@@ -90,10 +90,7 @@ mod tests {
                 connections: Vec::new(),
                 forwards: Vec::new(),
                 credentials: Vec::new(),
-                audit: AuditReport {
-                    written: 0,
-                    dropped: 0,
-                },
+                audit: AuditReport::default(),
                 configuration: Default::default(),
             }
         }

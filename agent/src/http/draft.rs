@@ -1,7 +1,7 @@
 //! The audit record of a request while it is being answered: submitted exactly once, when dropped.
 
 use crate::{
-    audit::{Audit, Outcome, Record},
+    audit::{Audit, Outcome, Record, RecordPlace},
     metrics::Traffic,
     upstream::Delivery,
 };
@@ -15,6 +15,10 @@ pub(super) struct Draft {
     begun: Instant,
     /// `None` once submitted.
     record: Option<Box<Record>>,
+    /// Where the record is to go, once that has been reserved.
+    place: Option<RecordPlace>,
+    /// As what it is counted with others instead of recorded.
+    summed: Option<&'static str>,
 }
 
 impl Draft {
@@ -24,7 +28,19 @@ impl Draft {
             traffic,
             begun: Instant::now(),
             record: Some(Box::new(record)),
+            place: None,
+            summed: None,
         }
+    }
+
+    /// Its record is sure of a place from now on.
+    pub(super) fn keep(&mut self, place: RecordPlace) {
+        self.place = Some(place);
+    }
+
+    /// It is one of many of this kind that the agent answers itself, and gets no line of its own.
+    pub(super) fn sum_up(&mut self, error: &'static str) {
+        self.summed = Some(error);
     }
 
     /// Policy let it pass.
@@ -105,7 +121,10 @@ impl Drop for Draft {
         if let Some(mut record) = self.record.take() {
             record.duration = self.begun.elapsed();
             self.traffic.ended(&record);
-            self.audit.submit(record);
+            match self.summed {
+                Some(error) => self.audit.sum_up(&record.forward, error),
+                None => self.audit.submit(record, self.place.take()),
+            }
         }
     }
 }

@@ -9,13 +9,13 @@ use super::{
     problem::{Kind, Problem},
     pulse::Pulse,
     refused,
-    request_id::request_id,
+    request_id::RequestIds,
     sanity,
     second::Second,
     trailers,
 };
 use crate::{
-    audit::{Outcome, Record, Target},
+    audit::{AuditUnavailable, Outcome, Record, Target},
     auth::{self, FormBody, RemovedHeaders, Verdict},
     policy::Decision,
     upstream::{Delivery, FailedStep},
@@ -59,13 +59,13 @@ pub(super) async fn answer(
 ) -> Response<Answer> {
     channel.forward.count();
     let (mut head, body) = request.into_parts();
-    let id = request_id(&head.headers);
+    let ids = RequestIds::of(&head.headers);
     if head.version == Version::HTTP_2 {
         origin_form(&mut head);
     }
     let Hold { pulse, turn, fault } = hold;
-    let turned_away = channel.forward.turns_away(&id, &head);
-    let mut draft = channel.draft(&head, fault.as_ref(), &id);
+    let turned_away = channel.forward.turns_away(&ids.shown, &head);
+    let mut draft = channel.draft(&head, fault.as_ref(), &ids);
     let method = head.method.clone();
     let expects_continue = head.headers.contains_key(header::EXPECT);
     let mut body = Some(body);
@@ -79,7 +79,7 @@ pub(super) async fn answer(
         Ok(passed) => {
             let (mut head, jira_body) = passed.answer.into_parts();
             head.version = Version::HTTP_11;
-            own_headers::mark_as_jiras(&mut head.headers, &id);
+            own_headers::mark_as_jiras(&mut head.headers, &ids.shown);
             draft.status(head.status);
             let download = Download {
                 inner: jira_body,
@@ -94,6 +94,8 @@ pub(super) async fn answer(
             Response::from_parts(head, Answer::jira(download, turn))
         }
         Err(stopped) => {
+            let ends_channel = stopped.problem.kind.ends_channel();
+            let stopped = channel.forward.limit_refusals(stopped, &mut draft);
             let problem = &stopped.problem;
             let unread = match body.take() {
                 Some(body) if expects_continue => !body.is_end_stream(),
@@ -102,8 +104,8 @@ pub(super) async fn answer(
             };
             draft.problem(problem.kind.code(), problem.delivery, stopped.outcome);
             draft.cause(problem.cause.as_deref());
-            let mut response = problem.response(channel.forward.name(), &method, &id);
-            if turn.is_some() && (unread || problem.kind.ends_channel()) {
+            let mut response = problem.response(channel.forward.name(), &method, &ids);
+            if turn.is_some() && (unread || ends_channel) {
                 // The next request would begin somewhere within this one.
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
@@ -119,6 +121,37 @@ pub(super) async fn answer(
 fn not_running() -> Stopped {
     let detail = "the customer's agent is being set up; nothing was sent to Jira";
     Problem::not_sent(Kind::Paused, detail).into()
+}
+
+/// Why is the customer's own business, and stays in status and log.
+fn audit_unavailable(_: AuditUnavailable) -> Stopped {
+    let detail = "the customer's agent sends nothing that it cannot record, and cannot record now; nothing was sent to Jira";
+    Problem::not_sent(Kind::AuditUnavailable, detail).into()
+}
+
+impl Forward {
+    /// What the agent answers by itself gets an audit line of its own only up to a number in a minute; of the rest one
+    /// line says how many there were. Past that number, what policy and framing refuse is answered so. Requests that
+    /// are allowed never come here.
+    fn limit_refusals(&self, mut stopped: Stopped, draft: &mut Draft) -> Stopped {
+        let kind = stopped.problem.kind;
+        if kind == Kind::AuditUnavailable {
+            draft.sum_up(kind.code());
+            return stopped;
+        }
+        if stopped.problem.delivery != Delivery::NotSent
+            || !kind.is_effortless()
+            || self.refusal_limit().take()
+        {
+            return stopped;
+        }
+        draft.sum_up(kind.code());
+        if kind.is_refusal() {
+            let most = self.limits().refusals_per_minute;
+            stopped.problem = stopped.problem.into_one_too_many(most);
+        }
+        stopped
+    }
 }
 
 /// A request that Jira answered as our user.
@@ -192,6 +225,9 @@ async fn way(
     if let Some(fault) = fault {
         return Err(Problem::not_sent(fault.kind, fault.detail).into());
     }
+    // From here on its record has a place, whatever becomes of the request.
+    let place = forward.audit().reserve().map_err(audit_unavailable)?;
+    draft.keep(place);
     sanity::check(&head)?;
     if forward.paused() {
         // Why is the customer's own business, and stays in status, log and audit.
@@ -357,7 +393,7 @@ async fn send(
 }
 
 impl Channel {
-    fn draft(&self, head: &request::Parts, fault: Option<&Fault>, id: &HeaderValue) -> Draft {
+    fn draft(&self, head: &request::Parts, fault: Option<&Fault>, ids: &RequestIds) -> Draft {
         let (method, target) = match fault {
             Some(fault) => (fault.method.clone(), fault.target.clone()),
             None => (Some(head.method.clone()), Target::redact(target(head))),
@@ -367,7 +403,8 @@ impl Channel {
             self.forward.traffic().clone(),
             Record {
                 time: SystemTime::now(),
-                request_id: id.clone(),
+                request_id: ids.shown.clone(),
+                agent_request_id: ids.own.clone(),
                 forward: self.forward.name().clone(),
                 connection: self.connection,
                 originator: self.originator.clone(),

@@ -1,6 +1,6 @@
 //! One forward as its requests see it.
 
-use super::{Awaited, Limits, awaited::Awaiting};
+use super::{Awaited, Limits, awaited::Awaiting, refusal_limit::RefusalLimit};
 use crate::{
     audit::Audit,
     auth::{HeaderClass, Login, RemovedHeaders},
@@ -34,6 +34,7 @@ pub struct Forward {
     traffic: Arc<Traffic>,
     pauses: Pauses,
     awaiting: Arc<Awaiting>,
+    refusal_limit: Arc<RefusalLimit>,
     /// All others are turned away.
     only_awaited: bool,
     /// Headers of the vendor whose removal the log has named.
@@ -104,6 +105,7 @@ impl Forward {
             login,
             upstream: upstream.into(),
             audit,
+            refusal_limit: Arc::new(RefusalLimit::new(limits.refusals_per_minute)),
             slots: Arc::new(Semaphore::new(slots)),
             limits,
             jira: Witness::new(jira),
@@ -135,7 +137,13 @@ impl Forward {
             true => &former.slots,
             false => &self.slots,
         };
+        let refusal_limit =
+            match self.limits.refusals_per_minute == former.refusal_limit.per_minute() {
+                true => &former.refusal_limit,
+                false => &self.refusal_limit,
+            };
         Self {
+            refusal_limit: Arc::clone(refusal_limit),
             slots: Arc::clone(slots),
             traffic: Arc::clone(&former.traffic),
             tally: Arc::clone(&former.tally),
@@ -198,6 +206,11 @@ impl Forward {
     /// Its requests, allowed or refused, from all connections; also those that a predecessor still answers.
     pub fn tally(&self) -> &Arc<Tally> {
         &self.tally
+    }
+
+    /// How many requests may be refused.
+    pub(super) fn refusal_limit(&self) -> &RefusalLimit {
+        &self.refusal_limit
     }
 
     /// Requests being answered now.

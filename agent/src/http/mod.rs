@@ -13,6 +13,7 @@ mod hop_by_hop;
 mod own_headers;
 pub mod problem;
 mod pulse;
+mod refusal_limit;
 mod refused;
 mod request_id;
 mod sanity;
@@ -41,6 +42,9 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// Requests in flight on this forward; more are 503 with `Retry-After`.
     pub max_concurrent: usize,
+    /// Requests that policy or framing may refuse in a minute with an audit line each; more are 429 and counted in one
+    /// line.
+    pub refusals_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -51,6 +55,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(120),
             stall_timeout: Duration::from_secs(120),
             max_concurrent: 256,
+            refusals_per_minute: 600,
         }
     }
 }

@@ -8,13 +8,25 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// Where an id goes that Jira, or a proxy before it, has put on its answer.
 pub(super) const X_JIRA_REQUEST_ID: HeaderName = HeaderName::from_static("x-jira-request-id");
 
-/// The vendor's own id where it is a token (RFC 9110 §5.6.2) of at most 128 bytes and the only one,
-/// else a new UUIDv7 (RFC 9562 §5.7).
-pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let mut given = headers.get_all(X_REQUEST_ID).iter();
-    match (given.next(), given.next()) {
-        (Some(id), None) if is_sane(id.as_bytes()) => id.clone(),
-        _ => new_id(),
+/// The names of one request.
+#[derive(Clone, Debug)]
+pub(super) struct RequestIds {
+    /// In `X-Request-Id`: the vendor's own id where it is a token (RFC 9110 §5.6.2) of at most 128 bytes and the only
+    /// one, else the agent's.
+    pub(super) shown: HeaderValue,
+    /// The agent's: a UUIDv7 (RFC 9562 §5.7), which no other request has, whatever the vendor sends.
+    pub(super) own: HeaderValue,
+}
+
+impl RequestIds {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let own = new_id();
+        let mut given = headers.get_all(X_REQUEST_ID).iter();
+        let shown = match (given.next(), given.next()) {
+            (Some(id), None) if is_sane(id.as_bytes()) => id.clone(),
+            _ => own.clone(),
+        };
+        Self { shown, own }
     }
 }
 
@@ -40,6 +52,10 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
+    fn request_id(headers: &HeaderMap) -> HeaderValue {
+        RequestIds::of(headers).shown
+    }
+
     fn with(ids: &[&str]) -> HeaderMap {
         ids.iter()
             .map(|id| {
@@ -56,6 +72,16 @@ mod tests {
         assert_eq!(request_id(&with(&["order-4711.a_b"])), "order-4711.a_b");
         let longest = "x".repeat(128);
         assert_eq!(request_id(&with(&[&longest])), longest);
+    }
+
+    #[test]
+    fn two_requests_with_one_id_of_the_vendors_have_two_of_ours() {
+        let headers = with(&["order-4711"]);
+        let (one, other) = (RequestIds::of(&headers), RequestIds::of(&headers));
+        assert_eq!(one.shown, other.shown);
+        assert_ne!(one.own, other.own);
+        let none = RequestIds::of(&with(&[]));
+        assert_eq!(none.shown, none.own);
     }
 
     #[test]

@@ -9,6 +9,10 @@ use http::{HeaderMap, Method, header, request};
 
 /// Refuses methods and headers that would make the request something else than it looks like.
 pub(super) fn check(head: &request::Parts) -> Result<(), Problem> {
+    if head.method.as_str().len() > MAX_METHOD {
+        let detail = "the method is longer than 32 bytes";
+        return Err(Problem::not_sent(Kind::MalformedRequest, detail));
+    }
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         // TRACE would show the vendor the agent's own credential.
         let detail = "CONNECT and TRACE are refused whatever the policy says";
@@ -46,3 +50,6 @@ fn offers_only_h2c(headers: &HeaderMap) -> bool {
         .iter()
         .all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }
+
+/// Longer than any registered method. For HTTP/1.1 the framing says the same.
+const MAX_METHOD: usize = 32;

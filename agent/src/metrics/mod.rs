@@ -41,6 +41,9 @@ impl Page {
         self.alone(&families::UPTIME, uptime)?;
         let audit = &report.audit;
         self.alone(&families::AUDIT_WRITTEN, audit.written as f64)?;
+        self.alone(&families::AUDIT_SUMMED, audit.summed as f64)?;
+        let states = STATES.map(|(state, word)| ([word], flag(state == audit.state)));
+        self.add(&families::AUDIT_STATE, states)?;
         self.alone(&families::AUDIT_DROPPED, audit.dropped as f64)
     }
 

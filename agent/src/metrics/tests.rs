@@ -41,7 +41,7 @@ fn report() -> Report {
             "renewed_by_itself": false, "urgency": "within_7_days",
             "summary": "", "remedy": null,
         }],
-        "audit": { "written": 8, "dropped": 9 },
+        "audit": { "written": 8, "dropped": 9, "state": "degraded", "summed": 10 },
     }))
     .unwrap()
 }
@@ -50,6 +50,7 @@ fn record() -> Record {
     Record {
         time: SystemTime::UNIX_EPOCH,
         request_id: HeaderValue::from_static("id"),
+        agent_request_id: HeaderValue::from_static("own"),
         forward: "jira".into(),
         connection: 0,
         originator: "".into(),
@@ -113,6 +114,9 @@ fn what_was_counted_and_what_the_status_says_is_on_the_page() {
         r#"credential_expiry_warning{credential="personal_access_token",forward="jira",within="30d"} 1"#,
         r#"credential_expiry_warning{credential="personal_access_token",forward="jira",within="over"} 0"#,
         "audit_records_dropped_total 9",
+        "audit_refusals_summed_total 10",
+        r#"audit_state{state="degraded"} 1"#,
+        r#"audit_state{state="proven"} 0"#,
         r#"info{version="1.2.3"} 1"#,
     ] {
         let line = format!("\njira_tunnel_agent_{line}\n");

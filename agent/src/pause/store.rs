@@ -1,6 +1,7 @@
 //! The file that keeps pauses over a restart: `pause.json` in the state folder.
 
 use super::{Held, Pause};
+use crate::disk::{DiskReserve, is_full};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -66,8 +67,15 @@ impl Store {
         }
     }
 
-    /// When it returns, `held` is on the disk; after an error the old state or the new one is.
+    /// When it returns, `held` is on the disk; after an error the old state or the new one is. On a full disk it has a
+    /// reserve.
     pub(super) fn write(&self, held: &Held) -> Result<(), StoreError> {
+        let full =
+            |error: &StoreError| matches!(error, StoreError::Io { error, .. } if is_full(error));
+        DiskReserve::of(&self.folder).save(full, || self.try_write(held))
+    }
+
+    fn try_write(&self, held: &Held) -> Result<(), StoreError> {
         let path = self.path();
         let failed = |error| StoreError::Io {
             path: path.clone(),

@@ -22,6 +22,7 @@ use crate::{
     check,
     config::{Config, Sources},
     control::{Commands, Listener},
+    disk::DiskReserve,
     metrics,
     pause::{Order, Pauses},
     status::Report,
@@ -63,6 +64,9 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         let (state_dir, cut, stop) = (config.state_dir.clone(), cut.clone(), stop.clone());
         // Reads the system's certificate store.
         tokio::task::spawn_blocking(move || {
+            if let Err(error) = DiskReserve::of(&state_dir).keep() {
+                tracing::warn!(%error, folder = %state_dir.display(), "no room can be set aside for pauses and tokens");
+            }
             let pauses = Pauses::load(&state_dir);
             let common = Common {
                 audit,

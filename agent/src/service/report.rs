@@ -62,10 +62,11 @@ impl Observer {
             .collect();
         let credentials = self.forecast.credentials();
         let layers = Layers::of(&connections, &forwards);
+        let audit = AuditReport::of(&self.audit.condition());
         Report {
             version: REPORT_VERSION,
             time: humantime::format_rfc3339_millis(now).to_string(),
-            overall: Overall::of(&connections, &forwards),
+            overall: Overall::of(&connections, &forwards).with_audit(&audit),
             agent: AgentReport {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
@@ -79,10 +80,7 @@ impl Observer {
                 .iter()
                 .map(|credential| CredentialReport::new(credential, now))
                 .collect(),
-            audit: AuditReport {
-                written: self.audit.written(),
-                dropped: self.audit.dropped(),
-            },
+            audit,
             configuration: self.configuration.report(),
         }
     }

@@ -28,6 +28,11 @@ pub fn headline(report: &Report) -> String {
 
 fn why(report: &Report) -> String {
     let l = &report.layers;
+    let audit = |state| {
+        let cause = report.audit.cause.as_deref();
+        let cause = cause.filter(|_| report.audit.state == state);
+        cause.map(|cause| format!("audit: {cause}"))
+    };
     let layers = [
         ("network", &l.network),
         ("tunnel", &l.tunnel),
@@ -38,6 +43,9 @@ fn why(report: &Report) -> String {
     if let Some((name, layer)) = find(LayerState::Failed) {
         return told(name, layer);
     }
+    if let Some(audit) = audit(LayerState::Failed) {
+        return audit;
+    }
     if let Some(forward) = report.forwards.iter().find(|f| f.paused.is_some()) {
         return format!(
             "{} is paused; agent resume lets requests pass",
@@ -47,6 +55,9 @@ fn why(report: &Report) -> String {
     let spoiled = find(LayerState::Degraded).or_else(|| find(LayerState::Unknown));
     if let Some((name, layer)) = spoiled {
         return told(name, layer);
+    }
+    if let Some(audit) = audit(LayerState::Degraded) {
+        return audit;
     }
     match report.overall {
         Overall::Proven => "network, tunnel, Jira and login".to_owned(),

@@ -5,7 +5,15 @@ use std::time::{Duration, Instant};
 
 /// State of a layer as told to a person or a monitoring system.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum LayerState {
@@ -16,6 +24,7 @@ pub enum LayerState {
     /// It does not work.
     Failed,
     /// Not tried yet.
+    #[default]
     Unknown,
     /// This configuration has no such layer: the login of a pass-through forward belongs to the vendor.
     NotApplicable,

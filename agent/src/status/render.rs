@@ -1,6 +1,6 @@
 //! The status as a person reads it.
 
-use super::{LayerReport, LayerState, Overall, Report};
+use super::{AuditReport, LayerReport, LayerState, Overall, Report};
 use crate::{expiry::Urgency, pause::Pause};
 use std::fmt::Write;
 
@@ -25,12 +25,7 @@ pub fn render(report: &Report, colour: Colour) -> String {
     page.forwards(report);
     page.credentials(report);
     page.configuration(report);
-    if report.audit.dropped > 0 {
-        page.line(&format!(
-            "\naudit: {} records written, {} DROPPED: the audit file or journal does not keep up",
-            report.audit.written, report.audit.dropped
-        ));
-    }
+    page.audit(&report.audit);
     page.text
 }
 
@@ -180,6 +175,35 @@ impl Page {
             if let Some(remedy) = &c.remedy {
                 self.line(&format!("           remedy: {remedy}"));
             }
+        }
+    }
+
+    fn audit(&mut self, audit: &AuditReport) {
+        if audit.state == LayerState::Unknown && audit.sink.is_empty() {
+            // An agent of an earlier version, which does not say where.
+            return;
+        }
+        self.line("\naudit");
+        let dropped = match audit.dropped {
+            0 => String::new(),
+            dropped => format!(", {dropped} DROPPED"),
+        };
+        let reason = match audit.sink_reason.as_str() {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        self.line(&format!("  to {}{reason}", audit.sink));
+        self.line(&format!("  records: {} written{dropped}", audit.written));
+        let (word, style) = match audit.state {
+            LayerState::Failed => ("FAILED    ", RED),
+            LayerState::Degraded => ("DEGRADED  ", YELLOW),
+            _ => return,
+        };
+        let word = self.paint(word, style);
+        let cause = audit.cause.as_deref().unwrap_or_default();
+        self.line(&format!("  {word}{cause}"));
+        if let Some(remedy) = &audit.remedy {
+            self.line(&format!("            remedy: {remedy}"));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The whole status: what `agent status --json` prints. Its schema is `docs/status.schema.json`.
 
 use super::{ConnectionView, CredentialReport, LayerReport, LayerState};
-use crate::pause::Pause;
+use crate::{audit::AuditCondition, pause::Pause};
 
 /// Version of the document. Fields may be added within a version; none is removed or changes its meaning.
 pub const REPORT_VERSION: u32 = 1;
@@ -127,13 +127,97 @@ pub struct RefusedConfiguration {
 }
 
 /// The audit log.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct AuditReport {
     /// Records written since the start.
     pub written: u64,
     /// Records dropped because the sink did not keep up or failed.
     pub dropped: u64,
+    /// Whether what vendors do is on record: `proven` while each record is written, `degraded` while none can be
+    /// written, or for an hour after one was lost, `failed` where requests are refused for it (`audit.required`).
+    #[serde(default)]
+    pub state: LayerState,
+    /// Why it is not proven, one sentence.
+    #[serde(default)]
+    pub cause: Option<String>,
+    /// What to do about it, one sentence.
+    #[serde(default)]
+    pub remedy: Option<String>,
+    /// Where lines go.
+    #[serde(default)]
+    pub sink: String,
+    /// Why there.
+    #[serde(default)]
+    pub sink_reason: String,
+    /// Whether requests are refused while no record can be written.
+    #[serde(default)]
+    pub required: bool,
+    /// Seconds since a record was last lost; absent if none was.
+    #[serde(default)]
+    pub dropped_seconds_ago: Option<f64>,
+    /// Refused requests that have no line of their own, but are counted in one of many.
+    #[serde(default)]
+    pub summed: u64,
+    /// Name of this run of the agent, `run` in each audit line.
+    #[serde(default)]
+    pub run: String,
 }
+
+impl AuditReport {
+    /// What is known of the audit, and what to do where it is not well.
+    pub fn of(condition: &AuditCondition) -> Self {
+        let (state, cause, remedy) = judged(condition);
+        Self {
+            written: condition.written,
+            dropped: condition.dropped,
+            state,
+            cause,
+            remedy: remedy.map(str::to_owned),
+            sink: condition.sink.clone(),
+            sink_reason: condition.sink_reason.clone(),
+            required: condition.required,
+            dropped_seconds_ago: condition.last_dropped.map(|ago| ago.as_secs_f64()),
+            summed: condition.summed,
+            run: condition.run.clone(),
+        }
+    }
+}
+
+fn judged(condition: &AuditCondition) -> (LayerState, Option<String>, Option<&'static str>) {
+    let lost = match condition.dropped {
+        0 => String::new(),
+        1 => String::from("; 1 record was lost since the start"),
+        many => format!("; {many} records were lost since the start"),
+    };
+    if !condition.on {
+        return (LayerState::NotApplicable, None, None);
+    }
+    match &condition.fault {
+        Some(fault) if condition.required => {
+            let cause = format!("{fault}{lost}; requests are answered 503 audit-unavailable");
+            (LayerState::Failed, Some(cause), Some(CANNOT_WRITE))
+        }
+        Some(fault) => (
+            LayerState::Degraded,
+            Some(format!("{fault}{lost}")),
+            Some(CANNOT_WRITE),
+        ),
+        None if condition.has_lost_recently() => {
+            let ago = condition.last_dropped.unwrap_or_default().as_secs();
+            let cause = format!(
+                "{} audit records were lost since the start, the last {ago} s ago",
+                condition.dropped
+            );
+            (LayerState::Degraded, Some(cause), Some(LOST))
+        }
+        None => (LayerState::Proven, None, None),
+    }
+}
+
+const CANNOT_WRITE: &str = "make room on its disk, give the agent's user write permission, or look why journald does not \
+                            take lines; the agent tries again each second";
+const LOST: &str = "look in the log for why, at about that time; gaps in seq show where they are missing, and this notice \
+                    ends an hour after the last loss";
 
 /// The JSON schema of [`Report`]: `docs/status.schema.json`.
 pub fn schema() -> String {
@@ -171,6 +255,15 @@ impl Overall {
             Self::Proven
         } else {
             Self::Degraded
+        }
+    }
+
+    /// What is not on record is not proven; where requests wait for their record, none can pass.
+    pub fn with_audit(self, audit: &AuditReport) -> Self {
+        match (self, audit.state) {
+            (_, LayerState::Failed) => Self::Down,
+            (Self::Proven, LayerState::Degraded | LayerState::Unknown) => Self::Degraded,
+            (overall, _) => overall,
         }
     }
 
@@ -276,6 +369,36 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_record_is_degraded_for_an_hour_and_a_required_audit_that_fails_is_down() {
+        let on = AuditCondition {
+            on: true,
+            ..AuditCondition::default()
+        };
+        let judged = |condition: AuditCondition| {
+            let report = AuditReport::of(&condition);
+            let told = report.cause.is_some() && report.remedy.is_some();
+            assert_eq!(told, matches!(report.state, Degraded | Failed));
+            Overall::Proven.with_audit(&report)
+        };
+        let lost = |seconds| AuditCondition {
+            dropped: 3,
+            last_dropped: Some(std::time::Duration::from_secs(seconds)),
+            ..on.clone()
+        };
+        let failing = |required| AuditCondition {
+            fault: Some("the file /x takes no lines: No space left on device".into()),
+            required,
+            ..on.clone()
+        };
+        assert_eq!(judged(on.clone()), Overall::Proven);
+        assert_eq!(judged(lost(3599)), Overall::Degraded);
+        assert_eq!(judged(lost(3600)), Overall::Proven);
+        assert_eq!(judged(failing(false)), Overall::Degraded);
+        assert_eq!(judged(failing(true)), Overall::Down);
+        assert_eq!(judged(AuditCondition::default()), Overall::Proven);
+    }
+
+    #[test]
     fn down_means_that_no_request_can_pass_by_any_forward() {
         let fine = [connection(Proven, Proven)];
         let dead = forward(Proven, Proven, Failed);
@@ -329,10 +452,15 @@ mod tests {
                 summary: "the personal access token ends in 12 days (2027-01-31)".into(),
                 remedy: Some("make a new one".into()),
             }],
-            audit: AuditReport {
+            audit: AuditReport::of(&AuditCondition {
                 written: 1,
                 dropped: 2,
-            },
+                last_dropped: Some(std::time::Duration::from_secs(7)),
+                on: true,
+                sink: "the journal".into(),
+                sink_reason: "this and that".into(),
+                ..AuditCondition::default()
+            }),
             configuration: ConfigurationReport {
                 loaded: "2026-11-28T07:00:00Z".into(),
                 refused: Some(RefusedConfiguration {
@@ -348,7 +476,9 @@ mod tests {
             "2 h 1 min",
             "cause:  connection refused",
             "remedy: ask the network team",
-            "2 DROPPED",
+            "audit\n  to the journal: this and that",
+            "1 written, 2 DROPPED",
+            "DEGRADED  2 audit records were lost since the start, the last 7 s ago",
             "PAUSED    since 2026-11-22T09:30:00Z by uid 0: CHG-7",
             "WARNING   the personal access token ends in 12 days",
             "remedy: make a new one",

@@ -2,7 +2,7 @@
 
 use super::{Record, json};
 use crate::{
-    disk::{DISK_TIMEOUT, Disk},
+    disk::{DISK_TIMEOUT, Disk, DiskReserve, is_full},
     secret::{SecretFile, SecretFileError, Stamp},
 };
 use rustix::{
@@ -217,7 +217,15 @@ impl Store {
         Ok(folder)
     }
 
+    /// On a full disk it has a reserve.
     fn save(&self, record: &Record) -> Result<(), StoreError> {
+        let full =
+            |error: &StoreError| matches!(error, StoreError::Io { error, .. } if is_full(error));
+        let state = self.folder.parent().unwrap_or(Path::new("/"));
+        DiskReserve::of(state).save(full, || self.try_save(record))
+    }
+
+    fn try_save(&self, record: &Record) -> Result<(), StoreError> {
         let bytes = json::write(record).map_err(|_| StoreError::NotText)?;
         let folder = self.open_folder()?;
         let name = format!("{}.new", self.name());

@@ -23,6 +23,8 @@ pub enum Kind {
     UploadStalled,
     /// A form-encoded body that could choose another identity, and cannot be looked through.
     FormBody,
+    /// More requests were refused on this forward than may be in a minute, and this one would be, too.
+    TooManyRefusals,
     /// Request line and headers are too large.
     HeadTooLarge,
     /// CONNECT or TRACE.
@@ -47,6 +49,8 @@ pub enum Kind {
     JiraBusy,
     /// The agent has no credential to send right now.
     LoginUnavailable,
+    /// No audit record can be written, without which nothing is sent.
+    AuditUnavailable,
     /// The customer's administrator has paused it.
     Paused,
     /// The agent stops, and the time for what was under way is over.
@@ -70,7 +74,7 @@ struct Advice {
 
 impl Kind {
     /// All of them, in the order of `docs/errors.md`.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::MalformedRequest,
         Self::AmbiguousTarget,
         Self::MethodOverride,
@@ -80,6 +84,7 @@ impl Kind {
         Self::HeadTimeout,
         Self::UploadStalled,
         Self::FormBody,
+        Self::TooManyRefusals,
         Self::HeadTooLarge,
         Self::MethodRefused,
         Self::UpgradeRefused,
@@ -92,6 +97,7 @@ impl Kind {
         Self::Overloaded,
         Self::JiraBusy,
         Self::LoginUnavailable,
+        Self::AuditUnavailable,
         Self::Paused,
         Self::Stopping,
         Self::JiraTimeout,
@@ -166,6 +172,37 @@ impl Kind {
             self,
             Self::MalformedRequest | Self::HeadTimeout | Self::HeadTooLarge | Self::HttpVersion
         )
+    }
+
+    /// Whether policy or framing refuses it: the requests whose number in a minute is bounded (`refusals_per_minute`).
+    pub const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::MalformedRequest
+                | Self::AmbiguousTarget
+                | Self::MethodOverride
+                | Self::PolicyRefused
+                | Self::ForeignIdentity
+                | Self::FormBody
+                | Self::HeadTooLarge
+                | Self::MethodRefused
+                | Self::UpgradeRefused
+                | Self::HttpVersion
+        )
+    }
+
+    /// Whether the agent answers by itself without any work of Jira's or of the vendor's, so that a vendor could have
+    /// more of them written down than a disk holds.
+    pub const fn is_effortless(self) -> bool {
+        self.is_refusal()
+            || matches!(
+                self,
+                Self::UploadBroken
+                    | Self::HeadTimeout
+                    | Self::Overloaded
+                    | Self::LoginUnavailable
+                    | Self::Paused
+            )
     }
 
     const fn advice(self) -> Advice {
@@ -250,6 +287,15 @@ impl Kind {
                 retry_after: None,
                 title: "A form-encoded body could choose another identity and cannot be looked through",
                 remedy: "Send JSON or multipart, or a form of at most 64 KiB, uncompressed and in UTF-8, that names no identity.",
+            },
+            Self::TooManyRefusals => Advice {
+                code: "too-many-refusals",
+                status: StatusCode::TOO_MANY_REQUESTS,
+                deliveries: NOT_SENT,
+                proxy_error: "http_request_denied",
+                retry_after: Some(60),
+                title: "The agent refuses too many requests on this forward",
+                remedy: "Stop sending what is refused; the detail says what is wrong with this one. Requests that the customer allows pass meanwhile.",
             },
             Self::HeadTooLarge => Advice {
                 code: "head-too-large",
@@ -358,6 +404,15 @@ impl Kind {
                 retry_after: Some(30),
                 title: "The agent has no login for Jira right now",
                 remedy: "Send it again after Retry-After. If it lasts, tell the customer that their agent has no login for Jira, and quote request_id.",
+            },
+            Self::AuditUnavailable => Advice {
+                code: "audit-unavailable",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                deliveries: NOT_SENT,
+                proxy_error: "proxy_internal_error",
+                retry_after: Some(10),
+                title: "The agent cannot record what it would do",
+                remedy: "Send it again after Retry-After. If it lasts, tell the customer that their agent cannot write its audit, and quote request_id.",
             },
             Self::Paused => Advice {
                 code: "paused",

@@ -7,7 +7,10 @@ mod kind;
 
 pub use kind::Kind;
 
-use super::own_headers::{BY_AGENT, PROXY_STATUS, X_TUNNEL_ANSWERED_BY};
+use super::{
+    own_headers::{BY_AGENT, PROXY_STATUS, X_TUNNEL_ANSWERED_BY},
+    request_id::RequestIds,
+};
 use crate::{
     upstream::Delivery,
     vendor_text::{OwnWords, VendorText},
@@ -47,6 +50,20 @@ impl Problem {
         }
     }
 
+    /// The same refusal, one too many: what is wrong with the request stays in the detail.
+    pub(super) fn into_one_too_many(self, per_minute: u32) -> Self {
+        let detail = VendorText::of(&[
+            &"more than ",
+            &(per_minute as usize),
+            &" requests a minute are refused on this forward; of this one: ",
+            &self.detail,
+        ]);
+        Self {
+            cause: self.cause,
+            ..Self::not_sent(Kind::TooManyRefusals, detail)
+        }
+    }
+
     /// Seconds after which sending it again is worth a try: only where it is known that nothing was
     /// sent, or where HTTP allows to repeat the method (RFC 9110 §9.2.2).
     pub fn retry_after(&self, method: &Method) -> Option<u32> {
@@ -55,9 +72,14 @@ impl Problem {
     }
 
     /// The whole answer; to HEAD without its body.
-    pub fn response(&self, forward: &str, method: &Method, id: &HeaderValue) -> Response<Bytes> {
+    pub(in crate::http) fn response(
+        &self,
+        forward: &str,
+        method: &Method,
+        ids: &RequestIds,
+    ) -> Response<Bytes> {
         let status = self.kind.status();
-        let request_id = String::from_utf8_lossy(id.as_bytes());
+        let request_id = String::from_utf8_lossy(ids.shown.as_bytes());
         let remedy = self
             .remedy
             .clone()
@@ -77,6 +99,7 @@ impl Problem {
             detail: &self.detail,
             reason: self.reason,
             request_id: &request_id,
+            agent_request_id: &String::from_utf8_lossy(ids.own.as_bytes()),
             delivery: self.delivery,
             forward,
             remedy: &remedy,
@@ -95,7 +118,7 @@ impl Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(PROXY_STATUS, self.proxy_status());
         headers.insert(X_TUNNEL_ANSWERED_BY, BY_AGENT);
-        headers.insert(super::request_id::X_REQUEST_ID, id.clone());
+        headers.insert(super::request_id::X_REQUEST_ID, ids.shown.clone());
         self.insert_retry_after(headers, method);
         if method != Method::HEAD {
             *response.body_mut() = body;
@@ -138,6 +161,7 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     request_id: &'a str,
+    agent_request_id: &'a str,
     delivery: Delivery,
     forward: &'a str,
     remedy: &'a VendorText,
@@ -200,7 +224,10 @@ mod tests {
 
     #[test]
     fn each_kind_says_what_it_is_in_headers_and_body() {
-        let id = HeaderValue::from_static("id-1");
+        let id = RequestIds::of(&HeaderMap::from_iter([(
+            super::super::request_id::X_REQUEST_ID,
+            HeaderValue::from_static("id-1"),
+        )]));
         for kind in Kind::ALL {
             let mut problem = Problem::not_sent(kind, "a \"detail\" with \\ and ü");
             problem.cause = Some("CANARY: /etc/jira-pat".to_owned());
@@ -229,6 +256,7 @@ mod tests {
             );
             assert_eq!(body["status"], kind.status().as_u16());
             assert_eq!(body["request_id"], "id-1");
+            assert_eq!(body["agent_request_id"], id.own.to_str().unwrap());
             assert_eq!(body["delivery"], "not_sent");
             assert_eq!(body["forward"], "jira");
             assert_eq!(body["detail"], "a \"detail\" with \\ and ü");
@@ -256,7 +284,10 @@ mod tests {
 
     #[test]
     fn an_answer_to_head_has_the_length_but_no_body() {
-        let id = HeaderValue::from_static("id-1");
+        let id = RequestIds::of(&HeaderMap::from_iter([(
+            super::super::request_id::X_REQUEST_ID,
+            HeaderValue::from_static("id-1"),
+        )]));
         let response =
             Problem::not_sent(Kind::Overloaded, "x").response("jira", &Method::HEAD, &id);
         assert!(response.body().is_empty());

@@ -194,3 +194,22 @@ async fn an_idle_or_drained_connection_ends() {
         .unwrap()
         .unwrap();
 }
+
+/// HPACK lets a peer repeat it for a byte a request, and each would have been a line of that length.
+#[tokio::test]
+async fn a_method_that_is_no_method_is_refused_and_its_line_is_short() {
+    let nothing = raw_jira(|_| async { panic!("it reached Jira") });
+    let mut agent = Agent::new(&nothing.await, Options::default());
+    let (mut client, ..) = client(&agent).await;
+    let method = Method::from_bytes("M".repeat(15_000).as_bytes()).unwrap();
+    let response = client
+        .send_request(request(method, "/x", ""))
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 400);
+    assert!(text(response).await.len() < 4096);
+    let record = agent.records.next().await;
+    assert_eq!(record["error"], "malformed-request");
+    assert_eq!(record["method"], format!("{}…", "M".repeat(32)));
+    assert!(record.to_string().len() < 1024, "{record}");
+}

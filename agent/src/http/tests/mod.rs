@@ -1,6 +1,7 @@
 //! Channels as the vendor sees them: real HTTP bytes in, the real way to a Jira of a few lines, out.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod auditing;
 mod failing;
 mod forms;
 mod http2;

@@ -48,6 +48,8 @@ pub(super) struct Options {
     pub(super) scheme: &'static str,
     /// Answers nothing but what a check waits for.
     pub(super) only_awaited: bool,
+    /// Sends nothing without a place for its record.
+    pub(super) audit_required: bool,
 }
 
 impl Default for Options {
@@ -61,6 +63,7 @@ impl Default for Options {
             max_connections: 64,
             scheme: "http",
             only_awaited: false,
+            audit_required: false,
         }
     }
 }
@@ -79,7 +82,7 @@ impl Agent {
             deny: vec!["* /secret".to_owned()],
             ..PolicySettings::default()
         });
-        let (audit, records) = Audit::captured();
+        let (audit, records) = Audit::captured_with(options.audit_required);
         let layer = Arc::new(Layer::default());
         let forward = Forward::new(
             "jira".into(),

@@ -13,7 +13,7 @@ use std::{error::Error, io};
 /// | the peer sent CLOSE alone | `ConnectionReset` | `BrokenPipe` |
 /// | the SSH session ended | `ConnectionAborted` (after an EOF `Ok(0)`) | `ConnectionAborted` |
 /// | the inbox was over its bound | `QuotaExceeded`, at once | `QuotaExceeded` |
-/// | the spool file failed | `StorageFull`, at once | `StorageFull` |
+/// | the spool file failed, or its disk has no room left | `StorageFull`, at once | `StorageFull` |
 /// | the application shut the stream down | goes on | `BrokenPipe` |
 ///
 /// Every such [`io::Error`] except the last carries the `End`; see [`End::of`].
@@ -31,6 +31,9 @@ pub enum End {
     /// The spool file could not be written or read, or not in time; the channel was reset.
     #[error("the spool file failed or was too slow; channel reset")]
     SpoolFailed,
+    /// The spool's disk is full, or down to what must stay free on it; the channel was reset.
+    #[error("the spool's disk has no room left for what was sent; channel reset")]
+    SpoolFull,
 }
 
 impl End {
@@ -55,7 +58,7 @@ impl End {
 
     /// Did we break the channel off, rather than the peer or the session?
     pub fn is_reset(self) -> bool {
-        matches!(self, Self::Overflow | Self::SpoolFailed)
+        matches!(self, Self::Overflow | Self::SpoolFailed | Self::SpoolFull)
     }
 
     pub(super) fn read_error(self) -> io::Error {
@@ -71,7 +74,7 @@ impl End {
             Self::Closed => closed,
             Self::SessionEnded => io::ErrorKind::ConnectionAborted,
             Self::Overflow => io::ErrorKind::QuotaExceeded,
-            Self::SpoolFailed => io::ErrorKind::StorageFull,
+            Self::SpoolFailed | Self::SpoolFull => io::ErrorKind::StorageFull,
         }
     }
 }
@@ -104,6 +107,7 @@ mod tests {
             ),
             (End::Overflow.write_error(), io::ErrorKind::QuotaExceeded),
             (End::SpoolFailed.read_error(), io::ErrorKind::StorageFull),
+            (End::SpoolFull.read_error(), io::ErrorKind::StorageFull),
         ];
         for (error, kind) in kinds {
             assert_eq!(error.kind(), kind);

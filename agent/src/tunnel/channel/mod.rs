@@ -32,6 +32,7 @@ pub use budget::SessionBudget;
 pub use end::End;
 pub use stream::ChannelStream;
 
+use crate::disk::FreeSpaceFloor;
 use std::{path::PathBuf, time::Duration};
 
 /// Bounds of the channels of one session. Each is a setting.
@@ -53,6 +54,8 @@ pub struct Limits {
     /// Memory and spool bytes of all channels of the session together. A channel that holds less
     /// than 64 KiB is not reset for what others hold.
     pub spool_per_session: u64,
+    /// What spool files leave free on their disk.
+    pub spool_floor: FreeSpaceFloor,
     /// Folder of the unlinked spool files. `/tmp` may be memory.
     pub spool_dir: PathBuf,
     /// After our EOF: how long the peer's CLOSE is waited for before we close first.
@@ -71,6 +74,10 @@ impl Default for Limits {
             memory_per_session: 64 << 20,
             spool_per_channel: 1 << 30,
             spool_per_session: 8 << 30,
+            spool_floor: FreeSpaceFloor {
+                bytes: 256 << 20,
+                parts: 10,
+            },
             spool_dir: std::env::temp_dir(),
             close_wait: Duration::from_secs(10),
             discard: 4 << 20,

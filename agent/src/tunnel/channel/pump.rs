@@ -234,8 +234,17 @@ impl Disk {
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(%error, folder = %self.shared.budget.limits().spool_dir.display(), "spool file failed");
-                Err(End::SpoolFailed)
+                let folder = self.shared.budget.limits().spool_dir.display();
+                match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        tracing::warn!(%error, %folder, "no room for the spool file: make room, or name another folder in tunnel.channel.spool_dir");
+                        Err(End::SpoolFull)
+                    }
+                    _ => {
+                        tracing::warn!(%error, %folder, "spool file failed");
+                        Err(End::SpoolFailed)
+                    }
+                }
             }
         }
     }

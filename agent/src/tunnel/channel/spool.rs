@@ -1,6 +1,7 @@
 //! The unlinked file of one channel. All work on it happens off the runtime and has a deadline.
 
 use super::SessionBudget;
+use crate::disk::FreeSpaceFloor;
 use bytes::Bytes;
 use std::{
     fs::{DirBuilder, File},
@@ -57,13 +58,14 @@ impl Spool {
             return (self, Err(io::Error::other("the spool disk hangs")));
         }
         let (file, ring) = (self.file.clone(), limits.spool_per_channel);
+        let floor = limits.spool_floor;
         let folder = file.is_none().then(|| limits.spool_dir.clone());
         let task = spawn_blocking(move || {
             let file = match (file, folder) {
                 (Some(file), _) => file,
                 (None, folder) => Arc::new(make(&folder.unwrap_or_default())?),
             };
-            let done = run(&file, job, ring)?;
+            let done = run(&file, job, ring, floor)?;
             Ok((file, done))
         });
         match in_time(task, limits.spool_timeout, stuck).await {
@@ -120,10 +122,12 @@ fn make(folder: &Path) -> io::Result<File> {
     tempfile::tempfile_in(folder)
 }
 
-fn run(file: &File, job: Job, ring: u64) -> io::Result<Done> {
+fn run(file: &File, job: Job, ring: u64, floor: FreeSpaceFloor) -> io::Result<Done> {
     match job {
         Job::Write { position, bytes } => {
             let bytes = bytes.concat();
+            // Before each write: another's write may have taken the room since the last.
+            floor.allows(file, bytes.len() as u64)?;
             let at = position % ring;
             let until_end = usize::try_from(ring - at).unwrap_or(usize::MAX);
             let (first, wrapped) = bytes.split_at(bytes.len().min(until_end));

@@ -8,6 +8,7 @@ use super::{
     },
     *,
 };
+use crate::disk::FreeSpaceFloor;
 use std::{io, task::Waker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 
@@ -232,6 +233,32 @@ async fn a_spool_that_cannot_be_made_resets_the_channel() {
     let error = stream.read(&mut [0; 8]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert_eq!(stream.reset_reason(), Some(End::SpoolFailed));
+}
+
+/// A vendor cannot fill the disk that tokens, pauses and the audit are on; a channel that stays in memory goes on.
+#[tokio::test]
+async fn a_spool_whose_disk_is_down_to_its_floor_resets_the_channel_that_needs_it_and_no_other() {
+    let limits = Limits {
+        memory: 64 << 10,
+        spool_floor: FreeSpaceFloor {
+            bytes: u64::MAX,
+            parts: 1,
+        },
+        ..Limits::default()
+    };
+    let session = Session::new(limits);
+    let (mut small, other) = session.open();
+    let (mut stream, peer) = session.open();
+    peer.send_all(&pattern(512 << 10)).await;
+    eventually("reset", || session.budget.resets() == 1).await;
+    let error = stream.read(&mut [0; 8]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(stream.reset_reason(), Some(End::SpoolFull));
+
+    other.send_all(&pattern(32 << 10)).await;
+    let mut read = vec![0; 32 << 10];
+    small.read_exact(&mut read).await.unwrap();
+    assert_eq!(read, pattern(32 << 10));
 }
 
 #[tokio::test]

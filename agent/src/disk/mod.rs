@@ -1,6 +1,15 @@
 //! Blocking work on a disk that may hang, as a network disk does whose server is gone. Nothing can end a
 //! thread that hangs there, and the runtime has 512: whoever waits has a deadline, and what hangs is
 //! bounded.
+//!
+//! `floor` keeps a part of a disk free of what a peer can make grow, `reserve` keeps some bytes for what must be
+//! saved even on a disk that others have filled.
+
+mod floor;
+mod reserve;
+
+pub use floor::{BelowFloor, FreeSpaceFloor};
+pub use reserve::{DiskReserve, is_full};
 
 use std::{io, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};

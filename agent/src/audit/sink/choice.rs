@@ -1,0 +1,262 @@
+//! Which sink is in force, and why.
+//!
+//! journald drops what a service logs past `RateLimitBurst`, and tells it nothing. `LogRateLimitIntervalSec=0` in the
+//! unit ends that, but systemd before 240 does not know that line, a unit of somebody else's may lack it, and no
+//! program can ask. So the packaged unit says by a variable that it has the line, and systemd 240 and later set
+//! `LOGS_DIRECTORY`, which came with the same version: both together are the proof. Without it the default is a file,
+//! which counts what it loses.
+
+use super::{LineSink, Stderr, file::RotatedFile, journal::Journal};
+use crate::{
+    audit::{Sink, record::MAX_LINE},
+    disk::FreeSpaceFloor,
+};
+use rustix::fs::{Access, access};
+use std::{
+    env, fmt,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+};
+
+/// What the service was given by whoever started it.
+#[derive(Clone, Debug)]
+pub struct ServiceEnvironment {
+    /// The unit says that journald does not limit the rate of this service.
+    pub unlimited_journal: bool,
+    /// The folder for logs that systemd has made.
+    pub logs_directory: Option<PathBuf>,
+    /// The folder for logs of the package, where systemd says nothing of it.
+    pub packaged_logs: PathBuf,
+    /// journald's socket.
+    pub journal_socket: PathBuf,
+}
+
+impl ServiceEnvironment {
+    /// Of this process.
+    pub fn of_process() -> Self {
+        let logs = env::var_os("LOGS_DIRECTORY");
+        let logs = logs.and_then(|folders| env::split_paths(&folders).next());
+        Self {
+            unlimited_journal: env::var_os(UNLIMITED).is_some_and(|value| value == "1"),
+            logs_directory: logs.filter(|folder| folder.is_absolute()),
+            packaged_logs: PathBuf::from(PACKAGED_LOGS),
+            journal_socket: PathBuf::from("/run/systemd/journal/socket"),
+        }
+    }
+
+    fn has_journal(&self) -> bool {
+        let there = UnixDatagram::unbound().and_then(|s| s.connect(&self.journal_socket));
+        there.is_ok()
+    }
+
+    /// Whether no line is lost to a limit of rate.
+    fn journal_is_proven(&self) -> bool {
+        self.unlimited_journal && self.logs_directory.is_some()
+    }
+}
+
+/// A sink that was chosen, not opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkChoice {
+    destination: Destination,
+    /// Why this one, in a sentence without its end.
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Destination {
+    File(PathBuf),
+    Journal(PathBuf),
+    Stderr,
+    Off,
+}
+
+impl SinkChoice {
+    /// What this setting means for a service with this environment. Looks at the disk.
+    pub fn of(sink: &Sink, environment: &ServiceEnvironment) -> Self {
+        let journal = || Destination::Journal(environment.journal_socket.clone());
+        let (destination, reason) = match sink {
+            Sink::Off => (Destination::Off, "audit.sink is \"off\""),
+            Sink::File(path) => (Destination::File(path.clone()), "named in audit.file"),
+            Sink::Auto { .. } | Sink::Journal if !environment.has_journal() => {
+                (Destination::Stderr, "this host has no journal")
+            }
+            Sink::Journal if environment.journal_is_proven() => (
+                journal(),
+                "audit.sink is \"journal\"; the unit lets journald drop nothing of this service",
+            ),
+            Sink::Journal => (journal(), UNPROVEN),
+            Sink::Auto { .. } if environment.journal_is_proven() => (
+                journal(),
+                "the unit lets journald drop nothing of this service",
+            ),
+            Sink::Auto { fallback } => (
+                Destination::File(default_file(environment, fallback)),
+                "journald may drop lines of this service without a word: nothing shows that LogRateLimitIntervalSec=0 of \
+                 systemd 240 and later holds for it",
+            ),
+        };
+        Self {
+            destination,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// The file, where it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.destination {
+            Destination::File(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Whether lines go nowhere.
+    pub fn is_off(&self) -> bool {
+        self.destination == Destination::Off
+    }
+
+    /// Whether lines may be lost there that nobody counts.
+    pub fn may_lose_unseen(&self) -> bool {
+        self.reason == UNPROVEN
+    }
+
+    /// None where records go nowhere. `queue` lines may be promised while `floor` bytes stay free.
+    pub(in crate::audit) fn open(
+        &self,
+        floor: FreeSpaceFloor,
+        queue: usize,
+    ) -> Option<Box<dyn LineSink>> {
+        Some(match &self.destination {
+            Destination::File(path) => {
+                let all = (queue.saturating_mul(MAX_LINE)) as u64;
+                let promised = FreeSpaceFloor {
+                    bytes: match floor.bytes {
+                        0 => 0,
+                        bytes => bytes.saturating_add(all),
+                    },
+                    // On a small disk between what the spool leaves, a tenth, and what the audit does.
+                    parts: floor.parts.min(PROMISED_PARTS),
+                };
+                Box::new(RotatedFile::new(path.clone(), floor, promised))
+            }
+            Destination::Journal(path) => match Journal::new(path) {
+                Ok(journal) => Box::new(journal),
+                Err(error) => {
+                    tracing::warn!(%error, "the journal is gone again: audit lines go to standard error");
+                    Box::new(Stderr)
+                }
+            },
+            Destination::Stderr => Box::new(Stderr),
+            Destination::Off => return None,
+        })
+    }
+}
+
+impl fmt::Display for SinkChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.destination {
+            Destination::File(path) => write!(f, "the file {}", path.display()),
+            Destination::Journal(_) => f.write_str("the journal"),
+            Destination::Stderr => f.write_str("standard error"),
+            Destination::Off => f.write_str("nowhere"),
+        }
+    }
+}
+
+/// Where logs of this service are rotated, if there is such a folder that it may write to.
+fn default_file(environment: &ServiceEnvironment, fallback: &Path) -> PathBuf {
+    let packaged = &environment.packaged_logs;
+    match &environment.logs_directory {
+        Some(folder) => folder.join(FILE_NAME),
+        None if access(packaged, Access::WRITE_OK | Access::EXEC_OK).is_ok() => {
+            packaged.join(FILE_NAME)
+        }
+        None => fallback.to_owned(),
+    }
+}
+
+/// Where the default may have put the file of an agent whose environment is not known.
+pub fn default_audit_files(state_dir: &Path) -> [PathBuf; 2] {
+    [Path::new(PACKAGED_LOGS), state_dir].map(|folder| folder.join(FILE_NAME))
+}
+
+/// The folder for logs of the package.
+const PACKAGED_LOGS: &str = "/var/log/jira-tunnel-agent";
+/// What the packaged unit sets beside `LogRateLimitIntervalSec=0`.
+const UNLIMITED: &str = "JIRA_TUNNEL_AGENT_UNLIMITED_JOURNAL";
+/// As the packaged logrotate configuration expects it.
+const FILE_NAME: &str = "audit.log";
+const UNPROVEN: &str = "audit.sink is \"journal\", although journald may drop lines of this service, which only gaps in \
+                        seq would show: nothing shows that LogRateLimitIntervalSec=0 of systemd 240 and later holds for it";
+/// See `open`.
+const PROMISED_PARTS: u64 = 12;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    struct Host {
+        folder: tempfile::TempDir,
+        _journal: Option<UnixDatagram>,
+        environment: ServiceEnvironment,
+    }
+
+    fn host(journal: bool, unlimited: bool, logs: bool) -> Host {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let logs = logs.then(|| folder.path().join("logs"));
+        Host {
+            _journal: journal.then(|| UnixDatagram::bind(&socket).unwrap()),
+            environment: ServiceEnvironment {
+                unlimited_journal: unlimited,
+                logs_directory: logs,
+                packaged_logs: folder.path().join("packaged"),
+                journal_socket: socket,
+            },
+            folder,
+        }
+    }
+
+    impl Host {
+        fn choice(&self) -> String {
+            let fallback = self.folder.path().join("state/audit.log");
+            let choice = SinkChoice::of(&Sink::Auto { fallback }, &self.environment);
+            let folder = format!("{}/", self.folder.path().display());
+            choice.to_string().replace(&folder, "")
+        }
+    }
+
+    /// The default counts what it loses.
+    #[test]
+    fn the_journal_is_the_default_only_where_it_is_proven_to_drop_nothing() {
+        assert_eq!(host(true, true, true).choice(), "the journal");
+        // systemd before 240 passes the variable on, and knows neither the setting nor LOGS_DIRECTORY.
+        assert_eq!(host(true, true, false).choice(), "the file state/audit.log");
+        // A unit of somebody else's.
+        assert_eq!(host(true, false, true).choice(), "the file logs/audit.log");
+        // A shell.
+        assert_eq!(
+            host(true, false, false).choice(),
+            "the file state/audit.log"
+        );
+        // A container.
+        assert_eq!(host(false, false, false).choice(), "standard error");
+        let host = host(true, true, false);
+        std::fs::create_dir(host.folder.path().join("packaged")).unwrap();
+        assert_eq!(host.choice(), "the file packaged/audit.log");
+    }
+
+    #[test]
+    fn what_is_written_in_the_configuration_holds_and_says_what_it_may_lose() {
+        let host = host(true, false, true);
+        let of = |sink| SinkChoice::of(&sink, &host.environment);
+        let journal = of(Sink::Journal);
+        assert_eq!(journal.to_string(), "the journal");
+        assert!(journal.may_lose_unseen());
+        let file = of(Sink::File("/x/y".into()));
+        assert_eq!(file.file(), Some(Path::new("/x/y")));
+        assert!(!file.may_lose_unseen());
+        assert!(of(Sink::Off).open(FreeSpaceFloor::NONE, 1).is_none());
+    }
+}

@@ -1,0 +1,189 @@
+//! A file opened for appending, opened anew when logrotate has moved or removed it.
+
+use super::{LineSink, Progress, write_from};
+use crate::disk::FreeSpaceFloor;
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+pub(super) struct RotatedFile {
+    path: PathBuf,
+    /// What writes leave free.
+    floor: FreeSpaceFloor,
+    /// What is free where it can still be promised that a line will be written.
+    promised: FreeSpaceFloor,
+    open: Option<Open>,
+    looked: Instant,
+    /// In which file the last write broke off, perhaps within a line.
+    torn: Option<Identity>,
+}
+
+struct Open {
+    file: File,
+    identity: Identity,
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+impl RotatedFile {
+    pub(super) fn new(path: PathBuf, floor: FreeSpaceFloor, promised: FreeSpaceFloor) -> Self {
+        Self {
+            path,
+            floor,
+            promised,
+            open: None,
+            looked: Instant::now(),
+            torn: None,
+        }
+    }
+
+    fn open(&mut self) -> io::Result<&mut Open> {
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            let there = std::fs::metadata(&self.path)
+                .map(|m| (m.dev(), m.ino()))
+                .ok();
+            if self.open.as_ref().map(|open| open.identity) != there {
+                self.open = None;
+            }
+        }
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let file = OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .mode(FILE_MODE)
+                    .open(&self.path)?;
+                let metadata = file.metadata()?;
+                Open {
+                    file,
+                    identity: (metadata.dev(), metadata.ino()),
+                }
+            }
+        };
+        Ok(self.open.insert(open))
+    }
+}
+
+impl LineSink for RotatedFile {
+    fn write(&mut self, batch: &[u8], from: usize) -> Progress {
+        let (torn, floor) = (self.torn.take(), self.floor);
+        let open = match self.open() {
+            Ok(open) => open,
+            Err(error) => {
+                self.torn = torn;
+                return Progress::stopped(from, error);
+            }
+        };
+        let identity = open.identity;
+        // Half a line goes on where it broke off; in another file it begins once more.
+        let from = match torn == Some(identity) {
+            true => from,
+            false => line_start(batch, from),
+        };
+        let more = (batch.len() - from) as u64;
+        let progress = match floor.allows(&open.file, more) {
+            Ok(()) => write_from(&mut open.file, batch, from),
+            Err(error) => Progress::stopped(from, error),
+        };
+        if progress.error.is_some() {
+            self.torn = Some(identity);
+            self.open = None;
+        }
+        progress
+    }
+
+    fn probe(&mut self) -> io::Result<()> {
+        let promised = self.promised;
+        let open = self.open()?;
+        promised.allows(&open.file, 0)
+    }
+
+    fn name(&self) -> String {
+        format!("the file {}", self.path.display())
+    }
+}
+
+fn line_start(batch: &[u8], at: usize) -> usize {
+    let before = batch[..at].iter().rposition(|&byte| byte == b'\n');
+    before.map_or(0, |newline| newline + 1)
+}
+
+/// Readable by the group, as logs are on Debian (`adm`), and by nobody else.
+const FILE_MODE: u32 = 0o640;
+/// One `stat` a second at most finds a rotated file soon enough.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn sink(path: &std::path::Path) -> RotatedFile {
+        RotatedFile::new(path.to_owned(), FreeSpaceFloor::NONE, FreeSpaceFloor::NONE)
+    }
+
+    fn write(sink: &mut RotatedFile, lines: &[u8]) {
+        let progress = sink.write(lines, 0);
+        assert!(progress.error.is_none());
+        assert_eq!(progress.taken, lines.len());
+    }
+
+    #[test]
+    fn a_rotated_file_is_left_and_a_new_one_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let mut sink = sink(&path);
+        write(&mut sink, b"one\n");
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o037, 0, "nobody but owner and group: {mode:o}");
+        let rotated = folder.path().join("audit.log.1");
+        std::fs::rename(&path, &rotated).unwrap();
+        write(&mut sink, b"two\n");
+        sink.looked -= LOOK_EVERY;
+        write(&mut sink, b"three\n");
+        assert_eq!(std::fs::read(&rotated).unwrap(), b"one\ntwo\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
+    }
+
+    #[test]
+    fn half_a_line_goes_on_where_it_broke_off_and_begins_once_more_in_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let mut sink = sink(&path);
+        let batch = b"first\nsecond\n";
+        // As a disk leaves it that is full in the middle of the second line.
+        write(&mut sink, b"first\nsec");
+        sink.torn = sink.open.as_ref().map(|open| open.identity);
+        assert!(sink.write(batch, 9).error.is_none());
+        assert_eq!(std::fs::read(&path).unwrap(), batch);
+
+        sink.torn = sink.open.take().map(|open| open.identity);
+        std::fs::rename(&path, folder.path().join("audit.log.1")).unwrap();
+        assert!(sink.write(batch, 9).error.is_none());
+        assert_eq!(std::fs::read(&path).unwrap(), b"second\n");
+    }
+
+    #[test]
+    fn below_its_floor_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let all = FreeSpaceFloor {
+            bytes: u64::MAX,
+            parts: 1,
+        };
+        let mut sink = RotatedFile::new(path.clone(), all, all);
+        let progress = sink.write(b"one\n", 0);
+        assert_eq!(progress.taken, 0);
+        assert_eq!(progress.error.unwrap().kind(), io::ErrorKind::StorageFull);
+        assert!(sink.probe().is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+}

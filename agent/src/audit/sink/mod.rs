@@ -1,0 +1,81 @@
+//! Where lines go: a file that survives rotation, the journal, or standard error.
+
+mod choice;
+mod file;
+mod journal;
+
+pub use choice::{ServiceEnvironment, SinkChoice, default_audit_files};
+
+use std::io::{self, Write};
+
+/// Takes whole lines. Called from the writer's thread alone; it may block.
+pub(super) trait LineSink: Send {
+    /// Writes `batch`, lines that each end in a newline, from the byte `from` on: what an earlier call has taken comes
+    /// before it.
+    fn write(&mut self, batch: &[u8], from: usize) -> Progress;
+
+    /// Whether lines could be written now. Writes nothing.
+    fn probe(&mut self) -> io::Result<()>;
+
+    /// Named in messages.
+    fn name(&self) -> String;
+}
+
+/// How far a batch got.
+pub(super) struct Progress {
+    /// Bytes of the batch that are taken, those before `from` included.
+    pub(super) taken: usize,
+    /// Lines that can never be taken, and count as taken.
+    pub(super) lost: u64,
+    /// Why it stopped there.
+    pub(super) error: Option<io::Error>,
+}
+
+/// Writes from `from` on, as much as `out` takes.
+fn write_from(out: &mut impl Write, batch: &[u8], from: usize) -> Progress {
+    let mut taken = from;
+    while taken < batch.len() {
+        match out.write(&batch[taken..]) {
+            Ok(0) => return Progress::stopped(taken, io::ErrorKind::WriteZero.into()),
+            Ok(n) => taken += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Progress::stopped(taken, error),
+        }
+    }
+    Progress::done(batch)
+}
+
+impl Progress {
+    fn done(batch: &[u8]) -> Self {
+        Self {
+            taken: batch.len(),
+            lost: 0,
+            error: None,
+        }
+    }
+
+    fn stopped(taken: usize, error: io::Error) -> Self {
+        Self {
+            taken,
+            lost: 0,
+            error: Some(error),
+        }
+    }
+}
+
+/// Standard error, as it was at the start.
+struct Stderr;
+
+impl LineSink for Stderr {
+    fn write(&mut self, batch: &[u8], from: usize) -> Progress {
+        write_from(&mut io::stderr().lock(), batch, from)
+    }
+
+    fn probe(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        String::from("standard error")
+    }
+}

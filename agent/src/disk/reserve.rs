@@ -1,0 +1,117 @@
+//! A few bytes of the disk that are given back to it when something must be saved and no room is left.
+//!
+//! The floors keep what a peer can make grow away from the last bytes of a disk. Other programs know no floor.
+
+use rustix::fs::{FallocateFlags, fallocate};
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+/// A file in the state folder that holds nothing but room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskReserve {
+    path: PathBuf,
+}
+
+impl DiskReserve {
+    /// Touches nothing yet.
+    pub fn of(state_dir: &Path) -> Self {
+        Self {
+            path: state_dir.join(".reserve"),
+        }
+    }
+
+    /// Makes it where it is missing. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk has no room for it, or cannot set room aside.
+    pub fn keep(&self) -> io::Result<()> {
+        let made = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.path);
+        let file = match made {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let room = fallocate(&file, FallocateFlags::empty(), 0, SIZE);
+        room.map_err(|error| {
+            // Half a reserve would be taken for a whole one.
+            let _ = fs::remove_file(&self.path);
+            error.into()
+        })
+    }
+
+    /// Saves something, and once more with the reserve where the disk `is_full`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Those of `save`.
+    pub fn save<T, E>(
+        &self,
+        is_full: impl FnOnce(&E) -> bool,
+        save: impl Fn() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let first = save();
+        let saved = match first {
+            Err(error) if is_full(&error) && fs::remove_file(&self.path).is_ok() => save(),
+            other => other,
+        };
+        if saved.is_ok() {
+            // As soon as there is room for it again.
+            let _ = self.keep();
+        }
+        saved
+    }
+}
+
+/// Whether the disk, or the user's part of it, has no room left.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Pauses and tokens with their copies, and the blocks of their folders.
+const SIZE: u64 = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::{cell::Cell, os::unix::fs::MetadataExt};
+
+    #[test]
+    fn what_finds_the_disk_full_is_saved_with_the_reserve_which_is_then_kept_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let reserve = DiskReserve::of(folder.path());
+        reserve.keep().unwrap();
+        reserve.keep().unwrap();
+        let path = folder.path().join(".reserve");
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 >= SIZE);
+
+        let tries = Cell::new(0);
+        let saved = reserve.save(is_full, || {
+            tries.set(tries.get() + 1);
+            match path.exists() {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => Ok(()),
+            }
+        });
+        saved.unwrap();
+        assert_eq!(tries.get(), 2);
+        assert!(path.exists());
+
+        // Anything else is no reason to give it away.
+        let failed = reserve.save(is_full, || {
+            Err::<(), _>(io::ErrorKind::PermissionDenied.into())
+        });
+        failed.unwrap_err();
+        assert!(path.exists());
+    }
+}

@@ -1,0 +1,64 @@
+//! How many requests of one forward may be refused with an answer and an audit line each.
+
+use std::sync::{Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// A bucket that holds the refusals of one minute, and fills again at that rate. Requests that are allowed take nothing
+/// out of it.
+pub(super) struct RefusalLimit {
+    per_minute: u32,
+    bucket: Mutex<Bucket>,
+}
+
+struct Bucket {
+    left: f64,
+    filled: Instant,
+}
+
+impl RefusalLimit {
+    pub(super) fn new(per_minute: u32) -> Self {
+        Self {
+            per_minute,
+            bucket: Mutex::new(Bucket {
+                left: f64::from(per_minute),
+                filled: Instant::now(),
+            }),
+        }
+    }
+
+    pub(super) fn per_minute(&self) -> u32 {
+        self.per_minute
+    }
+
+    /// Whether one more may be refused as usual.
+    pub(super) fn take(&self) -> bool {
+        let most = f64::from(self.per_minute);
+        // Two numbers, changed together: a panic leaves nothing half done.
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let since = now.saturating_duration_since(bucket.filled);
+        bucket.filled = now;
+        bucket.left = most.min(bucket.left + since.as_secs_f64() * most / 60.0);
+        let may = bucket.left >= 1.0;
+        if may {
+            bucket.left -= 1.0;
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_minute_holds_so_many_and_they_come_back_at_that_rate() {
+        let limit = RefusalLimit::new(60);
+        assert_eq!((0..100).filter(|_| limit.take()).count(), 60);
+        tokio::time::advance(Duration::from_millis(10_500)).await;
+        assert_eq!((0..100).filter(|_| limit.take()).count(), 10);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!((0..100).filter(|_| limit.take()).count(), 60);
+    }
+}

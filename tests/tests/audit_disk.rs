@@ -1,0 +1,222 @@
+//! What becomes of requests, of the audit and of a pause when the disk is full. Needs root: the agent gets a small disk in
+//! a mount namespace of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::{LayerState, Overall};
+use e2e::{
+    agent::records,
+    site::{Site, vendor},
+};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::PathBuf,
+    time::Duration,
+};
+
+/// A site whose agent has been started again on a disk of 120 MiB.
+struct SmallDisk {
+    site: Site,
+    filler: PathBuf,
+}
+
+impl SmallDisk {
+    async fn start(lines: &[&str]) -> Self {
+        let mut plan = Site::plan().pat("acme-bot-token");
+        for line in lines {
+            plan = plan.line("audit", *line);
+        }
+        let mut site = plan.start().await.unwrap();
+        site.agent.use_small_disk(120);
+        site.agent.restart().unwrap();
+        site.until_proven().await.unwrap();
+        let filler = site.agent.inside("state/filler");
+        Self { site, filler }
+    }
+
+    /// As another program on this disk may, or a vendor before there was a floor: leaves this many bytes, or fewer.
+    fn fill(&self, left: u64) {
+        let mut file = File::create(&self.filler).unwrap();
+        let block = vec![b'x'; 64 << 10];
+        loop {
+            let stat = rustix::fs::fstatvfs(&file).unwrap();
+            if stat.f_bavail * stat.f_frsize <= left || file.write_all(&block).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(&self.filler).unwrap();
+    }
+
+    /// 100 writes, as the vendor would; what became of each.
+    async fn write(&self, name: &str) -> Vec<(StatusCode, Value)> {
+        let mut answers = Vec::new();
+        for number in 0..100 {
+            let url = format!(
+                "{}/rest/api/2/issue/{name}-{number}",
+                self.site.vendor_url()
+            );
+            let request = vendor().put(url).json(&json!({ "fields": {} }));
+            let answer = request.send().await.unwrap();
+            let status = answer.status();
+            answers.push((status, answer.json().await.unwrap_or_default()));
+        }
+        answers
+    }
+
+    /// How many of these writes Jira has seen.
+    fn seen_by_jira(&self, name: &str) -> usize {
+        let requests = self.site.jira().requests();
+        let of = format!("/issue/{name}-");
+        requests
+            .iter()
+            .filter(|r| r.target_text().contains(&of))
+            .count()
+    }
+
+    /// How many of these writes are in the audit.
+    fn recorded(&mut self, name: &str) -> usize {
+        let of = format!("/issue/{name}-");
+        let file = self.site.agent.inside("state/audit.log");
+        let is = |record: &Value| record["target"].as_str().is_some_and(|t| t.contains(&of));
+        records(&file).iter().filter(|r| is(r)).count()
+    }
+
+    async fn until_recorded(&mut self, name: &str, wanted: usize) {
+        for _ in 0..600 {
+            if self.recorded(name) == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{} of {wanted} are in the audit", self.recorded(name));
+    }
+
+    /// Exit code and text of `agent status`.
+    fn status(&self) -> (Option<i32>, String) {
+        let status = self.site.agent.run(&["status"]).unwrap();
+        (
+            status.status.code(),
+            String::from_utf8_lossy(&status.stdout).into_owned(),
+        )
+    }
+}
+
+/// What a bank asks for: either it is on record, or it has not happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_that_fills_the_disk_silences_nothing() {
+    let mut disk = SmallDisk::start(&["required = true"]).await;
+    assert!(
+        disk.write("FIRST")
+            .await
+            .iter()
+            .all(|(status, _)| status.as_u16() != 503)
+    );
+    disk.until_recorded("FIRST", 100).await;
+
+    disk.fill(0);
+    let failed = |report: &agent::status::Report| report.audit.state == LayerState::Failed;
+    let report = disk
+        .site
+        .agent
+        .until("a failed audit", failed)
+        .await
+        .unwrap();
+    assert_eq!(report.overall, Overall::Down);
+    for (status, problem) in disk.write("SECOND").await {
+        assert_eq!(status, 503);
+        assert_eq!(
+            problem["type"],
+            "urn:jira-tunnel-agent:problem:audit-unavailable"
+        );
+        assert_eq!(problem["delivery"], "not_sent");
+    }
+    assert_eq!(disk.seen_by_jira("SECOND"), 0);
+    let (code, text) = disk.status();
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("audit.log takes no lines: only "), "{text}");
+    assert!(text.contains("remedy: make room on its disk"), "{text}");
+
+    disk.make_room();
+    disk.site.until_proven().await.unwrap();
+    disk.write("THIRD").await;
+    disk.until_recorded("THIRD", 100).await;
+    assert_eq!(disk.seen_by_jira("THIRD"), 100);
+    // Not one of all that reached Jira is missing, and none of the others is there.
+    assert_eq!(disk.recorded("FIRST") + disk.recorded("SECOND"), 100);
+}
+
+/// Without `required`, ticketing goes on; that it is off the record is seen at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
+    let mut disk = SmallDisk::start(&["queue = 50"]).await;
+    assert_eq!(disk.status().0, Some(0));
+    disk.fill(0);
+    let writes = disk.write("SECOND").await;
+    assert!(writes.iter().all(|(status, _)| status.as_u16() != 503));
+    assert_eq!(disk.seen_by_jira("SECOND"), 100);
+    let lost = |report: &agent::status::Report| report.audit.dropped > 0;
+    let report = disk.site.agent.until("lost records", lost).await.unwrap();
+    assert_eq!(report.overall, Overall::Degraded);
+    let (code, text) = disk.status();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("DROPPED"), "{text}");
+    assert!(text.contains("remedy: make room on its disk"), "{text}");
+
+    // The administrator can still stop the vendor for good.
+    let paused = disk
+        .site
+        .agent
+        .run(&["pause", "--reason", "CHG-7"])
+        .unwrap();
+    let said = String::from_utf8_lossy(&paused.stderr).into_owned();
+    assert!(paused.status.success(), "{said}");
+    let kept = fs::read_to_string(disk.site.agent.inside("state/pause.json")).unwrap();
+    assert!(kept.contains("CHG-7"), "{kept}");
+    let resumed = disk.site.agent.run(&["resume"]).unwrap();
+    assert!(resumed.status.success(), "{resumed:?}");
+
+    // What was queued is written once there is room, and the loss stays visible.
+    disk.make_room();
+    let written = |report: &agent::status::Report| {
+        report
+            .audit
+            .cause
+            .as_deref()
+            .is_some_and(|c| c.contains("were lost"))
+    };
+    let report = disk
+        .site
+        .agent
+        .until("a written audit", written)
+        .await
+        .unwrap();
+    assert_eq!(report.overall, Overall::Degraded);
+    assert_eq!(disk.status().0, Some(1));
+    let kept = 100 - report.audit.dropped as usize;
+    disk.until_recorded("SECOND", kept).await;
+    let file = fs::read_to_string(disk.site.agent.inside("state/audit.log")).unwrap();
+    assert!(file.contains("audit_records_dropped"));
+    let numbers = file.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).expect("no line is torn");
+        line["seq"].as_u64().unwrap()
+    });
+    assert!(numbers.collect::<Vec<_>>().is_sorted());
+}
+
+/// What the floors leave is enough without any reserve.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_spool_stops_the_audit_goes_on_and_a_pause_is_durable() {
+    let mut disk = SmallDisk::start(&["required = true"]).await;
+    // A tenth, as the spool leaves it.
+    disk.fill(12 << 20);
+    disk.write("SECOND").await;
+    disk.until_recorded("SECOND", 100).await;
+    assert_eq!(disk.status().0, Some(0));
+    let paused = disk.site.agent.run(&["pause"]).unwrap();
+    assert!(paused.status.success(), "{paused:?}");
+}
