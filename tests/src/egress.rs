@@ -111,7 +111,16 @@ pub async fn haproxy(gateway: u16, authority: &Authority) -> Result<Part> {
          server sshd 127.0.0.1:{gateway}\n"
     );
     let (certificate, key) = authority.issue("127.0.0.1")?;
-    Part::start(&config, &[("both.pem", certificate + &key)], |dir, _| {
+    start_haproxy(&config, &[("both.pem", certificate + &key)]).await
+}
+
+/// HAProxy with this configuration, in which `{port}` is where it listens.
+pub async fn haproxy_with(config: &str) -> Result<Part> {
+    start_haproxy(config, &[]).await
+}
+
+async fn start_haproxy(config: &str, files: &[(&str, String)]) -> Result<Part> {
+    Part::start(config, files, |dir, _| {
         let mut command = Command::new("haproxy");
         command.arg("-db").arg("-f").arg(dir.join("config"));
         command

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod caller;
+pub mod cluster;
 pub mod crash;
 pub mod egress;
 pub mod enrol;

@@ -6,6 +6,7 @@ use super::{
     circuit::{Admission, Asker, Circuit, Outcome},
     identity::{self, BasicOff, Finding, Rejection},
     strip,
+    upstream_cookies::{SentCookies, UpstreamCookies},
 };
 use crate::{
     expiry::Expiry,
@@ -30,6 +31,7 @@ pub(super) struct Inject {
     /// An administrator wants another try.
     retried: Notify,
     seen: identity::Seen,
+    pub(super) cookies: UpstreamCookies,
 }
 
 /// A request with our credential in it, whose outcome is owed to the circuit.
@@ -38,6 +40,7 @@ pub(super) struct Attempt {
     generation: u64,
     asker: Asker,
     trial: bool,
+    cookies: SentCookies,
     below_rest: bool,
     /// Jira refused the credential: whether there is another one since, or why there is none.
     renewed: Result<bool, Unavailable>,
@@ -45,7 +48,7 @@ pub(super) struct Attempt {
 }
 
 impl Inject {
-    pub(super) fn new(scheme: Box<dyn Scheme>, layer: Arc<Layer>) -> Self {
+    pub(super) fn new(scheme: Box<dyn Scheme>, layer: Arc<Layer>, over_tls: bool) -> Self {
         Self {
             scheme,
             layer,
@@ -53,6 +56,7 @@ impl Inject {
             settled: Notify::new(),
             retried: Notify::new(),
             seen: identity::Seen::new(""),
+            cookies: UpstreamCookies::new(over_tls),
         }
     }
 
@@ -113,6 +117,7 @@ impl Inject {
 
     pub(super) fn reset(&self) {
         self.scheme.look_again();
+        self.cookies.forget_all();
         self.circuit().reset();
         self.settled.notify_waiters();
         self.retried.notify_one();
@@ -153,11 +158,13 @@ impl Inject {
             let below_rest = head.uri.path().contains("/rest/");
             head.headers
                 .insert(header::AUTHORIZATION, credential.authorization);
+            let cookies = self.cookies.attach(head, generation);
             return Ok(Some(Attempt {
                 inject: self,
                 generation,
                 asker,
                 trial,
+                cookies,
                 below_rest,
                 renewed: Ok(false),
                 settled: false,
@@ -271,6 +278,7 @@ impl Attempt {
         let inject = self.inject.clone();
         if let Some(told) = inject.scheme.told(head, body) {
             let status = head.status;
+            inject.cookies.forget_sessions(&self.cookies);
             strip::response(head);
             return self.refused(told, status);
         }
@@ -285,6 +293,14 @@ impl Attempt {
             }
             other => other,
         };
+        match &finding {
+            Finding::Known(_) | Finding::Accepted => {
+                inject.cookies.take(&self.cookies, &head.headers);
+            }
+            Finding::Rejected(Rejection::Other(_)) => inject.cookies.forget_all(),
+            Finding::Rejected(_) => inject.cookies.forget_sessions(&self.cookies),
+            Finding::Nothing | Finding::Unreadable => {}
+        }
         let verdict = match finding {
             // Says nothing of the credential that there is now.
             Finding::Rejected(_) if self.renewed == Ok(true) => {

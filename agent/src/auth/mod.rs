@@ -21,6 +21,7 @@ mod rotation;
 mod scheme;
 mod settings;
 mod strip;
+mod upstream_cookies;
 mod vendor_headers;
 mod watched;
 
@@ -88,8 +89,14 @@ enum Way {
 }
 
 impl Login {
-    /// `layer` is the login layer of this forward's status.
+    /// `layer` is the login layer of this forward's status. Cookies that Jira's side wants inside TLS alone are not
+    /// kept; see [`over`](Self::over).
     pub fn new(settings: Settings, layer: Arc<Layer>) -> Self {
+        Self::over(settings, layer, false)
+    }
+
+    /// Like [`new`](Self::new); `tls` is whether requests reach Jira inside TLS.
+    pub fn over(settings: Settings, layer: Arc<Layer>, tls: bool) -> Self {
         let scheme: Box<dyn Scheme> = match settings {
             Settings::PassThrough => {
                 let way = pass_through::PassThrough::new(layer);
@@ -112,7 +119,7 @@ impl Login {
             Settings::OAuth2(settings) => Box::new(oauth2::OAuth2::new(*settings)),
             Settings::OAuth1(settings) => Box::new(oauth1::OAuth1::new(*settings)),
         };
-        Mode::Inject(Arc::new(inject::Inject::new(scheme, layer))).into()
+        Mode::Inject(Arc::new(inject::Inject::new(scheme, layer, tls))).into()
     }
 
     /// The same login, which lets these headers of the vendor reach Jira. In pass-through mode all do.

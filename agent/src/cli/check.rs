@@ -5,12 +5,10 @@ use super::{
     output::print,
 };
 use crate::{
-    auth::Login,
     check::{self, Host, Report, Step},
     config::{Config, Forward, Sources, runtime_dir},
     control::{Client, ClientError},
     pause::Pauses,
-    status::Layer,
 };
 use std::{path::Path, process::ExitCode, sync::Arc};
 
@@ -116,11 +114,8 @@ async fn take(
 
 /// Nobody else uses the credentials now.
 async fn alone(config: &Config, chosen: &[&Forward]) -> Vec<Step> {
-    let new = |forward: &Forward| {
-        Login::new(forward.auth.clone(), Arc::new(Layer::default()))
-            .with_vendor_headers(forward.headers.clone())
-    };
-    let logins: Vec<_> = chosen.iter().map(|forward| new(forward)).collect();
+    let new = |forward: &&Forward| forward.new_login(Arc::default());
+    let logins: Vec<_> = chosen.iter().map(new).collect();
     let pairs: Vec<_> = chosen.iter().copied().zip(&logins).collect();
     let state_dir = config.state_dir.clone();
     let pauses = tokio::task::spawn_blocking(move || Pauses::load(&state_dir));

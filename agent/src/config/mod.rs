@@ -34,7 +34,14 @@ pub use places::Places;
 pub use problem::{Origin, Problem, Problems};
 pub use source::{DEFAULT_FILE, Draft, FILE_VARIABLE, Sources};
 
-use crate::{audit, auth, http, policy, tunnel, upstream};
+use crate::{
+    audit,
+    auth::{self, Login},
+    http, policy,
+    status::Layer,
+    tunnel,
+    upstream::{self, Target},
+};
 use std::{path::PathBuf, sync::Arc};
 
 /// The whole configuration, valid.
@@ -77,6 +84,14 @@ pub struct Forward {
     pub way: Imprint,
     /// Of `auth`, which also needs `way`.
     pub login: Imprint,
+}
+
+impl Forward {
+    /// A login of its own, which has not been tried yet; `layer` is that of its status.
+    pub fn new_login(&self, layer: Arc<Layer>) -> Login {
+        let tls = matches!(&self.upstream.target, Target::Http(target) if target.tls);
+        Login::over(self.auth.clone(), layer, tls).with_vendor_headers(self.headers.clone())
+    }
 }
 
 impl Config {

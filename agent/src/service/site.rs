@@ -2,7 +2,6 @@
 
 use crate::{
     audit::Audit,
-    auth::Login,
     check, config,
     expiry::Expiry,
     health::Health,
@@ -85,7 +84,7 @@ impl Site {
         let login_layer = same_login.map_or_else(Arc::default, |site| Arc::clone(&site.login));
         let login = match same_login.map(|site| &site.way) {
             Some(Way::Http { forward, .. }) => forward.login().clone(),
-            _ => Login::new(config.auth.clone(), Arc::clone(&login_layer)),
+            _ => config.new_login(Arc::clone(&login_layer)),
         };
         let (probes, to_start) = match same_login {
             Some(site) => (Arc::clone(&site.probes), None),
@@ -198,7 +197,7 @@ impl Site {
         match &self.way {
             Way::Http { forward, .. } => check::forward(&self.config, forward.login()).await,
             Way::Bytes(_) => {
-                let none = Login::new(self.config.auth.clone(), Arc::default());
+                let none = self.config.new_login(Arc::default());
                 check::forward(&self.config, &none).await
             }
         }

@@ -3,6 +3,7 @@
 
 mod canary;
 mod circuit;
+mod cookies;
 mod identity;
 mod login;
 mod strip;

@@ -1,0 +1,295 @@
+//! The cookies of Jira's side: kept for the agent's own login, and for nobody else.
+
+use super::*;
+use crate::auth::upstream_cookies::{MAX_BYTES, MAX_COOKIES};
+
+const CREATE: &str = "/jira/rest/api/2/issue";
+const AFFINITY: (&str, &str) = ("set-cookie", "SERVERID=n1; path=/; HttpOnly");
+const SESSION: (&str, &str) = ("set-cookie", "JSESSIONID=S1.n1; Path=/jira; HttpOnly");
+const USER: (&str, &str) = ("x-ausername", "acme-bot");
+
+/// What Jira gets as `Cookie` for a request of the vendor's.
+async fn cookie(login: &Login, target: &str) -> Option<String> {
+    let (cookie, attempt) = sent(login, target).await;
+    drop(attempt);
+    cookie
+}
+
+/// What the next request would carry, even where none may be sent now.
+fn kept(login: &Login) -> Option<String> {
+    match &login.mode {
+        Mode::Inject(inject) => inject.cookies.for_path(CREATE),
+        Mode::PassThrough(_) => None,
+    }
+}
+
+async fn sent(login: &Login, target: &str) -> (Option<String>, Attempt) {
+    let mut head = request(
+        target,
+        &[("cookie", "JSESSIONID=of-the-vendor; SERVERID=n9")],
+    );
+    let attempt = login.prepare(&mut head).await.unwrap();
+    let lines: Vec<_> = head.headers.get_all("cookie").iter().collect();
+    assert!(lines.len() <= 1);
+    let line = lines.first().map(|line| {
+        assert!(line.is_sensitive());
+        let mut cookies: Vec<_> = line.to_str().unwrap().split("; ").collect();
+        cookies.sort_unstable();
+        cookies.join("; ")
+    });
+    (line, attempt)
+}
+
+async fn answered(login: &Login, target: &str, status: u16, headers: &[(&str, &str)]) -> Verdict {
+    let (_, attempt) = sent(login, target).await;
+    let mut head = answer(status, headers);
+    let verdict = attempt.observe(&mut head);
+    assert!(!head.headers.contains_key("set-cookie"), "to the vendor");
+    verdict
+}
+
+const BOTH: Option<&str> = Some("JSESSIONID=S1.n1; SERVERID=n1");
+
+#[tokio::test]
+async fn node_and_session_of_the_agents_login_go_back_to_jira_and_never_to_the_vendor() {
+    let secrets = Secrets::new("token");
+    for (login, _) in [secrets.pat(), secrets.basic()] {
+        assert_eq!(cookie(&login, CREATE).await, None, "nor of the vendor");
+        answered(&login, CREATE, 201, &[USER, AFFINITY, SESSION]).await;
+        assert_eq!(
+            cookie(&login, "/jira/rest/api/2/search?jql=x")
+                .await
+                .as_deref(),
+            BOTH
+        );
+        // The agent's own probe is on the same node, in the same session.
+        let mut probe = get(MYSELF);
+        let attempt = login.prepare_probe(&mut probe).await.unwrap().unwrap();
+        assert_eq!(
+            probe.headers["cookie"].to_str().unwrap().len(),
+            BOTH.unwrap().len()
+        );
+        let moved = [USER, ("set-cookie", "SERVERID=n2; path=/")];
+        attempt.observe(&mut answer(200, &moved));
+        let cookies = cookie(&login, CREATE).await;
+        assert_eq!(cookies.as_deref(), Some("JSESSIONID=S1.n1; SERVERID=n2"));
+    }
+}
+
+#[tokio::test]
+async fn only_an_answer_to_the_agents_own_user_sets_a_cookie() {
+    let other = [("x-ausername", "admin"), AFFINITY, SESSION];
+    let anonymous = [("x-ausername", "anonymous"), AFFINITY, SESSION];
+    let refused = [REFUSED[0], AFFINITY, SESSION];
+    let unnamed = [AFFINITY, SESSION];
+    for (status, headers) in [
+        (200, &other[..]),
+        (200, &anonymous[..]),
+        (401, &refused[..]),
+        (401, &unnamed[..]),
+        (502, &unnamed[..]),
+        (403, &unnamed[..]),
+    ] {
+        let secrets = Secrets::new("token");
+        let (login, _) = secrets.basic();
+        answered(&login, CREATE, status, headers).await;
+        login.reset();
+        assert_eq!(cookie(&login, CREATE).await, None, "{status} {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_refuses_the_login_ends_the_session() {
+    let secrets = Secrets::new("token");
+    for (status, headers, left) in [
+        (401, &REFUSED[..], Some("SERVERID=n1")),
+        (
+            200,
+            &[("x-ausername", "anonymous")][..],
+            Some("SERVERID=n1"),
+        ),
+        // Whose cookie that was nobody knows.
+        (200, &[("x-ausername", "admin")][..], None),
+    ] {
+        let (login, _) = secrets.basic();
+        answered(&login, CREATE, 201, &[USER, AFFINITY, SESSION]).await;
+        let (both, under_way) = sent(&login, CREATE).await;
+        assert_eq!(both.as_deref(), BOTH);
+        answered(&login, CREATE, status, headers).await;
+        assert_eq!(kept(&login).as_deref(), left, "{status}");
+        // Nor does one that was under way bring it back.
+        under_way.observe(&mut answer(200, &[USER, SESSION]));
+        assert_eq!(kept(&login).as_deref(), left, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_credential_and_an_administrators_reset_begin_without_cookies() {
+    let secrets = Secrets::new("token");
+    let (login, _) = secrets.pat();
+    answered(&login, CREATE, 201, &[USER, AFFINITY, SESSION]).await;
+    let (both, of_the_old) = sent(&login, CREATE).await;
+    assert_eq!(both.as_deref(), BOTH);
+    secrets.write("another");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(cookie(&login, CREATE).await, None);
+    of_the_old.observe(&mut answer(200, &[USER, SESSION]));
+    assert_eq!(cookie(&login, CREATE).await, None);
+
+    answered(&login, CREATE, 201, &[USER, AFFINITY, SESSION]).await;
+    assert_eq!(cookie(&login, CREATE).await.as_deref(), BOTH);
+    login.reset();
+    assert_eq!(cookie(&login, CREATE).await, None);
+}
+
+#[tokio::test]
+async fn of_many_requests_at_once_the_first_answer_decides() {
+    let secrets = Secrets::new("token");
+    let (login, _) = secrets.pat();
+    let (_, first) = sent(&login, CREATE).await;
+    let (_, second) = sent(&login, CREATE).await;
+    first.observe(&mut answer(200, &[USER, AFFINITY, SESSION]));
+    let other = [
+        USER,
+        ("set-cookie", "SERVERID=n2; path=/"),
+        ("set-cookie", "JSESSIONID=S2.n2; Path=/jira"),
+    ];
+    second.observe(&mut answer(200, &other));
+    assert_eq!(cookie(&login, CREATE).await.as_deref(), BOTH);
+    // The node is gone: whoever knew of it moves all.
+    let (_, third) = sent(&login, CREATE).await;
+    let (_, fourth) = sent(&login, CREATE).await;
+    third.observe(&mut answer(200, &other));
+    fourth.observe(&mut answer(200, &[USER, AFFINITY, SESSION]));
+    let moved = Some("JSESSIONID=S2.n2; SERVERID=n2");
+    assert_eq!(cookie(&login, CREATE).await.as_deref(), moved);
+}
+
+#[tokio::test]
+async fn no_request_by_which_a_login_could_change_sets_a_cookie() {
+    let secrets = Secrets::new("token");
+    for target in [
+        "/jira/rest/auth/1/session",
+        "/jira/rest/auth/latest/websudo",
+        "/jira/rest/gadget/1.0/login",
+        "/jira/rest/samlsso/1/x",
+        "/jira/login.jsp",
+        "/jira/secure/attachment/1/a.png",
+        "/jira/plugins/servlet/oauth",
+    ] {
+        let (login, _) = secrets.pat();
+        answered(&login, target, 200, &[USER, AFFINITY, SESSION]).await;
+        assert_eq!(cookie(&login, CREATE).await, None, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_that_logs_in_by_itself_is_not_kept() {
+    let secrets = Secrets::new("token");
+    let (login, _) = secrets.pat();
+    for name in [
+        "seraph.rememberme.cookie",
+        "atlassian.xsrf.token",
+        "crowd.token_key",
+        "cloud.session.token",
+        "JSESSIONIDSSO",
+        "_oauth2_proxy",
+        "MOD_AUTH_OPENIDC",
+        "_shibsession_64656661",
+        "SMSESSION",
+    ] {
+        let line = format!("{name}=x; Path=/");
+        answered(&login, CREATE, 200, &[USER, ("set-cookie", &line)]).await;
+        assert_eq!(cookie(&login, CREATE).await, None, "{name}");
+    }
+    for name in [
+        "BIGipServer~sso~jira-auth",
+        "AWSALB",
+        "NSC_mc-kjsb",
+        "ROUTEID",
+        "ARRAffinity",
+    ] {
+        let line = format!("{name}=x; Path=/");
+        answered(&login, CREATE, 200, &[USER, ("set-cookie", &line)]).await;
+        assert!(cookie(&login, CREATE).await.unwrap().contains(name));
+    }
+}
+
+#[tokio::test]
+async fn path_expiry_and_secure_are_heeded() {
+    let secrets = Secrets::new("token");
+    for (line, target, kept) in [
+        ("a=1; Path=/jira", "/jira/rest/api/2/x", true),
+        ("a=1; Path=/jira", "/jiranew/rest/api/2/x", false),
+        ("a=1; Path=/jira/", "/jira/rest/api/2/x", true),
+        ("a=1; Path=/other", "/jira/rest/api/2/x", false),
+        // Without a path: where the request was.
+        ("a=1", "/jira/rest/api/2/search", true),
+        ("a=1", "/jira/rest/agile/1.0/board", false),
+        ("a=1; Max-Age=60; Path=/", "/jira/rest/x", true),
+        ("a=1; Max-Age=0; Path=/", "/jira/rest/x", false),
+        (
+            "a=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Path=/",
+            "/jira/rest/x",
+            false,
+        ),
+        (
+            "a=1; Expires=Fri, 01 Jan 2100 00:00:00 GMT; Path=/",
+            "/jira/rest/x",
+            true,
+        ),
+        ("a=1; Secure; Path=/", "/jira/rest/x", false),
+        ("=1; Path=/", "/jira/rest/x", false),
+        ("nonsense", "/jira/rest/x", false),
+    ] {
+        let (login, _) = secrets.pat();
+        answered(&login, CREATE, 200, &[USER, ("set-cookie", line)]).await;
+        let cookies = cookie(&login, target).await;
+        assert_eq!(cookies.as_deref(), kept.then_some("a=1"), "{line}");
+    }
+    let settings = Settings::Pat {
+        token_file: secrets.file(),
+        expires: None,
+    };
+    let over_tls = Login::over(settings, Arc::default(), true);
+    let secure = [USER, ("set-cookie", "a=1; Secure; Path=/")];
+    answered(&over_tls, CREATE, 200, &secure).await;
+    assert_eq!(cookie(&over_tls, CREATE).await.as_deref(), Some("a=1"));
+    let gone = [USER, ("set-cookie", "a=; Max-Age=0; Path=/")];
+    answered(&over_tls, CREATE, 200, &gone).await;
+    assert_eq!(cookie(&over_tls, CREATE).await, None);
+}
+
+#[tokio::test]
+async fn a_jira_that_sets_cookies_without_end_fills_a_bounded_jar() {
+    let (most, bytes) = (MAX_COOKIES, MAX_BYTES);
+    let secrets = Secrets::new("token");
+    let (login, _) = secrets.pat();
+    for round in 0..100 {
+        let lines: Vec<_> = (0..50)
+            .map(|n| format!("c{round}x{n}={}; Path=/", "v".repeat(200)))
+            .collect();
+        let mut headers = vec![USER];
+        headers.extend(lines.iter().map(|line| ("set-cookie", line.as_str())));
+        answered(&login, CREATE, 200, &headers).await;
+    }
+    let cookies = cookie(&login, CREATE).await.unwrap();
+    assert!(cookies.split("; ").count() <= most && cookies.len() <= bytes + 3 * most);
+    let huge = format!("huge={}", "v".repeat(bytes));
+    let (login, _) = secrets.pat();
+    answered(&login, CREATE, 200, &[USER, ("set-cookie", &huge)]).await;
+    assert_eq!(cookie(&login, CREATE).await, None);
+}
+
+#[tokio::test]
+async fn in_pass_through_mode_the_cookies_are_the_vendors() {
+    let (login, _) = login(Settings::PassThrough);
+    for _ in 0..2 {
+        let mut head = request(CREATE, &[("cookie", "JSESSIONID=of-the-vendor")]);
+        let attempt = login.prepare(&mut head).await.unwrap();
+        assert_eq!(head.headers["cookie"], "JSESSIONID=of-the-vendor");
+        let mut head = answer(200, &[USER, SESSION]);
+        attempt.observe(&mut head);
+        assert_eq!(head.headers["set-cookie"], SESSION.1);
+    }
+}

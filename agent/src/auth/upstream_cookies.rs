@@ -1,0 +1,277 @@
+//! The cookies that Jira's side sets for the agent's login: which node of a cluster a load balancer has chosen, and the
+//! session there. The vendor neither gets nor sends them; without them each request would be spread anew over the
+//! nodes, whose search indexes lag behind each other, and open a session of its own.
+//!
+//! Only an answer that Jira gave to the agent as its own user sets any, and never one to a request by which a login
+//! could change. They last as long as the credential that they were given to.
+
+use super::credential::sensitive;
+use crate::secret::Secret;
+use cookie::Cookie;
+use http::{HeaderMap, Uri, header, request};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+/// The cookies of one forward's login.
+pub(super) struct UpstreamCookies {
+    jar: Mutex<Jar>,
+    /// Whether they travel inside TLS.
+    over_tls: bool,
+}
+
+/// By which state of the jar a request was sent, and what its answer may set.
+pub(super) struct SentCookies {
+    generation: u64,
+    revision: u64,
+    /// `None` where the answer may set nothing.
+    target: Option<Uri>,
+}
+
+#[derive(Default)]
+struct Jar {
+    /// Of the credential that they were given to.
+    generation: u64,
+    /// Rises with each change of a cookie.
+    revision: u64,
+    kept: Vec<KeptCookie>,
+}
+
+struct KeptCookie {
+    name: String,
+    value: Secret,
+    path: String,
+    /// `None`: as long as the credential.
+    expires: Option<SystemTime>,
+}
+
+impl UpstreamCookies {
+    pub(super) fn new(over_tls: bool) -> Self {
+        Self {
+            jar: Mutex::default(),
+            over_tls,
+        }
+    }
+
+    /// Puts those into the request that belong to its path, in the place of whatever cookies it has. `generation` is
+    /// that of the credential in it; a new one begins without any.
+    pub(super) fn attach(&self, head: &mut request::Parts, generation: u64) -> SentCookies {
+        let mut jar = self.jar();
+        if generation > jar.generation {
+            jar.clear();
+            jar.generation = generation;
+        }
+        head.headers.remove(header::COOKIE);
+        let sent = SentCookies {
+            generation,
+            revision: jar.revision,
+            target: may_set(head.uri.path()).then(|| head.uri.clone()),
+        };
+        if generation == jar.generation
+            && let Some(line) = jar.line(head.uri.path())
+            && let Ok(value) = sensitive(line.expose())
+        {
+            head.headers.insert(header::COOKIE, value);
+        }
+        sent
+    }
+
+    /// Takes what the answer sets. Jira gave it to us as our user.
+    ///
+    /// Of several answers to requests that were sent with the same cookies the first one counts: many requests at once
+    /// would otherwise go on replacing each other's node and session.
+    pub(super) fn take(&self, sent: &SentCookies, headers: &HeaderMap) {
+        let Some(target) = &sent.target else { return };
+        let mut lines = headers.get_all(header::SET_COOKIE).iter().peekable();
+        if lines.peek().is_none() {
+            return;
+        }
+        let mut jar = self.jar();
+        if sent.generation != jar.generation || sent.revision != jar.revision {
+            return;
+        }
+        let now = SystemTime::now();
+        let mut changed = false;
+        for line in lines.take(MAX_COOKIES) {
+            let text = line.to_str().ok().filter(|text| text.len() <= MAX_LINE);
+            let cookie = text.and_then(|text| Cookie::parse(text).ok());
+            let Some(cookie) = cookie else { continue };
+            if cookie.name().is_empty() || is_login_of_its_own(cookie.name()) {
+                continue;
+            }
+            // Nobody else is ever asked, so that `Domain` has no meaning here.
+            if cookie.secure() == Some(true) && !self.over_tls {
+                continue;
+            }
+            changed |= jar.set(&cookie, target.path(), now);
+        }
+        jar.revision += u64::from(changed);
+    }
+
+    /// Jira did not take a request with this credential: if a session of ours was to blame, the next one shows it.
+    pub(super) fn forget_sessions(&self, sent: &SentCookies) {
+        let mut jar = self.jar();
+        if sent.generation == jar.generation {
+            jar.kept.retain(|cookie| !is_session(&cookie.name));
+            jar.revision += 1;
+        }
+    }
+
+    /// Jira took us for somebody else, or an administrator wants to begin again: none can be trusted.
+    pub(super) fn forget_all(&self) {
+        self.jar().clear();
+    }
+
+    /// What a request for this path would carry.
+    #[cfg(test)]
+    pub(super) fn for_path(&self, path: &str) -> Option<String> {
+        let line = self.jar().line(path)?;
+        Some(String::from_utf8_lossy(line.expose()).into_owned())
+    }
+
+    fn jar(&self) -> MutexGuard<'_, Jar> {
+        // Its changes do not panic; were one to, a cookie may be lost.
+        self.jar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Jar {
+    fn clear(&mut self) {
+        self.kept.clear();
+        self.revision += 1;
+    }
+
+    /// The `Cookie` line for a path.
+    fn line(&mut self, path: &str) -> Option<Secret> {
+        let now = SystemTime::now();
+        self.kept.retain(|cookie| !cookie.has_expired(now));
+        // Room for everything at once: growing would leave unzeroed copies behind.
+        let mut line = Vec::with_capacity(MAX_BYTES + 3 * MAX_COOKIES);
+        for cookie in self.kept.iter().filter(|cookie| cookie.belongs_to(path)) {
+            if !line.is_empty() {
+                line.extend_from_slice(b"; ");
+            }
+            line.extend_from_slice(cookie.name.as_bytes());
+            line.push(b'=');
+            line.extend_from_slice(cookie.value.expose());
+        }
+        (!line.is_empty()).then(|| Secret::new(line))
+    }
+
+    /// Whether it made a difference.
+    fn set(&mut self, cookie: &Cookie<'_>, request_path: &str, now: SystemTime) -> bool {
+        let path = match cookie.path() {
+            Some(path) if path.starts_with('/') => path,
+            _ => default_path(request_path),
+        };
+        let fresh = KeptCookie {
+            name: cookie.name().to_owned(),
+            value: Secret::new(cookie.value().as_bytes().to_vec()),
+            path: path.to_owned(),
+            expires: expiry(cookie, now),
+        };
+        let is_same = |kept: &KeptCookie| kept.name == fresh.name && kept.path == fresh.path;
+        let at = self.kept.iter().position(is_same);
+        let before = at.map(|at| self.kept.swap_remove(at));
+        if fresh.has_expired(now) {
+            return before.is_some();
+        }
+        self.kept.retain(|cookie| !cookie.has_expired(now));
+        let bytes: usize = self.kept.iter().map(KeptCookie::size).sum();
+        if self.kept.len() >= MAX_COOKIES || bytes + fresh.size() > MAX_BYTES {
+            return before.is_some();
+        }
+        let changed = before.is_none_or(|before| before.value.expose() != fresh.value.expose());
+        self.kept.push(fresh);
+        // RFC 6265 §5.4: longer paths first.
+        self.kept
+            .sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
+        changed
+    }
+}
+
+impl KeptCookie {
+    fn size(&self) -> usize {
+        self.name.len() + self.value.expose().len()
+    }
+
+    fn has_expired(&self, now: SystemTime) -> bool {
+        self.expires.is_some_and(|end| end <= now)
+    }
+
+    /// RFC 6265 §5.1.4.
+    fn belongs_to(&self, path: &str) -> bool {
+        path.strip_prefix(&self.path).is_some_and(|rest| {
+            rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/')
+        })
+    }
+}
+
+/// RFC 6265 §5.3: `Max-Age` before `Expires`.
+fn expiry(cookie: &Cookie<'_>, now: SystemTime) -> Option<SystemTime> {
+    if let Some(age) = cookie.max_age() {
+        return now.checked_add(Duration::try_from(age).unwrap_or_default());
+    }
+    cookie.expires_datetime().map(SystemTime::from)
+}
+
+/// RFC 6265 §5.1.4.
+fn default_path(request_path: &str) -> &str {
+    match request_path.rfind('/') {
+        None | Some(0) => "/",
+        Some(end) => request_path.get(..end).unwrap_or("/"),
+    }
+}
+
+/// Whether the answer to a request for this path may set cookies: only Jira's REST API logs in by the credential in
+/// the request alone, and even there some resources log in or out by what is in the body.
+fn may_set(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    let Some((_, below)) = path.split_once("/rest/") else {
+        return false;
+    };
+    let mut segments = below.split('/');
+    !segments.any(|segment| LOGIN_SEGMENTS.iter().any(|part| segment.contains(part)))
+}
+
+/// Whether a cookie logs in by itself, apart from the session of the agent's login: remembered logins, tokens of single
+/// sign-on, and those of forms, which only a browser needs.
+fn is_login_of_its_own(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    // Names of pools follow, whatever they are.
+    !name.starts_with("bigipserver") && LOGIN_NAMES.iter().any(|part| name.contains(part))
+}
+
+/// `JSESSIONID` and its like.
+fn is_session(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("session")
+}
+
+const LOGIN_SEGMENTS: &[&str] = &["auth", "login", "logout", "saml", "session", "sso", "sudo"];
+
+const LOGIN_NAMES: &[&str] = &[
+    "auth",
+    "csrf",
+    "iplanetdirectory",
+    "jwt",
+    "login",
+    "ltpa",
+    "oidc",
+    "rememberme",
+    "remember-me",
+    "remember_me",
+    "saml",
+    "shib",
+    "smsession",
+    "sso",
+    "token",
+    "xsrf",
+];
+
+/// A load balancer or two, a firewall, and Jira set one or two each.
+pub(super) const MAX_COOKIES: usize = 16;
+/// Names and values together: half of what Tomcat takes as a request head by default.
+pub(super) const MAX_BYTES: usize = 4 << 10;
+/// One `Set-Cookie` line; RFC 6265 §6.1 asks browsers for as much.
+const MAX_LINE: usize = 4 << 10;

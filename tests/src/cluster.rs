@@ -1,0 +1,189 @@
+//! A Jira Data Center of two nodes behind a load balancer, for what differs there from one Jira: each node has sessions
+//! of its own, and the other node's changes are not in its search index yet. HAProxy keeps clients on their node by a
+//! cookie, as Atlassian asks for.
+
+use crate::egress::{Part, haproxy_with};
+use anyhow::Result;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// A running cluster; stops when dropped.
+pub struct Cluster {
+    balancer: Part,
+    shared: Arc<Shared>,
+    nodes: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Label of an issue → the node that has it in its index.
+    indexed: HashMap<String, usize>,
+    /// Sessions made so far, by the `Authorization` that they were made for.
+    sessions: HashMap<String, Vec<String>>,
+    /// Cookies that came, apart from the two of the cluster's own.
+    strange_cookies: Vec<String>,
+}
+
+impl Cluster {
+    /// Two nodes, which know these credentials as the user `acme-bot`, and the OAuth 2.0 client `agent`.
+    pub async fn start() -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let mut nodes = Vec::new();
+        let mut servers = String::new();
+        for node in 1..=2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let addr: SocketAddr = listener.local_addr()?;
+            servers += &format!("    server node{node} {addr} cookie node{node}\n");
+            let shared = Arc::clone(&shared);
+            nodes.push(tokio::spawn(serve(listener, node, shared)));
+        }
+        let config = format!(
+            "defaults\n    mode http\n    timeout connect 5s\n    timeout client 1m\n    timeout server 1m\n\
+             frontend jira\n    bind 127.0.0.1:{{port}}\n    default_backend nodes\n\
+             backend nodes\n    balance roundrobin\n    cookie SERVERID insert indirect nocache\n{servers}"
+        );
+        Ok(Self {
+            balancer: haproxy_with(&config).await?,
+            shared,
+            nodes,
+        })
+    }
+
+    /// What goes into `upstream`.
+    pub fn url(&self) -> String {
+        format!("http://{}/jira", self.balancer.address())
+    }
+
+    /// How many sessions were made, for each credential that came.
+    pub fn sessions(&self) -> HashMap<String, usize> {
+        let state = self.shared.state();
+        let sessions = state.sessions.iter();
+        sessions
+            .map(|(who, made)| (who.clone(), made.len()))
+            .collect()
+    }
+
+    /// Cookies that came and are not of the cluster's own.
+    pub fn strange_cookies(&self) -> Vec<String> {
+        self.shared.state().strange_cookies.clone()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in &self.nodes {
+            node.abort();
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn serve(listener: TcpListener, node: usize, shared: Arc<Shared>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let shared = Arc::clone(&shared);
+        let service = service_fn(move |request| answer(request, node, Arc::clone(&shared)));
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    node: usize,
+    shared: Arc<Shared>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes());
+    let body: Value = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
+    let path = head.uri.path().trim_start_matches("/jira");
+    let query = head.uri.query().unwrap_or_default();
+    let mut response = Response::builder().header(header::CONTENT_TYPE, "application/json");
+    let who = head.headers.get(header::AUTHORIZATION);
+    let who = who.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    if path == "/rest/oauth2/latest/token" {
+        let token = json!({"access_token": "access", "token_type": "Bearer", "expires_in": 3600, "scope": "WRITE"});
+        return Ok(finish(response, &token));
+    }
+    let Some(who) = who else {
+        // What anybody may ask.
+        let state = json!({"state": "RUNNING", "version": "9.12.4", "baseUrl": "http://127.0.0.1"});
+        return Ok(finish(response, &state));
+    };
+    if !KNOWN.contains(&who.as_str()) {
+        let refused = response.status(StatusCode::UNAUTHORIZED);
+        let refused = refused.header("x-seraph-loginreason", "AUTHENTICATED_FAILED");
+        return Ok(finish(refused, &json!({})));
+    }
+    let mut state = shared.state();
+    let cookies = head.headers.get_all(header::COOKIE).iter();
+    let cookies = cookies.filter_map(|line| line.to_str().ok());
+    let mut session = None;
+    for cookie in cookies.flat_map(|line| line.split("; ")) {
+        match cookie.strip_prefix("JSESSIONID=") {
+            Some(id) => session = Some(id.to_owned()),
+            // HAProxy takes its own off.
+            None => state.strange_cookies.push(cookie.to_owned()),
+        }
+    }
+    let of_this_node = format!(".node{node}");
+    let sessions = state.sessions.entry(who).or_default();
+    let is_known = session.is_some_and(|id| id.ends_with(&of_this_node) && sessions.contains(&id));
+    if !is_known {
+        let id = format!("S{}{of_this_node}", sessions.len());
+        let line = format!("JSESSIONID={id}; Path=/jira; HttpOnly");
+        sessions.push(id);
+        response = response.header(header::SET_COOKIE, line);
+    }
+    response = response.header(header::SET_COOKIE, "atlassian.xsrf.token=AAAA; Path=/jira");
+    response = response
+        .header("x-ausername", "acme-bot")
+        .header("x-arequestid", "1x2x3")
+        .header("x-seraph-loginreason", "OK");
+    Ok(match (head.method, path) {
+        (Method::POST, "/rest/api/2/issue") => {
+            let label = body["fields"]["labels"][0].as_str().unwrap_or_default();
+            state.indexed.insert(label.to_owned(), node);
+            finish(
+                response.status(StatusCode::CREATED),
+                &json!({"key": "DEMO-1"}),
+            )
+        }
+        (Method::GET, "/rest/api/2/search") => {
+            let label = query.strip_prefix("jql=labels%3D").unwrap_or_default();
+            let found = state.indexed.get(label) == Some(&node);
+            finish(response, &json!({"total": u32::from(found), "node": node}))
+        }
+        (Method::GET, "/rest/api/2/myself") => finish(response, &json!({"name": "acme-bot"})),
+        _ => finish(response.status(StatusCode::NOT_FOUND), &json!({})),
+    })
+}
+
+fn finish(response: http::response::Builder, body: &Value) -> Response<Full<Bytes>> {
+    let body = Full::new(Bytes::from(body.to_string()));
+    response.body(body).unwrap_or_default()
+}
+
+/// `acme-bot:secret`, the token `secret`, and what the token endpoint gives.
+const KNOWN: [&str; 3] = [
+    "Basic YWNtZS1ib3Q6c2VjcmV0",
+    "Bearer secret",
+    "Bearer access",
+];

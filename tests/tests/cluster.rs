@@ -1,0 +1,94 @@
+//! Behind a load balancer that keeps clients on a node by a cookie, the vendor sees what it would see without the agent.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use e2e::{
+    cluster::Cluster,
+    site::{Plan, Site, vendor},
+};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+fn modes() -> [(&'static str, Plan); 3] {
+    let oauth2 = "mode = \"oauth2\"\nclient_id = \"agent\"\nclient_secret_file = \"secret\"\n\
+                  grant = \"client_credentials\"";
+    [
+        ("basic", Site::plan().basic("acme-bot", "secret")),
+        ("pat", Site::plan().pat("secret")),
+        ("oauth2", Site::plan().auth(oauth2, "secret")),
+    ]
+}
+
+async fn site(plan: Plan, cluster: &Cluster) -> Site {
+    let plan = plan.jira(|jira| jira.https = None).upstream(&cluster.url());
+    plan.start().await.unwrap()
+}
+
+async fn create(url: &str, label: &str) {
+    let issue = json!({"fields": {"labels": [label]}});
+    let created = vendor().post(format!("{url}/rest/api/2/issue"));
+    // As a client would that has a session with somebody else.
+    let created = created.header("cookie", "SERVERID=node2; JSESSIONID=S0.node2; foreign=1");
+    let created = created
+        .header("content-type", "application/json")
+        .body(issue.to_string());
+    let created = created.send().await.unwrap();
+    assert_eq!(created.status(), 201);
+    assert!(!created.headers().contains_key("set-cookie"));
+}
+
+async fn finds(url: &str, label: &str) -> bool {
+    let found = vendor().get(format!("{url}/rest/api/2/search?jql=labels%3D{label}"));
+    let found = found.send().await.unwrap();
+    assert!(!found.headers().contains_key("set-cookie"));
+    let found: Value = serde_json::from_slice(&found.bytes().await.unwrap()).unwrap();
+    found["total"] == 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_right_after_a_create_finds_it_on_a_cluster_in_one_session() {
+    for (mode, plan) in modes() {
+        let cluster = Cluster::start().await.unwrap();
+        let site = site(plan, &cluster).await;
+        let url = site.vendor_url();
+        let mut stale = 0;
+        for number in 0..20 {
+            let label = format!("fresh-{number}");
+            create(&url, &label).await;
+            stale += u32::from(!finds(&url, &label).await);
+        }
+        assert_eq!(
+            stale, 0,
+            "{mode}: searches that did not find what was just created"
+        );
+        let sessions = cluster.sessions();
+        assert_eq!(sessions.len(), 1, "{mode}: {sessions:?}");
+        assert!(
+            sessions.values().all(|made| *made <= 2),
+            "{mode}: {sessions:?}"
+        );
+        assert_eq!(cluster.strange_cookies(), [""; 0], "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_requests_at_once_share_a_node_and_a_session_of_a_cluster() {
+    let cluster = Cluster::start().await.unwrap();
+    let site = site(Site::plan().pat("secret"), &cluster).await;
+    let url = site.vendor_url();
+    let found = join_all((0..40).map(|number| {
+        let url = &url;
+        async move {
+            let label = format!("fresh-{number}");
+            create(url, &label).await;
+            finds(url, &label).await
+        }
+    }));
+    let found = found.await;
+    assert!(found.iter().all(|found| *found), "{found:?}");
+    // The agent's own probe has made the one that all share.
+    assert!(
+        cluster.sessions().values().all(|made| *made <= 2),
+        "{:?}",
+        cluster.sessions()
+    );
+}
