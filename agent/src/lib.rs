@@ -33,6 +33,7 @@ pub mod pause;
 pub mod policy;
 pub mod secret;
 pub mod service;
+mod spelling;
 pub mod status;
 pub mod supervisor;
 pub mod telemetry;

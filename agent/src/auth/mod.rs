@@ -88,6 +88,18 @@ enum Way {
     Inject(inject::Attempt),
 }
 
+/// What a login by these settings makes of the query alone; the running path asks the same, and looks at the form too.
+pub fn judge_query(settings: &Settings, head: &request::Parts) -> Result<(), Refusal> {
+    match settings {
+        Settings::PassThrough => Ok(()),
+        Settings::OAuth1(_) => {
+            strip::judge_query(head)?;
+            oauth1::judge_query(head)
+        }
+        _ => strip::judge_query(head),
+    }
+}
+
 impl Login {
     /// `layer` is the login layer of this forward's status. Cookies that Jira's side wants inside TLS alone are not
     /// kept; see [`over`](Self::over).

@@ -8,16 +8,22 @@ use http::{HeaderName, header, request, response};
 /// Refuses or strips a request of the vendor. What was taken off is in the head's extensions then, as
 /// [`RemovedHeaders`](super::RemovedHeaders).
 pub(super) fn request(head: &mut request::Parts, headers: &VendorHeaders) -> Result<(), Refusal> {
-    let query = head.uri.query().unwrap_or_default();
-    if let Some(parameter) = identity_parameter(query.as_bytes()) {
-        return Err(Refusal::ForeignIdentity(parameter));
-    }
+    judge_query(head)?;
     form::check(head)?;
     let removed = headers.apply(&mut head.headers);
     if !removed.0.is_empty() {
         head.extensions.insert(removed);
     }
     Ok(())
+}
+
+/// Refuses a query that chooses an identity.
+pub(super) fn judge_query(head: &request::Parts) -> Result<(), Refusal> {
+    let query = head.uri.query().unwrap_or_default();
+    match identity_parameter(query.as_bytes()) {
+        Some(parameter) => Err(Refusal::ForeignIdentity(parameter)),
+        None => Ok(()),
+    }
 }
 
 /// Keeps Jira's session and whatever else names or proves the agent's login away from the vendor: with its cookie one

@@ -3,12 +3,13 @@
 use super::{exit::BadUsage, output::print};
 use crate::{
     config::{Config, Forward, Sources},
+    http::DryRun,
     policy::{Decision, Policy},
     upstream::Target,
 };
 use clap::Subcommand;
 use http::Method;
-use std::process::ExitCode;
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, process::ExitCode};
 
 /// Look at what the vendor may do
 #[derive(clap::Args)]
@@ -21,7 +22,8 @@ pub struct Args {
 enum Command {
     /// Say whether a request would be allowed, which rule decides, and why
     ///
-    /// Sends nothing. Ends with exit code 0 if the request is allowed, 1 if it is refused.
+    /// Asks every judge that the running agent asks, except for headers and body. Sends nothing. Ends with exit code 0 if
+    /// the request is allowed, 1 if it is refused.
     Explain(Explain),
 }
 
@@ -29,8 +31,8 @@ enum Command {
 struct Explain {
     /// HTTP method, as on the wire: GET, POST
     method: Method,
-    /// Path as the vendor would call it, with the context path: /jira/rest/api/2/issue
-    target: String,
+    /// Path, and query if any, as the vendor would call it: /jira/rest/api/2/issue. Jira's context path may be left out
+    target: OsString,
     /// Which forward is meant, where there are several
     #[arg(long, value_name = "NAME")]
     forward: Option<String>,
@@ -42,7 +44,12 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
     let forward = choose(&config.forwards, asked.forward.as_deref())?;
     let policy = Policy::new(&forward.policy)?;
-    let explanation = policy.explain(&asked.method, &asked.target);
+    let judges = DryRun {
+        policy: &policy,
+        auth: &forward.auth,
+        max_head: forward.http.max_head,
+    };
+    let explanation = judges.explain(&asked.method, asked.target.as_bytes());
     print(&format!("{explanation}\n"))?;
     Ok(match explanation.decision {
         Decision::Allow { .. } => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@ use super::{
     catalog::{Key, Kind, Section, joined},
     units::{Size, Span},
 };
+use crate::spelling::nearest;
 use config::ValueKind;
 
 /// A value as written, before it is known whether it fits.
@@ -188,20 +189,6 @@ impl Section {
             }
         })
     }
-}
-
-/// The known word closest to what was written, if any is close.
-pub fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let written = written.to_lowercase().replace('-', "_");
-    known
-        .filter_map(|word| {
-            let plain = word.replace('-', "_");
-            let distance = strsim::damerau_levenshtein(&written, &plain);
-            let begins = written.len() >= 4 && plain.starts_with(&written);
-            (distance <= (plain.len() / 3).max(1) || begins).then_some((distance, word))
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
 }
 
 #[derive(serde::Deserialize)]

@@ -4,7 +4,7 @@ use super::{
     body::{self, Answer, CollectError, Download, Progress, Upload, UploadEnd},
     draft::Draft,
     forward::{Forward, InFlight},
-    framing::{Fault, TurnHeld},
+    framing::{Aside, Fault, TurnHeld},
     hop_by_hop, own_headers,
     problem::{Kind, Problem},
     pulse::Pulse,
@@ -18,7 +18,7 @@ use crate::{
     audit::{AuditUnavailable, Outcome, Record, Target},
     auth::{self, FormBody, RemovedHeaders, Verdict},
     policy::Decision,
-    upstream::{Delivery, FailedStep},
+    upstream::{Delivery, FailedStep, RawTarget},
     vendor_text::VendorText,
 };
 use bytes::Bytes;
@@ -47,8 +47,8 @@ pub(super) struct Hold {
     pub(super) pulse: Arc<Pulse>,
     /// HTTP/1.1 only.
     pub(super) turn: Option<TurnHeld>,
-    /// Set where `request` only stands in for one that was refused for its framing.
-    pub(super) fault: Option<Fault>,
+    /// What of the request went past hyper.
+    pub(super) aside: Option<Aside>,
 }
 
 /// Answers one request. Every request gets an answer and an audit record, whatever becomes of it.
@@ -63,7 +63,15 @@ pub(super) async fn answer(
     if head.version == Version::HTTP_2 {
         origin_form(&mut head);
     }
-    let Hold { pulse, turn, fault } = hold;
+    let Hold { pulse, turn, aside } = hold;
+    let fault = match aside {
+        Some(Aside::Fault(fault)) => Some(fault),
+        Some(Aside::Target(target)) => {
+            head.extensions.insert(RawTarget(target));
+            None
+        }
+        None => None,
+    };
     let turned_away = channel.forward.turns_away(&ids.shown, &head);
     let mut draft = channel.draft(&head, fault.as_ref(), &ids);
     let method = head.method.clone();
@@ -539,7 +547,11 @@ fn origin_form(head: &mut request::Parts) {
     head.uri = uri.path_and_query.map_or_else(Uri::default, Uri::from);
 }
 
-fn target(head: &request::Parts) -> &str {
+/// As the vendor wrote it.
+pub(super) fn target(head: &request::Parts) -> &str {
+    if let Some(RawTarget(target)) = head.extensions.get() {
+        return target;
+    }
     head.uri
         .path_and_query()
         .map_or("", |target| target.as_str())

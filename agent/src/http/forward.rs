@@ -1,6 +1,6 @@
 //! One forward as its requests see it.
 
-use super::{Awaited, Limits, awaited::Awaiting, refusal_limit::RefusalLimit};
+use super::{Awaited, Limits, awaited::Awaiting, exchange::target, refusal_limit::RefusalLimit};
 use crate::{
     audit::Audit,
     auth::{HeaderClass, Login, RemovedHeaders},
@@ -159,8 +159,7 @@ impl Forward {
 
     /// Whether a request is to be turned away since it is not the one that is waited for.
     pub(super) fn turns_away(&self, id: &HeaderValue, head: &request::Parts) -> bool {
-        let target = head.uri.path_and_query().map_or("", |t| t.as_str());
-        !self.awaiting.came(id, &head.method, target) && self.only_awaited
+        !self.awaiting.came(id, &head.method, target(head)) && self.only_awaited
     }
 
     /// Whether the administrator has stopped its requests.

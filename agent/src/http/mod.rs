@@ -6,6 +6,7 @@
 mod awaited;
 mod body;
 mod draft;
+mod dry_run;
 mod exchange;
 mod forward;
 mod framing;
@@ -23,6 +24,7 @@ mod server;
 mod trailers;
 
 pub use awaited::Awaited;
+pub use dry_run::DryRun;
 pub use forward::{Forward, Tally};
 pub use seat::Seat;
 pub use server::{Ends, serve};

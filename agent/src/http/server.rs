@@ -158,11 +158,11 @@ where
         let pulse = pulse.clone();
         move |request| {
             let line = line.clone();
-            let (held, fault) = turn.hold();
+            let (held, aside) = turn.hold();
             let hold = Hold {
                 pulse: pulse.clone(),
                 turn: Some(held),
-                fault,
+                aside,
             };
             async move {
                 let mut answer = exchange::answer(&line.channel(), hold, request).await;
@@ -230,7 +230,7 @@ where
             let hold = Hold {
                 pulse: STREAM_PULSE.try_with(Arc::clone).unwrap_or_default(),
                 turn: None,
-                fault: None,
+                aside: None,
             };
             Ok::<_, Infallible>(exchange::answer(&line.channel(), hold, request).await)
         }

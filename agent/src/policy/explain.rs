@@ -1,8 +1,10 @@
 //! Why the policy decides as it does, for `agent policy explain`. Slower than deciding, and never on
 //! the way of a request.
 
-use super::{Decision, NormalTarget, Policy, TargetError, areas_of, method, pattern, presets};
-use super::{method::Effect, printable, rules::Rule};
+use super::{
+    Decision, NormalTarget, Policy, Refusal, TargetError, areas_of, printable, rules::Rule,
+};
+use crate::vendor_text::VendorText;
 use http::Method;
 use std::{fmt, sync::Arc};
 
@@ -22,6 +24,55 @@ pub struct Explanation {
     pub because: String,
     /// For a refusal: what would have to change, in the configuration or in the request.
     pub remedy: String,
+    /// Where something other than what was asked is explained: what, and why. Else empty.
+    pub note: String,
+}
+
+impl Explanation {
+    /// A request that never comes before the policy.
+    pub(crate) fn refused_elsewhere(
+        method: &Method,
+        target: &[u8],
+        code: &'static str,
+        detail: &VendorText,
+        remedy: &'static str,
+    ) -> Self {
+        let shown = target
+            .split(|byte| *byte == b'?')
+            .next()
+            .unwrap_or_default();
+        let shown = String::from_utf8_lossy(shown);
+        Self {
+            request: format!("{method} {}", shown.escape_debug()),
+            read_as: None,
+            considered: Vec::new(),
+            decision: Decision::Allow { rule: "".into() },
+            because: String::new(),
+            remedy: String::new(),
+            note: String::new(),
+        }
+        .but_refused(code, detail, remedy)
+    }
+
+    /// A request that the policy would let pass.
+    pub(crate) fn but_refused(
+        self,
+        code: &'static str,
+        detail: &VendorText,
+        remedy: &'static str,
+    ) -> Self {
+        Self {
+            decision: Decision::Refuse(Refusal {
+                code,
+                rule: None,
+                detail: detail.clone(),
+                remedy: remedy.into(),
+            }),
+            because: detail.to_string(),
+            remedy: remedy.to_owned(),
+            ..self
+        }
+    }
 }
 
 /// One rule that spoke of the path.
@@ -50,10 +101,8 @@ impl Policy {
             (Decision::Allow { .. }, _) => String::new(),
             (Decision::Refuse(_), Err(error)) => remedy_for_target(error),
             (Decision::Refuse(refusal), Ok(normal)) => match refusal.code {
-                "denied" => {
-                    "deny wins over every allow: remove or narrow that deny rule".to_owned()
-                }
-                _ => self.remedy_by_rule(method, normal),
+                "denied" => self.remedy_for_denied(method, normal.segments().as_slice()),
+                _ => self.remedy_by_rule(method, normal.segments().as_slice()),
             },
         };
         let shown = target.split('?').next().unwrap_or_default();
@@ -66,7 +115,17 @@ impl Policy {
             decision,
             because,
             remedy,
+            note: String::new(),
         }
+    }
+
+    fn remedy_for_denied(&self, method: &Method, path: &[&str]) -> String {
+        let denying = self.deny.iter().filter(|rule| rule.matches(method, path));
+        let labels: Vec<_> = denying.map(|rule| format!("`{}`", rule.label)).collect();
+        format!(
+            "deny wins over every allow: remove or narrow {}",
+            labels.join(" and ")
+        )
     }
 
     fn considered(&self, method: &Method, path: &[&str]) -> Vec<Considered> {
@@ -97,40 +156,6 @@ impl Policy {
         }
         considered
     }
-
-    /// The shortest change to the policy that would allow the request.
-    fn remedy_by_rule(&self, method: &Method, normal: &NormalTarget<'_>) -> String {
-        let segments = normal.segments();
-        let path = segments.as_slice();
-        if !method::is_known(method) {
-            return "no rule can allow this method".to_owned();
-        }
-        let allows = |text: &String| {
-            Rule::parse(text, "", Effect::Allow, &self.context_path)
-                .is_ok_and(|rule| opens(&rule, method, path))
-        };
-        let Some(rule) = narrow_rule(method, path).filter(allows) else {
-            return "no rule can name this path".to_owned();
-        };
-        let by_rule = format!("allow = [\"{rule}\"]");
-        match self.unused_preset(method, path) {
-            Some(name) => format!("add presets = [\"{name}\"] or {by_rule} to [forward.policy]"),
-            None => format!("add {by_rule} to [forward.policy]"),
-        }
-    }
-
-    /// A preset that this policy does not use and that would allow the request. `ticketing` comes
-    /// before the rarer ones.
-    fn unused_preset(&self, method: &Method, path: &[&str]) -> Option<&'static str> {
-        let allows = |text: &str| {
-            Rule::parse(text, "", Effect::Allow, "").is_ok_and(|rule| opens(&rule, method, path))
-        };
-        presets()
-            .iter()
-            .filter(|preset| !self.presets.iter().any(|used| used == preset.name))
-            .find(|preset| preset.rules().any(allows))
-            .map(|preset| preset.name)
-    }
 }
 
 impl fmt::Display for Explanation {
@@ -140,6 +165,9 @@ impl fmt::Display for Explanation {
             Decision::Refuse(refusal) => &format!("refused ({})", refusal.code),
         };
         writeln!(f, "{}: {verdict}", self.request)?;
+        if !self.note.is_empty() {
+            writeln!(f, "  note        {}", self.note)?;
+        }
         if let Some(read_as) = &self.read_as {
             writeln!(f, "  read as     {read_as}")?;
         }
@@ -153,10 +181,6 @@ impl fmt::Display for Explanation {
         }
         Ok(())
     }
-}
-
-fn opens(rule: &Rule, method: &Method, path: &[&str]) -> bool {
-    rule.matches(method, path) && areas_of(path).all(|area| rule.names(area))
 }
 
 fn outcome(rule: &Rule, method: &Method, matched: &str) -> String {
@@ -173,31 +197,7 @@ fn remedy_for_target(error: &TargetError) -> String {
             "no rule can allow this target; the caller has to write it without that".to_owned()
         }
         TargetError::OutsideContextPath { context_path } => format!(
-            "call it with the path it has on Jira itself, like {context_path}/rest/api/2/issue"
+            "call it below {context_path}, as on Jira itself: {context_path}/rest/api/2/issue"
         ),
     }
-}
-
-/// A rule for this path and its like: ids become typed segments, unless the path has to be named.
-fn narrow_rule(method: &Method, path: &[&str]) -> Option<String> {
-    let has_to_be_named = areas_of(path).next().is_some();
-    let is_api = path.first() == Some(&"rest");
-    let mut rule = format!("{method} ");
-    if path.is_empty() {
-        rule.push('/');
-    }
-    for (at, part) in path.iter().enumerate() {
-        let is_version = is_api && at == 2;
-        let written = match *part {
-            _ if has_to_be_named => pattern::literal(part).is_ok().then_some(*part),
-            _ if is_version => Some(*part),
-            _ if pattern::is_number(part) => Some("{number}"),
-            _ if pattern::is_issue(part) => Some("{issue}"),
-            _ if pattern::literal(part).is_ok() => Some(*part),
-            _ => Some("*"),
-        };
-        rule.push('/');
-        rule.push_str(written?);
-    }
-    Some(rule)
 }

@@ -5,19 +5,23 @@
 //! tells an admin why. Nothing here knows of connections or logins.
 
 mod explain;
+mod file_name;
 mod method;
 mod pattern;
 mod presets;
 mod query;
+mod remedy;
 mod rules;
 mod target;
 
 pub use explain::{Considered, Explanation};
 pub use presets::{Preset, presets};
 pub use query::{method_override_headers, path_override_headers};
+pub(crate) use target::require_sendable;
 pub use target::{NormalTarget, TargetError};
 
-use crate::vendor_text::{ContextPath, OwnWords, VendorPart, VendorText};
+use crate::spelling::nearest;
+use crate::vendor_text::{OwnWords, VendorPart, VendorText};
 use http::Method;
 use method::Effect;
 use rules::{ALWAYS_REFUSED, Rule, areas_of};
@@ -31,6 +35,8 @@ pub struct Policy {
     allow: Vec<Rule>,
     deny: Vec<Rule>,
     presets: Vec<String>,
+    /// `allow` as written.
+    own_allow: Vec<String>,
 }
 
 /// The `[forward.policy]` section and the context path of the upstream.
@@ -93,7 +99,7 @@ impl Policy {
         for (at, name) in settings.presets.iter().enumerate() {
             let fail = |problem| rule_error(format!("presets[{at}]"), name, problem);
             let preset = presets().iter().find(|preset| preset.name == name);
-            for text in preset.ok_or_else(|| fail(unknown_preset()))?.rules() {
+            for text in preset.ok_or_else(|| fail(unknown_preset(name)))?.rules() {
                 // A preset never holds the context path, so it is not looked for.
                 let rule = Rule::parse(text, &format!("preset {name}"), Effect::Allow, "");
                 allow.push(rule.map_err(fail)?);
@@ -113,7 +119,13 @@ impl Policy {
             allow,
             deny: compile(&settings.deny, "deny", Effect::Deny)?,
             presets: settings.presets.clone(),
+            own_allow: settings.allow.clone(),
         })
+    }
+
+    /// Jira's context path, `""` or like `/jira`.
+    pub fn context_path(&self) -> &str {
+        &self.context_path
     }
 
     /// Decides on one request. `target` is the raw request target as it came on the wire: on HTTP/1.1
@@ -123,7 +135,7 @@ impl Policy {
             Ok(normal) => normal,
             Err(error) => {
                 let detail = error.vendor_text();
-                return refuse(error.code(), None, detail, self.call_it_in_full(&error));
+                return refuse(error.code(), None, detail, self.vendor_remedy_for(&error));
             }
         };
         let segments = normal.segments();
@@ -174,27 +186,21 @@ impl Policy {
                     &normal,
                     &[],
                 ),
-                "If you need this, ask the customer to allow it and quote request_id.".into(),
+                self.vendor_remedy_by_rule(method, path),
             ),
-        }
-    }
-
-    /// What the vendor does about a target without a normal form.
-    fn call_it_in_full(&self, error: &TargetError) -> VendorText {
-        match error {
-            TargetError::Ambiguous(_) => "Send the path in its plain form, without dot segments, encoded slashes, semicolons or empty segments.".into(),
-            TargetError::OutsideContextPath { .. } => VendorText::of(&[
-                &"Call it below ",
-                &ContextPath(&self.context_path),
-                &", with the path it has on Jira itself: ",
-                &ContextPath(&self.context_path),
-                &"/rest/api/2/issue",
-            ]),
         }
     }
 }
 
 impl Decision {
+    /// `allow`, or the code of the refusal.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Allow { .. } => "allow",
+            Self::Refuse(refusal) => refusal.code,
+        }
+    }
+
     /// Whether the request may pass.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allow { .. })
@@ -283,9 +289,15 @@ fn require_context_path(context: &str) -> Result<(), RuleError> {
     ))
 }
 
-fn unknown_preset() -> String {
+fn unknown_preset(name: &str) -> String {
     let names: Vec<_> = presets().iter().map(|preset| preset.name).collect();
-    format!("there is no such preset; known: {}", names.join(", "))
+    let known = names.join(", ");
+    match nearest(name, names.iter().copied()) {
+        Some(meant) => {
+            format!("there is no such preset; did you mean {meant:?}? Known: {known}")
+        }
+        None => format!("there is no such preset; known: {known}"),
+    }
 }
 
 fn rule_error(key: String, text: &str, problem: String) -> RuleError {

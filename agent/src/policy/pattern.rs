@@ -1,6 +1,7 @@
 //! Path patterns: how they are written, and which paths they match.
 
 use super::target::{MAX_SEGMENTS, stripped_extension};
+use std::borrow::Cow;
 
 /// A path pattern, compiled. It matches normal forms only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +16,11 @@ pub(super) struct Pattern {
 pub(super) enum Compare {
     /// As they are, case-sensitively: for rules that allow.
     Exact,
-    /// As generously as Jira reads them, so that a deny rule cannot be walked around: without regard
-    /// to ASCII case (Jira finds `abc-1` too), and `latest` is the same API version as a number.
+    /// As generously as Jira could read them, so that a deny rule cannot be walked around: without regard to letter case
+    /// (Jira finds `abc-1` too), to zeros before a number (Java reads `010` as 10), and `latest` is the same API version as
+    /// a number. A segment with characters outside ASCII is taken for whatever stands in the rule at its place: Java's case
+    /// mappings (`ſ` is an S), its digits, and the collations of databases (full-width letters, accents) make equal what
+    /// looks different, and no list of them would be complete.
     Generous,
 }
 
@@ -79,9 +83,10 @@ impl Pattern {
                 let is_rest = path.first().is_some_and(|p| p.eq_ignore_ascii_case("rest"));
                 pairs.all(|(at, (segment, part))| {
                     let is_version = is_rest && at == API_VERSION;
-                    segment.matches(part, |a, b| {
-                        a.eq_ignore_ascii_case(b) || (is_version && same_version(a, b))
-                    })
+                    !part.is_ascii()
+                        || segment.matches(part, |a, b| {
+                            same_to_java(a, b) || (is_version && same_version(a, b))
+                        })
                 })
             }
         }
@@ -219,6 +224,37 @@ fn same(a: &str, b: &str) -> bool {
     a == b
 }
 
+/// Letter case as Java folds it, and numbers by their value: `SEC-010` is `sec-10`.
+fn same_to_java(a: &str, b: &str) -> bool {
+    let (a, b) = (folded(a), folded(b));
+    a.eq_ignore_ascii_case(&b) || {
+        let ((a, a_number), (b, b_number)) = (split_number(&a), split_number(&b));
+        a.eq_ignore_ascii_case(b) && a_number.is_some() && a_number == b_number
+    }
+}
+
+/// What stands before a number at the end, `SEC-` or nothing, and the number as `Long.parseLong` reads it.
+fn split_number(text: &str) -> (&str, Option<&str>) {
+    let at = text.rfind('-').map_or(0, |at| at + 1);
+    let (before, number) = text.split_at(at);
+    let digits = number.strip_prefix('+').unwrap_or(number);
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    (before, is_number.then(|| digits.trim_start_matches('0')))
+}
+
+/// With the characters that Java's case mappings turn into ASCII letters turned into them: `ſ` (U+017F), the Kelvin sign,
+/// `ı` and `İ`.
+pub(super) fn folded(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let fold = |c: char| {
+        let mut ways = c.to_uppercase().chain(c.to_lowercase());
+        ways.find(char::is_ascii).unwrap_or(c)
+    };
+    Cow::Owned(text.chars().map(fold).collect())
+}
+
 /// `/rest/api/latest` is `/rest/api/2`.
 fn same_version(a: &str, b: &str) -> bool {
     let is_version = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
@@ -310,6 +346,41 @@ mod tests {
             );
             assert!(!matches(pattern, path, Compare::Exact), "{pattern} {path}");
         }
+        // Java's `equalsIgnoreCase` and `toUpperCase`, its digits, and what collations of databases take for the same.
+        for path in [
+            "/rest/api/2/issue/sec-1",
+            "/rest/api/2/issue/\u{17f}EC-1",
+            "/rest/api/2/issue/\u{ff33}EC-1",
+            "/rest/api/2/issue/SE\u{301}C-1",
+            "/rest/api/2/issue/S\u{c9}C-1",
+            "/rest/api/2/issue/SEC\u{200b}-1",
+            "/rest/api/2/issue/SEC-\u{ff11}",
+            "/rest/api/2/issue/SEC-01",
+            "/rest/api/2/issue/SEC-+1",
+            "/re\u{17f}t/api/2/issue/SEC-1",
+        ] {
+            let deny = "/rest/api/2/issue/SEC-1/**";
+            assert!(matches(deny, path, Compare::Generous), "{path}");
+            assert!(!matches(deny, path, Compare::Exact), "{path}");
+        }
+        for (pattern, path) in [
+            ("/issue/10001", "/issue/010001"),
+            ("/issue/10001", "/issue/+10001"),
+            ("/project/K", "/project/\u{212a}"),
+            ("/x/{issue}", "/x/\u{17f}EC-1"),
+            ("/x/{number}", "/x/\u{661}"),
+        ] {
+            assert!(
+                matches(pattern, path, Compare::Generous),
+                "{pattern} {path}"
+            );
+        }
+        assert!(!matches("/issue/SEC-1", "/issue/SEC-10", Compare::Generous));
+        assert!(!matches(
+            "/issue/SEC-1",
+            "/issue/OTHER-01",
+            Compare::Generous
+        ));
         // Elsewhere `latest` is a word like others.
         assert!(!matches("/a/b/2", "/a/b/latest", Compare::Generous));
         assert!(!matches("/rest/api/2", "/rest/api/3", Compare::Generous));

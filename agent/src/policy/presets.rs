@@ -22,7 +22,7 @@ pub fn presets() -> &'static [Preset] {
     &PRESETS
 }
 
-static PRESETS: [Preset; 7] = [
+static PRESETS: [Preset; 10] = [
     Preset {
         name: "ticketing",
         summary: "create, update, comment, transition, search and attach; nothing else",
@@ -32,6 +32,21 @@ static PRESETS: [Preset; 7] = [
         name: "read-only",
         summary: "the reading half of ticketing",
         groups: &[READING],
+    },
+    Preset {
+        name: "two-way-sync",
+        summary: "beside ticketing: watchers, votes, worklogs, properties, remote links and user search, for tools that keep two trackers alike",
+        groups: &[SYNC],
+    },
+    Preset {
+        name: "ticketing-cloud",
+        summary: "ticketing on Jira Cloud's /rest/api/3",
+        groups: &[CLOUD_READING, CLOUD_WRITING],
+    },
+    Preset {
+        name: "two-way-sync-cloud",
+        summary: "two-way-sync on Jira Cloud's /rest/api/3, beside ticketing-cloud",
+        groups: &[CLOUD_SYNC],
     },
     Preset {
         name: "oauth-dance",
@@ -87,9 +102,10 @@ const READING: &[&str] = &[
     "GET /rest/api/(2|latest)/(field|priority|status|resolution|issueLinkType)",
     "GET /rest/api/(2|latest)/project",
     "GET /rest/api/(2|latest)/project/{project}",
-    "GET /rest/api/(2|latest)/project/{project}/(components|versions|statuses)",
+    "GET /rest/api/(2|latest)/project/{project}/(components|versions|statuses|component|version)",
     "GET /rest/api/(2|latest)/issuetype",
-    "GET /rest/api/(2|latest)/issuetype/{number}",
+    // One of a list that is given above reads nothing more than the list.
+    "GET /rest/api/(2|latest)/(priority|status|resolution|issueLinkType|issuetype|component|version)/{number}",
     "GET /rest/api/(2|latest)/issue/createmeta",
     "GET /rest/api/(2|latest)/issue/createmeta/{project}/issuetypes",
     "GET /rest/api/(2|latest)/issue/createmeta/{project}/issuetypes/{number}",
@@ -97,6 +113,8 @@ const READING: &[&str] = &[
     "GET /rest/api/(2|latest)/user",
     // POST as well: JQL can be longer than a URL may be.
     "GET,POST /rest/api/(2|latest)/search",
+    // Jira Cloud has only this one. Clients ask Data Center for it too, and take `search` after its 404.
+    "GET,POST /rest/api/(2|latest)/search/jql",
     "GET /rest/api/(2|latest)/issue/{issue}",
     "GET /rest/api/(2|latest)/issue/{issue}/editmeta",
     "GET /rest/api/(2|latest)/issue/{issue}/(transitions|comment|remotelink)",
@@ -114,4 +132,82 @@ const WRITING: &[&str] = &[
     "PUT /rest/api/(2|latest)/issue/{issue}/comment/{number}",
     "PUT /rest/api/(2|latest)/issue/{issue}/assignee",
     "POST /rest/api/(2|latest)/issue/{issue}/attachments",
+];
+
+const SYNC: &[&str] = &[
+    "GET /rest/api/(2|latest)/issue/{issue}/(watchers|votes|worklog|properties)",
+    "POST,DELETE /rest/api/(2|latest)/issue/{issue}/(watchers|votes)",
+    "POST /rest/api/(2|latest)/issue/{issue}/worklog",
+    "GET,PUT /rest/api/(2|latest)/issue/{issue}/worklog/{number}",
+    "GET,PUT /rest/api/(2|latest)/issue/{issue}/properties/*",
+    "GET /rest/api/(2|latest)/comment/{number}/properties",
+    "GET,PUT /rest/api/(2|latest)/comment/{number}/properties/*",
+    "GET,PUT /rest/api/(2|latest)/issue/{issue}/remotelink/{number}",
+    "GET /rest/api/(2|latest)/issueLink/{number}",
+    "GET /rest/api/(2|latest)/worklog/(updated|deleted)",
+    "POST /rest/api/(2|latest)/worklog/list",
+    "GET /rest/api/(2|latest)/user/(search|picker)",
+    "GET /rest/api/(2|latest)/user/assignable/multiProjectSearch",
+    "GET /rest/api/(2|latest)/user/viewissue/search",
+    "GET /rest/api/(2|latest)/(customFieldOption|securitylevel)/{number}",
+    "GET /rest/api/(2|latest)/project/type",
+    "GET /rest/api/(2|latest)/projectCategory",
+    "GET /secure/thumbnail/{number}/*",
+];
+
+const CLOUD_READING: &[&str] = &[
+    "GET /rest/api/3/(serverInfo|myself|mypermissions)",
+    "GET /rest/api/3/(field|priority|status|resolution|issueLinkType)",
+    "GET /rest/api/3/project",
+    "GET /rest/api/3/project/search",
+    "GET /rest/api/3/project/{project}",
+    "GET /rest/api/3/project/{project}/(components|versions|statuses|component|version)",
+    "GET /rest/api/3/issuetype",
+    "GET /rest/api/3/(priority|status|resolution|issueLinkType|issuetype|component|version)/{number}",
+    "GET /rest/api/3/issue/createmeta",
+    "GET /rest/api/3/issue/createmeta/{project}/issuetypes",
+    "GET /rest/api/3/issue/createmeta/{project}/issuetypes/{number}",
+    "GET /rest/api/3/user/assignable/search",
+    "GET /rest/api/3/user",
+    // `search` is gone; its 410 tells clients where to go.
+    "GET,POST /rest/api/3/search",
+    "GET,POST /rest/api/3/search/jql",
+    "POST /rest/api/3/search/approximate-count",
+    "GET /rest/api/3/issue/{issue}",
+    "GET /rest/api/3/issue/{issue}/editmeta",
+    "GET /rest/api/3/issue/{issue}/(transitions|comment|remotelink)",
+    "GET /rest/api/3/issue/{issue}/comment/{number}",
+    "GET /rest/api/3/attachment/meta",
+    "GET /rest/api/3/attachment/{number}",
+    "GET /rest/api/3/attachment/content/{number}",
+];
+
+const CLOUD_WRITING: &[&str] = &[
+    "POST /rest/api/3/(issue|issueLink)",
+    "PUT /rest/api/3/issue/{issue}",
+    "POST /rest/api/3/issue/{issue}/(transitions|comment|remotelink)",
+    "PUT /rest/api/3/issue/{issue}/comment/{number}",
+    "PUT /rest/api/3/issue/{issue}/assignee",
+    "POST /rest/api/3/issue/{issue}/attachments",
+];
+
+const CLOUD_SYNC: &[&str] = &[
+    "GET /rest/api/3/issue/{issue}/(watchers|votes|worklog|properties|changelog)",
+    "POST,DELETE /rest/api/3/issue/{issue}/(watchers|votes)",
+    "POST /rest/api/3/issue/{issue}/worklog",
+    "GET,PUT /rest/api/3/issue/{issue}/worklog/{number}",
+    "GET,PUT /rest/api/3/issue/{issue}/properties/*",
+    "GET /rest/api/3/comment/{number}/properties",
+    "GET,PUT /rest/api/3/comment/{number}/properties/*",
+    "GET,PUT /rest/api/3/issue/{issue}/remotelink/{number}",
+    "GET /rest/api/3/issueLink/{number}",
+    "GET /rest/api/3/worklog/(updated|deleted)",
+    "POST /rest/api/3/worklog/list",
+    "GET /rest/api/3/user/(search|picker|bulk)",
+    "GET /rest/api/3/user/assignable/multiProjectSearch",
+    "GET /rest/api/3/user/viewissue/search",
+    "GET /rest/api/3/(customFieldOption|securitylevel)/{number}",
+    "GET /rest/api/3/project/type",
+    "GET /rest/api/3/projectCategory",
+    "GET /rest/api/3/attachment/thumbnail/{number}",
 ];

@@ -30,16 +30,7 @@ pub(super) fn check(query: &str) -> Result<(), VendorText> {
             &" are taken; POST /rest/api/2/search takes long JQL in its body",
         ]));
     }
-    let refused = |byte: u8| !byte.is_ascii_graphic() || byte == b'#';
-    if let Some(at) = query.bytes().position(refused) {
-        return Err(VendorText::of(&[
-            &"the query holds ",
-            &OneByte(query.as_bytes()[at]),
-            &" at byte ",
-            &at,
-            &" of the query; percent-encode it",
-        ]));
-    }
+    require_plain_bytes(query.as_bytes())?;
     let overrides_method = |pair: &str| {
         let name = pair.split('=').next().unwrap_or_default();
         decoded(name)
@@ -54,6 +45,22 @@ pub(super) fn check(query: &str) -> Result<(), VendorText> {
         ]));
     }
     Ok(())
+}
+
+/// Every printable character but `#` may stand in a query as it is. RFC 3986 wants more of them encoded; Jira's own Tomcat
+/// takes them raw (`relaxedQueryChars` in its server.xml).
+pub(super) fn require_plain_bytes(query: &[u8]) -> Result<(), VendorText> {
+    let refused = |byte: &u8| !byte.is_ascii_graphic() || *byte == b'#';
+    match query.iter().position(refused) {
+        None => Ok(()),
+        Some(at) => Err(VendorText::of(&[
+            &"the query holds ",
+            &OneByte(query[at]),
+            &" at byte ",
+            &at,
+            &" of the query; percent-encode it",
+        ])),
+    }
 }
 
 /// Percent-decodes as forms are decoded; what is malformed stays as it is.

@@ -1,7 +1,8 @@
 //! One rule of the customer's policy, and the paths that no rule opens by a wildcard.
 
+use super::file_name;
 use super::method::{Effect, Methods};
-use super::pattern::{Compare, Pattern};
+use super::pattern::{Compare, Pattern, folded};
 use http::Method;
 use std::sync::Arc;
 
@@ -95,7 +96,8 @@ pub(super) struct Area {
 }
 
 impl Area {
-    /// Whether a path lies in it. Letter case makes no difference: this only ever refuses.
+    /// Whether a path lies in it. Letter case, as Java folds it, makes no difference: this only ever refuses. The name of an
+    /// attachment has no ending that Jira would route by: the path before it is a servlet of its own.
     pub(super) fn holds(&self, path: &[&str]) -> bool {
         path.len() >= self.parts.len()
             && self
@@ -103,13 +105,14 @@ impl Area {
                 .iter()
                 .zip(path)
                 .all(|(part, segment)| match part {
-                    Part::Is(name) => segment.eq_ignore_ascii_case(name),
-                    Part::StartsWith(start) => has_prefix(segment, start),
+                    Part::Is(name) => folded(segment).eq_ignore_ascii_case(name),
+                    Part::StartsWith(start) => has_prefix(&folded(segment), start),
                     Part::Any => true,
                 })
-            && path
-                .last()
-                .is_some_and(|last| has_suffix(last, self.ending))
+            && path.last().is_some_and(|last| {
+                self.ending.is_empty()
+                    || !file_name::is_last_of(path) && has_suffix(&folded(last), self.ending)
+            })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Raw request target → the one path that every server on the way reads in it, or why there is none.
 //! Nothing is repaired: what two servers could read differently is refused.
 
-use super::query;
-use crate::vendor_text::{ContextPath, OwnWords, VendorPart, VendorText};
+use super::{file_name, query};
+use crate::vendor_text::{ContextPath, OneByte, OwnWords, VendorPart, VendorText};
 use std::borrow::Cow;
 
 /// The path of a request target as Jira reads it: decoded, without context path, query and the one
@@ -61,13 +61,28 @@ impl<'a> NormalTarget<'a> {
                 &" are taken",
             ]));
         }
-        require_plain_bytes(path)?;
+        require_plain_bytes(path.as_bytes()).map_err(TargetError::Ambiguous)?;
         if let Some(query) = query {
             query::check(query).map_err(TargetError::Ambiguous)?;
         }
-        let decoded = decode(path)?;
-        let end = decoded.strip_suffix('/').unwrap_or(&decoded).len();
-        require_plain_segments(&decoded[..end])?;
+        let (decoded, end) = match file_name::split(path, context_path) {
+            Some((route, name)) => {
+                let name = file_name::decode(name, route.len()).map_err(TargetError::Ambiguous)?;
+                require_plain_segments(route.trim_end_matches('/'))?;
+                let decoded = match name {
+                    Cow::Borrowed(_) => Cow::Borrowed(path),
+                    Cow::Owned(name) => Cow::Owned(format!("{route}{name}")),
+                };
+                let end = decoded.len();
+                (decoded, end)
+            }
+            None => {
+                let decoded = decode(path)?;
+                let end = decoded.strip_suffix('/').unwrap_or(&decoded).len();
+                require_plain_segments(&decoded[..end])?;
+                (decoded, end)
+            }
+        };
         let start = below_context(&decoded[..end], context_path).ok_or_else(|| {
             TargetError::OutsideContextPath {
                 context_path: context_path.to_owned(),
@@ -114,7 +129,7 @@ impl<'a> NormalTarget<'a> {
                 &"` and answers for the path without it; leave it out and send an Accept header",
             ]));
         }
-        let file_name = names_a_file(segments).then(|| segments.len() - 1);
+        let file_name = file_name::is_last_of(segments).then(|| segments.len() - 1);
         let fragment =
             |(at, segment): (usize, &&str)| segment.contains('#') && Some(at) != file_name;
         if segments.iter().enumerate().any(fragment) {
@@ -154,12 +169,6 @@ pub(super) fn stripped_extension<'a>(segments: &[&'a str]) -> Option<&'a str> {
         .then_some(extension)
 }
 
-/// Whether the last segment is a file name that Jira shows but does not route by.
-fn names_a_file(segments: &[&str]) -> bool {
-    matches!(segments, ["secure", "attachment" | "thumbnail", id, _]
-        if !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))
-}
-
 fn require_origin_form(target: &str) -> Result<(), TargetError> {
     let form = match target {
         "" => "an empty target",
@@ -174,20 +183,44 @@ fn require_origin_form(target: &str) -> Result<(), TargetError> {
     ]))
 }
 
-fn require_plain_bytes(path: &str) -> Result<(), TargetError> {
-    let found = path.bytes().enumerate().find_map(|(at, byte)| {
+/// Says which byte of a raw target cannot stand there unencoded, for whoever has the bytes before they are known to be
+/// text. What passes is ASCII without spaces and control bytes.
+pub(crate) fn require_sendable(target: &[u8]) -> Result<(), VendorText> {
+    match target.iter().position(|byte| *byte == b'?') {
+        None => require_plain_bytes(target),
+        Some(at) => {
+            require_plain_bytes(&target[..at])?;
+            query::require_plain_bytes(&target[at + 1..])
+        }
+    }
+}
+
+/// `<`, `>` and the backquote are refused by Jira's own Tomcat, and by hyper.
+fn require_plain_bytes(path: &[u8]) -> Result<(), VendorText> {
+    let found = path.iter().enumerate().find_map(|(at, byte)| {
         let what = match byte {
             b';' => "a path parameter (`;`)",
             b'\\' => "a backslash",
             b'#' => "a fragment (`#`)",
             b' ' => "a space",
+            b'<' | b'>' | b'`' => "a character that must be percent-encoded",
             0..=0x1f | 0x7f => "a control byte",
             0x80.. => "a byte outside ASCII that is not percent-encoded",
             _ => return None,
         };
-        Some((what, at))
+        Some((what, *byte, at))
     });
-    found.map_or(Ok(()), |(what, at)| Err(holds(what, at)))
+    match found {
+        None => Ok(()),
+        Some((what, byte, at)) => Err(VendorText::of(&[
+            &"the path holds ",
+            &what,
+            &", ",
+            &OneByte(byte),
+            &", at byte ",
+            &at,
+        ])),
+    }
 }
 
 /// Percent-decodes once and makes sure that a second time would change nothing.
@@ -252,7 +285,7 @@ fn decodes_again(decoded: &str) -> bool {
     })
 }
 
-fn hex(digit: u8) -> Option<u8> {
+pub(super) fn hex(digit: u8) -> Option<u8> {
     // A hex digit is at most 15.
     char::from(digit).to_digit(16).map(|value| value as u8)
 }

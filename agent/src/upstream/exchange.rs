@@ -65,6 +65,7 @@ pub(super) async fn run(
     limit: Duration,
 ) -> Result<Response<Body>, Failure> {
     let progress = request.body().progress.clone();
+    lease.prepare(&request);
     let Some(sender) = lease.sender() else {
         return Err(Failure::Lost(lost(
             FailedStep::Exchange,

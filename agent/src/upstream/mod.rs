@@ -10,6 +10,7 @@ mod explain;
 mod hops;
 pub mod pem;
 mod pool;
+mod raw_target;
 mod settings;
 mod stream;
 mod target;
@@ -24,6 +25,7 @@ pub use control::{ControlAnswer, ControlClient, ControlError, ControlFailure};
 pub use dial::HandshakeFailure;
 pub(crate) use explain::{Party, handshake, is_unknown_issuer};
 pub use hops::{Handshake, Hops};
+pub use raw_target::RawTarget;
 pub use settings::{ClientCertificate, Settings, TlsSettings, TrustRoots};
 pub use target::{HttpTarget, Target, TargetError};
 pub(crate) use tls::gateway_config;
@@ -154,7 +156,7 @@ impl Upstream {
     /// Sends one request and gives the head of the answer as soon as it is there, even while the
     /// request's body still runs; the answer's body streams.
     ///
-    /// Path and query go on the wire exactly as they stand in the URI, behind Cloud's API gateway after
+    /// Path and query go on the wire exactly as they stand in the URI, or in a [`RawTarget`], behind Cloud's API gateway after
     /// the prefix of the site; `Host` is set here. Hop-by-hop
     /// headers are the caller's to remove. A request whose kept-alive connection turned out to be
     /// closed before a byte was written is sent once more on a fresh one; nothing else is repeated.

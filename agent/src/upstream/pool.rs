@@ -7,8 +7,10 @@
 use super::{
     Delivery, FailedStep, SendError,
     exchange::Tracked,
+    raw_target::RequestLine,
     stream::{Probe, Stream},
 };
+use http::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::{
@@ -48,6 +50,7 @@ pub(super) struct Connection {
     sender: SendRequest<Tracked>,
     task: JoinHandle<()>,
     probe: Probe,
+    request_line: RequestLine,
 }
 
 /// A connection in use by one request. Dropped before [`Lease::give_back`] it takes the connection
@@ -165,6 +168,7 @@ impl Connection {
     /// Makes an HTTP/1.1 connection of a stream; its task ends with it.
     pub(super) async fn new(stream: Stream) -> Result<Self, hyper::Error> {
         let probe = stream.probe();
+        let request_line = stream.request_line();
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await?;
@@ -177,6 +181,7 @@ impl Connection {
             sender,
             task,
             probe,
+            request_line,
         })
     }
 
@@ -202,6 +207,13 @@ impl Lease {
         self.connection
             .as_mut()
             .map(|connection| &mut connection.sender)
+    }
+
+    /// Before the request is handed to the sender.
+    pub(super) fn prepare(&self, request: &Request<Tracked>) {
+        if let Some(connection) = &self.connection {
+            connection.request_line.prepare(request);
+        }
     }
 
     /// Replaces a dead connection under the same permit.

@@ -1,5 +1,7 @@
 //! One connection to Jira as bytes, plain or TLS.
 
+use super::raw_target::RequestLine;
+use bytes::{Buf, BytesMut};
 use socket2::{SockRef, Socket};
 use std::{
     io,
@@ -21,6 +23,9 @@ use tokio_rustls::client::TlsStream;
 pub(super) struct Stream {
     inner: Inner,
     write_failed: bool,
+    request_line: RequestLine,
+    /// A request line that hyper takes for written.
+    owed: BytesMut,
 }
 
 enum Inner {
@@ -47,17 +52,25 @@ impl Probe {
 
 impl Stream {
     pub(super) fn plain(stream: TcpStream) -> Self {
-        Self {
-            inner: Inner::Plain(stream),
-            write_failed: false,
-        }
+        Self::new(Inner::Plain(stream))
     }
 
     pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        Self::new(Inner::Tls(Box::new(stream)))
+    }
+
+    fn new(inner: Inner) -> Self {
         Self {
-            inner: Inner::Tls(Box::new(stream)),
+            inner,
             write_failed: false,
+            request_line: RequestLine::default(),
+            owed: BytesMut::new(),
         }
+    }
+
+    /// Where a request line is exchanged.
+    pub(super) fn request_line(&self) -> RequestLine {
+        self.request_line.clone()
     }
 
     /// Costs one more file descriptor; where there is none to be had, hyper's own view must do.
@@ -67,6 +80,35 @@ impl Stream {
             Inner::Tls(stream) => stream.get_ref().0,
         };
         Probe(SockRef::from(socket).try_clone().ok())
+    }
+
+    /// Takes hyper's request line for written where another one is to be written in its place.
+    fn exchange(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let exchanged = self.request_line.exchange(bytes)?;
+        Ok(exchanged.map(|exchanged| {
+            self.owed.extend_from_slice(&exchanged.line);
+            exchanged.taken
+        }))
+    }
+
+    /// Ready when nothing is owed any more.
+    fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.owed.is_empty() {
+            let result = ready!(match &mut self.inner {
+                Inner::Plain(stream) => Pin::new(stream).poll_write(cx, &self.owed),
+                Inner::Tls(stream) => Pin::new(stream).poll_write(cx, &self.owed),
+            });
+            let result = result.and_then(|written| match written {
+                0 => Err(io::ErrorKind::WriteZero.into()),
+                written => Ok(written),
+            });
+            match ready!(self.check(result)) {
+                Ok(written) => self.owed.advance(written),
+                // Never: a failure stays pending.
+                Err(_) => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
     }
 
     fn check<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
@@ -103,6 +145,10 @@ impl AsyncWrite for Stream {
         if self.write_failed {
             return Poll::Pending;
         }
+        ready!(self.poll_owed(cx));
+        if let Some(taken) = self.exchange(buf)? {
+            return Poll::Ready(Ok(taken));
+        }
         let result = ready!(match &mut self.inner {
             Inner::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Inner::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -117,6 +163,11 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         if self.write_failed {
             return Poll::Pending;
+        }
+        ready!(self.poll_owed(cx));
+        let first = bufs.iter().find(|buf| !buf.is_empty());
+        if let Some(taken) = self.exchange(first.map_or(&[], |buf| buf))? {
+            return Poll::Ready(Ok(taken));
         }
         let result = ready!(match &mut self.inner {
             Inner::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
@@ -136,6 +187,7 @@ impl AsyncWrite for Stream {
         if self.write_failed {
             return Poll::Pending;
         }
+        ready!(self.poll_owed(cx));
         let result = ready!(match &mut self.inner {
             Inner::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Inner::Tls(stream) => Pin::new(stream).poll_flush(cx),

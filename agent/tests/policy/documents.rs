@@ -1,7 +1,11 @@
 //! `docs/policy.md` says what the code does.
 
 use crate::policy;
-use agent::policy::{always_refused, presets};
+use agent::{
+    auth::Settings,
+    http::DryRun,
+    policy::{always_refused, presets},
+};
 use http::Method;
 
 const DOCUMENT: &str = include_str!("../../../docs/policy.md");
@@ -61,7 +65,12 @@ fn the_examples_in_the_document_are_what_the_command_prints() {
             panic!("not an example of explain: {command}");
         };
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let explanation = policy.explain(&method, target.trim_matches('\''));
+        let judges = DryRun {
+            policy: &policy,
+            auth: &Settings::PassThrough,
+            max_head: 64 << 10,
+        };
+        let explanation = judges.explain(&method, target.trim_matches('\'').as_bytes());
         assert_eq!(explanation.to_string(), printed, "{command}");
         examples += 1;
     }

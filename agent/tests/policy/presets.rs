@@ -8,16 +8,30 @@ use std::collections::BTreeSet;
 /// `A` = `/rest/api/(2|latest)`, `K` issue key or id, `P` project, `N` number.
 const TICKETING: &str = "
 GET       A/{serverInfo,myself,mypermissions,field,priority,status,resolution,issueLinkType}
-GET       A/project  A/project/P  A/project/P/{components,versions,statuses}
-GET       A/issuetype  A/issuetype/N  A/issue/createmeta  A/issue/createmeta/P/issuetypes  A/issue/createmeta/P/issuetypes/N
+GET       A/project  A/project/P  A/project/P/{components,versions,statuses,component,version}
+GET       A/{priority,status,resolution,issueLinkType,issuetype,component,version}/N
+GET       A/issuetype  A/issue/createmeta  A/issue/createmeta/P/issuetypes  A/issue/createmeta/P/issuetypes/N
 GET       A/user/assignable/search  A/user
-GET POST  A/search
+GET POST  A/search  A/search/jql
 POST      A/issue  A/issueLink
 GET PUT   A/issue/K            GET A/issue/K/editmeta
 GET POST  A/issue/K/transitions  A/issue/K/comment  A/issue/K/remotelink
 GET PUT   A/issue/K/comment/N  PUT A/issue/K/assignee
 POST      A/issue/K/attachments
 GET       A/attachment/{meta,N}  /secure/attachment/N/*  /status
+";
+
+const TWO_WAY_SYNC: &str = "
+GET             A/issue/K/{watchers,votes,worklog,properties}
+POST DELETE     A/issue/K/{watchers,votes}
+POST            A/issue/K/worklog
+GET PUT         A/issue/K/worklog/N  A/issue/K/properties/*  A/issue/K/remotelink/N
+GET             A/comment/N/properties
+GET PUT         A/comment/N/properties/*
+GET             A/issueLink/N  A/worklog/{updated,deleted}
+POST            A/worklog/list
+GET             A/user/{search,picker}  A/user/assignable/multiProjectSearch  A/user/viewissue/search
+GET             A/{customFieldOption,securitylevel}/N  A/project/type  A/projectCategory  /secure/thumbnail/N/*
 ";
 
 const OAUTH_DANCE: &str = "
@@ -31,13 +45,88 @@ fn ticketing_is_the_reviewed_table() {
 }
 
 #[test]
+fn two_way_sync_is_the_reviewed_table() {
+    assert_eq!(rules_of("two-way-sync"), table(TWO_WAY_SYNC));
+}
+
+/// What Cloud has besides, or elsewhere.
+#[test]
+fn the_presets_for_cloud_are_the_same_on_version_3() {
+    for (cloud, base, more, less) in [
+        (
+            "ticketing-cloud",
+            TICKETING,
+            &[
+                "GET /rest/api/3/project/search",
+                "POST /rest/api/3/search/approximate-count",
+                "GET /rest/api/3/attachment/content/{number}",
+            ][..],
+            &["GET /secure/attachment/{number}/*", "GET /status"][..],
+        ),
+        (
+            "two-way-sync-cloud",
+            TWO_WAY_SYNC,
+            &[
+                "GET /rest/api/3/issue/{issue}/changelog",
+                "GET /rest/api/3/user/bulk",
+                "GET /rest/api/3/attachment/thumbnail/{number}",
+            ],
+            &["GET /secure/thumbnail/{number}/*"],
+        ),
+    ] {
+        let mut expected: BTreeSet<_> = table(base)
+            .into_iter()
+            .filter(|rule| !less.contains(&rule.as_str()) && !rule.contains("/latest"))
+            .map(|rule| rule.replace("/rest/api/2", "/rest/api/3"))
+            .collect();
+        expected.extend(more.iter().map(|&rule| rule.to_owned()));
+        assert_eq!(rules_of(cloud), expected, "{cloud}");
+    }
+}
+
+/// Which calls of known integrations pass: what the lists give as a whole, they give by id.
+#[test]
+fn the_calls_of_common_libraries_by_id_pass_and_nothing_near_them() {
+    let policy = policy(&["ticketing"], &[], &[], "/jira");
+    let get = |path: &str| policy.decide(&Method::GET, &format!("/jira/rest/api/2/{path}"));
+    for path in [
+        "priority/3",
+        "status/10001",
+        "resolution/1",
+        "issueLinkType/10000",
+        "issuetype/1",
+        "component/10100",
+        "version/10200",
+        "project/DEMO/version",
+        "project/DEMO/component",
+        "search/jql?jql=project%3DDEMO",
+    ] {
+        assert!(get(path).is_allowed(), "{path}");
+    }
+    for path in [
+        "status/Done",
+        "securitylevel/1",
+        "filter/10000",
+        "group/member",
+        "issue/DEMO-1/watchers",
+        "user/search",
+        "version/10200/move",
+        "project/DEMO/role",
+    ] {
+        assert!(!get(path).is_allowed(), "{path}");
+    }
+}
+
+#[test]
 fn oauth_dance_is_the_reviewed_table() {
     assert_eq!(rules_of("oauth-dance"), table(OAUTH_DANCE));
 }
 
 #[test]
 fn read_only_is_the_reading_half_of_ticketing() {
-    let reads = |rule: &String| rule.starts_with("GET ") || rule.ends_with("/search");
+    let reads = |rule: &String| {
+        rule.starts_with("GET ") || rule.ends_with("/search") || rule.ends_with("/search/jql")
+    };
     let reading: BTreeSet<_> = table(TICKETING).into_iter().filter(reads).collect();
     assert_eq!(rules_of("read-only"), reading);
 }
@@ -48,12 +137,22 @@ fn nothing_that_deletes_is_in_another_preset_by_accident() {
         let deletes = rules_of(preset.name)
             .iter()
             .any(|rule| rule.starts_with("DELETE "));
+        // To stop watching or voting loses nothing that was written.
+        let unwatch = ["two-way-sync", "two-way-sync-cloud"].contains(&preset.name);
         assert_eq!(
             deletes,
-            ["delete", "webhooks"].contains(&preset.name),
+            unwatch || ["delete", "webhooks"].contains(&preset.name),
             "{}",
             preset.name
         );
+        if unwatch {
+            let of_people = |rule: &String| {
+                !rule.starts_with("DELETE ")
+                    || rule.ends_with("/watchers")
+                    || rule.ends_with("/votes")
+            };
+            assert!(rules_of(preset.name).iter().all(of_people));
+        }
     }
 }
 

@@ -81,8 +81,11 @@ fn an_unknown_preset_is_refused_with_the_known_ones() {
         ("presets[1]", "tickets")
     );
     for name in [
-        "ticketing",
+        "did you mean \"ticketing\"?",
         "read-only",
+        "two-way-sync",
+        "ticketing-cloud",
+        "two-way-sync-cloud",
         "oauth-dance",
         "webhooks",
         "epics",

@@ -21,6 +21,8 @@ async fn no_trick_with_the_target_gets_past_the_policy() {
             .into_iter()
             // The end of a line ends the target.
             .filter(|row| row.section == section && !row.target.contains("\r\n"))
+            // The imitation Jira, unlike Jira's Tomcat, takes none of these; see `raw_query.rs`.
+            .filter(|row| row.expected != "allow" || !row.target.contains(['<', '>']))
             .collect();
         assert!(rows.len() > 30, "[{section}] has {} rows", rows.len());
         let addr = site.addr();

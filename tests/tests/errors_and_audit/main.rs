@@ -5,6 +5,7 @@
 mod audit;
 mod errors;
 mod evasion;
+mod raw_query;
 mod smuggling;
 #[path = "../../../agent/tests/policy/table.rs"]
 mod table;

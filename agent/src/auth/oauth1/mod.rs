@@ -25,7 +25,7 @@ pub use endpoint::{Endpoint, EndpointError, RequestToken};
 pub use key::{KeyError, SigningKey};
 pub use problem::{Blame, Facts, Problem};
 pub use renewal::renew;
-pub(super) use scheme::OAuth1;
+pub(super) use scheme::{OAuth1, judge_query};
 pub use settings::{Settings, TokenFrom};
 pub use signer::{Protocol, Signed, Signer};
 

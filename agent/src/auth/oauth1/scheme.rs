@@ -113,7 +113,7 @@ impl Scheme for OAuth1 {
 
     /// What Jira would read differently from us would not verify, and look like a wrong key.
     fn accept(&self, head: &request::Parts) -> Result<(), Refusal> {
-        query(head).map_err(|misread| Refusal::AmbiguousQuery(misread.why()))?;
+        judge_query(head)?;
         match head.extensions.get::<FormBody>() {
             Some(_) if head.method != Method::POST => Err(Refusal::FormBody(
                 "with a method other than POST, servers differ on whether its parameters are signed",
@@ -189,6 +189,12 @@ fn parameters(head: &request::Parts) -> Result<Vec<Parameter>, Misread> {
         all.extend(encode::parse(body)?);
     }
     Ok(all)
+}
+
+/// Refuses a query that Jira could read differently from us.
+pub fn judge_query(head: &request::Parts) -> Result<(), Refusal> {
+    let read = query(head).map(drop);
+    read.map_err(|misread| Refusal::AmbiguousQuery(misread.why()))
 }
 
 fn query(head: &request::Parts) -> Result<Vec<Parameter>, Misread> {

@@ -4,8 +4,11 @@
 //! see two different requests. The vendor's clients need none of it, so none of it passes.
 
 use super::Fault;
-use crate::{audit::Target, http::problem::Kind};
+use crate::{
+    audit::Target, http::problem::Kind, policy::require_sendable, vendor_text::VendorText,
+};
 use http::{Method, uri::PathAndQuery};
+use std::{ops::Range, sync::Arc};
 
 /// How the body that follows a head ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,17 +19,86 @@ pub(super) enum Length {
     Chunked,
 }
 
-/// Judges a complete head, the empty line that ends it included.
-pub(super) fn inspect(head: &[u8]) -> Result<Length, Fault> {
+/// What a good head says of itself.
+#[derive(Debug)]
+pub(in crate::http) struct Inspected {
+    pub(super) body: Length,
+    /// Set where hyper cannot hold the target.
+    pub(in crate::http) raw: Option<RawTarget>,
+}
+
+/// A target with characters that Jira's own Tomcat takes in a query and the `http` crate does not.
+#[derive(Debug)]
+pub(in crate::http) struct RawTarget {
+    /// As the vendor wrote it.
+    pub(in crate::http) target: Arc<str>,
+    /// Where it stands in the head.
+    pub(super) at: Range<usize>,
+    /// What hyper is handed in its place: the same with these characters percent-encoded.
+    pub(in crate::http) stand_in: String,
+}
+
+/// Judges a complete head, the empty line that ends it included, of at most `max_head` bytes.
+pub(in crate::http) fn inspect(head: &[u8], max_head: usize) -> Result<Inspected, Fault> {
     let mut lines = Lines(head);
-    let request_line = lines.next().ok_or(malformed(BARE_LF))?;
-    let (method, target) = request_line_parts(request_line?)?;
-    fields(lines).map_err(|(kind, detail)| Fault {
+    let request_line = lines.next().unwrap_or(Err(()));
+    let request_line = request_line.map_err(|()| malformed(BARE_LF))?;
+    let (method, target) = request_line_parts(request_line)?;
+    let fault = |(kind, detail): (Kind, &'static str)| Fault {
         kind,
-        detail,
+        detail: detail.into(),
         method: Method::from_bytes(method).ok(),
         target: str::from_utf8(target).map_or(Target::unknown(), Target::redact),
-    })
+    };
+    let body = fields(lines).map_err(fault)?;
+    let raw = raw_target(method, target).map_err(fault)?;
+    let grown = raw
+        .as_ref()
+        .map_or(0, |raw| raw.stand_in.len() - target.len());
+    if head.len() + grown > max_head {
+        return Err(fault((
+            Kind::HeadTooLarge,
+            "the request head is too large for the raw characters in its query; percent-encode them",
+        )));
+    }
+    Ok(Inspected { body, raw })
+}
+
+fn raw_target(method: &[u8], target: &[u8]) -> Result<Option<RawTarget>, (Kind, &'static str)> {
+    let is_plain = |&b: &u8| CLASS[b as usize] & PLAIN_TARGET != 0;
+    if target.iter().all(is_plain) || PathAndQuery::try_from(target).is_ok() {
+        return Ok(None);
+    }
+    let ambiguous = (
+        Kind::AmbiguousTarget,
+        "the request target holds a character that must be percent-encoded",
+    );
+    let target = str::from_utf8(target).map_err(|_| ambiguous)?;
+    let (path, query) = target.split_once('?').ok_or(ambiguous)?;
+    let mut stand_in = format!("{path}?");
+    for c in query.chars() {
+        match c {
+            '"' => stand_in.push_str("%22"),
+            '<' => stand_in.push_str("%3C"),
+            '>' => stand_in.push_str("%3E"),
+            c => stand_in.push(c),
+        }
+    }
+    if stand_in.len() > MAX_TARGET {
+        return Err((
+            Kind::HeadTooLarge,
+            "the query has too many raw characters; percent-encode them, or send long JQL in a body",
+        ));
+    }
+    if PathAndQuery::try_from(stand_in.as_str()).is_err() {
+        return Err(ambiguous);
+    }
+    let start = method.len() + 1;
+    Ok(Some(RawTarget {
+        at: start..start + target.len(),
+        target: target.into(),
+        stand_in,
+    }))
 }
 
 /// A byte of a token, RFC 9110 §5.6.2.
@@ -51,7 +123,7 @@ fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     if method.is_empty() || method.len() > MAX_METHOD || !method.iter().all(|&b| is_token(b)) {
         return Err(malformed("the method is not a token"));
     }
-    let fault = |kind, detail| Fault {
+    let fault = |kind, detail: VendorText| Fault {
         kind,
         detail,
         method: Method::from_bytes(method).ok(),
@@ -64,7 +136,7 @@ fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
         {
             return Err(fault(
                 Kind::HttpVersion,
-                "only HTTP/1.1, and HTTP/2 by prior knowledge, are spoken here",
+                "only HTTP/1.1, and HTTP/2 by prior knowledge, are spoken here".into(),
             ));
         }
         _ => return Err(malformed("the request line does not end in HTTP/1.1")),
@@ -72,19 +144,19 @@ fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     if method == b"CONNECT" {
         return Err(fault(
             Kind::MethodRefused,
-            "CONNECT asks for a tunnel; this is a way to one Jira only",
+            "CONNECT asks for a tunnel; this is a way to one Jira only".into(),
         ));
     }
     if !target.starts_with(b"/") {
         return Err(fault(
             Kind::AmbiguousTarget,
-            "the request target must be a path that begins with a slash (origin form)",
+            "the request target must be a path that begins with a slash (origin form)".into(),
         ));
     }
     if target.len() > MAX_TARGET {
         return Err(fault(
             Kind::HeadTooLarge,
-            "the request target is longer than 65,534 bytes",
+            "the request target is longer than 65,534 bytes".into(),
         ));
     }
     // hyper would cut a fragment off without a word, and answer other characters without ours.
@@ -94,10 +166,7 @@ fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     if !plain
         && (!target.is_ascii() || target.contains(&b'#') || PathAndQuery::try_from(target).is_err())
     {
-        return Err(fault(
-            Kind::AmbiguousTarget,
-            "the request target holds a character that must be percent-encoded",
-        ));
+        require_sendable(target).map_err(|detail| fault(Kind::AmbiguousTarget, detail))?;
     }
     Ok((method, target))
 }
@@ -108,7 +177,7 @@ fn fields(lines: Lines<'_>) -> Result<Length, (Kind, &'static str)> {
     let mut length = None;
     let mut chunked = false;
     for (count, line) in lines.enumerate() {
-        let line = line.map_err(|fault| (fault.kind, fault.detail))?;
+        let line = line.map_err(|()| (Kind::MalformedRequest, BARE_LF))?;
         if count >= MAX_FIELDS {
             return Err((Kind::HeadTooLarge, "more than 100 header fields"));
         }
@@ -184,7 +253,7 @@ fn decimal(value: &[u8]) -> Option<u64> {
 fn malformed(detail: &'static str) -> Fault {
     Fault {
         kind: Kind::MalformedRequest,
-        detail,
+        detail: detail.into(),
         method: None,
         target: Target::unknown(),
     }
@@ -194,13 +263,14 @@ fn malformed(detail: &'static str) -> Fault {
 struct Lines<'a>(&'a [u8]);
 
 impl<'a> Iterator for Lines<'a> {
-    type Item = Result<&'a [u8], Fault>;
+    /// The error is a bare LF or CR.
+    type Item = Result<&'a [u8], ()>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let end = self.0.iter().position(|&byte| byte == b'\n')?;
         let (line, rest) = (&self.0[..end], &self.0[end + 1..]);
         let Some(line) = line.strip_suffix(b"\r") else {
-            return Some(Err(malformed(BARE_LF)));
+            return Some(Err(()));
         };
         if line.is_empty() {
             return None;
@@ -275,9 +345,15 @@ mod tests {
                 head.extend_from_slice(format!("{name}:{value}\r\n").as_bytes());
             }
             head.extend_from_slice(b"\r\n");
-            if inspect(&head).is_ok() {
-                let parsed = PathAndQuery::try_from(target.as_str()).expect("a target");
-                prop_assert_eq!(parsed.as_str(), target);
+            if let Ok(inspected) = inspect(&head, usize::MAX) {
+                let handed = inspected.raw.as_ref().map_or(target.as_str(), |raw| &raw.stand_in);
+                let parsed = PathAndQuery::try_from(handed).expect("a target");
+                prop_assert_eq!(parsed.as_str(), handed);
+                if let Some(raw) = inspected.raw {
+                    prop_assert_eq!(&head[raw.at], target.as_bytes());
+                    let encoded = target.replace('"', "%22").replace('<', "%3C").replace('>', "%3E");
+                    prop_assert_eq!(raw.stand_in, encoded);
+                }
                 for (name, value) in fields {
                     prop_assert!(http::HeaderName::from_bytes(name.as_bytes()).is_ok());
                     prop_assert!(http::HeaderValue::from_bytes(value.trim_ascii().as_bytes()).is_ok());
@@ -287,7 +363,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = inspect(&bytes);
+            let _ = inspect(&bytes, 100);
         }
     }
 }

@@ -12,17 +12,18 @@ mod head;
 mod turn;
 
 pub(super) use head::is_token;
-pub(super) use turn::{Turn, TurnHeld};
+pub(super) use turn::{Aside, Turn, TurnHeld};
 
 use super::{
     Limits,
     problem::Kind,
     pulse::{Flow, Pulse},
 };
-use crate::audit::Target;
+use crate::{audit::Target, vendor_text::VendorText};
 use bytes::{Buf, BytesMut};
 use chunks::Chunks;
-use head::Length;
+pub(super) use head::inspect;
+use head::{Inspected, Length, RawTarget};
 use http::Method;
 use std::{
     io,
@@ -40,7 +41,7 @@ use tokio::{
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
     pub(super) kind: Kind,
-    pub(super) detail: &'static str,
+    pub(super) detail: VendorText,
     pub(super) method: Option<Method>,
     pub(super) target: Target,
 }
@@ -136,10 +137,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
             match end_of_head(&self.buffer, searched) {
                 Some(length) if length <= self.max_head => {
                     self.waiting_since = None;
-                    match head::inspect(&self.buffer[..length]) {
-                        Ok(body) => {
+                    match head::inspect(&self.buffer[..length], self.max_head) {
+                        Ok(Inspected { body, raw }) => {
+                            let left = raw.map_or(length, |raw| self.stand_in(length, raw));
                             self.state = State::HandOver {
-                                left: length,
+                                left,
                                 then: After::Body(body),
                             };
                         }
@@ -149,10 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
                 }
                 None if self.buffer.len() <= self.max_head => {}
                 _ => {
-                    self.refuse(Fault::unread(
-                        Kind::HeadTooLarge,
-                        "the request head is larger than this agent takes",
-                    ));
+                    self.refuse(Fault::too_large());
                     return Poll::Ready(Ok(false));
                 }
             }
@@ -223,13 +222,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         Poll::Pending
     }
 
+    /// Puts into the head at the buffer's beginning a target that hyper can hold; the true one goes beside it. Gives the
+    /// head's new length.
+    fn stand_in(&mut self, length: usize, raw: RawTarget) -> usize {
+        let grown = raw.stand_in.len() - raw.at.len();
+        let mut buffer = BytesMut::with_capacity(self.buffer.len() + grown);
+        buffer.extend_from_slice(&self.buffer[..raw.at.start]);
+        buffer.extend_from_slice(raw.stand_in.as_bytes());
+        buffer.extend_from_slice(&self.buffer[raw.at.end..]);
+        self.buffer = buffer;
+        self.turn.set_aside(Aside::Target(raw.target));
+        length + grown
+    }
+
     fn refuse(&mut self, fault: Fault) {
         let stand_in: &[u8] = match fault.method {
             Some(Method::HEAD) => b"HEAD / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n",
             _ => b"GET / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n",
         };
         self.buffer = BytesMut::from(stand_in);
-        self.turn.set_fault(fault);
+        self.turn.set_aside(Aside::Fault(fault));
         self.state = State::HandOver {
             left: stand_in.len(),
             then: After::Refused,
@@ -350,10 +362,17 @@ impl After {
 }
 
 impl Fault {
-    fn unread(kind: Kind, detail: &'static str) -> Self {
+    pub(super) fn too_large() -> Self {
+        Self::unread(
+            Kind::HeadTooLarge,
+            "the request head is larger than this agent takes",
+        )
+    }
+
+    pub(super) fn unread(kind: Kind, detail: &'static str) -> Self {
         Self {
             kind,
-            detail,
+            detail: detail.into(),
             method: None,
             target: Target::unknown(),
         }

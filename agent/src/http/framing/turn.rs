@@ -15,8 +15,16 @@ use std::{
 pub(in crate::http) struct Turn {
     taken: AtomicBool,
     waiting: AtomicWaker,
-    /// Set before the head that stands in for the bad one is handed over.
-    fault: Mutex<Option<Fault>>,
+    /// Set before the head that it belongs to is handed over.
+    aside: Mutex<Option<Aside>>,
+}
+
+/// What hyper is not to see of a request.
+pub(in crate::http) enum Aside {
+    /// The head handed over only stands in for one that is refused.
+    Fault(Fault),
+    /// The target as the vendor wrote it.
+    Target(Arc<str>),
 }
 
 /// An answer's turn; dropping it lets the next head through.
@@ -39,17 +47,17 @@ impl Turn {
         }
     }
 
-    pub(super) fn set_fault(&self, fault: Fault) {
-        *self.lock() = Some(fault);
+    pub(super) fn set_aside(&self, aside: Aside) {
+        *self.lock() = Some(aside);
     }
 
     /// Called once for each request that hyper hands to the service.
-    pub(in crate::http) fn hold(self: &Arc<Self>) -> (TurnHeld, Option<Fault>) {
+    pub(in crate::http) fn hold(self: &Arc<Self>) -> (TurnHeld, Option<Aside>) {
         (TurnHeld(self.clone()), self.lock().take())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Fault>> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Aside>> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

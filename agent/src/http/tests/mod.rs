@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod auditing;
+mod dry_run;
 mod failing;
 mod forms;
 mod http2;

@@ -62,6 +62,67 @@ async fn a_request_reaches_jira_byte_for_byte() {
     assert_eq!(reply.header("via"), None);
 }
 
+/// Jira's own Tomcat takes them (`relaxedQueryChars`), hyper's types do not.
+#[tokio::test]
+async fn raw_characters_in_a_query_reach_jira_byte_for_byte() {
+    let jira = raw_jira(|mut stream| async move {
+        loop {
+            let head = read_head(&mut stream).await;
+            let body = format!("{}\n", head.lines().next().unwrap());
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut agent = Agent::new(&jira.await, Options::default());
+    let mut vendor = agent.channel();
+    // On one connection to Jira, plain ones among them.
+    for query in [
+        "jql=created>-7d",
+        "jql=a",
+        "jql=project=\"ABC\"",
+        "<[]{}|^`\\\"<>>&x=%22",
+        "jql=b",
+        ">",
+    ] {
+        let target = format!("/rest/api/2/search?{query}");
+        let reply = vendor.get(&target).await;
+        assert_eq!(reply.text(), format!("GET {target} HTTP/1.1\n"));
+        assert_eq!(agent.records.next().await["decision"], "allowed");
+    }
+    // With a body behind it, pipelined.
+    vendor
+        .send(
+            "POST /p?<1> HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\nGET /p?\"2\" HTTP/1.1\r\nhost: x\r\n\r\n",
+        )
+        .await;
+    assert_eq!(vendor.reply().await.text(), "POST /p?<1> HTTP/1.1\n");
+    assert_eq!(vendor.reply().await.text(), "GET /p?\"2\" HTTP/1.1\n");
+}
+
+/// A refusal says which byte it is, and where.
+#[tokio::test]
+async fn a_refusal_for_a_character_names_byte_and_place() {
+    let agent = Agent::new(&jira(echo).await, Options::default());
+    for (target, said) in [
+        ("/a<b", "`<`, at byte 2"),
+        ("/a?b#c", "`#` at byte 1 of the query"),
+        ("/\u{e9}", "0xC3, at byte 1"),
+        ("/a?b\u{1}", "0x01 at byte 1 of the query"),
+        ("/abc;d", "`;`, at byte 4"),
+    ] {
+        let mut vendor = agent.channel();
+        let reply = vendor.get(target).await;
+        let problem = reply.assert_problem("ambiguous-target", "not_sent");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(said), "{target}: {detail}");
+    }
+}
+
 #[tokio::test]
 async fn one_channel_carries_many_requests() {
     let agent = Agent::new(&jira(echo).await, Options::default());

@@ -110,8 +110,16 @@ async fn https(config: ServerConfig) -> SocketAddr {
                 stream,
                 unread: Vec::new(),
             };
-            while peer.head().await.is_some() {
-                peer.ok(&seen).await;
+            while let Some(head) = peer.head().await {
+                if let Some((line, _)) = head.split_once(" HTTP/1.1\r\n")
+                    && line.starts_with("POST ")
+                {
+                    let body = peer.body(5).await;
+                    let body = String::from_utf8(body).unwrap();
+                    peer.ok(&format!("{line} {body}")).await;
+                } else {
+                    peer.ok(&seen).await;
+                }
             }
         }
     })
@@ -148,6 +156,29 @@ async fn a_ca_file_is_enough_and_http_1_1_is_agreed_on() {
         ask(tls_settings(address, &ca)).await.unwrap(),
         "TLSv1_3 http/1.1"
     );
+}
+
+/// TLS writes several buffers at once, head and body among them.
+#[tokio::test]
+async fn a_raw_query_is_put_on_the_wire_before_its_body() {
+    let ca = Authority::new("Corp Root");
+    let address = https(server_config(&ca.issue(&["jira.test"]), None)).await;
+    let upstream = Upstream::new(tls_settings(address, &ca)).unwrap();
+    for query in ["jql=a>b", "jql=\"c\"", "<"] {
+        let encoded = query
+            .replace('"', "%22")
+            .replace('<', "%3C")
+            .replace('>', "%3E");
+        let mut asked = request("POST", &format!("/jira/x?{encoded}"), full("hello"));
+        let raw = RawTarget(format!("/jira/x?{query}").into());
+        asked.extensions_mut().insert(raw);
+        let said = text(soon("an answer", upstream.send(asked)).await.unwrap()).await;
+        assert_eq!(said, format!("POST /jira/x?{query} hello"));
+        // The same connection, without.
+        let said = text(upstream.send(get("/x")).await.unwrap()).await;
+        assert_eq!(said, "TLSv1_3 http/1.1");
+    }
+    assert_eq!(upstream.pool.idle_count(), 1);
 }
 
 #[tokio::test]

@@ -1,0 +1,113 @@
+//! What would let a refused request pass: for the vendor a word to the customer, for the administrator the narrowest change.
+
+use super::{Policy, TargetError, areas_of, method, method::Effect, pattern, presets, rules::Rule};
+use crate::vendor_text::{ContextPath, OwnWords, VendorText};
+use http::Method;
+
+impl Policy {
+    /// For the vendor, of a target without a normal form.
+    pub(super) fn vendor_remedy_for(&self, error: &TargetError) -> VendorText {
+        match error {
+            TargetError::Ambiguous(_) => "Send the path in its plain form, without dot segments, encoded slashes, semicolons or empty segments, and with other special characters percent-encoded.".into(),
+            TargetError::OutsideContextPath { .. } => VendorText::of(&[
+                &"Call it below ",
+                &ContextPath(&self.context_path),
+                &", with the path it has on Jira itself, like ",
+                &ContextPath(&self.context_path),
+                &"/rest/api/2/issue.",
+            ]),
+        }
+    }
+
+    /// For the vendor, where a rule is missing: the one to ask for.
+    pub(super) fn vendor_remedy_by_rule(&self, method: &Method, path: &[&str]) -> VendorText {
+        match self.missing_rule(method, path) {
+            Some(rule) => VendorText::of(&[
+                &"If you need this, ask the customer to allow it with the rule `",
+                &OwnWords(&rule),
+                &"`, and quote request_id.",
+            ]),
+            None => "No rule of the customer's can allow this path; call another one.".into(),
+        }
+    }
+
+    /// For the administrator: the narrowest rule, in the whole array to write, since an array in a drop-in replaces the
+    /// former one. A preset that would do comes last: it opens more than was asked for.
+    pub(super) fn remedy_by_rule(&self, method: &Method, path: &[&str]) -> String {
+        if !method::is_known(method) {
+            return "no rule can allow this method".to_owned();
+        }
+        let Some(rule) = self.missing_rule(method, path) else {
+            return "no rule can name this path".to_owned();
+        };
+        let own = self.own_allow.iter().map(String::as_str);
+        let allow = array(own.chain([rule.as_str()]));
+        let by_rule = format!(
+            "write into [forward.policy], whole, since it replaces the former array: allow = {allow}"
+        );
+        match self.unused_preset(method, path) {
+            Some(name) => {
+                let used = self.presets.iter().map(String::as_str);
+                let presets = array(used.chain([name]));
+                format!("{by_rule}; or, which opens more than this: presets = {presets}")
+            }
+            None => by_rule,
+        }
+    }
+
+    /// The narrowest rule that would allow it.
+    fn missing_rule(&self, method: &Method, path: &[&str]) -> Option<String> {
+        let allows = |text: &String| {
+            Rule::parse(text, "", Effect::Allow, &self.context_path)
+                .is_ok_and(|rule| opens(&rule, method, path))
+        };
+        narrow_rule(method, path).filter(allows)
+    }
+
+    /// A preset that this policy does not use and that would allow the request. `ticketing` comes
+    /// before the rarer ones.
+    fn unused_preset(&self, method: &Method, path: &[&str]) -> Option<&'static str> {
+        let allows = |text: &str| {
+            Rule::parse(text, "", Effect::Allow, "").is_ok_and(|rule| opens(&rule, method, path))
+        };
+        presets()
+            .iter()
+            .filter(|preset| !self.presets.iter().any(|used| used == preset.name))
+            .find(|preset| preset.rules().any(allows))
+            .map(|preset| preset.name)
+    }
+}
+
+fn opens(rule: &Rule, method: &Method, path: &[&str]) -> bool {
+    rule.matches(method, path) && areas_of(path).all(|area| rule.names(area))
+}
+
+/// As TOML writes it. Rules and names of presets hold nothing that a TOML string would have to escape.
+fn array<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    let items: Vec<_> = items.map(|item| format!("\"{item}\"")).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A rule for this path and its like: ids become typed segments, unless the path has to be named.
+fn narrow_rule(method: &Method, path: &[&str]) -> Option<String> {
+    let has_to_be_named = areas_of(path).next().is_some();
+    let is_api = path.first() == Some(&"rest");
+    let mut rule = format!("{method} ");
+    if path.is_empty() {
+        rule.push('/');
+    }
+    for (at, part) in path.iter().enumerate() {
+        let is_version = is_api && at == 2;
+        let written = match *part {
+            _ if has_to_be_named => pattern::literal(part).is_ok().then_some(*part),
+            _ if is_version => Some(*part),
+            _ if pattern::is_number(part) => Some("{number}"),
+            _ if pattern::is_issue(part) => Some("{issue}"),
+            _ if pattern::literal(part).is_ok() => Some(*part),
+            _ => Some("*"),
+        };
+        rule.push('/');
+        rule.push_str(written?);
+    }
+    Some(rule)
+}

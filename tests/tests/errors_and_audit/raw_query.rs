@@ -1,0 +1,86 @@
+//! Characters that Jira's own Tomcat takes raw in a query, over the whole way. The imitation Jira's parser takes fewer, so a
+//! Jira of a few lines stands in.
+
+use e2e::{site::Site, wire};
+use std::sync::{Arc, Mutex};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpListener,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_jql_reaches_jira_byte_for_byte_and_explain_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let jira = format!("http://{}/jira", listener.local_addr().unwrap());
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&lines);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let seen = Arc::clone(&seen);
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let (mut line, mut first) = (String::new(), String::new());
+                while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
+                    if first.is_empty() {
+                        first = line.trim_end().to_owned();
+                    } else if line == "\r\n" {
+                        seen.lock().unwrap().push(std::mem::take(&mut first));
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                        stream.write_all(answer).await.unwrap();
+                    }
+                    line.clear();
+                }
+            });
+        }
+    });
+    let plan = Site::plan().jira(|jira| jira.https = None).upstream(&jira);
+    let mut site = plan.start_unproven().await.unwrap();
+    site.until_bound().await.unwrap();
+    for query in [
+        "jql=created>-7d",
+        "jql=project=\"ABC\"+AND+x<3",
+        "x=[]{}|^`\\",
+    ] {
+        let target = format!("/jira/rest/api/2/search?{query}");
+        let answers = wire::exchange(site.addr(), &wire::get(&target))
+            .await
+            .unwrap();
+        assert_eq!(answers[0].status, 200, "{answers:?}");
+        let line = format!("GET {target} HTTP/1.1");
+        assert!(lines.lock().unwrap().contains(&line), "{:?}", lines.lock());
+        let explained = site.agent.run(&["policy", "explain", "GET", &target]);
+        assert!(explained.unwrap().status.success(), "{target}");
+    }
+}
+
+/// The explained target may have the context path or not, as a refusal or a document writes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_takes_a_target_with_or_without_the_context_path() {
+    let site = Site::plan().start().await.unwrap();
+    let explain = |target: &str| {
+        let done = site
+            .agent
+            .run(&["policy", "explain", "GET", target])
+            .unwrap();
+        let text = String::from_utf8(done.stdout).unwrap();
+        (done.status.code(), text)
+    };
+    let (code, text) = explain("/rest/api/2/user/search?username=x");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("refused (no-rule)"), "{text}");
+    assert!(
+        text.contains("allow = [\"GET /rest/api/2/user/search\"]"),
+        "{text}"
+    );
+    assert_eq!(explain("/jira/rest/api/2/myself").0, Some(0));
+    let (code, text) = explain("/rest/api/2/myself");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("below /jira"), "{text}");
+    // Framing, too.
+    let (code, text) = explain("/jira/rest/api/2/sear ch");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("refused (malformed-request)"), "{text}");
+    let (code, text) = explain("/jira/rest/api/2/search?a=\u{e9}");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("0xC3 at byte 2 of the query"), "{text}");
+}
