@@ -1,0 +1,104 @@
+//! What a vendor's user reads when the agent answers instead of Jira: the common client libraries show cause and remedy,
+//! and nothing that is the customer's own business.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use e2e::{
+    python,
+    site::{Site, vendor},
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, env, path::Path};
+use tokio::process::Command;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_libraries_show_why_the_policy_refused_and_what_to_do() {
+    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    for (library, text) in shown(&site, "rest/api/2/user/search?username=x").await {
+        for part in [
+            "no rule of the customer's policy allows GET /rest/api/2/user/search",
+            "ask the customer",
+            "request_id",
+        ] {
+            assert!(text.contains(part), "{library}: {text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_libraries_show_a_failed_login_without_the_customers_details() {
+    let site = Site::plan()
+        .basic(BOT, "not the password of the bot")
+        .start_unproven()
+        .await
+        .unwrap();
+    for (library, text) in shown(&site, "rest/api/2/myself").await {
+        assert!(text.contains("login"), "{library}: {text}");
+        assert!(
+            text.contains("tell the customer") || text.contains("Tell the customer"),
+            "{library}: {text}"
+        );
+        assert_holds_nothing_of_the_customers(&site, &library, &text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_libraries_show_an_unreachable_jira_without_its_address() {
+    let mut site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let address = site.jira().addr.to_string();
+    site.stop_jira().await;
+    for (library, text) in shown(&site, "rest/api/2/myself").await {
+        assert!(text.contains("cannot connect to Jira"), "{library}: {text}");
+        assert!(!text.contains(&address), "{library}: {text}");
+        assert_holds_nothing_of_the_customers(&site, &library, &text);
+    }
+    // The administrator finds the whole of it by the request's id.
+    let url = site.vendor_url() + "/rest/api/2/myself";
+    let answer = vendor().get(url).send().await.unwrap();
+    let problem: Value = answer.json().await.unwrap();
+    let id = problem["request_id"].as_str().unwrap();
+    let record = site.audit_of(id).await.unwrap();
+    let cause = record["cause"].as_str().unwrap();
+    assert!(cause.contains(&address), "{record}");
+}
+
+fn assert_holds_nothing_of_the_customers(site: &Site, library: &str, text: &str) {
+    let folder = site.dir().display().to_string();
+    for word in [
+        folder.as_str(),
+        "127.0.0.1",
+        "localhost",
+        BOT,
+        "agent status",
+        "_file",
+    ] {
+        assert!(!text.contains(word), "{library} shows {word}: {text}");
+    }
+}
+
+/// Each library's text for a GET of `path`.
+async fn shown(site: &Site, path: &str) -> BTreeMap<String, String> {
+    let base = format!("http://{}/jira", site.addr());
+    let mut script = python::script("refusal_texts.py");
+    script.args([&base, path]);
+    let said = python::run(script, b"").await.unwrap();
+    let mut shown: BTreeMap<String, String> = serde_json::from_str(&said).unwrap();
+
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/node");
+    let node = env::var_os("E2E_NODE_DIR").map_or(clients, Into::into);
+    let mut script = Command::new("node");
+    script
+        .arg(node.join("refusal_text.js"))
+        .args([&base, path])
+        .kill_on_drop(true);
+    let done = script
+        .output()
+        .await
+        .expect("node; `make setup` installs it");
+    let said = String::from_utf8_lossy(&done.stdout);
+    shown.extend(serde_json::from_str::<BTreeMap<String, String>>(&said).expect(&said));
+    assert_eq!(shown.len(), 3, "{shown:?}");
+    shown
+}
+
+const TOKEN: &str = "acme-bot-token";
+const BOT: &str = "acme-bot";
