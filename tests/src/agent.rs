@@ -21,8 +21,8 @@ pub struct Agent {
     dir: PathBuf,
     /// More of its environment.
     environment: Vec<(String, OsString)>,
-    /// Size in MiB of the disk that state and audit are on, where that is not this machine's.
-    small_disk: Option<u32>,
+    /// What is run before it in a mount namespace of its own, where it has one.
+    namespace: Option<String>,
 }
 
 impl Agent {
@@ -37,7 +37,7 @@ impl Agent {
             process: None,
             dir: dir.to_owned(),
             environment: Vec::new(),
-            small_disk: None,
+            namespace: None,
         };
         agent.restart()?;
         Ok(agent)
@@ -58,7 +58,7 @@ impl Agent {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.into()))
                 .collect(),
-            small_disk: None,
+            namespace: None,
         };
         agent.restart()?;
         Ok(agent)
@@ -67,8 +67,8 @@ impl Agent {
     /// Kills the agent if it runs and starts it again.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.process = None;
-        let mut command = match self.small_disk {
-            Some(size) => on_a_small_disk(&self.dir, size),
+        let mut command = match &self.namespace {
+            Some(script) => in_namespace(&self.dir, script),
             None => self.command(&["run"]),
         };
         command.env("AGENT_LOG_FORMAT", "human");
@@ -77,17 +77,17 @@ impl Agent {
         Ok(())
     }
 
-    /// From the next start on, state folder and audit file are on a disk of this many MiB, in a mount namespace of the
-    /// agent's. Needs root.
-    pub fn use_small_disk(&mut self, size: u32) {
-        self.small_disk = Some(size);
+    /// From the next start on the agent has a mount namespace of its own, in which this shell script, in the agent's
+    /// folder, starts it by `"$0" "$@"`. What it starts ends with the agent. Needs root.
+    pub fn use_namespace(&mut self, script: impl Into<String>) {
+        self.namespace = Some(script.into());
     }
 
-    /// A path in the agent's folder as the agent sees it, also where it has a small disk.
+    /// A path, in the agent's folder where it is relative, as the agent sees it in its namespace.
     pub fn inside(&mut self, path: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.process().pid()));
-        let dir = self.dir.strip_prefix("/").unwrap_or(&self.dir);
-        root.join(dir).join(path)
+        let path = self.dir.join(path);
+        root.join(path.strip_prefix("/").unwrap_or(&path))
     }
 
     /// Sets a variable for the next start.
@@ -180,30 +180,16 @@ pub fn records(file: &Path) -> Vec<serde_json::Value> {
         .collect()
 }
 
-fn on_a_small_disk(dir: &Path, size: u32) -> Command {
+fn in_namespace(dir: &Path, script: &str) -> Command {
     let mut unshare = Command::new("unshare");
-    unshare.args([
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        SMALL_DISK,
-    ]);
-    unshare.arg(binary("agent"));
+    unshare
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["--propagation", "private", "sh", "-ec", script])
+        .arg(binary("agent"));
     let mut unshare = command(unshare, dir, &["run"]);
-    unshare.current_dir(dir).env("DISK_SIZE", size.to_string());
+    unshare.current_dir(dir);
     unshare
 }
-
-/// The audit file is another name of one on that disk.
-const SMALL_DISK: &str = "set -e
-mkdir -p state
-touch audit.log
-mount -t tmpfs -o mode=700,size=${DISK_SIZE}m tmpfs state
-touch state/audit.log
-mount --bind state/audit.log audit.log
-exec \"$0\" \"$@\"";
 
 /// `program`, which is the agent or starts it, with these arguments, on the folder with its `agent.toml`.
 pub fn command(mut program: Command, dir: &Path, arguments: &[&str]) -> Command {

@@ -2,7 +2,11 @@
 //! a mount namespace of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, Overall};
+use agent::{
+    secret::Secret,
+    status::{LayerState, Overall},
+    tokens::{Owner, Record, Store, Tokens},
+};
 use e2e::{
     agent::records,
     site::{Site, vendor},
@@ -13,7 +17,7 @@ use std::{
     fs::{self, File},
     io::Write,
     path::PathBuf,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 /// A site whose agent has been started again on a disk of 120 MiB.
@@ -29,7 +33,7 @@ impl SmallDisk {
             plan = plan.line("audit", *line);
         }
         let mut site = plan.start().await.unwrap();
-        site.agent.use_small_disk(120);
+        site.agent.use_namespace(SMALL_DISK);
         site.agent.restart().unwrap();
         site.until_proven().await.unwrap();
         let filler = site.agent.inside("state/filler");
@@ -105,6 +109,16 @@ impl SmallDisk {
         )
     }
 }
+
+/// The audit file is another name of one on that disk.
+const SMALL_DISK: &str = r#"
+mkdir -p state
+touch audit.log
+mount -t tmpfs -o mode=700,size=120m tmpfs state
+touch state/audit.log
+mount --bind state/audit.log audit.log
+exec "$0" "$@"
+"#;
 
 /// What a bank asks for: either it is on record, or it has not happened.
 #[tokio::test(flavor = "multi_thread")]
@@ -219,4 +233,30 @@ async fn where_the_spool_stops_the_audit_goes_on_and_a_pause_is_durable() {
     assert_eq!(disk.status().0, Some(0));
     let paused = disk.site.agent.run(&["pause"]).unwrap();
     assert!(paused.status.success(), "{paused:?}");
+}
+
+/// A refresh token that was used up must be replaced by the new one, whoever has filled the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_saved_on_a_full_disk() {
+    let mut disk = SmallDisk::start(&[]).await;
+    let store = Store::new(&disk.site.agent.inside("state"), "jira");
+    let owner = Owner {
+        mode: "oauth2".into(),
+        client: "client".into(),
+        issuer: "https://jira.corp.example/jira".into(),
+    };
+    let secret = || Some(Secret::new(vec![b'x'; 4096]));
+    let tokens = Tokens {
+        access: secret(),
+        access_secret: None,
+        access_expires: None,
+        refresh: secret(),
+        refresh_expires: None,
+        obtained: SystemTime::now(),
+        user: None,
+    };
+    let locked = store.lock(Duration::from_secs(5)).await.unwrap();
+    disk.fill(0);
+    locked.save(&Record::new(owner, tokens)).await.unwrap();
+    assert!(store.load().await.unwrap().is_some());
 }

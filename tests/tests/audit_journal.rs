@@ -1,0 +1,186 @@
+//! A real journald, by its own limit of rate, with and without what the packaged unit says of it. Needs root and
+//! systemd's journald and journalctl; all of it is in a mount namespace of the agent's.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use e2e::site::{Site, vendor};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use std::{fs, process::Command, time::Duration};
+
+/// What of the packaged unit is in force.
+#[derive(Clone, Copy, PartialEq)]
+enum Unit {
+    /// All of it, by systemd 240 and later.
+    Packaged,
+    /// systemd before 240 ignores the limit, and passes the variable on.
+    OldSystemd,
+    /// Somebody else's.
+    Foreign,
+}
+
+/// A site whose agent finds a journal of its own, which lets some hundred lines pass in 30 s.
+async fn site(unit: Unit, sink: &str) -> Site {
+    let plan = Site::plan().pat("acme-bot-token");
+    let plan = plan.line("forward.http", "refusals_per_minute = 1000000");
+    let mut site = plan.start().await.unwrap();
+    let file = site.agent.dir().join("agent.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (before, after) = text.split_once("sink = \"file\"").unwrap();
+    let after = after
+        .split_once('\n')
+        .unwrap()
+        .1
+        .split_once('\n')
+        .unwrap()
+        .1;
+    fs::write(&file, format!("{before}sink = \"{sink}\"\n{after}")).unwrap();
+    let unlimited = unit == Unit::Packaged;
+    if unit != Unit::Foreign {
+        let said = unit_file().contains("\nEnvironment=JIRA_TUNNEL_AGENT_UNLIMITED_JOURNAL=1\n");
+        assert!(said && unit_file().contains("\nLogRateLimitIntervalSec=0\n"));
+        site.agent.env("JIRA_TUNNEL_AGENT_UNLIMITED_JOURNAL", "1");
+    }
+    if unlimited {
+        let logs = site.agent.dir().join("logs");
+        site.agent.env("LOGS_DIRECTORY", logs);
+    }
+    site.agent.use_namespace(match unlimited {
+        true => format!("{FOLDERS}{UNLIMITED}{JOURNAL}"),
+        false => format!("{FOLDERS}{JOURNAL}"),
+    });
+    site.agent.restart().unwrap();
+    site.until_proven().await.unwrap();
+    site
+}
+
+/// More refused requests than journald lets pass, then fifty writes.
+async fn flood(site: &Site) {
+    let refused = format!("{}/nope", site.vendor_url());
+    for _ in 0..30 {
+        let asked = (0..50).map(|_| vendor().get(&refused).send());
+        for answer in join_all(asked).await {
+            assert_eq!(answer.unwrap().status(), 403);
+        }
+    }
+    for number in 0..WRITES {
+        let url = format!("{}/rest/api/2/issue/DEMO-{number}", site.vendor_url());
+        let answer = vendor()
+            .put(url)
+            .json(&json!({ "fields": {} }))
+            .send()
+            .await;
+        assert!(answer.unwrap().status().as_u16() < 500);
+    }
+}
+
+/// The audit lines that journald has kept.
+fn journal(site: &mut Site) -> Vec<Value> {
+    let id = fs::read_to_string("/etc/machine-id").unwrap();
+    let folder = site.agent.inside("/run/log/journal").join(id.trim());
+    let mut asked = Command::new("journalctl");
+    asked
+        .arg("-D")
+        .arg(folder)
+        .args(["-o", "cat", "-t", "jira-tunnel-agent-audit"]);
+    let said = asked.output().expect("journalctl").stdout;
+    let lines = String::from_utf8(said).unwrap();
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn writes(lines: &[Value]) -> usize {
+    lines.iter().filter(|line| line["method"] == "PUT").count()
+}
+
+fn numbers(lines: &[Value]) -> Vec<u64> {
+    lines
+        .iter()
+        .map(|line| line["seq"].as_u64().unwrap())
+        .collect()
+}
+
+async fn written(site: &Site, lines: u64) {
+    let all = |report: &agent::status::Report| report.audit.written >= lines;
+    site.agent.until("all to be written", all).await.unwrap();
+    // To journald's socket; it reads at once.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_the_packaged_unit_a_flood_takes_no_line_out_of_a_real_journal() {
+    let mut site = site(Unit::Packaged, "auto").await;
+    let audit = site.agent.status().await.unwrap().audit;
+    assert_eq!(audit.sink, "the journal");
+    flood(&site).await;
+    written(&site, 1500 + WRITES).await;
+    let lines = journal(&mut site);
+    assert_eq!(writes(&lines) as u64, WRITES);
+    let all: Vec<u64> = (1..=lines.len() as u64).collect();
+    assert_eq!(numbers(&lines), all);
+}
+
+/// The premise of it all, and what the gaps are for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_was_asked_for_without_it_loses_lines_and_their_numbers_show_it() {
+    let mut site = site(Unit::Foreign, "journal").await;
+    let audit = site.agent.status().await.unwrap().audit;
+    assert_eq!(audit.sink, "the journal");
+    assert!(
+        audit.sink_reason.contains("journald may drop lines"),
+        "{}",
+        audit.sink_reason
+    );
+    flood(&site).await;
+    written(&site, 1500 + WRITES).await;
+    let lines = journal(&mut site);
+    assert_eq!(writes(&lines), 0, "journald has kept {} lines", lines.len());
+    assert!((lines.len() as u64) < 1500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_journal_may_drop_lines_the_default_is_a_file_that_has_them_all() {
+    for unit in [Unit::OldSystemd, Unit::Foreign] {
+        let mut site = site(unit, "auto").await;
+        let audit = site.agent.status().await.unwrap().audit;
+        let file = site.agent.dir().join("state/audit.log");
+        assert_eq!(audit.sink, format!("the file {}", file.display()));
+        flood(&site).await;
+        written(&site, 1500 + WRITES).await;
+        let lines = e2e::agent::records(&file);
+        assert_eq!(writes(&lines) as u64, WRITES);
+        assert!(journal(&mut site).is_empty());
+    }
+}
+
+fn unit_file() -> String {
+    let root = env!("CARGO_MANIFEST_DIR");
+    fs::read_to_string(format!(
+        "{root}/../packaging/files/jira-tunnel-agent.service"
+    ))
+    .unwrap()
+}
+
+const WRITES: u64 = 50;
+
+/// journald takes the unit of a process from its control group, and the unit's limits from links that systemd makes.
+const FOLDERS: &str = r#"
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/journal /run/systemd/units /run/systemd/journald.conf.d /run/log/journal
+printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=30s\nRateLimitBurst=100\n' > /run/systemd/journald.conf.d/1.conf
+"#;
+
+/// What systemd 240 and later makes of `LogRateLimitIntervalSec=0`.
+const UNLIMITED: &str = r#"
+ln -s 0 /run/systemd/units/log-rate-limit-interval:jira-tunnel-agent.service
+ln -s 0 /run/systemd/units/log-rate-limit-burst:jira-tunnel-agent.service
+"#;
+
+const JOURNAL: &str = r#"
+env -i /lib/systemd/systemd-journald > journald.log 2>&1 &
+until [ -S /run/systemd/journal/socket ]; do sleep 0.05; done
+echo 0::/system.slice/jira-tunnel-agent.service > /run/control-group
+sh -ec 'mount --bind /run/control-group /proc/$$/cgroup; exec "$0" "$@"' "$0" "$@" &
+wait $!
+"#;
