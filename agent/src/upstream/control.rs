@@ -63,6 +63,10 @@ impl ControlClient {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
+            // As on the data path.
+            .http1_ignore_invalid_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
             .referer(false)
             .http1_only()
             .user_agent(USER_AGENT)

@@ -170,6 +170,11 @@ impl Connection {
         let probe = stream.probe();
         let request_line = stream.request_line();
         let (sender, connection) = http1::Builder::new()
+            // Firewalls before Jira write such lines. A control character's line is dropped, a space before the colon
+            // and a fold are taken out (RFC 9110 §5.5, RFC 9112 §5.1 and §5.2).
+            .ignore_invalid_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(TokioIo::new(stream))
             .await?;
         let task = tokio::spawn(async move {
