@@ -45,6 +45,7 @@ pub fn forward(
         head_timeout: raw.http.head_timeout.0,
         idle_timeout: raw.http.idle_timeout.0,
         stall_timeout: raw.http.stall_timeout.0,
+        min_body_rate: raw.http.min_body_rate.0,
         max_concurrent: raw.http.max_concurrent as usize,
         refusals_per_minute: raw.http.refusals_per_minute,
     };

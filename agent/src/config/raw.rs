@@ -376,6 +376,11 @@ pub struct Http {
     /// A body that has not moved for this long is broken off. One that moves has no deadline.
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
     pub stall_timeout: Span,
+    /// Bytes per second that the vendor sends of a body, or takes of an answer, at the least; a slower one is broken
+    /// off. Averaged over five `stall_timeout` in which the vendor was waited for; Jira may be as slow as it likes. The
+    /// default lets 64 transfers share a link of 64 kbit/s. `0` sets no limit.
+    #[schemars(extend("x-min" = "0", "x-max" = "1MiB"))]
+    pub min_body_rate: Size,
     /// Requests in flight on this forward; more are answered 503 with `Retry-After`.
     #[schemars(range(min = 1, max = 65536))]
     pub max_concurrent: u32,
@@ -528,6 +533,7 @@ impl Default for Http {
             head_timeout: Span(bounds.head_timeout),
             idle_timeout: Span(bounds.idle_timeout),
             stall_timeout: Span(bounds.stall_timeout),
+            min_body_rate: Size(bounds.min_body_rate),
             max_concurrent: u32::try_from(bounds.max_concurrent).unwrap_or(u32::MAX),
             refusals_per_minute: bounds.refusals_per_minute,
         }

@@ -191,6 +191,7 @@ max_head = "31KiB"
 head_timeout = "32s"
 idle_timeout = "33s"
 stall_timeout = "34s"
+min_body_rate = "36B"
 max_concurrent = 35
 
 [audit]
@@ -277,6 +278,7 @@ format = "json"
         head_timeout: secs(32),
         idle_timeout: secs(33),
         stall_timeout: secs(34),
+        min_body_rate: 36,
         max_concurrent: 35,
         refusals_per_minute: 600,
     };

@@ -170,8 +170,11 @@ impl Body for Upload {
         let result = match ready!(polled) {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    let length = data.len() as u64;
-                    self.progress.bytes.fetch_add(length, Ordering::Relaxed);
+                    let length = data.len();
+                    self.progress
+                        .bytes
+                        .fetch_add(length as u64, Ordering::Relaxed);
+                    self.progress.pulse.vendor_moved(length);
                     if let Some(kept) = &self.kept {
                         kept.add(data);
                     }
@@ -212,6 +215,9 @@ impl Drop for Upload {
 /// What the vendor gets. When it is dropped the next request of the channel may begin.
 pub(super) struct Answer {
     content: Content,
+    delivery: Handover,
+    /// HTTP/2: the end of a part, which follows it.
+    tail: Option<Bytes>,
     _turn: Option<TurnHeld>,
 }
 
@@ -219,6 +225,13 @@ enum Content {
     /// The agent's own words, once.
     Own(Option<Bytes>),
     Jira(Box<Download>),
+}
+
+/// Watches that the vendor takes an answer. On HTTP/1.1 the channel's writes tell when it does not. On HTTP/2 they do
+/// not: there a part is not asked for while the stream's window is shut.
+struct Handover {
+    pulse: Arc<Pulse>,
+    by_stream: bool,
 }
 
 /// Jira's body.
@@ -235,19 +248,82 @@ pub(super) struct Download {
 }
 
 impl Answer {
-    pub(super) fn own(bytes: Bytes, turn: Option<TurnHeld>) -> Self {
-        Self {
-            content: Content::Own((!bytes.is_empty()).then_some(bytes)),
-            _turn: turn,
-        }
+    /// `pulse` is watched by whoever drives the channel, or the stream where there is no `turn`.
+    pub(super) fn own(bytes: Bytes, pulse: Arc<Pulse>, turn: Option<TurnHeld>) -> Self {
+        let content = Content::Own((!bytes.is_empty()).then_some(bytes));
+        Self::new(content, pulse, turn)
     }
 
     pub(super) fn jira(download: Download, turn: Option<TurnHeld>) -> Self {
-        download.pulse.begin(Flow::Download);
+        let pulse = download.pulse.clone();
+        Self::new(Content::Jira(Box::new(download)), pulse, turn)
+    }
+
+    fn new(content: Content, pulse: Arc<Pulse>, turn: Option<TurnHeld>) -> Self {
         Self {
-            content: Content::Jira(Box::new(download)),
+            delivery: Handover::begin(pulse, turn.is_none()),
+            tail: None,
+            content,
             _turn: turn,
         }
+    }
+}
+
+impl Answer {
+    /// hyper hands a part to its HTTP/2 library as soon as a window lets one byte of it through, and leaves the stream
+    /// alone after the last. So a last part is small: it lies there until the stream's window opens.
+    fn hold_tail_back(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(mut data) if self.delivery.by_stream && data.len() > LAST_PART => {
+                self.tail = Some(data.split_off(data.len() - LAST_PART));
+                Frame::data(data)
+            }
+            Ok(data) => Frame::data(data),
+            Err(trailers) => trailers,
+        }
+    }
+}
+
+impl Content {
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Jira(download) => download.inner.is_end_stream(),
+        }
+    }
+}
+
+impl Handover {
+    fn begin(pulse: Arc<Pulse>, by_stream: bool) -> Self {
+        pulse.begin(Flow::Download);
+        if by_stream {
+            pulse.begin(Flow::Window);
+        }
+        Self { pulse, by_stream }
+    }
+
+    /// The vendor asks for more.
+    fn asked(&self) {
+        if self.by_stream {
+            self.pulse.end(Flow::Window);
+        }
+    }
+
+    /// It has got this much.
+    fn gave(&self, bytes: usize) {
+        if self.by_stream {
+            self.pulse.vendor_moved(bytes);
+            self.pulse.begin(Flow::Window);
+        } else {
+            self.pulse.moved();
+        }
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        self.pulse.end(Flow::Window);
+        self.pulse.end(Flow::Download);
     }
 }
 
@@ -259,19 +335,27 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.content {
-            Content::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Jira(download) => download.poll(cx),
+        self.delivery.asked();
+        if let Some(tail) = self.tail.take() {
+            self.delivery.gave(tail.len());
+            return Poll::Ready(Some(Ok(Frame::data(tail))));
         }
+        let frame = match &mut self.content {
+            Content::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Content::Jira(download) => ready!(download.poll(cx)),
+        };
+        let frame = frame.map(|frame| frame.map(|frame| self.hold_tail_back(frame)));
+        if let Some(Ok(frame)) = &frame {
+            self.delivery.gave(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Own(bytes) => bytes.is_none(),
-            Content::Jira(download) => download.inner.is_end_stream(),
-        }
+        self.tail.is_none() && self.content.is_end()
     }
 
+    /// Asked for before the first part only.
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Own(bytes) => {
@@ -287,7 +371,6 @@ impl Download {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
-                self.pulse.moved();
                 if let Some(data) = frame.data_ref() {
                     self.bytes += data.len() as u64;
                 }
@@ -301,7 +384,6 @@ impl Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        self.pulse.end(Flow::Download);
         let uploaded = self.upload.as_ref().map_or(0, |upload| upload.bytes());
         self.draft.bytes(uploaded, self.bytes);
         self.draft.outcome(if self.broke {
@@ -315,6 +397,9 @@ impl Drop for Download {
         });
     }
 }
+
+/// Holds most of the agent's own answers.
+const LAST_PART: usize = 1 << 10;
 
 /// hyper's own words on a broken body name no cause that the vendor's engineer could use.
 fn broke_off(error: &hyper::Error) -> (UploadEnd, &'static str) {

@@ -7,7 +7,7 @@ use super::{
     framing::{Aside, Fault, TurnHeld},
     hop_by_hop, own_headers,
     problem::{Kind, Problem},
-    pulse::Pulse,
+    pulse::{Pulse, TooSlow},
     refused,
     request_id::RequestIds,
     sanity,
@@ -79,7 +79,9 @@ pub(super) async fn answer(
     let mut body = Some(body);
     let passed = tokio::select! {
         biased;
-        passed = way(channel, &mut draft, head, &mut body, fault), if !turned_away => passed,
+        // On the heap, and freed before the answer begins: a stream or channel whose answer is not taken keeps what
+        // this function needs until then (the test below says how much).
+        passed = Box::pin(way(channel, &mut draft, head, &mut body, fault)), if !turned_away => passed,
         () = channel.cut.cancelled(), if !turned_away => Err(Stopped::cut_off(draft.delivery())),
         else => Err(not_running()),
     };
@@ -107,7 +109,8 @@ pub(super) async fn answer(
             let problem = &stopped.problem;
             let unread = match body.take() {
                 Some(body) if expects_continue => !body.is_end_stream(),
-                Some(body) => !drain(body).await,
+                Some(body) if body.is_end_stream() => false,
+                Some(body) => !Box::pin(drain(body)).await,
                 None => stopped.upload != UploadEnd::Complete,
             };
             draft.problem(problem.kind.code(), problem.delivery, stopped.outcome);
@@ -120,8 +123,26 @@ pub(super) async fn answer(
             }
             draft.status(response.status());
             draft.bytes(stopped.uploaded, response.body().len() as u64);
-            response.map(|bytes| Answer::own(bytes, turn))
+            response.map(|bytes| Answer::own(bytes, pulse, turn))
         }
+    }
+}
+
+/// Audits a request that was refused before it could be read.
+pub(super) fn refuse_unseen(channel: &Channel, kind: Kind, detail: &'static str) {
+    channel.forward.count();
+    let ids = RequestIds::of(&http::HeaderMap::new());
+    let fault = Fault {
+        kind,
+        detail: detail.into(),
+        method: None,
+        target: Target::unknown(),
+    };
+    let (head, ()) = Request::new(()).into_parts();
+    let mut draft = channel.draft(&head, Some(&fault), &ids);
+    draft.problem(kind.code(), Delivery::NotSent, Outcome::Refused);
+    if !channel.forward.refusal_limit().take() {
+        draft.sum_up(kind.code());
     }
 }
 
@@ -380,9 +401,17 @@ async fn send(
         Some(progress) => tokio::select! {
             biased;
             result = sent => result,
-            () = progress.pulse.stalled(limit) => {
-                let detail =
-                    VendorText::of(&[&"nothing of the request body came for ", &limit]);
+            why = progress.pulse.too_slow(forward.limits().into()) => {
+                let detail = match why {
+                    TooSlow::Stalled => {
+                        VendorText::of(&[&"nothing of the request body came for ", &limit])
+                    }
+                    TooSlow::Dripping => VendorText::of(&[
+                        &"the request body came slower than ",
+                        &(forward.limits().min_body_rate as usize),
+                        &" bytes a second",
+                    ]),
+                };
                 let mut problem = Problem::not_sent(Kind::UploadStalled, detail);
                 problem.delivery = Delivery::MaybeSent;
                 return Err(problem);
@@ -565,3 +594,21 @@ const X_AACCOUNTID: HeaderName = HeaderName::from_static("x-aaccountid");
 const DRAIN_MOST: u64 = 64 << 10;
 /// It is on its way already.
 const DRAIN_LONGEST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A refused request that is not taken keeps this much of the agent's own, besides its answer's head and text.
+    /// `docs/operate.md` reckons with it.
+    #[test]
+    fn a_request_that_waits_for_its_vendor_is_small() {
+        let waiting =
+            size(|channel: &'static Channel, hold, request| answer(channel, hold, request));
+        assert!(waiting <= 1536, "{waiting} bytes");
+    }
+}

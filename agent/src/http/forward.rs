@@ -1,6 +1,8 @@
 //! One forward as its requests see it.
 
-use super::{Awaited, Limits, awaited::Awaiting, exchange::target, refusal_limit::RefusalLimit};
+use super::{
+    Awaited, Limits, awaited::Awaiting, exchange::target, http2, refusal_limit::RefusalLimit,
+};
 use crate::{
     audit::Audit,
     auth::{HeaderClass, Login, RemovedHeaders},
@@ -30,6 +32,8 @@ pub struct Forward {
     limits: Limits,
     jira: Witness,
     slots: Arc<Semaphore>,
+    /// For HTTP/2 connections.
+    http2: Arc<Semaphore>,
     tally: Arc<Tally>,
     traffic: Arc<Traffic>,
     pauses: Pauses,
@@ -107,6 +111,7 @@ impl Forward {
             audit,
             refusal_limit: Arc::new(RefusalLimit::new(limits.refusals_per_minute)),
             slots: Arc::new(Semaphore::new(slots)),
+            http2: Arc::new(Semaphore::new(http2::CONNECTIONS)),
             limits,
             jira: Witness::new(jira),
             tally: Arc::default(),
@@ -145,6 +150,7 @@ impl Forward {
         Self {
             refusal_limit: Arc::clone(refusal_limit),
             slots: Arc::clone(slots),
+            http2: Arc::clone(&former.http2),
             traffic: Arc::clone(&former.traffic),
             tally: Arc::clone(&former.tally),
             awaiting: Arc::clone(&former.awaiting),
@@ -268,6 +274,11 @@ impl Forward {
                 "the vendor sends more kinds of headers that do not reach Jira; they are counted in the metrics and no longer named"
             );
         }
+    }
+
+    /// A place for one HTTP/2 connection, or `None` where all are taken.
+    pub(super) fn enter_http2(&self) -> Option<OwnedSemaphorePermit> {
+        self.http2.clone().try_acquire_owned().ok()
     }
 
     /// Jira, or a proxy before it, answered.

@@ -14,6 +14,13 @@ pub(super) fn strip_request(head: &mut request::Parts) {
     take_nominated(headers);
     take_fixed(headers);
     headers.remove(header::PROXY_AUTHORIZATION);
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // It is this connection's own, and `CHUNKED` is not read alike everywhere (RFC 9112 §7).
+        headers.insert(
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        );
+    }
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
@@ -168,6 +175,14 @@ mod tests {
                 "transfer-encoding: chunked",
                 "x-three:   3"
             ]
+        );
+    }
+
+    #[test]
+    fn chunked_goes_on_in_its_usual_spelling() {
+        assert_eq!(
+            request(&[("transfer-encoding", "CHUNKED")]),
+            ["transfer-encoding: chunked"]
         );
     }
 

@@ -1,6 +1,6 @@
 //! One HTTP/1.1 or prior-knowledge h2c server per channel, and the way of one request. Knows no Jira.
 //!
-//! `server` drives a channel, `seat` says which forward answers on it, `framing` hands hyper one unambiguous message at a
+//! `server` drives a channel (`http2` where it speaks that), `seat` says which forward answers on it, `framing` hands hyper one unambiguous message at a
 //! time, `exchange` is the way of one request, `problem` what the agent answers itself (`docs/errors.md`).
 
 mod awaited;
@@ -11,6 +11,7 @@ mod exchange;
 mod forward;
 mod framing;
 mod hop_by_hop;
+mod http2;
 mod own_headers;
 pub mod problem;
 mod pulse;
@@ -42,6 +43,9 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// A body that has not moved for this long is broken off. A moving body has no deadline.
     pub stall_timeout: Duration,
+    /// Bytes per second that the vendor sends of a body, or takes of an answer, at the least, on average over five
+    /// `stall_timeout` in which it was waited for.
+    pub min_body_rate: u64,
     /// Requests in flight on this forward; more are 503 with `Retry-After`.
     pub max_concurrent: usize,
     /// Requests that policy or framing may refuse in a minute with an audit line each; more are 429 and counted in one
@@ -56,6 +60,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),
             stall_timeout: Duration::from_secs(120),
+            min_body_rate: 50,
             max_concurrent: 256,
             refusals_per_minute: 600,
         }

@@ -26,6 +26,16 @@ pub(super) fn check(head: &request::Parts) -> Result<(), Problem> {
         let detail = "this way to Jira carries HTTP requests only";
         return Err(Problem::not_sent(Kind::UpgradeRefused, detail));
     }
+    for name in FRAMING_TWINS {
+        if head.headers.contains_key(name) {
+            let detail = VendorText::of(&[
+                &"the header ",
+                &name,
+                &" is refused: some servers read it as framing",
+            ]);
+            return Err(Problem::not_sent(Kind::MalformedRequest, detail));
+        }
+    }
     for name in method_override_headers()
         .iter()
         .chain(path_override_headers())
@@ -53,3 +63,5 @@ fn offers_only_h2c(headers: &HeaderMap) -> bool {
 
 /// Longer than any registered method. For HTTP/1.1 the framing says the same.
 const MAX_METHOD: usize = 32;
+/// CGI and WSGI write `-` as `_`, so that a server behind one may take these for the real ones.
+const FRAMING_TWINS: [&str; 2] = ["content_length", "transfer_encoding"];

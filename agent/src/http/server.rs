@@ -4,26 +4,14 @@ use super::{
     Limits, Seat,
     exchange::{self, Channel, Hold},
     framing::{Framing, Turn},
-    pulse::Pulse,
+    http2::http2,
+    pulse::{Patience, Pulse},
 };
 use bytes::BytesMut;
-use http::{HeaderValue, header};
-use hyper::{
-    rt::Executor,
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use http::{HeaderValue, Version, header};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     time::{Instant, sleep, timeout_at},
@@ -76,27 +64,27 @@ pub async fn serve<S>(
     };
     match opening {
         Opening::Http1 => http1(stream, read, line, ends.drain).await,
-        Opening::Http2 => http2(stream, read, line, ends.drain).await,
+        Opening::Http2 => http2(stream, read, line).await,
         Opening::Nothing => {}
     }
 }
 
 /// What all requests of one channel have in common.
 #[derive(Clone)]
-struct Line {
-    seat: Seat,
+pub(super) struct Line {
+    pub(super) seat: Seat,
     originator: Arc<str>,
     connection: usize,
     /// As they were when it was opened.
-    limits: Limits,
-    leaving: CancellationToken,
-    drain: CancellationToken,
+    pub(super) limits: Limits,
+    pub(super) leaving: CancellationToken,
+    pub(super) drain: CancellationToken,
     cut: CancellationToken,
 }
 
 impl Line {
     /// For one request.
-    fn channel(&self) -> Channel {
+    pub(super) fn channel(&self) -> Channel {
         Channel {
             forward: self.seat.forward(),
             originator: Arc::clone(&self.originator),
@@ -165,8 +153,10 @@ where
                 aside,
             };
             async move {
+                // Where its answer has no length, HTTP/1.0 knows the end by the close; there is no other way to say it.
+                let last = request.version() == Version::HTTP_10;
                 let mut answer = exchange::answer(&line.channel(), hold, request).await;
-                if line.is_left() {
+                if last || line.is_left() {
                     let close = HeaderValue::from_static("close");
                     answer.headers_mut().insert(header::CONNECTION, close);
                 }
@@ -181,7 +171,7 @@ where
         .max_buf_size(limits.max_head.max(BUFFER) + BUFFER_MARGIN)
         .serve_connection(TokioIo::new(framing), service);
     let mut connection = pin!(connection);
-    let mut stalled = pin!(pulse.stalled(limits.stall_timeout));
+    let mut too_slow = pin!(pulse.too_slow(Patience::from(&limits)));
     let mut lingered = pin!(lingered(&drain));
     let mut draining = false;
     loop {
@@ -193,8 +183,8 @@ where
                 }
                 return;
             }
-            () = stalled.as_mut() => {
-                tracing::debug!("channel broken off: its answer did not move for the stall limit");
+            why = too_slow.as_mut() => {
+                tracing::debug!(?why, "channel broken off: its answer did not move");
                 return;
             }
             () = lingered.as_mut(), if !draining => {
@@ -211,129 +201,6 @@ async fn lingered(drain: &CancellationToken) {
     sleep(LINGER).await;
 }
 
-async fn http2<S>(stream: S, read: BytesMut, line: Line, drain: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let limits = line.limits.clone();
-    let leaving = line.leaving.clone();
-    let pulse = Arc::new(Pulse::default());
-    let framing = Framing::http2(stream, read, &limits, pulse.clone());
-    let streams = Streams {
-        open: Arc::default(),
-        stall_timeout: limits.stall_timeout,
-    };
-    let open = streams.open.clone();
-    let service = service_fn(move |request| {
-        let line = line.clone();
-        async move {
-            let hold = Hold {
-                pulse: STREAM_PULSE.try_with(Arc::clone).unwrap_or_default(),
-                turn: None,
-                aside: None,
-            };
-            Ok::<_, Infallible>(exchange::answer(&line.channel(), hold, request).await)
-        }
-    });
-    let connection = http2::Builder::new(streams)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
-        .max_send_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(framing), service);
-    let mut connection = pin!(connection);
-    let mut stalled = pin!(pulse.stalled(limits.stall_timeout));
-    let mut idle = pin!(idle(&open, limits.idle_timeout));
-    let mut closing = false;
-    loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "HTTP/2 channel ended");
-                }
-                return;
-            }
-            () = stalled.as_mut() => return,
-            () = drain.cancelled(), if !closing => {
-                closing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = leaving.cancelled(), if !closing => {
-                closing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = idle.as_mut() => {
-                if closing {
-                    // The client does not let go.
-                    return;
-                }
-                closing = true;
-                connection.as_mut().graceful_shutdown();
-                idle.set(self::idle(&open, limits.head_timeout));
-            }
-        }
-    }
-}
-
-tokio::task_local! {
-    /// The pulse of the stream that the present task answers.
-    static STREAM_PULSE: Arc<Pulse>;
-}
-
-/// Runs each HTTP/2 stream as a task of its own that ends, resetting the stream, when its answer
-/// has not moved for the stall limit.
-#[derive(Clone)]
-struct Streams {
-    open: Arc<AtomicUsize>,
-    stall_timeout: Duration,
-}
-
-impl<F> Executor<F> for Streams
-where
-    F: Future + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        let open = Open::new(&self.open);
-        let limit = self.stall_timeout;
-        let pulse = Arc::new(Pulse::default());
-        tokio::spawn(STREAM_PULSE.scope(pulse.clone(), async move {
-            tokio::select! {
-                biased;
-                _ = stream => {}
-                () = pulse.stalled(limit) => {}
-            }
-            drop(open);
-        }));
-    }
-}
-
-struct Open(Arc<AtomicUsize>);
-
-impl Open {
-    fn new(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(open.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Ends when no stream has been open for `limit`, give or take a quarter of it.
-async fn idle(open: &AtomicUsize, limit: Duration) {
-    let mut since = Instant::now();
-    while since.elapsed() < limit {
-        tokio::time::sleep((limit / 4).max(SHORTEST_LOOK)).await;
-        if open.load(Ordering::Relaxed) > 0 {
-            since = Instant::now();
-        }
-    }
-}
-
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Longer than what the gateway has on its way when it lets go of a forward, or reads in the same turn; and short, since
@@ -343,8 +210,5 @@ const LINGER: Duration = Duration::from_millis(250);
 const FIRST_READ: usize = 4 << 10;
 /// Bytes of an answer that hyper gathers before it waits for the channel; a stalled reader holds
 /// this much per request.
-const BUFFER: usize = 64 << 10;
+pub(super) const BUFFER: usize = 64 << 10;
 const BUFFER_MARGIN: usize = 8 << 10;
-/// Per channel; the forward's own cap counts over all of them.
-const MAX_STREAMS: u32 = 128;
-const SHORTEST_LOOK: Duration = Duration::from_millis(10);

@@ -43,14 +43,14 @@ pub(in crate::http) fn inspect(head: &[u8], max_head: usize) -> Result<Inspected
     let mut lines = Lines(head);
     let request_line = lines.next().unwrap_or(Err(()));
     let request_line = request_line.map_err(|()| malformed(BARE_LF))?;
-    let (method, target) = request_line_parts(request_line)?;
+    let (method, target, minor) = request_line_parts(request_line)?;
     let fault = |(kind, detail): (Kind, &'static str)| Fault {
         kind,
         detail: detail.into(),
         method: Method::from_bytes(method).ok(),
         target: str::from_utf8(target).map_or(Target::unknown(), Target::redact),
     };
-    let body = fields(lines).map_err(fault)?;
+    let body = fields(lines, method, minor).map_err(fault)?;
     let raw = raw_target(method, target).map_err(fault)?;
     let grown = raw
         .as_ref()
@@ -111,7 +111,15 @@ pub(super) fn is_field_line(line: &[u8]) -> bool {
     field(line).is_ok()
 }
 
-fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+/// The versions that differ here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Minor {
+    /// Health checks and old proxies: no `Host`, no chunks, one request per connection.
+    Zero,
+    One,
+}
+
+fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8], Minor), Fault> {
     let mut parts = line.split(|&byte| byte == b' ');
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -129,18 +137,19 @@ fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
         method: Method::from_bytes(method).ok(),
         target: str::from_utf8(target).map_or(Target::unknown(), Target::redact),
     };
-    match version {
-        b"HTTP/1.1" => {}
+    let minor = match version {
+        b"HTTP/1.1" => Minor::One,
+        b"HTTP/1.0" => Minor::Zero,
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
             return Err(fault(
                 Kind::HttpVersion,
-                "only HTTP/1.1, and HTTP/2 by prior knowledge, are spoken here".into(),
+                "only HTTP/1.0, HTTP/1.1, and HTTP/2 by prior knowledge, are spoken here".into(),
             ));
         }
         _ => return Err(malformed("the request line does not end in HTTP/1.1")),
-    }
+    };
     if method == b"CONNECT" {
         return Err(fault(
             Kind::MethodRefused,
@@ -168,10 +177,10 @@ fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     {
         require_sendable(target).map_err(|detail| fault(Kind::AmbiguousTarget, detail))?;
     }
-    Ok((method, target))
+    Ok((method, target, minor))
 }
 
-fn fields(lines: Lines<'_>) -> Result<Length, (Kind, &'static str)> {
+fn fields(lines: Lines<'_>, method: &[u8], minor: Minor) -> Result<Length, (Kind, &'static str)> {
     let bad = |detail| (Kind::MalformedRequest, detail);
     let mut hosts = 0;
     let mut length = None;
@@ -208,6 +217,16 @@ fn fields(lines: Lines<'_>) -> Result<Length, (Kind, &'static str)> {
             _ => {}
         }
     }
+    if minor == Minor::Zero {
+        if chunked {
+            return Err(bad("a Transfer-Encoding in HTTP/1.0"));
+        }
+        if length.is_none() && matches!(method, b"POST" | b"PUT" | b"PATCH") {
+            // Its body would end with the connection, which is how a request breaks off.
+            return Err(bad("no Content-Length in HTTP/1.0"));
+        }
+        hosts = hosts.max(1);
+    }
     match (hosts, length, chunked) {
         (0, ..) => Err(bad("the Host header is missing")),
         (1, Some(_), true) => Err(bad("both Content-Length and Transfer-Encoding")),
@@ -242,12 +261,13 @@ fn is_host(value: &[u8]) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(b))
 }
 
-/// Digits and nothing else; `+5`, `0x5`, `5,5` and an empty value are no numbers.
+/// Digits and nothing else; `+5`, `0x5`, `5,5` and an empty value are no numbers. Nor is what Java's `long` does not hold.
 fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    str::from_utf8(value).ok()?.parse().ok()
+    let number: u64 = str::from_utf8(value).ok()?.parse().ok()?;
+    i64::try_from(number).is_ok().then_some(number)
 }
 
 fn malformed(detail: &'static str) -> Fault {

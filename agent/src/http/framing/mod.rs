@@ -9,9 +9,11 @@
 mod body;
 mod chunks;
 mod head;
+mod streams;
 mod turn;
 
 pub(super) use head::is_token;
+pub(super) use streams::{StreamLedger, Unserved};
 pub(super) use turn::{Aside, Turn, TurnHeld};
 
 use super::{
@@ -32,6 +34,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
+use streams::Frames;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
@@ -55,12 +58,26 @@ pub(super) struct Framing<S> {
     turn: Arc<Turn>,
     pulse: Arc<Pulse>,
     write_blocked: bool,
+    /// More came behind an unfinished answer than is read ahead; none of it is looked at.
+    overrun: bool,
+    /// The present head has begun.
+    begun: bool,
+    /// Empty lines before it.
+    empty_lines: u8,
     max_head: usize,
     head_timeout: Duration,
     idle_timeout: Duration,
     /// Since when a head, or its rest, has been waited for.
     waiting_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    http2: Option<Box<Watched>>,
+}
+
+/// The frames of an HTTP/2 connection.
+struct Watched {
+    received: Frames,
+    sent: Frames,
+    ledger: Arc<StreamLedger>,
 }
 
 enum State {
@@ -105,18 +122,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
             turn,
             pulse,
             write_blocked: false,
+            overrun: false,
+            begun: false,
+            empty_lines: 0,
             max_head: limits.max_head,
             head_timeout: limits.head_timeout,
             idle_timeout: limits.idle_timeout,
             waiting_since: None,
             timer: None,
+            http2: None,
         }
     }
 
-    /// HTTP/2 frames its messages itself; only blocked writes are noted.
-    pub(super) fn http2(inner: S, read: BytesMut, limits: &Limits, pulse: Arc<Pulse>) -> Self {
+    /// HTTP/2 frames its messages itself; blocked writes are noted, and its frames in `ledger`.
+    pub(super) fn http2(
+        inner: S,
+        read: BytesMut,
+        limits: &Limits,
+        pulse: Arc<Pulse>,
+        ledger: Arc<StreamLedger>,
+    ) -> Self {
         Self {
             state: State::Through,
+            http2: Some(Box::new(Watched {
+                received: Frames::of_client(),
+                sent: Frames::default(),
+                ledger,
+            })),
             ..Self::http1(inner, read, limits, Arc::default(), pulse)
         }
     }
@@ -129,14 +161,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
             if self.turn.is_taken() {
                 return self.poll_watch(cx);
             }
+            if self.overrun {
+                self.refuse(Fault::unread(
+                    Kind::Overloaded,
+                    "too much was sent behind a request that was not answered yet; none of it was looked at",
+                ));
+                return Poll::Ready(Ok(false));
+            }
             while self.buffer.starts_with(b"\r\n") {
-                // Left over from the body before; RFC 9112 §2.2 asks for this much patience.
+                // Left over from the body before; RFC 9112 §2.2 asks for patience with one.
                 self.buffer.advance(2);
                 searched = 0;
+                self.empty_lines += 1;
+                if self.empty_lines > MAX_EMPTY_LINES {
+                    self.refuse(Fault::unread(
+                        Kind::MalformedRequest,
+                        "empty lines in the place of a request",
+                    ));
+                    return Poll::Ready(Ok(false));
+                }
             }
             match end_of_head(&self.buffer, searched) {
                 Some(length) if length <= self.max_head => {
                     self.waiting_since = None;
+                    self.begun = false;
+                    self.empty_lines = 0;
                     match head::inspect(&self.buffer[..length], self.max_head) {
                         Ok(Inspected { body, raw }) => {
                             let left = raw.map_or(length, |raw| self.stand_in(length, raw));
@@ -158,13 +207,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
             searched = self.buffer.len();
             self.state = State::Head { searched };
             let begun = !self.buffer.is_empty();
+            if begun && !self.begun {
+                // An empty line does not come so far: it moves no timer.
+                self.waiting_since = None;
+            }
+            self.begun = begun;
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(true)),
-                Poll::Ready(Ok(_)) => {
-                    if !begun {
-                        self.waiting_since = None;
-                    }
-                }
+                Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending if begun => {
                     ready!(self.poll_timer(cx, self.head_timeout));
@@ -183,16 +233,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
     }
 
     /// While a request is being answered only the end of the channel is of interest; what comes
-    /// before it is kept for later, within a bound. Ready at the end of the channel.
+    /// before it is kept for later, within a bound. What comes past it is thrown away, so that it lies neither here nor
+    /// in the channel's spool file: the answer goes to its end, and a refusal takes the place of the next.
+    /// Ready at the end of the channel.
     fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        while self.buffer.len() < READ_AHEAD {
+        for _ in 0..READS_AT_ONCE {
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(true)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
+                Poll::Pending => return self.turn.poll_free(cx).map(|()| Ok(false)),
+            }
+            if self.overrun {
+                self.buffer.clear();
+            } else if self.buffer.len() > READ_AHEAD.max(self.max_head) {
+                self.overrun = true;
+                self.buffer = BytesMut::new();
+                tracing::debug!("what is pipelined behind an unfinished answer is thrown away");
             }
         }
+        // The answer has its turn, too.
+        cx.waker().wake_by_ref();
         self.turn.poll_free(cx).map(|()| Ok(false))
     }
 
@@ -246,6 +307,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
             left: stand_in.len(),
             then: After::Refused,
         };
+    }
+
+    fn note_taken(&mut self, result: &Poll<io::Result<usize>>, offered: &[io::IoSlice<'_>]) {
+        let Poll::Ready(Ok(taken)) = result else {
+            return;
+        };
+        self.pulse.vendor_moved(*taken);
+        if let Some(watched) = &mut self.http2 {
+            let mut left = *taken;
+            for part in offered {
+                let here = left.min(part.len());
+                watched.sent.follow(&part[..here], &watched.ledger);
+                left -= here;
+            }
+        }
     }
 
     fn note_write<T>(&mut self, result: Poll<T>) -> Poll<T> {
@@ -304,11 +380,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Framing<S> {
                 }
                 // hyper closes once the answer is written; an end here would be taken for an abort.
                 State::Refused => return Poll::Pending,
-                State::Through if this.buffer.is_empty() => {
-                    return Pin::new(&mut this.inner).poll_read(cx, out);
-                }
                 State::Through => {
-                    this.hand_over(out, usize::MAX);
+                    let before = out.filled().len();
+                    if this.buffer.is_empty() {
+                        ready!(Pin::new(&mut this.inner).poll_read(cx, out))?;
+                    } else {
+                        this.hand_over(out, usize::MAX);
+                    }
+                    if let Some(watched) = &mut this.http2 {
+                        let new = &out.filled()[before..];
+                        watched.received.follow(new, &watched.ledger);
+                    }
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -323,6 +405,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.note_taken(&result, &[io::IoSlice::new(bytes)]);
         self.note_write(result)
     }
 
@@ -342,6 +425,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
+        self.note_taken(&result, bytes);
         self.note_write(result)
     }
 
@@ -394,8 +478,12 @@ fn end_of_head(buffer: &[u8], searched: usize) -> Option<usize> {
     None
 }
 
-/// What is read of pipelined requests while one is being answered.
+/// What is read of pipelined requests while one is being answered, at the most; `max_head` where that is more.
 const READ_AHEAD: usize = 64 << 10;
+/// Reads after which the answer comes first again.
+const READS_AT_ONCE: usize = 32;
+/// Empty lines before one request.
+const MAX_EMPTY_LINES: u8 = 4;
 /// Holds most heads, and an idle channel holds no more.
 const READ_SIZE: usize = 4 << 10;
 const READ_LEAST: usize = 1 << 10;

@@ -1,5 +1,6 @@
 //! Every answer the agent gives itself, with all that is fixed about it.
 
+use crate::upstream::Delivery;
 use http::StatusCode;
 
 /// What went wrong. The codes are a promise to the vendor: they may grow in number, never change.
@@ -31,7 +32,7 @@ pub enum Kind {
     MethodRefused,
     /// WebSocket or another protocol.
     UpgradeRefused,
-    /// Neither HTTP/1.1 nor HTTP/2.
+    /// Neither HTTP/1.0, HTTP/1.1 nor HTTP/2.
     HttpVersion,
     /// Jira took our login for somebody else or nobody.
     LoginFailed,
@@ -113,9 +114,15 @@ impl Kind {
         format!("urn:jira-tunnel-agent:problem:{}", self.code())
     }
 
-    /// Status of the answer.
-    pub const fn status(self) -> StatusCode {
-        self.advice().status
+    /// Status of the answer. Clients repeat a request by themselves after 503 and 408, so that these never stand on one
+    /// that Jira may have seen.
+    pub fn status(self, delivery: Delivery) -> StatusCode {
+        match (self.advice().status, delivery) {
+            (status, Delivery::NotSent) => status,
+            (StatusCode::SERVICE_UNAVAILABLE, _) => StatusCode::BAD_GATEWAY,
+            (StatusCode::REQUEST_TIMEOUT, _) => StatusCode::BAD_REQUEST,
+            (status, _) => status,
+        }
     }
 
     /// Which values `delivery` may have.
@@ -273,7 +280,7 @@ impl Kind {
             Self::UploadStalled => Advice {
                 code: "upload-stalled",
                 status: StatusCode::REQUEST_TIMEOUT,
-                deliveries: MAYBE_SENT,
+                deliveries: EITHER,
                 proxy_error: "http_request_error",
                 retry_after: Some(1),
                 title: "The request body stopped moving",
@@ -330,7 +337,7 @@ impl Kind {
                 deliveries: NOT_SENT,
                 proxy_error: "http_request_error",
                 retry_after: None,
-                title: "Only HTTP/1.1 and HTTP/2 are served",
+                title: "Only HTTP/1.0, HTTP/1.1 and HTTP/2 are served",
                 remedy: "Let the client or health check speak HTTP/1.1.",
             },
             Self::LoginFailed => Advice {
@@ -446,5 +453,4 @@ impl Kind {
 }
 
 const NOT_SENT: &str = "not_sent";
-const MAYBE_SENT: &str = "maybe_sent";
 const EITHER: &str = "not_sent, maybe_sent";

@@ -78,7 +78,7 @@ impl Problem {
         method: &Method,
         ids: &RequestIds,
     ) -> Response<Bytes> {
-        let status = self.kind.status();
+        let status = self.kind.status(self.delivery);
         let request_id = String::from_utf8_lossy(ids.shown.as_bytes());
         let remedy = self
             .remedy
@@ -194,6 +194,28 @@ mod tests {
             .collect()
     }
 
+    fn delivery(name: &str) -> Delivery {
+        match name {
+            "not_sent" => Delivery::NotSent,
+            "maybe_sent" => Delivery::MaybeSent,
+            "answered" => Delivery::Answered,
+            other => panic!("{other}"),
+        }
+    }
+
+    /// 408, 425, 429 and 503 are the statuses that stock clients and proxies repeat by themselves, POST included.
+    #[test]
+    fn no_status_invites_a_repeat_of_what_jira_may_have_seen() {
+        for kind in Kind::ALL {
+            for delivery in [Delivery::MaybeSent, Delivery::Answered] {
+                let status = kind.status(delivery).as_u16();
+                assert!(![408, 425, 429, 503].contains(&status), "{kind:?} {status}");
+            }
+        }
+        assert_eq!(Kind::Stopping.status(Delivery::NotSent), 503);
+        assert_eq!(Kind::Stopping.status(Delivery::MaybeSent), 502);
+    }
+
     #[test]
     fn the_documented_list_is_the_list_of_the_code() {
         let document = include_str!("../../../../docs/errors.md");
@@ -208,9 +230,15 @@ mod tests {
             .iter()
             .map(|kind| {
                 let retry = kind.retry_after().map_or("–".to_owned(), |s| s.to_string());
+                let mut statuses: Vec<_> = kind
+                    .deliveries()
+                    .split(", ")
+                    .map(|name| kind.status(delivery(name)).as_u16().to_string())
+                    .collect();
+                statuses.dedup();
                 vec![
                     kind.code().to_owned(),
-                    kind.status().as_u16().to_string(),
+                    statuses.join(", "),
                     kind.deliveries().to_owned(),
                     kind.proxy_error().to_owned(),
                     retry,
@@ -233,7 +261,7 @@ mod tests {
             problem.cause = Some("CANARY: /etc/jira-pat".to_owned());
             let response = problem.response("jira", &Method::POST, &id);
             let headers = response.headers();
-            assert_eq!(response.status(), kind.status());
+            assert_eq!(response.status(), kind.status(Delivery::NotSent));
             assert_eq!(headers["content-type"], "application/problem+json");
             assert_eq!(headers["x-request-id"], "id-1");
             assert_eq!(headers["x-tunnel-answered-by"], "agent");
@@ -254,7 +282,7 @@ mod tests {
                 body["type"],
                 format!("urn:jira-tunnel-agent:problem:{}", kind.code())
             );
-            assert_eq!(body["status"], kind.status().as_u16());
+            assert_eq!(body["status"], response.status().as_u16());
             assert_eq!(body["request_id"], "id-1");
             assert_eq!(body["agent_request_id"], id.own.to_str().unwrap());
             assert_eq!(body["delivery"], "not_sent");

@@ -194,6 +194,107 @@ async fn a_download_that_is_read_slowly_is_not_broken_off() {
     assert_eq!(agent.records.next().await["outcome"], "complete");
 }
 
+#[tokio::test]
+async fn an_upload_that_drips_is_broken_off_and_an_export_that_jira_writes_slowly_is_not() {
+    let stall = Duration::from_millis(200);
+    let rate = |l: &mut Limits| (l.stall_timeout, l.min_body_rate) = (stall, 1 << 20);
+    let mut agent = Agent::new(&jira(read_all).await, limited(rate));
+    let (mut io, channel) = tokio::io::duplex(16 << 10);
+    let _served = agent.serve(channel);
+    io.write_all(b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 99999\r\n\r\n")
+        .await
+        .unwrap();
+    let record = tokio::select! {
+        record = agent.records.next() => record,
+        () = async {
+            loop {
+                tokio::time::sleep(stall / 12).await;
+                let _ = io.write_all(b"a").await;
+            }
+        } => unreachable!(),
+    };
+    assert_eq!(record["error"], "upload-stalled");
+    assert_eq!(record["delivery"], "maybe_sent");
+
+    let slow = raw_jira(move |mut stream| async move {
+        read_head(&mut stream).await;
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        for _ in 0..100 {
+            tokio::time::sleep(stall / 12).await;
+            stream.write_all(b"x").await.unwrap();
+        }
+        std::future::pending().await
+    });
+    let mut agent = Agent::new(&slow.await, limited(rate));
+    let reply = agent.channel().get("/x").await;
+    assert_eq!(reply.body.len(), 100);
+    assert_eq!(agent.records.next().await["outcome"], "complete");
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_lines_neither_keep_a_channel_nor_stand_for_a_request() {
+    let agent = Agent::new("127.0.0.1:9", Options::default());
+    let idle = agent.forward.limits().idle_timeout;
+    // One that came late moves no timer.
+    let mut vendor = agent.channel();
+    vendor.send("\r\n").await;
+    let begun = Instant::now();
+    tokio::time::sleep(idle - Duration::from_secs(1)).await;
+    vendor.send("\r\n").await;
+    assert!(vendor.end().await.is_empty());
+    assert!(begun.elapsed() < idle + Duration::from_secs(1));
+    // Nor does one in two pieces, more often than there may be lines.
+    let mut vendor = agent.channel();
+    let begun = Instant::now();
+    let dripped = async {
+        loop {
+            for piece in ["\r", "\n"] {
+                vendor.io.write_all(piece.as_bytes()).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            if vendor.served.is_finished() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(idle, dripped).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    // As old clients send it after a body.
+    let mut vendor = agent.channel();
+    vendor
+        .send("\r\n\r\nGET /a/../b HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    vendor
+        .reply()
+        .await
+        .assert_problem("ambiguous-target", "not_sent");
+}
+
+#[tokio::test]
+async fn what_is_pipelined_too_far_is_thrown_away_and_told_so() {
+    let (jira, gate) = gated().await;
+    let mut agent = Agent::new(&jira, Options::default());
+    let mut vendor = agent.channel();
+    vendor.send("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    while agent.forward.in_flight() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // It is taken, or this would wait for ever, and not kept: the memory of this process is looked at end to end.
+    let next = "GET /next HTTP/1.1\r\nhost: x\r\n\r\n";
+    vendor.send(next.repeat(200_000)).await;
+    gate.add_permits(1);
+    assert!(vendor.reply().await.text().starts_with("GET /slow\n"));
+    let last = vendor.reply().await;
+    last.assert_problem("overloaded", "not_sent");
+    assert_eq!(last.header("connection"), Some("close"));
+    assert!(vendor.end().await.is_empty());
+    assert_eq!(agent.records.next().await["target"], "/slow");
+    let refused = agent.records.next().await;
+    assert_eq!(refused["error"], "overloaded");
+    assert!(agent.records.is_empty(), "none of the others was looked at");
+}
+
 /// A Jira that answers one request for each permit.
 async fn gated() -> (String, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));

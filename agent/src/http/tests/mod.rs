@@ -6,6 +6,7 @@ mod dry_run;
 mod failing;
 mod forms;
 mod http2;
+mod http2_hostile;
 mod limits;
 mod own_statements;
 mod passing;

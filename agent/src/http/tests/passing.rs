@@ -445,3 +445,73 @@ async fn an_answer_keeps_its_headers_and_jiras_own_request_id_under_another_name
     assert!(record["first_byte_ms"].as_f64().unwrap() <= took && took > 0.0);
     assert_eq!(agent.jira.snapshot().state, crate::status::State::Proven);
 }
+
+/// nginx's `proxy_pass` and HAProxy's `option httpchk` as they are without another word.
+#[tokio::test]
+async fn http_1_0_is_served_one_request_for_each_connection() {
+    let agent = Agent::new(&jira(echo).await, Options::default());
+    for (request, ends) in [
+        ("GET /a%20b?c=+ HTTP/1.0\r\n\r\n", "\n\n"),
+        (
+            "GET /a%20b?c=+ HTTP/1.0\r\nHost: 127.0.0.1:1\r\nConnection: close\r\n\r\n",
+            "\n\n",
+        ),
+        (
+            "POST /a%20b?c=+ HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 4\r\n\r\nbody",
+            "\n\nbody",
+        ),
+    ] {
+        let mut vendor = agent.channel();
+        vendor.send(request).await;
+        vendor.send("GET /next HTTP/1.0\r\nHost: x\r\n\r\n").await;
+        let answer = String::from_utf8(vendor.end().await).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+        assert!(head.contains("connection: close"), "{answer}");
+        let line = format!("{} /a%20b?c=+\n", &request[..request.find(' ').unwrap()]);
+        assert!(body.starts_with(&line), "{answer}");
+        assert!(
+            body.contains("host: 127.0.0.1:"),
+            "Jira gets HTTP/1.1: {answer}"
+        );
+        assert!(body.ends_with(ends), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn chunks_of_jira_do_not_reach_an_http_1_0_client() {
+    let jira = raw_jira(|mut stream| async move {
+        read_head(&mut stream).await;
+        let answer =
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        std::future::pending().await
+    });
+    let agent = Agent::new(&jira.await, Options::default());
+    let mut vendor = agent.channel();
+    vendor.send("GET /x HTTP/1.0\r\n\r\n").await;
+    let answer = String::from_utf8(vendor.end().await).unwrap();
+    assert!(!answer.contains("chunked"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+}
+
+/// Imperva writes the first, old Java servers the others.
+#[tokio::test]
+async fn an_answer_with_odd_header_lines_passes_without_them() {
+    let jira = raw_jira(|mut stream| async move {
+        read_head(&mut stream).await;
+        let answer =
+            b"HTTP/1.1 200 OK\r\nset-cookie: ___utmv=dmo\x01OZPF; path=/\r\nx-space : 1\r\n\
+            x-fold: a\r\n b\r\nx name: 2\r\nno colon\r\nx-good: 3\r\ncontent-length: 2\r\n\r\nok";
+        stream.write_all(answer).await.unwrap();
+        std::future::pending().await
+    });
+    let agent = Agent::new(&jira.await, Options::default());
+    let reply = agent.channel().get("/x").await;
+    assert_eq!((reply.status, reply.text()), (200, "ok"));
+    assert_eq!(reply.header("set-cookie"), None);
+    assert_eq!(reply.header("x-space"), Some("1"));
+    let fold = reply.header("x-fold").unwrap().split_whitespace();
+    assert_eq!(fold.collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(reply.header("x-good"), Some("3"));
+}

@@ -58,6 +58,13 @@ async fn a_request_that_can_be_read_in_two_ways_is_refused_and_ends_the_channel(
         b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\nhello",
         b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5 5\r\n\r\nhello",
         b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length:\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9223372036854775808\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\nContent_Length: 5\r\ncontent-length: 0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer_encoding: chunked\r\ncontent-length: 0\r\n\r\n",
+        b"POST / HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.0\r\nhost: x\r\n\r\nhello",
+        b"GET / HTTP/1.0\r\nhost: x\r\nhost: x\r\n\r\n",
+        b"\r\n\r\n\r\n\r\n\r\n",
         long.as_bytes(),
         b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
@@ -127,8 +134,8 @@ async fn a_target_that_is_no_plain_path_is_refused() {
 #[tokio::test]
 async fn other_versions_and_connect_are_refused() {
     for request in [
-        &b"GET /x?CANARY HTTP/1.0\r\nhost: x\r\n\r\n"[..],
-        b"GET / HTTP/2.0\r\nhost: x\r\n\r\n",
+        &b"GET / HTTP/2.0\r\nhost: x\r\n\r\n"[..],
+        b"GET /x?CANARY HTTP/1.2\r\nhost: x\r\n\r\n",
         b"GET / HTTP/1.2\r\nhost: x\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
     ] {

@@ -6,7 +6,7 @@ use crate::{
     http::{Ends, Forward, Limits, Seat, serve},
     policy::{Policy, Settings as PolicySettings},
     status::Layer,
-    upstream::{self, TrustRoots, Upstream},
+    upstream::{self, Delivery, TrustRoots, Upstream},
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -247,7 +247,11 @@ impl Reply {
             .into_iter()
             .find(|kind| kind.code() == code)
             .unwrap();
-        assert_eq!(self.status, kind.status().as_u16(), "{self:?}");
+        let sent = match delivery {
+            "not_sent" => Delivery::NotSent,
+            _ => Delivery::MaybeSent,
+        };
+        assert_eq!(self.status, kind.status(sent).as_u16(), "{self:?}");
         assert_eq!(
             self.header("content-type"),
             Some("application/problem+json")

@@ -1,0 +1,256 @@
+//! Follows the streams of an HTTP/2 connection by its frames (RFC 9113 §4.1), whose contents stay with the library. It
+//! answers what breaks the protocol itself, and keeps the end of an answer until a window lets it through: the service
+//! learns of neither.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// What was seen of one connection's streams.
+#[derive(Default)]
+pub(in crate::http) struct StreamLedger(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    opened: u64,
+    served: u64,
+    refused: u64,
+    last_stream: u32,
+    /// Streams whose answer has begun and not ended, and when it last moved. Bounded by the streams that may be open.
+    answering: HashMap<u32, Instant>,
+}
+
+/// Requests that the library answered by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::http) struct Unserved {
+    /// More than may be open at once.
+    pub(in crate::http) too_many: u64,
+    /// All others: their heads break the protocol, or the connection ended before them.
+    pub(in crate::http) malformed: u64,
+}
+
+impl StreamLedger {
+    /// The service has got one.
+    pub(in crate::http) fn serve(&self) {
+        self.lock().served += 1;
+    }
+
+    /// So far; while the connection runs one may be on its way to the service.
+    pub(in crate::http) fn unserved(&self) -> Unserved {
+        let seen = self.lock();
+        let unserved = seen.opened.saturating_sub(seen.served);
+        let too_many = seen.refused.min(unserved);
+        Unserved {
+            too_many,
+            malformed: unserved - too_many,
+        }
+    }
+
+    /// Whether an answer has begun and not moved for `limit`.
+    pub(in crate::http) fn is_stuck(&self, limit: Duration) -> bool {
+        let seen = self.lock();
+        let mut moved = seen.answering.values();
+        moved.any(|moved| moved.elapsed() > limit)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        // Counters and a map of times: whole after each statement.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// A frame that the client sent.
+    fn received(&mut self, frame: &Frame) {
+        match frame.kind {
+            // A second HEADERS frame of a stream holds its trailers.
+            HEADERS if frame.stream > self.last_stream => {
+                self.last_stream = frame.stream;
+                self.opened += 1;
+            }
+            RST_STREAM => {
+                self.answering.remove(&frame.stream);
+            }
+            _ => {}
+        }
+    }
+
+    /// A frame that the agent sends.
+    fn sent(&mut self, frame: &Frame) {
+        match frame.kind {
+            HEADERS | DATA if frame.flags & END_STREAM != 0 => {
+                self.answering.remove(&frame.stream);
+            }
+            HEADERS | DATA => {
+                self.answering.insert(frame.stream, Instant::now());
+            }
+            RST_STREAM => {
+                self.answering.remove(&frame.stream);
+                self.refused += u64::from(frame.code == REFUSED_STREAM);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What is looked at of a frame.
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    /// Of RST_STREAM.
+    code: u32,
+}
+
+/// One direction's frames.
+#[derive(Default)]
+pub(super) struct Frames {
+    /// The present frame's head, and of RST_STREAM its code.
+    head: [u8; HEAD + CODE],
+    filled: usize,
+    /// Bytes that are not looked at.
+    skip: usize,
+    /// Whose they are.
+    of_client: bool,
+}
+
+impl Frames {
+    /// What a client sends: its preface first.
+    pub(super) fn of_client() -> Self {
+        Self {
+            skip: PREFACE,
+            of_client: true,
+            ..Self::default()
+        }
+    }
+
+    /// The next bytes of it.
+    pub(super) fn follow(&mut self, mut bytes: &[u8], ledger: &StreamLedger) {
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            if self.skip > 0 {
+                return;
+            }
+            let wanted = self.wanted();
+            let taken = bytes.len().min(wanted - self.filled);
+            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            if self.filled == self.wanted() {
+                let frame = self.frame();
+                match self.of_client {
+                    true => ledger.lock().received(&frame),
+                    false => ledger.lock().sent(&frame),
+                }
+                self.skip = self.length() + HEAD - self.filled;
+                self.filled = 0;
+            }
+        }
+    }
+
+    fn length(&self) -> usize {
+        let [a, b, c, ..] = self.head;
+        usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)
+    }
+
+    /// Bytes of the present frame that are looked at.
+    fn wanted(&self) -> usize {
+        if self.filled >= HEAD && self.head[3] == RST_STREAM && self.length() >= CODE {
+            HEAD + CODE
+        } else {
+            HEAD
+        }
+    }
+
+    fn frame(&self) -> Frame {
+        let [_, _, _, kind, flags, a, b, c, d, code @ ..] = self.head;
+        Frame {
+            kind,
+            flags,
+            stream: u32::from_be_bytes([a & 0x7f, b, c, d]),
+            code: u32::from_be_bytes(code),
+        }
+    }
+}
+
+const PREFACE: usize = 24;
+const HEAD: usize = 9;
+const CODE: usize = 4;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const END_STREAM: u8 = 1;
+const REFUSED_STREAM: u32 = 7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, payload.len() as u8, kind, 0, 0, 0, 0, stream];
+        bytes.extend(payload);
+        bytes
+    }
+
+    #[test]
+    fn streams_are_counted_however_their_frames_are_cut() {
+        let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        for (kind, stream, payload) in [
+            (4, 0, &b""[..]),
+            (HEADERS, 1, b"\x01\x03"),
+            (DATA, 1, b"\0\0\0\x01\x01\0\0\0\x05"),
+            (HEADERS, 1, b"trailers"),
+            (HEADERS, 3, b"x"),
+            (RST_STREAM, 3, b"\0\0\0\x08"),
+            (HEADERS, 5, b""),
+        ] {
+            sent.extend(frame(kind, stream, payload));
+        }
+        let answered = [
+            frame(4, 0, b""),
+            frame(HEADERS, 1, b"y"),
+            frame(RST_STREAM, 5, b"\0\0\0\x07"),
+            frame(RST_STREAM, 3, b"\0\0\0\x01"),
+        ]
+        .concat();
+        for step in 1..40 {
+            let ledger = StreamLedger::default();
+            let (mut ours, mut theirs) = (Frames::of_client(), Frames::default());
+            sent.chunks(step).for_each(|b| ours.follow(b, &ledger));
+            answered
+                .chunks(step)
+                .for_each(|b| theirs.follow(b, &ledger));
+            ledger.serve();
+            let expected = Unserved {
+                too_many: 1,
+                malformed: 1,
+            };
+            assert_eq!(ledger.unserved(), expected, "in steps of {step}");
+            let answering: Vec<_> = ledger.lock().answering.keys().copied().collect();
+            assert_eq!(answering, [1], "in steps of {step}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_begun_and_does_not_move_is_stuck() {
+        const LIMIT: Duration = Duration::from_secs(10);
+        let ledger = StreamLedger::default();
+        let mut ours = Frames::default();
+        ours.follow(&frame(HEADERS, 1, b"y"), &ledger);
+        tokio::time::advance(LIMIT).await;
+        ours.follow(&frame(DATA, 1, b"y"), &ledger);
+        tokio::time::advance(LIMIT).await;
+        assert!(!ledger.is_stuck(LIMIT));
+        tokio::time::advance(LIMIT).await;
+        assert!(ledger.is_stuck(LIMIT));
+        let mut end = frame(DATA, 1, b"");
+        end[4] = END_STREAM;
+        ours.follow(&end, &ledger);
+        assert!(!ledger.is_stuck(LIMIT));
+    }
+}

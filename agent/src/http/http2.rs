@@ -1,0 +1,237 @@
+//! HTTP/2 by prior knowledge on one channel.
+//!
+//! What a peer may hold here without taking anything: [`CONNECTIONS`] connections of [`MAX_STREAMS`] streams each per
+//! forward, refused requests included; `docs/operate.md` does the sum. A stream whose window stays shut is reset after
+//! the stall limit, whoever's answer it carries.
+
+use super::{
+    exchange::{self, Hold},
+    framing::{Framing, StreamLedger, Unserved},
+    problem::Kind,
+    pulse::{Patience, Pulse},
+    server::{BUFFER, Line},
+};
+use bytes::BytesMut;
+use hyper::{rt::Executor, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    time::{Instant, sleep, timeout},
+};
+
+/// Serves an HTTP/2 connection of which `read` has come already, to its end.
+pub(super) async fn http2<S>(mut stream: S, read: BytesMut, line: Line)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = line.limits.clone();
+    let Some(_place) = line.seat.forward().enter_http2() else {
+        let detail = "too many HTTP/2 connections are open on this forward";
+        exchange::refuse_unseen(&line.channel(), Kind::Overloaded, detail);
+        // A peer that does not read gets none.
+        let _ = timeout(GOODBYE, stream.write_all(TOO_MANY)).await;
+        return;
+    };
+    let leaving = line.leaving.clone();
+    let drain = line.drain.clone();
+    let pulse = Arc::new(Pulse::default());
+    let ledger = Arc::new(StreamLedger::default());
+    let framing = Framing::http2(stream, read, &limits, pulse.clone(), ledger.clone());
+    let mut refusals = Refusals {
+        line: line.clone(),
+        ledger: ledger.clone(),
+        told: Unserved::default(),
+    };
+    let patience = Patience::from(&limits);
+    let streams = Streams {
+        open: Arc::default(),
+        patience,
+    };
+    let open = streams.open.clone();
+    let service = service_fn(move |request| {
+        ledger.serve();
+        let line = line.clone();
+        async move {
+            let hold = Hold {
+                pulse: STREAM_PULSE.try_with(Arc::clone).unwrap_or_default(),
+                turn: None,
+                aside: None,
+            };
+            Ok::<_, Infallible>(exchange::answer(&line.channel(), hold, request).await)
+        }
+    });
+    let connection = http2::Builder::new(streams)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_local_error_reset_streams(MAX_BROKEN_STREAMS)
+        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
+        .max_send_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(framing), service);
+    let mut connection = pin!(connection);
+    let mut too_slow = pin!(pulse.too_slow(patience));
+    let mut idle = pin!(idle(&open, limits.idle_timeout));
+    let mut looks = tokio::time::interval(limits.stall_timeout.max(SHORTEST_LOOK));
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "HTTP/2 channel ended");
+                }
+                return;
+            }
+            why = too_slow.as_mut() => {
+                tracing::debug!(?why, "HTTP/2 channel broken off: its peer does not read");
+                return;
+            }
+            _ = looks.tick() => {
+                refusals.tell();
+                // A stream that its own task watches is reset before that.
+                if refusals.ledger.is_stuck(2 * limits.stall_timeout) {
+                    tracing::debug!("HTTP/2 channel broken off: the end of an answer is not taken");
+                    return;
+                }
+            }
+            () = drain.cancelled(), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = leaving.cancelled(), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = idle.as_mut() => {
+                if closing {
+                    // The client does not let go.
+                    return;
+                }
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+                idle.set(self::idle(&open, limits.head_timeout));
+            }
+        }
+    }
+}
+
+/// Audits what the library refused by itself, when it is looked for and at the end.
+struct Refusals {
+    line: Line,
+    ledger: Arc<StreamLedger>,
+    told: Unserved,
+}
+
+impl Refusals {
+    fn tell(&mut self) {
+        let now = self.ledger.unserved();
+        let new = [
+            (
+                now.too_many.saturating_sub(self.told.too_many),
+                Kind::Overloaded,
+                "more streams than a connection may have",
+            ),
+            (
+                now.malformed.saturating_sub(self.told.malformed),
+                Kind::MalformedRequest,
+                "refused by the HTTP/2 library",
+            ),
+        ];
+        self.told = now;
+        for (count, kind, detail) in new {
+            if count > 0 {
+                tracing::debug!(count, "{detail}");
+            }
+            for _ in 0..count {
+                exchange::refuse_unseen(&self.line.channel(), kind, detail);
+            }
+        }
+    }
+}
+
+impl Drop for Refusals {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+tokio::task_local! {
+    /// The pulse of the stream that the present task answers.
+    static STREAM_PULSE: Arc<Pulse>;
+}
+
+/// Runs each HTTP/2 stream as a task of its own that ends, resetting the stream, when its answer does not move.
+#[derive(Clone)]
+struct Streams {
+    open: Arc<AtomicUsize>,
+    patience: Patience,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let open = Open::new(&self.open);
+        let patience = self.patience;
+        let pulse = Arc::new(Pulse::default());
+        // On the heap once: each block that it is moved through would keep room for it.
+        let mut stream = Box::pin(stream);
+        tokio::spawn(STREAM_PULSE.scope(pulse.clone(), async move {
+            tokio::select! {
+                biased;
+                _ = stream.as_mut() => {}
+                _ = pulse.too_slow(patience) => {}
+            }
+            drop(open);
+        }));
+    }
+}
+
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Ends when no stream has been open for `limit`, give or take a quarter of it.
+async fn idle(open: &AtomicUsize, limit: Duration) {
+    let mut since = Instant::now();
+    while since.elapsed() < limit {
+        sleep((limit / 4).max(SHORTEST_LOOK)).await;
+        if open.load(Ordering::Relaxed) > 0 {
+            since = Instant::now();
+        }
+    }
+}
+
+/// HTTP/2 connections open at once on one forward. A client needs one or a few, whatever it has to send.
+pub(super) const CONNECTIONS: usize = 64;
+/// Streams open at once on one connection; what RFC 9113 §5.1.2 asks for at the least.
+const MAX_STREAMS: u32 = 100;
+/// Streams of one connection that break the protocol before the connection is ended.
+const MAX_BROKEN_STREAMS: usize = 100;
+/// An empty SETTINGS frame, which must come first, and GOAWAY: nothing was processed, ENHANCE_YOUR_CALM
+/// (RFC 9113 §6.8, §7).
+const TOO_MANY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
+/// How long that may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
