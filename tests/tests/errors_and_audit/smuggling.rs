@@ -147,8 +147,11 @@ pub fn smuggling() -> Vec<(&'static str, Vec<u8>)> {
             format!("{}\r\n{inner}", get.replace("vendor", "vendor/x")),
         ),
         (
-            "HTTP/1.0",
-            format!("{}\r\n{inner}", get.replace("HTTP/1.1", "HTTP/1.0")),
+            "chunks in HTTP/1.0",
+            format!(
+                "{}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n{inner}",
+                get.replace("HTTP/1.1", "HTTP/1.0")
+            ),
         ),
         (
             "HTTP/0.9",

@@ -1,0 +1,220 @@
+//! What a vendor can do to the agent's memory, descriptors and disk: each attack of the table against the real agent
+//! behind a real sshd, honest requests beside it, and everything given back at its end.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod attacks;
+mod frames;
+
+use agent::status::Report;
+use attacks::{Attack, TABLE};
+use e2e::{
+    caller::Caller,
+    setup::{Running, Setup},
+    sshd::{Sshd, free_port},
+    witness::{Witness, issue},
+};
+use serde_json::json;
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Deadlines short enough to be waited for, and as many connections to Jira as by default.
+const SETTINGS: [(&str, &str); 5] = [
+    ("HEAD_TIMEOUT", "2s"),
+    ("IDLE_TIMEOUT", "2s"),
+    ("STALL_TIMEOUT", "1s"),
+    ("MIN_BODY_RATE", "50B"),
+    ("MAX_CONCURRENT", "256"),
+];
+
+/// What an attack may take, debug build and allocator included, on top of what was there before it. The channels
+/// themselves are most of it: about 50 KiB each with russh's part and the connection's buffers.
+const MOST_MEMORY: u64 = 160 << 20;
+/// What may be left after all of them, on top of what the first warm minute took: arenas that glibc keeps.
+const MOST_LEFT: u64 = 64 << 20;
+/// Spool: nothing but bodies on their way to Jira may lie there, and no attack sends one that Jira does not take.
+const MOST_DISK: u64 = 16 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_attack_takes_more_than_its_bound_or_keeps_it_and_honest_requests_pass_beside_each() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let variables: Vec<(String, &str)> = SETTINGS
+        .iter()
+        .map(|(key, value)| {
+            let name = format!("JIRA_TUNNEL_AGENT__FORWARD__JIRA__HTTP__{key}");
+            (name, *value)
+        })
+        .chain(packaged_environment())
+        .collect();
+    let variables: Vec<_> = variables.iter().map(|(k, v)| (k.as_str(), *v)).collect();
+    let mut agent = Setup::for_sshd(&sshd)
+        .unwrap()
+        .forward_with(
+            "jira",
+            &addr.to_string(),
+            &jira.url(),
+            &[("max_connections", json!(64)), ("pool_wait", json!("30s"))],
+        )
+        .start_with(&variables)
+        .unwrap();
+    agent.until_proven().await.unwrap();
+    honest(addr).await.unwrap();
+    let idle = Meter::read(&mut agent);
+    println!("{:<44} {idle}", "idle");
+    for attack in TABLE {
+        run(attack, &mut agent, addr).await;
+    }
+    // What glibc gives back it gives back when something is freed.
+    honest(addr).await.unwrap();
+    let end = Meter::read(&mut agent);
+    println!("{:<44} {end}", "after all of them");
+    assert!(end.memory < idle.memory + MOST_LEFT, "{idle}, then {end}");
+    let report = agent.until_proven().await.unwrap();
+    assert_eq!(report.connections[0].generation, 1, "the same session");
+}
+
+async fn run(attack: &Attack, agent: &mut Running, addr: SocketAddr) {
+    let before = Meter::read(agent);
+    let began = Instant::now();
+    let held = attack.launch(addr).await;
+    let mut peak = Meter::read(agent);
+    for _ in 0..3 {
+        honest(addr)
+            .await
+            .unwrap_or_else(|error| panic!("beside {}: {error:#}", attack.name));
+        peak = peak.max(Meter::read(agent));
+    }
+    if attack.ends_by_itself {
+        // The peers go on doing nothing, or next to nothing; the agent must let go of them.
+        let let_go = |r: &Report| r.connections[0].channels <= 1;
+        agent
+            .until(&format!("{} to be ended", attack.name), let_go)
+            .await
+            .unwrap();
+    }
+    drop(held);
+    let closed = |r: &Report| r.connections[0].channels <= 1 && r.forwards[0].in_flight == 0;
+    agent
+        .until(&format!("{} to be closed", attack.name), closed)
+        .await
+        .unwrap();
+    let after = settled(agent, before.files).await;
+    println!(
+        "{:<44} {peak}, then {after}, {:.1} s",
+        attack.name,
+        began.elapsed().as_secs_f64()
+    );
+    assert!(
+        peak.memory < before.memory + MOST_MEMORY,
+        "{}: {before}, then {peak}",
+        attack.name
+    );
+    assert!(peak.disk < MOST_DISK, "{}: {peak}", attack.name);
+    assert!(after.files <= before.files + 8, "{}: {after}", attack.name);
+    assert!(after.disk < 1 << 20, "{}: {after}", attack.name);
+}
+
+/// Three kept-alive requests and a new one.
+async fn honest(addr: SocketAddr) -> anyhow::Result<()> {
+    let asked = async {
+        let mut caller = Caller::connect(addr).await?;
+        for key in ["DEMO-1", "DEMO-2", "DEMO-3"] {
+            let path = format!("/rest/api/2/issue/{key}");
+            let answer = caller.get(&path).await?;
+            anyhow::ensure!(*answer.body() == issue(key), "{answer:?}");
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked).await?
+}
+
+/// Descriptors are closed a moment after the channel is.
+async fn settled(agent: &mut Running, files: usize) -> Meter {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let now = Meter::read(agent);
+        if now.files <= files + 8 || Instant::now() > deadline {
+            return now;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// `Environment=` of the packaged unit: the allocator's settings are part of what is promised.
+fn packaged_environment() -> Vec<(String, &'static str)> {
+    include_str!("../../../packaging/files/jira-tunnel-agent.service")
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment="))
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// What the agent holds at one moment.
+#[derive(Clone, Copy)]
+struct Meter {
+    memory: u64,
+    files: usize,
+    disk: u64,
+}
+
+impl Meter {
+    fn read(agent: &mut Running) -> Self {
+        let pid = agent.process().pid();
+        let memory = agent.process().resident().unwrap();
+        let listing = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let files: Vec<_> = listing.flatten().collect();
+        // Spool files have no name; their descriptors lead to them.
+        let spooled = files
+            .iter()
+            .filter_map(|file| Some((fs::read_link(file.path()).ok()?, file.path())))
+            .filter(|(target, _)| target.starts_with(agent.dir()))
+            .filter_map(|(_, path)| fs::metadata(path).ok())
+            .map(|metadata| metadata.len())
+            .sum::<u64>();
+        Self {
+            memory,
+            files: files.len(),
+            disk: spooled.max(size(&agent.dir().join("state"))),
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            memory: self.memory.max(other.memory),
+            files: self.files.max(other.files),
+            disk: self.disk.max(other.disk),
+        }
+    }
+}
+
+impl std::fmt::Display for Meter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mib = |bytes| bytes as f64 / f64::from(1 << 20);
+        let (memory, disk) = (mib(self.memory), mib(self.disk));
+        write!(
+            f,
+            "{memory:.0} MiB, {} descriptors, {disk:.1} MiB on disk",
+            self.files
+        )
+    }
+}
+
+fn size(folder: &Path) -> u64 {
+    let Ok(listing) = fs::read_dir(folder) else {
+        return 0;
+    };
+    listing
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
