@@ -114,12 +114,14 @@ impl Kind {
         format!("urn:jira-tunnel-agent:problem:{}", self.code())
     }
 
-    /// Status of the answer. Clients repeat a request by themselves after 503 and 408, so that these never stand on one
+    /// Status of the answer. Clients repeat a request by themselves after 408, 429 and 503, so that these never stand on one
     /// that Jira may have seen.
     pub fn status(self, delivery: Delivery) -> StatusCode {
         match (self.advice().status, delivery) {
             (status, Delivery::NotSent) => status,
-            (StatusCode::SERVICE_UNAVAILABLE, _) => StatusCode::BAD_GATEWAY,
+            (StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, _) => {
+                StatusCode::BAD_GATEWAY
+            }
             (StatusCode::REQUEST_TIMEOUT, _) => StatusCode::BAD_REQUEST,
             (status, _) => status,
         }
