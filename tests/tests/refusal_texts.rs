@@ -61,6 +61,21 @@ async fn client_libraries_show_an_unreachable_jira_without_its_address() {
     assert!(cause.contains(&address), "{record}");
 }
 
+/// Clients that probe Cloud's search on a Data Center fall back on its 404; a 403 would stop them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_of_clouds_search_gets_data_centers_own_404() {
+    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let url = site.vendor_url() + "/rest/api/2/search/jql";
+    for answer in [
+        vendor().get(url.clone() + "?jql=project=DEMO").send().await,
+        vendor().post(url).body("{}").send().await,
+    ] {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 404);
+        assert_eq!(answer.headers().get("proxy-status"), None, "it is Jira's");
+    }
+}
+
 fn assert_holds_nothing_of_the_customers(site: &Site, library: &str, text: &str) {
     let folder = site.dir().display().to_string();
     for word in [

@@ -75,7 +75,9 @@ pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 fn anonymous_may_ask(path: &str) -> bool {
-    path.ends_with("/serverInfo") || path.ends_with("/search")
+    ["/serverInfo", "/search", "/search/jql"]
+        .iter()
+        .any(|open| path.ends_with(open))
 }
 
 const FAILED: HeaderValue = HeaderValue::from_static("AUTHENTICATED_FAILED");

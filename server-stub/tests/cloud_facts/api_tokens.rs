@@ -53,9 +53,9 @@ async fn a_wrong_token_is_401_or_passed_over_with_a_word_in_the_headers() {
         (myself.status.as_u16(), told(&myself)),
         (401, failed.clone())
     );
-    let search = ask("/rest/api/2/search", EMAIL).await;
+    let search = ask("/rest/api/3/search/jql?jql=project=DEMO", EMAIL).await;
     assert_eq!((search.status.as_u16(), told(&search)), (200, failed));
-    assert_eq!(search.json()["total"], 0);
+    assert_eq!(search.json(), json!({ "issues": [], "isLast": true }));
     assert_eq!(search.header("x-aaccountid"), None);
     cloud.revoke_api_token(TOKEN);
     let url = format!("{}/rest/api/3/myself", cloud.sites[0].url);
@@ -115,4 +115,67 @@ async fn a_site_has_no_status_page() {
     let cloud = start().await;
     let reply = send(get(&cloud, &format!("{}/status", cloud.sites[0].url))).await;
     assert_eq!(reply.status, 404);
+}
+
+/// CHANGE-2046: `search` is gone, `search/jql` gives pages chained by tokens, ids unless fields are asked for, no total.
+#[tokio::test]
+async fn search_moved_to_search_jql_with_pages_chained_by_tokens() {
+    let cloud = start().await;
+    let ask = |path: &str| {
+        let url = format!("{}{path}", cloud.sites[0].url);
+        send(get(&cloud, &url).basic_auth(EMAIL, Some(TOKEN)))
+    };
+    for path in ["/rest/api/2/search?jql=project=DEMO", "/rest/api/3/search"] {
+        let gone = ask(path).await;
+        assert_eq!(gone.status, 410, "{path}");
+        let said = gone.json()["errorMessages"][0].as_str().unwrap().to_owned();
+        assert!(
+            said.contains("migrate to the /rest/api/3/search/jql API"),
+            "{said}"
+        );
+    }
+    let url = format!("{}/rest/api/3/issue", cloud.sites[0].url);
+    for number in 0..3 {
+        let issue = json!({ "fields": {
+            "project": { "key": "DEMO" }, "summary": format!("paged {number}"), "issuetype": { "name": "Task" },
+        } });
+        let made = http(&cloud)
+            .post(&url)
+            .basic_auth(EMAIL, Some(TOKEN))
+            .json(&issue);
+        assert_eq!(send(made).await.status, 201);
+    }
+    let (mut token, mut found, mut pages) = (String::new(), Vec::new(), 0);
+    loop {
+        let page = ask(&format!(
+            "/rest/api/3/search/jql?jql=summary~paged&maxResults=2{token}"
+        ))
+        .await;
+        assert_eq!(page.status, 200);
+        let page = page.json();
+        assert_eq!(page.get("total"), None);
+        for issue in page["issues"].as_array().unwrap() {
+            assert_eq!(issue.as_object().unwrap().len(), 1, "{issue}");
+            found.push(issue["id"].clone());
+        }
+        pages += 1;
+        match page["nextPageToken"].as_str() {
+            Some(next) => token = format!("&nextPageToken={next}"),
+            None => {
+                assert_eq!(page["isLast"], true);
+                break;
+            }
+        }
+    }
+    assert_eq!((found.len(), pages), (3, 2), "{found:?}");
+    let full = ask("/rest/api/3/search/jql?jql=summary~paged&fields=summary").await;
+    assert!(full.json()["issues"][0]["fields"]["summary"].is_string());
+    // Of another query, and without any restriction.
+    for path in [
+        format!("/rest/api/3/search/jql?jql=project=DEMO{token}"),
+        "/rest/api/3/search/jql".to_owned(),
+        "/rest/api/3/search/jql?jql=order+by+key".to_owned(),
+    ] {
+        assert_eq!(ask(&path).await.status, 400, "{path}");
+    }
 }

@@ -41,7 +41,7 @@ async fn a_dead_api_token_is_no_empty_search_result() {
     let site = Site::new(|_| {}).await.api_token(TOKEN, false);
     let (agent, url) = site.start().await;
     agent.until_proven().await.unwrap();
-    let search = format!("{url}/rest/api/2/search");
+    let search = format!("{url}/rest/api/2/search/jql?jql=project=DEMO");
     assert_eq!(get(&search).await.0, StatusCode::OK);
     site.cloud.revoke_api_token(TOKEN);
     assert_eq!(get(&search).await.0, StatusCode::BAD_GATEWAY);
@@ -64,7 +64,7 @@ async fn a_scoped_token_goes_behind_the_gateway_and_the_vendor_sees_the_sites_pa
     );
 
     site.cloud.clear_requests();
-    let raw = "/rest/api/2/search?jql=project+%3d%20DEMO&fields=a%2Bb&x=%7e";
+    let raw = "/rest/api/2/search/jql?jql=project+%3d%20DEMO&fields=a%2Bb&x=%7e";
     assert_eq!(get(&format!("{url}{raw}")).await.0, StatusCode::OK);
     let id = &site.cloud.sites[0].cloud_id;
     let wanted = format!("/ex/jira/{id}{raw}");
@@ -146,10 +146,39 @@ async fn a_scope_that_is_lacking_is_told_to_the_vendor_and_does_not_end_the_logi
         let body: Value = answer.json().await.unwrap();
         assert_eq!(body["message"], "Unauthorized; scope does not match");
         assert_eq!(
-            get(&format!("{url}/rest/api/2/search")).await.0,
+            get(&format!("{url}/rest/api/2/search/jql?jql=project=DEMO"))
+                .await
+                .0,
             StatusCode::OK
         );
     }
     let report = agent.status().await.unwrap();
     assert_eq!(report.layers.login.state, LayerState::Proven);
+}
+
+/// Cloud's search is at `search/jql`; what Cloud says of the old one reaches the vendor.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_searches_on_cloud_with_the_preset_alone() {
+    let site = Site::new(|_| {}).await.api_token(TOKEN, false);
+    let (agent, url) = site.start().await;
+    agent.until_proven().await.unwrap();
+    let (status, found) = get(&format!("{url}/rest/api/2/search/jql?jql=project=DEMO")).await;
+    assert_eq!(
+        (status, &found["isLast"]),
+        (StatusCode::OK, &Value::Bool(true))
+    );
+    let (status, gone) = get(&format!("{url}/rest/api/2/search?jql=project=DEMO")).await;
+    assert_eq!(status, StatusCode::GONE);
+    assert!(
+        gone["errorMessages"][0]
+            .as_str()
+            .unwrap()
+            .contains("search/jql")
+    );
+    let (status, _) = get(&format!("{url}/rest/api/3/search/jql?jql=project=DEMO")).await;
+    assert_eq!(
+        status,
+        StatusCode::FORBIDDEN,
+        "version 3 has a preset of its own"
+    );
 }

@@ -22,6 +22,11 @@ pub(super) fn search(
     evaluate::run(world, viewer, &query)
 }
 
+/// Whether a query restricts nothing. One that cannot be read restricts something.
+pub(super) fn is_unbounded(text: &str) -> bool {
+    parser::parse(text).is_ok_and(|query| query.clause.is_none())
+}
+
 /// A query as it was typed.
 #[derive(Debug, PartialEq)]
 struct Query {

@@ -16,6 +16,7 @@ mod pat;
 mod permissions;
 mod project;
 mod search;
+mod search_jql;
 mod server_info;
 mod session;
 mod transition;
@@ -84,6 +85,7 @@ fn api() -> Router<Arc<Shared>> {
         .route("/project/{project}/versions", get(project::versions))
         .route("/project/{project}/statuses", get(project::statuses))
         .route("/search", get(search::get).post(search::post))
+        .route("/search/jql", get(search_jql::get).post(search_jql::post))
         .route("/issue", post(create::one))
         .route("/issue/bulk", post(create::many))
         .route("/issue/createmeta", get(meta::create_old))

@@ -15,6 +15,7 @@ use crate::jira::shared::Shared;
 use crate::jira::world::fields::FIELDS;
 
 pub(super) async fn get(State(shared): App, caller: Caller, parameters: Parameters) -> Answer {
+    require_data_center(&shared)?;
     run(
         &shared,
         &caller,
@@ -33,6 +34,7 @@ pub(super) async fn post(
     caller: Caller,
     JsonObject(body): JsonObject,
 ) -> Answer {
+    require_data_center(&shared)?;
     let strings = |key: &str| -> Vec<String> {
         match body.get(key) {
             Some(Value::Array(array)) => array
@@ -60,6 +62,14 @@ pub(super) async fn post(
             names: strings("expand").iter().any(|one| one == "names"),
         },
     )
+}
+
+/// Cloud took `search` away (CHANGE-2046).
+fn require_data_center(shared: &Shared) -> Result<(), Failure> {
+    match shared.cloud {
+        false => Ok(()),
+        true => Err(Failure::message(StatusCode::GONE, REMOVED)),
+    }
 }
 
 struct Asked {
@@ -127,6 +137,8 @@ fn number(text: Option<&str>) -> Result<Option<i64>, Failure> {
     .transpose()
 }
 
+/// As Cloud words it, for version 2 as well.
+const REMOVED: &str = "The requested API has been removed. Please migrate to the /rest/api/3/search/jql API. A full migration guideline is available at https://developer.atlassian.com/changelog/#CHANGE-2046";
 const DEFAULT_PAGE: usize = 50;
 /// `jira.search.views.default.max`.
 const MAX_PAGE: usize = 1000;

@@ -1,0 +1,130 @@
+//! `search/jql`: Cloud's search since CHANGE-2046, by GET and POST. Pages are chained by tokens, nothing is counted, and
+//! without `fields` there are ids alone. Data Center has no such resource.
+
+use axum::extract::{FromRequest, Request, State};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::App;
+use super::bean::Beans;
+use super::extract::{JsonObject, Parameters};
+use super::issue_bean::Wanted;
+use crate::jira::answer::{self, Answer, Failure, ok};
+use crate::jira::jql;
+use crate::jira::login::Caller;
+use crate::jira::shared::Shared;
+
+pub(super) async fn get(
+    State(shared): App,
+    caller: Caller,
+    parameters: Parameters,
+    request: Request,
+) -> Answer {
+    if !shared.cloud {
+        return Ok(super::missing(State(shared), request).await);
+    }
+    let max_results = parameters.get("maxResults").map(str::parse).transpose();
+    run(
+        &shared,
+        &caller,
+        &Asked {
+            jql: parameters.get("jql").unwrap_or_default().to_owned(),
+            token: parameters.get("nextPageToken").map(str::to_owned),
+            max_results: max_results.map_err(|_| Failure::bad("maxResults is no number"))?,
+            fields: parameters.list("fields"),
+        },
+    )
+}
+
+pub(super) async fn post(State(shared): App, caller: Caller, request: Request) -> Answer {
+    if !shared.cloud {
+        return Ok(super::missing(State(shared), request).await);
+    }
+    let JsonObject(body) = match JsonObject::from_request(request, &()).await {
+        Ok(body) => body,
+        Err(refused) => return Ok(refused),
+    };
+    let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
+    let fields = body.get("fields").and_then(Value::as_array);
+    let fields = fields.map(|fields| fields.iter().filter_map(Value::as_str).map(str::to_owned));
+    run(
+        &shared,
+        &caller,
+        &Asked {
+            jql: text("jql").unwrap_or_default(),
+            token: text("nextPageToken"),
+            max_results: body.get("maxResults").and_then(Value::as_u64),
+            fields: fields.map(Iterator::collect).unwrap_or_default(),
+        },
+    )
+}
+
+struct Asked {
+    jql: String,
+    token: Option<String>,
+    max_results: Option<u64>,
+    fields: Vec<String>,
+}
+
+fn run(shared: &Shared, caller: &Caller, asked: &Asked) -> Answer {
+    if jql::is_unbounded(&asked.jql) {
+        return Err(Failure::bad(UNBOUNDED));
+    }
+    let start = match &asked.token {
+        None => 0,
+        Some(token) => {
+            read_token(token, &asked.jql).ok_or_else(|| Failure::bad("Invalid nextPageToken."))?
+        }
+    };
+    let most = asked.max_results.map_or(DEFAULT_PAGE, |most| {
+        usize::try_from(most).unwrap_or(MAX_PAGE)
+    });
+    let most = most.clamp(1, MAX_PAGE);
+    let world = shared.world();
+    let found = match jql::search(&world, caller.name(), &asked.jql) {
+        Ok(found) => found,
+        Err(messages) => {
+            let body = json!({ "errorMessages": messages, "errors": {} });
+            return Ok(answer::json(StatusCode::BAD_REQUEST, &body));
+        }
+    };
+    let beans = Beans {
+        base: &shared.base_url,
+        world: &world,
+        viewer: caller.name(),
+    };
+    let wanted = Wanted::new(&asked.fields, "id");
+    let page = found.iter().skip(start).take(most);
+    let issues: Value = page
+        .filter_map(|&id| world.issue(id))
+        .map(|issue| match asked.fields.is_empty() {
+            true => json!({ "id": issue.id.to_string() }),
+            false => beans.issue(issue, &wanted),
+        })
+        .collect();
+    let end = start.saturating_add(most);
+    let is_last = end >= found.len();
+    let mut bean = json!({ "issues": issues, "isLast": is_last });
+    if !is_last {
+        bean["nextPageToken"] = make_token(end, &asked.jql).into();
+    }
+    Ok(ok(&bean))
+}
+
+/// Of this query alone.
+fn make_token(start: usize, jql: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{start}:{jql}"))
+}
+
+fn read_token(token: &str, jql: &str) -> Option<usize> {
+    let decoded = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+    let (start, of) = decoded.split_once(':')?;
+    (of == jql).then(|| start.parse().ok())?
+}
+
+const UNBOUNDED: &str =
+    "Unbounded JQL queries are not allowed here. Please add a search restriction to your query.";
+const DEFAULT_PAGE: usize = 50;
+const MAX_PAGE: usize = 5000;
