@@ -127,7 +127,9 @@ def main():
 
     def download():
         content = at_home(base, jira.get_attachment(kept["attachment"])["content"])
-        digest = digest_of(jira._session.get(content, headers=jira.default_headers, stream=True))
+        answer = jira._session.get(content, headers=jira.default_headers, stream=True)
+        answer.raise_for_status()
+        digest = digest_of(answer.iter_content(1 << 20))
         check(digest == kept["digest"], f"sha256 {digest} is not {kept['digest']}")
         return f"sha256 {digest[:16]}…"
 

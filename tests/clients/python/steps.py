@@ -107,10 +107,9 @@ def attachment_file(size):
     return path, digest.hexdigest()
 
 
-def digest_of(response):
-    """The SHA-256 of a streamed response of requests."""
-    response.raise_for_status()
+def digest_of(chunks):
+    """The SHA-256 of a body that streams."""
     digest = hashlib.sha256()
-    for chunk in response.iter_content(1 << 20):
+    for chunk in chunks:
         digest.update(chunk)
     return digest.hexdigest()
