@@ -9,7 +9,10 @@ use futures_util::future::join_all;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use server_stub::jira::{AuthKind, Received};
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_reaches_jira_once_however_many_requests_come() {
@@ -324,6 +327,43 @@ async fn passed_through_the_vendors_login_is_jiras_affair() {
     let report = site.agent.status().await.unwrap();
     assert_eq!(report.layers.login.state, LayerState::NotApplicable);
     assert_eq!(report.overall, Overall::Proven);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_of_the_vendors_reaches_jira_once_the_customer_names_it() {
+    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let send = async || {
+        let request = vendor().get(site.vendor_url() + MYSELF);
+        let request = request.header("x-vendor-tenant", "7");
+        let request = request.header("x-invented-user", "admin");
+        let request = request.header("x-forwarded-for", "10.0.0.1");
+        assert_eq!(request.send().await.unwrap().status(), 200);
+        let received = site.received();
+        let last = received.last().unwrap();
+        assert_eq!(last.header("x-invented-user"), None);
+        assert_eq!(last.header("x-forwarded-for"), None);
+        last.header("x-vendor-tenant").map(str::to_owned)
+    };
+    assert_eq!(send().await, None);
+    assert_eq!(send().await, None);
+    for name in ["x-vendor-tenant", "x-invented-user", "x-forwarded-for"] {
+        let log = site.agent.log();
+        let named = log.lines().filter(|line| line.contains(name)).count();
+        assert_eq!(named, 1, "{name} in {log}");
+    }
+    let metrics = site.agent.run(&["metrics"]).unwrap().stdout;
+    let metrics = String::from_utf8(metrics).unwrap();
+    let counted = "request_headers_removed_total{class=\"forwarding\",forward=\"jira\"} 2";
+    assert!(metrics.contains(counted), "{metrics}");
+
+    let file = site.dir().join("agent.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let named = "[forward.headers]\npass = [\"X-Vendor-Tenant\"]\n\n[forward.policy]\n";
+    fs::write(&file, text.replace("[forward.policy]\n", named)).unwrap();
+    let reloaded = site.agent.run(&["reload"]).unwrap();
+    let told = String::from_utf8_lossy(&reloaded.stdout).into_owned();
+    assert!(told.contains("forward jira: headers"), "{reloaded:?}");
+    assert_eq!(send().await.as_deref(), Some("7"));
 }
 
 /// How often Jira was shown a credential, probes of the agent's own included.

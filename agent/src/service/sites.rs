@@ -279,6 +279,7 @@ fn differences(was: &config::Forward, is: &config::Forward) -> Vec<&'static str>
         ("upstream", was.way != is.way),
         ("auth", was.login != is.login),
         ("policy", was.policy != is.policy),
+        ("headers", was.headers != is.headers),
         ("http", was.http != is.http),
     ];
     let changed = parts.into_iter().filter(|(_, changed)| *changed);

@@ -244,7 +244,8 @@ fn rest(path: &str) -> String {
 
 /// A refusal of the agent, typed, and nothing of it sent to Jira.
 async fn problem(answer: Response) -> Result<String, String> {
-    let by_agent = answer.headers().contains_key("proxy-status");
+    let by = answer.headers().get("x-tunnel-answered-by");
+    let by_agent = by.is_some_and(|by| by == "agent");
     let answer: Value = json(answer).await?;
     let kind = text(&answer, "/type")?;
     let kind = kind.rsplit(':').next().unwrap_or_default().to_owned();
