@@ -227,6 +227,14 @@ impl Login {
         }
     }
 
+    /// Puts the cookies of this login's node and session into a request of our own that carries no credential: it
+    /// meets the node that the others meet. None in pass-through mode.
+    pub fn add_cookies(&self, head: &mut request::Parts) {
+        if let Mode::Inject(inject) = &self.mode {
+            inject.cookies.add_to(head);
+        }
+    }
+
     /// Whether a refused credential can be replaced at once, so that keeping a request for a second
     /// sending is worth it.
     pub fn renews(&self) -> bool {

@@ -68,13 +68,16 @@ impl UpstreamCookies {
             revision: jar.revision,
             target: may_set(head.uri.path()).then(|| head.uri.clone()),
         };
-        if generation == jar.generation
-            && let Some(line) = jar.line(head.uri.path())
-            && let Ok(value) = sensitive(line.expose())
-        {
-            head.headers.insert(header::COOKIE, value);
+        if generation == jar.generation {
+            jar.add_to(head);
         }
         sent
+    }
+
+    /// Puts them into a request of the agent's own that logs nobody in, so that it meets the node that the others meet
+    /// and opens no session of its own. Its answer sets nothing.
+    pub(super) fn add_to(&self, head: &mut request::Parts) {
+        self.jar().add_to(head);
     }
 
     /// Takes what the answer sets. Jira gave it to us as our user.
@@ -140,6 +143,14 @@ impl Jar {
     fn clear(&mut self) {
         self.kept.clear();
         self.revision += 1;
+    }
+
+    fn add_to(&mut self, head: &mut request::Parts) {
+        if let Some(line) = self.line(head.uri.path())
+            && let Ok(value) = sensitive(line.expose())
+        {
+            head.headers.insert(header::COOKIE, value);
+        }
     }
 
     /// The `Cookie` line for a path.

@@ -52,7 +52,11 @@ impl Health {
         let http = match &settings.target {
             Target::Tcp { .. } => None,
             Target::Http(target) => Some(Http {
-                client: ControlClient::as_the_path(&settings, target)?,
+                client: {
+                    let cookies = login.clone();
+                    ControlClient::as_the_path(&settings, target)?
+                        .with_cookies(Box::new(move |head| cookies.add_cookies(head)))
+                },
                 login,
                 layer: login_layer,
                 version: None,

@@ -187,6 +187,32 @@ async fn both_layers_are_proven_by_what_jira_says() {
     }
 }
 
+#[tokio::test]
+async fn all_probes_meet_one_node_in_one_session() {
+    let jira = Jira::healthy();
+    jira.answers(
+        "/jira/rest/api/2/myself",
+        200,
+        "x-ausername: acme-bot\r\nset-cookie: SERVERID=n1; path=/\r\n\
+         set-cookie: JSESSIONID=S1; Path=/jira; HttpOnly\r\n",
+        r#"{"name":"acme-bot"}"#,
+    );
+    let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
+    assert!(fixture.health.probe().await);
+    jira.asked();
+    fixture.jira.failed(State::Degraded, "x", "y");
+    fixture.login.failed(State::Failed, "x", "y");
+    assert!(fixture.health.probe().await);
+    let asked = jira.asked();
+    assert!(asked.len() >= 2, "{asked:?}");
+    for head in &asked {
+        assert!(
+            head.contains("cookie: JSESSIONID=S1; SERVERID=n1\r\n"),
+            "{head}"
+        );
+    }
+}
+
 /// Only while nothing waits for a socket: a paused clock runs ahead of those.
 async fn pass(time: Duration) {
     tokio::time::pause();

@@ -23,7 +23,12 @@ pub struct ControlClient {
     context_path: String,
     /// With Cloud's API gateway before the site.
     gateway: Option<Box<Gateway>>,
+    /// Adds cookies to each request without a credential.
+    cookies: Option<AddCookies>,
 }
+
+/// Adds the cookies of a node and its session to a request.
+pub type AddCookies = Box<dyn Fn(&mut request::Parts) + Send + Sync>;
 
 /// An answer with the first 64 KiB of its body, zeroed on drop: it may hold tokens.
 pub struct ControlAnswer {
@@ -96,6 +101,7 @@ impl ControlClient {
             host: HeaderValue::from_str(&target.authority).map_err(|e| unusable(&e))?,
             context_path: target.context_path.clone(),
             gateway: None,
+            cookies: None,
         })
     }
 
@@ -115,6 +121,14 @@ impl ControlClient {
         Ok(client)
     }
 
+    /// With cookies for each request that carries no credential.
+    pub fn with_cookies(self, cookies: AddCookies) -> Self {
+        Self {
+            cookies: Some(cookies),
+            ..self
+        }
+    }
+
     /// The head of a GET below the context path, in origin-form.
     pub fn head(&self, path: &str) -> request::Parts {
         let (mut head, ()) = http::Request::new(()).into_parts();
@@ -129,9 +143,14 @@ impl ControlClient {
     /// Sends it and reads the answer.
     pub async fn send(
         &self,
-        head: request::Parts,
+        mut head: request::Parts,
         body: Bytes,
     ) -> Result<ControlAnswer, ControlFailure> {
+        if let Some(cookies) = &self.cookies
+            && !head.headers.contains_key(header::AUTHORIZATION)
+        {
+            cookies(&mut head);
+        }
         let prefix = match &self.gateway {
             None => "",
             Some(gateway) => gateway.prefix().await.map_err(|detail| ControlFailure {

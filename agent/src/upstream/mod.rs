@@ -21,7 +21,7 @@ mod verifier;
 pub use chain::Presented;
 pub(crate) use chain::refused_chain;
 pub use cloud::Cloud;
-pub use control::{ControlAnswer, ControlClient, ControlError, ControlFailure};
+pub use control::{AddCookies, ControlAnswer, ControlClient, ControlError, ControlFailure};
 pub use dial::HandshakeFailure;
 pub(crate) use explain::{Party, handshake, is_unknown_issuer};
 pub use hops::{Handshake, Hops};
