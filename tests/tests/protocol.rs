@@ -87,10 +87,10 @@ async fn pipelined_requests_are_answered_in_their_order_refused_ones_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_waits_for_100_continue_gets_it_and_its_trailers_arrive() {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let site = Site::plan().start().await.unwrap();
     let mut stream = TcpStream::connect(site.addr()).await.unwrap();
     let head = "POST /jira/rest/api/2/search HTTP/1.1\r\nHost: vendor\r\nContent-Type: application/json\r\n\
-                Transfer-Encoding: chunked\r\nTrailer: X-Check\r\nTE: trailers\r\nExpect: 100-continue\r\n\
+                Authorization: Bearer acme-bot-token\r\nTransfer-Encoding: chunked\r\nTrailer: X-Check\r\nTE: trailers\r\nExpect: 100-continue\r\n\
                 Connection: close\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut interim = vec![0; 1024];

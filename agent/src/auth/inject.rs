@@ -158,7 +158,7 @@ impl Inject {
             let below_rest = head.uri.path().contains("/rest/");
             head.headers
                 .insert(header::AUTHORIZATION, credential.authorization);
-            let cookies = self.cookies.attach(head, generation);
+            let cookies = self.cookies.attach(head, generation, asker == Asker::Probe);
             return Ok(Some(Attempt {
                 inject: self,
                 generation,

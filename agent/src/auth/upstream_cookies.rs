@@ -3,7 +3,8 @@
 //! nodes, whose search indexes lag behind each other, and open a session of its own.
 //!
 //! Only an answer that Jira gave to the agent as its own user sets any, and never one to a request by which a login
-//! could change. They last as long as the credential that they were given to.
+//! could change. They last as long as the credential that they were given to; a session much shorter, since Jira looks
+//! at it before it looks at a password (Seraph), and would go on taking one that was changed.
 
 use super::credential::sensitive;
 use crate::secret::Secret;
@@ -13,6 +14,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
+use tokio::time::Instant;
 
 /// The cookies of one forward's login.
 pub(super) struct UpstreamCookies {
@@ -44,6 +46,8 @@ struct KeptCookie {
     path: String,
     /// `None`: as long as the credential.
     expires: Option<SystemTime>,
+    /// When a session must have been opened anew by the credential.
+    session_ends: Option<Instant>,
 }
 
 impl UpstreamCookies {
@@ -55,8 +59,14 @@ impl UpstreamCookies {
     }
 
     /// Puts those into the request that belong to its path, in the place of whatever cookies it has. `generation` is
-    /// that of the credential in it; a new one begins without any.
-    pub(super) fn attach(&self, head: &mut request::Parts, generation: u64) -> SentCookies {
+    /// that of the credential in it; a new one begins without any. `probes`: the answer is to show whether Jira takes
+    /// the credential, so no session may answer in its place.
+    pub(super) fn attach(
+        &self,
+        head: &mut request::Parts,
+        generation: u64,
+        probes: bool,
+    ) -> SentCookies {
         let mut jar = self.jar();
         if generation > jar.generation {
             jar.clear();
@@ -69,7 +79,7 @@ impl UpstreamCookies {
             target: may_set(head.uri.path()).then(|| head.uri.clone()),
         };
         if generation == jar.generation {
-            jar.add_to(head);
+            jar.add_to(head, !probes);
         }
         sent
     }
@@ -77,7 +87,7 @@ impl UpstreamCookies {
     /// Puts them into a request of the agent's own that logs nobody in, so that it meets the node that the others meet
     /// and opens no session of its own. Its answer sets nothing.
     pub(super) fn add_to(&self, head: &mut request::Parts) {
-        self.jar().add_to(head);
+        self.jar().add_to(head, true);
     }
 
     /// Takes what the answer sets. Jira gave it to us as our user.
@@ -116,7 +126,7 @@ impl UpstreamCookies {
     pub(super) fn forget_sessions(&self, sent: &SentCookies) {
         let mut jar = self.jar();
         if sent.generation == jar.generation {
-            jar.kept.retain(|cookie| !is_session(&cookie.name));
+            jar.kept.retain(|cookie| cookie.session_ends.is_none());
             jar.revision += 1;
         }
     }
@@ -129,7 +139,7 @@ impl UpstreamCookies {
     /// What a request for this path would carry.
     #[cfg(test)]
     pub(super) fn for_path(&self, path: &str) -> Option<String> {
-        let line = self.jar().line(path)?;
+        let line = self.jar().line(path, true)?;
         Some(String::from_utf8_lossy(line.expose()).into_owned())
     }
 
@@ -145,8 +155,8 @@ impl Jar {
         self.revision += 1;
     }
 
-    fn add_to(&mut self, head: &mut request::Parts) {
-        if let Some(line) = self.line(head.uri.path())
+    fn add_to(&mut self, head: &mut request::Parts, with_session: bool) {
+        if let Some(line) = self.line(head.uri.path(), with_session)
             && let Ok(value) = sensitive(line.expose())
         {
             head.headers.insert(header::COOKIE, value);
@@ -154,12 +164,15 @@ impl Jar {
     }
 
     /// The `Cookie` line for a path.
-    fn line(&mut self, path: &str) -> Option<Secret> {
+    fn line(&mut self, path: &str, with_session: bool) -> Option<Secret> {
         let now = SystemTime::now();
         self.kept.retain(|cookie| !cookie.has_expired(now));
         // Room for everything at once: growing would leave unzeroed copies behind.
         let mut line = Vec::with_capacity(MAX_BYTES + 3 * MAX_COOKIES);
-        for cookie in self.kept.iter().filter(|cookie| cookie.belongs_to(path)) {
+        let sent = self.kept.iter().filter(|cookie| {
+            cookie.belongs_to(path) && (with_session || cookie.session_ends.is_none())
+        });
+        for cookie in sent {
             if !line.is_empty() {
                 line.extend_from_slice(b"; ");
             }
@@ -176,11 +189,13 @@ impl Jar {
             Some(path) if path.starts_with('/') => path,
             _ => default_path(request_path),
         };
-        let fresh = KeptCookie {
+        let session_ends = is_session(cookie.name()).then(|| Instant::now() + SESSION_MAX_AGE);
+        let mut fresh = KeptCookie {
             name: cookie.name().to_owned(),
             value: Secret::new(cookie.value().as_bytes().to_vec()),
             path: path.to_owned(),
             expires: expiry(cookie, now),
+            session_ends,
         };
         let is_same = |kept: &KeptCookie| kept.name == fresh.name && kept.path == fresh.path;
         let at = self.kept.iter().position(is_same);
@@ -193,7 +208,12 @@ impl Jar {
         if self.kept.len() >= MAX_COOKIES || bytes + fresh.size() > MAX_BYTES {
             return before.is_some();
         }
-        let changed = before.is_none_or(|before| before.value.expose() != fresh.value.expose());
+        let unchanged = before.filter(|before| before.value.expose() == fresh.value.expose());
+        let changed = unchanged.is_none();
+        if let Some(before) = unchanged {
+            // Said once more, it is the same session.
+            fresh.session_ends = before.session_ends;
+        }
         self.kept.push(fresh);
         // RFC 6265 §5.4: longer paths first.
         self.kept
@@ -209,6 +229,7 @@ impl KeptCookie {
 
     fn has_expired(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|end| end <= now)
+            || self.session_ends.is_some_and(|end| end <= Instant::now())
     }
 
     /// RFC 6265 §5.1.4.
@@ -280,6 +301,9 @@ const LOGIN_NAMES: &[&str] = &[
     "xsrf",
 ];
 
+/// As old as a proof may become: that long a password which was changed in Jira still works, and a session is opened
+/// that often instead of by each request.
+pub(super) const SESSION_MAX_AGE: Duration = Duration::from_secs(30);
 /// A load balancer or two, a firewall, and Jira set one or two each.
 pub(super) const MAX_COOKIES: usize = 16;
 /// Names and values together: half of what Tomcat takes as a request head by default.

@@ -214,6 +214,8 @@ impl Running {
     /// Switches Basic authentication.
     pub fn set_basic(&self, enabled: bool) {
         self.shared.dials().basic = enabled;
+        // They would go on without it.
+        self.end_sessions();
     }
 
     /// Replaces the faults.
@@ -226,9 +228,15 @@ impl Running {
         self.shared.dials().rate_limit = limit;
     }
 
-    /// Changes a user's password.
+    /// Changes a user's password, and ends all sessions, which would otherwise go on without it.
     pub fn set_password(&self, user: &str, password: &str) {
         self.shared.world().people.set_password(user, password);
+        self.end_sessions();
+    }
+
+    /// Ends all sessions: whoever comes by one has to log in again.
+    pub fn end_sessions(&self) {
+        self.shared.sessions().close_all();
     }
 
     /// Ends the life of a personal access token.

@@ -34,6 +34,11 @@ impl Sessions {
         self.users.get(id).map(String::as_str)
     }
 
+    /// Ends all of them, as a restart of the node does.
+    pub fn close_all(&mut self) {
+        self.users.clear();
+    }
+
     /// Ends a session; the id stays in line until its turn comes, which bounds both.
     pub fn close(&mut self, id: &str) {
         self.users.remove(id);
