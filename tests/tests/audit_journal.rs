@@ -20,24 +20,27 @@ enum Unit {
 
 /// A site whose agent finds a journal of its own, which lets some hundred lines pass in 30 s.
 async fn site(unit: Unit, sink: &str) -> Site {
+    let mut site = prepared(unit, &format!("sink = \"{sink}\"")).await;
+    site.until_proven().await.unwrap();
+    site
+}
+
+/// `audit`: the lines of `[audit]`.
+async fn prepared(unit: Unit, audit: &str) -> Site {
     let plan = Site::plan().pat("acme-bot-token");
     let plan = plan.line("forward.http", "refusals_per_minute = 1000000");
     let mut site = plan.start().await.unwrap();
     let file = site.agent.dir().join("agent.toml");
     let text = fs::read_to_string(&file).unwrap();
-    let (before, after) = text.split_once("sink = \"file\"").unwrap();
-    let after = after
-        .split_once('\n')
-        .unwrap()
-        .1
-        .split_once('\n')
-        .unwrap()
-        .1;
-    fs::write(&file, format!("{before}sink = \"{sink}\"\n{after}")).unwrap();
+    let (before, after) = text.split_once("[audit]\n").unwrap();
+    let (_, after) = after.split_once("\n\n").unwrap();
+    fs::write(&file, format!("{before}[audit]\n{audit}\n\n{after}")).unwrap();
     let unlimited = unit == Unit::Packaged;
     if unit != Unit::Foreign {
-        let said = unit_file().contains("\nEnvironment=JIRA_TUNNEL_AGENT_UNLIMITED_JOURNAL=1\n");
-        assert!(said && unit_file().contains("\nLogRateLimitIntervalSec=0\n"));
+        assert_eq!(
+            in_unit("Environment"),
+            "JIRA_TUNNEL_AGENT_UNLIMITED_JOURNAL=1"
+        );
         site.agent.env("JIRA_TUNNEL_AGENT_UNLIMITED_JOURNAL", "1");
     }
     if unlimited {
@@ -45,11 +48,10 @@ async fn site(unit: Unit, sink: &str) -> Site {
         site.agent.env("LOGS_DIRECTORY", logs);
     }
     site.agent.use_namespace(match unlimited {
-        true => format!("{FOLDERS}{UNLIMITED}{JOURNAL}"),
+        true => format!("{FOLDERS}{}{JOURNAL}", limits()),
         false => format!("{FOLDERS}{JOURNAL}"),
     });
     site.agent.restart().unwrap();
-    site.until_proven().await.unwrap();
     site
 }
 
@@ -139,6 +141,23 @@ async fn a_journal_that_was_asked_for_without_it_loses_lines_and_their_numbers_s
     assert!((lines.len() as u64) < 1500);
 }
 
+/// A promise that journald can break is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_audit_takes_no_journal_that_may_drop_lines() {
+    let mut site = prepared(Unit::Foreign, "sink = \"journal\"\nrequired = true").await;
+    site.until_bound().await.unwrap();
+    let url = format!("{}/rest/api/2/myself", site.vendor_url());
+    let answer = vendor().get(url).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(
+        problem["type"],
+        "urn:jira-tunnel-agent:problem:audit-unavailable"
+    );
+    let audit = site.agent.status().await.unwrap().audit;
+    assert!(audit.cause.unwrap().contains("name a file in audit.file"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_journal_may_drop_lines_the_default_is_a_file_that_has_them_all() {
     for unit in [Unit::OldSystemd, Unit::Foreign] {
@@ -154,12 +173,26 @@ async fn where_the_journal_may_drop_lines_the_default_is_a_file_that_has_them_al
     }
 }
 
-fn unit_file() -> String {
+/// What the packaged unit sets this to.
+fn in_unit(key: &str) -> String {
     let root = env!("CARGO_MANIFEST_DIR");
-    fs::read_to_string(format!(
-        "{root}/../packaging/files/jira-tunnel-agent.service"
-    ))
-    .unwrap()
+    let unit = format!("{root}/../packaging/files/jira-tunnel-agent.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    let mut lines = unit.lines();
+    let value = lines.find_map(|line| line.strip_prefix(&format!("{key}=")));
+    value
+        .unwrap_or_else(|| panic!("{key} is not set"))
+        .to_owned()
+}
+
+/// What systemd 240 and later hands to journald of the limits in the packaged unit: a 0 is taken for "not set".
+fn limits() -> String {
+    let of = |key: &str, file: &str| match in_unit(key).as_str() {
+        "0" => String::new(),
+        value => format!("ln -s {value} /run/systemd/units/{file}:jira-tunnel-agent.service\n"),
+    };
+    of("LogRateLimitIntervalSec", "log-rate-limit-interval")
+        + &of("LogRateLimitBurst", "log-rate-limit-burst")
 }
 
 const WRITES: u64 = 50;
@@ -169,12 +202,6 @@ const FOLDERS: &str = r#"
 mount -t tmpfs tmpfs /run
 mkdir -p /run/systemd/journal /run/systemd/units /run/systemd/journald.conf.d /run/log/journal
 printf '[Journal]\nStorage=volatile\nRateLimitIntervalSec=30s\nRateLimitBurst=100\n' > /run/systemd/journald.conf.d/1.conf
-"#;
-
-/// What systemd 240 and later makes of `LogRateLimitIntervalSec=0`.
-const UNLIMITED: &str = r#"
-ln -s 0 /run/systemd/units/log-rate-limit-interval:jira-tunnel-agent.service
-ln -s 0 /run/systemd/units/log-rate-limit-burst:jira-tunnel-agent.service
 "#;
 
 const JOURNAL: &str = r#"

@@ -52,6 +52,8 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
     sink: String,
     sink_reason: String,
+    /// No line there is sure to be kept, and each is required.
+    is_unsure: bool,
     started: Instant,
     written: AtomicU64,
     dropped: AtomicU64,
@@ -74,6 +76,7 @@ impl Default for Shared {
             stopping: AtomicBool::new(false),
             sink: String::from("off"),
             sink_reason: String::new(),
+            is_unsure: false,
             started: Instant::now(),
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -92,6 +95,7 @@ impl Shared {
             required: settings.required,
             sink: choice.to_string(),
             sink_reason: choice.reason.clone(),
+            is_unsure: settings.required && choice.may_lose_unseen(),
             ..Self::default()
         }
     }
@@ -130,6 +134,9 @@ impl Shared {
 
     /// Why no record could be written now, where that is so.
     pub(super) fn cannot_write(&self) -> Option<String> {
+        if self.is_unsure {
+            return Some(String::from(UNSURE));
+        }
         let hangs = match self.writing_since.load(Relaxed) {
             0 => Duration::ZERO,
             since => Duration::from_millis(self.now().saturating_sub(since - 1)),
@@ -190,3 +197,5 @@ fn run_id() -> String {
 pub const RECENT_LOSS: Duration = Duration::from_secs(3600);
 /// A local disk takes a batch within milliseconds, journald within a second.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
+const UNSURE: &str = "journald may drop lines of this service without a word, and audit.required is set: name a file in \
+                      audit.file, leave audit.sink out, or lift journald's limit in the unit";

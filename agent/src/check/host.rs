@@ -240,8 +240,8 @@ fn journal(host: &Host) -> Option<Found> {
     if sink.may_lose_unseen() {
         return Some(Found::warn(
             format!("audit lines go to {sink}: {reason}"),
-            "set LogRateLimitIntervalSec=0 and Environment=JIRA_TUNNEL_AGENT_UNLIMITED_JOURNAL=1 in the unit (systemd 240 \
-             and later), or name a file in audit.file, or leave audit.sink out",
+            "name a file in audit.file, or leave audit.sink out; or lift journald's limit in the unit, as \
+             docs/audit.md says",
         ));
     }
     Some(Found::ok(format!("audit lines go to {sink}: {reason}")))

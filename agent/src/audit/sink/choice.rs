@@ -1,7 +1,7 @@
 //! Which sink is in force, and why.
 //!
-//! journald drops what a service logs past `RateLimitBurst`, and tells it nothing. `LogRateLimitIntervalSec=0` in the
-//! unit ends that, but systemd before 240 does not know that line, a unit of somebody else's may lack it, and no
+//! journald drops what a service logs past `RateLimitBurst`, and tells it nothing. `LogRateLimitBurst=` in the unit lifts
+//! that limit, but systemd before 240 does not know that line, a unit of somebody else's may lack it, and no
 //! program can ask. So the packaged unit says by a variable that it has the line, and systemd 240 and later set
 //! `LOGS_DIRECTORY`, which came with the same version: both together are the proof. Without it the default is a file,
 //! which counts what it loses.
@@ -92,8 +92,8 @@ impl SinkChoice {
             ),
             Sink::Auto { fallback } => (
                 Destination::File(default_file(environment, fallback)),
-                "journald may drop lines of this service without a word: nothing shows that LogRateLimitIntervalSec=0 of \
-                 systemd 240 and later holds for it",
+                "journald may drop lines of this service without a word: nothing shows that the unit lifts its limit of rate, \
+                 which systemd 240 and later can",
             ),
         };
         Self {
@@ -182,12 +182,12 @@ pub fn default_audit_files(state_dir: &Path) -> [PathBuf; 2] {
 
 /// The folder for logs of the package.
 const PACKAGED_LOGS: &str = "/var/log/jira-tunnel-agent";
-/// What the packaged unit sets beside `LogRateLimitIntervalSec=0`.
+/// What the packaged unit sets beside `LogRateLimitBurst=`.
 const UNLIMITED: &str = "JIRA_TUNNEL_AGENT_UNLIMITED_JOURNAL";
 /// As the packaged logrotate configuration expects it.
 const FILE_NAME: &str = "audit.log";
 const UNPROVEN: &str = "audit.sink is \"journal\", although journald may drop lines of this service, which only gaps in \
-                        seq would show: nothing shows that LogRateLimitIntervalSec=0 of systemd 240 and later holds for it";
+                        seq would show: nothing shows that the unit lifts its limit of rate, which systemd 240 and later can";
 /// See `open`.
 const PROMISED_PARTS: u64 = 12;
 
