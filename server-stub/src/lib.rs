@@ -18,4 +18,3 @@ pub mod demo;
 pub mod gateway;
 mod issued;
 pub mod jira;
-mod output;

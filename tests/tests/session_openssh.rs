@@ -485,3 +485,87 @@ async fn forwards_with_equal_names_are_not_mixed_up_after_a_refusal() {
     session.forward(&forward).await.unwrap();
     echo_at(&address, "now").await.unwrap();
 }
+
+/// sshd with host keys of three types; it presents the first that the client asks for.
+fn three_host_keys() -> Sshd {
+    Sshd::prepare(
+        |dir| {
+            keygen(&dir.join("rsa"), &["-t", "rsa", "-b", "2048"], "")?;
+            keygen(&dir.join("ecdsa"), &["-t", "ecdsa"], "")
+        },
+        &["HostKey {dir}/rsa", "HostKey {dir}/ecdsa"],
+    )
+    .unwrap()
+}
+
+fn connections(sshd: &Sshd) -> usize {
+    sshd.log().matches("Connection from").count()
+}
+
+#[tokio::test]
+async fn a_pinned_key_of_any_type_is_asked_for_before_any_alarm() {
+    for name in ["rsa", "ecdsa", "host"] {
+        let sshd = three_host_keys();
+        let print = fingerprint(&sshd.folder().join(format!("{name}.pub"))).unwrap();
+        let mut settings = settings(&sshd, &[]).unwrap();
+        settings.host_keys = Arc::new(HostKeys::new(vec![print.clone()], None).unwrap());
+        let session = open(settings.clone()).await.unwrap();
+        assert_eq!(session.facts().unwrap().host_key, print, "{name}");
+        let before = connections(&sshd);
+        let _again = open(settings).await.unwrap();
+        assert_eq!(
+            connections(&sshd),
+            before + 1,
+            "{name}: asked for first now"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_pinned_is_refused_in_every_type_and_each_is_named() {
+    let sshd = three_host_keys();
+    let other = fingerprint(&sshd.folder().join("id.pub")).unwrap();
+    let mut settings = settings(&sshd, &[]).unwrap();
+    settings.host_keys = Arc::new(HostKeys::new(vec![other], None).unwrap());
+    let refused = refused(open(settings).await);
+    assert_eq!(refused.reason, Reason::Changed);
+    for name in ["rsa", "ecdsa", "host"] {
+        let print = fingerprint(&sshd.folder().join(format!("{name}.pub"))).unwrap();
+        assert!(refused.presented.contains(&print), "{name}: {refused}");
+    }
+    assert!(!sshd.log().contains("Accepted"), "{}", sshd.log());
+}
+
+#[tokio::test]
+async fn a_certificate_that_permits_no_forward_is_named_as_the_reason() {
+    let sshd = Sshd::prepare(
+        |dir| {
+            keygen(&dir.join("ca"), &["-t", "ed25519"], "")?;
+            let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
+            certify(
+                &dir.join("ca"),
+                &dir.join("id.pub"),
+                &["-n", &user, "-O", "clear"],
+            )?;
+            fs::write(dir.join("authorized_keys"), "")?;
+            Ok(())
+        },
+        &["TrustedUserCAKeys {dir}/ca.pub"],
+    )
+    .unwrap();
+    let settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
+    let forward = settings.forwards[0].clone();
+    let session = open(settings).await.unwrap();
+    let error = session.forward(&forward).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("does not permit port forwarding"),
+        "{error}"
+    );
+    assert!(
+        error.remedy().contains("permit-port-forwarding"),
+        "{}",
+        error.remedy()
+    );
+}

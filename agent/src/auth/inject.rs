@@ -177,13 +177,7 @@ impl Inject {
             self.circuit()
                 .settle(attempt.generation, attempt.trial, outcome, Instant::now());
         if opened {
-            let why = self.circuit().refusal();
-            tracing::warn!(
-                forward = self.layer.forward(),
-                cause = why.as_ref().map(|why| &*why.cause),
-                remedy = why.as_ref().map(|why| &*why.remedy),
-                "Jira rejected the credential; requests are held back until it changes (or: agent login-retry)"
-            );
+            tracing::warn!("Jira refused the login; nothing is sent until that is mended");
         }
         self.settled.notify_waiters();
     }
@@ -191,10 +185,9 @@ impl Inject {
     fn fail(&self, why: &Unavailable) {
         if self.layer.failed(State::Failed, &why.cause, &why.remedy) {
             tracing::warn!(
-                forward = self.layer.forward(),
                 cause = why.cause,
                 remedy = why.remedy,
-                "there is no credential to send requests with"
+                "the login does not work"
             );
         }
     }

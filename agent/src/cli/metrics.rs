@@ -26,7 +26,7 @@ pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(error @ (ClientError::NotRunning { .. } | ClientError::Denied { .. })) => {
-            exit::not_asked(&error, sources);
+            eprintln!("agent: {error}");
             Ok(exit::NOT_RUNNING.into())
         }
         Err(error) => Err(error.into()),

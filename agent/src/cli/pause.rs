@@ -1,6 +1,5 @@
 //! `agent pause` and `agent resume`.
 
-use super::output::print;
 use crate::{
     config::{Sources, runtime_dir},
     control::{Client, ClientError},
@@ -33,12 +32,7 @@ pub fn pause(args: Pause, sources: &Sources) -> anyhow::Result<ExitCode> {
         forward: args.forward,
         reason: args.reason,
     };
-    ask(sources, async |client| client.pause(&order).await)?;
-    print(&format!(
-        "paused {}: the vendor gets 503 until agent resume; requests that have begun finish\n",
-        which(&order)
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    ask(sources, async |client| client.pause(&order).await)
 }
 
 /// Asks the running agent.
@@ -47,24 +41,19 @@ pub fn resume(args: Resume, sources: &Sources) -> anyhow::Result<ExitCode> {
         forward: args.forward,
         reason: None,
     };
-    ask(sources, async |client| client.resume(&order).await)?;
-    print(&format!("resumed {}: requests pass again\n", which(&order)))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn which(order: &Order) -> &str {
-    order.forward.as_deref().unwrap_or("all forwards")
+    ask(sources, async |client| client.resume(&order).await)
 }
 
 fn ask(
     sources: &Sources,
     order: impl AsyncFnOnce(&Client) -> Result<(), ClientError>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
     let client = Client::new(&runtime_dir(sources));
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
-    Ok(runtime.block_on(order(&client))?)
+        .build()?
+        .block_on(order(&client))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn reason(text: &str) -> Result<String, String> {

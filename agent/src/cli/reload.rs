@@ -1,9 +1,6 @@
 //! `agent reload`.
 
-use super::{
-    exit,
-    output::{complain, print},
-};
+use super::{exit, output::print};
 use crate::{
     config::{Sources, runtime_dir},
     control::{Client, ClientError},
@@ -29,9 +26,9 @@ pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
         Ok(changes) => print(&(changes.join("\n") + "\n"))?,
         Err(ClientError::Refused(problems)) => {
             for problem in problems.lines() {
-                complain(problem);
+                eprintln!("agent: {problem}");
             }
-            complain("keeping the previous configuration");
+            eprintln!("agent: the former configuration goes on");
             return Ok(exit::CONFIG.into());
         }
         Err(error) => return Err(error.into()),

@@ -148,10 +148,7 @@ impl Health {
         match condition {
             Ok(detail) => {
                 if self.seen.proven(Some(&detail)) {
-                    tracing::info!(
-                        forward = &*self.forward,
-                        "the probe of Jira succeeded: {detail}"
-                    );
+                    tracing::info!(forward = &*self.forward, detail, "Jira answers");
                 }
             }
             Err(jira::Trouble {
@@ -164,7 +161,7 @@ impl Health {
                         forward = &*self.forward,
                         cause,
                         remedy,
-                        "the probe of Jira failed"
+                        "Jira does not answer"
                     );
                 }
             }

@@ -283,26 +283,23 @@ impl Forward {
 
     /// Jira, or a proxy before it, answered.
     pub(super) fn answered(&self, status: StatusCode) {
-        // What a proxy says when Jira behind it does not answer, and Jira while it starts.
-        if let 502..=504 = status.as_u16() {
-            let cause = format!(
-                "Jira, or a proxy before it, answers HTTP {}",
-                status.as_str()
-            );
-            let remedy = "Look at Jira's log, and at a proxy before it.";
-            if self.jira.failed(State::Degraded, &cause, remedy) {
-                tracing::warn!(
-                    forward = &*self.name,
-                    cause,
-                    remedy,
-                    "a request to Jira failed"
-                );
-            }
-        } else if self.jira.proven(Some("answers requests")) {
+        let changed = match status.as_u16() {
+            // What a proxy says when Jira behind it does not answer, and Jira while it starts.
+            502..=504 => self.jira.failed(
+                State::Degraded,
+                &format!(
+                    "Jira, or a proxy before it, answers HTTP {}",
+                    status.as_str()
+                ),
+                "Look at Jira's log, and at a proxy before it.",
+            ),
+            _ => self.jira.proven(Some("answers requests")),
+        };
+        if changed {
             tracing::info!(
                 forward = &*self.name,
                 status = status.as_u16(),
-                "Jira answers requests"
+                "jira answers"
             );
         }
     }
@@ -319,12 +316,7 @@ impl Forward {
         };
         let cause = error.to_string();
         if self.jira.failed(state, &cause, remedy) {
-            tracing::warn!(
-                forward = &*self.name,
-                cause,
-                remedy,
-                "a request to Jira failed"
-            );
+            tracing::warn!(forward = &*self.name, cause, remedy, "jira does not answer");
         }
     }
 }

@@ -87,8 +87,7 @@ impl Reloader {
                     tracing::error!("the changed configuration is refused: {problem}");
                 }
                 tracing::error!(
-                    remedy = "correct the files, then: agent reload",
-                    "keeping the previous configuration"
+                    "the former configuration goes on; after correcting the files: agent reload"
                 );
                 self.configuration.refused(&problems);
             }
@@ -152,7 +151,7 @@ impl Reloader {
             .is_err()
         {
             tracing::warn!(
-                "gateway did not confirm cancelling a removed forward within {} s; channels it still opens for it will be closed",
+                "a gateway has not said within {} s that it lets go of a removed forward; what it still sends there is closed unanswered",
                 LET_GO.as_secs()
             );
         }

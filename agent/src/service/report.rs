@@ -220,6 +220,7 @@ mod tests {
             index,
             gateway: "gw1.vendor.example:443".into(),
             via: None,
+            address: None,
             user: "acme".into(),
             phase: Phase::Serving,
             since_seconds: 60.0,

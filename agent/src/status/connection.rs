@@ -14,6 +14,9 @@ pub struct ConnectionView {
     /// The proxy that leads there, `http://host:port` or `socks5://host:port`.
     #[serde(default)]
     pub via: Option<String>,
+    /// Address of the gateway that the session stands with; absent behind a proxy, and without a session.
+    #[serde(default)]
+    pub address: Option<String>,
     /// SSH user name.
     pub user: String,
     /// What it is doing.
@@ -100,9 +103,10 @@ pub struct ForwardView {
     pub bind: String,
     /// How the gateway answered.
     pub state: ForwardState,
-    /// Where it listens, with the port that it chose, while bound.
+    /// Where it was asked to listen, with the port that it chose, while bound. The protocol does not tell the address that
+    /// it really listens on: OpenSSH goes by GatewayPorts.
     pub bound: Option<String>,
-    /// Why it is not bound.
+    /// Why it is not bound, or what is wrong while it is.
     pub cause: Option<String>,
     /// What to do about it.
     pub remedy: Option<String>,
@@ -118,7 +122,7 @@ pub enum ForwardState {
     Pending,
     /// It listens.
     Bound,
-    /// Refused while another connection of this agent holds it: ready to take it over.
+    /// Refused while another connection of this agent holds it: it is asked for again when that one ends.
     Standby,
     /// Refused: the port is taken, or this user may not listen there.
     Refused,

@@ -80,7 +80,7 @@ pub struct ForwardReport {
     pub name: String,
     /// What was asked of the gateway.
     pub bind: String,
-    /// Where the gateway listens, with the port that it chose; empty if no connection holds it.
+    /// Where the gateway was asked to listen and agreed, with the port that it chose; empty if no connection holds it.
     pub bound: Vec<String>,
     /// Where it leads.
     pub upstream: String,
@@ -325,6 +325,7 @@ mod tests {
             index: 0,
             gateway: "gw1.vendor.example:443".into(),
             via: None,
+            address: None,
             user: "acme".into(),
             phase: Phase::Serving,
             since_seconds: 60.0,

@@ -1,10 +1,17 @@
 //! What status sees of the supervisor. Written in passing, read without holding anything up.
 
 use super::{
-    liveness::Verdict, pulse::SessionPulse, register::Register, step::Id, summary::Summary,
+    cuts::{self, CutHistory},
+    liveness::Verdict,
+    pulse::SessionPulse,
+    register::Register,
+    step::Id,
+    summary::Summary,
 };
 use crate::{
-    status::{ConnectionView, ForwardState, ForwardView, Layer, LayerReport, Snapshot, State},
+    status::{
+        ConnectionView, ForwardState, ForwardView, Layer, LayerReport, LayerState, Snapshot, State,
+    },
     tunnel::{
         Hop, Settings,
         session::{Ended, ForwardError, OpenError, Session},
@@ -33,6 +40,8 @@ struct Cells {
     pulses: HashMap<Id, Arc<SessionPulse>>,
     /// By the gateway's number: the last attempt there, where that has failed.
     failures: HashMap<usize, LastFailure>,
+    /// By the gateway's number: the sessions that it has cut.
+    cuts: HashMap<usize, CutHistory>,
     /// Names of the forwards that a channel may still come by.
     held: Vec<Arc<str>>,
 }
@@ -93,6 +102,7 @@ impl Board {
             sessions: HashMap::new(),
             pulses: HashMap::new(),
             failures: HashMap::new(),
+            cuts: HashMap::new(),
             held: Vec::new(),
         };
         Self {
@@ -117,6 +127,7 @@ impl Board {
             cells.register = register.clone();
             let gateways: Vec<_> = register.gateways().collect();
             cells.failures.retain(|number, _| gateways.contains(number));
+            cells.cuts.retain(|number, _| gateways.contains(number));
             let forwards: Vec<_> = register.forwards().map(|(number, _)| number).collect();
             for cell in &mut cells.connections {
                 cell.answers.retain(|number, _| forwards.contains(number));
@@ -189,8 +200,17 @@ impl Board {
 
     pub(super) fn ended(&self, id: Id, ended: &Ended) {
         let mut cells = self.lock();
-        cells.sessions.remove(&id);
+        let session = cells.sessions.remove(&id);
         cells.pulses.remove(&id);
+        let number = cells.connections.get(id.slot);
+        let number = number.filter(|cell| cell.summary.current == Some(id.generation));
+        let number = number.map(|cell| cell.summary.gateway);
+        if let (Some(session), Some(number)) = (session, number)
+            && ended.is_cut()
+        {
+            let cuts = cells.cuts.entry(number).or_default();
+            cuts.note(Instant::now(), session.age());
+        }
         if let Some(cell) = cells.connections.get_mut(id.slot)
             && cell.summary.current == Some(id.generation)
         {
@@ -239,16 +259,6 @@ impl Board {
         self.answer(id, forward, answer);
     }
 
-    /// Cause and remedy of what [`refused`](Self::refused) told last.
-    pub(super) fn refusal(&self, slot: usize, forward: usize) -> (Option<String>, Option<String>) {
-        let cells = self.lock();
-        let cell = cells.connections.get(slot);
-        let answer = cell.and_then(|cell| cell.answers.get(&forward));
-        answer.map_or((None, None), |answer| {
-            (answer.cause.clone(), answer.remedy.clone())
-        })
-    }
-
     fn answer(&self, id: Id, forward: usize, answer: Answer) {
         let mut cells = self.lock();
         let known = cells.register.forwards().any(|(known, _)| known == forward);
@@ -259,13 +269,6 @@ impl Board {
 
     pub(super) fn pulse(&self, id: Id) -> Option<Arc<SessionPulse>> {
         self.lock().pulses.get(&id).cloned()
-    }
-
-    /// The gateway that this connection is at, or dials.
-    pub(super) fn dialed_gateway(&self, slot: usize) -> Option<String> {
-        let cells = self.lock();
-        let gateway = cells.connections.get(slot)?.summary.gateway;
-        cells.register.gateway(gateway).map(ToString::to_string)
     }
 
     pub(super) fn session(&self, id: Id) -> Option<Session> {
@@ -363,12 +366,25 @@ impl Board {
             None => LayerReport::new(&layer.snapshot(), now, STALE_AFTER),
         };
         let clock = now.saturating_duration_since(self.start);
+        let mut tunnel = report(&cell.tunnel);
+        let cuts = cells.cuts.get(&summary.gateway);
+        if let Some(pattern) = cuts.and_then(|cuts| cuts.pattern(now))
+            && tunnel.state == LayerState::Proven
+        {
+            // It answers now, and will be gone again soon.
+            tunnel.state = LayerState::Degraded;
+            tunnel.cause = Some(pattern);
+            tunnel.remedy = Some(cuts::REMEDY.to_owned());
+        }
         ConnectionView {
             index,
             gateway: gateway.map(ToString::to_string).unwrap_or_default(),
             via: gateway
                 .and_then(|gateway| settings.egress.proxy(gateway))
                 .map(ToString::to_string),
+            address: session
+                .and_then(Session::peer)
+                .map(|peer| peer.ip().to_string()),
             user: settings.user.clone(),
             phase: summary.phase,
             since_seconds: now.saturating_duration_since(cell.since).as_secs_f64(),
@@ -377,7 +393,7 @@ impl Board {
                 .next_dial
                 .map(|at| at.saturating_sub(clock).as_secs_f64()),
             network: report(&cell.network),
-            tunnel: report(&cell.tunnel),
+            tunnel,
             failed_hop: cell.failed_hop,
             rtt_ms: cell.rtt.map(milliseconds),
             generation: summary.sessions,
@@ -390,7 +406,7 @@ impl Board {
             backlog: meter.map_or(0, |m| m.backlog()),
             closed_first: budget.map_or(0, |b| b.closed_first()),
             channel_resets: budget.map_or(0, |b| b.resets()),
-            forwards: forward_views(register, cell),
+            forwards: forward_views(register, cell, session),
         }
     }
 
@@ -407,23 +423,29 @@ impl Cells {
     }
 }
 
-fn forward_views(register: &Register, cell: &Cell) -> Vec<ForwardView> {
+fn forward_views(register: &Register, cell: &Cell, session: Option<&Session>) -> Vec<ForwardView> {
     let each = register.forwards().zip(&cell.summary.forwards);
     let views = each.map(|((number, forward), state)| {
         let answer = cell.answers.get(&number).cloned().unwrap_or_default();
         let bound = *state == ForwardState::Bound;
         let refused = *state == ForwardState::Refused;
         let standby = *state == ForwardState::Standby;
+        let exposed = bound && session.is_some_and(|session| session.is_exposed(&forward.name));
+        let (cause, remedy) = match exposed {
+            true => (Some(EXPOSED.to_owned()), Some(EXPOSED_REMEDY.to_owned())),
+            false => (answer.cause.clone(), answer.remedy.clone()),
+        };
+        let shown = refused || exposed;
         ForwardView {
             name: forward.name.to_string(),
             bind: forward.bind.to_string(),
             state: *state,
             bound: answer.bound.clone().filter(|_| bound),
             cause: match standby {
-                true => Some("another connection of this agent holds it".to_owned()),
-                false => answer.cause.clone().filter(|_| refused),
+                true => Some(STANDBY.to_owned()),
+                false => cause.filter(|_| shown),
             },
-            remedy: answer.remedy.clone().filter(|_| refused),
+            remedy: remedy.filter(|_| shown),
         }
     });
     views.collect()
@@ -473,5 +495,10 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
+/// The gateway refused, as it does while the port is taken; that it would grant the port then has not been shown.
+const STANDBY: &str =
+    "another connection of this agent holds it; this one asks again when that one ends";
+const EXPOSED: &str = "connections from other machines come by this forward, although it was asked for on the gateway's loopback address alone";
+const EXPOSED_REMEDY: &str = "ask the vendor for \"GatewayPorts no\" or \"GatewayPorts clientspecified\" on the gateway: with \"yes\" it listens on all addresses";
 /// While there is no session, the network is proven by each attempt: at least once in a minute, one may be missed.
 const STALE_AFTER: Duration = Duration::from_secs(120);

@@ -2,7 +2,7 @@
 
 use super::{
     backoff,
-    slot::{Dial, Slot},
+    slot::{Dial, Held, Slot},
     step::{Action, Id, Machine, STABLE},
 };
 use std::time::Duration;
@@ -50,10 +50,26 @@ impl Machine {
     /// The gateway to dial at `at`, or later if all are barred. A replacement stays where the old session
     /// is, unless that has to move; otherwise it is the slot's own gateway first, and the next after each failure.
     pub(super) fn choose(&self, index: usize, at: Duration) -> (usize, Duration) {
+        self.choose_where(index, at, |_| false)
+    }
+
+    /// As [`choose`](Self::choose); where `held` says so, not before the longest wait has passed.
+    fn choose_where(
+        &self,
+        index: usize,
+        at: Duration,
+        held: impl Fn(usize) -> bool,
+    ) -> (usize, Duration) {
         let Some(slot) = self.slots.get(index) else {
             return (0, at);
         };
-        let open_at = |gateway: usize| self.barred.get(&gateway).copied().unwrap_or_default();
+        let open_at = |gateway: usize| {
+            let barred = self.barred.get(&gateway).copied().unwrap_or_default();
+            match held(gateway) {
+                true => barred.max(at + backoff::CEILING),
+                false => barred,
+            }
+        };
         if let Some(live) = slot.current.as_ref().filter(|live| !live.moves) {
             return (live.gateway, at.max(open_at(live.gateway)));
         }
@@ -65,6 +81,47 @@ impl Machine {
         let best = order.min_by_key(|g| open_at(*g).max(at));
         let gateway = best.unwrap_or_default();
         (gateway, at.max(open_at(gateway)))
+    }
+
+    /// Whether another connection tries a gateway that refused the last login: failed logins are counted there
+    /// (fail2ban, PerSourcePenalties), and one is enough to learn whether the next would succeed.
+    fn is_tried_elsewhere(&self, index: usize, wanted: usize) -> bool {
+        let mut others = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index);
+        self.refusing.contains(&wanted)
+            && others.any(|(_, slot)| {
+                matches!(slot.dial, Dial::Dialing { gateway, stale: false, .. } if gateway == wanted)
+            })
+    }
+
+    /// A gateway that refused logins lets us in again: whoever waits for it goes on at once.
+    pub(super) fn retry_waiting(&mut self, now: Duration, opened: usize) {
+        let barred = self.barred.get(&opened).copied().unwrap_or_default();
+        for slot in &mut self.slots {
+            if let Dial::Waiting { until, gateway } = &mut slot.dial
+                && *gateway == opened
+            {
+                *until = now.max(barred);
+            }
+        }
+    }
+
+    /// Whether a session has come as far as a session can: each forward is held, by it or beside it.
+    pub(super) fn has_served(&self, id: Id) -> bool {
+        let slot = self.slots.get(id.slot);
+        let Some(live) = slot.and_then(|slot| slot.current.as_ref()) else {
+            return false;
+        };
+        let has = |(forward, held): (&usize, &Held)| match held {
+            Held::Granted | Held::Moving { .. } | Held::Parting(_) => true,
+            Held::Due { .. } | Held::Requested { .. } | Held::Refused { .. } => {
+                self.somebody_holds(live.gateway, *forward)
+            }
+        };
+        live.generation == id.generation && live.forwards.iter().all(has)
     }
 
     /// Replaces sessions that are worn or old, one at a time, so that the others carry the load.
@@ -118,7 +175,12 @@ impl Machine {
             return;
         }
         // The gateway may have been barred since, or another one opened.
-        let (gateway, until) = self.choose(index, now);
+        let serves = self
+            .slots
+            .get(index)
+            .is_some_and(|slot| slot.current.is_some());
+        let held = |gateway| !serves && self.is_tried_elsewhere(index, gateway);
+        let (gateway, until) = self.choose_where(index, now, held);
         let generation = self.generations + 1;
         let Some(slot) = self.slots.get_mut(index) else {
             return;

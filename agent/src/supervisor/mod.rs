@@ -16,9 +16,11 @@
 //! | `liveness` | whether a session lives, a function of time and of what is seen of its link |
 //! | `pulse` | the same of one session, for the task that asks and for status |
 //! | `board` | what status sees |
+//! | `cuts` | how often gateways have cut sessions, and after how long |
 
 mod backoff;
 mod board;
+mod cuts;
 mod dialing;
 mod holding;
 mod liveness;

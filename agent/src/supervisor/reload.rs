@@ -17,10 +17,15 @@ impl Machine {
         self.forwards = wanted.forwards;
         match wanted.anew {
             // Whatever barred a gateway may be what was changed.
-            true => self.barred.clear(),
-            false => self
-                .barred
-                .retain(|gateway, _| self.gateways.contains(gateway)),
+            true => {
+                self.barred.clear();
+                self.refusing.clear();
+            }
+            false => {
+                let gateways = &self.gateways;
+                self.barred.retain(|gateway, _| gateways.contains(gateway));
+                self.refusing.retain(|gateway| gateways.contains(gateway));
+            }
         }
         self.connections = wanted.connections;
         while self.slots.len() < self.connections {

@@ -12,7 +12,7 @@ use crate::{
     status::{ConnectionView, ForwardState},
     tunnel::{
         Accept, Passed, Settings, Tell,
-        session::{Bound, Ended, ForwardError, OpenError, Retry, Session},
+        session::{Bound, Ended, ForwardError, OpenError, Retry, Session, retry},
     },
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -48,7 +48,8 @@ pub struct SupervisorHandle {
 /// What came of an action.
 pub(super) enum News {
     Opened(Id, Session),
-    OpenFailed(Id, OpenError),
+    /// With the number of the gateway.
+    OpenFailed(Id, usize, OpenError),
     /// A dial was given up as it was told to.
     Abandoned(Id),
     Granted(Id, usize, Bound),
@@ -167,7 +168,8 @@ impl Supervisor {
 
     fn dial(&mut self, id: Id, gateway: usize) {
         let settings = Arc::clone(&self.register.settings);
-        let Some(gateway) = self.register.gateway(gateway).cloned() else {
+        let number = gateway;
+        let Some(gateway) = self.register.gateway(number).cloned() else {
             return;
         };
         let abandon = CancellationToken::new();
@@ -185,8 +187,8 @@ impl Supervisor {
             let told = match give_up_when(abandon.clone(), open).await {
                 Ok(Ok(session)) => News::Opened(id, session),
                 _ if abandon.is_cancelled() => News::Abandoned(id),
-                Ok(Err(error)) => News::OpenFailed(id, error),
-                Err(problem) => News::OpenFailed(id, lost(&gateway, problem)),
+                Ok(Err(error)) => News::OpenFailed(id, number, error),
+                Err(problem) => News::OpenFailed(id, number, lost(&gateway, problem)),
             };
             let _ = news.send(told).await;
         });
@@ -240,7 +242,6 @@ impl Supervisor {
                 if let Some(facts) = session.facts() {
                     tracing::info!(
                         connection = id.slot,
-                        gateway = %session.gateway(),
                         host_key = facts.host_key,
                         key_exchange = facts.key_exchange,
                         cipher = facts.cipher,
@@ -250,22 +251,19 @@ impl Supervisor {
                 self.untended.push((id, session));
                 Event::Opened(id)
             }
-            News::OpenFailed(id, error) => {
+            News::OpenFailed(id, gateway, error) => {
                 self.dials.remove(&id);
-                let retry = error.retry();
+                let retry = match self.register.gateway(gateway) {
+                    Some(gateway) => retry(&self.register.settings, gateway, &error),
+                    None => error.retry(),
+                };
                 let news = self.board.open_failed(id, &error);
-                let gateway = self.gateway(id);
                 if news {
-                    tracing::warn!(
-                        connection = id.slot,
-                        gateway,
-                        hop = error.hop().name(),
-                        %error,
-                        remedy = error.remedy(),
-                        "cannot connect; retrying"
-                    );
+                    let remedy = error.remedy();
+                    let hop = error.hop().name();
+                    tracing::warn!(connection = id.slot, hop, %error, remedy, "cannot connect; retrying");
                 } else {
-                    tracing::debug!(connection = id.slot, gateway, %error, "still cannot connect");
+                    tracing::debug!(connection = id.slot, %error, "still cannot connect");
                 }
                 Event::OpenFailed(id, retry)
             }
@@ -279,9 +277,8 @@ impl Supervisor {
                 tracing::info!(
                     connection = id.slot,
                     forward = self.name(forward),
-                    gateway = self.gateway(id),
                     bind = %bound,
-                    "the gateway granted the forward"
+                    "the gateway listens"
                 );
                 Event::Granted(id, forward)
             }
@@ -291,26 +288,15 @@ impl Supervisor {
             }
             News::Cancelled(id, forward) => Event::Cancelled(id, forward),
             News::Ended(id, ended) => {
-                let gateway = self.gateway(id);
                 self.board.ended(id, &ended);
                 match ended {
-                    Ended::ByUs => tracing::info!(connection = id.slot, gateway, "disconnected"),
-                    ended => tracing::warn!(
-                        connection = id.slot,
-                        gateway,
-                        cause = %ended,
-                        remedy = ended.remedy(),
-                        "session lost; connecting again"
-                    ),
+                    Ended::ByUs => tracing::info!(connection = id.slot, "disconnected"),
+                    ended => tracing::warn!(connection = id.slot, cause = %ended, "session lost"),
                 }
                 Event::Ended(id)
             }
             News::Worn(id) => {
-                tracing::info!(
-                    connection = id.slot,
-                    gateway = self.gateway(id),
-                    "the session is replaced by a new one before it wears out"
-                );
+                tracing::info!(connection = id.slot, "the session is to be replaced");
                 Event::Worn(id)
             }
             News::Idle(id) => Event::Idle(id),
@@ -320,6 +306,11 @@ impl Supervisor {
                 Event::Tick
             }
             News::Reload(settings, anew, answer) => {
+                let egress = &settings.egress;
+                egress.adopt_addresses(&self.register.settings.egress);
+                if anew {
+                    egress.addresses().forgive();
+                }
                 self.register.change(settings);
                 self.unanswered.push(answer);
                 Event::Reload(self.register.wanted(anew))
@@ -337,29 +328,19 @@ impl Supervisor {
         let held = self.register.named(|forward| self.machine.holds(forward));
         let before = self.board.publish(&self.register, after.clone(), held);
         for (connection, (before, after)) in before.iter().zip(&after).enumerate() {
-            let gateway = self.register.gateway(after.gateway);
-            let gateway = gateway.map(ToString::to_string);
-            let named = self.register.forwards().zip(&after.forwards);
-            for (place, ((number, forward), now)) in named.enumerate() {
+            let names = self.register.forwards().map(|(_, forward)| &*forward.name);
+            for (place, (forward, now)) in names.zip(&after.forwards).enumerate() {
                 if before.forwards.get(place) == Some(now) {
                     continue;
                 }
-                let forward = &*forward.name;
                 match now {
-                    ForwardState::Refused => {
-                        let (cause, remedy) = self.board.refusal(connection, number);
-                        tracing::warn!(
-                            connection,
-                            gateway,
-                            forward,
-                            cause,
-                            remedy,
-                            "the gateway refuses the forward; asking again"
-                        );
-                    }
+                    ForwardState::Refused => tracing::warn!(
+                        connection,
+                        forward,
+                        "the gateway refuses to listen: the port is taken, or not permitted to this user; asking again"
+                    ),
                     ForwardState::Standby => tracing::info!(
                         connection,
-                        gateway,
                         forward,
                         "another connection holds the forward; standing by"
                     ),
@@ -371,13 +352,6 @@ impl Supervisor {
 
     fn name(&self, forward: usize) -> &str {
         self.register.forward(forward).map_or("", |f| &f.name)
-    }
-
-    /// The one that this session leads to, or would have.
-    fn gateway(&self, id: Id) -> Option<String> {
-        let session = self.board.session(id);
-        let gateway = session.map(|session| session.gateway().to_string());
-        gateway.or_else(|| self.board.dialed_gateway(id.slot))
     }
 }
 
@@ -430,7 +404,7 @@ impl SupervisorHandle {
         tokio::spawn(async move { news.send(News::Reload(settings, anew, answer)).await });
         if timeout(TAKEN, answered).await.is_err() {
             tracing::error!(
-                "the loop that keeps the connections does not answer; the change takes effect when it does"
+                "the supervisor's loop does not answer; it learns of the change when it does"
             );
         }
     }

@@ -7,7 +7,10 @@ use super::{
     slot::{Dial, Farewell, Held, Leaving, Live, Slot},
 };
 use crate::tunnel::session::Retry;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// What has happened. Times and generations that are no longer current are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +92,8 @@ pub(super) struct Machine {
     pub(super) forwards: Vec<usize>,
     /// Per gateway: not before this, since somebody must change something first.
     pub(super) barred: BTreeMap<usize, Duration>,
+    /// Gateways whose last login, or host key, was refused: until one connection has got in, one at a time tries.
+    pub(super) refusing: BTreeSet<usize>,
     pub(super) generations: u64,
     pub(super) draining: bool,
     stopped: bool,
@@ -103,6 +108,7 @@ impl Machine {
             gateways: wanted.gateways,
             forwards: wanted.forwards,
             barred: BTreeMap::new(),
+            refusing: BTreeSet::new(),
             generations: 0,
             draining: false,
             stopped: false,
@@ -209,6 +215,12 @@ impl Machine {
             return;
         }
         slot.dial = Dial::Idle;
+        if self.refusing.remove(&gateway) {
+            self.retry_waiting(now, gateway);
+        }
+        let Some(slot) = self.slots.get_mut(id.slot) else {
+            return;
+        };
         if self.draining || stale || slot.retired {
             // It came too late to serve anything.
             slot.leaving.push(Leaving {
@@ -290,6 +302,7 @@ impl Machine {
         if retry == Retry::Slow {
             let barred = self.barred.entry(gateway).or_default();
             *barred = (*barred).max(now + backoff::slow(jitter));
+            self.refusing.insert(gateway);
         }
         slot.rotation += 1;
         self.wait(now, id.slot, jitter);
@@ -312,17 +325,26 @@ impl Machine {
             }
             return;
         }
+        let served = self.has_served(id);
+        let Some(slot) = self.slots.get_mut(id.slot) else {
+            return;
+        };
         let Some(live) = slot
             .current
             .take_if(|live| live.generation == id.generation)
         else {
             return;
         };
-        if now.saturating_sub(live.since) >= STABLE {
+        let lived = now.saturating_sub(live.since);
+        if lived >= STABLE {
             slot.attempt = 0;
             slot.rotation = 0;
         } else {
             slot.rotation += 1;
+        }
+        // The way, the login and the forward are good: what cuts the session is not made better by waiting.
+        if lived >= SERVED && served {
+            slot.attempt = slot.attempt.min(SERVED_ATTEMPT);
         }
         // A dial for its replacement goes on, and a wait for one may have become too long.
         if !matches!(slot.dial, Dial::Dialing { .. }) {
@@ -409,6 +431,10 @@ impl Machine {
 
 /// A session that stood for so long was a good one: the next loss begins a new count of attempts.
 pub(super) const STABLE: Duration = Duration::from_secs(60);
+/// One that ends sooner has a gateway that cannot keep sessions, and is not to be flooded with logins.
+pub(super) const SERVED: Duration = Duration::from_secs(1);
+/// The wait after a session that has served is this attempt's at most: a second.
+pub(super) const SERVED_ATTEMPT: u32 = 1;
 /// How long a replaced session may take to finish what is under way: a large attachment over a slow link
 /// is not cut for it, and it ends well before russh would exchange keys.
 pub(super) const REPLACED_DRAIN: Duration = Duration::from_secs(12 * 3600);

@@ -630,21 +630,95 @@ fn a_failed_gateway_is_followed_by_the_next_and_a_lost_stable_session_by_its_own
     assert_eq!(world.dials.values().next().unwrap().0, 0);
 }
 
-#[test]
-fn attempts_start_anew_after_a_stable_minute_and_not_before() {
+/// The attempts counted after sessions that end so soon; `settle` brings each to where it ends.
+fn attempts(lived: Duration, settle: impl Fn(&mut World)) -> Vec<u32> {
     let mut world = calm(1, 1, 1);
-    world.run_well(seconds(10), World::everything_serves);
-    for expected in 1..4 {
-        world.now += STABLE - seconds(1);
+    let each = (0..5).map(|_| {
+        settle(&mut world);
+        world.now += lived;
         let id = world.id(0);
         world.end(id);
-        assert_eq!(world.machine.slots[0].attempt, expected);
-        world.run_well(seconds(60), World::everything_serves);
+        let attempt = world.machine.slots[0].attempt;
+        let wait = world.machine.next_deadline().unwrap() - world.now;
+        assert!(wait <= backoff::reconnect(attempt - 1, 1.0));
+        world.now = world.machine.next_deadline().unwrap();
+        world.send(Event::Tick);
+        attempt
+    });
+    each.collect()
+}
+
+#[test]
+fn attempts_start_anew_after_a_stable_minute() {
+    let settle = |w: &mut World| w.run_well(seconds(10), World::everything_serves);
+    assert_eq!(attempts(STABLE, settle), [1; 5]);
+}
+
+#[test]
+fn a_session_that_served_and_is_cut_is_back_within_a_second_however_often() {
+    let settle = |w: &mut World| w.run_well(seconds(10), World::everything_serves);
+    assert_eq!(attempts(seconds(10), settle), [1, 2, 2, 2, 2]);
+    assert_eq!(backoff::reconnect(SERVED_ATTEMPT, 1.0), seconds(1));
+}
+
+#[test]
+fn a_session_that_ends_at_once_or_never_gets_its_forward_waits_longer_each_time() {
+    let settle = |w: &mut World| w.run_well(seconds(10), World::everything_serves);
+    assert_eq!(
+        attempts(Duration::from_millis(900), settle),
+        [1, 2, 3, 4, 5]
+    );
+    assert_eq!(
+        attempts(seconds(10), |w| w.settle_a_dial(1.0, 0.0)),
+        [1, 2, 3, 4, 5]
+    );
+}
+
+#[test]
+fn a_connection_that_stands_by_is_back_as_soon_as_the_one_that_holds() {
+    let mut world = calm(2, 1, 1);
+    world.run_well(seconds(10), |w| {
+        w.everything_serves() && {
+            let refused = |held: &Held| matches!(held, Held::Refused { .. });
+            w.machine
+                .slots
+                .iter()
+                .any(|s| s.current.iter().any(|l| l.forwards.values().any(refused)))
+        }
+    });
+    for _ in 0..5 {
+        world.now += seconds(10);
+        let standby = (0..2).find(|slot| world.sessions[&world.id(*slot)].held.is_empty());
+        let id = world.id(standby.unwrap());
+        world.end(id);
+        assert!(world.machine.slots[id.slot].attempt <= SERVED_ATTEMPT + 1);
+        world.run_well(seconds(10), World::everything_serves);
     }
-    world.now += STABLE;
-    let id = world.id(0);
-    world.end(id);
-    assert_eq!(world.machine.slots[0].attempt, 1);
+}
+
+#[test]
+fn after_a_refused_login_one_connection_tries_and_the_others_follow_its_success() {
+    let mut world = calm(3, 1, 1);
+    for id in world.dials.keys().copied().collect::<Vec<_>>() {
+        world.dials.remove(&id);
+        world.slow.insert(0, world.now);
+        world.send(Event::OpenFailed(id, Retry::Slow));
+    }
+    for _ in 0..3 {
+        world.now += backoff::SLOW + seconds(7);
+        world.send(Event::Tick);
+        assert_eq!(world.dials.len(), 1, "one tries, the others wait");
+        world.now += seconds(5);
+        let id = *world.dials.keys().next().unwrap();
+        world.dials.clear();
+        world.slow.insert(0, world.now);
+        world.send(Event::OpenFailed(id, Retry::Slow));
+    }
+    world.now += backoff::SLOW + seconds(7);
+    world.send(Event::Tick);
+    world.slow.clear();
+    world.settle_a_dial(1.0, 0.0);
+    assert_eq!(world.dials.len(), 2, "it lets us in: all follow at once");
 }
 
 #[test]

@@ -94,13 +94,23 @@ impl Machine {
             Some(Held::Due { .. } | Held::Requested { .. } | Held::Refused { .. }) => {
                 match self.somebody_holds(live.gateway, forward) {
                     true => ForwardState::Standby,
+                    // Another connection was faster, and its answer is still to come.
+                    false if self.is_first_asked(live.gateway, forward) => ForwardState::Pending,
                     false => ForwardState::Refused,
                 }
             }
         }
     }
 
-    fn somebody_holds(&self, gateway: usize, forward: usize) -> bool {
+    fn is_first_asked(&self, gateway: usize, forward: usize) -> bool {
+        let lives = self.slots.iter().filter_map(|slot| slot.current.as_ref());
+        let mut held = lives
+            .filter(|live| live.gateway == gateway)
+            .filter_map(|live| live.forwards.get(&forward));
+        held.any(|held| matches!(held, Held::Requested { refusals: 0 }))
+    }
+
+    pub(super) fn somebody_holds(&self, gateway: usize, forward: usize) -> bool {
         let lives = self.slots.iter().filter_map(|slot| slot.current.as_ref());
         lives
             .filter(|live| live.gateway == gateway)

@@ -59,7 +59,7 @@ impl Handle {
             let _ = self.filter.reload(filter);
             state.current = level.to_owned();
         }
-        tracing::warn!("the log level is now {level}");
+        tracing::warn!(level, "log level changed");
         Ok(())
     }
 

@@ -5,7 +5,6 @@ use crate::gateway::{
     enrolment::{Book, State},
     host_key_fingerprint,
 };
-use crate::output::say;
 use agent::{
     enroll::{Forward, OneTimeSecret, Token},
     tunnel::{Bind, Gateway},
@@ -110,13 +109,13 @@ fn invite(new: New) -> anyhow::Result<()> {
         invitation.agent,
         humantime::format_rfc3339_seconds(expires)
     );
-    say!("{}", text.as_str());
+    println!("{}", text.as_str());
     Ok(())
 }
 
 fn list(book: &Book) -> anyhow::Result<()> {
     for one in book.all()? {
-        say!(
+        println!(
             "{}  {:20}  until {}  {:24}  {}",
             one.id,
             one.agent.as_str(),
@@ -139,7 +138,7 @@ fn take_back(book: &Book, which: &str) -> anyhow::Result<()> {
     }
     for one in meant {
         book.revoke(one)?;
-        say!("{} for {} is withdrawn", one.id, one.agent);
+        println!("{} for {} is withdrawn", one.id, one.agent);
     }
     Ok(())
 }

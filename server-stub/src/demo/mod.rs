@@ -14,7 +14,6 @@ mod script;
 mod stage;
 mod step;
 
-use crate::output::say;
 use stage::Stage;
 use std::{future::Future, path::PathBuf};
 
@@ -48,7 +47,7 @@ pub async fn run(options: Options, interrupted: impl Future<Output = ()>) -> any
         account::addresses(&stage);
         tokio::select! {
             () = &mut interrupted => {}
-            () = stage.agent.ended() => say!("The agent has ended; its log: {}", stage.agent.log_file().display()),
+            () = stage.agent.ended() => println!("The agent has ended; its log: {}", stage.agent.log_file().display()),
         }
     }
     stage.stop().await;

@@ -177,15 +177,15 @@ impl Stored {
         kept.doubtful = false;
         match done {
             Renewal::Tokens(_) => {
-                tracing::info!(forward, "the OAuth 1.0a token was refreshed");
+                tracing::info!(forward, "OAuth 1.0a token renewed");
                 Ok(())
             }
             Renewal::Ended(record) => {
                 tracing::warn!(
                     forward,
-                    cause = record.ended,
+                    reason = record.ended,
                     remedy = format!("agent login {forward}"),
-                    "the stored OAuth login is no longer valid"
+                    "the stored login is of no use any more"
                 );
                 Ok(())
             }
@@ -194,7 +194,7 @@ impl Stored {
                     forward,
                     cause = why.cause,
                     remedy = why.remedy,
-                    "the OAuth 1.0a token could not be refreshed"
+                    "the OAuth 1.0a token could not be renewed"
                 );
                 kept.rest_until = Some(Instant::now() + REST);
                 Err(why)

@@ -46,7 +46,7 @@ impl Inner {
             Renewal::Tokens(record) => {
                 tracing::info!(
                     forward = self.settings.store.forward(),
-                    "the access token was refreshed"
+                    "access token renewed"
                 );
                 self.lock().adopt(&record);
             }
@@ -54,9 +54,9 @@ impl Inner {
                 self.lock().adopt(&record);
                 tracing::warn!(
                     forward = self.settings.store.forward(),
-                    cause = record.ended,
+                    reason = record.ended,
                     remedy = self.settings.login_command(),
-                    "the stored OAuth login is no longer valid"
+                    "the stored login is of no use any more"
                 );
             }
             Renewal::Failed(why) => {
@@ -66,7 +66,7 @@ impl Inner {
                         forward = self.settings.store.forward(),
                         cause = why.cause,
                         remedy = why.remedy,
-                        "the access token could not be refreshed"
+                        "the access token was not renewed"
                     );
                 }
                 state.doubtful = false;

@@ -1,7 +1,7 @@
 //! Where the agent does not run: a session to each gateway, by the code that opens the agent's own, asked for the
 //! forwards, and given back.
 
-use super::{round_trip, stand_in::StandIn, trace::Trace};
+use super::{listens, round_trip, stand_in::StandIn, trace::Trace};
 use crate::{
     auth::Login,
     check::step::{Found, Steps},
@@ -118,7 +118,7 @@ async fn one_forward(
     let asked = steps.take("forward", async {
         match session.forward(&wanted).await {
             Ok(Bound(bind)) => {
-                let seen = format!("the gateway listens on {bind}; given back after this check");
+                let seen = format!("{}; given back after this check", listens(&bind));
                 (Found::ok(seen), Some(()))
             }
             Err(error) => (Found::fail(error.to_string(), error.remedy()), None),

@@ -1,7 +1,7 @@
 //! Where the agent runs: its own sessions tell how far they came, and only what takes no credential is tried anew.
 
 use super::{
-    round_trip,
+    listens, round_trip,
     trace::{INSIDE, Trace, login},
 };
 use crate::{
@@ -214,7 +214,14 @@ fn bound(views: &[&ForwardView]) -> Found {
     let in_state = |state| views.iter().find(move |view| view.state == state);
     if let Some(view) = in_state(ForwardState::Bound) {
         let place = view.bound.as_ref().unwrap_or(&view.bind);
-        return Found::ok(format!("the gateway listens on {place}"));
+        let seen = match place.parse() {
+            Ok(bind) => listens(&bind),
+            Err(_) => format!("the gateway listens, asked for {place}"),
+        };
+        return match (&view.cause, &view.remedy) {
+            (Some(cause), Some(remedy)) => Found::warn(cause, remedy).seen(seen),
+            _ => Found::ok(seen),
+        };
     }
     if let Some(view) = in_state(ForwardState::Standby) {
         let seen = view.cause.clone().unwrap_or_default();

@@ -15,3 +15,15 @@ mod trace;
 pub(super) use alone::check as alone;
 pub(super) use live::check as live;
 pub use live::{Lane, Live};
+
+use crate::tunnel::{Bind, session::is_loopback};
+
+/// What a granted forward shows: the gateway listens. Where, the protocol does not tell.
+fn listens(bind: &Bind) -> String {
+    match bind {
+        Bind::Tcp { host, .. } if !is_loopback(host) => format!(
+            "the gateway listens, asked for {bind}; OpenSSH goes by its GatewayPorts and may listen on 127.0.0.1 alone (ss -ltn there shows it)"
+        ),
+        _ => format!("the gateway listens, asked for {bind}"),
+    }
+}

@@ -23,6 +23,10 @@ pub(super) async fn connect(
     let handshake = Builder::new()
         .max_buf_size(MAX_ANSWER)
         .max_headers(MAX_HEADERS)
+        // Of an answer that is no tunnel nothing is kept but words for a person (RFC 9112 §5.1, §5.2).
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true)
         .handshake(TokioIo::new(stream))
         .await;
     let (mut sender, connection) = handshake.map_err(|error| unreadable(&error))?;
@@ -112,8 +116,34 @@ fn refusal(response: &Response<Incoming>, login: Option<&Credential>) -> (ProxyF
         | StatusCode::UNAUTHORIZED
         | StatusCode::METHOD_NOT_ALLOWED
         | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => (ProxyFault::Policy, answer),
+        StatusCode::TOO_MANY_REQUESTS => (ProxyFault::Busy, answer),
+        StatusCode::BAD_REQUEST
+        | StatusCode::NOT_FOUND
+        | StatusCode::NOT_IMPLEMENTED
+        | StatusCode::HTTP_VERSION_NOT_SUPPORTED => (
+            ProxyFault::NotAProxy,
+            format!("answered {answer} to CONNECT"),
+        ),
+        status if status.is_redirection() => {
+            let place = headers.get(header::LOCATION).map(|place| place.as_bytes());
+            let place =
+                place.map(|place| printable(&String::from_utf8_lossy(without_query(place))));
+            let place = place
+                .map(|place| format!(" to {place}"))
+                .unwrap_or_default();
+            (ProxyFault::Redirect, format!("{answer}{place}"))
+        }
+        status if status.is_server_error() => (ProxyFault::Failing, answer),
         _ => (ProxyFault::Answer, format!("answered {answer} to CONNECT")),
     }
+}
+
+/// A session of somebody's may stand in the query.
+fn without_query(place: &[u8]) -> &[u8] {
+    place
+        .split(|b| matches!(b, b'?' | b'#'))
+        .next()
+        .unwrap_or_default()
 }
 
 /// `403 Forbidden (ERR_ACCESS_DENIED 0)`: many proxies say in a header what went wrong.
@@ -128,26 +158,61 @@ fn answer(status: StatusCode, headers: &HeaderMap) -> String {
     }
 }
 
-/// The first word of each challenge (RFC 9110 §11.6.1), as far as it can be one.
+/// The scheme of each challenge (RFC 9110 §11.6.1), of which one header may hold several.
 fn schemes(headers: &HeaderMap) -> Vec<String> {
     let challenges = headers.get_all(header::PROXY_AUTHENTICATE).into_iter();
-    let words = challenges.take(MAX_CHALLENGES).filter_map(|challenge| {
-        let word = challenge.to_str().ok()?.split([' ', ',']).next()?;
-        (!word.is_empty()).then(|| word.chars().take(MAX_SCHEME).collect())
+    let each = challenges.flat_map(|value| {
+        let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        elements(&text)
+            .iter()
+            .filter_map(|element| scheme(element))
+            .collect::<Vec<_>>()
     });
-    words.collect()
+    each.take(MAX_CHALLENGES).collect()
+}
+
+/// The elements of a list with commas, those in quotes apart.
+fn elements(text: &str) -> Vec<String> {
+    let (mut all, mut quoted, mut escaped) = (vec![String::new()], false, false);
+    for c in text.chars() {
+        match c {
+            ',' if !quoted => {
+                all.push(String::new());
+                continue;
+            }
+            '"' if !escaped => quoted = !quoted,
+            _ => {}
+        }
+        escaped = quoted && c == '\\' && !escaped;
+        if let Some(last) = all.last_mut() {
+            last.push(c);
+        }
+    }
+    all
+}
+
+/// `Basic` of `Basic realm="x"`; nothing of a further parameter, `charset="UTF-8"`.
+fn scheme(element: &str) -> Option<String> {
+    let element = element.trim();
+    let end = element.find(|c: char| c.is_whitespace() || c == '=');
+    let (word, rest) = element.split_at(end.unwrap_or(element.len()));
+    let is_scheme = !word.is_empty() && !rest.trim_start().starts_with('=');
+    is_scheme.then(|| printable(word).chars().take(MAX_SCHEME).collect())
 }
 
 fn unreadable(error: &hyper::Error) -> (ProxyFault, String) {
-    let problem = match error {
-        e if e.is_parse_too_large() => "sent an answer that is too long".to_owned(),
-        e if e.is_parse() => "does not speak HTTP".to_owned(),
-        e if e.is_incomplete_message() || e.is_canceled() || e.is_closed() => {
-            "closed the connection without an answer".to_owned()
+    match error {
+        e if e.is_parse_too_large() => {
+            let problem = "sent an answer that is too long".to_owned();
+            (ProxyFault::Answer, problem)
         }
-        e => format!("broke the connection ({e})"),
-    };
-    (ProxyFault::Answer, problem)
+        e if e.is_parse() => (ProxyFault::NotAProxy, "does not speak HTTP".to_owned()),
+        e if e.is_incomplete_message() || e.is_canceled() || e.is_closed() => {
+            let problem = "closed the connection without an answer".to_owned();
+            (ProxyFault::Closed, problem)
+        }
+        e => (ProxyFault::Closed, format!("broke the connection ({e})")),
+    }
 }
 
 /// Bytes of the head of an answer; hyper takes no less than 8 KiB.

@@ -1,6 +1,10 @@
 //! From the name of a gateway or proxy to a TCP connection.
 
-use super::error::{ConnectFailure, ConnectKind, DialError};
+use super::{
+    AddressChoice,
+    addresses::{AddressLease, AddressMemory, DialOrder},
+    error::{ConnectFailure, ConnectKind, DialError},
+};
 use crate::tunnel::{Passed, Tell};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::{io, net::SocketAddr, time::Duration};
@@ -9,7 +13,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Connects to the first address that answers. Families alternate, and a further address is tried
+/// A TCP connection, where it leads, and the lease on that address where a connection of the agent's asked for it.
+#[derive(Debug)]
+pub(super) struct Dialed {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) lease: Option<AddressLease>,
+}
+
+/// Connects to the first address that answers, in the order that `memory` gives. A further address is tried
 /// beside the ones under way every quarter of a second (RFC 8305), so that a dead family costs little.
 /// `limit` holds for resolving and for each address.
 pub(super) async fn dial(
@@ -17,21 +29,41 @@ pub(super) async fn dial(
     port: u16,
     limit: Duration,
     tell: &Tell,
-) -> Result<TcpStream, DialError> {
-    let addresses = alternate(resolve(host, port, limit).await?);
-    tell(Passed::Dns(addresses.clone()));
-    let mut waiting = addresses.into_iter();
+    memory: &AddressMemory,
+    choice: AddressChoice,
+) -> Result<Dialed, DialError> {
+    let (order, lease) = match (choice.only, choice.connection) {
+        (Some(address), connection) => {
+            let open = vec![address];
+            let lease = connection.map(|connection| memory.claim(address, connection));
+            let barred = Vec::new();
+            (DialOrder { open, barred }, lease)
+        }
+        (None, connection) => {
+            let resolved = match memory.fixed(host, port) {
+                Some(fixed) => fixed,
+                None => resolve(host, port, limit).await?,
+            };
+            memory.order(host, port, resolved, connection, connection.is_some())
+        }
+    };
+    let barred = order.barred.iter().map(|(address, _)| *address);
+    tell(Passed::Dns(
+        order.open.iter().copied().chain(barred).collect(),
+    ));
+    let mut waiting = order.open.into_iter();
     let mut running = FuturesUnordered::new();
     let mut failures = Vec::new();
     running.extend(waiting.next().map(|a| connect(a, limit)));
     loop {
         tokio::select! {
             Some(outcome) = running.next() => match outcome {
-                Ok(stream) => {
-                    if let Ok(peer) = stream.peer_addr() {
-                        tell(Passed::Tcp(peer));
+                Ok((peer, stream)) => {
+                    tell(Passed::Tcp(peer));
+                    if let Some(lease) = &lease {
+                        lease.move_to(peer);
                     }
-                    return Ok(stream);
+                    return Ok(Dialed { stream, peer, lease });
                 }
                 Err(failure) => {
                     failures.push(failure);
@@ -41,9 +73,23 @@ pub(super) async fn dial(
             () = sleep(STAGGER), if waiting.len() > 0 => {
                 running.extend(waiting.next().map(|a| connect(a, limit)));
             }
-            else => return Err(DialError::Connect(failures)),
+            else => break,
         }
     }
+    failures.extend(
+        order
+            .barred
+            .into_iter()
+            .map(|(address, left)| ConnectFailure {
+                address,
+                kind: ConnectKind::Barred,
+                problem: format!(
+                    "is not tried for another {} s, since it refused us",
+                    left.as_secs() + 1
+                ),
+            }),
+    );
+    Err(DialError::Connect(failures))
 }
 
 async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, DialError> {
@@ -59,14 +105,17 @@ async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAdd
     }
 }
 
-async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, ConnectFailure> {
+async fn connect(
+    address: SocketAddr,
+    limit: Duration,
+) -> Result<(SocketAddr, TcpStream), ConnectFailure> {
     let failure = |kind, problem| ConnectFailure {
         address,
         kind,
         problem,
     };
     match timeout(limit, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => Ok(stream),
+        Ok(Ok(stream)) => Ok((address, stream)),
         Ok(Err(error)) => Err(match error.kind() {
             io::ErrorKind::ConnectionRefused => {
                 failure(ConnectKind::Refused, "refused the connection".to_owned())
@@ -78,23 +127,6 @@ async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Conn
             ConnectKind::Timeout,
             format!("did not answer within {} s", limit.as_secs()),
         )),
-    }
-}
-
-/// Keeps the resolver's order within a family and begins with the family it put first.
-fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = addresses
-        .into_iter()
-        .partition(|a| a.is_ipv6() == first_is_v6);
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut order = Vec::new();
-    loop {
-        let pair = [first.next(), second.next()];
-        if pair == [None, None] {
-            return order;
-        }
-        order.extend(pair.into_iter().flatten());
     }
 }
 
@@ -112,36 +144,18 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    #[test]
-    fn families_alternate_in_the_resolvers_order() {
-        let parse = |list: &[&str]| -> Vec<SocketAddr> {
-            list.iter().map(|a| a.parse().unwrap()).collect()
-        };
-        let given = parse(&[
-            "[::1]:1",
-            "[::2]:1",
-            "[::3]:1",
-            "127.0.0.1:1",
-            "127.0.0.2:1",
-        ]);
-        let order = parse(&[
-            "[::1]:1",
-            "127.0.0.1:1",
-            "[::2]:1",
-            "127.0.0.2:1",
-            "[::3]:1",
-        ]);
-        assert_eq!(alternate(given), order);
+    async fn dial(port: u16, host: &str) -> Result<Dialed, DialError> {
+        let memory = AddressMemory::default();
+        let choice = AddressChoice::default();
+        super::dial(host, port, LIMIT, &tell_nobody(), &memory, choice).await
     }
 
     #[tokio::test]
     async fn a_listening_gateway_is_reached() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stream = dial("127.0.0.1", address.port(), LIMIT, &tell_nobody())
-            .await
-            .unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), address);
+        let dialed = dial(address.port(), "127.0.0.1").await.unwrap();
+        assert_eq!(dialed.peer, address);
     }
 
     #[tokio::test]
@@ -149,9 +163,7 @@ mod tests {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let error = dial("127.0.0.1", address.port(), LIMIT, &tell_nobody())
-            .await
-            .unwrap_err();
+        let error = dial(address.port(), "127.0.0.1").await.unwrap_err();
         assert!(
             error.to_string().contains(&format!("{address} refused")),
             "{error}"
@@ -160,9 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_does_not_exist_is_told_apart() {
-        let error = dial("gateway.invalid", 443, LIMIT, &tell_nobody())
-            .await
-            .unwrap_err();
+        let error = dial(443, "gateway.invalid").await.unwrap_err();
         assert!(
             matches!(error, DialError::Resolve(_) | DialError::Silent(_)),
             "{error}"

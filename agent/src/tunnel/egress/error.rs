@@ -69,6 +69,8 @@ pub enum ConnectKind {
     Refused,
     /// No answer.
     Timeout,
+    /// Not tried: a login or its host key was refused there a moment ago.
+    Barred,
     /// No route, no permission, or else.
     Other,
 }
@@ -114,7 +116,19 @@ pub enum ProxyFault {
     Policy,
     /// It let us through, and then could not reach the gateway (502, 503, 504).
     Gateway,
-    /// No answer, or none that the protocol has.
+    /// It sends whoever asks to a web page (3xx).
+    Redirect,
+    /// It has too much to do, or this host asks too often (429).
+    Busy,
+    /// It failed by itself (5xx).
+    Failing,
+    /// What answers is another kind of server.
+    NotAProxy,
+    /// It ended the connection in place of an answer.
+    Closed,
+    /// It took the connection and did not answer.
+    Silent,
+    /// An answer that the protocol does not have, or that is of no use.
     Answer,
 }
 
@@ -158,7 +172,26 @@ impl fmt::Display for ProxyError {
                     "the proxy {proxy} cannot connect to {gateway}: {problem}"
                 )
             }
-            ProxyFault::Answer => write!(f, "the proxy {proxy} {problem}"),
+            ProxyFault::Redirect => write!(
+                f,
+                "the proxy {proxy} sends us to a web page instead of connecting to {gateway}: {problem}"
+            ),
+            ProxyFault::Busy => {
+                write!(
+                    f,
+                    "the proxy {proxy} takes no more connections from this host: {problem}"
+                )
+            }
+            ProxyFault::Failing => {
+                write!(
+                    f,
+                    "the proxy {proxy} failed while connecting to {gateway}: {problem}"
+                )
+            }
+            ProxyFault::NotAProxy
+            | ProxyFault::Closed
+            | ProxyFault::Silent
+            | ProxyFault::Answer => write!(f, "the proxy {proxy} {problem}"),
         }
     }
 }
@@ -188,10 +221,16 @@ impl ProxyError {
             | ProxyFault::LoginMissing
             | ProxyFault::LoginRefused
             | ProxyFault::LoginScheme
-            | ProxyFault::Policy => Retry::Slow,
+            | ProxyFault::Policy
+            | ProxyFault::Redirect
+            | ProxyFault::Busy => Retry::Slow,
             ProxyFault::Resolve
             | ProxyFault::Connect
             | ProxyFault::Gateway
+            | ProxyFault::Failing
+            | ProxyFault::NotAProxy
+            | ProxyFault::Closed
+            | ProxyFault::Silent
             | ProxyFault::Answer => Retry::Soon,
         }
     }
@@ -224,6 +263,24 @@ impl ProxyError {
             ProxyFault::Gateway => format!(
                 "check name and port in tunnel.gateways with the vendor, and ask the network team whether the firewall lets the proxy out to {gateway}"
             ),
+            ProxyFault::Redirect => format!(
+                "the proxy wants somebody to log in or agree on a web page first, which a service cannot do: ask the network team to let this host out to {gateway} without that page"
+            ),
+            ProxyFault::Busy => format!(
+                "it is asked again once a minute; ask the network team for a higher limit for this host, which keeps few connections to {gateway}, each for days"
+            ),
+            ProxyFault::Failing => format!(
+                "the fault is the proxy's or lies behind it: ask the network team for its log at this time, and whether it can reach {gateway}"
+            ),
+            ProxyFault::NotAProxy => {
+                "another server answers at that address: check host and port in tunnel.proxy with the network team, and whether the proxy is an http:// or a socks5:// one".to_owned()
+            }
+            ProxyFault::Closed => {
+                "it may not serve this host, or expect another protocol: ask the network team whether this host may use it, and whether tunnel.proxy is to begin with http:// or socks5://".to_owned()
+            }
+            ProxyFault::Silent => {
+                "it may be overloaded, wait for the gateway, or expect another protocol: ask the network team, and whether tunnel.proxy is to begin with http:// or socks5://".to_owned()
+            }
             ProxyFault::Answer => {
                 "check with the network team that tunnel.proxy names a proxy of this kind (http:// or socks5://) and its right port".to_owned()
             }

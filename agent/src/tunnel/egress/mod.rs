@@ -6,11 +6,13 @@
 //! | file | what |
 //! |---|---|
 //! | `dial` | from a name to a TCP connection |
+//! | `addresses` | which of a name's addresses failed, which are in use |
 //! | `proxy` | which proxy, and the login there |
 //! | `connect` | HTTP CONNECT (RFC 9110 §9.3.6) |
 //! | `socks` | SOCKS5 (RFC 1928, RFC 1929) |
 //! | `error` | which hop failed, and what to do |
 
+mod addresses;
 mod connect;
 mod dial;
 mod error;
@@ -19,6 +21,7 @@ mod socks;
 #[cfg(test)]
 mod tests;
 
+pub use addresses::{AddressLease, AddressMemory};
 pub use error::{
     ConnectFailure, ConnectKind, DialError, EgressError, ProxyError, ProxyFault, TlsError, TlsFault,
 };
@@ -26,14 +29,21 @@ pub use proxy::{Login, Password, Proxy, ProxyUrlError, Scheme};
 
 use super::{
     Gateway, Passed, Tell,
+    session::Retry,
     transport::{TcpPair, socket},
 };
 use crate::upstream::{self, Handshake, Party};
 use bytes::Bytes;
+use dial::Dialed;
 pub(in crate::tunnel) use error::join;
 use hyper_util::client::proxy::matcher::Matcher;
 use rustls::{ClientConfig, pki_types::ServerName};
-use std::{io::Cursor, sync::Arc, time::Duration};
+use std::{
+    io::Cursor,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
@@ -47,6 +57,16 @@ pub struct Egress {
     proxy: Option<Proxy>,
     around: Option<Matcher>,
     tls: Option<TlsConnector>,
+    addresses: Mutex<AddressMemory>,
+}
+
+/// Which of the addresses behind a name to go to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AddressChoice {
+    /// The connection that it is for, which will log in; none for a look at what answers.
+    pub connection: Option<usize>,
+    /// This address and no other, without resolving.
+    pub only: Option<SocketAddr>,
 }
 
 /// A connection to a gateway, ready for SSH.
@@ -57,6 +77,10 @@ pub struct Way {
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The TCP connection below: to the gateway, or to the proxy.
     pub tcp: Option<TcpPair>,
+    /// The gateway's address; none behind a proxy, which alone knows it.
+    pub peer: Option<SocketAddr>,
+    /// Held for as long as the address is in use.
+    pub lease: Option<AddressLease>,
 }
 
 impl Egress {
@@ -69,7 +93,23 @@ impl Egress {
             proxy,
             around: (!no_proxy.is_empty()).then(|| around.no(no_proxy.join(",")).build()),
             tls: tls.map(|config| TlsConnector::from(Arc::new(config))),
+            addresses: Mutex::default(),
         }
+    }
+
+    /// What was learned about the addresses of gateways and proxies.
+    pub fn addresses(&self) -> AddressMemory {
+        let memory = self.addresses.lock();
+        memory.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on with what the egress of a former configuration has learned.
+    pub fn adopt_addresses(&self, former: &Self) {
+        let memory = former.addresses();
+        *self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = memory;
     }
 
     /// The proxy that leads to this gateway.
@@ -98,17 +138,26 @@ impl Egress {
         limit: Duration,
         options: &socket::Options,
         tell: &Tell,
+        choice: AddressChoice,
     ) -> Result<Way, EgressError> {
-        let (stream, early) = match self.proxy(gateway) {
+        let memory = self.addresses();
+        let (stream, early, peer, lease) = match self.proxy(gateway) {
             None => {
-                let stream = dial::dial(&gateway.host, gateway.port, limit, tell).await?;
-                set(&stream, options)?;
-                (stream, Bytes::new())
+                let (host, port) = (&gateway.host, gateway.port);
+                let dialed = dial::dial(host, port, limit, tell, &memory, choice).await?;
+                set(&dialed.stream, options)?;
+                let Dialed {
+                    stream,
+                    peer,
+                    lease,
+                } = dialed;
+                (stream, Bytes::new(), Some(peer), lease)
             }
             Some(proxy) => {
-                let through = through(proxy, gateway, limit, options, tell).await?;
+                let (stream, early, lease) =
+                    through(proxy, gateway, limit, options, tell, &memory, choice).await?;
                 tell(Passed::Proxy);
-                through
+                (stream, early, None, lease)
             }
         };
         let tcp = TcpPair::of(&stream);
@@ -120,11 +169,17 @@ impl Egress {
                 false => Box::new(Cursor::new(early).chain(reader)),
             },
             writer: Box::new(writer),
+            peer,
+            lease,
         };
-        match gateway.tls {
-            false => Ok(way),
-            true => Ok(self.wrap(way, gateway, limit, tell).await?),
+        if !gateway.tls {
+            return Ok(way);
         }
+        let wrapped = self.wrap(way, gateway, limit, tell).await;
+        if let (Err(error), Some(peer)) = (&wrapped, peer) {
+            memory.failed(peer, error.retry() == Retry::Slow);
+        }
+        Ok(wrapped?)
     }
 
     /// The first hop alone: a TCP connection to the proxy, where one leads there, else to the gateway. No login
@@ -138,11 +193,15 @@ impl Egress {
         limit: Duration,
         tell: &Tell,
     ) -> Result<(), EgressError> {
+        let (memory, choice) = (self.addresses(), AddressChoice::default());
         match self.proxy(gateway) {
-            None => dial::dial(&gateway.host, gateway.port, limit, tell)
-                .await
-                .map(drop)?,
-            Some(proxy) => to_proxy(proxy, gateway, limit, tell).await.map(drop)?,
+            None => {
+                let (host, port) = (&gateway.host, gateway.port);
+                drop(dial::dial(host, port, limit, tell, &memory, choice).await?);
+            }
+            Some(proxy) => {
+                drop(to_proxy(proxy, gateway, limit, tell, &memory, choice).await?);
+            }
         }
         Ok(())
     }
@@ -154,8 +213,9 @@ impl Egress {
         limit: Duration,
         tell: &Tell,
     ) -> Result<Way, TlsError> {
+        let place = at_address(&gateway.address(), &gateway.host, way.peer);
         let error = |kind, problem| TlsError {
-            gateway: gateway.address(),
+            gateway: place.clone(),
             kind,
             problem,
             chain: Vec::new(),
@@ -169,6 +229,7 @@ impl Egress {
             error(TlsFault::Other, problem)
         })?;
         let tcp = way.tcp;
+        let (peer, lease) = (way.peer, way.lease);
         let below = tokio::io::join(way.reader, way.writer);
         match timeout(limit, connector.connect(name, below)).await {
             Ok(Ok(stream)) => {
@@ -178,6 +239,8 @@ impl Egress {
                     reader: Box::new(reader),
                     writer: Box::new(writer),
                     tcp,
+                    peer,
+                    lease,
                 })
             }
             Ok(Err(problem)) => {
@@ -209,14 +272,21 @@ async fn through(
     limit: Duration,
     options: &socket::Options,
     tell: &Tell,
-) -> Result<(TcpStream, Bytes), EgressError> {
+    memory: &AddressMemory,
+    choice: AddressChoice,
+) -> Result<(TcpStream, Bytes, Option<AddressLease>), EgressError> {
     let error = |kind, problem| ProxyError {
         proxy: proxy.to_string(),
         gateway: gateway.address(),
         kind,
         problem,
     };
-    let stream = to_proxy(proxy, gateway, limit, tell).await?;
+    let dialed = to_proxy(proxy, gateway, limit, tell, memory, choice).await?;
+    let Dialed {
+        stream,
+        peer,
+        lease,
+    } = dialed;
     set(&stream, options)?;
     let asked = async {
         let login = proxy.login().await;
@@ -230,11 +300,24 @@ async fn through(
             }
         }
     };
-    match timeout(limit, asked).await {
-        Ok(answer) => Ok(answer.map_err(|(kind, problem)| error(kind, problem))?),
+    let answer = match timeout(limit, asked).await {
+        Ok(answer) => answer.map_err(|(kind, problem)| error(kind, problem)),
         Err(_) => {
             let problem = format!("did not answer within {} s", limit.as_secs_f32());
-            Err(error(ProxyFault::Answer, problem).into())
+            Err(error(ProxyFault::Silent, problem))
+        }
+    };
+    match answer {
+        Ok((stream, early)) => {
+            memory.succeeded(peer);
+            Ok((stream, early, lease))
+        }
+        Err(error) => {
+            // One of several machines behind the proxy's name may be ill; what its rules say, all say.
+            if error.retry() == Retry::Soon && error.kind != ProxyFault::Gateway {
+                memory.failed(peer, false);
+            }
+            Err(error.into())
         }
     }
 }
@@ -245,9 +328,16 @@ async fn to_proxy(
     gateway: &Gateway,
     limit: Duration,
     tell: &Tell,
-) -> Result<TcpStream, ProxyError> {
-    let stream = dial::dial(&proxy.host, proxy.port, limit, tell).await;
-    stream.map_err(|problem| {
+    memory: &AddressMemory,
+    choice: AddressChoice,
+) -> Result<Dialed, ProxyError> {
+    let choice = AddressChoice {
+        // The gateway's, which is not dialed here.
+        only: None,
+        ..choice
+    };
+    let dialed = dial::dial(&proxy.host, proxy.port, limit, tell, memory, choice).await;
+    dialed.map_err(|problem| {
         let (kind, problem) = match problem {
             DialError::Resolve(problem) => (ProxyFault::Resolve, problem),
             DialError::Connect(failures) => (ProxyFault::Connect, join(&failures)),
@@ -260,6 +350,14 @@ async fn to_proxy(
             problem,
         }
     })
+}
+
+/// `gw1.vendor.example:443 (203.0.113.5)`: a name may have several addresses, and one of them failed.
+pub(in crate::tunnel) fn at_address(place: &str, host: &str, peer: Option<SocketAddr>) -> String {
+    match peer {
+        Some(peer) if host.parse::<IpAddr>().is_err() => format!("{place} ({})", peer.ip()),
+        _ => place.to_owned(),
+    }
 }
 
 fn set(stream: &TcpStream, options: &socket::Options) -> Result<(), EgressError> {

@@ -48,7 +48,7 @@ fn refusal(error: &Error, login: Option<&Credential>) -> (ProxyFault, String) {
         ) => ProxyFault::Gateway,
         (Error::AuthorizationRequired, _) => ProxyFault::LoginMissing,
         (Error::InvalidResponseVersion, _) => {
-            return (ProxyFault::Answer, "does not speak SOCKS5".to_owned());
+            return (ProxyFault::NotAProxy, "does not speak SOCKS5".to_owned());
         }
         (Error::Io(_), Some(login)) => {
             // Some close the connection instead of the answer that RFC 1929 asks for.
@@ -56,11 +56,11 @@ fn refusal(error: &Error, login: Option<&Credential>) -> (ProxyFault, String) {
                 "closed the connection without an answer ({error}); it may refuse the login of {}",
                 user(login)
             );
-            return (ProxyFault::Answer, problem);
+            return (ProxyFault::Closed, problem);
         }
         (Error::Io(_), None) => {
             let problem = format!("closed the connection without an answer ({error})");
-            return (ProxyFault::Answer, problem);
+            return (ProxyFault::Closed, problem);
         }
         _ => {
             return (

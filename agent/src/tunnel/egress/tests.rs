@@ -86,6 +86,7 @@ async fn open(proxy: Proxy, limit: Duration) -> Result<Way, EgressError> {
             limit,
             &options,
             &tell_nobody(),
+            AddressChoice::default(),
         )
         .await
 }
@@ -115,6 +116,15 @@ async fn connect_names_the_gateway_and_keeps_what_came_with_the_answer() {
     assert!(asked.contains("host: gw.vendor.example:443\r\n"), "{asked}");
     let basic = "proxy-authorization: Basic YWNtZTpzM2NyZXQ=\r\n";
     assert!(asked.contains(basic), "{asked}");
+}
+
+#[tokio::test]
+async fn an_answer_with_a_folded_header_or_space_before_a_colon_opens_the_way() {
+    for head in ["Via : x", "Via: a,\r\n b"] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n");
+        let script = Script::http(&answer).await;
+        open(script.proxy("http"), LIMIT).await.expect(head);
+    }
 }
 
 #[tokio::test]
@@ -184,15 +194,71 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
         (
             "HTTP/1.1 302 Found\r\nLocation: http://login\r\n\r\n",
             false,
-            ProxyFault::Answer,
+            ProxyFault::Redirect,
+            Retry::Slow,
+            "302 Found to http://login",
+            "without that page",
+        ),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: http://login/?session=s3cret\r\n\r\n",
+            false,
+            ProxyFault::Redirect,
+            Retry::Slow,
+            "sends us to a web page",
+            "without that page",
+        ),
+        (
+            "HTTP/1.1 429 Too Many Requests\r\n\r\n",
+            false,
+            ProxyFault::Busy,
+            Retry::Slow,
+            "takes no more connections from this host: 429",
+            "higher limit",
+        ),
+        (
+            "HTTP/1.1 500 Internal Server Error\r\nX-Squid-Error: ERR_CANNOT_FORWARD 0\r\n\r\n",
+            false,
+            ProxyFault::Failing,
             Retry::Soon,
-            "302 Found",
-            "tunnel.proxy",
+            "ERR_CANNOT_FORWARD",
+            "its log at this time",
+        ),
+        (
+            "HTTP/1.1 404 Not Found\r\n\r\n",
+            false,
+            ProxyFault::NotAProxy,
+            Retry::Soon,
+            "answered 404 Not Found to CONNECT",
+            "another server answers",
+        ),
+        (
+            "HTTP/1.1 407 x\r\nProxy-Authenticate: Negotiate, NTLM, Basic realm=\"a, Digest b\", charset=\"UTF-8\"\r\n\r\n",
+            true,
+            ProxyFault::LoginRefused,
+            Retry::Slow,
+            "user \"acme\"",
+            "may be locked",
+        ),
+        (
+            "HTTP/1.1 407 x\r\nProxy-Authenticate: Digest realm=\"Basic, Basic\", nonce = \"x\", Negotiate\r\n\r\n",
+            true,
+            ProxyFault::LoginScheme,
+            Retry::Slow,
+            "it offers Digest, Negotiate",
+            "Basic account",
+        ),
+        (
+            "HTTP/1.1 403 Forbidden\r\nServer : x\r\nX-Squid-Error: ERR_ACCESS_DENIED\r\n 0\r\n\r\n",
+            true,
+            ProxyFault::Policy,
+            Retry::Slow,
+            "403 Forbidden (ERR_ACCESS_DENIED",
+            "CONNECT",
         ),
         (
             "SSH-2.0-OpenSSH_9.2\r\n",
             false,
-            ProxyFault::Answer,
+            ProxyFault::NotAProxy,
             Retry::Soon,
             "does not speak HTTP",
             "tunnel.proxy",
@@ -200,7 +266,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
         (
             "",
             false,
-            ProxyFault::Answer,
+            ProxyFault::Closed,
             Retry::Soon,
             "without an answer",
             "tunnel.proxy",
@@ -231,7 +297,7 @@ async fn an_answer_without_end_and_one_that_never_comes_are_bounded() {
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let proxy = Proxy::parse(&url).unwrap();
         let error = refused_within(proxy, Duration::from_millis(200)).await;
-        assert_eq!(error.kind, ProxyFault::Answer);
+        assert_eq!(error.kind, ProxyFault::Silent);
         assert!(
             error.to_string().contains("did not answer within"),
             "{error}"
@@ -331,13 +397,13 @@ async fn each_refusal_of_a_socks_proxy_is_told_apart() {
         (
             vec![(b"\x05\x01\x00".as_slice(), b"HTTP/1.1 400\r\n\r\n".to_vec())],
             false,
-            ProxyFault::Answer,
+            ProxyFault::NotAProxy,
             "does not speak SOCKS5",
         ),
         (
             vec![(b"\x05\x01\x00".as_slice(), vec![])],
             false,
-            ProxyFault::Answer,
+            ProxyFault::Closed,
             "closed the connection",
         ),
     ] {

@@ -2,7 +2,7 @@
 //! without leaving anything behind where it fails or is no longer wanted.
 
 use super::{
-    Session, Shared,
+    Reason, Refused, Retry, Session, Shared, answer,
     error::{OpenError, Step},
     greeting::{Greeting, Listening, await_banner},
     handler::{Failure, SessionHandler},
@@ -13,10 +13,11 @@ use super::{
 use crate::tunnel::{
     Accept, Gateway, Passed, Settings, Tell,
     channel::SessionBudget,
+    egress::{AddressChoice, Way, at_address},
     transport::{Meter, Transport, socket},
 };
-use russh::{Error, Limits, SshId, client};
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use russh::{Error, Limits, Preferred, SshId, client, keys::Algorithm};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWriteExt},
     time::timeout,
@@ -25,7 +26,7 @@ use tokio::{
 impl Session {
     /// Opens a session to `gateway`; `connection` is the number that channels are handed to `accept`
     /// with. `tell` hears of each hop as it is passed. May be dropped at any point: what has been
-    /// begun then ends by itself.
+    /// begun then ends by itself. An address that fails past TCP is remembered: the next attempt begins at another one.
     pub async fn open(
         settings: Arc<Settings>,
         gateway: Gateway,
@@ -33,16 +34,116 @@ impl Session {
         accept: Arc<dyn Accept>,
         tell: Tell,
     ) -> Result<Self, OpenError> {
+        let memory = settings.egress.addresses();
+        let mut attempt = Attempt {
+            settings,
+            gateway,
+            connection,
+            accept,
+            tell,
+            only: None,
+            seen: Vec::new(),
+        };
+        let mut presented = Vec::new();
+        loop {
+            let (peer, outcome) = attempt.run().await;
+            let mut refused = match outcome {
+                Err(OpenError::HostKey(refused)) => refused,
+                outcome => {
+                    match (&outcome, peer) {
+                        (Ok(_), Some(peer)) => memory.succeeded(peer),
+                        (Err(error), Some(peer)) => {
+                            memory.failed(peer, error.retry() == Retry::Slow);
+                        }
+                        (_, None) => {}
+                    }
+                    return outcome;
+                }
+            };
+            presented.push(refused.presented.clone());
+            if !attempt.asks_for_another_key(&refused, peer) {
+                refused.presented = presented.join(" and ");
+                if let Some(peer) = peer {
+                    memory.failed(peer, true);
+                }
+                return Err(OpenError::HostKey(refused));
+            }
+        }
+    }
+}
+
+/// One connection to a gateway, and then others to the same address for as long as that presents a key of another type
+/// than the one that is pinned: a fingerprint does not say its key's type, and a server presents the type that is asked
+/// for first.
+struct Attempt {
+    settings: Arc<Settings>,
+    gateway: Gateway,
+    connection: usize,
+    accept: Arc<dyn Accept>,
+    tell: Tell,
+    /// The address of the connection before.
+    only: Option<SocketAddr>,
+    /// Types of the host keys that were presented and refused.
+    seen: Vec<Algorithm>,
+}
+
+impl Attempt {
+    /// Whether the gateway may have another key that is the pinned one.
+    fn asks_for_another_key(&mut self, refused: &Refused, peer: Option<SocketAddr>) -> bool {
+        let pinned = self.settings.host_keys.pins();
+        let again = self.seen.contains(&refused.kind);
+        self.seen.push(refused.kind.clone());
+        self.only = peer;
+        pinned && refused.reason == Reason::Changed && !again && self.seen.len() < MAX_KEY_TYPES
+    }
+
+    /// Where it led, and what came of it.
+    async fn run(&self) -> (Option<SocketAddr>, Result<Session, OpenError>) {
         let options = socket::Options {
             // The second net, where even the task that asks hangs.
-            user_timeout: (settings.cut_after() * 3 / 2).min(settings.stall_timeout),
+            user_timeout: (self.settings.cut_after() * 3 / 2).min(self.settings.stall_timeout),
             ..socket::Options::default()
         };
+        let choice = AddressChoice {
+            connection: Some(self.connection),
+            only: self.only,
+        };
+        let tell = self.tell();
+        let settings = &self.settings;
         let way = settings
             .egress
-            .open(&gateway, settings.connect_timeout, &options, &tell)
+            .open(
+                &self.gateway,
+                settings.connect_timeout,
+                &options,
+                &tell,
+                choice,
+            )
             .await
-            .map_err(|error| OpenError::no_way(&gateway, error))?;
+            .map_err(|error| OpenError::no_way(&self.gateway, error));
+        let way = match way {
+            Ok(way) => way,
+            Err(error) => return (None, Err(error)),
+        };
+        let peer = way.peer;
+        (peer, self.greeted(way, tell).await)
+    }
+
+    /// What was passed already is not told again.
+    fn tell(&self) -> Tell {
+        let tell = Arc::clone(&self.tell);
+        match self.seen.is_empty() {
+            true => tell,
+            false => Arc::new(move |passed| {
+                if matches!(passed, Passed::HostKey(_) | Passed::Login) {
+                    tell(passed);
+                }
+            }),
+        }
+    }
+
+    async fn greeted(&self, way: Way, tell: Tell) -> Result<Session, OpenError> {
+        let settings = Arc::clone(&self.settings);
         let greeting = Greeting::default();
         let (transport, meter) = Transport::new(
             greeting.listen(way.reader, Arc::clone(&tell)),
@@ -54,13 +155,22 @@ impl Session {
         }
         let budget = SessionBudget::new(Arc::clone(&meter), settings.channel.clone());
         let limit = settings.login_timeout;
-        let shared = Shared::new(settings, gateway, connection, accept, budget, tell);
+        let (gateway, accept) = (self.gateway.clone(), Arc::clone(&self.accept));
+        let mut shared = Shared::new(settings, gateway, self.connection, accept, budget, tell);
+        shared.peer = way.peer;
+        shared.lease = way.lease;
         let shared = Arc::new(shared);
+        let preferred = preferred(&shared.settings.host_keys, &shared.gateway, &self.seen);
 
         // russh's handshake must not be cancelled: its task would stay. It runs beside us, and the meter
         // is what ends it.
         let guard = AbortOnDrop(Some(Arc::clone(&meter)));
-        let task = tokio::spawn(handshake(Arc::clone(&shared), transport, greeting.clone()));
+        let task = tokio::spawn(handshake(
+            Arc::clone(&shared),
+            transport,
+            greeting.clone(),
+            preferred,
+        ));
         let session = match timeout(limit, task).await {
             Ok(Ok(outcome)) => outcome?,
             Ok(Err(panic)) => return Err(shared.lost(Step::KeyExchange, panic.to_string())),
@@ -72,19 +182,36 @@ impl Session {
     }
 }
 
+/// How soon another attempt at the gateway makes sense: what one of its addresses refused says nothing of the others.
+pub fn retry(settings: &Settings, gateway: &Gateway, error: &OpenError) -> Retry {
+    let straight = settings.egress.proxy(gateway).is_none();
+    let memory = settings.egress.addresses();
+    match straight && memory.has_open(&gateway.host, gateway.port) {
+        true => Retry::Soon,
+        false => error.retry(),
+    }
+}
+
 /// Goes to `gateway` as a session would, waits for its SSH banner, and leaves without having said more than our own: no
 /// key is shown, and no session that stands is disturbed. `tell` hears of each hop as it is passed.
 pub async fn greet(settings: &Settings, gateway: &Gateway, tell: &Tell) -> Result<(), OpenError> {
     let options = socket::Options::default();
     let mut way = settings
         .egress
-        .open(gateway, settings.connect_timeout, &options, tell)
+        .open(
+            gateway,
+            settings.connect_timeout,
+            &options,
+            tell,
+            AddressChoice::default(),
+        )
         .await
         .map_err(|error| OpenError::no_way(gateway, error))?;
+    let peer = way.peer;
     let greeting = Greeting::default();
     let mut reader = greeting.listen(way.reader, Arc::clone(tell));
     let limit = settings.login_timeout;
-    let place = || place(settings, gateway);
+    let place = || place(settings, gateway, peer);
     let greeted = async {
         // Whoever speaks something else answers to this, as it would to a session.
         let own = format!("{CLIENT_ID}\r\n");
@@ -99,20 +226,18 @@ pub async fn greet(settings: &Settings, gateway: &Gateway, tell: &Tell) -> Resul
             step: Step::Banner,
             problem: error.to_string(),
         }),
-        Ok(_) => Err(OpenError::NotSsh {
-            gateway: place(),
-            answer: greeting.first_line(),
-        }),
+        Ok(_) => Err(no_banner(place(), &greeting)),
         Err(_) if greeting.is_empty() => Err(OpenError::Timeout {
             gateway: place(),
             step: Step::Banner,
             after: limit,
         }),
-        Err(_) => Err(OpenError::NotSsh {
-            gateway: place(),
-            answer: greeting.first_line(),
-        }),
+        Err(_) => Err(no_banner(place(), &greeting)),
     }
+}
+
+fn no_banner(place: String, greeting: &Greeting) -> OpenError {
+    answer::without_banner(place, &greeting.bytes(), greeting.first_line())
 }
 
 /// The first hop to `gateway` alone, where the next one would take a login at the proxy.
@@ -124,11 +249,11 @@ pub async fn reach(settings: &Settings, gateway: &Gateway, tell: &Tell) -> Resul
     reached.map_err(|error| OpenError::no_way(gateway, error))
 }
 
-/// The gateway, and the proxy that leads to it, for errors below the login: either may be at fault.
-pub(super) fn place(settings: &Settings, gateway: &Gateway) -> String {
+/// The gateway, and its address or the proxy that leads to it, for errors: any of them may be at fault.
+pub(super) fn place(settings: &Settings, gateway: &Gateway, peer: Option<SocketAddr>) -> String {
     match settings.egress.proxy(gateway) {
         Some(proxy) => format!("{gateway} (through {proxy})"),
-        None => gateway.to_string(),
+        None => at_address(&gateway.to_string(), &gateway.host, peer),
     }
 }
 
@@ -136,8 +261,9 @@ async fn handshake<R: AsyncRead + Send + Unpin + 'static>(
     shared: Arc<Shared>,
     transport: Transport<Listening<R>>,
     greeting: Greeting,
+    preferred: Preferred,
 ) -> Result<Session, OpenError> {
-    let config = Arc::new(config(&shared));
+    let config = Arc::new(config(&shared, preferred));
     let handler = SessionHandler::new(Arc::clone(&shared));
     let mut handle = client::connect_stream(config, transport, handler)
         .await
@@ -147,7 +273,7 @@ async fn handshake<R: AsyncRead + Send + Unpin + 'static>(
     Ok(Session::new(Inner::new(handle, shared)))
 }
 
-fn config(shared: &Shared) -> client::Config {
+fn config(shared: &Shared, preferred: Preferred) -> client::Config {
     let settings = &shared.settings;
     let keepalive_max = settings.keepalive_max.max(2);
     let beyond_keepalive = u32::try_from(keepalive_max.saturating_add(2)).unwrap_or(u32::MAX);
@@ -161,7 +287,7 @@ fn config(shared: &Shared) -> client::Config {
         window_size: settings.channel.window,
         maximum_packet_size: PACKET,
         channel_buffer_size: CHANNEL_QUEUE,
-        preferred: preferred(&settings.host_keys, &shared.gateway),
+        preferred,
         keepalive_interval: Some(settings.keepalive_interval),
         keepalive_max,
         // A last net only: keep-alives are to notice first.
@@ -187,20 +313,22 @@ fn classify(shared: &Shared, greeting: &Greeting, failure: Failure) -> OpenError
     if !greeting.is_ssh() {
         return match greeting.is_empty() {
             true => shared.lost(Step::Banner, text(&error)),
-            false => OpenError::NotSsh {
-                gateway: gateway(),
-                answer: greeting.first_line(),
-            },
+            false => no_banner(gateway(), greeting),
         };
     }
     match error {
         Error::IO(_) | Error::Disconnect | Error::HUP | Error::Join(_) => {
             shared.lost(Step::KeyExchange, text(&error))
         }
-        other => OpenError::KeyExchange {
-            gateway: gateway(),
-            problem: other.to_string(),
-        },
+        other => {
+            let (fault, problem) = answer::of_exchange(&other);
+            let gateway = gateway();
+            OpenError::KeyExchange {
+                gateway,
+                problem,
+                fault,
+            }
+        }
     }
 }
 
@@ -214,8 +342,7 @@ fn text(error: &Error) -> String {
 fn too_late(shared: &Shared, greeting: &Greeting, after: Duration) -> OpenError {
     let gateway = shared.place();
     if !greeting.is_empty() && !greeting.is_ssh() {
-        let answer = greeting.first_line();
-        return OpenError::NotSsh { gateway, answer };
+        return no_banner(gateway, greeting);
     }
     let step = match (greeting.is_empty(), shared.facts.get()) {
         (true, _) => Step::Banner,
@@ -259,3 +386,5 @@ const CHANNEL_QUEUE: usize = 100;
 /// sequence numbers that are chacha20-poly1305's nonces.
 const REKEY_BYTES: usize = 32 << 30;
 const REKEY_AGE: Duration = Duration::from_secs(48 * 3600);
+/// Ed25519, three curves of ECDSA, RSA: what a gateway can present, one after the other.
+const MAX_KEY_TYPES: usize = 5;

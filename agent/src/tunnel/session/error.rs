@@ -1,6 +1,6 @@
 //! Why a session could not be opened, or has ended: a cause and a remedy that an administrator can act on.
 
-use super::Refused;
+use super::{KeyExchangeFault, LoginFault, Refused, Stranger};
 use crate::{
     tunnel::{
         Gateway, Hop,
@@ -75,6 +75,24 @@ pub enum OpenError {
         gateway: String,
         /// Its first bytes, printable, at most one line.
         answer: String,
+        /// What it seems to be.
+        stranger: Stranger,
+    },
+    /// The gateway talks to nobody at this host's address for a while.
+    #[error("{gateway} bars the address of this host for a while: it answered {answer:?}")]
+    AddressBarred {
+        /// `host:port`.
+        gateway: String,
+        /// Its own words.
+        answer: String,
+    },
+    /// The gateway has too many logins under way.
+    #[error("{gateway} takes no more logins for now: it answered {answer:?}")]
+    GatewayFull {
+        /// `host:port`.
+        gateway: String,
+        /// Its own words.
+        answer: String,
     },
     /// No common algorithm, or a broken exchange.
     #[error("the key exchange with {gateway} failed: {problem}")]
@@ -83,6 +101,8 @@ pub enum OpenError {
         gateway: String,
         /// What was offered on both sides, or what broke.
         problem: String,
+        /// Which of these.
+        fault: KeyExchangeFault,
     },
     /// The host key is not trusted.
     #[error(transparent)]
@@ -96,8 +116,10 @@ pub enum OpenError {
         user: String,
         /// Fingerprint of the key, and the certificate if one was used.
         credential: String,
-        /// Which methods the gateway offers instead, or what else it wants.
+        /// Which methods the gateway offers instead, or what else it wants; and its own words.
         problem: String,
+        /// Which of these.
+        fault: LoginFault,
     },
     /// The connection ended before the session stood.
     #[error("the connection to {gateway} was lost during {step}: {problem}")]
@@ -150,12 +172,23 @@ impl OpenError {
     /// How soon another attempt makes sense.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::HostKey(_) | Self::LoginRefused { .. } | Self::KeyExchange { .. } => Retry::Slow,
+            Self::LoginRefused { fault, .. } if fault.passes() => Retry::Soon,
+            Self::HostKey(_)
+            | Self::LoginRefused { .. }
+            | Self::KeyExchange { .. }
+            | Self::AddressBarred { .. } => Retry::Slow,
+            // Each address that is left was refused a moment ago.
+            Self::Connect { failures, .. }
+                if failures.iter().all(|f| f.kind == ConnectKind::Barred) =>
+            {
+                Retry::Slow
+            }
             Self::Proxy(error) => error.retry(),
             Self::Tls(error) => error.retry(),
             Self::Resolve { .. }
             | Self::Connect { .. }
             | Self::NotSsh { .. }
+            | Self::GatewayFull { .. }
             | Self::Lost { .. }
             | Self::Timeout { .. } => Retry::Soon,
         }
@@ -168,7 +201,9 @@ impl OpenError {
             Self::Connect { .. } => Hop::Tcp,
             Self::Proxy(error) => error.hop(),
             Self::Tls(_) => Hop::Tls,
-            Self::NotSsh { .. } => Hop::Banner,
+            Self::NotSsh { .. } | Self::AddressBarred { .. } | Self::GatewayFull { .. } => {
+                Hop::Banner
+            }
             Self::KeyExchange { .. } => Hop::KeyExchange,
             Self::HostKey(_) => Hop::HostKey,
             Self::LoginRefused { .. } => Hop::Login,
@@ -192,7 +227,11 @@ impl OpenError {
     /// Whether the gateway answered at all with an SSH banner.
     pub fn reached_ssh(&self) -> bool {
         match self {
-            Self::HostKey(_) | Self::LoginRefused { .. } | Self::KeyExchange { .. } => true,
+            Self::HostKey(_)
+            | Self::LoginRefused { .. }
+            | Self::KeyExchange { .. }
+            | Self::AddressBarred { .. }
+            | Self::GatewayFull { .. } => true,
             Self::Lost { step, .. } | Self::Timeout { step, .. } => {
                 matches!(step, Step::KeyExchange | Step::Login)
             }
@@ -211,41 +250,59 @@ impl OpenError {
                 "check the name in tunnel.gateways and this host's DNS: getent hosts {host}"
             ),
             Self::Connect { gateway, failures } => {
-                let refused = failures.iter().all(|f| f.kind == ConnectKind::Refused);
+                let only = |kind: &[ConnectKind]| failures.iter().all(|f| kind.contains(&f.kind));
                 let test = format!("test with: nc -vz {}", gateway.replacen(':', " ", 1));
-                match refused {
-                    true => format!("nothing listens there: ask the vendor whether the gateway is up, and check its port; {test}"),
-                    false => format!("ask the network team whether the firewall lets this host out to {gateway}; {test}"),
+                if only(&[ConnectKind::Barred]) {
+                    "see what the gateway refused there; it is tried again after a minute".to_owned()
+                } else if only(&[ConnectKind::Refused, ConnectKind::Barred]) {
+                    format!("nothing listens there: ask the vendor whether the gateway is up, and check its port; {test}")
+                } else {
+                    format!("ask the network team whether the firewall lets this host out to {gateway}; {test}")
                 }
             }
             Self::Proxy(error) => error.remedy(),
             Self::Tls(error) => error.remedy(),
-            Self::NotSsh { answer, .. } if answer.starts_with("HTTP/") || answer.is_empty() => {
-                "the port belongs to another service, or a proxy is in between; check tunnel.gateways with the vendor".to_owned()
+            Self::NotSsh { stranger, .. } => stranger.remedy().to_owned(),
+            Self::AddressBarred { .. } => {
+                "logins from this address have failed, of this agent or of another behind the same address (PerSourcePenalties, OpenSSH 9.8 or later); it passes within minutes, and the agent tries once a minute. Ask the vendor which logins failed by the sshd log, and for this address in PerSourcePenaltyExemptList".to_owned()
             }
-            Self::NotSsh { .. } => {
-                "if the answer names a limit, it passes by itself; otherwise check the port in tunnel.gateways with the vendor".to_owned()
+            Self::GatewayFull { .. } => {
+                "the agent tries again; if it stays, ask the vendor to raise MaxStartups on the gateway, and PerSourceMaxStartups where many agents come from one address".to_owned()
             }
-            Self::KeyExchange { .. } => {
-                "ask the vendor to enable curve25519-sha256 and aes128-gcm@openssh.com on the gateway (OpenSSH 7.4 or later has them)".to_owned()
-            }
+            Self::KeyExchange { fault, .. } => fault.remedy().to_owned(),
             Self::HostKey(refused) => refused.remedy(),
-            Self::LoginRefused { user, .. } => format!(
-                "ask the vendor to authorise this key for the user {user:?} (authorized_keys, or a certificate that \
-                 names the user and has not expired); the gateway's log says why it refused"
-            ),
+            Self::LoginRefused { user, fault, .. } => fault.remedy(user),
             Self::Lost { step: Step::Banner, .. } => {
-                "something takes the connection and ends it: a firewall, a full gateway, or a gateway that starts; ask the vendor if it stays".to_owned()
+                "something takes the connection and ends it: a firewall, a balancer without a gateway behind it, a full gateway (MaxStartups), or one that starts or needs TLS (tls://); ask the vendor if it stays".to_owned()
             }
-            Self::Lost { .. } => "if it stays, ask the vendor for the gateway's log at this time".to_owned(),
+            Self::Lost { step: Step::Connect, .. } => {
+                "the connection ended at once: ask the network team what between this host and the gateway ends it".to_owned()
+            }
+            Self::Lost { step: Step::KeyExchange, .. } => {
+                "the connection ended between the banner and the login: ask the vendor for the gateway's log at this time; if it has nothing, the network team about firewalls that inspect SSH".to_owned()
+            }
+            Self::Lost { step: Step::Login, .. } => "if it stays, ask the vendor for the gateway's log at this time".to_owned(),
             Self::Timeout { step: Step::Connect | Step::Banner, .. } => {
                 "ask the network team whether something between drops or inspects SSH; a gateway on port 443 often helps, or one inside TLS (tls://)".to_owned()
             }
-            Self::Timeout { .. } => {
-                "the gateway is slow or the link is bad; if it stays, ask the vendor for the gateway's log, or raise tunnel.login_timeout".to_owned()
+            Self::Timeout { step: Step::KeyExchange, gateway, .. } => format!(
+                "small packets pass and larger ones may not: ask the network team about the path MTU (VPN, PPPoE, blocked ICMP) and test with: {}; else the gateway is slow, and tunnel.login_timeout may be raised",
+                mtu_test(gateway)
+            ),
+            Self::Timeout { step: Step::Login, .. } => {
+                "the gateway is slow to decide (PAM, LDAP, DNS of this host's address with UseDNS): ask the vendor for its log, or raise tunnel.login_timeout".to_owned()
             }
         }
     }
+}
+
+/// Shows whether packets of the usual size come through to a place, `host:port` and what may follow it.
+pub(super) fn mtu_test(place: &str) -> String {
+    let place = place.strip_prefix("tls://").unwrap_or(place);
+    let place = place.split(' ').next().unwrap_or_default();
+    let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    format!("ping -M do -s 1400 {host}")
 }
 
 /// Why a session has ended.
@@ -275,12 +332,24 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// Whether the far side, or something before it, has ended the session.
+    pub fn is_cut(&self) -> bool {
+        match self {
+            Self::ByGateway(_) | Self::Closed => true,
+            Self::Broken(how) => how.contains("reset by peer"),
+            Self::ByUs | Self::KeepAlive | Self::Protocol(_) | Self::Panicked => false,
+        }
+    }
+
     /// What an administrator does about it.
     pub fn remedy(&self) -> String {
         match self {
             Self::ByUs => "nothing".to_owned(),
             Self::ByGateway(_) | Self::Closed => {
                 "the agent reconnects by itself; if it recurs, ask the vendor for the gateway's log at this time".to_owned()
+            }
+            Self::Broken(how) if how.contains("stalled") || how.contains("nothing was taken") => {
+                "the agent reconnects by itself; if it recurs with larger answers or uploads while small requests pass, packets of full size are lost on the way: ask the network team about the path MTU (VPN, PPPoE, blocked ICMP), and test with: ping -M do -s 1400 GATEWAY".to_owned()
             }
             Self::KeepAlive | Self::Broken(_) => {
                 "the agent reconnects by itself; if it recurs, ask the network team about idle or broken connections".to_owned()

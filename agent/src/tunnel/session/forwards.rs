@@ -1,7 +1,10 @@
 //! Which remote forwards this session has asked for, and which of them a channel has come by.
 
 use crate::tunnel::{Bind, RemoteForward};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// The forwards of one session. An entry exists from just before the request until it is refused or
 /// its cancellation is answered, since channels may come before and until then.
@@ -86,6 +89,16 @@ impl Forwards {
         }
     }
 
+    /// Whether only programs on the gateway were to reach this forward.
+    pub(super) fn is_loopback(&self, name: &str) -> bool {
+        let entries = self.lock();
+        let found = entries.iter().find(|e| *e.forward.name == *name);
+        found.is_some_and(|e| match &e.forward.bind {
+            Bind::Tcp { host, .. } => is_loopback(host),
+            Bind::Socket(_) => false,
+        })
+    }
+
     /// The forward that a `forwarded-streamlocal@openssh.com` channel belongs to.
     pub(super) fn by_socket(&self, path: &str) -> Option<Arc<str>> {
         let entries = self.lock();
@@ -98,6 +111,14 @@ impl Forwards {
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A host that is this machine, for whoever says it.
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ impl Greeting {
         printable(&String::from_utf8_lossy(line))
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// At most the first [`KEPT`].
+    pub(super) fn bytes(&self) -> Vec<u8> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

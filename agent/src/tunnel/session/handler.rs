@@ -9,6 +9,7 @@ use russh::{
     keys::PublicKeyOrCertificate,
 };
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -63,7 +64,6 @@ impl SessionHandler {
                 tracing::warn!(
                     connection = shared.connection,
                     limit = shared.settings.max_channels,
-                    remedy = "let the vendor keep connections alive, or raise tunnel.max_channels",
                     "refusing channels: too many are open (tunnel.max_channels)"
                 );
             }
@@ -78,6 +78,24 @@ impl SessionHandler {
             leaving: shared.left.clone(),
             stream,
         });
+    }
+
+    /// A forward that was asked for on the loopback address alone is reached from another machine: GatewayPorts is "yes".
+    fn note_originator(&self, forward: &Arc<str>, originator: &str) {
+        let shared = &self.shared;
+        let foreign = originator
+            .parse::<IpAddr>()
+            .is_ok_and(|address| !address.to_canonical().is_loopback());
+        if foreign && shared.forwards.is_loopback(forward) && shared.note_exposed(forward) {
+            tracing::warn!(
+                connection = shared.connection,
+                forward = %forward,
+                originator,
+                "a connection from another machine came by a forward that is bound to the gateway's loopback address: \
+                 the gateway listens on more addresses than asked for; ask the vendor for \"GatewayPorts no\" or \
+                 \"clientspecified\""
+            );
+        }
     }
 
     /// Once per session: what a gateway does a thousand times must not fill the log.
@@ -117,7 +135,8 @@ impl Handler for SessionHandler {
             .settings
             .host_keys
             .judge(host, port, presented, SystemTime::now())
-            .map_err(|refused| Failure::HostKey(Box::new(refused)))?;
+            .map_err(|refused| Failure::HostKey(Box::new(refused.at(shared.peer))))?;
+        shared.settings.host_keys.trusted(host, port, presented);
         let print = presented.public_key().fingerprint(Default::default());
         if first {
             (shared.tell)(Passed::HostKey(print.to_string()));
@@ -143,7 +162,9 @@ impl Handler for SessionHandler {
     }
 
     async fn auth_banner(&mut self, banner: &str, _session: &mut Russh) -> Result<(), Failure> {
-        tracing::debug!(banner = printable(banner), "the gateway says");
+        let banner = printable(banner);
+        tracing::debug!(banner, "the gateway says");
+        self.shared.hear(banner);
         Ok(())
     }
 
@@ -161,6 +182,9 @@ impl Handler for SessionHandler {
             .shared
             .forwards
             .by_address(connected_address, connected_port);
+        if let Some(forward) = &forward {
+            self.note_originator(forward, originator_address);
+        }
         let originator = format!("{}:{originator_port}", printable(originator_address));
         self.open(forward, originator, channel, reply).await;
         Ok(())

@@ -2,11 +2,15 @@
 
 use super::identity::date;
 use super::known_hosts::{self, Line, Marker};
+use crate::tunnel::egress::at_address;
 use russh::keys::ssh_key::{Fingerprint, certificate::CertType, public::KeyData};
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 use std::{
+    collections::HashMap,
     fmt,
+    net::SocketAddr,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -18,6 +22,8 @@ use std::{
 pub struct HostKeys {
     pinned: Vec<Fingerprint>,
     lines: Vec<Line>,
+    /// By host and port: the type of the key that was trusted last. At most one for each gateway.
+    last_types: Arc<Mutex<HashMap<(String, u16), Algorithm>>>,
 }
 
 impl HostKeys {
@@ -48,7 +54,11 @@ impl HostKeys {
         if pinned.is_empty() && !lines.iter().any(usable) {
             return Err(HostKeyError::Nothing);
         }
-        Ok(Self { pinned, lines })
+        Ok(Self {
+            pinned,
+            lines,
+            last_types: Arc::default(),
+        })
     }
 
     /// Whether what `host` has presented is to be trusted at `now`. The library has already checked
@@ -75,10 +85,27 @@ impl HostKeys {
         verdict.map_err(|reason| Refused {
             host: host.to_owned(),
             port,
+            address: None,
+            kind: key.algorithm(),
             presented: describe(presented, &key),
             expected: known.expected(),
             reason,
         })
+    }
+
+    /// Whether there are fingerprints, which do not say the type of their key.
+    pub(super) fn pins(&self) -> bool {
+        !self.pinned.is_empty()
+    }
+
+    /// This was found trusted: its type is asked for first from now on.
+    pub(super) fn trusted(&self, host: &str, port: u16, presented: &PublicKeyOrCertificate) {
+        let kind = presented.public_key().algorithm();
+        let mut types = self
+            .last_types
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        types.insert((host.to_owned(), port), kind);
     }
 
     /// Whether certificates are to be asked for: only where an authority could vouch for one.
@@ -86,10 +113,17 @@ impl HostKeys {
         !self.known(host, port).authorities.is_empty()
     }
 
-    /// Key types that known_hosts names for this host, so that they can be asked for first.
+    /// Key types that known_hosts names for this host, and the one that was trusted last, so that they can be asked for
+    /// first.
     pub(super) fn key_types(&self, host: &str, port: u16) -> Vec<Algorithm> {
         let known = self.known(host, port);
-        known.keys.iter().map(|key| key.algorithm()).collect()
+        let types = self
+            .last_types
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let last = types.get(&(host.to_owned(), port)).cloned();
+        let named = known.keys.iter().map(|key| key.algorithm());
+        named.chain(last).collect()
     }
 
     fn known(&self, host: &str, port: u16) -> Known<'_> {
@@ -223,7 +257,11 @@ pub struct Refused {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// Fingerprint and kind of what was presented.
+    /// Which of the host's addresses it was; none behind a proxy.
+    pub address: Option<SocketAddr>,
+    /// Type of the key that was presented.
+    pub kind: Algorithm,
+    /// Fingerprint and kind of what was presented; of each key, where the gateway has several.
     pub presented: String,
     /// What would have been accepted: fingerprints of keys and of authorities.
     pub expected: Vec<String>,
@@ -232,6 +270,11 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// Seen at this address.
+    pub(super) fn at(self, address: Option<SocketAddr>) -> Self {
+        Self { address, ..self }
+    }
+
     /// What an administrator does about it.
     pub fn remedy(&self) -> String {
         let Self { host, port, .. } = self;
@@ -264,10 +307,11 @@ impl Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, .. } = self;
+        let place = format!("{}:{}", self.host, self.port);
+        let place = at_address(&place, &self.host, self.address);
         write!(
             f,
-            "the host key of {host}:{port} is not trusted: {}; presented {}, expected {}",
+            "the host key of {place} is not trusted: {}; presented {}, expected {}",
             self.reason,
             self.presented,
             match self.expected.is_empty() {

@@ -5,8 +5,7 @@ use crate::{
     secret::{Secret, SecretFile, SecretFileError},
 };
 use russh::keys::{
-    Algorithm, Certificate, HashAlg, PrivateKey, ssh_key,
-    ssh_key::{certificate::CertType, private::Ed25519Keypair},
+    Algorithm, Certificate, HashAlg, PrivateKey, ssh_key, ssh_key::certificate::CertType,
 };
 use std::{
     fmt,
@@ -70,12 +69,6 @@ impl Identity {
         }
     }
 
-    /// A new key that no gateway knows, where the configuration is only shown.
-    pub fn stand_in() -> Self {
-        let seed: zeroize::Zeroizing<[u8; 32]> = zeroize::Zeroizing::new(rand::random());
-        Self::of_key(PrivateKey::from(Ed25519Keypair::from_seed(&seed)))
-    }
-
     /// Where the key was read from, if it was.
     pub fn file(&self) -> Option<&SecretFile> {
         self.file.as_ref()
@@ -115,10 +108,7 @@ impl Identity {
     pub(super) async fn certificate(&self) -> Option<Certificate> {
         match self.read_certificate().await {
             Some(Err(error)) => {
-                tracing::warn!(
-                    %error,
-                    "the renewed user certificate is not used; the former one stays in use"
-                );
+                tracing::warn!(%error, "the user certificate is not used");
                 self.certificate.clone()
             }
             Some(Ok(certificate)) => Some(certificate),
@@ -182,6 +172,47 @@ pub(super) fn describe(certificate: &Certificate) -> String {
         certificate.key_id(),
         certificate.valid_principals(),
     )
+}
+
+/// What about a certificate may make a gateway refuse it, and what to do; nothing where nothing is visibly wrong.
+pub(super) fn doubts(certificate: &Certificate, user: &str) -> Option<String> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    if now >= certificate.valid_before() {
+        return Some(
+            "the certificate has expired: ask the vendor for a new one and write it over the old one; it is used from the next connection on".to_owned(),
+        );
+    }
+    if now < certificate.valid_after() {
+        return Some(
+            "the certificate is not valid yet: compare this host's clock (timedatectl) with the vendor's".to_owned(),
+        );
+    }
+    let principals = certificate.valid_principals();
+    if !principals.iter().any(|name| name == user) {
+        return Some(format!(
+            "the certificate is for {principals:?}: set tunnel.user to one of these, or ask the vendor for a              certificate with the principal {user:?} (unless the gateway maps names by AuthorizedPrincipalsFile)"
+        ));
+    }
+    if let Some(addresses) = option(certificate, "source-address") {
+        return Some(format!(
+            "the certificate is good from {addresses} only (source-address), and the gateway sees this host by the              address of its firewall or proxy: compare the two with the vendor"
+        ));
+    }
+    if matches!(certificate.algorithm(), Algorithm::Rsa { .. }) {
+        return Some(
+            "ask the vendor to trust the certificate's authority (TrustedUserCAKeys); and OpenSSH before 7.8 takes certificates of RSA keys by SHA-1 only, which the agent does not sign: use an Ed25519 key there".to_owned(),
+        );
+    }
+    None
+}
+
+/// A critical option of a certificate (PROTOCOL.certkeys).
+fn option<'a>(certificate: &'a Certificate, name: &str) -> Option<&'a str> {
+    let options = certificate.critical_options();
+    let found = options.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| value.as_str())
 }
 
 /// Seconds since 1970 as UTC; OpenSSH writes "forever" as the largest number.

@@ -1,17 +1,18 @@
 //! Public key login, with the user certificate first where there is one.
 
 use super::{
-    Ended, Shared,
+    Ended, LoginFault, Shared,
     error::{OpenError, Step},
+    faults::refuses_everybody,
     handler::{Failure, SessionHandler},
-    identity::describe,
+    identity::{describe, doubts},
 };
 use russh::{
     Error, MethodKind, SendError, Signer,
     client::{AuthResult, Handle},
     keys::{
-        Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, agent::AgentIdentity, signature,
-        ssh_encoding::Encode, ssh_key,
+        Algorithm, Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, agent::AgentIdentity,
+        signature, ssh_encoding::Encode, ssh_key,
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -25,102 +26,152 @@ pub(super) async fn login(
     let identity = &shared.settings.identity;
     let user = shared.settings.user.as_str();
     let key = identity.key();
-    let mut credential = format!("key {}", identity.fingerprint());
-    let hash = match rsa_hash(handle, &key).await {
-        Ok(hash) => hash,
-        Err(problem) => return Err(refused(shared, credential, problem)),
+    let mut offer = Offer {
+        shared,
+        credential: format!("key {}", identity.fingerprint()),
+        certificate: None,
+    };
+    let Some(hash) = rsa_hash(handle, &key).await else {
+        let problem = "it takes RSA signatures with SHA-1 only, which are not safe".to_owned();
+        return Err(offer.refused(LoginFault::Sha1Only, problem));
     };
     if let Some(certificate) = identity.certificate().await {
-        credential = format!("{credential} and {}", describe(&certificate));
+        offer.credential = format!("{} and {}", offer.credential, describe(&certificate));
+        offer.certificate = Some(certificate.clone());
         let mut signer = KeySigner(Arc::clone(&key));
         let result = handle
             .authenticate_certificate_with(user, certificate, hash, &mut signer)
-            .await
-            .map_err(|error| lost(shared, error.to_string()))?;
+            .await;
         match result {
-            AuthResult::Success => return Ok(()),
+            Ok(AuthResult::Success) => {
+                if let Some(certificate) = offer.certificate {
+                    let _ = shared.certificate.set(certificate);
+                }
+                return Ok(());
+            }
             // As OpenSSH does: the key may be authorised by itself.
-            AuthResult::Failure {
+            Ok(AuthResult::Failure {
                 ref remaining_methods,
                 partial_success: false,
-            } if remaining_methods.contains(&MethodKind::PublicKey) => {}
-            failure => return Err(failed(shared, credential, failure).await),
+            }) if remaining_methods.contains(&MethodKind::PublicKey) => {}
+            Ok(failure) => return Err(offer.failed(failure).await),
+            Err(_) => return Err(offer.ended().await),
         }
     }
     let key = PrivateKeyWithHashAlg::new(key, hash);
-    let result = handle
-        .authenticate_publickey(user, key)
-        .await
-        .map_err(|error| lost(shared, error.to_string()))?;
-    match result {
-        AuthResult::Success => Ok(()),
-        failure => Err(failed(shared, credential, failure).await),
+    match handle.authenticate_publickey(user, key).await {
+        Ok(AuthResult::Success) => Ok(()),
+        Ok(failure) => Err(offer.failed(failure).await),
+        Err(_) => Err(offer.ended().await),
     }
 }
 
 /// SHA-2 for RSA keys, whatever the gateway says; nothing for other keys.
-async fn rsa_hash(
-    handle: &Handle<SessionHandler>,
-    key: &PrivateKey,
-) -> Result<Option<HashAlg>, String> {
+async fn rsa_hash(handle: &Handle<SessionHandler>, key: &PrivateKey) -> Option<Option<HashAlg>> {
     if !matches!(key.algorithm(), Algorithm::Rsa { .. }) {
-        return Ok(None);
+        return Some(None);
     }
     match handle.best_supported_rsa_hash().await {
-        Ok(Some(Some(hash))) => Ok(Some(hash)),
-        Ok(Some(None)) => Err(
-            "it takes RSA signatures with SHA-1 only, which are not safe; use an Ed25519 key"
-                .to_owned(),
-        ),
+        Ok(Some(Some(hash))) => Some(Some(hash)),
+        Ok(Some(None)) => None,
         // It has not said, or the session is gone, which the next step finds out.
-        Ok(None) | Err(_) => Ok(Some(HashAlg::Sha512)),
+        Ok(None) | Err(_) => Some(Some(HashAlg::Sha512)),
     }
 }
 
-/// A failure is either a refusal or, with no method left, a session that died meanwhile.
-async fn failed(shared: &Shared, credential: String, result: AuthResult) -> OpenError {
-    let AuthResult::Failure {
-        remaining_methods,
-        partial_success,
-    } = result
-    else {
-        return lost(shared, "unexpected answer".to_owned());
-    };
-    let methods: Vec<&str> = remaining_methods.iter().map(Into::into).collect();
-    let methods = methods.join(", ");
-    if partial_success {
-        let problem = format!("it accepted the key and wants more: {methods}");
-        return refused(shared, credential, problem);
-    }
-    if !methods.is_empty() {
-        let problem = format!("it was not accepted; the gateway offers {methods}");
-        return refused(shared, credential, problem);
-    }
-    match timeout(ENDING, shared.ended()).await {
-        // russh ends the session by itself where no method is left.
-        Ok(Ended::Protocol(text)) if text == Error::NoAuthMethod.to_string() => {
-            let problem = "it was not accepted; the gateway offers nothing else".to_owned();
-            refused(shared, credential, problem)
+/// What was offered to the gateway.
+struct Offer<'a> {
+    shared: &'a Shared,
+    /// In words.
+    credential: String,
+    certificate: Option<Certificate>,
+}
+
+impl Offer<'_> {
+    /// A failure is either a refusal or, with no method left, a session that has ended meanwhile.
+    async fn failed(&self, result: AuthResult) -> OpenError {
+        let AuthResult::Failure {
+            remaining_methods,
+            partial_success,
+        } = result
+        else {
+            return self
+                .shared
+                .lost(Step::Login, "unexpected answer".to_owned());
+        };
+        let methods: Vec<&str> = remaining_methods.iter().map(Into::into).collect();
+        let offered = methods.join(", ");
+        if partial_success {
+            let problem = format!("it accepted the key and wants more: {offered}");
+            return self.refused(LoginFault::WantsMore(offered), problem);
         }
-        Ok(ended) => lost(shared, ended.to_string()),
-        Err(_) => lost(shared, "no answer".to_owned()),
+        if methods.is_empty() {
+            return self.ended().await;
+        }
+        let problem = format!("it was not accepted; the gateway offers {offered}");
+        match remaining_methods.contains(&MethodKind::PublicKey) {
+            true => self.refused(self.not_accepted(), problem),
+            false => self.refused(LoginFault::NoPublicKeys(offered), problem),
+        }
     }
-}
 
-fn refused(shared: &Shared, credential: String, problem: String) -> OpenError {
-    OpenError::LoginRefused {
-        gateway: shared.gateway.to_string(),
-        user: shared.settings.user.clone(),
-        credential,
-        problem,
+    /// The session has ended, or is about to. With a key offered that is mostly the gateway's answer to it.
+    async fn ended(&self) -> OpenError {
+        let Ok(ended) = timeout(ENDING, self.shared.ended()).await else {
+            return self.shared.lost(Step::Login, "no answer".to_owned());
+        };
+        match ended {
+            // russh ends the session by itself where no method is left.
+            Ended::Protocol(text) if text == Error::NoAuthMethod.to_string() => {
+                let problem = "it was not accepted; the gateway offers nothing else".to_owned();
+                self.refused(self.not_accepted(), problem)
+            }
+            Ended::ByGateway(text) if text.contains(TOO_MANY) => {
+                self.refused(LoginFault::TooManyFailures, text)
+            }
+            Ended::ByGateway(text) => {
+                let fault = match refuses_everybody(&text) {
+                    true => LoginFault::NotNow,
+                    false => self.closed(),
+                };
+                self.refused(fault, format!("it ended the connection: {text}"))
+            }
+            Ended::Closed => {
+                let problem = "it closed the connection once the key was offered".to_owned();
+                self.refused(self.closed(), problem)
+            }
+            Ended::Broken(how) => {
+                let problem = format!("it cut the connection once the key was offered ({how})");
+                self.refused(self.closed(), problem)
+            }
+            ended => self.shared.lost(Step::Login, ended.to_string()),
+        }
     }
-}
 
-fn lost(shared: &Shared, problem: String) -> OpenError {
-    OpenError::Lost {
-        gateway: shared.place(),
-        step: Step::Login,
-        problem,
+    /// What is visibly wrong with our certificate is the likeliest reason.
+    fn not_accepted(&self) -> LoginFault {
+        let certificate = self.certificate.as_ref();
+        let doubts = certificate.and_then(|c| doubts(c, &self.shared.settings.user));
+        doubts.map_or(LoginFault::NotAccepted, LoginFault::Certificate)
+    }
+
+    fn closed(&self) -> LoginFault {
+        match self.shared.said() {
+            Some(said) if refuses_everybody(&said) => LoginFault::NotNow,
+            _ => LoginFault::ClosedAfterKey,
+        }
+    }
+
+    fn refused(&self, fault: LoginFault, problem: String) -> OpenError {
+        let said = self.shared.said();
+        let said = said.map(|said| format!("; the gateway says: {said:?}"));
+        OpenError::LoginRefused {
+            gateway: self.shared.place(),
+            user: self.shared.settings.user.clone(),
+            credential: self.credential.clone(),
+            problem: format!("{problem}{}", said.unwrap_or_default()),
+            fault,
+        }
     }
 }
 
@@ -158,3 +209,5 @@ impl From<SendError> for Failure {
 
 /// How long the session task may take to say why it ended.
 const ENDING: Duration = Duration::from_secs(5);
+/// sshd's own words where MaxAuthTries is reached.
+const TOO_MANY: &str = "Too many authentication failures";

@@ -10,13 +10,15 @@ use std::borrow::Cow;
 
 /// What to offer this gateway: the post-quantum key exchange first, AES-GCM first (most throughput on
 /// processors with AES), nothing with SHA-1, no compression; certificates only where one could be
-/// judged.
-pub(super) fn preferred(host_keys: &HostKeys, gateway: &Gateway) -> Preferred {
+/// judged. `seen`: types of host keys that this gateway has presented and that are not trusted; it may have others.
+pub(super) fn preferred(host_keys: &HostKeys, gateway: &Gateway, seen: &[Algorithm]) -> Preferred {
     let (host, port) = (gateway.host.as_str(), gateway.port);
     let known = host_keys.key_types(host, port);
     let mut keys = HOST_KEYS.to_vec();
     // A gateway with several keys must present the one we know. Stable: the order stays otherwise.
-    keys.sort_by_key(|offered| !known.iter().any(|k| same_type(k, offered)));
+    let among =
+        |list: &[Algorithm], offered: &Algorithm| list.iter().any(|one| same_type(one, offered));
+    keys.sort_by_key(|offered| (among(seen, offered), !among(&known, offered)));
     let certificates = match host_keys.trusts_an_authority_for(host, port) {
         true => Cow::Borrowed(HOST_KEYS),
         false => Cow::Borrowed(&[][..]),
@@ -86,7 +88,7 @@ mod tests {
 
     #[test]
     fn post_quantum_comes_first_and_strict_key_exchange_stays_on() {
-        let preferred = preferred(&host_keys(&line("*")), &gateway());
+        let preferred = preferred(&host_keys(&line("*")), &gateway(), &[]);
         assert_eq!(preferred.kex[0], kex::MLKEM768X25519_SHA256);
         assert_eq!(preferred.kex[1], kex::CURVE25519);
         for marker in [
@@ -100,7 +102,7 @@ mod tests {
 
     #[test]
     fn nothing_with_sha1_is_offered() {
-        let preferred = preferred(&host_keys(&line("*")), &gateway());
+        let preferred = preferred(&host_keys(&line("*")), &gateway(), &[]);
         assert!(!preferred.key.contains(&Algorithm::Rsa { hash: None }));
         let names = |list: Vec<&str>| list.into_iter().any(|n| n.contains("sha1"));
         assert!(!names(preferred.kex.iter().map(AsRef::as_ref).collect()));
@@ -109,11 +111,11 @@ mod tests {
 
     #[test]
     fn certificates_are_asked_for_only_where_an_authority_is_known() {
-        let bare = preferred(&host_keys(&line("*")), &gateway());
+        let bare = preferred(&host_keys(&line("*")), &gateway(), &[]);
         assert!(bare.host_key_certificates.is_empty());
         let authority = host_keys(&line("@cert-authority *.vendor.example"));
         assert!(
-            !preferred(&authority, &gateway())
+            !preferred(&authority, &gateway(), &[])
                 .host_key_certificates
                 .is_empty()
         );
@@ -122,11 +124,21 @@ mod tests {
     #[test]
     fn the_key_type_in_known_hosts_is_asked_for_first() {
         let ecdsa = "gw1.vendor.example ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=\n";
-        let preferred = preferred(&host_keys(ecdsa), &gateway());
+        let preferred = preferred(&host_keys(ecdsa), &gateway(), &[]);
         assert!(
             matches!(preferred.key[0], Algorithm::Ecdsa { .. }),
             "{:?}",
             preferred.key
         );
+    }
+
+    #[test]
+    fn a_type_that_was_presented_and_is_not_the_pinned_one_is_asked_for_last() {
+        let host_keys = host_keys(&line("*"));
+        let seen = [Algorithm::Ed25519, Algorithm::Rsa { hash: None }];
+        let preferred = preferred(&host_keys, &gateway(), &seen);
+        assert!(matches!(preferred.key[0], Algorithm::Ecdsa { .. }));
+        assert_eq!(preferred.key.len(), HOST_KEYS.len(), "and still offered");
+        assert!(matches!(preferred.key[5], Algorithm::Rsa { .. }));
     }
 }

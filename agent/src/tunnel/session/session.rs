@@ -1,7 +1,7 @@
 //! A session that stands: requests to the gateway, its probe, its end.
 
 use super::{
-    Ended,
+    Ended, ForwardError, ForwardRefusal,
     connect::place,
     error::{OpenError, Step},
     exec::{self, ExecError, Ran},
@@ -12,12 +12,14 @@ use super::{
 use crate::tunnel::{
     Accept, Bind, Gateway, RemoteForward, Settings, Tell,
     channel::{ChannelStream, SessionBudget},
+    egress::AddressLease,
 };
-use russh::{ChannelOpenFailure, Disconnect, Error, client::Handle};
+use russh::{ChannelOpenFailure, Disconnect, Error, client::Handle, keys::Certificate};
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -52,36 +54,6 @@ pub struct Bound(pub Bind);
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// A remote forward was not bound or not cancelled.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ForwardError {
-    /// The gateway said no; the session is as good as before.
-    #[error("the gateway refuses to listen on {0}")]
-    Refused(String),
-    /// The session is gone, or has just been ended since it did not answer.
-    #[error("{0}")]
-    Lost(Ended),
-}
-
-impl ForwardError {
-    /// What an administrator does about it.
-    pub fn remedy(&self) -> String {
-        match self {
-            Self::Refused(bind) if bind.starts_with('/') => format!(
-                "a socket left behind by a former session stays there unless the gateway has \"StreamLocalBindUnlink yes\"; \
-                 or its sshd_config forbids it (AllowStreamLocalForwarding), or the user may not write to the folder of {bind}"
-            ),
-            Self::Refused(bind) => format!(
-                "either the port is taken: a session that was cut off frees it within a minute, another program does \
-                 not (on the gateway: ss -ltnp); or the user may not listen there: the gateway needs \
-                 \"AllowTcpForwarding remote\" and a PermitListen or permitlisten that covers {bind}. \
-                 It is asked again every few seconds"
-            ),
-            Self::Lost(ended) => ended.remedy(),
-        }
     }
 }
 
@@ -252,6 +224,23 @@ impl Session {
         &self.0.shared.gateway
     }
 
+    /// How long ago its connection was opened.
+    pub fn age(&self) -> Duration {
+        self.0.shared.opened_at.elapsed()
+    }
+
+    /// Whether a channel came from another machine by this forward, although only the gateway itself should reach it.
+    pub fn is_exposed(&self, forward: &str) -> bool {
+        let exposed = self.0.shared.exposed.lock();
+        let exposed = exposed.unwrap_or_else(PoisonError::into_inner);
+        exposed.iter().any(|name| **name == *forward)
+    }
+
+    /// The gateway's address; none behind a proxy, which alone knows it.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.0.shared.peer
+    }
+
     /// What was negotiated.
     pub fn facts(&self) -> Option<&Facts> {
         self.0.shared.facts.get()
@@ -320,7 +309,7 @@ impl Inner {
             Err(error) => {
                 forwards.forget(name);
                 Err(match error {
-                    None => ForwardError::Refused(forward.bind.to_string()),
+                    None => self.shared.refusal(forward.bind.clone()),
                     Some(ended) => ForwardError::Lost(ended),
                 })
             }
@@ -348,7 +337,7 @@ impl Inner {
         };
         forwards.forget(name);
         outcome.map_err(|error| match error {
-            None => ForwardError::Refused(bind.to_string()),
+            None => self.shared.refusal(bind.clone()),
             Some(ended) => ForwardError::Lost(ended),
         })
     }
@@ -454,11 +443,23 @@ impl Drop for Inner {
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) gateway: Gateway,
+    /// Where the connection leads, if not through a proxy.
+    pub(super) peer: Option<SocketAddr>,
+    /// Other connections begin at other addresses meanwhile.
+    pub(super) lease: Option<AddressLease>,
+    /// The last text for people that came during the login; printable.
+    pub(super) said: Mutex<Option<String>>,
+    /// The certificate by which the gateway let us in, if it was one.
+    pub(super) certificate: OnceLock<Certificate>,
     pub(super) connection: usize,
     pub(super) accept: Arc<dyn Accept>,
     pub(super) budget: Arc<SessionBudget>,
     pub(super) forwards: Forwards,
     pub(super) facts: OnceLock<Facts>,
+    /// Since the way was opened.
+    opened_at: Instant,
+    /// Names of loopback forwards by which a channel from another machine came.
+    exposed: Mutex<Vec<Arc<str>>>,
     /// Hears of each hop until the session stands.
     pub(super) tell: Tell,
     pub(super) refused_channels: AtomicU64,
@@ -482,6 +483,12 @@ impl Shared {
             tell,
             settings,
             gateway,
+            peer: None,
+            lease: None,
+            said: Mutex::default(),
+            opened_at: Instant::now(),
+            exposed: Mutex::default(),
+            certificate: OnceLock::new(),
             connection,
             accept,
             budget,
@@ -531,9 +538,39 @@ impl Shared {
             .unwrap_or_else(|_| silent())
     }
 
-    /// The gateway, and the proxy that leads to it, for errors below the login: either may be at fault.
+    /// A channel came by a forward that only programs on the gateway were to reach, from another machine. Whether that is
+    /// the first such.
+    pub(super) fn note_exposed(&self, forward: &Arc<str>) -> bool {
+        let mut exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = !exposed.contains(forward);
+        if first {
+            exposed.push(Arc::clone(forward));
+        }
+        first
+    }
+
+    /// The gateway said no to listening, or to listening no more.
+    fn refusal(&self, bind: Bind) -> ForwardError {
+        let (user, certificate) = (&self.settings.user, self.certificate.get());
+        ForwardError::Refused(Box::new(ForwardRefusal::new(bind, user, certificate)))
+    }
+
+    /// The gateway says something to people.
+    pub(super) fn hear(&self, text: String) {
+        if !text.is_empty() {
+            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        }
+    }
+
+    /// What it said last.
+    pub(super) fn said(&self) -> Option<String> {
+        let said = self.said.lock();
+        said.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The gateway, and its address or the proxy that leads to it, for errors: any of them may be at fault.
     pub(super) fn place(&self) -> String {
-        place(&self.settings, &self.gateway)
+        place(&self.settings, &self.gateway, self.peer)
     }
 
     pub(super) fn lost(&self, step: Step, problem: String) -> OpenError {

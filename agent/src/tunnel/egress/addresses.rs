@@ -1,0 +1,302 @@
+//! What was learned about the addresses behind a name once TCP stood: which of them failed, and which of them this agent's
+//! other connections use. A resolver knows neither.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// The memory of one agent, shared by all its connections. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct AddressMemory(Arc<Mutex<Memory>>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    failures: HashMap<SocketAddr, AddressFailure>,
+    /// By host and port, as last resolved.
+    names: HashMap<(String, u16), Vec<SocketAddr>>,
+    /// By host: what is resolved without a resolver.
+    fixed: HashMap<String, Vec<IpAddr>>,
+    /// One entry for each lease.
+    leases: Vec<(u64, SocketAddr, usize)>,
+    next_lease: u64,
+}
+
+#[derive(Debug)]
+struct AddressFailure {
+    at: Instant,
+    /// Somebody must change something first: no login is tried there before this.
+    barred_until: Option<Instant>,
+}
+
+/// Addresses in the order in which they are to be tried.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct DialOrder {
+    /// To be tried.
+    pub(super) open: Vec<SocketAddr>,
+    /// Not to be tried yet, each with the time that is left.
+    pub(super) barred: Vec<(SocketAddr, Duration)>,
+}
+
+/// One connection's use of an address, until it is dropped.
+#[derive(Debug)]
+pub struct AddressLease {
+    memory: AddressMemory,
+    number: u64,
+}
+
+impl AddressMemory {
+    /// Sorts what `host` was resolved to, and takes a lease on the first for `connection`. First what has not failed, then
+    /// what failed longest ago; among equals what fewest other connections use, then the resolver's order with the
+    /// families alternating (RFC 8305 §4). `login`: addresses that are barred are left out.
+    pub(super) fn order(
+        &self,
+        host: &str,
+        port: u16,
+        addresses: Vec<SocketAddr>,
+        connection: Option<usize>,
+        login: bool,
+    ) -> (DialOrder, Option<AddressLease>) {
+        let now = Instant::now();
+        let mut memory = self.lock();
+        memory.failures.retain(|_, failure| failure.counts(now));
+        let name = (host.to_owned(), port);
+        memory.names.insert(name, addresses.clone());
+        let mut order = DialOrder::default();
+        for address in alternate(addresses) {
+            match memory.barred(&address, now).filter(|_| login) {
+                Some(left) => order.barred.push((address, left)),
+                None => order.open.push(address),
+            }
+        }
+        // Stable: the order stays otherwise.
+        order.open.sort_by_key(|address| {
+            let failure = memory.failures.get(address).map(|failure| failure.at);
+            (failure, memory.users(address, connection))
+        });
+        let first = order.open.first().copied();
+        let lease = connection
+            .zip(first)
+            .map(|(connection, address)| self.lease(&mut memory, address, connection));
+        (order, lease)
+    }
+
+    /// A lease where the address is given and no order is asked for.
+    pub(super) fn claim(&self, address: SocketAddr, connection: usize) -> AddressLease {
+        self.lease(&mut self.lock(), address, connection)
+    }
+
+    /// From now on `host` has these addresses, whatever the resolver says: for tests, which cannot change it.
+    pub fn fix(&self, host: &str, addresses: Vec<IpAddr>) {
+        self.lock().fixed.insert(host.to_owned(), addresses);
+    }
+
+    pub(super) fn fixed(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        let memory = self.lock();
+        let addresses = memory.fixed.get(host)?.iter();
+        Some(addresses.map(|ip| SocketAddr::new(*ip, port)).collect())
+    }
+
+    /// TCP stood, and what came after it failed. `barred`: no login before a minute has passed.
+    pub fn failed(&self, address: SocketAddr, barred: bool) {
+        let at = Instant::now();
+        let barred_until = barred.then(|| at + BARRED);
+        let failure = AddressFailure { at, barred_until };
+        self.lock().failures.insert(address, failure);
+    }
+
+    /// A session stands there.
+    pub fn succeeded(&self, address: SocketAddr) {
+        self.lock().failures.remove(&address);
+    }
+
+    /// Whether the name has an address where a login may be tried now.
+    pub fn has_open(&self, host: &str, port: u16) -> bool {
+        let now = Instant::now();
+        self.any(host, port, |memory, address| {
+            memory.barred(address, now).is_none()
+        })
+    }
+
+    /// Whether the name has an address that has not failed.
+    pub fn has_untried(&self, host: &str, port: u16) -> bool {
+        self.any(host, port, |memory, address| {
+            !memory.failures.contains_key(address)
+        })
+    }
+
+    /// What failed may have been mended: key, user or host keys are others now.
+    pub fn forgive(&self) {
+        self.lock().failures.clear();
+    }
+
+    fn any(&self, host: &str, port: u16, which: impl Fn(&Memory, &SocketAddr) -> bool) -> bool {
+        let memory = self.lock();
+        let known = memory.names.get(&(host.to_owned(), port));
+        known.is_some_and(|all| all.iter().any(|address| which(&memory, address)))
+    }
+
+    fn lease(&self, memory: &mut Memory, address: SocketAddr, connection: usize) -> AddressLease {
+        memory.next_lease += 1;
+        let number = memory.next_lease;
+        memory.leases.push((number, address, connection));
+        AddressLease {
+            memory: self.clone(),
+            number,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    /// Other connections that use the address: a session that is to be replaced does not keep its successor away.
+    fn users(&self, address: &SocketAddr, connection: Option<usize>) -> usize {
+        let leases = self.leases.iter();
+        let others = leases.filter(|(_, used, by)| used == address && Some(*by) != connection);
+        others.count()
+    }
+
+    fn barred(&self, address: &SocketAddr, now: Instant) -> Option<Duration> {
+        let until = self.failures.get(address)?.barred_until?;
+        let left = until.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+impl AddressFailure {
+    fn counts(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < REMEMBERED
+    }
+}
+
+impl AddressLease {
+    /// Another address was faster.
+    pub(super) fn move_to(&self, address: SocketAddr) {
+        let mut memory = self.memory.lock();
+        let mut leases = memory.leases.iter_mut();
+        if let Some(lease) = leases.find(|(number, ..)| *number == self.number) {
+            lease.1 = address;
+        }
+    }
+}
+
+impl Drop for AddressLease {
+    fn drop(&mut self) {
+        let mut memory = self.memory.lock();
+        memory.leases.retain(|(number, ..)| *number != self.number);
+    }
+}
+
+/// Keeps the resolver's order within a family and begins with the family it put first.
+fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|a| a.is_ipv6() == first_is_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut order = Vec::new();
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return order;
+        }
+        order.extend(pair.into_iter().flatten());
+    }
+}
+
+/// The supervisor bars a gateway for a minute and a bit: by then its addresses must be open again.
+const BARRED: Duration = Duration::from_secs(59);
+/// Longer than a restart or a failover takes; then the resolver's order counts again.
+const REMEMBERED: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|a| a.parse().unwrap()).collect()
+    }
+
+    const PAIR: [&str; 2] = ["127.0.0.2:1", "127.0.0.3:1"];
+
+    /// The order, and the lease that goes with it.
+    fn order(memory: &AddressMemory, connection: usize) -> (Vec<SocketAddr>, AddressLease) {
+        let (order, lease) = memory.order("gw", 1, parse(&PAIR), Some(connection), true);
+        (order.open, lease.unwrap())
+    }
+
+    #[test]
+    fn families_alternate_in_the_resolvers_order() {
+        let given = parse(&[
+            "[::1]:1",
+            "[::2]:1",
+            "[::3]:1",
+            "127.0.0.1:1",
+            "127.0.0.2:1",
+        ]);
+        let order = parse(&[
+            "[::1]:1",
+            "127.0.0.1:1",
+            "[::2]:1",
+            "127.0.0.2:1",
+            "[::3]:1",
+        ]);
+        assert_eq!(alternate(given), order);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_past_tcp_comes_last_until_it_succeeds_or_is_forgotten() {
+        let memory = AddressMemory::default();
+        let [a, b] = [parse(&PAIR)[0], parse(&PAIR)[1]];
+        memory.failed(a, false);
+        assert_eq!(order(&memory, 0).0, [b, a]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        memory.failed(b, false);
+        assert_eq!(order(&memory, 0).0, [a, b], "the older failure first");
+        memory.succeeded(b);
+        assert_eq!(order(&memory, 0).0, [b, a]);
+        tokio::time::advance(REMEMBERED).await;
+        assert_eq!(order(&memory, 0).0, [a, b]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_barred_address_is_left_out_for_a_minute_and_the_others_stay_open() {
+        let memory = AddressMemory::default();
+        let [a, b] = [parse(&PAIR)[0], parse(&PAIR)[1]];
+        memory.failed(a, true);
+        assert_eq!(order(&memory, 0).0, [b]);
+        assert!(memory.has_open("gw", 1) && memory.has_untried("gw", 1));
+        memory.failed(b, true);
+        assert!(!memory.has_open("gw", 1) && !memory.has_untried("gw", 1));
+        let (greeted, _) = memory.order("gw", 1, parse(&PAIR), None, false);
+        assert_eq!(greeted.open, [a, b], "without a login nothing is barred");
+        tokio::time::advance(BARRED).await;
+        assert_eq!(order(&memory, 0).0, [a, b]);
+        memory.failed(a, true);
+        memory.forgive();
+        assert_eq!(order(&memory, 0).0, [a, b]);
+    }
+
+    #[tokio::test]
+    async fn connections_begin_at_different_addresses_in_whatever_order_the_resolver_gives_them() {
+        let memory = AddressMemory::default();
+        let [a, b] = [parse(&PAIR)[0], parse(&PAIR)[1]];
+        let (first, lease) = order(&memory, 0);
+        assert_eq!(first, [a, b]);
+        let mut turned = parse(&PAIR);
+        turned.rotate_left(1);
+        let (second, _lease) = memory.order("gw", 1, turned, Some(1), true);
+        assert_eq!(second.open, [b, a]);
+        let (successor, _) = order(&memory, 0);
+        assert_eq!(successor, [a, b], "a replacement stays where it is");
+        lease.move_to(b);
+        assert_eq!(order(&memory, 2).0, [a, b]);
+    }
+}

@@ -1,0 +1,123 @@
+//! Why a gateway does not listen for us. It never says; what we hold ourselves (bind, user, certificate) rules most reasons
+//! in or out.
+
+use super::Ended;
+use crate::tunnel::Bind;
+use russh::keys::Certificate;
+
+/// A remote forward was not bound or not cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    /// The gateway said no; the session is as good as before.
+    #[error("the gateway refuses to listen on {}{}", .0.bind, .0.known_cause())]
+    Refused(Box<ForwardRefusal>),
+    /// The session is gone, or has just been ended since it did not answer.
+    #[error("{0}")]
+    Lost(Ended),
+}
+
+/// What we know of a refused forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardRefusal {
+    /// What was asked for.
+    pub bind: Bind,
+    /// SSH user name.
+    pub user: String,
+    /// The certificate that logged in does not permit forwards.
+    pub certificate_forbids: bool,
+}
+
+impl ForwardRefusal {
+    pub(super) fn new(bind: Bind, user: &str, certificate: Option<&Certificate>) -> Self {
+        let permits = |certificate: &Certificate| {
+            let mut extensions = certificate.extensions().iter();
+            extensions.any(|(name, _)| name == PERMIT)
+        };
+        Self {
+            bind,
+            user: user.to_owned(),
+            certificate_forbids: certificate.is_some_and(|certificate| !permits(certificate)),
+        }
+    }
+
+    fn known_cause(&self) -> &'static str {
+        match self.certificate_forbids {
+            true => ": the user certificate that logs in does not permit port forwarding",
+            false => "",
+        }
+    }
+
+    fn remedy(&self) -> String {
+        let Self { bind, user, .. } = self;
+        if self.certificate_forbids {
+            return "ask the vendor for a certificate with permit-port-forwarding (ssh-keygen -s CA -O clear leaves it out; add -O permit-port-forwarding), and write it over the old one; it is used from the next connection on".to_owned();
+        }
+        let (host, port) = match bind {
+            Bind::Socket(path) => {
+                return format!(
+                    "the gateway does not say why. One of: a socket left behind by a former session, which stays there unless the gateway has \
+                     \"StreamLocalBindUnlink yes\"; sshd_config forbids it (AllowStreamLocalForwarding, DisableForwarding); authorized_keys has \
+                     \"restrict\" without \"port-forwarding\"; or the user {user:?} may not write to the folder of {path}. \
+                     It is asked again every few seconds"
+                );
+            }
+            Bind::Tcp { host, port } => (host, *port),
+        };
+        let other = match host.as_str() {
+            "localhost" => " (the words are compared: 127.0.0.1 is another than localhost)",
+            "127.0.0.1" | "::1" => " (the words are compared: localhost is another than 127.0.0.1)",
+            _ => "",
+        };
+        let privileged = match (port, user.as_str()) {
+            (1..1024, name) if name != "root" => format!(
+                "a port below 1024 is for root alone on the gateway, and the user is {user:?}: ask the vendor for a higher one; or "
+            ),
+            _ => String::new(),
+        };
+        format!(
+            "the gateway does not say why. One of: {privileged}the port is taken: a session that was cut off frees it within a minute, another \
+             program does not (on the gateway: ss -ltnp); sshd_config forbids it (it needs \"AllowTcpForwarding remote\", no \"DisableForwarding \
+             yes\"); authorized_keys has \"restrict\" or \"no-port-forwarding\" without \"port-forwarding\"; or no PermitListen or permitlisten names \
+             exactly {bind}{other}. It is asked again every few seconds; sshd's log has \"Server has disabled port forwarding\" or \"administratively \
+             prohibited\" where it is not permitted"
+        )
+    }
+}
+
+impl ForwardError {
+    /// What an administrator does about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Refused(refusal) => refusal.remedy(),
+            Self::Lost(ended) => ended.remedy(),
+        }
+    }
+}
+
+/// PROTOCOL.certkeys, "Extensions".
+const PERMIT: &str = "permit-port-forwarding";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn remedy(bind: &str, user: &str) -> String {
+        ForwardRefusal::new(bind.parse().unwrap(), user, None).remedy()
+    }
+
+    #[test]
+    fn what_we_know_ourselves_comes_first() {
+        assert!(remedy("127.0.0.1:81", "acme").contains("below 1024"));
+        assert!(!remedy("127.0.0.1:81", "root").contains("below 1024"));
+        assert!(!remedy("127.0.0.1:8080", "acme").contains("below 1024"));
+        assert!(!remedy("127.0.0.1:0", "acme").contains("below 1024"));
+        assert!(remedy("127.0.0.1:8080", "acme").contains("localhost is another"));
+        assert!(remedy("localhost:8080", "acme").contains("127.0.0.1 is another"));
+        assert!(remedy("/run/x.sock", "acme").contains("StreamLocalBindUnlink"));
+        for bind in ["127.0.0.1:8080", "/run/x.sock"] {
+            assert!(remedy(bind, "acme").contains("\"restrict\""), "{bind}");
+            assert!(remedy(bind, "acme").contains("DisableForwarding"), "{bind}");
+        }
+    }
+}

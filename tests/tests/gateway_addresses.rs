@@ -1,0 +1,272 @@
+//! A gateway's name with several addresses, of which one is bad: what the agent learns past TCP is used for the next attempt.
+//! The name is resolved by the test; sshd is on 127.0.0.1, and the other gateway on 127.0.0.2, the first of the name.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::{
+    status::{ConnectionView, ForwardState, LayerState, Phase},
+    supervisor::{Supervisor, SupervisorHandle},
+    tunnel::{Settings, session::HostKeys},
+};
+use e2e::{
+    sshd::Sshd,
+    tunnel::{Echo, PATIENCE, settings},
+};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What the first address does once TCP stands.
+#[derive(Clone, Debug)]
+enum Behavior {
+    Silent,
+    Closes,
+    Says(&'static str),
+    /// Leads to the sshd at this address.
+    Leads(String),
+}
+
+/// The gateway at 127.0.0.2, and how often it was called.
+struct First {
+    calls: Arc<AtomicUsize>,
+    _task: JoinHandle<()>,
+}
+
+impl First {
+    async fn start(port: u16, behavior: Behavior) -> Self {
+        let listener = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                counted.fetch_add(1, SeqCst);
+                tokio::spawn(behave(stream, behavior.clone()));
+            }
+        });
+        Self { calls, _task: task }
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(SeqCst)
+    }
+}
+
+async fn behave(mut stream: TcpStream, behavior: Behavior) {
+    match behavior {
+        Behavior::Closes => {}
+        Behavior::Silent => {
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+        Behavior::Says(text) => {
+            let _ = stream.write_all(text.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+        Behavior::Leads(to) => {
+            if let Ok(mut other) = TcpStream::connect(to).await {
+                let _ = copy_bidirectional(&mut stream, &mut other).await;
+            }
+        }
+    }
+}
+
+/// Settings by the name `gw.test`, which has both addresses.
+fn named(sshd: &Sshd, binds: &[&str]) -> Settings {
+    let mut settings = settings(sshd, binds).unwrap();
+    settings.gateways = vec![format!("gw.test:{}", sshd.port()).parse().unwrap()];
+    let both = ["127.0.0.2", "127.0.0.1"].map(|ip| ip.parse().unwrap());
+    settings.egress.addresses().fix("gw.test", both.to_vec());
+    settings
+}
+
+fn spawn(settings: Settings) -> SupervisorHandle {
+    let accept = Arc::new(Echo::default());
+    Supervisor::spawn(Arc::new(settings), accept, CancellationToken::new())
+}
+
+async fn until(handle: &SupervisorHandle, wanted: impl Fn(&[ConnectionView]) -> bool) {
+    let mut changes = handle.changes();
+    let watched = async {
+        while !wanted(&handle.connections()) {
+            changes.changed().await.unwrap();
+        }
+    };
+    if timeout(PATIENCE, watched).await.is_err() {
+        panic!("it stays like this: {:#?}", handle.connections());
+    }
+}
+
+fn serves(views: &[ConnectionView]) -> bool {
+    views[0].phase == Phase::Serving
+}
+
+#[tokio::test]
+async fn an_address_that_fails_past_tcp_is_followed_by_the_next_one() {
+    let stranger = Sshd::start().unwrap();
+    for behavior in [
+        Behavior::Silent,
+        Behavior::Closes,
+        Behavior::Says("Not allowed at this time\r\n"),
+        Behavior::Says("HTTP/1.1 400 Bad Request\r\n\r\n"),
+        // Another host key.
+        Behavior::Leads(stranger.address()),
+    ] {
+        let sshd = Sshd::start().unwrap();
+        let first = First::start(sshd.port(), behavior.clone()).await;
+        let mut settings = named(&sshd, &["127.0.0.1:0"]);
+        settings.login_timeout = Duration::from_secs(4);
+        let handle = spawn(settings);
+        until(&handle, serves).await;
+        // Another host key is asked for once more, by another type.
+        let calls = 1 + usize::from(matches!(behavior, Behavior::Leads(_)));
+        assert_eq!(first.calls(), calls, "{behavior:?}");
+        let view = handle.connections().remove(0);
+        assert_eq!(view.address.as_deref(), Some("127.0.0.1"), "{behavior:?}");
+        handle.drain(Duration::ZERO).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_one_address_refuses_bars_that_address_and_not_the_name() {
+    let sshd = Sshd::start().unwrap();
+    let refusing = Sshd::prepare(
+        |dir| {
+            std::fs::write(dir.join("authorized_keys"), "")?;
+            Ok(())
+        },
+        &[],
+    )
+    .unwrap();
+    let first = First::start(sshd.port(), Behavior::Leads(refusing.address())).await;
+    let mut settings = named(&sshd, &["127.0.0.1:0"]);
+    let prints = vec![sshd.fingerprint().unwrap(), refusing.fingerprint().unwrap()];
+    settings.host_keys = Arc::new(HostKeys::new(prints, None).unwrap());
+    settings.connections = 2;
+    let handle = spawn(settings);
+    until(&handle, |c| c.iter().all(|c| c.address.is_some())).await;
+    assert_eq!(first.calls(), 1, "the other connection began elsewhere");
+    let at = |c: &ConnectionView| c.address.as_deref() == Some("127.0.0.1");
+    assert!(handle.connections().iter().all(at));
+}
+
+#[tokio::test]
+async fn connections_to_one_name_spread_over_its_addresses() {
+    let sshd = Sshd::start().unwrap();
+    let _first = First::start(sshd.port(), Behavior::Leads(sshd.address())).await;
+    let mut settings = named(&sshd, &["127.0.0.1:0"]);
+    settings.connections = 2;
+    let handle = spawn(settings);
+    until(&handle, |c| c.iter().all(|c| c.address.is_some())).await;
+    let addresses: BTreeSet<_> = handle
+        .connections()
+        .into_iter()
+        .map(|c| c.address)
+        .collect();
+    assert_eq!(addresses.len(), 2, "{addresses:?}");
+}
+
+#[tokio::test]
+async fn a_cause_names_the_address_that_failed() {
+    let sshd = Sshd::start().unwrap();
+    let _first = First::start(sshd.port(), Behavior::Closes).await;
+    let mut settings = named(&sshd, &["127.0.0.1:0"]);
+    let other = e2e::sshd::fingerprint(&sshd.folder().join("id.pub")).unwrap();
+    settings.host_keys = Arc::new(HostKeys::new(vec![other], None).unwrap());
+    let place = format!("gw.test:{}", sshd.port());
+    let handle = spawn(settings);
+    let names = |c: &[ConnectionView], ip: &str| {
+        let cause = c[0].tunnel.cause.clone().unwrap_or_default();
+        cause.contains(&format!("{place} ({ip})"))
+    };
+    until(&handle, |c| names(c, "127.0.0.2")).await;
+    until(&handle, |c| names(c, "127.0.0.1")).await;
+}
+
+/// What a gateway says in place of a banner, and what is made of it.
+#[tokio::test]
+async fn a_barred_address_and_a_full_gateway_are_told_by_sshds_own_words() {
+    for (text, words, slow) in [
+        ("Not allowed at this time\r\n", "PerSourcePenalties", true),
+        ("Exceeded MaxStartups\r\n", "MaxStartups", false),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let _first = First::start(port, Behavior::Says(text)).await;
+        let sshd = Sshd::start().unwrap();
+        let mut settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
+        settings.gateways = vec![format!("127.0.0.2:{port}").parse().unwrap()];
+        let handle = spawn(settings);
+        until(&handle, |c| {
+            c[0].tunnel.state == LayerState::Failed && c[0].phase == Phase::Waiting
+        })
+        .await;
+        let view = handle.connections().remove(0);
+        assert!(view.tunnel.cause.unwrap().contains(text.trim()), "{text}");
+        assert!(view.tunnel.remedy.unwrap().contains(words), "{text}");
+        assert_eq!(view.next_retry_seconds.unwrap() > 50.0, slow, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn one_login_a_minute_is_tried_where_max_auth_tries_ends_the_connection() {
+    let sshd = Sshd::prepare(
+        |dir| {
+            std::fs::write(dir.join("authorized_keys"), "")?;
+            Ok(())
+        },
+        &["MaxAuthTries 1"],
+    )
+    .unwrap();
+    let handle = spawn(settings(&sshd, &["127.0.0.1:0"]).unwrap());
+    until(&handle, |c| {
+        c[0].tunnel.state == LayerState::Failed && c[0].phase == Phase::Waiting
+    })
+    .await;
+    let view = handle.connections().remove(0);
+    let (cause, remedy) = (view.tunnel.cause.unwrap(), view.tunnel.remedy.unwrap());
+    assert!(cause.contains("refused the login"), "{cause}");
+    assert!(
+        cause.contains("Too many authentication failures"),
+        "{cause}"
+    );
+    assert!(remedy.contains("MaxAuthTries"), "{remedy}");
+    assert!(view.next_retry_seconds.unwrap() > 50.0);
+    assert_eq!(
+        sshd.log().matches("Connection from").count(),
+        2,
+        "the test's own look, and one login"
+    );
+}
+
+#[tokio::test]
+async fn a_gateway_that_cuts_unused_sessions_is_named_and_the_agent_is_back_at_once() {
+    let sshd = Sshd::with(&["UnusedConnectionTimeout 2s"]).unwrap();
+    let handle = spawn(settings(&sshd, &["127.0.0.1:0"]).unwrap());
+    until(&handle, |c| {
+        let cause = c[0].tunnel.cause.as_deref().unwrap_or_default();
+        cause.contains("times in the last hour, each after about")
+    })
+    .await;
+    let view = handle.connections().remove(0);
+    assert_eq!(view.tunnel.state, LayerState::Degraded);
+    assert!(
+        view.tunnel
+            .remedy
+            .unwrap()
+            .contains("UnusedConnectionTimeout")
+    );
+    assert!(view.attempt <= 2, "{}", view.attempt);
+    until(&handle, |c| c[0].forwards[0].state == ForwardState::Bound).await;
+}
