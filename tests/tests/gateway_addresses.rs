@@ -5,7 +5,11 @@
 use agent::{
     status::{ConnectionView, ForwardState, LayerState, Phase},
     supervisor::{Supervisor, SupervisorHandle},
-    tunnel::{Settings, session::HostKeys},
+    tunnel::{
+        Settings,
+        session::{HostKeys, Session, has_untried_address},
+        tell_nobody,
+    },
 };
 use e2e::{
     sshd::Sshd,
@@ -269,4 +273,27 @@ async fn a_gateway_that_cuts_unused_sessions_is_named_and_the_agent_is_back_at_o
     );
     assert!(view.attempt <= 2, "{}", view.attempt);
     until(&handle, |c| c[0].forwards[0].state == ForwardState::Bound).await;
+}
+
+/// `agent check` without a running agent, and `agent enroll`, ask so whether they go on with the next address.
+#[tokio::test]
+async fn whoever_opens_one_session_goes_on_with_the_next_address_too() {
+    let sshd = Sshd::start().unwrap();
+    let _first = First::start(sshd.port(), Behavior::Closes).await;
+    let settings = Arc::new(named(&sshd, &[]));
+    let gateway = settings.gateways[0].clone();
+    let open = || {
+        let accept = Arc::new(Echo::default());
+        Session::open(
+            Arc::clone(&settings),
+            gateway.clone(),
+            0,
+            accept,
+            tell_nobody(),
+        )
+    };
+    let error = open().await.err().expect("the first address closes");
+    assert!(has_untried_address(&settings, &gateway, &error), "{error}");
+    let session = open().await.unwrap();
+    assert_eq!(session.peer().unwrap().ip().to_string(), "127.0.0.1");
 }

@@ -569,3 +569,52 @@ async fn a_certificate_that_permits_no_forward_is_named_as_the_reason() {
         error.remedy()
     );
 }
+
+#[tokio::test]
+async fn foreign_lines_in_known_hosts_are_passed_over_as_ssh_passes_over_them() {
+    let sshd = Sshd::start().unwrap();
+    let key = line(
+        &format!("[127.0.0.1]:{}", sshd.port()),
+        &sshd.folder().join("host.pub"),
+    );
+    let foreign: [&[u8]; 6] = [
+        b"old.example 1024 35 1234567890123",
+        b"pq.example ssh-xmss@openssh.com AAAAFHNzaC14bXNzQG9wZW5zc2guY29tAAAAAA==",
+        b"<<<<<<< HEAD",
+        b"# f\xfcr Jira",
+        b"\xef\xbb\xbf# saved by an editor",
+        b"half.example ssh-ed25519",
+    ];
+    for foreign in foreign {
+        let text = [foreign, b"\n", key.as_bytes()].concat();
+        let path = sshd.folder().join("hosts");
+        fs::write(&path, &text).unwrap();
+        let mut ssh = std::process::Command::new("ssh");
+        ssh.args([
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=yes",
+        ]);
+        ssh.arg("-o")
+            .arg(format!("UserKnownHostsFile={}", path.display()));
+        ssh.args([
+            "-N",
+            "-o",
+            "PreferredAuthentications=none",
+            "-p",
+            &sshd.port().to_string(),
+            "127.0.0.1",
+        ]);
+        let said = String::from_utf8_lossy(&ssh.output().unwrap().stderr).into_owned();
+        assert!(
+            said.contains("Permission denied"),
+            "ssh trusts the host: {said}"
+        );
+        let mut settings = settings(&sshd, &[]).unwrap();
+        settings.host_keys = known_hosts(&String::from_utf8_lossy(&text));
+        open(settings).await.unwrap();
+    }
+}

@@ -81,22 +81,20 @@ impl Files {
     ) -> Option<(PathBuf, String)> {
         let file = self.named(place, key, name, problems)?;
         let path = file.path().to_owned();
-        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+        // A comment in Latin-1 is no reason to refuse the whole file; what is not text makes no line that could be used.
+        let text = fs::read(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!(
                 "{} does not exist; create it or correct the name",
                 path.display()
             ),
-            io::ErrorKind::InvalidData => {
-                format!("{} is not text; name the right file", path.display())
-            }
             _ => format!(
                 "{} cannot be read ({error}); make it readable to the user the agent runs as",
                 path.display()
             ),
         });
         let text = place.take(key, text, problems)?;
-        self.reading.note(&path, text.as_bytes());
-        Some((path, text))
+        self.reading.note(&path, &text);
+        Some((path, String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// The certificates of a PEM file.

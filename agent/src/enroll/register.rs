@@ -4,7 +4,7 @@
 use super::Token;
 use crate::tunnel::{
     Accept, Gateway, Inbound, Settings,
-    session::{ExecError, Identity, OpenError, Ran, Session},
+    session::{ExecError, Identity, OpenError, Ran, Session, has_untried_address},
     tell_nobody,
 };
 use std::{sync::Arc, time::Duration};
@@ -76,14 +76,7 @@ async fn open(
     });
     let mut failures = Vec::new();
     for gateway in &settings.gateways {
-        let opened = Session::open(
-            Arc::clone(&settings),
-            gateway.clone(),
-            0,
-            Arc::new(Nothing),
-            tell_nobody(),
-        );
-        match opened.await {
+        match open_any(&settings, gateway).await {
             Ok(session) => return Ok((gateway.clone(), session)),
             Err(error @ OpenError::HostKey(_)) => {
                 return Err(RegisterError::Unreachable(vec![error]));
@@ -103,6 +96,18 @@ async fn open(
         Some(gateway) => RegisterError::LoginRefused { gateway },
         None => RegisterError::Unreachable(failures),
     })
+}
+
+/// A session with the first address of the gateway that is one; the error of the last.
+async fn open_any(settings: &Arc<Settings>, gateway: &Gateway) -> Result<Session, OpenError> {
+    loop {
+        let (own, to) = (Arc::clone(settings), gateway.clone());
+        let opened = Session::open(own, to, 0, Arc::new(Nothing), tell_nobody()).await;
+        match opened {
+            Err(error) if has_untried_address(settings, gateway, &error) => {}
+            opened => return opened,
+        }
+    }
 }
 
 /// Nothing is forwarded here.

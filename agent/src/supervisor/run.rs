@@ -73,6 +73,7 @@ impl Supervisor {
         accept: Arc<dyn Accept>,
         cancel: CancellationToken,
     ) -> SupervisorHandle {
+        name_skipped(&settings);
         let register = Register::new(settings);
         let machine = Machine::new(register.wanted(false));
         let start = Instant::now();
@@ -306,6 +307,7 @@ impl Supervisor {
                 Event::Tick
             }
             News::Reload(settings, anew, answer) => {
+                name_skipped(&settings);
                 let egress = &settings.egress;
                 egress.adopt_addresses(&self.register.settings.egress);
                 if anew {
@@ -429,6 +431,20 @@ impl SupervisorHandle {
     }
 }
 
+/// What of known_hosts is not used; a revocation is never among it.
+fn name_skipped(settings: &Settings) {
+    for skipped in settings.host_keys.skipped().iter().take(SKIPPED) {
+        let (line, problem) = (skipped.line, &skipped.problem);
+        tracing::warn!(
+            line,
+            problem,
+            "a line of tunnel.known_hosts_file cannot be read and is left out, as ssh does"
+        );
+    }
+}
+
+/// Lines that are named; the others are of the same kind.
+const SKIPPED: usize = 10;
 /// The machine takes news faster than sessions can make them; senders wait otherwise.
 const NEWS: usize = 64;
 /// A loop that takes longer hangs, which is the watchdog's business.

@@ -9,7 +9,7 @@ use crate::{
     pause::Pauses,
     tunnel::{
         Accept, Bind, Gateway, RemoteForward, Settings,
-        session::{Bound, OpenError, Session, greet},
+        session::{Bound, OpenError, Session, greet, has_untried_address},
     },
 };
 use std::sync::Arc;
@@ -58,10 +58,9 @@ async fn open(
         steps.add("proxy", Found::skipped(why));
         return None;
     }
-    let trace = Trace::begin();
-    let tell = trace.tell();
     if let Some(by) = refused.key.clone() {
-        let outcome = greet(settings, gateway, &tell).await;
+        let trace = Trace::begin();
+        let outcome = greet(settings, gateway, &trace.tell()).await;
         refused.learn(gateway, outcome.as_ref().err());
         trace.note(steps, settings, gateway, None, outcome.as_ref().err());
         if outcome.is_ok() {
@@ -70,17 +69,23 @@ async fn open(
         }
         return None;
     }
-    let accept: Arc<dyn Accept> = Arc::<StandIn>::clone(stand_in);
-    let opened = Session::open(Arc::clone(settings), gateway.clone(), 0, accept, tell).await;
-    refused.learn(gateway, opened.as_ref().err());
-    trace.note(
-        steps,
-        settings,
-        gateway,
-        opened.as_ref().ok(),
-        opened.as_ref().err(),
-    );
-    opened.ok()
+    loop {
+        let trace = Trace::begin();
+        let accept: Arc<dyn Accept> = Arc::<StandIn>::clone(stand_in);
+        let (own, to) = (Arc::clone(settings), gateway.clone());
+        let opened = Session::open(own, to, 0, accept, trace.tell()).await;
+        refused.learn(gateway, opened.as_ref().err());
+        match &opened {
+            Err(error) if has_untried_address(settings, gateway, error) => {
+                trace.note_address(steps, error);
+            }
+            _ => {
+                let (session, error) = (opened.as_ref().ok(), opened.as_ref().err());
+                trace.note(steps, settings, gateway, session, error);
+                return opened.ok();
+            }
+        }
+    }
 }
 
 impl Refused {

@@ -11,6 +11,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{body::Incoming, client::conn::http1};
@@ -91,6 +92,13 @@ async fn there_and_back(
             ),
             "try again; if it stays, send the log of this moment to the vendor",
         ),
+        Err(problem) if session.ended().now_or_never().is_some() => Found::fail(
+            format!("the session ended before the request came back through {bound}: {problem}"),
+            format!(
+                "if sessions end with each larger request, packets of full size are lost on the way: ask the network team about the path MTU, and test with: ping -M do -s 1400 {}",
+                session.gateway().host
+            ),
+        ),
         Err(problem) => Found::fail(
             format!("the gateway connected to {bound}, and no answer came: {problem}"),
             format!(
@@ -161,6 +169,7 @@ async fn ask(
     let request = Request::get(path)
         .header(header::HOST, "jira-tunnel-agent")
         .header(header::USER_AGENT, USER_AGENT)
+        .header(header::ACCEPT, padding())
         .header(header::CONNECTION, HeaderValue::from_static("close"))
         .header("x-request-id", id)
         .body(Empty::<Bytes>::new())
@@ -174,6 +183,12 @@ async fn ask(
     drop(sender);
     driven.abort();
     answer
+}
+
+/// Fills several packets of full size on the way to the gateway, and again on the way back to this agent: a path that loses
+/// those shows here, and with the small packets of a probe it does not.
+fn padding() -> String {
+    vec!["*/*"; PADDING / "*/*, ".len()].join(", ")
 }
 
 async fn read(
@@ -209,5 +224,7 @@ const HARMLESS: [&str; 3] = ["/status", "/rest/api/2/serverInfo", "/rest/api/2/m
 const USER_AGENT: &str = concat!("jira-tunnel-agent-check/", env!("CARGO_PKG_VERSION"));
 /// As the agent's own problems are named.
 const OWN: &str = "urn:jira-tunnel-agent:problem:";
+/// Bytes: two Ethernet packets, and half of what Tomcat takes as a head.
+const PADDING: usize = 3000;
 /// A few KiB are usual.
 const MAX_BODY: usize = 1 << 20;

@@ -36,6 +36,16 @@ impl Trace {
         })
     }
 
+    /// Notes that one address of the gateway's name has failed, and that the next one is tried.
+    pub(super) fn note_address(self, steps: &mut Steps, error: &OpenError) {
+        let remedy = format!(
+            "the next address of the name is tried, here as by the agent; {}",
+            error.remedy()
+        );
+        let found = Found::warn(error.to_string(), remedy).presented(error.chain());
+        steps.took(error.hop().name(), found, self.begun.elapsed());
+    }
+
     /// Notes what was passed, and where it ended if it did. `session` knows what was negotiated.
     pub(super) fn note(
         self,

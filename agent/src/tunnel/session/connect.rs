@@ -11,7 +11,7 @@ use super::{
     session::Inner,
 };
 use crate::tunnel::{
-    Accept, Gateway, Passed, Settings, Tell,
+    Accept, Gateway, Hop, Passed, Settings, Tell,
     channel::SessionBudget,
     egress::{AddressChoice, Way, at_address},
     transport::{Meter, Transport, socket},
@@ -190,6 +190,21 @@ pub fn retry(settings: &Settings, gateway: &Gateway, error: &OpenError) -> Retry
         true => Retry::Soon,
         false => error.retry(),
     }
+}
+
+/// Whether another attempt goes to another address of the gateway, after this error at one of them. Not where key or host key
+/// were refused: who tries once tries them once.
+pub fn has_untried_address(settings: &Settings, gateway: &Gateway, error: &OpenError) -> bool {
+    let refused = matches!(
+        error,
+        OpenError::LoginRefused { .. } | OpenError::HostKey(_)
+    );
+    let straight = settings.egress.proxy(gateway).is_none();
+    let memory = settings.egress.addresses();
+    straight
+        && !refused
+        && error.hop() > Hop::Tcp
+        && memory.has_untried(&gateway.host, gateway.port)
 }
 
 /// Goes to `gateway` as a session would, waits for its SSH banner, and leaves without having said more than our own: no

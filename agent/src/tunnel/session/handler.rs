@@ -135,7 +135,7 @@ impl Handler for SessionHandler {
             .settings
             .host_keys
             .judge(host, port, presented, SystemTime::now())
-            .map_err(|refused| Failure::HostKey(Box::new(refused.at(shared.peer))))?;
+            .map_err(|refused| Failure::HostKey(Box::new((*refused).at(shared.peer))))?;
         shared.settings.host_keys.trusted(host, port, presented);
         let print = presented.public_key().fingerprint(Default::default());
         if first {

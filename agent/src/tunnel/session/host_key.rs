@@ -1,7 +1,7 @@
 //! Which host keys are accepted. Judges only; sends and stores nothing.
 
 use super::identity::date;
-use super::known_hosts::{self, Line, Marker};
+use super::known_hosts::{self, Line, Marker, SkippedLine};
 use crate::tunnel::egress::at_address;
 use russh::keys::ssh_key::{Fingerprint, certificate::CertType, public::KeyData};
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
@@ -22,6 +22,7 @@ use std::{
 pub struct HostKeys {
     pinned: Vec<Fingerprint>,
     lines: Vec<Line>,
+    skipped: Vec<SkippedLine>,
     /// By host and port: the type of the key that was trusted last. At most one for each gateway.
     last_types: Arc<Mutex<HashMap<(String, u16), Algorithm>>>,
 }
@@ -40,23 +41,23 @@ impl HostKeys {
                 _ => Err(HostKeyError::BadFingerprint(text)),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let lines = match known_hosts {
-            None => Vec::new(),
+        let (lines, skipped) = match known_hosts {
+            None => (Vec::new(), Vec::new()),
             Some((path, content)) => {
-                known_hosts::parse(content).map_err(|(line, problem)| HostKeyError::BadLine {
-                    path: path.to_owned(),
-                    line,
-                    problem,
-                })?
+                known_hosts::parse(content).map_err(|line| HostKeyError::bad(path, &line))?
             }
         };
         let usable = |line: &Line| line.marker() != Some(Marker::Revoked);
         if pinned.is_empty() && !lines.iter().any(usable) {
-            return Err(HostKeyError::Nothing);
+            return Err(match (skipped.first(), known_hosts) {
+                (Some(line), Some((path, _))) => HostKeyError::bad(path, line),
+                _ => HostKeyError::Nothing,
+            });
         }
         Ok(Self {
             pinned,
             lines,
+            skipped,
             last_types: Arc::default(),
         })
     }
@@ -69,7 +70,7 @@ impl HostKeys {
         port: u16,
         presented: &PublicKeyOrCertificate,
         now: SystemTime,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Box<Refused>> {
         let known = self.known(host, port);
         let key = presented.public_key();
         let verdict = match presented.certificate() {
@@ -82,15 +83,22 @@ impl HostKeys {
                 }),
             None => known.judge_key(&key),
         };
-        verdict.map_err(|reason| Refused {
-            host: host.to_owned(),
-            port,
-            address: None,
-            kind: key.algorithm(),
-            presented: describe(presented, &key),
-            expected: known.expected(),
-            reason,
+        verdict.map_err(|reason| {
+            Box::new(Refused {
+                host: host.to_owned(),
+                port,
+                address: None,
+                kind: key.algorithm(),
+                presented: describe(presented, &key),
+                expected: known.expected(),
+                reason,
+            })
         })
+    }
+
+    /// Lines of the known_hosts file that were left out, as ssh leaves them out.
+    pub fn skipped(&self) -> &[SkippedLine] {
+        &self.skipped
     }
 
     /// Whether there are fingerprints, which do not say the type of their key.
@@ -388,6 +396,16 @@ pub enum HostKeyError {
         "no host key is named, so that no gateway could ever be trusted; put the fingerprints that the vendor gave you into host_keys"
     )]
     Nothing,
+}
+
+impl HostKeyError {
+    fn bad(path: &Path, line: &SkippedLine) -> Self {
+        Self::BadLine {
+            path: path.to_owned(),
+            line: line.line,
+            problem: line.problem.clone(),
+        }
+    }
 }
 
 fn same(known: &PublicKey, key: &KeyData) -> bool {

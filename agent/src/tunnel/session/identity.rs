@@ -5,7 +5,8 @@ use crate::{
     secret::{Secret, SecretFile, SecretFileError},
 };
 use russh::keys::{
-    Algorithm, Certificate, HashAlg, PrivateKey, ssh_key, ssh_key::certificate::CertType,
+    Algorithm, Certificate, HashAlg, PrivateKey, ssh_key,
+    ssh_key::{Cipher, certificate::CertType},
 };
 use std::{
     fmt,
@@ -35,6 +36,12 @@ impl Identity {
         let key = match (key.is_encrypted(), passphrase) {
             (false, _) => key,
             (true, None) => return Err(IdentityError::PassphraseMissing(path.to_owned())),
+            (true, _) if key.cipher() == Cipher::TdesCbc => {
+                return Err(IdentityError::Unsuitable {
+                    path: path.to_owned(),
+                    problem: "it is encrypted with 3des-cbc; write it again with: ssh-keygen -p -Z aes256-ctr -f FILE".to_owned(),
+                });
+            }
             (true, Some(phrase)) => key
                 .decrypt(phrase.expose())
                 .map_err(|_| IdentityError::PassphraseWrong(path.to_owned()))?,
@@ -315,10 +322,19 @@ fn parse(path: &Path, text: &[u8]) -> Result<PrivateKey, IdentityError> {
         );
     }
     if first.starts_with("-----BEGIN ") && !first.starts_with(OPENSSH_HEADER) {
-        return wrong(
-            "it is in PEM or PKCS#8 form",
-            format!("convert it with: ssh-keygen -p -f {shown}"),
-        );
+        return match first.trim_end() {
+            PKCS8 | PKCS8_ENCRYPTED => wrong(
+                "it is in PKCS#8 form",
+                format!(
+                    "convert it with: ssh-keygen -p -f {shown} (for an Ed25519 key that takes OpenSSH 9.6 or later; or make a new key with: \
+                     ssh-keygen -t ed25519 -f {shown}.new, and give the vendor {shown}.new.pub)"
+                ),
+            ),
+            _ => wrong(
+                "it is in PEM form",
+                format!("convert it with: ssh-keygen -p -f {shown}"),
+            ),
+        };
     }
     PrivateKey::from_openssh(text).or_else(|error| {
         wrong(
@@ -380,6 +396,8 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 const OPENSSH_HEADER: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
+const PKCS8: &str = "-----BEGIN PRIVATE KEY-----";
+const PKCS8_ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 /// Below it OpenSSH refuses the key by default too (`RequiredRSASize` is 1024, NIST says 2048).
 const MIN_RSA_BITS: u32 = 2048;
 /// 9999-12-31, the last date RFC 3339 can write.

@@ -114,6 +114,10 @@ fn other_formats_are_named_with_the_way_out() {
     let folder = Folder::new();
     for (text, expected) in [
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n", "ssh-keygen -p"),
+        (
+            "-----BEGIN PRIVATE KEY-----\nMC4C\n",
+            "OpenSSH 9.6 or later",
+        ),
         ("PuTTY-User-Key-File-3: ssh-ed25519\n", "PuTTYgen"),
         ("ssh-ed25519 AAAAC3Nza comment\n", "without .pub"),
         ("hello\n", "ssh-keygen -y"),

@@ -46,21 +46,44 @@ pub(super) fn names(host: &str, port: u16) -> Vec<String> {
     }
 }
 
-/// Reads a whole file. A line that cannot be read is an error with its number: skipping a revocation
-/// would be worse than not starting.
-pub(super) fn parse(content: &str) -> Result<Vec<Line>, (usize, String)> {
-    let mut lines = Vec::new();
+/// A line that speaks of no key that we could use, by its number from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkippedLine {
+    /// From 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// The lines of a file that name a key, and those that were left out.
+pub(super) type KnownHosts = (Vec<Line>, Vec<SkippedLine>);
+
+/// Reads a whole file. As ssh does, a line that cannot be read is left out: one of SSH version 1, of a type of key that is
+/// not known here, or none at all. Not so one with a marker, which is an error: skipping a revocation would be worse than
+/// not starting.
+pub(super) fn parse(content: &str) -> Result<KnownHosts, SkippedLine> {
+    let (mut lines, mut skipped) = (Vec::new(), Vec::new());
     for (number, text) in content.lines().enumerate() {
         let text = text.trim();
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        lines.push(parse_line(text).map_err(|problem| (number + 1, problem))?);
+        let line = number + 1;
+        match parse_line(text) {
+            Ok(entry) => lines.push(entry),
+            Err(problem) if text.starts_with('@') => return Err(SkippedLine { line, problem }),
+            Err(problem) => skipped.push(SkippedLine { line, problem }),
+        }
     }
-    Ok(lines)
+    Ok((lines, skipped))
 }
 
 fn parse_line(text: &str) -> Result<Line, String> {
+    if text.starts_with(BYTE_ORDER_MARK) {
+        return Err(
+            "it begins with a byte order mark; save the file as UTF-8 without it".to_owned(),
+        );
+    }
     let mut fields = text.split_ascii_whitespace().peekable();
     let marker = fields.next_if(|f| f.starts_with('@'));
     let (Some(hosts), Some(kind), Some(key)) = (fields.next(), fields.next(), fields.next()) else {
@@ -117,6 +140,8 @@ fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 const SSH_PORT: u16 = 22;
+/// What some editors put before a text; ssh takes it for a part of the first host.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 #[cfg(test)]
 mod tests {
@@ -205,20 +230,36 @@ mod tests {
     fn comments_blank_lines_tabs_and_trailing_comments_are_understood() {
         let text =
             format!("# comment\n\n\tgw1\t{KEY}  vendor's # key\n@revoked  *  {KEY}\n   \n# end");
-        let lines = parse(&text).unwrap();
-        assert_eq!(lines.len(), 2);
+        let (lines, skipped) = parse(&text).unwrap();
+        assert_eq!((lines.len(), skipped.len()), (2, 0));
         assert_eq!(lines[1].marker(), Some(Marker::Revoked));
     }
 
     #[test]
-    fn a_line_that_cannot_be_read_is_named_by_its_number() {
+    fn a_line_that_cannot_be_read_is_left_out_and_named_by_its_number() {
         for bad in [
             "gw1 ssh-ed25519",
-            "@revokd * ssh-ed25519 AAAA",
             "gw1 ssh-ed25519 notbase64!",
+            "gw1 1024 35 1234567890",
+            "<<<<<<< HEAD",
+            "=======",
+            "\u{feff}# saved by an editor",
         ] {
-            let (number, _) = parse(&format!("gw1 {KEY}\n{bad}\n")).unwrap_err();
-            assert_eq!(number, 2, "{bad}");
+            let (lines, skipped) = parse(&format!("gw1 {KEY}\n{bad}\ngw2 {KEY}\n")).unwrap();
+            assert_eq!(lines.len(), 2, "{bad}");
+            assert_eq!((skipped.len(), skipped[0].line), (1, 2), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_line_with_a_marker_that_cannot_be_read_stops_everything() {
+        for bad in [
+            "@revokd * ssh-ed25519 AAAA",
+            "@revoked * ssh-xmss AAAA",
+            "@revoked *",
+        ] {
+            let refused = parse(&format!("gw1 {KEY}\n{bad}\n")).unwrap_err();
+            assert_eq!(refused.line, 2, "{bad}");
         }
     }
 }

@@ -36,13 +36,14 @@ mod session;
 #[cfg(test)]
 mod test_keys;
 
-pub use connect::{greet, reach, retry};
+pub use connect::{greet, has_untried_address, reach, retry};
 pub use error::{Ended, OpenError, Retry, Step};
 pub use exec::{ExecError, Ran};
 pub use faults::{KeyExchangeFault, LoginFault, Stranger};
 pub use forward_error::{ForwardError, ForwardRefusal};
 pub use host_key::{HostKeyError, HostKeys, Reason, Refused};
 pub use identity::{Identity, IdentityError};
+pub use known_hosts::SkippedLine;
 pub use session::{Bound, CallError, Facts, ProbeError, Session};
 
 pub use forwards::is_loopback;
