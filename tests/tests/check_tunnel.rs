@@ -58,10 +58,10 @@ fn fails_at(report: &Report, hop: Hop, cause: &[&str]) -> Step {
 
 /// The same hop in status and log, in a check of the running agent, and in one without it.
 async fn everywhere(mut agent: Running, hop: Hop, cause: &[&str]) -> Step {
-    let line = format!("hop=\"{hop}\"");
+    let line = format!("(hop {hop})");
     let failed = |r: &agent::status::Report| {
         // The status comes first.
-        r.connections[0].failed_hop.is_some() && agent.log().contains("hop=")
+        r.connections[0].failed_hop.is_some() && agent.log().contains("(hop ")
     };
     let report = agent.until("an attempt to fail", failed).await.unwrap();
     assert_eq!(report.connections[0].failed_hop, Some(hop));

@@ -63,11 +63,11 @@ async fn carries(agent: &Running) -> Report {
 async fn fails(agent: &Running, hop: Hop, cause: &[&str], remedy: &str) {
     // The status comes before the log.
     let failed = |r: &Report| {
-        r.connections[0].network.state == LayerState::Failed && agent.log().contains("hop=")
+        r.connections[0].network.state == LayerState::Failed && agent.log().contains("(hop ")
     };
     let report = agent.until("the network to fail", failed).await.unwrap();
     assert_eq!(report.connections[0].failed_hop, Some(hop));
-    let line = format!("hop=\"{hop}\"");
+    let line = format!("(hop {hop})");
     assert!(agent.log().contains(&line), "{line} is not in the log");
     let network = &report.connections[0].network;
     let said = network.cause.clone().unwrap();

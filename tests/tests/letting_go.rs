@@ -45,7 +45,7 @@ async fn a_gateway_that_says_nothing_of_a_removed_forward_is_told_of_in_the_log(
     site.sshd.signal("STOP").unwrap();
     change(&site.agent, |text| text.replace("\"jira\"", "\"tickets\""));
     signal(site.agent.process().pid(), "HUP").unwrap();
-    let told = "a gateway has not said within 5 s that it lets go";
+    let told = "gateway did not confirm cancelling a removed forward within 5 s";
     site.agent.logged(told).await.unwrap();
 }
 
@@ -168,7 +168,7 @@ enum Seen {
 impl Seen {
     async fn is(&self, agent: &Agent) -> bool {
         match self {
-            Self::Draining => agent.log().contains("draining limit_seconds"),
+            Self::Draining => agent.log().contains("draining (limit seconds"),
             Self::Forwards(names) => {
                 let report = agent.status().await.unwrap();
                 let forwards = &report.connections[0].forwards;

@@ -64,7 +64,11 @@ impl Task {
             }),
             Err(error) => {
                 // The queue's receiving end is gone: every record counts as dropped.
-                tracing::error!(%error, "no audit: the system gives no thread");
+                tracing::error!(
+                    %error,
+                    remedy = "raise the limit of tasks of the unit (TasksMax)",
+                    "there is no audit: the system gives no thread"
+                );
                 shared.set_fault(Some(format!(
                     "the system gives no thread to write: {error}"
                 )));

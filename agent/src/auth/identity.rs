@@ -152,7 +152,11 @@ impl Seen {
             );
         }
         if layer.proven(Some(&last.1)) {
-            tracing::info!(detail = last.1, "Jira knows the login");
+            tracing::info!(
+                forward = layer.forward(),
+                "Jira accepts the credential: {}",
+                last.1
+            );
         }
     }
 }

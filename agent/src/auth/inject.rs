@@ -177,7 +177,13 @@ impl Inject {
             self.circuit()
                 .settle(attempt.generation, attempt.trial, outcome, Instant::now());
         if opened {
-            tracing::warn!("Jira refused the login; nothing is sent until that is mended");
+            let why = self.circuit().refusal();
+            tracing::warn!(
+                forward = self.layer.forward(),
+                cause = why.as_ref().map(|why| &*why.cause),
+                remedy = why.as_ref().map(|why| &*why.remedy),
+                "Jira rejected the credential; requests are held back until it changes (or: agent login-retry)"
+            );
         }
         self.settled.notify_waiters();
     }
@@ -185,9 +191,10 @@ impl Inject {
     fn fail(&self, why: &Unavailable) {
         if self.layer.failed(State::Failed, &why.cause, &why.remedy) {
             tracing::warn!(
+                forward = self.layer.forward(),
                 cause = why.cause,
                 remedy = why.remedy,
-                "the login does not work"
+                "there is no credential to send requests with"
             );
         }
     }

@@ -82,9 +82,10 @@ async fn succeed(locked: &Locked, before: Record, old: &Arc<Tokens>, fresh: Toke
     };
     while let Err(error) = locked.save(&record).await {
         tracing::error!(
+            forward = locked.forward(),
             %error,
             remedy = "make room on the disk of the state folder, and do not restart the agent before: the new tokens would be lost",
-            "the renewed tokens cannot be saved; trying again"
+            "the refreshed tokens cannot be saved; trying again"
         );
         sleep(SAVE_PAUSE).await;
     }
@@ -118,7 +119,12 @@ async fn fail(
 /// What is saved here can be found out anew, at worst by asking once more in vain.
 async fn mend(locked: &Locked, record: &Record) {
     if let Err(error) = locked.save(record).await {
-        tracing::warn!(%error, "the token file could not be brought up to date");
+        tracing::warn!(
+            forward = locked.forward(),
+            %error,
+            remedy = "make room on the disk of the state folder",
+            "the token file could not be brought up to date"
+        );
     }
 }
 

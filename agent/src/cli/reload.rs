@@ -1,6 +1,9 @@
 //! `agent reload`.
 
-use super::{exit, output::print};
+use super::{
+    exit,
+    output::{complain, print},
+};
 use crate::{
     config::{Sources, runtime_dir},
     control::{Client, ClientError},
@@ -26,9 +29,9 @@ pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
         Ok(changes) => print(&(changes.join("\n") + "\n"))?,
         Err(ClientError::Refused(problems)) => {
             for problem in problems.lines() {
-                eprintln!("agent: {problem}");
+                complain(problem);
             }
-            eprintln!("agent: the former configuration goes on");
+            complain("keeping the previous configuration");
             return Ok(exit::CONFIG.into());
         }
         Err(error) => return Err(error.into()),

@@ -148,7 +148,10 @@ impl Health {
         match condition {
             Ok(detail) => {
                 if self.seen.proven(Some(&detail)) {
-                    tracing::info!(forward = &*self.forward, detail, "Jira answers");
+                    tracing::info!(
+                        forward = &*self.forward,
+                        "the probe of Jira succeeded: {detail}"
+                    );
                 }
             }
             Err(jira::Trouble {
@@ -161,7 +164,7 @@ impl Health {
                         forward = &*self.forward,
                         cause,
                         remedy,
-                        "Jira does not answer"
+                        "the probe of Jira failed"
                     );
                 }
             }

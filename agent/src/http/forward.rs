@@ -283,23 +283,26 @@ impl Forward {
 
     /// Jira, or a proxy before it, answered.
     pub(super) fn answered(&self, status: StatusCode) {
-        let changed = match status.as_u16() {
-            // What a proxy says when Jira behind it does not answer, and Jira while it starts.
-            502..=504 => self.jira.failed(
-                State::Degraded,
-                &format!(
-                    "Jira, or a proxy before it, answers HTTP {}",
-                    status.as_str()
-                ),
-                "Look at Jira's log, and at a proxy before it.",
-            ),
-            _ => self.jira.proven(Some("answers requests")),
-        };
-        if changed {
+        // What a proxy says when Jira behind it does not answer, and Jira while it starts.
+        if let 502..=504 = status.as_u16() {
+            let cause = format!(
+                "Jira, or a proxy before it, answers HTTP {}",
+                status.as_str()
+            );
+            let remedy = "Look at Jira's log, and at a proxy before it.";
+            if self.jira.failed(State::Degraded, &cause, remedy) {
+                tracing::warn!(
+                    forward = &*self.name,
+                    cause,
+                    remedy,
+                    "a request to Jira failed"
+                );
+            }
+        } else if self.jira.proven(Some("answers requests")) {
             tracing::info!(
                 forward = &*self.name,
                 status = status.as_u16(),
-                "jira answers"
+                "Jira answers requests"
             );
         }
     }
@@ -316,7 +319,12 @@ impl Forward {
         };
         let cause = error.to_string();
         if self.jira.failed(state, &cause, remedy) {
-            tracing::warn!(forward = &*self.name, cause, remedy, "jira does not answer");
+            tracing::warn!(
+                forward = &*self.name,
+                cause,
+                remedy,
+                "a request to Jira failed"
+            );
         }
     }
 }

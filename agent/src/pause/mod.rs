@@ -80,7 +80,11 @@ impl Pauses {
     pub fn load(state_dir: &Path) -> Self {
         let store = Store::new(state_dir);
         let held = store.read().unwrap_or_else(|error| {
-            tracing::error!(%error, "all forwards are paused until `agent resume`, since it cannot be known what was paused");
+            tracing::error!(
+                %error,
+                remedy = "agent resume, if nothing was to be paused",
+                "all forwards are paused, since it cannot be known what was paused"
+            );
             Held {
                 all: Some(Pause {
                     since: now(),
@@ -137,7 +141,12 @@ impl Pauses {
             forward,
             reason,
             by_uid,
-            "paused: the vendor gets 503 until `agent resume`"
+            "{}: the vendor gets 503 until `agent resume`",
+            if forward.is_some() {
+                "paused"
+            } else {
+                "all forwards are paused"
+            }
         );
         let next = self.change(|held| match &order.forward {
             Some(forward) => {

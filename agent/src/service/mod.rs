@@ -165,7 +165,7 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         let requests = sites.in_flight();
         tracing::warn!(
             requests,
-            "the drain limit has passed; what is under way is cut off"
+            "the drain limit has passed; requests that are still in progress are cut off"
         );
         cut.cancel();
         std::future::pending().await
@@ -182,7 +182,7 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         .is_err()
     {
         tracing::warn!(
-            "a login is still being renewed; should its new tokens be lost, the next start says so"
+            "an OAuth token is still being refreshed while the agent stops; if its new tokens are lost, the next start reports it"
         );
     }
     if !audit_task.shutdown(AUDIT_LIMIT).await {

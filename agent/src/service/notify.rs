@@ -28,7 +28,11 @@ impl Notify {
         let to = std::env::var_os("NOTIFY_SOCKET").and_then(|name| {
             open(&name)
                 .inspect_err(|error| {
-                    tracing::warn!(%error, "NOTIFY_SOCKET cannot be used; systemd hears nothing of this agent");
+                    tracing::warn!(
+                        %error,
+                        remedy = "start the agent by systemd, or unset NOTIFY_SOCKET",
+                        "NOTIFY_SOCKET cannot be used, so that systemd does not learn the state of this agent"
+                    );
                 })
                 .ok()
         });

@@ -36,7 +36,7 @@ async fn feed_while<F: Future<Output = bool>>(
         match timeout(ticks.period(), alive()).await {
             Ok(true) => notify.alive().await,
             _ => tracing::error!(
-                "the supervisor's loop does not answer; the watchdog is not fed, so that systemd restarts the agent if this stays"
+                "the loop that keeps the connections does not answer; the watchdog is not fed, so that systemd restarts the agent if this lasts"
             ),
         }
     }

@@ -87,7 +87,8 @@ impl Reloader {
                     tracing::error!("the changed configuration is refused: {problem}");
                 }
                 tracing::error!(
-                    "the former configuration goes on; after correcting the files: agent reload"
+                    remedy = "correct the files, then: agent reload",
+                    "keeping the previous configuration"
                 );
                 self.configuration.refused(&problems);
             }
@@ -151,7 +152,7 @@ impl Reloader {
             .is_err()
         {
             tracing::warn!(
-                "a gateway has not said within {} s that it lets go of a removed forward; what it still sends there is closed unanswered",
+                "gateway did not confirm cancelling a removed forward within {} s; channels it still opens for it will be closed",
                 LET_GO.as_secs()
             );
         }

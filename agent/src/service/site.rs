@@ -80,8 +80,9 @@ impl Site {
         let same_way = former.filter(|site| site.config.way == config.way);
         let same_login = same_way.filter(|site| site.config.login == config.login);
 
-        let jira = same_way.map_or_else(Arc::default, |site| Arc::clone(&site.jira));
-        let login_layer = same_login.map_or_else(Arc::default, |site| Arc::clone(&site.login));
+        let new_layer = || Arc::new(Layer::of_forward(&config.name));
+        let jira = same_way.map_or_else(new_layer, |site| Arc::clone(&site.jira));
+        let login_layer = same_login.map_or_else(new_layer, |site| Arc::clone(&site.login));
         let login = match same_login.map(|site| &site.way) {
             Some(Way::Http { forward, .. }) => forward.login().clone(),
             _ => config.new_login(Arc::clone(&login_layer)),
@@ -197,7 +198,8 @@ impl Site {
         match &self.way {
             Way::Http { forward, .. } => check::forward(&self.config, forward.login()).await,
             Way::Bytes(_) => {
-                let none = self.config.new_login(Arc::default());
+                let layer = Arc::new(Layer::of_forward(&self.config.name));
+                let none = self.config.new_login(layer);
                 check::forward(&self.config, &none).await
             }
         }
@@ -244,7 +246,12 @@ async fn pump(inbound: Inbound, config: &config::Forward, jira: &Layer) {
             let remedy =
                 "Check that the service behind tcp:// runs and that this host may reach it.";
             if jira.failed(State::Failed, &error.to_string(), remedy) {
-                tracing::warn!(forward = &*config.name, %error, "upstream not reached");
+                tracing::warn!(
+                    forward = &*config.name,
+                    cause = %error,
+                    remedy,
+                    "a channel could not be connected to the upstream"
+                );
             }
         }
         Err(error) => tracing::debug!(

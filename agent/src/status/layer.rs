@@ -1,7 +1,9 @@
 //! One layer of the status: proven or not, since when, and what to do about it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 /// State of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
@@ -36,22 +38,42 @@ pub struct Snapshot {
 
 /// A cell that a room on the path writes without waiting and status reads.
 #[derive(Debug)]
-pub struct Layer(Mutex<Snapshot>);
+pub struct Layer {
+    /// None: of a connection, or in a test.
+    forward: Option<Arc<str>>,
+    snapshot: Mutex<Snapshot>,
+}
 
 impl Default for Layer {
     fn default() -> Self {
-        Self(Mutex::new(Snapshot {
-            state: State::Unknown,
-            proven_at: None,
-            changed_at: None,
-            detail: None,
-            cause: None,
-            remedy: None,
-        }))
+        Self {
+            forward: None,
+            snapshot: Mutex::new(Snapshot {
+                state: State::Unknown,
+                proven_at: None,
+                changed_at: None,
+                detail: None,
+                cause: None,
+                remedy: None,
+            }),
+        }
     }
 }
 
 impl Layer {
+    /// A layer of this forward's, by whose name log lines are told apart.
+    pub fn of_forward(name: &Arc<str>) -> Self {
+        Self {
+            forward: Some(Arc::clone(name)),
+            ..Self::default()
+        }
+    }
+
+    /// Name of the forward whose layer it is.
+    pub fn forward(&self) -> Option<&str> {
+        self.forward.as_deref()
+    }
+
     /// The other side has just replied. Returns whether the state changed, so that the caller logs it once.
     pub fn proven(&self, detail: Option<&str>) -> bool {
         let now = Instant::now();
@@ -97,6 +119,6 @@ impl Layer {
 
     fn lock(&self) -> MutexGuard<'_, Snapshot> {
         // A panic while this lock is held leaves a whole snapshot behind: every write is a plain assignment.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -259,6 +259,16 @@ impl Board {
         self.answer(id, forward, answer);
     }
 
+    /// Cause and remedy of what [`refused`](Self::refused) told last.
+    pub(super) fn refusal(&self, slot: usize, forward: usize) -> (Option<String>, Option<String>) {
+        let cells = self.lock();
+        let cell = cells.connections.get(slot);
+        let answer = cell.and_then(|cell| cell.answers.get(&forward));
+        answer.map_or((None, None), |answer| {
+            (answer.cause.clone(), answer.remedy.clone())
+        })
+    }
+
     fn answer(&self, id: Id, forward: usize, answer: Answer) {
         let mut cells = self.lock();
         let known = cells.register.forwards().any(|(known, _)| known == forward);
@@ -269,6 +279,13 @@ impl Board {
 
     pub(super) fn pulse(&self, id: Id) -> Option<Arc<SessionPulse>> {
         self.lock().pulses.get(&id).cloned()
+    }
+
+    /// The gateway that this connection is at, or dials.
+    pub(super) fn dialed_gateway(&self, slot: usize) -> Option<String> {
+        let cells = self.lock();
+        let gateway = cells.connections.get(slot)?.summary.gateway;
+        cells.register.gateway(gateway).map(ToString::to_string)
     }
 
     pub(super) fn session(&self, id: Id) -> Option<Session> {

@@ -243,6 +243,7 @@ impl Supervisor {
                 if let Some(facts) = session.facts() {
                     tracing::info!(
                         connection = id.slot,
+                        gateway = %session.gateway(),
                         host_key = facts.host_key,
                         key_exchange = facts.key_exchange,
                         cipher = facts.cipher,
@@ -259,12 +260,18 @@ impl Supervisor {
                     None => error.retry(),
                 };
                 let news = self.board.open_failed(id, &error);
+                let gateway = self.gateway(id);
                 if news {
-                    let remedy = error.remedy();
-                    let hop = error.hop().name();
-                    tracing::warn!(connection = id.slot, hop, %error, remedy, "cannot connect; retrying");
+                    tracing::warn!(
+                        connection = id.slot,
+                        gateway,
+                        hop = error.hop().name(),
+                        %error,
+                        remedy = error.remedy(),
+                        "cannot connect; retrying"
+                    );
                 } else {
-                    tracing::debug!(connection = id.slot, %error, "still cannot connect");
+                    tracing::debug!(connection = id.slot, gateway, %error, "still cannot connect");
                 }
                 Event::OpenFailed(id, retry)
             }
@@ -278,8 +285,9 @@ impl Supervisor {
                 tracing::info!(
                     connection = id.slot,
                     forward = self.name(forward),
+                    gateway = self.gateway(id),
                     bind = %bound,
-                    "the gateway listens"
+                    "the gateway granted the forward"
                 );
                 Event::Granted(id, forward)
             }
@@ -289,15 +297,26 @@ impl Supervisor {
             }
             News::Cancelled(id, forward) => Event::Cancelled(id, forward),
             News::Ended(id, ended) => {
+                let gateway = self.gateway(id);
                 self.board.ended(id, &ended);
                 match ended {
-                    Ended::ByUs => tracing::info!(connection = id.slot, "disconnected"),
-                    ended => tracing::warn!(connection = id.slot, cause = %ended, "session lost"),
+                    Ended::ByUs => tracing::info!(connection = id.slot, gateway, "disconnected"),
+                    ended => tracing::warn!(
+                        connection = id.slot,
+                        gateway,
+                        cause = %ended,
+                        remedy = ended.remedy(),
+                        "session lost; connecting again"
+                    ),
                 }
                 Event::Ended(id)
             }
             News::Worn(id) => {
-                tracing::info!(connection = id.slot, "the session is to be replaced");
+                tracing::info!(
+                    connection = id.slot,
+                    gateway = self.gateway(id),
+                    "the session is replaced by a new one before it wears out"
+                );
                 Event::Worn(id)
             }
             News::Idle(id) => Event::Idle(id),
@@ -330,19 +349,29 @@ impl Supervisor {
         let held = self.register.named(|forward| self.machine.holds(forward));
         let before = self.board.publish(&self.register, after.clone(), held);
         for (connection, (before, after)) in before.iter().zip(&after).enumerate() {
-            let names = self.register.forwards().map(|(_, forward)| &*forward.name);
-            for (place, (forward, now)) in names.zip(&after.forwards).enumerate() {
+            let gateway = self.register.gateway(after.gateway);
+            let gateway = gateway.map(ToString::to_string);
+            let named = self.register.forwards().zip(&after.forwards);
+            for (place, ((number, forward), now)) in named.enumerate() {
                 if before.forwards.get(place) == Some(now) {
                     continue;
                 }
+                let forward = &*forward.name;
                 match now {
-                    ForwardState::Refused => tracing::warn!(
-                        connection,
-                        forward,
-                        "the gateway refuses to listen: the port is taken, or not permitted to this user; asking again"
-                    ),
+                    ForwardState::Refused => {
+                        let (cause, remedy) = self.board.refusal(connection, number);
+                        tracing::warn!(
+                            connection,
+                            gateway,
+                            forward,
+                            cause,
+                            remedy,
+                            "the gateway refuses the forward; asking again"
+                        );
+                    }
                     ForwardState::Standby => tracing::info!(
                         connection,
+                        gateway,
                         forward,
                         "another connection holds the forward; standing by"
                     ),
@@ -354,6 +383,13 @@ impl Supervisor {
 
     fn name(&self, forward: usize) -> &str {
         self.register.forward(forward).map_or("", |f| &f.name)
+    }
+
+    /// The one that this session leads to, or would have.
+    fn gateway(&self, id: Id) -> Option<String> {
+        let session = self.board.session(id);
+        let gateway = session.map(|session| session.gateway().to_string());
+        gateway.or_else(|| self.board.dialed_gateway(id.slot))
     }
 }
 
@@ -406,7 +442,7 @@ impl SupervisorHandle {
         tokio::spawn(async move { news.send(News::Reload(settings, anew, answer)).await });
         if timeout(TAKEN, answered).await.is_err() {
             tracing::error!(
-                "the supervisor's loop does not answer; it learns of the change when it does"
+                "the loop that keeps the connections does not answer; the change takes effect when it does"
             );
         }
     }

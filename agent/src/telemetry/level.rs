@@ -59,7 +59,7 @@ impl Handle {
             let _ = self.filter.reload(filter);
             state.current = level.to_owned();
         }
-        tracing::warn!(level, "log level changed");
+        tracing::warn!("the log level is now {level}");
         Ok(())
     }
 

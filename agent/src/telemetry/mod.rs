@@ -1,16 +1,25 @@
 //! Logs: human on a terminal, JSON or journald otherwise; the level changes at run time.
 //!
-//! `level` is what a level may be, `signals` changes it by SIGUSR1 and SIGUSR2. Lines for standard error go
-//! through a bounded queue and a thread of its own: a terminal or pipe that nobody reads holds up no request,
-//! it loses lines.
+//! `level` is what a level may be, `signals` changes it by SIGUSR1 and SIGUSR2. `sentence` makes one line of an event
+//! and its fields, `journal` writes it where systemd is. Lines go through a bounded queue and a thread of its own: a
+//! terminal, pipe or journal that takes nothing holds up no request, it loses lines.
 
+mod journal;
 mod level;
+mod sentence;
 mod signals;
 
 pub use level::{Handle, LevelError, parse_level};
 pub use signals::signals;
 
-use std::io::{IsTerminal, Write};
+use self::{
+    journal::{JOURNAL_SOCKET, JournalLayer, JournalSocket},
+    sentence::SentenceFields,
+};
+use std::{
+    io::{IsTerminal, Write},
+    path::Path,
+};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -75,10 +84,11 @@ fn lines(format: Format) -> Result<(Lines, Flush), SetUpError> {
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let chosen = resolve(format, terminal, journal);
     if matches!(chosen, Chosen::Journald | Chosen::JournaldOrJson) {
-        match tracing_journald::layer() {
+        match JournalSocket::new(Path::new(JOURNAL_SOCKET)) {
             Ok(journal) => {
-                let journal = journal.with_syslog_identifier(SYSLOG_IDENTIFIER.to_owned());
-                return Ok((journal.boxed(), Flush(None)));
+                let (queue, guard) = queue(journal);
+                let journal = JournalLayer::new(queue, SYSLOG_IDENTIFIER);
+                return Ok((journal.boxed(), Flush(Some(guard))));
             }
             Err(error) if chosen == Chosen::Journald => return Err(SetUpError::Journal(error)),
             // The variable is inherited by processes whose standard error is elsewhere.
@@ -89,12 +99,22 @@ fn lines(format: Format) -> Result<(Lines, Flush), SetUpError> {
     let to_stderr = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match chosen {
         Chosen::Human => {
-            let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            to_stderr.with_ansi(colour).boxed()
+            let color = terminal && color_wanted();
+            to_stderr
+                .fmt_fields(SentenceFields)
+                .with_ansi(color)
+                .boxed()
         }
         _ => to_stderr.json().flatten_event(true).boxed(),
     };
     Ok((lines, Flush(Some(guard))))
+}
+
+/// Whether whoever reads a terminal wants color on it: not with `NO_COLOR` (no-color.org), and not on one that cannot
+/// show it.
+pub fn color_wanted() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// A writer that never waits: its lines go to `out` from a thread, and are lost where too many wait.
@@ -125,8 +145,9 @@ fn resolve(format: Format, terminal: bool, journal: bool) -> Chosen {
     }
 }
 
-/// Lines that wait for standard error; more are lost. At 200 bytes a line, below 1 MiB.
-const QUEUED_LINES: usize = 4096;
+/// Lines that wait for standard error or the journal; more are lost. At 200 bytes a line below 1 MiB. Were each of them
+/// full of a peer's text (2 KiB a value, written twice), 8 MiB.
+const QUEUED_LINES: usize = 2048;
 /// The name by which `journalctl -t` finds the lines.
 const SYSLOG_IDENTIFIER: &str = "jira-tunnel-agent";
 

@@ -296,6 +296,11 @@ impl Store {
 }
 
 impl Locked {
+    /// Whose tokens they are.
+    pub fn forward(&self) -> &str {
+        self.store.forward()
+    }
+
     /// What is stored.
     pub async fn load(&self) -> Result<Option<Record>, StoreError> {
         self.store.load().await

@@ -85,7 +85,7 @@ impl Gateway {
             tracing::info!(
                 site = self.site_url,
                 cloud_id = id,
-                "the site told its cloud id"
+                "the cloud id of the site is known"
             );
             Ok::<_, String>(prefix(&self.api, &id))
         });

@@ -38,7 +38,7 @@ async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_o
     );
     assert_eq!(
         said,
-        words.clone() + "agent: the former configuration goes on\n"
+        words.clone() + "agent: keeping the previous configuration\n"
     );
 
     let report = agent.status().await.unwrap();

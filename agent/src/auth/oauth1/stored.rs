@@ -177,15 +177,15 @@ impl Stored {
         kept.doubtful = false;
         match done {
             Renewal::Tokens(_) => {
-                tracing::info!(forward, "OAuth 1.0a token renewed");
+                tracing::info!(forward, "the OAuth 1.0a token was refreshed");
                 Ok(())
             }
             Renewal::Ended(record) => {
                 tracing::warn!(
                     forward,
-                    reason = record.ended,
+                    cause = record.ended,
                     remedy = format!("agent login {forward}"),
-                    "the stored login is of no use any more"
+                    "the stored OAuth login is no longer valid"
                 );
                 Ok(())
             }
@@ -194,7 +194,7 @@ impl Stored {
                     forward,
                     cause = why.cause,
                     remedy = why.remedy,
-                    "the OAuth 1.0a token could not be renewed"
+                    "the OAuth 1.0a token could not be refreshed"
                 );
                 kept.rest_until = Some(Instant::now() + REST);
                 Err(why)

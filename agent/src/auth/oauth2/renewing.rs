@@ -46,7 +46,7 @@ impl Inner {
             Renewal::Tokens(record) => {
                 tracing::info!(
                     forward = self.settings.store.forward(),
-                    "access token renewed"
+                    "the access token was refreshed"
                 );
                 self.lock().adopt(&record);
             }
@@ -54,9 +54,9 @@ impl Inner {
                 self.lock().adopt(&record);
                 tracing::warn!(
                     forward = self.settings.store.forward(),
-                    reason = record.ended,
+                    cause = record.ended,
                     remedy = self.settings.login_command(),
-                    "the stored login is of no use any more"
+                    "the stored OAuth login is no longer valid"
                 );
             }
             Renewal::Failed(why) => {
@@ -66,7 +66,7 @@ impl Inner {
                         forward = self.settings.store.forward(),
                         cause = why.cause,
                         remedy = why.remedy,
-                        "the access token was not renewed"
+                        "the access token could not be refreshed"
                     );
                 }
                 state.doubtful = false;

@@ -97,7 +97,11 @@ pub(super) async fn pump(
         shared.budget.note_closed_first();
         if ended.end.is_reset() {
             shared.budget.note_reset();
-            tracing::warn!(reason = %ended.end, used = shared.budget.used(), "channel reset");
+            tracing::warn!(
+                cause = %ended.end,
+                bytes_held = shared.budget.used(),
+                "one channel of the vendor's was reset; other requests are not affected"
+            );
         }
         // Fails only where the session has ended.
         let _ = outlet.close().await;
@@ -176,7 +180,8 @@ async fn drain(shared: &Shared, mut inlet: impl Inlet, disk: &mut Disk) -> Ended
             }
             () = until(close_at) => return ours(End::Closed),
             () = until(behind_since.map(|since| since + PATIENCE)) => {
-                tracing::warn!(folder = %limits.spool_dir.display(), "spool file cannot keep up");
+                tracing::warn!(folder = %limits.spool_dir.display(), remedy = "look at the load of the disk of the state folder",
+                    "the spool file cannot keep up, so that one request is cut off");
                 return ours(End::SpoolFailed);
             }
             () = shared.kick.notified() => {}
@@ -237,11 +242,21 @@ impl Disk {
                 let folder = self.shared.budget.limits().spool_dir.display();
                 match error.kind() {
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                        tracing::warn!(%error, %folder, "no room for the spool file: make room, or name another folder in tunnel.channel.spool_dir");
+                        tracing::warn!(
+                            %error,
+                            %folder,
+                            remedy = "make room, or name another folder in tunnel.channel.spool_dir",
+                            "no room for the spool file, so that one request is cut off"
+                        );
                         Err(End::SpoolFull)
                     }
                     _ => {
-                        tracing::warn!(%error, %folder, "spool file failed");
+                        tracing::warn!(
+                            %error,
+                            %folder,
+                            remedy = "look at the disk of that folder",
+                            "the spool file failed, so that one request is cut off"
+                        );
                         Err(End::SpoolFailed)
                     }
                 }

@@ -64,6 +64,7 @@ impl SessionHandler {
                 tracing::warn!(
                     connection = shared.connection,
                     limit = shared.settings.max_channels,
+                    remedy = "let the vendor keep connections alive, or raise tunnel.max_channels",
                     "refusing channels: too many are open (tunnel.max_channels)"
                 );
             }

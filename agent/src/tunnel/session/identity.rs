@@ -6,7 +6,7 @@ use crate::{
 };
 use russh::keys::{
     Algorithm, Certificate, HashAlg, PrivateKey, ssh_key,
-    ssh_key::{Cipher, certificate::CertType},
+    ssh_key::{Cipher, certificate::CertType, private::Ed25519Keypair},
 };
 use std::{
     fmt,
@@ -76,6 +76,12 @@ impl Identity {
         }
     }
 
+    /// A new key that no gateway knows, where the configuration is only shown.
+    pub fn stand_in() -> Self {
+        let seed: zeroize::Zeroizing<[u8; 32]> = zeroize::Zeroizing::new(rand::random());
+        Self::of_key(PrivateKey::from(Ed25519Keypair::from_seed(&seed)))
+    }
+
     /// Where the key was read from, if it was.
     pub fn file(&self) -> Option<&SecretFile> {
         self.file.as_ref()
@@ -115,7 +121,10 @@ impl Identity {
     pub(super) async fn certificate(&self) -> Option<Certificate> {
         match self.read_certificate().await {
             Some(Err(error)) => {
-                tracing::warn!(%error, "the user certificate is not used");
+                tracing::warn!(
+                    %error,
+                    "the renewed user certificate is not used; the former one stays in use"
+                );
                 self.certificate.clone()
             }
             Some(Ok(certificate)) => Some(certificate),

@@ -1,0 +1,219 @@
+//! One event as one sentence that is understood alone: which forward or connection, what, why, what to do.
+//!
+//! `journalctl` and a terminal show this sentence and nothing else, so everything that an event carries is in it. The
+//! fields keep their places in JSON and in the journal's `F_*` beside it.
+
+use std::fmt::{self, Debug, Display};
+use tracing::field::{Field, Visit};
+use tracing_subscriber::{
+    field::RecordFields,
+    fmt::{FormatFields, format::Writer},
+};
+
+/// The values of one event, each already printable and bounded.
+#[derive(Default)]
+pub(super) struct Sentence {
+    subject: Vec<String>,
+    message: String,
+    cause: Vec<String>,
+    remedy: Option<String>,
+    /// Whatever else the event says, in its order.
+    others: Vec<(&'static str, String)>,
+}
+
+impl Visit for Sentence {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field.name(), printable(value));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.add(field.name(), printable(&format!("{value:?}")));
+    }
+}
+
+impl Sentence {
+    fn add(&mut self, name: &'static str, value: String) {
+        match name {
+            "message" => self.message = value,
+            "forward" | "connection" | "gateway" if !value.is_empty() => {
+                self.subject.push(format!("{name} {value}"));
+            }
+            "cause" | "error" if !value.is_empty() => {
+                self.cause.push(value.trim_end_matches('.').to_owned());
+            }
+            "remedy" if !value.is_empty() => self.remedy = Some(value),
+            // Where the `log` crate's lines come from; journal and terminal say it elsewhere.
+            _ if name.starts_with("log.") => {}
+            _ => self.others.push((name, value)),
+        }
+    }
+}
+
+impl Display for Sentence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.subject.is_empty() {
+            write!(f, "{}: ", self.subject.join(", "))?;
+        }
+        f.write_str(&self.message)?;
+        if !self.cause.is_empty() {
+            write!(f, ": {}", self.cause.join(": "))?;
+        }
+        for (index, (name, value)) in self.others.iter().enumerate() {
+            let before = if index == 0 { " (" } else { ", " };
+            write!(f, "{before}{} ", name.replace('_', " "))?;
+            match value.contains([' ', ',']) {
+                true => write!(f, "\"{value}\"")?,
+                false => f.write_str(value)?,
+            }
+        }
+        if !self.others.is_empty() {
+            f.write_str(")")?;
+        }
+        match &self.remedy {
+            Some(remedy) => write!(f, "; remedy: {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The same sentence for lines on standard error.
+pub(super) struct SentenceFields;
+
+impl<'writer> FormatFields<'writer> for SentenceFields {
+    fn format_fields<R: RecordFields>(
+        &self,
+        mut writer: Writer<'writer>,
+        fields: R,
+    ) -> fmt::Result {
+        let mut sentence = Sentence::default();
+        fields.record(&mut sentence);
+        write!(writer, "{sentence}")
+    }
+}
+
+/// On one line, without control characters and those that turn the direction of writing, and bounded: part of it may
+/// be a peer's.
+pub(super) fn printable(value: &str) -> String {
+    let mut printed = String::with_capacity(value.len().min(LONGEST_VALUE));
+    for character in value.chars() {
+        if printed.len() >= LONGEST_VALUE {
+            printed.push('…');
+            break;
+        }
+        match character {
+            // A text of several lines is indented for a terminal.
+            '\n' | '\r' | '\t' | ' ' => {
+                if !printed.ends_with(' ') {
+                    printed.push(' ');
+                }
+            }
+            c if c.is_control() || turns_direction(c) => printed.extend(c.escape_unicode()),
+            c => printed.push(c),
+        }
+    }
+    printed
+}
+
+/// Unicode's bidirectional controls and line separators.
+fn turns_direction(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Bytes of one value. The longest cause and remedy of the agent's own are below 1 KiB; a datagram with all values of
+/// an event stays far below what a socket takes (208 KiB).
+const LONGEST_VALUE: usize = 2 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io,
+        sync::{Arc, Mutex, PoisonError},
+    };
+    use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn line(log: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let layer = tracing_subscriber::fmt::layer()
+            .fmt_fields(SentenceFields)
+            .with_writer(lines.clone())
+            .with_target(false)
+            .with_level(false)
+            .without_time();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        let bytes = lines.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+
+    #[test]
+    fn a_sentence_says_who_what_why_and_what_to_do() {
+        let said = line(|| {
+            tracing::warn!(
+                connection = 1,
+                gateway = "gw1.vendor.example:443",
+                hop = "tcp",
+                error = %"connection refused.",
+                remedy = "open the port",
+                "cannot connect; retrying"
+            );
+        });
+        assert_eq!(
+            said,
+            "connection 1, gateway gw1.vendor.example:443: cannot connect; retrying: connection refused (hop tcp); remedy: open the port"
+        );
+        let said = line(|| {
+            tracing::warn!(
+                forward = Some("jira"),
+                reason = Some("an audit of ours"),
+                by_uid = Some(1000),
+                cause = None::<&str>,
+                "paused"
+            );
+        });
+        assert_eq!(
+            said,
+            "forward jira: paused (reason \"an audit of ours\", by uid 1000)"
+        );
+        assert_eq!(line(|| tracing::info!("agent stopped")), "agent stopped");
+    }
+
+    #[test]
+    fn what_a_peer_says_cannot_write_a_line_of_its_own() {
+        let said = line(|| {
+            tracing::warn!(
+                cause = "bye\n\n  2026 forged \u{1b}[31m\u{202e}line",
+                "session lost"
+            );
+        });
+        assert_eq!(
+            said,
+            "session lost: bye 2026 forged \\u{1b}[31m\\u{202e}line"
+        );
+        let long = "x".repeat(1 << 20);
+        let said = line(|| tracing::warn!(cause = long, "session lost"));
+        assert!(said.len() < LONGEST_VALUE + 64 && said.ends_with('…'));
+    }
+}

@@ -1,0 +1,158 @@
+//! What an administrator reads in plain `journalctl`: the real agent, a real systemd-journald in a mount namespace of
+//! its own. Needs root.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use e2e::{agent, process::Process, site::Site};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// An agent whose lines go to a journal, and what `journalctl` shows of them.
+struct Journal {
+    process: Process,
+    shown: PathBuf,
+}
+
+impl Journal {
+    /// Starts the site's agent again, with a journal.
+    fn of(site: &mut Site) -> Self {
+        site.agent.process().kill();
+        let file = site.dir().join("agent.toml");
+        let config = fs::read_to_string(&file).unwrap();
+        let config = config.replace("format = \"human\"", "format = \"journald\"");
+        fs::write(&file, config).unwrap();
+        let script = site.dir().join("with-journal");
+        fs::write(&script, SCRIPT).unwrap();
+        let shown = site.dir().join("journal.txt");
+        let mut program = Command::new("unshare");
+        program
+            .args([
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--propagation",
+                "private",
+                "bash",
+            ])
+            .arg(&script)
+            .arg(&shown)
+            .arg(agent::binary("agent"));
+        let command = agent::command(program, &site.dir(), &[]);
+        let process = Process::spawn(command, &site.dir().join("with-journal.log")).unwrap();
+        Self { process, shown }
+    }
+
+    /// Waits for a line with all these words, and gives it.
+    async fn line(&self, words: &[&str]) -> String {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let shown = read(&self.shown);
+            let found = shown
+                .lines()
+                .find(|line| words.iter().all(|word| line.contains(word)));
+            if let Some(line) = found {
+                return line.to_owned();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no line with {words:?} in\n{shown}\n{}",
+                self.process.log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_line_says_what_where_why_and_what_to_do() {
+    let plan = Site::plan().pat("a-token-that-jira-does-not-know");
+    let mut site = plan.start_unproven().await.unwrap();
+    let gateway = format!("gateway {}", site.sshd.address());
+    let journal = Journal::of(&mut site);
+
+    let rejected =
+        "forward jira: Jira rejected the credential; requests are held back until it changes";
+    journal
+        .line(&[rejected, "login-retry): Jira refused", "; remedy: "])
+        .await;
+    journal
+        .line(&[
+            "connection 0, forward jira",
+            &gateway,
+            ": the gateway granted the forward (bind 127.0.0.1:",
+        ])
+        .await;
+
+    // The status comes once the socket is there.
+    site.agent
+        .until("the forward", |r| !r.connections.is_empty())
+        .await
+        .unwrap();
+    site.agent
+        .run(&["pause", "jira", "--reason", "an audit of ours"])
+        .unwrap();
+    journal
+        .line(&[
+            "forward jira: paused: the vendor gets 503",
+            "(reason \"an audit of ours\", by uid ",
+        ])
+        .await;
+    site.agent.run(&["log-level", "debug"]).unwrap();
+    journal.line(&["the log level is now debug"]).await;
+
+    site.sshd.kill();
+    journal
+        .line(&[
+            "connection 0",
+            &gateway,
+            ": session lost; connecting again: ",
+            "; remedy: ",
+        ])
+        .await;
+    let line = journal
+        .line(&[
+            "connection 0",
+            &gateway,
+            ": cannot connect; retrying: ",
+            "(hop tcp); remedy: ",
+        ])
+        .await;
+    assert!(line.contains("jira-tunnel-agent["), "{line}");
+    assert!(!read(&journal.shown).contains("a-token-that-jira"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_not_trusted_is_not_said_to_be_a_jira_that_does_not_answer() {
+    let other = rcgen::generate_simple_self_signed(["jira.example".to_owned()]).unwrap();
+    let plan = Site::plan().trusting(&other.cert.pem());
+    let mut site = plan.pat("acme-bot-token").start_unproven().await.unwrap();
+    let journal = Journal::of(&mut site);
+    journal
+        .line(&[
+            "forward jira: the probe of Jira failed: ",
+            "not trusted",
+            "; remedy: ",
+        ])
+        .await;
+    assert!(!read(&journal.shown).contains("does not answer"));
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Arguments: where to write what `journalctl` shows, and the agent. Ends with its first process.
+const SCRIPT: &str = r#"set -e
+mount -t tmpfs none /run
+mount -t proc none /proc
+mkdir -p /run/systemd /run/log
+# It takes RUNTIME_DIRECTORY for its own.
+env -u RUNTIME_DIRECTORY SYSTEMD_LOG_TARGET=console /lib/systemd/systemd-journald &
+for _ in $(seq 200); do [ -S /run/systemd/journal/socket ] && break; sleep 0.05; done
+journalctl --no-pager --follow --lines all --identifier jira-tunnel-agent --output short-iso-precise >"$1" &
+exec "$2" run
+"#;
