@@ -73,6 +73,11 @@ impl SecretFile {
         }
     }
 
+    /// Whether it is one of systemd's credentials.
+    pub fn is_credential(&self) -> bool {
+        self.guard == Guard::Folder
+    }
+
     /// The file's path, for messages.
     pub fn path(&self) -> &Path {
         &self.path

@@ -187,7 +187,71 @@ const CASES: &[Case] = &[
     file(
         "a drop-in that anybody may change",
         |f| f.write("agent.d/10.toml", "[log]\nlevel = \"info\"\n", 0o666),
-        &["DIR/agent.d/10.toml", "mode 0666", "chmod o-w"],
+        &["DIR/agent.d/10.toml", "mode 0666", "chmod go-w"],
+    ),
+    file(
+        "a folder that anybody may put a drop-in into",
+        |f| {
+            f.write("agent.d/10.toml", "[log]\nlevel = \"info\"\n", 0o644);
+            f.mode("agent.d", 0o777);
+        },
+        &[
+            "DIR/agent.d: anybody on this host",
+            "mode 0777",
+            "chmod go-w DIR/agent.d",
+        ],
+    ),
+    file(
+        "a file that a group may change",
+        |f| f.write("agent.toml", fixture::GOOD, 0o664),
+        &[
+            "DIR/agent.toml: whoever is in the group ",
+            "mode 0664",
+            "chmod g-w DIR/agent.toml",
+        ],
+    ),
+    file(
+        "a certificate that a group may change",
+        |f| {
+            f.edit(
+                "roots = \"webpki\"",
+                "roots = \"webpki\"\nclient_certificate_file = \"client.pem\"\nclient_key_file = \"client.key\"",
+            );
+            f.mode("client.pem", 0o664);
+        },
+        &[
+            "DIR/agent.toml:12: forward[0] \"jira\".client_certificate_file: DIR/client.pem: whoever is in the group ",
+            "chmod g-w DIR/client.pem",
+        ],
+    ),
+    file(
+        "a secret in a folder where anybody may put another in its place",
+        |f| {
+            f.write("open/pat", fixture::CANARY, 0o600);
+            f.mode("open", 0o757);
+            f.edit("\"jira-pat\"", "\"open/pat\"");
+        },
+        &[
+            "DIR/agent.toml:15: forward[0] \"jira\".auth.token_file: DIR/open: anybody on this host",
+            "chmod o-w DIR/open",
+        ],
+    ),
+    file(
+        "nothing but comments",
+        |f| f.write("agent.toml", "# [tunnel]\n", 0o644),
+        &[
+            "DIR/agent.toml: this host is not configured yet",
+            "run as root: agent enroll",
+        ],
+    ),
+    file(
+        "a socket's path that a terminal obeys",
+        |f| f.edit("127.0.0.1:8080", "/s/\\u001B]0;t\\u0007jira.sock"),
+        &[
+            "DIR/agent.toml:9: forward[0] \"jira\".bind",
+            "is no path of a socket",
+            "printable ASCII",
+        ],
     ),
     // The file itself.
     file(

@@ -50,6 +50,19 @@ pub fn configuration(problems: &[String]) -> Vec<Step> {
     steps.into_vec()
 }
 
+/// The same where the agent runs, by the configuration that it has read before.
+pub fn refused_change(problems: &[String]) -> Vec<Step> {
+    let mut steps = Steps::new(None);
+    for problem in problems {
+        let cause = format!(
+            "the files hold a change that cannot be used, and the running agent keeps the previous configuration: {problem}"
+        );
+        let remedy = "correct it, then: agent reload";
+        steps.add("configuration", Found::warn(cause, remedy));
+    }
+    steps.into_vec()
+}
+
 /// This host and the tunnel, inside the agent that runs with these settings.
 pub async fn live(host: &Host, settings: &Settings, live: &Live) -> Vec<Step> {
     let mut common = Steps::new(None);

@@ -1,12 +1,12 @@
 //! A check as a person reads it.
 
 use super::{Report, Rule, Step, Verdict};
-use crate::upstream::Presented;
+use crate::{status::Colour, upstream::Presented};
 use std::fmt::Write;
 
 /// The table that `agent check` prints. What to ask the network team for stands at its end where a hop of the
 /// network failed.
-pub fn render(report: &Report) -> String {
+pub fn render(report: &Report, color: Colour) -> String {
     let mut text = String::new();
     let mut group = (None, None);
     for step in &report.steps {
@@ -17,21 +17,25 @@ pub fn render(report: &Report) -> String {
                 (None, forward) => writeln!(text, "\nforward {}", forward.unwrap_or_default()),
             };
         }
-        row(&mut text, step);
+        row(&mut text, step, color);
     }
     let count = |verdict| report.steps.iter().filter(|s| s.verdict == verdict).count();
     let _ = writeln!(
         text,
-        "\n{} ok, {} warnings, {} failed, {} skipped",
+        "\n{} ok, {} {}, {} failed, {} skipped",
         count(Verdict::Ok),
         count(Verdict::Warn),
+        match count(Verdict::Warn) {
+            1 => "warning",
+            _ => "warnings",
+        },
         count(Verdict::Fail),
         count(Verdict::Skipped)
     );
     if report.network_failed() {
         let _ = write!(text, "\n{}", render_firewall(&report.firewall));
     }
-    printable(&text)
+    text
 }
 
 /// Much of it comes from other hosts: what would steer the terminal is not printed.
@@ -64,7 +68,7 @@ fn group_of(step: &Step) -> (Option<&str>, Option<&str>) {
     }
 }
 
-fn row(text: &mut String, step: &Step) {
+fn row(text: &mut String, step: &Step, color: Colour) {
     let detail = match step.verdict {
         Verdict::Skipped => step.cause.as_deref(),
         _ => step.detail.as_deref(),
@@ -74,24 +78,48 @@ fn row(text: &mut String, step: &Step) {
         _ => String::new(),
     };
     let line = format!(
-        "  {:<14} {:<8} {:>7.3} s  {about}{}",
+        "  {:<14} {} {:>9}  {about}{}",
         step.step,
-        step.verdict.to_string(),
-        step.seconds,
-        detail.unwrap_or_default()
+        verdict(step.verdict, color),
+        duration(step.seconds),
+        printable(detail.unwrap_or_default())
     );
     let _ = writeln!(text, "{}", line.trim_end());
     if step.verdict < Verdict::Warn {
         return;
     }
     if let Some(cause) = &step.cause {
-        let _ = writeln!(text, "{INDENT}cause:  {cause}");
+        let _ = writeln!(text, "{INDENT}cause:  {}", printable(cause));
     }
     for (index, one) in step.chain.iter().enumerate() {
-        let _ = writeln!(text, "{INDENT}chain {}: {}", index + 1, certificate(one));
+        let _ = writeln!(
+            text,
+            "{INDENT}chain {}: {}",
+            index + 1,
+            printable(&certificate(one))
+        );
     }
     if let Some(remedy) = &step.remedy {
-        let _ = writeln!(text, "{INDENT}remedy: {remedy}");
+        let _ = writeln!(text, "{INDENT}remedy: {}", printable(remedy));
+    }
+}
+
+fn verdict(verdict: Verdict, color: Colour) -> String {
+    let word = format!("{:<8}", verdict.to_string());
+    match verdict {
+        Verdict::Ok => color.green(&word),
+        Verdict::Warn => color.yellow(&word),
+        Verdict::Fail => color.red(&word),
+        Verdict::Skipped => word,
+    }
+}
+
+/// Only where it took time at all.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        short if short <= 0.001 => String::new(),
+        short if short < 1.0 => format!("{:.0} ms", short * 1000.0),
+        long => format!("{long:.1} s"),
     }
 }
 
@@ -122,7 +150,7 @@ mod tests {
         let mut steps = Steps::new(None);
         let found = Found::fail("it said \u{1b}]52;c;aGk=\u{7}\u{9b}2J", "ask the vendor");
         steps.add("round-trip", found);
-        let text = render(&Report::new(steps.into_vec(), Vec::new()));
+        let text = render(&Report::new(steps.into_vec(), Vec::new()), Colour::No);
         assert!(text.contains("it said"));
         assert!(
             !text.chars().any(|c| c.is_control() && c != '\n'),

@@ -28,7 +28,7 @@ enum Command {
 pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Show => {
-            let (_, effective) = Config::load_with_origins(sources)?;
+            let (_, effective) = Config::load_to_show(sources)?;
             print(&effective.show(sources.folder()))?;
         }
         Command::Reference => print(&reference::markdown())?,

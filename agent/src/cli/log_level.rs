@@ -1,5 +1,6 @@
 //! `agent log-level`.
 
+use super::output::print;
 use crate::{
     config::{Sources, runtime_dir},
     control::Client,
@@ -22,6 +23,10 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?
         .block_on(client.set_log_level(&args.level))?;
+    print(&format!(
+        "the log level is {} until the next change or restart\n",
+        args.level
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

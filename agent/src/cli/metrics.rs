@@ -26,7 +26,7 @@ pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(error @ (ClientError::NotRunning { .. } | ClientError::Denied { .. })) => {
-            eprintln!("agent: {error}");
+            exit::not_asked(&error, sources);
             Ok(exit::NOT_RUNNING.into())
         }
         Err(error) => Err(error.into()),

@@ -46,28 +46,28 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    let sources = || crate::config::Sources::from_process(cli.config);
+    let sources = crate::config::Sources::from_process(cli.config);
     let done = match cli.command {
-        Command::Run(args) => run::run(args, &sources()),
-        Command::Status(args) => status::run(args, &sources()),
-        Command::LogLevel(args) => log_level::run(args, &sources()),
-        Command::Login(args) => login::login(args, &sources()),
-        Command::Logout(args) => login::logout(args, &sources()),
-        Command::Pause(args) => pause::pause(args, &sources()),
-        Command::Resume(args) => pause::resume(args, &sources()),
-        Command::Reload(args) => reload::run(args, &sources()),
-        Command::LoginRetry(args) => login_retry::run(args, &sources()),
-        Command::Enroll(args) => enroll::run(*args, &sources()),
-        Command::Check(args) => check::run(args, &sources()),
-        Command::Metrics(args) => metrics::run(args, &sources()),
-        Command::Policy(args) => policy::run(args, &sources()),
-        Command::Config(args) => config::run(args, &sources()),
-        Command::SupportBundle(args) => support_bundle::run(args, &sources()),
+        Command::Run(args) => run::run(args, &sources),
+        Command::Status(args) => status::run(args, &sources),
+        Command::LogLevel(args) => log_level::run(args, &sources),
+        Command::Login(args) => login::login(args, &sources),
+        Command::Logout(args) => login::logout(args, &sources),
+        Command::Pause(args) => pause::pause(args, &sources),
+        Command::Resume(args) => pause::resume(args, &sources),
+        Command::Reload(args) => reload::run(args, &sources),
+        Command::LoginRetry(args) => login_retry::run(args, &sources),
+        Command::Enroll(args) => enroll::run(*args, &sources),
+        Command::Check(args) => check::run(args, &sources),
+        Command::Metrics(args) => metrics::run(args, &sources),
+        Command::Policy(args) => policy::run(args, &sources),
+        Command::Config(args) => config::run(args, &sources),
+        Command::SupportBundle(args) => support_bundle::run(args, &sources),
         Command::VerifySelf(args) => verify_self::run(args),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         Command::Man(args) => man::run(args, Cli::command()),
     };
-    done.unwrap_or_else(|error| exit::report(&error))
+    done.unwrap_or_else(|error| exit::report(&error, &sources))
 }
 
 /// Makes an internal Jira reachable for a vendor's services through an outbound SSH tunnel.

@@ -1,5 +1,6 @@
 //! `agent pause` and `agent resume`.
 
+use super::output::print;
 use crate::{
     config::{Sources, runtime_dir},
     control::{Client, ClientError},
@@ -32,7 +33,12 @@ pub fn pause(args: Pause, sources: &Sources) -> anyhow::Result<ExitCode> {
         forward: args.forward,
         reason: args.reason,
     };
-    ask(sources, async |client| client.pause(&order).await)
+    ask(sources, async |client| client.pause(&order).await)?;
+    print(&format!(
+        "paused {}: the vendor gets 503 until agent resume; requests that have begun finish\n",
+        which(&order)
+    ))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Asks the running agent.
@@ -41,19 +47,24 @@ pub fn resume(args: Resume, sources: &Sources) -> anyhow::Result<ExitCode> {
         forward: args.forward,
         reason: None,
     };
-    ask(sources, async |client| client.resume(&order).await)
+    ask(sources, async |client| client.resume(&order).await)?;
+    print(&format!("resumed {}: requests pass again\n", which(&order)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn which(order: &Order) -> &str {
+    order.forward.as_deref().unwrap_or("all forwards")
 }
 
 fn ask(
     sources: &Sources,
     order: impl AsyncFnOnce(&Client) -> Result<(), ClientError>,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<()> {
     let client = Client::new(&runtime_dir(sources));
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?
-        .block_on(order(&client))?;
-    Ok(ExitCode::SUCCESS)
+        .build()?;
+    Ok(runtime.block_on(order(&client))?)
 }
 
 fn reason(text: &str) -> Result<String, String> {

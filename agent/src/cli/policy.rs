@@ -41,7 +41,7 @@ struct Explain {
 /// Explains one request.
 pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let Command::Explain(asked) = args.command;
-    let config = Config::load(sources)?;
+    let (config, _) = Config::load_to_show(sources)?;
     let forward = choose(&config.forwards, asked.forward.as_deref())?;
     let policy = Policy::new(&forward.policy)?;
     let judges = DryRun {

@@ -1,10 +1,13 @@
 //! `agent status`.
 
-use super::{exit, output::print};
+use super::{
+    exit,
+    output::{complain, print},
+};
 use crate::{
     config::{Sources, runtime_dir},
     control::{Client, ClientError},
-    status::{Colour, Overall, Report, render, schema},
+    status::{Colour, Overall, Report, render_within, schema},
 };
 use std::{io::IsTerminal, process::ExitCode, time::Duration};
 
@@ -50,32 +53,36 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
         loop {
             let answer = client.status().await;
             if !args.watch {
-                return show(answer, &args);
+                return show(answer, &args, sources);
             }
             print(if std::io::stdout().is_terminal() {
                 CLEAR
             } else {
                 ""
             })?;
-            show(answer, &args)?;
+            show(answer, &args, sources)?;
             tokio::time::sleep(WATCH_INTERVAL).await;
         }
     })
 }
 
-fn show(answer: Result<Report, ClientError>, args: &Args) -> anyhow::Result<ExitCode> {
+fn show(
+    answer: Result<Report, ClientError>,
+    args: &Args,
+    sources: &Sources,
+) -> anyhow::Result<ExitCode> {
     match answer {
         Ok(report) => {
             print(&text(&report, args.json)?)?;
             Ok(report.overall.exit_code().into())
         }
         Err(error @ (ClientError::NotRunning { .. } | ClientError::Denied { .. })) => {
-            eprintln!("agent: {error}");
+            exit::not_asked(&error, sources);
             Ok(exit::NOT_RUNNING.into())
         }
         // Something runs and does not answer: that is no service.
         Err(error) => {
-            eprintln!("agent: {error}");
+            complain(error);
             Ok(Overall::Down.exit_code().into())
         }
     }
@@ -85,11 +92,21 @@ fn text(report: &Report, json: bool) -> anyhow::Result<String> {
     if json {
         return Ok(serde_json::to_string_pretty(report)? + "\n");
     }
-    let plain = !std::io::stdout().is_terminal()
-        || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    Ok(render(report, if plain { Colour::No } else { Colour::Yes }))
+    Ok(render_within(report, Colour::on_stdout(), terminal_width()))
 }
 
+/// Columns of the terminal on standard output.
+fn terminal_width() -> Option<usize> {
+    let out = std::io::stdout();
+    let size = out
+        .is_terminal()
+        .then(|| rustix::termios::tcgetwinsize(&out));
+    let columns = size?.ok()?.ws_col;
+    (columns >= NARROWEST).then_some(usize::from(columns))
+}
+
+/// Columns. Below it nothing could be read either way.
+const NARROWEST: u16 = 40;
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Cursor home, clear the screen.
 const CLEAR: &str = "\x1b[H\x1b[2J";

@@ -1,6 +1,6 @@
 //! `agent verify-self`.
 
-use super::output::print;
+use super::output::{complain, print};
 use crate::verify::{self, MANIFEST, Manifest, render};
 use std::{
     path::{Path, PathBuf},
@@ -32,7 +32,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let manifest = match Manifest::read(&path) {
         Ok(manifest) => manifest,
         Err(error) => {
-            eprintln!("agent: {error}");
+            complain(error);
             return Ok(CANNOT_TELL.into());
         }
     };

@@ -87,6 +87,11 @@ impl Effective {
             .ok()
     }
 
+    /// Whether neither a gateway nor a forward is written: the package's file as it comes.
+    pub(super) fn is_blank(&self) -> bool {
+        self.forwards.is_empty() && !self.top().is_written("tunnel")
+    }
+
     /// Adds the defaults that follow from other keys, so that they are shown.
     pub(super) fn note_derived_defaults(&mut self, tunnel: &crate::tunnel::Settings) {
         let folder = tunnel.channel.spool_dir.display().to_string();

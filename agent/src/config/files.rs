@@ -1,9 +1,11 @@
 //! What keys name and is not in the configuration: files, where they are looked up and what is in them,
 //! and variables of the environment.
 
-use super::{effective::Place, imprint::Reading, problem::Problems, source::Sources};
+use super::{
+    effective::Place, guard::TrustedOwners, imprint::Reading, problem::Problems, source::Sources,
+};
 use crate::{
-    secret::{Secret, SecretFile},
+    secret::{Secret, SecretFile, SecretFileError},
     upstream::pem,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,19 +15,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Whether secrets have to be readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretAccess {
+    /// For whoever logs in with them.
+    Needed,
+    /// For whoever only shows the configuration: one that this user may not read is left alone.
+    WhereAllowed,
+}
+
 /// Looks files up.
 pub struct Files {
     folder: PathBuf,
     credentials: Option<PathBuf>,
     environment: BTreeMap<String, String>,
+    owners: TrustedOwners,
+    secrets: SecretAccess,
     /// What was in the files that are not looked at again while the agent runs.
     pub(super) reading: Reading,
 }
 
 impl Files {
     /// Paths start from the folder of the configuration file, bare names from `$CREDENTIALS_DIRECTORY`.
-    pub fn new(sources: &Sources) -> Self {
+    pub fn new(sources: &Sources, secrets: SecretAccess) -> Self {
         Self {
+            owners: TrustedOwners::of(sources),
+            secrets,
             folder: sources.folder().to_owned(),
             credentials: sources.systemd_folder("CREDENTIALS_DIRECTORY"),
             environment: sources.environment.clone(),
@@ -53,8 +68,21 @@ impl Files {
         problems: &mut Problems,
     ) -> Option<SecretFile> {
         let file = self.named(place, key, name, problems)?;
-        place.take(key, file.read(), problems)?;
+        if !self.is_left_alone(&file) {
+            place.take(key, file.read(), problems)?;
+        }
         Some(file)
+    }
+
+    /// Whether this user may not read it, and need not.
+    pub fn is_left_alone(&self, file: &SecretFile) -> bool {
+        self.secrets == SecretAccess::WhereAllowed
+            && match file.check() {
+                Err(SecretFileError::Unreadable { error, .. }) => {
+                    error.kind() == io::ErrorKind::PermissionDenied
+                }
+                _ => false,
+            }
     }
 
     /// What is in a secret's file.
@@ -79,7 +107,8 @@ impl Files {
         name: &str,
         problems: &mut Problems,
     ) -> Option<(PathBuf, String)> {
-        let file = self.named(place, key, name, problems)?;
+        let file = self.located(place, key, name, problems)?;
+        self.guard(place, key, &file, problems);
         let path = file.path().to_owned();
         // A comment in Latin-1 is no reason to refuse the whole file; what is not text makes no line that could be used.
         let text = fs::read(&path).map_err(|error| match error.kind() {
@@ -129,9 +158,34 @@ impl Files {
         )
     }
 
-    /// Where a file is looked up, whether it is there or not. A bare name is a systemd credential if
-    /// there is one of that name.
+    /// Where a secret's file is looked up, whether it is there or not. A bare name is a systemd credential if there is
+    /// one of that name. Nobody else may put another file in its place.
     pub fn named(
+        &self,
+        place: &Place<'_>,
+        key: &str,
+        name: &str,
+        problems: &mut Problems,
+    ) -> Option<SecretFile> {
+        let file = self.located(place, key, name, problems)?;
+        // Of its own mode the secret's reader says more.
+        if !matches!(file.check(), Err(SecretFileError::ReadableByOthers { .. })) {
+            self.guard(place, key, &file, problems);
+        }
+        Some(file)
+    }
+
+    fn guard(&self, place: &Place<'_>, key: &str, file: &SecretFile, problems: &mut Problems) {
+        if file.is_credential() {
+            return;
+        }
+        if let Err(unguarded) = self.owners.judge(file.path()) {
+            let text = format!("{}: {}", unguarded.path.display(), unguarded.text);
+            place.wrong(key, text, problems);
+        }
+    }
+
+    fn located(
         &self,
         place: &Place<'_>,
         key: &str,

@@ -153,11 +153,14 @@ fn identity(
     files: &Files,
     problems: &mut Problems,
 ) -> Option<Identity> {
+    let file = files.named(place, "identity_file", &raw.identity_file, problems)?;
+    if files.is_left_alone(&file) {
+        return Some(Identity::stand_in());
+    }
     let passphrase = match &raw.identity_passphrase_file {
         Some(name) => Some(files.read_secret(place, "identity_passphrase_file", name, problems)?),
         None => None,
     };
-    let file = files.named(place, "identity_file", &raw.identity_file, problems)?;
     let identity = Identity::load(&file, passphrase.as_ref());
     let identity = place.take("identity_file", identity, problems)?;
     let shown = identity.shown();

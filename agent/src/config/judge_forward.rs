@@ -194,6 +194,11 @@ fn client_certificate(
         }
     };
     let chain = files.certificates(place, "client_certificate_file", certificate, problems);
+    let file = files.named(place, "client_key_file", key, problems)?;
+    if files.is_left_alone(&file) {
+        // Nothing is connected to then.
+        return Some(None);
+    }
     let key = files.private_key(place, "client_key_file", key, problems);
     Some(Some(Arc::new(ClientCertificate {
         chain: chain?,

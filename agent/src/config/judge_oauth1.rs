@@ -65,6 +65,9 @@ fn private_key(
 ) -> Option<SecretFile> {
     let key = "private_key_file";
     let file = files.named(place, key, name, problems)?;
+    if files.is_left_alone(&file) {
+        return Some(file);
+    }
     let pem = place.take(key, file.read(), problems)?;
     // The same step that the running agent takes: what it would stumble over is known here.
     let usable = SigningKey::from_pem(pem.expose());

@@ -11,6 +11,7 @@ mod catalog;
 mod effective;
 mod environment;
 mod files;
+mod guard;
 mod imprint;
 mod judge;
 mod judge_auth;
@@ -98,18 +99,31 @@ impl Config {
     /// Reads and judges the configuration, with every file it names. Blocks on the disk. The error
     /// holds everything that was found wrong.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
-        Self::load_with_origins(sources).map(|(config, _)| config)
+        Self::load_by(sources, files::SecretAccess::Needed).map(|(config, _)| config)
     }
 
-    /// The same, and the merged values with where each comes from.
-    pub fn load_with_origins(sources: &Sources) -> Result<(Self, Effective), Problems> {
+    /// The same for a command that shows and judges, and connects to nothing: secrets that this user may not read are
+    /// left alone, and the agent's key is [a stand-in](tunnel::session::Identity::stand_in) then. Beside it the merged
+    /// values with where each comes from.
+    pub fn load_to_show(sources: &Sources) -> Result<(Self, Effective), Problems> {
+        Self::load_by(sources, files::SecretAccess::WhereAllowed)
+    }
+
+    fn load_by(
+        sources: &Sources,
+        secrets: files::SecretAccess,
+    ) -> Result<(Self, Effective), Problems> {
         let mut problems = Problems::default();
         let mut effective = Effective::read(sources, &mut problems);
         // What does not fit was left out: judging the rest would find fault where there is none.
         if !problems.is_empty() {
             return Err(problems);
         }
-        let files = files::Files::new(sources);
+        if effective.is_blank() {
+            problems.add(Origin::file(&sources.file), "", NOT_CONFIGURED);
+            return Err(problems);
+        }
+        let files = files::Files::new(sources, secrets);
         let config = effective
             .to_raw(&mut problems)
             .and_then(|raw| judge::config(raw, &effective, &files, &mut problems));
@@ -144,6 +158,17 @@ pub fn written(sources: &Sources, section: &str, key: &str) -> Option<Origin> {
     let place = effective.top().section(section);
     place.is_written(key).then(|| place.origin(key))
 }
+
+/// Whether anything of the tunnel or of a forward is written. Works with a configuration that is not complete yet.
+pub fn is_configured(sources: &Sources) -> bool {
+    let mut problems = Problems::default();
+    let effective = Effective::read(sources, &mut problems);
+    // What could not be read may hold all of it.
+    !(problems.is_empty() && effective.is_blank())
+}
+
+/// What commands say before there is anything to work with.
+pub const NOT_CONFIGURED: &str = "this host is not configured yet; with the token that the vendor sent you, run as root: agent enroll (without one: docs/install.md)";
 
 #[cfg(test)]
 mod tests;

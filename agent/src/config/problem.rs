@@ -54,6 +54,8 @@ pub struct Problem {
     pub key: String,
     /// What is wrong, and what would be right.
     pub text: String,
+    /// Nothing is known to be wrong: this user may not look.
+    pub denied: bool,
 }
 
 impl fmt::Display for Problem {
@@ -72,14 +74,33 @@ pub struct Problems(Vec<Problem>);
 impl Problems {
     /// Notes one. The same text at the same place is noted once.
     pub fn add(&mut self, origin: Origin, key: impl Into<String>, text: impl Into<String>) {
-        let problem = Problem {
+        self.note(Problem {
             origin,
             key: key.into(),
             text: text.into(),
-        };
+            denied: false,
+        });
+    }
+
+    /// Notes a file or folder that this user may not read.
+    pub(super) fn add_denied(&mut self, origin: Origin, text: impl Into<String>) {
+        self.note(Problem {
+            origin,
+            key: String::new(),
+            text: text.into(),
+            denied: true,
+        });
+    }
+
+    fn note(&mut self, problem: Problem) {
         if !self.0.contains(&problem) {
             self.0.push(problem);
         }
+    }
+
+    /// Nothing is known to be wrong but that this user may not read all of it.
+    pub fn are_denials(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|problem| problem.denied)
     }
 
     /// Nothing wrong so far.

@@ -2,6 +2,7 @@
 
 use super::{
     environment,
+    guard::TrustedOwners,
     layer::Layer,
     problem::{Origin, Problems},
 };
@@ -10,7 +11,6 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs, io,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -89,14 +89,17 @@ impl Sources {
     /// All layers, the weakest first.
     pub fn layers(&self, problems: &mut Problems) -> Vec<Layer> {
         let mut layers = Vec::new();
+        let owners = TrustedOwners::of(self);
         match read(&self.file) {
             Ok(text) => {
-                guard(&self.file, problems);
+                owners.guard(&self.file, problems);
                 layers.push(Layer::from_toml(&self.file, &text, problems));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.draft.is_some() => {}
-            Err(error) => problems.add(Origin::file(&self.file), "", unreadable(&error, true)),
+            Err(error) => unreadable(&self.file, &error, true, problems),
         }
+        // Also while it is empty: whoever may put a file there will.
+        owners.guard(&self.drop_in_folder(), problems);
         for path in self.drop_ins(problems) {
             let draft = self.draft.as_ref().filter(|draft| draft.path == path);
             if let Some(draft) = draft {
@@ -105,10 +108,10 @@ impl Sources {
             }
             match read(&path) {
                 Ok(text) => {
-                    guard(&path, problems);
+                    owners.guard(&path, problems);
                     layers.push(Layer::from_toml(&path, &text, problems));
                 }
-                Err(error) => problems.add(Origin::file(&path), "", unreadable(&error, false)),
+                Err(error) => unreadable(&path, &error, false, problems),
             }
         }
         let mut names: Vec<String> = Vec::new();
@@ -131,7 +134,7 @@ impl Sources {
             Ok(entries) => Some(entries),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                problems.add(Origin::file(&folder), "", unreadable(&error, false));
+                unreadable(&folder, &error, false, problems);
                 return Vec::new();
             }
         };
@@ -178,30 +181,21 @@ fn read(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
-/// Whoever may write the configuration decides what the vendor may do.
-fn guard(path: &Path, problems: &mut Problems) {
-    let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode() & 0o7777);
-    if mode & OTHERS_WRITE != 0 {
-        let text = format!(
-            "anybody on this host may change it (mode {mode:04o}); run: chmod o-w {}",
-            path.display()
-        );
-        problems.add(Origin::file(path), "", text);
-    }
-}
-
-fn unreadable(error: &io::Error, main: bool) -> String {
-    match error.kind() {
+fn unreadable(path: &Path, error: &io::Error, main: bool, problems: &mut Problems) {
+    let text = match error.kind() {
         io::ErrorKind::NotFound if main => {
-            format!("no such file; create it, or name another with --config FILE or {FILE_VARIABLE}")
+            format!(
+                "no such file; create it, or name another with --config FILE or {FILE_VARIABLE}"
+            )
         }
         io::ErrorKind::PermissionDenied => {
-            "no permission to read it; run as root or as the user jira-tunnel-agent, or change its owner"
-                .to_owned()
+            let text = "no permission to read it; run as root or as the user jira-tunnel-agent, or change its owner";
+            return problems.add_denied(Origin::file(path), text);
         }
         io::ErrorKind::InvalidData => "not UTF-8 text; save it as UTF-8".to_owned(),
         _ => format!("cannot be read: {error}"),
-    }
+    };
+    problems.add(Origin::file(path), "", text);
 }
 
 /// Names the file where `--config` does not.
@@ -210,6 +204,5 @@ pub const FILE_VARIABLE: &str = "JIRA_TUNNEL_AGENT_CONFIG";
 pub const DEFAULT_FILE: &str = "/etc/jira-tunnel-agent/agent.toml";
 /// The folder of drop-ins, beside the file.
 const DROP_INS: &str = "agent.d";
-const OTHERS_WRITE: u32 = 0o002;
 /// Bytes. Bounds what a wrong path can make us read.
 const MAX_LEN: u64 = 1 << 20;

@@ -69,7 +69,7 @@ impl Folder {
 
     fn show(&self, environment: &[(&str, &str)]) -> String {
         let sources = self.sources(environment);
-        let loaded = Config::load_with_origins(&sources);
+        let loaded = Config::load_to_show(&sources);
         let (_, effective) = loaded.unwrap_or_else(|problems| panic!("{problems}"));
         effective.show(sources.folder())
     }
@@ -551,7 +551,7 @@ fn a_socket_bind_defaults_to_one_connection_for_each_gateway() {
         (socket.replace("user =", "connections = 3\nuser ="), 3),
     ] {
         let folder = Folder::new(&toml);
-        let (config, effective) = Config::load_with_origins(&folder.sources(&[])).unwrap();
+        let (config, effective) = Config::load_to_show(&folder.sources(&[])).unwrap();
         assert_eq!(config.tunnel.connections, connections, "{toml}");
         let shown = effective.show(folder.path());
         let line = shown

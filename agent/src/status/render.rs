@@ -1,10 +1,10 @@
 //! The status as a person reads it.
 
-use super::{AuditReport, LayerReport, LayerState, Overall, Report};
+use super::{AuditReport, ForwardReport, LayerReport, LayerState, Overall, Report};
 use crate::{expiry::Urgency, pause::Pause};
-use std::fmt::Write;
+use std::{fmt::Write, io::IsTerminal};
 
-/// Whether to colour: only for a terminal, and not where `NO_COLOR` is set.
+/// Whether to color: only for a terminal, and not where `NO_COLOR` is set or `TERM` is `dumb`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
     /// ANSI colours.
@@ -13,11 +13,49 @@ pub enum Colour {
     No,
 }
 
-/// The table that `agent status` prints.
+impl Colour {
+    /// For what this process prints on standard output.
+    pub fn on_stdout() -> Self {
+        match std::io::stdout().is_terminal() && crate::telemetry::color_wanted() {
+            true => Self::Yes,
+            false => Self::No,
+        }
+    }
+
+    /// As it should be.
+    pub fn green(self, text: &str) -> String {
+        self.paint(text, GREEN)
+    }
+
+    /// Works, and not as it should.
+    pub fn yellow(self, text: &str) -> String {
+        self.paint(text, YELLOW)
+    }
+
+    /// Does not work.
+    pub fn red(self, text: &str) -> String {
+        self.paint(text, RED)
+    }
+
+    fn paint(self, text: &str, style: &str) -> String {
+        match self {
+            Self::Yes if !style.is_empty() => format!("\x1b[{style}m{text}\x1b[0m"),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// The table that `agent status` prints, its lines as long as they come.
 pub fn render(report: &Report, colour: Colour) -> String {
+    render_within(report, colour, None)
+}
+
+/// The same for a terminal of `width` columns: longer lines are wrapped and keep their indentation.
+pub fn render_within(report: &Report, colour: Colour, width: Option<usize>) -> String {
     let mut page = Page {
         text: String::new(),
         colour,
+        width,
     };
     page.heading(report);
     page.layers(report);
@@ -32,6 +70,7 @@ pub fn render(report: &Report, colour: Colour) -> String {
 struct Page {
     text: String,
     colour: Colour,
+    width: Option<usize>,
 }
 
 impl Page {
@@ -51,19 +90,39 @@ impl Page {
             "jira-tunnel-agent {}  pid {}  up {}{draining}  {word}\n",
             report.agent.version,
             report.agent.pid,
-            duration(report.agent.uptime_seconds as f64),
+            match report.agent.uptime_seconds {
+                few @ 0..10 => format!("{few} s"),
+                more => duration(more as f64),
+            },
         ));
     }
 
     fn layers(&mut self, report: &Report) {
         let layers = &report.layers;
-        for (name, layer) in [
-            ("network", &layers.network),
-            ("tunnel", &layers.tunnel),
-            ("jira", &layers.jira),
-            ("login", &layers.login),
-        ] {
-            self.layer("  ", name, layer);
+        self.layer("  ", "network", &layers.network);
+        let of_forwards: [(_, _, fn(&ForwardReport) -> &LayerReport); 3] = [
+            ("tunnel", &layers.tunnel, |forward| &forward.tunnel),
+            ("jira", &layers.jira, |forward| &forward.jira),
+            ("login", &layers.login, |forward| &forward.login),
+        ];
+        for (name, layer, of) in of_forwards {
+            if report.forwards.len() < 2 || is_well(layer) {
+                self.layer("  ", name, layer);
+                continue;
+            }
+            // Cause and remedy stand at the forward itself, once.
+            let unwell = report
+                .forwards
+                .iter()
+                .filter(|forward| !is_well(of(forward)));
+            let names: Vec<_> = unwell.map(|forward| &*forward.name).collect();
+            let summed = LayerReport {
+                detail: Some(format!("see below: {}", names.join(", "))),
+                cause: None,
+                remedy: None,
+                ..layer.clone()
+            };
+            self.layer("  ", name, &summed);
         }
     }
 
@@ -79,14 +138,14 @@ impl Page {
             let address = c.address.as_deref().filter(|one| !c.gateway.contains(one));
             let via = via.or_else(|| address.map(|address| format!(" ({address})")));
             self.line(&format!(
-                "  {}  {}@{}{}  {} for {}{rtt}  {} channels  {} in  {} out",
+                "  {}  {}@{}{}  {} for {}{rtt}  {}  {} in  {} out",
                 c.index,
                 c.user,
                 c.gateway,
                 via.unwrap_or_default(),
                 c.phase,
                 duration(c.since_seconds),
-                c.channels,
+                count(c.channels as u64, "channel"),
                 bytes(c.bytes_received),
                 bytes(c.bytes_sent),
             ));
@@ -110,8 +169,12 @@ impl Page {
                 [one, more @ ..] => format!("{one} (on {} connections)", more.len() + 1),
             };
             self.line(&format!(
-                "  {}  {bound} -> {}  login {}  {} requests, {} under way",
-                f.name, f.upstream, f.auth_mode, f.requests, f.in_flight
+                "  {}  {bound} -> {}  login {}  {}, {} in progress",
+                f.name,
+                f.upstream,
+                f.auth_mode,
+                count(f.requests, "request"),
+                f.in_flight
             ));
             if let Some(pause) = &f.paused {
                 self.paused(pause);
@@ -226,7 +289,7 @@ impl Page {
         };
         let word = self.paint(&format!("{word:<9}"), style);
         let detail = layer.detail.as_deref().unwrap_or_default();
-        self.line(format!("{indent}{name:<8} {word} {age:<16} {detail}").trim_end());
+        self.line(format!("{indent}{name:<8} {word} {age:<15}  {detail}").trim_end());
         if let Some(cause) = &layer.cause {
             self.line(&format!("{indent}         cause:  {cause}"));
         }
@@ -236,15 +299,71 @@ impl Page {
     }
 
     fn line(&mut self, text: &str) {
-        let _ = writeln!(self.text, "{text}");
+        let _ = match self.width {
+            Some(width) => writeln!(self.text, "{}", wrapped(text, width)),
+            None => writeln!(self.text, "{text}"),
+        };
     }
 
     fn paint(&self, text: &str, style: &str) -> String {
-        match self.colour {
-            Colour::Yes if !style.is_empty() => format!("\x1b[{style}m{text}\x1b[0m"),
-            _ => text.to_owned(),
+        self.colour.paint(text, style)
+    }
+}
+
+fn is_well(layer: &LayerReport) -> bool {
+    matches!(layer.state, LayerState::Proven | LayerState::NotApplicable)
+}
+
+/// `1 request`, `2 requests`.
+fn count(number: u64, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+/// Broken between words. What follows is indented as the column is that begins after the line's first word.
+fn wrapped(line: &str, width: usize) -> String {
+    let body = line.trim_start_matches(['\n', ' ']);
+    let begin = line.len() - body.len() - line.matches('\n').count();
+    let column = body.find("  ").map(|at| {
+        let rest = &body[at..];
+        begin + visible(&body[..at]) + (rest.len() - rest.trim_start().len())
+    });
+    let indent = column
+        .filter(|column| column * 2 < width)
+        .unwrap_or(begin + 2);
+    let (mut out, mut at) = (String::new(), 0);
+    for piece in line.split_inclusive(' ') {
+        let long = visible(piece.trim_end_matches(' '));
+        if at + long > width && at > indent {
+            out.truncate(out.trim_end_matches(' ').len());
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            at = indent;
+            if piece == " " {
+                continue;
+            }
+        }
+        out.push_str(piece);
+        at += visible(piece);
+    }
+    out
+}
+
+/// Columns, without the sequences that color.
+fn visible(text: &str) -> usize {
+    let mut columns = 0;
+    let mut in_sequence = false;
+    for character in text.chars().filter(|c| *c != '\n') {
+        match character {
+            '\u{1b}' => in_sequence = true,
+            'm' if in_sequence => in_sequence = false,
+            _ if in_sequence => {}
+            _ => columns += 1,
         }
     }
+    columns
 }
 
 /// Two units at most: `4.2 s`, `3 min`, `2 h 5 min`, `9 d 3 h`.
@@ -272,3 +391,34 @@ const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const RED: &str = "31";
 const PLAIN: &str = "";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_keeps_its_indentation() {
+        let line = "     tunnel   \u{1b}[31mFAILED\u{1b}[0m    never proven";
+        assert_eq!(wrapped(line, 80), line);
+        let cause =
+            "         cause:  the gateway refuses to listen on 127.0.0.1:8082 for this user";
+        assert_eq!(
+            wrapped(cause, 50),
+            "         cause:  the gateway refuses to listen on\n                 127.0.0.1:8082 for this user"
+        );
+        let connection = "  0  acme@127.0.0.1:2222  serving for 62 s  3 channels  16.0 MiB in";
+        for part in wrapped(connection, 40).lines().skip(1) {
+            assert!(part.starts_with("     ") && part.len() <= 40, "{part:?}");
+        }
+        assert_eq!(
+            wrapped("one-word-that-is-longer-than-all", 10),
+            "one-word-that-is-longer-than-all"
+        );
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(count(1, "channel"), "1 channel");
+        assert_eq!(count(0, "channel"), "0 channels");
+    }
+}

@@ -139,7 +139,7 @@ impl FromStr for Bind {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if text.starts_with('/') {
-            return Ok(Self::Socket(text.to_owned()));
+            return socket_path(text).map(Self::Socket);
         }
         let (host, port) = split_host_port(text)?;
         Ok(Self::Tcp { host, port })
@@ -158,7 +158,26 @@ pub enum AddressError {
     /// Port 0 where something must be reached.
     #[error("port 0 cannot be connected to")]
     PortZero,
+    /// What a terminal, a log line or the gateway's file system could take for something else.
+    #[error(
+        "\"{0}\" is no path of a socket: it must be printable ASCII without white space, at most {LONGEST_SOCKET} bytes, and not end with a slash"
+    )]
+    BadSocket(String),
 }
+
+/// What is shown in terminals and logs, and what `sockaddr_un` on the gateway can hold.
+fn socket_path(text: &str) -> Result<String, AddressError> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    match plain && text.len() <= LONGEST_SOCKET && !text.ends_with('/') {
+        true => Ok(text.to_owned()),
+        false => Err(AddressError::BadSocket(
+            text.escape_default().take(LONGEST_SOCKET).collect(),
+        )),
+    }
+}
+
+/// `sun_path` of Linux has 108 bytes, the last of which is NUL (unix(7)).
+const LONGEST_SOCKET: usize = 107;
 
 fn split_host_port(text: &str) -> Result<(String, u16), AddressError> {
     let (host, port) = text.rsplit_once(':').ok_or(AddressError::NoHostPort)?;
@@ -168,15 +187,51 @@ fn split_host_port(text: &str) -> Result<(String, u16), AddressError> {
         None if host.contains(':') => return Err(AddressError::NoHostPort),
         None => host,
     };
-    if host.is_empty()
-        || host
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || c == '/')
-    {
+    // Names of hosts are ASCII, addresses too: anything else only looks like what it is not.
+    if host.is_empty() || !host.bytes().all(|b| b.is_ascii_graphic() && b != b'/') {
         return Err(AddressError::NoHostPort);
     }
     let port = port
         .parse()
         .map_err(|_| AddressError::BadPort(port.to_owned()))?;
     Ok((host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_an_address() {
+        for good in [
+            "/s/jira.sock",
+            "127.0.0.1:0",
+            "[::1]:8080",
+            "localhost:1",
+            "*:80",
+        ] {
+            assert_eq!(good.parse::<Bind>().unwrap().to_string(), good);
+        }
+        let long = format!("/{}", "s".repeat(107));
+        for bad in [
+            "/s/\u{1b}[31mx",
+            "/s/x\nnext",
+            "/s/\u{202e}x",
+            "/s/a b",
+            "/s/\u{e4}",
+            "/",
+            &long,
+            "\u{202e}host:80",
+            "ho\u{7}st:80",
+            "h\u{f6}st:80",
+        ] {
+            let error = bad.parse::<Bind>().unwrap_err().to_string();
+            assert!(
+                error.bytes().all(|b| b == b' ' || b.is_ascii_graphic()),
+                "{error}"
+            );
+        }
+        assert!("gw\u{200f}.example:443".parse::<Gateway>().is_err());
+    }
 }

@@ -1,0 +1,151 @@
+//! Who is no root: a member of the agent's group looks at everything and reads no secret, and anybody else is told so.
+//! Needs root.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use e2e::{agent, login::said, site::Site};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
+    process::{Command, Output},
+};
+
+const TOKEN: &str = "acme-bot-token";
+/// The agent's group, and another one.
+const GROUP: u32 = 65_530;
+const OTHERS: u32 = 65_531;
+const USER: u32 = 65_529;
+
+/// Runs the agent's command as a user of this group.
+fn run(dir: &Path, group: u32, arguments: &[&str]) -> Output {
+    let mut program = Command::new("setpriv");
+    program
+        .args(["--clear-groups", "--reuid", &USER.to_string()])
+        .args(["--regid", &group.to_string()])
+        .arg(agent::binary("agent"));
+    agent::command(program, dir, arguments).output().unwrap()
+}
+
+fn open(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// As the unit and the package leave it.
+async fn site() -> Site {
+    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let dir = site.dir();
+    open(dir.parent().unwrap(), 0o755);
+    open(&dir, 0o755);
+    open(&dir.join("state"), 0o700);
+    open(&dir.join("run"), 0o750);
+    for path in ["run", "run/agent.sock"] {
+        chown(dir.join(path), None, Some(GROUP)).unwrap();
+    }
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_the_group_checks_and_explains_without_reading_a_secret() {
+    let mut site = site().await;
+    let dir = site.dir();
+    let checked = run(&dir, GROUP, &["check"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
+    assert!(said(&checked).contains("0 failed"), "{}", said(&checked));
+    let shown = run(&dir, GROUP, &["config", "show"]);
+    assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
+    let explained = run(
+        &dir,
+        GROUP,
+        &["policy", "explain", "GET", "/jira/rest/api/2/issue/DEMO-1"],
+    );
+    assert_eq!(explained.status.code(), Some(0), "{}", said(&explained));
+    let sheet = run(&dir, GROUP, &["check", "--firewall"]);
+    assert_eq!(sheet.status.code(), Some(0), "{}", said(&sheet));
+    for output in [&checked, &shown, &explained, &sheet] {
+        assert!(!said(output).contains(TOKEN));
+    }
+
+    // Without an agent the check needs the secrets, and nobody is told to loosen their mode.
+    site.agent.process().kill();
+    let checked = run(&dir, GROUP, &["check"]);
+    assert_eq!(checked.status.code(), Some(77), "{}", said(&checked));
+    assert!(
+        said(&checked).contains("run the check as root"),
+        "{}",
+        said(&checked)
+    );
+    assert!(!said(&checked).contains("chmod"), "{}", said(&checked));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anybody_else_is_told_who_may_ask() {
+    let site = site().await;
+    let dir = site.dir();
+    for command in [&["check"][..], &["status"], &["metrics"], &["pause"]] {
+        let refused = run(&dir, OTHERS, command);
+        assert_eq!(
+            refused.status.code(),
+            Some(3),
+            "{command:?}: {}",
+            said(&refused)
+        );
+        let text = said(&refused);
+        assert!(
+            text.contains("as root or as a member of the agent's group"),
+            "{text}"
+        );
+    }
+    open(&dir.join("agent.toml"), 0o600);
+    let refused = run(&dir, OTHERS, &["config", "show"]);
+    assert_eq!(refused.status.code(), Some(77), "{}", said(&refused));
+}
+
+/// The next reload would be refused; the agent that runs is well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_agent_is_checked_while_a_change_that_cannot_be_used_lies_on_the_disk() {
+    let site = site().await;
+    let dir = site.dir();
+    fs::create_dir(dir.join("agent.d")).unwrap();
+    fs::write(dir.join("agent.d/60-slip.toml"), "[tunel]\n").unwrap();
+    let checked = site.agent.run(&["check"]).unwrap();
+    let text = said(&checked);
+    assert_eq!(checked.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("the running agent keeps the previous configuration: "),
+        "{text}"
+    );
+    assert!(text.contains("60-slip.toml:1"), "{text}");
+    assert!(
+        text.contains("round-trip") && text.contains("1 warning, 0 failed"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_there_is_a_configuration_every_command_names_the_way_to_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    fs::write(dir.join("agent.toml"), "# [tunnel]\n").unwrap();
+    for (command, code) in [
+        (&["status"][..], 3),
+        (&["metrics"], 3),
+        (&["reload"], 3),
+        (&["pause"], 3),
+        (&["check"], 78),
+        (&["config", "show"], 78),
+        (&["policy", "explain", "GET", "/"], 78),
+        (&["run"], 78),
+    ] {
+        let told = agent::command(Command::new(agent::binary("agent")), dir, command);
+        let told = { told }.output().unwrap();
+        assert_eq!(
+            told.status.code(),
+            Some(code),
+            "{command:?}: {}",
+            said(&told)
+        );
+        let text = said(&told);
+        assert!(text.contains("agent enroll"), "{command:?}: {text}");
+        assert!(!text.contains("systemctl start"), "{command:?}: {text}");
+    }
+}
