@@ -93,6 +93,12 @@ impl Site {
         &self.drop_in
     }
 
+    /// The file of the public key that counts now.
+    pub fn public_file(&self) -> Option<PathBuf> {
+        let number = self.current().ok()??.number?;
+        Some(self.at(number).join(PUBLIC_HALF))
+    }
+
     /// What counts now, if anything does. Touches nothing.
     pub fn look(sources: &Sources) -> Result<Option<Enrolment>, SiteError> {
         look(sources.folder(), &sources.drop_in_folder().join(DROP_IN))

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::config::Draft;
 use std::{fs, io, path::Path};
+use zeroize::Zeroizing;
 
 /// The agent's key.
 pub struct Key {
@@ -96,7 +97,70 @@ impl Site {
     }
 }
 
+impl Site {
+    /// Begins to correct what was answered: with the key and the token that count now, which the vendor knows.
+    pub fn restage(&self) -> Result<Staged<'_>, SiteError> {
+        let numbers = self.numbers()?;
+        let current = self.current()?.and_then(|current| current.number);
+        let number = numbers.last().copied().max(current).unwrap_or_default() + 1;
+        let (from, to) = (self.at(current.unwrap_or_default()), self.at(number));
+        make_folder(&to)?;
+        let mut staged = Staged {
+            site: self,
+            number,
+            key: Key {
+                public: String::new(),
+                reused: true,
+            },
+            end: End::Remove,
+        };
+        for (name, readers) in [
+            (IDENTITY, self.secrets),
+            (PUBLIC_HALF, Readers::Everybody),
+            (RECORD, Readers::Everybody),
+            (CERTIFICATE, Readers::Everybody),
+        ] {
+            let path = from.join(name);
+            let bytes = match fs::read(&path) {
+                Ok(bytes) => Zeroizing::new(bytes),
+                Err(error) if name == CERTIFICATE && error.kind() == io::ErrorKind::NotFound => {
+                    continue;
+                }
+                Err(error) => return Err(SiteError::io(&path, error)),
+            };
+            write_new(&to.join(name), &bytes, readers)?;
+        }
+        let record = self.record(number);
+        staged.key.public = record.map(|record| record.public_key).unwrap_or_default();
+        Ok(staged)
+    }
+}
+
 impl Staged<'_> {
+    /// Keys of the drop-in and files beside it that are other than those that count now.
+    pub fn differences(&self, draft: &Draft) -> Result<Vec<String>, SiteError> {
+        let current = self.site.current()?.and_then(|current| current.number);
+        let (old, new) = (
+            self.site.at(current.unwrap_or_default()),
+            self.site.at(self.number),
+        );
+        let path = &self.site.drop_in;
+        let before = fs::read_to_string(path).map_err(|error| SiteError::io(path, error))?;
+        let folder = |number: u32| format!("\"{ENROLMENTS}/{number}/");
+        let text = draft
+            .text
+            .replace(&folder(self.number), &folder(current.unwrap_or_default()));
+        let mut differences = changed_keys(&before, &text);
+        let entries = fs::read_dir(&new).map_err(|error| SiteError::io(&new, error))?;
+        for name in entries.filter_map(|entry| Some(entry.ok()?.file_name())) {
+            let read = |folder: &Path| fs::read(folder.join(&name)).ok().map(Zeroizing::new);
+            if read(&old) != read(&new) {
+                differences.push(format!("what is in {}", name.to_string_lossy()));
+            }
+        }
+        Ok(differences)
+    }
+
     /// Writes what the drop-in names, and gives the drop-in for `config` to judge.
     pub fn write(&self, token: &Token, answers: &Answers) -> Result<Draft, SiteError> {
         let at = self.site.at(self.number);
@@ -155,6 +219,25 @@ impl Drop for Staged<'_> {
     }
 }
 
+/// Keys whose lines are not in both texts.
+fn changed_keys(before: &str, after: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (lines, others) in [(after, before), (before, after)] {
+        for line in lines
+            .lines()
+            .filter(|line| !others.lines().any(|other| other == *line))
+        {
+            let key = line.split('=').next().unwrap_or_default().trim().to_owned();
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+    }
+    keys
+}
+
+/// Beside the key, where the vendor's certificate authority has signed it.
+const CERTIFICATE: &str = "id_ed25519-cert.pub";
 /// No drop-in before it is whole: it begins with a dot and has another ending.
 const NEW: &str = ".10-enrolment.new";
 const MAIN: &str =

@@ -82,19 +82,24 @@ impl std::fmt::Debug for OneTimeSecret {
 }
 
 impl Token {
-    /// Reads what was pasted. White space around it does not count.
+    /// Reads what was pasted, also where a mail program has wrapped or quoted it ([`unwrapped`]).
     ///
     /// # Errors
     /// What is wrong with it and what to do; [`expiry`](Self::in_time) is not looked at.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
-        let text = text.trim();
+        let text = unwrapped(text);
+        let text = text.as_str();
         if text.is_empty() {
             return Err(TokenError::Empty);
         }
         if text.len() > MAX_LEN {
             return Err(TokenError::TooLong);
         }
-        let rest = text.strip_prefix(PREFIX).ok_or(TokenError::Foreign)?;
+        let rest = match text.strip_prefix(PREFIX) {
+            Some(rest) => rest,
+            None if PREFIX.starts_with(text) => return Err(TokenError::Cut),
+            None => return Err(TokenError::Foreign),
+        };
         let version = rest.split('.').next().unwrap_or_default();
         match version.parse::<u16>() {
             Ok(VERSION) if version == "1" => {}
@@ -102,9 +107,6 @@ impl Token {
             // Cut in the middle of its first word.
             _ if version.is_empty() && rest.is_empty() => return Err(TokenError::Cut),
             _ => return Err(TokenError::Foreign),
-        }
-        if text.contains(char::is_whitespace) {
-            return Err(TokenError::WhiteSpace);
         }
         let mut parts = rest.split('.').skip(1);
         let (Some(body), Some(check)) = (parts.next(), parts.next()) else {
@@ -173,7 +175,7 @@ impl Token {
 
     /// By which the same token is known again. It says nothing about the secret in it.
     pub fn digest(text: &str) -> String {
-        hex(&Sha256::digest(text.trim().as_bytes()))
+        hex(&Sha256::digest(unwrapped(text).as_bytes()))
     }
 }
 
@@ -203,9 +205,6 @@ pub enum TokenError {
         "this token was changed on its way: its checksum does not fit, so that a character is wrong or missing; copy it, do not type it"
     )]
     Mistyped,
-    /// Wrapped on its way.
-    #[error("there is white space in this token; paste it as one line, as the vendor sent it")]
-    WhiteSpace,
     /// Not what it could be.
     #[error(
         "this is longer than a token can be ({MAX_LEN} characters); copy the vendor's line alone"
@@ -250,7 +249,37 @@ struct BodyForward {
 }
 
 impl Body {
+    /// Each member is shown to root in a terminal, and written into a file that is shown later.
+    fn is_printable(&self) -> Result<(), TokenError> {
+        let printable = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let (name, bind) = (&self.forward.name, &self.forward.bind);
+        let texts = [
+            ("user", &self.user),
+            ("forward.name", name),
+            ("forward.bind", bind),
+            ("expires", &self.expires),
+        ];
+        let lists = [
+            ("gateways", &self.gateways),
+            ("host_keys", &self.host_keys),
+            ("known_hosts", &self.known_hosts),
+        ];
+        let lists = lists.into_iter();
+        let listed = lists.flat_map(|(member, list)| list.iter().map(move |text| (member, text)));
+        match texts
+            .into_iter()
+            .chain(listed)
+            .find(|(_, text)| !printable(text))
+        {
+            Some((member, _)) => Err(TokenError::Body(format!(
+                "{member} has a character that is not printable ASCII"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     fn check(self) -> Result<Token, TokenError> {
+        self.is_printable()?;
         let secret = self.secret.map(Zeroizing::new);
         let wrong = |what: &str| TokenError::Body(what.to_owned());
         if self.gateways.is_empty() || self.gateways.len() > MAX_LIST {
@@ -266,13 +295,6 @@ impl Body {
         }
         if self.host_keys.len() > MAX_LIST || self.known_hosts.len() > MAX_LIST {
             return Err(wrong("there are more than 16 host_keys or known_hosts"));
-        }
-        if self
-            .known_hosts
-            .iter()
-            .any(|l| l.contains(char::is_control))
-        {
-            return Err(wrong("known_hosts has an element that is not one line"));
         }
         let lines = self.known_hosts.join("\n");
         let file = (!lines.is_empty()).then_some((Path::new("known_hosts"), lines.as_str()));
@@ -311,7 +333,18 @@ impl Body {
     }
 }
 
-/// It is shown in a terminal and written into a file.
+/// Without what mail programs put in: line breaks, spaces, `>` before quoted lines, marks of no width. None of it is
+/// ever in a token.
+fn unwrapped(text: &str) -> Zeroizing<String> {
+    // Room for everything at once: growing would leave copies behind.
+    let mut token = Zeroizing::new(String::with_capacity(text.len()));
+    let put_in =
+        |c: &char| c.is_whitespace() || matches!(c, '>' | '\u{200b}' | '\u{feff}' | '\u{ad}');
+    token.extend(text.chars().filter(|c| !put_in(c)));
+    token
+}
+
+/// A name without white space.
 fn is_user(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -75,11 +75,80 @@ fn a_cut_token_is_told_apart_wherever_it_is_cut() {
     }
 }
 
+/// Lines of 72 or 76 characters, quoted answers, indentation, format=flowed with its spaces, marks of no width.
 #[test]
-fn a_wrapped_token_is_told_apart() {
-    let text = token(true).to_text();
-    let wrapped = format!("{}\n{}", &text[..80], &text[80..]);
-    assert_eq!(error(&wrapped), TokenError::WhiteSpace);
+fn a_token_that_a_mail_program_has_wrapped_is_read() {
+    let made = token(true);
+    let text = made.to_text();
+    for (width, before, after) in [
+        (72, "", "\n"),
+        (76, "> ", "\r\n"),
+        (40, ">> ", " \n"),
+        (64, "\t", "\n\n"),
+        (10, "\u{feff}", "\u{200b}\n"),
+    ] {
+        let lines = text.as_bytes().chunks(width);
+        let wrapped: String = lines
+            .map(|line| format!("{before}{}{after}", std::str::from_utf8(line).unwrap()))
+            .collect();
+        let read = Token::parse(&wrapped).unwrap();
+        assert_eq!(read.to_text(), text);
+        // The same token is known again.
+        assert_eq!(Token::digest(&wrapped), Token::digest(&text));
+        // Its first lines are a token that goes on.
+        let end = wrapped.len() - wrapped.len() / 3;
+        let end = (end..).find(|end| wrapped.is_char_boundary(*end)).unwrap();
+        assert_eq!(error(&wrapped[..end]), TokenError::Cut);
+    }
+}
+
+/// Each member is shown to root in a terminal, at `enroll` and ever after by `status` and `config show`.
+#[test]
+fn no_member_holds_what_a_terminal_obeys() {
+    type Change = fn(&mut serde_json::Value, String);
+    let members: [(&str, Change); 8] = [
+        ("gateways", |b, bad| {
+            b["gateways"] = serde_json::json!([format!("gw{bad}1.example:443")])
+        }),
+        ("gateways", |b, bad| {
+            b["gateways"] = serde_json::json!([format!("gw1.example:4{bad}43")])
+        }),
+        ("user", |b, bad| b["user"] = format!("ac{bad}me").into()),
+        ("host_keys", |b, bad| {
+            b["host_keys"] = serde_json::json!([format!("{HOST_KEY}{bad}")])
+        }),
+        ("known_hosts", |b, bad| {
+            b["known_hosts"] = serde_json::json!([format!("gw1 ssh-ed25519 AAAA {bad}")]);
+        }),
+        ("forward.name", |b, bad| {
+            b["forward"]["name"] = format!("ji{bad}ra").into()
+        }),
+        ("forward.bind", |b, bad| {
+            b["forward"]["bind"] = format!("/s/{bad}jira.sock").into()
+        }),
+        ("expires", |b, bad| {
+            b["expires"] = format!("2030-03-17T17:46:40Z{bad}").into()
+        }),
+    ];
+    for bad in [
+        "\u{1b}[31m",
+        "\u{1b}]0;t\u{7}",
+        "\0",
+        "\n",
+        "\r",
+        "\u{7f}",
+        "\u{9b}2J",
+        "\u{202e}",
+        "\u{2066}",
+        "\u{e4}",
+    ] {
+        for (member, change) in &members {
+            let told = error(&body(|b| change(b, bad.to_owned()))).to_string();
+            assert!(told.contains(member), "{member}: {told}");
+            let plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+            assert!(told.bytes().all(plain), "{told}");
+        }
+    }
 }
 
 #[test]

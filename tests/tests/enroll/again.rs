@@ -26,6 +26,61 @@ async fn the_same_token_again_changes_nothing_and_is_well() {
     assert_eq!(office.authorized(), authorized);
 }
 
+/// A slip at the prompts is corrected by the same command: with the same key, and without the one-time secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_token_with_corrected_answers_applies_them() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let token = office.token(&[]).unwrap();
+    let wrong = office.jira.url.replace("/jira", "/tracker");
+    let mut flags = office.answers();
+    *flags.last_mut().unwrap() = &wrong;
+    let done = host.enroll(&token, &flags).unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    assert!(
+        said(&done).contains("/tracker/rest/api/2/"),
+        "{}",
+        said(&done)
+    );
+    let (key, authorized) = (host.keys().unwrap().remove(0).1, office.authorized());
+
+    // Half of an answer is none.
+    let files = host.files().unwrap();
+    let half = ["--non-interactive", "--upstream", &office.jira.url];
+    let refused = host.enroll(&token, &half).unwrap();
+    assert_eq!(refused.status.code(), Some(64), "{}", said(&refused));
+    assert_eq!(host.files().unwrap(), files);
+
+    let done = host.enroll(&token, &office.answers()).unwrap();
+    let text = said(&done);
+    assert!(done.status.success(), "{text}");
+    assert!(
+        text.contains("the answers are corrected (upstream) in "),
+        "{text}"
+    );
+    assert!(
+        text.contains("/jira/rest/api/2/") && !text.contains("/tracker/"),
+        "{text}"
+    );
+    assert!(!text.contains("remove the old key"), "{text}");
+    let keys = host.keys().unwrap();
+    assert_eq!((keys.len(), &keys[0].1), (1, &key));
+    assert_eq!(office.authorized(), authorized);
+    let agent = host.run().unwrap();
+    agent
+        .until("every layer to be proven", |report| {
+            report.overall == Overall::Proven
+        })
+        .await
+        .unwrap();
+
+    // A secret alone is an answer, too.
+    e2e::agent::write_secret(&host.around().join("pat"), "another-token").unwrap();
+    let done = host.enroll(&token, &office.answers()).unwrap();
+    let text = said(&done);
+    assert!(text.contains("(what is in jira-token)"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_token_needs_replace_and_then_the_new_key_takes_over() {
     let office = Office::open().await.unwrap();

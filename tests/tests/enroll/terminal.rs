@@ -57,6 +57,38 @@ async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
     }
 }
 
+/// What a mail program has wrapped is one token; what is no token is asked for again, and ends nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let token = office.token(&[]).unwrap();
+    let (first, rest) = token.split_at(72);
+    let (second, third) = rest.split_at(72);
+    let pasted = format!("> {first}\r> {second}");
+    let done = hold(
+        &host,
+        &vec![
+            ("(it is not shown): ", "ssh-ed25519 AAAA"),
+            ("this is no enrolment token", ""),
+            ("(it is not shown): ", &pasted),
+            (
+                "its end is missing: paste the rest of it (it is not shown)",
+                third,
+            ),
+            ("with its context path: ", &office.jira.url),
+            ("Number [1]: ", "1"),
+            ("Personal access token (not shown): ", PAT),
+            ("Number [1]: ", ""),
+        ],
+    );
+    let text = said(&done);
+    assert!(done.status.success(), "{text}");
+    for part in [first, second, third] {
+        assert!(!text.contains(part), "{text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_interrupts_it_leaves_nothing() {
     let office = Office::open().await.unwrap();

@@ -1,7 +1,11 @@
 //! The person at the terminal, if there is one: lines, choices, and what is not shown.
 
-use crate::cli::{exit::BadUsage, output::print};
+use crate::{
+    cli::{exit::BadUsage, output::print},
+    enroll::{MAX_LEN, Token, TokenError},
+};
 use anyhow::{Context, bail};
+use rustix::termios::QueueSelector;
 use std::io::{self, BufRead, IsTerminal, Read};
 use zeroize::Zeroizing;
 
@@ -85,6 +89,54 @@ impl Console {
             }
         }
         bail!("no answer after {TRIES} tries; nothing is changed")
+    }
+}
+
+impl Console {
+    /// A vendor's token, without echo: as many lines as a mail program has made of it. What does not become one is asked
+    /// for again.
+    pub fn token(&self) -> anyhow::Result<Zeroizing<String>> {
+        if !self.asks {
+            return Err(BadUsage(
+                "nobody can be asked here for the token; use --token-file FILE, or a terminal"
+                    .to_owned(),
+            )
+            .into());
+        }
+        for _ in 0..TRIES {
+            match self.one_token()? {
+                Ok(text) => return Ok(text),
+                Err(problem) => {
+                    // What else was pasted is part of it: neither the next question nor the shell may take it.
+                    let _ = rustix::termios::tcflush(io::stdin(), QueueSelector::IFlush);
+                    print(&format!("  {problem}\n"))?;
+                }
+            }
+        }
+        bail!("no usable token after {TRIES} tries; nothing is changed")
+    }
+
+    fn one_token(&self) -> anyhow::Result<Result<Zeroizing<String>, TokenError>> {
+        // Room for everything at once: growing would leave copies behind.
+        let mut text = Zeroizing::new(String::with_capacity(2 * MAX_LEN));
+        let mut question = "Enrollment token from the vendor (it is not shown): ";
+        loop {
+            let line =
+                Zeroizing::new(rpassword::prompt_password(question).context("the terminal")?);
+            let is_end = line.trim().is_empty();
+            if text.len() + line.len() >= text.capacity() {
+                return Ok(Err(TokenError::TooLong));
+            }
+            text.push_str(&line);
+            text.push('\n');
+            match Token::parse(&text) {
+                Ok(_) => return Ok(Ok(text)),
+                Err(TokenError::Cut) if !is_end => {
+                    question = "  its end is missing: paste the rest of it (it is not shown), or press Enter to begin again: ";
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
     }
 }
 

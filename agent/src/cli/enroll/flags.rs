@@ -87,6 +87,35 @@ pub struct Args {
     pub gateway_ca_file: Option<PathBuf>,
 }
 
+impl Args {
+    /// Whether any flag says what only the customer knows.
+    pub fn answers_something(&self) -> bool {
+        let texts = [
+            &self.upstream,
+            &self.jira_user,
+            &self.email,
+            &self.client_id,
+            &self.consumer_key,
+            &self.proxy,
+            &self.proxy_user,
+        ];
+        let files = [
+            &self.ca_file,
+            &self.jira_password_file,
+            &self.jira_token_file,
+            &self.client_secret_file,
+            &self.private_key_file,
+            &self.proxy_password_file,
+            &self.gateway_ca_file,
+        ];
+        texts.iter().any(|text| text.is_some())
+            || files.iter().any(|file| file.is_some())
+            || self.auth.is_some()
+            || !self.preset.is_empty()
+            || !self.allow.is_empty()
+    }
+}
+
 /// `[forward.auth] mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {

@@ -7,7 +7,11 @@ mod gather;
 mod service;
 mod tell;
 
-use super::{check, output::print, status};
+use super::{
+    check,
+    output::{complain, print},
+    status,
+};
 use crate::{
     config::{Config, Sources, written},
     enroll::{self, Enrolment, RegisterError, Site, Staged, Token},
@@ -41,7 +45,7 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let site = Site::open(sources)?;
     let current = site.current()?;
     if known(current.as_ref()) {
-        print("this host is enrolled with this token already; nothing is changed\n")?;
+        correct(&args, &console, &token, sources, &site)?;
     } else {
         refuse_second(&args, sources, &site, current.as_ref())?;
         print(&tell::invitation(&token))?;
@@ -50,7 +54,7 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
         let mut staged = site.stage(&digest, &comment)?;
         let draft = staged.write(&token, &answers)?;
         let config = Config::load(&sources.with_draft(draft.clone())).inspect_err(|_| {
-            eprintln!("agent: this makes no configuration, and nothing is changed:");
+            complain("this makes no configuration, and nothing is changed:");
         })?;
         let replaces = current.is_some() || written(sources, "tunnel", "gateways").is_some();
         if !runtime()?.block_on(settle(&config, &token, &mut staged, replaces))? {
@@ -62,11 +66,47 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     finish(&args, &token, sources, &site, current.as_ref())
 }
 
+/// The token has done its work: what is left of it is to correct what was answered. The key stays, and the gateway is
+/// not asked again.
+fn correct(
+    args: &Args,
+    console: &Console,
+    token: &Token,
+    sources: &Sources,
+    site: &Site,
+) -> anyhow::Result<()> {
+    print("this host is enrolled with this token already\n")?;
+    let anew = match (args.answers_something(), console.asks()) {
+        (true, _) => true,
+        (false, true) => console.choice("What to do", &AGAIN)?,
+        (false, false) => false,
+    };
+    if !anew {
+        return print("nothing is changed\n");
+    }
+    let answers = gather::answers(args, console)?;
+    let staged = site.restage()?;
+    let draft = staged.write(token, &answers)?;
+    let differences = staged.differences(&draft)?;
+    if differences.is_empty() {
+        return print("and by these answers: nothing is changed\n");
+    }
+    Config::load(&sources.with_draft(draft.clone())).inspect_err(|_| {
+        complain("this makes no configuration, and nothing is changed:");
+    })?;
+    staged.commit(&draft)?;
+    print(&format!(
+        "the answers are corrected ({}) in {}; the key stays as it is\n",
+        differences.join(", "),
+        site.drop_in().display()
+    ))
+}
+
 /// Never an argument: those of a process can be read by everybody on the host.
 fn token_text(args: &Args, console: &Console) -> anyhow::Result<Zeroizing<String>> {
     let file = match &args.token_file {
         Some(file) => file,
-        None => return console.hidden("Enrolment token from the vendor (it is not shown)"),
+        None => return console.token(),
     };
     let read = |source: &mut dyn Read| {
         // Room for everything at once: growing would leave copies behind.
@@ -183,8 +223,7 @@ fn finish(
 ) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
     // What is untidy was left by a run that put its drop-in in place, perhaps, and did not come to the restart.
-    let changed = before.and_then(|before| before.token.as_deref())
-        != site.current()?.and_then(|now| now.token).as_deref();
+    let changed = before != site.current()?.as_ref();
     let start = service::start(args.no_start, changed || site.is_untidy()?, sources);
     print(&start.text)?;
     // Where the vendor has yet to be given the key there is nothing to wait for.
@@ -192,9 +231,10 @@ fn finish(
         service::wait_for_proof(sources);
     }
     // An agent with the configuration of before would be asked about that one.
+    let mut checked = 0;
     if !args.no_check && start.agent != Agent::Former {
         print("\n")?;
-        check::run(check::Args::all(), sources)?;
+        checked = check::checked(&check::Args::all(), sources)?;
     }
     if start.agent == Agent::Current {
         print("\n")?;
@@ -206,8 +246,15 @@ fn finish(
     }
     let now = site.current()?;
     let public = now.as_ref().and_then(|now| now.public.as_deref());
-    let before = before.filter(|before| Some(*before) != now.as_ref());
-    print(&tell::last_words(token, &config, public, before, &start))?;
+    let before = before.filter(|before| before.public.as_deref() != public);
+    let public = public.zip(site.public_file());
+    let left = tell::Left {
+        start: &start,
+        public,
+        before,
+        failed: checked >= 2,
+    };
+    print(&tell::last_words(token, &config, &left))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -218,5 +265,9 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Bytes: enough to tell that something is too long to be a token.
-const MOST_READ: u64 = enroll::MAX_LEN as u64 + 64;
+const AGAIN: [(bool, &str); 2] = [
+    (false, "nothing but the check: what was answered is right"),
+    (true, "answer again; the key stays as it is"),
+];
+/// Bytes: enough for a token that a mail program has wrapped and quoted, and to tell what is too long to be one.
+const MOST_READ: u64 = 2 * enroll::MAX_LEN as u64;

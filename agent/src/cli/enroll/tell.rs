@@ -9,6 +9,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use russh::keys::{HashAlg, PublicKey};
+use std::path::PathBuf;
 
 /// What the token says, before anything is asked.
 pub fn invitation(token: &Token) -> String {
@@ -17,7 +18,7 @@ pub fn invitation(token: &Token) -> String {
         trusted.push(format!("{} known_hosts lines", token.known_hosts.len()));
     }
     format!(
-        "The vendor's token:\n  gateway   {}\n  host key  {}\n  user      {}\n  forward   {}, on the gateway at {}\n  holds     until {}{}\n\n",
+        "The vendor's token:\n  gateway   {}\n  host key  {}\n  user      {}\n  forward   {}, on the gateway at {}\n  valid     until {}{}\n\n",
         gateways(token),
         trusted.join(", "),
         token.user,
@@ -25,7 +26,7 @@ pub fn invitation(token: &Token) -> String {
         token.forward.bind,
         humantime::format_rfc3339_seconds(token.expires),
         match token.secret {
-            Some(_) => ", once",
+            Some(_) => ", single use",
             None => "; the vendor must be given the key by hand",
         }
     )
@@ -72,29 +73,23 @@ pub fn first_the_vendor(token: &Token, public: &str, error: &RegisterError) -> S
     )
 }
 
+/// What the last words depend on.
+pub struct Left<'a> {
+    pub start: &'a Start,
+    /// The public key that counts now, and its file.
+    pub public: Option<(&'a str, PathBuf)>,
+    /// What counted before, where it had another key.
+    pub before: Option<&'a Enrolment>,
+    /// The check found something that does not work.
+    pub failed: bool,
+}
+
 /// What is left to do, and for whom.
-pub fn last_words(
-    token: &Token,
-    config: &Config,
-    public: Option<&str>,
-    before: Option<&Enrolment>,
-    start: &Start,
-) -> String {
-    let mut text = format!("\nEnrolled as {} at {}.\n", token.user, gateways(token));
+pub fn last_words(token: &Token, config: &Config, left: &Left<'_>) -> String {
     let forward = config
         .forwards
         .iter()
         .find(|forward| *forward.name == *token.forward.name);
-    if let Some(forward) = forward
-        && forward.auth.stores_tokens()
-    {
-        text += &format!("Now log in to Jira: agent login {}\n", forward.name);
-    }
-    text += match start.agent {
-        Agent::Current => "",
-        Agent::Former => "The agent that runs is to be restarted; how is said above.\n",
-        Agent::None => "The agent does not run yet; how to start it is said above.\n",
-    };
     let path = match forward.map(|forward| &forward.upstream.target) {
         Some(Target::Http(http)) => http.context_path.as_str(),
         _ => "",
@@ -103,21 +98,51 @@ pub fn last_words(
         Bind::Socket(socket) => format!("the socket {socket}, path {path}/rest/api/2/…"),
         bind => format!("http://{bind}{path}/rest/api/2/…"),
     };
-    match (&token.secret, public) {
-        (None, Some(public)) => {
-            text += &format!(
-                "Give the vendor this line for the authorized_keys of the user {}; the agent connects within a minute of its\nbeing there:\n\n{}\n\nThe vendor's services then reach Jira on the gateway at {reached}\n",
-                token.user,
-                enroll::authorized_line(&token.forward.bind, public)
-            );
-        }
-        _ => text += &format!("Tell the vendor: on the gateway, Jira is at {reached}\n"),
+    let mut todo = Vec::new();
+    if left.failed {
+        todo.push(
+            "Correct what FAILs in the check above. Wrong answers are corrected by the same command again: agent enroll"
+                .to_owned(),
+        );
     }
-    if let Some(old) = before
-        .and_then(|before| before.public.as_deref())
-        .and_then(fingerprint)
+    match left.start.agent {
+        Agent::Current => {}
+        Agent::Former => {
+            todo.push("The agent that runs is to be restarted; how is said above.".to_owned())
+        }
+        Agent::None => todo.push("Start the agent; how is said above.".to_owned()),
+    }
+    if let (None, Some((public, file))) = (&token.secret, &left.public) {
+        todo.push(format!(
+            "Give the vendor this line for the authorized_keys of the user {}; the agent connects within a minute of its\nbeing there. The key alone is in {}:\n\n{}\n",
+            token.user,
+            file.display(),
+            enroll::authorized_line(&token.forward.bind, public)
+        ));
+    }
+    if let Some(forward) = forward
+        && forward.auth.stores_tokens()
     {
-        text += &format!("And ask the vendor to remove the old key: {old}\n");
+        todo.push(format!("Log in to Jira: agent login {}", forward.name));
+    }
+    todo.push(format!(
+        "Tell the vendor: on the gateway, Jira is at {reached}"
+    ));
+    let old = left.before.and_then(|before| before.public.as_deref());
+    if let Some(old) = old.and_then(fingerprint) {
+        todo.push(format!("Ask the vendor to remove the old key: {old}"));
+    }
+    let things = match todo.len() {
+        1 => "One thing is".to_owned(),
+        count => format!("{count} things are"),
+    };
+    let mut text = format!(
+        "\nEnrolled as {} at {}. {things} left to do:\n",
+        token.user,
+        gateways(token)
+    );
+    for (index, one) in todo.iter().enumerate() {
+        text += &format!("{}. {one}\n", index + 1);
     }
     text
 }
