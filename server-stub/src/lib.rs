@@ -18,3 +18,4 @@ pub mod demo;
 pub mod gateway;
 mod issued;
 pub mod jira;
+mod output;

@@ -1,5 +1,6 @@
 //! `server-stub cloud`: its arguments, and running it until a signal.
 
+use crate::output::say;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -50,15 +51,17 @@ pub struct Args {
 /// When the settings cannot be read or Cloud cannot start.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let cloud = Cloud::start(settings(args)?).await?;
-    println!("token service {}", cloud.auth_url);
-    println!("API gateway   {}", cloud.api_url);
+    say!("token service {}", cloud.auth_url);
+    say!("API gateway   {}", cloud.api_url);
     for site in &cloud.sites {
-        println!(
+        say!(
             "site          {} at {} ({})",
-            site.url, site.addr, site.cloud_id
+            site.url,
+            site.addr,
+            site.cloud_id
         );
     }
-    println!("ca file       {}", cloud.ca_path.display());
+    say!("ca file       {}", cloud.ca_path.display());
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,

@@ -1,6 +1,7 @@
 //! `server-stub gateway`: its arguments, and running it until a signal.
 
 use crate::gateway::{AgentName, Gateway, Settings};
+use crate::output::say;
 use anyhow::{Context, bail};
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -48,11 +49,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let data = settings.data.display().to_string();
     let domain = settings.domain.clone();
     let running = Gateway::start(settings).await?;
-    println!("SSH         {}", running.ssh_addr);
-    println!("host key    {}", running.host_key_fingerprint);
-    println!("known_hosts {}", running.known_hosts_line);
-    println!("HTTP        http://{}/", running.http_addr);
-    println!(
+    say!("SSH         {}", running.ssh_addr);
+    say!("host key    {}", running.host_key_fingerprint);
+    say!("known_hosts {}", running.known_hosts_line);
+    say!("HTTP        http://{}/", running.http_addr);
+    say!(
         "agents      http://NAME.{domain}:{}/ (keys in {data}/agents/NAME/authorized_keys)",
         running.http_addr.port()
     );

@@ -1,5 +1,6 @@
 //! `server-stub jira`: its arguments, and running it until a signal.
 
+use crate::output::say;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -75,10 +76,10 @@ pub struct Args {
 /// When the settings cannot be read or Jira cannot start.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let jira = Jira::start(settings(args)?).await?;
-    println!("url      {}", jira.url);
-    println!("base url {}", jira.base_url);
+    say!("url      {}", jira.url);
+    say!("base url {}", jira.base_url);
     if let Some(path) = &jira.ca_path {
-        println!("ca file  {}", path.display());
+        say!("ca file  {}", path.display());
     }
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

@@ -21,12 +21,12 @@ pub fn main() -> ExitCode {
             EnvFilter::try_from_default_env().unwrap_or_else(|_| cli.command.log_level().into()),
         )
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && agent::telemetry::color_wanted())
         .init();
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("server-stub: {error:#}");
+            crate::output::complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -5,6 +5,7 @@ use crate::gateway::{
     enrolment::{Book, State},
     host_key_fingerprint,
 };
+use crate::output::say;
 use agent::{
     enroll::{Forward, OneTimeSecret, Token},
     tunnel::{Bind, Gateway},
@@ -109,13 +110,13 @@ fn invite(new: New) -> anyhow::Result<()> {
         invitation.agent,
         humantime::format_rfc3339_seconds(expires)
     );
-    println!("{}", text.as_str());
+    say!("{}", text.as_str());
     Ok(())
 }
 
 fn list(book: &Book) -> anyhow::Result<()> {
     for one in book.all()? {
-        println!(
+        say!(
             "{}  {:20}  until {}  {:24}  {}",
             one.id,
             one.agent.as_str(),
@@ -138,7 +139,7 @@ fn take_back(book: &Book, which: &str) -> anyhow::Result<()> {
     }
     for one in meant {
         book.revoke(one)?;
-        println!("{} for {} is withdrawn", one.id, one.agent);
+        say!("{} for {} is withdrawn", one.id, one.agent);
     }
     Ok(())
 }

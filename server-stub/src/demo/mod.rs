@@ -14,6 +14,7 @@ mod script;
 mod stage;
 mod step;
 
+use crate::output::say;
 use stage::Stage;
 use std::{future::Future, path::PathBuf};
 
@@ -47,7 +48,7 @@ pub async fn run(options: Options, interrupted: impl Future<Output = ()>) -> any
         account::addresses(&stage);
         tokio::select! {
             () = &mut interrupted => {}
-            () = stage.agent.ended() => println!("The agent has ended; its log: {}", stage.agent.log_file().display()),
+            () = stage.agent.ended() => say!("The agent has ended; its log: {}", stage.agent.log_file().display()),
         }
     }
     stage.stop().await;
