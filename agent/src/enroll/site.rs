@@ -162,7 +162,7 @@ impl Site {
         for entry in fs::read_dir(&path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
-            let kept = [IDENTITY, PUBLIC_HALF, RECORD];
+            let kept = [IDENTITY, PUBLIC_HALF, RECORD, CERTIFICATE];
             if !kept.iter().any(|kept| name == *kept) {
                 fs::remove_file(entry.path()).map_err(failed)?;
             }
@@ -210,6 +210,8 @@ const SERVICE_USER: &str = "jira-tunnel-agent";
 const DROP_IN: &str = "10-enrolment.toml";
 pub(super) const PUBLIC_HALF: &str = "id_ed25519.pub";
 pub(super) const RECORD: &str = "enrolment.json";
+/// Beside the key, where the vendor's certificate authority has signed it.
+pub(super) const CERTIFICATE: &str = "id_ed25519-cert.pub";
 
 #[cfg(test)]
 mod tests {

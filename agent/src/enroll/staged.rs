@@ -5,7 +5,7 @@ use super::{
     drop_in::{self, IDENTITY},
     files::{Readers, SiteError, make_folder, sync, write_new},
     key,
-    site::{ENROLMENTS, PUBLIC_HALF, RECORD, Record},
+    site::{CERTIFICATE, ENROLMENTS, PUBLIC_HALF, RECORD, Record},
 };
 use crate::config::Draft;
 use std::{fs, io, path::Path};
@@ -161,8 +161,10 @@ impl Staged<'_> {
         Ok(differences)
     }
 
-    /// Writes what the drop-in names, and gives the drop-in for `config` to judge.
+    /// Writes what the drop-in names, and gives the drop-in for `config` to judge. Once more: in place of what was
+    /// written before.
     pub fn write(&self, token: &Token, answers: &Answers) -> Result<Draft, SiteError> {
+        self.site.remove_all_but_key(self.number)?;
         let at = self.site.at(self.number);
         for file in drop_in::files(token, answers) {
             let readers = match file.secret {
@@ -236,8 +238,6 @@ fn changed_keys(before: &str, after: &str) -> Vec<String> {
     keys
 }
 
-/// Beside the key, where the vendor's certificate authority has signed it.
-const CERTIFICATE: &str = "id_ed25519-cert.pub";
 /// No drop-in before it is whole: it begins with a dot and has another ending.
 const NEW: &str = ".10-enrolment.new";
 const MAIN: &str =

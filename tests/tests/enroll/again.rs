@@ -81,6 +81,40 @@ async fn the_same_token_with_corrected_answers_applies_them() {
     assert!(text.contains("(what is in jira-token)"), "{text}");
 }
 
+/// As docs/authentication/pat.md has it: the file in use is the one that `config show` names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_rotated_in_the_file_that_config_show_names() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let done = host
+        .enroll(&office.token(&[]).unwrap(), &office.answers())
+        .unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let agent = host.run().unwrap();
+    agent
+        .until("every layer to be proven", |report| {
+            report.overall == Overall::Proven
+        })
+        .await
+        .unwrap();
+    let shown = said(&agent.run(&["config", "show"]).unwrap());
+    let line = shown
+        .lines()
+        .find(|line| line.starts_with("token_file = "))
+        .unwrap();
+    let named = host.dir().join(line.split('"').nth(1).unwrap());
+    let new = named.with_extension("new");
+    e2e::agent::write_secret(&new, "no-token-of-this-jira").unwrap();
+    fs::rename(&new, &named).unwrap();
+    let failed = |report: &agent::status::Report| {
+        report.layers.login.state == agent::status::LayerState::Failed
+    };
+    agent
+        .until("the new token to be in use", failed)
+        .await
+        .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_token_needs_replace_and_then_the_new_key_takes_over() {
     let office = Office::open().await.unwrap();

@@ -2,6 +2,7 @@
 
 use e2e::{
     agent::{binary, command},
+    egress::squid,
     enrol::{Host, Office, PAT},
     login::said,
 };
@@ -57,6 +58,76 @@ async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
     }
 }
 
+/// Before the one-time secret is used up: the path, and then the token for Jira, are asked for again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_jira_does_not_take_is_asked_for_again_before_anything_counts() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    let token = office.token(&[]).unwrap();
+    let without_path = office.jira.url.replace("/jira", "");
+    let done = hold(
+        &host,
+        &vec![
+            ("(it is not shown): ", &token),
+            ("with its context path: ", &without_path),
+            ("Number [1]: ", "1"),
+            ("Personal access token (not shown): ", PAT),
+            ("Number [1]: ", ""),
+            ("Number [1]: ", "1"),
+            ("with its context path: ", &office.jira.url),
+            ("Number [1]: ", "1"),
+            ("Personal access token (not shown): ", "another-token"),
+            ("Number [1]: ", ""),
+            ("Number [1]: ", "1"),
+            ("with its context path: ", &office.jira.url),
+            ("Number [1]: ", "1"),
+            ("Personal access token (not shown): ", PAT),
+            ("Number [1]: ", ""),
+        ],
+    );
+    let text = said(&done);
+    assert!(done.status.success(), "{text}");
+    for part in [
+        "Jira is not under \"\" but under \"/jira\"",
+        "Jira refused the agent's credential",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(
+        text.matches("registering it at the gateway").count(),
+        1,
+        "{text}"
+    );
+    assert!(text.contains("/jira/rest/api/2/"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_gateway_can_be_reached_the_proxy_is_asked_for() {
+    let office = Office::open().await.unwrap();
+    let host = Host::new().unwrap();
+    // The port of the TCP multiplexer: nobody listens there.
+    let token = office.token_at("127.0.0.1:1", &[]).unwrap();
+    let squid = squid(&[1], false).await.unwrap();
+    let url = format!("http://{}", squid.address());
+    let done = hold(
+        &host,
+        &vec![
+            ("(it is not shown): ", &token),
+            ("with its context path: ", &office.jira.url),
+            ("Number [1]: ", "1"),
+            ("Personal access token (not shown): ", PAT),
+            ("Number [1]: ", ""),
+            ("proxy.corp.example:3128 [none]: ", "squid"),
+            ("proxy.corp.example:3128 [none]: ", &url),
+            ("User name at the proxy [none]: ", ""),
+        ],
+    );
+    let text = said(&done);
+    // Nor does the proxy reach it, and it says so.
+    assert!(text.contains(&format!("the proxy {url}")), "{text}");
+    squid.logged("CONNECT 127.0.0.1:1").await.unwrap();
+}
+
 /// What a mail program has wrapped is one token; what is no token is asked for again, and ends nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
@@ -70,7 +141,6 @@ async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
         &host,
         &vec![
             ("(it is not shown): ", "ssh-ed25519 AAAA"),
-            ("this is no enrolment token", ""),
             ("(it is not shown): ", &pasted),
             (
                 "its end is missing: paste the rest of it (it is not shown)",
@@ -84,6 +154,7 @@ async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
     );
     let text = said(&done);
     assert!(done.status.success(), "{text}");
+    assert!(text.contains("this is no enrolment token"), "{text}");
     for part in [first, second, third] {
         assert!(!text.contains(part), "{text}");
     }

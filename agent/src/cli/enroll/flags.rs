@@ -1,5 +1,7 @@
 //! What was typed.
 
+use crate::policy;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::path::PathBuf;
 
 /// Connect this host to a vendor by the token that the vendor sent
@@ -62,7 +64,7 @@ pub struct Args {
     pub private_key_file: Option<PathBuf>,
 
     /// What the vendor may do, as ready-made rules: ticketing, read-only, …; may be repeated
-    #[arg(long, value_name = "NAME", help_heading = "Policy")]
+    #[arg(long, value_name = "NAME", help_heading = "Policy", value_parser = presets())]
     pub preset: Vec<String>,
     /// A further rule, like "POST /rest/api/2/issue/bulk"; may be repeated
     #[arg(long, value_name = "RULE", help_heading = "Policy")]
@@ -114,6 +116,14 @@ impl Args {
             || !self.preset.is_empty()
             || !self.allow.is_empty()
     }
+}
+
+/// By name, so that a shell can complete them.
+fn presets() -> PossibleValuesParser {
+    let each = policy::presets().iter();
+    PossibleValuesParser::new(
+        each.map(|preset| PossibleValue::new(preset.name).help(preset.summary)),
+    )
 }
 
 /// `[forward.auth] mode`.

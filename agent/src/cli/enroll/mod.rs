@@ -1,17 +1,14 @@
-//! `agent enroll`: `flags` is what was typed, `ask` the person at the terminal, `gather` makes answers of both, `service`
-//! starts the unit, `tell` has the longer texts. What is done is in [`crate::enroll`].
+//! `agent enroll`: `flags` is what was typed, `ask` the person at the terminal, `gather` makes answers of both, `attempt`
+//! tries them before anything counts, `service` starts the unit, `tell` has the longer texts. What is done is in [`crate::enroll`].
 
 mod ask;
+mod attempt;
 mod flags;
 mod gather;
 mod service;
 mod tell;
 
-use super::{
-    check,
-    output::{complain, print},
-    status,
-};
+use super::{check, output::print, status};
 use crate::{
     config::{Config, Sources, written},
     enroll::{self, Enrolment, RegisterError, Site, Staged, Token},
@@ -49,13 +46,9 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     } else {
         refuse_second(&args, sources, &site, current.as_ref())?;
         print(&tell::invitation(&token))?;
-        let answers = gather::answers(&args, &console)?;
         let comment = format!("jira-tunnel-agent {}", token.user);
         let mut staged = site.stage(&digest, &comment)?;
-        let draft = staged.write(&token, &answers)?;
-        let config = Config::load(&sources.with_draft(draft.clone())).inspect_err(|_| {
-            complain("this makes no configuration, and nothing is changed:");
-        })?;
+        let (draft, config) = attempt::answered(&args, &console, &token, sources, &staged)?;
         let replaces = current.is_some() || written(sources, "tunnel", "gateways").is_some();
         if !runtime()?.block_on(settle(&config, &token, &mut staged, replaces))? {
             return Ok(ExitCode::FAILURE);
@@ -84,16 +77,12 @@ fn correct(
     if !anew {
         return print("nothing is changed\n");
     }
-    let answers = gather::answers(args, console)?;
     let staged = site.restage()?;
-    let draft = staged.write(token, &answers)?;
+    let (draft, _) = attempt::answered(args, console, token, sources, &staged)?;
     let differences = staged.differences(&draft)?;
     if differences.is_empty() {
         return print("and by these answers: nothing is changed\n");
     }
-    Config::load(&sources.with_draft(draft.clone())).inspect_err(|_| {
-        complain("this makes no configuration, and nothing is changed:");
-    })?;
     staged.commit(&draft)?;
     print(&format!(
         "the answers are corrected ({}) in {}; the key stays as it is\n",

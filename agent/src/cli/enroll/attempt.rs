@@ -1,0 +1,135 @@
+//! Answers are tried while the person who gave them can correct them: before the key is registered and the token's
+//! one-time secret is used up.
+
+use super::{ask::Console, flags::Args, gather, runtime};
+use crate::{
+    auth,
+    check::{self, Report, Step, Verdict},
+    cli::output::{complain, print},
+    config::{Config, Draft, Sources},
+    enroll::{Answers, Proxy, Staged, Token},
+    status::Colour,
+    tunnel::egress,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{net::TcpStream, time::timeout};
+
+/// What was answered, as a configuration that is not in place yet. At a terminal Jira is asked with it first, and what
+/// it does not take is asked for again.
+pub fn answered(
+    args: &Args,
+    console: &Console,
+    token: &Token,
+    sources: &Sources,
+    staged: &Staged<'_>,
+) -> anyhow::Result<(Draft, Config)> {
+    let mut proxy = None;
+    loop {
+        let mut answers = gather::answers(args, console)?;
+        if let Some(proxy) = proxy.take() {
+            answers.proxy = Some(proxy);
+        }
+        let (mut draft, mut config) = written(token, sources, staged, &answers)?;
+        if !console.asks() {
+            return Ok((draft, config));
+        }
+        let runtime = runtime()?;
+        if answers.proxy.is_none() && runtime.block_on(is_cut_off(&config)) {
+            answers.proxy = ask_proxy(console)?;
+            (draft, config) = written(token, sources, staged, &answers)?;
+        }
+        print("asking Jira with these answers\n")?;
+        let failed = runtime.block_on(troubles(&config, &token.forward.name));
+        if failed.is_empty() {
+            return Ok((draft, config));
+        }
+        print(&check::render(
+            &Report::new(failed, Vec::new()),
+            Colour::on_stdout(),
+        ))?;
+        let can_answer = args.upstream.is_none() || args.auth.is_none();
+        if !can_answer || !console.choice("What to do", &WRONG)? {
+            return Ok((draft, config));
+        }
+        proxy = answers.proxy;
+    }
+}
+
+fn written(
+    token: &Token,
+    sources: &Sources,
+    staged: &Staged<'_>,
+    answers: &Answers,
+) -> anyhow::Result<(Draft, Config)> {
+    let draft = staged.write(token, answers)?;
+    let config = Config::load(&sources.with_draft(draft.clone())).inspect_err(|_| {
+        complain("this makes no configuration, and nothing is changed:");
+    })?;
+    Ok((draft, config))
+}
+
+/// The steps toward Jira that fail. A password is not tried: three wrong ones lock the account, and the agent's own try
+/// is still to come. Of OAuth nobody has logged in yet.
+async fn troubles(config: &Config, forward: &str) -> Vec<Step> {
+    let Some(forward) = config.forwards.iter().find(|f| *f.name == *forward) else {
+        return Vec::new();
+    };
+    let mut forward = forward.clone();
+    match forward.auth {
+        auth::Settings::Pat { .. } | auth::Settings::ApiToken { .. } => {}
+        _ => forward.auth = auth::Settings::PassThrough,
+    }
+    let login = forward.new_login(Arc::default());
+    let mut steps = check::forward(&forward, &login).await;
+    login.settle().await;
+    steps.retain(|step| step.verdict == Verdict::Fail);
+    steps
+}
+
+/// Whether the way out leads through no proxy, and to no gateway.
+async fn is_cut_off(config: &Config) -> bool {
+    for gateway in &config.tunnel.gateways {
+        if config.tunnel.egress.proxy(gateway).is_some() {
+            return false;
+        }
+        let connected = TcpStream::connect((gateway.host.as_str(), gateway.port));
+        if matches!(timeout(DIRECT, connected).await, Ok(Ok(_))) {
+            return false;
+        }
+    }
+    true
+}
+
+fn ask_proxy(console: &Console) -> anyhow::Result<Option<Proxy>> {
+    print("no gateway can be reached from here directly\n")?;
+    let question = "Proxy that leads there, like http://proxy.corp.example:3128";
+    let url = console.line(question, Some(NONE), |answer| match answer {
+        NONE => Ok(None),
+        url => match egress::Proxy::parse(url) {
+            Ok(_) => Ok(Some(url.to_owned())),
+            Err(error) => Err(error.to_string()),
+        },
+    })?;
+    let Some(url) = url else {
+        return Ok(None);
+    };
+    let user = console.line("User name at the proxy", Some(NONE), |answer| {
+        Ok(Some(answer.to_owned()).filter(|answer| answer != NONE))
+    })?;
+    let login = match user {
+        Some(user) => Some((user, console.hidden("Its password (not shown)")?)),
+        None => None,
+    };
+    Ok(Some(Proxy { url, login }))
+}
+
+const NONE: &str = "none";
+/// For one gateway; a firewall that drops says nothing.
+const DIRECT: Duration = Duration::from_secs(5);
+const WRONG: [(bool, &str); 2] = [
+    (true, "answer again"),
+    (
+        false,
+        "go on all the same, and correct it later by the same command",
+    ),
+];
