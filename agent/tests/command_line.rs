@@ -161,6 +161,7 @@ fn completions_and_man_pages_come_from_the_same_definition() {
         let script = fixture.agent(&["completions", shell], &[]);
         assert_eq!(script.status.code(), Some(0));
         assert!(stdout(&script).contains("log-level"), "{shell}");
+        assert!(stdout(&script).contains("ticketing"), "{shell}");
     }
     let folder = fixture.path("man/man1");
     let output = fixture.agent(&["man", folder.to_str().unwrap()], &[]);
@@ -171,6 +172,12 @@ fn completions_and_man_pages_come_from_the_same_definition() {
         "agent-policy-explain.1",
         "agent-config-show.1",
     ] {
-        assert!(folder.join(page).exists(), "{page}");
+        let text = std::fs::read_to_string(folder.join(page)).unwrap();
+        for section in ["EXIT STATUS", "FILES", "ENVIRONMENT"] {
+            assert!(text.contains(section), "{page} lacks {section}");
+        }
     }
+    // Who knows the package looks for its name.
+    let alias = std::fs::read_to_string(folder.join("jira-tunnel-agent.1")).unwrap();
+    assert_eq!(alias, ".so man1/agent.1\n");
 }
