@@ -38,6 +38,25 @@ async fn once_it_sends_one_of_everything_and_succeeds() {
     }
 }
 
+/// As `server-stub demo --once | head -1` is.
+#[tokio::test]
+async fn a_reader_that_leaves_ends_nothing() {
+    let mut demo = demo(&["--once"]);
+    let demo = demo.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = demo.spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    assert!(lines.next_line().await.unwrap().is_some());
+    drop(lines);
+    let output = running.wait_with_output();
+    let output = tokio::time::timeout(LIVENESS, output)
+        .await
+        .unwrap()
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    assert!(!complaint.contains("panicked"), "{complaint}");
+}
+
 #[tokio::test]
 async fn an_agent_that_does_not_work_fails_the_demo() {
     for (agent, complaint) in [

@@ -106,6 +106,8 @@ async fn a_token_is_rotated_in_the_file_that_config_show_names() {
     let new = named.with_extension("new");
     e2e::agent::write_secret(&new, "no-token-of-this-jira").unwrap();
     fs::rename(&new, &named).unwrap();
+    // Which only makes it sooner.
+    agent.run(&["login-retry"]).unwrap();
     let failed = |report: &agent::status::Report| {
         report.layers.login.state == agent::status::LayerState::Failed
     };

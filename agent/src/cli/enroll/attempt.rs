@@ -7,7 +7,7 @@ use crate::{
     check::{self, Report, Step, Verdict},
     cli::output::{complain, print},
     config::{Config, Draft, Sources},
-    enroll::{Answers, Proxy, Staged, Token},
+    enroll::{Answers, Proxy, SiteError, Staged, Token},
     status::Colour,
     tunnel::egress,
 };
@@ -15,33 +15,34 @@ use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 
 /// What was answered, as a configuration that is not in place yet. At a terminal Jira is asked with it first, and what
-/// it does not take is asked for again.
-pub fn answered(
+/// it does not take is asked for again. Nothing is written while questions are open: who interrupts them leaves nothing.
+pub fn answered<'site>(
     args: &Args,
     console: &Console,
     token: &Token,
     sources: &Sources,
-    staged: &Staged<'_>,
-) -> anyhow::Result<(Draft, Config)> {
+    stage: impl Fn() -> Result<Staged<'site>, SiteError>,
+) -> anyhow::Result<(Staged<'site>, Draft, Config)> {
     let mut proxy = None;
     loop {
         let mut answers = gather::answers(args, console)?;
         if let Some(proxy) = proxy.take() {
             answers.proxy = Some(proxy);
         }
-        let (mut draft, mut config) = written(token, sources, staged, &answers)?;
+        let staged = stage()?;
+        let (mut draft, mut config) = written(token, sources, &staged, &answers)?;
         if !console.asks() {
-            return Ok((draft, config));
+            return Ok((staged, draft, config));
         }
         let runtime = runtime()?;
         if answers.proxy.is_none() && runtime.block_on(is_cut_off(&config)) {
             answers.proxy = ask_proxy(console)?;
-            (draft, config) = written(token, sources, staged, &answers)?;
+            (draft, config) = written(token, sources, &staged, &answers)?;
         }
         print("asking Jira with these answers\n")?;
         let failed = runtime.block_on(troubles(&config, &token.forward.name));
         if failed.is_empty() {
-            return Ok((draft, config));
+            return Ok((staged, draft, config));
         }
         print(&check::render(
             &Report::new(failed, Vec::new()),
@@ -49,7 +50,7 @@ pub fn answered(
         ))?;
         let can_answer = args.upstream.is_none() || args.auth.is_none();
         if !can_answer || !console.choice("What to do", &WRONG)? {
-            return Ok((draft, config));
+            return Ok((staged, draft, config));
         }
         proxy = answers.proxy;
     }

@@ -47,8 +47,9 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
         refuse_second(&args, sources, &site, current.as_ref())?;
         print(&tell::invitation(&token))?;
         let comment = format!("jira-tunnel-agent {}", token.user);
-        let mut staged = site.stage(&digest, &comment)?;
-        let (draft, config) = attempt::answered(&args, &console, &token, sources, &staged)?;
+        let stage = || site.stage(&digest, &comment);
+        let (mut staged, draft, config) =
+            attempt::answered(&args, &console, &token, sources, stage)?;
         let replaces = current.is_some() || written(sources, "tunnel", "gateways").is_some();
         if !runtime()?.block_on(settle(&config, &token, &mut staged, replaces))? {
             return Ok(ExitCode::FAILURE);
@@ -77,8 +78,8 @@ fn correct(
     if !anew {
         return print("nothing is changed\n");
     }
-    let staged = site.restage()?;
-    let (draft, _) = attempt::answered(args, console, token, sources, &staged)?;
+    let stage = || site.restage();
+    let (staged, draft, _) = attempt::answered(args, console, token, sources, stage)?;
     let differences = staged.differences(&draft)?;
     if differences.is_empty() {
         return print("and by these answers: nothing is changed\n");

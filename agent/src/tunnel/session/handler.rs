@@ -63,6 +63,7 @@ impl SessionHandler {
             if shared.refused_channels.fetch_add(1, Relaxed) == 0 {
                 tracing::warn!(
                     connection = shared.connection,
+                    gateway = %shared.gateway,
                     limit = shared.settings.max_channels,
                     remedy = "let the vendor keep connections alive, or raise tunnel.max_channels",
                     "refusing channels: too many are open (tunnel.max_channels)"
@@ -104,6 +105,7 @@ impl SessionHandler {
         if !self.unasked.swap(true, Relaxed) {
             tracing::warn!(
                 connection = self.shared.connection,
+                gateway = %self.shared.gateway,
                 kind,
                 "the gateway opened a channel that was not asked for; it was refused"
             );
