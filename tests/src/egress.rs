@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::{
     fs,
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
@@ -121,6 +121,22 @@ pub async fn haproxy_with(config: &str) -> Result<Part> {
 
 async fn start_haproxy(config: &str, files: &[(&str, String)]) -> Result<Part> {
     Part::start(config, files, |dir, _| {
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(dir.join("config"));
+        command
+    })
+    .await
+}
+
+/// HAProxy before a forward, with a health check of two words.
+pub async fn haproxy_http(forward: SocketAddr, path: &str) -> Result<Part> {
+    let config = format!(
+        "global\n    log stdout format raw local0\ndefaults\n    mode http\n    log global\n    option log-health-checks\n    timeout connect 5s\n    \
+         timeout client 1m\n    timeout server 1m\nfrontend vendor\n    bind 127.0.0.1:{{port}}\n    \
+         default_backend customer\nbackend customer\n    option httpchk GET {path}\n    \
+         server agent {forward} check inter 200ms\n"
+    );
+    Part::start(&config, &[], |dir, _| {
         let mut command = Command::new("haproxy");
         command.arg("-db").arg("-f").arg(dir.join("config"));
         command

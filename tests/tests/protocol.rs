@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
-use e2e::{site::Site, wire};
+use e2e::{egress, site::Site, wire};
 use futures_util::future::join_all;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -108,6 +109,35 @@ async fn a_client_that_waits_for_100_continue_gets_it_and_its_trailers_arrive() 
     assert!(received[0].body_complete);
     let check = ("x-check".to_owned(), b"whole".to_vec());
     assert_eq!(received[0].trailers, [check]);
+}
+
+/// HAProxy's `option httpchk` is HTTP/1.0 without a Host where nothing else is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_haproxy_takes_the_forward_for_up_and_passes_requests() {
+    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let haproxy = egress::haproxy_http(site.addr(), "/jira/status")
+        .await
+        .unwrap();
+    let addr = SocketAddr::from(([127, 0, 0, 1], haproxy.port()));
+    let checked = async {
+        while !haproxy
+            .log()
+            .contains("Health check for server customer/agent")
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), checked)
+        .await
+        .expect("a health check");
+    let passed = haproxy.log().contains("Layer7 check passed, code: 200");
+    assert!(passed, "{}", haproxy.log());
+    let answers = wire::exchange(addr, &wire::get(MYSELF)).await.unwrap();
+    assert_eq!(answers[0].status, 200, "{answers:?}\n{}", haproxy.log());
+    // As nginx's proxy_pass writes it without another word.
+    let nginx = format!("GET {MYSELF} HTTP/1.0\r\nHost: vendor\r\nConnection: close\r\n\r\n");
+    let answers = wire::exchange(site.addr(), nginx.as_bytes()).await.unwrap();
+    assert_eq!(answers[0].status, 200, "{answers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         let length = most.min(self.buffer.len()).min(out.remaining());
         out.put_slice(&self.buffer[..length]);
         self.buffer.advance(length);
+        if self.buffer.is_empty() && self.buffer.capacity() > super::READ_AHEAD {
+            // It was filled once, and most channels are idle most of the time.
+            self.buffer = bytes::BytesMut::new();
+        }
         length
     }
 

@@ -324,6 +324,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         }
     }
 
+    /// HTTP/2: its library reads nothing while a write waits. What the peer sends meanwhile is taken, up to a little more
+    /// than the windows let it send, so that it does not lie in the channel's spool file; a peer that sends more is left.
+    fn take_behind(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.http2.is_none() {
+            return Ok(());
+        }
+        for _ in 0..READS_AT_ONCE {
+            if self.buffer.len() > HTTP2_BEHIND {
+                let text = "more was sent than HTTP/2's windows let through, and no reply was read";
+                return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+            }
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                // The end, or what is wrong, is met by the next read.
+                Poll::Ready(_) | Poll::Pending => return Ok(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
     fn note_write<T>(&mut self, result: Poll<T>) -> Poll<T> {
         match (result.is_pending(), self.write_blocked) {
             (true, false) => {
@@ -406,11 +427,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.note_taken(&result, &[io::IoSlice::new(bytes)]);
+        if result.is_pending() {
+            self.take_behind(cx)?;
+        }
         self.note_write(result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.inner).poll_flush(cx);
+        if result.is_pending() {
+            self.take_behind(cx)?;
+        }
         self.note_write(result)
     }
 
@@ -426,6 +453,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
         self.note_taken(&result, bytes);
+        if result.is_pending() {
+            self.take_behind(cx)?;
+        }
         self.note_write(result)
     }
 
@@ -480,6 +510,8 @@ fn end_of_head(buffer: &[u8], searched: usize) -> Option<usize> {
 
 /// What is read of pipelined requests while one is being answered, at the most; `max_head` where that is more.
 const READ_AHEAD: usize = 64 << 10;
+/// hyper's window for all uploads of a connection, and room for frames that need none.
+const HTTP2_BEHIND: usize = (1 << 20) + (64 << 10);
 /// Reads after which the answer comes first again.
 const READS_AT_ONCE: usize = 32;
 /// Empty lines before one request.

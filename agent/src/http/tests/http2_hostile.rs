@@ -210,11 +210,16 @@ async fn more_connections_than_a_forward_may_have_are_turned_away() {
 
 #[tokio::test]
 async fn a_peer_that_reads_no_replies_to_its_pings_is_left() {
-    let agent = Agent::new("127.0.0.1:9", options());
-    let Peer { mut io, served } = Peer::connect(&agent, 65_535).await;
     let pings = frame(PING, 0, 0, &[0; 8]).repeat(1000);
-    // Until nothing more is taken, and then until the agent has left.
+    // At once where it goes on, and it does not fill the channel's spool meanwhile.
+    let agent = Agent::new("127.0.0.1:9", Options::default());
+    let Peer { mut io, served } = Peer::connect(&agent, 65_535).await;
     let flood = async { while io.write_all(&pings).await.is_ok() {} };
     timeout(LIVENESS, flood).await.unwrap();
     served.await.unwrap();
+    // After the stall limit where it does not.
+    let agent = Agent::new("127.0.0.1:9", options());
+    let Peer { mut io, served } = Peer::connect(&agent, 65_535).await;
+    io.write_all(&pings.repeat(8)).await.unwrap();
+    timeout(LIVENESS, served).await.unwrap().unwrap();
 }
