@@ -2,7 +2,8 @@
 //! by the same trust roots, client certificate and address, one bounded answer at a time.
 
 use super::{
-    HttpTarget, Settings, TlsConfigError, cloud::Gateway, explain, probe_tls, tls::no_tls,
+    AnswerSource, AskedFor, HttpTarget, Settings, TlsConfigError, cloud::Gateway, explain,
+    probe_tls, tls::no_tls,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header, request, response};
@@ -76,7 +77,7 @@ impl ControlClient {
             .http1_only()
             .user_agent(USER_AGENT)
             .connect_timeout(settings.connect_timeout)
-            .timeout(settings.connect_timeout + ANSWER_TIMEOUT)
+            .timeout(Self::longest(settings))
             // Probes are further apart than Jira keeps a connection.
             .pool_max_idle_per_host(0)
             .dns_resolver(Fixed {
@@ -103,6 +104,11 @@ impl ControlClient {
             gateway: None,
             cookies: None,
         })
+    }
+
+    /// How long one request takes at most.
+    pub fn longest(settings: &Settings) -> Duration {
+        settings.connect_timeout + ANSWER_TIMEOUT
     }
 
     /// For a site that belongs to the upstream; see [`Settings::beside`].
@@ -140,7 +146,7 @@ impl ControlClient {
         head
     }
 
-    /// Sends it and reads the answer.
+    /// Sends it and reads the answer, whose extensions hold its [`AnswerSource`].
     pub async fn send(
         &self,
         mut head: request::Parts,
@@ -158,6 +164,7 @@ impl ControlClient {
                 not_sent: true,
             })?,
         };
+        let path = head.uri.path().to_owned();
         let mut headers: HeaderMap = head.headers;
         headers.insert(header::HOST, self.host.clone());
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -176,6 +183,9 @@ impl ControlClient {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         parts.status = response.status();
         parts.headers = std::mem::take(response.headers_mut());
+        let authority = self.host.to_str().unwrap_or_default();
+        let path = &path;
+        AnswerSource::note(AskedFor { path, authority }, &mut parts);
         // Room for everything at once: growing would leave unzeroed copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(MAX_BODY));
         while body.len() < MAX_BODY {

@@ -1,5 +1,6 @@
 //! Toward Jira: pooled connections over rustls, streaming both ways; or plain bytes for `tcp://`.
 
+mod answer_source;
 pub(crate) mod certificate;
 mod chain;
 mod cloud;
@@ -18,6 +19,7 @@ pub mod tcp;
 mod tls;
 mod verifier;
 
+pub use answer_source::{AnswerSource, AskedFor, Diagnosis, Intermediary};
 pub use chain::Presented;
 pub(crate) use chain::refused_chain;
 pub use cloud::Cloud;
@@ -156,6 +158,8 @@ impl Upstream {
     /// Sends one request and gives the head of the answer as soon as it is there, even while the
     /// request's body still runs; the answer's body streams.
     ///
+    /// The answer's extensions hold its [`AnswerSource`].
+    ///
     /// Path and query go on the wire exactly as they stand in the URI, or in a [`RawTarget`], behind Cloud's API gateway after
     /// the prefix of the site; `Host` is set here. Hop-by-hop
     /// headers are the caller's to remove. A request whose kept-alive connection turned out to be
@@ -167,6 +171,7 @@ impl Upstream {
             Some(gateway) => gateway.route(request).await?,
         };
         let permit = self.pool.permit().await?;
+        let path = request.uri().path().to_owned();
         let mut request = exchange::outgoing(request, &self.host);
         let idle = self.pool.take_idle();
         let mut reused = idle.is_some();
@@ -177,7 +182,7 @@ impl Upstream {
         let mut lease = Lease::new(self.pool.clone(), permit, connection);
         loop {
             match exchange::run(lease, request, self.response_timeout).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => return Ok(self.noted(&path, response)),
                 Err(Failure::Lost(error)) => return Err(error),
                 Err(Failure::Unsent(unsent)) if reused => {
                     reused = false;
@@ -188,6 +193,14 @@ impl Upstream {
                 Err(Failure::Unsent(unsent)) => return Err(unsent.error),
             }
         }
+    }
+
+    /// With who gave it in its extensions.
+    fn noted(&self, path: &str, response: Response<Body>) -> Response<Body> {
+        let (mut head, body) = response.into_parts();
+        let authority = self.host.to_str().unwrap_or_default();
+        AnswerSource::note(AskedFor { path, authority }, &mut head);
+        Response::from_parts(head, body)
     }
 
     async fn connect(&self) -> Result<Connection, SendError> {

@@ -1,0 +1,503 @@
+//! Who gave an answer: Jira, or something that stands before it. The one judgment that traffic, health
+//! probes and `agent check` share, so that they name the same cause.
+//!
+//! Jira marks each answer of its own (`X-AREQUESTID`, `X-AUSERNAME`, `X-ANODEID`; Cloud `ATL-TraceId`).
+//! Single sign-on, firewalls and proxies do not, and what they answer proves nothing about Jira.
+
+use http::{HeaderMap, StatusCode, header, response};
+
+/// Who gave an answer, as far as its head shows. Travels in the extensions of the answer's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerSource {
+    /// Bears a header that only Jira sets.
+    Jira,
+    /// JSON below `/rest` without such a header: as from Jira behind a proxy that removes them.
+    LikeJira,
+    /// Something before Jira, or in its place.
+    Intermediary(Intermediary),
+    /// Any of them; also what a cache kept, which says nothing about now.
+    Unclear,
+}
+
+/// What stands before Jira, or in its place, by how it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intermediary {
+    /// 401 with a challenge that is not Jira's: Negotiate, NTLM, or Basic of a proxy.
+    LoginDemanded {
+        /// Schemes and realms, printable.
+        challenges: String,
+    },
+    /// 407 (RFC 9110 §15.5.8).
+    ProxyLoginDemanded,
+    /// A redirect to a login page of the same host.
+    LoginPage {
+        /// Without query.
+        location: String,
+    },
+    /// A redirect to another host, and not for the same path there: an identity provider.
+    SingleSignOn {
+        /// Without query.
+        location: String,
+    },
+    /// A redirect to the same thing at another address.
+    Moved {
+        /// Without query.
+        location: String,
+    },
+    /// A web page where Jira's REST interface was asked.
+    WebPage,
+    /// A web page that refuses the request.
+    Firewall(StatusCode),
+    /// 429.
+    RateLimit {
+        /// Seconds, where it says.
+        retry_after: Option<u64>,
+    },
+}
+
+/// Cause and remedy, one sentence each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// What answered, and how that shows.
+    pub cause: String,
+    /// What an administrator does about it.
+    pub remedy: &'static str,
+}
+
+/// What was asked: the path as sent, and the host as in `Host`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AskedFor<'a> {
+    /// With the context path, without a query.
+    pub path: &'a str,
+    /// `host` or `host:port`; empty where it is not known.
+    pub authority: &'a str,
+}
+
+impl AskedFor<'_> {
+    fn below_rest(&self) -> bool {
+        self.path.contains("/rest/")
+    }
+}
+
+impl AnswerSource {
+    /// Reads it from an answer's head.
+    pub fn read(asked: AskedFor<'_>, status: StatusCode, headers: &HeaderMap) -> Self {
+        if Self::is_from_a_cache(headers) {
+            return Self::Unclear;
+        }
+        if JIRAS.iter().any(|name| headers.contains_key(*name)) {
+            return Self::Jira;
+        }
+        if let Some(intermediary) = Intermediary::read(asked, status, headers) {
+            return Self::Intermediary(intermediary);
+        }
+        // What an API gateway says in JSON, too.
+        let refuses = matches!(
+            status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+        );
+        if asked.below_rest() && is_json(headers) && !refuses && !status.is_server_error() {
+            return Self::LikeJira;
+        }
+        Self::Unclear
+    }
+
+    /// Whether a cache answered: only caches set `Age` (RFC 9111 §5.1).
+    pub(crate) fn is_from_a_cache(headers: &HeaderMap) -> bool {
+        let age = headers.get(header::AGE).and_then(|age| age.to_str().ok());
+        age.is_some_and(|age| !age.trim().trim_start_matches('0').is_empty())
+    }
+
+    /// Reads it once and keeps it with the head.
+    pub(crate) fn note(asked: AskedFor<'_>, head: &mut response::Parts) {
+        let source = Self::read(asked, head.status, &head.headers);
+        head.extensions.insert(source);
+    }
+
+    /// As noted when the answer came; of one that was not, what its head alone shows.
+    pub fn noted(head: &response::Parts) -> Self {
+        match head.extensions.get::<Self>() {
+            Some(noted) => noted.clone(),
+            None => Self::read(AskedFor::default(), head.status, &head.headers),
+        }
+    }
+
+    /// What stands before Jira, if that is what answered.
+    pub fn intermediary(&self) -> Option<&Intermediary> {
+        match self {
+            Self::Intermediary(intermediary) => Some(intermediary),
+            _ => None,
+        }
+    }
+}
+
+impl Intermediary {
+    fn read(asked: AskedFor<'_>, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
+        match status {
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(Self::ProxyLoginDemanded),
+            StatusCode::UNAUTHORIZED => {
+                let challenges = foreign_challenges(headers)?;
+                Some(Self::LoginDemanded { challenges })
+            }
+            StatusCode::TOO_MANY_REQUESTS => Some(Self::RateLimit {
+                retry_after: retry_after(headers),
+            }),
+            status if status.is_redirection() => redirect(asked, headers),
+            // A login page below /secure may be Jira's own.
+            status if status.is_success() && asked.below_rest() && is_html(headers) => {
+                Some(Self::WebPage)
+            }
+            StatusCode::FORBIDDEN | StatusCode::NOT_ACCEPTABLE if is_html(headers) => {
+                Some(Self::Firewall(status))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it answers in the place of a login, so that its answer is no answer to the request.
+    pub(crate) fn wants_login(&self) -> bool {
+        match self {
+            Self::LoginDemanded { .. }
+            | Self::ProxyLoginDemanded
+            | Self::LoginPage { .. }
+            | Self::SingleSignOn { .. }
+            | Self::WebPage => true,
+            Self::Moved { .. } | Self::Firewall(_) | Self::RateLimit { .. } => false,
+        }
+    }
+
+    /// Words for an administrator.
+    pub fn diagnosis(&self) -> Diagnosis {
+        let (cause, remedy) = match self {
+            Self::LoginDemanded { challenges } => (
+                format!(
+                    "a proxy before Jira demands a login of its own (401, WWW-Authenticate: {challenges}); no header of Jira's is in the answer"
+                ),
+                "let requests from this host pass that proxy without its login, at least below /rest, or write Jira's own address behind it into upstream; Jira has not judged the agent's credential",
+            ),
+            Self::ProxyLoginDemanded => (
+                "a proxy before Jira demands a login of its own (407)".to_owned(),
+                "let requests from this host pass that proxy without a login, or write Jira's own address behind it into upstream",
+            ),
+            Self::LoginPage { location } => (
+                format!("a redirect to a login page came instead of an answer ({location})"),
+                "let requests below /rest pass without a login page: look at login filters of the proxy before Jira, and whether this Jira takes this kind of credential for this path",
+            ),
+            Self::SingleSignOn { location } => (
+                format!("single sign-on stands before Jira: it redirects to another host, {location}"),
+                "exempt /rest and /status from single sign-on for requests from this host, or write Jira's own address behind it into upstream; never write the other host there, it would get the credential",
+            ),
+            Self::Moved { location } => (
+                format!("Jira redirects to {location}"),
+                "if that is Jira's own address, write it into upstream (often https instead of http)",
+            ),
+            Self::WebPage => (
+                "a web page came instead of Jira's answer (text/html, no header of Jira's): single sign-on, a portal or another server answers in Jira's place".to_owned(),
+                "look at the page (curl -i from this host); exempt /rest from single sign-on, or check host, port and path in upstream",
+            ),
+            Self::Firewall(status) => (
+                format!(
+                    "a firewall or proxy before Jira refuses the request ({}, text/html, no header of Jira's)",
+                    status.as_u16()
+                ),
+                "let whoever runs the web application firewall allow requests from this host to Jira's /rest; its page or log names the rule",
+            ),
+            Self::RateLimit { retry_after } => (
+                match retry_after {
+                    Some(seconds) => format!("the rate limit is reached (429, to be tried again in {seconds} s)"),
+                    None => "the rate limit is reached (429)".to_owned(),
+                },
+                "wait, or raise the limit for the agent's user (Jira: Administration, System, Rate limiting; or at the proxy before it)",
+            ),
+        };
+        Diagnosis { cause, remedy }
+    }
+}
+
+/// Where a redirect without a mark of Jira's leads.
+fn redirect(asked: AskedFor<'_>, headers: &HeaderMap) -> Option<Intermediary> {
+    let location = headers.get(header::LOCATION)?.to_str().ok()?;
+    let shown = shown(location);
+    let (host, path) = match location.split_once("://") {
+        Some((_, rest)) => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
+        None => match location.strip_prefix("//") {
+            Some(rest) => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
+            None => ("", location),
+        },
+    };
+    let path = path.split(['?', '#', ';']).next().unwrap_or_default();
+    let same_path = path == asked.path;
+    let same_host = host.is_empty()
+        || asked.authority.is_empty()
+        || host_of(host).eq_ignore_ascii_case(host_of(asked.authority));
+    let lower = path.to_ascii_lowercase();
+    let is_login = LOGINS.iter().any(|part| lower.contains(part));
+    Some(match (same_path, same_host, is_login) {
+        (true, _, _) => Intermediary::Moved { location: shown },
+        (_, true, true) => Intermediary::LoginPage { location: shown },
+        // An attachment may live elsewhere; REST does not.
+        (_, false, _) if is_login || asked.below_rest() || asked.path.ends_with("/status") => {
+            Intermediary::SingleSignOn { location: shown }
+        }
+        (_, true, false) => Intermediary::Moved { location: shown },
+        (_, false, _) => return None,
+    })
+}
+
+fn host_of(authority: &str) -> &str {
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    }
+}
+
+/// Without query, user and whatever a terminal would obey.
+fn shown(location: &str) -> String {
+    let location = location.split(['?', '#', ';']).next().unwrap_or_default();
+    match location.contains('@') {
+        true => "an address with a user name in it".to_owned(),
+        false => readable(location),
+    }
+}
+
+/// The challenges of a 401, where one of them shows that it is not Jira's: Jira's own is `OAuth`.
+fn foreign_challenges(headers: &HeaderMap) -> Option<String> {
+    let all: Vec<_> = headers.get_all(header::WWW_AUTHENTICATE).iter().collect();
+    let is_foreign = |value: &&http::HeaderValue| {
+        let scheme = value.as_bytes().split(|b| *b == b' ' || *b == b',').next();
+        scheme.is_some_and(|scheme| !scheme.is_empty() && !scheme.eq_ignore_ascii_case(b"oauth"))
+    };
+    if !all.iter().any(is_foreign) {
+        return None;
+    }
+    let each: Vec<_> = all
+        .iter()
+        .map(|value| readable(&String::from_utf8_lossy(value.as_bytes())))
+        .collect();
+    Some(readable(&each.join(", ")))
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .map(|kind| kind.as_bytes());
+    kind.is_some_and(|kind| {
+        let kind = kind
+            .split(|b| *b == b';')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
+        kind.eq_ignore_ascii_case(b"application/json") || kind.ends_with(b"+json")
+    })
+}
+
+fn is_html(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .map(|kind| kind.as_bytes());
+    kind.is_some_and(|kind| {
+        let kind = kind
+            .split(|b| *b == b';')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
+        kind.eq_ignore_ascii_case(b"text/html")
+            || kind.eq_ignore_ascii_case(b"application/xhtml+xml")
+    })
+}
+
+/// Foreign text for one line: printable ASCII, not too long.
+fn readable(text: &str) -> String {
+    text.chars()
+        .filter(|c| c.is_ascii_graphic() || *c == ' ')
+        .take(MAX_TEXT)
+        .collect()
+}
+
+/// Set by Jira alone: Server and Data Center, Seraph, and Cloud's edge.
+const JIRAS: [&str; 8] = [
+    "x-arequestid",
+    "x-ausername",
+    "x-anodeid",
+    "x-asessionid",
+    "x-seraph-loginreason",
+    "x-authentication-denied-reason",
+    "x-aaccountid",
+    "atl-traceid",
+];
+/// Parts of paths, in lower case, that lead to a login.
+const LOGINS: [&str; 9] = [
+    "login",
+    "signin",
+    "sign-in",
+    "logon",
+    "saml",
+    "/sso",
+    "adfs",
+    "oauth2/auth",
+    "openid",
+];
+/// Characters.
+const MAX_TEXT: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const REST: AskedFor<'_> = AskedFor {
+        path: "/jira/rest/api/2/issue/A-1",
+        authority: "jira.corp.example:8443",
+    };
+    const ATTACHMENT: AskedFor<'_> = AskedFor {
+        path: "/jira/secure/attachment/1/a.png",
+        authority: "jira.corp.example:8443",
+    };
+    const HTML: (&str, &str) = ("content-type", "text/html;charset=UTF-8");
+    const JSON: (&str, &str) = ("content-type", "application/json;charset=UTF-8");
+
+    fn read(asked: AskedFor<'_>, status: u16, headers: &[(&str, &str)]) -> AnswerSource {
+        let mut response = http::Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        let head = response.body(()).unwrap().into_parts().0;
+        AnswerSource::read(asked, head.status, &head.headers)
+    }
+
+    fn cause(asked: AskedFor<'_>, status: u16, headers: &[(&str, &str)]) -> String {
+        let source = read(asked, status, headers);
+        let found = source
+            .intermediary()
+            .unwrap_or_else(|| panic!("{status} {headers:?}"));
+        found.diagnosis().cause
+    }
+
+    #[test]
+    fn jiras_own_marks_prove_it_whatever_the_status() {
+        for mark in [
+            ("x-arequestid", "600x1x1"),
+            ("x-ausername", "anonymous"),
+            ("x-anodeid", "node1"),
+            ("atl-traceid", "0f0f"),
+        ] {
+            for status in [200, 302, 401, 403, 404, 429, 503] {
+                let location = ("location", "https://idp.example/saml");
+                let source = read(REST, status, &[mark, HTML, location]);
+                assert_eq!(source, AnswerSource::Jira, "{status} {mark:?}");
+                let cached = read(REST, status, &[mark, ("age", "12")]);
+                assert_eq!(
+                    cached,
+                    AnswerSource::Unclear,
+                    "a cache says nothing about now"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn json_below_rest_is_as_jira_answers_unless_it_refuses() {
+        for status in [200, 201, 400, 404, 409] {
+            assert_eq!(
+                read(REST, status, &[JSON]),
+                AnswerSource::LikeJira,
+                "{status}"
+            );
+            assert_eq!(read(ATTACHMENT, status, &[JSON]), AnswerSource::Unclear);
+        }
+        // As API gateways do.
+        for status in [401, 403, 500, 502, 503] {
+            assert_eq!(
+                read(REST, status, &[JSON]),
+                AnswerSource::Unclear,
+                "{status}"
+            );
+        }
+        assert_eq!(read(REST, 404, &[HTML]), AnswerSource::Unclear);
+        assert_eq!(read(ATTACHMENT, 200, &[HTML]), AnswerSource::Unclear);
+    }
+
+    #[test]
+    fn what_stands_before_jira_is_named_by_what_it_says() {
+        let negotiate = [
+            ("www-authenticate", "Negotiate"),
+            ("www-authenticate", "NTLM"),
+            HTML,
+        ];
+        let idp = [("location", "https://idp.example/saml?SAMLRequest=s3cret")];
+        let login = [("location", "/jira/login.jsp?os_destination=%2Fx")];
+        let absolute = [("location", "https://jira.corp.example/jira/login.jsp")];
+        let bare = [("location", "//idp.example")];
+        for (asked, status, headers, part) in [
+            (REST, 401, &negotiate[..], "Negotiate, NTLM"),
+            (
+                REST,
+                401,
+                &[("www-authenticate", "Basic realm=\"Intranet\"")],
+                "Basic realm=\"Intranet\"",
+            ),
+            (REST, 407, &[], "(407)"),
+            (REST, 302, &idp, "another host, https://idp.example/saml"),
+            (REST, 302, &bare, "single sign-on"),
+            (ATTACHMENT, 302, &idp, "single sign-on"),
+            (
+                REST,
+                302,
+                &login,
+                "login page came instead of an answer (/jira/login.jsp)",
+            ),
+            (ATTACHMENT, 303, &absolute, "login page"),
+            (REST, 200, &[HTML], "web page came instead"),
+            (REST, 403, &[HTML], "firewall"),
+            (REST, 429, &[JSON, ("retry-after", "7")], "in 7 s"),
+        ] {
+            let told = cause(asked, status, headers);
+            assert!(told.contains(part), "{status} {headers:?}: {told}");
+            assert!(
+                !told.contains("s3cret") && !told.contains("os_destination"),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_path_at_another_address_is_a_move_and_an_object_store_is_nothing() {
+        for location in [
+            "https://jira.corp.example/jira/rest/api/2/issue/A-1?x=y",
+            "https://issues.corp.example/jira/rest/api/2/issue/A-1",
+            "/jira/rest/api/2/issue/B-1",
+        ] {
+            let source = read(REST, 301, &[("location", location)]);
+            let moved = matches!(source.intermediary(), Some(Intermediary::Moved { .. }));
+            assert!(moved, "{location}: {source:?}");
+        }
+        let store = [("location", "https://bucket.example/1?signature=s")];
+        assert_eq!(read(ATTACHMENT, 302, &store), AnswerSource::Unclear);
+    }
+
+    #[test]
+    fn a_refusal_without_any_mark_may_be_jiras() {
+        for headers in [
+            &[][..],
+            &[HTML],
+            &[("www-authenticate", "OAuth realm=\"x\"")],
+        ] {
+            assert_eq!(
+                read(REST, 401, headers),
+                AnswerSource::Unclear,
+                "{headers:?}"
+            );
+        }
+    }
+}
