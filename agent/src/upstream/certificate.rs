@@ -6,6 +6,7 @@ use x509_parser::{
     asn1_rs::Tag,
     certificate::X509Certificate,
     prelude::FromDer,
+    public_key::PublicKey,
     time::ASN1Time,
     x509::{AttributeTypeAndValue, X509Name},
 };
@@ -31,6 +32,15 @@ pub(crate) fn validity(certificate: &[u8]) -> Option<(SystemTime, SystemTime)> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let validity = certificate.validity();
     Some((instant(validity.not_before)?, instant(validity.not_after)?))
+}
+
+/// Length of its RSA key in bits; `None` for other keys.
+pub(super) fn rsa_bits(certificate: &[u8]) -> Option<usize> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    match certificate.public_key().parsed().ok()? {
+        PublicKey::RSA(key) => Some(key.key_size()),
+        _ => None,
+    }
 }
 
 fn instant(time: ASN1Time) -> Option<SystemTime> {

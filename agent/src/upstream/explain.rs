@@ -4,7 +4,7 @@ use super::{
     FailedStep,
     verifier::{self, Why},
 };
-use rustls::{AlertDescription, CertificateError, Error as TlsError};
+use rustls::{AlertDescription, CertificateError, Error as TlsError, pki_types::ServerName};
 use std::{error::Error as StdError, io};
 
 /// Whose TLS it is: what the messages call it, and which keys belong to it.
@@ -147,10 +147,22 @@ fn certificate(problem: &CertificateError, party: Party) -> String {
     match verifier::of(problem).map(|refused| &refused.why) {
         Some(Why::UnknownIssuer(unknown)) => return unknown.to_string(),
         Some(Why::Other(other)) => return certificate(other, party),
+        Some(short @ Why::ShortKey(_)) => return short.to_string(),
         None => {}
     }
     let (name, ca_key, rename) = (party.name(), party.ca_key(), party.rename());
     match problem {
+        CertificateError::NotValidForNameContext { expected, presented } if presented.is_empty() => format!(
+            "its certificate covers no name at all: it has no subject alternative name, and a common name does not count (keytool makes such a one without -ext san=dns:NAME); issue it with the subject alternative name {:?}",
+            expected.to_str()
+        ),
+        CertificateError::NotValidForNameContext {
+            expected: ServerName::IpAddress(_),
+            presented,
+        } if is_among_dns_names(&presented_address(problem), presented) => format!(
+            "its certificate names the address {} as if it were a DNS name; issue it with the address as an IP address (subjectAltName IP:…), or {rename}",
+            presented_address(problem)
+        ),
         CertificateError::NotValidForNameContext { expected, presented } => format!(
             "its certificate is for {}, not for {:?}; {rename}",
             list(presented),
@@ -179,13 +191,49 @@ fn certificate(problem: &CertificateError, party: Party) -> String {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "its certificate is not meant for TLS servers (extended key usage); issue a server certificate".to_owned()
         }
+        CertificateError::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: id,
+            ..
+        }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+            signature_algorithm_id: id,
+            ..
+        } => match OUTDATED.iter().find(|(oid, _)| contains(id, oid)) {
+            Some((_, hash)) => format!(
+                "its certificate, or one of its chain, is signed with {hash}, which is not trusted any more; issue it again with SHA-256"
+            ),
+            None => "its certificate, or one of its chain, is signed by an algorithm that is not supported; issue it again with RSA or ECDSA and SHA-256".to_owned(),
+        },
         // webpki's own words.
         CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => format!(
             "its certificate is a CA certificate used as the server's own; issue a server certificate by that CA and put the CA into {ca_key}"
         ),
-        CertificateError::Other(other) => other.0.to_string(),
-        other => format!("its certificate is refused ({other})"),
+        CertificateError::Other(other) => short(&other.0.to_string()),
+        other => format!("its certificate is refused ({})", short(&other.to_string())),
     }
+}
+
+/// The address that was asked for, as text.
+fn presented_address(problem: &CertificateError) -> String {
+    match problem {
+        CertificateError::NotValidForNameContext { expected, .. } => expected.to_str().into_owned(),
+        _ => String::new(),
+    }
+}
+
+fn is_among_dns_names(address: &str, presented: &[String]) -> bool {
+    let mut dns = presented.iter().filter(|name| name.starts_with("DnsName"));
+    dns.any(|name| readable_name(name) == address)
+}
+
+/// The first words of a library's own text.
+fn short(text: &str) -> String {
+    let printable = text.chars().filter(|c| !c.is_control());
+    printable.take(MAX_NAME).collect()
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }
 
 fn alerted(alert: AlertDescription, party: Party) -> String {
@@ -281,5 +329,22 @@ pub(super) fn in_chain<'a, E: StdError + 'static>(
 
 /// Errors are nested four or five deep at most; a cycle must not hang us.
 const MAX_DEPTH: usize = 16;
+/// Object identifiers (DER, without tag and length) of signatures by broken hashes.
+const OUTDATED: [(&[u8], &str); 4] = [
+    // sha1WithRSAEncryption, 1.2.840.113549.1.1.5
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05],
+        "SHA-1",
+    ),
+    // ecdsa-with-SHA1, 1.2.840.10045.4.1
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01], "SHA-1"),
+    // dsa-with-sha1, 1.2.840.10040.4.3
+    (&[0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x03], "SHA-1"),
+    // md5WithRSAEncryption, 1.2.840.113549.1.1.4
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x04],
+        "MD5",
+    ),
+];
 const MAX_NAMES_TOLD: usize = 4;
 const MAX_NAME: usize = 120;

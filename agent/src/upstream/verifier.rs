@@ -41,6 +41,11 @@ pub(super) struct Refused {
 pub(super) enum Why {
     #[error(transparent)]
     UnknownIssuer(UnknownIssuer),
+    /// No signature by such a key is taken.
+    #[error(
+        "its certificate, or that of its CA, has an RSA key of {0} bits, which is too short to be trusted; issue it with a new key of 2048 bits or more"
+    )]
+    ShortKey(usize),
     /// Whatever else rustls found.
     #[error("{0}")]
     Other(CertificateError),
@@ -144,6 +149,8 @@ impl ServerCertVerifier for Explaining {
                         let origin = origin(end_entity, intermediates);
                         Why::UnknownIssuer(UnknownIssuer::new(origin, self.kind, self.party))
                     }
+                    CertificateError::BadSignature => short_key(end_entity, intermediates)
+                        .map_or(Why::Other(CertificateError::BadSignature), Why::ShortKey),
                     other => Why::Other(other),
                 };
                 let refused = OtherError(Arc::new(Refused { why, chain }));
@@ -159,7 +166,8 @@ impl ServerCertVerifier for Explaining {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        let verdict = self.inner.verify_tls12_signature(message, cert, dss);
+        verdict.map_err(|error| of_short_key(error, cert))
     }
 
     fn verify_tls13_signature(
@@ -168,13 +176,38 @@ impl ServerCertVerifier for Explaining {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        let verdict = self.inner.verify_tls13_signature(message, cert, dss);
+        verdict.map_err(|error| of_short_key(error, cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
     }
 }
+
+/// A signature that fails because no signature by so short a key is taken.
+fn of_short_key(error: Error, cert: &CertificateDer<'_>) -> Error {
+    match (&error, short_key(cert, &[])) {
+        (Error::InvalidCertificate(CertificateError::BadSignature), Some(bits)) => {
+            let chain =
+                chain::describe(cert, &[], &CertificateError::BadSignature, UnixTime::now());
+            let why = Why::ShortKey(bits);
+            let refused = OtherError(Arc::new(Refused { why, chain }));
+            Error::InvalidCertificate(CertificateError::Other(refused))
+        }
+        _ => error,
+    }
+}
+
+/// The length of a key that is too short, in bits.
+fn short_key(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<usize> {
+    let all = std::iter::once(leaf).chain(intermediates);
+    all.filter_map(|one| certificate::rsa_bits(one))
+        .find(|bits| *bits < SHORTEST_RSA)
+}
+
+/// Bits; what the crypto provider takes at least.
+const SHORTEST_RSA: usize = 2048;
 
 /// Who issued the end of the chain that was sent: that is the certificate to be trusted.
 fn origin(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> String {
@@ -186,4 +219,72 @@ fn origin(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> St
         Some(names) => format!("issued by {:?}", names.issuer),
         None => "issued by a CA whose name cannot be read".to_owned(),
     }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::upstream::explain::handshake;
+    use rustls::pki_types::pem::PemObject;
+
+    fn certificate(pem: &str) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
+    }
+
+    fn verifier() -> Explaining {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate(CA)).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        Explaining::new(roots.into(), provider, TrustRoots::None, Party::Jira).unwrap()
+    }
+
+    /// What an administrator is told of it.
+    fn told(pem: &str, name: &str) -> String {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let leaf = certificate(pem);
+        let verdict = verifier().verify_server_cert(&leaf, &[], &name, &[], UnixTime::now());
+        text(verdict.unwrap_err())
+    }
+
+    fn text(error: Error) -> String {
+        let text = handshake(&io::Error::other(error), Party::Jira);
+        assert!(text.len() < 400, "{text}");
+        text
+    }
+
+    #[test]
+    fn each_refusal_says_what_is_wrong_with_the_certificate() {
+        for (pem, name, part) in [
+            (SHA1, "jira.test", "signed with SHA-1"),
+            (COMMON_NAME, "jira.test", "no subject alternative name"),
+            (COMMON_NAME, "jira.test", "\"jira.test\""),
+            (ADDRESS, "192.0.2.1", "as if it were a DNS name"),
+            (
+                ADDRESS,
+                "jira.test",
+                "is for 192.0.2.1, not for \"jira.test\"",
+            ),
+        ] {
+            let text = told(pem, name);
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    /// The certificate is signed well; the server's own signature is by a key that none is taken by.
+    #[test]
+    fn a_short_key_is_called_short_and_no_other_fault_is() {
+        let bad = || Error::InvalidCertificate(CertificateError::BadSignature);
+        let short = text(of_short_key(bad(), &certificate(SHORT)));
+        assert!(short.contains("RSA key of 1024 bits"), "{short}");
+        assert!(!short.contains("ca_file"), "{short}");
+        let other = text(of_short_key(bad(), &certificate(SHA1)));
+        assert!(other.contains("not signed by the key of the CA"), "{other}");
+    }
+
+    const CA: &str = include_str!("tests/certificates/ca.pem");
+    const SHORT: &str = include_str!("tests/certificates/short.pem");
+    const SHA1: &str = include_str!("tests/certificates/sha1.pem");
+    const COMMON_NAME: &str = include_str!("tests/certificates/cn.pem");
+    const ADDRESS: &str = include_str!("tests/certificates/ip.pem");
 }
