@@ -38,6 +38,88 @@ pub enum FaultKind {
     HangUpAfter,
     /// Read the whole request, then break the connection without an answer.
     HangUp,
+    /// Something before Jira answers, which never sees the request: none of Jira's headers.
+    Intermediary(CannedAnswer),
+    /// Jira itself answers this, with its own headers.
+    Answer(CannedAnswer),
+}
+
+/// An answer as something else than a resource gives it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CannedAnswer {
+    /// Status code.
+    pub status: u16,
+    /// Header fields, in order.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    #[serde(default)]
+    pub body: String,
+}
+
+impl CannedAnswer {
+    /// An answer with these.
+    pub fn new(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self {
+            status,
+            headers: headers.iter().map(owned).collect(),
+            body: body.to_owned(),
+        }
+    }
+
+    /// The login form of single sign-on, 200.
+    pub fn login_form() -> Self {
+        let form = "<html><form action=\"https://idp.example/login\" method=\"post\">Sign in</form></html>";
+        Self::new(200, &[("content-type", "text/html;charset=UTF-8")], form)
+    }
+
+    /// A redirect to an identity provider (SAML 2.0, HTTP redirect binding).
+    pub fn identity_provider() -> Self {
+        let location = "https://idp.example/saml/sso?SAMLRequest=fZFfT8IwFMW%2F&RelayState=x";
+        Self::new(302, &[("location", location)], "")
+    }
+
+    /// Kerberos before Jira (RFC 4559): Apache's mod_auth_gssapi, IIS.
+    pub fn negotiate() -> Self {
+        let headers = [
+            ("www-authenticate", "Negotiate"),
+            ("www-authenticate", "NTLM"),
+            ("content-type", "text/html"),
+        ];
+        Self::new(401, &headers, "<html>Unauthorized</html>")
+    }
+
+    /// Basic authentication of a reverse proxy.
+    pub fn proxy_password() -> Self {
+        let headers = [
+            ("www-authenticate", "Basic realm=\"Intranet\""),
+            ("content-type", "text/html"),
+        ];
+        Self::new(401, &headers, "<html>Unauthorized</html>")
+    }
+
+    /// A forward proxy that wants a login.
+    pub fn proxy_login() -> Self {
+        let headers = [
+            ("proxy-authenticate", "Basic realm=\"proxy\""),
+            ("content-type", "text/html"),
+        ];
+        Self::new(407, &headers, "<html>Proxy Authentication Required</html>")
+    }
+
+    /// A web application firewall that dislikes the request.
+    pub fn firewall() -> Self {
+        let page = "<html>The requested URL was rejected. Your support ID is: 4711</html>";
+        Self::new(403, &[("content-type", "text/html")], page)
+    }
+
+    /// A rate limit of something before Jira.
+    pub fn rate_limit() -> Self {
+        let headers = [("content-type", "application/json"), ("retry-after", "7")];
+        Self::new(429, &headers, "{\"message\":\"Rate limit exceeded.\"}")
+    }
 }
 
 impl Fault {

@@ -10,11 +10,11 @@ use axum::extract::{FromRequest, Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::fault::FaultKind;
+use super::fault::{self, FaultKind};
 use super::login::{self, AuthKind, Caller, Head};
 use super::oauth2::Scope;
 use super::record::{self, Place};
@@ -52,6 +52,15 @@ pub(super) async fn front(
         Some(FaultKind::HangUp) => {
             record::drain(request.into_body()).await;
             return broken::hang_up();
+        }
+        Some(FaultKind::Intermediary(answer)) => {
+            record::drain(request.into_body()).await;
+            place.answered(answer.status);
+            return canned(answer);
+        }
+        Some(FaultKind::Answer(answer)) => {
+            record::drain(request.into_body()).await;
+            canned(answer)
         }
         Some(kind) => {
             if let Some(delay) = kind.delay() {
@@ -166,6 +175,19 @@ async fn serve(shared: &Arc<Shared>, request: Request, next: Next, place: &Place
     identify(&caller, shared.cloud, response.headers_mut());
     if !shared.cloud {
         login::cookies(shared, &caller, &request_headers, response.headers_mut());
+    }
+    response
+}
+
+/// As it is told; a field that HTTP does not know is left out.
+fn canned(told: &fault::CannedAnswer) -> Response {
+    let mut response = Response::new(Body::from(told.body.clone()));
+    *response.status_mut() =
+        StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in &told.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().append(name, value);
+        }
     }
     response
 }

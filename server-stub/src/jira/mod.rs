@@ -38,7 +38,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use embedded::Embedded;
-pub use fault::{Fault, FaultKind};
+pub use fault::{CannedAnswer, Fault, FaultKind};
 pub use login::AuthKind;
 pub use oauth1::{OAuth1, OAuth1Consumer, PublicKeyError};
 pub use oauth2::{HttpsRule, OAuth2, OAuth2Client, OAuth2Counts, Scope};

@@ -23,6 +23,10 @@ pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
         .owner_of(token, shared.now())
         .map(|person| person.name.clone());
     match owner {
+        // Passed over without a word, as a bad one is.
+        Some(_) if !head.path.starts_with("/rest/") && rest_alone(shared) => {
+            Attempt::Ignored { reason: None }
+        }
         Some(user) => Attempt::In {
             user,
             kind: AuthKind::Pat,
@@ -41,4 +45,10 @@ pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
 /// Where a bad token is passed over without a word, and its bearer is anonymous.
 fn silent(path: &str) -> bool {
     path == "/rest/api/2/search" || !path.starts_with("/rest/")
+}
+
+/// Versions in which a token counts below `/rest` alone, and `/secure/attachment/…` redirects its bearer to the login
+/// page: 8.14.1 is reported (sooperset/mcp-atlassian#1634).
+fn rest_alone(shared: &Shared) -> bool {
+    shared.settings.version_numbers() < vec![8, 15]
 }
