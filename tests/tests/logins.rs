@@ -72,6 +72,12 @@ async fn a_login_that_was_refused_is_tried_again_when_an_admin_says_so() {
     let cause = record["cause"].as_str().unwrap();
     assert!(cause.contains("password of acme-bot"), "{record}");
 
+    // The agent's own probe confirms it.
+    let confirmed = site.agent.until("the login to have failed", |r| {
+        r.layers.login.state == LayerState::Failed
+    });
+    confirmed.await.unwrap();
+
     // Changed back in Jira: the agent cannot know, and does not try.
     site.jira().set_password(BOT, BOT_PASSWORD);
     site.jira().clear_requests();
@@ -105,7 +111,8 @@ async fn an_expired_token_is_no_empty_search_result() {
     });
     let report = report.await.unwrap();
     assert_eq!(report.overall, Overall::Down);
-    assert!(report.layers.login.cause.unwrap().contains("anonymous"));
+    // As the agent's own probe found it.
+    assert!(report.layers.login.cause.unwrap().contains("(401)"));
     assert!(report.layers.login.remedy.unwrap().contains("token"));
     assert_eq!(report.layers.jira.state, LayerState::Proven);
 }

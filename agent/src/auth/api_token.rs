@@ -55,6 +55,14 @@ impl Scheme for ApiToken {
         !self.scoped
     }
 
+    fn look(&self) -> BoxFuture<'_, Result<(), Unavailable>> {
+        Box::pin(self.credential.look())
+    }
+
+    fn version(&self) -> u64 {
+        self.credential.generation()
+    }
+
     fn remedy(&self) -> String {
         let kind = match self.scoped {
             true => "with scopes (without scopes it needs scoped = false)",

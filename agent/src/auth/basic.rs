@@ -45,6 +45,14 @@ impl Scheme for Basic {
         true
     }
 
+    fn look(&self) -> BoxFuture<'_, Result<(), Unavailable>> {
+        Box::pin(self.credential.look())
+    }
+
+    fn version(&self) -> u64 {
+        self.credential.generation()
+    }
+
     fn remedy(&self) -> String {
         format!(
             "check in a browser that {} can log in (solve the CAPTCHA there if Jira shows one), then write the right password into {}; writing the file is what makes the agent try again",

@@ -25,6 +25,11 @@ impl FileCredential {
         self.0.generation()
     }
 
+    /// Looks at the file now.
+    pub(super) async fn look(&self) -> Result<(), Unavailable> {
+        self.0.look_now().await.map(drop)
+    }
+
     /// The value as of a second ago at the latest.
     pub(super) async fn current(&self) -> Result<Credential, Unavailable> {
         let current = self.0.current().await?;

@@ -1,12 +1,17 @@
 //! Whom Jira took us for, as the head of its answer tells.
 //!
+//! What is not Jira's is no word of Jira's: see [`AnswerSource`]. A login page, single sign-on or a
+//! proxy's own login in the place of an answer fails that request, and says nothing of the credential.
 //! `X-AUSERNAME` names the user on every answer of Jira's own; `anonymous` there, under a success, is
 //! how a bad token looks. Static resources and answers of a proxy before Jira may lack it, so its
 //! absence proves nothing either way. A 401 is a refused login unless Jira names our user in it.
 //! A 403 is the customer's permissions at work, except for a CAPTCHA, which has a header of its own,
 //! and Basic switched off, which only the body names; where just the head is known, see [`BasicOff`].
 
-use crate::status::Layer;
+use crate::{
+    status::Layer,
+    upstream::{AnswerSource, Intermediary},
+};
 use http::{HeaderMap, StatusCode, header, response};
 use std::{
     borrow::Cow,
@@ -39,8 +44,12 @@ pub(super) enum Rejection {
     BasicOff(BasicOff),
     /// Jira took us for nobody.
     Anonymous,
-    /// Jira took us for this user, who is not the configured one.
+    /// Jira took us for this user, who is not the one that is meant.
     Other(String),
+    /// Something before Jira wants a login of its own, or answers in Jira's place.
+    Intermediary(Intermediary),
+    /// A redirect to Jira's login page.
+    LoginPage,
 }
 
 /// How sure we are of it.
@@ -72,12 +81,77 @@ pub(super) fn user(headers: &HeaderMap) -> User<'_> {
     }
 }
 
+/// The user that the agent's credential stands for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Expected<'a> {
+    /// As configured.
+    pub(super) configured: Option<&'a str>,
+    /// As Jira named it to the agent's own probe.
+    pub(super) proven: Option<&'a ProvenUser>,
+}
+
+/// The user that the login probe proved. What Jira did not name is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ProvenUser {
+    name: Vec<u8>,
+    account_id: Vec<u8>,
+}
+
+impl ProvenUser {
+    /// From the answer to the probe: `None` where it names nobody.
+    pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
+        let name = match user(headers) {
+            User::Named(name) => name.to_vec(),
+            _ => Vec::new(),
+        };
+        let account_id = account_id(headers).unwrap_or_default().to_vec();
+        let proven = Self { name, account_id };
+        (proven != Self::default()).then_some(proven)
+    }
+
+    /// The name to show.
+    pub(super) fn shown(&self) -> String {
+        match self.name.is_empty() {
+            true => readable(&self.account_id),
+            false => readable(&self.name),
+        }
+    }
+}
+
+impl Expected<'_> {
+    /// The name in this answer, where it is another user's.
+    fn contradiction(&self, headers: &HeaderMap) -> Option<String> {
+        let named = match user(headers) {
+            User::Named(name) => Some(name),
+            _ => None,
+        };
+        if let (Some(name), Some(configured)) = (named, self.configured) {
+            return (!is_same(name, configured)).then(|| readable(name));
+        }
+        let proven = self.proven?;
+        if let Some(name) = named
+            && !proven.name.is_empty()
+            && !is_same_user(name, &proven.name)
+        {
+            return Some(readable(name));
+        }
+        let account = account_id(headers)?;
+        (!proven.account_id.is_empty() && account != proven.account_id).then(|| readable(account))
+    }
+}
+
+/// Cloud's name for the user of an answer.
+fn account_id(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get("x-aaccountid")?.as_bytes().trim_ascii();
+    (!value.is_empty()).then_some(value)
+}
+
 /// Reads one answer. `below_rest` is whether the request went to Jira's REST API; `body` may be empty.
 pub(super) fn read<'a>(
     head: &'a response::Parts,
     body: &[u8],
     below_rest: bool,
-    expected: Option<&str>,
+    expected: Expected<'_>,
 ) -> Finding<'a> {
     let reason = head.headers.get("x-seraph-loginreason");
     let reason = reason.map_or(&b""[..], |v| v.as_bytes());
@@ -93,15 +167,14 @@ pub(super) fn read<'a>(
     if head.status == StatusCode::FORBIDDEN && contains(body, BASIC_OFF) {
         return Finding::Rejected(Rejection::BasicOff(BasicOff::Said));
     }
+    if let Some(other) = expected.contradiction(&head.headers) {
+        return Finding::Rejected(Rejection::Other(other));
+    }
+    let source = AnswerSource::noted(head);
     match user(&head.headers) {
-        User::Named(name) => {
-            return match expected {
-                Some(expected) if !is_same(name, expected) => {
-                    Finding::Rejected(Rejection::Other(readable(name)))
-                }
-                _ => Finding::Known(name),
-            };
-        }
+        // From a cache: it was so once.
+        User::Named(_) if AnswerSource::is_from_a_cache(&head.headers) => return Finding::Nothing,
+        User::Named(name) => return Finding::Known(name),
         // Cloud's API gateway knows the credential, but not for this.
         _ if head.status == StatusCode::UNAUTHORIZED && contains(body, SCOPE_LACKS) => {
             return Finding::Accepted;
@@ -110,10 +183,19 @@ pub(super) fn read<'a>(
             return Finding::Unreadable;
         }
         _ if head.status == StatusCode::UNAUTHORIZED => {
-            return Finding::Rejected(Rejection::Refused);
+            return Finding::Rejected(match source.intermediary() {
+                Some(intermediary) => Rejection::Intermediary(intermediary.clone()),
+                None => Rejection::Refused,
+            });
         }
         User::Anonymous => return Finding::Rejected(Rejection::Anonymous),
         User::Absent => {}
+    }
+    if let Some(intermediary) = source.intermediary().filter(|i| i.wants_login()) {
+        return Finding::Rejected(Rejection::Intermediary(intermediary.clone()));
+    }
+    if head.status.is_redirection() && leads_to_login(&head.headers) {
+        return Finding::Rejected(Rejection::LoginPage);
     }
     match head.status {
         StatusCode::FORBIDDEN if below_rest && body.is_empty() && is_json(head) => {
@@ -122,9 +204,17 @@ pub(super) fn read<'a>(
         StatusCode::FORBIDDEN => Finding::Nothing,
         _ if contains(reason, b"OK") => Finding::Accepted,
         // A 4xx may come from before the login: a container or proxy that dislikes the request itself.
-        status if below_rest && status.is_success() => Finding::Accepted,
+        status if below_rest && status.is_success() && may_be_json(head) => Finding::Accepted,
         _ => Finding::Nothing,
     }
+}
+
+/// Jira's own login page.
+fn leads_to_login(headers: &HeaderMap) -> bool {
+    let location = headers.get(header::LOCATION).map(|value| value.as_bytes());
+    let path =
+        location.and_then(|location| location.split(|b| matches!(b, b'?' | b'#' | b';')).next());
+    path.is_some_and(|path| path.ends_with(b"/login.jsp"))
 }
 
 /// The name last seen, so that a busy forward formats it once.
@@ -164,13 +254,22 @@ impl Seen {
 /// Jira compares user names without case, and some versions percent-encode them in the header.
 fn is_same(seen: &[u8], expected: &str) -> bool {
     let expected = expected.to_lowercase();
-    let spellings = [
+    spellings(seen).iter().any(|s| s.to_lowercase() == expected)
+}
+
+/// Two names as they stand in headers.
+fn is_same_user(seen: &[u8], proven: &[u8]) -> bool {
+    seen == proven || spellings(proven).iter().any(|proven| is_same(seen, proven))
+}
+
+/// What a name in a header may mean.
+fn spellings(seen: &[u8]) -> [Cow<'_, str>; 3] {
+    [
         String::from_utf8_lossy(seen),
         Cow::Owned(percent_decoded(seen)),
         // Latin-1, as header values were once meant.
         Cow::Owned(seen.iter().map(|b| char::from(*b)).collect()),
-    ];
-    spellings.iter().any(|s| s.to_lowercase() == expected)
+    ]
 }
 
 /// For messages and status: decoded, without control characters, not too long.
@@ -211,6 +310,11 @@ fn is_json(head: &response::Parts) -> bool {
     head.headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|t| t.as_bytes().starts_with(b"application/json"))
+}
+
+/// An answer without a body says nothing of its kind.
+fn may_be_json(head: &response::Parts) -> bool {
+    is_json(head) || !head.headers.contains_key(header::CONTENT_TYPE)
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

@@ -3,18 +3,22 @@
 
 use super::{
     Blame, Refusal, Scheme, Told, Unavailable, VendorHeaders, Verdict,
-    circuit::{Admission, Asker, Circuit, Outcome},
-    identity::{self, BasicOff, Finding, Rejection},
+    circuit::{Admission, Asker, Change, Circuit, Outcome, Rules},
+    identity::{self, BasicOff, Expected, Finding, ProvenUser, Rejection},
     strip,
     upstream_cookies::{SentCookies, UpstreamCookies},
 };
 use crate::{
     expiry::Expiry,
     status::{Layer, State},
+    upstream::Intermediary,
 };
 use http::{StatusCode, header, request, response};
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -26,26 +30,47 @@ pub(super) struct Inject {
     scheme: Box<dyn Scheme>,
     layer: Arc<Layer>,
     circuit: Mutex<Circuit>,
+    known: Mutex<Known>,
+    /// Somebody probes the login; only what the probe meets decides.
+    is_probed: AtomicBool,
     /// Wakes those who wait for a trial's outcome.
     settled: Notify,
-    /// An administrator wants another try.
-    retried: Notify,
+    /// Wakes whoever probes.
+    probe_wanted: Notify,
     seen: identity::Seen,
     pub(super) cookies: UpstreamCookies,
+}
+
+/// What the probe has found out about the secret that there is now.
+#[derive(Default)]
+struct Known {
+    /// Of the secret; 0 before the first look.
+    version: u64,
+    /// Jira has taken or refused it.
+    decided: bool,
+    user: Option<ProvenUser>,
 }
 
 /// A request with our credential in it, whose outcome is owed to the circuit.
 pub(super) struct Attempt {
     inject: Arc<Inject>,
     generation: u64,
+    /// Of the secret behind the credential.
+    version: u64,
     asker: Asker,
     trial: bool,
     cookies: SentCookies,
     below_rest: bool,
     /// Jira refused the credential: whether there is another one since, or why there is none.
     renewed: Result<bool, Unavailable>,
+    /// The probe has decided about this refusal already.
+    probed_since: bool,
     settled: bool,
 }
+
+/// The name to show for the user of the probe's answer, where Jira gave one beside the name that it is known by.
+#[derive(Clone)]
+pub(crate) struct ShownName(pub(crate) String);
 
 impl Inject {
     pub(super) fn new(scheme: Box<dyn Scheme>, layer: Arc<Layer>, over_tls: bool) -> Self {
@@ -53,8 +78,10 @@ impl Inject {
             scheme,
             layer,
             circuit: Mutex::default(),
+            known: Mutex::default(),
+            is_probed: AtomicBool::new(false),
             settled: Notify::new(),
-            retried: Notify::new(),
+            probe_wanted: Notify::new(),
             seen: identity::Seen::new(""),
             cookies: UpstreamCookies::new(over_tls),
         }
@@ -100,6 +127,7 @@ impl Inject {
             match self.clone().attempt(head, Asker::Traffic).await? {
                 Some(attempt) => return Ok(attempt),
                 None => {
+                    self.probe_wanted.notify_one();
                     if timeout_at(deadline, settled).await.is_err() {
                         return Err(Refusal::Unavailable(still_trying()));
                     }
@@ -108,23 +136,110 @@ impl Inject {
         }
     }
 
-    pub(super) async fn prepare_probe(
+    pub(super) async fn prepare_own(
         self: Arc<Self>,
         head: &mut request::Parts,
+        asker: Asker,
     ) -> Result<Option<Attempt>, Refusal> {
-        self.attempt(head, Asker::Probe).await
+        self.attempt(head, asker).await
     }
 
     pub(super) fn reset(&self) {
         self.scheme.look_again();
         self.cookies.forget_all();
         self.circuit().reset();
+        self.known().decided = false;
+        self.layer.unknown(
+            "an administrator wants the credential tried again, and Jira has not answered yet",
+            TRYING,
+        );
         self.settled.notify_waiters();
-        self.retried.notify_one();
+        self.probe_wanted.notify_one();
     }
 
-    pub(super) async fn retried(&self) {
-        self.retried.notified().await;
+    /// From now on only the probe decides about the credential.
+    pub(super) fn be_probed(&self) {
+        self.is_probed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) async fn probe_wanted(&self) {
+        self.probe_wanted.notified().await;
+    }
+
+    pub(super) fn want_probe(&self) {
+        self.scheme.look_again();
+        self.probe_wanted.notify_one();
+    }
+
+    pub(super) fn probe_need(&self) -> super::ProbeNeed {
+        if !self.known().decided {
+            return super::ProbeNeed::Untried;
+        }
+        match (self.circuit().is_doubted(), self.scheme.locks_out()) {
+            (true, true) => super::ProbeNeed::HeldBack,
+            (true, false) => super::ProbeNeed::Doubted,
+            (false, _) => super::ProbeNeed::None,
+        }
+    }
+
+    /// Looks whether the secret is another one now. True: it is, and is unproven.
+    pub(super) async fn look(&self) -> bool {
+        let found = self.scheme.look().await;
+        let changed = self.notice();
+        if let Err(why) = found {
+            self.fail(&why);
+        }
+        changed
+    }
+
+    /// The probe of the login gave nothing to judge the credential by.
+    pub(super) fn undecided(&self, cause: &str, remedy: &str) {
+        // What has been refused stays so until Jira says otherwise.
+        if self.refused().is_none() && self.layer.unknown(cause, remedy) {
+            tracing::warn!(
+                forward = self.layer.forward(),
+                cause,
+                remedy,
+                "the login could not be tried"
+            );
+        }
+    }
+
+    /// Notices another secret: what was proven of the former one counts no more.
+    fn notice(&self) -> bool {
+        let version = self.scheme.version();
+        {
+            let mut known = self.known();
+            if known.version == version {
+                return false;
+            }
+            let first = known.version == 0;
+            *known = Known {
+                version,
+                ..Known::default()
+            };
+            if first && self.layer.snapshot().state != State::Failed {
+                return false;
+            }
+        }
+        self.layer.unknown(
+            "the secret has changed, and Jira has not yet said whether it takes the new one",
+            TRYING,
+        );
+        tracing::info!(
+            forward = self.layer.forward(),
+            "the secret of the login has changed; it is tried now"
+        );
+        self.settled.notify_waiters();
+        self.probe_wanted.notify_one();
+        true
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            locks_out: self.scheme.locks_out(),
+            probed: self.is_probed.load(Ordering::Relaxed),
+        }
     }
 
     /// `None` when another request is just finding out.
@@ -137,15 +252,17 @@ impl Inject {
             let credential = match self.scheme.authorization(head).await {
                 Ok(credential) => credential,
                 Err(why) => {
+                    self.notice();
                     self.fail(&why);
                     return Err(Refusal::Unavailable(why));
                 }
             };
+            self.notice();
+            let version = self.known().version;
             let generation = credential.generation;
-            let locks_out = self.scheme.locks_out();
             let admission = self
                 .circuit()
-                .admit(generation, locks_out, asker, Instant::now());
+                .admit(generation, self.rules(), asker, Instant::now());
             let trial = match admission {
                 Admission::Go { trial } => trial,
                 Admission::Wait => return Ok(None),
@@ -162,28 +279,52 @@ impl Inject {
             return Ok(Some(Attempt {
                 inject: self,
                 generation,
+                version,
                 asker,
                 trial,
                 cookies,
                 below_rest,
                 renewed: Ok(false),
+                probed_since: false,
                 settled: false,
             }));
         }
     }
 
     fn settle(&self, attempt: &Attempt, outcome: Outcome) {
-        let opened =
-            self.circuit()
-                .settle(attempt.generation, attempt.trial, outcome, Instant::now());
-        if opened {
-            let why = self.circuit().refusal();
-            tracing::warn!(
-                forward = self.layer.forward(),
-                cause = why.as_ref().map(|why| &*why.cause),
-                remedy = why.as_ref().map(|why| &*why.remedy),
-                "Jira rejected the credential; requests are held back until it changes (or: agent login-retry)"
-            );
+        let decided = attempt.asker == Asker::Probe && !matches!(outcome, Outcome::Undecided);
+        let change = self.circuit().settle(
+            attempt.generation,
+            self.rules(),
+            attempt.asker,
+            attempt.trial,
+            outcome,
+            Instant::now(),
+        );
+        if decided {
+            let mut known = self.known();
+            if known.version == attempt.version {
+                known.decided = true;
+            }
+        }
+        match change {
+            Change::None => {}
+            Change::Doubted => {
+                tracing::debug!(
+                    forward = self.layer.forward(),
+                    "Jira refused the login of one request; the login is probed"
+                );
+                self.probe_wanted.notify_one();
+            }
+            Change::Opened => {
+                let why = self.circuit().refusal();
+                tracing::warn!(
+                    forward = self.layer.forward(),
+                    cause = why.as_ref().map(|why| &*why.cause),
+                    remedy = why.as_ref().map(|why| &*why.remedy),
+                    "Jira rejected the credential; requests are held back until it changes (or: agent login-retry)"
+                );
+            }
         }
         self.settled.notify_waiters();
     }
@@ -242,16 +383,44 @@ impl Inject {
                 self.scheme.remedy(),
                 true,
             ),
-            Rejection::Other(user) => (
-                format!(
-                    "Jira took the request for the user {user}, not {}",
-                    self.scheme.expected_user().unwrap_or("the configured one")
-                ),
-                "check whether single sign-on in front of Jira replaces the login; set username to the user that is meant".to_owned(),
+            Rejection::Other(user) => {
+                let proven = self.known().user.as_ref().map(ProvenUser::shown);
+                let meant = self.scheme.expected_user().map(str::to_owned).or(proven);
+                (
+                    format!(
+                        "Jira took the request for the user {user}, not {}",
+                        meant.as_deref().unwrap_or("the configured one")
+                    ),
+                    match self.scheme.expected_user() {
+                        Some(_) => "check whether single sign-on in front of Jira replaces the login; set username to the user that is meant",
+                        None => "check whether single sign-on in front of Jira replaces the login; a user that was renamed is taken as soon as the agent's own probe meets the new name",
+                    }
+                    .to_owned(),
+                    true,
+                )
+            }
+            Rejection::Intermediary(intermediary) => {
+                let diagnosis = intermediary.diagnosis();
+                // Kerberos and NTLM never look at what we send; another realm may count it.
+                let looked_at = matches!(intermediary, Intermediary::LoginDemanded { challenges } if challenges.contains("Basic"));
+                (
+                    diagnosis.cause,
+                    diagnosis.remedy.to_owned(),
+                    harmless || !looked_at,
+                )
+            }
+            Rejection::LoginPage => (
+                "Jira redirects to its login page instead of answering: it does not take the agent's credential for this path".to_owned(),
+                self.scheme.remedy(),
                 true,
             ),
         };
         (Unavailable { cause, remedy }, retry)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Every write is a plain assignment; a panic leaves an older but whole state.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn circuit(&self) -> MutexGuard<'_, Circuit> {
@@ -274,11 +443,46 @@ impl Attempt {
                 Finding::Rejected(Rejection::Refused | Rejection::Anonymous)
             ),
         };
-        if is_refused {
-            let proven = !self.trial;
+        if is_refused && self.decides() {
+            let proven = !self.trial || inject.circuit().was_taken();
             self.renewed = inject.scheme.renew(self.generation, proven).await;
+        } else if is_refused {
+            self.renewed = Ok(self.probed_otherwise().await);
         }
         self.renewed == Ok(true)
+    }
+
+    /// Has the probe find out whether Jira refuses the credential or only this request; it renews the credential
+    /// where that is what is needed. True: there is another one now, which Jira takes.
+    async fn probed_otherwise(&mut self) -> bool {
+        let inject = self.inject.clone();
+        let (why, retry) = inject.judge(&Rejection::Refused, StatusCode::UNAUTHORIZED);
+        self.settle(Outcome::Rejected { why, retry });
+        self.probed_since = true;
+        let deadline = Instant::now() + PROBE_WAIT;
+        loop {
+            let settled = inject.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            let decided = inject.circuit().decided_beyond(self.generation);
+            if let Some(taken) = decided {
+                return taken;
+            }
+            if timeout_at(deadline, settled).await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// Whether what Jira says to this request decides about the credential.
+    fn decides(&self) -> bool {
+        let probed = self.inject.rules().probed;
+        self.asker == Asker::Probe || (self.asker == Asker::Traffic && !probed)
+    }
+
+    /// Whether the secret is still the one that this was sent with.
+    fn is_current(&self) -> bool {
+        self.inject.known().version == self.version
     }
 
     pub(super) fn observe(mut self, head: &mut response::Parts, body: &[u8]) -> Verdict {
@@ -316,11 +520,19 @@ impl Attempt {
                 Verdict::LoginFailed { cause, remedy }
             }
             Finding::Known(name) => {
-                inject.seen.prove(&inject.layer, name);
+                if self.is_current() {
+                    match self.asker {
+                        Asker::Probe => self.remember(head),
+                        _ => inject.seen.prove(&inject.layer, name),
+                    }
+                }
                 self.settle(Outcome::Accepted);
                 Verdict::Fine
             }
             Finding::Accepted => {
+                if self.asker == Asker::Probe && self.is_current() {
+                    self.remember(head);
+                }
                 self.settle(Outcome::Accepted);
                 Verdict::Fine
             }
@@ -333,18 +545,82 @@ impl Attempt {
                 if let Err(deeper) = &self.renewed {
                     why = deeper.clone();
                 }
-                inject.fail(&why);
-                let Unavailable { cause, remedy } = why.clone();
-                self.settle(Outcome::Rejected { why, retry });
-                Verdict::LoginFailed { cause, remedy }
+                match &rejection {
+                    // Nobody has looked at the credential.
+                    Rejection::Intermediary(by)
+                        if self.decides() && !matches!(by, Intermediary::LoginDemanded { .. }) =>
+                    {
+                        self.settle(Outcome::Undecided);
+                        inject.undecided(&why.cause, &why.remedy);
+                        let Unavailable { cause, remedy } = why;
+                        Verdict::LoginFailed { cause, remedy }
+                    }
+                    _ => self.reject(why, retry),
+                }
             }
         };
         strip::response(head);
         verdict
     }
 
+    /// The user that Jira named to the probe, whom every other answer must name, too.
+    fn remember(&self, head: &response::Parts) {
+        let inject = &self.inject;
+        let user = ProvenUser::read(&head.headers);
+        let shown = head.extensions.get::<ShownName>();
+        let shown = shown.map(|shown| shown.0.clone());
+        let detail = match shown.or(user.as_ref().map(ProvenUser::shown)) {
+            Some(name) => format!("user {name}"),
+            None => "accepted; Jira names no user".to_owned(),
+        };
+        let former = std::mem::replace(&mut inject.known().user, user.clone());
+        if former.is_some() && former != user {
+            tracing::warn!(
+                forward = inject.layer.forward(),
+                "Jira names another user for the same credential than before, which counts from now on: {detail}"
+            );
+        }
+        if inject.layer.proven(Some(&detail)) {
+            tracing::info!(
+                forward = inject.layer.forward(),
+                "Jira accepts the credential: {detail}"
+            );
+        }
+    }
+
+    /// Fails this request; the credential too, where this one decides.
+    fn reject(&mut self, why: Unavailable, retry: bool) -> Verdict {
+        let Unavailable { cause, remedy } = why.clone();
+        if self.decides() {
+            if self.is_current() {
+                self.inject.fail(&why);
+            }
+            self.settle(Outcome::Rejected { why, retry });
+            return Verdict::LoginFailed { cause, remedy };
+        }
+        match self.probed_since {
+            true => self.settle(Outcome::Undecided),
+            false => self.settle(Outcome::Rejected { why, retry }),
+        }
+        Verdict::LoginFailed {
+            cause,
+            remedy: ONE_REQUEST.to_owned(),
+        }
+    }
+
     fn finding<'a>(&self, head: &'a response::Parts, body: &[u8]) -> Finding<'a> {
-        let expected = self.inject.scheme.expected_user();
+        let known = self.inject.known();
+        // The probe is what tells the user.
+        let proven = match self.asker {
+            Asker::Probe => None,
+            _ if known.version == self.version => known.user.clone(),
+            _ => None,
+        };
+        drop(known);
+        let expected = Expected {
+            configured: self.inject.scheme.expected_user(),
+            proven: proven.as_ref(),
+        };
         match identity::read(head, body, self.below_rest, expected) {
             // Jira took this credential before, so it is most likely the request that is refused. The
             // login probe, whose answers are not compressed, finds out.
@@ -378,15 +654,13 @@ impl Attempt {
             Blame::Signature => !self.trial && self.asker == Asker::Traffic,
             Blame::Request => true,
         };
-        let Unavailable { cause, remedy } = why.clone();
         if of_this_request {
+            let Unavailable { cause, remedy } = why;
             self.settle(Outcome::Undecided);
-        } else {
-            self.inject.fail(&why);
-            let retry = !self.inject.scheme.locks_out();
-            self.settle(Outcome::Rejected { why, retry });
+            return Verdict::LoginFailed { cause, remedy };
         }
-        Verdict::LoginFailed { cause, remedy }
+        let retry = !self.inject.scheme.locks_out();
+        self.reject(why, retry)
     }
 
     fn settle(&mut self, outcome: Outcome) {
@@ -397,7 +671,9 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if !self.settled {
+        // Where there is another credential, that one is asked with next, and who waits for the answer waits on.
+        let goes_on = self.asker == Asker::Probe && self.renewed == Ok(true);
+        if !self.settled && !goes_on {
             self.inject.settle(self, Outcome::Undecided);
         }
     }
@@ -424,3 +700,8 @@ fn still_trying() -> Unavailable {
 
 /// How long a request waits for the outcome of the first one.
 const TRIAL_WAIT: Duration = Duration::from_secs(30);
+/// How long a refused request waits for the probe, which may renew the token and ask once more.
+const PROBE_WAIT: Duration = Duration::from_secs(20);
+const TRYING: &str = "wait a few seconds; if this stays, look at the jira layer";
+/// What the login layer says of the credential is not this request's to say.
+const ONE_REQUEST: &str = "see the login layer of agent status: where it is proven, Jira refuses the login for this request alone";

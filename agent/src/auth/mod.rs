@@ -26,6 +26,7 @@ mod vendor_headers;
 mod watched;
 
 pub use form::{FormBody, MAX_FORM};
+pub(crate) use inject::ShownName;
 pub use rotation::{Renewal, Spent};
 pub use scheme::{Blame, Credential, Scheme, Told, Unavailable};
 pub use settings::Settings;
@@ -64,6 +65,19 @@ pub enum Verdict {
         /// What an administrator does about it.
         remedy: String,
     },
+}
+
+/// What the probe of a login has to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeNeed {
+    /// Nothing.
+    None,
+    /// Whether Jira takes this secret at all.
+    Untried,
+    /// Whether it still does; requests go on meanwhile.
+    Doubted,
+    /// Whether it still does; requests wait for it.
+    HeldBack,
 }
 
 /// The login of one forward. Clones share circuit and credential.
@@ -198,9 +212,10 @@ impl Login {
     /// Takes off what of the vendor's headers may not reach Jira and puts our identity in; what was taken off is in the
     /// head's extensions then, as [`RemovedHeaders`]. In pass-through mode touches nothing.
     ///
-    /// Until Jira has accepted a credential that can lock the account once, one request at a time is let
-    /// through and the others wait for its outcome, half a minute at most: several at once with a wrong
-    /// password would lock it. Tokens, which lock nothing, are tried by all at once.
+    /// A credential that can lock the account waits for the [probe](Self::prepare_probe) until Jira has
+    /// accepted it once, and again after a request was refused with it, half a minute at most: several wrong
+    /// passwords would lock it. Tokens, which lock nothing, are tried by all at once. Where [nobody
+    /// probes](Self::be_probed), one request at a time finds out.
     pub async fn prepare(&self, head: &mut request::Parts) -> Result<Attempt, Refusal> {
         match &self.mode {
             Mode::PassThrough(way) => Ok(Attempt(Way::PassThrough(way.clone()))),
@@ -211,17 +226,34 @@ impl Login {
         }
     }
 
-    /// Like [`prepare`](Self::prepare) for a probe of our own, which alone may try a refused
-    /// credential again, where that is harmless and its time has come. It never waits for another
-    /// request. In pass-through mode there is nothing to probe with: `None`.
+    /// Like [`prepare`](Self::prepare) for the agent's own probe of the login, which alone decides about a
+    /// credential, and alone may try a refused one again, where that is harmless and its time has come. It
+    /// never waits for another request. In pass-through mode there is nothing to probe with: `None`.
     pub async fn prepare_probe(
         &self,
         head: &mut request::Parts,
     ) -> Result<Option<Attempt>, Refusal> {
+        self.prepare_own(head, circuit::Asker::Probe).await
+    }
+
+    /// Like [`prepare_probe`](Self::prepare_probe) for another question of the agent's own, whose answer decides
+    /// nothing.
+    pub async fn prepare_question(
+        &self,
+        head: &mut request::Parts,
+    ) -> Result<Option<Attempt>, Refusal> {
+        self.prepare_own(head, circuit::Asker::Question).await
+    }
+
+    async fn prepare_own(
+        &self,
+        head: &mut request::Parts,
+        asker: circuit::Asker,
+    ) -> Result<Option<Attempt>, Refusal> {
         match &self.mode {
             Mode::PassThrough(_) => Ok(None),
             Mode::Inject(inject) => {
-                let attempt = inject.clone().prepare_probe(head).await?;
+                let attempt = inject.clone().prepare_own(head, asker).await?;
                 Ok(attempt.map(|attempt| Attempt(Way::Inject(attempt))))
             }
         }
@@ -232,6 +264,53 @@ impl Login {
     pub fn add_cookies(&self, head: &mut request::Parts) {
         if let Mode::Inject(inject) = &self.mode {
             inject.cookies.add_to(head);
+        }
+    }
+
+    /// Somebody probes this login from now on: what requests meet decides no more about the credential.
+    pub fn be_probed(&self) {
+        if let Mode::Inject(inject) = &self.mode {
+            inject.be_probed();
+        }
+    }
+
+    /// Completes when the login is to be probed: a request was refused, or waits to know whether Jira takes the
+    /// credential; the secret has changed; or an administrator wants it.
+    pub async fn probe_wanted(&self) {
+        match &self.mode {
+            Mode::PassThrough(_) => std::future::pending().await,
+            Mode::Inject(inject) => inject.probe_wanted().await,
+        }
+    }
+
+    /// Has whoever probes look at the secret and the login soon.
+    pub fn want_probe(&self) {
+        if let Mode::Inject(inject) = &self.mode {
+            inject.want_probe();
+        }
+    }
+
+    /// Whether the probe has to find something out, however fresh the layer is.
+    pub fn probe_need(&self) -> ProbeNeed {
+        match &self.mode {
+            Mode::PassThrough(_) => ProbeNeed::None,
+            Mode::Inject(inject) => inject.probe_need(),
+        }
+    }
+
+    /// Looks at the disk whether the secret is another one now; such a one is unproven, and is to be probed.
+    /// With a deadline of its own.
+    pub async fn look(&self) -> bool {
+        match &self.mode {
+            Mode::PassThrough(_) => false,
+            Mode::Inject(inject) => inject.look().await,
+        }
+    }
+
+    /// The probe gave nothing to judge the credential by; cause and remedy for the layer.
+    pub fn undecided(&self, cause: &str, remedy: &str) {
+        if let Mode::Inject(inject) = &self.mode {
+            inject.undecided(cause, remedy);
         }
     }
 
@@ -248,14 +327,6 @@ impl Login {
     pub async fn settle(&self) {
         if let Mode::Inject(inject) = &self.mode {
             inject.finish().await;
-        }
-    }
-
-    /// Completes when an administrator has said so, by [`reset`](Self::reset): for whoever probes the login.
-    pub async fn retried(&self) {
-        match &self.mode {
-            Mode::PassThrough(_) => std::future::pending().await,
-            Mode::Inject(inject) => inject.retried().await,
         }
     }
 

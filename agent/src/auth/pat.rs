@@ -69,6 +69,14 @@ impl Scheme for Pat {
         false
     }
 
+    fn look(&self) -> BoxFuture<'_, Result<(), Unavailable>> {
+        Box::pin(self.credential.look())
+    }
+
+    fn version(&self) -> u64 {
+        self.credential.generation()
+    }
+
     fn remedy(&self) -> String {
         format!(
             "look in Jira under Profile, Personal Access Tokens, whether the token expired or was revoked; write a new one into {}",

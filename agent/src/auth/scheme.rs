@@ -48,6 +48,12 @@ pub trait Scheme: Send + Sync {
     fn renew(&self, _refused: u64, _proven: bool) -> BoxFuture<'_, Result<bool, Unavailable>> {
         Box::pin(std::future::ready(Ok(false)))
     }
+    /// Looks now whether what a person put there is another one: a file that was written, a login. Once a second is
+    /// how often this is called; with a deadline of its own. An error: there is nothing to log in with.
+    fn look(&self) -> BoxFuture<'_, Result<(), Unavailable>>;
+    /// The number of what a person put there, as of the last look; 0 before the first. Another one than before is
+    /// unproven. What the agent renews by itself does not change it.
+    fn version(&self) -> u64;
     /// An administrator has done something about the credential: what was seen a moment ago counts no more.
     fn look_again(&self) {}
     /// Completes when nothing is under way that would be lost with the process.

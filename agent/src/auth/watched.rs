@@ -62,6 +62,12 @@ impl<T: Send + Sync + 'static> Watched<T> {
         self.lock().generation
     }
 
+    /// As [`current`](Self::current), whenever the last look was.
+    pub(super) async fn look_now(&self) -> Result<Current<T>, Unavailable> {
+        self.lock().looked_at = None;
+        self.current().await
+    }
+
     pub(super) fn file(&self) -> &SecretFile {
         &self.file
     }

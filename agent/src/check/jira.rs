@@ -9,10 +9,10 @@ use crate::{
     auth, config,
     expiry::moment,
     health::jira::{ask, ask_cloud},
-    upstream::{ControlAnswer, ControlClient, HttpTarget},
+    upstream::{AnswerSource, ControlAnswer, ControlClient, HttpTarget},
 };
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::header;
 use serde::Deserialize;
 use std::time::{Duration, SystemTime};
 
@@ -27,33 +27,11 @@ pub(super) async fn check(
     let answered = steps.take("http", async {
         let asked = match cloud {
             true => ask_cloud(client).await,
-            false => ask(client, &mut None).await,
+            false => ask(client, target, &mut None).await,
         };
         match asked {
             Ok(seen) => (Found::ok(seen), Some(())),
-            Err(trouble) => {
-                let other = match cloud {
-                    true => None,
-                    false => elsewhere(client, target).await,
-                };
-                let found = match other {
-                    Some(path) => Found::fail(
-                        format!(
-                            "Jira is not under {:?} but under {path:?}",
-                            target.context_path
-                        ),
-                        format!(
-                            "write upstream = \"{}\"",
-                            HttpTarget {
-                                context_path: path,
-                                ..target.clone()
-                            }
-                        ),
-                    ),
-                    None => Found::fail(trouble.cause, trouble.remedy),
-                };
-                (found, None)
-            }
+            Err(trouble) => (Found::fail(trouble.cause, trouble.remedy), None),
         }
     });
     if answered.await.is_none() {
@@ -74,6 +52,7 @@ pub(super) async fn check(
         };
         let took = asked.elapsed().unwrap_or_default();
         let info: Option<ServerInfo> = serde_json::from_slice(&answer.body).ok();
+        let source = AnswerSource::noted(&answer.head);
         let found = match &info {
             Some(info) => {
                 let needs = base_url::Needs {
@@ -83,8 +62,13 @@ pub(super) async fn check(
                 };
                 base_url::judge(target, &info.base_url, &needs)
             }
+            None if source.intermediary().is_some() => Found::skipped(
+                source
+                    .intermediary()
+                    .map_or_else(String::new, |by| by.diagnosis().cause),
+            ),
             None => Found::skipped(format!(
-                "Jira tells its base URL to nobody who is not logged in ({})",
+                "Jira does not return its base URL to anonymous requests ({})",
                 answer.head.status.as_u16()
             )),
         };
@@ -110,41 +94,6 @@ fn time(info: Option<&ServerInfo>, answer: &ControlAnswer) -> Option<(SystemTime
     exact
         .map(|time| (time, Duration::ZERO))
         .or_else(|| date().map(|time| (time, Duration::from_secs(1))))
-}
-
-/// Another context path under which a Jira answers on the same host.
-async fn elsewhere(client: &ControlClient, target: &HttpTarget) -> Option<String> {
-    let mut paths = vec![String::new(), "/jira".to_owned()];
-    paths.extend(led_to(client).await);
-    paths.retain(|path| *path != target.context_path);
-    for path in paths {
-        let answer = get(client, &format!("{path}{SERVER_INFO}")).await?;
-        let is_jira = serde_json::from_slice::<ServerInfo>(&answer.body).is_ok();
-        if answer.head.status == StatusCode::OK && is_jira {
-            return Some(path);
-        }
-    }
-    None
-}
-
-/// The first segment of where the host's root redirects to.
-async fn led_to(client: &ControlClient) -> Option<String> {
-    let answer = get(client, "/").await?;
-    let location = answer.head.headers.get(header::LOCATION)?.to_str().ok()?;
-    let path = match location.split_once("://") {
-        Some((_, rest)) => rest.find('/').map(|at| &rest[at..])?,
-        None => location,
-    };
-    let segment = path.strip_prefix('/')?.split(['/', '?', '#']).next()?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    (!segment.is_empty() && segment.chars().all(plain)).then(|| format!("/{segment}"))
-}
-
-/// Whatever the context path, and without a credential.
-async fn get(client: &ControlClient, path: &str) -> Option<ControlAnswer> {
-    let mut head = client.head("");
-    head.uri = path.parse().ok()?;
-    client.send(head, Bytes::new()).await.ok()
 }
 
 fn signer(auth: &auth::Settings) -> Signer {

@@ -42,10 +42,7 @@ pub(super) async fn check(
                 Found::skipped("a request is just finding out; agent status tells"),
                 None,
             ),
-            Asked::Undecided(why) => (
-                Found::warn(why, "try again when the steps before this one are ok"),
-                None,
-            ),
+            Asked::Undecided(why) => (Found::warn(why.cause, why.remedy), None),
         }
     });
     asked.await.is_some()
@@ -116,7 +113,7 @@ async fn held(
         "/rest/api/2/mypermissions?permissions={}",
         asked()
     ));
-    let attempt = match login.prepare_probe(&mut head).await {
+    let attempt = match login.prepare_question(&mut head).await {
         Ok(Some(attempt)) => attempt,
         _ => return Err("the login is being tried by a request".to_owned()),
     };

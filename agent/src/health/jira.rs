@@ -2,7 +2,7 @@
 
 use crate::{
     status::State,
-    upstream::{ControlAnswer, ControlClient},
+    upstream::{AnswerSource, ControlAnswer, ControlClient, HttpTarget},
 };
 use bytes::Bytes;
 use http::{StatusCode, header};
@@ -17,15 +17,39 @@ pub(crate) struct Trouble {
 }
 
 /// Asks Jira for its state; `Ok` is what was seen, as in `RUNNING, version 9.12.4`.
+///
+/// A proxy may keep the page to itself, or put a login before it, and let REST pass. So where it is not Jira's
+/// `serverInfo` has the last word.
 pub(crate) async fn ask(
     client: &ControlClient,
+    target: &HttpTarget,
     version: &mut Option<String>,
 ) -> Result<String, Trouble> {
     let answer = client
         .send(client.head("/status"), Bytes::new())
         .await
-        .map_err(|failure| trouble(State::Failed, failure.detail, REACH))?;
-    let seen = judge(&answer).inspect_err(|_| *version = None)?;
+        .map_err(|failure| {
+            // What a port that speaks TLS does with a request in the clear.
+            let remedy = match target.tls || failure.not_sent {
+                true => REACH,
+                false => MAYBE_TLS,
+            };
+            trouble(State::Failed, failure.detail, remedy)
+        })?;
+    let seen = match judge(&answer) {
+        Err(Odd::NoState(odd)) if !target.tls && answer.head.status == StatusCode::BAD_REQUEST => {
+            return Err(trouble(odd.state, odd.cause, MAYBE_TLS));
+        }
+        Ok(seen) => seen,
+        Err(Odd::State(trouble)) => {
+            *version = None;
+            return Err(trouble);
+        }
+        Err(Odd::NoState(trouble)) => {
+            *version = None;
+            second_opinion(client, target, &answer, trouble).await?
+        }
+    };
     if version.is_none() {
         *version = ask_version(client).await;
     }
@@ -33,6 +57,88 @@ pub(crate) async fn ask(
         Some(version) => format!("{seen}, version {version}"),
         None => seen,
     })
+}
+
+/// Whether Jira answers below `/rest`, where its status page is not its own.
+async fn second_opinion(
+    client: &ControlClient,
+    target: &HttpTarget,
+    first: &ControlAnswer,
+    odd: Trouble,
+) -> Result<String, Trouble> {
+    let Ok(answer) = client.send(client.head(SERVER_INFO), Bytes::new()).await else {
+        return Err(odd);
+    };
+    let (status, first) = (answer.head.status, first.head.status);
+    let told: Option<ServerInfo> = serde_json::from_slice(&answer.body).ok();
+    let is_jiras = AnswerSource::noted(&answer.head) == AnswerSource::Jira;
+    let closed = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    if told.is_some() || (is_jiras && (status.is_success() || closed)) {
+        return Ok(format!(
+            "answers; its status page does not ({})",
+            first.as_u16()
+        ));
+    }
+    if status != StatusCode::NOT_FOUND || first != StatusCode::NOT_FOUND {
+        return Err(odd);
+    }
+    // No request can pass: each goes below this path.
+    let (cause, remedy) = match elsewhere(client, target).await {
+        Some(path) => (
+            format!(
+                "Jira is not under {:?} but under {path:?}",
+                target.context_path
+            ),
+            format!(
+                "write upstream = \"{}\"",
+                HttpTarget {
+                    context_path: path,
+                    ..target.clone()
+                }
+            ),
+        ),
+        None => (odd.cause, odd.remedy),
+    };
+    Err(Trouble {
+        state: State::Failed,
+        cause,
+        remedy,
+    })
+}
+
+/// Another context path under which a Jira answers on the same host.
+async fn elsewhere(client: &ControlClient, target: &HttpTarget) -> Option<String> {
+    let mut paths = vec![String::new(), "/jira".to_owned()];
+    paths.extend(led_to(client).await);
+    paths.retain(|path| *path != target.context_path);
+    for path in paths {
+        let answer = get(client, &format!("{path}{SERVER_INFO}")).await?;
+        let is_jira = serde_json::from_slice::<ServerInfo>(&answer.body).is_ok();
+        if answer.head.status == StatusCode::OK && is_jira {
+            return Some(path);
+        }
+    }
+    None
+}
+
+/// The first segment of where the host's root redirects to.
+async fn led_to(client: &ControlClient) -> Option<String> {
+    let answer = get(client, "/").await?;
+    let location = answer.head.headers.get(header::LOCATION)?.to_str().ok()?;
+    let path = match location.split_once("://") {
+        Some((_, rest)) => rest.find('/').map(|at| &rest[at..])?,
+        None => location,
+    };
+    let segment = path.strip_prefix('/')?.split(['/', '?', '#']).next()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (!segment.is_empty() && segment.chars().all(plain)).then(|| format!("/{segment}"))
+}
+
+/// Whatever the context path, and without a credential.
+async fn get(client: &ControlClient, path: &str) -> Option<ControlAnswer> {
+    let mut head = client.head("");
+    head.uri = path.parse().ok()?;
+    client.send(head, Bytes::new()).await.ok()
 }
 
 /// Asks a site of Jira Cloud, which keeps no `status` page; behind the API gateway, a refusal shows
@@ -50,8 +156,24 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, Trouble>
             "there is no Jira site at this address (404)".to_owned(),
             "check upstream, and cloud_id if it is written",
         )),
-        _ => judge(&answer),
+        // The API gateway tells nothing to those who are not logged in.
+        (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _)
+            if AnswerSource::noted(&answer.head).intermediary().is_none() =>
+        {
+            Ok(format!("answers, but keeps its state to itself ({status})"))
+        }
+        _ => judge(&answer).map_err(|odd| match odd {
+            Odd::State(trouble) | Odd::NoState(trouble) => trouble,
+        }),
     }
+}
+
+/// What is odd about the answer for the status page.
+enum Odd {
+    /// Jira itself says so.
+    State(Trouble),
+    /// There is no state in it.
+    NoState(Trouble),
 }
 
 /// `serverInfo` may be closed to anonymous callers; then the version stays unknown, no more.
@@ -64,37 +186,46 @@ async fn ask_version(client: &ControlClient) -> Option<String> {
     Some(readable(&told.version))
 }
 
-fn judge(answer: &ControlAnswer) -> Result<String, Trouble> {
+fn judge(answer: &ControlAnswer) -> Result<String, Odd> {
     let status = answer.head.status;
     let told: Option<Status> = serde_json::from_slice(&answer.body).ok();
-    match (status, told) {
-        (_, Some(told)) => judge_state(&readable(&told.state)),
-        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => {
-            Ok(format!("answers, but keeps its state to itself ({status})"))
-        }
-        (StatusCode::NOT_FOUND, None) => Err(trouble(
-            State::Degraded,
+    if let Some(told) = told {
+        return judge_state(&readable(&told.state)).map_err(Odd::State);
+    }
+    let source = AnswerSource::noted(&answer.head);
+    let closed = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    if closed && source == AnswerSource::Jira {
+        return Ok(format!("answers, but keeps its state to itself ({status})"));
+    }
+    let odd = |cause, remedy| Err(Odd::NoState(trouble(State::Degraded, cause, remedy)));
+    if let Some(intermediary) = source.intermediary() {
+        let diagnosis = intermediary.diagnosis();
+        return odd(diagnosis.cause, diagnosis.remedy);
+    }
+    match status {
+        StatusCode::NOT_FOUND => odd(
             "there is no Jira under this context path (404 for status)".to_owned(),
             "compare the path in upstream with the one in Jira's own address in a browser",
-        )),
-        (status, None) if status.is_redirection() => Err(trouble(
-            State::Degraded,
+        ),
+        status if status.is_redirection() => odd(
             match location(answer) {
                 Some(location) => format!("Jira redirects to {location}"),
                 None => format!("Jira redirects elsewhere ({status})"),
             },
-            "write the address that Jira redirects to into upstream (often https instead of http)",
-        )),
-        (status, None) if status.is_server_error() => Err(trouble(
-            State::Degraded,
+            "if that is Jira's own address, write it into upstream (often https instead of http)",
+        ),
+        status if status.is_server_error() => odd(
             format!("Jira, or a proxy before it, answers {status}"),
             "look at Jira's own log; a 502, 503 or 504 usually is a proxy whose Jira is down",
-        )),
-        (status, None) => Err(trouble(
-            State::Degraded,
+        ),
+        status if closed => odd(
+            format!("something before Jira refuses the request ({status}, no header of Jira's)"),
+            "look who answers (curl -i from this host), and let it pass requests from here to Jira's /rest",
+        ),
+        status => odd(
             format!("what answers is no Jira ({status}, without a state)"),
             "check host, port and path in upstream",
-        )),
+        ),
     }
 }
 
@@ -158,6 +289,7 @@ struct ServerInfo {
 
 /// Remedy where Jira is not reached at all.
 pub(crate) const REACH: &str = "check upstream, and from this host: curl -v with the same address";
+const MAYBE_TLS: &str = "is this a port that speaks TLS? Then write https:// in upstream; otherwise check host, port and path, and Jira's log";
 const SERVER_INFO: &str = "/rest/api/2/serverInfo";
 /// Characters of a foreign text shown.
 const MAX_TEXT: usize = 200;

@@ -1,9 +1,10 @@
 //! The login layer: asks Jira who we are, with the credential that requests get, through the same
-//! circuit: a refused password is not tried again here either.
+//! circuit: a refused password is not tried again here either. What this meets decides about the
+//! credential, and tells the user whom every later answer must name.
 
 use crate::{
-    auth::{Login, Refusal, Unavailable, Verdict},
-    upstream::{ControlAnswer, ControlClient},
+    auth::{Login, Refusal, ShownName, Unavailable, Verdict},
+    upstream::{AnswerSource, ControlAnswer, ControlClient},
 };
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -19,8 +20,8 @@ pub(crate) enum Asked {
     NotTried(Unavailable),
     /// Nothing was sent: a request of the vendor is just finding out.
     Busy,
-    /// Jira gave no answer that says anything; one clause.
-    Undecided(String),
+    /// Jira gave no answer that says anything.
+    Undecided(Unavailable),
 }
 
 /// Asks once, if the circuit lets us, and once more where the credential could be renewed in between.
@@ -34,43 +35,95 @@ pub(crate) async fn ask(client: &ControlClient, login: &Login) -> Asked {
             Ok(None) => return Asked::Busy,
             Err(Refusal::Unavailable(why)) => return Asked::NotTried(why),
             // A probe has neither query nor body.
-            Err(refusal) => return Asked::Undecided(refusal.to_string()),
+            Err(refusal) => return undecided(login, refusal.to_string(), JIRA_FIRST),
         };
-        // Where Jira does not answer, the attempt ends undecided, and the Jira layer tells.
         let mut answer = match client.send(head, Bytes::new()).await {
             Ok(answer) => answer,
-            Err(failure) => return Asked::Undecided(failure.detail),
+            Err(failure) => {
+                let cause = format!("Jira did not answer the login probe: {}", failure.detail);
+                return undecided(login, cause, JIRA_FIRST);
+            }
         };
         name_user(&mut answer);
         if std::mem::take(&mut again) && attempt.renewed(&answer.head, &answer.body).await {
             continue;
         }
-        let status = answer.head.status;
-        let name = answer.head.headers.get("x-ausername");
-        let name = name.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
+        let (status, source) = (answer.head.status, AnswerSource::noted(&answer.head));
+        let name = shown_name(&answer);
         return match attempt.observe_with(&mut answer.head, &answer.body) {
             Verdict::LoginFailed { cause, remedy } => {
                 tracing::debug!(cause, "the login probe failed");
                 Asked::Refused(Unavailable { cause, remedy })
             }
-            Verdict::Fine if name.is_some() || status == StatusCode::OK => Asked::Known(name),
-            Verdict::Fine => {
-                Asked::Undecided(format!("Jira answered {status}, which says nothing"))
-            }
+            Verdict::Fine if name.is_some() => Asked::Known(name),
+            Verdict::Fine if status == StatusCode::OK && is_jiras(&source) => Asked::Known(None),
+            Verdict::Fine => match source.intermediary() {
+                Some(intermediary) => {
+                    let diagnosis = intermediary.diagnosis();
+                    undecided(login, diagnosis.cause, diagnosis.remedy)
+                }
+                None => undecided(
+                    login,
+                    format!(
+                        "the login probe was answered {status}, which says nothing of the credential"
+                    ),
+                    match is_jiras(&source) {
+                        true => "look at Jira's log; the jira layer says more",
+                        false => {
+                            "look who answers (curl -i from this host): no header of Jira's is in the answer"
+                        }
+                    },
+                ),
+            },
         };
     }
 }
 
+fn is_jiras(source: &AnswerSource) -> bool {
+    matches!(source, AnswerSource::Jira | AnswerSource::LikeJira)
+}
+
+/// Leaves it in the layer, too.
+fn undecided(login: &Login, cause: String, remedy: &str) -> Asked {
+    login.undecided(&cause, remedy);
+    let remedy = remedy.to_owned();
+    Asked::Undecided(Unavailable { cause, remedy })
+}
+
 /// A proxy may have taken the header away, and Cloud has none; the body names the user as well.
 fn name_user(answer: &mut ControlAnswer) {
-    if answer.head.status == StatusCode::OK && !answer.head.headers.contains_key("x-ausername") {
-        let told: Option<Myself> = serde_json::from_slice(&answer.body).ok();
-        let name = told.and_then(|told| told.name.or(told.display_name).or(told.account_id));
-        let name = name.and_then(|name| HeaderValue::from_bytes(name.as_bytes()).ok());
-        if let Some(name) = name {
-            answer.head.headers.insert("x-ausername", name);
+    if answer.head.status != StatusCode::OK {
+        return;
+    }
+    let Ok(told) = serde_json::from_slice::<Myself>(&answer.body) else {
+        return;
+    };
+    for (header, name) in [
+        ("x-ausername", &told.name),
+        ("x-aaccountid", &told.account_id),
+    ] {
+        let value = name
+            .as_ref()
+            .and_then(|name| HeaderValue::from_bytes(name.as_bytes()).ok());
+        if let (Some(value), false) = (value, answer.head.headers.contains_key(header)) {
+            answer.head.headers.insert(header, value);
         }
     }
+    if told.name.is_none()
+        && let Some(shown) = told.display_name
+    {
+        answer.head.extensions.insert(ShownName(shown));
+    }
+}
+
+fn shown_name(answer: &ControlAnswer) -> Option<String> {
+    let head = &answer.head;
+    if let Some(ShownName(shown)) = head.extensions.get() {
+        return Some(shown.clone());
+    }
+    let headers = ["x-ausername", "x-aaccountid"].into_iter();
+    let name = headers.filter_map(|header| head.headers.get(header)).next();
+    name.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned())
 }
 
 /// Asks when the credential ends, where Jira can tell and it is time to.
@@ -79,7 +132,7 @@ pub(crate) async fn ask_expiry(client: &ControlClient, login: &Login) {
         return;
     };
     let mut head = client.head(path);
-    let Ok(Some(attempt)) = login.prepare_probe(&mut head).await else {
+    let Ok(Some(attempt)) = login.prepare_question(&mut head).await else {
         return;
     };
     match client.send(head, Bytes::new()).await {
@@ -96,3 +149,5 @@ struct Myself {
     display_name: Option<String>,
     account_id: Option<String>,
 }
+
+const JIRA_FIRST: &str = "look at the jira layer first";

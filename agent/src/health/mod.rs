@@ -5,9 +5,9 @@ pub(crate) mod jira;
 pub(crate) mod login;
 
 use crate::{
-    auth::Login,
+    auth::{Login, ProbeNeed},
     status::{Layer, State, Witness},
-    upstream::{self, ControlClient, ControlError, Target, tcp},
+    upstream::{self, ControlClient, ControlError, HttpTarget, Target, tcp},
 };
 use rand::Rng;
 use std::{sync::Arc, time::Duration};
@@ -27,6 +27,7 @@ pub struct Health {
 
 struct Http {
     client: ControlClient,
+    target: HttpTarget,
     login: Login,
     layer: Arc<Layer>,
     /// As `serverInfo` told it; asked once until Jira fails.
@@ -51,16 +52,19 @@ impl Health {
     ) -> Result<Self, HealthError> {
         let http = match &settings.target {
             Target::Tcp { .. } => None,
-            Target::Http(target) => Some(Http {
-                client: {
-                    let cookies = login.clone();
-                    ControlClient::as_the_path(&settings, target)?
-                        .with_cookies(Box::new(move |head| cookies.add_cookies(head)))
-                },
-                login,
-                layer: login_layer,
-                version: None,
-            }),
+            Target::Http(target) => {
+                login.be_probed();
+                let cookies = login.clone();
+                let client = ControlClient::as_the_path(&settings, target)?
+                    .with_cookies(Box::new(move |head| cookies.add_cookies(head)));
+                Some(Http {
+                    client,
+                    target: target.clone(),
+                    login,
+                    layer: login_layer,
+                    version: None,
+                })
+            }
         };
         Ok(Self {
             forward,
@@ -71,10 +75,12 @@ impl Health {
         })
     }
 
-    /// Probes until `stop`: every half minute while all is well, sooner after a failure.
+    /// Probes until `stop`: every half minute while all is well, sooner after a failure, and at once when a request
+    /// was refused, the secret has changed, or an administrator wants it.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut failures = 0;
         loop {
+            let begun = Instant::now();
             let healthy = tokio::select! {
                 healthy = self.probe() => healthy,
                 () = stop.cancelled() => return,
@@ -82,69 +88,121 @@ impl Health {
             failures = if healthy { 0 } else { failures + 1 };
             let pause = jittered(pause(failures));
             tokio::select! {
-                () = self.rest(pause, healthy) => {}
-                () = self.retried() => failures = 0,
+                woken = self.rest(begun, pause, healthy) => if woken { failures = 0 },
                 () = stop.cancelled() => return,
             }
         }
     }
 
-    /// Completes when an administrator wants the login tried again: who has mended something looks at the status
-    /// next.
-    async fn retried(&self) {
+    /// Sits `pause` out, and looks at the secret every second. It ends sooner where something asks for a probe, and
+    /// where traffic finds Jira failing or something else in its place: whoever corrects that should not have to
+    /// wait for the next regular probe to see it. True: somebody asked.
+    async fn rest(&self, begun: Instant, pause: Duration, healthy: bool) -> bool {
+        let rested = Instant::now();
+        let end = rested + pause;
+        loop {
+            let slice = end.min(Instant::now() + LOOK_EVERY);
+            let wanted = tokio::select! {
+                () = tokio::time::sleep_until(slice) => self.login_looked().await,
+                () = self.probe_wanted() => true,
+            };
+            let now = Instant::now();
+            if wanted {
+                // One odd path, asked for again and again, costs Jira one probe in this time.
+                if self.probe_need() == ProbeNeed::Doubted {
+                    tokio::time::sleep_until(begun + DOUBT_PAUSE).await;
+                }
+                return true;
+            }
+            if now >= end {
+                return false;
+            }
+            let spoiled = healthy && self.jira.snapshot().state != State::Proven;
+            if now >= rested + FIRST_PAUSE && (spoiled || self.jira.take_doubt()) {
+                return false;
+            }
+        }
+    }
+
+    async fn login_looked(&self) -> bool {
         match &self.http {
-            Some(http) => http.login.retried().await,
+            Some(http) => http.login.look().await,
+            None => false,
+        }
+    }
+
+    async fn probe_wanted(&self) {
+        match &self.http {
+            Some(http) => http.login.probe_wanted().await,
             None => std::future::pending().await,
         }
     }
 
-    /// Sits `pause` out. Where traffic meanwhile finds Jira failing, it ends sooner: whoever mends that
-    /// should not have to wait for the next regular probe to see it.
-    async fn rest(&self, pause: Duration, healthy: bool) {
-        let end = Instant::now() + pause;
-        while Instant::now() < end {
-            let slice = end.min(Instant::now() + FIRST_PAUSE);
-            tokio::time::sleep_until(slice).await;
-            if healthy && self.jira.snapshot().state != State::Proven {
-                return;
-            }
+    fn probe_need(&self) -> ProbeNeed {
+        match &self.http {
+            Some(http) => http.login.probe_need(),
+            None => ProbeNeed::None,
         }
     }
 
     /// Proves what traffic has not proven lately. Returns whether all layers stand proven.
     async fn probe(&mut self) -> bool {
-        if !is_fresh(&self.jira) {
-            self.probe_jira().await;
-        }
+        let doubted = self.jira.take_doubt();
+        let asks_jira = doubted || !is_fresh(&self.jira);
         let Some(http) = &mut self.http else {
+            if asks_jira {
+                let reached = tcp::reach(&self.settings).await;
+                self.tell(
+                    reached
+                        .map(|()| "accepts connections".to_owned())
+                        .map_err(|error| jira::Trouble {
+                            state: State::Failed,
+                            cause: error.to_string(),
+                            remedy: jira::REACH.to_owned(),
+                        }),
+                );
+            }
             return is_fresh(&self.jira);
         };
-        if !http.login.injects() {
-            return is_fresh(&self.jira);
+        let Http {
+            client,
+            target,
+            login,
+            layer,
+            version,
+        } = http;
+        login.look().await;
+        let asks_login =
+            login.injects() && (login.probe_need() != ProbeNeed::None || !is_fresh(layer));
+        let cloud = self.settings.cloud.is_some();
+        // Side by side: a Jira that does not answer costs the time of one.
+        let (condition, ()) = tokio::join!(
+            async {
+                match (asks_jira, cloud) {
+                    (false, _) => None,
+                    (true, true) => Some(jira::ask_cloud(client).await),
+                    (true, false) => Some(jira::ask(client, target, version).await),
+                }
+            },
+            async {
+                if asks_login {
+                    // What comes of it stands in the layer.
+                    let _ = login::ask(client, login).await;
+                }
+                if login.injects() && is_fresh(layer) {
+                    login::ask_expiry(client, login).await;
+                }
+            }
+        );
+        let login_fine =
+            !login.injects() || (is_fresh(layer) && login.probe_need() == ProbeNeed::None);
+        if let Some(condition) = condition {
+            self.tell(condition);
         }
-        if !is_fresh(&http.layer) {
-            // What comes of it stands in the layer.
-            let _ = login::ask(&http.client, &http.login).await;
-        }
-        if is_fresh(&http.layer) {
-            login::ask_expiry(&http.client, &http.login).await;
-        }
-        is_fresh(&self.jira) && is_fresh(&http.layer)
+        is_fresh(&self.jira) && login_fine
     }
 
-    async fn probe_jira(&mut self) {
-        let condition = match &mut self.http {
-            Some(http) if self.settings.cloud.is_some() => jira::ask_cloud(&http.client).await,
-            Some(http) => jira::ask(&http.client, &mut http.version).await,
-            None => tcp::reach(&self.settings)
-                .await
-                .map(|()| "accepts connections".to_owned())
-                .map_err(|error| jira::Trouble {
-                    state: State::Failed,
-                    cause: error.to_string(),
-                    remedy: jira::REACH.to_owned(),
-                }),
-        };
+    fn tell(&self, condition: Result<String, jira::Trouble>) {
         match condition {
             Ok(detail) => {
                 if self.seen.proven(Some(&detail)) {
@@ -174,7 +232,7 @@ impl Health {
 
 fn is_fresh(layer: &Layer) -> bool {
     let snapshot = layer.snapshot();
-    snapshot.state == State::Proven && snapshot.proven_at.is_some_and(|at| at.elapsed() < INTERVAL)
+    snapshot.state == State::Proven && snapshot.proven_at.is_some_and(|at| at.elapsed() < FRESH)
 }
 
 /// The interval, or after failures 2, 4, 8, 16 seconds and then the interval again.
@@ -190,8 +248,17 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::rng().random_range(0.8..=1.0))
 }
 
-/// How old a proof may become.
+/// Between two regular probes.
 pub const INTERVAL: Duration = Duration::from_secs(30);
+/// What traffic has proven within this time is not probed.
+const FRESH: Duration = Duration::from_secs(15);
+/// How old a proof may become while probes are answered: one interval after it was still fresh, and the time that a
+/// probe may take besides.
+pub const OLDEST_PROOF: Duration = Duration::from_secs(30 + 15);
+/// A changed secret is unproven after this, and probed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two probes that one refused request after the other asks for, where nothing waits for them.
+const DOUBT_PAUSE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

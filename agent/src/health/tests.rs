@@ -263,6 +263,16 @@ async fn when_a_token_ends_is_asked_a_few_times_a_day_and_at_once_for_a_new_one(
 async fn what_traffic_has_just_proven_is_not_asked() {
     let jira = Jira::healthy();
     let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
+    // Whether Jira takes the credential at all is the probe's to find out, once.
+    assert!(fixture.health.probe().await);
+    jira.asked();
+    pass(INTERVAL).await;
+    fixture.jira.proven(None);
+    fixture.login.proven(None);
+    pass(FRESH / 2).await;
+    assert!(fixture.health.probe().await);
+    assert!(jira.asked().is_empty());
+    pass(Duration::from_secs(6 * 3600)).await;
     fixture.jira.proven(None);
     fixture.login.proven(None);
     assert!(fixture.health.probe().await);
@@ -309,15 +319,188 @@ async fn each_condition_of_jira_has_its_cause_and_remedy() {
     ] {
         let jira = Jira::healthy();
         jira.answers("/jira/status", status, headers, body);
+        // What answers for the status page answers for the rest, too.
+        jira.answers("/jira/rest/api/2/serverInfo", status, headers, body);
         let mut fixture = health(settings(jira.serve(None).await), Mode::PassThrough);
         assert!(!fixture.health.probe().await);
         let told = fixture.jira.snapshot();
-        assert_eq!(told.state, State::Degraded);
+        let state = match status {
+            // No request can pass.
+            404 => State::Failed,
+            _ => State::Degraded,
+        };
+        assert_eq!(told.state, state);
         let (told_cause, told_remedy) = (told.cause.unwrap(), told.remedy.unwrap());
         assert!(told_cause.contains(cause), "{told_cause}");
         assert!(told_remedy.contains(remedy), "{told_remedy}");
         assert!(!told_cause.contains("s3cret"), "{told_cause}");
     }
+}
+
+#[tokio::test]
+async fn a_status_page_that_is_not_jiras_proves_nothing_and_spoils_nothing() {
+    let html = "content-type: text/html\r\n";
+    for (status, headers) in [
+        (302, "location: https://idp.example/saml\r\n"),
+        (401, "www-authenticate: Negotiate\r\n"),
+        (403, html),
+        (404, ""),
+        (429, "retry-after: 7\r\n"),
+    ] {
+        let jira = Jira::healthy();
+        jira.answers("/jira/status", status, headers, "");
+        let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
+        assert!(fixture.health.probe().await);
+        let told = fixture.jira.snapshot();
+        assert_eq!(told.state, State::Proven);
+        let detail = told.detail.unwrap();
+        assert!(detail.contains(&format!("does not ({status})")), "{detail}");
+        assert!(detail.contains("version 9.12.4"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn what_stands_before_jira_is_named_for_both_layers_alike() {
+    for (status, headers, body, part, login) in [
+        (
+            302,
+            "location: https://idp.example/saml?x=s3cret\r\n",
+            "",
+            "single sign-on",
+            State::Unknown,
+        ),
+        (
+            200,
+            "content-type: text/html\r\n",
+            "<html>",
+            "no Jira",
+            State::Unknown,
+        ),
+        (
+            401,
+            "www-authenticate: Negotiate\r\nwww-authenticate: NTLM\r\n",
+            "<html>",
+            "Negotiate, NTLM",
+            State::Failed,
+        ),
+        (
+            403,
+            "content-type: text/html\r\n",
+            "<html>",
+            "firewall",
+            State::Unknown,
+        ),
+        (429, "retry-after: 7\r\n", "{}", "in 7 s", State::Unknown),
+        (407, "", "", "(407)", State::Unknown),
+    ] {
+        let jira = Jira::default();
+        for path in [
+            "/jira/status",
+            "/jira/rest/api/2/serverInfo",
+            "/jira/rest/api/2/myself",
+        ] {
+            jira.answers(path, status, headers, body);
+        }
+        let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
+        assert!(!fixture.health.probe().await);
+        let (jira, told) = (fixture.jira.snapshot(), fixture.login.snapshot());
+        assert_eq!(
+            (jira.state, told.state),
+            (State::Degraded, login),
+            "{status}"
+        );
+        let cause = jira.cause.unwrap();
+        assert!(cause.contains(part), "{cause}");
+        let login_cause = told.cause.unwrap();
+        let same = match status {
+            200 => "web page",
+            _ => part,
+        };
+        assert!(login_cause.contains(same), "{login_cause}");
+        for remedy in [jira.remedy, told.remedy] {
+            let remedy = remedy.unwrap();
+            assert!(!remedy.is_empty() && !remedy.contains("s3cret"), "{remedy}");
+            assert!(!remedy.contains("Personal Access Tokens"), "{remedy}");
+        }
+    }
+}
+
+/// As nginx and Tomcat answer, and as a server that just hangs up.
+#[tokio::test]
+async fn plain_http_to_a_port_that_speaks_tls_is_asked_about() {
+    for text in [
+        "HTTP/1.1 400 X\r\ncontent-length: 0\r\n\r\n",
+        "",
+        "\x15\x03\x01\0\x02\x02\x0a",
+    ] {
+        let jira = Jira::healthy();
+        lock(&jira.answers).insert("/jira/status", text.to_owned());
+        let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
+        assert!(!fixture.health.probe().await);
+        let remedy = fixture.jira.snapshot().remedy.unwrap();
+        assert!(
+            remedy.contains("https:// in upstream"),
+            "{text:?}: {remedy}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_context_path_is_a_failure_with_the_line_to_write() {
+    let jira = Jira::healthy();
+    let address = jira.serve(None).await;
+    let mut settings = upstream::Settings::new("http://jira.test/wrong".parse().unwrap());
+    settings.address = Some(address);
+    let mut fixture = health(settings, Mode::Pat);
+    assert!(!fixture.health.probe().await);
+    let told = fixture.jira.snapshot();
+    assert_eq!(told.state, State::Failed);
+    assert_eq!(
+        told.remedy.unwrap(),
+        "write upstream = \"http://jira.test/jira\""
+    );
+}
+
+#[tokio::test]
+async fn a_changed_secret_is_unproven_and_probed_within_two_seconds_either_way() {
+    let jira = Jira::healthy();
+    let Fixture {
+        health,
+        login: layer,
+        folder,
+        ..
+    } = health(settings(jira.serve(None).await), Mode::Pat);
+    let stop = CancellationToken::new();
+    let probing = tokio::spawn(health.run(stop.clone()));
+    let reaches = async |state| {
+        let reached = async {
+            while layer.snapshot().state != state {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(15), reached)
+            .await
+            .unwrap_or_else(|_| panic!("never {state:?}: {:?}", layer.snapshot()));
+    };
+    reaches(State::Proven).await;
+    for (status, state) in [(401, State::Failed), (200, State::Proven)] {
+        jira.answers(
+            "/jira/rest/api/2/myself",
+            status,
+            "x-arequestid: 1x1x1\r\n",
+            r#"{"name":"acme-bot"}"#,
+        );
+        let new = folder.path().join("new");
+        std::fs::write(&new, format!("secret-for-{status}")).unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::rename(&new, folder.path().join("secret")).unwrap();
+        let begun = std::time::Instant::now();
+        reaches(state).await;
+        // Two seconds on a quiet machine; far below the half minute of the regular probe on any.
+        assert!(begun.elapsed() < Duration::from_secs(10), "{state:?}");
+    }
+    stop.cancel();
+    probing.await.unwrap();
 }
 
 #[tokio::test]

@@ -314,7 +314,7 @@ async fn way(
     let sent = send(forward, request, progress.as_deref()).await;
     let answer = sent.map_err(|problem| Stopped::failed(problem, progress.as_deref()))?;
     let (mut head, jira_body) = answer.into_parts();
-    forward.answered(head.status);
+    forward.answered(&head);
     let (mut words, mut jira_body) = refused::words(forward, &head, jira_body).await;
     let mut renewed = attempt.renewed(&head, &words).await;
     if renewed
@@ -330,7 +330,7 @@ async fn way(
         let answer = sent.map_err(|problem| Stopped::failed(problem, progress.as_deref()))?;
         let second = answer.into_parts();
         head = second.0;
-        forward.answered(head.status);
+        forward.answered(&head);
         (words, jira_body) = refused::words(forward, &head, second.1).await;
     }
     let user = head.headers.get(X_AUSERNAME);

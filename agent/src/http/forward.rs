@@ -10,9 +10,9 @@ use crate::{
     pause::Pauses,
     policy::Policy,
     status::{Layer, State, Witness},
-    upstream::{FailedStep, SendError, Upstream},
+    upstream::{AnswerSource, FailedStep, SendError, Upstream},
 };
-use http::{HeaderName, HeaderValue, StatusCode, request};
+use http::{HeaderName, HeaderValue, request, response};
 use std::{
     collections::HashSet,
     sync::{
@@ -281,8 +281,9 @@ impl Forward {
         self.http2.clone().try_acquire_owned().ok()
     }
 
-    /// Jira, or a proxy before it, answered.
-    pub(super) fn answered(&self, status: StatusCode) {
+    /// Jira, or something before it, answered. Only what Jira itself says proves that it is there.
+    pub(super) fn answered(&self, head: &response::Parts) {
+        let status = head.status;
         // What a proxy says when Jira behind it does not answer, and Jira while it starts.
         if let 502..=504 = status.as_u16() {
             let cause = format!(
@@ -298,7 +299,20 @@ impl Forward {
                     "a request to Jira failed"
                 );
             }
-        } else if self.jira.proven(Some("answers requests")) {
+            return;
+        }
+        let is_jiras = match AnswerSource::noted(head) {
+            AnswerSource::Jira => true,
+            // Others answer so, too: it does not overrule what the probe has found in Jira's place.
+            AnswerSource::LikeJira => self.jira.is_proven(),
+            AnswerSource::Unclear => false,
+            // It may be this request alone; the probe finds out.
+            AnswerSource::Intermediary(_) => {
+                self.jira.doubt();
+                false
+            }
+        };
+        if is_jiras && self.jira.proven(Some("answers requests")) {
             tracing::info!(
                 forward = &*self.name,
                 status = status.as_u16(),

@@ -163,6 +163,7 @@ impl Reloader {
             changes.push(format!("tunnel.drain_limit: {limit}"));
         }
         self.configuration.accepted(config, restart);
+        self.sites.look_at_logins();
         Ok(changes)
     }
 

@@ -15,6 +15,7 @@ use crate::{
         ForwardView, LayerReport, LayerState, Layers, Overall, REPORT_VERSION, Report,
     },
     supervisor::SupervisorHandle,
+    upstream::ControlClient,
 };
 use std::{
     sync::Arc,
@@ -93,8 +94,7 @@ impl Observer {
         now: SystemTime,
     ) -> ForwardReport {
         let instant = Instant::now();
-        let probes = self.configuration.current().tunnel.probe_interval;
-        let stale_after = probes.max(health::INTERVAL) * MISSED_PROOFS;
+        let stale_after = health::OLDEST_PROOF + ControlClient::longest(&site.config.upstream);
         let layer = |layer: &crate::status::Layer| {
             LayerReport::new(&layer.snapshot(), instant, stale_after)
         };
@@ -128,8 +128,10 @@ impl Observer {
             upstream: site.config.upstream.target.to_string(),
             auth_mode: auth_mode.to_owned(),
             tunnel: tunnel(&views).with_expiries(certificate, now),
-            jira: layer(&site.jira),
-            login: login.with_expiries(&site.expiries(), now),
+            jira: layer(&site.jira).or_untried(UNTRIED, UNTRIED_REMEDY),
+            login: login
+                .or_untried(UNTRIED, UNTRIED_REMEDY)
+                .with_expiries(&site.expiries(), now),
             circuit_open,
             paused: self.sites.paused(&site.config.name),
             in_flight: site.tally().in_flight(),
@@ -199,8 +201,8 @@ fn view_of<'a>(connection: &'a ConnectionView, site: &Site) -> Option<&'a Forwar
         .find(|view| *view.name == *site.config.name)
 }
 
-/// A proof that missed this many intervals proves nothing any more.
-const MISSED_PROOFS: u32 = 3;
+const UNTRIED: &str = "not tried yet: the first probe has had no answer so far";
+const UNTRIED_REMEDY: &str = "wait for it, half a minute at most; if this stays, look at the log";
 
 #[cfg(test)]
 mod tests {

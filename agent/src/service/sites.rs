@@ -232,6 +232,13 @@ impl Sites {
         Ok(())
     }
 
+    /// Has each login looked at soon: its secret may be another one.
+    pub(super) fn look_at_logins(&self) {
+        for forward in self.forwards() {
+            forward.login().want_probe();
+        }
+    }
+
     fn forwards(&self) -> impl Iterator<Item = Arc<http::Forward>> {
         let http = |site: Arc<Site>| match &site.way {
             Way::Http { forward, .. } => Some(Arc::clone(forward)),

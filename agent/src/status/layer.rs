@@ -1,7 +1,10 @@
 //! One layer of the status: proven or not, since when, and what to do about it.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -9,7 +12,7 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Never tried yet.
+    /// Not tried yet, or what was proven counts no more.
     Unknown,
     /// The other side replied.
     Proven,
@@ -37,25 +40,24 @@ pub struct Snapshot {
 }
 
 /// A cell that a room on the path writes without waiting and status reads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Layer {
     /// None: of a connection, or in a test.
     forward: Option<Arc<str>>,
-    snapshot: Mutex<Snapshot>,
+    cell: Mutex<Snapshot>,
+    /// Something answered that may not be the other side: look again.
+    doubted: AtomicBool,
 }
 
-impl Default for Layer {
+impl Default for Snapshot {
     fn default() -> Self {
         Self {
-            forward: None,
-            snapshot: Mutex::new(Snapshot {
-                state: State::Unknown,
-                proven_at: None,
-                changed_at: None,
-                detail: None,
-                cause: None,
-                remedy: None,
-            }),
+            state: State::Unknown,
+            proven_at: None,
+            changed_at: None,
+            detail: None,
+            cause: None,
+            remedy: None,
         }
     }
 }
@@ -107,6 +109,24 @@ impl Layer {
         changed
     }
 
+    /// What was proven counts no more, or could not be tried: neither works nor fails. Returns whether state or
+    /// cause changed.
+    pub fn unknown(&self, cause: &str, remedy: &str) -> bool {
+        let changed = self.failed(State::Unknown, cause, remedy);
+        self.lock().proven_at = None;
+        changed
+    }
+
+    /// Whoever probes it is to look soon: what a request met may not be the other side. The state stays.
+    pub fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has been [doubted](Self::doubt) since this was last asked.
+    pub fn take_doubt(&self) -> bool {
+        self.doubted.swap(false, Ordering::Relaxed)
+    }
+
     /// Whether it is in this state.
     pub(super) fn is(&self, state: State) -> bool {
         self.lock().state == state
@@ -119,6 +139,6 @@ impl Layer {
 
     fn lock(&self) -> MutexGuard<'_, Snapshot> {
         // A panic while this lock is held leaves a whole snapshot behind: every write is a plain assignment.
-        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

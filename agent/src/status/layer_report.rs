@@ -23,7 +23,7 @@ pub enum LayerState {
     Degraded,
     /// It does not work.
     Failed,
-    /// Not tried yet.
+    /// Not tried yet, or what was proven counts no more: a changed secret until it is proven.
     #[default]
     Unknown,
     /// This configuration has no such layer: the login of a pass-through forward belongs to the vendor.
@@ -55,7 +55,11 @@ impl LayerReport {
             .map(|at| now.saturating_duration_since(at));
         let stale = age.is_some_and(|age| age > stale_after);
         let (state, cause, remedy) = match snapshot.state {
-            State::Unknown => (LayerState::Unknown, None, None),
+            State::Unknown => (
+                LayerState::Unknown,
+                snapshot.cause.clone(),
+                snapshot.remedy.clone(),
+            ),
             State::Proven if stale => (
                 LayerState::Degraded,
                 Some(format!(
@@ -85,6 +89,18 @@ impl LayerReport {
             detail: snapshot.detail.clone(),
             cause,
             remedy,
+        }
+    }
+
+    /// Says of a layer that was never tried what it waits for.
+    pub fn or_untried(self, cause: &str, remedy: &str) -> Self {
+        match (self.state, &self.cause) {
+            (LayerState::Unknown, None) => Self {
+                cause: Some(cause.to_owned()),
+                remedy: Some(remedy.to_owned()),
+                ..self
+            },
+            _ => self,
         }
     }
 

@@ -26,6 +26,16 @@ impl Witness {
         self.layer.proven(detail)
     }
 
+    /// See [`Layer::doubt`].
+    pub fn doubt(&self) {
+        self.layer.doubt();
+    }
+
+    /// Whether it is proven now.
+    pub fn is_proven(&self) -> bool {
+        self.layer.is(State::Proven)
+    }
+
     /// See [`Layer::failed`]. What this one has told already is left out while the state is still the same.
     pub fn failed(&self, state: State, cause: &str, remedy: &str) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

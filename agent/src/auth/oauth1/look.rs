@@ -57,6 +57,10 @@ impl Stored {
                     .is_some_and(|known| is_same(known, &found))
                 {
                     kept.generation += 1;
+                    let renewed = kept.renewed.clone().map(Ok);
+                    if !renewed.is_some_and(|renewed| is_same(&renewed, &found)) {
+                        kept.version += 1;
+                    }
                     kept.rest_until = None;
                     kept.doubtful = record.is_some_and(|record| record.pending.is_some());
                     self.disowned.store(false, Ordering::Relaxed);

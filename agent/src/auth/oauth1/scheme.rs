@@ -156,6 +156,26 @@ impl Scheme for OAuth1 {
         Box::pin(self.renew_refused(refused, proven))
     }
 
+    fn look(&self) -> BoxFuture<'_, Result<(), Unavailable>> {
+        Box::pin(async {
+            self.key.look_now().await?;
+            match &self.token {
+                Token::Stored(stored) => stored.look_now().await.map(drop),
+                Token::File(file) => file.look_now().await.map(drop),
+                Token::TwoLegged => Ok(()),
+            }
+        })
+    }
+
+    fn version(&self) -> u64 {
+        let token = match &self.token {
+            Token::Stored(stored) => stored.version(),
+            Token::File(file) => file.generation(),
+            Token::TwoLegged => 0,
+        };
+        self.key.generation() + token
+    }
+
     fn look_again(&self) {
         if let Token::Stored(stored) = &self.token {
             stored.look_again();

@@ -40,6 +40,10 @@ pub(super) struct Kept {
     pub looked_at: Option<Instant>,
     pub stamp: Option<Option<Stamp>>,
     pub generation: u64,
+    /// Rises with each other token that the agent has not renewed itself.
+    pub version: u64,
+    /// As the agent has renewed it last.
+    pub renewed: Option<Arc<Tokens>>,
     pub found: Option<Found>,
     /// An interrupted renewal of before may have killed the token: it is renewed before it signs, if it can be.
     pub doubtful: bool,
@@ -124,6 +128,17 @@ impl Stored {
         Ok(generation > refused)
     }
 
+    /// The number of what a person logged in by.
+    pub(super) fn version(&self) -> u64 {
+        self.lock().version
+    }
+
+    /// As [`look`](Self::look), whenever the last one was.
+    pub(super) async fn look_now(&self) -> Result<(Arc<Tokens>, u64), Unavailable> {
+        self.lock().looked_at = None;
+        self.look().await
+    }
+
     /// The next request looks at the file, and may renew.
     pub(super) fn look_again(&self) {
         let mut kept = self.lock();
@@ -176,7 +191,8 @@ impl Stored {
         kept.looked_at = None;
         kept.doubtful = false;
         match done {
-            Renewal::Tokens(_) => {
+            Renewal::Tokens(record) => {
+                kept.renewed = record.tokens;
                 tracing::info!(forward, "the OAuth 1.0a token was refreshed");
                 Ok(())
             }

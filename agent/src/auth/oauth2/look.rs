@@ -18,14 +18,11 @@ use tokio::time::Instant;
 
 /// What a look began with, and what it found; `None` where the files are those known.
 pub(super) type Look = (u64, Result<Option<(Stamps, Option<Record>)>, Unavailable>);
-pub(super) type Stamps = [Option<Stamp>; 2];
+pub(super) type Stamps = [Option<Stamp>; 3];
 
 impl Inner {
     /// Looks, at most once a second.
     pub(super) async fn look(&self) -> Result<(), Unavailable> {
-        if self.settings.grant == Grant::ClientCredentials {
-            return Ok(());
-        }
         if let Some(known) = self.fresh() {
             return known;
         }
@@ -67,13 +64,23 @@ impl Inner {
         };
         // A renewal that has ended meanwhile knows better, and the next look sees its file.
         let mut state = self.lock();
-        if state.adoptions == adoptions {
-            match &record {
-                Some(record) => state.adopt(record),
-                None => state.forget(),
-            }
-            state.stamps = Some(stamps);
+        if state.adoptions != adoptions {
+            return;
         }
+        let (known, generation) = (state.stamps, state.generation);
+        match &record {
+            _ if self.settings.grant == Grant::ClientCredentials => {}
+            Some(record) => state.adopt(record),
+            None => state.forget(),
+        }
+        let new_secret = known.is_some_and(|[.., known]| known != stamps[2]);
+        if new_secret {
+            state.use_new_secret();
+        }
+        if known.is_none() || new_secret || state.generation != generation {
+            state.version += 1;
+        }
+        state.stamps = Some(stamps);
     }
 
     /// `None` where it is time to look again.
@@ -91,12 +98,21 @@ fn read_files(
 ) -> Result<Option<(Stamps, Option<Record>)>, Unavailable> {
     let store = &settings.store;
     let seed = &settings.refresh_token_file;
+    let stored = match settings.grant {
+        Grant::ClientCredentials => None,
+        Grant::AuthorizationCode => store.stamp().map_err(|error| unreadable(settings, error))?,
+    };
     let stamps = [
-        store.stamp().map_err(|error| unreadable(settings, error))?,
+        stored,
         seed.as_ref().and_then(|file| file.stamp().ok()),
+        settings.client_secret_file.stamp().ok(),
     ];
     if known == Some(stamps) {
         return Ok(None);
+    }
+    // Its tokens are in memory alone.
+    if settings.grant == Grant::ClientCredentials {
+        return Ok(Some((stamps, None)));
     }
     let stored = store.read().map_err(|error| unreadable(settings, error))?;
     let record = with_seed(settings, stored, read_seed(seed.clone()))?;

@@ -92,6 +92,15 @@ impl Scheme for OAuth2 {
         Box::pin(self.0.renew_refused(refused, proven))
     }
 
+    fn look(&self) -> BoxFuture<'_, Result<(), Unavailable>> {
+        self.0.lock().looked_at = None;
+        Box::pin(self.0.look())
+    }
+
+    fn version(&self) -> u64 {
+        self.0.lock().version
+    }
+
     fn look_again(&self) {
         let mut state = self.0.lock();
         state.looked_at = None;

@@ -17,8 +17,10 @@ pub(super) struct State {
     pub unread: Option<Unavailable>,
     /// Counts what was taken over, so that a slow look does not bring back what is older.
     pub adoptions: u64,
-    /// Of the token file and of the one with a first refresh token.
+    /// Of the token file, of the one with a first refresh token, and of the client's secret.
     pub stamps: Option<Stamps>,
+    /// Rises with each other thing that a person put there: a login, a client secret.
+    pub version: u64,
     pub tokens: Option<Arc<Tokens>>,
     /// Rises with each new access token.
     pub generation: u64,
@@ -74,13 +76,25 @@ impl State {
         let Self {
             generation,
             adoptions,
+            version,
             ..
         } = *self;
         *self = Self {
             generation: generation + 1,
             adoptions: adoptions + 1,
+            version,
             ..Self::default()
         };
+    }
+
+    /// The client has another secret: it is used now, to see whether it is good, however the former one fared.
+    pub fn use_new_secret(&mut self) {
+        self.trouble = None;
+        self.failures = 0;
+        self.retry_at = None;
+        if self.tokens.is_some() {
+            self.renew_at = Some(SystemTime::UNIX_EPOCH);
+        }
     }
 }
 

@@ -1,11 +1,28 @@
 //! The circuit as a state machine.
 
 use super::*;
-use crate::auth::circuit::{Admission, Asker, Circuit, Outcome};
+use crate::auth::circuit::{Admission, Asker, Change, Circuit, Outcome, Rules};
+use Asker::{Probe, Question, Traffic};
+use proptest::prelude::*;
 use tokio::time::Instant;
 
 const TRIAL: Admission = Admission::Go { trial: true };
 const FREE: Admission = Admission::Go { trial: false };
+/// A password whose login is probed.
+const PASSWORD: Rules = Rules {
+    locks_out: true,
+    probed: true,
+};
+/// A token whose login is probed.
+const TOKEN: Rules = Rules {
+    locks_out: false,
+    probed: true,
+};
+/// A password whose login nobody probes.
+const ALONE: Rules = Rules {
+    locks_out: true,
+    probed: false,
+};
 
 fn why(cause: &str) -> Unavailable {
     Unavailable {
@@ -25,118 +42,300 @@ fn after(seconds: u64) -> Instant {
     Instant::now() + Duration::from_secs(seconds)
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_untried_credential_is_tried_once_at_a_time() {
-    let now = Instant::now();
-    let mut circuit = Circuit::default();
-    assert_eq!(circuit.admit(1, true, Asker::Traffic, now), TRIAL);
-    assert_eq!(circuit.admit(1, true, Asker::Traffic, now), Admission::Wait);
-    assert_eq!(circuit.admit(1, true, Asker::Probe, now), Admission::Wait);
-    circuit.settle(1, true, Outcome::Undecided, now);
-    assert_eq!(circuit.admit(1, true, Asker::Traffic, now), TRIAL);
-    circuit.settle(1, true, Outcome::Accepted, now);
-    assert_eq!(circuit.admit(1, true, Asker::Traffic, now), FREE);
-    assert_eq!(circuit.admit(1, true, Asker::Traffic, now), FREE);
-    // Once proven, answers that say nothing do not unprove it.
-    circuit.settle(1, false, Outcome::Undecided, now);
-    assert_eq!(circuit.admit(1, true, Asker::Traffic, now), FREE);
+/// A circuit of the first generation.
+struct Tried {
+    circuit: Circuit,
+    rules: Rules,
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_refused_password_is_never_tried_again_by_itself() {
-    let mut circuit = Circuit::default();
-    assert_eq!(circuit.admit(1, true, Asker::Traffic, after(0)), TRIAL);
-    assert!(circuit.settle(1, true, rejected(false), after(0)));
-    for seconds in [0, 60, 86_400 * 365] {
-        let refused = Admission::Refuse(why("refused"));
-        assert_eq!(
-            circuit.admit(1, true, Asker::Traffic, after(seconds)),
-            refused
-        );
-        assert_eq!(
-            circuit.admit(1, true, Asker::Probe, after(seconds)),
-            refused
-        );
+impl Tried {
+    fn new(rules: Rules) -> Self {
+        let circuit = Circuit::default();
+        Self { circuit, rules }
     }
-    // Another one is.
-    assert_eq!(circuit.admit(2, true, Asker::Traffic, after(0)), TRIAL);
-    assert_eq!(
-        circuit.admit(1, true, Asker::Traffic, after(0)),
-        Admission::Stale
-    );
-    // What is still heard of the old one no longer counts.
-    assert!(!circuit.settle(1, false, rejected(false), after(0)));
-    circuit.settle(2, true, Outcome::Accepted, after(0));
-    assert_eq!(circuit.admit(2, true, Asker::Traffic, after(0)), FREE);
+
+    /// Jira has taken it.
+    fn proven(rules: Rules) -> Self {
+        let mut tried = Self::new(rules);
+        assert_eq!(tried.admit(Probe), TRIAL);
+        assert_eq!(tried.settle(Probe, true, Outcome::Accepted), Change::None);
+        tried
+    }
+
+    fn admit(&mut self, asker: Asker) -> Admission {
+        self.admit_at(asker, 0)
+    }
+
+    fn admit_at(&mut self, asker: Asker, seconds: u64) -> Admission {
+        self.circuit.admit(1, self.rules, asker, after(seconds))
+    }
+
+    fn settle(&mut self, asker: Asker, trial: bool, outcome: Outcome) -> Change {
+        let rules = self.rules;
+        self.circuit
+            .settle(1, rules, asker, trial, outcome, after(0))
+    }
+
+    fn is_open(&self) -> bool {
+        self.circuit.refusal().is_some()
+    }
+}
+
+fn refuses(admission: Admission) -> bool {
+    matches!(admission, Admission::Refuse(_))
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proven_password_that_is_refused_opens_the_circuit_too() {
-    let mut circuit = Circuit::default();
-    circuit.admit(1, true, Asker::Traffic, after(0));
-    circuit.settle(1, true, Outcome::Accepted, after(0));
-    assert!(circuit.settle(1, false, rejected(false), after(0)));
-    assert!(
-        !circuit.settle(1, false, rejected(false), after(0)),
-        "told once"
-    );
-    // An earlier request's success comes late and changes nothing.
-    circuit.settle(1, false, Outcome::Accepted, after(0));
-    assert!(matches!(
-        circuit.admit(1, true, Asker::Traffic, after(0)),
-        Admission::Refuse(_)
-    ));
-    circuit.reset();
-    assert_eq!(circuit.admit(1, true, Asker::Traffic, after(0)), TRIAL);
+async fn an_untried_password_is_tried_by_the_probe_first() {
+    let mut tried = Tried::new(PASSWORD);
+    assert_eq!(tried.admit(Traffic), Admission::Wait);
+    assert_eq!(tried.admit(Question), Admission::Wait);
+    assert_eq!(tried.admit(Probe), TRIAL);
+    assert_eq!(tried.admit(Traffic), Admission::Wait);
+    tried.settle(Probe, true, Outcome::Accepted);
+    assert_eq!(tried.admit(Traffic), FREE);
+    // Once proven, answers that say nothing do not unprove it.
+    tried.settle(Traffic, false, Outcome::Undecided);
+    assert_eq!(tried.admit(Traffic), FREE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_probe_found_nothing_out_one_request_at_a_time_may() {
+    let mut tried = Tried::new(PASSWORD);
+    assert_eq!(tried.admit(Probe), TRIAL);
+    tried.settle(Probe, true, Outcome::Undecided);
+    assert_eq!(tried.admit(Traffic), TRIAL);
+    assert_eq!(tried.admit(Traffic), Admission::Wait);
+    assert_eq!(tried.admit(Probe), Admission::Wait);
+    // A refusal is the path's own affair, until the probe has said the same.
+    let change = tried.settle(Traffic, true, rejected(false));
+    assert_eq!(change, Change::Doubted);
+    assert_eq!(tried.admit(Traffic), Admission::Wait);
+    assert_eq!(tried.admit(Probe), TRIAL);
+    tried.settle(Probe, true, Outcome::Accepted);
+    assert_eq!(tried.admit(Traffic), FREE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refused_request_holds_a_password_until_the_probe_has_decided() {
+    let mut tried = Tried::proven(PASSWORD);
+    for _ in 0..5 {
+        assert_eq!(tried.admit(Traffic), FREE);
+        let change = tried.settle(Traffic, false, rejected(false));
+        assert_eq!(change, Change::Doubted);
+        assert!(!tried.is_open() && tried.circuit.is_doubted());
+        assert_eq!(tried.admit(Traffic), Admission::Wait);
+        // Sent before the doubt, answered after it.
+        tried.settle(Traffic, false, Outcome::Accepted);
+        assert_eq!(tried.admit(Traffic), Admission::Wait);
+        assert_eq!(tried.admit(Probe), TRIAL);
+        assert_eq!(tried.admit(Traffic), Admission::Wait);
+        tried.settle(Probe, true, Outcome::Accepted);
+        assert_eq!(tried.admit(Traffic), FREE);
+    }
+    tried.settle(Traffic, false, rejected(false));
+    assert_eq!(tried.admit(Probe), TRIAL);
+    let change = tried.settle(Probe, true, rejected(false));
+    assert_eq!(change, Change::Opened);
+    // Two wrong passwords; a third may lock the account.
+    for seconds in [0, 60, 86_400 * 365] {
+        assert!(refuses(tried.admit_at(Traffic, seconds)));
+        assert!(refuses(tried.admit_at(Probe, seconds)));
+    }
+    // Another one is tried.
+    let next = tried.circuit.admit(2, PASSWORD, Probe, after(0));
+    assert_eq!(next, TRIAL);
+    assert_eq!(tried.admit(Traffic), Admission::Stale);
+    // What is still heard of the old one no longer counts.
+    assert_eq!(tried.settle(Traffic, false, rejected(false)), Change::None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_says_nothing_leaves_the_doubt_and_keeps_nobody_waiting() {
+    let mut tried = Tried::proven(PASSWORD);
+    tried.settle(Traffic, false, rejected(false));
+    assert_eq!(tried.admit(Probe), TRIAL);
+    tried.settle(Probe, true, Outcome::Undecided);
+    assert!(refuses(tried.admit(Traffic)));
+    assert_eq!(tried.admit(Probe), TRIAL);
+    tried.settle(Probe, true, Outcome::Accepted);
+    assert_eq!(tried.admit(Traffic), FREE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_odd_answer_to_the_probe_itself_is_asked_about_once_more() {
+    let mut tried = Tried::proven(PASSWORD);
+    for last in [Outcome::Accepted, rejected(false)] {
+        assert_eq!(tried.admit(Probe), FREE);
+        let change = tried.settle(Probe, false, rejected(false));
+        assert_eq!(change, Change::Opened);
+        assert!(refuses(tried.admit_at(Probe, 14)));
+        assert!(refuses(tried.admit_at(Traffic, 15)));
+        assert_eq!(tried.admit_at(Probe, 15), TRIAL);
+        tried.settle(Probe, true, last);
+    }
+    assert!(refuses(tried.admit_at(Probe, 86_400)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_and_a_request_that_were_both_refused_are_two() {
+    let mut tried = Tried::proven(PASSWORD);
+    assert_eq!(tried.admit(Traffic), FREE);
+    assert_eq!(tried.admit(Probe), FREE);
+    tried.settle(Probe, false, rejected(false));
+    tried.settle(Traffic, false, rejected(false));
+    assert!(refuses(tried.admit_at(Probe, 86_400)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubted_token_goes_on_being_sent_until_the_probe_refuses_it() {
+    let mut tried = Tried::proven(TOKEN);
+    tried.settle(Traffic, false, rejected(true));
+    assert_eq!(tried.admit(Traffic), FREE);
+    assert_eq!(tried.admit(Probe), TRIAL);
+    assert_eq!(tried.admit(Traffic), FREE);
+    assert_eq!(tried.settle(Traffic, false, rejected(true)), Change::None);
+    // Worth a refresh: Jira took it before.
+    assert!(tried.circuit.was_taken());
+    assert_eq!(tried.settle(Probe, true, rejected(true)), Change::Opened);
+    assert!(!tried.circuit.was_taken());
+    assert!(refuses(tried.admit(Traffic)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_harmless_retry_is_the_probes_alone_and_less_and_less_frequent() {
-    let mut circuit = Circuit::default();
-    circuit.admit(1, true, Asker::Traffic, after(0));
-    circuit.settle(1, true, rejected(true), after(0));
+    let mut tried = Tried::new(TOKEN);
+    tried.admit(Probe);
+    tried.settle(Probe, true, rejected(true));
     let mut at = 0;
     for pause in [15, 30, 60, 120, 240, 300, 300] {
-        let refused = |a| matches!(a, Admission::Refuse(_));
-        assert!(refused(circuit.admit(
-            1,
-            true,
-            Asker::Probe,
-            after(at + pause - 1)
-        )));
+        assert!(refuses(tried.admit_at(Probe, at + pause - 1)));
         at += pause;
-        assert!(refused(circuit.admit(1, true, Asker::Traffic, after(at))));
-        assert_eq!(circuit.admit(1, true, Asker::Probe, after(at)), TRIAL);
+        assert!(refuses(tried.admit_at(Traffic, at)));
+        assert_eq!(tried.admit_at(Probe, at), TRIAL);
         // While it runs, nobody else.
-        assert!(refused(circuit.admit(1, true, Asker::Probe, after(at))));
-        assert!(refused(circuit.admit(1, true, Asker::Traffic, after(at))));
-        assert!(
-            !circuit.settle(1, true, rejected(true), after(at)),
-            "no news"
-        );
+        assert!(refuses(tried.admit_at(Probe, at)));
+        assert!(refuses(tried.admit_at(Traffic, at)));
+        let change = tried
+            .circuit
+            .settle(1, TOKEN, Probe, true, rejected(true), after(at));
+        assert_eq!(change, Change::None, "no news");
     }
-    assert_eq!(circuit.admit(1, true, Asker::Probe, after(at + 300)), TRIAL);
-    circuit.settle(1, true, Outcome::Accepted, after(at + 300));
-    assert_eq!(circuit.admit(1, true, Asker::Traffic, after(at)), FREE);
+    assert_eq!(tried.admit_at(Probe, at + 300), TRIAL);
+    tried.settle(Probe, true, Outcome::Accepted);
+    assert_eq!(tried.admit(Traffic), FREE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_credential_that_locks_nothing_out_is_tried_by_all_at_once() {
-    let now = Instant::now();
-    let mut circuit = Circuit::default();
-    for asker in [Asker::Traffic, Asker::Traffic, Asker::Probe] {
-        assert_eq!(circuit.admit(1, false, asker, now), TRIAL);
+    let mut tried = Tried::new(TOKEN);
+    for asker in [Traffic, Traffic, Probe] {
+        assert_eq!(tried.admit(asker), TRIAL);
     }
     // One that says nothing takes nothing away from the others.
-    circuit.settle(1, true, Outcome::Undecided, now);
-    circuit.settle(1, true, Outcome::Accepted, now);
-    assert_eq!(circuit.admit(1, false, Asker::Traffic, now), FREE);
+    tried.settle(Traffic, true, Outcome::Undecided);
+    tried.settle(Traffic, true, Outcome::Accepted);
+    assert_eq!(tried.admit(Traffic), FREE);
     // The next one, renewed ahead of the end, holds up nobody either.
-    assert_eq!(circuit.admit(2, false, Asker::Traffic, now), TRIAL);
-    assert_eq!(circuit.admit(2, false, Asker::Traffic, now), TRIAL);
-    assert!(circuit.settle(2, true, rejected(true), now));
-    assert!(matches!(
-        circuit.admit(2, false, Asker::Traffic, now),
-        Admission::Refuse(_)
-    ));
+    let next = |tried: &mut Tried| tried.circuit.admit(2, TOKEN, Traffic, after(0));
+    assert_eq!(next(&mut tried), TRIAL);
+    assert_eq!(next(&mut tried), TRIAL);
+    let change = tried
+        .circuit
+        .settle(2, TOKEN, Traffic, true, rejected(true), after(0));
+    assert_eq!(change, Change::Doubted);
+    assert_eq!(next(&mut tried), FREE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nobody_probes_a_request_decides() {
+    let mut tried = Tried::new(ALONE);
+    assert_eq!(tried.admit(Traffic), TRIAL);
+    assert_eq!(tried.admit(Traffic), Admission::Wait);
+    let change = tried.settle(Traffic, true, rejected(false));
+    assert_eq!(change, Change::Opened);
+    assert!(refuses(tried.admit_at(Traffic, 86_400)));
+    tried.circuit.reset();
+    assert_eq!(tried.admit(Traffic), TRIAL);
+    tried.settle(Traffic, true, Outcome::Accepted);
+    assert_eq!(tried.admit(Traffic), FREE);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// A request or a probe begins.
+    Begins(Asker),
+    /// The oldest one under way is answered.
+    Ends,
+    /// It gets no answer.
+    Lost,
+    /// Time goes by.
+    Passes(u64),
+    /// Jira's own mind about the password.
+    Jira(bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => Just(Event::Begins(Traffic)),
+        3 => Just(Event::Begins(Probe)),
+        5 => Just(Event::Ends),
+        1 => Just(Event::Lost),
+        2 => (1u64..400).prop_map(Event::Passes),
+        1 => any::<bool>().prop_map(Event::Jira),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: from when Jira has another password on, ours reaches it at most twice
+    /// (what was on its way already apart).
+    #[test]
+    fn a_wrong_password_never_reaches_jira_three_times(
+        good_at_first in any::<bool>(),
+        events in proptest::collection::vec(event(), 1..120),
+    ) {
+        let mut circuit = Circuit::default();
+        let mut now = Instant::now();
+        let mut good = good_at_first;
+        let mut wrong = 0;
+        let mut under_way: Vec<(Asker, bool, bool)> = Vec::new();
+        for event in events {
+            match event {
+                Event::Begins(asker) => {
+                    if let Admission::Go { trial } = circuit.admit(1, PASSWORD, asker, now) {
+                        // One at a time, so that what counts is what the circuit lets go after an answer.
+                        if under_way.is_empty() || trial {
+                            wrong += u32::from(!good);
+                            under_way.push((asker, trial, good));
+                        } else {
+                            circuit.settle(1, PASSWORD, asker, trial, Outcome::Undecided, now);
+                        }
+                    }
+                }
+                Event::Ends if !under_way.is_empty() => {
+                    let (asker, trial, was) = under_way.remove(0);
+                    let outcome = if was { Outcome::Accepted } else { rejected(false) };
+                    circuit.settle(1, PASSWORD, asker, trial, outcome, now);
+                }
+                Event::Lost if !under_way.is_empty() => {
+                    let (asker, trial, was) = under_way.remove(0);
+                    // Jira never saw it.
+                    wrong -= u32::from(!was && wrong > 0);
+                    circuit.settle(1, PASSWORD, asker, trial, Outcome::Undecided, now);
+                }
+                Event::Ends | Event::Lost => {}
+                Event::Passes(seconds) => now += Duration::from_secs(seconds),
+                Event::Jira(mind) => {
+                    if mind && !good {
+                        // Right again: Jira counts from the start, as after a login that went well.
+                        wrong = 0;
+                        under_way.clear();
+                        circuit = Circuit::default();
+                    }
+                    good = mind;
+                }
+            }
+            prop_assert!(wrong <= 2, "{wrong}");
+        }
+    }
 }

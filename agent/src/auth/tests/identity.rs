@@ -1,12 +1,27 @@
 //! Reading Jira's answers.
 
 use super::*;
-use crate::auth::identity::{BasicOff, Finding, Rejection, read};
+use crate::{
+    auth::identity::{BasicOff, Expected, Finding, ProvenUser, Rejection, read},
+    upstream::{AnswerSource, AskedFor},
+};
 
 const CAPTCHA: (&str, &str) = (
     "x-authentication-denied-reason",
     "CAPTCHA_CHALLENGE; login-url=https://jira/login.jsp",
 );
+
+const NOBODY: Expected<'_> = Expected {
+    configured: None,
+    proven: None,
+};
+
+fn named(user: &str) -> Expected<'_> {
+    Expected {
+        configured: Some(user),
+        proven: None,
+    }
+}
 
 #[test]
 fn answers_are_read_as_jira_means_them() {
@@ -71,18 +86,21 @@ fn answers_are_read_as_jira_means_them() {
     ] {
         let head = answer(status, headers);
         assert_eq!(
-            read(&head, b"", true, Some("acme-bot")),
+            read(&head, b"", true, named("acme-bot")),
             finding,
             "{status} {headers:?}"
         );
     }
     // Cloud's API gateway knows the credential, but not for this request.
     let lacks = br#"{"code":401,"message":"Unauthorized; scope does not match"}"#;
-    assert_eq!(read(&answer(401, &[]), lacks, true, None), Accepted);
+    assert_eq!(read(&answer(401, &[]), lacks, true, NOBODY), Accepted);
     let dead = br#"{"code":401,"message":"Unauthorized"}"#;
-    assert_eq!(read(&answer(401, &[]), dead, true, None), refused());
+    assert_eq!(read(&answer(401, &[]), dead, true, NOBODY), refused());
     // Outside the REST API a missing name says nothing: static resources have none.
-    assert_eq!(read(&answer(200, &[]), b"", false, None), Finding::Nothing);
+    assert_eq!(
+        read(&answer(200, &[]), b"", false, NOBODY),
+        Finding::Nothing
+    );
 }
 
 #[test]
@@ -92,12 +110,12 @@ fn basic_switched_off_is_read_from_the_body() {
     let head = answer(403, &[("content-type", "application/json")]);
     for head in [&anonymous, &head] {
         assert_eq!(
-            read(head, body, true, None),
+            read(head, body, true, NOBODY),
             Finding::Rejected(Rejection::BasicOff(BasicOff::Said))
         );
     }
     assert_eq!(
-        read(&head, b"{\"errors\":{}}", true, None),
+        read(&head, b"{\"errors\":{}}", true, NOBODY),
         Finding::Nothing
     );
 }
@@ -117,7 +135,7 @@ fn user_names_are_compared_as_jira_does() {
         ("admin", "acme-bot", false),
     ] {
         let head = answer(200, &[("x-ausername", seen)]);
-        let finding = read(&head, b"", true, Some(expected));
+        let finding = read(&head, b"", true, named(expected));
         assert_eq!(
             matches!(finding, Finding::Known(_)),
             same,
@@ -131,7 +149,98 @@ fn user_names_are_compared_as_jira_does() {
         head
     };
     assert!(matches!(
-        read(&utf8, b"", true, Some("Jürgen")),
+        read(&utf8, b"", true, named("Jürgen")),
         Finding::Known(_)
     ));
+}
+
+#[test]
+fn the_user_of_the_probe_is_the_one_whom_other_answers_must_name() {
+    let proven = |headers: &[(&str, &str)]| ProvenUser::read(&answer(200, headers).headers);
+    let bot = proven(&[("x-ausername", "J%C3%BCrgen")]).unwrap();
+    let account = proven(&[("x-aaccountid", "557058:1")]).unwrap();
+    assert_eq!(bot.shown(), "Jürgen");
+    assert_eq!(account.shown(), "557058:1");
+    assert_eq!(proven(&[("x-ausername", "anonymous")]), None);
+    let other = |user: &str| Finding::Rejected(Rejection::Other(user.to_owned()));
+    for (by, headers, finding) in [
+        (
+            &bot,
+            &[("x-ausername", "j%c3%bcrgen")][..],
+            Finding::Known(b"j%c3%bcrgen"),
+        ),
+        (&bot, &[("x-ausername", "admin")], other("admin")),
+        (&bot, &[("x-aaccountid", "557058:2")], Finding::Accepted),
+        (&account, &[("x-aaccountid", "557058:1")], Finding::Accepted),
+        (&account, &[("x-aaccountid", "557058:2")], other("557058:2")),
+        // What the probe was not told is not compared.
+        (
+            &account,
+            &[("x-ausername", "whoever")],
+            Finding::Known(b"whoever"),
+        ),
+    ] {
+        let head = answer(200, headers);
+        let expected = Expected {
+            configured: None,
+            proven: Some(by),
+        };
+        assert_eq!(read(&head, b"", true, expected), finding, "{headers:?}");
+    }
+    // Even from a cache: it would be another user's data.
+    let head = answer(200, &[("x-ausername", "admin"), ("age", "3")]);
+    let expected = Expected {
+        configured: None,
+        proven: Some(&bot),
+    };
+    assert_eq!(read(&head, b"", true, expected), other("admin"));
+    let head = answer(200, &[("x-ausername", "jürgen"), ("age", "3")]);
+    assert_eq!(read(&head, b"", true, expected), Finding::Nothing);
+}
+
+#[test]
+fn what_stands_before_jira_is_no_word_of_jiras() {
+    let html = ("content-type", "text/html");
+    let idp = ("location", "https://idp.example/saml");
+    for (status, headers, by_a_login) in [
+        (200, &[html][..], true),
+        (302, &[idp], true),
+        (302, &[("location", "/jira/login.jsp?x")], true),
+        (407, &[], true),
+        (401, &[("www-authenticate", "Negotiate")], true),
+        // Honest refusals: the vendor may see them.
+        (403, &[html], false),
+        (429, &[html], false),
+        (
+            301,
+            &[("location", "https://jira/jira/rest/api/2/myself")],
+            false,
+        ),
+    ] {
+        let mut head = answer(status, headers);
+        let asked = AskedFor {
+            path: MYSELF,
+            authority: "jira",
+        };
+        let source = AnswerSource::read(asked, head.status, &head.headers);
+        head.extensions.insert(source);
+        let finding = read(&head, b"", true, NOBODY);
+        match by_a_login {
+            true => assert!(
+                matches!(finding, Finding::Rejected(Rejection::Intermediary(_))),
+                "{status} {headers:?}: {finding:?}"
+            ),
+            false => assert_eq!(finding, Finding::Nothing, "{status} {headers:?}"),
+        }
+    }
+    // Jira's own, with a mark of Jira's on it and nobody named.
+    let own = answer(
+        302,
+        &[
+            ("x-arequestid", "1x1x1"),
+            ("location", "https://jira/jira/login.jsp?os_destination=x"),
+        ],
+    );
+    let finding = read(&own, b"", false, NOBODY);
+    assert_eq!(finding, Finding::Rejected(Rejection::LoginPage));
 }

@@ -322,3 +322,187 @@ async fn basic_switched_off_stops_the_first_request_and_is_named() {
     assert!(matches!(verdict, Verdict::LoginFailed { remedy, .. } if remedy.contains("pat")));
     assert!(login.prepare(&mut get(MYSELF)).await.is_err());
 }
+
+/// A login that the agent's probe has proven.
+async fn probed(settings: (Arc<Login>, Arc<Layer>)) -> (Arc<Login>, Arc<Layer>) {
+    let (login, layer) = settings;
+    login.be_probed();
+    assert_eq!(login.probe_need(), ProbeNeed::Untried);
+    assert_eq!(probe(&login, 200, KNOWN).await, Verdict::Fine);
+    assert_eq!(layer.snapshot().state, State::Proven);
+    assert_eq!(login.probe_need(), ProbeNeed::None);
+    (login, layer)
+}
+
+async fn probe(login: &Login, status: u16, headers: &[(&str, &str)]) -> Verdict {
+    let attempt = login.prepare_probe(&mut get(MYSELF)).await.unwrap();
+    attempt.unwrap().observe(&mut answer(status, headers))
+}
+
+async fn ask(login: &Login, status: u16, headers: &[(&str, &str)]) -> Verdict {
+    let attempt = login
+        .prepare(&mut get("/jira/secure/attachment/1/a.png"))
+        .await;
+    attempt.unwrap().observe(&mut answer(status, headers))
+}
+
+/// Ways in which one path refuses what Jira takes elsewhere.
+const REFUSALS: [(u16, &[(&str, &str)]); 6] = [
+    (401, REFUSED),
+    (401, &[]),
+    (401, &[("www-authenticate", "Basic realm=\"Intranet\"")]),
+    (
+        302,
+        &[
+            ("location", "/jira/login.jsp"),
+            ("x-ausername", "anonymous"),
+        ],
+    ),
+    (302, &[("location", "/jira/login.jsp?os_destination=x")]),
+    (200, &[("x-ausername", "anonymous")]),
+];
+
+#[tokio::test(start_paused = true)]
+async fn what_one_path_refuses_fails_that_request_alone() {
+    let secrets = Secrets::new("right");
+    for (status, headers) in REFUSALS {
+        let (login, layer) = probed(secrets.pat()).await;
+        let verdict = ask(&login, status, headers).await;
+        let Verdict::LoginFailed { remedy, .. } = verdict else {
+            panic!("{status} {headers:?} passed");
+        };
+        assert!(remedy.contains("this request alone"), "{remedy}");
+        assert_eq!(login.refused(), None);
+        assert_eq!(layer.snapshot().state, State::Proven);
+        // The probe is called, and nobody waits for it.
+        assert_eq!(login.probe_need(), ProbeNeed::Doubted);
+        login.probe_wanted().await;
+        assert_eq!(ask(&login, 200, KNOWN).await, Verdict::Fine);
+        assert_eq!(probe(&login, 200, KNOWN).await, Verdict::Fine);
+        assert_eq!(login.probe_need(), ProbeNeed::None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_password_waits_for_the_probe_and_goes_on_where_that_is_taken() {
+    let secrets = Secrets::new("right");
+    for (status, headers) in REFUSALS {
+        let (login, _) = probed(secrets.basic()).await;
+        ask(&login, status, headers).await;
+        assert_eq!(login.probe_need(), ProbeNeed::HeldBack);
+        let waiting = tokio::spawn({
+            let login = login.clone();
+            async move { ask(&login, 200, KNOWN).await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!waiting.is_finished());
+        assert_eq!(probe(&login, 200, KNOWN).await, Verdict::Fine);
+        assert_eq!(waiting.await.unwrap(), Verdict::Fine);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_that_was_changed_in_jira_reaches_it_by_one_request_and_one_probe() {
+    let secrets = Secrets::new("changed in Jira");
+    let (login, layer) = probed(secrets.basic()).await;
+    ask(&login, 401, REFUSED).await;
+    let waiting = tokio::spawn({
+        let login = login.clone();
+        async move { login.prepare(&mut get(MYSELF)).await.map(drop) }
+    });
+    let verdict = probe(&login, 401, REFUSED).await;
+    assert!(matches!(verdict, Verdict::LoginFailed { .. }));
+    assert!(matches!(
+        waiting.await.unwrap(),
+        Err(Refusal::Unavailable(_))
+    ));
+    assert_eq!(layer.snapshot().state, State::Failed);
+    tokio::time::advance(Duration::from_secs(86_400 * 365)).await;
+    assert!(login.prepare_probe(&mut get(MYSELF)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_secret_is_unproven_until_the_probe_has_proven_it() {
+    let secrets = Secrets::new("first");
+    for (login, layer) in [secrets.basic(), secrets.pat()] {
+        let (login, layer) = probed((login, layer)).await;
+        // On its way while the file changes: it says nothing of the new secret.
+        let late = login.prepare(&mut get(MYSELF)).await.unwrap();
+        for (status, headers, state) in [
+            (401, REFUSED, State::Failed),
+            (200, KNOWN, State::Proven),
+            (401, REFUSED, State::Failed),
+        ] {
+            assert!(!login.look().await, "nothing has changed");
+            secrets.write(&format!("another-{status}"));
+            assert!(login.look().await);
+            let told = layer.snapshot();
+            assert_eq!((told.state, told.proven_at), (State::Unknown, None));
+            assert!(told.cause.unwrap().contains("has changed"));
+            assert!(!told.remedy.unwrap().is_empty());
+            assert_eq!(login.probe_need(), ProbeNeed::Untried);
+            assert_eq!(login.refused().is_some(), state == State::Proven);
+            login.probe_wanted().await;
+            probe(&login, status, headers).await;
+            assert_eq!(layer.snapshot().state, state);
+        }
+        secrets.write("the-last-one");
+        login.look().await;
+        late.observe(&mut answer(200, KNOWN));
+        assert_eq!(layer.snapshot().state, State::Unknown);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_fails_the_login_without_any_request() {
+    let secrets = Secrets::new("token");
+    let (login, layer) = probed(secrets.pat()).await;
+    std::fs::remove_file(secrets.path()).unwrap();
+    login.look().await;
+    let told = layer.snapshot();
+    assert_eq!(told.state, State::Failed);
+    assert!(told.cause.unwrap().contains("does not exist"));
+    secrets.write("token");
+    assert!(login.look().await);
+    assert_eq!(layer.snapshot().state, State::Unknown);
+}
+
+#[tokio::test]
+async fn an_answer_for_another_user_than_the_probes_is_a_failed_login_in_every_mode() {
+    let secrets = Secrets::new("token");
+    let (login, layer) = probed(secrets.pat()).await;
+    let verdict = ask(&login, 200, &[("x-ausername", "admin")]).await;
+    let Verdict::LoginFailed { cause, .. } = verdict else {
+        panic!("passed");
+    };
+    assert!(cause.contains("user admin, not acme-bot"), "{cause}");
+    assert_eq!(layer.snapshot().detail.unwrap(), "user acme-bot");
+    assert_eq!(login.probe_need(), ProbeNeed::Doubted);
+    // Letter case and encodings are Jira's own.
+    let verdict = ask(&login, 200, &[("x-ausername", "Acme%2Dbot")]).await;
+    assert_eq!(verdict, Verdict::Fine);
+
+    // Renamed in Jira: the probe meets the new name, and from then on that one counts.
+    assert_eq!(
+        probe(&login, 200, &[("x-ausername", "bot")]).await,
+        Verdict::Fine
+    );
+    assert_eq!(layer.snapshot().detail.unwrap(), "user bot");
+    assert_eq!(
+        ask(&login, 200, &[("x-ausername", "bot")]).await,
+        Verdict::Fine
+    );
+    assert_ne!(ask(&login, 200, KNOWN).await, Verdict::Fine);
+}
+
+#[tokio::test]
+async fn single_sign_on_in_the_probes_way_is_no_word_about_the_credential() {
+    let secrets = Secrets::new("token");
+    let (login, layer) = probed(secrets.basic()).await;
+    let verdict = probe(&login, 302, &[("location", "/sso/login")]).await;
+    assert!(matches!(verdict, Verdict::LoginFailed { .. }));
+    assert_eq!(login.refused(), None);
+    let told = layer.snapshot();
+    assert_eq!(told.state, State::Unknown);
+    assert!(told.cause.unwrap().contains("login page"));
+}

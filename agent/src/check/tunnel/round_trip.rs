@@ -9,6 +9,7 @@ use crate::{
         Bind,
         session::{Bound, CallError, Session},
     },
+    upstream::{AnswerSource, AskedFor},
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -116,7 +117,11 @@ async fn there_and_back(
 
 /// It has come here and back; what it says.
 fn judge(bound: &Bound, path: &str, id: &str, answer: Answer) -> Found {
-    let Answer { head, problem } = answer;
+    let Answer {
+        head,
+        problem,
+        is_state,
+    } = answer;
     if head
         .headers()
         .get("x-request-id")
@@ -129,8 +134,7 @@ fn judge(bound: &Bound, path: &str, id: &str, answer: Answer) -> Found {
     }
     let status = head.status().as_u16();
     let Some(problem) = problem else {
-        let seen = format!("GET {path} through {bound} came back with Jira's {status}");
-        return Found::ok(seen);
+        return judge_source(bound, path, &head, is_state);
     };
     match problem.kind.rsplit(':').next().unwrap_or_default() {
         "policy-refused" => Found::ok(format!(
@@ -146,8 +150,39 @@ fn judge(bound: &Bound, path: &str, id: &str, answer: Answer) -> Found {
     }
 }
 
+/// The tunnel is whole; whether it was Jira that answered.
+fn judge_source(bound: &Bound, path: &str, head: &Response<()>, is_state: bool) -> Found {
+    let status = head.status().as_u16();
+    let asked = AskedFor {
+        path,
+        authority: "",
+    };
+    match AnswerSource::read(asked, head.status(), head.headers()) {
+        source @ (AnswerSource::Jira | AnswerSource::LikeJira | AnswerSource::Unclear)
+            if is_state || source != AnswerSource::Unclear =>
+        {
+            Found::ok(format!(
+                "GET {path} through {bound} came back with Jira's {status}"
+            ))
+        }
+        source => {
+            let seen = format!("GET {path} through {bound} came back with {status}");
+            match source.intermediary().map(|by| by.diagnosis()) {
+                Some(diagnosis) => Found::warn(diagnosis.cause, diagnosis.remedy).seen(seen),
+                None => Found::warn(
+                    "nothing in the answer shows that it is Jira's",
+                    "the tunnel is whole; the steps of the forward say what is wrong behind it",
+                )
+                .seen(seen),
+            }
+        }
+    }
+}
+
 struct Answer {
     head: Response<()>,
+    /// Its body is what Jira's status page says.
+    is_state: bool,
     /// Where the agent itself answered.
     problem: Option<Problem>,
 }
@@ -201,12 +236,15 @@ async fn read(
     let own = own.is_some_and(|kind| kind == "application/problem+json");
     let body = Limited::new(body, MAX_BODY).collect().await;
     let body = body.map_err(|error| error.to_string())?.to_bytes();
+    let state = serde_json::from_slice::<serde_json::Value>(&body);
+    let is_state = state.is_ok_and(|body| body.get("state").is_some_and(|s| s.is_string()));
     let problem = match own {
         true => serde_json::from_slice::<Problem>(&body).ok(),
         false => None,
     };
     Ok(Answer {
         head: Response::from_parts(parts, ()),
+        is_state,
         problem: problem.filter(|problem| problem.kind.starts_with(OWN)),
     })
 }

@@ -1,0 +1,61 @@
+//! What an answer that passes proves of Jira: nothing, unless Jira gave it.
+
+use super::support::*;
+use crate::status::State;
+use tokio::io::AsyncWriteExt;
+
+/// The layer after one GET below `/rest` that is answered by this head, and whether it is doubted.
+async fn seen(before: State, head: &'static str) -> (State, bool) {
+    let jira = raw_jira(move |mut stream| async move {
+        read_head(&mut stream).await;
+        let answer = format!("HTTP/1.1 {head}content-length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    let agent = Agent::new(&jira, Options::default());
+    match before {
+        State::Proven => agent.jira.proven(None),
+        before => agent.jira.failed(before, "what answers is no Jira", "look"),
+    };
+    agent.channel().get("/rest/api/2/issue/A-1").await;
+    (agent.jira.snapshot().state, agent.jira.take_doubt())
+}
+
+#[tokio::test]
+async fn only_jiras_own_answers_prove_jira() {
+    for head in [
+        "200 X\r\nx-arequestid: 1x1x1\r\n",
+        "404 X\r\nx-ausername: anonymous\r\n",
+        "302 X\r\natl-traceid: 0f\r\nlocation: https://media.example/1\r\n",
+    ] {
+        assert_eq!(
+            seen(State::Degraded, head).await,
+            (State::Proven, false),
+            "{head}"
+        );
+    }
+    for (head, doubted) in [
+        ("200 X\r\ncontent-type: text/html\r\n", true),
+        ("302 X\r\nlocation: https://idp.example/saml\r\n", true),
+        ("401 X\r\nwww-authenticate: Negotiate\r\n", true),
+        ("403 X\r\ncontent-type: text/html\r\n", true),
+        ("407 X\r\n", true),
+        ("429 X\r\n", true),
+        // From a cache, and from whatever speaks JSON: the probe knows better.
+        ("200 X\r\nx-arequestid: 1x1x1\r\nage: 60\r\n", false),
+        ("200 X\r\ncontent-type: application/json\r\n", false),
+        ("401 X\r\ncontent-type: application/json\r\n", false),
+    ] {
+        assert_eq!(
+            seen(State::Degraded, head).await,
+            (State::Degraded, doubted),
+            "{head}"
+        );
+        // One odd path does not spoil what stands proven, either.
+        assert_eq!(
+            seen(State::Proven, head).await,
+            (State::Proven, doubted),
+            "{head}"
+        );
+    }
+}

@@ -1,0 +1,375 @@
+//! Proven means proven: what one path answers is not the credential's fate, a changed secret is unproven until it is
+//! proven, and nothing but Jira proves Jira.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::{LayerState, Overall, Report};
+use e2e::site::{Plan, Site, vendor};
+use futures_util::future::join_all;
+use reqwest::Response;
+use serde_json::{Value, json};
+use server_stub::jira::{CannedAnswer, Fault, FaultKind, OAuth2Client};
+use std::time::{Duration, Instant};
+
+/// Ways in which Jira, or something before it, refuses on one path what it takes elsewhere.
+fn refusals() -> Vec<FaultKind> {
+    let jiras = |status, headers: &[(&str, &str)]| {
+        FaultKind::Answer(CannedAnswer::new(status, headers, ""))
+    };
+    vec![
+        jiras(401, &[("x-seraph-loginreason", "AUTHENTICATED_FAILED")]),
+        jiras(401, &[("content-type", "application/json")]),
+        jiras(
+            302,
+            &[
+                ("location", "/jira/login.jsp"),
+                ("x-ausername", "anonymous"),
+            ],
+        ),
+        jiras(
+            302,
+            &[("location", "/jira/login.jsp?permissionViolation=true")],
+        ),
+        jiras(
+            200,
+            &[
+                ("x-ausername", "anonymous"),
+                ("content-type", "application/json"),
+            ],
+        ),
+        FaultKind::Intermediary(CannedAnswer::proxy_password()),
+        FaultKind::Intermediary(CannedAnswer::negotiate()),
+        FaultKind::Intermediary(CannedAnswer::login_form()),
+        FaultKind::Intermediary(CannedAnswer::identity_provider()),
+        FaultKind::Intermediary(CannedAnswer::proxy_login()),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_path_refuses_fails_that_request_alone_with_a_token() {
+    one_path_alone(Site::plan().pat(TOKEN)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_path_refuses_fails_that_request_alone_with_a_password() {
+    one_path_alone(Site::plan().basic(BOT, BOT_PASSWORD)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_path_refuses_renews_no_token() {
+    let plan = Site::plan()
+        .auth(
+            "mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"\ngrant = \"client_credentials\"",
+            "acme-secret",
+        )
+        .jira(|jira| {
+            let client = OAuth2Client::new("acme", "acme-secret", "https://localhost/callback");
+            jira.oauth2.clients = vec![OAuth2Client {
+                service_account: Some(BOT.into()),
+                ..client
+            }];
+        });
+    let site = one_path_alone(plan).await;
+    assert_eq!(site.jira().oauth2_counts().client_credentials, 1);
+}
+
+async fn one_path_alone(plan: Plan) -> Site {
+    let site = plan.start().await.unwrap();
+    let url = site.vendor_url();
+    for kind in refusals() {
+        let told = format!("{kind:?}");
+        site.jira().set_faults(vec![Fault::on("/issuetype", kind)]);
+        for _ in 0..2 {
+            let answer = vendor().get(url.clone() + "/rest/api/2/issuetype").send();
+            let (status, problem) = problem_of(answer.await.unwrap()).await;
+            assert_eq!(
+                (status, &problem["type"]),
+                (502, &json!(LOGIN_FAILED)),
+                "{told}"
+            );
+            // At once, and without a word of it.
+            let others = join_all((0..5).map(|_| vendor().get(url.clone() + MYSELF).send()));
+            for other in others.await {
+                assert_eq!(other.unwrap().status(), 200, "{told}");
+            }
+        }
+    }
+    let report = site.agent.status().await.unwrap();
+    assert_eq!(report.layers.login.state, LayerState::Proven);
+    assert!(!report.forwards[0].circuit_open);
+    site
+}
+
+/// A refusal that the vendor may see, and that says nothing of the login.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firewalls_and_a_rate_limits_answer_reach_the_vendor_as_they_are() {
+    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    for (answer, status) in [
+        (CannedAnswer::firewall(), 403),
+        (CannedAnswer::rate_limit(), 429),
+    ] {
+        let fault = Fault::on("/issuetype", FaultKind::Intermediary(answer));
+        site.jira().set_faults(vec![fault]);
+        let url = site.vendor_url() + "/rest/api/2/issuetype";
+        let answer = vendor().get(url).send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        assert!(!answer.headers().contains_key("proxy-status"));
+    }
+}
+
+/// Jira 8.14.1: a token counts below /rest alone, and a download redirects to the login page.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_wants_a_login_page_leaves_the_forward_open() {
+    let plan = Site::plan()
+        .pat(TOKEN)
+        .jira(|jira| jira.version = "8.14.1".into());
+    let site = plan.start().await.unwrap();
+    let url = site.vendor_url();
+    let issue = json!({ "fields": {
+        "project": { "key": "DEMO" }, "issuetype": { "name": "Bug" }, "summary": "x",
+    }});
+    let created = vendor()
+        .post(url.clone() + "/rest/api/2/issue")
+        .json(&issue);
+    let created: Value = created.send().await.unwrap().json().await.unwrap();
+    let key = created["key"].as_str().unwrap();
+    let part = reqwest::multipart::Part::bytes(b"x".to_vec()).file_name("a.png");
+    let form = reqwest::multipart::Form::new().part("file", part);
+    let uploaded = vendor()
+        .post(format!("{url}/rest/api/2/issue/{key}/attachments"))
+        .header("x-atlassian-token", "no-check")
+        .multipart(form);
+    let uploaded: Value = uploaded.send().await.unwrap().json().await.unwrap();
+    let id = uploaded[0]["id"].as_str().unwrap();
+    for _ in 0..5 {
+        let download = vendor().get(format!("{url}/secure/attachment/{id}/a.png"));
+        let (status, problem) = problem_of(download.send().await.unwrap()).await;
+        assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
+        let next = vendor().get(format!("{url}/rest/api/2/issue/{key}")).send();
+        assert_eq!(next.await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_changed_in_jira_locks_no_account() {
+    let plan = Site::plan().basic(BOT, BOT_PASSWORD);
+    let site = plan
+        .jira(|jira| jira.captcha_after = 3)
+        .start()
+        .await
+        .unwrap();
+    let url = site.vendor_url() + MYSELF;
+    site.jira().clear_requests();
+    site.jira().set_password(BOT, "changed in Jira");
+    site.jira().end_sessions();
+    let (status, problem) = problem_of(vendor().get(&url).send().await.unwrap()).await;
+    assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
+    let answers = join_all((0..30).map(|_| vendor().get(&url).send())).await;
+    for answer in answers {
+        let (status, problem) = problem_of(answer.unwrap()).await;
+        assert_eq!((status, &problem["type"]), (503, &json!(LOGIN_UNAVAILABLE)));
+        assert_eq!(problem["delivery"], "not_sent");
+    }
+    until(&site, "the login to have failed", |r| {
+        r.layers.login.state == LayerState::Failed && r.forwards[0].circuit_open
+    })
+    .await;
+    let requests = site.jira().requests();
+    let tried = requests
+        .iter()
+        .filter(|r| r.header("authorization").is_some());
+    assert_eq!(tried.count(), 2, "one request and the agent's own probe");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_secret_is_unproven_until_it_is_proven_either_way() {
+    for (plan, good) in [
+        (Site::plan().pat(TOKEN), TOKEN),
+        (Site::plan().basic(BOT, BOT_PASSWORD), BOT_PASSWORD),
+    ] {
+        let site = plan.start().await.unwrap();
+        for (secret, state) in [
+            ("wrong", LayerState::Failed),
+            (good, LayerState::Proven),
+            ("wrong-again", LayerState::Failed),
+            (good, LayerState::Proven),
+        ] {
+            site.change_secret(secret).unwrap();
+            let begun = Instant::now();
+            let report = until(&site, "the secret to be tried", |r| {
+                r.layers.login.state == state
+            });
+            let report = report.await;
+            // Two seconds on a quiet machine; the regular probe would take up to thirty.
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "{:?}",
+                begun.elapsed()
+            );
+            let login = report.layers.login;
+            if state == LayerState::Proven {
+                assert!(login.since_seconds.unwrap() < 10.0);
+            } else {
+                assert!(login.cause.unwrap().contains("(401)"));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_for_another_user_never_reaches_the_vendor() {
+    let mut site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let json = ("content-type", "application/json");
+    let fault = |target: &str, user| {
+        let canned = CannedAnswer::new(200, &[("x-ausername", user), json], "{\"name\":\"x\"}");
+        vec![Fault::on(target, FaultKind::Answer(canned))]
+    };
+    site.jira().set_faults(fault("/issuetype", "admin"));
+    let url = site.vendor_url();
+    let answer = vendor().get(url.clone() + "/rest/api/2/issuetype").send();
+    let (status, problem) = problem_of(answer.await.unwrap()).await;
+    assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
+    assert_eq!(
+        vendor()
+            .get(url.clone() + MYSELF)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+    // In another spelling it is the same user.
+    site.jira().set_faults(fault("/issuetype", "ACME%2Dbot"));
+    let answer = vendor().get(url.clone() + "/rest/api/2/issuetype").send();
+    assert_eq!(answer.await.unwrap().status(), 200);
+
+    // Renamed: the probe meets the new name, which is taken from then on.
+    site.jira().set_faults(fault("/rest/api/2/", "acme-robot"));
+    let answer = vendor().get(url.clone() + "/rest/api/2/issuetype").send();
+    problem_of(answer.await.unwrap()).await;
+    until(&site, "the new name", |r| {
+        let detail = r.layers.login.detail.as_deref();
+        detail.is_some_and(|detail| detail.contains("acme-robot"))
+    })
+    .await;
+    let answer = vendor().get(url + "/rest/api/2/issuetype").send();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    site.jira().set_faults(Vec::new());
+    site.until_proven().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_sign_on_proves_nothing_and_is_named() {
+    nothing_is_proven_by(&[
+        (CannedAnswer::login_form(), "no Jira"),
+        (CannedAnswer::identity_provider(), "single sign-on"),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kerberos_before_jira_proves_nothing_and_is_named() {
+    nothing_is_proven_by(&[(CannedAnswer::negotiate(), "Negotiate, NTLM")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_of_a_proxy_proves_nothing_and_is_named() {
+    nothing_is_proven_by(&[
+        (CannedAnswer::proxy_login(), "407"),
+        (CannedAnswer::proxy_password(), "Intranet"),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firewall_and_a_rate_limit_prove_nothing_and_are_named() {
+    nothing_is_proven_by(&[
+        (CannedAnswer::firewall(), "firewall"),
+        (CannedAnswer::rate_limit(), "rate limit"),
+    ])
+    .await;
+}
+
+async fn nothing_is_proven_by(answers: &[(CannedAnswer, &str)]) {
+    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    for (answer, part) in answers.iter().cloned() {
+        site.jira().set_faults(Vec::new());
+        until(&site, "Jira to be proven", |r| r.overall == Overall::Proven).await;
+        let told = format!("{answer:?}");
+        site.jira()
+            .set_faults(vec![Fault::on("", FaultKind::Intermediary(answer))]);
+        // Traffic has seen it; the probe follows, and no further request proves anything.
+        let get = || {
+            vendor()
+                .get(site.vendor_url() + "/rest/api/2/issuetype")
+                .send()
+        };
+        get().await.unwrap();
+        let report = until(&site, "the cause", |r| {
+            r.layers.jira.state == LayerState::Degraded && r.layers.login.cause.is_some()
+        });
+        let report = report.await;
+        get().await.unwrap();
+        let after = site.agent.status().await.unwrap();
+        for layers in [&report.layers, &after.layers] {
+            assert_ne!(layers.jira.state, LayerState::Proven, "{told}");
+            let cause = layers.jira.cause.as_deref().unwrap();
+            assert!(cause.contains(part), "{told}: {cause}");
+            assert!(
+                layers.login.cause.is_some() && layers.login.remedy.is_some(),
+                "{told}"
+            );
+        }
+        let check = site.agent.run(&["check", "--json"]).unwrap();
+        let check: Value = serde_json::from_slice(&check.stdout).unwrap();
+        let text = check.to_string();
+        assert!(text.contains(part), "{told}: {text}");
+        assert!(!text.contains("came back with Jira's"), "{told}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_context_path_is_down_and_names_the_line_to_write() {
+    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let right = site.jira().url.clone();
+    let wrong = right.trim_end_matches("/jira").to_owned() + "/tracker";
+    let file = site.dir().join("agent.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    let upstream = format!("upstream = {right:?}");
+    assert!(config.contains(&upstream));
+    std::fs::write(
+        &file,
+        config.replace(&upstream, &format!("upstream = {wrong:?}")),
+    )
+    .unwrap();
+    let reloaded = site.agent.run(&["reload"]).unwrap();
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    let report = until(&site, "the wrong path to be seen", |r| {
+        r.overall == Overall::Down
+    });
+    let remedy = report.await.layers.jira.remedy.unwrap();
+    assert_eq!(remedy, format!("write {upstream}"));
+    assert_eq!(site.agent.run(&["status"]).unwrap().status.code(), Some(2));
+    let check = site.agent.run(&["check"]).unwrap();
+    let check = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(check.contains(&remedy), "{check}");
+}
+
+async fn until(site: &Site, what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
+    site.agent.until(what, wanted).await.unwrap()
+}
+
+async fn problem_of(answer: Response) -> (u16, Value) {
+    let status = answer.status().as_u16();
+    assert!(
+        answer.headers().contains_key("proxy-status"),
+        "{status} is not the agent's own answer"
+    );
+    (status, answer.json().await.unwrap())
+}
+
+const BOT: &str = "acme-bot";
+const BOT_PASSWORD: &str = "acme-password";
+const TOKEN: &str = "acme-bot-token";
+const MYSELF: &str = "/rest/api/2/myself";
+const LOGIN_FAILED: &str = "urn:jira-tunnel-agent:problem:login-failed";
+const LOGIN_UNAVAILABLE: &str = "urn:jira-tunnel-agent:problem:login-unavailable";
