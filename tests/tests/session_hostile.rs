@@ -41,10 +41,15 @@ struct Gateway {
 struct Connection {
     login: Option<oneshot::Sender<Handle>>,
     accepts: bool,
+    banner: Option<&'static str>,
 }
 
 impl server::Handler for Connection {
     type Error = Error;
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Error> {
+        Ok(self.banner.map(str::to_owned))
+    }
 
     async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
         Ok(match self.accepts {
@@ -75,6 +80,11 @@ impl server::Handler for Connection {
 
 impl Gateway {
     async fn start(accepts: bool) -> Self {
+        Self::start_saying(accepts, None).await
+    }
+
+    /// With a text for people before the login.
+    async fn start_saying(accepts: bool, banner: Option<&'static str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for key in ["host", "id"] {
             keygen(&folder.path().join(key), &["-t", "ed25519"], "").unwrap();
@@ -92,10 +102,17 @@ impl Gateway {
         tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             let login = Some(login);
-            let running =
-                server::run_stream(Arc::new(config), stream, Connection { login, accepts })
-                    .await
-                    .unwrap();
+            let running = server::run_stream(
+                Arc::new(config),
+                stream,
+                Connection {
+                    login,
+                    accepts,
+                    banner,
+                },
+            )
+            .await
+            .unwrap();
             let _ = running.await;
         });
         Self {
@@ -247,6 +264,35 @@ async fn a_gateway_that_refuses_every_key_is_quoted() {
     assert!(matches!(error, OpenError::LoginRefused { .. }), "{error}");
     assert!(error.to_string().contains("\"acme\""), "{error}");
     assert!(error.to_string().contains("SHA256:"), "{error}");
+}
+
+#[tokio::test]
+async fn a_loopback_forward_that_another_machine_reaches_is_noticed() {
+    let gateway = Gateway::start(true).await;
+    let session = gateway.open(Arc::new(Echo::default())).await.unwrap();
+    session.forward(&forward("127.0.0.1:8080")).await.unwrap();
+    let handle = gateway.handle().await;
+    for (originator, exposed) in [("127.0.0.1", false), ("::1", false), ("192.0.2.9", true)] {
+        let channel = handle.channel_open_forwarded_tcpip("127.0.0.1", 8080, originator, 1234);
+        echo(channel.await.unwrap().into_stream(), "hello")
+            .await
+            .unwrap();
+        assert_eq!(session.is_exposed("jira"), exposed, "{originator}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_gateway_says_to_people_stands_in_the_cause_of_a_refused_login() {
+    let words = "Your account has expired;\n\u{1b}[31m please contact your administrator.";
+    let gateway = Gateway::start_saying(false, Some(words)).await;
+    let error = gateway.open(Arc::new(Echo::default())).await.err().unwrap();
+    let text = error.to_string();
+    assert!(
+        text.contains("the gateway says: \"Your account has expired;"),
+        "{text}"
+    );
+    assert!(!text.chars().any(char::is_control), "{text}");
+    assert_eq!(error.retry(), agent::tunnel::session::Retry::Slow);
 }
 
 /// The port that the gateway gives for 0.

@@ -697,6 +697,20 @@ fn a_connection_that_stands_by_is_back_as_soon_as_the_one_that_holds() {
 }
 
 #[test]
+fn a_refusal_that_overtakes_the_other_connections_grant_is_no_refusal_yet() {
+    use crate::status::ForwardState;
+    let mut world = calm(2, 1, 1);
+    world.settle_a_dial(1.0, 0.0);
+    world.settle_a_dial(1.0, 0.0);
+    let (first, second) = (world.id(0), world.id(1));
+    let state = |w: &World, slot: usize| w.machine.summaries()[slot].forwards[0];
+    world.send(Event::Refused(second, 0));
+    assert_eq!(state(&world, 1), ForwardState::Pending);
+    world.send(Event::Granted(first, 0));
+    assert_eq!(state(&world, 1), ForwardState::Standby);
+}
+
+#[test]
 fn after_a_refused_login_one_connection_tries_and_the_others_follow_its_success() {
     let mut world = calm(3, 1, 1);
     for id in world.dials.keys().copied().collect::<Vec<_>>() {

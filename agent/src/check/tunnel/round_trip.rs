@@ -74,6 +74,16 @@ async fn there_and_back(
                 curl(bound, path)
             ));
         }
+        // Some servers answer so to whatever is not permitted; the vendor's own way there may be open.
+        Err(error @ CallError::Failed(..)) => {
+            return Found::warn(
+                error.to_string(),
+                format!(
+                    "either nothing listens there, or the gateway lets no agent call it; let the vendor run on the gateway: {}",
+                    curl(bound, path)
+                ),
+            );
+        }
         Err(error) => {
             return Found::fail(
                 error.to_string(),

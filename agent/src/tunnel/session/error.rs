@@ -348,7 +348,7 @@ impl Ended {
             Self::ByGateway(_) | Self::Closed => {
                 "the agent reconnects by itself; if it recurs, ask the vendor for the gateway's log at this time".to_owned()
             }
-            Self::Broken(how) if how.contains("stalled") || how.contains("nothing was taken") => {
+            Self::Broken(how) if how.contains("stalled") || how.contains("has not answered") => {
                 "the agent reconnects by itself; if it recurs with larger answers or uploads while small requests pass, packets of full size are lost on the way: ask the network team about the path MTU (VPN, PPPoE, blocked ICMP), and test with: ping -M do -s 1400 GATEWAY".to_owned()
             }
             Self::KeepAlive | Self::Broken(_) => {
