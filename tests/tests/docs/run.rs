@@ -55,13 +55,13 @@ async fn a_command_that_fails_and_a_flag_that_is_gone_are_found() {
         ("sh", "false\nagent status\n", false),
         (
             "console",
-            "$ agent policy explain GET /none\nGET /none: refused\n",
+            "$ agent policy explain GET /jira/none\nGET /jira/none: refused\n",
             true,
         ),
-        ("console", "$ agent polcy explain GET /none\n", false),
+        ("console", "$ agent polcy explain GET /jira/none\n", false),
         (
             "console",
-            "$ agent policy explain GET /none\nGET /none: allowed\n",
+            "$ agent policy explain GET /jira/none\nGET /none: allowed\n",
             false,
         ),
     ] {
