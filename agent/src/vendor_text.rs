@@ -8,19 +8,7 @@
 use http::Method;
 use std::{borrow::Cow, fmt, time::Duration};
 
-/// A sentence for the vendor's engineer. There is no way from a `String` to it, on purpose:
-///
-/// ```compile_fail
-/// use agent::vendor_text::VendorText;
-/// let error = String::from("/etc/jira-tunnel-agent/jira-pat: permission denied");
-/// let text = VendorText::from(error);
-/// ```
-///
-/// ```compile_fail
-/// use agent::vendor_text::VendorText;
-/// let error = String::from("/etc/jira-tunnel-agent/jira-pat: permission denied");
-/// let text = VendorText::of(&[&"the credential: ", &error.as_str()]);
-/// ```
+/// A sentence for the vendor's engineer. There is no way from a `String` to it, on purpose.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct VendorText(Cow<'static, str>);
 
@@ -146,6 +134,25 @@ const MOST_OWN_WORDS: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Does not compile once a `String` can become a vendor's text, or a part of one: the two implementations below would
+    /// both apply.
+    #[test]
+    fn no_string_becomes_a_text_for_the_vendor() {
+        trait MadeOfString<Marker> {
+            fn item() {}
+        }
+        trait PartOfText<Marker> {
+            fn item() {}
+        }
+        struct Yes;
+        impl<T> MadeOfString<()> for T {}
+        impl<T: From<String>> MadeOfString<Yes> for T {}
+        impl<T> PartOfText<()> for T {}
+        impl<T: VendorPart> PartOfText<Yes> for T {}
+        <VendorText as MadeOfString<_>>::item();
+        <String as PartOfText<_>>::item();
+    }
 
     #[test]
     fn the_vendors_own_words_are_cut_and_made_printable() {

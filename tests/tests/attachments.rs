@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
-use e2e::site::{Site, vendor};
+use e2e::{
+    site::{Site, vendor},
+    wire,
+};
 use futures_util::{StreamExt, stream};
 use rand::Rng;
 use reqwest::{Body, multipart};
@@ -101,6 +104,48 @@ async fn a_gibibyte_goes_up_and_comes_down_whole_and_memory_stays_flat() {
         peak >> 20,
         idle >> 20
     );
+}
+
+/// Jira makes the link, the vendor calls it: names that need encoding, even twice, come down as they went up.
+#[tokio::test(flavor = "multi_thread")]
+async fn attachments_of_any_name_come_down_by_jiras_own_links() {
+    let site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let url = site.vendor_url();
+    let ticket = json!({ "fields": {
+        "project": { "key": "DEMO" }, "summary": "Names", "issuetype": { "name": "Bug" },
+    } });
+    let created = vendor()
+        .post(format!("{url}/rest/api/2/issue"))
+        .json(&ticket);
+    let issue: Value = created.send().await.unwrap().json().await.unwrap();
+    let key = issue["key"].as_str().unwrap();
+    for name in [
+        "a;b.png",
+        "Q3%20report.pdf",
+        "50%ab.txt",
+        "100%.txt",
+        "what?.txt",
+        "x.jspa",
+        "#1 & [x] {y} 'z' $.txt",
+        ".hidden",
+        "ü☃.txt",
+    ] {
+        let file = multipart::Part::text(name).file_name(name);
+        let answer = vendor()
+            .post(format!("{url}/rest/api/2/issue/{key}/attachments"))
+            .header("X-Atlassian-Token", "no-check")
+            .multipart(multipart::Form::new().part("file", file))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{name}");
+        let kept: Value = answer.json().await.unwrap();
+        let link = kept[0]["content"].as_str().unwrap();
+        let path = &link[link.find("/jira/secure/").unwrap()..];
+        let answers = wire::exchange(site.addr(), &wire::get(path)).await.unwrap();
+        assert_eq!(answers[0].status, 200, "{name} at {path}: {:?}", answers[0]);
+        assert_eq!(answers[0].body, name.as_bytes(), "{path}");
+    }
 }
 
 /// Pages that are all different, made when they are asked for, and hashed on the way.
