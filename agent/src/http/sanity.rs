@@ -5,7 +5,7 @@ use crate::{
     policy::{method_override_headers, path_override_headers},
     vendor_text::VendorText,
 };
-use http::{HeaderMap, Method, header, request};
+use http::{HeaderMap, HeaderName, Method, header, request};
 
 /// Refuses methods and headers that would make the request something else than it looks like.
 pub(super) fn check(head: &request::Parts) -> Result<(), Problem> {
@@ -36,20 +36,29 @@ pub(super) fn check(head: &request::Parts) -> Result<(), Problem> {
             return Err(Problem::not_sent(Kind::MalformedRequest, detail));
         }
     }
-    for name in method_override_headers()
-        .iter()
-        .chain(path_override_headers())
-    {
-        if head.headers.contains_key(*name) {
-            let detail = VendorText::of(&[
-                &"the header ",
-                name,
-                &" is refused: policy judges the request line",
-            ]);
-            return Err(Problem::not_sent(Kind::MethodOverride, detail));
-        }
+    if let Some(name) = head.headers.keys().find_map(overrides) {
+        let detail = VendorText::of(&[
+            &"the header ",
+            name,
+            &" is refused: policy judges the request line",
+        ]);
+        return Err(Problem::not_sent(Kind::MethodOverride, detail));
     }
     Ok(())
+}
+
+/// By which known name some server takes another method or path from this header. Those that hand headers on as
+/// variables take `_` and `-` for the same.
+fn overrides(name: &HeaderName) -> Option<&'static &'static str> {
+    let known = method_override_headers().iter();
+    let mut known = known.chain(path_override_headers());
+    match name.as_str().contains('_') {
+        false => known.find(|known| **known == name.as_str()),
+        true => {
+            let name = name.as_str().replace('_', "-");
+            known.find(|known| **known == name)
+        }
+    }
 }
 
 /// Java's client offers h2c on every request and goes on without it (RFC 9110 §7.8 allows to ignore

@@ -161,6 +161,8 @@ async fn websocket_trace_and_overrides_are_refused_and_the_channel_goes_on() {
         ("POST", "X-Method-Override: DELETE", "method-override"),
         ("POST", "X-Original-URL: /secret", "method-override"),
         ("POST", "X-Rewrite-URL: /secret", "method-override"),
+        ("POST", "X_HTTP_Method_Override: DELETE", "method-override"),
+        ("POST", "X-Original_URL: /secret", "method-override"),
     ] {
         let request = format!("{method} /x HTTP/1.1\r\nhost: x\r\n{header}\r\n\r\n");
         vendor.send(request).await;
