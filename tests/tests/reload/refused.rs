@@ -119,7 +119,7 @@ async fn without_an_agent_a_reload_says_so() {
     command.stderr(std::process::Stdio::piped());
     let mut process = Process::spawn(command, &folder.path().join("log")).unwrap();
     let status = process.wait(Duration::from_secs(60)).await.unwrap();
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(status.code(), Some(3));
     assert!(
         process.log().contains("no agent is running here"),
         "{}",
