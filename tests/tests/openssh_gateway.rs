@@ -345,7 +345,10 @@ async fn a_gateway_that_is_no_ssh_server_is_told_by_what_it_said() {
         "{shown}"
     );
     assert!(shown.contains("HTTP/1.1 400"), "{shown}");
-    assert!(shown.contains("check tunnel.gateways"), "{shown}");
+    assert!(
+        shown.contains("check host and port in tunnel.gateways"),
+        "{shown}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

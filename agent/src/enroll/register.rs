@@ -74,6 +74,8 @@ async fn open(
         forwards: Vec::new(),
         ..settings.clone()
     });
+    // What an address refused was the key before this one; nothing is asked of it again and again here.
+    settings.egress.addresses().forgive();
     let mut failures = Vec::new();
     for gateway in &settings.gateways {
         match open_any(&settings, gateway).await {
