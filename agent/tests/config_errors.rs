@@ -966,16 +966,16 @@ const CASES: &[Case] = &[
         ],
     ),
     file(
-        "bad line in known_hosts",
+        "known_hosts with nothing but a bad line",
         |f| {
             f.edit(
-                "user = \"acme\"",
-                "user = \"acme\"\nknown_hosts_file = \"hosts\"",
+                "host_keys = [\"SHA256:uNiVztksCsDhcc0u9e8BrcJxUKFyDVR0OXPBmkR1xX0\"]\n",
+                "known_hosts_file = \"hosts\"\n",
             );
             f.write("hosts", "# comment\ngw1 ssh-ed25519 nonsense\n", 0o644);
         },
         &[
-            "DIR/agent.toml:4: tunnel.known_hosts_file: DIR/hosts, line 2: ",
+            "DIR/agent.toml:5: tunnel.known_hosts_file: DIR/hosts, line 2: ",
             "correct the line or remove it",
         ],
     ),
