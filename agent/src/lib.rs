@@ -31,6 +31,7 @@ pub mod http;
 pub mod metrics;
 pub mod pause;
 pub mod policy;
+pub mod printable;
 pub mod secret;
 pub mod service;
 mod spelling;

@@ -9,6 +9,7 @@
 //! and Basic switched off, which only the body names; where just the head is known, see [`BasicOff`].
 
 use crate::{
+    printable::printable,
     status::Layer,
     upstream::{AnswerSource, Intermediary},
 };
@@ -274,11 +275,7 @@ fn spellings(seen: &[u8]) -> [Cow<'_, str>; 3] {
 
 /// For messages and status: decoded, without control characters, not too long.
 fn readable(name: &[u8]) -> String {
-    percent_decoded(name)
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_NAME)
-        .collect()
+    printable(&percent_decoded(name), MAX_NAME)
 }
 
 fn percent_decoded(name: &[u8]) -> String {

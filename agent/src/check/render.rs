@@ -1,7 +1,7 @@
 //! A check as a person reads it.
 
 use super::{Report, Rule, Step, Verdict};
-use crate::{status::Colour, upstream::Presented};
+use crate::{printable::printable_lines, status::Colour, upstream::Presented};
 use std::fmt::Write;
 
 /// The table that `agent check` prints. What to ask the network team for stands at its end where a hop of the
@@ -38,18 +38,6 @@ pub fn render(report: &Report, color: Colour) -> String {
     text
 }
 
-/// Much of it comes from other hosts: what would steer the terminal is not printed.
-fn printable(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() && c != '\n' {
-            '\u{fffd}'
-        } else {
-            c
-        }
-    };
-    text.chars().map(shown).collect()
-}
-
 /// What `agent check --firewall` prints.
 pub fn render_firewall(rules: &[Rule]) -> String {
     let mut text = "for the network team:\n".to_owned();
@@ -82,25 +70,25 @@ fn row(text: &mut String, step: &Step, color: Colour) {
         step.step,
         verdict(step.verdict, color),
         duration(step.seconds),
-        printable(detail.unwrap_or_default())
+        printable_lines(detail.unwrap_or_default())
     );
     let _ = writeln!(text, "{}", line.trim_end());
     if step.verdict < Verdict::Warn {
         return;
     }
     if let Some(cause) = &step.cause {
-        let _ = writeln!(text, "{INDENT}cause:  {}", printable(cause));
+        let _ = writeln!(text, "{INDENT}cause:  {}", printable_lines(cause));
     }
     for (index, one) in step.chain.iter().enumerate() {
         let _ = writeln!(
             text,
             "{INDENT}chain {}: {}",
             index + 1,
-            printable(&certificate(one))
+            printable_lines(&certificate(one))
         );
     }
     if let Some(remedy) = &step.remedy {
-        let _ = writeln!(text, "{INDENT}remedy: {}", printable(remedy));
+        let _ = writeln!(text, "{INDENT}remedy: {}", printable_lines(remedy));
     }
 }
 

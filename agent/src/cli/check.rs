@@ -2,7 +2,7 @@
 
 use super::{
     exit::{self, BadUsage},
-    output::{complain, print},
+    output::{complain, print, print_as_is},
 };
 use crate::{
     check::{self, Host, Report, Step},
@@ -200,7 +200,7 @@ fn choose<'a>(forwards: &'a [String], name: Option<&str>) -> Result<Vec<&'a str>
 }
 
 fn show(report: &Report, json: bool) -> anyhow::Result<()> {
-    print(&match json {
+    print_as_is(&match json {
         true => serde_json::to_string_pretty(report)? + "\n",
         false => check::render(report, Colour::on_stdout()),
     })

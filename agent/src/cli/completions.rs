@@ -1,6 +1,6 @@
 //! `agent completions`.
 
-use super::output::print;
+use super::output::print_as_is;
 use clap_complete::Shell;
 use std::process::ExitCode;
 
@@ -15,6 +15,6 @@ pub struct Args {
 pub fn run(args: Args, command: &mut clap::Command) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "agent", &mut script);
-    print(&String::from_utf8_lossy(&script))?;
+    print_as_is(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! Writing to standard output, whose reader may leave at any time.
 
+use crate::printable::printable_lines;
 use anyhow::Context;
 use std::{
     fmt::Display,
@@ -11,16 +12,23 @@ use std::{
 #[error("standard output is closed")]
 pub struct Closed;
 
-/// One line on standard error. Where nobody reads it, it is left out: `agent … 2>&1 | head` is no fault.
-pub fn complain(text: impl Display) {
-    let _ = writeln!(io::stderr(), "agent: {text}");
+/// Writes the text. Much of it comes from other hosts: what would steer the terminal is not written.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    print_as_is(&printable_lines(text))
 }
 
-/// Writes the text as it is.
-pub fn print(text: &str) -> anyhow::Result<()> {
+/// Writes a text that is our own, or made printable already, with its colours.
+pub fn print_as_is(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
         other => other.context("standard output"),
     }
+}
+
+/// One problem on standard error, made printable. Where nobody reads it, it is left out: `agent … 2>&1 | head` is no
+/// fault.
+pub fn complain(problem: impl Display) {
+    let problem = printable_lines(&problem.to_string());
+    let _ = writeln!(io::stderr(), "agent: {problem}");
 }

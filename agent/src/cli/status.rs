@@ -2,7 +2,7 @@
 
 use super::{
     exit,
-    output::{complain, print},
+    output::{complain, print, print_as_is},
 };
 use crate::{
     config::{Sources, runtime_dir},
@@ -55,7 +55,7 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
             if !args.watch {
                 return show(answer, &args, sources);
             }
-            print(if std::io::stdout().is_terminal() {
+            print_as_is(if std::io::stdout().is_terminal() {
                 CLEAR
             } else {
                 ""
@@ -73,7 +73,7 @@ fn show(
 ) -> anyhow::Result<ExitCode> {
     match answer {
         Ok(report) => {
-            print(&text(&report, args.json)?)?;
+            print_as_is(&text(&report.printable(), args.json)?)?;
             Ok(report.overall.exit_code().into())
         }
         Err(error @ (ClientError::NotRunning { .. } | ClientError::Denied { .. })) => {

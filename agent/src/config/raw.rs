@@ -426,7 +426,8 @@ pub struct Audit {
 #[schemars(transform = in_order::<Log>)]
 pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace` or `off`; also per module, like
-    /// `info,agent::tunnel=debug`.
+    /// `info,agent::tunnel=debug`. It is the agent's own: libraries log errors only, at most 20 lines a minute, and the
+    /// SSH library nothing, unless they are named (`info,russh=debug,h2=debug`) or the level is `trace`.
     #[serde(default = "level")]
     pub level: String,
     /// How lines look. `auto`: `human` on a terminal, `journald` under systemd, `json` otherwise.

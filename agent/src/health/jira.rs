@@ -1,5 +1,6 @@
 //! The Jira layer: what `status` and `serverInfo` say, in words for an administrator.
 
+use crate::printable::printable;
 use crate::{
     status::State,
     upstream::{AnswerSource, ControlAnswer, ControlClient, HttpTarget},
@@ -271,10 +272,7 @@ fn trouble(state: State, cause: String, remedy: &str) -> Trouble {
 }
 
 fn readable(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_TEXT)
-        .collect()
+    printable(text, MAX_TEXT)
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! The status in one line, for `systemctl status`.
 
 use super::{LayerReport, LayerState, Overall, Report};
+use crate::printable::is_printable;
 
 /// Changes with the overall state and with its cause. One line, at most 200 characters.
 pub fn headline(report: &Report) -> String {
@@ -21,7 +22,7 @@ pub fn headline(report: &Report) -> String {
     };
     let line = format!("{word}{refused}: {why}");
     line.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_printable(c) { c } else { ' ' })
         .take(LONGEST)
         .collect()
 }

@@ -1,7 +1,7 @@
 //! The whole status: what `agent status --json` prints. Its schema is `docs/status.schema.json`.
 
 use super::{ConnectionView, CredentialReport, LayerReport, LayerState};
-use crate::{audit::AuditCondition, pause::Pause};
+use crate::{audit::AuditCondition, pause::Pause, printable::printable_lines};
 
 /// Version of the document. Fields may be added within a version; none is removed or changes its meaning.
 pub const REPORT_VERSION: u32 = 1;
@@ -224,6 +224,28 @@ pub fn schema() -> String {
     let schema = schemars::schema_for!(Report);
     // Plain data: it cannot fail to serialize.
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
+}
+
+impl Report {
+    /// The same without what would steer a terminal, whoever has said it.
+    #[must_use]
+    pub fn printable(&self) -> Self {
+        let printed = serde_json::to_value(self).and_then(|mut document| {
+            make_printable(&mut document);
+            serde_json::from_value(document)
+        });
+        // Plain data, read back as it was written.
+        printed.unwrap_or_else(|_| self.clone())
+    }
+}
+
+fn make_printable(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => *text = printable_lines(text),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(make_printable),
+        serde_json::Value::Object(members) => members.values_mut().for_each(make_printable),
+        _ => {}
+    }
 }
 
 impl Layers {

@@ -1,8 +1,19 @@
 //! What a log level may be, and changing it while the agent runs.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{Registry, filter::Targets, reload};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tracing::{Event, Metadata, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Registry,
+    filter::Targets,
+    layer::{Context, Filter},
+    reload,
+};
 
 /// Why a level was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -21,13 +32,49 @@ pub fn parse_level(text: &str) -> Result<Targets, LevelError> {
             return Err(refuse());
         }
     }
-    text.parse().map_err(|_| refuse())
+    filter(text).ok_or_else(refuse)
+}
+
+/// A level without a module is the agent's own. What a peer does to a library comes to a line of the agent's; the
+/// library's own lines are for whoever looks for a fault in it, and a peer may cause any number of them. So libraries log
+/// errors only, and russh nothing, unless a directive names them, or everything is wanted (`trace`).
+fn filter(text: &str) -> Option<Targets> {
+    let (directives, general): (Vec<_>, Vec<_>) =
+        text.split(',').partition(|part| part.contains('='));
+    let mut filter = Targets::new();
+    if let Some(own) = general.last() {
+        let own: LevelFilter = own.trim().parse().ok()?;
+        filter = match own {
+            LevelFilter::TRACE => filter.with_default(own),
+            _ => filter
+                .with_default(own.min(LevelFilter::ERROR))
+                .with_target(OWN, own)
+                .with_target("russh", LevelFilter::OFF),
+        };
+    }
+    let directives: Targets = directives.join(",").parse().ok()?;
+    Some(filter.with_targets(directives))
+}
+
+/// Whether a level opens libraries on purpose: then their lines are not limited.
+fn opens_libraries(text: &str) -> bool {
+    text.split(',').any(|part| match part.split_once('=') {
+        Some((target, _)) => !is_own(target.trim()),
+        None => part.trim().eq_ignore_ascii_case("trace"),
+    })
+}
+
+fn is_own(target: &str) -> bool {
+    target
+        .strip_prefix(OWN)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// Changes the level of the running process. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     filter: reload::Handle<Targets, Registry>,
+    libraries: LibraryLimit,
     state: Arc<Mutex<State>>,
 }
 
@@ -37,16 +84,64 @@ struct State {
     current: String,
 }
 
+/// Lets a few lines of libraries through in each minute, unless they were opened on purpose: whatever a peer can bring
+/// them to say, it cannot fill the log with it.
+#[derive(Clone)]
+pub(super) struct LibraryLimit {
+    open: Arc<AtomicBool>,
+    minute: Arc<Mutex<(Instant, u32)>>,
+}
+
+impl LibraryLimit {
+    fn new(level: &str) -> Self {
+        Self {
+            open: Arc::new(AtomicBool::new(opens_libraries(level))),
+            minute: Arc::new(Mutex::new((Instant::now(), 0))),
+        }
+    }
+
+    fn lets_through(&self, now: Instant) -> bool {
+        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(minute.0) >= MINUTE {
+            *minute = (now, 0);
+        }
+        minute.1 = minute.1.saturating_add(1);
+        minute.1 <= LIBRARY_LINES
+    }
+}
+
+impl<S> Filter<S> for LibraryLimit {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        is_own(event.metadata().target())
+            || self.open.load(Relaxed)
+            || self.lets_through(Instant::now())
+    }
+}
+
 pub(super) fn reloadable(
     level: &str,
-) -> Result<(reload::Layer<Targets, Registry>, Handle), LevelError> {
+) -> Result<(reload::Layer<Targets, Registry>, LibraryLimit, Handle), LevelError> {
     let (layer, filter) = reload::Layer::new(parse_level(level)?);
+    let limit = LibraryLimit::new(level);
     let state = State {
         configured: level.to_owned(),
         current: level.to_owned(),
     };
     let state = Arc::new(Mutex::new(state));
-    Ok((layer, Handle { filter, state }))
+    let libraries = limit.clone();
+    Ok((
+        layer,
+        limit,
+        Handle {
+            filter,
+            libraries,
+            state,
+        },
+    ))
 }
 
 impl Handle {
@@ -57,6 +152,7 @@ impl Handle {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             // Fails only where the subscriber is gone, and with it the lines.
             let _ = self.filter.reload(filter);
+            self.libraries.open.store(opens_libraries(level), Relaxed);
             state.current = level.to_owned();
         }
         tracing::warn!("the log level is now {level}");
@@ -113,6 +209,11 @@ fn one_step_more(level: &str) -> LevelFilter {
     }
 }
 
+/// What the agent's own lines are named after.
+const OWN: &str = "agent";
+/// Lines of libraries in a minute: enough to see that something is wrong.
+const LIBRARY_LINES: u32 = 20;
+const MINUTE: Duration = Duration::from_secs(60);
 /// Not asked of the filter's own parser, which also takes numbers and nothing at all.
 const WORDS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
@@ -139,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_level_goes_up_step_by_step_and_comes_back() {
-        let (filter, handle) = reloadable("info,agent::tunnel=warn").unwrap();
+        let (filter, _limit, handle) = reloadable("info,agent::tunnel=warn").unwrap();
         let subscriber = tracing_subscriber::registry().with(filter);
         tracing::subscriber::with_default(subscriber, || {
             assert!(!tracing::enabled!(tracing::Level::DEBUG));
@@ -156,8 +257,43 @@ mod tests {
     }
 
     #[test]
+    fn libraries_log_errors_only_unless_they_are_asked_for() {
+        let lets = |level: &str, target: &'static str, line| {
+            parse_level(level).unwrap().would_enable(target, &line)
+        };
+        let (error, warn, debug) = (
+            tracing::Level::ERROR,
+            tracing::Level::WARN,
+            tracing::Level::DEBUG,
+        );
+        for level in ["warn", "info", "debug", "debug,agent::http=warn"] {
+            assert!(lets(level, "agent::tunnel", warn), "{level}");
+            assert!(lets(level, "h2::proto", error), "{level}");
+            assert!(!lets(level, "h2::proto", warn), "{level}");
+            assert!(!lets(level, "russh::client", error), "{level}");
+        }
+        assert!(lets("info,h2=debug", "h2::proto", debug));
+        assert!(!lets("info,h2=debug", "agent::http", debug));
+        assert!(lets("info,russh=debug", "russh::client", debug));
+        assert!(lets("trace", "russh::client", tracing::Level::TRACE));
+        assert!(!lets("off", "h2::proto", error));
+        assert!(lets("info,agent=debug", "agent::http", debug));
+    }
+
+    #[test]
+    fn a_flood_of_a_library_is_a_few_lines_a_minute() {
+        let limit = LibraryLimit::new("info");
+        let start = Instant::now();
+        let passed = (0..1000).filter(|_| limit.lets_through(start)).count();
+        assert_eq!(passed, LIBRARY_LINES as usize);
+        assert!(limit.lets_through(start + MINUTE));
+        assert!(!opens_libraries("debug,agent::http=trace"));
+        assert!(opens_libraries("info,h2=warn") && opens_libraries("trace"));
+    }
+
+    #[test]
     fn a_refused_level_leaves_the_one_in_force() {
-        let (_filter, handle) = reloadable("warn").unwrap();
+        let (_filter, _limit, handle) = reloadable("warn").unwrap();
         assert!(handle.set_level("loud").is_err());
         assert_eq!(handle.level(), "warn");
     }

@@ -21,7 +21,9 @@ use std::{
     path::Path,
 };
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, Registry, filter::FilterExt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 /// `[log]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,10 +69,10 @@ pub struct Flush(#[expect(dead_code, reason = "its drop does the work")] Option<
 /// Sends this process's log lines where `settings` say, from now on. Everything but the journal goes to
 /// standard error, so that standard output is the commands' own.
 pub fn set_up(settings: &Settings) -> Result<(Handle, Flush), SetUpError> {
-    let (filter, handle) = level::reloadable(&settings.level)?;
+    let (filter, limit, handle) = level::reloadable(&settings.level)?;
     let (lines, flush) = lines(settings.format)?;
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(lines.with_filter(filter.and(limit)))
         .try_init()
         .map_err(|_| SetUpError::Twice)?;
     Ok((handle, flush))

@@ -33,7 +33,7 @@ mod tests {
 
     #[tokio::test]
     async fn sigusr1_raises_the_level_and_sigusr2_restores_it() {
-        let (_filter, handle) = reloadable("info").unwrap();
+        let (_filter, _limit, handle) = reloadable("info").unwrap();
         let mut listening = pin!(signals(handle.clone()));
         // The first poll takes the signals over; unheard they would end this process.
         assert!(futures_util::poll!(listening.as_mut()).is_pending());

@@ -1,6 +1,7 @@
 //! Reads names and validity out of a certificate, for messages and forecasts: whether it is trusted is
 //! rustls' to decide.
 
+use crate::printable::printable;
 use std::time::{Duration, SystemTime};
 use x509_parser::{
     asn1_rs::Tag,
@@ -67,11 +68,7 @@ fn text(entry: &AttributeTypeAndValue<'_>) -> String {
     } else {
         String::from_utf8_lossy(value.data).into_owned()
     };
-    decoded
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_NAME)
-        .collect()
+    printable(&decoded, MAX_NAME)
 }
 
 /// Characters of a name that go into a message; a hostile server could send a long one.

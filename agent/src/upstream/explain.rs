@@ -4,6 +4,7 @@ use super::{
     FailedStep,
     verifier::{self, Why},
 };
+use crate::printable::printable;
 use rustls::{AlertDescription, CertificateError, Error as TlsError, pki_types::ServerName};
 use std::{error::Error as StdError, io};
 
@@ -290,11 +291,7 @@ fn readable_name(presented: &str) -> String {
         .split_once("(\"")
         .and_then(|(_, rest)| rest.strip_suffix("\")"))
         .unwrap_or(presented);
-    inner
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_NAME)
-        .collect()
+    printable(inner, MAX_NAME)
 }
 
 fn span(seconds: u64) -> String {

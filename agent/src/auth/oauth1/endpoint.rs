@@ -5,6 +5,7 @@ use super::{
     Blame, Facts, Problem, Settings, Signer, SigningKey, encode,
     signing::{ToSign, sign},
 };
+use crate::printable::printable;
 use crate::{
     auth::{Unavailable, rotation::Spent},
     secret::Secret,
@@ -109,11 +110,7 @@ impl Endpoint {
         let told: Option<Myself> = serde_json::from_slice(&answer.body).ok();
         let name = told.and_then(|told| told.name.or(told.email_address).or(told.display_name));
         match name {
-            Some(name) if answer.head.status == StatusCode::OK => Ok(name
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(MAX_NAME)
-                .collect()),
+            Some(name) if answer.head.status == StatusCode::OK => Ok(printable(&name, MAX_NAME)),
             _ => Err(self.refusal(&answer)),
         }
     }

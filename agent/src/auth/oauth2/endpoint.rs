@@ -1,6 +1,7 @@
 //! The token endpoint (RFC 6749 §3.2, RFC 7009): what is asked there, and what its answers mean.
 
 use super::{Grant, Provider, Settings};
+use crate::printable::printable;
 use crate::{
     auth::rotation::Spent,
     secret::Secret,
@@ -363,8 +364,7 @@ fn readable(text: &str) -> String {
         _ => "…",
     });
     let text = words.collect::<Vec<_>>().join(" ");
-    let shown = text.chars().filter(|c| !c.is_control());
-    shown.take(MAX_TEXT).collect()
+    printable(&text, MAX_TEXT)
 }
 
 const FORM_TYPE: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");

@@ -2,6 +2,7 @@
 //! that the forward leads to.
 
 use super::Settings;
+use crate::printable::printable;
 use crate::{
     auth::Unavailable,
     secret::Secret,
@@ -171,10 +172,7 @@ fn choose(sites: &[Resource], site: &HttpTarget, cloud_id: Option<&str>) -> Resu
 }
 
 fn readable(url: &str) -> String {
-    url.chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_URL)
-        .collect()
+    printable(url, MAX_URL)
 }
 
 const RESOURCES: &str = "/oauth/token/accessible-resources";

@@ -1,5 +1,6 @@
 //! Proves a fresh login by asking Jira whose it is.
 
+use crate::printable::printable;
 use crate::{
     config::Forward,
     upstream::{ControlClient, Target},
@@ -27,11 +28,9 @@ pub async fn ask(forward: &Forward, authorization: &[u8]) -> anyhow::Result<Stri
     let told: Option<Myself> = serde_json::from_slice(&answer.body).ok();
     let name = told.and_then(|told| told.name.or(told.email_address).or(told.display_name));
     match (answer.head.status, name) {
-        (StatusCode::OK, Some(name)) if !name.eq_ignore_ascii_case("anonymous") => Ok(name
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(MAX_NAME)
-            .collect()),
+        (StatusCode::OK, Some(name)) if !name.eq_ignore_ascii_case("anonymous") => {
+            Ok(printable(&name, MAX_NAME))
+        }
         (status, _) => bail!(
             "Jira issued a token and does not take it ({status} for /rest/api/2/myself); compare upstream with Jira's base URL, and look whether the user may log in; nothing was stored"
         ),

@@ -4,6 +4,7 @@ use super::{
     myself,
     redirect::{Answer, Receiver},
 };
+use crate::printable::printable;
 use crate::{
     auth::{
         Renewal,
@@ -205,11 +206,7 @@ fn judge(answer: &Answer, state: &str) -> anyhow::Result<Zeroizing<String>> {
     }
     if let Some(error) = answer.parameter("error") {
         let description = answer.parameter("error_description").unwrap_or_default();
-        let shown: String = format!("{error} {description}")
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(MAX_TEXT)
-            .collect();
+        let shown = printable(&format!("{error} {description}"), MAX_TEXT);
         bail!(
             "consent was not given ({}); start again, and allow it",
             shown.trim()

@@ -97,11 +97,13 @@ pub(super) async fn pump(
         shared.budget.note_closed_first();
         if ended.end.is_reset() {
             shared.budget.note_reset();
-            tracing::warn!(
-                cause = %ended.end,
-                bytes_held = shared.budget.used(),
-                "one channel of the vendor's was reset; other requests are not affected"
-            );
+            let (cause, bytes_held) = (ended.end, shared.budget.used());
+            let text = "one channel of the vendor's was reset; other requests are not affected";
+            // What a gateway does a thousand times must not fill the log.
+            match shared.budget.resets() {
+                0..=MAX_TOLD_RESETS => tracing::warn!(%cause, bytes_held, "{text}"),
+                _ => tracing::debug!(%cause, bytes_held, "{text}"),
+            }
         }
         // Fails only where the session has ended.
         let _ = outlet.close().await;
@@ -270,6 +272,8 @@ impl Disk {
     }
 }
 
+/// Resets of one session that are logged as warnings; status counts all.
+const MAX_TOLD_RESETS: u64 = 10;
 /// For so long a channel may hold up its session because the disk is behind; then it is reset. Below
 /// every keep-alive, and longer than a busy machine takes to write a few megabytes to its page cache.
 const PATIENCE: Duration = Duration::from_secs(1);

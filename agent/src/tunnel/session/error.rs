@@ -363,11 +363,7 @@ impl Ended {
 
 /// What a peer said, made fit for a log line: printable, one line, bounded.
 pub(in crate::tunnel) fn printable(text: &str) -> String {
-    text.trim()
-        .chars()
-        .map(|c| if c.is_control() { '.' } else { c })
-        .take(MAX_PEER_TEXT)
-        .collect()
+    crate::printable::printable(text, MAX_PEER_TEXT)
 }
 
 /// Characters of a peer's text that are kept.

@@ -22,7 +22,8 @@ impl Pacing {
         Self {
             most,
             low_of_high: (limits.low_mark as f64 / most as f64).min(1.0),
-            high: most,
+            // Until the rate is known: on a slow link the first burst would be minutes of queue.
+            high: LEAST_MARK.min(most),
             rate: None,
             since: now,
             busy: Duration::ZERO,
@@ -54,7 +55,11 @@ impl Pacing {
             return;
         }
         let seen = self.bytes as f64 / self.busy.as_secs_f64();
-        let rate = self.rate.map_or(seen, |rate| (rate + seen) / 2.0);
+        // A link that has become slow shows that in one long wait.
+        let rate = match self.rate {
+            Some(rate) if self.busy < LONG_SAMPLE => (rate + seen) / 2.0,
+            _ => seen,
+        };
         self.rate = Some(rate);
         self.high =
             ((rate * WORTH.as_secs_f64()) as usize).clamp(LEAST_MARK.min(self.most), self.most);
@@ -64,6 +69,8 @@ impl Pacing {
 
 /// Long enough that one gulp of the socket buffer does not pass for a fast link.
 const SAMPLE: Duration = Duration::from_millis(100);
+/// So long a sample outweighs all before it.
+const LONG_SAMPLE: Duration = Duration::from_secs(1);
 /// So much queueing is bearable in front of a small request.
 const WORTH: Duration = Duration::from_millis(50);
 /// Below this the channels and the drain task wake each other for every packet.
@@ -119,6 +126,21 @@ mod tests {
             pacing.taken(1 << 20, start + Duration::from_millis(10 * tick));
         }
         assert_eq!(pacing.high(), 1 << 20);
+    }
+
+    #[test]
+    fn before_the_rate_is_known_the_queue_is_that_of_a_slow_link() {
+        let pacing = Pacing::new(&Limits::default(), Instant::now());
+        assert_eq!(pacing.high(), 128 << 10);
+    }
+
+    #[test]
+    fn a_link_that_becomes_slow_is_known_by_its_first_long_wait() {
+        let start = Instant::now();
+        let mut pacing = after(100 << 20, 3);
+        pacing.begin(start);
+        pacing.taken(64 << 10, start + Duration::from_secs(8));
+        assert_eq!(pacing.high(), 128 << 10);
     }
 
     #[test]

@@ -204,6 +204,9 @@ mod tests {
     use super::*;
 
     const CHUNK: usize = 32 << 10;
+    /// The mark before a rate is known.
+    const HIGH: usize = 128 << 10;
+    const PASSED: usize = HIGH / CHUNK + 1;
 
     fn queue() -> Queue {
         Queue::new(&Limits::default(), Instant::now())
@@ -228,18 +231,18 @@ mod tests {
     fn a_hundred_writers_that_ask_at_once_do_not_pass_together() {
         let mut queue = queue();
         let passed = (0..100).filter(|_| passes(&mut queue)).count();
-        assert_eq!(passed, (1 << 20) / CHUNK + 1);
+        assert_eq!(passed, PASSED);
     }
 
     #[test]
     fn the_gate_opens_at_the_low_mark_and_not_before() {
         let mut queue = queue();
         let now = Instant::now();
-        queue.push(&vec![0; (1 << 20) + 1], now).ok().unwrap();
+        queue.push(&vec![0; HIGH + 1], now).ok().unwrap();
         let ticket = ticket(&mut queue);
-        queue.taken(400 << 10, now);
+        queue.taken(50 << 10, now);
         assert!(!is_through(&mut queue, ticket));
-        queue.taken(113 << 10, now);
+        queue.taken(15 << 10, now);
         assert!(is_through(&mut queue, ticket));
     }
 
@@ -247,12 +250,16 @@ mod tests {
     fn writers_are_let_through_in_turn() {
         let mut queue = queue();
         let now = Instant::now();
-        queue.push(&vec![0; (1 << 20) + 1], now).ok().unwrap();
+        queue.push(&vec![0; HIGH + 1], now).ok().unwrap();
         let tickets: Vec<u64> = (0..40).map(|_| ticket(&mut queue)).collect();
-        let woken = queue.taken((1 << 20) + 1, now).len();
-        assert_eq!(woken, 33);
-        assert!(tickets[..33].iter().all(|t| is_through(&mut queue, *t)));
-        assert!(tickets[33..].iter().all(|t| !is_through(&mut queue, *t)));
+        let woken = queue.taken(HIGH + 1, now).len();
+        assert_eq!(woken, PASSED);
+        assert!(tickets[..PASSED].iter().all(|t| is_through(&mut queue, *t)));
+        assert!(
+            tickets[PASSED..]
+                .iter()
+                .all(|t| !is_through(&mut queue, *t))
+        );
         assert!(!passes(&mut queue), "a newcomer passed those who wait");
     }
 
@@ -260,10 +267,10 @@ mod tests {
     fn one_who_leaves_the_line_gives_its_place_to_the_next() {
         let mut queue = queue();
         let now = Instant::now();
-        queue.push(&vec![0; (1 << 20) + 1], now).ok().unwrap();
+        queue.push(&vec![0; HIGH + 1], now).ok().unwrap();
         let tickets: Vec<u64> = (0..50).map(|_| ticket(&mut queue)).collect();
-        queue.taken((1 << 20) + 1, now);
-        for gone in &tickets[..33] {
+        queue.taken(HIGH + 1, now);
+        for gone in &tickets[..PASSED] {
             queue.leave(*gone, CHUNK);
         }
         assert!(is_through(&mut queue, tickets[49]));
