@@ -13,6 +13,7 @@ pub mod load;
 pub mod login;
 pub mod nginx;
 pub mod origin;
+pub mod other_gateway;
 pub mod process;
 pub mod python;
 pub mod setup;

@@ -19,12 +19,9 @@ pub(super) fn printable(text: &str, most: usize) -> String {
     kept
 }
 
-/// Controls, spaces that are none, and what a terminal obeys instead of showing it: marks of direction (UAX #9),
-/// zero-width characters, line and paragraph separators.
+/// What a terminal obeys instead of showing it, or does not show.
 pub(super) fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || (c.is_whitespace() && c != ' ')
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    !crate::printable::is_printable(c)
 }
 
 #[cfg(test)]

@@ -236,6 +236,7 @@ mod tests {
             host_key: None,
             key_exchange: None,
             cipher: None,
+            strict_key_exchange: None,
             channels: 0,
             bytes_received: 0,
             bytes_sent: 0,

@@ -44,6 +44,9 @@ pub struct ConnectionView {
     pub key_exchange: Option<String>,
     /// Negotiated cipher.
     pub cipher: Option<String>,
+    /// Whether the key exchange was strict (protection against prefix truncation, CVE-2023-48795).
+    #[serde(default)]
+    pub strict_key_exchange: Option<bool>,
     /// Forwarded channels open now.
     pub channels: usize,
     /// Bytes received on the wire in this session.

@@ -16,6 +16,7 @@ pub use headline::headline;
 pub use layer::{Layer, Snapshot, State};
 pub use layer_report::{LayerReport, LayerState};
 pub use render::{Colour, render, render_within};
+pub(crate) use render::{NOT_STRICT, NOT_STRICT_REMEDY};
 pub use report::{
     AgentReport, AuditReport, ConfigurationReport, ForwardReport, Layers, Overall, REPORT_VERSION,
     RefusedConfiguration, Report, schema,

@@ -67,6 +67,12 @@ pub fn render_within(report: &Report, colour: Colour, width: Option<usize>) -> S
     page.text
 }
 
+/// A gateway without strict key exchange is served, and named.
+pub(crate) const NOT_STRICT: &str = "the gateway has no strict key exchange: somebody on the way can drop the first packets of a session unseen (CVE-2023-48795)";
+/// What to do about it.
+pub(crate) const NOT_STRICT_REMEDY: &str =
+    "ask the vendor to update its SSH server (OpenSSH 9.6 or later has it)";
+
 struct Page {
     text: String,
     colour: Colour,
@@ -153,6 +159,11 @@ impl Page {
                 if layer.1.state != LayerState::Proven {
                     self.layer("     ", layer.0, layer.1);
                 }
+            }
+            if c.strict_key_exchange == Some(false) {
+                let word = self.paint("WARNING", YELLOW);
+                self.line(&format!("     {word}   {NOT_STRICT}"));
+                self.line(&format!("       remedy: {NOT_STRICT_REMEDY}"));
             }
             if let Some(seconds) = c.next_retry_seconds {
                 self.line(&format!("     next attempt in {}", duration(seconds)));

@@ -361,6 +361,7 @@ mod tests {
             host_key: None,
             key_exchange: None,
             cipher: None,
+            strict_key_exchange: None,
             channels: 4,
             bytes_received: 2048,
             bytes_sent: 10,

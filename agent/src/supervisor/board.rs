@@ -417,6 +417,7 @@ impl Board {
             host_key: facts.map(|f| f.host_key.clone()),
             key_exchange: facts.map(|f| f.key_exchange.clone()),
             cipher: facts.map(|f| f.cipher.clone()),
+            strict_key_exchange: facts.map(|f| f.strict),
             channels: session.map_or(0, Session::live_channels),
             bytes_received: meter.map_or(0, |m| m.received()),
             bytes_sent: meter.map_or(0, |m| m.sent()),

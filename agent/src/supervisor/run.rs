@@ -200,14 +200,18 @@ impl Supervisor {
         let Some(wanted) = self.register.forward(forward).cloned() else {
             return;
         };
-        self.with_session(id, |session| async move {
-            let told = match session.forward(&wanted).await {
-                Ok(bound) => News::Granted(id, forward, bound),
-                Err(error @ ForwardError::Refused(_)) => News::Refused(id, forward, error),
-                // The end of the session is told by whoever tends it.
-                Err(ForwardError::Lost(_)) => return,
-            };
-            let _ = news.send(told).await;
+        self.with_session(id, |session| {
+            // Called here and not in the task, so that it is ahead of the first probe.
+            let asked = session.forward(&wanted);
+            async move {
+                let told = match asked.await {
+                    Ok(bound) => News::Granted(id, forward, bound),
+                    Err(error @ ForwardError::Refused(_)) => News::Refused(id, forward, error),
+                    // The end of the session is told by whoever tends it.
+                    Err(ForwardError::Lost(_)) => return,
+                };
+                let _ = news.send(told).await;
+            }
         });
     }
 

@@ -1,13 +1,19 @@
 """A gateway that is no OpenSSH: an SSH server on asyncssh, strict where RFC 4254 is, with one habit of its own.
 
-Prints `PORT FINGERPRINT` and serves until its standard input ends. Every key may log in; remote forwards are granted.
+Prints `PORT FINGERPRINT` and serves until its standard input ends. Every key may log in; remote forwards are granted. What
+ends a session is printed, too.
 """
 
 import asyncio
 import sys
 
 import asyncssh
-from asyncssh.constants import MSG_GLOBAL_REQUEST, MSG_UNIMPLEMENTED
+from asyncssh.constants import (
+    MSG_DISCONNECT,
+    MSG_GLOBAL_REQUEST,
+    MSG_UNIMPLEMENTED,
+    MSG_USERAUTH_BANNER,
+)
 from asyncssh.packet import Boolean, String, UInt32
 
 HABIT = sys.argv[1] if len(sys.argv) > 1 else "plain"
@@ -18,21 +24,11 @@ class Habits(asyncssh.SSHServerConnection):
     """Answers keep-alives in its own way."""
 
     def _process_global_request(self, pkttype, pktid, packet):
-        body = packet.get_full_payload()
-        keepalive = b"keepalive@openssh.com" in body
-        if keepalive and HABIT == "unimplemented":
-            self.send_packet(MSG_UNIMPLEMENTED, UInt32(pktid))
-            return True
-        if keepalive and HABIT == "mute":
-            return True
-        if HABIT == "slow-forward" and b"tcpip-forward" in body:
-            loop = asyncio.get_event_loop()
-            again = asyncssh.packet.SSHPacket(body)
-            again.get_byte()
-            loop.call_later(
-                5, super()._process_global_request, pkttype, pktid, again
-            )
-            return True
+        if b"keepalive@openssh.com" in packet.get_full_payload():
+            if HABIT == "unimplemented":
+                return self.send_packet(MSG_UNIMPLEMENTED, UInt32(pktid))
+            if HABIT == "mute":
+                return None
         return super()._process_global_request(pkttype, pktid, packet)
 
     _packet_handlers = dict(asyncssh.SSHServerConnection._packet_handlers)
@@ -46,12 +42,15 @@ class Gateway(asyncssh.SSHServer):
         self.conn = conn
         conn.__class__ = Habits
 
+    def connection_lost(self, exc):
+        print("lost:", exc, flush=True)
+
     def begin_auth(self, username):
         if HABIT == "latin1-banner":
             # The public call takes text only.
-            self.conn.send_packet(
-                asyncssh.constants.MSG_USERAUTH_BANNER, String(LATIN_1), String(b"")
-            )
+            self.conn.send_packet(MSG_USERAUTH_BANNER, String(LATIN_1), String(b""))
+        if HABIT == "utf8-banner":
+            self.conn.send_auth_banner("f\u00fcr Befugte\u202e\x1b[31m " + "x" * 2000)
         return True
 
     def public_key_auth_supported(self):
@@ -61,11 +60,9 @@ class Gateway(asyncssh.SSHServer):
         return True
 
     def auth_completed(self):
-        loop = asyncio.get_event_loop()
-        loop.call_later(0.5, self.act)
+        asyncio.get_event_loop().call_later(0.5, self.act)
 
     def act(self):
-        name = HABIT.encode()
         if HABIT == "unasked":
             self.request(b"notice@vendor.example")
         elif HABIT == "flood-long":
@@ -75,25 +72,35 @@ class Gateway(asyncssh.SSHServer):
             for number in range(100_000):
                 self.request(b"%d@vendor.example" % number)
         elif HABIT == "latin1-goodbye":
-            self.conn.send_packet(
-                asyncssh.constants.MSG_DISCONNECT, UInt32(11), String(LATIN_1), String(b"")
-            )
-            self.conn.abort()
+            self.conn.send_packet(MSG_DISCONNECT, UInt32(11), String(LATIN_1), String(b""))
         elif HABIT == "goodbye":
             self.conn.disconnect(11, "maintenance \u202e until \x1b[31mten")
-        assert name
 
     def request(self, name):
         self.conn.send_packet(MSG_GLOBAL_REQUEST, String(name), Boolean(False))
 
-    def server_requested(self, listen_host, listen_port):
+    async def server_requested(self, listen_host, listen_port):
+        if HABIT == "slow-forward":
+            await asyncio.sleep(5)
         return True
 
     def session_requested(self):
         return False
 
-    def connection_requested(self, dest_host, dest_port, orig_host, orig_port):
-        return True
+
+class Tolerant(Habits):
+    """Takes answers that nobody has asked for."""
+
+    def _process_global_response(self, pkttype, pktid, packet):
+        return None
+
+    _packet_handlers = dict(Habits._packet_handlers)
+    for answer in (81, 82):
+        _packet_handlers[answer] = _process_global_response
+
+
+if HABIT.startswith("flood"):
+    Habits = Tolerant
 
 
 async def main():

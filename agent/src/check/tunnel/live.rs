@@ -2,7 +2,7 @@
 
 use super::{
     listens, round_trip,
-    trace::{INSIDE, Trace, login},
+    trace::{INSIDE, Trace, key_exchange, login},
 };
 use crate::{
     check::step::{Found, Steps},
@@ -133,7 +133,10 @@ fn inside(steps: &mut Steps, settings: &Settings, connection: &ConnectionView) {
         parts.join(", ")
     };
     let agreed = words([&connection.key_exchange, &connection.cipher]);
-    steps.add("key-exchange", Found::ok(agreed));
+    steps.add(
+        "key-exchange",
+        key_exchange(agreed, connection.strict_key_exchange != Some(false)),
+    );
     let print = connection.host_key.clone().unwrap_or_default();
     steps.add("host-key", Found::ok(print));
     let who = format!("{}, by connection {}", login(settings), connection.index);

@@ -2,6 +2,7 @@
 
 use crate::{
     check::step::{Found, Steps},
+    status::{NOT_STRICT, NOT_STRICT_REMEDY},
     tunnel::{
         Gateway, Hop, Passed, Settings, Tell,
         session::{OpenError, Session},
@@ -104,17 +105,24 @@ fn seen(hop: &Passed, settings: &Settings, gateway: &Gateway, session: Option<&S
         Passed::Tls(seen) => format!("{}, issued by {:?}", seen.version, seen.issuer),
         Passed::Banner(software) => software.clone(),
         Passed::KeyExchange => match session.and_then(Session::facts) {
-            Some(facts) => format!(
-                "{}, {}{}",
-                facts.key_exchange,
-                facts.cipher,
-                if facts.strict { ", strict" } else { "" }
-            ),
+            Some(facts) => {
+                let strict = if facts.strict { ", strict" } else { "" };
+                let agreed = format!("{}, {}{strict}", facts.key_exchange, facts.cipher);
+                return key_exchange(agreed, facts.strict);
+            }
             None => "agreed".to_owned(),
         },
         Passed::HostKey(print) => print.clone(),
         Passed::Login => login(settings),
     })
+}
+
+/// One that is not strict is taken, and named.
+pub(super) fn key_exchange(agreed: String, strict: bool) -> Found {
+    match strict {
+        true => Found::ok(agreed),
+        false => Found::warn(NOT_STRICT, NOT_STRICT_REMEDY).seen(agreed),
+    }
 }
 
 /// Who logs in, and with what.

@@ -5,7 +5,7 @@ use super::{
     Reason, Refused, Retry, Session, Shared, answer,
     error::{OpenError, Step},
     greeting::{Greeting, Listening, await_banner},
-    handler::{Failure, SessionHandler},
+    handler::{Failure, SessionHandler, is_text_not_utf8},
     login::login,
     preferred::preferred,
     session::Inner,
@@ -331,7 +331,17 @@ fn classify(shared: &Shared, greeting: &Greeting, failure: Failure) -> OpenError
             false => no_banner(gateway(), greeting),
         };
     }
+    if let Some(problem) = greeting.unusable() {
+        return OpenError::Identification {
+            gateway: gateway(),
+            problem,
+        };
+    }
     match error {
+        error if is_text_not_utf8(&error) => OpenError::TextNotUtf8 {
+            gateway: gateway(),
+            step: Step::KeyExchange,
+        },
         Error::IO(_) | Error::Disconnect | Error::HUP | Error::Join(_) => {
             shared.lost(Step::KeyExchange, text(&error))
         }

@@ -121,6 +121,24 @@ pub enum OpenError {
         /// Which of these.
         fault: LoginFault,
     },
+    /// A text of the gateway's for people is not UTF-8, and russh ends the connection for it (docs/ssh.md, D8).
+    #[error(
+        "{gateway} sent a text that is not UTF-8 during {step}, and the SSH library ends the connection for that"
+    )]
+    TextNotUtf8 {
+        /// `host:port`.
+        gateway: String,
+        /// Where.
+        step: Step,
+    },
+    /// Its identification string (RFC 4253 §4.2) cannot be used.
+    #[error("{gateway} speaks SSH, but its identification string {problem}")]
+    Identification {
+        /// `host:port`.
+        gateway: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The connection ended before the session stood.
     #[error("the connection to {gateway} was lost during {step}: {problem}")]
     Lost {
@@ -176,6 +194,8 @@ impl OpenError {
             Self::HostKey(_)
             | Self::LoginRefused { .. }
             | Self::KeyExchange { .. }
+            | Self::TextNotUtf8 { .. }
+            | Self::Identification { .. }
             | Self::AddressBarred { .. } => Retry::Slow,
             // Each address that is left was refused a moment ago.
             Self::Connect { failures, .. }
@@ -201,13 +221,16 @@ impl OpenError {
             Self::Connect { .. } => Hop::Tcp,
             Self::Proxy(error) => error.hop(),
             Self::Tls(_) => Hop::Tls,
-            Self::NotSsh { .. } | Self::AddressBarred { .. } | Self::GatewayFull { .. } => {
-                Hop::Banner
-            }
+            Self::NotSsh { .. }
+            | Self::Identification { .. }
+            | Self::AddressBarred { .. }
+            | Self::GatewayFull { .. } => Hop::Banner,
             Self::KeyExchange { .. } => Hop::KeyExchange,
             Self::HostKey(_) => Hop::HostKey,
             Self::LoginRefused { .. } => Hop::Login,
-            Self::Lost { step, .. } | Self::Timeout { step, .. } => match step {
+            Self::Lost { step, .. }
+            | Self::Timeout { step, .. }
+            | Self::TextNotUtf8 { step, .. } => match step {
                 Step::Connect => Hop::Tcp,
                 Step::Banner => Hop::Banner,
                 Step::KeyExchange => Hop::KeyExchange,
@@ -230,6 +253,8 @@ impl OpenError {
             Self::HostKey(_)
             | Self::LoginRefused { .. }
             | Self::KeyExchange { .. }
+            | Self::TextNotUtf8 { .. }
+            | Self::Identification { .. }
             | Self::AddressBarred { .. }
             | Self::GatewayFull { .. } => true,
             Self::Lost { step, .. } | Self::Timeout { step, .. } => {
@@ -271,6 +296,10 @@ impl OpenError {
             }
             Self::KeyExchange { fault, .. } => fault.remedy().to_owned(),
             Self::HostKey(refused) => refused.remedy(),
+            Self::TextNotUtf8 { .. } => TEXT_NOT_UTF8.to_owned(),
+            Self::Identification { .. } => {
+                "ask the vendor to shorten it and to keep it to ASCII (OpenSSH: VersionAddendum in sshd_config)".to_owned()
+            }
             Self::LoginRefused { user, fault, .. } => fault.remedy(user),
             Self::Lost { step: Step::Banner, .. } => {
                 "something takes the connection and ends it: a firewall, a balancer without a gateway behind it, a full gateway (MaxStartups), or one that starts or needs TLS (tls://); ask the vendor if it stays".to_owned()
@@ -326,6 +355,11 @@ pub enum Ended {
     /// The far side broke the protocol, or the library met a case it does not know.
     #[error("protocol error: {0}")]
     Protocol(String),
+    /// A goodbye, a refusal or a banner that is not UTF-8: russh ends the session for it (docs/ssh.md, D8).
+    #[error(
+        "the gateway sent a text that is not UTF-8, and the SSH library ends the session for that"
+    )]
+    TextNotUtf8,
     /// A fault of the program; the process goes on.
     #[error("the session task panicked; please report this with the log")]
     Panicked,
@@ -335,7 +369,7 @@ impl Ended {
     /// Whether the far side, or something before it, has ended the session.
     pub fn is_cut(&self) -> bool {
         match self {
-            Self::ByGateway(_) | Self::Closed => true,
+            Self::ByGateway(_) | Self::Closed | Self::TextNotUtf8 => true,
             Self::Broken(how) => how.contains("reset by peer"),
             Self::ByUs | Self::KeepAlive | Self::Protocol(_) | Self::Panicked => false,
         }
@@ -345,6 +379,12 @@ impl Ended {
     pub fn remedy(&self) -> String {
         match self {
             Self::ByUs => "nothing".to_owned(),
+            Self::TextNotUtf8 => TEXT_NOT_UTF8.to_owned(),
+            Self::ByGateway(said) if said.starts_with("ProtocolError") => {
+                "the agent reconnects by itself; if it recurs, the gateway's SSH server may object to how the SSH library \
+                 answers requests that want no reply: ask the vendor to switch its global requests off"
+                    .to_owned()
+            }
             Self::ByGateway(_) | Self::Closed => {
                 "the agent reconnects by itself; if it recurs, ask the vendor for the gateway's log at this time".to_owned()
             }
@@ -366,5 +406,7 @@ pub(in crate::tunnel) fn printable(text: &str) -> String {
     crate::printable::printable(text, MAX_PEER_TEXT)
 }
 
+const TEXT_NOT_UTF8: &str = "ask the vendor to write its texts for people in ASCII or UTF-8: OpenSSH's Banner file, the \
+     messages of PAM (pam_nologin, pam_motd), and what it says when it closes or refuses";
 /// Characters of a peer's text that are kept.
 const MAX_PEER_TEXT: usize = 200;

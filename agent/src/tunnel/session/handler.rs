@@ -292,6 +292,12 @@ impl Drop for SessionHandler {
     }
 }
 
+/// russh reads texts for people as strictly as names (docs/ssh.md, D8).
+pub(super) fn is_text_not_utf8(error: &russh::Error) -> bool {
+    use russh::keys::ssh_encoding::Error::CharacterEncoding;
+    matches!(error, russh::Error::SshEncoding(CharacterEncoding))
+}
+
 /// russh says `Disconnect` both for our own goodbye and for a connection that just closed; `Shared::end`
 /// knows which.
 fn of_error(error: russh::Error) -> Ended {
@@ -302,6 +308,7 @@ fn of_error(error: russh::Error) -> Ended {
             Ended::Closed
         }
         russh::Error::IO(error) => Ended::Broken(error.to_string()),
+        error if is_text_not_utf8(&error) => Ended::TextNotUtf8,
         other => Ended::Protocol(other.to_string()),
     }
 }

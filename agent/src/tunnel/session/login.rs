@@ -144,6 +144,10 @@ impl Offer<'_> {
                 let problem = format!("it cut the connection once the key was offered ({how})");
                 self.refused(self.closed(), problem)
             }
+            Ended::TextNotUtf8 => OpenError::TextNotUtf8 {
+                gateway: self.shared.place(),
+                step: Step::Login,
+            },
             ended => self.shared.lost(Step::Login, ended.to_string()),
         }
     }

@@ -1,0 +1,196 @@
+//! Gateways besides OpenSSH, and what they say and do: dropbear, and strict peers scripted with asyncssh and paramiko.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::{LayerState, Report};
+use e2e::{
+    caller::Caller,
+    other_gateway::OtherGateway,
+    setup::{Running, Setup},
+    ssh_pair::digest,
+    sshd::free_port,
+    witness::{Witness, issue},
+};
+use std::net::SocketAddr;
+
+fn start(setup: &Setup, jira: &Witness) -> (Running, SocketAddr) {
+    let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let setup = setup
+        .clone()
+        .forward("jira", &addr.to_string(), &jira.url());
+    (setup.start().unwrap(), addr)
+}
+
+/// Requests both ways, and the same session all the time.
+async fn serves(gateway: &OtherGateway) -> (Running, Report) {
+    let jira = Witness::start().await.unwrap();
+    let (agent, addr) = start(&gateway.setup(), &jira);
+    agent.until_proven().await.unwrap();
+    let mut vendor = Caller::connect(addr).await.unwrap();
+    let answer = vendor.get("/rest/api/2/issue/ABC-1").await.unwrap();
+    assert_eq!(*answer.body(), issue("ABC-1"));
+    assert_eq!(vendor.download(MIB).await.unwrap(), digest(MIB));
+    assert_eq!(vendor.upload("ABC-1", MIB).await.unwrap(), digest(MIB));
+    let report = agent.until_proven().await.unwrap();
+    assert_eq!(report.connections[0].generation, 1, "{report:#?}");
+    (agent, report)
+}
+
+async fn asyncssh(habit: &str) -> OtherGateway {
+    OtherGateway::script("ssh_gateway.py", habit).await.unwrap()
+}
+
+#[tokio::test]
+async fn dropbear_is_a_gateway() {
+    serves(&OtherGateway::dropbear().await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn an_asyncssh_server_is_a_gateway() {
+    let (_agent, report) = serves(&asyncssh("plain").await).await;
+    assert_eq!(report.connections[0].strict_key_exchange, Some(true));
+}
+
+/// Answers UNIMPLEMENTED to keep-alives, which is an answer (RFC 4253 §11.4), or nothing at all.
+#[tokio::test]
+async fn a_gateway_that_knows_no_keep_alive_keeps_its_session() {
+    for habit in ["unimplemented", "mute"] {
+        let gateway = asyncssh(habit).await;
+        let (agent, _) = serves(&gateway).await;
+        agent
+            .logged("opening a session channel instead")
+            .await
+            .unwrap();
+        // Long enough for several probes.
+        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+        let report = agent.until_proven().await.unwrap();
+        assert_eq!(report.connections[0].generation, 1, "{habit}");
+    }
+}
+
+#[tokio::test]
+async fn a_forward_that_is_granted_late_is_not_taken_for_a_probe() {
+    serves(&asyncssh("slow-forward").await).await;
+}
+
+/// Paramiko without strict key exchange is served, and named in status and check.
+#[tokio::test]
+async fn a_gateway_without_strict_key_exchange_is_named() {
+    let gateway = OtherGateway::script("paramiko_gateway.py", "lax")
+        .await
+        .unwrap();
+    let (agent, report) = serves(&gateway).await;
+    assert_eq!(report.connections[0].strict_key_exchange, Some(false));
+    for command in ["status", "check"] {
+        let done = agent.run(&[command]).unwrap();
+        let text = String::from_utf8_lossy(&done.stdout);
+        assert!(
+            text.contains("no strict key exchange"),
+            "{command}:\n{text}"
+        );
+        assert!(text.contains("OpenSSH 9.6"), "{command}:\n{text}");
+    }
+    let strict = OtherGateway::script("paramiko_gateway.py", "strict")
+        .await
+        .unwrap();
+    let (agent, _) = serves(&strict).await;
+    let (text, _) = agent.shown().unwrap();
+    assert!(!text.contains("no strict key exchange"), "{text}");
+}
+
+/// What is meant for people decides nothing, in UTF-8 at least, and steers nobody's terminal.
+#[tokio::test]
+async fn a_long_banner_that_would_steer_a_terminal_is_only_text() {
+    let gateway = asyncssh("utf8-banner").await;
+    let (agent, _) = serves(&gateway).await;
+    assert!(
+        !agent.log().contains(['\u{202e}', '\u{1b}']),
+        "{}",
+        agent.log()
+    );
+}
+
+#[tokio::test]
+async fn a_goodbye_is_shown_and_steers_nothing() {
+    let jira = Witness::start().await.unwrap();
+    let gateway = asyncssh("goodbye").await;
+    let (agent, _) = start(&gateway.setup(), &jira);
+    agent.logged("maintenance").await.unwrap();
+    let report = agent.status().await.unwrap();
+    let (text, _) = agent.shown().unwrap();
+    for shown in [agent.log(), text, serde_json::to_string(&report).unwrap()] {
+        assert!(!shown.contains(['\u{202e}', '\u{1b}']), "{shown}");
+    }
+}
+
+/// russh reads them strictly and ends the session: that is said in plain words, and tried again slowly (docs/ssh.md, D8).
+#[tokio::test]
+async fn texts_that_are_not_utf8_are_named_as_the_cause() {
+    let jira = Witness::start().await.unwrap();
+    let gateway = asyncssh("latin1-banner").await;
+    let (agent, _) = start(&gateway.setup(), &jira);
+    let named = |report: &Report| {
+        let tunnel = &report.connections[0].tunnel;
+        let cause = tunnel.cause.as_deref().unwrap_or_default();
+        let remedy = tunnel.remedy.as_deref().unwrap_or_default();
+        tunnel.state == LayerState::Failed
+            && cause.contains("not UTF-8 during the login")
+            && remedy.contains("Banner")
+    };
+    agent.until("the cause to be named", named).await.unwrap();
+    let wait = |report: &Report| {
+        report.connections[0]
+            .next_retry_seconds
+            .is_some_and(|s| s > 20.0)
+    };
+    agent.until("a slow retry", wait).await.unwrap();
+    let done = agent.run(&["check"]).unwrap();
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(text.contains("not UTF-8"), "{text}");
+    drop(agent);
+
+    let gateway = asyncssh("latin1-goodbye").await;
+    let (agent, _) = start(&gateway.setup(), &jira);
+    agent
+        .logged("the gateway sent a text that is not UTF-8")
+        .await
+        .unwrap();
+}
+
+/// A strict peer takes russh's answer to what wants none for a breach (docs/ssh.md, D9).
+#[tokio::test]
+async fn a_peer_that_objects_to_an_unasked_answer_is_quoted_with_a_remedy() {
+    let jira = Witness::start().await.unwrap();
+    let gateway = asyncssh("unasked").await;
+    let (agent, _) = start(&gateway.setup(), &jira);
+    agent.logged("Unexpected global response").await.unwrap();
+    let ended = |report: &Report| {
+        let remedy = report.connections[0].tunnel.remedy.as_deref();
+        remedy.is_some_and(|remedy| remedy.contains("global requests"))
+    };
+    agent.until("the remedy", ended).await.unwrap();
+}
+
+/// 60 MB of names, and 100,000 requests: not one line each.
+#[tokio::test]
+async fn a_gateway_cannot_flood_the_log() {
+    for habit in ["flood-long", "flood-short"] {
+        let jira = Witness::start().await.unwrap();
+        let gateway = asyncssh(habit).await;
+        let (agent, addr) = start(&gateway.setup(), &jira);
+        agent.until_proven().await.unwrap();
+        let least = if habit == "flood-long" {
+            50 << 20
+        } else {
+            3 << 20
+        };
+        let all = |report: &Report| report.connections[0].bytes_received > least;
+        agent.until("the flood to be through", all).await.unwrap();
+        let mut vendor = Caller::connect(addr).await.unwrap();
+        vendor.get("/rest/api/2/issue/ABC-1").await.unwrap();
+        let log = agent.log();
+        println!("{habit}: {} bytes of log", log.len());
+        assert!(log.len() < 20_000, "{} bytes", log.len());
+    }
+}
+
+const MIB: u64 = 1 << 20;
