@@ -369,9 +369,15 @@ impl Ended {
     /// Whether the far side, or something before it, has ended the session.
     pub fn is_cut(&self) -> bool {
         match self {
-            Self::ByGateway(_) | Self::Closed | Self::TextNotUtf8 => true,
+            // What breaks the protocol is no rule about how long a session may last.
+            Self::ByGateway(said) => !said.starts_with(PROTOCOL_ERROR),
+            Self::Closed => true,
             Self::Broken(how) => how.contains("reset by peer"),
-            Self::ByUs | Self::KeepAlive | Self::Protocol(_) | Self::Panicked => false,
+            Self::ByUs
+            | Self::KeepAlive
+            | Self::Protocol(_)
+            | Self::TextNotUtf8
+            | Self::Panicked => false,
         }
     }
 
@@ -380,7 +386,7 @@ impl Ended {
         match self {
             Self::ByUs => "nothing".to_owned(),
             Self::TextNotUtf8 => TEXT_NOT_UTF8.to_owned(),
-            Self::ByGateway(said) if said.starts_with("ProtocolError") => {
+            Self::ByGateway(said) if said.starts_with(PROTOCOL_ERROR) => {
                 "the agent reconnects by itself; if it recurs, the gateway's SSH server may object to how the SSH library \
                  answers requests that want no reply: ask the vendor to switch its global requests off"
                     .to_owned()
@@ -406,6 +412,8 @@ pub(in crate::tunnel) fn printable(text: &str) -> String {
     crate::printable::printable(text, MAX_PEER_TEXT)
 }
 
+/// How russh names reason 2 of RFC 4253 §11.1.
+const PROTOCOL_ERROR: &str = "ProtocolError";
 const TEXT_NOT_UTF8: &str = "ask the vendor to write its texts for people in ASCII or UTF-8: OpenSSH's Banner file, the \
      messages of PAM (pam_nologin, pam_motd), and what it says when it closes or refuses";
 /// Characters of a peer's text that are kept.
