@@ -115,6 +115,12 @@ async fn under_the_packaged_unit_a_flood_takes_no_line_out_of_a_real_journal() {
     let mut site = site(Unit::Packaged, "auto").await;
     let audit = site.agent.status().await.unwrap().audit;
     assert_eq!(audit.sink, "the journal");
+    // What "auto" has become is not in any file.
+    let shown = site.agent.run(&["config", "show"]).unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let why =
+        "# The running agent writes its audit to the journal: the unit lets journald drop nothing";
+    assert!(shown.contains(why), "{shown}");
     flood(&site).await;
     written(&site, 1500 + WRITES).await;
     let lines = journal(&mut site);

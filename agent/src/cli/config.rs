@@ -1,9 +1,13 @@
 //! `agent config`.
 
 use super::output::print;
-use crate::config::{Config, Sources, reference};
+use crate::{
+    config::{Config, Sources, reference, runtime_dir},
+    control::Client,
+    status::AuditReport,
+};
 use clap::Subcommand;
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 /// Look at the configuration
 #[derive(clap::Args)]
@@ -30,8 +34,31 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
         Command::Show => {
             let (_, effective) = Config::load_to_show(sources)?;
             print(&effective.show(sources.folder()))?;
+            if let Some(audit) = audit_in_force(sources) {
+                let (sink, reason) = (audit.sink, audit.sink_reason);
+                print(&format!(
+                    "\n# The running agent writes its audit to {sink}: {reason}.\n"
+                ))?;
+            }
         }
         Command::Reference => print(&reference::markdown())?,
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// What `audit.sink` has become depends on how the service was started, which only the running agent knows.
+fn audit_in_force(sources: &Sources) -> Option<AuditReport> {
+    let client = Client::new(&runtime_dir(sources));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let asked = runtime.ok()?.block_on(async {
+        let status = client.status();
+        tokio::time::timeout(PATIENCE, status).await
+    });
+    let audit = asked.ok()?.ok()?.audit;
+    (!audit.sink.is_empty()).then_some(audit)
+}
+
+/// A running agent answers at once.
+const PATIENCE: Duration = Duration::from_secs(2);
