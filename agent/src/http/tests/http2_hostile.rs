@@ -214,9 +214,15 @@ async fn a_peer_that_reads_no_replies_to_its_pings_is_left() {
     // At once where it goes on, and it does not fill the channel's spool meanwhile.
     let agent = Agent::new("127.0.0.1:9", Options::default());
     let Peer { mut io, served } = Peer::connect(&agent, 65_535).await;
-    let flood = async { while io.write_all(&pings).await.is_ok() {} };
+    let mut taken = 0;
+    let flood = async {
+        while io.write_all(&pings).await.is_ok() {
+            taken += pings.len();
+        }
+    };
     timeout(LIVENESS, flood).await.unwrap();
     served.await.unwrap();
+    assert!(taken < 4 << 20, "{taken} bytes");
     // After the stall limit where it does not.
     let agent = Agent::new("127.0.0.1:9", options());
     let Peer { mut io, served } = Peer::connect(&agent, 65_535).await;
