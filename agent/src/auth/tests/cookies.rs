@@ -98,7 +98,7 @@ async fn only_an_answer_to_the_agents_own_user_sets_a_cookie() {
 async fn an_answer_that_refuses_the_login_ends_the_session() {
     let secrets = Secrets::new("token");
     for (status, headers, left) in [
-        (401, &REFUSED[..], Some("SERVERID=n1")),
+        (401, REFUSED, Some("SERVERID=n1")),
         (
             200,
             &[("x-ausername", "anonymous")][..],

@@ -43,8 +43,8 @@ const ANSWER: &[&str] = &[
 const HONEST: &str = "x-sum";
 
 /// A Jira that reports each request as it came on the wire, and answers with trailers.
-async fn recording_jira() -> (String, mpsc::UnboundedReceiver<String>) {
-    let (seen, received) = mpsc::unbounded_channel();
+async fn recording_jira() -> (String, mpsc::Receiver<String>) {
+    let (seen, received) = mpsc::channel(8);
     let jira = raw_jira(move |mut stream| {
         let seen = seen.clone();
         async move {
@@ -54,7 +54,7 @@ async fn recording_jira() -> (String, mpsc::UnboundedReceiver<String>) {
                 body.push(stream.read_u8().await.unwrap());
             }
             request += &String::from_utf8(body).unwrap();
-            seen.send(request).unwrap();
+            seen.send(request).await.unwrap();
             let mut answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\
                               X-AUSERNAME: acme-bot\r\nTrailer: "
                 .to_owned();
