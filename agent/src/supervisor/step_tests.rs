@@ -691,7 +691,10 @@ fn a_connection_that_stands_by_is_back_as_soon_as_the_one_that_holds() {
         let standby = (0..2).find(|slot| world.sessions[&world.id(*slot)].held.is_empty());
         let id = world.id(standby.unwrap());
         world.end(id);
-        assert!(world.machine.slots[id.slot].attempt <= SERVED_ATTEMPT + 1);
+        assert!(
+            world.machine.slots[id.slot].attempt <= 2,
+            "a second at most"
+        );
         world.run_well(seconds(10), World::everything_serves);
     }
 }

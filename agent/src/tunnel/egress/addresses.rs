@@ -292,11 +292,12 @@ mod tests {
         assert_eq!(first, [a, b]);
         let mut turned = parse(&PAIR);
         turned.rotate_left(1);
-        let (second, _lease) = memory.order("gw", 1, turned, Some(1), true);
-        assert_eq!(second.open, [b, a]);
+        let (second, _lease) = order(&memory, 1);
+        assert_eq!(second, [b, a], "the first one is in use");
         let (successor, _) = order(&memory, 0);
         assert_eq!(successor, [a, b], "a replacement stays where it is");
         lease.move_to(b);
-        assert_eq!(order(&memory, 2).0, [a, b]);
+        let (third, _) = memory.order("gw", 1, turned, Some(2), true);
+        assert_eq!(third.open, [a, b], "the resolver began with the other one");
     }
 }
