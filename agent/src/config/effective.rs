@@ -103,12 +103,12 @@ impl Effective {
 
     fn note_default(&mut self, path: &[&str], key: &str, value: impl Into<ValueKind>) {
         let mut section = &mut self.tree;
-        for name in path.iter().copied() {
+        for name in path {
             let ValueKind::Table(table) = &mut section.kind else {
                 return;
             };
             let empty = || Value::new(None, ValueKind::Table(config::Map::new()));
-            section = table.entry(name.to_owned()).or_insert_with(empty);
+            section = table.entry((*name).to_owned()).or_insert_with(empty);
         }
         if let ValueKind::Table(table) = &mut section.kind {
             let origin = Origin::default_value().as_str().to_owned();

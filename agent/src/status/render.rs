@@ -73,6 +73,9 @@ pub(crate) const NOT_STRICT: &str = "the gateway has no strict key exchange: som
 pub(crate) const NOT_STRICT_REMEDY: &str =
     "ask the vendor to update its SSH server (OpenSSH 9.6 or later has it)";
 
+/// One of a forward's own layers.
+type LayerOfForward = fn(&ForwardReport) -> &LayerReport;
+
 struct Page {
     text: String,
     colour: Colour,
@@ -106,7 +109,7 @@ impl Page {
     fn layers(&mut self, report: &Report) {
         let layers = &report.layers;
         self.layer("  ", "network", &layers.network);
-        let of_forwards: [(_, _, fn(&ForwardReport) -> &LayerReport); 3] = [
+        let of_forwards: [(_, _, LayerOfForward); 3] = [
             ("tunnel", &layers.tunnel, |forward| &forward.tunnel),
             ("jira", &layers.jira, |forward| &forward.jira),
             ("login", &layers.login, |forward| &forward.login),

@@ -177,7 +177,6 @@ pub(crate) const TABLE: &[Attack] = &[
         drips: Some((b"a", Duration::from_millis(500))),
         reads: true,
         ends_by_itself: true,
-        ..QUIET
     },
     Attack {
         name: "CONTINUATION without end",
