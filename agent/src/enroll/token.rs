@@ -82,7 +82,7 @@ impl std::fmt::Debug for OneTimeSecret {
 }
 
 impl Token {
-    /// Reads what was pasted, also where a mail program has wrapped or quoted it ([`unwrapped`]).
+    /// Reads what was pasted, also where a mail program has wrapped or quoted it (`unwrapped`).
     ///
     /// # Errors
     /// What is wrong with it and what to do; [`expiry`](Self::in_time) is not looked at.
