@@ -371,8 +371,10 @@ mod tests {
                 prop_assert_eq!(parsed.as_str(), handed);
                 if let Some(raw) = inspected.raw {
                     prop_assert_eq!(&head[raw.at], target.as_bytes());
-                    let encoded = target.replace('"', "%22").replace('<', "%3C").replace('>', "%3E");
-                    prop_assert_eq!(raw.stand_in, encoded);
+                    // Only the query: in the path `http` takes a quote, and refuses the others.
+                    let (path, query) = target.split_once('?').expect("a query");
+                    let query = query.replace('"', "%22").replace('<', "%3C").replace('>', "%3E");
+                    prop_assert_eq!(raw.stand_in, format!("{path}?{query}"));
                 }
                 for (name, value) in fields {
                     prop_assert!(http::HeaderName::from_bytes(name.as_bytes()).is_ok());
