@@ -13,6 +13,9 @@
 //!
 //! Beside the path, never on it: [`accounts`], [`bundle`], [`config`], [`disk`], [`supervisor`], [`status`], [`health`], [`control`],
 //! [`check`], [`enroll`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`verify`], [`cli`]. [`service`] joins the rooms into the running agent.
+//!
+//! Words and secrets, used by all: [`printable`] (text of other hosts, made harmless), [`vendor_text`] (what a vendor may
+//! read), [`secret`], `spelling` (did you mean).
 #![forbid(unsafe_code)]
 
 pub mod accounts;
