@@ -13,7 +13,16 @@ use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc,
+    task::JoinHandle,
+    time::sleep,
+};
 
 /// A gateway, a Jira, and an agent with the defaults between them.
 struct Scene {
@@ -268,6 +277,81 @@ fn a_slow_link_under_full_transfers_is_not_cut() {
     );
 }
 
+/// A gateway on the other side of the world, by satellite: 300 ms each way, full both ways.
+#[tokio::test]
+async fn a_round_trip_of_600_ms_under_full_transfers_is_proven_throughout() {
+    let sshd = Sshd::start().unwrap();
+    let jira = Witness::start().await.unwrap();
+    let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let far = far_away(sshd.address().parse().unwrap()).await;
+    let setup = Setup::for_sshd(&sshd).unwrap();
+    let agent = setup
+        .without("probe_interval")
+        .tunnel("gateways", vec![far.to_string()])
+        .forward("jira", &addr.to_string(), &jira.url())
+        .start()
+        .unwrap();
+    agent.until_proven().await.unwrap();
+    let (down, up) = full_both_ways(addr);
+    // Three probes and their deadlines.
+    let end = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < end {
+        let report = agent.status().await.unwrap();
+        assert_eq!(report.connections[0].generation, 1);
+        assert!(is_proven(&report), "{:#?}", report.connections[0]);
+        sleep(STEP).await;
+    }
+    assert!(
+        !down.is_finished() && !up.is_finished(),
+        "a transfer has ended"
+    );
+    down.abort();
+    up.abort();
+}
+
+/// Leads to `to` with [`ONE_WAY`] in each direction.
+async fn far_away(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(to).await.unwrap();
+            let (near_read, near_write) = near.into_split();
+            let (far_read, far_write) = far.into_split();
+            tokio::spawn(late(near_read, far_write));
+            tokio::spawn(late(far_read, near_write));
+        }
+    });
+    address
+}
+
+/// Passes on what comes, each piece [`ONE_WAY`] after it came.
+async fn late(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    let (sender, mut pieces) = mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(64);
+    let reads = async move {
+        loop {
+            let mut piece = Vec::with_capacity(16 << 10);
+            match from.read_buf(&mut piece).await {
+                Ok(1..) => {}
+                _ => return,
+            }
+            let due = tokio::time::Instant::now() + ONE_WAY;
+            if sender.send((due, piece)).await.is_err() {
+                return;
+            }
+        }
+    };
+    let writes = async move {
+        while let Some((due, piece)) = pieces.recv().await {
+            tokio::time::sleep_until(due).await;
+            if to.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(reads, writes);
+}
+
 /// Nothing comes through for 2 s in every 10.
 #[test]
 fn bursts_of_total_loss_cut_nothing() {
@@ -316,6 +400,8 @@ fn slow_link_time() -> Duration {
 
 /// Bytes.
 const HUGE: u64 = 64 << 30;
+/// Half of a round trip.
+const ONE_WAY: Duration = Duration::from_millis(300);
 /// Between two looks at the status.
 const STEP: Duration = Duration::from_millis(500);
 /// Seconds that a busy machine may take on top.
