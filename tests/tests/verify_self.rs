@@ -121,6 +121,47 @@ fn each_difference_is_named_with_what_to_do_about_it() {
     }
 }
 
+/// The package's name as a second name of the program.
+#[test]
+fn a_link_is_held_to_where_it_leads() {
+    let system = System::new();
+    let mut manifest = system.manifest();
+    let mut link = manifest["files"][0].clone();
+    for (member, value) in [
+        ("path", json!(LINK)),
+        ("kind", json!("link")),
+        ("mode", json!("0777")),
+        ("sha256", Value::Null),
+        ("target", json!("agent")),
+    ] {
+        link[member] = value;
+    }
+    manifest["files"].as_array_mut().unwrap().push(link);
+    system.write_manifest(&manifest);
+    let place = system.at(LINK);
+    symlink("agent", &place).unwrap();
+    assert_eq!(system.verify().1, Some(0));
+
+    let other = |system: &System, cause: &str| {
+        let (report, code) = system.verify();
+        assert_eq!(code, Some(1), "{report:#?}");
+        let found = find(&report, LINK);
+        assert_eq!(found.cause.as_deref(), Some(cause));
+        assert!(found.remedy.as_deref().unwrap().contains("again"));
+        fs::remove_file(&place).unwrap();
+    };
+    fs::remove_file(&place).unwrap();
+    symlink("/tmp/agent", &place).unwrap();
+    other(&system, "leads to /tmp/agent instead of agent");
+    fs::write(&place, "").unwrap();
+    other(&system, "not a symbolic link");
+    let (report, code) = system.verify();
+    assert_eq!(
+        (find(&report, LINK).cause.as_deref(), code),
+        (Some("missing"), Some(1))
+    );
+}
+
 #[test]
 fn another_owner_is_a_difference() {
     let system = System::new();
@@ -294,6 +335,7 @@ fn find<'a>(report: &'a Report, path: &str) -> &'a agent::verify::Finding {
     found.unwrap_or_else(|| panic!("nothing of {path} in {report:#?}"))
 }
 
+const LINK: &str = "/usr/bin/jira-tunnel-agent";
 const PROGRAM: &str = "/usr/bin/agent";
 const CONFIG: &str = "/etc/jira-tunnel-agent/agent.toml";
 const LOGROTATE: &str = "/etc/logrotate.d/jira-tunnel-agent";

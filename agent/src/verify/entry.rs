@@ -33,7 +33,7 @@ fn missing(entry: &Entry, manifest: &Manifest) -> Finding {
     match entry.kind {
         Kind::Documentation => Finding::new(&entry.path, Verdict::LeftOut),
         Kind::Configuration => Finding::new(&entry.path, Verdict::Changed).because("deleted"),
-        Kind::Program | Kind::Folder => Finding::new(&entry.path, Verdict::Differs)
+        Kind::Program | Kind::Folder | Kind::Link => Finding::new(&entry.path, Verdict::Differs)
             .because("missing")
             .mended_by(reinstall(manifest)),
     }
@@ -49,6 +49,9 @@ fn present(
     let mut causes = Vec::new();
     let mut remedies = Vec::new();
     let shown = entry.path.display();
+    if entry.kind == Kind::Link {
+        return link(entry, path, manifest);
+    }
     let is_folder = entry.kind == Kind::Folder;
     if found.is_dir() != is_folder || !(found.is_dir() || found.is_file()) {
         let wanted = if is_folder {
@@ -95,6 +98,28 @@ fn present(
     Finding::new(&entry.path, verdict)
         .because(causes.join(", "))
         .mended_by(remedies.join("; "))
+}
+
+/// Nobody reads the mode of a link, and who may replace it is said by its folder.
+fn link(entry: &Entry, path: &Path, manifest: &Manifest) -> Finding {
+    let wanted = entry.target.as_deref().unwrap_or(Path::new(""));
+    let differs = |cause: String| {
+        Finding::new(&entry.path, Verdict::Differs)
+            .because(cause)
+            .mended_by(reinstall(manifest))
+    };
+    match fs::read_link(path) {
+        Ok(target) if target == wanted => Finding::new(&entry.path, Verdict::Ok),
+        Ok(target) => differs(format!(
+            "leads to {} instead of {}",
+            target.display(),
+            wanted.display()
+        )),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            differs("not a symbolic link".to_owned())
+        }
+        Err(error) => Finding::unknown(&entry.path, format!("cannot be read: {error}")),
+    }
 }
 
 fn sha256(path: &Path) -> io::Result<String> {

@@ -32,8 +32,11 @@ pub struct Entry {
     pub owner: String,
     /// Name of the group.
     pub group: String,
-    /// SHA-256 in hexadecimal; absent for a folder.
+    /// SHA-256 in hexadecimal; absent for a folder and a link.
     pub sha256: Option<String>,
+    /// Where a link leads, as it is written in it.
+    #[serde(default)]
+    pub target: Option<PathBuf>,
 }
 
 /// What a difference means.
@@ -48,6 +51,8 @@ pub enum Kind {
     Documentation,
     /// A folder.
     Folder,
+    /// A symbolic link: a second name of a program.
+    Link,
 }
 
 /// Why there is nothing to compare with.
