@@ -350,6 +350,10 @@ async fn a_wrong_context_path_is_down_and_names_the_line_to_write() {
     });
     let remedy = report.await.layers.jira.remedy.unwrap();
     assert_eq!(remedy, format!("write {upstream}"));
+    // That Jira says 404 to everything below the wrong path proves nothing: no request can pass.
+    let url = site.vendor_url().trim_end_matches("/jira").to_owned();
+    let answer = vendor().get(url + "/tracker/rest/api/2/myself").send();
+    assert_eq!(answer.await.unwrap().status(), 404);
     assert_eq!(site.agent.run(&["status"]).unwrap().status.code(), Some(2));
     let check = site.agent.run(&["check"]).unwrap();
     let check = String::from_utf8_lossy(&check.stdout).into_owned();

@@ -12,7 +12,7 @@ use crate::{
     status::{Layer, State, Witness},
     upstream::{AnswerSource, FailedStep, SendError, Upstream},
 };
-use http::{HeaderName, HeaderValue, request, response};
+use http::{HeaderName, HeaderValue, StatusCode, request, response};
 use std::{
     collections::HashSet,
     sync::{
@@ -302,6 +302,8 @@ impl Forward {
             return;
         }
         let is_jiras = match AnswerSource::noted(head) {
+            // Under a wrong context path every request is answered so, and none can pass.
+            AnswerSource::Jira if status == StatusCode::NOT_FOUND => self.jira.is_proven(),
             AnswerSource::Jira => true,
             // Others answer so, too: it does not overrule what the probe has found in Jira's place.
             AnswerSource::LikeJira => self.jira.is_proven(),
