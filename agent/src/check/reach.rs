@@ -3,7 +3,7 @@
 use super::step::{Found, Steps};
 use crate::{
     expiry::{End, Expiry, Kind, Urgency},
-    upstream::{Handshake, HandshakeFailure, Hops, SendError, Settings},
+    upstream::{Handshake, HandshakeFailure, Hops, Presented, SendError, Settings},
 };
 use std::time::SystemTime;
 
@@ -18,7 +18,7 @@ pub(super) async fn check(steps: &mut Steps, settings: &Settings) -> bool {
         Ok(Err(error)) => {
             steps.add(
                 "tls",
-                Found::fail(error.to_string(), "mend it in [[forward]]"),
+                Found::fail(error.to_string(), "correct it in [[forward]]"),
             );
             return false;
         }
@@ -99,7 +99,12 @@ fn judge(seen: &Handshake, now: SystemTime) -> Found {
 
 /// With what was presented, and whose turn it is.
 fn refused(error: &HandshakeFailure) -> Found {
+    let is = |what: fn(&Presented) -> bool| error.chain.iter().any(what);
     let remedy = match error.chain.as_slice() {
+        _ if is(Presented::is_out_of_date) => "have the marked certificate renewed on Jira, or on the proxy before it; if its days are right, this host's clock is wrong: timedatectl".to_owned(),
+        [_, ..] if !is(Presented::is_untrusted) => {
+            "do what the cause says; another CA in ca_file changes nothing".to_owned()
+        }
         [] => "see the cause; ca_file, server_name and client_certificate_file are in docs/configuration.md".to_owned(),
         chain => {
             let last = chain.last().map(|last| last.issuer.as_str()).unwrap_or_default();
@@ -113,4 +118,39 @@ fn refused(error: &HandshakeFailure) -> Found {
 
 fn failed(error: &SendError, remedy: &str) -> Found {
     Found::fail(error.detail.clone(), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::check::step::Steps;
+
+    /// A CA in `ca_file` makes no certificate younger.
+    #[test]
+    fn the_remedy_of_a_refused_certificate_fits_what_is_wrong_with_it() {
+        for (problem, part) in [
+            ("expired", "renewed"),
+            ("not valid yet", "timedatectl"),
+            ("made for other names", "do what the cause says"),
+            ("its issuer is not trusted here", "into ca_file"),
+            ("signed by itself, and not trusted here", "into ca_file"),
+        ] {
+            let presented = Presented {
+                subject: "jira.corp.example".into(),
+                issuer: "Corp CA".into(),
+                from: None,
+                until: None,
+                problem: Some(problem.into()),
+            };
+            let failure = HandshakeFailure {
+                detail: "refused".into(),
+                chain: vec![presented],
+            };
+            let mut steps = Steps::new(None);
+            steps.add("tls", refused(&failure));
+            let remedy = steps.into_vec().remove(0).remedy.unwrap();
+            assert!(remedy.contains(part), "{problem}: {remedy}");
+        }
+    }
 }

@@ -31,9 +31,10 @@ pub(crate) async fn ask(
         .await
         .map_err(|failure| {
             // What a port that speaks TLS does with a request in the clear.
-            let remedy = match target.tls || failure.not_sent {
-                true => REACH,
-                false => MAYBE_TLS,
+            let remedy = match (failure.is_certificate, target.tls || failure.not_sent) {
+                (true, _) => CERTIFICATE,
+                (false, true) => REACH,
+                (false, false) => MAYBE_TLS,
             };
             trouble(State::Failed, failure.detail, remedy)
         })?;
@@ -148,7 +149,13 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, Trouble>
     let answer = client
         .send(client.head(SERVER_INFO), Bytes::new())
         .await
-        .map_err(|failure| trouble(State::Failed, failure.detail, REACH))?;
+        .map_err(|failure| {
+            let remedy = match failure.is_certificate {
+                true => CERTIFICATE,
+                false => REACH,
+            };
+            trouble(State::Failed, failure.detail, remedy)
+        })?;
     let told: Option<ServerInfo> = serde_json::from_slice(&answer.body).ok();
     match (answer.head.status, told) {
         (StatusCode::OK, Some(_)) => Ok("answers (Jira Cloud)".to_owned()),
@@ -287,6 +294,9 @@ struct ServerInfo {
 
 /// Remedy where Jira is not reached at all.
 pub(crate) const REACH: &str = "check upstream, and from this host: curl -v with the same address";
+/// Remedy where Jira's certificate is refused: the cause says which, and why.
+pub(crate) const CERTIFICATE: &str =
+    "do what the cause says; agent check shows each certificate that was presented";
 const MAYBE_TLS: &str = "is this a port that speaks TLS? Then write https:// in upstream; otherwise check host, port and path, and Jira's log";
 const SERVER_INFO: &str = "/rest/api/2/serverInfo";
 /// Characters of a foreign text shown.

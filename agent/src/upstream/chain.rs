@@ -28,6 +28,28 @@ pub struct Presented {
     pub problem: Option<String>,
 }
 
+impl Presented {
+    /// Whether it has expired, or is not valid yet.
+    pub fn is_out_of_date(&self) -> bool {
+        let problem = self.problem.as_deref();
+        problem.is_some_and(|problem| [EXPIRED, NOT_YET].contains(&problem))
+    }
+
+    /// Whether nothing that is trusted here vouches for it.
+    pub fn is_untrusted(&self) -> bool {
+        let problem = self.problem.as_deref();
+        problem.is_some_and(|problem| UNTRUSTED.contains(&problem))
+    }
+}
+
+const EXPIRED: &str = "expired";
+const NOT_YET: &str = "not valid yet";
+const UNTRUSTED: [&str; 3] = [
+    "signed by itself, and not trusted here",
+    "its issuer is not trusted here, and no certificate of it was sent along",
+    "its issuer is not trusted here",
+];
+
 /// The chain behind a failed handshake, the server's own certificate first; empty where it did not fail for its
 /// certificates.
 pub(crate) fn refused_chain(error: &io::Error) -> &[Presented] {
@@ -49,11 +71,9 @@ pub(super) fn describe(
         CertificateError::UnknownIssuer => {
             if let Some(last) = chain.last_mut() {
                 let text = match (last.issuer == last.subject, count) {
-                    (true, _) => "signed by itself, and not trusted here",
-                    (false, 1) => {
-                        "its issuer is not trusted here, and no certificate of it was sent along"
-                    }
-                    (false, _) => "its issuer is not trusted here",
+                    (true, _) => UNTRUSTED[0],
+                    (false, 1) => UNTRUSTED[1],
+                    (false, _) => UNTRUSTED[2],
                 };
                 last.problem.get_or_insert_with(|| text.to_owned());
             }
@@ -73,8 +93,8 @@ fn present(der: &CertificateDer<'_>, now: SystemTime) -> Presented {
     let names = certificate::names(der);
     let validity = certificate::validity(der);
     let problem = match validity {
-        Some((from, _)) if now < from => Some("not valid yet".to_owned()),
-        Some((_, until)) if now > until => Some("expired".to_owned()),
+        Some((from, _)) if now < from => Some(NOT_YET.to_owned()),
+        Some((_, until)) if now > until => Some(EXPIRED.to_owned()),
         _ => None,
     };
     let (subject, issuer) = names.map_or_else(Default::default, |n| (n.subject, n.issuer));

@@ -47,6 +47,8 @@ pub struct ControlFailure {
     pub detail: String,
     /// Not one byte of the request can have arrived.
     pub not_sent: bool,
+    /// The certificate of the other side was refused.
+    pub is_certificate: bool,
 }
 
 /// Why no client could be made.
@@ -162,6 +164,7 @@ impl ControlClient {
             Some(gateway) => gateway.prefix().await.map_err(|detail| ControlFailure {
                 detail,
                 not_sent: true,
+                is_certificate: false,
             })?,
         };
         let path = head.uri.path().to_owned();
@@ -178,6 +181,7 @@ impl ControlClient {
         let sent = request.send().await;
         let mut response = sent.map_err(|e| ControlFailure {
             not_sent: e.is_connect() || e.is_builder(),
+            is_certificate: explain::is_refused_certificate(&e),
             detail: explained(e.without_url()),
         })?;
         let (mut parts, ()) = http::Response::new(()).into_parts();
@@ -198,6 +202,7 @@ impl ControlClient {
                 Err(e) => {
                     return Err(ControlFailure {
                         not_sent: false,
+                        is_certificate: false,
                         detail: explained(e.without_url()),
                     });
                 }

@@ -129,6 +129,14 @@ pub(super) fn wants_client_certificate(error: &(dyn StdError + 'static)) -> bool
     )
 }
 
+/// Whether it was the other side's certificate that was not taken.
+pub(super) fn is_refused_certificate(error: &(dyn StdError + 'static)) -> bool {
+    matches!(
+        in_chain::<TlsError>(error),
+        Some(TlsError::InvalidCertificate(_))
+    )
+}
+
 fn tls(error: &TlsError, party: Party) -> String {
     match error {
         TlsError::InvalidCertificate(problem) => certificate(problem, party),

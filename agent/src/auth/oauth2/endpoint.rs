@@ -135,7 +135,9 @@ impl Endpoint {
         head.method = Method::POST;
         head.headers.insert(header::CONTENT_TYPE, FORM_TYPE);
         client.send(head, form.finish()).await.map_err(|failure| {
-            let ControlFailure { detail, not_sent } = failure;
+            let ControlFailure {
+                detail, not_sent, ..
+            } = failure;
             TokenError {
                 cause: format!("the token endpoint {url} gave no answer: {detail}"),
                 remedy: "check that this host reaches it: curl -v with the same address; nothing else need be done".to_owned(),
