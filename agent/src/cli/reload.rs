@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 /// Let the running agent take over a changed configuration, without losing a request
 ///
-/// Says what has changed. A configuration that cannot be used is refused with exit code 78, and the former one goes on.
+/// Says what has changed. A configuration that cannot be used is refused with exit code 78, and the previous one stays in force.
 /// What systemctl reload does.
 #[derive(clap::Args)]
 pub struct Args {}

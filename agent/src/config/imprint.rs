@@ -61,6 +61,52 @@ impl Imprint {
         }
     }
 
+    /// What is not the same in two ways to Jira, by the names of keys and files. Empty: they are equal.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let (Keys::Forward(was), Keys::Forward(is)) = (&self.keys, &other.keys) else {
+            return Vec::new();
+        };
+        let keys = [
+            ("upstream", was.upstream != is.upstream),
+            ("address", was.address != is.address),
+            ("roots", was.roots != is.roots),
+            ("ca_file", was.ca_file != is.ca_file),
+            (
+                "client_certificate_file",
+                was.client_certificate_file != is.client_certificate_file,
+            ),
+            ("client_key_file", was.client_key_file != is.client_key_file),
+            ("server_name", was.server_name != is.server_name),
+            ("max_connections", was.max_connections != is.max_connections),
+            ("pool_wait", was.pool_wait != is.pool_wait),
+            ("idle_timeout", was.idle_timeout != is.idle_timeout),
+            ("connect_timeout", was.connect_timeout != is.connect_timeout),
+            (
+                "response_timeout",
+                was.response_timeout != is.response_timeout,
+            ),
+            (
+                "tcp_idle_timeout",
+                was.tcp_idle_timeout != is.tcp_idle_timeout,
+            ),
+        ];
+        let keys = keys.into_iter().filter(|(_, differ)| *differ);
+        let mut names: Vec<_> = keys.map(|(key, _)| key.to_owned()).collect();
+        let content = self.files.iter().filter(|(path, digest)| {
+            let now = other.files.get(*path);
+            now.is_some_and(|now| now != *digest)
+        });
+        names.extend(content.map(|(path, _)| {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            format!("what is in {}", name.to_string_lossy())
+        }));
+        // What the keys of a login say about the way, or a key of another version.
+        if names.is_empty() && self != other {
+            names.push("upstream".to_owned());
+        }
+        names
+    }
+
     /// Of `[forward.auth]`.
     pub(super) fn of_login(raw: &raw::Auth, files: Contents) -> Self {
         Self {

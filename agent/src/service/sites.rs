@@ -7,6 +7,7 @@ use crate::{
     http::{self, Tally},
     metrics::Traffic,
     pause::Pause,
+    policy,
     supervisor::SupervisorHandle,
     tunnel::{Accept, Inbound},
 };
@@ -280,15 +281,22 @@ pub(super) fn unknown(forward: &str) -> String {
 }
 
 /// The parts of a forward that are not the same, by the names of their keys and sections.
-fn differences(was: &config::Forward, is: &config::Forward) -> Vec<&'static str> {
+fn differences(was: &config::Forward, is: &config::Forward) -> Vec<String> {
+    // The context path is a part of `upstream`: who changes that alone has not changed the policy.
+    let policy = policy::Settings {
+        context_path: is.policy.context_path.clone(),
+        ..was.policy.clone()
+    };
     let parts = [
-        ("bind", was.bind != is.bind),
-        ("upstream", was.way != is.way),
         ("auth", was.login != is.login),
-        ("policy", was.policy != is.policy),
+        ("policy", policy != is.policy),
         ("headers", was.headers != is.headers),
         ("http", was.http != is.http),
     ];
     let changed = parts.into_iter().filter(|(_, changed)| *changed);
-    changed.map(|(part, _)| part).collect()
+    let bind = (was.bind != is.bind).then(|| "bind".to_owned());
+    bind.into_iter()
+        .chain(was.way.differences(&is.way))
+        .chain(changed.map(|(part, _)| part.to_owned()))
+        .collect()
 }

@@ -38,7 +38,7 @@ async fn reloads_of_every_part_of_a_forward_lose_no_request_and_leave_the_sessio
             "deny = [\"* /rest/api/2/user/**\"]\n".into(),
         ),
         (
-            "forward jira: upstream\n",
+            "forward jira: max_connections\n",
             "name = \"jira\"\n",
             "max_connections = 8\n".into(),
         ),

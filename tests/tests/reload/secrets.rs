@@ -62,7 +62,7 @@ async fn another_ca_in_the_same_file_replaces_the_way_to_jira_and_another_token_
     let file = site.dir().join("ca.pem");
     let pem = fs::read_to_string(&file).unwrap();
     fs::write(&file, format!("# renewed\n{pem}")).unwrap();
-    assert_eq!(reload(&site.agent), "forward jira: upstream\n");
+    assert_eq!(reload(&site.agent), "forward jira: what is in ca.pem\n");
     let url = site.vendor_url() + "/rest/api/2/serverInfo";
     let answer = soon(vendor().get(&url).send()).await.unwrap();
     assert_eq!(answer.status(), 200);
