@@ -7,9 +7,13 @@ use super::{
 use crate::{
     config::{Sources, runtime_dir},
     control::{Client, ClientError},
-    status::{Colour, Overall, Report, render_within, schema},
+    status::{Colour, Overall, Report, render_rates, render_within, schema},
 };
-use std::{io::IsTerminal, process::ExitCode, time::Duration};
+use std::{
+    io::IsTerminal,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 /// Show what is proven right now: network, tunnel, Jira and login
 ///
@@ -20,7 +24,7 @@ pub struct Args {
     /// Print the JSON document that docs/status.schema.json describes
     #[arg(long)]
     json: bool,
-    /// Print again every two seconds, until interrupted
+    /// Print again every two seconds, with what has come through meanwhile, until interrupted
     #[arg(long)]
     watch: bool,
     /// Print the JSON schema of --json and end
@@ -50,8 +54,9 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        let mut before: Option<(Instant, Report)> = None;
         loop {
-            let answer = client.status().await;
+            let (asked, answer) = (Instant::now(), client.status().await);
             if !args.watch {
                 return show(answer, &args, sources);
             }
@@ -60,7 +65,14 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
             } else {
                 ""
             })?;
+            let report = answer.as_ref().ok().map(Report::printable);
             show(answer, &args, sources)?;
+            if let (Some((then, former)), Some(now), false) = (&before, &report, args.json)
+                && let Some(rates) = render_rates(former, now, asked.duration_since(*then))
+            {
+                print_as_is(&rates)?;
+            }
+            before = report.map(|report| (asked, report));
             tokio::time::sleep(WATCH_INTERVAL).await;
         }
     })

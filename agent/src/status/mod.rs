@@ -15,7 +15,7 @@ pub use credential::CredentialReport;
 pub use headline::headline;
 pub use layer::{Layer, Snapshot, State};
 pub use layer_report::{LayerReport, LayerState};
-pub use render::{Colour, render, render_within};
+pub use render::{Colour, render, render_rates, render_within};
 pub(crate) use render::{NOT_STRICT, NOT_STRICT_REMEDY};
 pub use report::{
     AgentReport, AuditReport, ConfigurationReport, ForwardReport, Layers, Overall, REPORT_VERSION,

@@ -1,8 +1,8 @@
 //! The status as a person reads it.
 
-use super::{AuditReport, ForwardReport, LayerReport, LayerState, Overall, Report};
+use super::{AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, Overall, Report};
 use crate::{expiry::Urgency, pause::Pause};
-use std::{fmt::Write, io::IsTerminal};
+use std::{fmt::Write, io::IsTerminal, time::Duration};
 
 /// Whether to color: only for a terminal, and not where `NO_COLOR` is set or `TERM` is `dumb`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,48 @@ pub fn render_within(report: &Report, colour: Colour, width: Option<usize>) -> S
     page.configuration(report);
     page.audit(&report.audit);
     page.text
+}
+
+/// What has come through between two reports of the same agent, so much later: `agent status --watch` shows it below the
+/// second. `None`: they are not of the same run.
+pub fn render_rates(before: &Report, now: &Report, later: Duration) -> Option<String> {
+    let seconds = later.as_secs_f64();
+    if before.agent.pid != now.agent.pid || seconds <= 0.0 {
+        return None;
+    }
+    let mut text = format!("\nin the last {}\n", duration(seconds));
+    for forward in &now.forwards {
+        let former = before.forwards.iter().find(|f| f.name == forward.name);
+        let requests = forward
+            .requests
+            .saturating_sub(former.map_or(0, |former| former.requests));
+        let _ = writeln!(
+            text,
+            "  {}  {} ({:.1} a second)",
+            forward.name,
+            count(requests, "request"),
+            requests as f64 / seconds
+        );
+    }
+    let moved = |of: fn(&ConnectionView) -> u64| -> u64 {
+        let each = now.connections.iter().map(|c| {
+            let same = |b: &&ConnectionView| (b.index, b.generation) == (c.index, c.generation);
+            let former = before.connections.iter().find(same);
+            of(c).saturating_sub(former.map_or(0, of))
+        });
+        each.sum()
+    };
+    let (received, sent) = (moved(|c| c.bytes_received), moved(|c| c.bytes_sent));
+    let rate = |n: u64| bytes((n as f64 / seconds) as u64);
+    let _ = writeln!(
+        text,
+        "  tunnel  {} in ({} a second)  {} out ({} a second)",
+        bytes(received),
+        rate(received),
+        bytes(sent),
+        rate(sent)
+    );
+    Some(text)
 }
 
 /// A gateway without strict key exchange is served, and named.
@@ -211,7 +253,7 @@ impl Page {
         if let Some(refused) = &configuration.refused {
             let word = self.paint("REFUSED", YELLOW);
             self.line(&format!(
-                "\nconfiguration: {word} at {}; the one loaded at {} goes on",
+                "\nconfiguration: {word} at {}; the one loaded at {} stays in force",
                 refused.time, configuration.loaded
             ));
             for problem in &refused.problems {

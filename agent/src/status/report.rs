@@ -301,9 +301,10 @@ impl Overall {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Colour, Phase, render};
+    use super::super::{Colour, Phase, render, render_rates};
     use super::*;
     use crate::expiry::{Kind, Urgency};
+    use std::time::Duration;
 
     fn layer(state: LayerState) -> LayerReport {
         let failed = state == LayerState::Failed;
@@ -506,7 +507,7 @@ mod tests {
             "PAUSED    since 2026-11-22T09:30:00Z by uid 0: CHG-7",
             "WARNING   the personal access token ends in 12 days",
             "remedy: make a new one",
-            "REFUSED at 2026-11-28T08:00:00Z; the one loaded at 2026-11-28T07:00:00Z goes on",
+            "REFUSED at 2026-11-28T08:00:00Z; the one loaded at 2026-11-28T07:00:00Z stays in force",
             "agent.toml:7: tunnel.user",
             "audit changed and waits for: systemctl restart",
         ] {
@@ -514,5 +515,23 @@ mod tests {
         }
         assert!(!plain.contains('\x1b'));
         assert!(render(&report, Colour::Yes).contains("\x1b[31mDOWN"));
+
+        let mut later = report.clone();
+        later.forwards[0].requests += 5;
+        later.connections[0].bytes_received += 4096;
+        // A session that began meanwhile counts from its beginning.
+        later.connections.push(ConnectionView {
+            index: 7,
+            bytes_received: 1024,
+            bytes_sent: 0,
+            ..connection(Proven, Proven)
+        });
+        let two = Duration::from_secs(2);
+        assert_eq!(
+            render_rates(&report, &later, two).unwrap(),
+            "\nin the last 2.0 s\n  jira  5 requests (2.5 a second)\n  tunnel  5.0 KiB in (2.5 KiB a second)  0 B out (0 B a second)\n"
+        );
+        later.agent.pid += 1;
+        assert_eq!(render_rates(&report, &later, two), None, "restarted");
     }
 }
