@@ -2,6 +2,7 @@
 
 use agent::status::Overall;
 use e2e::{
+    agent::Agent,
     enrol::{Host, Office},
     login::said,
 };
@@ -9,19 +10,12 @@ use std::fs;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_token_again_changes_nothing_and_is_well() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let (office, host) = (Office::open().await.unwrap(), Host::new().unwrap());
     let token = office.token(&[]).unwrap();
-    let done = host.enroll(&token, &office.answers()).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    enroll(&host, &token, &office.answers());
     let (files, authorized) = (host.files().unwrap(), office.authorized());
-    let again = host.enroll(&token, &office.answers()).unwrap();
-    assert!(again.status.success(), "{}", said(&again));
-    assert!(
-        said(&again).contains("enrolled with this token already"),
-        "{}",
-        said(&again)
-    );
+    let text = enroll(&host, &token, &office.answers());
+    assert!(text.contains("enrolled with this token already"), "{text}");
     assert_eq!(host.files().unwrap(), files);
     assert_eq!(office.authorized(), authorized);
 }
@@ -35,13 +29,8 @@ async fn the_same_token_with_corrected_answers_applies_them() {
     let wrong = office.jira.url.replace("/jira", "/tracker");
     let mut flags = office.answers();
     *flags.last_mut().unwrap() = &wrong;
-    let done = host.enroll(&token, &flags).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
-    assert!(
-        said(&done).contains("/tracker/rest/api/2/"),
-        "{}",
-        said(&done)
-    );
+    let text = enroll(&host, &token, &flags);
+    assert!(text.contains("/tracker/rest/api/2/"), "{text}");
     let (key, authorized) = (host.keys().unwrap().remove(0).1, office.authorized());
 
     // Half of an answer is none.
@@ -51,9 +40,7 @@ async fn the_same_token_with_corrected_answers_applies_them() {
     assert_eq!(refused.status.code(), Some(64), "{}", said(&refused));
     assert_eq!(host.files().unwrap(), files);
 
-    let done = host.enroll(&token, &office.answers()).unwrap();
-    let text = said(&done);
-    assert!(done.status.success(), "{text}");
+    let text = enroll(&host, &token, &office.answers());
     assert!(
         text.contains("the answers are corrected (upstream) in "),
         "{text}"
@@ -67,36 +54,20 @@ async fn the_same_token_with_corrected_answers_applies_them() {
     assert_eq!((keys.len(), &keys[0].1), (1, &key));
     assert_eq!(office.authorized(), authorized);
     let agent = host.run().unwrap();
-    agent
-        .until("every layer to be proven", |report| {
-            report.overall == Overall::Proven
-        })
-        .await
-        .unwrap();
+    proven(&agent).await;
 
     // A secret alone is an answer, too.
     e2e::agent::write_secret(&host.around().join("pat"), "another-token").unwrap();
-    let done = host.enroll(&token, &office.answers()).unwrap();
-    let text = said(&done);
+    let text = enroll(&host, &token, &office.answers());
     assert!(text.contains("(what is in jira-token)"), "{text}");
 }
 
 /// As docs/authentication/pat.md has it: the file in use is the one that `config show` names.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_rotated_in_the_file_that_config_show_names() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
-    let done = host
-        .enroll(&office.token(&[]).unwrap(), &office.answers())
-        .unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    let (_office, host) = enrolled().await;
     let agent = host.run().unwrap();
-    agent
-        .until("every layer to be proven", |report| {
-            report.overall == Overall::Proven
-        })
-        .await
-        .unwrap();
+    proven(&agent).await;
     let shown = said(&agent.run(&["config", "show"]).unwrap());
     let line = shown
         .lines()
@@ -119,12 +90,7 @@ async fn a_token_is_rotated_in_the_file_that_config_show_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_token_needs_replace_and_then_the_new_key_takes_over() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
-    let done = host
-        .enroll(&office.token(&[]).unwrap(), &office.answers())
-        .unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    let (office, host) = enrolled().await;
     let (before, old) = (host.files().unwrap(), host.keys().unwrap());
 
     let token = office.token(&[]).unwrap();
@@ -137,76 +103,42 @@ async fn another_token_needs_replace_and_then_the_new_key_takes_over() {
     );
     assert_eq!(host.files().unwrap(), before);
 
-    let mut flags = office.answers();
-    flags.push("--replace");
-    let replaced = host.enroll(&token, &flags).unwrap();
-    assert!(replaced.status.success(), "{}", said(&replaced));
-    assert!(
-        said(&replaced).contains("remove the old key: SHA256:"),
-        "{}",
-        said(&replaced)
-    );
+    let flags = replacing(&office);
+    let text = enroll(&host, &token, &flags);
+    assert!(text.contains("remove the old key: SHA256:"), "{text}");
     let new = host.keys().unwrap();
     assert_eq!(new.len(), 1);
     assert_ne!(new[0].1, old[0].1);
     let agent = host.run().unwrap();
-    agent
-        .until("every layer to be proven", |report| {
-            report.overall == Overall::Proven
-        })
-        .await
-        .unwrap();
+    proven(&agent).await;
 }
 
 /// It was started with the configuration of before, and reads that token anew at each use.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_runs_keeps_its_files_until_it_is_restarted() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
-    let done = host
-        .enroll(&office.token(&[]).unwrap(), &office.answers())
-        .unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    let (office, host) = enrolled().await;
     let mut agent = host.run().unwrap();
-    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
-    agent
-        .until("every layer to be proven", proven)
-        .await
-        .unwrap();
+    proven(&agent).await;
     let token = office.token(&[]).unwrap();
-    let mut flags = office.answers();
-    flags.push("--replace");
-    let replaced = host.enroll(&token, &flags).unwrap();
-    let text = said(&replaced);
-    assert!(replaced.status.success(), "{text}");
+    let flags = replacing(&office);
+    let text = enroll(&host, &token, &flags);
     assert!(text.contains("is to be restarted"), "{text}");
     assert_eq!(host.keys().unwrap().len(), 2);
     // Nor does the same command take them away, run again before the restart.
-    let again = host.enroll(&token, &flags).unwrap();
-    let text = said(&again);
-    assert!(again.status.success(), "{text}");
+    let text = enroll(&host, &token, &flags);
     assert!(text.contains("the configuration of before"), "{text}");
     assert_eq!(host.keys().unwrap().len(), 2);
     agent.restart().unwrap();
-    agent
-        .until("every layer to be proven", proven)
-        .await
-        .unwrap();
+    proven(&agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_that_does_not_come_to_work_leaves_the_old_one_in_use() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
-    let done = host
-        .enroll(&office.token(&[]).unwrap(), &office.answers())
-        .unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    let (office, host) = enrolled().await;
     let before = host.files().unwrap();
     let withdrawn = office.token(&[]).unwrap();
     office.token_command(&["revoke", "acme"]).unwrap();
-    let mut flags = office.answers();
-    flags.push("--replace");
+    let flags = replacing(&office);
     let refused = host.enroll(&withdrawn, &flags).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
     assert_eq!(host.files().unwrap(), before);
@@ -226,11 +158,39 @@ async fn a_tunnel_that_was_configured_by_hand_is_not_taken_over_by_the_way() {
         "{}",
         said(&refused)
     );
-    let mut flags = office.answers();
-    flags.push("--replace");
-    let done = host.enroll(&token, &flags).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    let flags = replacing(&office);
+    enroll(&host, &token, &flags);
     // It is a drop-in: what the administrator wrote is as it was.
     let text = fs::read_to_string(host.dir().join("agent.toml")).unwrap();
     assert_eq!(text, by_hand);
+}
+
+/// A vendor, and a host that its token has enrolled.
+async fn enrolled() -> (Office, Host) {
+    let (office, host) = (Office::open().await.unwrap(), Host::new().unwrap());
+    enroll(&host, &office.token(&[]).unwrap(), &office.answers());
+    (office, host)
+}
+
+/// What it says; it must not fail.
+fn enroll(host: &Host, token: &str, flags: &[&str]) -> String {
+    let done = host.enroll(token, flags).unwrap();
+    let text = said(&done);
+    assert!(done.status.success(), "{text}");
+    text
+}
+
+/// The flags of a customer who has an older enrollment.
+fn replacing(office: &Office) -> Vec<&str> {
+    let mut flags = office.answers();
+    flags.push("--replace");
+    flags
+}
+
+async fn proven(agent: &Agent) {
+    let is_proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+    agent
+        .until("every layer to be proven", is_proven)
+        .await
+        .unwrap();
 }
