@@ -3,7 +3,10 @@
 
 use crate::{
     config::Config,
-    tunnel::{Gateway, egress::Proxy},
+    tunnel::{
+        Gateway,
+        egress::{Egress, Proxy},
+    },
     upstream::{self, Cloud, Target},
 };
 use std::{
@@ -48,9 +51,21 @@ pub struct Place {
 
 /// All rules of this configuration, for the forward of this name or for all.
 pub async fn firewall(config: &Config, forward: Option<&str>) -> Vec<Rule> {
+    let mut rules = firewall_to(&config.tunnel.gateways, &config.tunnel.egress).await;
+    let wanted = |name: &str| forward.is_none_or(|forward| forward == name);
+    for forward in config.forwards.iter().filter(|f| wanted(&f.name)) {
+        for (host, port) in jiras(&forward.upstream) {
+            rules.push(straight("jira", &host, port, "").await);
+        }
+    }
+    without_repeats(rules)
+}
+
+/// The rules of the tunnel alone.
+pub async fn firewall_to(gateways: &[Gateway], egress: &Egress) -> Vec<Rule> {
     let mut rules = Vec::new();
-    for gateway in &config.tunnel.gateways {
-        match config.tunnel.egress.proxy(gateway) {
+    for gateway in gateways {
+        match egress.proxy(gateway) {
             None => rules.push(straight("gateway", &gateway.host, gateway.port, GATEWAY).await),
             Some(proxy) => {
                 rules.push(straight("proxy", &proxy.host, proxy.port, "").await);
@@ -58,12 +73,10 @@ pub async fn firewall(config: &Config, forward: Option<&str>) -> Vec<Rule> {
             }
         }
     }
-    let wanted = |name: &str| forward.is_none_or(|forward| forward == name);
-    for forward in config.forwards.iter().filter(|f| wanted(&f.name)) {
-        for (host, port) in jiras(&forward.upstream) {
-            rules.push(straight("jira", &host, port, "").await);
-        }
-    }
+    without_repeats(rules)
+}
+
+fn without_repeats(mut rules: Vec<Rule>) -> Vec<Rule> {
     let mut seen = Vec::new();
     rules.retain(|rule| {
         let new = !seen.contains(&rule.line);

@@ -1,7 +1,8 @@
 //! Every hop in order, each with verdict, cause and remedy: what `agent check` prints.
 //!
 //! Steps are taken where the credentials live: inside the running agent, else in the command itself, so that none is
-//! tried beside the circuit that guards it. `tunnel` and [`alone`] go to the gateways and back,
+//! tried beside the circuit that guards it. [`invited`] is what can be known before there is a configuration. `tunnel` and
+//! [`alone`] go to the gateways and back,
 //! [`forward`] to Jira: `reach` is the way there, `jira` asks it about itself, `login` asks it about us. `host` looks at
 //! this host, `firewall` says what the network must let out, `step` is one step and the list of them. A new hop is a
 //! file with a function that takes its steps.
@@ -18,16 +19,16 @@ mod report;
 mod step;
 mod tunnel;
 
-pub use firewall::{Place, Rule, firewall};
+pub use firewall::{Place, Rule, firewall, firewall_to};
 pub use host::Host;
 pub use render::{render, render_firewall};
 pub use report::{Report, schema};
 pub use step::{Step, Verdict};
-pub use tunnel::{Lane, Live};
+pub use tunnel::{Invited, Lane, Live};
 
 use crate::{
     auth::{self, Login},
-    config,
+    config::{self, NOT_CONFIGURED},
     expiry::{End, Expiry, Urgency},
     pause::Pauses,
     tunnel::Settings,
@@ -44,7 +45,12 @@ pub fn configuration(problems: &[String]) -> Vec<Step> {
         steps.add("configuration", Found::ok(seen));
     }
     for problem in problems {
-        let remedy = "correct it; agent config show prints what holds in the end";
+        let remedy = match problem.ends_with(NOT_CONFIGURED) {
+            true => {
+                "with the vendor's token: agent enroll; what the firewall must let out before that: agent check --firewall --token-file FILE"
+            }
+            false => "correct it; agent config show prints what is in force",
+        };
         steps.add("configuration", Found::fail(problem.clone(), remedy));
     }
     steps.into_vec()
@@ -85,6 +91,24 @@ pub async fn alone(
     expiry(&mut common, certificate.into_iter());
     let gateways = tunnel::alone(settings, forwards, pauses).await;
     in_order(common, gateways)
+}
+
+/// Before there is a configuration: what the token says of itself, and every hop to its gateways that takes no credential.
+/// `ends` is when the token ends.
+pub async fn invited(invited: Invited, ends: SystemTime) -> Vec<Step> {
+    let mut common = Steps::new(None);
+    let date = humantime::format_rfc3339_seconds(ends);
+    common.add(
+        "token",
+        match ends > SystemTime::now() {
+            true => Found::ok(format!("user {}, valid until {date}", invited.user)),
+            false => Found::warn(
+                format!("this token ended at {date}, so that it enrolls no host any more"),
+                "ask the vendor for a new one before agent enroll; if this host's clock is wrong, set it",
+            ),
+        },
+    );
+    in_order(common, tunnel::invited(invited).await)
 }
 
 fn in_order(common: Steps, gateways: Vec<Steps>) -> Vec<Step> {
@@ -161,7 +185,7 @@ async fn secrets(steps: &mut Steps, auth: &auth::Settings) {
         .take::<()>("secrets", async {
             let found = match work.await {
                 Ok(Err(count)) => Found::ok(format!("{count} readable, closed to others")),
-                Ok(Ok(cause)) => Found::fail(cause, "a mended file is picked up within seconds"),
+                Ok(Ok(cause)) => Found::fail(cause, "a corrected file is picked up within seconds"),
                 Err(error) => Found::fail(error.to_string(), "try again"),
             };
             (found, None)

@@ -15,7 +15,7 @@ pub struct Step {
     pub gateway: Option<String>,
     /// Name of the forward; absent for what all have in common.
     pub forward: Option<String>,
-    /// A word from a fixed set. Of the host: `configuration`, `files`, `clock`. Of a gateway: `dns`, `tcp`, `proxy`, `tls`,
+    /// A word from a fixed set. Of the host: `configuration`, `token`, `files`, `clock`. Of a gateway: `dns`, `tcp`, `proxy`, `tls`,
     /// `banner`, `key-exchange`, `host-key`, `login`, `session`, and by forward `forward` and `round-trip`. Of a forward:
     /// `secrets`, `dns`, `tcp`, `tls`, `http`, `server-info`, `clock`, `login`, `permissions`, `expiry`.
     pub step: String,

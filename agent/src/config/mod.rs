@@ -168,7 +168,7 @@ pub fn is_configured(sources: &Sources) -> bool {
 }
 
 /// What commands say before there is anything to work with.
-pub const NOT_CONFIGURED: &str = "this host is not configured yet; with the token that the vendor sent you, run as root: agent enroll (without one: docs/install.md)";
+pub const NOT_CONFIGURED: &str = "this host is not configured yet; with the token that the vendor sent you, run as root: agent enroll (without one: install.md.gz in /usr/share/doc/jira-tunnel-agent)";
 
 #[cfg(test)]
 mod tests;

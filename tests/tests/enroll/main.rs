@@ -3,6 +3,7 @@
 
 mod again;
 mod canary;
+mod firewall;
 mod killed;
 mod openssh;
 mod stub;

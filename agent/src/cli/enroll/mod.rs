@@ -94,10 +94,14 @@ fn correct(
 
 /// Never an argument: those of a process can be read by everybody on the host.
 fn token_text(args: &Args, console: &Console) -> anyhow::Result<Zeroizing<String>> {
-    let file = match &args.token_file {
-        Some(file) => file,
-        None => return console.token(),
-    };
+    match &args.token_file {
+        Some(file) => token_in(file),
+        None => console.token(),
+    }
+}
+
+/// What is in a file of this name, - for standard input.
+pub(super) fn token_in(file: &Path) -> anyhow::Result<Zeroizing<String>> {
     let read = |source: &mut dyn Read| {
         // Room for everything at once: growing would leave copies behind.
         let mut text = Zeroizing::new(String::with_capacity(MOST_READ as usize));

@@ -1,4 +1,6 @@
-//! `agent check`.
+//! `agent check`; `invited` is what it does with a vendor's token, before there is a configuration.
+
+mod invited;
 
 use super::{
     exit::{self, BadUsage},
@@ -27,9 +29,14 @@ pub struct Args {
     /// Print the JSON document that docs/check.schema.json describes
     #[arg(long)]
     json: bool,
-    /// Take no step; print what the network team must let out
+    /// Print what the network team must let out; with --token-file, before there is a configuration
+    ///
+    /// With a configuration no step is taken. With --token-file the gateways of the vendor's token are reached as far as
+    /// their host keys: name, TCP, proxy, TLS, SSH greeting. Nothing logs in, and nothing of the token is used up.
     #[arg(long)]
     firewall: bool,
+    #[command(flatten)]
+    token: invited::TokenArgs,
     /// Print the JSON schema of --json and end
     #[arg(long, hide = true)]
     schema: bool,
@@ -42,6 +49,7 @@ impl Args {
             forward: None,
             json: false,
             firewall: false,
+            token: invited::TokenArgs::default(),
             schema: false,
         }
     }
@@ -63,6 +71,15 @@ pub fn checked(args: &Args, sources: &Sources) -> anyhow::Result<u8> {
         .worker_threads(1)
         .enable_all()
         .build()?;
+    if let Some(file) = &args.token.token_file {
+        let report = runtime.block_on(invited::check(file, &args.token))?;
+        runtime.shutdown_background();
+        show(&report, args.json)?;
+        if !args.json && !report.network_failed() {
+            print(&format!("\n{}", check::render_firewall(&report.firewall)))?;
+        }
+        return Ok(report.exit_code());
+    }
     if args.firewall {
         let (config, _) = Config::load_to_show(sources)?;
         choose(&names(&config), name)?;

@@ -1,0 +1,139 @@
+//! Before there is a configuration: to the gateways of an enrollment token, as far as their host keys. Nothing logs in: the
+//! token's one-time secret stays unused, and a gateway counts no refused login.
+
+use super::trace::Trace;
+use crate::{
+    check::step::{Found, Steps},
+    tunnel::{
+        Accept, Gateway, Inbound, Passed, Settings, Tell, channel,
+        egress::Egress,
+        session::{HostKeys, Identity, OpenError, Session, has_untried_address},
+        transport,
+    },
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
+
+/// What a token and the flags beside it say of the way to the gateways.
+pub struct Invited {
+    /// As the token names them.
+    pub gateways: Vec<Gateway>,
+    /// User name there; it is not used before a login.
+    pub user: String,
+    /// Which host keys the token trusts.
+    pub host_keys: HostKeys,
+    /// The way out.
+    pub egress: Egress,
+}
+
+impl Invited {
+    /// With the default of every key that would be in a configuration. The key is one that nobody knows: it is not shown
+    /// to a gateway.
+    fn settings(self) -> Settings {
+        Settings {
+            gateways: self.gateways,
+            egress: Arc::new(self.egress),
+            user: self.user,
+            identity: Arc::new(Identity::stand_in()),
+            host_keys: Arc::new(self.host_keys),
+            connections: 1,
+            connect_timeout: Duration::from_secs(15),
+            login_timeout: Duration::from_secs(30),
+            keepalive_interval: Duration::from_secs(15),
+            keepalive_max: 3,
+            stall_timeout: Duration::from_secs(60),
+            probe_interval: Duration::from_secs(5),
+            probe_timeout: Duration::from_secs(4),
+            drain_limit: Duration::from_secs(30),
+            max_channels: 1,
+            transport: transport::Limits::default(),
+            channel: channel::Limits::default(),
+            forwards: Vec::new(),
+        }
+    }
+}
+
+/// Every gateway, one after the other.
+pub(in crate::check) async fn check(invited: Invited) -> Vec<Steps> {
+    let settings = Arc::new(invited.settings());
+    let mut all = Vec::new();
+    let mut refusing = None;
+    for gateway in &settings.gateways {
+        let mut steps = Steps::to(gateway);
+        let proxy = settings.egress.proxy(gateway);
+        match (&refusing, proxy.and_then(|proxy| proxy.login.as_ref())) {
+            // The same password again could lock an account.
+            (Some(by), Some(_)) => {
+                let why =
+                    format!("the proxy {by} has refused the login already; it is not tried again");
+                steps.add("proxy", Found::skipped(why));
+            }
+            _ => refusing = reach(&mut steps, &settings, gateway).await.or(refusing),
+        }
+        all.push(steps);
+    }
+    all
+}
+
+/// Gives the proxy that refused its login.
+async fn reach(steps: &mut Steps, settings: &Arc<Settings>, gateway: &Gateway) -> Option<String> {
+    loop {
+        let trace = Trace::begin();
+        let failure = to_host_key(settings, gateway, trace.tell()).await.err();
+        if let Some(error) = &failure
+            && has_untried_address(settings, gateway, error)
+        {
+            trace.note_address(steps, error);
+            continue;
+        }
+        trace.note(steps, settings, gateway, None, failure.as_ref());
+        return match failure {
+            None => {
+                let why = "not tried: agent enroll makes the key, and the token's one-time secret stays unused";
+                steps.add("login", Found::skipped(why));
+                None
+            }
+            Some(OpenError::Proxy(error)) if error.refused_login() => Some(error.proxy),
+            Some(_) => None,
+        };
+    }
+}
+
+/// Ends at the host key: by then the gateway has proven that it has it (RFC 4253 §8).
+async fn to_host_key(
+    settings: &Arc<Settings>,
+    gateway: &Gateway,
+    tell: Tell,
+) -> Result<(), OpenError> {
+    let known = Arc::new(Notify::new());
+    let observer: Tell = {
+        let known = Arc::clone(&known);
+        Arc::new(move |passed| {
+            let is_known = matches!(passed, Passed::HostKey(_));
+            tell(passed);
+            if is_known {
+                known.notify_one();
+            }
+        })
+    };
+    let (own, to) = (Arc::clone(settings), gateway.clone());
+    tokio::select! {
+        biased;
+        () = known.notified() => Ok(()),
+        opened = Session::open(own, to, 0, Arc::new(Nothing), observer) => match opened {
+            Ok(session) => {
+                session.disconnect().await;
+                Ok(())
+            }
+            Err(OpenError::LoginRefused { .. }) => Ok(()),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Nothing is forwarded here.
+struct Nothing;
+
+impl Accept for Nothing {
+    fn accept(&self, _: Inbound) {}
+}

@@ -1,0 +1,91 @@
+//! `agent check --firewall --token-file FILE`: the change request for the firewall goes out before `agent enroll`.
+
+use crate::{
+    check::{self, Invited, Report},
+    cli::{enroll::token_in, exit::BadUsage},
+    enroll::Token,
+    secret::SecretFile,
+    tunnel::{
+        egress::{Egress, Login, Password, Proxy},
+        session::HostKeys,
+    },
+    upstream::{gateway_config, pem},
+};
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+
+/// What stands in for a configuration.
+#[derive(clap::Args, Default)]
+pub struct TokenArgs {
+    /// With --firewall: the vendor's token, - for standard input; its gateways are tried, its secret is not used
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "firewall",
+        conflicts_with = "forward"
+    )]
+    pub token_file: Option<PathBuf>,
+    /// With --token-file: proxy that leads to the gateway, http://host:port or socks5://host:port
+    #[arg(long, value_name = "URL", requires = "token_file")]
+    proxy: Option<String>,
+    /// With --proxy: user name there
+    #[arg(long, value_name = "NAME", requires_all = ["proxy", "proxy_password_file"])]
+    proxy_user: Option<String>,
+    /// With --proxy: file with the password there
+    #[arg(long, value_name = "FILE", requires = "proxy_user")]
+    proxy_password_file: Option<PathBuf>,
+    /// With --token-file: PEM file with the authority of tls:// gateways, where the system does not know it
+    #[arg(long, value_name = "FILE", requires = "token_file")]
+    gateway_ca_file: Option<PathBuf>,
+}
+
+/// Reads the token and goes to its gateways.
+pub async fn check(file: &Path, args: &TokenArgs) -> anyhow::Result<Report> {
+    let token = Token::parse(&token_in(file)?)?;
+    let egress = Egress::new(proxy(args)?, &[], tls(&token, args)?);
+    let firewall = check::firewall_to(&token.gateways, &egress).await;
+    let known_hosts = token.known_hosts.join("\n");
+    let known_hosts = match token.known_hosts.is_empty() {
+        true => None,
+        false => Some((Path::new("the token"), known_hosts.as_str())),
+    };
+    let host_keys = HostKeys::new(token.host_keys.clone(), known_hosts)?;
+    let invited = Invited {
+        gateways: token.gateways.clone(),
+        user: token.user.clone(),
+        host_keys,
+        egress,
+    };
+    let steps = check::invited(invited, token.expires).await;
+    Ok(Report::new(steps, firewall))
+}
+
+fn proxy(args: &TokenArgs) -> anyhow::Result<Option<Proxy>> {
+    let Some(url) = &args.proxy else {
+        return Ok(None);
+    };
+    let proxy = Proxy::parse(url).map_err(|error| BadUsage(format!("--proxy: {error}")))?;
+    let login = match (&args.proxy_user, &args.proxy_password_file) {
+        (Some(username), Some(file)) => Some(Login {
+            username: username.clone(),
+            password: Password::File(SecretFile::new(file)),
+        }),
+        _ => None,
+    };
+    Ok(Some(Proxy { login, ..proxy }))
+}
+
+fn tls(token: &Token, args: &TokenArgs) -> anyhow::Result<Option<rustls::ClientConfig>> {
+    if !token.gateways.iter().any(|gateway| gateway.tls) {
+        return Ok(None);
+    }
+    let authorities = match &args.gateway_ca_file {
+        Some(file) => {
+            let named = || file.display().to_string();
+            let text = std::fs::read(file).with_context(named)?;
+            Some(pem::certificates(&text).with_context(named)?)
+        }
+        None => None,
+    };
+    Ok(Some(gateway_config(authorities)?))
+}

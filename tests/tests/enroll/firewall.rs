@@ -1,0 +1,111 @@
+//! `agent check --firewall --token-file`: the change request goes out before the host is enrolled.
+
+use agent::check::{Report, Verdict};
+use e2e::{
+    agent::{binary, command},
+    enrol::{Host, Office},
+    login::said,
+    sshd::free_port,
+};
+use std::process::{Command, Output};
+
+/// Every hop that takes no credential, the lines for the network team, and the token is as good as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_to_the_gateways_is_checked_before_the_token_is_used() {
+    let (office, host) = (Office::open().await.unwrap(), Host::new().unwrap());
+    let token = office.token(&[]).unwrap();
+    let done = check(&host, &token, &[]);
+    let text = said(&done);
+    assert_eq!(done.status.code(), Some(0), "{text}");
+    for part in [
+        "token          ok",
+        "host-key       ok",
+        "login          skipped",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let port = office.gateway.ssh_addr.port();
+    assert!(
+        text.contains(&format!("to 127.0.0.1 port {port}, stateful")),
+        "{text}"
+    );
+    assert!(host.files().unwrap().is_empty());
+    let enrolled = host.enroll(&token, &office.answers()).unwrap();
+    assert!(enrolled.status.success(), "{}", said(&enrolled));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_port_another_host_key_and_a_proxy_that_is_not_there_are_told_apart() {
+    let (office, host) = (Office::open().await.unwrap(), Host::new().unwrap());
+    let closed = format!("127.0.0.1:{}", free_port().unwrap());
+    let token = office.token_at(&closed, &[]).unwrap();
+    fails(&host, &token, &[], "tcp", "refused the connection");
+
+    let other = Office::open().await.unwrap();
+    let there = other.gateway.ssh_addr.to_string();
+    let token = office.token_at(&there, &[]).unwrap();
+    fails(&host, &token, &[], "host-key", "SHA256:");
+
+    let token = office.token(&[]).unwrap();
+    let proxy = format!("http://{closed}");
+    let report = fails(
+        &host,
+        &token,
+        &["--proxy", &proxy],
+        "tcp",
+        "refused the connection",
+    );
+    let purposes: Vec<_> = report.firewall.iter().map(|r| &*r.purpose).collect();
+    assert_eq!(purposes, ["proxy", "on-the-proxy"]);
+}
+
+/// Nothing else is taken for a configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_flags_of_a_token_need_one() {
+    let host = Host::new().unwrap();
+    for flags in [
+        &["check", "--token-file", "-"][..],
+        &["check", "--firewall", "--proxy", "http://proxy.corp:3128"],
+        &["check", "--firewall", "--token-file", "-", "jira"],
+    ] {
+        let done = run(&host, "", flags);
+        assert_eq!(done.status.code(), Some(64), "{}", said(&done));
+    }
+    let done = run(
+        &host,
+        "jtaenroll1.",
+        &["check", "--firewall", "--token-file", "-"],
+    );
+    assert_eq!(done.status.code(), Some(1), "{}", said(&done));
+    assert!(said(&done).contains("this token is cut"), "{}", said(&done));
+}
+
+/// The one step that fails, by a cause with this part.
+fn fails(host: &Host, token: &str, more: &[&str], step: &str, part: &str) -> Report {
+    let mut flags = vec!["--json"];
+    flags.extend(more);
+    let done = check(host, token, &flags);
+    assert_eq!(done.status.code(), Some(2), "{}", said(&done));
+    let report: Report = serde_json::from_slice(&done.stdout).unwrap();
+    let failed: Vec<_> = report
+        .steps
+        .iter()
+        .filter(|step| step.verdict == Verdict::Fail)
+        .collect();
+    assert_eq!(failed.len(), 1, "{report:#?}");
+    assert_eq!(failed[0].step, step, "{report:#?}");
+    assert!(failed[0].cause.as_ref().unwrap().contains(part));
+    report
+}
+
+fn check(host: &Host, token: &str, more: &[&str]) -> Output {
+    let mut words = vec!["check", "--firewall", "--token-file", "-"];
+    words.extend(more);
+    run(host, token, &words)
+}
+
+fn run(host: &Host, input: &str, words: &[&str]) -> Output {
+    let program = Command::new(binary("agent"));
+    host.pipe(command(program, &host.dir(), words), input)
+        .unwrap()
+}
