@@ -100,10 +100,16 @@ pub fn last_words(token: &Token, config: &Config, left: &Left<'_>) -> String {
     };
     let mut todo = Vec::new();
     if left.failed {
-        todo.push(
-            "Correct what FAILs in the check above. Wrong answers are corrected by the same command again: agent enroll"
-                .to_owned(),
-        );
+        // Else the first thing that a newcomer reads is a fault that is none.
+        let except = match (&token.secret, &left.public) {
+            (None, Some(_)) => {
+                ", but for the login at the gateway, which fails until the vendor has your key (below)"
+            }
+            _ => "",
+        };
+        todo.push(format!(
+            "Correct what FAILs in the check above{except}. Wrong answers are corrected by the same command again: agent enroll"
+        ));
     }
     match left.start.agent {
         Agent::Current => {}
