@@ -65,7 +65,12 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         // Reads the system's certificate store.
         tokio::task::spawn_blocking(move || {
             if let Err(error) = DiskReserve::of(&state_dir).keep() {
-                tracing::warn!(%error, folder = %state_dir.display(), "no room can be set aside for pauses and tokens");
+                tracing::warn!(
+                    %error,
+                    folder = %state_dir.display(),
+                    remedy = "make room on its disk: a pause or a refreshed token that cannot be saved is lost with a restart",
+                    "no room can be set aside for pauses and tokens"
+                );
             }
             let pauses = Pauses::load(&state_dir);
             let common = Common {
