@@ -150,13 +150,13 @@ impl Audit {
         }
     }
 
-    /// Counts one request that the agent has answered itself, instead of a record of its own: one line says of all of
+    /// Counts requests that the agent has answered itself, instead of a record for each: one line says of all of
     /// them how many there were of which kind.
-    pub fn sum_up(&self, forward: &Arc<str>, error: &'static str) {
+    pub fn sum_up(&self, forward: &Arc<str>, error: &'static str, count: u64) {
         let Some(queue) = &self.queue else {
             return;
         };
-        if self.shared.refusals.add(forward, error) {
+        if self.shared.refusals.add(forward, error, count) {
             // Fails only where the writer has ended, which has counted what it left behind.
             let _ = queue.messages.send(Message::SumUp);
         }

@@ -28,10 +28,10 @@ pub(super) struct RefusalSummary {
 }
 
 impl RefusalCounts {
-    /// One more. Whether it is the first that waits, of any forward.
-    pub(super) fn add(&self, forward: &Arc<str>, error: &'static str) -> bool {
+    /// So many more. Whether they are the first that wait, of any forward.
+    pub(super) fn add(&self, forward: &Arc<str>, error: &'static str, count: u64) -> bool {
         let now = SystemTime::now();
-        self.total.fetch_add(1, Ordering::Relaxed);
+        self.total.fetch_add(count, Ordering::Relaxed);
         let mut waiting = self.lock();
         let first = waiting.is_empty();
         let summary = waiting
@@ -43,8 +43,8 @@ impl RefusalCounts {
                 errors: BTreeMap::new(),
             });
         summary.last = now;
-        summary.count += 1;
-        *summary.errors.entry(error).or_default() += 1;
+        summary.count += count;
+        *summary.errors.entry(error).or_default() += count;
         first
     }
 

@@ -262,9 +262,9 @@ async fn many_refused_requests_have_one_line() {
     let path = folder.path().join("audit.log");
     let (audit, task) = Audit::spawn(settings(Sink::File(path.clone()), 8));
     for _ in 0..1000 {
-        audit.sum_up(&"jira".into(), "policy-refused");
+        audit.sum_up(&"jira".into(), "policy-refused", 1);
     }
-    audit.sum_up(&"jira".into(), "malformed-request");
+    audit.sum_up(&"jira".into(), "malformed-request", 1);
     assert!(task.shutdown(LIMIT).await);
     let lines = lines(&path);
     assert_eq!(lines.len(), 1);

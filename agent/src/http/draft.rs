@@ -122,7 +122,7 @@ impl Drop for Draft {
             record.duration = self.begun.elapsed();
             self.traffic.ended(&record);
             match self.summed {
-                Some(error) => self.audit.sum_up(&record.forward, error),
+                Some(error) => self.audit.sum_up(&record.forward, error, 1),
                 None => self.audit.submit(record, self.place.take()),
             }
         }

@@ -128,8 +128,19 @@ pub(super) async fn answer(
     }
 }
 
-/// Audits a request that was refused before it could be read.
-pub(super) fn refuse_unseen(channel: &Channel, kind: Kind, detail: &'static str) {
+/// Audits requests that were refused before they could be read. What is past the forward's limit of refusals costs the
+/// same, however many there are.
+pub(super) fn refuse_unseen(channel: &Channel, kind: Kind, detail: &'static str, count: u64) {
+    let forward = &channel.forward;
+    let recorded = (0..count).take_while(|_| forward.refusal_limit().take());
+    let recorded = recorded.map(|_| refuse_one_unseen(channel, kind, detail));
+    let rest = count - recorded.count() as u64;
+    if rest > 0 {
+        forward.refused_unseen(kind.code(), rest);
+    }
+}
+
+fn refuse_one_unseen(channel: &Channel, kind: Kind, detail: &'static str) {
     channel.forward.count();
     let ids = RequestIds::of(&http::HeaderMap::new());
     let fault = Fault {
@@ -141,9 +152,6 @@ pub(super) fn refuse_unseen(channel: &Channel, kind: Kind, detail: &'static str)
     let (head, ()) = Request::new(()).into_parts();
     let mut draft = channel.draft(&head, Some(&fault), &ids);
     draft.problem(kind.code(), Delivery::NotSent, Outcome::Refused);
-    if !channel.forward.refusal_limit().take() {
-        draft.sum_up(kind.code());
-    }
 }
 
 /// A check stands in for the agent, and only its own request is answered.

@@ -37,7 +37,7 @@ where
     let limits = line.limits.clone();
     let Some(_place) = line.seat.forward().enter_http2() else {
         let detail = "too many HTTP/2 connections are open on this forward";
-        exchange::refuse_unseen(&line.channel(), Kind::Overloaded, detail);
+        exchange::refuse_unseen(&line.channel(), Kind::Overloaded, detail, 1);
         // A peer that does not read gets none.
         let _ = timeout(GOODBYE, stream.write_all(TOO_MANY)).await;
         return;
@@ -151,9 +151,7 @@ impl Refusals {
             if count > 0 {
                 tracing::debug!(count, "{detail}");
             }
-            for _ in 0..count {
-                exchange::refuse_unseen(&self.line.channel(), kind, detail);
-            }
+            exchange::refuse_unseen(&self.line.channel(), kind, detail, count);
         }
     }
 }

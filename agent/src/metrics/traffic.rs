@@ -61,6 +61,16 @@ impl Traffic {
         }
     }
 
+    /// Requests that were refused without a look at each.
+    pub fn refused_unseen(&self, error: &'static str, count: u64) {
+        let refused = OUTCOMES.iter().position(|o| *o == Outcome::Refused);
+        let row = refused.and_then(|refused| self.by_outcome.get(refused));
+        if let Some(counter) = row.and_then(|row| row.first()) {
+            counter.inc_by(count);
+        }
+        self.errors.with_label_values(&[error]).inc_by(count);
+    }
+
     /// A header of the vendor was taken off.
     pub fn removed(&self, class: HeaderClass) {
         self.removed_headers

@@ -3,7 +3,7 @@
 //! learns of neither.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,6 +21,9 @@ struct Seen {
     last_stream: u32,
     /// Streams whose answer has begun and not ended, and when it last moved. Bounded by the streams that may be open.
     answering: HashMap<u32, Instant>,
+    /// Streams that the client left before their answer began, the last ones of them: frames of theirs may be on their
+    /// way out still, and nothing more follows those.
+    left: VecDeque<u32>,
 }
 
 /// Requests that the library answered by itself.
@@ -72,7 +75,11 @@ impl Seen {
                 self.opened += 1;
             }
             RST_STREAM => {
-                self.answering.remove(&frame.stream);
+                let answers = self.answering.remove(&frame.stream).is_some();
+                if !answers && frame.stream <= self.last_stream {
+                    self.left.truncate(MAX_LEFT - 1);
+                    self.left.push_front(frame.stream);
+                }
             }
             _ => {}
         }
@@ -84,6 +91,7 @@ impl Seen {
             HEADERS | DATA if frame.flags & END_STREAM != 0 => {
                 self.answering.remove(&frame.stream);
             }
+            HEADERS | DATA if self.left.contains(&frame.stream) => {}
             HEADERS | DATA => {
                 self.answering.insert(frame.stream, Instant::now());
             }
@@ -178,6 +186,8 @@ impl Frames {
     }
 }
 
+/// More than the streams of a connection whose answers the library can have written out beforehand.
+const MAX_LEFT: usize = 128;
 const PREFACE: usize = 24;
 const HEAD: usize = 9;
 const CODE: usize = 4;
@@ -234,6 +244,24 @@ mod tests {
             let answering: Vec<_> = ledger.lock().answering.keys().copied().collect();
             assert_eq!(answering, [1], "in steps of {step}");
         }
+    }
+
+    /// The library had written the head of an answer out when its client left the stream; the channel took it later.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_its_client_has_left_is_not_waited_for() {
+        let ledger = StreamLedger::default();
+        let (mut ours, mut theirs) = (Frames::default(), Frames::of_client());
+        theirs.follow(&[0; PREFACE], &ledger);
+        theirs.follow(&frame(HEADERS, 201, b"x"), &ledger);
+        theirs.follow(&frame(RST_STREAM, 1, b"\0\0\0\x08"), &ledger);
+        ours.follow(&frame(HEADERS, 1, b"y"), &ledger);
+        ours.follow(&frame(DATA, 1, b"y"), &ledger);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert!(!ledger.is_stuck(Duration::from_secs(1)));
+        for stream in 0..200 {
+            theirs.follow(&frame(RST_STREAM, stream, b"\0\0\0\x08"), &ledger);
+        }
+        assert!(ledger.lock().left.len() <= MAX_LEFT);
     }
 
     #[tokio::test(start_paused = true)]

@@ -229,3 +229,23 @@ async fn a_peer_that_reads_no_replies_to_its_pings_is_left() {
     io.write_all(&pings.repeat(8)).await.unwrap();
     timeout(LIVENESS, served).await.unwrap().unwrap();
 }
+
+/// A peer can have hundreds of thousands of streams refused in a moment, and the runtime has others to serve.
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_unseen_costs_no_more_for_being_more() {
+    const COUNT: u64 = 50_000_000;
+    let agent = Agent::new("127.0.0.1:1", Options::default());
+    let channel = crate::http::exchange::Channel {
+        forward: agent.forward.clone(),
+        originator: "192.0.2.1:9".into(),
+        connection: 0,
+        cut: Default::default(),
+    };
+    let begun = std::time::Instant::now();
+    let kind = crate::http::problem::Kind::Overloaded;
+    crate::http::exchange::refuse_unseen(&channel, kind, "more streams", COUNT);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(agent.forward.tally().total(), COUNT);
+    let recorded = u64::from(agent.forward.limits().refusals_per_minute);
+    assert_eq!(agent.records.summed(), COUNT - recorded);
+}
