@@ -11,7 +11,7 @@
 use crate::{
     printable::printable,
     status::Layer,
-    upstream::{AnswerSource, Intermediary},
+    upstream::{AnswerSource, Intermediary, is_login_path},
 };
 use http::{HeaderMap, StatusCode, header, response};
 use std::{
@@ -195,7 +195,7 @@ pub(super) fn read<'a>(
     if let Some(intermediary) = source.intermediary().filter(|i| i.wants_login()) {
         return Finding::Rejected(Rejection::Intermediary(intermediary.clone()));
     }
-    if head.status.is_redirection() && leads_to_login(&head.headers) {
+    if head.status.is_redirection() && leads_to_login(&head.headers, below_rest) {
         return Finding::Rejected(Rejection::LoginPage);
     }
     match head.status {
@@ -210,12 +210,14 @@ pub(super) fn read<'a>(
     }
 }
 
-/// Jira's own login page.
-fn leads_to_login(headers: &HeaderMap) -> bool {
-    let location = headers.get(header::LOCATION).map(|value| value.as_bytes());
-    let path =
-        location.and_then(|location| location.split(|b| matches!(b, b'?' | b'#' | b';')).next());
-    path.is_some_and(|path| path.ends_with(b"/login.jsp"))
+/// Jira's own login page, or that of single sign-on inside Jira: below `/rest` nothing else leads there.
+fn leads_to_login(headers: &HeaderMap, below_rest: bool) -> bool {
+    let location = headers.get(header::LOCATION);
+    let Some(location) = location.and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let path = location.split(['?', '#', ';']).next().unwrap_or_default();
+    path.ends_with("/login.jsp") || (below_rest && is_login_path(path) && !path.contains("/rest/"))
 }
 
 /// The name last seen, so that a busy forward formats it once.
@@ -264,8 +266,14 @@ fn is_same_user(seen: &[u8], proven: &[u8]) -> bool {
 }
 
 /// What a name in a header may mean.
-fn spellings(seen: &[u8]) -> [Cow<'_, str>; 3] {
+fn spellings(seen: &[u8]) -> [Cow<'_, str>; 4] {
+    // As Java's URLEncoder writes a space.
+    let spaced: Vec<u8> = seen
+        .iter()
+        .map(|b| if *b == b'+' { b' ' } else { *b })
+        .collect();
     [
+        Cow::Owned(percent_decoded(&spaced)),
         String::from_utf8_lossy(seen),
         Cow::Owned(percent_decoded(seen)),
         // Latin-1, as header values were once meant.

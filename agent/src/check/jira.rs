@@ -27,7 +27,7 @@ pub(super) async fn check(
     let answered = steps.take("http", async {
         let asked = match cloud {
             true => ask_cloud(client).await,
-            false => ask(client, target, &mut None).await,
+            false => ask(client, target, &mut None, false).await,
         };
         match asked {
             Ok(seen) => (Found::ok(seen), Some(())),

@@ -17,7 +17,8 @@ pub(crate) struct Trouble {
     pub(crate) remedy: String,
 }
 
-/// Asks Jira for its state; `Ok` is what was seen, as in `RUNNING, version 9.12.4`.
+/// Asks Jira for its state; `Ok` is what was seen, as in `RUNNING, version 9.12.4`. `doubted`: a request of the vendor met
+/// a failure, so that REST is asked as well, whatever the status page says.
 ///
 /// A proxy may keep the page to itself, or put a login before it, and let REST pass. So where it is not Jira's
 /// `serverInfo` has the last word.
@@ -25,6 +26,7 @@ pub(crate) async fn ask(
     client: &ControlClient,
     target: &HttpTarget,
     version: &mut Option<String>,
+    doubted: bool,
 ) -> Result<String, Trouble> {
     let answer = client
         .send(client.head("/status"), Bytes::new())
@@ -52,6 +54,9 @@ pub(crate) async fn ask(
             second_opinion(client, target, &answer, trouble).await?
         }
     };
+    if doubted {
+        answers_below_rest(client).await?;
+    }
     if version.is_none() {
         *version = ask_version(client).await;
     }
@@ -59,6 +64,22 @@ pub(crate) async fn ask(
         Some(version) => format!("{seen}, version {version}"),
         None => seen,
     })
+}
+
+/// The status page may be served while nothing else is.
+async fn answers_below_rest(client: &ControlClient) -> Result<(), Trouble> {
+    let answer = client.send(client.head(SERVER_INFO), Bytes::new()).await;
+    let answer = answer.map_err(|failure| trouble(State::Degraded, failure.detail, REACH))?;
+    match answer.head.status {
+        status if matches!(status.as_u16(), 502..=504) => Err(trouble(
+            State::Degraded,
+            format!(
+                "Jira, or a proxy before it, answers {status} below /rest, although its status page is well"
+            ),
+            "look at Jira's own log; a 502, 503 or 504 usually is a proxy whose Jira is down",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Whether Jira answers below `/rest`, where its status page is not its own.
@@ -75,7 +96,8 @@ async fn second_opinion(
     let told: Option<ServerInfo> = serde_json::from_slice(&answer.body).ok();
     let is_jiras = AnswerSource::noted(&answer.head) == AnswerSource::Jira;
     let closed = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    if told.is_some() || (is_jiras && (status.is_success() || closed)) {
+    let is_kept = AnswerSource::is_from_a_cache(&answer.head.headers);
+    if (told.is_some() && !is_kept) || (is_jiras && (status.is_success() || closed)) {
         return Ok(format!(
             "answers; its status page does not ({})",
             first.as_u16()
@@ -196,6 +218,13 @@ async fn ask_version(client: &ControlClient) -> Option<String> {
 
 fn judge(answer: &ControlAnswer) -> Result<String, Odd> {
     let status = answer.head.status;
+    let odd = |cause, remedy| Err(Odd::NoState(trouble(State::Degraded, cause, remedy)));
+    if AnswerSource::is_from_a_cache(&answer.head.headers) {
+        return odd(
+            "a cache before Jira answers for it, which says nothing about now".to_owned(),
+            "let the proxy before Jira keep no answers of /status and /rest",
+        );
+    }
     let told: Option<Status> = serde_json::from_slice(&answer.body).ok();
     if let Some(told) = told {
         return judge_state(&readable(&told.state)).map_err(Odd::State);
@@ -205,7 +234,6 @@ fn judge(answer: &ControlAnswer) -> Result<String, Odd> {
     if closed && source == AnswerSource::Jira {
         return Ok(format!("answers, but keeps its state to itself ({status})"));
     }
-    let odd = |cause, remedy| Err(Odd::NoState(trouble(State::Degraded, cause, remedy)));
     if let Some(intermediary) = source.intermediary() {
         let diagnosis = intermediary.diagnosis();
         return odd(diagnosis.cause, diagnosis.remedy);

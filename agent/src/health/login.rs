@@ -45,6 +45,19 @@ pub(crate) async fn ask(client: &ControlClient, login: &Login) -> Asked {
             }
         };
         name_user(&mut answer);
+        if AnswerSource::is_from_a_cache(&answer.head.headers) {
+            drop(attempt);
+            return undecided(login, BY_A_CACHE.to_owned(), NO_CACHE);
+        }
+        if names_nobody(&answer) {
+            // Unobserved it decides nothing.
+            drop(attempt);
+            let cause = format!(
+                "the login probe was answered {} without naming a user, as Jira always does there",
+                answer.head.status
+            );
+            return undecided(login, cause, NOT_MYSELF);
+        }
         if std::mem::take(&mut again) && attempt.renewed(&answer.head, &answer.body).await {
             continue;
         }
@@ -116,6 +129,17 @@ fn name_user(answer: &mut ControlAnswer) {
     }
 }
 
+/// Whether it looks like a success and is no answer of Jira's to `myself`: JSON of a firewall, an empty page, a page of
+/// single sign-on inside Jira. What is known to stand before Jira is told by its own name.
+fn names_nobody(answer: &ControlAnswer) -> bool {
+    let head = &answer.head;
+    let tells = ["x-ausername", "x-aaccountid", "x-seraph-loginreason"];
+    head.status.is_success()
+        && !tells.iter().any(|name| head.headers.contains_key(*name))
+        && head.extensions.get::<ShownName>().is_none()
+        && AnswerSource::noted(head).intermediary().is_none()
+}
+
 fn shown_name(answer: &ControlAnswer) -> Option<String> {
     let head = &answer.head;
     if let Some(ShownName(shown)) = head.extensions.get() {
@@ -150,4 +174,9 @@ struct Myself {
     account_id: Option<String>,
 }
 
+const BY_A_CACHE: &str =
+    "a cache before Jira answered the login probe, which says nothing about now";
+const NO_CACHE: &str =
+    "let the proxy before Jira keep no answers of /rest: some are one user's alone";
+const NOT_MYSELF: &str = "look who answers (curl -i with the path /rest/api/2/myself from this host): something answers in Jira's place, or changes its answers";
 const JIRA_FIRST: &str = "look at the jira layer first";

@@ -181,7 +181,7 @@ impl Health {
                 match (asks_jira, cloud) {
                     (false, _) => None,
                     (true, true) => Some(jira::ask_cloud(client).await),
-                    (true, false) => Some(jira::ask(client, target, version).await),
+                    (true, false) => Some(jira::ask(client, target, version, doubted).await),
                 }
             },
             async {

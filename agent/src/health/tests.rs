@@ -359,6 +359,97 @@ async fn a_status_page_that_is_not_jiras_proves_nothing_and_spoils_nothing() {
     }
 }
 
+/// Jira names the user in each answer for `myself`. What looks like a success and names nobody is no proof of the login.
+#[tokio::test]
+async fn a_success_that_names_nobody_proves_no_login() {
+    let json = "content-type: application/json\r\n";
+    for (status, headers, body) in [
+        (200, json, "{}"),
+        (200, json, r#"{"error":"blocked","support_id":"17"}"#),
+        (
+            200,
+            "content-type: application/json\r\nx-arequestid: 1x1x1\r\n",
+            "[]",
+        ),
+        (
+            200,
+            "content-type: text/html\r\nx-arequestid: 1x1x1\r\n",
+            "<html><form>",
+        ),
+        (200, "", ""),
+        (204, "", ""),
+    ] {
+        for mode in [Mode::Pat, Mode::Basic] {
+            let jira = Jira::healthy();
+            jira.answers("/jira/rest/api/2/myself", status, headers, body);
+            let mut fixture = health(settings(jira.serve(None).await), mode);
+            assert!(!fixture.health.probe().await, "{status} {headers} {body}");
+            let told = fixture.login.snapshot();
+            assert_eq!(told.state, State::Unknown, "{status} {headers} {body}");
+            let cause = told.cause.unwrap();
+            assert!(cause.contains("without naming a user"), "{cause}");
+            assert_eq!(told.detail, None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_cache_kept_proves_nothing() {
+    for kept in [
+        "age: 3600\r\nx-arequestid: 1x1x1\r\n",
+        "x-cache-status: HIT\r\nx-arequestid: 1x1x1\r\n",
+        "x-cache: HIT from squid\r\n",
+    ] {
+        let jira = Jira::healthy();
+        let ours = format!("{kept}x-ausername: acme-bot\r\n");
+        jira.answers("/jira/status", 200, kept, r#"{"state":"RUNNING"}"#);
+        jira.answers(
+            "/jira/rest/api/2/myself",
+            200,
+            &ours,
+            r#"{"name":"acme-bot"}"#,
+        );
+        // Jira itself, behind the cache.
+        for (below_rest, jiras, proven) in [
+            (200, "", State::Proven),
+            (504, "", State::Degraded),
+            (200, kept, State::Degraded),
+        ] {
+            let info = "/jira/rest/api/2/serverInfo";
+            let body = match below_rest {
+                200 => r#"{"version":"9.12.4"}"#,
+                _ => "<html>",
+            };
+            jira.answers(info, below_rest, jiras, body);
+            let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
+            fixture.health.probe().await;
+            let told = fixture.jira.snapshot();
+            assert_eq!(told.state, proven, "{kept} {below_rest} {jiras}");
+            if proven != State::Proven {
+                assert!(told.cause.unwrap().contains("a cache before Jira"));
+            }
+            let told = fixture.login.snapshot();
+            assert_eq!(told.state, State::Unknown, "{kept}");
+            assert!(told.cause.unwrap().contains("a cache before Jira"));
+        }
+    }
+}
+
+/// A request of the vendor met a failure: the status page alone may be well.
+#[tokio::test]
+async fn a_doubted_jira_is_asked_below_rest_as_well() {
+    let jira = Jira::healthy();
+    let mut fixture = health(settings(jira.serve(None).await), Mode::PassThrough);
+    assert!(fixture.health.probe().await);
+    jira.answers("/jira/rest/api/2/serverInfo", 503, "", "<html>");
+    fixture.jira.doubt();
+    assert!(!fixture.health.probe().await);
+    let told = fixture.jira.snapshot();
+    assert_eq!(told.state, State::Degraded);
+    let cause = told.cause.unwrap();
+    assert!(cause.contains("below /rest"), "{cause}");
+}
+
 #[tokio::test]
 async fn what_stands_before_jira_is_named_for_both_layers_alike() {
     for (status, headers, body, part, login) in [

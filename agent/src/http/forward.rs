@@ -71,6 +71,11 @@ impl Tally {
         self.total.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many more have come.
+    fn count_many(&self, count: u64) {
+        self.total.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// One is under way.
     pub fn enter(self: &Arc<Self>) -> UnderWay {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -228,6 +233,13 @@ impl Forward {
         self.tally.count();
     }
 
+    /// So many requests have come and were refused without a look at each; none of them gets a record of its own.
+    pub(super) fn refused_unseen(&self, error: &'static str, count: u64) {
+        self.tally.count_many(count);
+        self.traffic.refused_unseen(error, count);
+        self.audit.sum_up(&self.name, error, count);
+    }
+
     /// A place for one request, or `None` where all are taken.
     pub(super) fn enter(&self) -> Option<InFlight> {
         let place = self.slots.clone().try_acquire_owned().ok()?;
@@ -291,6 +303,9 @@ impl Forward {
                 status.as_str()
             );
             let remedy = "Look at Jira's log, and at a proxy before it.";
+            if self.leaves_it_to_the_probe() {
+                return;
+            }
             if self.jira.failed(State::Degraded, &cause, remedy) {
                 tracing::warn!(
                     forward = &*self.name,
@@ -323,6 +338,16 @@ impl Forward {
         }
     }
 
+    /// One path that fails is no sick Jira: what stands proven the probe alone overrules, which looks within seconds. It
+    /// also keeps a vendor from changing the state, and writing to the log, by every other request.
+    fn leaves_it_to_the_probe(&self) -> bool {
+        let proven = self.jira.is_proven();
+        if proven {
+            self.jira.doubt();
+        }
+        proven
+    }
+
     /// Jira gave no answer.
     pub(super) fn failed(&self, error: &SendError, remedy: &str) {
         let state = match error.kind {
@@ -333,6 +358,9 @@ impl Forward {
             }
             FailedStep::RequestBody => return,
         };
+        if state == State::Degraded && self.leaves_it_to_the_probe() {
+            return;
+        }
         let cause = error.to_string();
         if self.jira.failed(state, &cause, remedy) {
             tracing::warn!(

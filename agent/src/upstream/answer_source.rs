@@ -39,6 +39,14 @@ pub enum Intermediary {
         /// Without query.
         location: String,
     },
+    /// A redirect on the same host to something that was not asked for, or back to the same address, as by those that
+    /// want a cookie first.
+    Detour {
+        /// Without query.
+        location: String,
+    },
+    /// 511: a network that wants a login of its own (RFC 6585 §6).
+    NetworkLoginDemanded,
     /// A redirect to the same thing at another address.
     Moved {
         /// Without query.
@@ -102,10 +110,15 @@ impl AnswerSource {
         Self::Unclear
     }
 
-    /// Whether a cache answered: only caches set `Age` (RFC 9111 §5.1).
+    /// Whether a cache answered: only caches set `Age` (RFC 9111 §5.1), and those that set none, like nginx, mostly say
+    /// so in a header of their own.
     pub(crate) fn is_from_a_cache(headers: &HeaderMap) -> bool {
         let age = headers.get(header::AGE).and_then(|age| age.to_str().ok());
-        age.is_some_and(|age| !age.trim().trim_start_matches('0').is_empty())
+        let aged = age.is_some_and(|age| !age.trim().trim_start_matches('0').is_empty());
+        aged || CACHES.iter().any(|name| {
+            let mut values = headers.get_all(*name).iter();
+            values.any(|value| says_hit(value.as_bytes()))
+        })
     }
 
     /// Reads it once and keeps it with the head.
@@ -135,6 +148,7 @@ impl Intermediary {
     fn read(asked: AskedFor<'_>, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         match status {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(Self::ProxyLoginDemanded),
+            StatusCode::NETWORK_AUTHENTICATION_REQUIRED => Some(Self::NetworkLoginDemanded),
             StatusCode::UNAUTHORIZED => {
                 let challenges = foreign_challenges(headers)?;
                 Some(Self::LoginDemanded { challenges })
@@ -159,10 +173,14 @@ impl Intermediary {
         match self {
             Self::LoginDemanded { .. }
             | Self::ProxyLoginDemanded
+            | Self::NetworkLoginDemanded
             | Self::LoginPage { .. }
             | Self::SingleSignOn { .. }
             | Self::WebPage => true,
-            Self::Moved { .. } | Self::Firewall(_) | Self::RateLimit { .. } => false,
+            Self::Detour { .. }
+            | Self::Moved { .. }
+            | Self::Firewall(_)
+            | Self::RateLimit { .. } => false,
         }
     }
 
@@ -186,6 +204,14 @@ impl Intermediary {
             Self::SingleSignOn { location } => (
                 format!("single sign-on stands before Jira: it redirects to another host, {location}"),
                 "exempt /rest and /status from single sign-on for requests from this host, or write Jira's own address behind it into upstream; never write the other host there, it would get the credential",
+            ),
+            Self::NetworkLoginDemanded => (
+                "the network between this host and Jira demands a login of its own (511)".to_owned(),
+                "let whoever runs this network, or the web proxy on the way to Jira, exempt this host from its login page",
+            ),
+            Self::Detour { location } => (
+                format!("something before Jira redirects the request to {location}, as Jira does not"),
+                "look who answers (curl -i from this host): a login, a waiting page or a check of browsers; let requests from this host to /rest and /status pass without it",
             ),
             Self::Moved { location } => (
                 format!("Jira redirects to {location}"),
@@ -227,21 +253,30 @@ fn redirect(asked: AskedFor<'_>, headers: &HeaderMap) -> Option<Intermediary> {
     };
     let path = path.split(['?', '#', ';']).next().unwrap_or_default();
     let same_path = path == asked.path;
+    let same_place = same_path && host.is_empty();
     let same_host = host.is_empty()
         || asked.authority.is_empty()
         || host_of(host).eq_ignore_ascii_case(host_of(asked.authority));
-    let lower = path.to_ascii_lowercase();
-    let is_login = LOGINS.iter().any(|part| lower.contains(part));
+    let is_login = is_login_path(path);
+    let is_known = asked.below_rest() || asked.path.ends_with("/status");
+    // Below another context path, or another issue.
+    let is_alike = path.contains("/rest/") || path.ends_with("/status");
     Some(match (same_path, same_host, is_login) {
+        _ if same_place => Intermediary::Detour { location: shown },
         (true, _, _) => Intermediary::Moved { location: shown },
         (_, true, true) => Intermediary::LoginPage { location: shown },
         // An attachment may live elsewhere; REST does not.
-        (_, false, _) if is_login || asked.below_rest() || asked.path.ends_with("/status") => {
-            Intermediary::SingleSignOn { location: shown }
-        }
+        (_, false, _) if is_login || is_known => Intermediary::SingleSignOn { location: shown },
+        (_, true, false) if is_known && !is_alike => Intermediary::Detour { location: shown },
         (_, true, false) => Intermediary::Moved { location: shown },
         (_, false, _) => return None,
     })
+}
+
+/// Whether a path looks like one that leads to a login.
+pub(crate) fn is_login_path(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    LOGINS.iter().any(|part| path.contains(part))
 }
 
 fn host_of(authority: &str) -> &str {
@@ -259,6 +294,14 @@ fn shown(location: &str) -> String {
         true => "an address with a user name in it".to_owned(),
         false => readable(location),
     }
+}
+
+/// As in `HIT`, `TCP_MEM_HIT from proxy`, `STALE`, and `edge; hit` (RFC 9211). What is said to be revalidated or expired has
+/// just come from Jira.
+fn says_hit(value: &[u8]) -> bool {
+    let words = value.split(|b| !b.is_ascii_alphanumeric());
+    let mut words = words.map(|word| word.to_ascii_lowercase());
+    words.any(|word| matches!(&word[..], b"hit" | b"stale" | b"updating"))
 }
 
 /// The challenges of a 401, where one of them shows that it is not Jira's: Jira's own is `OAuth`.
@@ -325,6 +368,16 @@ fn readable(text: &str) -> String {
         .collect()
 }
 
+/// By which caches say whether they kept an answer.
+const CACHES: [&str; 7] = [
+    "cache-status",
+    "cf-cache-status",
+    "x-cache",
+    "x-cache-status",
+    "x-nginx-cache",
+    "x-proxy-cache",
+    "x-varnish-cache",
+];
 /// Set by Jira alone: Server and Data Center, Seraph, and Cloud's edge.
 const JIRAS: [&str; 8] = [
     "x-arequestid",
@@ -337,7 +390,7 @@ const JIRAS: [&str; 8] = [
     "atl-traceid",
 ];
 /// Parts of paths, in lower case, that lead to a login.
-const LOGINS: [&str; 9] = [
+const LOGINS: [&str; 10] = [
     "login",
     "signin",
     "sign-in",
@@ -346,6 +399,7 @@ const LOGINS: [&str; 9] = [
     "/sso",
     "adfs",
     "oauth2/auth",
+    "oidc",
     "openid",
 ];
 /// Characters.
@@ -358,6 +412,10 @@ mod tests {
 
     const REST: AskedFor<'_> = AskedFor {
         path: "/jira/rest/api/2/issue/A-1",
+        authority: "jira.corp.example:8443",
+    };
+    const STATUS: AskedFor<'_> = AskedFor {
+        path: "/jira/status",
         authority: "jira.corp.example:8443",
     };
     const ATTACHMENT: AskedFor<'_> = AskedFor {
@@ -396,12 +454,31 @@ mod tests {
                 let location = ("location", "https://idp.example/saml");
                 let source = read(REST, status, &[mark, HTML, location]);
                 assert_eq!(source, AnswerSource::Jira, "{status} {mark:?}");
-                let cached = read(REST, status, &[mark, ("age", "12")]);
-                assert_eq!(
-                    cached,
-                    AnswerSource::Unclear,
-                    "a cache says nothing about now"
-                );
+                for kept in [
+                    ("age", "12"),
+                    ("x-cache", "HIT from squid"),
+                    ("x-cache", "TCP_MEM_HIT from a23"),
+                    ("x-cache-status", "STALE"),
+                    ("x-cache-status", "UPDATING"),
+                    ("cf-cache-status", "HIT"),
+                    ("cache-status", "edge; hit; ttl=30"),
+                ] {
+                    assert_eq!(
+                        read(REST, status, &[mark, kept]),
+                        AnswerSource::Unclear,
+                        "a cache says nothing about now: {kept:?}"
+                    );
+                }
+                for asked_jira in [
+                    ("age", "0"),
+                    ("x-cache", "MISS from squid"),
+                    ("x-cache-status", "REVALIDATED"),
+                    ("cf-cache-status", "DYNAMIC"),
+                    ("cache-status", "edge; fwd=miss; stored"),
+                ] {
+                    let source = read(REST, status, &[mark, asked_jira]);
+                    assert_eq!(source, AnswerSource::Jira, "{asked_jira:?}");
+                }
             }
         }
     }
@@ -459,6 +536,31 @@ mod tests {
             ),
             (ATTACHMENT, 303, &absolute, "login page"),
             (REST, 200, &[HTML], "web page came instead"),
+            (REST, 511, &[HTML], "demands a login of its own (511)"),
+            (
+                REST,
+                302,
+                &[("location", "/jira/rest/api/2/issue/A-1")],
+                "as Jira does not",
+            ),
+            (
+                STATUS,
+                302,
+                &[("location", "/jira/status?bounce=1")],
+                "as Jira does not",
+            ),
+            (
+                REST,
+                307,
+                &[("location", "/idp/auth?x=1")],
+                "as Jira does not",
+            ),
+            (
+                STATUS,
+                302,
+                &[("location", "/waiting-room")],
+                "as Jira does not",
+            ),
             (REST, 403, &[HTML], "firewall"),
             (REST, 429, &[JSON, ("retry-after", "7")], "in 7 s"),
         ] {

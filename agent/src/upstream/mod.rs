@@ -19,6 +19,7 @@ pub mod tcp;
 mod tls;
 mod verifier;
 
+pub(crate) use answer_source::is_login_path;
 pub use answer_source::{AnswerSource, AskedFor, Diagnosis, Intermediary};
 pub use chain::Presented;
 pub(crate) use chain::refused_chain;

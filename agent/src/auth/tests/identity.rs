@@ -243,4 +243,37 @@ fn what_stands_before_jira_is_no_word_of_jiras() {
     );
     let finding = read(&own, b"", false, NOBODY);
     assert_eq!(finding, Finding::Rejected(Rejection::LoginPage));
+    // Single sign-on as a plugin in Jira.
+    let mark = ("x-arequestid", "1x1x1");
+    for (below_rest, location, is_login) in [
+        (
+            true,
+            "/jira/plugins/servlet/samlsso?redirectTo=%2Frest",
+            true,
+        ),
+        (true, "https://idp.example/oidc/authorize", true),
+        (true, "/jira/rest/api/2/user/login", false),
+        (true, "/jira/secure/attachment/1/a.png", false),
+        (false, "/jira/secure/attachment/1/login.png", false),
+    ] {
+        let head = answer(302, &[mark, ("location", location)]);
+        let finding = read(&head, b"", below_rest, NOBODY);
+        let expected = match is_login {
+            true => Finding::Rejected(Rejection::LoginPage),
+            false => Finding::Nothing,
+        };
+        assert_eq!(finding, expected, "{location}");
+    }
+}
+
+/// Java's URLEncoder, by which Jira writes the name, makes a plus of a space.
+#[test]
+fn a_space_in_a_user_name_may_come_as_a_plus() {
+    let head = answer(200, &[("x-ausername", "svc+jira%40corp")]);
+    let expected = Expected {
+        configured: Some("svc jira@corp"),
+        proven: None,
+    };
+    let finding = read(&head, b"", true, expected);
+    assert_eq!(finding, Finding::Known(b"svc+jira%40corp"));
 }

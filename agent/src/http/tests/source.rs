@@ -41,14 +41,25 @@ async fn only_jiras_own_answers_prove_jira() {
         ("403 X\r\ncontent-type: text/html\r\n", true),
         ("407 X\r\n", true),
         ("429 X\r\n", true),
+        ("511 X\r\ncontent-type: text/html\r\n", true),
+        ("302 X\r\nlocation: /waiting-room\r\n", true),
+        // Of one path.
+        ("503 X\r\nx-arequestid: 1x1x1\r\n", true),
+        ("504 X\r\ncontent-type: text/html\r\n", true),
+        // No HTTP at all.
+        ("X\r\n", true),
         // From a cache, and from whatever speaks JSON: the probe knows better.
         ("200 X\r\nx-arequestid: 1x1x1\r\nage: 60\r\n", false),
         ("200 X\r\ncontent-type: application/json\r\n", false),
         ("401 X\r\ncontent-type: application/json\r\n", false),
     ] {
+        // What is not proven needs no doubt to be looked at.
+        let fails = ["503", "504", "X"]
+            .iter()
+            .any(|start| head.starts_with(start));
         assert_eq!(
             seen(State::Degraded, head).await,
-            (State::Degraded, doubted),
+            (State::Degraded, doubted && !fails),
             "{head}"
         );
         // One odd path does not spoil what stands proven, either.
