@@ -77,9 +77,13 @@ pub(super) fn user(headers: &HeaderMap) -> User<'_> {
         .map(|v| v.as_bytes().trim_ascii())
     {
         None | Some(b"") => User::Absent,
-        Some(name) if name.eq_ignore_ascii_case(b"anonymous") => User::Anonymous,
+        Some(name) if is_nobody(name) => User::Anonymous,
         Some(name) => User::Named(name),
     }
+}
+
+fn is_nobody(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"anonymous")
 }
 
 /// The user that the agent's credential stands for.
@@ -122,20 +126,23 @@ impl ProvenUser {
 impl Expected<'_> {
     /// The name in this answer, where it is another user's.
     fn contradiction(&self, headers: &HeaderMap) -> Option<String> {
-        let named = match user(headers) {
-            User::Named(name) => Some(name),
-            _ => None,
+        // Each value that there is: which of two is meant, nobody knows.
+        let values = headers.get_all("x-ausername").iter();
+        let named = values.map(|value| value.as_bytes().trim_ascii());
+        let is_other = |name: &&[u8]| match (self.configured, self.proven) {
+            (Some(configured), _) => !is_same(name, configured),
+            (None, Some(proven)) if !proven.name.is_empty() => !is_same_user(name, &proven.name),
+            _ => false,
         };
-        if let (Some(name), Some(configured)) = (named, self.configured) {
-            return (!is_same(name, configured)).then(|| readable(name));
-        }
-        let proven = self.proven?;
-        if let Some(name) = named
-            && !proven.name.is_empty()
-            && !is_same_user(name, &proven.name)
-        {
+        let several = headers.get_all("x-ausername").iter().nth(1).is_some();
+        let mut named = named.filter(|name| !name.is_empty() && (several || !is_nobody(name)));
+        if let Some(name) = named.find(is_other) {
             return Some(readable(name));
         }
+        if self.configured.is_some() && matches!(user(headers), User::Named(_)) {
+            return None;
+        }
+        let proven = self.proven?;
         let account = account_id(headers)?;
         (!proven.account_id.is_empty() && account != proven.account_id).then(|| readable(account))
     }

@@ -118,7 +118,7 @@ impl Health {
                 return false;
             }
             let spoiled = healthy && self.jira.snapshot().state != State::Proven;
-            if now >= rested + FIRST_PAUSE && (spoiled || self.jira.take_doubt()) {
+            if now >= rested + FIRST_PAUSE && (spoiled || self.jira.is_doubted()) {
                 return false;
             }
         }

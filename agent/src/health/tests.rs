@@ -771,6 +771,32 @@ fn after_failures_it_looks_sooner_and_then_less_and_less_often() {
     }
 }
 
+/// However fresh the proof is that it throws doubt on.
+#[tokio::test]
+async fn what_a_request_met_is_looked_at_within_seconds() {
+    let jira = Jira::healthy();
+    let Fixture {
+        health,
+        jira: layer,
+        folder: _folder,
+        ..
+    } = health(settings(jira.serve(None).await), Mode::PassThrough);
+    let stop = CancellationToken::new();
+    let probing = tokio::spawn(health.run(stop.clone()));
+    let until = async |state| {
+        while layer.snapshot().state != state {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    until(State::Proven).await;
+    jira.answers("/jira/status", 503, "", r#"{"state":"MAINTENANCE"}"#);
+    layer.doubt();
+    let seen = tokio::time::timeout(FRESH / 2, until(State::Degraded)).await;
+    assert!(seen.is_ok());
+    stop.cancel();
+    probing.await.unwrap();
+}
+
 #[tokio::test]
 async fn an_administrators_word_is_probed_at_once() {
     let jira = Jira::healthy();

@@ -339,13 +339,14 @@ impl Forward {
     }
 
     /// One path that fails is no sick Jira: what stands proven the probe alone overrules, which looks within seconds. It
-    /// also keeps a vendor from changing the state, and writing to the log, by every other request.
+    /// also keeps a vendor from changing the state, and writing to the log, by every other request. What the probe has
+    /// found to be wrong already it has better words for.
     fn leaves_it_to_the_probe(&self) -> bool {
-        let proven = self.jira.is_proven();
-        if proven {
+        let state = self.jira.state();
+        if state == State::Proven {
             self.jira.doubt();
         }
-        proven
+        matches!(state, State::Proven | State::Degraded)
     }
 
     /// Jira gave no answer.

@@ -41,6 +41,24 @@ pub(super) fn strip_response(head: &mut response::Parts) {
     if headers.remove(header::TRANSFER_ENCODING).is_some() {
         headers.remove(header::CONTENT_LENGTH);
     }
+    say_length_once(headers);
+}
+
+/// `2, 2` and two lines of it are one length (RFC 9110 §8.6), which many clients do not know.
+fn say_length_once(headers: &mut HeaderMap) {
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let (Some(first), second) = (values.next(), values.next()) else {
+        return;
+    };
+    if second.is_none() && first.as_bytes().iter().all(u8::is_ascii_digit) {
+        return;
+    }
+    let text = first.to_str().unwrap_or_default();
+    let text = text.split(',').next().unwrap_or_default().trim();
+    match HeaderValue::from_str(text) {
+        Ok(length) => headers.insert(header::CONTENT_LENGTH, length),
+        Err(_) => headers.remove(header::CONTENT_LENGTH),
+    };
 }
 
 /// Whether the vendor takes trailers.
@@ -227,7 +245,13 @@ mod tests {
                 "www-authenticate: OAuth realm=\"x\""
             ]
         );
-        assert_eq!(response(&[("content-length", "7")]), ["content-length: 7"]);
+        for lengths in [
+            &[("content-length", "7")][..],
+            &[("content-length", "7, 7")],
+            &[("content-length", "7"), ("content-length", "7")],
+        ] {
+            assert_eq!(response(lengths), ["content-length: 7"]);
+        }
     }
 
     #[test]

@@ -122,6 +122,11 @@ impl Layer {
         self.doubted.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it has been [doubted](Self::doubt), and nobody has [looked](Self::take_doubt) since.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
+    }
+
     /// Whether it has been [doubted](Self::doubt) since this was last asked.
     pub fn take_doubt(&self) -> bool {
         self.doubted.swap(false, Ordering::Relaxed)
@@ -130,6 +135,11 @@ impl Layer {
     /// Whether it is in this state.
     pub(super) fn is(&self, state: State) -> bool {
         self.lock().state == state
+    }
+
+    /// The state alone.
+    pub(super) fn state(&self) -> State {
+        self.lock().state
     }
 
     /// What the layer says now.

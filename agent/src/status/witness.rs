@@ -31,6 +31,11 @@ impl Witness {
         self.layer.doubt();
     }
 
+    /// What the layer says now, whoever told it.
+    pub fn state(&self) -> State {
+        self.layer.state()
+    }
+
     /// Whether it is proven now.
     pub fn is_proven(&self) -> bool {
         self.layer.is(State::Proven)

@@ -277,3 +277,34 @@ fn a_space_in_a_user_name_may_come_as_a_plus() {
     let finding = read(&head, b"", true, expected);
     assert_eq!(finding, Finding::Known(b"svc+jira%40corp"));
 }
+
+#[test]
+fn each_of_several_names_must_be_ours() {
+    let proof = answer(200, &[("x-ausername", "bot")]);
+    let bot = ProvenUser::read(&proof.headers);
+    for expected in [
+        Expected {
+            configured: Some("bot"),
+            proven: None,
+        },
+        Expected {
+            configured: None,
+            proven: bot.as_ref(),
+        },
+    ] {
+        for (names, other) in [
+            (["bot", "admin"], "admin"),
+            (["admin", "bot"], "admin"),
+            (["bot", "anonymous"], "anonymous"),
+        ] {
+            let headers = names.map(|name| ("x-ausername", name));
+            let finding = Finding::Rejected(Rejection::Other(other.to_owned()));
+            let head = answer(200, &headers);
+            assert_eq!(read(&head, b"", true, expected), finding);
+        }
+        let twice = [("x-ausername", "bot"), ("x-ausername", "BOT")];
+        let head = answer(200, &twice);
+        let finding = read(&head, b"", true, expected);
+        assert_eq!(finding, Finding::Known(b"bot"));
+    }
+}
