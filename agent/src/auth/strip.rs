@@ -68,7 +68,7 @@ pub(super) fn parameter(text: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Option<S
         let mut name = name.to_vec();
         // Nothing known decodes twice; whoever writes it so means to get past somebody.
         for _ in 0..MAX_DECODINGS {
-            let trimmed = name.trim_ascii().to_ascii_lowercase();
+            let trimmed = trim_like_java(&name).to_ascii_lowercase();
             if wanted(&trimmed) {
                 return Some(String::from_utf8_lossy(&trimmed).into_owned());
             }
@@ -80,6 +80,14 @@ pub(super) fn parameter(text: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Option<S
         }
         None
     })
+}
+
+/// As `String.trim` of Java does: all controls, NUL too.
+fn trim_like_java(name: &[u8]) -> &[u8] {
+    let is_kept = |byte: &u8| *byte > b' ';
+    let from = name.iter().position(is_kept).unwrap_or(name.len());
+    let to = name.iter().rposition(is_kept).map_or(from, |at| at + 1);
+    &name[from..to]
 }
 
 fn is_identity_name(name: &[u8]) -> bool {

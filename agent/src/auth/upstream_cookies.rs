@@ -275,12 +275,16 @@ fn is_login_of_its_own(name: &str) -> bool {
     !name.starts_with("bigipserver") && LOGIN_NAMES.iter().any(|part| name.contains(part))
 }
 
-/// `JSESSIONID` and its like.
+/// `JSESSIONID` and its like; not what balancers call by the session that they keep at one node, such as
+/// `X-Contour-Session-Affinity`.
 fn is_session(name: &str) -> bool {
-    name.to_ascii_lowercase().contains("session")
+    let name = name.to_ascii_lowercase();
+    name.contains("session") && !NODE_NAMES.iter().any(|part| name.contains(part))
 }
 
 const LOGIN_SEGMENTS: &[&str] = &["auth", "login", "logout", "saml", "session", "sso", "sudo"];
+
+const NODE_NAMES: &[&str] = &["affinity", "persist", "sticky"];
 
 const LOGIN_NAMES: &[&str] = &[
     "auth",

@@ -311,3 +311,23 @@ async fn in_pass_through_mode_the_cookies_are_the_vendors() {
         assert_eq!(head.headers["set-cookie"], SESSION.1);
     }
 }
+
+/// A balancer's cookie is no session, whatever its name.
+#[tokio::test]
+async fn a_cookie_of_a_node_outlives_the_session_whatever_its_name() {
+    let secrets = Secrets::new("token");
+    for name in [
+        "X-Contour-Session-Affinity",
+        "stickysession",
+        "session_persist",
+    ] {
+        let (login, _) = secrets.pat();
+        let node = format!("{name}=n1; Path=/");
+        answered(&login, CREATE, 201, &[USER, ("set-cookie", &node), SESSION]).await;
+        tokio::time::pause();
+        tokio::time::advance(SESSION_MAX_AGE).await;
+        tokio::time::resume();
+        let left = cookie(&login, CREATE).await;
+        assert_eq!(left, Some(format!("{name}=n1")));
+    }
+}

@@ -227,6 +227,7 @@ fn a_query_that_chooses_an_identity_is_refused_however_it_is_written() {
         ("%256fs_username=x", "os_username"),
         ("+os_username=x", "os_username"),
         ("%20os_username%09=x", "os_username"),
+        ("%00os_username%0B=x", "os_username"),
         ("a;os_username=x", "os_username"),
         ("os_username", "os_username"),
         ("&&os_username=", "os_username"),
