@@ -8,13 +8,17 @@ mod identity;
 mod login;
 mod strip;
 
-use super::*;
-use crate::{secret::SecretFile, status::State};
-use http::{HeaderValue, Request, Response};
+use super::{login::Mode, *};
+use crate::{
+    secret::SecretFile,
+    status::{Layer, State},
+};
+use http::{HeaderValue, Request, Response, response};
 use std::{
     fs::Permissions,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 

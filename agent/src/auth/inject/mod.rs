@@ -1,0 +1,262 @@
+//! The injecting modes' common way: strip, ask the circuit, put the credential in; and back: read the
+//! answer, tell the circuit and the status, strip.
+
+mod attempt;
+mod probe;
+mod rejection;
+
+pub(super) use attempt::Attempt;
+
+use super::{
+    Refusal, Scheme, Unavailable, VendorHeaders,
+    circuit::{Admission, Asker, Change, Circuit, Outcome, Rules},
+    identity::{self, ProvenUser},
+    strip,
+    upstream_cookies::UpstreamCookies,
+};
+use crate::{
+    expiry::Expiry,
+    status::{Layer, State},
+};
+use http::{header, request};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+pub(super) struct Inject {
+    scheme: Box<dyn Scheme>,
+    layer: Arc<Layer>,
+    circuit: Mutex<Circuit>,
+    known: Mutex<Known>,
+    /// Somebody probes the login; only what the probe meets decides.
+    is_probed: AtomicBool,
+    /// Wakes those who wait for a trial's outcome.
+    settled: Notify,
+    /// Wakes whoever probes.
+    probe_wanted: Notify,
+    seen: identity::Seen,
+    pub(super) cookies: UpstreamCookies,
+}
+
+/// What the probe has found out about the secret that there is now.
+#[derive(Default)]
+struct Known {
+    /// Of the secret; 0 before the first look.
+    version: u64,
+    /// Jira has taken or refused it.
+    decided: bool,
+    user: Option<ProvenUser>,
+}
+
+/// The name to show for the user of the probe's answer, where Jira gave one beside the name that it is known by.
+#[derive(Clone)]
+pub(crate) struct ShownName(pub(crate) String);
+
+impl Inject {
+    pub(super) fn new(scheme: Box<dyn Scheme>, layer: Arc<Layer>, over_tls: bool) -> Self {
+        Self {
+            scheme,
+            layer,
+            circuit: Mutex::default(),
+            known: Mutex::default(),
+            is_probed: AtomicBool::new(false),
+            settled: Notify::new(),
+            probe_wanted: Notify::new(),
+            seen: identity::Seen::new(""),
+            cookies: UpstreamCookies::new(over_tls),
+        }
+    }
+
+    pub(super) fn mode(&self) -> &'static str {
+        self.scheme.mode()
+    }
+
+    pub(super) fn expiries(&self) -> Vec<Expiry> {
+        self.scheme.expiries()
+    }
+
+    pub(super) fn renews(&self) -> bool {
+        self.scheme.renews()
+    }
+
+    pub(super) async fn finish(&self) {
+        self.scheme.settle().await;
+    }
+
+    pub(super) fn expiry_question(&self) -> Option<&'static str> {
+        self.scheme.expiry_question()
+    }
+
+    pub(super) fn refused(&self) -> Option<Unavailable> {
+        self.circuit().refusal()
+    }
+
+    pub(super) async fn prepare(
+        self: Arc<Self>,
+        head: &mut request::Parts,
+        headers: &VendorHeaders,
+    ) -> Result<Attempt, Refusal> {
+        strip::request(head, headers)?;
+        self.scheme.accept(head)?;
+        let deadline = Instant::now() + TRIAL_WAIT;
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            // Registered before asking, so that an outcome in between is not missed.
+            settled.as_mut().enable();
+            match self.clone().attempt(head, Asker::Traffic).await? {
+                Some(attempt) => return Ok(attempt),
+                None => {
+                    self.probe_wanted.notify_one();
+                    if timeout_at(deadline, settled).await.is_err() {
+                        return Err(Refusal::Unavailable(still_trying()));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) async fn prepare_own(
+        self: Arc<Self>,
+        head: &mut request::Parts,
+        asker: Asker,
+    ) -> Result<Option<Attempt>, Refusal> {
+        self.attempt(head, asker).await
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            locks_out: self.scheme.locks_out(),
+            probed: self.is_probed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// `None` when another request is just finding out.
+    async fn attempt(
+        self: Arc<Self>,
+        head: &mut request::Parts,
+        asker: Asker,
+    ) -> Result<Option<Attempt>, Refusal> {
+        loop {
+            let credential = match self.scheme.authorization(head).await {
+                Ok(credential) => credential,
+                Err(why) => {
+                    self.notice();
+                    self.fail(&why);
+                    return Err(Refusal::Unavailable(why));
+                }
+            };
+            self.notice();
+            let version = self.known().version;
+            let generation = credential.generation;
+            let admission = self
+                .circuit()
+                .admit(generation, self.rules(), asker, Instant::now());
+            let trial = match admission {
+                Admission::Go { trial } => trial,
+                Admission::Wait => return Ok(None),
+                Admission::Stale => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Admission::Refuse(why) => return Err(Refusal::Unavailable(why)),
+            };
+            let below_rest = head.uri.path().contains("/rest/");
+            head.headers
+                .insert(header::AUTHORIZATION, credential.authorization);
+            let cookies = self.cookies.attach(head, generation, asker == Asker::Probe);
+            return Ok(Some(Attempt {
+                inject: self,
+                generation,
+                version,
+                asker,
+                trial,
+                cookies,
+                below_rest,
+                renewed: Ok(false),
+                probed_since: false,
+                settled: false,
+            }));
+        }
+    }
+
+    fn settle(&self, attempt: &Attempt, outcome: Outcome) {
+        let decided = attempt.asker == Asker::Probe && !matches!(outcome, Outcome::Undecided);
+        let change = self.circuit().settle(
+            attempt.generation,
+            self.rules(),
+            attempt.asker,
+            attempt.trial,
+            outcome,
+            Instant::now(),
+        );
+        if decided {
+            let mut known = self.known();
+            if known.version == attempt.version {
+                known.decided = true;
+            }
+        }
+        match change {
+            Change::None => {}
+            Change::Doubted => {
+                tracing::debug!(
+                    forward = self.layer.forward(),
+                    "Jira refused the login of one request; the login is probed"
+                );
+                self.probe_wanted.notify_one();
+            }
+            Change::Opened => {
+                let why = self.circuit().refusal();
+                tracing::warn!(
+                    forward = self.layer.forward(),
+                    cause = why.as_ref().map(|why| &*why.cause),
+                    remedy = why.as_ref().map(|why| &*why.remedy),
+                    "Jira rejected the credential; requests are held back until it changes (or: agent login-retry)"
+                );
+            }
+        }
+        self.settled.notify_waiters();
+    }
+
+    fn fail(&self, why: &Unavailable) {
+        if self.layer.failed(State::Failed, &why.cause, &why.remedy) {
+            tracing::warn!(
+                forward = self.layer.forward(),
+                cause = why.cause,
+                remedy = why.remedy,
+                "there is no credential to send requests with"
+            );
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Every write is a plain assignment; a panic leaves an older but whole state.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        // Its transitions do not panic; were one to, an untried circuit is what remains.
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn still_trying() -> Unavailable {
+    Unavailable {
+        cause: format!(
+            "Jira has not yet said, within {TRIAL_WAIT:?}, whether it takes the agent's login"
+        ),
+        remedy: "look at the jira layer: Jira answers slowly or not at all".to_owned(),
+    }
+}
+
+/// How long a request waits for the outcome of the first one.
+const TRIAL_WAIT: Duration = Duration::from_secs(30);
+const TRYING: &str = "wait a few seconds; if this stays, look at the jira layer";

@@ -1,0 +1,98 @@
+//! The probe of the login, and what it has to find out.
+
+use super::{Inject, Known, TRYING};
+use crate::{auth::ProbeNeed, status::State};
+use std::sync::atomic::Ordering;
+
+impl Inject {
+    pub(in crate::auth) fn reset(&self) {
+        self.scheme.look_again();
+        self.cookies.forget_all();
+        self.circuit().reset();
+        self.known().decided = false;
+        self.layer.unknown(
+            "an administrator wants the credential tried again, and Jira has not answered yet",
+            TRYING,
+        );
+        self.settled.notify_waiters();
+        self.probe_wanted.notify_one();
+    }
+
+    /// From now on only the probe decides about the credential.
+    pub(in crate::auth) fn be_probed(&self) {
+        self.is_probed.store(true, Ordering::Relaxed);
+    }
+
+    pub(in crate::auth) async fn probe_wanted(&self) {
+        self.probe_wanted.notified().await;
+    }
+
+    pub(in crate::auth) fn want_probe(&self) {
+        self.scheme.look_again();
+        self.probe_wanted.notify_one();
+    }
+
+    pub(in crate::auth) fn probe_need(&self) -> ProbeNeed {
+        if !self.known().decided {
+            return ProbeNeed::Untried;
+        }
+        match (self.circuit().is_doubted(), self.scheme.locks_out()) {
+            (true, true) => ProbeNeed::HeldBack,
+            (true, false) => ProbeNeed::Doubted,
+            (false, _) => ProbeNeed::None,
+        }
+    }
+
+    /// Looks whether the secret is another one now. True: it is, and is unproven.
+    pub(in crate::auth) async fn look(&self) -> bool {
+        let found = self.scheme.look().await;
+        let changed = self.notice();
+        if let Err(why) = found {
+            self.fail(&why);
+        }
+        changed
+    }
+
+    /// The probe of the login gave nothing to judge the credential by.
+    pub(in crate::auth) fn undecided(&self, cause: &str, remedy: &str) {
+        // What has been refused stays so until Jira says otherwise.
+        if self.refused().is_none() && self.layer.unknown(cause, remedy) {
+            tracing::warn!(
+                forward = self.layer.forward(),
+                cause,
+                remedy,
+                "the login could not be tried"
+            );
+        }
+    }
+
+    /// Notices another secret: what was proven of the former one counts no more.
+    pub(super) fn notice(&self) -> bool {
+        let version = self.scheme.version();
+        {
+            let mut known = self.known();
+            if known.version == version {
+                return false;
+            }
+            let first = known.version == 0;
+            *known = Known {
+                version,
+                ..Known::default()
+            };
+            if first && self.layer.snapshot().state != State::Failed {
+                return false;
+            }
+        }
+        self.layer.unknown(
+            "the secret has changed, and Jira has not yet said whether it takes the new one",
+            TRYING,
+        );
+        tracing::info!(
+            forward = self.layer.forward(),
+            "the secret of the login has changed; it is tried now"
+        );
+        self.settled.notify_waiters();
+        self.probe_wanted.notify_one();
+        true
+    }
+}

@@ -1,0 +1,91 @@
+//! Words for an administrator on why Jira did not take the credential.
+
+use super::Inject;
+use crate::{
+    auth::{
+        Unavailable,
+        identity::{BasicOff, ProvenUser, Rejection},
+    },
+    upstream::Intermediary,
+};
+use http::StatusCode;
+
+impl Inject {
+    /// Words for the administrator, and whether a later retry does no harm.
+    pub(super) fn judge(&self, rejection: &Rejection, status: StatusCode) -> (Unavailable, bool) {
+        let who = match self.scheme.expected_user() {
+            Some(user) => format!("the password of {user}"),
+            None => "the agent's credential".to_owned(),
+        };
+        let rejection = match rejection {
+            // Some versions name `anonymous` in this answer.
+            Rejection::Anonymous
+                if status == StatusCode::FORBIDDEN && self.scheme.mode() == "basic" =>
+            {
+                &Rejection::BasicOff(BasicOff::Likely)
+            }
+            told => told,
+        };
+        let status = status.as_u16();
+        let harmless = !self.scheme.locks_out();
+        let (cause, remedy, retry) = match rejection {
+            Rejection::Refused => (
+                format!("Jira refused {who} ({status})"),
+                self.scheme.remedy(),
+                harmless,
+            ),
+            Rejection::Captcha => (
+                format!("Jira demands a CAPTCHA ({status}) after too many failed logins and refuses even the right password"),
+                self.scheme.remedy(),
+                harmless,
+            ),
+            Rejection::BasicOff(BasicOff::Said) => (
+                "Basic authentication is switched off on this Jira".to_owned(),
+                "use mode = \"pat\" with a personal access token, or let a Jira administrator allow Basic authentication".to_owned(),
+                true,
+            ),
+            Rejection::BasicOff(BasicOff::Likely) => (
+                "Jira refused the request (403) without naming a user, as it does where Basic authentication is switched off".to_owned(),
+                "use mode = \"pat\" with a personal access token, or let a Jira administrator allow Basic authentication".to_owned(),
+                true,
+            ),
+            Rejection::Anonymous => (
+                "Jira took the request for anonymous: it ignored the agent's credential".to_owned(),
+                self.scheme.remedy(),
+                true,
+            ),
+            Rejection::Other(user) => {
+                let proven = self.known().user.as_ref().map(ProvenUser::shown);
+                let meant = self.scheme.expected_user().map(str::to_owned).or(proven);
+                (
+                    format!(
+                        "Jira took the request for the user {user}, not {}",
+                        meant.as_deref().unwrap_or("the configured one")
+                    ),
+                    match self.scheme.expected_user() {
+                        Some(_) => "check whether single sign-on in front of Jira replaces the login; set username to the user that is meant",
+                        None => "check whether single sign-on in front of Jira replaces the login; a user that was renamed is taken as soon as the agent's own probe meets the new name",
+                    }
+                    .to_owned(),
+                    true,
+                )
+            }
+            Rejection::Intermediary(intermediary) => {
+                let diagnosis = intermediary.diagnosis();
+                // Kerberos and NTLM never look at what we send; another realm may count it.
+                let looked_at = matches!(intermediary, Intermediary::LoginDemanded { challenges } if challenges.contains("Basic"));
+                (
+                    diagnosis.cause,
+                    diagnosis.remedy.to_owned(),
+                    harmless || !looked_at,
+                )
+            }
+            Rejection::LoginPage => (
+                "Jira redirects to its login page instead of answering: it does not take the agent's credential for this path".to_owned(),
+                self.scheme.remedy(),
+                true,
+            ),
+        };
+        (Unavailable { cause, remedy }, retry)
+    }
+}
