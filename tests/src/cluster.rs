@@ -32,8 +32,12 @@ struct Shared(Mutex<State>);
 struct State {
     /// Label of an issue → the node that has it in its index.
     indexed: HashMap<String, usize>,
-    /// Sessions made so far, by the `Authorization` that they were made for.
-    sessions: HashMap<String, Vec<String>>,
+    /// Sessions made so far; all credentials are one user's.
+    sessions: Vec<String>,
+    /// Access tokens that the token endpoint has given.
+    tokens: usize,
+    /// Seconds that they last; an hour where none is said.
+    token_life: Option<u64>,
     /// Cookies that came, apart from the two of the cluster's own.
     strange_cookies: Vec<String>,
 }
@@ -68,13 +72,19 @@ impl Cluster {
         format!("http://{}/jira", self.balancer.address())
     }
 
-    /// How many sessions were made, for each credential that came.
-    pub fn sessions(&self) -> HashMap<String, usize> {
-        let state = self.shared.state();
-        let sessions = state.sessions.iter();
-        sessions
-            .map(|(who, made)| (who.clone(), made.len()))
-            .collect()
+    /// How many sessions were made.
+    pub fn sessions(&self) -> usize {
+        self.shared.state().sessions.len()
+    }
+
+    /// How many access tokens the token endpoint has given.
+    pub fn tokens(&self) -> usize {
+        self.shared.state().tokens
+    }
+
+    /// The access tokens of the future last so many seconds.
+    pub fn set_token_life(&self, seconds: u64) {
+        self.shared.state().token_life = Some(seconds);
     }
 
     /// Cookies that came and are not of the cluster's own.
@@ -119,7 +129,13 @@ async fn answer(
     let who = head.headers.get(header::AUTHORIZATION);
     let who = who.and_then(|value| value.to_str().ok()).map(str::to_owned);
     if path == "/rest/oauth2/latest/token" {
-        let token = json!({"access_token": "access", "token_type": "Bearer", "expires_in": 3600, "scope": "WRITE"});
+        let mut state = shared.state();
+        state.tokens += 1;
+        let (access, life) = (
+            format!("access{}", state.tokens),
+            state.token_life.unwrap_or(3600),
+        );
+        let token = json!({"access_token": access, "token_type": "Bearer", "expires_in": life, "scope": "WRITE"});
         return Ok(finish(response, &token));
     }
     let Some(who) = who else {
@@ -127,7 +143,7 @@ async fn answer(
         let state = json!({"state": "RUNNING", "version": "9.12.4", "baseUrl": "http://127.0.0.1"});
         return Ok(finish(response, &state));
     };
-    if !KNOWN.contains(&who.as_str()) {
+    if !KNOWN.contains(&who.as_str()) && !who.starts_with(ISSUED) {
         let refused = response.status(StatusCode::UNAUTHORIZED);
         let refused = refused.header("x-seraph-loginreason", "AUTHENTICATED_FAILED");
         return Ok(finish(refused, &json!({})));
@@ -144,7 +160,7 @@ async fn answer(
         }
     }
     let of_this_node = format!(".node{node}");
-    let sessions = state.sessions.entry(who).or_default();
+    let sessions = &mut state.sessions;
     let is_known = session.is_some_and(|id| id.ends_with(&of_this_node) && sessions.contains(&id));
     if !is_known {
         let id = format!("S{}{of_this_node}", sessions.len());
@@ -181,9 +197,7 @@ fn finish(response: http::response::Builder, body: &Value) -> Response<Full<Byte
     response.body(body).unwrap_or_default()
 }
 
-/// `acme-bot:secret`, the token `secret`, and what the token endpoint gives.
-const KNOWN: [&str; 3] = [
-    "Basic YWNtZS1ib3Q6c2VjcmV0",
-    "Bearer secret",
-    "Bearer access",
-];
+/// `acme-bot:secret` and the token `secret`.
+const KNOWN: [&str; 2] = ["Basic YWNtZS1ib3Q6c2VjcmV0", "Bearer secret"];
+/// What the token endpoint gives begins so.
+const ISSUED: &str = "Bearer access";

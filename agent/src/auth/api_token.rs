@@ -1,7 +1,7 @@
 //! `api-token`: email address and API token of an Atlassian account, as Basic (RFC 7617), held by the
 //! agent.
 
-use super::{Credential, Scheme, Unavailable, basic::render, credential::FileCredential};
+use super::{Concern, Credential, Scheme, Unavailable, basic::render, credential::FileCredential};
 use crate::{
     expiry::{End, Expiry, Kind},
     secret::SecretFile,
@@ -61,6 +61,10 @@ impl Scheme for ApiToken {
 
     fn version(&self) -> u64 {
         self.credential.generation()
+    }
+
+    fn concern(&self) -> Option<Concern> {
+        self.credential.concern()
     }
 
     fn remedy(&self) -> String {

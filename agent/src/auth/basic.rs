@@ -1,6 +1,6 @@
 //! `basic`: user name and password (RFC 7617), held by the agent.
 
-use super::{Credential, Scheme, Unavailable, credential::FileCredential};
+use super::{Concern, Credential, Scheme, Unavailable, credential::FileCredential};
 use crate::secret::{Secret, SecretFile};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::BoxFuture;
@@ -51,6 +51,10 @@ impl Scheme for Basic {
 
     fn version(&self) -> u64 {
         self.credential.generation()
+    }
+
+    fn concern(&self) -> Option<Concern> {
+        self.credential.concern()
     }
 
     fn remedy(&self) -> String {

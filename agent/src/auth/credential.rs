@@ -1,6 +1,6 @@
 //! A credential in a file, rendered into the `Authorization` value.
 
-use super::{Credential, Unavailable, watched::Watched};
+use super::{Concern, Credential, Unavailable, watched::Watched};
 use crate::secret::{Secret, SecretFile};
 use http::HeaderValue;
 
@@ -23,6 +23,11 @@ impl FileCredential {
     /// The number of the credential that is known now; rises with each other one.
     pub(super) fn generation(&self) -> u64 {
         self.0.generation()
+    }
+
+    /// Where the file cannot be looked at.
+    pub(super) fn concern(&self) -> Option<Concern> {
+        self.0.concern()
     }
 
     /// Looks at the file now.

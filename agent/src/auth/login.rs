@@ -1,8 +1,8 @@
 //! The login of one forward, as the way of a request and the probes see it.
 
 use super::{
-    Refusal, Scheme, Settings, Unavailable, VendorHeaders, api_token, basic, circuit, form, inject,
-    oauth1, oauth2, pass_through, pat,
+    Concern, Refusal, Scheme, Settings, Unavailable, VendorHeaders, api_token, basic, circuit,
+    form, inject, oauth1, oauth2, pass_through, pat,
 };
 use crate::{expiry::Expiry, status::Layer};
 use http::{StatusCode, request, response};
@@ -117,6 +117,14 @@ impl Login {
         match &self.mode {
             Mode::PassThrough(_) => Vec::new(),
             Mode::Inject(inject) => inject.expiries(),
+        }
+    }
+
+    /// What is wrong with a login that Jira still takes.
+    pub fn concern(&self) -> Option<Concern> {
+        match &self.mode {
+            Mode::PassThrough(_) => None,
+            Mode::Inject(inject) => inject.concern(),
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) use inject::ShownName;
 pub use login::{Attempt, Login, ProbeNeed, Verdict};
 pub use refusal::Refusal;
 pub use rotation::{Renewal, Spent};
-pub use scheme::{Blame, Credential, Scheme, Told, Unavailable};
+pub use scheme::{Blame, Concern, Credential, Scheme, Told, Unavailable};
 pub use settings::Settings;
 pub use vendor_headers::{HeaderClass, RemovedHeaders, VendorHeaders};
 

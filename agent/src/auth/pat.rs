@@ -3,7 +3,7 @@
 //! Jira lists a user's tokens, with their ends, to whoever has one of them, but does not say which one
 //! was shown. So the list tells when ours ends only where a single token in it is still alive.
 
-use super::{Credential, Scheme, Unavailable, credential::FileCredential};
+use super::{Concern, Credential, Scheme, Unavailable, credential::FileCredential};
 use crate::{
     expiry::{End, Expiry, Kind, moment},
     secret::{Secret, SecretFile},
@@ -75,6 +75,10 @@ impl Scheme for Pat {
 
     fn version(&self) -> u64 {
         self.credential.generation()
+    }
+
+    fn concern(&self) -> Option<Concern> {
+        self.credential.concern()
     }
 
     fn remedy(&self) -> String {

@@ -4,6 +4,7 @@ use super::Refusal;
 use crate::expiry::Expiry;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, StatusCode, request, response};
+use tokio::time::Instant;
 
 /// An injecting mode: gives the `Authorization` value for one request.
 pub trait Scheme: Send + Sync {
@@ -37,6 +38,11 @@ pub trait Scheme: Send + Sync {
     /// so it neither waits nor reads a file.
     fn expiries(&self) -> Vec<Expiry> {
         Vec::new()
+    }
+    /// What is wrong although requests still get a credential that Jira takes. Called by status, so it neither waits
+    /// nor reads a file.
+    fn concern(&self) -> Option<Concern> {
+        None
     }
     /// Whether a refused credential can be replaced by another one at once, without a person.
     fn renews(&self) -> bool {
@@ -79,6 +85,16 @@ pub struct Credential {
     /// Rises whenever the credential itself is another one, and never falls: a refusal of one
     /// generation says nothing about the next.
     pub generation: u64,
+}
+
+/// What is wrong with a login that still serves, and will not for long: a client secret that is refused while the
+/// access token has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Concern {
+    /// Cause and remedy.
+    pub why: Unavailable,
+    /// Since when.
+    pub since: Instant,
 }
 
 /// A refusal of Jira's in the words of a [`Scheme`].

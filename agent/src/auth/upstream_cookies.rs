@@ -3,7 +3,7 @@
 //! nodes, whose search indexes lag behind each other, and open a session of its own.
 //!
 //! Only an answer that Jira gave to the agent as its own user sets any, and never one to a request by which a login
-//! could change. They last as long as the credential that they were given to; a session much shorter, since Jira looks
+//! could change. They last as long as the secret that they were given to, across the renewals of its tokens; a session much shorter, since Jira looks
 //! at it before it looks at a password (Seraph), and would go on taking one that was changed.
 
 use super::credential::sensitive;
@@ -25,7 +25,7 @@ pub(super) struct UpstreamCookies {
 
 /// By which state of the jar a request was sent, and what its answer may set.
 pub(super) struct SentCookies {
-    generation: u64,
+    version: u64,
     revision: u64,
     /// `None` where the answer may set nothing.
     target: Option<Uri>,
@@ -33,8 +33,8 @@ pub(super) struct SentCookies {
 
 #[derive(Default)]
 struct Jar {
-    /// Of the credential that they were given to.
-    generation: u64,
+    /// Of the secret that they were given to.
+    version: u64,
     /// Rises with each change of a cookie.
     revision: u64,
     kept: Vec<KeptCookie>,
@@ -44,7 +44,7 @@ struct KeptCookie {
     name: String,
     value: Secret,
     path: String,
-    /// `None`: as long as the credential.
+    /// `None`: as long as the secret.
     expires: Option<SystemTime>,
     /// When a session must have been opened anew by the credential.
     session_ends: Option<Instant>,
@@ -58,27 +58,27 @@ impl UpstreamCookies {
         }
     }
 
-    /// Puts those into the request that belong to its path, in the place of whatever cookies it has. `generation` is
-    /// that of the credential in it; a new one begins without any. `probes`: the answer is to show whether Jira takes
+    /// Puts those into the request that belong to its path, in the place of whatever cookies it has. `version` is
+    /// that of the secret behind the credential in it; a new one begins without any, a renewed token does not. `probes`: the answer is to show whether Jira takes
     /// the credential, so no session may answer in its place.
     pub(super) fn attach(
         &self,
         head: &mut request::Parts,
-        generation: u64,
+        version: u64,
         probes: bool,
     ) -> SentCookies {
         let mut jar = self.jar();
-        if generation > jar.generation {
+        if version > jar.version {
             jar.clear();
-            jar.generation = generation;
+            jar.version = version;
         }
         head.headers.remove(header::COOKIE);
         let sent = SentCookies {
-            generation,
+            version,
             revision: jar.revision,
             target: may_set(head.uri.path()).then(|| head.uri.clone()),
         };
-        if generation == jar.generation {
+        if version == jar.version {
             jar.add_to(head, !probes);
         }
         sent
@@ -101,7 +101,7 @@ impl UpstreamCookies {
             return;
         }
         let mut jar = self.jar();
-        if sent.generation != jar.generation || sent.revision != jar.revision {
+        if sent.version != jar.version || sent.revision != jar.revision {
             return;
         }
         let now = SystemTime::now();
@@ -125,7 +125,7 @@ impl UpstreamCookies {
     /// Jira did not take a request with this credential: if a session of ours was to blame, the next one shows it.
     pub(super) fn forget_sessions(&self, sent: &SentCookies) {
         let mut jar = self.jar();
-        if sent.generation == jar.generation {
+        if sent.version == jar.version {
             jar.kept.retain(|cookie| cookie.session_ends.is_none());
             jar.revision += 1;
         }

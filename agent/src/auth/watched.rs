@@ -1,7 +1,7 @@
 //! What is in a secret file: read and made into something off the runtime, looked at again at most once a
 //! second.
 
-use super::Unavailable;
+use super::{Concern, Unavailable};
 use crate::{
     disk::Inquiry,
     secret::{Secret, SecretFile, Stamp},
@@ -36,6 +36,8 @@ struct Kept<T> {
     stamp: Option<Stamp>,
     generation: u64,
     value: Option<Result<Arc<T>, Unavailable>>,
+    /// Since when the disk has not answered.
+    hangs_since: Option<Instant>,
 }
 
 impl<T: Send + Sync + 'static> Watched<T> {
@@ -52,6 +54,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
                 stamp: None,
                 generation: 0,
                 value: None,
+                hangs_since: None,
             }),
             looking: tokio::sync::Mutex::default(),
         }
@@ -66,6 +69,24 @@ impl<T: Send + Sync + 'static> Watched<T> {
     pub(super) async fn look_now(&self) -> Result<Current<T>, Unavailable> {
         self.lock().looked_at = None;
         self.current().await
+    }
+
+    /// The last known value serves, while nobody can see whether there is another one.
+    pub(super) fn concern(&self) -> Option<Concern> {
+        let since = self.lock().hangs_since?;
+        let limit = LOOK_TIMEOUT;
+        (since.elapsed() > limit).then(|| Concern {
+            why: Unavailable {
+                cause: format!(
+                    "{} could not be read within {limit:?}; its last known content is used",
+                    self.file.path().display()
+                ),
+                remedy:
+                    "look at the disk of that file; a changed secret is not seen before it answers"
+                        .to_owned(),
+            },
+            since,
+        })
     }
 
     pub(super) fn file(&self) -> &SecretFile {
@@ -102,7 +123,12 @@ impl<T: Send + Sync + 'static> Watched<T> {
         };
         let found = self.look(&mut looking, known, limit).await;
         let mut kept = self.lock();
-        kept.looked_at = Some(Instant::now());
+        let now = Instant::now();
+        kept.looked_at = Some(now);
+        kept.hangs_since = match found {
+            None => kept.hangs_since.or(Some(now)),
+            Some(_) => None,
+        };
         match found {
             // It hangs: what was good a moment ago is better than nothing, and is not forgotten.
             None if matches!(kept.value, Some(Ok(_))) => {}

@@ -8,7 +8,7 @@ mod rejection;
 pub(super) use attempt::Attempt;
 
 use super::{
-    Refusal, Scheme, Unavailable, VendorHeaders,
+    Concern, Refusal, Scheme, Unavailable, VendorHeaders,
     circuit::{Admission, Asker, Change, Circuit, Outcome, Rules},
     identity::{self, ProvenUser},
     strip,
@@ -81,6 +81,10 @@ impl Inject {
 
     pub(super) fn expiries(&self) -> Vec<Expiry> {
         self.scheme.expiries()
+    }
+
+    pub(super) fn concern(&self) -> Option<Concern> {
+        self.scheme.concern()
     }
 
     pub(super) fn renews(&self) -> bool {
@@ -172,7 +176,7 @@ impl Inject {
             let below_rest = head.uri.path().contains("/rest/");
             head.headers
                 .insert(header::AUTHORIZATION, credential.authorization);
-            let cookies = self.cookies.attach(head, generation, asker == Asker::Probe);
+            let cookies = self.cookies.attach(head, version, asker == Asker::Probe);
             return Ok(Some(Attempt {
                 inject: self,
                 generation,

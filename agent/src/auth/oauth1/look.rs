@@ -37,7 +37,12 @@ impl Stored {
         let store = self.store.clone();
         let found = looking.ask(limit, move || read(&store, known)).await;
         let mut kept = self.lock();
-        kept.looked_at = Some(Instant::now());
+        let now = Instant::now();
+        kept.looked_at = Some(now);
+        kept.hangs_since = match found {
+            None => kept.hangs_since.or(Some(now)),
+            Some(_) => None,
+        };
         match found {
             // It hangs: what was good a moment ago is better than nothing, and is not forgotten.
             None if matches!(kept.found, Some(Ok(_))) => {}
@@ -62,6 +67,7 @@ impl Stored {
                         kept.version += 1;
                     }
                     kept.rest_until = None;
+                    kept.trouble = None;
                     kept.doubtful = record.is_some_and(|record| record.pending.is_some());
                     self.disowned.store(false, Ordering::Relaxed);
                 }
@@ -151,6 +157,6 @@ impl Kept {
 /// Tokens of `agent login` are noticed after this at the latest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A file on a hanging network disk must not hold requests up for ever.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Less where the last known token will do.
 const SHORT_LOOK: Duration = Duration::from_millis(200);

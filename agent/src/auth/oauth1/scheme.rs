@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     auth::{
-        Credential, FormBody, Refusal, Scheme, Told, Unavailable, credential::sensitive,
+        Concern, Credential, FormBody, Refusal, Scheme, Told, Unavailable, credential::sensitive,
         watched::Watched,
     },
     expiry::{End, Expiry, Kind},
@@ -174,6 +174,15 @@ impl Scheme for OAuth1 {
             Token::TwoLegged => 0,
         };
         self.key.generation() + token
+    }
+
+    fn concern(&self) -> Option<Concern> {
+        let of_token = match &self.token {
+            Token::Stored(stored) => stored.concern(),
+            Token::File(file) => file.concern(),
+            Token::TwoLegged => None,
+        };
+        self.key.concern().or(of_token)
     }
 
     fn look_again(&self) {

@@ -3,15 +3,15 @@
 
 use super::{
     Endpoint, Settings, SigningKey,
-    look::{Found, Look},
+    look::{Found, LOOK_TIMEOUT, Look},
     renewal::renew,
 };
 use crate::{
-    auth::{Unavailable, rotation::Renewal},
+    auth::{Concern, Unavailable, rotation::Renewal},
     disk::Inquiry,
     expiry::{End, Expiry, Kind},
     secret::Stamp,
-    tokens::{Store, Tokens},
+    tokens::{Store, StoreError, Tokens},
 };
 use std::{
     sync::{
@@ -49,6 +49,10 @@ pub(super) struct Kept {
     pub doubtful: bool,
     /// No renewal before this: the last one failed.
     pub rest_until: Option<Instant>,
+    /// Why no renewal has succeeded, and since when.
+    pub trouble: Option<Concern>,
+    /// Since when the disk has not answered.
+    pub hangs_since: Option<Instant>,
 }
 
 impl Stored {
@@ -133,6 +137,21 @@ impl Stored {
         self.lock().version
     }
 
+    /// What is wrong although the token that is held still serves.
+    pub(super) fn concern(&self) -> Option<Concern> {
+        let kept = self.lock();
+        let hangs = |since: &Instant| since.elapsed() > LOOK_TIMEOUT;
+        let since = kept.hangs_since.filter(hangs);
+        let hangs = since.map(|since| Concern {
+            why: Unavailable {
+                cause: StoreError::Hangs(self.store.path()).to_string(),
+                remedy: "look at the disk of the state folder".to_owned(),
+            },
+            since,
+        });
+        kept.trouble.clone().or(hangs)
+    }
+
     /// As [`look`](Self::look), whenever the last one was.
     pub(super) async fn look_now(&self) -> Result<(Arc<Tokens>, u64), Unavailable> {
         self.lock().looked_at = None;
@@ -193,6 +212,7 @@ impl Stored {
         match done {
             Renewal::Tokens(record) => {
                 kept.renewed = record.tokens;
+                kept.trouble = None;
                 tracing::info!(forward, "the OAuth 1.0a token was refreshed");
                 Ok(())
             }
@@ -212,7 +232,18 @@ impl Stored {
                     remedy = why.remedy,
                     "the OAuth 1.0a token could not be refreshed"
                 );
-                kept.rest_until = Some(Instant::now() + REST);
+                let now = Instant::now();
+                kept.rest_until = Some(now + REST);
+                let since = kept.trouble.as_ref().map_or(now, |before| before.since);
+                let cause = format!(
+                    "the access token still serves, but could not be renewed: {}",
+                    why.cause
+                );
+                let remedy = why.remedy.clone();
+                kept.trouble = Some(Concern {
+                    why: Unavailable { cause, remedy },
+                    since,
+                });
                 Err(why)
             }
         }

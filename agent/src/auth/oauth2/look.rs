@@ -40,7 +40,13 @@ impl Inner {
         };
         let settings = self.settings.clone();
         let look = move || (adoptions, read_files(&settings, known));
-        let found = match looking.ask(limit, look).await {
+        let answer = looking.ask(limit, look).await;
+        // A slow disk is no news for a while, an answer that something is wrong is.
+        let worth_telling = match answer {
+            Some(_) => Instant::now(),
+            None => Instant::now() + DISK_TIMEOUT,
+        };
+        let found = match answer {
             Some(Ok((adoptions, found))) => found.map(|found| self.take_over(adoptions, found)),
             Some(Err(error)) => Err(unreadable(&self.settings, error)),
             None => {
@@ -54,6 +60,10 @@ impl Inner {
         let mut state = self.lock();
         state.looked_at = Some(Instant::now());
         state.unread = found.err();
+        state.unread_since = state.unread.is_some().then(|| {
+            let before = state.unread_since.unwrap_or(worth_telling);
+            before.min(worth_telling)
+        });
         known_of(&state)
     }
 

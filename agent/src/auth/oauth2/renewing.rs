@@ -72,7 +72,7 @@ impl Inner {
                 state.doubtful = false;
                 state.failures += 1;
                 state.retry_at = Some(Instant::now() + pause(state.failures));
-                state.trouble = Some(why);
+                state.fail(why);
             }
         }
     }
@@ -97,7 +97,7 @@ impl Inner {
                     }
                     state.refused = true;
                     state.retry_at = None;
-                    state.trouble = None;
+                    state.forget_trouble();
                 }
             }
         }

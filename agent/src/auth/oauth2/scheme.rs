@@ -8,7 +8,7 @@ use super::{
     Endpoint, Grant, Settings, look::Look, reach::Reach, renewal::logged_out, state::State,
 };
 use crate::{
-    auth::{Credential, Scheme, Unavailable},
+    auth::{Concern, Credential, Scheme, Unavailable},
     disk::Inquiry,
     expiry::{End, Expiry, Kind},
     tokens::Tokens,
@@ -82,6 +82,10 @@ impl Scheme for OAuth2 {
 
     fn expiries(&self) -> Vec<Expiry> {
         self.0.expiries()
+    }
+
+    fn concern(&self) -> Option<Concern> {
+        self.0.lock().concern()
     }
 
     fn renews(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::look::Stamps;
 use crate::{
-    auth::Unavailable,
+    auth::{Concern, Unavailable},
     secret::Secret,
     tokens::{Record, Tokens},
 };
@@ -15,6 +15,8 @@ pub(super) struct State {
     pub looked_at: Option<Instant>,
     /// Why the last look found nothing out.
     pub unread: Option<Unavailable>,
+    /// From when on that is worth telling while what is held still serves.
+    pub unread_since: Option<Instant>,
     /// Counts what was taken over, so that a slow look does not bring back what is older.
     pub adoptions: u64,
     /// Of the token file, of the one with a first refresh token, and of the client's secret.
@@ -34,6 +36,10 @@ pub(super) struct State {
     pub ended: Option<String>,
     /// Why the last renewal failed.
     pub trouble: Option<Unavailable>,
+    /// Since when none has succeeded.
+    pub trouble_since: Option<Instant>,
+    /// The client has another secret since then, and no renewal has shown whether it is good.
+    pub untried_since: Option<Instant>,
     pub failures: u32,
     pub retry_at: Option<Instant>,
     /// When Jira last refused a token that it had never taken.
@@ -58,7 +64,7 @@ impl State {
             return;
         }
         self.ended = record.ended.clone();
-        self.trouble = None;
+        self.forget_trouble();
         self.failures = 0;
         self.retry_at = None;
         if !same {
@@ -89,12 +95,59 @@ impl State {
 
     /// The client has another secret: it is used now, to see whether it is good, however the former one fared.
     pub fn use_new_secret(&mut self) {
-        self.trouble = None;
+        self.forget_trouble();
         self.failures = 0;
         self.retry_at = None;
         if self.tokens.is_some() {
             self.renew_at = Some(SystemTime::UNIX_EPOCH);
+            self.untried_since = Some(Instant::now());
         }
+    }
+
+    /// A renewal failed.
+    pub fn fail(&mut self, why: Unavailable) {
+        self.untried_since = None;
+        self.trouble_since.get_or_insert_with(Instant::now);
+        self.trouble = Some(why);
+    }
+
+    /// What failed before counts no more.
+    pub fn forget_trouble(&mut self) {
+        self.trouble = None;
+        self.trouble_since = None;
+        self.untried_since = None;
+    }
+
+    /// What is wrong although what is held still serves.
+    pub fn concern(&self) -> Option<Concern> {
+        self.tokens.as_ref()?;
+        let concern = |why, since: &Option<Instant>| {
+            let since = (*since)?;
+            (since <= Instant::now()).then_some(Concern { why, since })
+        };
+        if let Some(Unavailable { cause, remedy }) = &self.trouble {
+            let why = Unavailable {
+                cause: format!(
+                    "the access token still serves, but could not be refreshed: {cause}"
+                ),
+                remedy: remedy.clone(),
+            };
+            return concern(why, &self.trouble_since);
+        }
+        if let Some(since) = self.untried_since {
+            let why = Unavailable {
+                cause: "the client secret has changed, and the token endpoint has not yet said whether it takes the new one"
+                    .to_owned(),
+                remedy: "wait a few seconds; if this stays, look at the agent's log".to_owned(),
+            };
+            return concern(why, &Some(since));
+        }
+        let Unavailable { cause, remedy } = self.unread.clone()?;
+        let why = Unavailable {
+            cause: format!("the access token still serves, but {cause}"),
+            remedy,
+        };
+        concern(why, &self.unread_since)
     }
 }
 

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::{
-    auth::{Credential, Scheme, Unavailable},
+    auth::{self, Credential, Login, Scheme, Unavailable},
     secret::{Secret, SecretFile},
+    status::Layer,
     tokens::{Record, Store, Tokens},
     upstream::{self, HttpTarget, Target},
 };
@@ -486,4 +487,116 @@ async fn tokens_of_another_client_are_not_shown_to_this_server_at_logout() {
     );
     record.tokens = None;
     assert_eq!(foreign(&world.settings, &record), None);
+}
+
+/// A load balancer knows the agent by its cookie, whatever token comes with it.
+#[tokio::test]
+async fn the_node_of_a_cluster_is_kept_across_renewals_and_not_across_logins() {
+    let world = World::new(Box::new(rotated)).await;
+    let issued = SystemTime::now() - Duration::from_secs(6400);
+    world.logged_in_at(issued, 7200).await;
+    let settings = auth::Settings::OAuth2(Box::new(world.settings.clone()));
+    let login = Login::new(settings, Arc::new(Layer::default()));
+    let send = async || {
+        let request = http::Request::get("/jira/rest/api/2/search");
+        let (mut head, ()) = request.body(()).unwrap().into_parts();
+        let attempt = login.prepare(&mut head).await.unwrap();
+        let answer = http::Response::builder().header("x-ausername", "acme-bot");
+        let answer = answer.header("set-cookie", "SERVERID=n1; Path=/");
+        attempt.observe(&mut answer.body(()).unwrap().into_parts().0);
+        let text = |name| Some(head.headers.get(name)?.to_str().unwrap().to_owned());
+        (text("authorization").unwrap(), text("cookie"))
+    };
+    assert_eq!(send().await, ("Bearer access-0".to_owned(), None));
+    loop {
+        let (token, cookie) = send().await;
+        assert_eq!(cookie.as_deref(), Some("SERVERID=n1"), "{token}");
+        if token == "Bearer access-1" {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    // Somebody else's, perhaps.
+    world.logged_in(7200).await;
+    login.look().await;
+    assert_eq!(send().await, ("Bearer access-0".to_owned(), None));
+}
+
+/// The next token is fetched only hours later: until then nothing but the concern tells of the wrong secret.
+#[tokio::test]
+async fn a_secret_that_is_refused_while_the_token_serves_is_told_until_it_is_right_again() {
+    let answer = |_, body: &str| {
+        Some(match body.contains("client_secret=wrong") {
+            true => (401, r#"{"error":"invalid_client"}"#.to_owned()),
+            false => (
+                200,
+                r#"{"access_token":"next","token_type":"bearer","expires_in":7200,"refresh_token":"refresh-0"}"#.to_owned(),
+            ),
+        })
+    };
+    for grant in [Grant::AuthorizationCode, Grant::ClientCredentials] {
+        let mut world = World::new(Box::new(answer)).await;
+        world.settings.grant = grant;
+        world.logged_in(7200).await;
+        let scheme = world.scheme();
+        let first = bearer(&ask(&scheme).await.unwrap()).to_owned();
+        assert_eq!(scheme.concern(), None);
+        let secret = world.folder.path().join("secret");
+        let version = scheme.version();
+        // The endpoint does not answer yet: what was proven counts no more all the same.
+        let gate = world.gate.available_permits();
+        world.gate.forget_permits(gate);
+        write(&secret, "wrong");
+        scheme.look().await.unwrap();
+        assert!(scheme.version() > version);
+        let untried = scheme.concern().unwrap();
+        assert!(untried.why.cause.contains("has changed"), "{untried:?}");
+        assert_eq!(bearer(&ask(&scheme).await.unwrap()), first);
+        world.gate.add_permits(gate);
+        scheme.settle().await;
+        let refused = scheme.concern().unwrap();
+        assert!(
+            refused.why.cause.contains("its secret is another"),
+            "{refused:?}"
+        );
+        assert!(refused.why.remedy.contains(secret.to_str().unwrap()));
+        scheme.look().await.unwrap();
+        assert_eq!(bearer(&ask(&scheme).await.unwrap()), first);
+        assert_eq!(scheme.concern(), Some(refused));
+
+        write(&secret, "right");
+        scheme.look().await.unwrap();
+        ask(&scheme).await.unwrap();
+        scheme.settle().await;
+        assert_eq!(bearer(&ask(&scheme).await.unwrap()), "Bearer next");
+        assert_eq!(scheme.concern(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_while_the_token_serves_is_told_until_it_can() {
+    let mut world = World::new(Box::new(rotated)).await;
+    let file = world.folder.path().join("first");
+    write(&file, "first-refresh-token");
+    world.settings.refresh_token_file = Some(SecretFile::new(&file));
+    world.logged_in(7200).await;
+    let tokens = Arc::into_inner(world.stored().await.tokens.unwrap()).unwrap();
+    let record = logged_in(&world.settings, tokens, None).await;
+    let locked = world.settings.store.lock(Duration::ZERO).await.unwrap();
+    locked.save(&record).await.unwrap();
+    drop(locked);
+    let scheme = world.scheme();
+    ask(&scheme).await.unwrap();
+    assert_eq!(scheme.concern(), None);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    scheme.look().await.unwrap();
+    assert_eq!(bearer(&ask(&scheme).await.unwrap()), "Bearer access-0");
+    let concern = scheme.concern().unwrap();
+    assert!(
+        concern.why.cause.contains(file.to_str().unwrap()),
+        "{concern:?}"
+    );
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    scheme.look().await.unwrap();
+    assert_eq!(scheme.concern(), None);
 }
