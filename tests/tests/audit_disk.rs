@@ -230,7 +230,15 @@ async fn where_the_spool_stops_the_audit_goes_on_and_a_pause_is_durable() {
     disk.fill(12 << 20);
     disk.write("SECOND").await;
     disk.until_recorded("SECOND", 100).await;
-    assert_eq!(disk.status().0, Some(0));
+    // Audited and answered; only what would be spooled has no room.
+    let report = disk.site.agent.until("the spool to be told", |r| {
+        r.spool.state == LayerState::Degraded
+    });
+    let report = report.await.unwrap();
+    let cause = report.spool.cause.unwrap_or_default();
+    assert!(cause.contains("must stay free"), "{cause}");
+    assert_eq!(report.audit.state, LayerState::Proven);
+    assert_eq!(disk.status().0, Some(1));
     let paused = disk.site.agent.run(&["pause"]).unwrap();
     assert!(paused.status.success(), "{paused:?}");
 }

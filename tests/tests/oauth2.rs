@@ -15,7 +15,13 @@ use server_stub::{
     cloud::{self, Cloud, DeadToken},
     jira::{HttpsRule, OAuth2Client},
 };
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Output};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::Output,
+    time::{Duration, Instant},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_logs_in_by_pasting_and_the_running_agent_takes_it_up() {
@@ -386,6 +392,55 @@ async fn at_cloud_a_person_logs_in_and_both_shapes_of_a_dead_token_say_log_in_ag
     assert!(said(&out).contains("id.atlassian.com"), "{}", said(&out));
     assert!(!desk.token_file().exists());
 }
+
+/// The access token serves for an hour; the secret that cannot renew it any more shows now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_client_secret_degrades_the_login_while_the_token_serves() {
+    let site = logged_in("").await;
+    for _ in 0..2 {
+        site.change_secret("wrong").unwrap();
+        let changed = Instant::now();
+        let report = until_login(&site, LayerState::Degraded).await;
+        assert!(changed.elapsed() < SOON, "{:?}", changed.elapsed());
+        let report = match report.layers.login.cause.as_deref() {
+            // Asked about, and not answered yet.
+            Some(cause) if cause.contains("has changed") => {
+                let refused = site.agent.until("the secret to be refused", |r| {
+                    let cause = r.layers.login.cause.as_deref();
+                    cause.is_some_and(|cause| cause.contains("its secret is another"))
+                });
+                refused.await.unwrap()
+            }
+            _ => report,
+        };
+        let login = &report.forwards[0].login;
+        assert!(
+            login.cause.as_ref().unwrap().contains("still serves"),
+            "{login:?}"
+        );
+        assert!(
+            login.remedy.as_ref().unwrap().contains("client_id and"),
+            "{login:?}"
+        );
+        assert!(login.since_seconds.unwrap() < 5.0, "{login:?}");
+        assert_eq!(get(&site, MYSELF).await.status(), 200);
+        let status = site.agent.run(&["status"]).unwrap();
+        assert_eq!(status.status.code(), Some(1));
+        assert!(
+            said(&status).contains("its secret is another"),
+            "{}",
+            said(&status)
+        );
+
+        site.change_secret("acme-secret").unwrap();
+        let changed = Instant::now();
+        until_login(&site, LayerState::Proven).await;
+        assert!(changed.elapsed() < SOON, "{:?}", changed.elapsed());
+    }
+}
+
+/// Two seconds, and two more for a busy machine.
+const SOON: Duration = Duration::from_secs(4);
 
 fn plan(keys: &str) -> Plan {
     plan_with(keys, REDIRECT)

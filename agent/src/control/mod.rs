@@ -91,6 +91,7 @@ mod tests {
                 forwards: Vec::new(),
                 credentials: Vec::new(),
                 audit: AuditReport::default(),
+                spool: Default::default(),
                 configuration: Default::default(),
             }
         }

@@ -72,6 +72,8 @@ families! {
     EXPIRY = Gauge "credential_expiry_timestamp_seconds" ["forward" "credential"] "When a credential ends, seconds since 1970; an empty forward is the tunnel.";
     WARNING = Gauge "credential_expiry_warning" ["forward" "credential" "within"] "1 for each threshold that a credential which nobody renews has passed, 0 for the others.";
     AUDIT_WRITTEN = Counter "audit_records_written_total" [] "Audit records written.";
+    SPOOL_DEGRADED = Gauge "spool_degraded" [] "1 while the spool's disk has no room, and for an hour after a channel was reset because its spool had no room or failed.";
+    SPOOL_RESETS = Counter "spool_resets_total" [] "Channels reset because their spool had no room or failed, since the agent started.";
     AUDIT_STATE = Gauge "audit_state" ["state"] "1 for the state that the audit is in, 0 for the others: degraded while nothing can be written and for an hour after a loss, failed where requests are refused for it.";
     AUDIT_SUMMED = Counter "audit_refusals_summed_total" [] "Refused requests that have no audit line of their own, but are counted in one of many.";
     AUDIT_DROPPED = Counter "audit_records_dropped_total" [] "Audit records dropped because the sink did not keep up or failed.";

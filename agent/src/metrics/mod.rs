@@ -44,6 +44,10 @@ impl Page {
         self.alone(&families::AUDIT_SUMMED, audit.summed as f64)?;
         let states = STATES.map(|(state, word)| ([word], flag(state == audit.state)));
         self.add(&families::AUDIT_STATE, states)?;
+        let spool = &report.spool;
+        let full = spool.state == LayerState::Degraded;
+        self.alone(&families::SPOOL_DEGRADED, flag(full))?;
+        self.alone(&families::SPOOL_RESETS, spool.resets as f64)?;
         self.alone(&families::AUDIT_DROPPED, audit.dropped as f64)
     }
 

@@ -41,6 +41,9 @@ fn report() -> Report {
             "renewed_by_itself": false, "urgency": "within_7_days",
             "summary": "", "remedy": null,
         }],
+        "spool": {
+            "state": "degraded", "cause": "", "remedy": "", "folder": "", "resets": 11, "reset_seconds_ago": 12.0,
+        },
         "audit": { "written": 8, "dropped": 9, "state": "degraded", "summed": 10 },
     }))
     .unwrap()
@@ -114,6 +117,8 @@ fn what_was_counted_and_what_the_status_says_is_on_the_page() {
         r#"credential_expiry_warning{credential="personal_access_token",forward="jira",within="30d"} 1"#,
         r#"credential_expiry_warning{credential="personal_access_token",forward="jira",within="over"} 0"#,
         "audit_records_dropped_total 9",
+        "spool_degraded 1",
+        "spool_resets_total 11",
         "audit_refusals_summed_total 10",
         r#"audit_state{state="degraded"} 1"#,
         r#"audit_state{state="proven"} 0"#,

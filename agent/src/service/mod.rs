@@ -2,7 +2,7 @@
 //! here.
 //!
 //! `sites` holds the forwards, each a `site`, and hands each inbound channel to its own; `report` puts the status together,
-//! `forecast` knows when credentials end. `configuration` says which configuration holds, `reload` brings the next one
+//! `forecast` knows when credentials end, `spool` whether its disk has room. `configuration` says which configuration holds, `reload` brings the next one
 //! about. `notify` and `pulse` tell systemd.
 
 mod configuration;
@@ -14,6 +14,7 @@ mod reload;
 mod report;
 mod site;
 mod sites;
+mod spool;
 
 pub use folders::make_spool_dir;
 
@@ -39,6 +40,7 @@ use reload::Reloader;
 use report::Observer;
 use site::Common;
 use sites::Sites;
+use spool::SpoolWatch;
 use std::{io::IsTerminal, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -111,12 +113,15 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         stopping: stopping.clone(),
         reading: tokio::sync::Mutex::default(),
     });
+    let spool = Arc::new(SpoolWatch::new(Arc::clone(&configuration)));
+    tokio::spawn(Arc::clone(&spool).run(stop.clone()));
     let observer = Observer::new(
         Arc::clone(&configuration),
         Arc::clone(&sites),
         supervisor.clone(),
         audit,
         forecast,
+        spool,
     );
     let running = Arc::new(Running {
         observer,

@@ -5,9 +5,11 @@ use super::{
     forecast::Forecast,
     site::{Site, Way},
     sites::Sites,
+    spool::SpoolWatch,
 };
 use crate::{
     audit::Audit,
+    auth::Concern,
     expiry::Expiry,
     health,
     status::{
@@ -30,6 +32,7 @@ pub(super) struct Observer {
     audit: Audit,
     forecast: Arc<Forecast>,
     configuration: Arc<Configuration>,
+    spool: Arc<SpoolWatch>,
 }
 
 impl Observer {
@@ -39,6 +42,7 @@ impl Observer {
         supervisor: SupervisorHandle,
         audit: Audit,
         forecast: Arc<Forecast>,
+        spool: Arc<SpoolWatch>,
     ) -> Self {
         Self {
             started: Instant::now(),
@@ -47,6 +51,7 @@ impl Observer {
             audit,
             forecast,
             configuration,
+            spool,
         }
     }
 
@@ -64,10 +69,13 @@ impl Observer {
         let credentials = self.forecast.credentials();
         let layers = Layers::of(&connections, &forwards);
         let audit = AuditReport::of(&self.audit.condition());
+        let spool = self.spool.report(&self.supervisor.spool_resets());
         Report {
             version: REPORT_VERSION,
             time: humantime::format_rfc3339_millis(now).to_string(),
-            overall: Overall::of(&connections, &forwards).with_audit(&audit),
+            overall: Overall::of(&connections, &forwards)
+                .with_audit(&audit)
+                .with_spool(&spool),
             agent: AgentReport {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
@@ -82,6 +90,7 @@ impl Observer {
                 .map(|credential| CredentialReport::new(credential, now))
                 .collect(),
             audit,
+            spool,
             configuration: self.configuration.report(),
         }
     }
@@ -113,6 +122,11 @@ impl Observer {
                     true => our_own(login.mode(), seen),
                     false => vendors_own(&seen),
                 };
+                let concern = login.concern();
+                let told = told.with_concern(concern.as_ref().map(|Concern { why, since }| {
+                    let since = since.elapsed().as_secs_f64();
+                    (&*why.cause, &*why.remedy, (since * 10.0).round() / 10.0)
+                }));
                 (login.mode(), told, login.refused().is_some())
             }
             Way::Bytes(_) => (

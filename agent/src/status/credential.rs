@@ -48,6 +48,20 @@ impl CredentialReport {
 }
 
 impl LayerReport {
+    /// A proven layer that something is wrong with all the same works, but not for long: degraded, with that as its cause.
+    pub fn with_concern(self, concern: Option<(&str, &str, f64)>) -> Self {
+        match (concern, self.state) {
+            (Some((cause, remedy, since_seconds)), LayerState::Proven) => Self {
+                state: LayerState::Degraded,
+                cause: Some(cause.to_owned()),
+                remedy: Some(remedy.to_owned()),
+                since_seconds: Some(since_seconds),
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// A proven layer whose credential ends within a week, or has ended as far as is known, works but
     /// not for long: degraded, so that monitoring by exit code hears of it while there is still time. A
     /// longer warning leaves it proven.

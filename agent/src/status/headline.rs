@@ -60,6 +60,9 @@ fn why(report: &Report) -> String {
     if let Some(audit) = audit(LayerState::Degraded) {
         return audit;
     }
+    if let (LayerState::Degraded, Some(cause)) = (report.spool.state, &report.spool.cause) {
+        return format!("spool: {cause}");
+    }
     match report.overall {
         Overall::Proven => "network, tunnel, Jira and login".to_owned(),
         _ => "not every connection is proven; see agent status".to_owned(),

@@ -8,6 +8,7 @@ mod layer;
 mod layer_report;
 mod render;
 mod report;
+mod spool;
 mod witness;
 
 pub use connection::{ConnectionView, ForwardState, ForwardView, Phase};
@@ -21,4 +22,5 @@ pub use report::{
     AgentReport, AuditReport, ConfigurationReport, ForwardReport, Layers, Overall, REPORT_VERSION,
     RefusedConfiguration, Report, schema,
 };
+pub use spool::SpoolReport;
 pub use witness::Witness;

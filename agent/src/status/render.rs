@@ -1,6 +1,8 @@
 //! The status as a person reads it.
 
-use super::{AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, Overall, Report};
+use super::{
+    AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, Overall, Report, SpoolReport,
+};
 use crate::{expiry::Urgency, pause::Pause};
 use std::{fmt::Write, io::IsTerminal, time::Duration};
 
@@ -63,6 +65,7 @@ pub fn render_within(report: &Report, colour: Colour, width: Option<usize>) -> S
     page.forwards(report);
     page.credentials(report);
     page.configuration(report);
+    page.spool(&report.spool);
     page.audit(&report.audit);
     page.text
 }
@@ -297,6 +300,20 @@ impl Page {
             if let Some(remedy) = &c.remedy {
                 self.line(&format!("           remedy: {remedy}"));
             }
+        }
+    }
+
+    /// Only what needs somebody's hand.
+    fn spool(&mut self, spool: &SpoolReport) {
+        if spool.state != LayerState::Degraded {
+            return;
+        }
+        self.line("\nspool");
+        let word = self.paint("DEGRADED  ", YELLOW);
+        let cause = spool.cause.as_deref().unwrap_or_default();
+        self.line(&format!("  {word}{cause}"));
+        if let Some(remedy) = &spool.remedy {
+            self.line(&format!("            remedy: {remedy}"));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The whole status: what `agent status --json` prints. Its schema is `docs/status.schema.json`.
 
-use super::{ConnectionView, CredentialReport, LayerReport, LayerState};
+use super::{ConnectionView, CredentialReport, LayerReport, LayerState, SpoolReport};
 use crate::{audit::AuditCondition, pause::Pause, printable::printable_lines};
 
 /// Version of the document. Fields may be added within a version; none is removed or changes its meaning.
@@ -28,6 +28,9 @@ pub struct Report {
     pub credentials: Vec<CredentialReport>,
     /// The audit log.
     pub audit: AuditReport,
+    /// Where channels put what is not read in time.
+    #[serde(default)]
+    pub spool: SpoolReport,
     /// Which configuration holds.
     #[serde(default)]
     pub configuration: ConfigurationReport,
@@ -289,6 +292,14 @@ impl Overall {
         }
     }
 
+    /// Where the spool has no room, long requests fail.
+    pub fn with_spool(self, spool: &SpoolReport) -> Self {
+        match (self, spool.state) {
+            (Self::Proven, LayerState::Degraded) => Self::Degraded,
+            (overall, _) => overall,
+        }
+    }
+
     /// The exit code of `agent status`.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -477,6 +488,12 @@ mod tests {
                 summary: "the personal access token ends in 12 days (2027-01-31)".into(),
                 remedy: Some("make a new one".into()),
             }],
+            spool: SpoolReport {
+                state: Degraded,
+                cause: Some("no room".into()),
+                remedy: Some("make room on it".into()),
+                ..SpoolReport::default()
+            },
             audit: AuditReport::of(&AuditCondition {
                 written: 1,
                 dropped: 2,
@@ -504,6 +521,7 @@ mod tests {
             "audit\n  to the journal: this and that",
             "1 written, 2 DROPPED",
             "DEGRADED  2 audit records were lost since the start, the last 7 s ago",
+            "spool\n  DEGRADED  no room\n            remedy: make room on it",
             "PAUSED    since 2026-11-22T09:30:00Z by uid 0: CHG-7",
             "WARNING   the personal access token ends in 12 days",
             "remedy: make a new one",

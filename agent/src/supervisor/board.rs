@@ -14,6 +14,7 @@ use crate::{
     },
     tunnel::{
         Hop, Settings,
+        channel::SpoolResets,
         session::{Ended, ForwardError, OpenError, Session},
     },
 };
@@ -42,6 +43,8 @@ struct Cells {
     failures: HashMap<usize, LastFailure>,
     /// By the gateway's number: the sessions that it has cut.
     cuts: HashMap<usize, CutHistory>,
+    /// Of the sessions that have ended.
+    spool_resets: SpoolResets,
     /// Names of the forwards that a channel may still come by.
     held: Vec<Arc<str>>,
 }
@@ -103,6 +106,7 @@ impl Board {
             pulses: HashMap::new(),
             failures: HashMap::new(),
             cuts: HashMap::new(),
+            spool_resets: SpoolResets::default(),
             held: Vec::new(),
         };
         Self {
@@ -201,6 +205,10 @@ impl Board {
     pub(super) fn ended(&self, id: Id, ended: &Ended) {
         let mut cells = self.lock();
         let session = cells.sessions.remove(&id);
+        if let Some(session) = &session {
+            let resets = session.budget().spool_resets();
+            cells.spool_resets.add(&resets);
+        }
         cells.pulses.remove(&id);
         let number = cells.connections.get(id.slot);
         let number = number.filter(|cell| cell.summary.current == Some(id.generation));
@@ -351,6 +359,16 @@ impl Board {
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
+    }
+
+    /// Since the agent started.
+    pub(super) fn spool_resets(&self) -> SpoolResets {
+        let cells = self.lock();
+        let mut all = cells.spool_resets.clone();
+        for session in cells.sessions.values() {
+            all.add(&session.budget().spool_resets());
+        }
+        all
     }
 
     pub(super) fn views(&self) -> Vec<ConnectionView> {

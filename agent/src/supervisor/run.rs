@@ -12,6 +12,7 @@ use crate::{
     status::{ConnectionView, ForwardState},
     tunnel::{
         Accept, Passed, Settings, Tell,
+        channel::SpoolResets,
         session::{Bound, Ended, ForwardError, OpenError, Retry, Session, retry},
     },
 };
@@ -401,6 +402,11 @@ impl SupervisorHandle {
     /// All connections as they are now.
     pub fn connections(&self) -> Vec<ConnectionView> {
         self.board.views()
+    }
+
+    /// Channels of all sessions whose spool had no room, or failed.
+    pub fn spool_resets(&self) -> SpoolResets {
+        self.board.spool_resets()
     }
 
     /// What new sessions are opened by.

@@ -1,10 +1,13 @@
 //! What all channels of one session share.
 
-use super::Limits;
+use super::{End, Limits};
 use crate::tunnel::transport::Meter;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 /// Bounds and counters of the channels of one SSH session. Dropped with the last of them.
@@ -17,6 +20,7 @@ pub struct SessionBudget {
     awaiting: AtomicUsize,
     closed_first: AtomicU64,
     resets: AtomicU64,
+    spool_resets: Mutex<SpoolResets>,
     stuck_spools: Arc<AtomicUsize>,
 }
 
@@ -32,6 +36,7 @@ impl SessionBudget {
             awaiting: AtomicUsize::new(0),
             closed_first: AtomicU64::new(0),
             resets: AtomicU64::new(0),
+            spool_resets: Mutex::default(),
             stuck_spools: Arc::new(AtomicUsize::new(0)),
         })
     }
@@ -84,6 +89,17 @@ impl SessionBudget {
         self.resets.load(Relaxed)
     }
 
+    /// Those of them whose spool had no room, or failed.
+    pub fn spool_resets(&self) -> SpoolResets {
+        self.lock_spool_resets().clone()
+    }
+
+    fn lock_spool_resets(&self) -> std::sync::MutexGuard<'_, SpoolResets> {
+        // A count and a time: whole after each statement.
+        let resets = self.spool_resets.lock();
+        resets.unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn open(self: &Arc<Self>) -> Live {
         self.live.fetch_add(1, Relaxed);
         Live(Arc::clone(self))
@@ -93,13 +109,38 @@ impl SessionBudget {
         self.closed_first.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn note_reset(&self) {
+    pub(super) fn note_reset(&self, end: End) {
         self.resets.fetch_add(1, Relaxed);
+        if matches!(end, End::SpoolFull | End::SpoolFailed) {
+            let mut resets = self.lock_spool_resets();
+            resets.count += 1;
+            resets.last = Some((Instant::now(), end));
+        }
     }
 
     /// Spool operations that have passed their deadline and still hang.
     pub(super) fn stuck_spools(&self) -> &Arc<AtomicUsize> {
         &self.stuck_spools
+    }
+}
+
+/// Channels that were reset because their spool had no room, or failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpoolResets {
+    /// How many.
+    pub count: u64,
+    /// When and how the last one ended.
+    pub last: Option<(Instant, End)>,
+}
+
+impl SpoolResets {
+    /// Counts those of another session, too.
+    pub fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        let later = |(at, _): &(Instant, End)| self.last.is_none_or(|(last, _)| *at >= last);
+        if other.last.as_ref().is_some_and(later) {
+            self.last = other.last;
+        }
     }
 }
 

@@ -28,7 +28,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use budget::SessionBudget;
+pub use budget::{SessionBudget, SpoolResets};
 pub use end::End;
 pub use stream::ChannelStream;
 

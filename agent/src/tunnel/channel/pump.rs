@@ -96,7 +96,7 @@ pub(super) async fn pump(
     if !ended.by_peer {
         shared.budget.note_closed_first();
         if ended.end.is_reset() {
-            shared.budget.note_reset();
+            shared.budget.note_reset(ended.end);
             let (cause, bytes_held) = (ended.end, shared.budget.used());
             let text = "one channel of the vendor's was reset; other requests are not affected";
             // What a gateway does a thousand times must not fill the log.

@@ -1,0 +1,124 @@
+//! The spool of the channels, as status tells it.
+
+use super::LayerState;
+use crate::tunnel::channel::SpoolResets;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Where channels put what is not read in time.
+#[derive(
+    Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+pub struct SpoolReport {
+    /// `proven` while its disk has room, `degraded` while it has not, or for an hour after a channel was reset because
+    /// its spool had no room or failed; `unknown` before the first look.
+    pub state: LayerState,
+    /// Why it is not proven, one sentence.
+    pub cause: Option<String>,
+    /// What to do about it, one sentence.
+    pub remedy: Option<String>,
+    /// Its folder.
+    pub folder: String,
+    /// Channels that were reset because their spool had no room or failed, since the agent started.
+    pub resets: u64,
+    /// Seconds since the last of them; absent if there was none.
+    pub reset_seconds_ago: Option<f64>,
+}
+
+impl SpoolReport {
+    /// `room`: what the last look at the disk of `folder` found, if there was one.
+    pub fn of(
+        folder: &Path,
+        room: Option<Result<(), &str>>,
+        resets: &SpoolResets,
+        now: Instant,
+    ) -> Self {
+        let ago = resets
+            .last
+            .map(|(at, end)| (now.saturating_duration_since(at), end));
+        let lost = match resets.count {
+            0 => String::new(),
+            1 => String::from("; 1 channel was reset for it since the start"),
+            many => format!("; {many} channels were reset for it since the start"),
+        };
+        let folder = folder.display();
+        let (state, cause, remedy) = match (room, ago) {
+            (Some(Err(fault)), _) => (
+                LayerState::Degraded,
+                Some(format!("nothing can be written to {folder}: {fault}{lost}")),
+                Some(NO_ROOM),
+            ),
+            (_, Some((ago, end))) if ago < RECENT_RESET => (
+                LayerState::Degraded,
+                Some(format!("{end}, {} s ago{lost}", ago.as_secs())),
+                Some(RESET),
+            ),
+            (Some(Ok(())), _) => (LayerState::Proven, None, None),
+            (None, _) => (LayerState::Unknown, None, None),
+        };
+        Self {
+            state,
+            cause,
+            remedy: remedy.map(str::to_owned),
+            folder: folder.to_string(),
+            resets: resets.count,
+            reset_seconds_ago: ago.map(|(ago, _)| (ago.as_secs_f64() * 10.0).round() / 10.0),
+        }
+    }
+}
+
+/// How long a reset shows.
+const RECENT_RESET: Duration = Duration::from_secs(3600);
+const NO_ROOM: &str = "make room on its disk, or name another folder in tunnel.channel.spool_dir; until then a request or an \
+                       answer that waits for more than the memory of its channel fails";
+const RESET: &str =
+    "look in the log for why, at about that time; this notice ends an hour after the last reset";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::tunnel::channel::End;
+
+    #[test]
+    fn no_room_shows_while_it_lasts_and_a_reset_for_an_hour() {
+        let told = |room, ago: Option<u64>| {
+            let now = Instant::now() + Duration::from_secs(10_000);
+            let resets = SpoolResets {
+                count: ago.iter().count() as u64,
+                last: ago.map(|ago| (now - Duration::from_secs(ago), End::SpoolFull)),
+            };
+            let report = SpoolReport::of(Path::new("/spool"), room, &resets, now);
+            let is_told = report.cause.is_some() && report.remedy.is_some();
+            assert_eq!(is_told, report.state == LayerState::Degraded);
+            report
+        };
+        let fine = Some(Ok(()));
+        assert_eq!(told(None, None).state, LayerState::Unknown);
+        assert_eq!(told(fine, None).state, LayerState::Proven);
+        let full = told(Some(Err("only 1 B are free")), None);
+        assert_eq!(full.state, LayerState::Degraded);
+        assert!(full.cause.unwrap().contains("/spool: only 1 B are free"));
+        let reset = told(fine, Some(3599));
+        assert_eq!(reset.state, LayerState::Degraded);
+        assert_eq!((reset.resets, reset.reset_seconds_ago), (1, Some(3599.0)));
+        assert_eq!(told(fine, Some(3600)).state, LayerState::Proven);
+    }
+
+    #[test]
+    fn the_last_reset_of_all_sessions_counts() {
+        let now = Instant::now();
+        let one = |ago| SpoolResets {
+            count: 1,
+            last: Some((now + Duration::from_secs(ago), End::SpoolFull)),
+        };
+        let mut all = SpoolResets::default();
+        for ago in [5, 9, 7] {
+            all.add(&one(ago));
+        }
+        all.add(&SpoolResets::default());
+        assert_eq!((all.count, all.last), (3, one(9).last));
+    }
+}
