@@ -8,7 +8,13 @@ use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
 use server_stub::jira::{CannedAnswer, Fault, FaultKind, OAuth2Client};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 /// Ways in which Jira, or something before it, refuses on one path what it takes elsewhere.
 fn refusals() -> Vec<FaultKind> {
@@ -178,6 +184,84 @@ async fn a_password_that_was_changed_in_jira_locks_no_account() {
         .iter()
         .filter(|r| r.header("authorization").is_some());
     assert_eq!(tried.count(), 2, "one request and the agent's own probe");
+}
+
+/// Each refusal is known only when it comes back: forty at once would lock the account.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_requests_at_once_try_a_changed_password_no_more_often_than_one() {
+    let plan = Site::plan().basic(BOT, BOT_PASSWORD);
+    let plan = plan.jira(|jira| jira.captcha_after = 3);
+    let mut site = plan.start().await.unwrap();
+    let url = site.vendor_url() + MYSELF;
+    let send = || join_all((0..40).map(|_| vendor().get(&url).send()));
+    for answer in send().await {
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    tokio::time::sleep(SILENCE).await;
+    site.jira().clear_requests();
+    site.jira().set_password(BOT, "changed in Jira");
+    let mut failed = 0;
+    for answer in send().await {
+        let (status, problem) = problem_of(answer.unwrap()).await;
+        match status {
+            502 => failed += 1,
+            _ => assert_eq!((status, &problem["delivery"]), (503, &json!("not_sent"))),
+        }
+    }
+    assert_eq!(failed, 1, "the request that went first");
+    let requests = site.jira().requests();
+    let tried = requests
+        .iter()
+        .filter(|r| r.header("authorization").is_some());
+    assert_eq!(tried.count(), 2, "one request and the agent's own probe");
+    // No CAPTCHA stands before the right one.
+    site.change_secret("changed in Jira").unwrap();
+    site.until_proven().await.unwrap();
+}
+
+/// A little more than the time for which a good answer is one for the requests that follow.
+const SILENCE: Duration = Duration::from_millis(1500);
+
+/// Requests without end, a Jira that keeps its sessions, and a password that is another one since: the sessions of the
+/// agent's login are renewed by one request in a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn under_steady_traffic_a_changed_password_is_tried_by_one_request_and_the_probe() {
+    let plan = Site::plan().basic(BOT, BOT_PASSWORD);
+    let plan = plan.jira(|jira| jira.captcha_after = 3);
+    let mut site = plan.start().await.unwrap();
+    let url = site.vendor_url() + MYSELF;
+    let stop = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> = (0..20)
+        .map(|_| {
+            let (url, stop) = (url.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut refused = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let status = vendor().get(&url).send().await.unwrap().status();
+                    refused += u32::from(status == 502);
+                    // Beside many other tests.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                refused
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    site.jira()
+        .set_password_and_keep_sessions(BOT, "changed in Jira");
+    let failed = site.agent.until("the login to have failed", |r| {
+        r.layers.login.state == LayerState::Failed && r.forwards[0].circuit_open
+    });
+    failed.await.unwrap();
+    stop.store(true, Ordering::Relaxed);
+    let refused: u32 = join_all(workers)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .sum();
+    assert!(refused <= 1, "{refused} requests met the wrong password");
+    site.change_secret("changed in Jira").unwrap();
+    site.until_proven().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

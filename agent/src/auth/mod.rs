@@ -13,6 +13,7 @@ mod credential;
 mod form;
 mod identity;
 mod inject;
+mod lockout_guard;
 mod login;
 pub mod oauth1;
 pub mod oauth2;

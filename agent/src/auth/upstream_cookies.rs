@@ -27,6 +27,8 @@ pub(super) struct UpstreamCookies {
 pub(super) struct SentCookies {
     version: u64,
     revision: u64,
+    /// A session went with it, which answers in the place of the credential.
+    pub(super) by_session: bool,
     /// `None` where the answer may set nothing.
     target: Option<Uri>,
 }
@@ -38,6 +40,8 @@ struct Jar {
     /// Rises with each change of a cookie.
     revision: u64,
     kept: Vec<KeptCookie>,
+    /// When a request last went without the session, to get another one.
+    login_at: Option<Instant>,
 }
 
 struct KeptCookie {
@@ -59,13 +63,13 @@ impl UpstreamCookies {
     }
 
     /// Puts those into the request that belong to its path, in the place of whatever cookies it has. `version` is
-    /// that of the secret behind the credential in it; a new one begins without any, a renewed token does not. `probes`: the answer is to show whether Jira takes
+    /// that of the secret behind the credential in it; a new one begins without any, a renewed token does not. `logs_in`: the answer is to show whether Jira takes
     /// the credential, so no session may answer in its place.
     pub(super) fn attach(
         &self,
         head: &mut request::Parts,
         version: u64,
-        probes: bool,
+        logs_in: bool,
     ) -> SentCookies {
         let mut jar = self.jar();
         if version > jar.version {
@@ -73,15 +77,32 @@ impl UpstreamCookies {
             jar.version = version;
         }
         head.headers.remove(header::COOKIE);
-        let sent = SentCookies {
+        let mut sent = SentCookies {
             version,
+            by_session: false,
             revision: jar.revision,
             target: may_set(head.uri.path()).then(|| head.uri.clone()),
         };
         if version == jar.version {
-            jar.add_to(head, !probes);
+            let path = head.uri.path().to_owned();
+            jar.add_to(head, !logs_in);
+            sent.by_session = !logs_in && jar.has_session(&path);
         }
         sent
+    }
+
+    /// Whether the session should be replaced by another one before it ends: true for one request in a while.
+    pub(super) fn is_login_due(&self) -> bool {
+        let (mut jar, now) = (self.jar(), Instant::now());
+        let is_due = |cookie: &KeptCookie| {
+            let end = cookie.session_ends;
+            end.is_some_and(|end| now < end && end - now <= SESSION_MAX_AGE - SESSION_RENEWED_AFTER)
+        };
+        if !jar.kept.iter().any(is_due) || jar.login_at.is_some_and(|at| now < at + LOGIN_AGAIN) {
+            return false;
+        }
+        jar.login_at = Some(now);
+        true
     }
 
     /// Puts them into a request of the agent's own that logs nobody in, so that it meets the node that the others meet
@@ -161,6 +182,11 @@ impl Jar {
         {
             head.headers.insert(header::COOKIE, value);
         }
+    }
+
+    fn has_session(&self, path: &str) -> bool {
+        let mut kept = self.kept.iter();
+        kept.any(|cookie| cookie.session_ends.is_some() && cookie.belongs_to(path))
     }
 
     /// The `Cookie` line for a path.
@@ -308,6 +334,10 @@ const LOGIN_NAMES: &[&str] = &[
 /// As old as a proof may become: that long a password which was changed in Jira still works, and a session is opened
 /// that often instead of by each request.
 pub(super) const SESSION_MAX_AGE: Duration = Duration::from_secs(30);
+/// A session of this age is replaced by another one, while it still serves.
+const SESSION_RENEWED_AFTER: Duration = Duration::from_secs(20);
+/// Between two requests that are to bring another session.
+const LOGIN_AGAIN: Duration = Duration::from_secs(5);
 /// A load balancer or two, a firewall, and Jira set one or two each.
 pub(super) const MAX_COOKIES: usize = 16;
 /// Names and values together: half of what Tomcat takes as a request head by default.

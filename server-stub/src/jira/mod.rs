@@ -234,6 +234,11 @@ impl Running {
         self.end_sessions();
     }
 
+    /// Changes a user's password; who has a session goes on by it.
+    pub fn set_password_and_keep_sessions(&self, user: &str, password: &str) {
+        self.shared.world().people.set_password(user, password);
+    }
+
     /// Ends all sessions: whoever comes by one has to log in again.
     pub fn end_sessions(&self) {
         self.shared.sessions().close_all();

@@ -6,6 +6,7 @@ use crate::{
         Blame, Told, Unavailable, Verdict,
         circuit::{Asker, Outcome},
         identity::{self, BasicOff, Expected, Finding, ProvenUser, Rejection},
+        lockout_guard::Sent,
         strip,
         upstream_cookies::SentCookies,
     },
@@ -23,6 +24,7 @@ pub(in crate::auth) struct Attempt {
     pub(super) version: u64,
     pub(super) asker: Asker,
     pub(super) trial: bool,
+    pub(super) sent: Sent,
     pub(super) cookies: SentCookies,
     pub(super) below_rest: bool,
     /// Jira refused the credential: whether there is another one since, or why there is none.

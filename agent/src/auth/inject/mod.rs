@@ -11,6 +11,7 @@ use super::{
     Concern, Refusal, Scheme, Unavailable, VendorHeaders,
     circuit::{Admission, Asker, Change, Circuit, Outcome, Rules},
     identity::{self, ProvenUser},
+    lockout_guard::{LockoutGuard, Sent, Turn},
     strip,
     upstream_cookies::UpstreamCookies,
 };
@@ -35,6 +36,7 @@ pub(super) struct Inject {
     scheme: Box<dyn Scheme>,
     layer: Arc<Layer>,
     circuit: Mutex<Circuit>,
+    guard: Mutex<LockoutGuard>,
     known: Mutex<Known>,
     /// Somebody probes the login; only what the probe meets decides.
     is_probed: AtomicBool,
@@ -44,6 +46,15 @@ pub(super) struct Inject {
     probe_wanted: Notify,
     seen: identity::Seen,
     pub(super) cookies: UpstreamCookies,
+}
+
+/// What becomes of a request that asks to be sent.
+enum Admitted {
+    Go(Box<Attempt>),
+    /// Another one is just finding out; the probe is wanted.
+    Wait,
+    /// Another one is just finding out; the probe is wanted after so long.
+    Follow(Duration),
 }
 
 /// What the probe has found out about the secret that there is now.
@@ -66,6 +77,7 @@ impl Inject {
             scheme,
             layer,
             circuit: Mutex::default(),
+            guard: Mutex::default(),
             known: Mutex::default(),
             is_probed: AtomicBool::new(false),
             settled: Notify::new(),
@@ -117,13 +129,22 @@ impl Inject {
             // Registered before asking, so that an outcome in between is not missed.
             settled.as_mut().enable();
             match self.clone().attempt(head, Asker::Traffic).await? {
-                Some(attempt) => return Ok(attempt),
-                None => {
-                    self.probe_wanted.notify_one();
-                    if timeout_at(deadline, settled).await.is_err() {
-                        return Err(Refusal::Unavailable(still_trying()));
+                Admitted::Go(attempt) => return Ok(*attempt),
+                Admitted::Follow(patience) => {
+                    let patience = Instant::now() + patience;
+                    if timeout_at(patience.min(deadline), settled.as_mut())
+                        .await
+                        .is_ok()
+                    {
+                        continue;
                     }
+                    self.guard().want_probe(Instant::now());
                 }
+                Admitted::Wait => {}
+            }
+            self.probe_wanted.notify_one();
+            if timeout_at(deadline, settled).await.is_err() {
+                return Err(Refusal::Unavailable(still_trying()));
             }
         }
     }
@@ -133,7 +154,10 @@ impl Inject {
         head: &mut request::Parts,
         asker: Asker,
     ) -> Result<Option<Attempt>, Refusal> {
-        self.attempt(head, asker).await
+        Ok(match self.attempt(head, asker).await? {
+            Admitted::Go(attempt) => Some(*attempt),
+            Admitted::Wait | Admitted::Follow(_) => None,
+        })
     }
 
     fn rules(&self) -> Rules {
@@ -143,12 +167,11 @@ impl Inject {
         }
     }
 
-    /// `None` when another request is just finding out.
     async fn attempt(
         self: Arc<Self>,
         head: &mut request::Parts,
         asker: Asker,
-    ) -> Result<Option<Attempt>, Refusal> {
+    ) -> Result<Admitted, Refusal> {
         loop {
             let credential = match self.scheme.authorization(head).await {
                 Ok(credential) => credential,
@@ -166,7 +189,7 @@ impl Inject {
                 .admit(generation, self.rules(), asker, Instant::now());
             let trial = match admission {
                 Admission::Go { trial } => trial,
-                Admission::Wait => return Ok(None),
+                Admission::Wait => return Ok(Admitted::Wait),
                 Admission::Stale => {
                     tokio::task::yield_now().await;
                     continue;
@@ -176,24 +199,49 @@ impl Inject {
             let below_rest = head.uri.path().contains("/rest/");
             head.headers
                 .insert(header::AUTHORIZATION, credential.authorization);
-            let cookies = self.cookies.attach(head, version, asker == Asker::Probe);
-            return Ok(Some(Attempt {
+            let Rules { locks_out, probed } = self.rules();
+            let is_guarded = locks_out && probed && asker == Asker::Traffic && !trial;
+            // One request in a while logs in anew, so that the others always have a session.
+            let mut logs_in = is_guarded && self.cookies.is_login_due();
+            let mut cookies = self
+                .cookies
+                .attach(head, version, asker == Asker::Probe || logs_in);
+            let mut turn = Turn::Free;
+            if is_guarded {
+                turn = self.guard().admit(cookies.by_session, Instant::now());
+                if logs_in && matches!(turn, Turn::After(_)) {
+                    logs_in = false;
+                    cookies = self.cookies.attach(head, version, logs_in);
+                    turn = self.guard().admit(cookies.by_session, Instant::now());
+                }
+            }
+            if let Turn::After(patience) = turn {
+                return Ok(Admitted::Follow(patience));
+            }
+            let sent = Sent {
+                first: turn == Turn::First,
+                by_session: cookies.by_session,
+            };
+            return Ok(Admitted::Go(Box::new(Attempt {
                 inject: self,
                 generation,
                 version,
                 asker,
                 trial,
+                sent,
                 cookies,
                 below_rest,
                 renewed: Ok(false),
                 probed_since: false,
                 settled: false,
-            }));
+            })));
         }
     }
 
     fn settle(&self, attempt: &Attempt, outcome: Outcome) {
         let decided = attempt.asker == Asker::Probe && !matches!(outcome, Outcome::Undecided);
+        let refused = matches!(outcome, Outcome::Rejected { .. });
+        let answered = attempt.settled;
         let change = self.circuit().settle(
             attempt.generation,
             self.rules(),
@@ -202,6 +250,7 @@ impl Inject {
             outcome,
             Instant::now(),
         );
+        self.tell_guard(attempt, refused, answered);
         if decided {
             let mut known = self.known();
             if known.version == attempt.version {
@@ -230,6 +279,19 @@ impl Inject {
         self.settled.notify_waiters();
     }
 
+    /// After the circuit has heard of a refusal, which holds everybody.
+    fn tell_guard(&self, attempt: &Attempt, refused: bool, answered: bool) {
+        if !self.scheme.locks_out() {
+            return;
+        }
+        let now = Instant::now();
+        match attempt.asker {
+            Asker::Probe => self.guard().probed(refused, now),
+            _ if answered => self.guard().answered(attempt.sent, !refused, now),
+            _ => self.guard().unanswered(attempt.sent),
+        }
+    }
+
     fn fail(&self, why: &Unavailable) {
         if self.layer.failed(State::Failed, &why.cause, &why.remedy) {
             tracing::warn!(
@@ -244,6 +306,11 @@ impl Inject {
     fn known(&self) -> MutexGuard<'_, Known> {
         // Every write is a plain assignment; a panic leaves an older but whole state.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn guard(&self) -> MutexGuard<'_, LockoutGuard> {
+        // Every write is a plain assignment; a panic leaves an older but whole state.
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn circuit(&self) -> MutexGuard<'_, Circuit> {

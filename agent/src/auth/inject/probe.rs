@@ -3,12 +3,14 @@
 use super::{Inject, Known, TRYING};
 use crate::{auth::ProbeNeed, status::State};
 use std::sync::atomic::Ordering;
+use tokio::time::Instant;
 
 impl Inject {
     pub(in crate::auth) fn reset(&self) {
         self.scheme.look_again();
         self.cookies.forget_all();
         self.circuit().reset();
+        self.guard().reset();
         self.known().decided = false;
         self.layer.unknown(
             "an administrator wants the credential tried again, and Jira has not answered yet",
@@ -35,6 +37,9 @@ impl Inject {
     pub(in crate::auth) fn probe_need(&self) -> ProbeNeed {
         if !self.known().decided {
             return ProbeNeed::Untried;
+        }
+        if self.guard().wants_probe(Instant::now()) {
+            return ProbeNeed::HeldBack;
         }
         match (self.circuit().is_doubted(), self.scheme.locks_out()) {
             (true, true) => ProbeNeed::HeldBack,
@@ -83,6 +88,7 @@ impl Inject {
                 return false;
             }
         }
+        self.guard().reset();
         self.layer.unknown(
             "the secret has changed, and Jira has not yet said whether it takes the new one",
             TRYING,

@@ -331,3 +331,35 @@ async fn a_cookie_of_a_node_outlives_the_session_whatever_its_name() {
         assert_eq!(left, Some(format!("{name}=n1")));
     }
 }
+
+/// Many requests at once without a session would each try the password.
+#[tokio::test(start_paused = true)]
+async fn one_request_in_a_while_logs_in_anew_so_that_the_others_have_a_session() {
+    let secrets = Secrets::new("hunter2");
+    let (login, _) = secrets.basic();
+    login.be_probed();
+    let probe = login
+        .prepare_probe(&mut get(MYSELF))
+        .await
+        .unwrap()
+        .unwrap();
+    probe.observe(&mut answer(200, &[USER, AFFINITY, SESSION]));
+    let mut without = 0;
+    for _ in 0..100 {
+        tokio::time::advance(Duration::from_millis(900)).await;
+        let (cookie, attempt) = sent(&login, CREATE).await;
+        let (second, also) = sent(&login, CREATE).await;
+        assert!(second.unwrap().contains("JSESSIONID"));
+        also.observe(&mut answer(201, &[USER]));
+        let cookie = cookie.unwrap();
+        assert!(cookie.contains("SERVERID=n1"), "{cookie}");
+        if cookie.contains("JSESSIONID") {
+            attempt.observe(&mut answer(201, &[USER]));
+        } else {
+            without += 1;
+            let session = format!("JSESSIONID=N{without}.n1; Path=/jira; HttpOnly");
+            attempt.observe(&mut answer(201, &[USER, ("set-cookie", &session)]));
+        }
+    }
+    assert!((4..=5).contains(&without), "{without} in 90 s");
+}

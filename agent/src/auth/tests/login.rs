@@ -506,3 +506,94 @@ async fn single_sign_on_in_the_probes_way_is_no_word_about_the_credential() {
     assert_eq!(told.state, State::Unknown);
     assert!(told.cause.unwrap().contains("login page"));
 }
+
+/// A password that Jira has taken, a while ago.
+async fn taken_a_while_ago(secrets: &Secrets) -> Arc<Login> {
+    let (login, _) = secrets.basic();
+    login.be_probed();
+    let probe = login
+        .prepare_probe(&mut get(MYSELF))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(probe.observe(&mut answer(200, &KNOWN[..2])), Verdict::Fine);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    login
+}
+
+/// So many requests that are to be sent at once.
+fn at_once(login: &Arc<Login>) -> tokio::task::JoinSet<Result<Attempt, Refusal>> {
+    let login = |_| {
+        let login = login.clone();
+        async move { login.prepare(&mut get(MYSELF)).await }
+    };
+    (0..40).map(login).collect()
+}
+
+async fn first_of(requests: &mut tokio::task::JoinSet<Result<Attempt, Refusal>>) -> Attempt {
+    let first = requests.join_next().await.unwrap().unwrap().unwrap();
+    tokio::time::advance(Duration::from_millis(100)).await;
+    tokio::task::yield_now().await;
+    assert!(requests.try_join_next().is_none(), "a second one was sent");
+    first
+}
+
+/// A refusal is known only when it comes back, and Jira locks the account after three.
+#[tokio::test(start_paused = true)]
+async fn of_many_requests_at_once_one_tries_a_password_that_may_have_changed() {
+    let secrets = Secrets::new("changed in Jira since");
+    let login = taken_a_while_ago(&secrets).await;
+    let mut requests = at_once(&login);
+    let first = first_of(&mut requests).await;
+    let verdict = first.observe(&mut answer(401, REFUSED));
+    assert!(matches!(verdict, Verdict::LoginFailed { .. }));
+    login.probe_wanted().await;
+    let probe = login
+        .prepare_probe(&mut get(MYSELF))
+        .await
+        .unwrap()
+        .unwrap();
+    probe.observe(&mut answer(401, REFUSED));
+    while let Some(request) = requests.join_next().await {
+        assert!(matches!(request.unwrap(), Err(Refusal::Unavailable(_))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_the_first_of_many_requests_lets_the_others_go() {
+    let secrets = Secrets::new("hunter2");
+    let login = taken_a_while_ago(&secrets).await;
+    let mut requests = at_once(&login);
+    let first = first_of(&mut requests).await;
+    // 404 from Jira, say: no word against the login.
+    first.observe(&mut answer(404, &[]));
+    let begun = tokio::time::Instant::now();
+    for request in requests.join_all().await {
+        request.unwrap().observe(&mut answer(200, &KNOWN[..2]));
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    // While answers come, nobody waits.
+    assert!(at_once(&login).join_all().await.iter().all(Result::is_ok));
+}
+
+/// An upload of many minutes has no answer for as long.
+#[tokio::test(start_paused = true)]
+async fn where_the_first_of_many_requests_takes_long_the_probe_lets_the_others_go() {
+    let secrets = Secrets::new("hunter2");
+    let login = taken_a_while_ago(&secrets).await;
+    let mut requests = at_once(&login);
+    let first = first_of(&mut requests).await;
+    let begun = tokio::time::Instant::now();
+    login.probe_wanted().await;
+    assert!(begun.elapsed() < Duration::from_millis(300));
+    assert_eq!(login.probe_need(), ProbeNeed::HeldBack);
+    let probe = login
+        .prepare_probe(&mut get(MYSELF))
+        .await
+        .unwrap()
+        .unwrap();
+    probe.observe(&mut answer(200, &KNOWN[..2]));
+    assert_eq!(login.probe_need(), ProbeNeed::None);
+    assert!(requests.join_all().await.iter().all(Result::is_ok));
+    drop(first);
+}
