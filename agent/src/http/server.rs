@@ -3,7 +3,7 @@
 use super::{
     Limits, Seat,
     exchange::{self, Channel, Hold},
-    framing::{Framing, Turn},
+    framing::{Framing, SharedFraming, Turn},
     http2::http2,
     pulse::{Patience, Pulse},
 };
@@ -142,6 +142,8 @@ where
     let turn = Arc::new(Turn::default());
     let pulse = Arc::new(Pulse::default());
     let framing = Framing::http1(stream, read, &limits, turn.clone(), pulse.clone());
+    let framing = SharedFraming::new(framing);
+    let mut behind = pin!(framing.clone().take_behind_bodies());
     let service = service_fn({
         let pulse = pulse.clone();
         move |request| {
@@ -187,6 +189,7 @@ where
                 tracing::debug!(?why, "channel broken off: its answer did not move");
                 return;
             }
+            () = behind.as_mut() => {}
             () = lingered.as_mut(), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();

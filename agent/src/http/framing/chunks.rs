@@ -1,7 +1,7 @@
 //! Follows a chunked body to its end without holding any of it (RFC 9112 §7.1).
 
 /// Where in a chunked body the reader stands.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Chunks {
     state: State,
     /// Bytes of the present size line, or of all trailer lines.

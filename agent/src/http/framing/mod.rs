@@ -6,12 +6,14 @@
 //! time; in the place of a bad head it gets a request of ours, which the service answers with the
 //! reason. Heads are looked at once and copied once; bodies go straight into hyper's buffer.
 
+mod behind;
 mod body;
 mod chunks;
 mod head;
 mod streams;
 mod turn;
 
+pub(super) use behind::SharedFraming;
 pub(super) use head::is_token;
 pub(super) use streams::{StreamLedger, Unserved};
 pub(super) use turn::{Aside, Turn, TurnHeld};
@@ -22,6 +24,7 @@ use super::{
     pulse::{Flow, Pulse},
 };
 use crate::{audit::Target, vendor_text::VendorText};
+use behind::Ahead;
 use bytes::{Buf, BytesMut};
 use chunks::Chunks;
 pub(super) use head::inspect;
@@ -60,6 +63,10 @@ pub(super) struct Framing<S> {
     write_blocked: bool,
     /// More came behind an unfinished answer than is read ahead; none of it is looked at.
     overrun: bool,
+    /// hyper waits for bytes.
+    is_asked: bool,
+    /// Of the present chunked body.
+    ahead: Option<Ahead>,
     /// The present head has begun.
     begun: bool,
     /// Empty lines before it.
@@ -123,6 +130,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
             pulse,
             write_blocked: false,
             overrun: false,
+            is_asked: false,
+            ahead: None,
             begun: false,
             empty_lines: 0,
             max_head: limits.max_head,
@@ -370,6 +379,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Framing<S> {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.ahead = None;
+        let read = this.poll_message(cx, out);
+        this.is_asked = read.is_pending();
+        read
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
+    fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self;
         loop {
             match &mut this.state {
                 State::Head { searched } => {

@@ -302,6 +302,66 @@ async fn what_is_pipelined_too_far_is_thrown_away_and_told_so() {
     assert!(agent.records.is_empty(), "none of the others was looked at");
 }
 
+/// Jira has no connection free, so that nobody asks for the body. What lies behind that is bounded all the same.
+#[tokio::test]
+async fn what_is_pipelined_behind_a_body_that_nobody_asks_for_is_thrown_away_too() {
+    for (begin, rest) in [
+        ("content-length: 10\r\n\r\n01234", "56789"),
+        (
+            "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n",
+            "5\r\n56789\r\n0\r\n\r\n",
+        ),
+        (
+            "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n",
+            "",
+        ),
+    ] {
+        let (jira, gate) = gated().await;
+        let mut agent = Agent::new(
+            &jira,
+            Options {
+                max_connections: 1,
+                ..Options::default()
+            },
+        );
+        let mut busy = agent.channel();
+        busy.send("GET /busy HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        while agent.forward.in_flight() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut vendor = agent.channel();
+        let head = "POST /slow HTTP/1.1\r\nhost: x\r\n";
+        vendor.send(format!("{head}{begin}")).await;
+        while agent.forward.in_flight() < 2 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        vendor.send(rest).await;
+        // It is taken, or this would wait for ever.
+        let next = "GET /next HTTP/1.1\r\nhost: x\r\n\r\n";
+        let sent = vendor.send(next.repeat(100_000));
+        tokio::time::timeout(Duration::from_secs(5), sent)
+            .await
+            .unwrap();
+        gate.add_permits(2);
+        assert!(busy.reply().await.text().starts_with("GET /busy\n"));
+        let slow = vendor.reply().await;
+        let slow = slow.text();
+        assert!(slow.starts_with("POST /slow\n"), "{slow}");
+        assert!(slow.contains("0123456789"), "{slow}");
+        let last = vendor.reply().await;
+        last.assert_problem("overloaded", "not_sent");
+        assert!(vendor.end().await.is_empty());
+        let mut targets = [agent.records.next().await, agent.records.next().await];
+        targets.sort_by_key(|record| record["target"].to_string());
+        assert_eq!(targets[1]["target"], "/slow");
+        assert_eq!(agent.records.next().await["error"], "overloaded");
+        assert!(agent.records.is_empty(), "none of the others was looked at");
+    }
+}
+
 /// A Jira that answers one request for each permit.
 async fn gated() -> (String, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));

@@ -1,0 +1,146 @@
+//! What comes behind a short body while nobody asks for that body: Jira has no connection free, or the request waits
+//! for the login. It would lie in the channel's spool file, up to its caps.
+
+use super::{Chunks, Framing, READ_AHEAD, READS_AT_ONCE, State};
+use bytes::BytesMut;
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A chunked body as far as it lies in the buffer.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    chunks: Chunks,
+    /// Bytes of the buffer that were looked at, and belong to it.
+    followed: usize,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
+    /// Reads a short body ahead, and what comes behind it, within the bound that holds behind an unfinished answer. What
+    /// comes past that is thrown away, and a refusal takes the place of the next request.
+    fn take_behind_body(&mut self, cx: &mut Context<'_>) {
+        if self.is_asked {
+            return;
+        }
+        for _ in 0..READS_AT_ONCE {
+            match self.end_of_short_body() {
+                Some(end) => {
+                    let behind = self.buffer.len().saturating_sub(end);
+                    if behind > READ_AHEAD.max(self.max_head) || (self.overrun && behind > 0) {
+                        self.overrun = true;
+                        self.buffer.truncate(end);
+                        if end == 0 {
+                            self.buffer = BytesMut::new();
+                        }
+                    }
+                }
+                // A long one, which is the channel's to keep.
+                None if self.buffer.len() >= READ_AHEAD => return,
+                None if !matches!(self.state, State::Chunked(_)) => return,
+                None => {}
+            }
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                // The end, or what is wrong, is met by the next read.
+                Poll::Ready(_) | Poll::Pending => return,
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Where the present body ends in the buffer, or will end. `None` where it is long, or its end is not there yet.
+    fn end_of_short_body(&mut self) -> Option<usize> {
+        match &self.state {
+            // hyper has all of it, and has not handed all of it on.
+            State::Head { .. } if self.turn.is_taken() => Some(0),
+            State::Known { left } => {
+                let left = usize::try_from(*left).ok()?;
+                (left <= READ_AHEAD).then_some(left)
+            }
+            State::Chunked(chunks) => {
+                let ahead = self.ahead.get_or_insert_with(|| Ahead {
+                    chunks: chunks.clone(),
+                    followed: 0,
+                });
+                // Whoever reads it meets what is wrong with it.
+                let new = ahead.chunks.follow(&self.buffer[ahead.followed..]).ok()?;
+                ahead.followed += new;
+                ahead.chunks.is_done().then_some(ahead.followed)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A framing that hyper reads, and that whoever drives hyper looks after.
+pub(in crate::http) struct SharedFraming<S>(Arc<Mutex<Framing<S>>>);
+
+impl<S> Clone for SharedFraming<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> SharedFraming<S> {
+    pub(in crate::http) fn new(framing: Framing<S>) -> Self {
+        Self(Arc::new(Mutex::new(framing)))
+    }
+
+    /// Never completes. To be polled by the task that drives hyper, after hyper.
+    pub(in crate::http) async fn take_behind_bodies(self) {
+        std::future::poll_fn(|cx| {
+            self.lock().take_behind_body(cx);
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Framing<S>> {
+        // One task has it. A panic in it ends the channel.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SharedFraming<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_read(cx, out)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SharedFraming<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.lock()).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.lock()).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.lock().is_write_vectored()
+    }
+}
