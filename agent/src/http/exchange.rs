@@ -428,7 +428,11 @@ async fn send(
     };
     result.map_err(|error| {
         let kind = kind_of(error.kind);
-        forward.failed(&error, kind.customer_remedy());
+        let remedy = match error.kind {
+            FailedStep::AnswerHead => ODD_HEADER,
+            _ => kind.customer_remedy(),
+        };
+        forward.failed(&error, remedy);
         Problem {
             delivery: error.delivery,
             cause: Some(error.to_string()),
@@ -479,7 +483,7 @@ fn kind_of(step: FailedStep) -> Kind {
         FailedStep::Tls => Kind::JiraTls,
         FailedStep::PoolExhausted => Kind::JiraBusy,
         FailedStep::ResponseTimeout => Kind::JiraTimeout,
-        FailedStep::Exchange => Kind::JiraBroke,
+        FailedStep::Exchange | FailedStep::AnswerHead => Kind::JiraBroke,
         FailedStep::RequestBody => Kind::UploadBroken,
     }
 }
@@ -502,7 +506,7 @@ fn sent_in_vain(step: FailedStep) -> &'static str {
         FailedStep::ResponseTimeout => {
             "Jira did not take the whole request, or did not begin to answer, in the time it has"
         }
-        FailedStep::Exchange => {
+        FailedStep::Exchange | FailedStep::AnswerHead => {
             "the connection to Jira broke before an answer, or what came was no HTTP"
         }
         FailedStep::RequestBody => "the request's own body broke off on its way",
@@ -602,6 +606,8 @@ const X_AACCOUNTID: HeaderName = HeaderName::from_static("x-aaccountid");
 const DRAIN_MOST: u64 = 64 << 10;
 /// It is on its way already.
 const DRAIN_LONGEST: Duration = Duration::from_secs(1);
+
+const ODD_HEADER: &str = "Find out who sends that header (curl -sv from this machine, | cat -v) and correct it: an app in Jira, or a proxy before it.";
 
 #[cfg(test)]
 mod tests {

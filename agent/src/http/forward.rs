@@ -354,9 +354,10 @@ impl Forward {
         let state = match error.kind {
             FailedStep::Resolve | FailedStep::Connect | FailedStep::Tls => State::Failed,
             // One slow or broken answer among many good ones does not mean that Jira is down.
-            FailedStep::PoolExhausted | FailedStep::ResponseTimeout | FailedStep::Exchange => {
-                State::Degraded
-            }
+            FailedStep::PoolExhausted
+            | FailedStep::ResponseTimeout
+            | FailedStep::Exchange
+            | FailedStep::AnswerHead => State::Degraded,
             FailedStep::RequestBody => return,
         };
         if state == State::Degraded && self.leaves_it_to_the_probe() {

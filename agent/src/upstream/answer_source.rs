@@ -332,32 +332,24 @@ fn retry_after(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .map(|kind| kind.as_bytes());
-    kind.is_some_and(|kind| {
-        let kind = kind
-            .split(|b| *b == b';')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii();
+    media_type(headers).is_some_and(|kind| {
         kind.eq_ignore_ascii_case(b"application/json") || kind.ends_with(b"+json")
     })
 }
 
 fn is_html(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .map(|kind| kind.as_bytes());
-    kind.is_some_and(|kind| {
-        let kind = kind
-            .split(|b| *b == b';')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii();
+    media_type(headers).is_some_and(|kind| {
         kind.eq_ignore_ascii_case(b"text/html")
             || kind.eq_ignore_ascii_case(b"application/xhtml+xml")
     })
+}
+
+/// Without its parameters.
+fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
+    let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
+    kind.split(|byte| *byte == b';')
+        .next()
+        .map(<[u8]>::trim_ascii)
 }
 
 /// Foreign text for one line: printable ASCII, not too long.

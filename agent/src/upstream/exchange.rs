@@ -97,7 +97,10 @@ pub(super) async fn run(
         Err(mut error) => {
             let returned = error.take_message();
             let error = error.into_error();
-            let (kind, detail) = describe(&error, &progress);
+            let (kind, detail) = match lease.odd_header().filter(|_| error.is_parse()) {
+                Some(name) => (FailedStep::AnswerHead, odd_header(&name)),
+                None => describe(&error, &progress),
+            };
             let mut failed = lost(kind, detail);
             match returned {
                 Some(request) => {
@@ -129,6 +132,12 @@ fn describe(error: &hyper::Error, progress: &Progress) -> (FailedStep, String) {
         );
     }
     explain::exchange(error)
+}
+
+fn odd_header(name: &str) -> String {
+    format!(
+        "Jira's answer is no valid HTTP: its header {name} holds a NUL or a CR without LF, which RFC 9110 §5.5 forbids"
+    )
 }
 
 fn lost(kind: FailedStep, detail: String) -> SendError {

@@ -1,5 +1,6 @@
 //! Toward Jira: pooled connections over rustls, streaming both ways; or plain bytes for `tcp://`.
 
+mod answer_head;
 mod answer_source;
 pub(crate) mod certificate;
 mod chain;
@@ -84,6 +85,7 @@ pub enum FailedStep {
     ResponseTimeout,
     /// Connection lost, or an answer that is no HTTP.
     Exchange,
+    AnswerHead,
     /// The vendor's own body broke off.
     RequestBody,
 }
@@ -97,6 +99,7 @@ impl std::fmt::Display for FailedStep {
             Self::PoolExhausted => "connection pool",
             Self::ResponseTimeout => "response head",
             Self::Exchange => "exchange",
+            Self::AnswerHead => "answer head",
             Self::RequestBody => "request body",
         })
     }

@@ -6,6 +6,7 @@
 
 use super::{
     Delivery, FailedStep, SendError,
+    answer_head::AnswerHead,
     exchange::Tracked,
     raw_target::RequestLine,
     stream::{Probe, Stream},
@@ -51,6 +52,7 @@ pub(super) struct Connection {
     task: JoinHandle<()>,
     probe: Probe,
     request_line: RequestLine,
+    answer_head: AnswerHead,
 }
 
 /// A connection in use by one request. Dropped before [`Lease::give_back`] it takes the connection
@@ -169,6 +171,7 @@ impl Connection {
     pub(super) async fn new(stream: Stream) -> Result<Self, hyper::Error> {
         let probe = stream.probe();
         let request_line = stream.request_line();
+        let answer_head = stream.answer_head();
         let (sender, connection) = http1::Builder::new()
             // Firewalls before Jira write such lines. A control character's line is dropped, a space before the colon
             // and a fold are taken out (RFC 9110 §5.5, RFC 9112 §5.1 and §5.2).
@@ -187,6 +190,7 @@ impl Connection {
             task,
             probe,
             request_line,
+            answer_head,
         })
     }
 
@@ -218,7 +222,13 @@ impl Lease {
     pub(super) fn prepare(&self, request: &Request<Tracked>) {
         if let Some(connection) = &self.connection {
             connection.request_line.prepare(request);
+            connection.answer_head.await_next();
         }
+    }
+
+    /// The header that the answer was refused for.
+    pub(super) fn odd_header(&self) -> Option<String> {
+        self.connection.as_ref()?.answer_head.odd_header()
     }
 
     /// Replaces a dead connection under the same permit.

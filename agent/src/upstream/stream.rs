@@ -1,6 +1,6 @@
 //! One connection to Jira as bytes, plain or TLS.
 
-use super::raw_target::RequestLine;
+use super::{answer_head::AnswerHead, raw_target::RequestLine};
 use bytes::{Buf, BytesMut};
 use socket2::{SockRef, Socket};
 use std::{
@@ -24,6 +24,7 @@ pub(super) struct Stream {
     inner: Inner,
     write_failed: bool,
     request_line: RequestLine,
+    answer_head: AnswerHead,
     /// A request line that hyper takes for written.
     owed: BytesMut,
 }
@@ -64,6 +65,7 @@ impl Stream {
             inner,
             write_failed: false,
             request_line: RequestLine::default(),
+            answer_head: AnswerHead::default(),
             owed: BytesMut::new(),
         }
     }
@@ -71,6 +73,11 @@ impl Stream {
     /// Where a request line is exchanged.
     pub(super) fn request_line(&self) -> RequestLine {
         self.request_line.clone()
+    }
+
+    /// Where the head of an answer is looked at.
+    pub(super) fn answer_head(&self) -> AnswerHead {
+        self.answer_head.clone()
     }
 
     /// Costs one more file descriptor; where there is none to be had, hyper's own view must do.
@@ -129,10 +136,13 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.inner {
+        let before = buf.filled().len();
+        let read = match &mut self.inner {
             Inner::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Inner::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        };
+        self.answer_head.read(&buf.filled()[before..]);
+        read
     }
 }
 

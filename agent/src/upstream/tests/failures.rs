@@ -86,6 +86,31 @@ async fn an_answer_that_is_no_http() {
     );
 }
 
+/// hyper says only that there is one.
+#[tokio::test]
+async fn a_header_that_breaks_the_answer_is_named_and_its_value_is_not() {
+    for value in ["a\0secret", "a\rsecret"] {
+        let address = server(move |mut peer| async move {
+            peer.head().await;
+            let head = "HTTP/1.1 200 OK\r\nserver: x\r\n";
+            peer.say(&format!(
+                "{head}x-odd: {value}\r\ncontent-length: 0\r\n\r\n"
+            ))
+            .await;
+            peer.rest().await;
+        })
+        .await;
+        let error = failure(settings(address)).await;
+        assert_told(
+            &error,
+            FailedStep::AnswerHead,
+            Delivery::MaybeSent,
+            "its header x-odd holds",
+        );
+        assert!(!error.detail.contains("secret"), "{}", error.detail);
+    }
+}
+
 #[tokio::test]
 async fn a_connection_closed_instead_of_an_answer() {
     let address = server(|mut peer| async move {
