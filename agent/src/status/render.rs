@@ -1,7 +1,8 @@
 //! The status as a person reads it.
 
 use super::{
-    AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, Overall, Report, SpoolReport,
+    AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, Overall, Report,
+    SpoolReport,
 };
 use crate::{expiry::Urgency, pause::Pause};
 use std::{fmt::Write, io::IsTerminal, time::Duration};
