@@ -21,6 +21,8 @@ pub struct SessionBudget {
     closed_first: AtomicU64,
     resets: AtomicU64,
     spool_resets: Mutex<SpoolResets>,
+    /// Spool files that could not be used.
+    spool_faults: AtomicU64,
     stuck_spools: Arc<AtomicUsize>,
 }
 
@@ -37,6 +39,7 @@ impl SessionBudget {
             closed_first: AtomicU64::new(0),
             resets: AtomicU64::new(0),
             spool_resets: Mutex::default(),
+            spool_faults: AtomicU64::new(0),
             stuck_spools: Arc::new(AtomicUsize::new(0)),
         })
     }
@@ -116,6 +119,11 @@ impl SessionBudget {
             resets.count += 1;
             resets.last = Some((Instant::now(), end));
         }
+    }
+
+    /// Counts one more, and gives how many this session has had.
+    pub(super) fn note_spool_fault(&self) -> u64 {
+        self.spool_faults.fetch_add(1, Relaxed).saturating_add(1)
     }
 
     /// Spool operations that have passed their deadline and still hang.

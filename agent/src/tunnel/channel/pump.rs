@@ -182,8 +182,10 @@ async fn drain(shared: &Shared, mut inlet: impl Inlet, disk: &mut Disk) -> Ended
             }
             () = until(close_at) => return ours(End::Closed),
             () = until(behind_since.map(|since| since + PATIENCE)) => {
-                tracing::warn!(folder = %limits.spool_dir.display(), remedy = "look at the load of the disk of the state folder",
-                    "the spool file cannot keep up, so that one request is cut off");
+                if shared.budget.note_spool_fault() <= MAX_TOLD_RESETS {
+                    tracing::warn!(folder = %limits.spool_dir.display(), remedy = "look at the load of the disk of the state folder",
+                        "the spool file cannot keep up, so that one request is cut off");
+                }
                 return ours(End::SpoolFailed);
             }
             () = shared.kick.notified() => {}
@@ -241,27 +243,33 @@ impl Disk {
                 Ok(())
             }
             Err(error) => {
-                let folder = self.shared.budget.limits().spool_dir.display();
-                match error.kind() {
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                        tracing::warn!(
+                let full = matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                );
+                // Whoever opens channels can have this as often as he likes.
+                if self.shared.budget.note_spool_fault() <= MAX_TOLD_RESETS {
+                    let folder = self.shared.budget.limits().spool_dir.display();
+                    match full {
+                        true => tracing::warn!(
                             %error,
                             %folder,
                             remedy = "make room, or name another folder in tunnel.channel.spool_dir",
                             "no room for the spool file, so that one request is cut off"
-                        );
-                        Err(End::SpoolFull)
-                    }
-                    _ => {
-                        tracing::warn!(
+                        ),
+                        false => tracing::warn!(
                             %error,
                             %folder,
                             remedy = "look at the disk of that folder",
                             "the spool file failed, so that one request is cut off"
-                        );
-                        Err(End::SpoolFailed)
+                        ),
                     }
                 }
+                Err(if full {
+                    End::SpoolFull
+                } else {
+                    End::SpoolFailed
+                })
             }
         }
     }
@@ -272,7 +280,7 @@ impl Disk {
     }
 }
 
-/// Resets of one session that are logged as warnings; status counts all.
+/// Resets of one session, and faults of its spool files, that are logged as warnings; status counts all resets.
 const MAX_TOLD_RESETS: u64 = 10;
 /// For so long a channel may hold up its session because the disk is behind; then it is reset. Below
 /// every keep-alive, and longer than a busy machine takes to write a few megabytes to its page cache.

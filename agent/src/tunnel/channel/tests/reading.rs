@@ -9,8 +9,13 @@ use super::{
     *,
 };
 use crate::disk::FreeSpaceFloor;
-use std::{io, task::Waker};
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    task::Waker,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tracing_subscriber::layer::SubscriberExt;
 
 async fn settled(session: &Session) {
     eventually("the account is settled", || {
@@ -406,4 +411,57 @@ async fn leaving_in_the_middle_gives_everything_back() {
         eventually("over", || session.budget.live() == 0).await;
     }
     settled(&session).await;
+}
+
+/// Counts the warnings.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if *event.metadata().level() <= tracing::Level::WARN {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Whoever opens channels can have each of them reset, by a cap or by the disk: the log holds a few of these.
+#[tokio::test]
+async fn however_many_channels_of_a_session_are_reset_the_log_holds_a_few_lines() {
+    let capped = Limits {
+        memory: 64 << 10,
+        spool_per_channel: 128 << 10,
+        ..Limits::default()
+    };
+    let full = Limits {
+        memory: 64 << 10,
+        spool_floor: FreeSpaceFloor {
+            bytes: u64::MAX,
+            parts: 1,
+        },
+        ..Limits::default()
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let broken = Limits {
+        memory: 64 << 10,
+        spool_dir: file.path().join("no folder"),
+        ..Limits::default()
+    };
+    for (limits, lines) in [(capped, 10), (full, 20), (broken, 20)] {
+        let warnings = Warnings::default();
+        let subscriber = tracing_subscriber::registry().with(warnings.clone());
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let session = Session::new(limits);
+        for number in 1..=60 {
+            let (_stream, peer) = session.open();
+            for piece in pattern(512 << 10).chunks(PACKET) {
+                let data = Bytes::copy_from_slice(piece);
+                // It may have been reset by then.
+                let message = ChannelMsg::Data { data };
+                let _ = peer.messages.as_ref().unwrap().send(message).await;
+            }
+            eventually("reset", || session.budget.resets() == number).await;
+        }
+        assert_eq!(warnings.0.load(Relaxed), lines);
+    }
 }
