@@ -66,7 +66,8 @@ struct Question {
 pub(super) enum Verdict {
     /// Something has come within an interval and a deadline, and no question is overdue.
     Alive,
-    /// Nothing has come for so long. `moving`: the far kernel acknowledges bytes, and has not got the question yet.
+    /// Nothing has come for so long. `moving`: the far kernel acknowledges bytes, and has not had the question for longer
+    /// than the answer may take.
     Silent {
         /// Since the last byte.
         silence: Duration,
@@ -175,7 +176,7 @@ impl Liveness {
             let moved = self.acknowledged_at > question.asked_at;
             Verdict::Silent {
                 silence,
-                moving: question.delivered_at.is_none() && moved && waits < self.bounds.timeout,
+                moving: moved && waits < self.bounds.timeout,
             }
         } else {
             Verdict::Alive
