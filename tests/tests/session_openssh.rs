@@ -349,6 +349,72 @@ async fn an_expired_user_certificate_is_named_in_the_error() {
     assert!(error.contains("EXPIRED 2021-01-01"), "{error}");
 }
 
+/// What ssh-keygen makes and sshd refuses without a word of why: each has the remedy that cures it.
+#[tokio::test]
+async fn each_certificate_that_sshd_refuses_has_a_remedy_of_its_own() {
+    let ed25519 = ["-t", "ed25519"].as_slice();
+    let rsa = &["-t", "rsa", "-b", "2048"];
+    let sha1 = "PubkeyAcceptedAlgorithms ssh-ed25519,ssh-rsa-cert-v01@openssh.com";
+    let mut wrong = Vec::new();
+    for (kind, ca, options, line, remedy) in [
+        (
+            ed25519,
+            "ca",
+            &["-n", "USER", "-V", "20200101:20210101"][..],
+            "",
+            "the certificate has expired",
+        ),
+        (
+            ed25519,
+            "ca",
+            &["-n", "USER", "-V", "20990101:21000101"],
+            "",
+            "not valid yet: compare this host's clock (timedatectl)",
+        ),
+        (
+            ed25519,
+            "ca",
+            &["-n", "globex"],
+            "",
+            "the certificate is for [\"globex\"]: set tunnel.user to one of these",
+        ),
+        (ed25519, "ca", &[], "", "the certificate names nobody"),
+        (
+            ed25519,
+            "ca",
+            &["-n", "USER", "-O", "source-address=192.0.2.0/24"],
+            "",
+            "good from 192.0.2.0/24 only",
+        ),
+        (rsa, "other", &["-n", "USER"], "", "TrustedUserCAKeys"),
+        // As OpenSSH before 7.8 does.
+        (rsa, "ca", &["-n", "USER"], sha1, "OpenSSH before 7.8"),
+        // Nothing is visibly wrong with it: the key is to be authorised, or its authority.
+        (ed25519, "other", &["-n", "USER"], "", "authorise this key"),
+    ] {
+        let prepare = |dir: &Path| {
+            keygen(&dir.join("ca"), &["-t", "ed25519"], "")?;
+            keygen(&dir.join("other"), &["-t", "ed25519"], "")
+        };
+        let sshd = Sshd::prepare(prepare, &["TrustedUserCAKeys {dir}/ca.pub", line]).unwrap();
+        let key = sshd.folder().join("key");
+        keygen(&key, kind, "").unwrap();
+        let user = sshd.user();
+        let options: Vec<_> = options.iter().map(|o| o.replace("USER", &user)).collect();
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
+        let public = key.with_extension("pub");
+        certify(&sshd.folder().join(ca), &public, &options).unwrap();
+        let mut settings = settings(&sshd, &[]).unwrap();
+        settings.identity = identity(&key).unwrap();
+        let error = open(settings).await.err().unwrap();
+        let told = error.remedy();
+        if !told.contains(remedy) || told.contains("  ") || error.retry() != Retry::Slow {
+            wrong.push(format!("{remedy}: {error}: {told}\n{}", sshd.log()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[tokio::test]
 async fn a_certificate_beside_an_authorised_key_does_not_keep_it_out() {
     let sshd = Sshd::start().unwrap();

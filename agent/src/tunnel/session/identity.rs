@@ -206,14 +206,19 @@ pub(super) fn doubts(certificate: &Certificate, user: &str) -> Option<String> {
         );
     }
     let principals = certificate.valid_principals();
+    if principals.is_empty() {
+        return Some(format!(
+            "the certificate names nobody, and OpenSSH takes none without a principal: ask the vendor for one with the principal {user:?} (ssh-keygen -n)"
+        ));
+    }
     if !principals.iter().any(|name| name == user) {
         return Some(format!(
-            "the certificate is for {principals:?}: set tunnel.user to one of these, or ask the vendor for a              certificate with the principal {user:?} (unless the gateway maps names by AuthorizedPrincipalsFile)"
+            "the certificate is for {principals:?}: set tunnel.user to one of these, or ask the vendor for a certificate with the principal {user:?} (unless the gateway maps names by AuthorizedPrincipalsFile)"
         ));
     }
     if let Some(addresses) = option(certificate, "source-address") {
         return Some(format!(
-            "the certificate is good from {addresses} only (source-address), and the gateway sees this host by the              address of its firewall or proxy: compare the two with the vendor"
+            "the certificate is good from {addresses} only (source-address), and the gateway sees this host by the address of its firewall or proxy: compare the two with the vendor"
         ));
     }
     if matches!(certificate.algorithm(), Algorithm::Rsa { .. }) {

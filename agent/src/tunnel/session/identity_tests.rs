@@ -112,7 +112,12 @@ fn a_key_that_others_can_read_is_refused() {
 #[test]
 fn other_formats_are_named_with_the_way_out() {
     let folder = Folder::new();
+    let mut wrong = Vec::new();
     for (text, expected) in [
+        (
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMC4C\n",
+            "OpenSSH 9.6 or later",
+        ),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n", "ssh-keygen -p"),
         (
             "-----BEGIN PRIVATE KEY-----\nMC4C\n",
@@ -123,8 +128,11 @@ fn other_formats_are_named_with_the_way_out() {
         ("hello\n", "ssh-keygen -y"),
     ] {
         let error = folder.load(text, None).unwrap_err().to_string();
-        assert!(error.contains(expected), "{text:?}: {error}");
+        if !error.contains(expected) {
+            wrong.push(format!("{text:?}: {error}"));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[tokio::test]
@@ -147,4 +155,36 @@ async fn the_end_of_a_renewed_certificate_is_known_without_a_restart() {
     write(u64::MAX);
     assert_eq!(identity.expiry().await.unwrap().end, End::Never);
     assert!(expiry.remedy.contains("id-cert.pub"));
+}
+
+/// The remedies are sentences for people: no gap of the source's indentation is left in one.
+#[test]
+fn each_doubt_about_a_certificate_has_its_remedy() {
+    let (key, ca) = (test_keys::ed25519(), test_keys::ed25519());
+    let (year_2000, year_2100) = (946_684_800, 4_102_444_800);
+    let doubt = |after, before, principal: &str, source: Option<&str>| {
+        let mut builder = test_keys::builder(&key, after, before);
+        builder.cert_type(CertType::User).unwrap();
+        builder.valid_principal(principal).unwrap();
+        if let Some(source) = source {
+            builder.critical_option("source-address", source).unwrap();
+        }
+        doubts(&builder.sign(&ca).unwrap(), "acme")
+    };
+    assert_eq!(doubt(year_2000, year_2100, "acme", None), None);
+    for (found, words) in [
+        (doubt(year_2000, year_2000 + 1, "acme", None), "has expired"),
+        (doubt(year_2100, u64::MAX, "acme", None), "timedatectl"),
+        (
+            doubt(year_2000, year_2100, "globex", None),
+            "with the principal \"acme\"",
+        ),
+        (
+            doubt(year_2000, year_2100, "acme", Some("192.0.2.0/24")),
+            "192.0.2.0/24 only (source-address)",
+        ),
+    ] {
+        let found = found.unwrap();
+        assert!(found.contains(words) && !found.contains("  "), "{found}");
+    }
 }
