@@ -210,10 +210,14 @@ pub fn binary(name: &str) -> PathBuf {
     folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name))
 }
 
-/// Writes a secret that only its owner can read.
+/// Writes a secret that only its owner can read. By a rename: an agent that runs looks at its secrets each second, and half
+/// a secret is another one, which would be tried.
 pub fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
-    fs::write(path, secret)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    fs::write(&new, secret)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&new, path)?;
     Ok(())
 }
 

@@ -9,9 +9,9 @@ use agent::{
 use e2e::{
     egress::Authority,
     site::{Site, vendor},
+    sshd::free_port,
 };
 use server_stub::jira::{AuthKind, Received};
-use std::net::TcpListener;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
@@ -49,7 +49,7 @@ async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_context_path_is_told_with_the_right_one_and_no_credential_is_sent_there() {
-    let port = free_port();
+    let port = free_port().unwrap();
     let plan = Site::plan()
         .basic(BOT, BOT_PASSWORD)
         .jira(|jira| jira.listen.set_port(port))
@@ -345,11 +345,6 @@ fn logins(site: &Site) -> usize {
         r.auth == Some(AuthKind::Basic) || sent.is_some_and(|v| v.starts_with("Basic "))
     };
     site.jira().requests().iter().filter(has_password).count()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 const BOT: &str = "acme-bot";

@@ -7,6 +7,7 @@ use e2e::{
     agent::write_secret,
     login::{self, Desk, Dialogue, browser, consent, said},
     site::{Plan, Site, vendor},
+    sshd::free_port,
 };
 use futures_util::future::join_all;
 use reqwest::Response;
@@ -65,7 +66,7 @@ async fn a_person_logs_in_by_pasting_and_the_running_agent_takes_it_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_on_this_host_comes_back_by_itself() {
-    let port = free_port();
+    let port = free_port().unwrap();
     let redirect = format!("http://127.0.0.1:{port}/callback");
     let plan = plan_with(&format!("redirect_uri = {redirect:?}"), &redirect);
     let plan = plan.jira(|jira| jira.oauth2.https = HttpsRule::Loopback);
@@ -529,11 +530,6 @@ fn stored(site: &Site) -> Value {
 
 async fn problem_of(answer: Response) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap())
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 const BOT: &str = "acme-bot";

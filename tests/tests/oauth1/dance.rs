@@ -9,6 +9,7 @@ use e2e::{
     agent::write_secret,
     login::{Dialogue, browser, consent, said},
     site::{Site, vendor},
+    sshd::free_port,
 };
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -77,11 +78,7 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_on_this_host_comes_back_by_itself() {
     let mut site = three_legged(Site::plan()).start_unproven().await.unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port().unwrap();
     let callback = format!("http://127.0.0.1:{port}/back?to=us");
     let arguments = ["login", "--callback", &callback];
     let mut dialogue = Dialogue::start_with(site.agent.dir(), &arguments).unwrap();
