@@ -181,3 +181,19 @@ fn completions_and_man_pages_come_from_the_same_definition() {
     let alias = std::fs::read_to_string(folder.join("jira-tunnel-agent.1")).unwrap();
     assert_eq!(alias, ".so man1/agent.1\n");
 }
+
+/// A configuration is pasted together from what others send: shown, it steers no terminal and turns no text about.
+#[test]
+fn what_config_show_prints_steers_no_terminal() {
+    let fixture = Fixture::new();
+    fixture.edit("user = \"acme\"", "user = \"ac\u{202e}em\u{200b}\"");
+    let output = fixture.agent(&["config", "show"], &[]);
+    let shown = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(shown.contains("user = \"ac\u{fffd}em\u{fffd}\""), "{shown}");
+    fixture.edit("em\u{200b}\"", "em\u{1b}[31m\u{7}\"");
+    let output = fixture.agent(&["config", "show"], &[]);
+    for text in [stdout(&output), stderr(&output)] {
+        assert!(!text.contains(['\u{202e}', '\u{1b}', '\u{7}']), "{text}");
+    }
+}

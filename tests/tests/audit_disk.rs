@@ -13,11 +13,17 @@ use e2e::{
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use server_stub::jira::{Fault, FaultKind};
 use std::{
     fs::{self, File},
     io::Write,
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, SystemTime},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
 };
 
 /// A site whose agent has been started again on a disk of 120 MiB.
@@ -50,6 +56,12 @@ impl SmallDisk {
                 return;
             }
         }
+    }
+
+    /// Bytes that are free.
+    fn free(&mut self) -> u64 {
+        let stat = rustix::fs::statvfs(self.site.agent.inside("state")).unwrap();
+        stat.f_bavail * stat.f_frsize
     }
 
     fn make_room(&self) {
@@ -222,12 +234,24 @@ async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
     assert!(numbers.collect::<Vec<_>>().is_sorted());
 }
 
-/// What the floors leave is enough without any reserve.
+/// Uploads that Jira does not read fill the disk as far as the spool may, a tenth of it. What that leaves is enough for the
+/// audit and a pause without any reserve.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_spool_stops_the_audit_goes_on_and_a_pause_is_durable() {
     let mut disk = SmallDisk::start(&["required = true"]).await;
-    // A tenth, as the spool leaves it.
-    disk.fill(12 << 20);
+    let stalls = vec![Fault::on("/issue/STALL-", FaultKind::Stall)];
+    disk.site.jira().set_faults(stalls);
+    disk.fill(36 << 20);
+    let before = disk.free();
+    let mut uploads = Vec::new();
+    for number in 0..4 {
+        uploads.push(upload(disk.site.addr(), number).await);
+    }
+    // Those that were not reset hold what they have spooled.
+    let held = uploads.iter().flatten().count();
+    assert!(held >= 1 && disk.free() < before, "nothing was spooled");
+    assert!(held < uploads.len(), "the spool has not come to its floor");
+    assert!(disk.free() > 11 << 20, "{} bytes are free", disk.free());
     disk.write("SECOND").await;
     disk.until_recorded("SECOND", 100).await;
     // Audited and answered; only what would be spooled has no room.
@@ -241,6 +265,28 @@ async fn where_the_spool_stops_the_audit_goes_on_and_a_pause_is_durable() {
     assert_eq!(disk.status().0, Some(1));
     let paused = disk.site.agent.run(&["pause"]).unwrap();
     assert!(paused.status.success(), "{paused:?}");
+}
+
+/// 16 MiB of an upload that is not at its end; none where it is broken off before they are taken.
+async fn upload(addr: SocketAddr, number: u32) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let head = format!(
+        "PUT /jira/rest/api/2/issue/STALL-{number} HTTP/1.1\r\nHost: vendor\r\nContent-Type: application/json\r\n\
+         Content-Length: 1000000000\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let block = vec![b' '; 1 << 20];
+    for _ in 0..16 {
+        let sent = stream.write_all(&block);
+        tokio::time::timeout(Duration::from_secs(30), sent)
+            .await
+            .expect("the tunnel does not take it")
+            .ok()?;
+    }
+    // A reset that is under way.
+    let mut answer = [0; 1024];
+    let end = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut answer));
+    end.await.is_err().then_some(stream)
 }
 
 /// A refresh token that was used up must be replaced by the new one, whoever has filled the disk.

@@ -106,6 +106,10 @@ async fn a_request_goes_the_vendors_way_and_back_where_the_gateway_permits_just_
         assert!(seen.contains("/jira/status"), "{seen}");
         assert!(seen.contains("Jira's 200"), "{seen}");
         assert_eq!(asked(&jira), before + 1);
+        // Packets of full size have come through.
+        let requests = jira.requests();
+        let sent = requests.iter().rev().find(|r| is_of_check(r)).unwrap();
+        assert!(sent.header("accept").unwrap().len() > 2_900, "{sent:?}");
     }
     // What it was asked for is free again.
     drop(TcpListener::bind(&bind).unwrap());
@@ -137,11 +141,40 @@ async fn a_request_goes_the_vendors_way_and_back_where_the_gateway_permits_just_
 
 /// Requests of the check that have reached this Jira.
 fn asked(jira: &server_stub::jira::Running) -> usize {
-    let of_check = |r: &&server_stub::jira::Received| {
-        r.header("user-agent")
-            .is_some_and(|agent| agent.starts_with("jira-tunnel-agent-check"))
+    jira.requests().iter().filter(|r| is_of_check(r)).count()
+}
+
+fn is_of_check(request: &server_stub::jira::Received) -> bool {
+    request
+        .header("user-agent")
+        .is_some_and(|agent| agent.starts_with("jira-tunnel-agent-check"))
+}
+
+/// GatewayPorts of this sshd makes 127.0.0.1 of it, and the protocol tells nobody. The connection that stands by claims
+/// nothing but that it asks again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_only_asked_for_is_said_to_be_asked_for() {
+    let sshd = Sshd::start().unwrap();
+    let bind = format!("0.0.0.0:{}", free_port().unwrap());
+    let setup = Setup::for_sshd(&sshd).unwrap().tunnel("connections", 2);
+    let agent = setup.forward("jira", &bind, NO_JIRA).start().unwrap();
+    let standby = |r: &agent::status::Report| {
+        let mut views = r.connections.iter().flat_map(|c| &c.forwards);
+        views.any(|v| v.state == agent::status::ForwardState::Standby)
     };
-    jira.requests().iter().filter(of_check).count()
+    let report = agent.until("one to stand by", standby).await.unwrap();
+    let views = report.connections.iter().flat_map(|c| &c.forwards);
+    let mut causes = views.filter_map(|v| v.cause.as_deref());
+    let told = "another connection of this agent holds it; this one asks again when that one ends";
+    assert!(causes.any(|cause| cause == told), "{report:#?}");
+    let report = check(&agent);
+    let mut steps = tunnel(&report).into_iter();
+    let step = steps.find(|s| s.step == "forward").unwrap();
+    assert_eq!(step.verdict, Verdict::Ok, "{step:?}");
+    let detail = step.detail.as_deref().unwrap();
+    for part in ["asked for", &bind, "GatewayPorts"] {
+        assert!(detail.contains(part), "{detail}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

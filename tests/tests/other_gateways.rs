@@ -67,9 +67,35 @@ async fn a_gateway_that_knows_no_keep_alive_keeps_its_session() {
     }
 }
 
+/// Nor the answer to a probe for that to the forward, which russh tells apart by their order alone (docs/ssh.md, D10).
 #[tokio::test]
 async fn a_forward_that_is_granted_late_is_not_taken_for_a_probe() {
-    serves(&asyncssh("slow-forward").await).await;
+    let gateway = asyncssh("slow-forward").await;
+    let (agent, _) = serves(&gateway).await;
+    let log = agent.log();
+    for wrong in ["refuses the forward", "opening a session channel instead"] {
+        assert!(!log.contains(wrong), "{log}");
+    }
+}
+
+/// Where a call is not permitted, asyncssh answers as if nothing listened there (code 2): that decides nothing about the
+/// vendor's own way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_whose_own_call_is_refused_as_failed_warns_and_fails_nothing() {
+    let jira = Witness::start().await.unwrap();
+    let gateway = asyncssh("plain").await;
+    let (agent, _) = start(&gateway.setup(), &jira);
+    agent.until_proven().await.unwrap();
+    let done = agent.run(&["check", "--json"]).unwrap();
+    let report: agent::check::Report = serde_json::from_slice(&done.stdout).unwrap();
+    let trip = report.steps.iter().find(|step| step.step == "round-trip");
+    let trip = trip.unwrap_or_else(|| panic!("{report:#?}"));
+    assert_eq!(trip.verdict, agent::check::Verdict::Warn, "{trip:?}");
+    let remedy = trip.remedy.as_deref().unwrap_or_default();
+    assert!(remedy.contains("curl -i http://127.0.0.1:"), "{remedy}");
+    let failed = |step: &agent::check::Step| step.verdict == agent::check::Verdict::Fail;
+    assert!(!report.steps.iter().any(failed), "{report:#?}");
+    assert_eq!(done.status.code(), Some(1));
 }
 
 /// Paramiko without strict key exchange is served, and named in status and check.
@@ -135,14 +161,13 @@ async fn texts_that_are_not_utf8_are_named_as_the_cause() {
         tunnel.state == LayerState::Failed
             && cause.contains("not UTF-8 during the login")
             && remedy.contains("Banner")
+            && report.connections[0].next_retry_seconds.is_some()
     };
-    agent.until("the cause to be named", named).await.unwrap();
-    let wait = |report: &Report| {
-        report.connections[0]
-            .next_retry_seconds
-            .is_some_and(|s| s > 20.0)
-    };
-    agent.until("a slow retry", wait).await.unwrap();
+    let report = agent.until("the cause to be named", named).await.unwrap();
+    // From the first attempt on: it is no fault that passes by itself.
+    let connection = &report.connections[0];
+    assert!(connection.attempt <= 1, "{report:#?}");
+    assert!(connection.next_retry_seconds > Some(20.0), "{report:#?}");
     let done = agent.run(&["check"]).unwrap();
     let text = String::from_utf8_lossy(&done.stdout);
     assert!(text.contains("not UTF-8"), "{text}");

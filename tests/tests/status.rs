@@ -352,3 +352,25 @@ fn is_a(kind: &Value, value: &Value) -> bool {
 }
 
 const MYSELF: &str = "/rest/api/2/myself";
+
+/// In a terminal there are colors, and none where it cannot show them or nobody wants them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dumb_terminal_gets_no_colors() {
+    let site = Site::plan().start().await.unwrap();
+    let shown = |variables: &str, name: &str| {
+        let line = format!("{variables} {} {name}", binary("agent").display());
+        let arguments = ["-qec", &line, "/dev/null"];
+        let mut script = command(Command::new("script"), &site.dir(), &arguments);
+        let done = script.stdin(Stdio::null()).output().unwrap();
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    for name in ["status", "check"] {
+        let colored = shown("TERM=xterm", name);
+        assert!(colored.contains("\u{1b}["), "{name}: {colored}");
+        for plain in ["TERM=dumb", "TERM=xterm NO_COLOR=1"] {
+            let text = shown(plain, name);
+            assert!(text.contains("jira"), "{name}: {text}");
+            assert!(!text.contains('\u{1b}'), "{plain} {name}: {text}");
+        }
+    }
+}

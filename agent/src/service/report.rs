@@ -14,10 +14,10 @@ use crate::{
     health,
     status::{
         AgentReport, AuditReport, ConnectionView, CredentialReport, ForwardReport, ForwardState,
-        ForwardView, LayerReport, LayerState, Layers, Overall, REPORT_VERSION, Report,
+        ForwardView, Layer, LayerReport, LayerState, Layers, Overall, REPORT_VERSION, Report,
     },
     supervisor::SupervisorHandle,
-    upstream::ControlClient,
+    upstream::{self, ControlClient},
 };
 use std::{
     sync::Arc,
@@ -103,10 +103,7 @@ impl Observer {
         now: SystemTime,
     ) -> ForwardReport {
         let instant = Instant::now();
-        let stale_after = health::OLDEST_PROOF + ControlClient::longest(&site.config.upstream);
-        let layer = |layer: &crate::status::Layer| {
-            LayerReport::new(&layer.snapshot(), instant, stale_after)
-        };
+        let layer = |layer: &Layer| probed(layer, &site.config.upstream, instant);
         let views: Vec<_> = connections
             .iter()
             .filter_map(|c| Some((c, view_of(c, site)?)))
@@ -152,6 +149,12 @@ impl Observer {
             requests: site.tally().total(),
         }
     }
+}
+
+/// A layer that traffic and probes write. Probes come in time while all is well, so that what is older proves nothing.
+fn probed(layer: &Layer, upstream: &upstream::Settings, now: Instant) -> LayerReport {
+    let stale_after = health::OLDEST_PROOF + ControlClient::longest(upstream);
+    LayerReport::new(&layer.snapshot(), now, stale_after)
 }
 
 /// The best connection that holds the forward; where none does, why not.
@@ -220,8 +223,10 @@ const UNTRIED_REMEDY: &str = "wait for it, half a minute at most; if this stays,
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::status::Phase;
+    use std::time::Duration;
 
     fn layer(state: LayerState, detail: &str) -> LayerReport {
         LayerReport {
@@ -306,6 +311,21 @@ mod tests {
         assert_eq!(told.state, LayerState::Failed);
         assert_eq!(told.cause.as_deref(), Some("the port is taken"));
         assert_eq!(told.remedy.as_deref(), Some("ask the vendor"));
+    }
+
+    /// The prober hangs: nothing fails, and the proof ages all the same.
+    #[test]
+    fn a_proof_of_jira_or_login_counts_45_seconds_and_the_time_of_one_probe() {
+        let layer = Layer::default();
+        layer.proven(Some("acme-bot"));
+        let proven_at = layer.snapshot().proven_at.unwrap();
+        let upstream = upstream::Settings::new("https://jira.test".parse().unwrap());
+        let counts = Duration::from_secs(45) + ControlClient::longest(&upstream);
+        let at = |age| probed(&layer, &upstream, proven_at + age);
+        assert_eq!(at(counts).state, LayerState::Proven);
+        let later = at(counts + Duration::from_secs(1));
+        assert_ne!(later.state, LayerState::Proven);
+        assert!(later.cause.is_some() && later.remedy.is_some());
     }
 
     #[test]

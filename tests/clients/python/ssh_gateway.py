@@ -11,6 +11,7 @@ import asyncssh
 from asyncssh.constants import (
     MSG_DISCONNECT,
     MSG_GLOBAL_REQUEST,
+    MSG_REQUEST_FAILURE,
     MSG_UNIMPLEMENTED,
     MSG_USERAUTH_BANNER,
 )
@@ -29,6 +30,9 @@ class Habits(asyncssh.SSHServerConnection):
                 return self.send_packet(MSG_UNIMPLEMENTED, UInt32(pktid))
             if HABIT == "mute":
                 return None
+            if HABIT == "slow-forward":
+                # At once, before the answer to the forward that was asked for earlier, against RFC 4254 section 4.
+                return self.send_packet(MSG_REQUEST_FAILURE)
         return super()._process_global_request(pkttype, pktid, packet)
 
     _packet_handlers = dict(asyncssh.SSHServerConnection._packet_handlers)
