@@ -1,5 +1,6 @@
 //! Before there is a configuration: to the gateways of an enrollment token, as far as their host keys. Nothing logs in: the
-//! token's one-time secret stays unused, and a gateway counts no refused login.
+//! token's one-time secret stays unused. At the most a gateway sees an attempt with a key that nobody knows, where it answers
+//! faster than this command leaves.
 
 use super::trace::Trace;
 use crate::{
