@@ -43,7 +43,7 @@ pub enum ClientError {
         problem: String,
     },
     /// The agent refused the command.
-    #[error("the agent refused: {0}")]
+    #[error("the running agent says: {0}")]
     Refused(String),
 }
 
