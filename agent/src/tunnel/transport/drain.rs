@@ -29,7 +29,10 @@ async fn carry<W: AsyncWrite + Unpin>(meter: &Meter, mut writer: W) -> io::Resul
             if closing {
                 return writer.shutdown().await;
             }
-            wait_for_work(meter).await;
+            if wait_for_work(meter, chunk.capacity()).await == Waited::Long {
+                chunk = Vec::new();
+                meter.queue().shrink();
+            }
             continue;
         }
         let mut rest = chunk.as_slice();
@@ -50,16 +53,35 @@ async fn carry<W: AsyncWrite + Unpin>(meter: &Meter, mut writer: W) -> io::Resul
     }
 }
 
-async fn wait_for_work(meter: &Meter) {
-    let shut = meter.queue().is_shut();
-    if !shut {
+#[derive(PartialEq)]
+enum Waited {
+    Briefly,
+    /// Long enough for buffers to be given back.
+    Long,
+}
+
+async fn wait_for_work(meter: &Meter, kept: usize) -> Waited {
+    let (shut, kept) = {
+        let queue = meter.queue();
+        (queue.is_shut(), kept + queue.capacity())
+    };
+    if shut {
+        if timeout(QUIET, meter.work.notified()).await.is_err() {
+            meter.forget_admitted();
+        }
+    } else if kept <= LITTLE {
         meter.work.notified().await;
-    } else if timeout(QUIET, meter.work.notified()).await.is_err() {
-        meter.forget_admitted();
+    } else if timeout(REST, meter.work.notified()).await.is_err() {
+        return Waited::Long;
     }
+    Waited::Briefly
 }
 
 /// A buffer that a burst has grown past this is given back.
 const KEPT: usize = 1 << 20;
 /// For so long nothing has come down from russh although writers were let through: it will not.
 const QUIET: Duration = Duration::from_millis(10);
+/// After so long without work buffers go back, even small ones: a session may rest for hours.
+const REST: Duration = Duration::from_secs(5);
+/// What may be kept through a rest.
+const LITTLE: usize = 16 << 10;

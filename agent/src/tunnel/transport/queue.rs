@@ -102,6 +102,16 @@ impl Queue {
         std::mem::swap(&mut self.buffer, empty);
     }
 
+    /// Memory of the buffer, whether it is filled or not.
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Gives back the memory that a burst has taken.
+    pub(super) fn shrink(&mut self) {
+        self.buffer.shrink_to_fit();
+    }
+
     /// The kernel took `n` bytes.
     pub(super) fn taken(&mut self, n: usize, now: Instant) -> Vec<Waker> {
         self.backlog = self.backlog.saturating_sub(n);

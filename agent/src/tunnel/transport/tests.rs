@@ -58,6 +58,23 @@ async fn what_is_written_arrives_in_order_and_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_burst_has_taken_is_given_back_at_rest() {
+    let (mut transport, meter, mut far) = piped(1000, Limits::default());
+    let mut taken = vec![0; 300 << 10];
+    // Twice, because there are two buffers that change places.
+    for _ in 0..2 {
+        transport.write_all(&vec![7; 300 << 10]).await.unwrap();
+        far.read_exact(&mut taken).await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert!(meter.queue().capacity() >= 300 << 10);
+    sleep(20 * SECOND).await;
+    assert_eq!(meter.queue().capacity(), 0);
+    transport.write_all(&taken).await.unwrap();
+    far.read_exact(&mut taken).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn past_the_cap_the_session_dies_and_says_why() {
     let limits = Limits {
         cap: 1 << 20,
