@@ -25,7 +25,7 @@ async fn seen(before: State, head: &'static str) -> (State, bool) {
 async fn only_jiras_own_answers_prove_jira() {
     for head in [
         "200 X\r\nx-arequestid: 1x1x1\r\n",
-        "404 X\r\nx-ausername: anonymous\r\n",
+        "400 X\r\nx-ausername: anonymous\r\n",
         "302 X\r\natl-traceid: 0f\r\nlocation: https://media.example/1\r\n",
     ] {
         assert_eq!(
@@ -48,6 +48,8 @@ async fn only_jiras_own_answers_prove_jira() {
         ("504 X\r\ncontent-type: text/html\r\n", true),
         // No HTTP at all.
         ("X\r\n", true),
+        // As each request is answered under a wrong context path.
+        ("404 X\r\nx-ausername: anonymous\r\n", false),
         // From a cache, and from whatever speaks JSON: the probe knows better.
         ("200 X\r\nx-arequestid: 1x1x1\r\nage: 60\r\n", false),
         ("200 X\r\ncontent-type: application/json\r\n", false),
