@@ -39,6 +39,15 @@ enum Behavior {
     Says(&'static str),
     /// Leads to the sshd at this address.
     Leads(String),
+    /// The same until this is cancelled.
+    LeadsUntil(String, CancellationToken, Ending),
+}
+
+/// What becomes of the connections then.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Silence,
+    Cut,
 }
 
 /// The gateway at 127.0.0.2, and how often it was called.
@@ -76,6 +85,17 @@ async fn behave(mut stream: TcpStream, behavior: Behavior) {
         Behavior::Says(text) => {
             let _ = stream.write_all(text.as_bytes()).await;
             let _ = stream.shutdown().await;
+        }
+        Behavior::LeadsUntil(to, until, ending) => {
+            let Ok(mut other) = TcpStream::connect(to).await else {
+                return;
+            };
+            let _ = until
+                .run_until_cancelled(copy_bidirectional(&mut stream, &mut other))
+                .await;
+            if matches!(ending, Ending::Silence) {
+                std::future::pending::<()>().await;
+            }
         }
         Behavior::Leads(to) => {
             if let Ok(mut other) = TcpStream::connect(to).await {
@@ -139,6 +159,48 @@ async fn an_address_that_fails_past_tcp_is_followed_by_the_next_one() {
         assert_eq!(view.address.as_deref(), Some("127.0.0.1"), "{behavior:?}");
         handle.drain(Duration::ZERO).await;
     }
+}
+
+#[tokio::test]
+async fn an_address_that_falls_silent_after_the_login_is_followed_by_the_next_one() {
+    let sshd = Sshd::start().unwrap();
+    let stopped = CancellationToken::new();
+    let leads = Behavior::LeadsUntil(sshd.address(), stopped.clone(), Ending::Silence);
+    let first = First::start(sshd.port(), leads).await;
+    let mut settings = named(&sshd, &["127.0.0.1:0"]);
+    settings.probe_interval = Duration::from_millis(300);
+    settings.probe_timeout = Duration::from_millis(300);
+    let handle = spawn(settings);
+    until(&handle, serves).await;
+    assert_eq!(
+        handle.connections()[0].address.as_deref(),
+        Some("127.0.0.2")
+    );
+    stopped.cancel();
+    let at_the_other = |views: &[ConnectionView]| {
+        serves(views) && views[0].address.as_deref() == Some("127.0.0.1")
+    };
+    until(&handle, at_the_other).await;
+    assert_eq!(first.calls(), 1);
+    handle.drain(Duration::ZERO).await;
+}
+
+/// No forward is granted here, so that a session has served nobody when it is cut.
+#[tokio::test]
+async fn an_address_that_cuts_sessions_before_they_serve_is_followed_by_the_next_one() {
+    let sshd = Sshd::with(&["PermitListen 127.0.0.1:1"]).unwrap();
+    let cut = CancellationToken::new();
+    let leads = Behavior::LeadsUntil(sshd.address(), cut.clone(), Ending::Cut);
+    let first = First::start(sshd.port(), leads).await;
+    let handle = spawn(named(&sshd, &["127.0.0.1:0"]));
+    let is_at = |address: &'static str| {
+        move |views: &[ConnectionView]| views[0].address.as_deref() == Some(address)
+    };
+    until(&handle, is_at("127.0.0.2")).await;
+    cut.cancel();
+    until(&handle, is_at("127.0.0.1")).await;
+    assert_eq!(first.calls(), 1);
+    handle.drain(Duration::ZERO).await;
 }
 
 #[tokio::test]

@@ -67,6 +67,44 @@ async fn a_gateway_that_knows_no_keep_alive_keeps_its_session() {
     }
 }
 
+/// Ends the session for a keep-alive, with a goodbye, without one, or with one that the SSH library cannot read: one
+/// session is lost for it, and the next ones send none.
+#[tokio::test]
+async fn a_gateway_that_ends_sessions_for_a_keep_alive_is_asked_in_another_way() {
+    for habit in [
+        "goodbye-to-keep-alive",
+        "close-at-keep-alive",
+        "latin1-goodbye-to-keep-alive",
+    ] {
+        let jira = Witness::start().await.unwrap();
+        let gateway = asyncssh(habit).await;
+        let (agent, addr) = start(&gateway.setup(), &jira);
+        let report = agent.until_proven().await.unwrap();
+        agent
+            .logged("probed by opening a session channel instead")
+            .await
+            .unwrap();
+        let before = report.connections[0].bytes_received;
+        // The answers to a dozen probes.
+        let later = |report: &Report| report.connections[0].bytes_received > before + 1000;
+        let report = agent.until("more probes", later).await.unwrap();
+        assert_eq!(report.connections[0].generation, 2, "{habit}");
+        let mut vendor = Caller::connect(addr).await.unwrap();
+        vendor.get("/rest/api/2/issue/ABC-1").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_comes_in_pieces_stands_whole_in_the_cause() {
+    let jira = Witness::start().await.unwrap();
+    let gateway = asyncssh("banner-in-pieces").await;
+    let (agent, _) = start(&gateway.setup(), &jira);
+    agent
+        .logged("\"Your account has expired; ask your administrator.\"")
+        .await
+        .unwrap();
+}
+
 /// Nor the answer to a probe for that to the forward, which russh tells apart by their order alone (docs/ssh.md, D10).
 #[tokio::test]
 async fn a_forward_that_is_granted_late_is_not_taken_for_a_probe() {

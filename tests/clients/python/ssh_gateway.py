@@ -33,6 +33,13 @@ class Habits(asyncssh.SSHServerConnection):
             if HABIT == "slow-forward":
                 # At once, before the answer to the forward that was asked for earlier, against RFC 4254 section 4.
                 return self.send_packet(MSG_REQUEST_FAILURE)
+            if HABIT == "goodbye-to-keep-alive":
+                return self.disconnect(2, "Unknown global request")
+            if HABIT == "close-at-keep-alive":
+                return self.abort()
+            if HABIT == "latin1-goodbye-to-keep-alive":
+                self.send_packet(MSG_DISCONNECT, UInt32(2), String(LATIN_1), String(b""))
+                return self.abort()
         return super()._process_global_request(pkttype, pktid, packet)
 
     _packet_handlers = dict(asyncssh.SSHServerConnection._packet_handlers)
@@ -55,13 +62,16 @@ class Gateway(asyncssh.SSHServer):
             self.conn.send_packet(MSG_USERAUTH_BANNER, String(LATIN_1), String(b""))
         if HABIT == "utf8-banner":
             self.conn.send_auth_banner("f\u00fcr Befugte\u202e\x1b[31m " + "x" * 2000)
+        if HABIT == "banner-in-pieces":
+            for piece in ("Your account", "has expired;", "ask your administrator.", "", "\r\n"):
+                self.conn.send_auth_banner(piece)
         return True
 
     def public_key_auth_supported(self):
         return True
 
     def validate_public_key(self, username, key):
-        return True
+        return HABIT != "banner-in-pieces"
 
     def auth_completed(self):
         asyncio.get_event_loop().call_later(0.5, self.act)

@@ -23,6 +23,8 @@ struct Memory {
     /// One entry for each lease.
     leases: Vec<(u64, SocketAddr, usize)>,
     next_lease: u64,
+    /// By place: when a gateway last ended a session for a keep-alive.
+    no_keep_alive: HashMap<String, Instant>,
 }
 
 #[derive(Debug)]
@@ -128,6 +130,27 @@ impl AddressMemory {
         })
     }
 
+    /// The gateway at this place has ended a session for a keep-alive. Whether that is news.
+    pub fn shun_keep_alive(&self, place: &str) -> bool {
+        let now = Instant::now();
+        let mut memory = self.lock();
+        let known = &mut memory.no_keep_alive;
+        known.retain(|_, since| now.saturating_duration_since(*since) < SHUNNED);
+        // A name whose addresses keep changing must not fill memory; what is left out is learnt anew.
+        if known.len() >= MOST_PLACES {
+            known.clear();
+        }
+        known.insert(place.to_owned(), now).is_none()
+    }
+
+    /// Whether a session there had better not send keep-alives.
+    pub fn shuns_keep_alive(&self, place: &str) -> bool {
+        let now = Instant::now();
+        let memory = self.lock();
+        let since = memory.no_keep_alive.get(place);
+        since.is_some_and(|since| now.saturating_duration_since(*since) < SHUNNED)
+    }
+
     /// What failed may have been mended: key, user or host keys are others now.
     pub fn forgive(&self) {
         self.lock().failures.clear();
@@ -214,6 +237,10 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 const BARRED: Duration = Duration::from_secs(59);
 /// Longer than a restart or a failover takes; then the resolver's order counts again.
 const REMEMBERED: Duration = Duration::from_secs(300);
+/// Then the usual question is tried once more, at the beginning of a session.
+const SHUNNED: Duration = Duration::from_secs(6 * 3600);
+/// Places that are remembered for that.
+const MOST_PLACES: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -282,6 +309,22 @@ mod tests {
         memory.failed(a, true);
         memory.forgive();
         assert_eq!(order(&memory, 0).0, [a, b]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_that_ends_sessions_for_a_keep_alive_is_remembered_for_hours_and_within_bounds()
+     {
+        let memory = AddressMemory::default();
+        assert!(!memory.shuns_keep_alive("gw:1"));
+        assert!(memory.shun_keep_alive("gw:1") && !memory.shun_keep_alive("gw:1"));
+        assert!(memory.shuns_keep_alive("gw:1") && !memory.shuns_keep_alive("gw:2"));
+        for n in 0..10_000 {
+            memory.shun_keep_alive(&format!("gw:{n}"));
+            assert!(memory.lock().no_keep_alive.len() <= MOST_PLACES);
+        }
+        memory.shun_keep_alive("gw:1");
+        tokio::time::advance(SHUNNED).await;
+        assert!(!memory.shuns_keep_alive("gw:1"));
     }
 
     #[tokio::test]

@@ -17,7 +17,12 @@ use crate::tunnel::{
     transport::{Meter, Transport, socket},
 };
 use russh::{Error, Limits, Preferred, SshId, client, keys::Algorithm};
-use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWriteExt},
     time::timeout,
@@ -284,6 +289,7 @@ async fn handshake<R: AsyncRead + Send + Unpin + 'static>(
         .await
         .map_err(|failure| classify(&shared, &greeting, failure))?;
     login(&mut handle, &shared).await?;
+    shared.stood.store(true, Ordering::Relaxed);
     (shared.tell)(Passed::Login);
     Ok(Session::new(Inner::new(handle, shared)))
 }
@@ -292,6 +298,7 @@ fn config(shared: &Shared, preferred: Preferred) -> client::Config {
     let settings = &shared.settings;
     let keepalive_max = settings.keepalive_max.max(2);
     let beyond_keepalive = u32::try_from(keepalive_max.saturating_add(2)).unwrap_or(u32::MAX);
+    let keepalive = (!shared.shuns_keep_alive()).then_some(settings.keepalive_interval);
     client::Config {
         client_id: SshId::Standard(Cow::Borrowed(CLIENT_ID)),
         limits: Limits {
@@ -303,10 +310,10 @@ fn config(shared: &Shared, preferred: Preferred) -> client::Config {
         maximum_packet_size: PACKET,
         channel_buffer_size: CHANNEL_QUEUE,
         preferred,
-        keepalive_interval: Some(settings.keepalive_interval),
+        keepalive_interval: keepalive,
         keepalive_max,
         // A last net only: keep-alives are to notice first.
-        inactivity_timeout: Some(settings.keepalive_interval.saturating_mul(beyond_keepalive)),
+        inactivity_timeout: keepalive.map(|interval| interval.saturating_mul(beyond_keepalive)),
         ..client::Config::default()
     }
 }

@@ -14,6 +14,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use zeroize::Zeroizing;
 
 /// A private key with its optional OpenSSH user certificate. Holds the key in memory for as long as
 /// the agent runs; `Debug` shows its fingerprint only.
@@ -48,7 +49,7 @@ impl Identity {
         };
         check_kind(path, &key)?;
         let certificate_path = beside(path);
-        let certificate = match std::fs::read_to_string(&certificate_path) {
+        let certificate = match std::fs::read(&certificate_path) {
             Ok(text) => Some(parse_certificate(&certificate_path, &text, &key)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -135,7 +136,7 @@ impl Identity {
     /// `None` where there is no file that can be read.
     async fn read_certificate(&self) -> Option<Result<Certificate, IdentityError>> {
         let path = self.certificate_path.as_ref()?;
-        let text = tokio::fs::read_to_string(path).await.ok()?;
+        let text = tokio::fs::read(path).await.ok()?;
         Some(parse_certificate(path, &text, &self.key))
     }
 }
@@ -219,6 +220,17 @@ pub(super) fn doubts(certificate: &Certificate, user: &str) -> Option<String> {
     if let Some(addresses) = option(certificate, "source-address") {
         return Some(format!(
             "the certificate is good from {addresses} only (source-address), and the gateway sees this host by the address of its firewall or proxy: compare the two with the vendor"
+        ));
+    }
+    let options = certificate.critical_options();
+    let unknown = options
+        .iter()
+        .find(|(name, _)| !KNOWN_OPTIONS.contains(&name.as_str()));
+    if let Some((name, _)) = unknown {
+        let name = crate::printable::printable(name, 64);
+        return Some(format!(
+            "the certificate has the critical option {name:?}, and a gateway that does not know it must refuse the certificate: \
+             ask the vendor for one without it"
         ));
     }
     if matches!(certificate.algorithm(), Algorithm::Rsa { .. }) {
@@ -335,8 +347,18 @@ fn parse(path: &Path, text: &[u8]) -> Result<PrivateKey, IdentityError> {
             "name the file without .pub".to_owned(),
         );
     }
+    if first.starts_with("---- BEGIN SSH2 ") {
+        return wrong(
+            "it is in the form of ssh.com's programs",
+            format!("convert it with: ssh-keygen -i -f {shown} > {shown}.new"),
+        );
+    }
     if first.starts_with("-----BEGIN ") && !first.starts_with(OPENSSH_HEADER) {
         return match first.trim_end() {
+            label if label.contains("CERTIFICATE") || label.contains("PUBLIC KEY") => wrong(
+                "it is a certificate or a public key",
+                "name the file of the private key".to_owned(),
+            ),
             PKCS8 | PKCS8_ENCRYPTED => wrong(
                 "it is in PKCS#8 form",
                 format!(
@@ -350,12 +372,44 @@ fn parse(path: &Path, text: &[u8]) -> Result<PrivateKey, IdentityError> {
             ),
         };
     }
-    PrivateKey::from_openssh(text).or_else(|error| {
+    if first.starts_with(BYTE_ORDER_MARK) {
+        return wrong(
+            "it begins with a byte order mark",
+            "save it as UTF-8 without that mark".to_owned(),
+        );
+    }
+    let found = PrivateKey::from_openssh(text).or_else(|error| match rewrapped(text) {
+        Some(text) => PrivateKey::from_openssh(&**text),
+        None => Err(error),
+    });
+    found.or_else(|error| {
         wrong(
             &error.to_string(),
-            format!("check with: ssh-keygen -y -f {shown}"),
+            format!("copy it whole, each line as it is; check with: ssh-keygen -y -f {shown}"),
         )
     })
+}
+
+/// A key as it was pasted, written as ssh-keygen writes it. As ssh does, this looks at neither the spaces in it, nor the
+/// length of its lines, nor what comes behind it. None where it does not begin as a key.
+fn rewrapped(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let body = text.strip_prefix(OPENSSH_HEADER.as_bytes())?;
+    let footer = OPENSSH_FOOTER.as_bytes();
+    let end = body.windows(footer.len()).position(|part| part == footer)?;
+    let body = body.get(..end)?.iter().filter(|b| !b.is_ascii_whitespace());
+    // All at once: growing would leave copies behind.
+    let mut key = Zeroizing::new(Vec::with_capacity(text.len() * 2 + 2 * footer.len()));
+    key.extend_from_slice(OPENSSH_HEADER.as_bytes());
+    for (at, byte) in body.enumerate() {
+        if at % PEM_WIDTH == 0 {
+            key.push(b'\n');
+        }
+        key.push(*byte);
+    }
+    key.push(b'\n');
+    key.extend_from_slice(footer);
+    key.push(b'\n');
+    Some(key)
 }
 
 fn check_kind(path: &Path, key: &PrivateKey) -> Result<(), IdentityError> {
@@ -380,15 +434,23 @@ fn check_kind(path: &Path, key: &PrivateKey) -> Result<(), IdentityError> {
 
 fn parse_certificate(
     path: &Path,
-    text: &str,
+    text: &[u8],
     key: &PrivateKey,
 ) -> Result<Certificate, IdentityError> {
     let unfit = |problem: String| IdentityError::CertificateUnfit {
         path: path.to_owned(),
         problem,
     };
+    // As ssh does: comments and other lines before it are passed over, and what comes behind the key, in whatever encoding.
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().map(str::trim);
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let line = lines
+        .find(|line| line.contains("-cert-v01@"))
+        .unwrap_or_default();
+    let fields: Vec<&str> = line.split_ascii_whitespace().take(2).collect();
     let certificate =
-        Certificate::from_openssh(text.trim()).map_err(|error| unfit(error.to_string()))?;
+        Certificate::from_openssh(&fields.join(" ")).map_err(|error| unfit(error.to_string()))?;
     if certificate.cert_type() != CertType::User {
         return Err(unfit("it is a host certificate".to_owned()));
     }
@@ -410,6 +472,12 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 const OPENSSH_HEADER: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
+/// Critical options that OpenSSH knows (ssh-keygen(1)).
+const KNOWN_OPTIONS: [&str; 3] = ["force-command", "source-address", "verify-required"];
+const OPENSSH_FOOTER: &str = "-----END OPENSSH PRIVATE KEY-----";
+/// Characters in a line of an OpenSSH key.
+const PEM_WIDTH: usize = 70;
+const BYTE_ORDER_MARK: char = '\u{feff}';
 const PKCS8: &str = "-----BEGIN PRIVATE KEY-----";
 const PKCS8_ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 /// Below it OpenSSH refuses the key by default too (`RequiredRSASize` is 1024, NIST says 2048).

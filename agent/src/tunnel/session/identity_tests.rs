@@ -84,6 +84,65 @@ fn a_certificate_for_another_key_is_refused() {
     assert!(error.to_string().contains("id-cert.pub"), "{error}");
 }
 
+/// As ssh 9.2 reads it: seen there with each of these.
+#[test]
+fn a_key_is_read_however_its_lines_were_wrapped_when_it_was_pasted() {
+    let folder = Folder::new();
+    let key = test_keys::ed25519();
+    let text = openssh(&key);
+    let lines: Vec<&str> = text.lines().collect();
+    let body = lines[1..lines.len() - 1].concat();
+    let narrow: Vec<&str> = body
+        .as_bytes()
+        .chunks(50)
+        .map(|part| str::from_utf8(part).unwrap())
+        .collect();
+    let whole = |body: &str| format!("{OPENSSH_HEADER}\n{body}\n{OPENSSH_FOOTER}\n");
+    for pasted in [
+        format!("{text}\n\n"),
+        format!("{text}with kind regards\n"),
+        text.replace('\n', "\n\n"),
+        text.replace('\n', " \t\r\n"),
+        whole(&body),
+        whole(&narrow.join("\n")),
+        whole(&format!("  {}", narrow.join("\n  "))),
+    ] {
+        let identity = folder.load(&pasted, None);
+        let identity = identity.unwrap_or_else(|error| panic!("{pasted}: {error}"));
+        assert_eq!(identity.fingerprint(), test_keys::fingerprint(&key));
+    }
+    for (broken, named) in [
+        (format!("\u{feff}{text}"), "byte order mark"),
+        (text[..200].to_owned(), "copy it whole"),
+        (whole(&body[..200]), "copy it whole"),
+    ] {
+        let error = folder.load(&broken, None).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+/// The same of its certificate.
+#[test]
+fn a_certificate_is_read_with_whatever_stands_around_it() {
+    let folder = Folder::new();
+    let key = test_keys::ed25519();
+    let certificate = test_keys::user_certificate(&key, &test_keys::ed25519(), "acme");
+    let line = certificate.to_openssh().unwrap();
+    let line = line.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let plain = |text: String| text.into_bytes();
+    for text in [
+        plain(format!("# the vendor's\n\n{line}\r\n")),
+        plain(format!("{line} two words # more\n{line}\n")),
+        plain(line.replace(' ', "\t")),
+        [line.as_bytes(), b" f\xfcr acme\n"].concat(),
+    ] {
+        std::fs::write(folder.0.path().join("id-cert.pub"), &text).unwrap();
+        let identity = folder.load(&openssh(&key), None).unwrap();
+        let found = identity.certificate.unwrap();
+        assert_eq!(found.public_key(), certificate.public_key());
+    }
+}
+
 #[test]
 fn an_encrypted_key_needs_its_passphrase() {
     let folder = Folder::new();

@@ -64,18 +64,26 @@ pub(super) type KnownHosts = (Vec<Line>, Vec<SkippedLine>);
 pub(super) fn parse(content: &str) -> Result<KnownHosts, SkippedLine> {
     let (mut lines, mut skipped) = (Vec::new(), Vec::new());
     for (number, text) in content.lines().enumerate() {
-        let text = text.trim();
+        // What ssh takes for space; more would be read as a host's name there.
+        let text = text.trim_matches([' ', '\t', '\r', '\0']);
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
         let line = number + 1;
         match parse_line(text) {
             Ok(entry) => lines.push(entry),
-            Err(problem) if text.starts_with('@') => return Err(SkippedLine { line, problem }),
+            Err(problem) if is_marked(text) => return Err(SkippedLine { line, problem }),
             Err(problem) => skipped.push(SkippedLine { line, problem }),
         }
     }
     Ok((lines, skipped))
+}
+
+/// Whether whoever wrote the line meant a marker, whatever an editor or a page has put before it.
+fn is_marked(text: &str) -> bool {
+    let unseen =
+        |c: char| c.is_whitespace() || c.is_control() || !(c.is_ascii() || c.is_alphanumeric());
+    text.trim_start_matches(unseen).starts_with('@')
 }
 
 fn parse_line(text: &str) -> Result<Line, String> {
@@ -84,17 +92,27 @@ fn parse_line(text: &str) -> Result<Line, String> {
             "it begins with a byte order mark; save the file as UTF-8 without it".to_owned(),
         );
     }
-    let mut fields = text.split_ascii_whitespace().peekable();
+    let mut fields = text
+        .split([' ', '\t'])
+        .filter(|field| !field.is_empty())
+        .peekable();
     let marker = fields.next_if(|f| f.starts_with('@'));
     let (Some(hosts), Some(kind), Some(key)) = (fields.next(), fields.next(), fields.next()) else {
         return Err("expected: hosts, key type, key".to_owned());
+    };
+    // ssh takes these names of signatures for the type of the key.
+    let kind = match kind {
+        "rsa-sha2-256" | "rsa-sha2-512" => "ssh-rsa",
+        kind => kind,
     };
     // The crate's parser knows single spaces only, and would read a comment as part of the key's.
     let normal = match marker {
         Some(marker) => format!("{marker} {hosts} {kind} {key}"),
         None => format!("{hosts} {kind} {key}"),
     };
-    let entry = normal.parse().map_err(|error| format!("{error}"))?;
+    let entry = normal.parse().map_err(|error| {
+        format!("its marker, hosts or key cannot be read ({error}); a line is whole as ssh-keyscan prints it: hosts, key type, key in base64")
+    })?;
     Ok(Line { entry })
 }
 
@@ -251,12 +269,37 @@ mod tests {
         }
     }
 
+    /// Seen with ssh 9.2.
+    #[test]
+    fn only_what_ssh_takes_for_space_is_space_and_a_signatures_name_is_a_type() {
+        let (_, key) = KEY.split_once(' ').unwrap();
+        for host in ["\u{a0}gw1", "\u{c}gw1", "gw1\u{b}"] {
+            let (lines, _) = parse(&format!("{host} {KEY}\n")).unwrap();
+            assert!(!lines.iter().any(|line| line.matches("gw1")), "{host:?}");
+        }
+        let rsa = "AAAAB3NzaC1yc2EAAAADAQABAAAAgQDa0m6tFqBW2bHhSWZcv5d5C4qjC8bUCwvM4T0mkcUkTtWv";
+        let named = |kind: &str| {
+            parse(&format!("gw1 {kind} {rsa}"))
+                .unwrap()
+                .1
+                .remove(0)
+                .problem
+        };
+        assert_eq!(named("rsa-sha2-512"), named("ssh-rsa"));
+        let (lines, _) = parse(&format!("gw1 ssh-ed25519\t{key} \r\n")).unwrap();
+        assert_eq!(lines.len(), 1);
+    }
+
     #[test]
     fn a_line_with_a_marker_that_cannot_be_read_stops_everything() {
         for bad in [
             "@revokd * ssh-ed25519 AAAA",
             "@revoked * ssh-xmss AAAA",
             "@revoked *",
+            // Put there by an editor or a page; the line would speak of a host of that name otherwise.
+            "\u{feff}@revoked * ssh-ed25519 AAAA",
+            "\u{a0}@revoked * ssh-ed25519 AAAA",
+            "\u{200b}\u{c}@revoked * ssh-ed25519 AAAA",
         ] {
             let refused = parse(&format!("gw1 {KEY}\n{bad}\n")).unwrap_err();
             assert_eq!(refused.line, 2, "{bad}");

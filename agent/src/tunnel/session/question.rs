@@ -2,14 +2,18 @@
 //!
 //! russh matches the answers to global requests by their order alone, and takes no notice of UNIMPLEMENTED (docs/ssh.md,
 //! D10). So no question goes out while a forward is asked for, and a gateway that leaves this one unanswered is asked in
-//! another way from then on: by opening a channel, whose answer has a number.
+//! another way from then on: by opening a channel, whose answer has a number. One that ends the session for the question is
+//! remembered, and asked in the other way from the first question of its next session on.
 
 use super::{Ended, session::Inner};
-use crate::tunnel::channel::ChannelStream;
+use crate::tunnel::{channel::ChannelStream, egress::AddressMemory};
 use russh::Error;
 use std::{
     pin::pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use tokio::{sync::watch, time::timeout};
@@ -19,15 +23,10 @@ pub(super) struct Questions {
     /// Requests for forwards that are not answered yet.
     ahead: Arc<watch::Sender<usize>>,
     habit: OnceLock<Habit>,
-}
-
-impl Default for Questions {
-    fn default() -> Self {
-        Self {
-            ahead: Arc::new(watch::Sender::new(0)),
-            habit: OnceLock::new(),
-        }
-    }
+    /// A global request of this session was never answered.
+    left_unanswered: AtomicBool,
+    /// A global request is on its way.
+    asking: AtomicBool,
 }
 
 /// What a gateway answers to, known from the first question on.
@@ -56,8 +55,22 @@ impl Questions {
         Ahead(Arc::clone(&self.ahead))
     }
 
+    /// `no_keep_alive`: the gateway is known to end sessions for one.
+    pub(super) fn new(no_keep_alive: bool) -> Self {
+        let habit = OnceLock::new();
+        if no_keep_alive {
+            let _ = habit.set(Habit::ChannelOpen);
+        }
+        Self {
+            ahead: Arc::new(watch::Sender::new(0)),
+            habit,
+            left_unanswered: AtomicBool::new(false),
+            asking: AtomicBool::new(false),
+        }
+    }
+
     pub(super) fn is_one_left_unanswered(&self) -> bool {
-        self.habit.get() == Some(&Habit::ChannelOpen)
+        self.left_unanswered.load(Relaxed)
     }
 
     async fn nothing_ahead(&self) {
@@ -82,12 +95,46 @@ pub(super) async fn ask(inner: &Arc<Inner>) -> Result<Duration, Ended> {
     };
     let answer = tokio::select! {
         answer = answer => answer,
-        ended = inner.shared.ended() => return Err(ended),
+        ended = inner.shared.ended() => {
+            blame(inner, &ended);
+            return Err(ended);
+        }
     };
     match answer {
         Some(round_trip) => Ok(round_trip),
-        None => Err(inner.shared.end_of_dead().await),
+        None => {
+            let ended = inner.shared.end_of_dead().await;
+            blame(inner, &ended);
+            Err(ended)
+        }
     }
+}
+
+/// Remembers a gateway that has ended the session while a keep-alive was on its way. Where that was chance, the other
+/// question does no harm. A reset counts for nothing: a firewall that has forgotten the connection resets it, whatever we send.
+fn blame(inner: &Inner, ended: &Ended) {
+    let said_so = matches!(
+        ended,
+        Ended::ByGateway(_) | Ended::Closed | Ended::TextNotUtf8
+    );
+    if !said_so || !inner.questions.asking.swap(false, Relaxed) {
+        return;
+    }
+    let shared = &inner.shared;
+    let place = shared.place();
+    if memory(inner).shun_keep_alive(&place) {
+        tracing::info!(
+            connection = shared.connection,
+            gateway = place,
+            cause = %ended,
+            "the gateway ended the session when keepalive@openssh.com came (RFC 4254, section 4, wants an answer); from \
+             the next session on it is probed by opening a session channel instead"
+        );
+    }
+}
+
+fn memory(inner: &Inner) -> AddressMemory {
+    inner.shared.settings.egress.addresses()
 }
 
 /// The first question of a session.
@@ -103,6 +150,8 @@ async fn either(inner: &Arc<Inner>) -> bool {
                 answered = &mut other => {
                     let answered = answered.unwrap_or(false);
                     if answered {
+                        inner.questions.left_unanswered.store(true, Relaxed);
+                        inner.questions.asking.store(false, Relaxed);
                         let _ = inner.questions.habit.set(Habit::ChannelOpen);
                         tracing::info!(
                             connection = inner.shared.connection,
@@ -123,9 +172,14 @@ async fn either(inner: &Arc<Inner>) -> bool {
 }
 
 async fn global_request(inner: &Inner) -> bool {
+    inner.questions.asking.store(true, Relaxed);
     let question = inner.handle.send_global_request(PROBE, &[], true).await;
     // "Request failed" is OpenSSH's usual answer, and as good as any.
-    matches!(question, Ok(_) | Err(Error::RequestDenied))
+    let answered = matches!(question, Ok(_) | Err(Error::RequestDenied));
+    if answered {
+        inner.questions.asking.store(false, Relaxed);
+    }
+    answered
 }
 
 /// Asked for a session, which is closed at once where the gateway grants it.

@@ -16,6 +16,7 @@ use crate::tunnel::{
 };
 use russh::{ChannelOpenFailure, Disconnect, Error, client::Handle, keys::Certificate};
 use std::{
+    collections::VecDeque,
     fmt,
     net::SocketAddr,
     sync::{
@@ -273,11 +274,12 @@ pub(super) struct Inner {
 
 impl Inner {
     pub(super) fn new(handle: Handle<SessionHandler>, shared: Arc<Shared>) -> Self {
+        let questions = Questions::new(shared.shuns_keep_alive());
         Self {
             handle,
             shared,
             one_at_a_time: tokio::sync::Mutex::new(()),
-            questions: Questions::default(),
+            questions,
         }
     }
 
@@ -302,6 +304,9 @@ impl Inner {
                 self.answer(request).await
             }
         };
+        if outcome.is_ok() {
+            self.shared.granted.store(true, Relaxed);
+        }
         match outcome {
             Ok(()) => Ok(Bound(
                 forwards.bound(name).unwrap_or_else(|| forward.bind.clone()),
@@ -447,8 +452,12 @@ pub(super) struct Shared {
     pub(super) peer: Option<SocketAddr>,
     /// Other connections begin at other addresses meanwhile.
     pub(super) lease: Option<AddressLease>,
-    /// The last text for people that came during the login; printable.
-    pub(super) said: Mutex<Option<String>>,
+    /// The last texts for people that came during the login; printable. A server may send one sentence in pieces.
+    said: Mutex<VecDeque<String>>,
+    /// It was logged in.
+    pub(super) stood: AtomicBool,
+    /// A forward of it was granted.
+    granted: AtomicBool,
     /// The certificate by which the gateway let us in, if it was one.
     pub(super) certificate: OnceLock<Certificate>,
     pub(super) connection: usize,
@@ -486,6 +495,8 @@ impl Shared {
             peer: None,
             lease: None,
             said: Mutex::default(),
+            stood: AtomicBool::new(false),
+            granted: AtomicBool::new(false),
             opened_at: Instant::now(),
             exposed: Mutex::default(),
             certificate: OnceLock::new(),
@@ -513,11 +524,28 @@ impl Shared {
             (Some(told), _) => told,
             (None, None) => Ended::Broken("the session task ended".to_owned()),
         };
+        self.learn(&ended, leaving);
         self.end.send_if_modified(|end| {
             let first = end.is_none();
             end.get_or_insert(ended);
             first
         });
+    }
+
+    /// An address where sessions fall silent, break, or end before they have been of use, is not tried first again. One
+    /// that was cut after it had served is as good as before: what cuts there by rule cuts at the others too.
+    fn learn(&self, ended: &Ended, leaving: bool) {
+        let stood = self.stood.load(Relaxed) && !leaving && *ended != Ended::ByUs;
+        let served = ended.is_cut() && self.granted.load(Relaxed);
+        if let Some(peer) = self.peer.filter(|_| stood && !served) {
+            self.settings.egress.addresses().failed(peer, false);
+        }
+    }
+
+    /// Whether the gateway is known to end sessions for a keep-alive.
+    pub(super) fn shuns_keep_alive(&self) -> bool {
+        let memory = self.settings.egress.addresses();
+        memory.shuns_keep_alive(&self.place())
     }
 
     pub(super) async fn ended(&self) -> Ended {
@@ -557,15 +585,22 @@ impl Shared {
 
     /// The gateway says something to people.
     pub(super) fn hear(&self, text: String) {
-        if !text.is_empty() {
-            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        let text = text.trim();
+        if text.is_empty() {
+            return;
         }
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() == PIECES {
+            said.pop_front();
+        }
+        said.push_back(text.to_owned());
     }
 
     /// What it said last.
     pub(super) fn said(&self) -> Option<String> {
-        let said = self.said.lock();
-        said.unwrap_or_else(PoisonError::into_inner).clone()
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let pieces: Vec<&str> = said.iter().map(String::as_str).collect();
+        (!pieces.is_empty()).then(|| pieces.join(" "))
     }
 
     /// The gateway, and its address or the proxy that leads to it, for errors: any of them may be at fault.
@@ -596,6 +631,8 @@ const ORIGINATOR: &str = "127.0.0.1";
 /// A gateway that does not answer a request for a forward within this, and says nothing else meanwhile, does not answer
 /// at all.
 const ANSWER: Duration = Duration::from_secs(30);
+/// Texts for people that are kept of one login.
+const PIECES: usize = 3;
 /// So many times as long may pass where other bytes come.
 const PATIENCE: u32 = 10;
 /// For the goodbye to go out, and for the session task to end.
