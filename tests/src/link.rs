@@ -93,6 +93,15 @@ impl Link {
         ))
     }
 
+    /// Drops every packet of more than 1,200 bytes this way, unseen: a black hole for packets of full size (RFC 2923).
+    pub fn drop_large(&self, way: Way) -> Result<()> {
+        let class = way.class();
+        // It holds what waits, which on this link is one packet.
+        tc(&format!(
+            "qdisc replace dev lo parent {class} bfifo limit 1214"
+        ))
+    }
+
     /// Lets packets through again.
     pub fn heal(&self, way: Way) -> Result<()> {
         let class = way.class();

@@ -6,6 +6,7 @@ use e2e::{
     caller::Caller,
     link::{Link, Way, inside},
     setup::{Running, Setup},
+    ssh_pair::digest,
     sshd::{Sshd, free_port, listener, signal},
     witness::Witness,
 };
@@ -34,10 +35,18 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these keys of `[tunnel]`.
+    async fn start_with(keys: &[(&str, &str)]) -> Self {
         let sshd = Sshd::start().unwrap();
         let jira = Witness::start().await.unwrap();
         let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-        let setup = Setup::for_sshd(&sshd).unwrap();
+        let mut setup = Setup::for_sshd(&sshd).unwrap();
+        for (key, value) in keys {
+            setup = setup.tunnel(key, *value);
+        }
         let agent = setup
             .without("probe_interval")
             .forward("jira", &addr.to_string(), &jira.url())
@@ -208,6 +217,36 @@ fn a_black_hole_from_the_gateway_is_seen_at_rest() {
         "a_black_hole_from_the_gateway_is_seen_at_rest",
         async |link| {
             black_hole(link, &[Way::Back], false).await;
+        },
+    );
+}
+
+/// Answers and uploads of several packets come through after one session was lost for each direction at most.
+#[test]
+fn a_path_that_loses_large_packets_is_served_by_small_ones() {
+    in_a_network(
+        "a_path_that_loses_large_packets_is_served_by_small_ones",
+        async |link| {
+            let scene = Scene::start_with(&[("probe_timeout", "500ms")]).await;
+            link.lead_to(scene.sshd.port()).unwrap();
+            for way in [Way::Out, Way::Back] {
+                link.drop_large(way).unwrap();
+            }
+            let lost = async {
+                let mut vendor = Caller::connect(scene.addr).await?;
+                vendor.download(MIB).await
+            };
+            assert!(lost.await.is_err());
+            let narrow = |report: &Report| {
+                is_proven(report)
+                    && report.connections[0].generation >= 2
+                    && !report.forwards[0].bound.is_empty()
+            };
+            scene.agent.until("a second session", narrow).await.unwrap();
+            let mut vendor = Caller::connect(scene.addr).await.unwrap();
+            assert_eq!(vendor.download(MIB).await.unwrap(), digest(MIB));
+            assert_eq!(vendor.upload("ABC-1", MIB).await.unwrap(), digest(MIB));
+            assert!(scene.agent.log().contains("path MTU"));
         },
     );
 }
@@ -406,3 +445,6 @@ const ONE_WAY: Duration = Duration::from_millis(300);
 const STEP: Duration = Duration::from_millis(500);
 /// Seconds that a busy machine may take on top.
 const BUSY: u64 = 3;
+
+/// More than fits a few packets.
+const MIB: u64 = 1 << 20;

@@ -61,10 +61,9 @@ pub(super) async fn tend(id: Id, session: Session, board: Arc<Board>, news: mpsc
         let verdict = pulse.look(now.into_std());
         note(id, &session, &board, &mut silent, verdict);
         if let Verdict::Dead { silence } = verdict {
-            session.abort(&format!(
-                "the gateway has not answered for {} s",
-                silence.as_secs()
-            ));
+            let seconds = silence.as_secs();
+            let reason = format!("the gateway has not answered for {seconds} s");
+            session.abort_silent(&reason, in_flight);
         }
         if !worn && is_worn(session.budget()) {
             worn = true;

@@ -25,6 +25,8 @@ struct Memory {
     next_lease: u64,
     /// By place: when a gateway last ended a session for a keep-alive.
     no_keep_alive: HashMap<String, Instant>,
+    /// Where packets of full size may be lost on the way, and since when.
+    narrow: HashMap<SocketAddr, Instant>,
 }
 
 #[derive(Debug)]
@@ -151,6 +153,27 @@ impl AddressMemory {
         since.is_some_and(|since| now.saturating_duration_since(*since) < SHUNNED)
     }
 
+    /// A connection to this address fell silent while more than questions was on its way: packets of full size may be lost
+    /// there, unannounced (a path MTU black hole, RFC 2923). Whether that is news.
+    pub fn suspect_size(&self, address: SocketAddr) -> bool {
+        let now = Instant::now();
+        let mut memory = self.lock();
+        let narrow = &mut memory.narrow;
+        narrow.retain(|_, since| now.saturating_duration_since(*since) < NARROW);
+        if narrow.len() >= MOST_PLACES {
+            narrow.clear();
+        }
+        narrow.insert(address, now).is_none()
+    }
+
+    /// The largest segment for a new connection to this address, where the usual one may be too large.
+    pub(super) fn segment(&self, address: &SocketAddr) -> Option<u32> {
+        let now = Instant::now();
+        let memory = self.lock();
+        let since = memory.narrow.get(address)?;
+        (now.saturating_duration_since(*since) < NARROW).then_some(SMALL_SEGMENT)
+    }
+
     /// What failed may have been mended: key, user or host keys are others now.
     pub fn forgive(&self) {
         self.lock().failures.clear();
@@ -239,7 +262,12 @@ const BARRED: Duration = Duration::from_secs(59);
 const REMEMBERED: Duration = Duration::from_secs(300);
 /// Then the usual question is tried once more, at the beginning of a session.
 const SHUNNED: Duration = Duration::from_secs(6 * 3600);
-/// Places that are remembered for that.
+/// A session lives for a day at most, so that the next one is narrow too where the first one was cut for it.
+const NARROW: Duration = Duration::from_secs(25 * 3600);
+/// Bytes of `TCP_MAXSEG`, for both directions: with the heads of IPv6 it fits 1,180 bytes, less than any tunnel of the field
+/// leaves (IPv6 itself wants 1,280).
+const SMALL_SEGMENT: u32 = 1100;
+/// Places that are remembered, of either kind.
 const MOST_PLACES: usize = 256;
 
 #[cfg(test)]

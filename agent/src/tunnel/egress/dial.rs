@@ -7,9 +7,10 @@ use super::{
 };
 use crate::tunnel::{Passed, Tell};
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use socket2::SockRef;
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
-    net::{TcpStream, lookup_host},
+    net::{TcpSocket, TcpStream, lookup_host},
     time::{sleep, timeout},
 };
 
@@ -54,7 +55,8 @@ pub(super) async fn dial(
     let mut waiting = order.open.into_iter();
     let mut running = FuturesUnordered::new();
     let mut failures = Vec::new();
-    running.extend(waiting.next().map(|a| connect(a, limit)));
+    let connect = |address| connect(address, limit, memory.segment(&address));
+    running.extend(waiting.next().map(connect));
     loop {
         tokio::select! {
             Some(outcome) = running.next() => match outcome {
@@ -67,11 +69,11 @@ pub(super) async fn dial(
                 }
                 Err(failure) => {
                     failures.push(failure);
-                    running.extend(waiting.next().map(|a| connect(a, limit)));
+                    running.extend(waiting.next().map(connect));
                 }
             },
             () = sleep(STAGGER), if waiting.len() > 0 => {
-                running.extend(waiting.next().map(|a| connect(a, limit)));
+                running.extend(waiting.next().map(connect));
             }
             else => break,
         }
@@ -108,13 +110,28 @@ async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAdd
 async fn connect(
     address: SocketAddr,
     limit: Duration,
+    segment: Option<u32>,
 ) -> Result<(SocketAddr, TcpStream), ConnectFailure> {
     let failure = |kind, problem| ConnectFailure {
         address,
         kind,
         problem,
     };
-    match timeout(limit, TcpStream::connect(address)).await {
+    let connected = async {
+        let Some(segment) = segment else {
+            return TcpStream::connect(address).await;
+        };
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // Before the connection is made: so the far side is told, too.
+        if let Err(error) = SockRef::from(&socket).set_tcp_mss(segment) {
+            tracing::debug!(option = "TCP_MAXSEG", %error, "socket option not set");
+        }
+        socket.connect(address).await
+    };
+    match timeout(limit, connected).await {
         Ok(Ok(stream)) => Ok((address, stream)),
         Ok(Err(error)) => Err(match error.kind() {
             io::ErrorKind::ConnectionRefused => {
@@ -156,6 +173,27 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let dialed = dial(address.port(), "127.0.0.1").await.unwrap();
         assert_eq!(dialed.peer, address);
+    }
+
+    #[tokio::test]
+    async fn where_large_packets_are_lost_segments_are_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let memory = AddressMemory::default();
+        for suspected in [false, true] {
+            if suspected {
+                assert!(memory.suspect_size(address) && !memory.suspect_size(address));
+            }
+            let choice = AddressChoice::default();
+            let (tell, host) = (tell_nobody(), "127.0.0.1");
+            let dialed = super::dial(host, address.port(), LIMIT, &tell, &memory, choice);
+            let stream = dialed.await.unwrap().stream;
+            let (accepted, _) = listener.accept().await.unwrap();
+            for end in [&stream, &accepted] {
+                let small = SockRef::from(end).tcp_mss().unwrap() <= 1100;
+                assert_eq!(small, suspected);
+            }
+        }
     }
 
     #[tokio::test]

@@ -381,6 +381,10 @@ fn too_late(shared: &Shared, greeting: &Greeting, after: Duration) -> OpenError 
         (false, None) => Step::KeyExchange,
         (false, Some(_)) => Step::Login,
     };
+    // A banner is small, and what follows is not: ML-KEM alone has more than a thousand bytes.
+    if step == Step::KeyExchange {
+        shared.suspect_size();
+    }
     OpenError::Timeout {
         gateway,
         step,

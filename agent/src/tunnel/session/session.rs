@@ -210,6 +210,16 @@ impl Session {
         self.0.shared.budget.meter().abort(reason);
     }
 
+    /// Ends the session at once, since the gateway has fallen silent. `in_flight`: with more than questions on the way, so
+    /// that the size of the packets may be why; the next connection to this address then has smaller ones.
+    pub fn abort_silent(&self, reason: &str, in_flight: bool) {
+        let shared = &self.0.shared;
+        if in_flight && shared.budget.live() > 0 {
+            shared.suspect_size();
+        }
+        self.abort(reason);
+    }
+
     /// Tells the channels that a successor is there ([`Inbound::leaving`](crate::tunnel::Inbound::leaving)).
     pub fn leave(&self) {
         self.0.shared.left.cancel();
@@ -539,6 +549,22 @@ impl Shared {
         let served = ended.is_cut() && self.granted.load(Relaxed);
         if let Some(peer) = self.peer.filter(|_| stood && !served) {
             self.settings.egress.addresses().failed(peer, false);
+        }
+    }
+
+    /// Packets of full size may be lost on the way to the gateway, or from it.
+    pub(super) fn suspect_size(&self) {
+        let Some(peer) = self.peer else {
+            return;
+        };
+        if self.settings.egress.addresses().suspect_size(peer) {
+            tracing::warn!(
+                connection = self.connection,
+                gateway = self.place(),
+                "the connection fell silent under load: packets of full size may be lost on the way (path MTU); the next \
+                 connections to this address have smaller ones, for a day; if the log then has no more of this, tell the \
+                 network team (VPN, PPPoE, blocked ICMP)"
+            );
         }
     }
 
