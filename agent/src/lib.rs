@@ -15,7 +15,8 @@
 //! [`check`], [`enroll`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`verify`], [`cli`]. [`service`] joins the rooms into the running agent.
 //!
 //! Words and secrets, used by all: [`printable`] (text of other hosts, made harmless), [`vendor_text`] (what a vendor may
-//! read), [`secret`], `spelling` (did you mean).
+//! read), [`secret`], `plain_file` (files that are none), `spelling` (did you
+//! mean).
 #![forbid(unsafe_code)]
 
 pub mod accounts;
@@ -33,6 +34,7 @@ pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod pause;
+mod plain_file;
 pub mod policy;
 pub mod printable;
 pub mod secret;

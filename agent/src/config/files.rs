@@ -5,13 +5,14 @@ use super::{
     effective::Place, guard::TrustedOwners, imprint::Reading, problem::Problems, source::Sources,
 };
 use crate::{
+    plain_file,
     secret::{Secret, SecretFile, SecretFileError},
     upstream::pem,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -111,7 +112,7 @@ impl Files {
         self.guard(place, key, &file, problems);
         let path = file.path().to_owned();
         // A comment in Latin-1 is no reason to refuse the whole file; what is not text makes no line that could be used.
-        let text = fs::read(&path).map_err(|error| match error.kind() {
+        let text = plain_file::read(&path, MAX_LEN).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!(
                 "{} does not exist; create it or correct the name",
                 path.display()
@@ -212,6 +213,9 @@ impl Files {
         Some(SecretFile::new(path))
     }
 }
+
+/// Bytes. The longest such file is a known_hosts with many thousands of hosts.
+const MAX_LEN: u64 = 16 << 20;
 
 fn in_file(path: &Path, error: &pem::PemError) -> String {
     format!("{}: {error}", path.display())

@@ -6,6 +6,7 @@ use super::{
     layer::Layer,
     problem::{Origin, Problems},
 };
+use crate::plain_file;
 use config::ValueKind;
 use std::{
     collections::BTreeMap,
@@ -173,12 +174,8 @@ fn file_name(path: &Path) -> &[u8] {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    if fs::metadata(path)?.len() > MAX_LEN {
-        return Err(io::Error::other(
-            "larger than 1 MiB, which no configuration is",
-        ));
-    }
-    fs::read_to_string(path)
+    let bytes = plain_file::read(path, MAX_LEN)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 fn unreadable(path: &Path, error: &io::Error, main: bool, problems: &mut Problems) {

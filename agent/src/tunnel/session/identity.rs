@@ -2,6 +2,7 @@
 
 use crate::{
     expiry::{End, Expiry, Kind},
+    plain_file,
     secret::{Secret, SecretFile, SecretFileError},
 };
 use russh::keys::{
@@ -49,7 +50,7 @@ impl Identity {
         };
         check_kind(path, &key)?;
         let certificate_path = beside(path);
-        let certificate = match std::fs::read(&certificate_path) {
+        let certificate = match plain_file::read(&certificate_path, MAX_CERTIFICATE) {
             Ok(text) => Some(parse_certificate(&certificate_path, &text, &key)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -136,7 +137,9 @@ impl Identity {
     /// `None` where there is no file that can be read.
     async fn read_certificate(&self) -> Option<Result<Certificate, IdentityError>> {
         let path = self.certificate_path.as_ref()?;
-        let text = tokio::fs::read(path).await.ok()?;
+        let from = path.clone();
+        let text = tokio::task::spawn_blocking(move || plain_file::read(&from, MAX_CERTIFICATE));
+        let text = text.await.ok()?.ok()?;
         Some(parse_certificate(path, &text, &self.key))
     }
 }
@@ -474,6 +477,8 @@ fn beside(path: &Path) -> PathBuf {
 const OPENSSH_HEADER: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 /// Critical options that OpenSSH knows (ssh-keygen(1)).
 const KNOWN_OPTIONS: [&str; 3] = ["force-command", "source-address", "verify-required"];
+/// Bytes. A certificate has a few KiB.
+const MAX_CERTIFICATE: u64 = 64 << 10;
 const OPENSSH_FOOTER: &str = "-----END OPENSSH PRIVATE KEY-----";
 /// Characters in a line of an OpenSSH key.
 const PEM_WIDTH: usize = 70;
