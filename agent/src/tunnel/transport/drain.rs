@@ -30,8 +30,8 @@ async fn carry<W: AsyncWrite + Unpin>(meter: &Meter, mut writer: W) -> io::Resul
                 return writer.shutdown().await;
             }
             if wait_for_work(meter, chunk.capacity()).await == Waited::Long {
+                // The queue's own buffer comes next, after one more rest: the two change places.
                 chunk = Vec::new();
-                meter.queue().shrink();
             }
             continue;
         }

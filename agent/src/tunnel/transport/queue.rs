@@ -107,11 +107,6 @@ impl Queue {
         self.buffer.capacity()
     }
 
-    /// Gives back the memory that a burst has taken.
-    pub(super) fn shrink(&mut self) {
-        self.buffer.shrink_to_fit();
-    }
-
     /// The kernel took `n` bytes.
     pub(super) fn taken(&mut self, n: usize, now: Instant) -> Vec<Waker> {
         self.backlog = self.backlog.saturating_sub(n);
