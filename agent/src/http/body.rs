@@ -25,9 +25,91 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+/// The vendor's body as it comes, of which the first part can be awaited before anything is done with it.
+pub(super) struct VendorBody {
+    inner: Incoming,
+    begun: Begun,
+}
+
+enum Begun {
+    /// Nobody has asked for it.
+    No,
+    /// Its first part, which nobody has taken.
+    With(Box<Frame<Bytes>>),
+    /// It ended without any; that end nobody has taken.
+    Empty,
+    /// What comes now comes from the channel.
+    Taken,
+}
+
+impl VendorBody {
+    pub(super) fn new(inner: Incoming) -> Self {
+        Self {
+            inner,
+            begun: Begun::No,
+        }
+    }
+
+    /// Whether it was asked for, so that a client that waits for `100 Continue` sends it.
+    pub(super) fn is_asked_for(&self) -> bool {
+        !matches!(self.begun, Begun::No)
+    }
+
+    /// Completes once its first byte, its trailers or its end has come. That first part is kept, and nothing more.
+    pub(super) async fn begin(&mut self) -> Result<(), (UploadEnd, &'static str)> {
+        while !self.inner.is_end_stream() && matches!(self.begun, Begun::No) {
+            match self.inner.frame().await {
+                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                Some(Ok(frame)) => self.begun = Begun::With(Box::new(frame)),
+                Some(Err(error)) => return Err(broke_off(&error)),
+                None => self.begun = Begun::Empty,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Body for VendorBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match std::mem::replace(&mut self.begun, Begun::Taken) {
+            Begun::With(frame) => Poll::Ready(Some(Ok(*frame))),
+            Begun::Empty => Poll::Ready(None),
+            Begun::No | Begun::Taken => Pin::new(&mut self.inner).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.begun {
+            Begun::With(_) => false,
+            _ => self.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.inner.size_hint();
+        if let Begun::With(frame) = &self.begun {
+            let first = frame.data_ref().map_or(0, |data| data.len() as u64);
+            let upper = hint.upper().map(|upper| upper.saturating_add(first));
+            let mut whole = SizeHint::new();
+            whole.set_lower(hint.lower().saturating_add(first));
+            if let Some(upper) = upper {
+                whole.set_upper(upper);
+            }
+            hint = whole;
+        }
+        hint
+    }
+}
+
 /// The vendor's body. Its pulse is expected to move only while the vendor is the one to send.
 pub(super) struct Upload {
-    inner: Incoming,
+    inner: VendorBody,
     waiting: bool,
     progress: Arc<Progress>,
     /// Where a copy goes.
@@ -98,7 +180,7 @@ impl Upload {
     /// The body as it goes to Jira; no progress where there is none to send.
     /// `kept` gets a copy.
     pub(super) fn begin(
-        inner: Incoming,
+        inner: VendorBody,
         kept: Option<Arc<Kept>>,
     ) -> (upstream::Body, Option<Arc<Progress>>) {
         if inner.is_end_stream() {
@@ -134,7 +216,7 @@ pub(super) enum CollectError {
 }
 
 /// Reads a whole body of `most` bytes at the most. Trailers are dropped.
-pub(super) async fn collect(mut body: Incoming, most: usize) -> Result<Bytes, CollectError> {
+pub(super) async fn collect(mut body: VendorBody, most: usize) -> Result<Bytes, CollectError> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {

@@ -1,7 +1,7 @@
 //! The way of one request, from its head to the last byte of its answer.
 
 use super::{
-    body::{self, Answer, CollectError, Download, Progress, Upload, UploadEnd},
+    body::{self, Answer, CollectError, Download, Progress, Upload, UploadEnd, VendorBody},
     draft::Draft,
     forward::{Forward, InFlight},
     framing::{Aside, Fault, TurnHeld},
@@ -76,7 +76,7 @@ pub(super) async fn answer(
     let mut draft = channel.draft(&head, fault.as_ref(), &ids);
     let method = head.method.clone();
     let expects_continue = head.headers.contains_key(header::EXPECT);
-    let mut body = Some(body);
+    let mut body = Some(VendorBody::new(body));
     let passed = tokio::select! {
         biased;
         // On the heap, and freed before the answer begins: a stream or channel whose answer is not taken keeps what
@@ -108,7 +108,7 @@ pub(super) async fn answer(
             let stopped = channel.forward.limit_refusals(stopped, &mut draft);
             let problem = &stopped.problem;
             let unread = match body.take() {
-                Some(body) if expects_continue => !body.is_end_stream(),
+                Some(body) if expects_continue && !body.is_asked_for() => !body.is_end_stream(),
                 Some(body) if body.is_end_stream() => false,
                 Some(body) => !Box::pin(drain(body)).await,
                 None => stopped.upload != UploadEnd::Complete,
@@ -255,7 +255,7 @@ async fn way(
     channel: &Channel,
     draft: &mut Draft,
     mut head: request::Parts,
-    body: &mut Option<Incoming>,
+    body: &mut Option<VendorBody>,
     fault: Option<Fault>,
 ) -> Result<Passed, Stopped> {
     let forward = &*channel.forward;
@@ -266,11 +266,7 @@ async fn way(
     let place = forward.audit().reserve().map_err(audit_unavailable)?;
     draft.keep(place);
     sanity::check(&head)?;
-    if forward.paused() {
-        // Why is the customer's own business, and stays in status, log and audit.
-        let detail = "the customer has paused this forward; nothing was sent to Jira";
-        return Err(Problem::not_sent(Kind::Paused, detail).into());
-    }
+    refuse_while_paused(forward)?;
     let Some(in_flight) = forward.enter() else {
         let most = forward.limits().max_concurrent;
         let detail = VendorText::of(&[
@@ -301,7 +297,10 @@ async fn way(
             head.extensions.insert(FormBody(form.clone()));
             Some(form)
         }
-        false => None,
+        false => {
+            await_begin(forward, body).await?;
+            None
+        }
     };
     let length = body.as_ref().and_then(|body| body.size_hint().exact());
     let second = Second::keep(forward.login(), &head, length);
@@ -362,8 +361,49 @@ async fn way(
     })
 }
 
+fn refuse_while_paused(forward: &Forward) -> Result<(), Stopped> {
+    if !forward.paused() {
+        return Ok(());
+    }
+    // Why is the customer's own business, and stays in status, log and audit.
+    let detail = "the customer has paused this forward; nothing was sent to Jira";
+    Err(Problem::not_sent(Kind::Paused, detail).into())
+}
+
+/// Waits for the first part of the body, or for its end, within the time that any body may stand still: a body that
+/// never begins must take neither a connection to Jira nor the turn of a login that others wait for.
+async fn await_begin(forward: &Forward, body: &mut Option<VendorBody>) -> Result<(), Stopped> {
+    let Some(incoming) = body else {
+        return Ok(());
+    };
+    if incoming.is_end_stream() {
+        return Ok(());
+    }
+    let limit = forward.limits().stall_timeout;
+    let (problem, upload) = match tokio::time::timeout(limit, incoming.begin()).await {
+        // The customer may have paused it meanwhile.
+        Ok(Ok(())) => return refuse_while_paused(forward),
+        Ok(Err((end, detail))) => (Problem::not_sent(Kind::UploadBroken, detail), end),
+        Err(_) => {
+            let detail = VendorText::of(&[&"nothing of the request body came for ", &limit]);
+            let problem = Problem::not_sent(Kind::UploadStalled, detail);
+            (problem, UploadEnd::Running)
+        }
+    };
+    // What is left of it is not waited for.
+    *body = None;
+    Err(Stopped {
+        outcome: match upload {
+            UploadEnd::Gone => Outcome::VendorGone,
+            _ => Outcome::Failed,
+        },
+        upload,
+        ..Stopped::from(problem)
+    })
+}
+
 /// Takes the whole body, which must be short, within the time that any body may stand still.
-async fn read_ahead(forward: &Forward, body: &mut Option<Incoming>) -> Result<Bytes, Stopped> {
+async fn read_ahead(forward: &Forward, body: &mut Option<VendorBody>) -> Result<Bytes, Stopped> {
     let Some(incoming) = body.take() else {
         return Err(Problem::not_sent(Kind::UploadBroken, "no body").into());
     };
@@ -557,7 +597,7 @@ fn cause_of(cause: &str, remedy: &str) -> String {
 
 /// Reads what is left of a small body, so that the channel can be kept for the next request. False
 /// where it was not all read.
-async fn drain(mut body: Incoming) -> bool {
+async fn drain(mut body: VendorBody) -> bool {
     if body.is_end_stream() {
         return true;
     }

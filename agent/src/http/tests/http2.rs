@@ -1,7 +1,7 @@
 //! HTTP/2 by prior knowledge.
 
 use super::support::*;
-use crate::http::Limits;
+use crate::{http::Limits, upstream::BodyError};
 use bytes::Bytes;
 use http::{Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
@@ -212,4 +212,44 @@ async fn a_method_that_is_no_method_is_refused_and_its_line_is_short() {
     assert_eq!(record["error"], "malformed-request");
     assert_eq!(record["method"], format!("{}…", "M".repeat(32)));
     assert!(record.to_string().len() < 1024, "{record}");
+}
+
+#[tokio::test]
+async fn a_stream_whose_body_never_begins_takes_no_connection_to_jira() {
+    let stall = Duration::from_millis(600);
+    let options = Options {
+        limits: Limits {
+            stall_timeout: stall,
+            ..Limits::default()
+        },
+        max_connections: 1,
+        pool_wait: stall / 4,
+        ..Options::default()
+    };
+    let mut agent = Agent::new(&jira(echo).await, options);
+    let (io, channel) = tokio::io::duplex(64 << 10);
+    let _served = agent.serve(channel);
+    let (mut client, connection) = handshake(TokioExecutor::new(), TokioIo::new(io))
+        .await
+        .unwrap();
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    let silent = futures_util::stream::pending::<Result<http_body::Frame<Bytes>, BodyError>>();
+    let silent = BodyExt::boxed_unsync(http_body_util::StreamBody::new(silent));
+    let silent = request(Method::POST, "/slow", "").map(|_| silent);
+    let silent = client.send_request(silent);
+    while agent.forward.in_flight() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(agent.channel().get("/x").await.status, 200);
+    assert_eq!(agent.records.next().await["target"], "/x");
+    let response = silent.await.unwrap();
+    assert_eq!(response.status(), 408);
+    assert!(text(response).await.contains(r#""delivery":"not_sent""#));
+    let record = agent.records.next().await;
+    assert_eq!(
+        (&record["error"], &record["delivery"]),
+        (&"upload-stalled".into(), &"not_sent".into())
+    );
 }

@@ -1,7 +1,10 @@
 //! Deadlines, the stall limit, the cap of concurrent requests, and draining.
 
 use super::support::*;
-use crate::http::Limits;
+use crate::{
+    http::Limits,
+    pause::{Order, Pauses},
+};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -494,4 +497,103 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     assert_eq!(agent.records.next().await["target"], "/x");
     assert_eq!(agent.records.next().await["target"], "/slow");
     assert!(agent.records.is_empty());
+}
+
+/// An agent with one connection to Jira, and a short time for a body that does not move.
+fn one_connection() -> Options {
+    Options {
+        max_connections: 1,
+        pool_wait: STALL / 4,
+        ..limited(|l| l.stall_timeout = STALL)
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_never_begins_takes_no_connection_to_jira() {
+    for framing in [
+        "expect: 100-continue\r\ncontent-length: 4",
+        "content-length: 4",
+        "content-length: 400000",
+        "transfer-encoding: chunked",
+    ] {
+        let mut agent = Agent::new(&jira(echo).await, one_connection());
+        let mut vendor = agent.channel();
+        let post = format!("POST /slow HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n");
+        vendor.send(post).await;
+        while agent.forward.in_flight() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(agent.channel().get("/x").await.status, 200, "{framing}");
+        assert_eq!(agent.records.next().await["target"], "/x");
+        let mut reply = vendor.reply().await;
+        if framing.starts_with("expect") {
+            assert_eq!(reply.status, 100);
+            reply = vendor.reply().await;
+        }
+        reply.assert_problem("upload-stalled", "not_sent");
+        assert_eq!(reply.header("connection"), Some("close"));
+        assert!(vendor.end().await.is_empty());
+        let record = agent.records.next().await;
+        assert_eq!(
+            (&record["error"], &record["delivery"], &record["outcome"]),
+            (
+                &"upload-stalled".into(),
+                &"not_sent".into(),
+                &"failed".into()
+            )
+        );
+        assert_eq!(agent.forward.in_flight(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_body_whose_begin_was_awaited_reaches_jira_as_it_was_framed() {
+    let agent = Agent::new(&jira(echo).await, Options::default());
+    for (framing, parts, body) in [
+        ("content-length: 6", &["one", "two"][..], "onetwo"),
+        (
+            "transfer-encoding: chunked",
+            &["3\r\none\r\n", "3\r\ntwo\r\n0\r\n\r\n"],
+            "onetwo",
+        ),
+        ("transfer-encoding: chunked", &["0\r\n\r\n"], ""),
+    ] {
+        let mut vendor = agent.channel();
+        let post = format!("POST /x HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n");
+        vendor.send(post).await;
+        for part in parts {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            vendor.send(part).await;
+        }
+        let reply = vendor.reply().await;
+        assert!(reply.text().contains(framing), "{}", reply.text());
+        assert!(
+            reply.text().ends_with(&format!("\n\n{body}")),
+            "{}",
+            reply.text()
+        );
+    }
+}
+
+/// Its head came before the pause, and nothing of it has gone to Jira.
+#[tokio::test]
+async fn what_is_paused_before_its_body_begins_is_not_sent() {
+    let pauses = Pauses::default();
+    let options = Options {
+        pauses: pauses.clone(),
+        ..Options::default()
+    };
+    let agent = Agent::new(&jira(echo).await, options);
+    let mut vendor = agent.channel();
+    vendor
+        .send("POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n")
+        .await;
+    while agent.forward.in_flight() == 0 {
+        tokio::task::yield_now().await;
+    }
+    pauses.pause(Order::default(), None).await.unwrap();
+    vendor.send("body").await;
+    vendor.reply().await.assert_problem("paused", "not_sent");
 }

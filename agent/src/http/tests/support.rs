@@ -4,6 +4,7 @@ use crate::{
     audit::{Audit, Captured},
     auth::{Login, Settings as Auth, VendorHeaders},
     http::{Ends, Forward, Limits, Seat, serve},
+    pause::Pauses,
     policy::{Policy, Settings as PolicySettings},
     status::Layer,
     upstream::{self, Delivery, TrustRoots, Upstream},
@@ -50,6 +51,7 @@ pub(super) struct Options {
     pub(super) only_awaited: bool,
     /// Sends nothing without a place for its record.
     pub(super) audit_required: bool,
+    pub(super) pauses: Pauses,
 }
 
 impl Default for Options {
@@ -64,6 +66,7 @@ impl Default for Options {
             scheme: "http",
             only_awaited: false,
             audit_required: false,
+            pauses: Pauses::default(),
         }
     }
 }
@@ -93,6 +96,7 @@ impl Agent {
             options.limits,
             layer.clone(),
         );
+        let forward = forward.pausable(options.pauses);
         let forward = Arc::new(match options.only_awaited {
             true => forward.only_awaited(),
             false => forward,
