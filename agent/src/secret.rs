@@ -1,6 +1,7 @@
 //! Secrets: values that cannot be printed, logged or serialized, and that are zeroed when dropped;
 //! and the files they live in. Nothing here knows what a secret is for.
 
+use sha2::{Digest, Sha256};
 use std::{
     fs::{File, Metadata},
     io::{self, Read},
@@ -24,6 +25,18 @@ impl Secret {
         &self.0
     }
 }
+
+impl Secret {
+    /// Tells whether another secret has the same content, without keeping it. For this process's memory alone: a short
+    /// secret could be guessed from it.
+    pub(crate) fn digest(&self) -> SecretDigest {
+        SecretDigest(Sha256::digest(&self.0).into())
+    }
+}
+
+/// See [`Secret::digest`]. It cannot be printed either.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SecretDigest([u8; 32]);
 
 /// Keeps what this process holds in memory to itself: no core dump, and no debugger of the same user.
 /// Call it before the first secret is read. What the system refuses here, the unit's `LimitCORE=0` still does.

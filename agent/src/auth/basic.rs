@@ -59,7 +59,7 @@ impl Scheme for Basic {
 
     fn remedy(&self) -> String {
         format!(
-            "check in a browser that {} can log in (solve the CAPTCHA there if Jira shows one), then write the right password into {}; writing the file is what makes the agent try again",
+            "check in a browser that {} can log in (solve the CAPTCHA there if Jira shows one), then write the right password into {}; another password in the file is tried at once; where the one in it is right, agent login-retry has it tried again",
             self.username,
             self.credential.file().path().display()
         )

@@ -4,7 +4,7 @@
 use super::{Concern, Unavailable};
 use crate::{
     disk::Inquiry,
-    secret::{Secret, SecretFile, Stamp},
+    secret::{Secret, SecretDigest, SecretFile, Stamp},
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -25,7 +25,7 @@ pub(super) struct Watched<T> {
 /// A `T` as of a second ago at the latest.
 pub(super) struct Current<T> {
     pub(super) value: Arc<T>,
-    /// Rises whenever the file is another one, and never falls.
+    /// Rises whenever the secret is another one, and never falls.
     pub(super) generation: u64,
 }
 
@@ -34,6 +34,9 @@ type Make<T> = dyn Fn(&Secret) -> Result<T, String> + Send + Sync;
 struct Kept<T> {
     looked_at: Option<Instant>,
     stamp: Option<Stamp>,
+    /// Of the secret that `generation` counts. The same content, written or made readable once more, is no other
+    /// secret: Jira may have refused it, and a second try of it may lock the account.
+    digest: Option<SecretDigest>,
     generation: u64,
     value: Option<Result<Arc<T>, Unavailable>>,
     /// Since when the disk has not answered.
@@ -52,6 +55,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
             kept: Mutex::new(Kept {
                 looked_at: None,
                 stamp: None,
+                digest: None,
                 generation: 0,
                 value: None,
                 hangs_since: None,
@@ -143,8 +147,13 @@ impl<T: Send + Sync + 'static> Watched<T> {
             Some(Ok(None)) => {}
             Some(Ok(Some((stamp, made)))) => {
                 kept.stamp = Some(stamp);
-                kept.generation += 1;
-                kept.value = Some(made);
+                kept.value = Some(made.map(|(digest, value)| {
+                    if kept.digest.as_ref() != Some(&digest) {
+                        kept.digest = Some(digest);
+                        kept.generation += 1;
+                    }
+                    value
+                }));
             }
             // Whatever comes back under this name is read anew.
             Some(Err(why)) => {
@@ -177,7 +186,9 @@ impl<T: Send + Sync + 'static> Watched<T> {
             let found = look(&file, known)?;
             Ok::<_, String>(found.map(|(stamp, secret)| {
                 let made = secret.and_then(|secret| {
-                    make(&secret).map_err(|problem| format!("{} {problem}", file.path().display()))
+                    let value = make(&secret)
+                        .map_err(|problem| format!("{} {problem}", file.path().display()))?;
+                    Ok((secret.digest(), value))
                 });
                 (stamp, made)
             }))
@@ -186,7 +197,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
             Ok(Ok(None)) => Ok(None),
             Ok(Ok(Some((stamp, made)))) => Ok(Some((
                 stamp,
-                made.map(Arc::new).map_err(|text| self.unavailable(text)),
+                made.map(|(digest, value)| (digest, Arc::new(value)))
+                    .map_err(|text| self.unavailable(text)),
             ))),
             Ok(Err(text)) => Err(self.unavailable(text)),
             // It panicked, or the runtime ends.
@@ -213,8 +225,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
 }
 
 /// What the disk answers: the file's stamp and what was made of it, if it is another one than known.
-type Answer<T> = Result<Option<(Stamp, Result<T, String>)>, String>;
-type Look<T> = (Stamp, Result<Arc<T>, Unavailable>);
+type Answer<T> = Result<Option<(Stamp, Result<(SecretDigest, T), String>)>, String>;
+type Look<T> = (Stamp, Result<(SecretDigest, Arc<T>), Unavailable>);
 
 impl<T> Kept<T> {
     /// `None` where nobody has looked yet.

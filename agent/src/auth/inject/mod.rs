@@ -40,6 +40,8 @@ pub(super) struct Inject {
     known: Mutex<Known>,
     /// Somebody probes the login; only what the probe meets decides.
     is_probed: AtomicBool,
+    /// The file of the secret could not be read when it was last looked at.
+    is_unread: AtomicBool,
     /// Wakes those who wait for a trial's outcome.
     settled: Notify,
     /// Wakes whoever probes.
@@ -80,6 +82,7 @@ impl Inject {
             guard: Mutex::default(),
             known: Mutex::default(),
             is_probed: AtomicBool::new(false),
+            is_unread: AtomicBool::new(false),
             settled: Notify::new(),
             probe_wanted: Notify::new(),
             seen: identity::Seen::new(""),
@@ -177,6 +180,10 @@ impl Inject {
                 Ok(credential) => credential,
                 Err(why) => {
                     self.notice();
+                    // Tokens that are renewed have other reasons to be missing than their file.
+                    if !self.scheme.renews() {
+                        self.is_unread.store(true, Ordering::Relaxed);
+                    }
                     self.fail(&why);
                     return Err(Refusal::Unavailable(why));
                 }

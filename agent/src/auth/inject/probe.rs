@@ -52,10 +52,33 @@ impl Inject {
     pub(in crate::auth) async fn look(&self) -> bool {
         let found = self.scheme.look().await;
         let changed = self.notice();
-        if let Err(why) = found {
-            self.fail(&why);
+        match found {
+            Ok(()) => self.can_be_read() || changed,
+            Err(why) => {
+                self.is_unread.store(true, Ordering::Relaxed);
+                self.fail(&why);
+                changed
+            }
         }
-        changed
+    }
+
+    /// A file that was gone or closed to us is back with the secret that was known: no other one, but what the layer
+    /// says of the file is over. True: Jira is to be asked.
+    fn can_be_read(&self) -> bool {
+        if !self.is_unread.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        if let Some(why) = self.refused() {
+            self.layer.failed(State::Failed, &why.cause, &why.remedy);
+            return false;
+        }
+        self.layer.unknown(
+            "the secret can be read again, and Jira has not yet said whether it takes it",
+            TRYING,
+        );
+        self.settled.notify_waiters();
+        self.probe_wanted.notify_one();
+        true
     }
 
     /// The probe of the login gave nothing to judge the credential by.

@@ -10,15 +10,23 @@ use super::{
 use crate::{
     auth::Unavailable,
     disk::DISK_TIMEOUT,
-    secret::Stamp,
+    secret::{SecretDigest, Stamp},
     tokens::{Record, StoreError},
 };
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// What a look began with, and what it found; `None` where the files are those known.
-pub(super) type Look = (u64, Result<Option<(Stamps, Option<Record>)>, Unavailable>);
+pub(super) type Look = (u64, Result<Option<Seen>, Unavailable>);
 pub(super) type Stamps = [Option<Stamp>; 3];
+
+/// What is on the disk now.
+pub(super) struct Seen {
+    stamps: Stamps,
+    record: Option<Record>,
+    /// Of the client's secret, where it can be read.
+    secret: Option<SecretDigest>,
+}
 
 impl Inner {
     /// Looks, at most once a second.
@@ -68,8 +76,13 @@ impl Inner {
     }
 
     /// `adoptions` is the count at which the look began.
-    fn take_over(&self, adoptions: u64, found: Option<(Stamps, Option<Record>)>) {
-        let Some((stamps, record)) = found else {
+    fn take_over(&self, adoptions: u64, found: Option<Seen>) {
+        let Some(Seen {
+            stamps,
+            record,
+            secret,
+        }) = found
+        else {
             return;
         };
         // A renewal that has ended meanwhile knows better, and the next look sees its file.
@@ -78,15 +91,25 @@ impl Inner {
             return;
         }
         let (known, generation) = (state.stamps, state.generation);
+        let (known_secret, known_secret_is_readable) = (state.secret, state.secret_is_readable);
         match &record {
             _ if self.settings.grant == Grant::ClientCredentials => {}
             Some(record) => state.adopt(record),
             None => state.forget(),
         }
-        let new_secret = known.is_some_and(|[.., known]| known != stamps[2]);
+        // The same content written once more is no other secret.
+        let new_secret = known.is_some() && secret.is_some() && secret != known_secret;
         if new_secret {
             state.use_new_secret();
         }
+        // One that cannot be read now is known still when it comes back, and then it is used at once.
+        let was_readable = known.is_none() || known_secret_is_readable;
+        if secret.is_some() && !was_readable {
+            state.failures = 0;
+            state.retry_at = None;
+        }
+        state.secret_is_readable = secret.is_some();
+        state.secret = secret.or(known_secret);
         if known.is_none() || new_secret || state.generation != generation {
             state.version += 1;
         }
@@ -102,10 +125,7 @@ impl Inner {
 }
 
 /// Reads the files if they are others than `known`. Blocks.
-fn read_files(
-    settings: &Settings,
-    known: Option<Stamps>,
-) -> Result<Option<(Stamps, Option<Record>)>, Unavailable> {
+fn read_files(settings: &Settings, known: Option<Stamps>) -> Result<Option<Seen>, Unavailable> {
     let store = &settings.store;
     let seed = &settings.refresh_token_file;
     let stored = match settings.grant {
@@ -120,13 +140,23 @@ fn read_files(
     if known == Some(stamps) {
         return Ok(None);
     }
+    let secret = settings.client_secret_file.read().ok();
+    let secret = secret.map(|secret| secret.digest());
     // Its tokens are in memory alone.
     if settings.grant == Grant::ClientCredentials {
-        return Ok(Some((stamps, None)));
+        return Ok(Some(Seen {
+            stamps,
+            record: None,
+            secret,
+        }));
     }
     let stored = store.read().map_err(|error| unreadable(settings, error))?;
     let record = with_seed(settings, stored, read_seed(seed.clone()))?;
-    Ok(Some((stamps, record)))
+    Ok(Some(Seen {
+        stamps,
+        record,
+        secret,
+    }))
 }
 
 fn unreadable(settings: &Settings, error: impl std::fmt::Display) -> Unavailable {

@@ -3,7 +3,7 @@
 use super::look::Stamps;
 use crate::{
     auth::{Concern, Unavailable},
-    secret::Secret,
+    secret::{Secret, SecretDigest},
     tokens::{Record, Tokens},
 };
 use rand::Rng;
@@ -21,6 +21,9 @@ pub(super) struct State {
     pub adoptions: u64,
     /// Of the token file, of the one with a first refresh token, and of the client's secret.
     pub stamps: Option<Stamps>,
+    /// Of the client's secret that was last seen.
+    pub secret: Option<SecretDigest>,
+    pub secret_is_readable: bool,
     /// Rises with each other thing that a person put there: a login, a client secret.
     pub version: u64,
     pub tokens: Option<Arc<Tokens>>,

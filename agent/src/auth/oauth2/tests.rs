@@ -600,3 +600,35 @@ async fn a_file_that_cannot_be_read_while_the_token_serves_is_told_until_it_can(
     scheme.look().await.unwrap();
     assert_eq!(scheme.concern(), None);
 }
+
+#[tokio::test]
+async fn a_client_secret_that_is_written_once_more_is_no_other_one() {
+    let answer = |_, _: &str| {
+        let tokens = r#"{"access_token":"next","token_type":"bearer","expires_in":7200,"refresh_token":"refresh-0"}"#;
+        Some((200, tokens.to_owned()))
+    };
+    for grant in [Grant::AuthorizationCode, Grant::ClientCredentials] {
+        let mut world = World::new(Box::new(answer)).await;
+        world.settings.grant = grant;
+        world.logged_in(7200).await;
+        let scheme = world.scheme();
+        ask(&scheme).await.unwrap();
+        let (version, asked) = (scheme.version(), world.asked());
+        let secret = world.folder.path().join("secret");
+        for _ in 0..3 {
+            fs::remove_file(&secret).unwrap();
+            scheme.look().await.unwrap();
+            write(&secret, "s3cret-of-the-client\n");
+            scheme.look().await.unwrap();
+            ask(&scheme).await.unwrap();
+            scheme.settle().await;
+        }
+        assert_eq!((scheme.version(), world.asked()), (version, asked));
+        assert_eq!(scheme.concern(), None);
+        write(&secret, "another");
+        scheme.look().await.unwrap();
+        ask(&scheme).await.unwrap();
+        scheme.settle().await;
+        assert_eq!((scheme.version(), world.asked()), (version + 1, asked + 1));
+    }
+}

@@ -597,3 +597,67 @@ async fn where_the_first_of_many_requests_takes_long_the_probe_lets_the_others_g
     assert!(requests.join_all().await.iter().all(Result::is_ok));
     drop(first);
 }
+
+/// A tool that writes the file again and again must not lock the account.
+#[tokio::test(start_paused = true)]
+async fn the_same_secret_written_once_more_is_not_tried_again() {
+    let secrets = Secrets::new("wrong");
+    let (login, layer) = secrets.basic();
+    assert_eq!(storm(&login, 5, 401, REFUSED).await, 1);
+    let mode = |mode| std::fs::set_permissions(secrets.path(), Permissions::from_mode(mode));
+    for round in 0..5 {
+        match round {
+            0 => secrets.write("wrong"),
+            1 => secrets.write("wrong\n"),
+            2 => mode(0o644).unwrap(),
+            3 => std::fs::remove_file(secrets.path()).unwrap(),
+            _ => secrets.write("\n"),
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!login.look().await);
+        let cause = layer.snapshot().cause.unwrap();
+        assert_eq!(cause.starts_with("Jira refused"), round < 2, "{cause}");
+        match round {
+            2 => mode(0o600).unwrap(),
+            _ => secrets.write("wrong"),
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!login.look().await, "{round}");
+        assert_eq!(storm(&login, 5, 401, REFUSED).await, 0, "{round}");
+        let told = layer.snapshot();
+        assert_eq!(told.state, State::Failed);
+        let (cause, remedy) = (told.cause.unwrap(), told.remedy.unwrap());
+        assert!(cause.starts_with("Jira refused the password"), "{cause}");
+        assert!(remedy.contains("agent login-retry"), "{remedy}");
+    }
+    // At an administrator's word, and by another content.
+    login.reset();
+    assert_eq!(storm(&login, 5, 401, REFUSED).await, 1);
+    secrets.write("right");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(storm(&login, 5, 200, KNOWN).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proven_secret_that_is_written_once_more_stays_proven_and_one_that_was_gone_is_probed() {
+    let secrets = Secrets::new("token");
+    for settings in [secrets.pat(), secrets.basic()] {
+        let (login, layer) = probed(settings).await;
+        secrets.write("token\n");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!login.look().await);
+        assert_eq!(layer.snapshot().state, State::Proven);
+        assert_eq!(login.probe_need(), ProbeNeed::None);
+        std::fs::remove_file(secrets.path()).unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        // A request meets it first.
+        assert!(login.prepare(&mut get(MYSELF)).await.is_err());
+        assert_eq!(layer.snapshot().state, State::Failed);
+        secrets.write("token");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(login.look().await, "to be probed at once");
+        assert_eq!(layer.snapshot().state, State::Unknown);
+        assert_eq!(probe(&login, 200, KNOWN).await, Verdict::Fine);
+        assert_eq!(layer.snapshot().state, State::Proven);
+    }
+}
