@@ -1,8 +1,9 @@
 //! One request and its answer on one connection: framing, deadline, and what becomes of the connection.
 
 use super::{Body, BodyError, Delivery, FailedStep, SendError, explain, pool::Lease};
+use crate::printable::printable;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -91,6 +92,9 @@ pub(super) async fn run(
                 "Jira switched protocols without being asked".to_owned(),
             )))
         }
+        Ok(response) if !response.body().is_end_stream() && is_coded(response.headers()) => Err(
+            Failure::Lost(lost(FailedStep::AnswerHead, coded(response.headers()))),
+        ),
         Ok(response) => {
             Ok(response.map(|body| LeasedBody::new(body, lease, progress).boxed_unsync()))
         }
@@ -137,6 +141,34 @@ fn describe(error: &hyper::Error, progress: &Progress) -> (FailedStep, String) {
 fn odd_header(name: &str) -> String {
     format!(
         "Jira's answer is no valid HTTP: its header {name} holds a NUL or a CR without LF, which RFC 9110 §5.5 forbids"
+    )
+}
+
+/// Whether the body has a transfer coding that nobody takes off here: any but one `chunked` (RFC 9112 §6.1). None was
+/// asked for, and without the header the bytes would pass for the content itself.
+fn is_coded(headers: &HeaderMap) -> bool {
+    let mut chunked = 0;
+    for value in headers.get_all(header::TRANSFER_ENCODING) {
+        for coding in value.as_bytes().split(|byte| *byte == b',') {
+            let coding = coding.trim_ascii();
+            if coding.eq_ignore_ascii_case(b"chunked") {
+                chunked += 1;
+            } else if !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity") {
+                return true;
+            }
+        }
+    }
+    chunked > 1
+}
+
+fn coded(headers: &HeaderMap) -> String {
+    let values = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let values: Vec<_> = values
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .collect();
+    format!(
+        "Jira's answer has a transfer coding that nobody asked for (Transfer-Encoding: {}); RFC 9112 §7.4 lets it send chunked alone",
+        printable(&values.join(", "), MAX_CODINGS)
     )
 }
 
@@ -347,3 +379,6 @@ impl HttpBody for LeasedBody {
         self.inner.size_hint()
     }
 }
+
+/// Characters.
+const MAX_CODINGS: usize = 64;

@@ -352,3 +352,41 @@ async fn a_proxy_that_answers_for_jira_is_seen_in_status() {
     assert_eq!(reply.header("proxy-status"), None);
     assert_eq!(agent.jira.snapshot().state, State::Degraded);
 }
+
+/// Without the header its bytes would pass for the content.
+#[tokio::test]
+async fn a_transfer_coding_that_nobody_asked_for_is_named_and_does_not_pass() {
+    for (codings, passes) in [
+        ("gzip, chunked", false),
+        ("x-odd\r\ntransfer-encoding: chunked", false),
+        ("chunked, chunked", false),
+        ("Chunked", true),
+        ("identity, chunked", true),
+    ] {
+        let jira = raw_jira(move |mut stream| async move {
+            read_head(&mut stream).await;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: {codings}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            std::future::pending().await
+        });
+        let mut agent = Agent::new(&jira.await, Options::default());
+        let mut vendor = agent.channel();
+        vendor.send(GET).await;
+        let reply = vendor.reply().await;
+        let record = agent.records.next().await;
+        if passes {
+            assert_eq!((reply.status, reply.text()), (200, "hello"), "{codings}");
+            continue;
+        }
+        reply.assert_problem("jira-broke", "maybe_sent");
+        assert_eq!(reply.status, 502);
+        let cause = record["cause"].as_str().unwrap();
+        let first = codings.split("\r\n").next().unwrap();
+        assert!(
+            cause.contains("Transfer-Encoding") && cause.contains(first),
+            "{cause}"
+        );
+    }
+}
