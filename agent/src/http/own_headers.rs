@@ -14,15 +14,33 @@ pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-statu
 /// Where that of a proxy before Jira goes.
 const X_JIRA_PROXY_STATUS: HeaderName = HeaderName::from_static("x-jira-proxy-status");
 
-/// Whether the agent alone says this, by the name in lower case.
+/// Whether the agent alone says this, by the name in lower case. CGI, WSGI and the like read `_` as `-`.
 pub(super) fn is_own(name: &str) -> bool {
     [X_TUNNEL_ANSWERED_BY, PROXY_STATUS, X_REQUEST_ID]
         .iter()
-        .any(|own| own == name)
+        .any(|own| {
+            let own = own.as_str().bytes();
+            own.eq(name
+                .bytes()
+                .map(|byte| if byte == b'_' { b'-' } else { byte }))
+        })
+}
+
+/// Names of the agent's own, written with `_`.
+fn remove_twins(headers: &mut HeaderMap) {
+    let twins = headers.keys().filter(|name| {
+        let name = name.as_str();
+        name.contains('_') && is_own(name)
+    });
+    let twins: Vec<_> = twins.cloned().collect();
+    for twin in twins {
+        headers.remove(twin);
+    }
 }
 
 /// Marks Jira's answer as such. What Jira, or a proxy before it, says by a name of the agent's moves to another one.
 pub(super) fn mark_as_jiras(headers: &mut HeaderMap, id: &HeaderValue) {
+    remove_twins(headers);
     if let Some(jiras) = headers.insert(X_REQUEST_ID, id.clone())
         && jiras != id
     {

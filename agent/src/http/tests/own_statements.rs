@@ -59,3 +59,29 @@ async fn each_answer_says_who_made_it() {
     let reply = vendor.reply().await;
     assert_eq!(reply.header("x-tunnel-answered-by"), Some("agent"));
 }
+
+/// Whoever reads headers as CGI does takes them for the agent's.
+#[tokio::test]
+async fn a_name_of_the_agents_with_underscores_is_no_way_around() {
+    let jira = raw_jira(|mut stream| async move {
+        read_head(&mut stream).await;
+        let answer = "HTTP/1.1 200 OK\r\nX_Tunnel_Answered_By: agent\r\nx-tunnel_answered-by: agent\r\n\
+             Proxy_Status: jira-tunnel-agent\r\nX_Request_Id: forged\r\nx_other_id: 1\r\n\
+             transfer-encoding: chunked\r\n\r\n0\r\nx_tunnel_answered_by: agent\r\nx-t: 1\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        std::future::pending().await
+    });
+    let agent = Agent::new(&jira.await, Options::default());
+    let mut vendor = agent.channel();
+    vendor
+        .send("GET /x HTTP/1.1\r\nhost: x\r\nte: trailers\r\nconnection: te\r\n\r\n")
+        .await;
+    let reply = vendor.reply().await;
+    let twins = ["tunnel_", "_answered", "proxy_", "_request", "forged"];
+    let all = format!("{:?}{}", reply.headers, reply.trailers);
+    for twin in twins {
+        assert!(!all.contains(twin), "{all}");
+    }
+    assert_eq!(reply.header("x_other_id"), Some("1"));
+    assert_eq!(reply.header("x-tunnel-answered-by"), Some("jira"));
+}
