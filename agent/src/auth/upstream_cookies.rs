@@ -40,6 +40,8 @@ struct Jar {
     /// Rises with each change of a cookie.
     revision: u64,
     kept: Vec<KeptCookie>,
+    /// Counts what was set.
+    set: u64,
     /// When a request last went without the session, to get another one.
     login_at: Option<Instant>,
 }
@@ -48,6 +50,8 @@ struct KeptCookie {
     name: String,
     value: Secret,
     path: String,
+    /// The count of the jar when it was last set.
+    set: u64,
     /// `None`: as long as the secret.
     expires: Option<SystemTime>,
     /// When a session must have been opened anew by the credential.
@@ -209,17 +213,30 @@ impl Jar {
         (!line.is_empty()).then(|| Secret::new(line))
     }
 
+    fn bytes(&self) -> usize {
+        self.kept.iter().map(KeptCookie::size).sum()
+    }
+
+    fn drop_oldest(&mut self) {
+        let ages = self.kept.iter().map(|cookie| cookie.set).enumerate();
+        if let Some((oldest, _)) = ages.min_by_key(|(_, set)| *set) {
+            self.kept.swap_remove(oldest);
+        }
+    }
+
     /// Whether it made a difference.
     fn set(&mut self, cookie: &Cookie<'_>, request_path: &str, now: SystemTime) -> bool {
         let path = match cookie.path() {
             Some(path) if path.starts_with('/') => path,
             _ => default_path(request_path),
         };
+        self.set += 1;
         let session_ends = is_session(cookie.name()).then(|| Instant::now() + SESSION_MAX_AGE);
         let mut fresh = KeptCookie {
             name: cookie.name().to_owned(),
             value: Secret::new(cookie.value().as_bytes().to_vec()),
             path: path.to_owned(),
+            set: self.set,
             expires: expiry(cookie, now),
             session_ends,
         };
@@ -230,9 +247,12 @@ impl Jar {
             return before.is_some();
         }
         self.kept.retain(|cookie| !cookie.has_expired(now));
-        let bytes: usize = self.kept.iter().map(KeptCookie::size).sum();
-        if self.kept.len() >= MAX_COOKIES || bytes + fresh.size() > MAX_BYTES {
+        if fresh.size() > MAX_BYTES {
             return before.is_some();
+        }
+        // Names that rotate must not keep a node's cookie out.
+        while self.kept.len() >= MAX_COOKIES || self.bytes() + fresh.size() > MAX_BYTES {
+            self.drop_oldest();
         }
         let unchanged = before.filter(|before| before.value.expose() == fresh.value.expose());
         let changed = unchanged.is_none();

@@ -363,3 +363,30 @@ async fn one_request_in_a_while_logs_in_anew_so_that_the_others_have_a_session()
     }
     assert!((4..=5).contains(&without), "{without} in 90 s");
 }
+
+#[tokio::test]
+async fn names_that_rotate_keep_no_node_out() {
+    let secrets = Secrets::new("token");
+    let (login, _) = secrets.pat();
+    for n in 0..MAX_COOKIES {
+        let line = format!("rotating{n}=x; Path=/");
+        answered(&login, CREATE, 200, &[USER, ("set-cookie", &line)]).await;
+    }
+    // Said once more, the first one is the youngest.
+    let again = ("set-cookie", "rotating0=y; Path=/");
+    answered(&login, CREATE, 200, &[USER, again]).await;
+    answered(&login, CREATE, 200, &[USER, AFFINITY]).await;
+    let cookies = cookie(&login, CREATE).await.unwrap();
+    let names: Vec<_> = cookies.split("; ").collect();
+    assert_eq!(names.len(), MAX_COOKIES);
+    assert!(names.contains(&"SERVERID=n1"), "{cookies}");
+    assert!(names.contains(&"rotating0=y"), "{cookies}");
+    assert!(
+        !names.contains(&"rotating1=x"),
+        "the oldest goes: {cookies}"
+    );
+    // One that can never fit drives nobody out.
+    let huge = format!("huge={}; Path=/", "v".repeat(MAX_BYTES));
+    answered(&login, CREATE, 200, &[USER, ("set-cookie", &huge)]).await;
+    assert_eq!(cookie(&login, CREATE).await, Some(cookies));
+}
