@@ -7,7 +7,19 @@ use e2e::{
     login::said,
     sshd::free_port,
 };
-use std::process::{Command, Output};
+use russh::{
+    keys::load_secret_key,
+    server::{self, Auth, PublicKeyOffer},
+};
+use std::{
+    process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::Notify};
 
 /// Every hop that takes no credential, the lines for the network team, and the token is as good as before.
 #[tokio::test(flavor = "multi_thread")]
@@ -32,6 +44,36 @@ async fn the_way_to_the_gateways_is_checked_before_the_token_is_used() {
     assert!(host.files().unwrap().is_empty());
     let enrolled = host.enroll(&token, &office.answers()).unwrap();
     assert!(enrolled.status.success(), "{}", said(&enrolled));
+}
+
+/// A gateway that counts attempts to log in, and bars who has too many, counts none.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_authentication_is_begun() {
+    let (office, host) = (Office::open().await.unwrap(), Host::new().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = listener.local_addr().unwrap().to_string();
+    let (attempts, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let counting = Counting(Arc::clone(&attempts));
+    let config = server::Config {
+        keys: vec![load_secret_key(office.data().join("ssh_host_ed25519_key"), None).unwrap()],
+        auth_rejection_time: Duration::ZERO,
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        ..server::Config::default()
+    };
+    let end = Arc::clone(&ended);
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let session = server::run_stream(Arc::new(config), stream, counting).await;
+        // It has read all that was sent.
+        let _ = session.unwrap().await;
+        end.notify_one();
+    });
+    let token = office.token_at(&there, &[]).unwrap();
+    let done = tokio::task::spawn_blocking(move || check(&host, &token, &[]));
+    let done = done.await.unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    ended.notified().await;
+    assert_eq!(attempts.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,6 +120,26 @@ async fn the_flags_of_a_token_need_one() {
     );
     assert_eq!(done.status.code(), Some(1), "{}", said(&done));
     assert!(said(&done).contains("this token is cut"), "{}", said(&done));
+}
+
+struct Counting(Arc<AtomicUsize>);
+
+impl server::Handler for Counting {
+    type Error = russh::Error;
+
+    async fn auth_none(&mut self, _: &str) -> Result<Auth, russh::Error> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(Auth::reject())
+    }
+
+    async fn auth_publickey_offered(
+        &mut self,
+        _: &str,
+        _: PublicKeyOffer<'_>,
+    ) -> Result<Auth, russh::Error> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(Auth::reject())
+    }
 }
 
 /// The one step that fails, by a cause with this part.

@@ -1,19 +1,17 @@
 //! Before there is a configuration: to the gateways of an enrollment token, as far as their host keys. Nothing logs in: the
-//! token's one-time secret stays unused. At the most a gateway sees an attempt with a key that nobody knows, where it answers
-//! faster than this command leaves.
+//! token's one-time secret stays unused, and a gateway that counts attempts to log in counts none.
 
 use super::trace::Trace;
 use crate::{
     check::step::{Found, Steps},
     tunnel::{
-        Accept, Gateway, Inbound, Passed, Settings, Tell, channel,
+        Gateway, Settings, channel,
         egress::Egress,
-        session::{HostKeys, Identity, OpenError, Session, has_untried_address},
+        session::{HostKeys, Identity, OpenError, has_untried_address, verify_host_key},
         transport,
     },
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Notify;
 
 /// What a token and the flags beside it say of the way to the gateways.
 pub struct Invited {
@@ -80,7 +78,9 @@ pub(in crate::check) async fn check(invited: Invited) -> Vec<Steps> {
 async fn reach(steps: &mut Steps, settings: &Arc<Settings>, gateway: &Gateway) -> Option<String> {
     loop {
         let trace = Trace::begin();
-        let failure = to_host_key(settings, gateway, trace.tell()).await.err();
+        let failure = verify_host_key(Arc::clone(settings), gateway.clone(), trace.tell())
+            .await
+            .err();
         if let Some(error) = &failure
             && has_untried_address(settings, gateway, error)
         {
@@ -98,43 +98,4 @@ async fn reach(steps: &mut Steps, settings: &Arc<Settings>, gateway: &Gateway) -
             Some(_) => None,
         };
     }
-}
-
-/// Ends at the host key: by then the gateway has proven that it has it (RFC 4253 §8).
-async fn to_host_key(
-    settings: &Arc<Settings>,
-    gateway: &Gateway,
-    tell: Tell,
-) -> Result<(), OpenError> {
-    let known = Arc::new(Notify::new());
-    let observer: Tell = {
-        let known = Arc::clone(&known);
-        Arc::new(move |passed| {
-            let is_known = matches!(passed, Passed::HostKey(_));
-            tell(passed);
-            if is_known {
-                known.notify_one();
-            }
-        })
-    };
-    let (own, to) = (Arc::clone(settings), gateway.clone());
-    tokio::select! {
-        biased;
-        () = known.notified() => Ok(()),
-        opened = Session::open(own, to, 0, Arc::new(Nothing), observer) => match opened {
-            Ok(session) => {
-                session.disconnect().await;
-                Ok(())
-            }
-            Err(OpenError::LoginRefused { .. }) => Ok(()),
-            Err(error) => Err(error),
-        },
-    }
-}
-
-/// Nothing is forwarded here.
-struct Nothing;
-
-impl Accept for Nothing {
-    fn accept(&self, _: Inbound) {}
 }

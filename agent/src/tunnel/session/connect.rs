@@ -11,7 +11,7 @@ use super::{
     session::Inner,
 };
 use crate::tunnel::{
-    Accept, Gateway, Hop, Passed, Settings, Tell,
+    Accept, Gateway, Hop, Inbound, Passed, Settings, Tell,
     channel::SessionBudget,
     egress::{AddressChoice, Way, at_address},
     transport::{Meter, Transport, socket},
@@ -39,19 +39,80 @@ impl Session {
         accept: Arc<dyn Accept>,
         tell: Tell,
     ) -> Result<Self, OpenError> {
-        let memory = settings.egress.addresses();
-        let mut attempt = Attempt {
+        let attempt = Attempt {
             settings,
             gateway,
             connection,
             accept,
             tell,
+            until: Until::Login,
             only: None,
             seen: Vec::new(),
         };
+        attempt.open().await
+    }
+}
+
+/// Goes to `gateway` as [`Session::open`] does, and leaves once its host key is verified (RFC 4253 §8): no authentication
+/// is begun, so that none is counted there.
+pub async fn verify_host_key(
+    settings: Arc<Settings>,
+    gateway: Gateway,
+    tell: Tell,
+) -> Result<(), OpenError> {
+    let attempt = Attempt {
+        settings,
+        gateway,
+        connection: 0,
+        accept: Arc::new(Nothing),
+        tell,
+        until: Until::HostKey,
+        only: None,
+        seen: Vec::new(),
+    };
+    attempt.open().await?.disconnect().await;
+    Ok(())
+}
+
+/// Nobody can have asked for a forward before the login.
+struct Nothing;
+
+impl Accept for Nothing {
+    fn accept(&self, _: Inbound) {}
+}
+
+/// How far an attempt goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// The gateway has shown that it has the host key.
+    HostKey,
+    /// We are logged in.
+    Login,
+}
+
+/// One connection to a gateway, and then others to the same address for as long as that presents a key of another type
+/// than the one that is pinned: a fingerprint does not say its key's type, and a server presents the type that is asked
+/// for first.
+struct Attempt {
+    settings: Arc<Settings>,
+    gateway: Gateway,
+    connection: usize,
+    accept: Arc<dyn Accept>,
+    tell: Tell,
+    until: Until,
+    /// The address of the connection before.
+    only: Option<SocketAddr>,
+    /// Types of the host keys that were presented and refused.
+    seen: Vec<Algorithm>,
+}
+
+impl Attempt {
+    async fn open(mut self) -> Result<Session, OpenError> {
+        let settings = Arc::clone(&self.settings);
+        let memory = settings.egress.addresses();
         let mut presented = Vec::new();
         loop {
-            let (peer, outcome) = attempt.run().await;
+            let (peer, outcome) = self.run().await;
             let mut refused = match outcome {
                 Err(OpenError::HostKey(refused)) => refused,
                 outcome => {
@@ -66,7 +127,7 @@ impl Session {
                 }
             };
             presented.push(refused.presented.clone());
-            if !attempt.asks_for_another_key(&refused, peer) {
+            if !self.asks_for_another_key(&refused, peer) {
                 refused.presented = presented.join(" and ");
                 if let Some(peer) = peer {
                     memory.failed(peer, true);
@@ -75,24 +136,7 @@ impl Session {
             }
         }
     }
-}
 
-/// One connection to a gateway, and then others to the same address for as long as that presents a key of another type
-/// than the one that is pinned: a fingerprint does not say its key's type, and a server presents the type that is asked
-/// for first.
-struct Attempt {
-    settings: Arc<Settings>,
-    gateway: Gateway,
-    connection: usize,
-    accept: Arc<dyn Accept>,
-    tell: Tell,
-    /// The address of the connection before.
-    only: Option<SocketAddr>,
-    /// Types of the host keys that were presented and refused.
-    seen: Vec<Algorithm>,
-}
-
-impl Attempt {
     /// Whether the gateway may have another key that is the pinned one.
     fn asks_for_another_key(&mut self, refused: &Refused, peer: Option<SocketAddr>) -> bool {
         let pinned = self.settings.host_keys.pins();
@@ -175,6 +219,7 @@ impl Attempt {
             transport,
             greeting.clone(),
             preferred,
+            self.until,
         ));
         let session = match timeout(limit, task).await {
             Ok(Ok(outcome)) => outcome?,
@@ -282,15 +327,18 @@ async fn handshake<R: AsyncRead + Send + Unpin + 'static>(
     transport: Transport<Listening<R>>,
     greeting: Greeting,
     preferred: Preferred,
+    until: Until,
 ) -> Result<Session, OpenError> {
     let config = Arc::new(config(&shared, preferred));
     let handler = SessionHandler::new(Arc::clone(&shared));
     let mut handle = client::connect_stream(config, transport, handler)
         .await
         .map_err(|failure| classify(&shared, &greeting, failure))?;
-    login(&mut handle, &shared).await?;
-    shared.stood.store(true, Ordering::Relaxed);
-    (shared.tell)(Passed::Login);
+    if until == Until::Login {
+        login(&mut handle, &shared).await?;
+        shared.stood.store(true, Ordering::Relaxed);
+        (shared.tell)(Passed::Login);
+    }
     Ok(Session::new(Inner::new(handle, shared)))
 }
 

@@ -36,7 +36,7 @@ mod session;
 #[cfg(test)]
 mod test_keys;
 
-pub use connect::{greet, has_untried_address, reach, retry};
+pub use connect::{greet, has_untried_address, reach, retry, verify_host_key};
 pub use error::{Ended, OpenError, Retry, Step};
 pub use exec::{ExecError, Ran};
 pub use faults::{KeyExchangeFault, LoginFault, Stranger};
