@@ -381,6 +381,11 @@ async fn nothing_is_proven_by(answers: &[(CannedAnswer, &str)]) {
         site.jira().set_faults(Vec::new());
         until(&site, "Jira to be proven", |r| r.overall == Overall::Proven).await;
         let told = format!("{answer:?}");
+        let wanted = match answer.status {
+            429 => Overall::Degraded,
+            _ => Overall::Down,
+        };
+        let code = Some(i32::from(wanted.exit_code()));
         site.jira()
             .set_faults(vec![Fault::on("", FaultKind::Intermediary(answer))]);
         // Traffic has seen it; the probe follows, and no further request proves anything.
@@ -391,11 +396,13 @@ async fn nothing_is_proven_by(answers: &[(CannedAnswer, &str)]) {
         };
         get().await.unwrap();
         let report = until(&site, "the cause", |r| {
-            r.layers.jira.state == LayerState::Degraded && r.layers.login.cause.is_some()
+            r.overall == wanted && r.layers.jira.cause.is_some() && r.layers.login.cause.is_some()
         });
         let report = report.await;
         get().await.unwrap();
         let after = site.agent.status().await.unwrap();
+        assert_eq!(after.overall, wanted, "{told}");
+        assert_eq!(site.agent.run(&["status"]).unwrap().status.code(), code);
         for layers in [&report.layers, &after.layers] {
             assert_ne!(layers.jira.state, LayerState::Proven, "{told}");
             let cause = layers.jira.cause.as_deref().unwrap();

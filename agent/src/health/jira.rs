@@ -3,7 +3,7 @@
 use crate::printable::printable;
 use crate::{
     status::State,
-    upstream::{AnswerSource, ControlAnswer, ControlClient, HttpTarget},
+    upstream::{AnswerSource, ControlAnswer, ControlClient, HttpTarget, Intermediary},
 };
 use bytes::Bytes;
 use http::{StatusCode, header};
@@ -15,6 +15,8 @@ pub(crate) struct Trouble {
     pub(crate) state: State,
     pub(crate) cause: String,
     pub(crate) remedy: String,
+    /// Every question was answered by something that is not Jira, and not as what passes by itself does.
+    pub(crate) is_foreign: bool,
 }
 
 /// Asks Jira for its state; `Ok` is what was seen, as in `RUNNING, version 9.12.4`. `doubted`: a request of the vendor met
@@ -92,6 +94,7 @@ async fn second_opinion(
     let Ok(answer) = client.send(client.head(SERVER_INFO), Bytes::new()).await else {
         return Err(odd);
     };
+    let is_foreign = is_foreign(first) && is_foreign(&answer);
     let (status, first) = (answer.head.status, first.head.status);
     let told: Option<ServerInfo> = serde_json::from_slice(&answer.body).ok();
     let is_jiras = AnswerSource::noted(&answer.head) == AnswerSource::Jira;
@@ -104,7 +107,7 @@ async fn second_opinion(
         ));
     }
     if status != StatusCode::NOT_FOUND || first != StatusCode::NOT_FOUND {
-        return Err(odd);
+        return Err(Trouble { is_foreign, ..odd });
     }
     // No request can pass: each goes below this path.
     let (cause, remedy) = match elsewhere(client, target).await {
@@ -127,6 +130,7 @@ async fn second_opinion(
         state: State::Failed,
         cause,
         remedy,
+        is_foreign,
     })
 }
 
@@ -193,7 +197,11 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, Trouble>
             Ok(format!("answers, but keeps its state to itself ({status})"))
         }
         _ => judge(&answer).map_err(|odd| match odd {
-            Odd::State(trouble) | Odd::NoState(trouble) => trouble,
+            Odd::State(trouble) => trouble,
+            Odd::NoState(trouble) => Trouble {
+                is_foreign: is_foreign(&answer),
+                ..trouble
+            },
         }),
     }
 }
@@ -303,6 +311,23 @@ fn trouble(state: State, cause: String, remedy: &str) -> Trouble {
         state,
         cause,
         remedy: remedy.to_owned(),
+        is_foreign: false,
+    }
+}
+
+/// Whether something that is not Jira gave this answer in its place: single sign-on, a login, a portal, a firewall. Not a
+/// rate limit and not an error of a server, which end by themselves, and not a cache, behind which Jira may be well.
+pub(super) fn is_foreign(answer: &ControlAnswer) -> bool {
+    let head = &answer.head;
+    if AnswerSource::is_from_a_cache(&head.headers) {
+        return false;
+    }
+    match AnswerSource::noted(head) {
+        AnswerSource::Jira => false,
+        AnswerSource::Intermediary(Intermediary::RateLimit { .. }) => false,
+        AnswerSource::Intermediary(_) => true,
+        // Whoever asks has looked for what Jira would say.
+        AnswerSource::LikeJira | AnswerSource::Unclear => head.status.is_success(),
     }
 }
 

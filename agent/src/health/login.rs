@@ -27,6 +27,17 @@ pub(crate) enum Asked {
 /// Asks once, if the circuit lets us, and once more where the credential could be renewed in between.
 /// What comes of it stands in the login layer, too.
 pub(crate) async fn ask(client: &ControlClient, login: &Login) -> Asked {
+    ask_whom(client, login).await.0
+}
+
+/// Like [`ask`], and whether something answered that is not Jira.
+pub(super) async fn ask_whom(client: &ControlClient, login: &Login) -> (Asked, bool) {
+    let mut is_foreign = false;
+    let asked = ask_noting(client, login, &mut is_foreign).await;
+    (asked, is_foreign)
+}
+
+async fn ask_noting(client: &ControlClient, login: &Login, is_foreign: &mut bool) -> Asked {
     let mut again = true;
     loop {
         let mut head = client.head("/rest/api/2/myself");
@@ -50,6 +61,7 @@ pub(crate) async fn ask(client: &ControlClient, login: &Login) -> Asked {
             return undecided(login, BY_A_CACHE.to_owned(), NO_CACHE);
         }
         if names_nobody(&answer) {
+            *is_foreign = super::jira::is_foreign(&answer);
             // Unobserved it decides nothing.
             drop(attempt);
             let cause = format!(
@@ -63,6 +75,8 @@ pub(crate) async fn ask(client: &ControlClient, login: &Login) -> Asked {
         }
         let (status, source) = (answer.head.status, AnswerSource::noted(&answer.head));
         let name = shown_name(&answer);
+        *is_foreign =
+            name.is_none() && source.intermediary().is_some() && super::jira::is_foreign(&answer);
         return match attempt.observe_with(&mut answer.head, &answer.body) {
             Verdict::LoginFailed { cause, remedy } => {
                 tracing::debug!(cause, "the login probe failed");

@@ -32,6 +32,8 @@ struct Http {
     layer: Arc<Layer>,
     /// As `serverInfo` told it; asked once until Jira fails.
     version: Option<String>,
+    /// Rounds of probes, one after the other, in which nothing but something else than Jira answered.
+    foreign_rounds: u32,
 }
 
 /// Why no probes can be made.
@@ -63,6 +65,7 @@ impl Health {
                     login,
                     layer: login_layer,
                     version: None,
+                    foreign_rounds: 0,
                 })
             }
         };
@@ -159,6 +162,7 @@ impl Health {
                             state: State::Failed,
                             cause: error.to_string(),
                             remedy: jira::REACH.to_owned(),
+                            is_foreign: false,
                         }),
                 );
             }
@@ -170,13 +174,14 @@ impl Health {
             login,
             layer,
             version,
+            foreign_rounds,
         } = http;
         login.look().await;
         let asks_login =
             login.injects() && (login.probe_need() != ProbeNeed::None || !is_fresh(layer));
         let cloud = self.settings.cloud.is_some();
         // Side by side: a Jira that does not answer costs the time of one.
-        let (condition, ()) = tokio::join!(
+        let (mut condition, login_is_foreign) = tokio::join!(
             async {
                 match (asks_jira, cloud) {
                     (false, _) => None,
@@ -185,15 +190,28 @@ impl Health {
                 }
             },
             async {
+                let mut is_foreign = false;
                 if asks_login {
                     // What comes of it stands in the layer.
-                    let _ = login::ask(client, login).await;
+                    (_, is_foreign) = login::ask_whom(client, login).await;
                 }
                 if login.injects() && is_fresh(layer) {
                     login::ask_expiry(client, login).await;
                 }
+                is_foreign
             }
         );
+        // The vendor's own credential may pass where our questions without one do not; only `myself` bears ours.
+        match &mut condition {
+            Some(Err(trouble)) if trouble.is_foreign && login_is_foreign => {
+                *foreign_rounds = foreign_rounds.saturating_add(1);
+                if *foreign_rounds >= FOREIGN_ROUNDS {
+                    // No request can pass: whatever is asked, Jira does not answer.
+                    trouble.state = State::Failed;
+                }
+            }
+            _ => *foreign_rounds = 0,
+        }
         let login_fine =
             !login.injects() || (is_fresh(layer) && login.probe_need() == ProbeNeed::None);
         if let Some(condition) = condition {
@@ -216,6 +234,7 @@ impl Health {
                 state,
                 cause,
                 remedy,
+                is_foreign: _,
             }) => {
                 if self.seen.failed(state, &cause, &remedy) {
                     tracing::warn!(
@@ -260,6 +279,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two probes that one refused request after the other asks for, where nothing waits for them.
 const DOUBT_PAUSE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// One odd round, as by something that wants a cookie first, is none that lasts.
+const FOREIGN_ROUNDS: u32 = 2;
 
 #[cfg(test)]
 mod tests;

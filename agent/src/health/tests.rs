@@ -452,13 +452,14 @@ async fn a_doubted_jira_is_asked_below_rest_as_well() {
 
 #[tokio::test]
 async fn what_stands_before_jira_is_named_for_both_layers_alike() {
-    for (status, headers, body, part, login) in [
+    for (status, headers, body, part, login, then) in [
         (
             302,
             "location: https://idp.example/saml?x=s3cret\r\n",
             "",
             "single sign-on",
             State::Unknown,
+            State::Failed,
         ),
         (
             200,
@@ -466,6 +467,7 @@ async fn what_stands_before_jira_is_named_for_both_layers_alike() {
             "<html>",
             "no Jira",
             State::Unknown,
+            State::Failed,
         ),
         (
             401,
@@ -473,6 +475,8 @@ async fn what_stands_before_jira_is_named_for_both_layers_alike() {
             "<html>",
             "Negotiate, NTLM",
             State::Failed,
+            // The login layer says already that nothing passes.
+            State::Degraded,
         ),
         (
             403,
@@ -480,9 +484,18 @@ async fn what_stands_before_jira_is_named_for_both_layers_alike() {
             "<html>",
             "firewall",
             State::Unknown,
+            State::Failed,
         ),
-        (429, "retry-after: 7\r\n", "{}", "in 7 s", State::Unknown),
-        (407, "", "", "(407)", State::Unknown),
+        (
+            429,
+            "retry-after: 7\r\n",
+            "{}",
+            "in 7 s",
+            State::Unknown,
+            State::Degraded,
+        ),
+        (503, "", "", "answers 503", State::Unknown, State::Degraded),
+        (407, "", "", "(407)", State::Unknown, State::Failed),
     ] {
         let jira = Jira::default();
         for path in [
@@ -500,11 +513,17 @@ async fn what_stands_before_jira_is_named_for_both_layers_alike() {
             (State::Degraded, login),
             "{status}"
         );
+        // What lasts is no odd answer: no request can pass.
+        assert!(!fixture.health.probe().await);
+        let after = fixture.jira.snapshot();
+        assert_eq!(after.state, then, "{status}");
+        assert_eq!((&after.cause, &after.remedy), (&jira.cause, &jira.remedy));
         let cause = jira.cause.unwrap();
         assert!(cause.contains(part), "{cause}");
         let login_cause = told.cause.unwrap();
         let same = match status {
             200 => "web page",
+            503 => "503",
             _ => part,
         };
         assert!(login_cause.contains(same), "{login_cause}");
@@ -513,6 +532,48 @@ async fn what_stands_before_jira_is_named_for_both_layers_alike() {
             assert!(!remedy.is_empty() && !remedy.contains("s3cret"), "{remedy}");
             assert!(!remedy.contains("Personal Access Tokens"), "{remedy}");
         }
+    }
+}
+
+/// Where our own credential brings an answer of Jira's, requests pass; so they may with the vendor's own.
+#[tokio::test]
+async fn single_sign_on_before_the_status_page_alone_is_degraded_for_as_long_as_it_lasts() {
+    for mode in [Mode::Pat, Mode::PassThrough] {
+        let injects = matches!(mode, Mode::Pat);
+        let jira = Jira::default();
+        let idp = "location: https://idp.example/saml\r\n";
+        for path in ["/jira/status", "/jira/rest/api/2/serverInfo"] {
+            jira.answers(path, 302, idp, "");
+        }
+        match injects {
+            true => jira.answers(MYSELF, 200, "x-ausername: acme-bot\r\n", "{}"),
+            false => jira.answers(MYSELF, 302, idp, ""),
+        }
+        let mut fixture = health(settings(jira.serve(None).await), mode);
+        for _ in 0..4 {
+            assert!(!fixture.health.probe().await);
+            assert_eq!(fixture.jira.snapshot().state, State::Degraded, "{injects}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_round_that_jira_answered_breaks_the_row_of_those_that_it_did_not() {
+    let jira = Jira::default();
+    let idp = "location: https://idp.example/saml\r\n";
+    let paths = ["/jira/status", "/jira/rest/api/2/serverInfo", MYSELF];
+    let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
+    for _ in 0..3 {
+        for path in paths {
+            jira.answers(path, 302, idp, "");
+        }
+        assert!(!fixture.health.probe().await);
+        assert_eq!(fixture.jira.snapshot().state, State::Degraded);
+        jira.answers(MYSELF, 200, "x-ausername: acme-bot\r\n", "{}");
+        fixture.login.unknown("once more", "");
+        assert!(!fixture.health.probe().await);
+        assert_eq!(fixture.jira.snapshot().state, State::Degraded);
+        fixture.login.unknown("once more", "");
     }
 }
 
@@ -823,3 +884,5 @@ async fn an_administrators_word_is_probed_at_once() {
     stop.cancel();
     probing.await.unwrap();
 }
+
+const MYSELF: &str = "/jira/rest/api/2/myself";
