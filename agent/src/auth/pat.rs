@@ -103,7 +103,10 @@ impl Scheme for Pat {
         let (end, since) = match (self.stated, lifetime) {
             (Some(stated), _) => (End::At(stated), None),
             (None, Some(lifetime)) => (lifetime.end.clone(), lifetime.since),
-            (None, None) => (End::Unknown("Jira was not asked yet".to_owned()), None),
+            (None, None) => (
+                End::Unknown("Jira is asked for it once it has accepted the token".to_owned()),
+                None,
+            ),
         };
         vec![Expiry::new(Kind::PersonalAccessToken, end, remedy).issued(since)]
     }

@@ -10,6 +10,7 @@ use crate::{
         strip,
         upstream_cookies::SentCookies,
     },
+    status::State,
     upstream::Intermediary,
 };
 use http::{StatusCode, response};
@@ -197,16 +198,26 @@ impl Attempt {
     fn reject(&mut self, why: Unavailable, retry: bool) -> Verdict {
         let Unavailable { cause, remedy } = why.clone();
         if self.decides() {
-            if self.is_current() {
-                self.inject.fail(&why);
+            let is_news = self.is_current()
+                && self
+                    .inject
+                    .layer
+                    .failed(State::Failed, &why.cause, &why.remedy);
+            let is_told = self.settle(Outcome::Rejected { why, retry });
+            if is_news && !is_told {
+                tracing::warn!(
+                    forward = self.inject.layer.forward(),
+                    cause,
+                    remedy,
+                    "Jira still rejects the credential, for another reason"
+                );
             }
-            self.settle(Outcome::Rejected { why, retry });
             return Verdict::LoginFailed { cause, remedy };
         }
         match self.probed_since {
             true => self.settle(Outcome::Undecided),
             false => self.settle(Outcome::Rejected { why, retry }),
-        }
+        };
         Verdict::LoginFailed {
             cause,
             remedy: ONE_REQUEST.to_owned(),
@@ -268,9 +279,10 @@ impl Attempt {
         self.reject(why, retry)
     }
 
-    fn settle(&mut self, outcome: Outcome) {
+    /// True: the log has told that Jira rejected the credential.
+    fn settle(&mut self, outcome: Outcome) -> bool {
         self.settled = true;
-        self.inject.settle(self, outcome);
+        self.inject.settle(self, outcome)
     }
 }
 

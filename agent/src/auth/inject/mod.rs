@@ -245,7 +245,8 @@ impl Inject {
         }
     }
 
-    fn settle(&self, attempt: &Attempt, outcome: Outcome) {
+    /// True: the log has told that Jira rejected the credential.
+    fn settle(&self, attempt: &Attempt, outcome: Outcome) -> bool {
         let decided = attempt.asker == Asker::Probe && !matches!(outcome, Outcome::Undecided);
         let refused = matches!(outcome, Outcome::Rejected { .. });
         let answered = attempt.settled;
@@ -264,6 +265,7 @@ impl Inject {
                 known.decided = true;
             }
         }
+        let is_told = matches!(change, Change::Opened);
         match change {
             Change::None => {}
             Change::Doubted => {
@@ -284,6 +286,7 @@ impl Inject {
             }
         }
         self.settled.notify_waiters();
+        is_told
     }
 
     /// After the circuit has heard of a refusal, which holds everybody.
