@@ -6,7 +6,6 @@ use e2e::site::{Site, vendor};
 use futures_util::{StreamExt, stream};
 use reqwest::{Body, Response};
 use serde_json::{Value, json};
-use std::process::Output;
 use tokio::sync::oneshot;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,11 +93,14 @@ async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_forwards_are_paused_without_a_name_and_a_name_that_there_is_not_is_refused() {
     let site = Site::plan().pat("acme-bot-token").start().await.unwrap();
-    for command in ["pause", "resume"] {
+    for command in ["pause", "resume", "login-retry"] {
         let refused = site.agent.run(&[command, "jria"]).unwrap();
-        assert!(!refused.status.success());
+        assert_eq!(refused.status.code(), Some(64), "{command}");
         let told = String::from_utf8(refused.stderr).unwrap();
-        assert!(told.contains("no forward \"jria\"; it has jira"), "{told}");
+        assert!(told.contains("no forward \"jria\""), "{told}");
+    }
+    for nothing in [&["resume"][..], &["resume", "jira"]] {
+        assert!(succeeded(&site, nothing).contains("nothing was paused"));
     }
     let refused = site
         .agent
@@ -112,7 +114,7 @@ async fn all_forwards_are_paused_without_a_name_and_a_name_that_there_is_not_is_
     let refused = site.agent.run(&["resume", "jira"]).unwrap();
     assert!(!refused.status.success());
     assert_eq!(post(&site).await.status(), 503);
-    succeeded(&site, &["resume"]);
+    assert!(succeeded(&site, &["resume"]).contains("resumed all forwards"));
     assert_eq!(post(&site).await.status(), 201);
 }
 
@@ -135,11 +137,11 @@ async fn post(site: &Site) -> Response {
     vendor().post(url).json(&ticket()).send().await.unwrap()
 }
 
-fn succeeded(site: &Site, arguments: &[&str]) -> Output {
+fn succeeded(site: &Site, arguments: &[&str]) -> String {
     let done = site.agent.run(arguments).unwrap();
     let told = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{arguments:?}: {told}");
-    done
+    String::from_utf8(done.stdout).unwrap()
 }
 
 fn ticket() -> Value {

@@ -3,7 +3,7 @@
 use super::output::{Closed, complain};
 use crate::{
     config::{self, Problems, Sources},
-    control::ClientError,
+    control::{Client, ClientError},
 };
 use std::process::ExitCode;
 
@@ -38,6 +38,18 @@ pub fn not_asked(error: &ClientError, sources: &Sources) {
         }
         error => complain(error),
     }
+}
+
+/// What became of a command for the forward of this name: where the running agent refused it because it has none, the
+/// command was typed wrong.
+pub async fn of_forward(client: &Client, name: Option<&str>, error: ClientError) -> anyhow::Error {
+    if let (ClientError::Refused(_), Some(name)) = (&error, name)
+        && let Ok(running) = client.status().await
+        && !running.forwards.iter().any(|forward| forward.name == name)
+    {
+        return BadUsage(error.to_string()).into();
+    }
+    error.into()
 }
 
 /// Tells an error on standard error and gives the exit code for it.

@@ -1,6 +1,6 @@
 //! `agent login-retry`.
 
-use super::output::print;
+use super::{exit, output::print};
 use crate::{
     config::{Sources, runtime_dir},
     control::Client,
@@ -20,10 +20,16 @@ pub struct Args {
 /// Asks the running agent.
 pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let client = Client::new(&runtime_dir(sources));
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?
-        .block_on(client.retry_login(args.forward.as_deref()))?;
+        .build()?;
+    let name = args.forward.as_deref();
+    runtime.block_on(async {
+        match client.retry_login(name).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(exit::of_forward(&client, name, error).await),
+        }
+    })?;
     print("the agent tries the credential once, at once; see: agent status\n")?;
     Ok(ExitCode::SUCCESS)
 }

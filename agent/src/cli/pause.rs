@@ -1,6 +1,6 @@
 //! `agent pause` and `agent resume`.
 
-use super::output::print;
+use super::{exit, output::print};
 use crate::{
     config::{Sources, runtime_dir},
     control::{Client, ClientError},
@@ -33,7 +33,7 @@ pub fn pause(args: Pause, sources: &Sources) -> anyhow::Result<ExitCode> {
         forward: args.forward,
         reason: args.reason,
     };
-    ask(sources, async |client| client.pause(&order).await)?;
+    ask(sources, &order, async |client| client.pause(&order).await)?;
     print(&format!(
         "paused {}: the vendor gets 503 until agent resume; requests that have begun finish\n",
         which(&order)
@@ -47,8 +47,17 @@ pub fn resume(args: Resume, sources: &Sources) -> anyhow::Result<ExitCode> {
         forward: args.forward,
         reason: None,
     };
-    ask(sources, async |client| client.resume(&order).await)?;
-    print(&format!("resumed {}: requests pass again\n", which(&order)))?;
+    let was_paused = ask(sources, &order, async |client| {
+        let before = client.status().await?;
+        client.resume(&order).await?;
+        let named = |name: &str| order.forward.as_deref().is_none_or(|one| one == name);
+        let mut forwards = before.forwards.iter().filter(|f| named(&f.name));
+        Ok(forwards.any(|forward| forward.paused.is_some()))
+    })?;
+    print(&match was_paused {
+        true => format!("resumed {}: requests pass again\n", which(&order)),
+        false => String::from("nothing was paused: requests pass\n"),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -56,15 +65,19 @@ fn which(order: &Order) -> &str {
     order.forward.as_deref().unwrap_or("all forwards")
 }
 
-fn ask(
+fn ask<T>(
     sources: &Sources,
-    order: impl AsyncFnOnce(&Client) -> Result<(), ClientError>,
-) -> anyhow::Result<()> {
+    order: &Order,
+    asked: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+) -> anyhow::Result<T> {
     let client = Client::new(&runtime_dir(sources));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    Ok(runtime.block_on(order(&client))?)
+    let asked = runtime.block_on(asked(&client));
+    asked.map_err(|error| {
+        runtime.block_on(exit::of_forward(&client, order.forward.as_deref(), error))
+    })
 }
 
 fn reason(text: &str) -> Result<String, String> {
