@@ -234,6 +234,57 @@ async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
     assert!(numbers.collect::<Vec<_>>().is_sorted());
 }
 
+/// The reserve is used up, and another program has taken what it held.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_folder_that_can_save_no_pause_is_degraded_and_says_what_to_do() {
+    let mut disk = SmallDisk::start(&[]).await;
+    let is = |wanted| move |report: &agent::status::Report| report.state_folder.state == wanted;
+    let proven = disk
+        .site
+        .agent
+        .until("a first look", is(LayerState::Proven));
+    proven.await.unwrap();
+    disk.fill(0);
+    let (reserve, more) = (
+        disk.site.agent.inside("state/.reserve"),
+        disk.site.agent.inside("state/more"),
+    );
+    for _ in 0..100 {
+        // The agent may take it back meanwhile.
+        let _ = fs::remove_file(&reserve);
+        let mut more = File::options()
+            .create(true)
+            .append(true)
+            .open(&more)
+            .unwrap();
+        while more.write_all(&[b'x'; 4096]).is_ok() {}
+        if !reserve.exists() {
+            break;
+        }
+    }
+    let degraded = disk.site.agent.until("no room", is(LayerState::Degraded));
+    let report = degraded.await.unwrap();
+    assert_eq!(report.overall, Overall::Degraded);
+    let cause = report.state_folder.cause.unwrap();
+    assert!(cause.contains("No space left on device"), "{cause}");
+    let (code, text) = disk.status();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("state folder\n  DEGRADED  nothing can be saved in "),
+        "{text}"
+    );
+    let paused = disk.site.agent.run(&["pause"]).unwrap();
+    assert!(!paused.status.success());
+    let said = String::from_utf8_lossy(&paused.stderr).into_owned();
+    assert!(said.contains("a restart would forget it"), "{said}");
+
+    fs::remove_file(&more).unwrap();
+    disk.make_room();
+    let proven = disk.site.agent.until("room again", is(LayerState::Proven));
+    proven.await.unwrap();
+    assert!(disk.site.agent.run(&["pause"]).unwrap().status.success());
+}
+
 /// Uploads that Jira does not read fill the disk as far as the spool may, a tenth of it. What that leaves is enough for the
 /// audit and a pause without any reserve.
 #[tokio::test(flavor = "multi_thread")]

@@ -92,6 +92,7 @@ mod tests {
                 credentials: Vec::new(),
                 audit: AuditReport::default(),
                 spool: Default::default(),
+                state_folder: Default::default(),
                 configuration: Default::default(),
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! The floors keep what a peer can make grow away from the last bytes of a disk. Other programs know no floor.
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Access, FallocateFlags, access, fallocate};
 use std::{
     fs::{self, OpenOptions},
     io,
@@ -45,6 +45,17 @@ impl DiskReserve {
             let _ = fs::remove_file(&self.path);
             error.into()
         })
+    }
+
+    /// Whether something small can be saved in the state folder, with the reserve where the disk is full. Makes the reserve
+    /// where it is missing, and writes nothing else. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The folder is not writable, or the disk has no room.
+    pub fn is_usable(&self) -> io::Result<()> {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        access(folder, Access::WRITE_OK | Access::EXEC_OK)?;
+        self.keep()
     }
 
     /// Saves something, and once more with the reserve where the disk `is_full`. Blocks on the disk.
@@ -94,6 +105,7 @@ mod tests {
         reserve.keep().unwrap();
         let path = folder.path().join(".reserve");
         assert!(fs::metadata(&path).unwrap().blocks() * 512 >= SIZE);
+        reserve.is_usable().unwrap();
 
         let tries = Cell::new(0);
         let saved = reserve.save(is_full, || {
@@ -113,5 +125,9 @@ mod tests {
         });
         failed.unwrap_err();
         assert!(path.exists());
+
+        // Gone with all that is in it.
+        folder.close().unwrap();
+        reserve.is_usable().unwrap_err();
     }
 }

@@ -48,6 +48,8 @@ impl Page {
         let full = spool.state == LayerState::Degraded;
         self.alone(&families::SPOOL_DEGRADED, flag(full))?;
         self.alone(&families::SPOOL_RESETS, spool.resets as f64)?;
+        let unsaved = report.state_folder.state == LayerState::Degraded;
+        self.alone(&families::STATE_FOLDER_DEGRADED, flag(unsaved))?;
         self.alone(&families::AUDIT_DROPPED, audit.dropped as f64)
     }
 

@@ -44,6 +44,7 @@ fn report() -> Report {
         "spool": {
             "state": "degraded", "cause": "", "remedy": "", "folder": "", "resets": 11, "reset_seconds_ago": 12.0,
         },
+        "state_folder": { "state": "degraded", "cause": "", "remedy": "", "folder": "" },
         "audit": { "written": 8, "dropped": 9, "state": "degraded", "summed": 10 },
     }))
     .unwrap()
@@ -119,6 +120,7 @@ fn what_was_counted_and_what_the_status_says_is_on_the_page() {
         "audit_records_dropped_total 9",
         "spool_degraded 1",
         "spool_resets_total 11",
+        "state_folder_degraded 1",
         "audit_refusals_summed_total 10",
         r#"audit_state{state="degraded"} 1"#,
         r#"audit_state{state="proven"} 0"#,

@@ -2,10 +2,11 @@
 //! here.
 //!
 //! `sites` holds the forwards, each a `site`, and hands each inbound channel to its own; `report` puts the status together,
-//! `forecast` knows when credentials end, `spool` whether its disk has room. `configuration` says which configuration holds, `reload` brings the next one
+//! `forecast` knows when credentials end, `disk_watch` whether spool and state folder can be written. `configuration` says which configuration holds, `reload` brings the next one
 //! about. `notify` and `pulse` tell systemd.
 
 mod configuration;
+mod disk_watch;
 mod folders;
 mod forecast;
 mod notify;
@@ -14,7 +15,6 @@ mod reload;
 mod report;
 mod site;
 mod sites;
-mod spool;
 
 pub use folders::make_spool_dir;
 
@@ -33,6 +33,7 @@ use crate::{
 };
 use anyhow::Context;
 use configuration::Configuration;
+use disk_watch::DiskWatch;
 use forecast::Forecast;
 use futures_util::future::BoxFuture;
 use notify::Notify;
@@ -40,7 +41,6 @@ use reload::Reloader;
 use report::Observer;
 use site::Common;
 use sites::Sites;
-use spool::SpoolWatch;
 use std::{io::IsTerminal, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -66,14 +66,8 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         let (state_dir, cut, stop) = (config.state_dir.clone(), cut.clone(), stop.clone());
         // Reads the system's certificate store.
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = DiskReserve::of(&state_dir).keep() {
-                tracing::warn!(
-                    %error,
-                    folder = %state_dir.display(),
-                    remedy = "make room on its disk: a pause or a refreshed token that cannot be saved is lost with a restart",
-                    "no room can be set aside for pauses and tokens"
-                );
-            }
+            // Before anything fills the disk. Where it cannot be made, the watch of the state folder says so.
+            let _ = DiskReserve::of(&state_dir).keep();
             let pauses = Pauses::load(&state_dir);
             let common = Common {
                 audit,
@@ -113,8 +107,10 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         stopping: stopping.clone(),
         reading: tokio::sync::Mutex::default(),
     });
-    let spool = Arc::new(SpoolWatch::new(Arc::clone(&configuration)));
+    let spool = Arc::new(DiskWatch::of_spool(Arc::clone(&configuration)));
     tokio::spawn(Arc::clone(&spool).run(stop.clone()));
+    let state_folder = Arc::new(DiskWatch::of_state_folder(Arc::clone(&configuration)));
+    tokio::spawn(Arc::clone(&state_folder).run(stop.clone()));
     let observer = Observer::new(
         Arc::clone(&configuration),
         Arc::clone(&sites),
@@ -122,6 +118,7 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         audit,
         forecast,
         spool,
+        state_folder,
     );
     let running = Arc::new(Running {
         observer,

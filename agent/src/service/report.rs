@@ -2,10 +2,10 @@
 
 use super::{
     configuration::Configuration,
+    disk_watch::DiskWatch,
     forecast::Forecast,
     site::{Site, Way},
     sites::Sites,
-    spool::SpoolWatch,
 };
 use crate::{
     audit::Audit,
@@ -32,7 +32,8 @@ pub(super) struct Observer {
     audit: Audit,
     forecast: Arc<Forecast>,
     configuration: Arc<Configuration>,
-    spool: Arc<SpoolWatch>,
+    spool: Arc<DiskWatch>,
+    state_folder: Arc<DiskWatch>,
 }
 
 impl Observer {
@@ -42,7 +43,8 @@ impl Observer {
         supervisor: SupervisorHandle,
         audit: Audit,
         forecast: Arc<Forecast>,
-        spool: Arc<SpoolWatch>,
+        spool: Arc<DiskWatch>,
+        state_folder: Arc<DiskWatch>,
     ) -> Self {
         Self {
             started: Instant::now(),
@@ -52,6 +54,7 @@ impl Observer {
             forecast,
             configuration,
             spool,
+            state_folder,
         }
     }
 
@@ -69,13 +72,15 @@ impl Observer {
         let credentials = self.forecast.credentials();
         let layers = Layers::of(&connections, &forwards);
         let audit = AuditReport::of(&self.audit.condition());
-        let spool = self.spool.report(&self.supervisor.spool_resets());
+        let spool = self.spool.spool(&self.supervisor.spool_resets());
+        let state_folder = self.state_folder.state_folder();
         Report {
             version: REPORT_VERSION,
             time: humantime::format_rfc3339_millis(now).to_string(),
             overall: Overall::of(&connections, &forwards)
                 .with_audit(&audit)
-                .with_spool(&spool),
+                .with_spool(&spool)
+                .with_state_folder(&state_folder),
             agent: AgentReport {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
@@ -91,6 +96,7 @@ impl Observer {
                 .collect(),
             audit,
             spool,
+            state_folder,
             configuration: self.configuration.report(),
         }
     }

@@ -63,6 +63,10 @@ fn why(report: &Report) -> String {
     if let (LayerState::Degraded, Some(cause)) = (report.spool.state, &report.spool.cause) {
         return format!("spool: {cause}");
     }
+    let state_folder = &report.state_folder;
+    if let (LayerState::Degraded, Some(cause)) = (state_folder.state, &state_folder.cause) {
+        return format!("state folder: {cause}");
+    }
     match report.overall {
         Overall::Proven => "network, tunnel, Jira and login".to_owned(),
         _ => "not every connection is proven; see agent status".to_owned(),

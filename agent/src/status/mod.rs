@@ -9,6 +9,7 @@ mod layer_report;
 mod render;
 mod report;
 mod spool;
+mod state_folder;
 mod witness;
 
 pub use connection::{ConnectionView, ForwardState, ForwardView, Phase};
@@ -23,4 +24,5 @@ pub use report::{
     RefusedConfiguration, Report, schema,
 };
 pub use spool::SpoolReport;
+pub use state_folder::StateFolderReport;
 pub use witness::Witness;

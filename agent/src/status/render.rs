@@ -1,9 +1,6 @@
 //! The status as a person reads it.
 
-use super::{
-    AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, Overall, Report,
-    SpoolReport,
-};
+use super::{AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, Overall, Report};
 use crate::{expiry::Urgency, pause::Pause};
 use std::{fmt::Write, io::IsTerminal, time::Duration};
 
@@ -66,7 +63,14 @@ pub fn render_within(report: &Report, colour: Colour, width: Option<usize>) -> S
     page.forwards(report);
     page.credentials(report);
     page.configuration(report);
-    page.spool(&report.spool);
+    let (spool, state_folder) = (&report.spool, &report.state_folder);
+    page.folder("spool", spool.state, &spool.cause, &spool.remedy);
+    page.folder(
+        "state folder",
+        state_folder.state,
+        &state_folder.cause,
+        &state_folder.remedy,
+    );
     page.audit(&report.audit);
     page.text
 }
@@ -204,9 +208,23 @@ impl Page {
                 bytes(c.bytes_received),
                 bytes(c.bytes_sent),
             ));
-            for layer in [("network", &c.network), ("tunnel", &c.tunnel)] {
-                if layer.1.state != LayerState::Proven {
-                    self.layer("     ", layer.0, layer.1);
+            let summed = &report.layers;
+            for (name, layer, above) in [
+                ("network", &c.network, Some(&summed.network)),
+                // Of several forwards, what stands above names the forward alone.
+                (
+                    "tunnel",
+                    &c.tunnel,
+                    (report.forwards.len() < 2).then_some(&summed.tunnel),
+                ),
+            ] {
+                // Of a single connection it stands above already.
+                let is_told = report.connections.len() == 1
+                    && above.is_some_and(|above| {
+                        (above.state, &above.cause) == (layer.state, &layer.cause)
+                    });
+                if layer.state != LayerState::Proven && !is_told {
+                    self.layer("     ", name, layer);
                 }
             }
             if c.strict_key_exchange == Some(false) {
@@ -305,15 +323,21 @@ impl Page {
     }
 
     /// Only what needs somebody's hand.
-    fn spool(&mut self, spool: &SpoolReport) {
-        if spool.state != LayerState::Degraded {
+    fn folder(
+        &mut self,
+        name: &str,
+        state: LayerState,
+        cause: &Option<String>,
+        remedy: &Option<String>,
+    ) {
+        if state != LayerState::Degraded {
             return;
         }
-        self.line("\nspool");
+        self.line(&format!("\n{name}"));
         let word = self.paint("DEGRADED  ", YELLOW);
-        let cause = spool.cause.as_deref().unwrap_or_default();
+        let cause = cause.as_deref().unwrap_or_default();
         self.line(&format!("  {word}{cause}"));
-        if let Some(remedy) = &spool.remedy {
+        if let Some(remedy) = remedy {
             self.line(&format!("            remedy: {remedy}"));
         }
     }

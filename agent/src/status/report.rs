@@ -1,6 +1,8 @@
 //! The whole status: what `agent status --json` prints. Its schema is `docs/status.schema.json`.
 
-use super::{ConnectionView, CredentialReport, LayerReport, LayerState, SpoolReport};
+use super::{
+    ConnectionView, CredentialReport, LayerReport, LayerState, SpoolReport, StateFolderReport,
+};
 use crate::{audit::AuditCondition, pause::Pause, printable::printable_lines};
 
 /// Version of the document. Fields may be added within a version; none is removed or changes its meaning.
@@ -31,6 +33,9 @@ pub struct Report {
     /// Where channels put what is not read in time.
     #[serde(default)]
     pub spool: SpoolReport,
+    /// Where pauses and refreshed tokens are saved.
+    #[serde(default)]
+    pub state_folder: StateFolderReport,
     /// Which configuration holds.
     #[serde(default)]
     pub configuration: ConfigurationReport,
@@ -300,6 +305,14 @@ impl Overall {
         }
     }
 
+    /// Where nothing can be saved, a restart forgets.
+    pub fn with_state_folder(self, state_folder: &StateFolderReport) -> Self {
+        match (self, state_folder.state) {
+            (Self::Proven, LayerState::Degraded) => Self::Degraded,
+            (overall, _) => overall,
+        }
+    }
+
     /// The exit code of `agent status`.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -435,6 +448,47 @@ mod tests {
     }
 
     #[test]
+    fn a_state_folder_that_takes_nothing_is_degraded_with_cause_and_remedy() {
+        let judged = |found| {
+            let report = StateFolderReport::of(std::path::Path::new("/state"), found);
+            let is_told = report.cause.is_some() && report.remedy.is_some();
+            assert_eq!(is_told, report.state == Degraded);
+            Overall::Proven.with_state_folder(&report)
+        };
+        assert_eq!(judged(None), Overall::Proven);
+        assert_eq!(judged(Some(Ok(()))), Overall::Proven);
+        assert_eq!(judged(Some(Err("full"))), Overall::Degraded);
+        let full = StateFolderReport::of(std::path::Path::new("/state"), Some(Err("full")));
+        assert_eq!(Overall::Down.with_state_folder(&full), Overall::Down);
+    }
+
+    #[test]
+    fn the_cause_of_a_single_connection_stands_once() {
+        let told = |connections: Vec<ConnectionView>, forwards: usize| {
+            let forwards = vec![forward(Failed, Proven, Proven); forwards];
+            let document = serde_json::json!({
+                "version": REPORT_VERSION,
+                "time": "",
+                "overall": Overall::of(&connections, &forwards),
+                "agent": { "version": "", "pid": 1, "uptime_seconds": 1, "draining": false },
+                "layers": Layers::of(&connections, &forwards),
+                "connections": connections,
+                "forwards": forwards,
+                "audit": AuditReport::default(),
+            });
+            let report: Report = serde_json::from_value(document).unwrap();
+            let text = render(&report, Colour::No);
+            text.matches("cause:  connection refused").count()
+        };
+        let failing = || connection(Failed, Failed);
+        // Once for each layer.
+        assert_eq!(told(vec![failing()], 1), 2);
+        // Which connection, and which forward.
+        assert_eq!(told(vec![failing(), failing()], 1), 2 + 4);
+        assert_eq!(told(vec![failing()], 2), 1 + 1 + 2);
+    }
+
+    #[test]
     fn down_means_that_no_request_can_pass_by_any_forward() {
         let fine = [connection(Proven, Proven)];
         let dead = forward(Proven, Proven, Failed);
@@ -494,6 +548,10 @@ mod tests {
                 remedy: Some("make room on it".into()),
                 ..SpoolReport::default()
             },
+            state_folder: StateFolderReport::of(
+                std::path::Path::new("/state"),
+                Some(Err("Read-only file system")),
+            ),
             audit: AuditReport::of(&AuditCondition {
                 written: 1,
                 dropped: 2,
@@ -522,6 +580,7 @@ mod tests {
             "1 written, 2 DROPPED",
             "DEGRADED  2 audit records were lost since the start, the last 7 s ago",
             "spool\n  DEGRADED  no room\n            remedy: make room on it",
+            "state folder\n  DEGRADED  nothing can be saved in /state: Read-only file system\n            remedy: make room",
             "PAUSED    since 2026-11-22T09:30:00Z by uid 0: CHG-7",
             "WARNING   the personal access token ends in 12 days",
             "remedy: make a new one",
