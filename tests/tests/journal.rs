@@ -79,6 +79,9 @@ async fn each_line_says_what_where_why_and_what_to_do() {
     journal
         .line(&[rejected, "login-retry): Jira refused", "; remedy: "])
         .await;
+    // Once, and there is one.
+    let shown = read(&journal.shown);
+    assert!(!shown.contains("there is no credential"), "{shown}");
     journal
         .line(&[
             "connection 0, forward jira",
