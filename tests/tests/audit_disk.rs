@@ -311,7 +311,9 @@ async fn where_the_spool_stops_the_audit_goes_on_and_a_pause_is_durable() {
     });
     let report = report.await.unwrap();
     let cause = report.spool.cause.unwrap_or_default();
-    assert!(cause.contains("no room left for what was sent"), "{cause}");
+    // The last bytes above the floor may be too few for what was to be written.
+    let words = ["must stay free", "no room left for what was sent"];
+    assert!(words.iter().any(|part| cause.contains(part)), "{cause}");
     assert_eq!(report.audit.state, LayerState::Proven);
     assert_eq!(disk.status().0, Some(1));
     let paused = disk.site.agent.run(&["pause"]).unwrap();

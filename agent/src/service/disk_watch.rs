@@ -115,7 +115,7 @@ impl DiskWatch {
 
 fn borrowed(room: &Option<Result<(), String>>) -> Option<Result<(), &str>> {
     let room = room.as_ref()?;
-    Some(room.as_ref().map(|()| ()).map_err(String::as_str))
+    Some(room.as_ref().copied().map_err(String::as_str))
 }
 
 impl Folder {
