@@ -128,8 +128,8 @@ impl Login {
         }
     }
 
-    /// Whether the body is a form that has to be read ahead, up to [`MAX_FORM`], and put into the head's
-    /// extensions as a [`FormBody`] before [`prepare`](Self::prepare). Never in pass-through mode.
+    /// Whether the body is a form that has to be read ahead, up to [`MAX_FORM`](super::MAX_FORM), and put into the head's
+    /// extensions as a [`FormBody`](super::FormBody) before [`prepare`](Self::prepare). Never in pass-through mode.
     pub fn reads_form(&self, head: &request::Parts) -> Result<bool, Refusal> {
         match &self.mode {
             Mode::PassThrough(_) => Ok(false),
@@ -137,7 +137,7 @@ impl Login {
         }
     }
 
-    /// The refusal of a form that turned out longer than [`MAX_FORM`] while it was read.
+    /// The refusal of a form that turned out longer than [`MAX_FORM`](super::MAX_FORM) while it was read.
     pub fn form_too_long(&self) -> Refusal {
         form::too_long()
     }
@@ -161,7 +161,7 @@ impl Login {
     }
 
     /// Takes off what of the vendor's headers may not reach Jira and puts our identity in; what was taken off is in the
-    /// head's extensions then, as [`RemovedHeaders`]. In pass-through mode touches nothing.
+    /// head's extensions then, as [`RemovedHeaders`](super::RemovedHeaders). In pass-through mode touches nothing.
     ///
     /// A credential that can lock the account waits for the [probe](Self::prepare_probe) until Jira has
     /// accepted it once, and again after a request was refused with it, half a minute at most: several wrong
