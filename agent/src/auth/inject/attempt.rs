@@ -126,13 +126,13 @@ impl Attempt {
                 Verdict::LoginFailed { cause, remedy }
             }
             Finding::Known(name) => {
-                if self.is_current() {
-                    match self.asker {
-                        Asker::Probe => self.remember(head),
-                        _ => inject.seen.prove(&inject.layer, name),
-                    }
+                if self.asker == Asker::Probe && self.is_current() {
+                    self.remember(head);
                 }
                 self.settle(Outcome::Accepted);
+                if self.asker != Asker::Probe && self.is_current() {
+                    inject.prove_by_request(name);
+                }
                 Verdict::Fine
             }
             Finding::Accepted => {
@@ -198,12 +198,10 @@ impl Attempt {
     fn reject(&mut self, why: Unavailable, retry: bool) -> Verdict {
         let Unavailable { cause, remedy } = why.clone();
         if self.decides() {
-            let is_news = self.is_current()
-                && self
-                    .inject
-                    .layer
-                    .failed(State::Failed, &why.cause, &why.remedy);
+            // First the circuit, so that no answer to an earlier request proves the layer after this.
             let is_told = self.settle(Outcome::Rejected { why, retry });
+            let is_news =
+                self.is_current() && self.inject.layer.failed(State::Failed, &cause, &remedy);
             if is_news && !is_told {
                 tracing::warn!(
                     forward = self.inject.layer.forward(),

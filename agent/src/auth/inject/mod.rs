@@ -302,6 +302,16 @@ impl Inject {
         }
     }
 
+    /// Proves the layer by Jira's answer to a request, unless the probe has decided otherwise, or is to decide: an answer
+    /// that was on its way meanwhile, or came by a session that Jira still keeps, says nothing of the credential.
+    fn prove_by_request(&self, user: &[u8]) {
+        // Held until the layer is written: the probe opens the circuit first, and writes the layer then.
+        let circuit = self.circuit();
+        if circuit.refusal().is_none() && !circuit.is_doubted() {
+            self.seen.prove(&self.layer, user);
+        }
+    }
+
     fn fail(&self, why: &Unavailable) {
         if self.layer.failed(State::Failed, &why.cause, &why.remedy) {
             tracing::warn!(

@@ -421,6 +421,33 @@ async fn a_password_that_was_changed_in_jira_reaches_it_by_one_request_and_one_p
     assert!(login.prepare_probe(&mut get(MYSELF)).await.is_err());
 }
 
+/// Jira keeps sessions when a password is changed, and answers may overtake each other.
+#[tokio::test(start_paused = true)]
+async fn a_good_answer_after_the_probes_refusal_proves_nothing() {
+    let secrets = Secrets::new("changed-in-Jira");
+    for settings in [secrets.basic(), secrets.pat()] {
+        let (login, layer) = probed(settings).await;
+        let mut earlier = Vec::new();
+        for _ in 0..2 {
+            earlier.push(login.prepare(&mut get(MYSELF)).await.unwrap());
+        }
+        ask(&login, 401, REFUSED).await;
+        // In doubt, and after it.
+        assert_eq!(
+            earlier.pop().unwrap().observe(&mut answer(200, KNOWN)),
+            Verdict::Fine
+        );
+        probe(&login, 401, REFUSED).await;
+        assert_eq!(layer.snapshot().state, State::Failed);
+        assert_eq!(
+            earlier.pop().unwrap().observe(&mut answer(200, KNOWN)),
+            Verdict::Fine
+        );
+        assert_eq!(layer.snapshot().state, State::Failed);
+        assert!(login.prepare(&mut get(MYSELF)).await.is_err());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_changed_secret_is_unproven_until_the_probe_has_proven_it() {
     let secrets = Secrets::new("first");
