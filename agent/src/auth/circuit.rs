@@ -228,6 +228,11 @@ impl Circuit {
         matches!(self.phase, Phase::Doubted(_) | Phase::Confirming(_))
     }
 
+    /// Whether a request or the probe was refused, and nothing has shown since that Jira takes the credential.
+    pub(super) fn is_doubted_or_open(&self) -> bool {
+        self.is_doubted() || matches!(self.phase, Phase::Open(_) | Phase::Retrying(_))
+    }
+
     /// What the probe has made of a refusal of this generation: whether Jira takes a later credential. `None` while it
     /// is still finding out.
     pub(super) fn decided_beyond(&self, generation: u64) -> Option<bool> {

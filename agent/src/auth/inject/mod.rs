@@ -229,6 +229,12 @@ impl Inject {
                 first: turn == Turn::First,
                 by_session: cookies.by_session,
             };
+            // A refusal may have come since the circuit was asked. The circuit hears of it before the guard lets the
+            // next one go first, so that one sees it here.
+            if is_guarded && self.circuit().is_doubted_or_open() {
+                self.guard().unanswered(sent);
+                continue;
+            }
             return Ok(Admitted::Go(Box::new(Attempt {
                 inject: self,
                 generation,
@@ -307,7 +313,7 @@ impl Inject {
     fn prove_by_request(&self, user: &[u8]) {
         // Held until the layer is written: the probe opens the circuit first, and writes the layer then.
         let circuit = self.circuit();
-        if circuit.refusal().is_none() && !circuit.is_doubted() {
+        if !circuit.is_doubted_or_open() {
             self.seen.prove(&self.layer, user);
         }
     }

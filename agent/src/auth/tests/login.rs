@@ -1,6 +1,7 @@
 //! Whole logins: what goes out, and what an answer does to the next request.
 
 use super::*;
+use crate::auth::lockout_guard::CONFIDENT;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[tokio::test]
@@ -583,6 +584,43 @@ async fn of_many_requests_at_once_one_tries_a_password_that_may_have_changed() {
     probe.observe(&mut answer(401, REFUSED));
     while let Some(request) = requests.join_next().await {
         assert!(matches!(request.unwrap(), Err(Refusal::Unavailable(_))));
+    }
+}
+
+/// The same in real parallel: a refusal that comes between what two locks say lets no second request go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_refusal_in_the_middle_of_many_requests_lets_no_second_one_go() {
+    let secrets = Secrets::new("hunter2");
+    let mut logins = Vec::new();
+    for _ in 0..300 {
+        let (login, _) = secrets.basic();
+        login.be_probed();
+        let probe = login.prepare_probe(&mut get(MYSELF)).await.unwrap();
+        probe.unwrap().observe(&mut answer(200, &KNOWN[..2]));
+        logins.push(login);
+    }
+    // Real time, since the threads are real: until no good answer speaks for the requests that follow.
+    tokio::time::sleep(CONFIDENT + Duration::from_millis(50)).await;
+    for login in logins {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let requests: Vec<_> = (0..16)
+            .map(|_| {
+                let (login, sent) = (login.clone(), sent.clone());
+                tokio::spawn(async move {
+                    // Who waits for the probe waits longer.
+                    let limit = Duration::from_millis(20);
+                    let request = async { login.prepare(&mut get(MYSELF)).await };
+                    if let Ok(Ok(first)) = tokio::time::timeout(limit, request).await {
+                        sent.fetch_add(1, Ordering::SeqCst);
+                        first.observe(&mut answer(401, REFUSED));
+                    }
+                })
+            })
+            .collect();
+        for request in requests {
+            request.await.unwrap();
+        }
+        assert_eq!(sent.load(Ordering::SeqCst), 1);
     }
 }
 
