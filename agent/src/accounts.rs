@@ -5,14 +5,14 @@ use std::{collections::HashMap, fs, path::Path};
 
 /// Users and groups of one system.
 #[derive(Clone, Debug, Default)]
-pub struct Accounts {
+pub struct SystemAccounts {
     users: HashMap<u32, String>,
     groups: HashMap<u32, String>,
     /// User and primary group of each user name.
     ids: HashMap<String, (u32, u32)>,
 }
 
-impl Accounts {
+impl SystemAccounts {
     /// Reads both files below `root`; what cannot be read gives numbers. Blocks.
     pub fn read(root: &Path) -> Self {
         let text = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
@@ -77,7 +77,7 @@ mod tests {
         fs::create_dir(root.path().join("etc")).unwrap();
         let passwd = "root:x:0:0:root:/root:/bin/sh\nspoiled\nagent:x:997:996::/:/bin/false\nalias:x:0:0::/:\n";
         fs::write(root.path().join("etc/passwd"), passwd).unwrap();
-        let accounts = Accounts::read(root.path());
+        let accounts = SystemAccounts::read(root.path());
         assert_eq!(accounts.user(0), "root");
         assert_eq!(accounts.user(997), "agent");
         assert_eq!(accounts.user(5), "5");

@@ -1,6 +1,7 @@
 //! The on-prem side of the tunnel, as a library. The binary `agent` is a thin shell around it.
 //!
-//! A request walks through these rooms in this order and never back:
+//! A request meets these rooms in this order. `http/exchange.rs` is the hub: it asks policy, auth and upstream in turn and
+//! keeps the audit record open until the last byte (docs/architecture.md, "One request"):
 //!
 //! | room | what it knows |
 //! |---|---|
@@ -11,7 +12,7 @@
 //! | [`upstream`] | pooled connections to Jira, streaming both ways |
 //! | [`audit`] | one record per request, allowed or refused |
 //!
-//! Beside the path, never on it: [`accounts`], [`bundle`], [`config`], [`disk`], [`supervisor`], [`status`], [`health`], [`control`],
+//! Beside the path, never on it: [`accounts`], [`support_bundle`], [`config`], [`disk`], [`supervisor`], [`status`], [`health`], [`control`],
 //! [`check`], [`enroll`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`verify`], [`cli`]. [`service`] joins the rooms into the running agent.
 //!
 //! Words and secrets, used by all: [`printable`] (text of other hosts, made harmless), [`vendor_text`] (what a vendor may
@@ -22,7 +23,6 @@
 pub mod accounts;
 pub mod audit;
 pub mod auth;
-pub mod bundle;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -42,6 +42,7 @@ pub mod service;
 mod spelling;
 pub mod status;
 pub mod supervisor;
+pub mod support_bundle;
 pub mod telemetry;
 pub mod tokens;
 pub mod tunnel;

@@ -40,7 +40,7 @@ pub(crate) struct SecretDigest([u8; 32]);
 
 /// Keeps what this process holds in memory to itself: no core dump, and no debugger of the same user.
 /// Call it before the first secret is read. What the system refuses here, the unit's `LimitCORE=0` still does.
-pub fn close_memory() {
+pub fn disable_core_dumps() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit {
         current: Some(0),
@@ -56,12 +56,12 @@ pub fn close_memory() {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFile {
     path: PathBuf,
-    guard: Guard,
+    guard: FileProtection,
 }
 
 /// Who vouches that nobody else can read the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Guard {
+enum FileProtection {
     /// Its own permission bits.
     Mode,
     /// The folder: systemd's `$CREDENTIALS_DIRECTORY` is closed to others, while its files may be 0440.
@@ -73,7 +73,7 @@ impl SecretFile {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            guard: Guard::Mode,
+            guard: FileProtection::Mode,
         }
     }
 
@@ -82,13 +82,13 @@ impl SecretFile {
     pub fn credential(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            guard: Guard::Folder,
+            guard: FileProtection::Folder,
         }
     }
 
     /// Whether it is one of systemd's credentials.
     pub fn is_credential(&self) -> bool {
-        self.guard == Guard::Folder
+        self.guard == FileProtection::Folder
     }
 
     /// The file's path, for messages.
@@ -126,8 +126,8 @@ impl SecretFile {
     }
 
     /// What tells one version of the file from the next. One `stat`; fails where the file is gone.
-    pub fn stamp(&self) -> io::Result<Stamp> {
-        std::fs::metadata(&self.path).map(|found| Stamp::of(&found))
+    pub fn stamp(&self) -> io::Result<FileStamp> {
+        std::fs::metadata(&self.path).map(|found| FileStamp::of(&found))
     }
 
     fn open(&self) -> Result<File, SecretFileError> {
@@ -139,7 +139,7 @@ impl SecretFile {
         let file = File::open(&self.path).map_err(|error| self.unreadable(error))?;
         let opened = file.metadata().map_err(|error| self.unreadable(error))?;
         let mode = opened.permissions().mode() & 0o7777;
-        if self.guard == Guard::Mode && mode & OTHERS != 0 {
+        if self.guard == FileProtection::Mode && mode & OTHERS != 0 {
             return Err(SecretFileError::ReadableByOthers {
                 path: self.path.clone(),
                 mode,
@@ -159,7 +159,7 @@ impl SecretFile {
 
 /// A version of a file: two equal stamps mean the same contents, for all practical purposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct FileStamp {
     device: u64,
     inode: u64,
     len: u64,
@@ -167,7 +167,7 @@ pub struct Stamp {
     changed: (i64, i64),
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(found: &Metadata) -> Self {
         Self {
             device: found.dev(),
@@ -183,7 +183,7 @@ impl Stamp {
 /// Why a secret could not be had from its file. Never repeats anything that was in it.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
-    /// Nothing there.
+    /// There is no file at this path.
     #[error("{} does not exist; create it with mode 0600, owned by the user the agent runs as", .0.display())]
     Missing(PathBuf),
     /// Most likely owned by another user.
@@ -192,7 +192,7 @@ pub enum SecretFileError {
         path.display()
     )]
     Unreadable {
-        /// The file.
+        /// Path of the secret file.
         path: PathBuf,
         /// What the system said.
         error: io::Error,
@@ -206,9 +206,9 @@ pub enum SecretFileError {
         path.display(), path.display()
     )]
     ReadableByOthers {
-        /// The file.
+        /// Path of the secret file.
         path: PathBuf,
-        /// Its permission bits.
+        /// Permission bits of the file.
         mode: u32,
     },
     /// No bytes, or only a newline.

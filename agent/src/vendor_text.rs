@@ -22,7 +22,7 @@ impl VendorText {
         Self(text.into())
     }
 
-    /// The sentence.
+    /// The sentence as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -42,19 +42,19 @@ impl fmt::Display for VendorText {
 
 /// What a [`VendorText`] may be made of. The list of implementations is what the vendor may see: think before adding one.
 pub trait VendorPart: sealed::Sealed {
-    /// Appends it.
+    /// Appends this part to the sentence.
     fn write(&self, text: &mut String);
 }
 
 /// Something the vendor wrote in its own request: a path, the name of a parameter. It is cut to a bearable length, and
 /// what could move text about on a screen is escaped.
-pub struct OwnWords<'a>(pub &'a str);
+pub struct VendorQuote<'a>(pub &'a str);
 
 /// Jira's context path, with which the vendor begins each path.
 pub struct ContextPath<'a>(pub &'a str);
 
 /// A byte that a person may have to look for: `"` or `0x07`.
-pub struct OneByte(pub u8);
+pub struct QuotedByte(pub u8);
 
 impl VendorPart for &'static str {
     fn write(&self, text: &mut String) {
@@ -82,11 +82,11 @@ impl VendorPart for Duration {
 
 impl VendorPart for Method {
     fn write(&self, text: &mut String) {
-        OwnWords(self.as_str()).write(text);
+        VendorQuote(self.as_str()).write(text);
     }
 }
 
-impl VendorPart for OwnWords<'_> {
+impl VendorPart for VendorQuote<'_> {
     fn write(&self, text: &mut String) {
         for (count, c) in self.0.chars().enumerate() {
             match c {
@@ -107,7 +107,7 @@ impl VendorPart for ContextPath<'_> {
     }
 }
 
-impl VendorPart for OneByte {
+impl VendorPart for QuotedByte {
     fn write(&self, text: &mut String) {
         match self.0 {
             b'!'..=b'~' => text.extend(['`', char::from(self.0), '`']),
@@ -123,9 +123,9 @@ mod sealed {
     impl Sealed for usize {}
     impl Sealed for std::time::Duration {}
     impl Sealed for http::Method {}
-    impl Sealed for super::OwnWords<'_> {}
+    impl Sealed for super::VendorQuote<'_> {}
     impl Sealed for super::ContextPath<'_> {}
-    impl Sealed for super::OneByte {}
+    impl Sealed for super::QuotedByte {}
 }
 
 /// Characters of a path, method or name that a sentence repeats.
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn the_vendors_own_words_are_cut_and_made_printable() {
         let long = "ü\u{202e}\n".to_owned() + &"x".repeat(500);
-        let text = VendorText::of(&[&"no: ", &OwnWords(&long)]);
+        let text = VendorText::of(&[&"no: ", &VendorQuote(&long)]);
         assert!(text.as_str().starts_with("no: ü\\u{202e}\\nxxx"), "{text}");
         assert!(text.as_str().ends_with("x…"));
         assert!(text.as_str().len() < 220);
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_byte_is_shown_so_that_it_can_be_found() {
-        let shown = |byte| VendorText::of(&[&OneByte(byte)]).to_string();
+        let shown = |byte| VendorText::of(&[&QuotedByte(byte)]).to_string();
         assert_eq!(shown(b'"'), "`\"`");
         assert_eq!(shown(b' '), "0x20");
         assert_eq!(shown(0x7f), "0x7F");

@@ -10,7 +10,7 @@ use url::Url;
 
 /// The fields of the page's form.
 #[derive(Deserialize)]
-pub(crate) struct Answer {
+pub(crate) struct ConsentForm {
     #[serde(default)]
     pub username: String,
     #[serde(default)]
@@ -22,12 +22,12 @@ pub(crate) struct Answer {
 
 /// The page itself.
 pub(crate) fn page(application: &str, purpose: &str, user: Option<&str>) -> Response {
-    draw(StatusCode::OK, application, purpose, user, false)
+    render(StatusCode::OK, application, purpose, user, false)
 }
 
 /// The page once more after a wrong password.
 pub(crate) fn page_again(application: &str, purpose: &str) -> Response {
-    draw(StatusCode::UNAUTHORIZED, application, purpose, None, true)
+    render(StatusCode::UNAUTHORIZED, application, purpose, None, true)
 }
 
 /// 302.
@@ -58,7 +58,7 @@ pub(crate) fn message(status: StatusCode, title: &str, text: &str) -> Response {
 }
 
 /// Without an `action` the form goes to the page's own URL, parameters and all.
-fn draw(
+fn render(
     status: StatusCode,
     application: &str,
     purpose: &str,

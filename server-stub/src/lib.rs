@@ -6,16 +6,16 @@
 //! | [`cloud`] | an imitation Jira Cloud: token service, API gateway, sites |
 //! | [`gateway`] | an SSH server for many agents, and one HTTP listener in front of them |
 //! | [`demo`] | the two of them joined with the real agent |
-//! | [`authority`] | the certificate authority that the rooms above take their certificates from |
+//! | [`certificate_authority`] | the certificate authority that the rooms above take their certificates from |
 //! | [`cli`] | one file per subcommand |
 #![forbid(unsafe_code)]
 
-pub mod authority;
+pub mod certificate_authority;
 pub mod cli;
 pub mod cloud;
 mod consent;
 pub mod demo;
 pub mod gateway;
-mod issued;
 pub mod jira;
 mod output;
+mod token_store;

@@ -1,9 +1,9 @@
 //! The real `agent` binary in a folder of its own.
 
-use crate::process::Process;
+use crate::process::ChildProcess;
 use agent::{
-    control::{Client, ClientError},
-    status::Report,
+    control::{AgentClient, AgentClientError},
+    status::StatusReport,
 };
 use anyhow::Context;
 use std::{
@@ -16,8 +16,8 @@ use std::{
 };
 
 /// A folder with a configuration, and the agent that runs from it.
-pub struct Agent {
-    process: Option<Process>,
+pub struct AgentProcess {
+    process: Option<ChildProcess>,
     dir: PathBuf,
     /// More of its environment.
     environment: Vec<(String, OsString)>,
@@ -25,7 +25,7 @@ pub struct Agent {
     namespace: Option<String>,
 }
 
-impl Agent {
+impl AgentProcess {
     /// Writes `config` to `dir/agent.toml` and starts the agent. `dir` holds the files that the configuration names.
     pub fn start(dir: &Path, config: &str) -> anyhow::Result<Self> {
         Self::start_with(dir, config, &[])
@@ -68,12 +68,12 @@ impl Agent {
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.process = None;
         let mut command = match &self.namespace {
-            Some(script) => in_namespace(&self.dir, script),
+            Some(script) => enter_namespace(&self.dir, script),
             None => self.command(&["run"]),
         };
         command.env("AGENT_LOG_FORMAT", "human");
         command.envs(self.environment.iter().cloned());
-        self.process = Some(Process::spawn(command, &self.dir.join("agent.log"))?);
+        self.process = Some(ChildProcess::spawn(command, &self.dir.join("agent.log"))?);
         Ok(())
     }
 
@@ -84,7 +84,7 @@ impl Agent {
     }
 
     /// A path, in the agent's folder where it is relative, as the agent sees it in its namespace.
-    pub fn inside(&mut self, path: &str) -> PathBuf {
+    pub fn path(&mut self, path: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.process().pid()));
         let path = self.dir.join(path);
         root.join(path.strip_prefix("/").unwrap_or(&path))
@@ -95,14 +95,14 @@ impl Agent {
         self.environment.push((name.to_owned(), value.into()));
     }
 
-    /// The running process.
-    pub fn process(&mut self) -> &mut Process {
+    /// The running process of the agent.
+    pub fn process(&mut self) -> &mut ChildProcess {
         self.process
             .as_mut()
             .unwrap_or_else(|| unreachable!("set by start"))
     }
 
-    /// Its folder.
+    /// The folder that the agent runs in.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -131,16 +131,16 @@ impl Agent {
     }
 
     /// The status, over its runtime socket.
-    pub async fn status(&self) -> Result<Report, ClientError> {
-        Client::new(&self.dir.join("run")).status().await
+    pub async fn status(&self) -> Result<StatusReport, AgentClientError> {
+        AgentClient::new(&self.dir.join("run")).status().await
     }
 
     /// Waits until the status is as wanted; on the deadline the error holds status and log.
-    pub async fn until(
+    pub async fn until_status(
         &self,
         what: &str,
-        wanted: impl Fn(&Report) -> bool,
-    ) -> anyhow::Result<Report> {
+        wanted: impl Fn(&StatusReport) -> bool,
+    ) -> anyhow::Result<StatusReport> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let last = self.status().await;
@@ -180,7 +180,7 @@ pub fn records(file: &Path) -> Vec<serde_json::Value> {
         .collect()
 }
 
-fn in_namespace(dir: &Path, script: &str) -> Command {
+fn enter_namespace(dir: &Path, script: &str) -> Command {
     let mut unshare = Command::new("unshare");
     unshare
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])

@@ -16,14 +16,14 @@ use tokio::{
     net::TcpStream,
 };
 
-/// One kept-alive connection.
-pub struct Caller {
-    sender: SendRequest<Body>,
+/// An HTTP client with one kept-alive connection.
+pub struct HttpCaller {
+    sender: SendRequest<CallerBody>,
 }
 
-type Body = BoxBody<Bytes, Infallible>;
+type CallerBody = BoxBody<Bytes, Infallible>;
 
-impl Caller {
+impl HttpCaller {
     /// Opens one over TCP.
     pub async fn connect(addr: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(addr).await?;
@@ -85,7 +85,7 @@ impl Caller {
         Ok(answer.into_body())
     }
 
-    async fn send(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>> {
+    async fn send(&mut self, mut request: Request<CallerBody>) -> Result<Response<Incoming>> {
         let host = HeaderValue::from_static("gateway.vendor.example");
         request.headers_mut().insert(header::HOST, host);
         self.sender.ready().await?;

@@ -2,7 +2,7 @@
 //! of its own, and the other node's changes are not in its search index yet. HAProxy keeps clients on their node by a
 //! cookie, as Atlassian asks for.
 
-use crate::egress::{Part, haproxy_with};
+use crate::egress::{NetworkPart, haproxy_with};
 use anyhow::Result;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -19,17 +19,17 @@ use std::{
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// A running cluster; stops when dropped.
-pub struct Cluster {
-    balancer: Part,
-    shared: Arc<Shared>,
+pub struct JiraCluster {
+    balancer: NetworkPart,
+    shared: Arc<SharedCluster>,
     nodes: Vec<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Shared(Mutex<State>);
+struct SharedCluster(Mutex<ClusterState>);
 
 #[derive(Default)]
-struct State {
+struct ClusterState {
     /// Label of an issue → the node that has it in its index.
     indexed: HashMap<String, usize>,
     /// Sessions made so far; all credentials are one user's.
@@ -39,13 +39,13 @@ struct State {
     /// Seconds that they last; an hour where none is said.
     token_life: Option<u64>,
     /// Cookies that came, apart from the two of the cluster's own.
-    strange_cookies: Vec<String>,
+    foreign_cookies: Vec<String>,
 }
 
-impl Cluster {
+impl JiraCluster {
     /// Two nodes, which know these credentials as the user `acme-bot`, and the OAuth 2.0 client `agent`.
     pub async fn start() -> Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedCluster::default());
         let mut nodes = Vec::new();
         let mut servers = String::new();
         for node in 1..=2 {
@@ -74,26 +74,26 @@ impl Cluster {
 
     /// How many sessions were made.
     pub fn sessions(&self) -> usize {
-        self.shared.state().sessions.len()
+        self.shared.lock().sessions.len()
     }
 
     /// How many access tokens the token endpoint has given.
     pub fn tokens(&self) -> usize {
-        self.shared.state().tokens
+        self.shared.lock().tokens
     }
 
     /// The access tokens of the future last so many seconds.
     pub fn set_token_life(&self, seconds: u64) {
-        self.shared.state().token_life = Some(seconds);
+        self.shared.lock().token_life = Some(seconds);
     }
 
     /// Cookies that came and are not of the cluster's own.
-    pub fn strange_cookies(&self) -> Vec<String> {
-        self.shared.state().strange_cookies.clone()
+    pub fn foreign_cookies(&self) -> Vec<String> {
+        self.shared.lock().foreign_cookies.clone()
     }
 }
 
-impl Drop for Cluster {
+impl Drop for JiraCluster {
     fn drop(&mut self) {
         for node in &self.nodes {
             node.abort();
@@ -101,13 +101,13 @@ impl Drop for Cluster {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl SharedCluster {
+    fn lock(&self) -> MutexGuard<'_, ClusterState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn serve(listener: TcpListener, node: usize, shared: Arc<Shared>) {
+async fn serve(listener: TcpListener, node: usize, shared: Arc<SharedCluster>) {
     while let Ok((stream, _)) = listener.accept().await {
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request| answer(request, node, Arc::clone(&shared)));
@@ -118,7 +118,7 @@ async fn serve(listener: TcpListener, node: usize, shared: Arc<Shared>) {
 async fn answer(
     request: Request<Incoming>,
     node: usize,
-    shared: Arc<Shared>,
+    shared: Arc<SharedCluster>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes());
@@ -129,7 +129,7 @@ async fn answer(
     let who = head.headers.get(header::AUTHORIZATION);
     let who = who.and_then(|value| value.to_str().ok()).map(str::to_owned);
     if path == "/rest/oauth2/latest/token" {
-        let mut state = shared.state();
+        let mut state = shared.lock();
         state.tokens += 1;
         let (access, life) = (
             format!("access{}", state.tokens),
@@ -148,7 +148,7 @@ async fn answer(
         let refused = refused.header("x-seraph-loginreason", "AUTHENTICATED_FAILED");
         return Ok(finish(refused, &json!({})));
     }
-    let mut state = shared.state();
+    let mut state = shared.lock();
     let cookies = head.headers.get_all(header::COOKIE).iter();
     let cookies = cookies.filter_map(|line| line.to_str().ok());
     let mut session = None;
@@ -156,7 +156,7 @@ async fn answer(
         match cookie.strip_prefix("JSESSIONID=") {
             Some(id) => session = Some(id.to_owned()),
             // HAProxy takes its own off.
-            None => state.strange_cookies.push(cookie.to_owned()),
+            None => state.foreign_cookies.push(cookie.to_owned()),
         }
     }
     let of_this_node = format!(".node{node}");

@@ -4,7 +4,7 @@
 
 use crate::{
     agent::{binary, command},
-    login::{Desk, said},
+    login::{CommandFolder, output_text},
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -15,63 +15,74 @@ use std::{
 
 /// What the starts after the kills said.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct RestartCounts {
     /// The next start renewed.
-    pub worked: u32,
+    pub refreshed: u32,
     /// The next start said why a person has to log in again.
     pub log_in_again: u32,
 }
 
 /// Kills `agent login --renew` at every step; each time the next start must work, or say "log in again" and why, as it
 /// knows from the mark on the disk. `log_in` lets a person do that.
-pub async fn renewals_killed_at_every_step(
-    desk: &Desk,
+pub async fn kill_refresh_at_every_step(
+    desk: &CommandFolder,
     log_in: impl AsyncFn() -> Result<Output>,
-) -> Result<Told> {
-    let mut told = Told::default();
-    for (call, on) in CALLS {
+) -> Result<RestartCounts> {
+    let mut told = RestartCounts::default();
+    for (call, on) in KILLED_CALLS {
         let mut survived = false;
-        for nth in 1..=MOST {
+        for nth in 1..=MAX_CALLS {
             if let Some(done) = killed_at(desk, call, on, nth)? {
-                ensure!(done.status.success(), "{call} {nth}: {}", said(&done));
+                ensure!(
+                    done.status.success(),
+                    "{call} {nth}: {}",
+                    output_text(&done)
+                );
                 survived = true;
                 break;
             }
             // A killed process leaves an old or a new file, never none or half of one.
             let before = desk
-                .stored()
+                .stored_tokens()
                 .with_context(|| format!("{call} {nth}: the token file"))?;
-            let next = desk.run(RENEW)?;
+            let next = desk.run(REFRESH_COMMAND)?;
             if next.status.success() {
-                told.worked += 1;
+                told.refreshed += 1;
                 continue;
             }
-            let text = said(&next);
+            let text = output_text(&next);
             ensure!(
                 text.contains("was interrupted before the new tokens were saved")
                     && text.contains("log in again: agent login jira"),
                 "{call} {nth}: {text}"
             );
             ensure!(before["pending"].is_string(), "{call} {nth}: {before:?}");
-            ensure!(desk.stored()?["ended"].is_string(), "{call} {nth}: {text}");
+            ensure!(
+                desk.stored_tokens()?["ended"].is_string(),
+                "{call} {nth}: {text}"
+            );
             told.log_in_again += 1;
             let done = log_in().await?;
-            ensure!(done.status.success(), "{call} {nth}: {}", said(&done));
+            ensure!(
+                done.status.success(),
+                "{call} {nth}: {}",
+                output_text(&done)
+            );
         }
-        ensure!(survived, "{call} was killed {MOST} times and still is");
+        ensure!(survived, "{call} was killed {MAX_CALLS} times and still is");
     }
     Ok(told)
 }
 
 /// The steps of one renewal that must come in this order, as the kernel saw them: files synced and renamed, connections.
-pub fn steps_of_a_renewal(desk: &Desk) -> Result<Vec<&'static str>> {
+pub fn refresh_steps(desk: &CommandFolder) -> Result<Vec<&'static str>> {
     let trace = desk.dir().join("trace");
     let mut strace = Command::new("strace");
     strace
         .args(["-f", "-y", "-e", "trace=fsync,connect,/^rename", "-o"])
         .args([&trace, Path::new("--"), &binary("agent")]);
-    let done = command(strace, desk.dir(), RENEW).output()?;
-    ensure!(done.status.success(), "{}", said(&done));
+    let done = command(strace, desk.dir(), REFRESH_COMMAND).output()?;
+    ensure!(done.status.success(), "{}", output_text(&done));
     Ok(fs::read_to_string(trace)?
         .lines()
         .filter_map(step)
@@ -80,7 +91,7 @@ pub fn steps_of_a_renewal(desk: &Desk) -> Result<Vec<&'static str>> {
 
 /// A record saved durably, then a connection that may use it.
 pub const SAVED: [&str; 3] = ["file synced", "renamed", "folder synced"];
-/// See [`steps_of_a_renewal`].
+/// The calls of connecting to Jira; see `refresh_steps`.
 pub const CONNECTED: &str = "connected";
 
 fn step(line: &str) -> Option<&'static str> {
@@ -95,14 +106,14 @@ fn step(line: &str) -> Option<&'static str> {
 }
 
 /// `None`: killed.
-fn killed_at(desk: &Desk, call: &str, on: On, nth: u32) -> Result<Option<Output>> {
+fn killed_at(desk: &CommandFolder, call: &str, on: CallFilter, nth: u32) -> Result<Option<Output>> {
     let mut strace = Command::new("strace");
     strace
         .args(["-f", "-qq", "-o", "/dev/null", "-e"])
         .arg(format!("trace={call}"))
         .arg("-e")
         .arg(format!("inject={call}:signal=KILL:when={nth}"));
-    if on == On::Files {
+    if on == CallFilter::Files {
         // Without it the many files that every start reads would be counted too.
         for name in ["", "/jira.json", "/jira.json.new", "/jira.lock"] {
             let path = format!("{}/state/tokens{name}", desk.dir().display());
@@ -110,7 +121,7 @@ fn killed_at(desk: &Desk, call: &str, on: On, nth: u32) -> Result<Option<Output>
         }
     }
     strace.arg("--").arg(binary("agent"));
-    let mut strace = command(strace, desk.dir(), RENEW);
+    let mut strace = command(strace, desk.dir(), REFRESH_COMMAND);
     let done = strace.stdin(Stdio::null()).output();
     let done = done.context("strace (tools/setup installs it)")?;
     // strace dies of what its tracee died of.
@@ -119,31 +130,31 @@ fn killed_at(desk: &Desk, call: &str, on: On, nth: u32) -> Result<Option<Output>
 
 /// What a call is counted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum On {
+enum CallFilter {
     /// The token file, its successor, its lock and their folder.
     Files,
     /// All there is; but only the exchange with Jira uses sockets.
     Sockets,
 }
 
-const RENEW: &[&str] = &["login", "--renew"];
+const REFRESH_COMMAND: &[&str] = &["login", "--renew"];
 /// By which token files and sockets are changed or looked at.
-const CALLS: [(&str, On); 15] = [
-    ("openat", On::Files),
-    ("read", On::Files),
-    ("write", On::Files),
-    ("fsync", On::Files),
-    ("close", On::Files),
-    ("flock", On::Files),
-    ("/^rename", On::Files),
-    ("/^unlink", On::Files),
-    ("/stat", On::Files),
-    ("socket", On::Sockets),
-    ("connect", On::Sockets),
-    ("sendto", On::Sockets),
-    ("writev", On::Sockets),
-    ("recvfrom", On::Sockets),
-    ("shutdown", On::Sockets),
+const KILLED_CALLS: [(&str, CallFilter); 15] = [
+    ("openat", CallFilter::Files),
+    ("read", CallFilter::Files),
+    ("write", CallFilter::Files),
+    ("fsync", CallFilter::Files),
+    ("close", CallFilter::Files),
+    ("flock", CallFilter::Files),
+    ("/^rename", CallFilter::Files),
+    ("/^unlink", CallFilter::Files),
+    ("/stat", CallFilter::Files),
+    ("socket", CallFilter::Sockets),
+    ("connect", CallFilter::Sockets),
+    ("sendto", CallFilter::Sockets),
+    ("writev", CallFilter::Sockets),
+    ("recvfrom", CallFilter::Sockets),
+    ("shutdown", CallFilter::Sockets),
 ];
 /// Of one kind in one renewal; more would mean that it never comes to its end.
-const MOST: u32 = 400;
+const MAX_CALLS: u32 = 400;

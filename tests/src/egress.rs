@@ -3,7 +3,7 @@
 
 use crate::{
     agent::write_secret,
-    process::Process,
+    process::ChildProcess,
     sshd::{free_port, signal},
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -19,10 +19,10 @@ use std::{
 use tempfile::TempDir;
 
 /// A part that runs; ends when dropped.
-pub struct Part {
+pub struct NetworkPart {
     port: u16,
     folder: TempDir,
-    process: Process,
+    process: ChildProcess,
 }
 
 /// The login that [`squid`] and [`microsocks`] know.
@@ -33,7 +33,7 @@ pub const PASSWORD: &str = "s3cret: word";
 const HASH: &str = "$apr1$abcdefgh$IZ0NLFaBNhQPu8Ewiv.YH.";
 
 /// squid with Basic login by `basic_ncsa_auth`, where `with_login`; it lets CONNECT through to `allowed` alone.
-pub async fn squid(allowed: &[u16], with_login: bool) -> Result<Part> {
+pub async fn squid(allowed: &[u16], with_login: bool) -> Result<NetworkPart> {
     let ports: Vec<String> = allowed.iter().map(u16::to_string).collect();
     let (login, who) = match with_login {
         true => (
@@ -50,7 +50,7 @@ pub async fn squid(allowed: &[u16], with_login: bool) -> Result<Part> {
         ports.join(" ")
     );
     let passwd = ("passwd", format!("{USER}:{HASH}\n"));
-    Part::start(&config, &[passwd], |dir, _| {
+    NetworkPart::start(&config, &[passwd], |dir, _| {
         let mut command = Command::new("squid");
         command.arg("-N").arg("-f").arg(dir.join("config"));
         command
@@ -59,7 +59,7 @@ pub async fn squid(allowed: &[u16], with_login: bool) -> Result<Part> {
 }
 
 /// dante, without login; it lets through to `allowed` alone.
-pub async fn dante(allowed: u16) -> Result<Part> {
+pub async fn dante(allowed: u16) -> Result<NetworkPart> {
     let config = format!(
         "logoutput: {{dir}}/access.log\ninternal: 127.0.0.1 port = {{port}}\nexternal: 127.0.0.1\n\
          clientmethod: none\nsocksmethod: none\nuser.privileged: root\nuser.unprivileged: nobody\n\
@@ -67,7 +67,7 @@ pub async fn dante(allowed: u16) -> Result<Part> {
          socks pass {{ from: 127.0.0.0/8 to: 127.0.0.1/32 port = {allowed} log: connect }}\n\
          socks block {{ from: 0.0.0.0/0 to: 0.0.0.0/0 log: connect }}\n"
     );
-    Part::start(&config, &[], |dir, _| {
+    NetworkPart::start(&config, &[], |dir, _| {
         let mut command = Command::new("danted");
         command.arg("-f").arg(dir.join("config"));
         command.arg("-p").arg(dir.join("pid"));
@@ -76,9 +76,9 @@ pub async fn dante(allowed: u16) -> Result<Part> {
     .await
 }
 
-/// microsocks, with login.
-pub async fn microsocks() -> Result<Part> {
-    Part::start("", &[], |_, port| {
+/// Starts microsocks, a SOCKS5 proxy, with a login.
+pub async fn microsocks() -> Result<NetworkPart> {
+    NetworkPart::start("", &[], |_, port| {
         let mut command = Command::new("microsocks");
         command.args(["-i", "127.0.0.1", "-p", &port.to_string()]);
         command.args(["-u", USER, "-P", PASSWORD]);
@@ -88,14 +88,14 @@ pub async fn microsocks() -> Result<Part> {
 }
 
 /// stunnel in front of a gateway, with a certificate for 127.0.0.1 by this authority.
-pub async fn stunnel(gateway: u16, authority: &Authority) -> Result<Part> {
+pub async fn stunnel(gateway: u16, authority: &TestAuthority) -> Result<NetworkPart> {
     let config = format!(
         "foreground = yes\npid =\nsyslog = no\noutput = {{dir}}/access.log\n[ssh]\naccept = 127.0.0.1:{{port}}\n\
          connect = 127.0.0.1:{gateway}\ncert = {{dir}}/certificate\nkey = {{dir}}/key\n"
     );
     let (certificate, key) = authority.issue("127.0.0.1")?;
     let files = [("certificate", certificate), ("key", key)];
-    Part::start(&config, &files, |dir, _| {
+    NetworkPart::start(&config, &files, |dir, _| {
         let mut command = Command::new("stunnel");
         command.arg(dir.join("config"));
         command
@@ -104,7 +104,7 @@ pub async fn stunnel(gateway: u16, authority: &Authority) -> Result<Part> {
 }
 
 /// HAProxy in the same place.
-pub async fn haproxy(gateway: u16, authority: &Authority) -> Result<Part> {
+pub async fn haproxy(gateway: u16, authority: &TestAuthority) -> Result<NetworkPart> {
     let config = format!(
         "frontend ssh_in_tls\n    mode tcp\n    bind 127.0.0.1:{{port}} ssl crt {{dir}}/both.pem\n    timeout client 1h\n    \
          default_backend sshd\nbackend sshd\n    mode tcp\n    timeout connect 5s\n    timeout server 1h\n    \
@@ -115,12 +115,12 @@ pub async fn haproxy(gateway: u16, authority: &Authority) -> Result<Part> {
 }
 
 /// HAProxy with this configuration, in which `{port}` is where it listens.
-pub async fn haproxy_with(config: &str) -> Result<Part> {
+pub async fn haproxy_with(config: &str) -> Result<NetworkPart> {
     start_haproxy(config, &[]).await
 }
 
-async fn start_haproxy(config: &str, files: &[(&str, String)]) -> Result<Part> {
-    Part::start(config, files, |dir, _| {
+async fn start_haproxy(config: &str, files: &[(&str, String)]) -> Result<NetworkPart> {
+    NetworkPart::start(config, files, |dir, _| {
         let mut command = Command::new("haproxy");
         command.arg("-db").arg("-f").arg(dir.join("config"));
         command
@@ -129,14 +129,14 @@ async fn start_haproxy(config: &str, files: &[(&str, String)]) -> Result<Part> {
 }
 
 /// HAProxy before a forward, with a health check of two words.
-pub async fn haproxy_http(forward: SocketAddr, path: &str) -> Result<Part> {
+pub async fn haproxy_http(forward: SocketAddr, path: &str) -> Result<NetworkPart> {
     let config = format!(
         "global\n    log stdout format raw local0\ndefaults\n    mode http\n    log global\n    option log-health-checks\n    timeout connect 5s\n    \
          timeout client 1m\n    timeout server 1m\nfrontend vendor\n    bind 127.0.0.1:{{port}}\n    \
          default_backend customer\nbackend customer\n    option httpchk GET {path}\n    \
          server agent {forward} check inter 200ms\n"
     );
-    Part::start(&config, &[], |dir, _| {
+    NetworkPart::start(&config, &[], |dir, _| {
         let mut command = Command::new("haproxy");
         command.arg("-db").arg("-f").arg(dir.join("config"));
         command
@@ -144,7 +144,7 @@ pub async fn haproxy_http(forward: SocketAddr, path: &str) -> Result<Part> {
     .await
 }
 
-impl Part {
+impl NetworkPart {
     async fn start(
         config: &str,
         files: &[(&str, String)],
@@ -165,7 +165,7 @@ impl Part {
         let mut command = command(&dir, port);
         command.env("PATH", format!("{path}:/usr/sbin"));
         let mut part = Self {
-            process: Process::spawn(command, &dir.join("output"))?,
+            process: ChildProcess::spawn(command, &dir.join("output"))?,
             port,
             folder,
         };
@@ -179,7 +179,7 @@ impl Part {
         Ok(part)
     }
 
-    /// Where it listens.
+    /// Address on which the part listens.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -206,11 +206,11 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for NetworkPart {
     fn drop(&mut self) {
         // Asked first: dante's and squid's own children go with them then.
         let _ = signal(self.process.pid(), "TERM");
-        let deadline = Instant::now() + GOODBYE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while self.process.is_running() && Instant::now() < deadline {
             std::thread::yield_now();
         }
@@ -221,12 +221,12 @@ impl Drop for Part {
 }
 
 /// A certificate authority of the test's own.
-pub struct Authority {
+pub struct TestAuthority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-impl Authority {
+impl TestAuthority {
     /// With this common name.
     pub fn new(name: &str) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
@@ -262,4 +262,4 @@ pub fn password(folder: &Path, password: &str) -> Result<String> {
 
 /// Generous: only a broken start waits this long.
 const START: Duration = Duration::from_secs(20);
-const GOODBYE: Duration = Duration::from_secs(3);
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);

@@ -2,8 +2,8 @@
 //! mount and process namespaces of its own, so that this machine's /etc, users and processes stay as they are. Needs root.
 
 use crate::{
-    process::Process,
-    setup::Setup,
+    process::ChildProcess,
+    setup::AgentSetup,
     sshd::{free_port, keygen},
 };
 use anyhow::{Context, Result, ensure};
@@ -18,18 +18,18 @@ use std::{
 use tempfile::TempDir;
 
 /// A running one; all of it ends when dropped.
-pub struct Gateway {
+pub struct InstalledGateway {
     services: SocketAddr,
-    operations: SocketAddr,
+    monitoring: SocketAddr,
     ssh_port: u16,
     host_key: String,
     /// The first process of the namespaces, as this machine counts.
-    inside: u32,
+    namespace_pid: u32,
     folder: TempDir,
-    processes: Vec<Process>,
+    processes: Vec<ChildProcess>,
 }
 
-impl Gateway {
+impl InstalledGateway {
     /// Installs and starts it.
     pub fn start() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("gateway-").tempdir()?;
@@ -37,14 +37,14 @@ impl Gateway {
         unshare
             .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["--propagation", "private", "sh", "-c", NAMESPACE]);
-        let mut holder = Process::spawn(unshare, &folder.path().join("namespaces"))?;
+        let mut holder = ChildProcess::spawn(unshare, &folder.path().join("namespaces"))?;
         let inside = first_process(&mut holder)?;
         let mut gateway = Self {
             services: local(free_port()?),
-            operations: local(free_port()?),
+            monitoring: local(free_port()?),
             ssh_port: free_port()?,
             host_key: String::new(),
-            inside,
+            namespace_pid: inside,
             folder,
             processes: vec![holder],
         };
@@ -58,8 +58,8 @@ impl Gateway {
     }
 
     /// Where the vendor's monitoring calls.
-    pub fn operations(&self) -> SocketAddr {
-        self.operations
+    pub fn monitoring(&self) -> SocketAddr {
+        self.monitoring
     }
 
     /// Adds a customer by the shipped script, with a new key; returns the private key's path and what was printed.
@@ -79,7 +79,7 @@ impl Gateway {
     }
 
     fn script(&self, arguments: &[&str]) -> Command {
-        let mut command = self.enter("/usr/local/sbin/jira-gateway-customer");
+        let mut command = self.in_namespace("/usr/local/sbin/jira-gateway-customer");
         command.args(arguments).env(
             "JIRA_GATEWAY_RELOAD",
             // The master is the oldest.
@@ -99,15 +99,15 @@ impl Gateway {
     }
 
     /// The configuration of a customer's agent that comes with this key.
-    pub fn agent(&self, name: &str, key: &Path, upstream: &str) -> Setup {
-        Setup::new(&self.ssh_address(), name, key)
+    pub fn agent(&self, name: &str, key: &Path, upstream: &str) -> AgentSetup {
+        AgentSetup::new(&self.ssh_address(), name, key)
             .tunnel("host_keys", vec![self.host_key.as_str()])
             .forward("jira", SOCKET, upstream)
     }
 
     /// The same as an agent that asks for another bind.
-    pub fn agent_with_bind(&self, name: &str, key: &Path, bind: &str) -> Setup {
-        Setup::new(&self.ssh_address(), name, key)
+    pub fn agent_with_bind(&self, name: &str, key: &Path, bind: &str) -> AgentSetup {
+        AgentSetup::new(&self.ssh_address(), name, key)
             .tunnel("host_keys", vec![self.host_key.as_str()])
             .forward("jira", bind, "http://127.0.0.1:9")
     }
@@ -134,12 +134,12 @@ impl Gateway {
 
     /// A path as the gateway sees it, seen from here.
     pub fn path(&self, path: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{path}", self.inside))
+        PathBuf::from(format!("/proc/{}/root{path}", self.namespace_pid))
     }
 
     /// What sshd and HAProxy have logged.
     pub fn log(&self) -> String {
-        self.processes.iter().map(Process::log).collect()
+        self.processes.iter().map(ChildProcess::log).collect()
     }
 
     /// Where agents log in.
@@ -149,7 +149,7 @@ impl Gateway {
 
     fn install(&mut self) -> Result<()> {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/gateway-openssh");
-        let said = run(self.enter(shipped.join("install")).arg(DOMAIN))?;
+        let said = run(self.in_namespace(shipped.join("install")).arg(DOMAIN))?;
         let print = said
             .split_whitespace()
             .find(|word| word.starts_with("SHA256:"));
@@ -159,11 +159,11 @@ impl Gateway {
         let path = self.path("/etc/jira-gateway/haproxy.cfg");
         let config = fs::read_to_string(&path)?
             .replace("127.0.0.1:8080", &self.services.to_string())
-            .replace("127.0.0.1:8404", &self.operations.to_string())
+            .replace("127.0.0.1:8404", &self.monitoring.to_string())
             .replace("abns@jira-gateway", &format!("abns@{}", self.ssh_port));
         fs::write(path, config)?;
 
-        let mut sshd = self.enter("/usr/sbin/sshd");
+        let mut sshd = self.in_namespace("/usr/sbin/sshd");
         sshd.args(["-D", "-e", "-f", "/etc/jira-gateway/sshd_config"])
             .args([
                 "-p",
@@ -171,32 +171,32 @@ impl Gateway {
                 "-o",
                 "ListenAddress=127.0.0.1",
             ]);
-        let mut haproxy = self.enter("/usr/sbin/haproxy");
+        let mut haproxy = self.in_namespace("/usr/sbin/haproxy");
         haproxy
             .args(["-W", "-f", "/etc/jira-gateway/haproxy.cfg"])
             .args(["-f", "/etc/jira-gateway/customers"]);
         for (command, name) in [(sshd, "sshd"), (haproxy, "haproxy")] {
             let log = self.folder.path().join(format!("{name}.log"));
-            self.processes.push(Process::spawn(command, &log)?);
+            self.processes.push(ChildProcess::spawn(command, &log)?);
         }
-        for addr in [local(self.ssh_port), self.services, self.operations] {
-            within(|| TcpStream::connect(addr).is_ok())
+        for addr in [local(self.ssh_port), self.services, self.monitoring] {
+            in_namespace_of(|| TcpStream::connect(addr).is_ok())
                 .with_context(|| format!("nothing listens on {addr}:\n{}", self.log()))?;
         }
         Ok(())
     }
 
     /// A command inside.
-    fn enter(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    fn in_namespace(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command
-            .args(["-t", &self.inside.to_string(), "-m", "-p", "--"])
+            .args(["-t", &self.namespace_pid.to_string(), "-m", "-p", "--"])
             .arg(program);
         command
     }
 }
 
-impl Drop for Gateway {
+impl Drop for InstalledGateway {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("---- the gateway's log ----\n{}", self.log());
@@ -210,11 +210,11 @@ pub const DOMAIN: &str = "gw.vendor.example";
 pub const SOCKET: &str = "/s/jira.sock";
 
 /// The pid of `unshare`'s child once it has made its mounts.
-fn first_process(holder: &mut Process) -> Result<u32> {
+fn first_process(holder: &mut ChildProcess) -> Result<u32> {
     let children = format!("/proc/{0}/task/{0}/children", holder.pid());
     let child = || fs::read_to_string(&children).ok()?.trim().parse().ok();
     let ready = |pid: u32| Path::new(&format!("/proc/{pid}/root/srv/ready")).exists();
-    let found = within(|| child().is_some_and(ready));
+    let found = in_namespace_of(|| child().is_some_and(ready));
     found.with_context(|| format!("no namespaces; this test needs root:\n{}", holder.log()))?;
     child().context("it is gone")
 }
@@ -223,7 +223,7 @@ fn first_process(holder: &mut Process) -> Result<u32> {
     clippy::disallowed_methods,
     reason = "waits for processes before any runtime is involved"
 )]
-fn within(done: impl Fn() -> bool) -> Result<()> {
+fn in_namespace_of(done: impl Fn() -> bool) -> Result<()> {
     let deadline = Instant::now() + START;
     while !done() {
         ensure!(Instant::now() < deadline, "waited {START:?}");

@@ -2,13 +2,15 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod background_load;
 pub mod caller;
+pub mod capture;
 pub mod cluster;
 pub mod crash;
 pub mod egress;
-pub mod enrol;
+pub mod enrollment;
 pub mod gateway;
-pub mod link;
+pub mod impaired_link;
 pub mod load;
 pub mod login;
 pub mod nginx;
@@ -16,12 +18,10 @@ pub mod origin;
 pub mod other_gateway;
 pub mod process;
 pub mod python;
+pub mod raw_http;
+pub mod recording_origin;
 pub mod setup;
-pub mod site;
 pub mod ssh_pair;
 pub mod sshd;
-pub mod steady;
-pub mod tap;
+pub mod test_env;
 pub mod tunnel;
-pub mod wire;
-pub mod witness;

@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::{net::TcpStream, task::JoinSet};
 
-type Body = BoxBody<Bytes, Infallible>;
+type LoadBody = BoxBody<Bytes, Infallible>;
 
 /// Sends `total` GETs of `path` over `connections` kept-alive connections; returns how long it took.
 pub async fn keep_alive(
@@ -102,7 +102,7 @@ pub async fn upload(addr: SocketAddr, bytes: u64) -> anyhow::Result<Duration> {
     Ok(start.elapsed())
 }
 
-async fn connect(addr: SocketAddr) -> anyhow::Result<SendRequest<Body>> {
+async fn connect(addr: SocketAddr) -> anyhow::Result<SendRequest<LoadBody>> {
     let stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -110,7 +110,11 @@ async fn connect(addr: SocketAddr) -> anyhow::Result<SendRequest<Body>> {
     Ok(sender)
 }
 
-async fn get(sender: &mut SendRequest<Body>, addr: SocketAddr, path: &str) -> anyhow::Result<u64> {
+async fn get(
+    sender: &mut SendRequest<LoadBody>,
+    addr: SocketAddr,
+    path: &str,
+) -> anyhow::Result<u64> {
     let request = Request::get(path)
         .header(header::HOST, addr.to_string())
         .header(header::ACCEPT, "application/json")

@@ -16,9 +16,9 @@ use tokio::{
 };
 
 /// A folder that commands of the agent are run on, without an agent that runs and a gateway to connect to.
-pub struct Desk(tempfile::TempDir);
+pub struct CommandFolder(tempfile::TempDir);
 
-impl Desk {
+impl CommandFolder {
     /// One forward `jira` to `upstream`, whose CA is `ca_pem`. `auth` are the lines of `[forward.auth]`; the file that
     /// they call `secret` holds `secret`.
     pub fn new(upstream: &str, ca_pem: &str, auth: &str, secret: &str) -> Result<Self> {
@@ -39,7 +39,7 @@ impl Desk {
         Ok(desk)
     }
 
-    /// Its folder.
+    /// The folder that commands run in.
     pub fn dir(&self) -> &Path {
         self.0.path()
     }
@@ -60,20 +60,20 @@ impl Desk {
         log_in_by_code(self.dir(), username, password).await
     }
 
-    /// The token file.
+    /// Path of the file with the stored tokens.
     pub fn token_file(&self) -> PathBuf {
         self.dir().join("state/tokens/jira.json")
     }
 
     /// What is in the token file.
-    pub fn stored(&self) -> Result<Value> {
+    pub fn stored_tokens(&self) -> Result<Value> {
         Ok(serde_json::from_slice(&fs::read(self.token_file())?)?)
     }
 }
 
 /// A person logs in and consents at `agent login`, and pastes the address that the browser is sent to.
 pub async fn log_in(dir: &Path, username: &str, password: &str) -> Result<Output> {
-    let mut dialogue = Dialogue::start(dir)?;
+    let mut dialogue = LoginProcess::start(dir)?;
     let address = dialogue.address().await?;
     let location = consent(&address, username, password).await?;
     dialogue.paste(&location).await?;
@@ -82,9 +82,9 @@ pub async fn log_in(dir: &Path, username: &str, password: &str) -> Result<Output
 
 /// A person logs in at `agent login` by OAuth 1.0a, reads the code off Jira's page, and types it.
 pub async fn log_in_by_code(dir: &Path, username: &str, password: &str) -> Result<Output> {
-    let mut dialogue = Dialogue::start(dir)?;
+    let mut dialogue = LoginProcess::start(dir)?;
     let address = dialogue.address().await?;
-    let page = decide(&address, username, password, "allow").await?;
+    let page = submit_consent(&address, username, password, "allow").await?;
     dialogue.paste(code_on(&page)?).await?;
     dialogue.end().await
 }
@@ -98,7 +98,7 @@ pub fn code_on(page: &str) -> Result<&str> {
 }
 
 /// What Jira's page says after a person in a browser has decided: `allow` or `deny`.
-pub async fn decide(
+pub async fn submit_consent(
     address: &str,
     username: &str,
     password: &str,
@@ -115,14 +115,14 @@ pub async fn decide(
 }
 
 /// A running `agent login`.
-pub struct Dialogue {
+pub struct LoginProcess {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     printed: String,
 }
 
-impl Dialogue {
+impl LoginProcess {
     /// Starts it on the folder with this `agent.toml`.
     pub fn start(dir: &Path) -> Result<Self> {
         Self::start_with(dir, &["login"])
@@ -172,7 +172,7 @@ impl Dialogue {
         timeout(PATIENCE, found).await?
     }
 
-    /// Types a line.
+    /// Types one line on standard input.
     pub async fn paste(&mut self, line: &str) -> Result<()> {
         let input = self.input.as_mut().context("standard input is closed")?;
         input.write_all(format!("{line}\n").as_bytes()).await?;
@@ -223,7 +223,7 @@ pub fn browser() -> reqwest::Client {
 }
 
 /// What a command has printed, on both outputs.
-pub fn said(output: &Output) -> String {
+pub fn output_text(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
 }

@@ -1,7 +1,7 @@
 //! nginx in the place of Jira, and wrk in the vendor's, where requests per second are measured: both cost so little
 //! that what is measured on two cores is the tunnel.
 
-use crate::{process::Process, sshd::free_port};
+use crate::{process::ChildProcess, sshd::free_port};
 use anyhow::Context;
 use std::{
     fs,
@@ -15,7 +15,7 @@ use std::{
 pub struct Nginx {
     /// Where it listens, on 127.0.0.1.
     pub addr: SocketAddr,
-    _process: Process,
+    _process: ChildProcess,
 }
 
 impl Nginx {
@@ -35,7 +35,7 @@ impl Nginx {
         fs::write(&file, config)?;
         let mut command = Command::new("nginx");
         command.arg("-c").arg(&file).arg("-e").arg("stderr");
-        let process = Process::spawn(command, &dir.join("nginx.out"))
+        let process = ChildProcess::spawn(command, &dir.join("nginx.out"))
             .context("nginx does not start; tools/setup bench installs it")?;
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(addr).is_err() {
@@ -50,7 +50,7 @@ impl Nginx {
 }
 
 /// What wrk has measured.
-pub struct Load {
+pub struct WrkResult {
     /// Requests answered with success.
     pub requests: u64,
     /// How long that took.
@@ -63,7 +63,7 @@ pub async fn wrk(
     path: &str,
     connections: usize,
     seconds: u64,
-) -> anyhow::Result<Load> {
+) -> anyhow::Result<WrkResult> {
     let out = tokio::process::Command::new("wrk")
         .args(["-t", "1", "-c", &connections.to_string()])
         .args(["-d", &format!("{seconds}s"), "--timeout", "10s"])
@@ -88,7 +88,7 @@ pub async fn wrk(
     let requests = words.next().and_then(|n| n.parse().ok());
     let took = words.nth(2).and_then(decimal);
     match (requests, took) {
-        (Some(requests), Some(took)) => Ok(Load { requests, took }),
+        (Some(requests), Some(took)) => Ok(WrkResult { requests, took }),
         _ => anyhow::bail!("wrk said something else: {text}"),
     }
 }

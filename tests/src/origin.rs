@@ -15,15 +15,15 @@ use std::{convert::Infallible, net::SocketAddr};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// A running origin; stops when dropped.
-pub struct Origin {
-    /// Where it listens.
+pub struct OriginServer {
+    /// Address on which the origin listens.
     pub addr: SocketAddr,
     task: JoinHandle<()>,
 }
 
-type Body = BoxBody<Bytes, Infallible>;
+type OriginBody = BoxBody<Bytes, Infallible>;
 
-impl Origin {
+impl OriginServer {
     /// Listens on a free port of 127.0.0.1.
     pub async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -41,7 +41,7 @@ impl Origin {
     }
 }
 
-impl Drop for Origin {
+impl Drop for OriginServer {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -49,9 +49,9 @@ impl Drop for Origin {
 
 /// `GET /rest/api/2/issue/…` is a small document, `GET /secure/attachment/BYTES/…` that many bytes, a `POST` is read
 /// to its end and answered with its length.
-async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(request: Request<Incoming>) -> Result<Response<OriginBody>, Infallible> {
     let path = request.uri().path().to_owned();
-    let (kind, body): (_, Body) = if request.method() == Method::POST {
+    let (kind, body): (_, OriginBody) = if request.method() == Method::POST {
         let mut body = request.into_body();
         let mut length = 0u64;
         while let Some(Ok(frame)) = body.frame().await {
@@ -82,7 +82,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
 }
 
 /// A body of `length` bytes that costs no copying to make.
-pub fn zeros(length: u64) -> Body {
+pub fn zeros(length: u64) -> OriginBody {
     let block = Bytes::from_static(&[0; 64 << 10]);
     let frames = stream::unfold(length, move |left| {
         let block = block.clone();

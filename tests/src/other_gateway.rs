@@ -1,9 +1,9 @@
 //! Gateways that are no OpenSSH: dropbear, and servers scripted in Python.
 
 use crate::{
-    process::Process,
+    process::ChildProcess,
     python,
-    setup::Setup,
+    setup::AgentSetup,
     sshd::{fingerprint, free_port, keygen},
 };
 use anyhow::{Context, Result, ensure};
@@ -26,13 +26,13 @@ pub struct OtherGateway {
     address: String,
     host_key: String,
     folder: TempDir,
-    _process: Running,
+    _process: GatewayProcess,
 }
 
 #[expect(dead_code, reason = "held for their drop")]
-enum Running {
+enum GatewayProcess {
     Script(Child, ChildStdin),
-    Program(Process),
+    Program(ChildProcess),
 }
 
 impl OtherGateway {
@@ -51,7 +51,7 @@ impl OtherGateway {
             address: format!("127.0.0.1:{port}"),
             host_key: host_key.trim_end_matches('=').to_owned(),
             folder: folder()?,
-            _process: Running::Script(child, input),
+            _process: GatewayProcess::Script(child, input),
         };
         // What it says later must be read, or it waits.
         tokio::spawn(async move {
@@ -88,7 +88,7 @@ impl OtherGateway {
             .arg(&home)
             .arg(format!("127.0.0.1:{port}"))
             .arg(&key);
-        let process = Process::spawn(command, &folder.path().join("log"))?;
+        let process = ChildProcess::spawn(command, &folder.path().join("log"))?;
         let address = format!("127.0.0.1:{port}");
         let deadline = Instant::now() + PATIENCE;
         while tokio::net::TcpStream::connect(&address).await.is_err() {
@@ -103,18 +103,18 @@ impl OtherGateway {
             address,
             host_key: fingerprint(&file)?,
             folder,
-            _process: Running::Program(process),
+            _process: GatewayProcess::Program(process),
         })
     }
 
     /// One connection to it, with its host key pinned.
-    pub fn setup(&self) -> Setup {
+    pub fn setup(&self) -> AgentSetup {
         let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
-        Setup::new(&self.address, &user, &self.identity())
+        AgentSetup::new(&self.address, &user, &self.identity())
             .tunnel("host_keys", vec![self.host_key.clone()])
     }
 
-    /// Where it listens.
+    /// Address on which the gateway listens.
     pub fn address(&self) -> &str {
         &self.address
     }

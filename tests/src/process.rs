@@ -9,12 +9,12 @@ use std::{
 };
 
 /// A running child; killed and reaped when dropped.
-pub struct Process {
+pub struct ChildProcess {
     child: Child,
     log: PathBuf,
 }
 
-impl Process {
+impl ChildProcess {
     /// Starts `command` with both outputs appended to `log`.
     pub fn spawn(mut command: Command, log: &Path) -> anyhow::Result<Self> {
         let out = File::options().create(true).append(true).open(log)?;
@@ -29,7 +29,7 @@ impl Process {
         })
     }
 
-    /// Its process id.
+    /// Process id of the child.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -85,7 +85,7 @@ impl Process {
         Ok((ticks(11) + ticks(12)) / CLOCK_TICKS)
     }
 
-    /// Resident memory, bytes.
+    /// Resident memory now, in bytes.
     pub fn resident(&self) -> io::Result<u64> {
         self.memory("VmRSS:")
     }
@@ -106,7 +106,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         self.kill();
     }

@@ -1,7 +1,7 @@
 //! The real agent from a configuration put together key by key, in a temporary folder of its own.
 
-use crate::{agent::Agent, sshd::Sshd};
-use ::agent::status::{Overall, Report};
+use crate::{agent::AgentProcess, sshd::Sshd};
+use ::agent::status::{OverallState, StatusReport};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::{
@@ -14,18 +14,18 @@ use tempfile::TempDir;
 
 /// A configuration to be.
 #[derive(Clone)]
-pub struct Setup {
+pub struct AgentSetup {
     tunnel: BTreeMap<String, Value>,
     forwards: String,
 }
 
 /// An agent that runs in a folder of its own; shows its log when a test fails.
-pub struct Running {
-    agent: Agent,
+pub struct RunningAgent {
+    agent: AgentProcess,
     _folder: TempDir,
 }
 
-impl Setup {
+impl AgentSetup {
     /// One connection to this sshd, with its host key pinned and its own user and key.
     pub fn for_sshd(sshd: &Sshd) -> Result<Self> {
         let gateway = sshd.address();
@@ -83,65 +83,67 @@ impl Setup {
     }
 
     /// Starts an agent with it.
-    pub fn start(&self) -> Result<Running> {
+    pub fn start(&self) -> Result<RunningAgent> {
         self.start_with(&[])
     }
 
     /// The same with these variables in the agent's environment.
-    pub fn start_with(&self, variables: &[(&str, &str)]) -> Result<Running> {
+    pub fn start_with(&self, variables: &[(&str, &str)]) -> Result<RunningAgent> {
         let folder = tempfile::Builder::new().prefix("agent-").tempdir()?;
         let mut text = "[log]\nformat = \"human\"\n[audit]\nsink = \"off\"\n[tunnel]\n".to_owned();
         for (key, value) in &self.tunnel {
             // What stands here is written alike in JSON and TOML.
             text += &format!("{key} = {value}\n");
         }
-        let agent = Agent::start_with(folder.path(), &(text + &self.forwards), variables)?;
-        Ok(Running {
+        let agent = AgentProcess::start_with(folder.path(), &(text + &self.forwards), variables)?;
+        Ok(RunningAgent {
             agent,
             _folder: folder,
         })
     }
 }
 
-impl Running {
+impl RunningAgent {
     /// Waits until every layer is proven.
-    pub async fn until_proven(&self) -> Result<Report> {
-        self.until("every layer to be proven", |r| r.overall == Overall::Proven)
-            .await
+    pub async fn until_proven(&self) -> Result<StatusReport> {
+        self.until_status("every layer to be proven", |r| {
+            r.overall == OverallState::Proven
+        })
+        .await
     }
 
     /// Waits until the gateway listens for the first forward; returns where.
     pub async fn until_bound(&self) -> Result<SocketAddr> {
-        let bound = |r: &Report| Some(r.forwards.first()?.bound.first()?.clone());
+        let bound = |r: &StatusReport| Some(r.forwards.first()?.bound.first()?.clone());
         let report = self
-            .until("the first forward to be bound", |r| bound(r).is_some())
+            .until_status("the first forward to be bound", |r| bound(r).is_some())
             .await?;
         Ok(bound(&report).context("not bound")?.parse()?)
     }
 
     /// What `agent status` prints, and its exit code.
-    pub fn shown(&self) -> Result<(String, i32)> {
+    pub fn status_output(&self) -> Result<(String, i32)> {
         let done = self.run(&["status"])?;
         let text = String::from_utf8(done.stdout)?;
         Ok((text, done.status.code().context("ended by a signal")?))
     }
 }
 
-impl Deref for Running {
-    type Target = Agent;
+impl Deref for RunningAgent {
+    type Target = AgentProcess;
 
-    fn deref(&self) -> &Agent {
+    fn deref(&self) -> &AgentProcess {
         &self.agent
     }
 }
 
-impl DerefMut for Running {
-    fn deref_mut(&mut self) -> &mut Agent {
+impl DerefMut for RunningAgent {
+    fn deref_mut(&mut self) -> &mut AgentProcess {
         &mut self.agent
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningAgent {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("---- the agent's log ----\n{}", self.agent.log());

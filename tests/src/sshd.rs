@@ -58,12 +58,12 @@ impl Sshd {
         bail!("sshd does not start:\n{}", sshd.log())
     }
 
-    /// Where it listens.
+    /// Port on which sshd listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// `127.0.0.1:PORT`.
+    /// Address of sshd as `127.0.0.1:PORT`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }

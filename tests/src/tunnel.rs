@@ -4,8 +4,8 @@ use crate::sshd::Sshd;
 use agent::{
     secret::SecretFile,
     tunnel::{
-        Accept, Inbound, RemoteForward, Settings, channel,
-        session::{HostKeys, Identity},
+        ChannelAcceptor, InboundChannel, RemoteForward, Settings, channel,
+        session::{HostKeys, SshIdentity},
         transport,
     },
 };
@@ -23,11 +23,11 @@ use tokio::{
 
 /// Sends back what comes, and remembers by which forward and connection each channel came.
 #[derive(Default)]
-pub struct Echo {
+pub struct EchoForwards {
     seen: Mutex<Vec<(String, usize, String)>>,
 }
 
-impl Echo {
+impl EchoForwards {
     /// Forward, connection and originator of each channel so far.
     pub fn seen(&self) -> Vec<(String, usize, String)> {
         self.seen
@@ -37,8 +37,8 @@ impl Echo {
     }
 }
 
-impl Accept for Echo {
-    fn accept(&self, inbound: Inbound) {
+impl ChannelAcceptor for EchoForwards {
+    fn accept(&self, inbound: InboundChannel) {
         let seen = (
             inbound.forward.to_string(),
             inbound.connection,
@@ -72,7 +72,7 @@ pub fn settings(sshd: &Sshd, binds: &[&str]) -> Result<Settings> {
 pub fn settings_for(
     gateway: &str,
     user: &str,
-    identity: Arc<Identity>,
+    identity: Arc<SshIdentity>,
     host_key: String,
     binds: &[&str],
 ) -> Result<Settings> {
@@ -98,15 +98,15 @@ pub fn settings_for(
         probe_timeout: Duration::from_secs(4),
         drain_limit: Duration::from_secs(30),
         max_channels: 100,
-        transport: transport::Limits::default(),
-        channel: channel::Limits::default(),
+        transport: transport::TransportLimits::default(),
+        channel: channel::ChannelLimits::default(),
         forwards: forwards.collect::<Result<_>>()?,
     })
 }
 
 /// A key file as an identity.
-pub fn identity(path: &Path) -> Result<Arc<Identity>> {
-    Ok(Arc::new(Identity::load(&SecretFile::new(path), None)?))
+pub fn identity(path: &Path) -> Result<Arc<SshIdentity>> {
+    Ok(Arc::new(SshIdentity::load(&SecretFile::new(path), None)?))
 }
 
 /// Sends `text` through a forward that echoes, half-closes, and wants it back.

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use e2e::{
-    site::{Site, vendor},
-    wire,
+    raw_http,
+    test_env::{TestEnv, vendor},
 };
 use futures_util::{StreamExt, stream};
 use rand::Rng;
@@ -21,7 +21,7 @@ use std::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gibibyte_goes_up_and_comes_down_whole_and_memory_stays_flat() {
-    let mut site = Site::plan()
+    let mut site = TestEnv::builder()
         .pat("acme-bot-token")
         .sshd("LogLevel DEBUG1")
         .start()
@@ -109,7 +109,11 @@ async fn a_gibibyte_goes_up_and_comes_down_whole_and_memory_stays_flat() {
 /// Jira makes the link, the vendor calls it: names that need encoding, even twice, come down as they went up.
 #[tokio::test(flavor = "multi_thread")]
 async fn attachments_of_any_name_come_down_by_jiras_own_links() {
-    let site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     let url = site.vendor_url();
     let ticket = json!({ "fields": {
         "project": { "key": "DEMO" }, "summary": "Names", "issuetype": { "name": "Bug" },
@@ -142,7 +146,9 @@ async fn attachments_of_any_name_come_down_by_jiras_own_links() {
         let kept: Value = answer.json().await.unwrap();
         let link = kept[0]["content"].as_str().unwrap();
         let path = &link[link.find("/jira/secure/").unwrap()..];
-        let answers = wire::exchange(site.addr(), &wire::get(path)).await.unwrap();
+        let answers = raw_http::exchange(site.addr(), &raw_http::get(path))
+            .await
+            .unwrap();
         assert_eq!(answers[0].status, 200, "{name} at {path}: {:?}", answers[0]);
         assert_eq!(answers[0].body, name.as_bytes(), "{path}");
     }

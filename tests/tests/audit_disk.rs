@@ -4,16 +4,16 @@
 
 use agent::{
     secret::Secret,
-    status::{LayerState, Overall},
-    tokens::{Owner, Record, Store, Tokens},
+    status::{LayerState, OverallState},
+    tokens::{TokenOwner, TokenRecord, TokenSet, TokenStore},
 };
 use e2e::{
     agent::records,
-    site::{Site, vendor},
+    test_env::{TestEnv, vendor},
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use server_stub::jira::{Fault, FaultKind};
+use server_stub::jira::{FaultKind, InjectedFault};
 use std::{
     fs::{self, File},
     io::Write,
@@ -28,13 +28,13 @@ use tokio::{
 
 /// A site whose agent has been started again on a disk of 120 MiB.
 struct SmallDisk {
-    site: Site,
+    site: TestEnv,
     filler: PathBuf,
 }
 
 impl SmallDisk {
     async fn start(lines: &[&str]) -> Self {
-        let mut plan = Site::plan().pat("acme-bot-token");
+        let mut plan = TestEnv::builder().pat("acme-bot-token");
         for line in lines {
             plan = plan.line("audit", *line);
         }
@@ -42,7 +42,7 @@ impl SmallDisk {
         site.agent.use_namespace(SMALL_DISK);
         site.agent.restart().unwrap();
         site.until_proven().await.unwrap();
-        let filler = site.agent.inside("state/filler");
+        let filler = site.agent.path("state/filler");
         Self { site, filler }
     }
 
@@ -60,7 +60,7 @@ impl SmallDisk {
 
     /// Bytes that are free.
     fn free(&mut self) -> u64 {
-        let stat = rustix::fs::statvfs(self.site.agent.inside("state")).unwrap();
+        let stat = rustix::fs::statvfs(self.site.agent.path("state")).unwrap();
         stat.f_bavail * stat.f_frsize
     }
 
@@ -97,7 +97,7 @@ impl SmallDisk {
     /// How many of these writes are in the audit.
     fn recorded(&mut self, name: &str) -> usize {
         let of = format!("/issue/{name}-");
-        let file = self.site.agent.inside("state/audit.log");
+        let file = self.site.agent.path("state/audit.log");
         let is = |record: &Value| record["target"].as_str().is_some_and(|t| t.contains(&of));
         records(&file).iter().filter(|r| is(r)).count()
     }
@@ -145,14 +145,14 @@ async fn a_vendor_that_fills_the_disk_silences_nothing() {
     disk.until_recorded("FIRST", 100).await;
 
     disk.fill(0);
-    let failed = |report: &agent::status::Report| report.audit.state == LayerState::Failed;
+    let failed = |report: &agent::status::StatusReport| report.audit.state == LayerState::Failed;
     let report = disk
         .site
         .agent
-        .until("a failed audit", failed)
+        .until_status("a failed audit", failed)
         .await
         .unwrap();
-    assert_eq!(report.overall, Overall::Down);
+    assert_eq!(report.overall, OverallState::Down);
     for (status, problem) in disk.write("SECOND").await {
         assert_eq!(status, 503);
         assert_eq!(
@@ -185,9 +185,14 @@ async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
     let writes = disk.write("SECOND").await;
     assert!(writes.iter().all(|(status, _)| status.as_u16() != 503));
     assert_eq!(disk.seen_by_jira("SECOND"), 100);
-    let lost = |report: &agent::status::Report| report.audit.dropped > 0;
-    let report = disk.site.agent.until("lost records", lost).await.unwrap();
-    assert_eq!(report.overall, Overall::Degraded);
+    let lost = |report: &agent::status::StatusReport| report.audit.dropped > 0;
+    let report = disk
+        .site
+        .agent
+        .until_status("lost records", lost)
+        .await
+        .unwrap();
+    assert_eq!(report.overall, OverallState::Degraded);
     let (code, text) = disk.status();
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("DROPPED"), "{text}");
@@ -201,14 +206,14 @@ async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
         .unwrap();
     let said = String::from_utf8_lossy(&paused.stderr).into_owned();
     assert!(paused.status.success(), "{said}");
-    let kept = fs::read_to_string(disk.site.agent.inside("state/pause.json")).unwrap();
+    let kept = fs::read_to_string(disk.site.agent.path("state/pause.json")).unwrap();
     assert!(kept.contains("CHG-7"), "{kept}");
     let resumed = disk.site.agent.run(&["resume"]).unwrap();
     assert!(resumed.status.success(), "{resumed:?}");
 
     // What was queued is written once there is room, and the loss stays visible.
     disk.make_room();
-    let written = |report: &agent::status::Report| {
+    let written = |report: &agent::status::StatusReport| {
         report
             .audit
             .cause
@@ -218,14 +223,14 @@ async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
     let report = disk
         .site
         .agent
-        .until("a written audit", written)
+        .until_status("a written audit", written)
         .await
         .unwrap();
-    assert_eq!(report.overall, Overall::Degraded);
+    assert_eq!(report.overall, OverallState::Degraded);
     assert_eq!(disk.status().0, Some(1));
     let kept = 100 - report.audit.dropped as usize;
     disk.until_recorded("SECOND", kept).await;
-    let file = fs::read_to_string(disk.site.agent.inside("state/audit.log")).unwrap();
+    let file = fs::read_to_string(disk.site.agent.path("state/audit.log")).unwrap();
     assert!(file.contains("audit_records_dropped"));
     let numbers = file.lines().map(|line| {
         let line: Value = serde_json::from_str(line).expect("no line is torn");
@@ -238,16 +243,17 @@ async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_folder_that_can_save_no_pause_is_degraded_and_says_what_to_do() {
     let mut disk = SmallDisk::start(&[]).await;
-    let is = |wanted| move |report: &agent::status::Report| report.state_folder.state == wanted;
+    let is =
+        |wanted| move |report: &agent::status::StatusReport| report.state_folder.state == wanted;
     let proven = disk
         .site
         .agent
-        .until("a first look", is(LayerState::Proven));
+        .until_status("a first look", is(LayerState::Proven));
     proven.await.unwrap();
     disk.fill(0);
     let (reserve, more) = (
-        disk.site.agent.inside("state/.reserve"),
-        disk.site.agent.inside("state/more"),
+        disk.site.agent.path("state/.reserve"),
+        disk.site.agent.path("state/more"),
     );
     for _ in 0..100 {
         // The agent may take it back meanwhile.
@@ -262,9 +268,12 @@ async fn a_state_folder_that_can_save_no_pause_is_degraded_and_says_what_to_do()
             break;
         }
     }
-    let degraded = disk.site.agent.until("no room", is(LayerState::Degraded));
+    let degraded = disk
+        .site
+        .agent
+        .until_status("no room", is(LayerState::Degraded));
     let report = degraded.await.unwrap();
-    assert_eq!(report.overall, Overall::Degraded);
+    assert_eq!(report.overall, OverallState::Degraded);
     let cause = report.state_folder.cause.unwrap();
     assert!(cause.contains("No space left on device"), "{cause}");
     let (code, text) = disk.status();
@@ -280,7 +289,10 @@ async fn a_state_folder_that_can_save_no_pause_is_degraded_and_says_what_to_do()
 
     fs::remove_file(&more).unwrap();
     disk.make_room();
-    let proven = disk.site.agent.until("room again", is(LayerState::Proven));
+    let proven = disk
+        .site
+        .agent
+        .until_status("room again", is(LayerState::Proven));
     proven.await.unwrap();
     assert!(disk.site.agent.run(&["pause"]).unwrap().status.success());
 }
@@ -290,7 +302,7 @@ async fn a_state_folder_that_can_save_no_pause_is_degraded_and_says_what_to_do()
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_spool_stops_the_audit_goes_on_and_a_pause_is_durable() {
     let mut disk = SmallDisk::start(&["required = true"]).await;
-    let stalls = vec![Fault::on("/issue/STALL-", FaultKind::Stall)];
+    let stalls = vec![InjectedFault::on("/issue/STALL-", FaultKind::Stall)];
     disk.site.jira().set_faults(stalls);
     disk.fill(36 << 20);
     let before = disk.free();
@@ -306,7 +318,7 @@ async fn where_the_spool_stops_the_audit_goes_on_and_a_pause_is_durable() {
     disk.write("SECOND").await;
     disk.until_recorded("SECOND", 100).await;
     // Audited and answered; only what would be spooled has no room.
-    let report = disk.site.agent.until("the spool to be told", |r| {
+    let report = disk.site.agent.until_status("the spool to be told", |r| {
         r.spool.state == LayerState::Degraded
     });
     let report = report.await.unwrap();
@@ -346,14 +358,14 @@ async fn upload(addr: SocketAddr, number: u32) -> Option<TcpStream> {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_saved_on_a_full_disk() {
     let mut disk = SmallDisk::start(&[]).await;
-    let store = Store::new(&disk.site.agent.inside("state"), "jira");
-    let owner = Owner {
+    let store = TokenStore::new(&disk.site.agent.path("state"), "jira");
+    let owner = TokenOwner {
         mode: "oauth2".into(),
         client: "client".into(),
         issuer: "https://jira.corp.example/jira".into(),
     };
     let secret = || Some(Secret::new(vec![b'x'; 4096]));
-    let tokens = Tokens {
+    let tokens = TokenSet {
         access: secret(),
         access_secret: None,
         access_expires: None,
@@ -364,6 +376,6 @@ async fn tokens_are_saved_on_a_full_disk() {
     };
     let locked = store.lock(Duration::from_secs(5)).await.unwrap();
     disk.fill(0);
-    locked.save(&Record::new(owner, tokens)).await.unwrap();
+    locked.save(&TokenRecord::new(owner, tokens)).await.unwrap();
     assert!(store.load().await.unwrap().is_some());
 }

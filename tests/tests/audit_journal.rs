@@ -2,7 +2,7 @@
 //! systemd's journald and journalctl; all of it is in a mount namespace of the agent's.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use e2e::site::{Site, vendor};
+use e2e::test_env::{TestEnv, vendor};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::{fs, process::Command, time::Duration};
@@ -19,15 +19,15 @@ enum Unit {
 }
 
 /// A site whose agent finds a journal of its own, which lets some hundred lines pass in 30 s.
-async fn site(unit: Unit, sink: &str) -> Site {
+async fn site(unit: Unit, sink: &str) -> TestEnv {
     let mut site = prepared(unit, &format!("sink = \"{sink}\"")).await;
     site.until_proven().await.unwrap();
     site
 }
 
 /// `audit`: the lines of `[audit]`.
-async fn prepared(unit: Unit, audit: &str) -> Site {
-    let plan = Site::plan().pat("acme-bot-token");
+async fn prepared(unit: Unit, audit: &str) -> TestEnv {
+    let plan = TestEnv::builder().pat("acme-bot-token");
     let plan = plan.line("forward.http", "refusals_per_minute = 1000000");
     let mut site = plan.start().await.unwrap();
     let file = site.agent.dir().join("agent.toml");
@@ -56,7 +56,7 @@ async fn prepared(unit: Unit, audit: &str) -> Site {
 }
 
 /// More refused requests than journald lets pass, then fifty writes.
-async fn flood(site: &Site) {
+async fn flood(site: &TestEnv) {
     let refused = format!("{}/nope", site.vendor_url());
     for _ in 0..30 {
         let asked = (0..50).map(|_| vendor().get(&refused).send());
@@ -76,9 +76,9 @@ async fn flood(site: &Site) {
 }
 
 /// The audit lines that journald has kept.
-fn journal(site: &mut Site) -> Vec<Value> {
+fn journal(site: &mut TestEnv) -> Vec<Value> {
     let id = fs::read_to_string("/etc/machine-id").unwrap();
-    let folder = site.agent.inside("/run/log/journal").join(id.trim());
+    let folder = site.agent.path("/run/log/journal").join(id.trim());
     let mut asked = Command::new("journalctl");
     asked
         .arg("-D")
@@ -103,9 +103,12 @@ fn numbers(lines: &[Value]) -> Vec<u64> {
         .collect()
 }
 
-async fn written(site: &Site, lines: u64) {
-    let all = |report: &agent::status::Report| report.audit.written >= lines;
-    site.agent.until("all to be written", all).await.unwrap();
+async fn written(site: &TestEnv, lines: u64) {
+    let all = |report: &agent::status::StatusReport| report.audit.written >= lines;
+    site.agent
+        .until_status("all to be written", all)
+        .await
+        .unwrap();
     // To journald's socket; it reads at once.
     tokio::time::sleep(Duration::from_secs(1)).await;
 }

@@ -7,13 +7,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use e2e::{
     agent::write_secret,
     login,
-    site::{Plan, Site, vendor},
+    test_env::{TestEnv, TestEnvPlan, vendor},
 };
 use serde_json::{Value, json};
 use server_stub::{
-    authority::Authority,
-    cloud::{self, Cloud},
-    jira::{AuthKind, OAuth1Consumer, OAuth2Client, Received},
+    certificate_authority::CertificateAuthority,
+    cloud::{self, CloudStub},
+    jira::{AuthKind, OAuth1Consumer, OAuth2Client, ReceivedRequest},
 };
 use std::{
     collections::BTreeSet,
@@ -25,7 +25,7 @@ use std::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_written_anywhere_while_requests_pass_and_fail() {
-    let plan = |plan: Plan| {
+    let plan = |plan: TestEnvPlan| {
         plan.line("log", "level = \"trace\"").jira(|jira| {
             jira.tokens[0].token = OURS.to_owned();
             let bot = jira.users.iter_mut().find(|user| user.name == BOT).unwrap();
@@ -33,9 +33,9 @@ async fn no_secret_is_written_anywhere_while_requests_pass_and_fail() {
         })
     };
     for plan in [
-        plan(Site::plan().basic(BOT, OURS)),
-        plan(Site::plan().pat(OURS)),
-        plan(Site::plan()),
+        plan(TestEnv::builder().basic(BOT, OURS)),
+        plan(TestEnv::builder().pat(OURS)),
+        plan(TestEnv::builder()),
     ] {
         let mut site = plan.start().await.unwrap();
         let mut answers = requests(&site).await;
@@ -54,11 +54,11 @@ async fn no_secret_is_written_anywhere_while_the_login_fails() {
         format!("{oauth2}\ngrant = \"authorization_code\"\nrefresh_token_file = \"secret\"");
     let api_token = "mode = \"api-token\"\nemail = \"bot@corp.example\"\ntoken_file = \"secret\"";
     for plan in [
-        Site::plan().basic(BOT, OURS),
-        Site::plan().pat(OURS),
-        Site::plan().auth(&service, OURS),
-        Site::plan().auth(&first, OURS),
-        Site::plan().auth(api_token, OURS),
+        TestEnv::builder().basic(BOT, OURS),
+        TestEnv::builder().pat(OURS),
+        TestEnv::builder().auth(&service, OURS),
+        TestEnv::builder().auth(&first, OURS),
+        TestEnv::builder().auth(api_token, OURS),
     ] {
         let plan = plan.line("log", "level = \"trace\"");
         let mut site = plan.start_unproven().await.unwrap();
@@ -94,7 +94,7 @@ async fn no_secret_is_written_anywhere_while_the_login_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_the_private_key_nor_its_passphrase_is_written_anywhere() {
-    let plan = Site::plan().line("log", "level = \"trace\"");
+    let plan = TestEnv::builder().line("log", "level = \"trace\"");
     let mut site = plan.start().await.unwrap();
     let identity = site.sshd.identity();
     let encrypted = Command::new("ssh-keygen")
@@ -126,13 +126,16 @@ async fn neither_the_private_key_nor_its_passphrase_is_written_anywhere() {
 async fn the_keys_that_sign_and_that_prove_a_client_are_written_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
-    let client = Authority::new().unwrap().client("agent").unwrap();
+    let client = CertificateAuthority::new()
+        .unwrap()
+        .client("agent")
+        .unwrap();
     fs::write(file("client.pem"), &client.certificate_pem).unwrap();
     write_secret(&file("client.key"), &client.key_pem).unwrap();
     let key = SigningKey::generate(2048).unwrap();
     let pem = String::from_utf8(key.private_pem().unwrap().expose().to_vec()).unwrap();
     let lines = "mode = \"oauth1\"\nconsumer_key = \"acme\"\nprivate_key_file = \"secret\"\ntwo_legged = true";
-    let plan = Site::plan().auth(lines, &pem).jira(|jira| {
+    let plan = TestEnv::builder().auth(lines, &pem).jira(|jira| {
         let mut consumer = OAuth1Consumer::new("acme", &key.public_pem().unwrap());
         consumer.two_legged_user = Some(BOT.into());
         jira.oauth1.consumers = vec![consumer];
@@ -169,7 +172,7 @@ async fn neither_client_secret_nor_tokens_are_written_anywhere_but_in_the_store(
         let lines = format!(
             "mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"\ngrant = \"{grant}\""
         );
-        let plan = Site::plan().auth(&lines, OURS).jira(|jira| {
+        let plan = TestEnv::builder().auth(&lines, OURS).jira(|jira| {
             jira.oauth2.clients = vec![OAuth2Client {
                 service_account: Some(BOT.into()),
                 ..OAuth2Client::new("acme", OURS, "https://localhost/jira-tunnel-agent")
@@ -203,7 +206,7 @@ async fn neither_token_nor_session_of_an_application_link_is_written_anywhere_bu
     let key = SigningKey::generate(2048).unwrap();
     let pem = String::from_utf8(key.private_pem().unwrap().expose().to_vec()).unwrap();
     let lines = "mode = \"oauth1\"\nconsumer_key = \"acme\"\nprivate_key_file = \"secret\"";
-    let plan = Site::plan().auth(lines, &pem).jira(|jira| {
+    let plan = TestEnv::builder().auth(lines, &pem).jira(|jira| {
         jira.oauth1.consumers = vec![OAuth1Consumer::new("acme", &key.public_pem().unwrap())];
     });
     let plan = plan.line("log", "level = \"trace\"");
@@ -235,7 +238,7 @@ async fn an_api_token_is_written_nowhere_while_it_works_and_when_it_is_revoked()
         let mut settings = cloud::Settings::default();
         settings.api_tokens[usize::from(scoped)].token = OURS.to_owned();
         let email = settings.accounts[0].email.clone();
-        let cloud = Cloud::start(settings).await.unwrap();
+        let cloud = CloudStub::start(settings).await.unwrap();
         let lines = format!(
             "mode = \"api-token\"\nemail = {email:?}\ntoken_file = \"secret\"\nscoped = {scoped}{}",
             match scoped {
@@ -243,16 +246,16 @@ async fn an_api_token_is_written_nowhere_while_it_works_and_when_it_is_revoked()
                 false => String::new(),
             }
         );
-        let plan = Site::plan()
+        let plan = TestEnv::builder()
             .auth(&lines, OURS)
             .upstream(&cloud.sites[0].url)
-            .trusting(&cloud.ca_pem)
+            .trusted_ca(&cloud.ca_pem)
             .jira(|jira| jira.context_path = String::new())
             .line("log", "level = \"trace\"");
         let mut site = plan.start().await.unwrap();
         let mut answers = requests(&site).await;
         let passed = cloud.requests(0);
-        let logged_in = |request: &&Received| request.auth == Some(AuthKind::ApiToken);
+        let logged_in = |request: &&ReceivedRequest| request.auth == Some(AuthKind::ApiToken);
         assert!(passed.iter().filter(logged_in).count() >= 5, "{passed:?}");
         cloud.revoke_api_token(OURS);
         answers += &requests(&site).await;
@@ -263,7 +266,7 @@ async fn an_api_token_is_written_nowhere_while_it_works_and_when_it_is_revoked()
 }
 
 /// Access tokens in requests, refresh tokens and what else was sent to the token endpoint, and what is stored.
-fn tokens(site: &Site) -> Vec<String> {
+fn tokens(site: &TestEnv) -> Vec<String> {
     let mut tokens = BTreeSet::new();
     for request in site.jira().requests() {
         let sent = request.header("authorization").unwrap_or_default();
@@ -289,7 +292,7 @@ fn tokens(site: &Site) -> Vec<String> {
 }
 
 /// Requests of every kind, with the vendor's secrets in every place; gives what the vendor was answered.
-async fn requests(site: &Site) -> String {
+async fn requests(site: &TestEnv) -> String {
     let url = site.vendor_url();
     let query = format!("?jql=project%20%3D%20{THEIRS}&os_username={THEIRS}&{THEIRS}");
     let get = |target: &str| vendor().get(format!("{url}{target}"));
@@ -329,12 +332,12 @@ async fn requests(site: &Site) -> String {
 }
 
 /// Everything that is written or shown.
-fn search(site: &mut Site, answers: &str) {
+fn search(site: &mut TestEnv, answers: &str) {
     let secrets = secrets(site);
     search_for(site, answers, &secrets);
 }
 
-fn search_for(site: &mut Site, answers: &str, secrets: &[String]) {
+fn search_for(site: &mut TestEnv, answers: &str, secrets: &[String]) {
     let pid = site.agent.process().pid();
     // What only root may read of a process that dumps no core is as good as clean.
     let proc = |name: &str| match fs::read(format!("/proc/{pid}/{name}")) {
@@ -390,7 +393,7 @@ fn clean(place: &str, text: &str, secrets: &[String]) {
 }
 
 /// As they are, as Basic sends them, and each line of the private key.
-fn secrets(site: &Site) -> Vec<String> {
+fn secrets(site: &TestEnv) -> Vec<String> {
     let key = fs::read_to_string(site.sshd.identity()).unwrap();
     let lines = key.lines().filter(|line| line.len() >= 40);
     let pairs = [(BOT, OURS), (THEIRS, THEIRS)];

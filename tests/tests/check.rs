@@ -3,25 +3,25 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
-    check::{Report, Step, Verdict},
+    check::{CheckReport, CheckStep, StepVerdict},
     status::LayerState,
 };
 use e2e::{
-    egress::Authority,
-    site::{Site, vendor},
+    egress::TestAuthority,
     sshd::free_port,
+    test_env::{TestEnv, vendor},
 };
-use server_stub::jira::{AuthKind, Received};
+use server_stub::jira::{AuthKind, ReceivedRequest};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
     // This gateway lets the agent call its own forward, so that a request can go the vendor's way.
-    let open = Site::plan().sshd("AllowTcpForwarding yes");
+    let open = TestEnv::builder().sshd("AllowTcpForwarding yes");
     let mut site = open.pat(TOKEN).start().await.unwrap();
     let (report, code) = check(&site, &[]);
     assert_eq!(code, Some(0), "{report:#?}");
     assert_eq!(taken(&report), [HOST, LIVE, JIRA].concat());
-    let ok = |s: &Step| s.verdict == Verdict::Ok;
+    let ok = |s: &CheckStep| s.verdict == StepVerdict::Ok;
     assert!(report.steps.iter().all(ok), "{report:#?}");
     let detail = |step| find(&report, step).detail.clone().unwrap();
     assert_eq!(detail("login"), "pat, user acme-bot");
@@ -50,7 +50,7 @@ async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_context_path_is_told_with_the_right_one_and_no_credential_is_sent_there() {
     let port = free_port().unwrap();
-    let plan = Site::plan()
+    let plan = TestEnv::builder()
         .basic(BOT, BOT_PASSWORD)
         .jira(|jira| jira.listen.set_port(port))
         .upstream(&format!("https://127.0.0.1:{port}/tracker"));
@@ -69,19 +69,19 @@ async fn a_wrong_context_path_is_told_with_the_right_one_and_no_credential_is_se
         http.1.contains(&format!("https://127.0.0.1:{port}/jira")),
         "{http:?}"
     );
-    assert_eq!(find(&report, "login").verdict, Verdict::Skipped);
+    assert_eq!(find(&report, "login").verdict, StepVerdict::Skipped);
     assert_eq!(logins(&site), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_base_url_foretells_signature_invalid_where_somebody_signs() {
     let base = "https://jira.corp.example/tracker";
-    let plan = || Site::plan().jira(|jira| jira.base_url = Some(base.to_owned()));
+    let plan = || TestEnv::builder().jira(|jira| jira.base_url = Some(base.to_owned()));
     let site = plan().start().await.unwrap();
     let (report, code) = check(&site, &[]);
     assert_eq!(code, Some(1));
     let told = find(&report, "server-info");
-    assert_eq!(told.verdict, Verdict::Warn);
+    assert_eq!(told.verdict, StepVerdict::Warn);
     let cause = told.cause.clone().unwrap();
     for part in [
         "signature_invalid",
@@ -93,7 +93,7 @@ async fn another_base_url_foretells_signature_invalid_where_somebody_signs() {
     ] {
         assert!(cause.contains(part), "{part} is missing in {cause}");
     }
-    assert_eq!(find(&report, "login").verdict, Verdict::Skipped);
+    assert_eq!(find(&report, "login").verdict, StepVerdict::Skipped);
 
     let site = plan().pat(TOKEN).start().await.unwrap();
     let (report, code) = check(&site, &[]);
@@ -104,7 +104,7 @@ async fn another_base_url_foretells_signature_invalid_where_somebody_signs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_off_is_told_by_how_much_and_which_side() {
-    let site = Site::plan().start().await.unwrap();
+    let site = TestEnv::builder().start().await.unwrap();
     for (offset, side) in [(-420, "behind"), (420, "ahead of")] {
         site.jira().set_clock_offset(offset);
         let (report, code) = check(&site, &[]);
@@ -120,7 +120,7 @@ async fn a_clock_that_is_off_is_told_by_how_much_and_which_side() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_tried_once_however_often_it_is_checked() {
-    let plan = Site::plan().basic(BOT, "wrong");
+    let plan = TestEnv::builder().basic(BOT, "wrong");
     let mut site = plan.start_unproven().await.unwrap();
     until_refused(&site).await;
     for _ in 0..3 {
@@ -133,7 +133,7 @@ async fn a_wrong_password_is_tried_once_however_often_it_is_checked() {
         );
         assert!(cause.contains("not tried again"), "{cause}");
         assert!(remedy.contains("password"), "{remedy}");
-        assert_eq!(find(&report, "permissions").verdict, Verdict::Skipped);
+        assert_eq!(find(&report, "permissions").verdict, StepVerdict::Skipped);
     }
     assert_eq!(logins(&site), 1);
 
@@ -147,7 +147,7 @@ async fn a_wrong_password_is_tried_once_however_often_it_is_checked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn captcha_basic_off_and_anonymous_are_one_sentence_and_one_remedy() {
     // Somebody else has locked the account; the password is right.
-    let mut plan = Site::plan().basic(BOT, BOT_PASSWORD);
+    let mut plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
     plan = plan.jira(|jira| jira.captcha_after = 1);
     let mut site = plan.start().await.unwrap();
     site.agent.process().kill();
@@ -162,7 +162,7 @@ async fn captcha_basic_off_and_anonymous_are_one_sentence_and_one_remedy() {
     assert!(cause.contains("CAPTCHA"), "{cause}");
     assert!(remedy.contains("browser"), "{remedy}");
 
-    let plan = Site::plan().basic(BOT, BOT_PASSWORD);
+    let plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
     let plan = plan.jira(|jira| jira.basic = Some(false));
     let site = plan.start_unproven().await.unwrap();
     until_refused(&site).await;
@@ -173,7 +173,7 @@ async fn captcha_basic_off_and_anonymous_are_one_sentence_and_one_remedy() {
     );
     assert!(remedy.contains("pat"), "{remedy}");
 
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     site.jira().expire_token(TOKEN);
     let search = format!(
         "{}/rest/api/2/search?jql=project%20%3D%20DEMO",
@@ -192,7 +192,7 @@ async fn too_few_and_too_many_permissions_are_told() {
         ("reader-token", "create issues"),
         ("admin-token", "administers"),
     ] {
-        let site = Site::plan().pat(token).start().await.unwrap();
+        let site = TestEnv::builder().pat(token).start().await.unwrap();
         let (report, code) = check(&site, &[]);
         assert_eq!(code, Some(1), "{report:#?}");
         let told = find(&report, "permissions");
@@ -212,12 +212,12 @@ async fn too_few_and_too_many_permissions_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_that_ends_soon_is_warned_of_everywhere() {
     for (days, layer, code) in [(20, LayerState::Proven, 0), (5, LayerState::Degraded, 1)] {
-        let plan = Site::plan().pat(TOKEN).jira(|jira| {
+        let plan = TestEnv::builder().pat(TOKEN).jira(|jira| {
             jira.tokens[0].expires_in = Some(days * 86_400 + 3600);
         });
         let site = plan.start_unproven().await.unwrap();
         // The exit code is about all layers: those that the credential does not touch are to be proven by then.
-        let report = site.agent.until("the end to be known", |r| {
+        let report = site.agent.until_status("the end to be known", |r| {
             let others = [&r.layers.network, &r.layers.tunnel, &r.layers.jira];
             r.credentials.iter().any(|c| c.expires.is_some())
                 && others.iter().all(|l| l.state == LayerState::Proven)
@@ -242,14 +242,14 @@ async fn a_credential_that_ends_soon_is_warned_of_everywhere() {
 
         let (report, _) = check(&site, &[]);
         let expiry = find(&report, "expiry");
-        assert_eq!(expiry.verdict, Verdict::Warn);
+        assert_eq!(expiry.verdict, StepVerdict::Warn);
         assert!(expiry.cause.clone().unwrap().starts_with(&sentence));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_cannot_be_used_is_a_step_like_any_other() {
-    let mut site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let mut site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     let path = site.dir().join("agent.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("mode = \"pat\"", "mode = \"pta\"")).unwrap();
@@ -267,9 +267,9 @@ async fn a_configuration_that_cannot_be_used_is_a_step_like_any_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jira_that_is_not_trusted_shows_its_chain_and_which_certificate_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let other = Authority::new("Some other CA").unwrap();
+    let other = TestAuthority::new("Some other CA").unwrap();
     let pem = std::fs::read_to_string(other.write(folder.path()).unwrap()).unwrap();
-    let plan = Site::plan().pat(TOKEN).trusting(&pem);
+    let plan = TestEnv::builder().pat(TOKEN).trusted_ca(&pem);
     let site = plan.start_unproven().await.unwrap();
     let (report, code) = check(&site, &[]);
     assert_eq!(code, Some(2));
@@ -286,7 +286,7 @@ async fn a_jira_that_is_not_trusted_shows_its_chain_and_which_certificate_it_is(
         last.problem.as_ref().unwrap().contains("not trusted"),
         "{chain:?}"
     );
-    assert_eq!(find(&report, "http").verdict, Verdict::Skipped);
+    assert_eq!(find(&report, "http").verdict, StepVerdict::Skipped);
     let table = text(&site, &[]);
     let row = format!(
         "chain {}: {:?}, issued by {:?}",
@@ -297,53 +297,53 @@ async fn a_jira_that_is_not_trusted_shows_its_chain_and_which_certificate_it_is(
     assert!(table.contains(&row), "{table}");
 }
 
-fn check(site: &Site, more: &[&str]) -> (Report, Option<i32>) {
+fn check(site: &TestEnv, more: &[&str]) -> (CheckReport, Option<i32>) {
     let arguments: Vec<_> = ["check", "--json"].iter().chain(more).copied().collect();
     let done = site.agent.run(&arguments).unwrap();
     let report = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"));
     (report, done.status.code())
 }
 
-fn text(site: &Site, more: &[&str]) -> String {
+fn text(site: &TestEnv, more: &[&str]) -> String {
     let arguments: Vec<_> = ["check"].iter().chain(more).copied().collect();
     String::from_utf8(site.agent.run(&arguments).unwrap().stdout).unwrap()
 }
 
 /// Of Jira's side, or of this host.
-fn find<'a>(report: &'a Report, step: &str) -> &'a Step {
+fn find<'a>(report: &'a CheckReport, step: &str) -> &'a CheckStep {
     let mut steps = report.steps.iter().rev().filter(|s| s.gateway.is_none());
     let found = steps.find(|s| s.step == step);
     found.unwrap_or_else(|| panic!("no step {step} in {report:#?}"))
 }
 
 /// Of the tunnel.
-fn tunnel<'a>(report: &'a Report, step: &str) -> &'a Step {
+fn tunnel<'a>(report: &'a CheckReport, step: &str) -> &'a CheckStep {
     let mut steps = report.steps.iter().filter(|s| s.gateway.is_some());
     let found = steps.find(|s| s.step == step);
     found.unwrap_or_else(|| panic!("no step {step} in {report:#?}"))
 }
 
-fn taken(report: &Report) -> Vec<&str> {
+fn taken(report: &CheckReport) -> Vec<&str> {
     report.steps.iter().map(|s| s.step.as_str()).collect()
 }
 
 /// Cause and remedy.
-fn failed(report: &Report, step: &str) -> (String, String) {
+fn failed(report: &CheckReport, step: &str) -> (String, String) {
     let step = find(report, step);
-    assert_eq!(step.verdict, Verdict::Fail, "{report:#?}");
+    assert_eq!(step.verdict, StepVerdict::Fail, "{report:#?}");
     (step.cause.clone().unwrap(), step.remedy.clone().unwrap())
 }
 
-async fn until_refused(site: &Site) {
-    let refused = site.agent.until("the login to be refused", |r| {
+async fn until_refused(site: &TestEnv) {
+    let refused = site.agent.until_status("the login to be refused", |r| {
         r.forwards.iter().all(|f| f.circuit_open)
     });
     refused.await.unwrap();
 }
 
 /// Requests with a password that have reached Jira, the agent's own included.
-fn logins(site: &Site) -> usize {
-    let has_password = |r: &&Received| {
+fn logins(site: &TestEnv) -> usize {
+    let has_password = |r: &&ReceivedRequest| {
         let sent = r.header("authorization");
         r.auth == Some(AuthKind::Basic) || sent.is_some_and(|v| v.starts_with("Basic "))
     };

@@ -3,16 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
-    check::{Report, Step, Verdict},
-    status::Overall,
+    check::{CheckReport, CheckStep, StepVerdict},
+    status::OverallState,
     tunnel::Hop,
 };
 use e2e::{
-    egress::{Authority, USER, password, squid, stunnel},
-    setup::{Running, Setup},
+    egress::{TestAuthority, USER, password, squid, stunnel},
+    setup::{AgentSetup, RunningAgent},
     sshd::{Sshd, free_port, keygen},
 };
-use server_stub::jira::{Jira, Settings};
+use server_stub::jira::{JiraStub, Settings};
 use std::{
     io::{Read, Write},
     net::TcpListener,
@@ -22,18 +22,18 @@ use std::{
 /// Nobody listens there: these are about the tunnel.
 const NO_JIRA: &str = "http://127.0.0.1:9";
 
-fn setup(sshd: &Sshd) -> Setup {
-    let setup = Setup::for_sshd(sshd).unwrap();
+fn setup(sshd: &Sshd) -> AgentSetup {
+    let setup = AgentSetup::for_sshd(sshd).unwrap();
     setup.forward("jira", "127.0.0.1:0", NO_JIRA)
 }
 
-fn check(agent: &Running) -> Report {
+fn check(agent: &RunningAgent) -> CheckReport {
     let done = agent.run(&["check", "--json"]).unwrap();
     serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"))
 }
 
 /// The steps to the gateways.
-fn tunnel(report: &Report) -> Vec<&Step> {
+fn tunnel(report: &CheckReport) -> Vec<&CheckStep> {
     report
         .steps
         .iter()
@@ -42,9 +42,9 @@ fn tunnel(report: &Report) -> Vec<&Step> {
 }
 
 /// Exactly this hop of the tunnel fails; all before it are fine.
-fn fails_at(report: &Report, hop: Hop, cause: &[&str]) -> Step {
+fn fails_at(report: &CheckReport, hop: Hop, cause: &[&str]) -> CheckStep {
     let steps = tunnel(report);
-    let bad = |s: &&&Step| s.verdict == Verdict::Fail;
+    let bad = |s: &&&CheckStep| s.verdict == StepVerdict::Fail;
     let failed: Vec<_> = steps.iter().filter(bad).collect();
     assert_eq!(failed.len(), 1, "{report:#?}");
     assert_eq!(failed[0].step, hop.name(), "{report:#?}");
@@ -57,13 +57,16 @@ fn fails_at(report: &Report, hop: Hop, cause: &[&str]) -> Step {
 }
 
 /// The same hop in status and log, in a check of the running agent, and in one without it.
-async fn everywhere(mut agent: Running, hop: Hop, cause: &[&str]) -> Step {
+async fn everywhere(mut agent: RunningAgent, hop: Hop, cause: &[&str]) -> CheckStep {
     let line = format!("(hop {hop})");
-    let failed = |r: &agent::status::Report| {
+    let failed = |r: &agent::status::StatusReport| {
         // The status comes first.
         r.connections[0].failed_hop.is_some() && agent.log().contains("(hop ")
     };
-    let report = agent.until("an attempt to fail", failed).await.unwrap();
+    let report = agent
+        .until_status("an attempt to fail", failed)
+        .await
+        .unwrap();
     assert_eq!(report.connections[0].failed_hop, Some(hop));
     assert!(agent.log().contains(&line), "{line} is not in the log");
     fails_at(&check(&agent), hop, cause);
@@ -77,7 +80,7 @@ async fn a_request_goes_the_vendors_way_and_back_where_the_gateway_permits_just_
         context_path: "/jira".into(),
         ..Settings::default()
     };
-    let jira = Jira::start(jira).await.unwrap();
+    let jira = JiraStub::start(jira).await.unwrap();
     let port = free_port().unwrap();
     let other = free_port().unwrap();
     let sshd = Sshd::with(&["AllowTcpForwarding yes"]).unwrap();
@@ -89,7 +92,7 @@ async fn a_request_goes_the_vendors_way_and_back_where_the_gateway_permits_just_
     sshd.authorize(&key.with_extension("pub"), &options)
         .unwrap();
     let bind = format!("127.0.0.1:{port}");
-    let setup = Setup::for_sshd(&sshd).unwrap();
+    let setup = AgentSetup::for_sshd(&sshd).unwrap();
     let setup = setup.tunnel("identity_file", key.display().to_string());
     let mut agent = setup.forward("jira", &bind, &jira.url).start().unwrap();
     agent.until_bound().await.unwrap();
@@ -101,7 +104,7 @@ async fn a_request_goes_the_vendors_way_and_back_where_the_gateway_permits_just_
         let report = check(&agent);
         let trip = tunnel(&report).into_iter().find(|s| s.step == "round-trip");
         let trip = trip.unwrap_or_else(|| panic!("{report:#?}"));
-        assert_eq!(trip.verdict, Verdict::Ok, "{trip:?}");
+        assert_eq!(trip.verdict, StepVerdict::Ok, "{trip:?}");
         let seen = trip.detail.clone().unwrap();
         assert!(seen.contains("/jira/status"), "{seen}");
         assert!(seen.contains("Jira's 200"), "{seen}");
@@ -140,11 +143,11 @@ async fn a_request_goes_the_vendors_way_and_back_where_the_gateway_permits_just_
 }
 
 /// Requests of the check that have reached this Jira.
-fn asked(jira: &server_stub::jira::Running) -> usize {
+fn asked(jira: &server_stub::jira::RunningJira) -> usize {
     jira.requests().iter().filter(|r| is_of_check(r)).count()
 }
 
-fn is_of_check(request: &server_stub::jira::Received) -> bool {
+fn is_of_check(request: &server_stub::jira::ReceivedRequest) -> bool {
     request
         .header("user-agent")
         .is_some_and(|agent| agent.starts_with("jira-tunnel-agent-check"))
@@ -156,13 +159,18 @@ fn is_of_check(request: &server_stub::jira::Received) -> bool {
 async fn what_was_only_asked_for_is_said_to_be_asked_for() {
     let sshd = Sshd::start().unwrap();
     let bind = format!("0.0.0.0:{}", free_port().unwrap());
-    let setup = Setup::for_sshd(&sshd).unwrap().tunnel("connections", 2);
+    let setup = AgentSetup::for_sshd(&sshd)
+        .unwrap()
+        .tunnel("connections", 2);
     let agent = setup.forward("jira", &bind, NO_JIRA).start().unwrap();
-    let standby = |r: &agent::status::Report| {
+    let standby = |r: &agent::status::StatusReport| {
         let mut views = r.connections.iter().flat_map(|c| &c.forwards);
         views.any(|v| v.state == agent::status::ForwardState::Standby)
     };
-    let report = agent.until("one to stand by", standby).await.unwrap();
+    let report = agent
+        .until_status("one to stand by", standby)
+        .await
+        .unwrap();
     let views = report.connections.iter().flat_map(|c| &c.forwards);
     let mut causes = views.filter_map(|v| v.cause.as_deref());
     let told = "another connection of this agent holds it; this one asks again when that one ends";
@@ -170,7 +178,7 @@ async fn what_was_only_asked_for_is_said_to_be_asked_for() {
     let report = check(&agent);
     let mut steps = tunnel(&report).into_iter();
     let step = steps.find(|s| s.step == "forward").unwrap();
-    assert_eq!(step.verdict, Verdict::Ok, "{step:?}");
+    assert_eq!(step.verdict, StepVerdict::Ok, "{step:?}");
     let detail = step.detail.as_deref().unwrap();
     for part in ["asked for", &bind, "GatewayPorts"] {
         assert!(detail.contains(part), "{detail}");
@@ -185,11 +193,11 @@ async fn a_gateway_that_forbids_calls_is_no_fault_and_the_vendors_own_line_is_gi
     let report = check(&agent);
     let steps = tunnel(&report);
     let trip = steps.iter().find(|s| s.step == "round-trip").unwrap();
-    assert_eq!(trip.verdict, Verdict::Skipped);
+    assert_eq!(trip.verdict, StepVerdict::Skipped);
     let said = trip.cause.clone().unwrap();
     let line = format!("curl -i http://{bound}/status");
     assert!(said.contains(&line), "{said}");
-    let fine = |s: &&Step| s.verdict != Verdict::Fail && s.verdict != Verdict::Warn;
+    let fine = |s: &&CheckStep| s.verdict != StepVerdict::Fail && s.verdict != StepVerdict::Warn;
     assert!(steps.iter().copied().all(|s| fine(&s)), "{report:#?}");
 }
 
@@ -248,12 +256,12 @@ async fn a_refused_key_is_tried_by_the_agent_alone_and_by_a_check_once_over_all_
         );
     let mut agent = setup.start().unwrap();
     // After both have refused, the next attempt is a minute away.
-    let failed = |r: &agent::status::Report| r.connections[0].attempt >= 2;
-    agent.until("both to refuse", failed).await.unwrap();
+    let failed = |r: &agent::status::StatusReport| r.connections[0].attempt >= 2;
+    agent.until_status("both to refuse", failed).await.unwrap();
     let tries = || logins(&sshd) + logins(&second);
     let before = tries();
     let report = check(&agent);
-    let bad = |s: &&&Step| s.step == "login" && s.verdict == Verdict::Fail;
+    let bad = |s: &&&CheckStep| s.step == "login" && s.verdict == StepVerdict::Fail;
     let steps = tunnel(&report);
     assert_eq!(steps.iter().filter(bad).count(), 2, "{report:#?}");
     let seen = steps.iter().find(bad).unwrap().detail.clone().unwrap();
@@ -268,7 +276,7 @@ async fn a_refused_key_is_tried_by_the_agent_alone_and_by_a_check_once_over_all_
     let report = check(&agent);
     let steps = tunnel(&report);
     assert_eq!(steps.iter().filter(bad).count(), 1, "{report:#?}");
-    let skipped = |s: &&Step| s.step == "login" && s.verdict == Verdict::Skipped;
+    let skipped = |s: &&CheckStep| s.step == "login" && s.verdict == StepVerdict::Skipped;
     let why = steps
         .into_iter()
         .find(skipped)
@@ -293,14 +301,14 @@ async fn a_forward_that_is_refused_fails_beside_a_login_that_works() {
     let sshd = Sshd::start().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = taken.local_addr().unwrap().to_string();
-    let setup = Setup::for_sshd(&sshd).unwrap();
+    let setup = AgentSetup::for_sshd(&sshd).unwrap();
     let mut agent = setup.forward("jira", &bind, NO_JIRA).start().unwrap();
-    let refused = |r: &agent::status::Report| {
+    let refused = |r: &agent::status::StatusReport| {
         let views = &r.connections[0].forwards;
         views.iter().any(|v| v.cause.is_some())
     };
     agent
-        .until("the forward to be refused", refused)
+        .until_status("the forward to be refused", refused)
         .await
         .unwrap();
     fails_at(&check(&agent), Hop::Forward, &["refuses to listen", &bind]);
@@ -321,13 +329,16 @@ async fn a_proxys_refused_login_is_told_and_not_tried_again() {
         .tunnel("proxy_password_file", file)
         .tunnel("gateways", vec![sshd.address(), second]);
     let mut agent = setup.start().unwrap();
-    let failed = |r: &agent::status::Report| r.connections[0].attempt >= 2;
-    agent.until("the proxy to refuse", failed).await.unwrap();
+    let failed = |r: &agent::status::StatusReport| r.connections[0].attempt >= 2;
+    agent
+        .until_status("the proxy to refuse", failed)
+        .await
+        .unwrap();
     let tries = || proxy.log().matches("TCP_DENIED/407").count();
     proxy.logged("TCP_DENIED/407").await.unwrap();
     let before = tries();
     let report = check(&agent);
-    let bad = |s: &&&Step| s.step == "proxy" && s.verdict == Verdict::Fail;
+    let bad = |s: &&&CheckStep| s.step == "proxy" && s.verdict == StepVerdict::Fail;
     let steps = tunnel(&report);
     let failed = steps
         .iter()
@@ -352,9 +363,9 @@ async fn a_proxys_refused_login_is_told_and_not_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn intercepted_tls_shows_the_chain_and_who_made_it() {
     let sshd = Sshd::start().unwrap();
-    let inspecting = Authority::new("Corp Inspection CA").unwrap();
+    let inspecting = TestAuthority::new("Corp Inspection CA").unwrap();
     let tls = stunnel(sshd.port(), &inspecting).await.unwrap();
-    let trusted = Authority::new("Vendor CA").unwrap();
+    let trusted = TestAuthority::new("Vendor CA").unwrap();
     let ca_file = trusted.write(sshd.folder()).unwrap();
     let setup = setup(&sshd)
         .tunnel("gateways", vec![format!("tls://{}", tls.address())])
@@ -407,5 +418,5 @@ async fn a_check_disturbs_no_session_that_stands() {
     }
     let after = agent.status().await.unwrap();
     assert_eq!(after.connections[0].generation, before);
-    assert_ne!(after.overall, Overall::Proven, "there is no Jira");
+    assert_ne!(after.overall, OverallState::Proven, "there is no Jira");
 }

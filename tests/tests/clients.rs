@@ -4,8 +4,8 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use e2e::{
-    site::{Plan, Site},
-    tap::Tap,
+    capture::CapturingProxy,
+    test_env::{TestEnv, TestEnvPlan},
 };
 use std::{
     env,
@@ -41,19 +41,19 @@ enum Login {
 }
 
 async fn works_through_the_tunnel(client: Client) {
-    let agents_basic = || Site::plan().basic(BOT, BOT_PASSWORD);
-    let agents_pat = || Site::plan().pat(BOT_TOKEN);
+    let agents_basic = || TestEnv::builder().basic(BOT, BOT_PASSWORD);
+    let agents_pat = || TestEnv::builder().pat(BOT_TOKEN);
     let basic = |name: &str, password: &str| STANDARD.encode(format!("{name}:{password}"));
-    let combinations: [(&str, Plan, Login, String); 4] = [
+    let combinations: [(&str, TestEnvPlan, Login, String); 4] = [
         (
             "Basic, passed through",
-            Site::plan(),
+            TestEnv::builder(),
             Login::Basic("admin", "admin-password"),
             format!("Basic {}", basic("admin", "admin-password")),
         ),
         (
             "PAT, passed through",
-            Site::plan(),
+            TestEnv::builder(),
             Login::Pat("admin-token"),
             "Bearer admin-token".into(),
         ),
@@ -77,7 +77,7 @@ async fn works_through_the_tunnel(client: Client) {
         } else {
             "admin"
         };
-        let tap = Tap::start(site.addr()).await.unwrap();
+        let tap = CapturingProxy::start(site.addr()).await.unwrap();
         let base_url = format!("http://{}/jira", tap.addr);
         client
             .run(&base_url, &login, user)

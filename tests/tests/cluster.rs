@@ -2,24 +2,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::{
-    cluster::Cluster,
-    site::{Plan, Site, vendor},
+    cluster::JiraCluster,
+    test_env::{TestEnv, TestEnvPlan, vendor},
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-fn modes() -> [(&'static str, Plan); 3] {
+fn modes() -> [(&'static str, TestEnvPlan); 3] {
     let oauth2 = "mode = \"oauth2\"\nclient_id = \"agent\"\nclient_secret_file = \"secret\"\n\
                   grant = \"client_credentials\"";
     [
-        ("basic", Site::plan().basic("acme-bot", "secret")),
-        ("pat", Site::plan().pat("secret")),
-        ("oauth2", Site::plan().auth(oauth2, "secret")),
+        ("basic", TestEnv::builder().basic("acme-bot", "secret")),
+        ("pat", TestEnv::builder().pat("secret")),
+        ("oauth2", TestEnv::builder().auth(oauth2, "secret")),
     ]
 }
 
-async fn site(plan: Plan, cluster: &Cluster) -> Site {
+async fn site(plan: TestEnvPlan, cluster: &JiraCluster) -> TestEnv {
     let plan = plan.jira(|jira| jira.https = None).upstream(&cluster.url());
     plan.start().await.unwrap()
 }
@@ -48,7 +48,7 @@ async fn finds(url: &str, label: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_right_after_a_create_finds_it_on_a_cluster_in_one_session() {
     for (mode, plan) in modes() {
-        let cluster = Cluster::start().await.unwrap();
+        let cluster = JiraCluster::start().await.unwrap();
         let site = site(plan, &cluster).await;
         let url = site.vendor_url();
         let mut stale = 0;
@@ -63,14 +63,14 @@ async fn a_search_right_after_a_create_finds_it_on_a_cluster_in_one_session() {
         );
         let sessions = cluster.sessions();
         assert!((1..=2).contains(&sessions), "{mode}: {sessions}");
-        assert_eq!(cluster.strange_cookies(), [""; 0], "{mode}");
+        assert_eq!(cluster.foreign_cookies(), [""; 0], "{mode}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_requests_at_once_share_a_node_and_a_session_of_a_cluster() {
-    let cluster = Cluster::start().await.unwrap();
-    let site = site(Site::plan().pat("secret"), &cluster).await;
+    let cluster = JiraCluster::start().await.unwrap();
+    let site = site(TestEnv::builder().pat("secret"), &cluster).await;
     let url = site.vendor_url();
     let found = join_all((0..40).map(|number| {
         let url = &url;
@@ -89,7 +89,7 @@ async fn many_requests_at_once_share_a_node_and_a_session_of_a_cluster() {
 /// What was created with the former token is found with the next one: the node stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewed_access_token_leaves_the_agent_on_its_node_of_a_cluster() {
-    let cluster = Cluster::start().await.unwrap();
+    let cluster = JiraCluster::start().await.unwrap();
     cluster.set_token_life(TOKEN_LIFE);
     let [.., (_, plan)] = modes();
     let site = site(plan, &cluster).await;

@@ -2,19 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use agent::{
-    enroll::Token,
-    status::{ForwardState, Overall},
+    enroll::EnrollmentToken,
+    status::{ForwardState, OverallState},
 };
 use e2e::{
-    enrol::{ANSWERS, Host, jira},
-    gateway::{DOMAIN, Gateway, SOCKET},
-    login::said,
-    process::Process,
-    setup::Running,
-    site::vendor,
+    enrollment::{ANSWERS, CustomerHost, jira},
+    gateway::{DOMAIN, InstalledGateway, SOCKET},
+    login::output_text,
+    process::ChildProcess,
+    raw_http::{self, RawResponse},
+    recording_origin::{RecordingOrigin, issue},
+    setup::RunningAgent,
     sshd::signal,
-    wire::{self, Answer},
-    witness::{Witness, issue},
+    test_env::vendor,
 };
 use std::{
     fs,
@@ -32,19 +32,19 @@ use tokio::{
 
 /// A gateway with two customers that are connected.
 struct Two {
-    gateway: Gateway,
-    acme: Running,
-    bolt: Running,
-    jira_of_acme: Witness,
-    jira_of_bolt: Witness,
+    gateway: InstalledGateway,
+    acme: RunningAgent,
+    bolt: RunningAgent,
+    jira_of_acme: RecordingOrigin,
+    jira_of_bolt: RecordingOrigin,
 }
 
 impl Two {
     async fn start() -> Self {
-        let gateway = Gateway::start().unwrap();
+        let gateway = InstalledGateway::start().unwrap();
         let (jira_of_acme, jira_of_bolt) = (
-            Witness::start().await.unwrap(),
-            Witness::start().await.unwrap(),
+            RecordingOrigin::start().await.unwrap(),
+            RecordingOrigin::start().await.unwrap(),
         );
         let (acme, _) = gateway.add("acme").unwrap();
         let (bolt, _) = gateway.add("bolt").unwrap();
@@ -68,9 +68,9 @@ impl Two {
     }
 }
 
-async fn ask(at: SocketAddr, host: &str, target: &str) -> Answer {
+async fn ask(at: SocketAddr, host: &str, target: &str) -> RawResponse {
     let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    let mut answers = wire::exchange(at, request.as_bytes()).await.unwrap();
+    let mut answers = raw_http::exchange(at, request.as_bytes()).await.unwrap();
     answers.pop().expect("no answer at all")
 }
 
@@ -86,7 +86,7 @@ fn comment(customer: &str, key: &str) -> String {
 }
 
 /// The gateway's own answer: its type and delivery.
-fn told(answer: &Answer) -> (u16, String, String) {
+fn told(answer: &RawResponse) -> (u16, String, String) {
     let body: serde_json::Value = serde_json::from_slice(&answer.body)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&answer.body)));
     assert_eq!(
@@ -158,21 +158,21 @@ async fn each_customer_is_reached_by_its_name_and_by_no_other() {
     }
     let listed = two.gateway.customer(&["list"]).unwrap();
     assert_eq!(listed.matches("connected").count(), 2, "{listed}");
-    let health = ask(two.gateway.operations(), "any", "/healthz").await;
+    let health = ask(two.gateway.monitoring(), "any", "/healthz").await;
     assert_eq!(health.status, 200);
-    let metrics = ask(two.gateway.operations(), "any", "/metrics").await;
+    let metrics = ask(two.gateway.monitoring(), "any", "/metrics").await;
     assert!(String::from_utf8_lossy(&metrics.body).contains(r#"proxy="customer-acme""#));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_passes_as_the_service_sent_it() {
-    let gateway = Gateway::start().unwrap();
+    let gateway = InstalledGateway::start().unwrap();
     let (key, _) = gateway.add("acme").unwrap();
     let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = origin.local_addr().unwrap();
     let ssh = gateway.ssh("acme", &key, &["-N", "-R", &format!("{SOCKET}:{to}")], &[]);
     let log = tempfile::NamedTempFile::new().unwrap();
-    let _ssh = Process::spawn(ssh, log.path()).unwrap();
+    let _ssh = ChildProcess::spawn(ssh, log.path()).unwrap();
     let socket = gateway.path("/srv/jira-gateway/acme/s/jira.sock");
     while !socket.exists() {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -246,7 +246,7 @@ async fn a_customer_can_bind_its_own_socket_and_nothing_else() {
         refused_or_bound(&two.gateway, &key, bind, ForwardState::Refused).await;
     }
     // Nor a way out of the gateway, nor a command, nor another's name.
-    let inside = format!("127.0.0.1:{}", two.gateway.operations().port());
+    let inside = format!("127.0.0.1:{}", two.gateway.monitoring().port());
     let asked: [(&str, &[&str], &[&str]); 5] = [
         ("acme", &["-W", &inside], &[]),
         ("acme", &["-T"], &["true"]),
@@ -276,15 +276,23 @@ async fn a_customer_can_bind_its_own_socket_and_nothing_else() {
     );
 }
 
-async fn refused_or_bound(gateway: &Gateway, key: &Path, bind: &str, wanted: ForwardState) {
+async fn refused_or_bound(
+    gateway: &InstalledGateway,
+    key: &Path,
+    bind: &str,
+    wanted: ForwardState,
+) {
     let agent = gateway.agent_with_bind("acme", key, bind).start().unwrap();
-    let settled = |r: &agent::status::Report| {
+    let settled = |r: &agent::status::StatusReport| {
         matches!(
             r.connections[0].forwards[0].state,
             ForwardState::Bound | ForwardState::Refused
         )
     };
-    let report = agent.until("an answer to the bind", settled).await.unwrap();
+    let report = agent
+        .until_status("an answer to the bind", settled)
+        .await
+        .unwrap();
     assert_eq!(report.connections[0].forwards[0].state, wanted, "{bind}");
 }
 
@@ -329,7 +337,7 @@ async fn one_that_is_down_is_told_as_not_sent_while_the_other_goes_on_and_it_tak
 }
 
 /// Asks until sshd has noticed that the agent is gone.
-async fn offline(at: SocketAddr) -> Answer {
+async fn offline(at: SocketAddr) -> RawResponse {
     loop {
         let answer = ask(at, &host("acme"), "/rest/api/2/issue/DEMO-7").await;
         if answer.status == 503 {
@@ -347,7 +355,7 @@ async fn a_connection_that_breaks_after_sending_is_told_as_maybe_sent_and_nothin
     // service's HTTP client might send the request again.
     let mut first = kept_alive(at, &["HELD-1"]).await;
     let mut second = kept_alive(at, &["DEMO-1", "HELD-2"]).await;
-    two.jira_of_acme.until_held(2).await.unwrap();
+    two.jira_of_acme.wait_until_held(2).await.unwrap();
     two.acme.process().kill();
     for stream in [&mut first, &mut second] {
         let answer = answer_of(stream).await;
@@ -387,12 +395,15 @@ async fn kept_alive(at: SocketAddr, keys: &[&str]) -> TcpStream {
 }
 
 /// Reads one answer.
-async fn answer_of(stream: &mut TcpStream) -> Answer {
+async fn answer_of(stream: &mut TcpStream) -> RawResponse {
     let mut bytes = Vec::new();
     loop {
         let read = stream.read_buf(&mut bytes).await.unwrap();
         assert_ne!(read, 0, "closed without an answer");
-        if let Some(answer) = wire::answers(&bytes).pop().filter(|answer| answer.complete) {
+        if let Some(answer) = raw_http::answers(&bytes)
+            .pop()
+            .filter(|answer| answer.complete)
+        {
             return answer;
         }
     }
@@ -426,7 +437,7 @@ async fn a_customer_that_is_removed_is_cut_off_and_leaves_nothing() {
         ("unknown-host".into(), "not_sent".into())
     );
     two.acme
-        .until("the login to be refused", |r| {
+        .until_status("the login to be refused", |r| {
             r.layers.tunnel.state == agent::status::LayerState::Failed
         })
         .await
@@ -461,14 +472,14 @@ async fn slow_download(at: SocketAddr) -> bool {
 
 #[test]
 fn the_token_of_the_script_is_one_that_agent_enroll_reads() {
-    let gateway = Gateway::start().unwrap();
+    let gateway = InstalledGateway::start().unwrap();
     let said = gateway.customer(&[
         "token",
         "acme",
         "gw1.vendor.example:443",
         "tls://[::1]:8443",
     ]);
-    let token = Token::parse(&said.unwrap()).unwrap();
+    let token = EnrollmentToken::parse(&said.unwrap()).unwrap();
     let gateways: Vec<_> = token.gateways.iter().map(ToString::to_string).collect();
     assert_eq!(gateways, ["gw1.vendor.example:443", "tls://[::1]:8443"]);
     assert_eq!(token.user, "acme");
@@ -478,10 +489,10 @@ fn the_token_of_the_script_is_one_that_agent_enroll_reads() {
     assert!(token.secret.is_none());
     let week = Duration::from_secs(7 * 24 * 3600);
     token
-        .in_time(SystemTime::now() + week - Duration::from_secs(600))
+        .check_expiry(SystemTime::now() + week - Duration::from_secs(600))
         .unwrap();
     token
-        .in_time(SystemTime::now() + week + Duration::from_secs(600))
+        .check_expiry(SystemTime::now() + week + Duration::from_secs(600))
         .unwrap_err();
     let refused = gateway
         .customer(&["token", "acme", "gw1\",\"x:443"])
@@ -495,14 +506,14 @@ fn the_token_of_the_script_is_one_that_agent_enroll_reads() {
 /// From the token to the first request, by the commands that the README names and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_enrollment_works_from_token_to_request() {
-    let (gateway, jira) = (Gateway::start().unwrap(), jira().await.unwrap());
+    let (gateway, jira) = (InstalledGateway::start().unwrap(), jira().await.unwrap());
     let address = gateway.ssh_address();
     let token = gateway.customer(&["token", "hosp", &address]).unwrap();
     let mut flags = ANSWERS.to_vec();
     flags.extend(["--upstream", &jira.url]);
-    let customer = Host::new().unwrap();
+    let customer = CustomerHost::new().unwrap();
     let done = customer.enroll(token.trim(), &flags).unwrap();
-    let text = said(&done);
+    let text = output_text(&done);
     assert!(done.status.success(), "{text}");
     let line = text.lines().find(|line| line.starts_with("restrict,"));
     let line = line.unwrap_or_else(|| panic!("no line for the vendor: {text}"));
@@ -512,9 +523,9 @@ async fn the_documented_enrollment_works_from_token_to_request() {
     gateway.add("never").unwrap();
 
     let agent = customer.run().unwrap();
-    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+    let proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
     let report = agent
-        .until("every layer to be proven", proven)
+        .until_status("every layer to be proven", proven)
         .await
         .unwrap();
     assert_eq!(report.connections.len(), 1, "one session for one socket");
@@ -527,7 +538,7 @@ async fn the_documented_enrollment_works_from_token_to_request() {
     assert_eq!(answer.status, 200);
 
     let checked = agent.run(&["check", "--json"]).unwrap();
-    let text = said(&checked);
+    let text = output_text(&checked);
     assert_eq!(checked.status.code(), Some(0), "{text}");
     let checked: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
     let steps = checked["steps"].as_array().unwrap();
@@ -546,8 +557,8 @@ async fn the_documented_enrollment_works_from_token_to_request() {
 }
 
 /// What the metrics say of a customer.
-async fn up(gateway: &Gateway, customer: &str) -> Option<bool> {
-    let metrics = ask(gateway.operations(), "any", "/metrics").await;
+async fn up(gateway: &InstalledGateway, customer: &str) -> Option<bool> {
+    let metrics = ask(gateway.monitoring(), "any", "/metrics").await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     let name = format!("haproxy_backend_status{{proxy=\"customer-{customer}\",state=\"UP\"}} ");
     let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
@@ -556,7 +567,7 @@ async fn up(gateway: &Gateway, customer: &str) -> Option<bool> {
 
 #[test]
 fn a_name_or_key_that_could_do_harm_is_refused_and_changes_nothing() {
-    let gateway = Gateway::start().unwrap();
+    let gateway = InstalledGateway::start().unwrap();
     let (key, said) = gateway.add("acme").unwrap();
     assert!(
         said.contains("/s/jira.sock") && said.contains("SHA256:"),

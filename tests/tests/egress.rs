@@ -2,14 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
-    status::{LayerState, Report},
+    status::{LayerState, StatusReport},
     tunnel::Hop,
 };
 use e2e::{
     egress::{
-        Authority, PASSWORD, Part, USER, dante, haproxy, microsocks, password, squid, stunnel,
+        NetworkPart, PASSWORD, TestAuthority, USER, dante, haproxy, microsocks, password, squid,
+        stunnel,
     },
-    setup::{Running, Setup},
+    setup::{AgentSetup, RunningAgent},
     sshd::Sshd,
 };
 use std::path::Path;
@@ -17,13 +18,13 @@ use std::path::Path;
 /// Nobody listens there: the agent's own answer is enough to show that bytes come through.
 const NO_JIRA: &str = "http://127.0.0.1:9";
 
-fn setup(sshd: &Sshd) -> Setup {
-    let setup = Setup::for_sshd(sshd).unwrap();
+fn setup(sshd: &Sshd) -> AgentSetup {
+    let setup = AgentSetup::for_sshd(sshd).unwrap();
     setup.forward("jira", "127.0.0.1:0", NO_JIRA)
 }
 
 /// Through the proxy at this URL, with this login.
-fn by_proxy(sshd: &Sshd, url: &str, login: Option<(&str, &str)>) -> Setup {
+fn by_proxy(sshd: &Sshd, url: &str, login: Option<(&str, &str)>) -> AgentSetup {
     let setup = setup(sshd).tunnel("proxy", url);
     match login {
         None => setup,
@@ -36,7 +37,7 @@ fn by_proxy(sshd: &Sshd, url: &str, login: Option<(&str, &str)>) -> Setup {
 }
 
 /// To sshd through this stunnel or HAProxy.
-fn inside_tls(setup: Setup, tls: &Part, ca_file: Option<&Path>) -> Setup {
+fn inside_tls(setup: AgentSetup, tls: &NetworkPart, ca_file: Option<&Path>) -> AgentSetup {
     let setup = setup.tunnel("gateways", vec![format!("tls://{}", tls.address())]);
     match ca_file {
         None => setup,
@@ -45,11 +46,11 @@ fn inside_tls(setup: Setup, tls: &Part, ca_file: Option<&Path>) -> Setup {
 }
 
 /// The tunnel is proven, and a request of the vendor's gets the agent's answer.
-async fn carries(agent: &Running) -> Report {
+async fn carries(agent: &RunningAgent) -> StatusReport {
     let bound = agent.until_bound().await.unwrap();
-    let proven = |r: &Report| r.layers.tunnel.state == LayerState::Proven;
+    let proven = |r: &StatusReport| r.layers.tunnel.state == LayerState::Proven;
     let report = agent
-        .until("the tunnel to be proven", proven)
+        .until_status("the tunnel to be proven", proven)
         .await
         .unwrap();
     let url = format!("http://{bound}/rest/api/2/serverInfo");
@@ -60,12 +61,15 @@ async fn carries(agent: &Running) -> Report {
 }
 
 /// The network fails at this hop, with this cause and this remedy.
-async fn fails(agent: &Running, hop: Hop, cause: &[&str], remedy: &str) {
+async fn fails(agent: &RunningAgent, hop: Hop, cause: &[&str], remedy: &str) {
     // The status comes before the log.
-    let failed = |r: &Report| {
+    let failed = |r: &StatusReport| {
         r.connections[0].network.state == LayerState::Failed && agent.log().contains("(hop ")
     };
-    let report = agent.until("the network to fail", failed).await.unwrap();
+    let report = agent
+        .until_status("the network to fail", failed)
+        .await
+        .unwrap();
     assert_eq!(report.connections[0].failed_hop, Some(hop));
     let line = format!("(hop {hop})");
     assert!(agent.log().contains(&line), "{line} is not in the log");
@@ -88,7 +92,7 @@ async fn squid_with_a_login_lets_the_agent_out_and_status_says_by_which_way() {
     let agent = setup.start().unwrap();
     let report = carries(&agent).await;
     assert_eq!(report.connections[0].via, Some(url.clone()));
-    let (shown, _) = agent.shown().unwrap();
+    let (shown, _) = agent.status_output().unwrap();
     assert!(shown.contains(&format!("via {url}")), "{shown}");
     drop(agent);
     proxy
@@ -202,7 +206,7 @@ async fn microsocks_takes_the_login_and_without_it_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ssh_goes_inside_tls_with_the_vendors_ca_alone_or_through_a_proxy_too() {
     let sshd = Sshd::start().unwrap();
-    let vendor = Authority::new("Vendor CA").unwrap();
+    let vendor = TestAuthority::new("Vendor CA").unwrap();
     let tls = stunnel(sshd.port(), &vendor).await.unwrap();
     let ca_file = vendor.write(sshd.folder()).unwrap();
     let agent = inside_tls(setup(&sshd), &tls, Some(&ca_file))
@@ -225,8 +229,8 @@ async fn ssh_goes_inside_tls_with_the_vendors_ca_alone_or_through_a_proxy_too() 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_that_is_intercepted_names_the_issuer() {
     let sshd = Sshd::start().unwrap();
-    let vendor = Authority::new("Vendor CA").unwrap();
-    let inspecting = Authority::new("Corp Inspection CA").unwrap();
+    let vendor = TestAuthority::new("Vendor CA").unwrap();
+    let inspecting = TestAuthority::new("Corp Inspection CA").unwrap();
     let tls = stunnel(sshd.port(), &inspecting).await.unwrap();
     let ca_file = vendor.write(sshd.folder()).unwrap();
     // Many companies put their inspecting proxy's CA into the system's store; the vendor's file alone counts.
@@ -285,13 +289,13 @@ async fn plain_ssh_to_a_port_that_speaks_tls_and_tls_to_plain_ssh_are_told() {
     )
     .await;
     drop(agent);
-    let tls = stunnel(sshd.port(), &Authority::new("CA").unwrap())
+    let tls = stunnel(sshd.port(), &TestAuthority::new("CA").unwrap())
         .await
         .unwrap();
     let mute = setup(&sshd).tunnel("gateways", vec![tls.address()]);
     let agent = mute.tunnel("login_timeout", "2s").start().unwrap();
-    let failed = |r: &Report| r.connections[0].network.state == LayerState::Failed;
-    let report = agent.until("no SSH banner", failed).await.unwrap();
+    let failed = |r: &StatusReport| r.connections[0].network.state == LayerState::Failed;
+    let report = agent.until_status("no SSH banner", failed).await.unwrap();
     let cause = report.connections[0].network.cause.clone().unwrap();
     assert!(cause.contains("SSH"), "{cause}");
     assert_eq!(report.connections[0].failed_hop, Some(Hop::Banner));
@@ -302,8 +306,11 @@ async fn a_hop_that_failed_is_named_until_it_is_passed() {
     let mut sshd = Sshd::start().unwrap();
     sshd.kill();
     let agent = setup(&sshd).start().unwrap();
-    let failed = |r: &Report| r.connections[0].failed_hop == Some(Hop::Tcp);
-    agent.until("an attempt to fail", failed).await.unwrap();
+    let failed = |r: &StatusReport| r.connections[0].failed_hop == Some(Hop::Tcp);
+    agent
+        .until_status("an attempt to fail", failed)
+        .await
+        .unwrap();
     sshd.restart().unwrap();
     assert_eq!(carries(&agent).await.connections[0].failed_hop, None);
 }

@@ -4,16 +4,16 @@
 
 use agent::{
     check,
-    expiry::{Kind, Urgency, moment},
-    status::{Overall, Report},
+    expiry::{CredentialKind, ExpiryUrgency, timestamps},
+    status::{OverallState, StatusReport},
 };
 use e2e::{
     agent::write_secret,
-    login::said,
-    site::{Site, vendor},
+    login::output_text,
     sshd::{certify, keygen},
+    test_env::{TestEnv, vendor},
 };
-use server_stub::{authority::Authority, jira::Https};
+use server_stub::{certificate_authority::CertificateAuthority, jira::HttpsSettings};
 use std::{
     fs,
     path::Path,
@@ -25,13 +25,18 @@ async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = (folder.path().join("tls.pem"), folder.path().join("tls.key"));
     // There has to be one at the first start; Jira does not take it.
-    tls_certificate(&Authority::new().unwrap(), 40, &certificate, &key);
-    let plan = Site::plan()
+    tls_certificate(
+        &CertificateAuthority::new().unwrap(),
+        40,
+        &certificate,
+        &key,
+    );
+    let plan = TestEnv::builder()
         .pat("acme-bot-token")
         .jira(|jira| {
-            jira.https = Some(Https {
+            jira.https = Some(HttpsSettings {
                 client_certificate: true,
-                ..Https::default()
+                ..HttpsSettings::default()
             });
         })
         .line(
@@ -47,10 +52,10 @@ async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
     fs::remove_file(site.sshd.folder().join("authorized_keys")).unwrap();
 
     for (days, urgency, overall) in [
-        (40, Urgency::None, Overall::Proven),
-        (20, Urgency::Within30Days, Overall::Proven),
-        (10, Urgency::Within14Days, Overall::Proven),
-        (5, Urgency::Within7Days, Overall::Degraded),
+        (40, ExpiryUrgency::None, OverallState::Proven),
+        (20, ExpiryUrgency::Within30Days, OverallState::Proven),
+        (10, ExpiryUrgency::Within14Days, OverallState::Proven),
+        (5, ExpiryUrgency::Within7Days, OverallState::Degraded),
     ] {
         let public = site.sshd.identity().with_extension("pub");
         let validity = format!("-60d:+{days}d12h");
@@ -58,9 +63,10 @@ async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
         let authority = site.jira().authority().unwrap();
         tls_certificate(authority, days, &certificate, &key);
         site.agent.restart().unwrap();
-        let told = site.agent.until("both certificates", |report| {
+        let told = site.agent.until_status("both certificates", |report| {
             let known = |kind| report.credentials.iter().any(|c| c.credential == kind);
-            let both = known(Kind::SshCertificate) && known(Kind::ClientCertificate);
+            let both =
+                known(CredentialKind::SshCertificate) && known(CredentialKind::ClientCertificate);
             report.overall == overall && both
         });
         let told = told.await.unwrap();
@@ -68,34 +74,41 @@ async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
         let answer = vendor().get(site.vendor_url() + "/rest/api/2/myself");
         assert_eq!(answer.send().await.unwrap().status(), 200);
         for (kind, forward) in [
-            (Kind::SshCertificate, None),
-            (Kind::ClientCertificate, Some("jira")),
+            (CredentialKind::SshCertificate, None),
+            (CredentialKind::ClientCertificate, Some("jira")),
         ] {
             told_of(&site, &told, kind, forward, days, urgency);
             let sentence = format!("the {} ends in {days} days", kind.name());
-            if urgency > Urgency::None {
+            if urgency > ExpiryUrgency::None {
                 site.agent.logged(&sentence).await.unwrap();
             }
             let logged = site.agent.log().contains(&sentence);
-            assert_eq!(logged, urgency > Urgency::None, "{sentence}");
+            assert_eq!(logged, urgency > ExpiryUrgency::None, "{sentence}");
         }
         let checked = site.agent.run(&["check", "--json"]).unwrap();
-        let checked: check::Report = serde_json::from_slice(&checked.stdout).unwrap();
-        for kind in [Kind::SshCertificate, Kind::ClientCertificate] {
+        let checked: check::CheckReport = serde_json::from_slice(&checked.stdout).unwrap();
+        for kind in [
+            CredentialKind::SshCertificate,
+            CredentialKind::ClientCertificate,
+        ] {
             let sentence = format!("the {} ends in {days} days", kind.name());
             let said = |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains(&sentence));
             let mut steps = checked.steps.iter().filter(|step| step.step == "expiry");
             let step = steps.find(|step| said(&step.cause) || said(&step.detail));
             let verdict = match urgency {
-                Urgency::None => check::Verdict::Ok,
-                _ => check::Verdict::Warn,
+                ExpiryUrgency::None => check::StepVerdict::Ok,
+                _ => check::StepVerdict::Warn,
             };
             let found = step.map(|step| step.verdict);
             assert_eq!(found, Some(verdict), "{sentence}: {checked:#?}");
         }
         let text = site.agent.run(&["status"]).unwrap();
-        let exit = if overall == Overall::Proven { 0 } else { 1 };
-        assert_eq!(text.status.code(), Some(exit), "{}", said(&text));
+        let exit = if overall == OverallState::Proven {
+            0
+        } else {
+            1
+        };
+        assert_eq!(text.status.code(), Some(exit), "{}", output_text(&text));
     }
     let accepted = site.sshd.logged("Accepted certificate ID \"test\"");
     accepted.await.unwrap();
@@ -104,28 +117,31 @@ async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
 /// Jira itself says when a personal access token ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_agent_warns_of_a_token_whose_end_jira_tells() {
-    let plan = Site::plan().pat("acme-bot-token").jira(|jira| {
+    let plan = TestEnv::builder().pat("acme-bot-token").jira(|jira| {
         let mut tokens = jira.tokens.iter_mut();
         let token = tokens.find(|token| token.token == "acme-bot-token");
         token.unwrap().expires_in = Some(9 * 86_400 + 43_200);
     });
     let site = plan.start().await.unwrap();
-    let told = site.agent.until("the token's end", |report| {
+    let told = site.agent.until_status("the token's end", |report| {
         report.credentials.iter().any(|told| told.expires.is_some())
     });
     let told = told.await.unwrap();
-    let (kind, urgency) = (Kind::PersonalAccessToken, Urgency::Within14Days);
+    let (kind, urgency) = (
+        CredentialKind::PersonalAccessToken,
+        ExpiryUrgency::Within14Days,
+    );
     told_of(&site, &told, kind, Some("jira"), 9, urgency);
 }
 
 /// By `agent status`, `--json` and metrics alike.
 fn told_of(
-    site: &Site,
-    report: &Report,
-    kind: Kind,
+    site: &TestEnv,
+    report: &StatusReport,
+    kind: CredentialKind,
     forward: Option<&str>,
     days: u64,
-    urgency: Urgency,
+    urgency: ExpiryUrgency,
 ) {
     let mut credentials = report.credentials.iter();
     let told = credentials
@@ -134,27 +150,27 @@ fn told_of(
     assert_eq!(told.urgency, urgency, "{told:?}");
     let left = told.days_left.unwrap();
     assert!((left - days as f64 - 0.5).abs() < 0.2, "{told:?}");
-    let pressing = urgency > Urgency::None;
+    let pressing = urgency > ExpiryUrgency::None;
     assert_eq!(told.remedy.is_some(), pressing, "{told:?}");
 
     let sentence = format!("the {} ends in {days} days", kind.name());
-    let shown = said(&site.agent.run(&["status"]).unwrap());
+    let shown = output_text(&site.agent.run(&["status"]).unwrap());
     let holder = forward.unwrap_or("tunnel");
     let mut lines = shown.lines().map(str::trim_start);
     let line = lines.find(|line| line.starts_with(holder) && line.contains(&sentence));
     let line = line.unwrap_or_else(|| panic!("{sentence}: {shown}"));
     assert_eq!(line.contains("WARNING"), pressing, "{line}");
-    let json = said(&site.agent.run(&["status", "--json"]).unwrap());
-    let json: Report = serde_json::from_str(&json).unwrap();
+    let json = output_text(&site.agent.run(&["status", "--json"]).unwrap());
+    let json: StatusReport = serde_json::from_str(&json).unwrap();
     assert!(json.credentials.iter().any(|c| c.expires == told.expires));
 
-    let page = said(&site.agent.run(&["metrics"]).unwrap());
+    let page = output_text(&site.agent.run(&["metrics"]).unwrap());
     let labels = format!(
         "credential=\"{}\",forward=\"{}\"",
         kind.code(),
         forward.unwrap_or_default()
     );
-    let end = moment::jira(told.expires.as_ref().unwrap()).unwrap();
+    let end = timestamps::jira(told.expires.as_ref().unwrap()).unwrap();
     let end = end.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let timestamp = format!(
         "credential_expiry_timestamp_seconds{{{labels}}} {}\n",
@@ -169,7 +185,7 @@ fn told_of(
 }
 
 /// Made 60 days ago, and good for so many days and a half.
-fn tls_certificate(authority: &Authority, days: u64, certificate: &Path, key: &Path) {
+fn tls_certificate(authority: &CertificateAuthority, days: u64, certificate: &Path, key: &Path) {
     let now = SystemTime::now();
     let end = now + DAY * u32::try_from(days).unwrap() + DAY / 2;
     let leaf = authority.client_for("agent", now - DAY * 60, end).unwrap();

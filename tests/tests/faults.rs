@@ -2,15 +2,15 @@
 //! failure, and everything comes back by itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, Report};
+use agent::status::{LayerState, StatusReport};
 use e2e::{
-    caller::Caller,
+    background_load::BackgroundLoad,
+    caller::HttpCaller,
     load,
-    setup::Setup,
+    recording_origin::{RecordingOrigin, issue},
+    setup::AgentSetup,
     ssh_pair::{digest, vendor::finish_download},
     sshd::{Sshd, free_port, signal},
-    steady::Steady,
-    witness::{Witness, issue},
 };
 use serde_json::json;
 use std::{
@@ -25,8 +25,8 @@ fn free_addr() -> SocketAddr {
 }
 
 /// An agent's configuration with one forward that listens at `addr`.
-fn setup(sshd: &Sshd, addr: SocketAddr, jira: &Witness) -> Setup {
-    Setup::for_sshd(sshd).unwrap().forward_with(
+fn setup(sshd: &Sshd, addr: SocketAddr, jira: &RecordingOrigin) -> AgentSetup {
+    AgentSetup::for_sshd(sshd).unwrap().forward_with(
         "jira",
         &addr.to_string(),
         &jira.url(),
@@ -39,28 +39,31 @@ async fn within<T>(seconds: u64, what: impl Future<Output = T>) -> T {
     timeout(limit, what).await.expect("it hangs")
 }
 
-fn generation(report: &Report) -> u64 {
+fn generation(report: &StatusReport) -> u64 {
     report.connections[0].generation
 }
 
-fn is_lost(report: &Report) -> bool {
+fn is_lost(report: &StatusReport) -> bool {
     report.connections[0].tunnel.state == LayerState::Failed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_killed_and_started_again_under_load_is_served_again_and_nothing_is_done_twice() {
     let mut sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let agent = setup(&sshd, addr, &jira).start().unwrap();
     agent.until_proven().await.unwrap();
-    let load = Steady::start(addr, 8);
+    let load = BackgroundLoad::start(addr, 8);
     load.until_answered(200).await.unwrap();
     for round in 1..=2 {
         sshd.kill();
         load.until_failed(20).await.unwrap();
-        agent.until("the loss to be seen", is_lost).await.unwrap();
-        assert_eq!(agent.shown().unwrap().1, 2);
+        agent
+            .until_status("the loss to be seen", is_lost)
+            .await
+            .unwrap();
+        assert_eq!(agent.status_output().unwrap().1, 2);
         sshd.restart().unwrap();
         load.until_answered(200).await.unwrap();
         let report = agent.until_proven().await.unwrap();
@@ -68,13 +71,13 @@ async fn a_gateway_killed_and_started_again_under_load_is_served_again_and_nothi
     }
     let account = load.stop().await;
     println!("{} answered, {} failed", account.answered, account.failed);
-    account.check(&jira.comments()).unwrap();
+    account.verify_against(&jira.comments()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_stops_answering_under_load_is_noticed_and_left() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let agent = setup(&sshd, addr, &jira)
         .tunnel("keepalive_interval", "1s")
@@ -84,13 +87,13 @@ async fn a_gateway_that_stops_answering_under_load_is_noticed_and_left() {
         .start()
         .unwrap();
     agent.until_proven().await.unwrap();
-    let load = Steady::start(addr, 8);
+    let load = BackgroundLoad::start(addr, 8);
     load.until_answered(200).await.unwrap();
 
     sshd.signal("STOP").unwrap();
     let stopped = Instant::now();
     agent
-        .until("the silence to be noticed", is_lost)
+        .until_status("the silence to be noticed", is_lost)
         .await
         .unwrap();
     let noticed = stopped.elapsed();
@@ -109,19 +112,19 @@ async fn a_gateway_that_stops_answering_under_load_is_noticed_and_left() {
     assert!(generation(&report) > 1, "a new session");
     let account = load.stop().await;
     println!("{} answered, {} failed", account.answered, account.failed);
-    account.check(&jira.comments()).unwrap();
+    account.verify_against(&jira.comments()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_exchanged_anew_in_the_middle_of_transfers_change_no_byte() {
     const LENGTH: u64 = 104 << 20;
     let sshd = Sshd::with(&["RekeyLimit 8M", "LogLevel DEBUG1"]).unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let agent = setup(&sshd, addr, &jira).start().unwrap();
     agent.until_proven().await.unwrap();
-    let mut up = Caller::connect(addr).await.unwrap();
-    let mut down = Caller::connect(addr).await.unwrap();
+    let mut up = HttpCaller::connect(addr).await.unwrap();
+    let mut down = HttpCaller::connect(addr).await.unwrap();
     let both = async { tokio::join!(up.upload("DEMO-1", LENGTH), down.download(LENGTH)) };
     let (uploaded, downloaded) = within(90, both).await;
     let expected = digest(LENGTH);
@@ -139,7 +142,7 @@ async fn keys_exchanged_anew_in_the_middle_of_transfers_change_no_byte() {
 async fn two_hundred_channels_at_once_are_all_answered() {
     const CHANNELS: usize = 200;
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let agent = setup(&sshd, addr, &jira).start().unwrap();
     agent.until_proven().await.unwrap();
@@ -147,18 +150,18 @@ async fn two_hundred_channels_at_once_are_all_answered() {
     for number in 1..=CHANNELS {
         requests.spawn(async move {
             let key = format!("HELD-{number}");
-            let mut caller = Caller::connect(addr).await?;
+            let mut caller = HttpCaller::connect(addr).await?;
             let answer = caller.get(&format!("/rest/api/2/issue/{key}")).await?;
             anyhow::ensure!(*answer.body() == issue(&key), "{key}: {answer:?}");
             anyhow::Ok(())
         });
     }
-    jira.until_held(CHANNELS).await.unwrap();
+    jira.wait_until_held(CHANNELS).await.unwrap();
     let report = agent.status().await.unwrap();
     assert_eq!(report.connections[0].channels, CHANNELS);
     assert_eq!(report.forwards[0].in_flight, CHANNELS as u64);
     // One more finds its place beside them.
-    let mut beside = Caller::connect(addr).await.unwrap();
+    let mut beside = HttpCaller::connect(addr).await.unwrap();
     let answer = beside.get("/rest/api/2/issue/DEMO-1").await.unwrap();
     assert_eq!(*answer.body(), issue("DEMO-1"));
     drop(beside);
@@ -170,9 +173,9 @@ async fn two_hundred_channels_at_once_are_all_answered() {
         answered += 1;
     }
     assert_eq!(answered, CHANNELS);
-    let closed = |r: &Report| r.connections[0].channels == 0 && r.forwards[0].in_flight == 0;
+    let closed = |r: &StatusReport| r.connections[0].channels == 0 && r.forwards[0].in_flight == 0;
     let report = agent
-        .until("all channels to be closed", closed)
+        .until_status("all channels to be closed", closed)
         .await
         .unwrap();
     assert_eq!(generation(&report), 1, "the same session");
@@ -181,15 +184,15 @@ async fn two_hundred_channels_at_once_are_all_answered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_stop_the_agent_finishes_what_is_under_way_takes_nothing_new_and_ends_well() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let mut agent = setup(&sshd, addr, &jira).start().unwrap();
     agent.until_proven().await.unwrap();
-    let mut idle = Caller::connect(addr).await.unwrap();
+    let mut idle = HttpCaller::connect(addr).await.unwrap();
     idle.get("/rest/api/2/issue/DEMO-1").await.unwrap();
-    let mut caller = Caller::connect(addr).await.unwrap();
+    let mut caller = HttpCaller::connect(addr).await.unwrap();
     let slow = tokio::spawn(async move { caller.get("/rest/api/2/issue/HELD-1").await });
-    jira.until_held(1).await.unwrap();
+    jira.wait_until_held(1).await.unwrap();
 
     signal(agent.process().pid(), "TERM").unwrap();
     let closed = async {
@@ -217,21 +220,21 @@ async fn told_to_stop_the_agent_finishes_what_is_under_way_takes_nothing_new_and
     let limit = Duration::from_secs(25);
     let status = agent.process().wait(limit).await.unwrap();
     assert!(status.success(), "{status}");
-    assert_eq!(agent.shown().unwrap().1, 3, "not running");
+    assert_eq!(agent.status_output().unwrap().1, 3, "not running");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_stop_cuts_off_is_told_by_its_delivery_state() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let setup = setup(&sshd, addr, &jira).tunnel("drain_limit", "1s");
     let mut agent = setup.start().unwrap();
     agent.until_proven().await.unwrap();
-    let mut caller = Caller::connect(addr).await.unwrap();
+    let mut caller = HttpCaller::connect(addr).await.unwrap();
     let path = "/rest/api/2/issue/HELD-1/comment";
     let held = tokio::spawn(async move { caller.post(path, "{}").await });
-    jira.until_held(1).await.unwrap();
+    jira.wait_until_held(1).await.unwrap();
 
     signal(agent.process().pid(), "TERM").unwrap();
     let answer = within(30, held).await.unwrap().unwrap();
@@ -250,11 +253,11 @@ async fn what_a_stop_cuts_off_is_told_by_its_delivery_state() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_killed_and_started_again_has_its_port_back() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let mut agent = setup(&sshd, addr, &jira).start().unwrap();
     agent.until_proven().await.unwrap();
-    let load = Steady::start(addr, 4);
+    let load = BackgroundLoad::start(addr, 4);
     load.until_answered(100).await.unwrap();
     for _ in 0..2 {
         // With SIGKILL: no goodbye, and its runtime socket stays behind.
@@ -267,27 +270,27 @@ async fn an_agent_killed_and_started_again_has_its_port_back() {
     }
     let account = load.stop().await;
     println!("{} answered, {} failed", account.answered, account.failed);
-    account.check(&jira.comments()).unwrap();
+    account.verify_against(&jira.comments()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_stalls_and_an_upload_that_jira_does_not_read_hold_nobody_up() {
     const LENGTH: u64 = 100 << 20;
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let mut agent = setup(&sshd, addr, &jira).start().unwrap();
     agent.until_proven().await.unwrap();
     let before = agent.process().resident().unwrap();
 
-    let mut up = Caller::connect(addr).await.unwrap();
+    let mut up = HttpCaller::connect(addr).await.unwrap();
     let upload = tokio::spawn(async move { up.upload("HELD-1", LENGTH).await });
-    let mut down = Caller::connect(addr).await.unwrap();
+    let mut down = HttpCaller::connect(addr).await.unwrap();
     let download = within(30, down.begin_download(LENGTH)).await.unwrap();
-    jira.until_held(1).await.unwrap();
+    jira.wait_until_held(1).await.unwrap();
     // Nearly all of the upload is in the agent; what the kernel and Jira's socket hold is less.
     agent
-        .until("the upload to have come in", |r| {
+        .until_status("the upload to have come in", |r| {
             r.connections[0].bytes_received > LENGTH - (16 << 20)
         })
         .await
@@ -298,11 +301,14 @@ async fn a_reader_that_stalls_and_an_upload_that_jira_does_not_read_hold_nobody_
     let new = load::new_connections(addr, "/rest/api/2/issue/DEMO-1", 10, 100);
     within(60, new).await.unwrap();
     assert!(!upload.is_finished(), "the upload is still held");
-    let proven = |r: &Report| {
+    let proven = |r: &StatusReport| {
         let tunnel = &r.connections[0].tunnel;
         tunnel.state == LayerState::Proven && tunnel.proven_seconds_ago.is_some_and(|s| s < 5.0)
     };
-    agent.until("probes to be answered", proven).await.unwrap();
+    agent
+        .until_status("probes to be answered", proven)
+        .await
+        .unwrap();
     let peak = agent.process().peak_resident().unwrap();
     println!(
         "1,000 requests in {took:?}; memory {} KiB, at most {} KiB",

@@ -3,17 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
-    status::{ConnectionView, ForwardState, LayerState, Phase},
+    status::{ConnectionPhase, ConnectionView, ForwardState, LayerState},
     supervisor::{Supervisor, SupervisorHandle},
     tunnel::{
-        Settings,
+        Settings, ignore,
         session::{HostKeys, Session, has_untried_address},
-        tell_nobody,
     },
 };
 use e2e::{
     sshd::Sshd,
-    tunnel::{Echo, PATIENCE, settings},
+    tunnel::{EchoForwards, PATIENCE, settings},
 };
 use std::{
     collections::BTreeSet,
@@ -115,7 +114,7 @@ fn named(sshd: &Sshd, binds: &[&str]) -> Settings {
 }
 
 fn spawn(settings: Settings) -> SupervisorHandle {
-    let accept = Arc::new(Echo::default());
+    let accept = Arc::new(EchoForwards::default());
     Supervisor::spawn(Arc::new(settings), accept, CancellationToken::new())
 }
 
@@ -132,7 +131,7 @@ async fn until(handle: &SupervisorHandle, wanted: impl Fn(&[ConnectionView]) -> 
 }
 
 fn serves(views: &[ConnectionView]) -> bool {
-    views[0].phase == Phase::Serving
+    views[0].phase == ConnectionPhase::Serving
 }
 
 #[tokio::test]
@@ -275,7 +274,7 @@ async fn a_barred_address_and_a_full_gateway_are_told_by_sshds_own_words() {
         settings.gateways = vec![format!("127.0.0.2:{port}").parse().unwrap()];
         let handle = spawn(settings);
         until(&handle, |c| {
-            c[0].tunnel.state == LayerState::Failed && c[0].phase == Phase::Waiting
+            c[0].tunnel.state == LayerState::Failed && c[0].phase == ConnectionPhase::Waiting
         })
         .await;
         let view = handle.connections().remove(0);
@@ -297,7 +296,7 @@ async fn one_login_a_minute_is_tried_where_max_auth_tries_ends_the_connection() 
     .unwrap();
     let handle = spawn(settings(&sshd, &["127.0.0.1:0"]).unwrap());
     until(&handle, |c| {
-        c[0].tunnel.state == LayerState::Failed && c[0].phase == Phase::Waiting
+        c[0].tunnel.state == LayerState::Failed && c[0].phase == ConnectionPhase::Waiting
     })
     .await;
     let view = handle.connections().remove(0);
@@ -345,14 +344,8 @@ async fn whoever_opens_one_session_goes_on_with_the_next_address_too() {
     let settings = Arc::new(named(&sshd, &[]));
     let gateway = settings.gateways[0].clone();
     let open = || {
-        let accept = Arc::new(Echo::default());
-        Session::open(
-            Arc::clone(&settings),
-            gateway.clone(),
-            0,
-            accept,
-            tell_nobody(),
-        )
+        let accept = Arc::new(EchoForwards::default());
+        Session::open(Arc::clone(&settings), gateway.clone(), 0, accept, ignore())
     };
     let error = open().await.err().expect("the first address closes");
     assert!(has_untried_address(&settings, &gateway, &error), "{error}");

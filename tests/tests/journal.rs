@@ -2,7 +2,7 @@
 //! its own. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use e2e::{agent, process::Process, site::Site};
+use e2e::{agent, process::ChildProcess, test_env::TestEnv};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -12,13 +12,13 @@ use std::{
 
 /// An agent whose lines go to a journal, and what `journalctl` shows of them.
 struct Journal {
-    process: Process,
+    process: ChildProcess,
     shown: PathBuf,
 }
 
 impl Journal {
     /// Starts the site's agent again, with a journal.
-    fn of(site: &mut Site) -> Self {
+    fn of(site: &mut TestEnv) -> Self {
         site.agent.process().kill();
         let file = site.dir().join("agent.toml");
         let config = fs::read_to_string(&file).unwrap();
@@ -42,7 +42,7 @@ impl Journal {
             .arg(&shown)
             .arg(agent::binary("agent"));
         let command = agent::command(program, &site.dir(), &[]);
-        let process = Process::spawn(command, &site.dir().join("with-journal.log")).unwrap();
+        let process = ChildProcess::spawn(command, &site.dir().join("with-journal.log")).unwrap();
         Self { process, shown }
     }
 
@@ -69,7 +69,7 @@ impl Journal {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_line_says_what_where_why_and_what_to_do() {
-    let plan = Site::plan().pat("a-token-that-jira-does-not-know");
+    let plan = TestEnv::builder().pat("a-token-that-jira-does-not-know");
     let mut site = plan.start_unproven().await.unwrap();
     let gateway = format!("gateway {}", site.sshd.address());
     let journal = Journal::of(&mut site);
@@ -92,7 +92,7 @@ async fn each_line_says_what_where_why_and_what_to_do() {
 
     // The status comes once the socket is there.
     site.agent
-        .until("the forward", |r| !r.connections.is_empty())
+        .until_status("the forward", |r| !r.connections.is_empty())
         .await
         .unwrap();
     site.agent
@@ -131,7 +131,7 @@ async fn each_line_says_what_where_why_and_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_is_not_trusted_is_not_said_to_be_a_jira_that_does_not_answer() {
     let other = rcgen::generate_simple_self_signed(["jira.example".to_owned()]).unwrap();
-    let plan = Site::plan().trusting(&other.cert.pem());
+    let plan = TestEnv::builder().trusted_ca(&other.cert.pem());
     let mut site = plan.pat("acme-bot-token").start_unproven().await.unwrap();
     let journal = Journal::of(&mut site);
     journal

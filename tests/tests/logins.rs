@@ -2,13 +2,13 @@
 //! agent has its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, Overall};
+use agent::status::{LayerState, OverallState};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use e2e::site::{Plan, Site, vendor};
+use e2e::test_env::{TestEnv, TestEnvPlan, vendor};
 use futures_util::future::join_all;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
-use server_stub::jira::{AuthKind, Received};
+use server_stub::jira::{AuthKind, ReceivedRequest};
 use std::{
     fs,
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use std::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_reaches_jira_once_however_many_requests_come() {
     // The second failure would lock the account.
-    let plan = Site::plan()
+    let plan = TestEnv::builder()
         .basic(BOT, "wrong")
         .jira(|jira| jira.captcha_after = 2);
     let mut site = plan.start_unproven().await.unwrap();
@@ -36,7 +36,7 @@ async fn a_wrong_password_reaches_jira_once_however_many_requests_come() {
     }
     assert_eq!(logins(&site), 1);
 
-    let report = site.agent.until("the login to have failed", |r| {
+    let report = site.agent.until_status("the login to have failed", |r| {
         r.layers.login.state == LayerState::Failed
     });
     let login = report.await.unwrap().layers.login;
@@ -59,7 +59,11 @@ async fn a_wrong_password_reaches_jira_once_however_many_requests_come() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_was_refused_is_tried_again_when_an_admin_says_so() {
-    let mut site = Site::plan().basic(BOT, BOT_PASSWORD).start().await.unwrap();
+    let mut site = TestEnv::builder()
+        .basic(BOT, BOT_PASSWORD)
+        .start()
+        .await
+        .unwrap();
     let url = site.vendor_url() + MYSELF;
     site.jira().set_password(BOT, "changed in Jira");
     let (status, problem) = problem_of(vendor().get(&url).send().await.unwrap()).await;
@@ -73,7 +77,7 @@ async fn a_login_that_was_refused_is_tried_again_when_an_admin_says_so() {
     assert!(cause.contains("password of acme-bot"), "{record}");
 
     // The agent's own probe confirms it.
-    let confirmed = site.agent.until("the login to have failed", |r| {
+    let confirmed = site.agent.until_status("the login to have failed", |r| {
         r.layers.login.state == LayerState::Failed
     });
     confirmed.await.unwrap();
@@ -94,7 +98,7 @@ async fn a_login_that_was_refused_is_tried_again_when_an_admin_says_so() {
 /// Jira answers 200 and "nothing found" to a bad token; a vendor would believe it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_token_is_no_empty_search_result() {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     let url = site.vendor_url() + SEARCH;
     let search = || {
         vendor()
@@ -106,11 +110,11 @@ async fn an_expired_token_is_no_empty_search_result() {
     site.jira().expire_token(TOKEN);
     let (status, problem) = problem_of(search().send().await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
-    let report = site.agent.until("the login to have failed", |r| {
+    let report = site.agent.until_status("the login to have failed", |r| {
         r.layers.login.state == LayerState::Failed
     });
     let report = report.await.unwrap();
-    assert_eq!(report.overall, Overall::Down);
+    assert_eq!(report.overall, OverallState::Down);
     // As the agent's own probe found it.
     assert!(report.layers.login.cause.unwrap().contains("(401)"));
     assert!(report.layers.login.remedy.unwrap().contains("token"));
@@ -119,7 +123,7 @@ async fn an_expired_token_is_no_empty_search_result() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_never_was_good_is_refused_and_a_good_one_taken_up() {
-    let mut site = Site::plan()
+    let mut site = TestEnv::builder()
         .pat("acme-bot-expired-token")
         .start_unproven()
         .await
@@ -152,7 +156,7 @@ async fn basic_switched_off_in_jira_is_told_as_such() {
 
 /// Before the agent starts, or while requests go through.
 async fn basic_is_switched_off(running: bool) {
-    let plan = Site::plan()
+    let plan = TestEnv::builder()
         .basic(BOT, BOT_PASSWORD)
         .jira(|jira| jira.basic = Some(running));
     let site = match running {
@@ -164,7 +168,7 @@ async fn basic_is_switched_off(running: bool) {
     let (_, problem) = problem_of(vendor().get(url).send().await.unwrap()).await;
     let kind = problem["type"].as_str().unwrap();
     assert!([LOGIN_FAILED, LOGIN_UNAVAILABLE].contains(&kind), "{kind}");
-    let report = site.agent.until("the login to have failed", |r| {
+    let report = site.agent.until_status("the login to have failed", |r| {
         r.layers.login.state == LayerState::Failed
     });
     let login = report.await.unwrap().layers.login;
@@ -175,14 +179,14 @@ async fn basic_is_switched_off(running: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_vendors_identity_stays_outside_where_the_agent_has_its_own() {
     for plan in [
-        Site::plan().basic(BOT, BOT_PASSWORD),
-        Site::plan().pat(TOKEN),
+        TestEnv::builder().basic(BOT, BOT_PASSWORD),
+        TestEnv::builder().pat(TOKEN),
     ] {
         stays_outside(plan).await;
     }
 }
 
-async fn stays_outside(plan: Plan) {
+async fn stays_outside(plan: TestEnvPlan) {
     let site = plan.start().await.unwrap();
     // A session that really logs in as the administrator.
     let session = direct(&site)
@@ -294,7 +298,7 @@ async fn stays_outside(plan: Plan) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn passed_through_the_vendors_login_is_jiras_affair() {
-    let site = Site::plan().start().await.unwrap();
+    let site = TestEnv::builder().start().await.unwrap();
     let url = site.vendor_url() + MYSELF;
     let answer = vendor()
         .get(&url)
@@ -338,12 +342,12 @@ async fn passed_through_the_vendors_login_is_jiras_affair() {
     );
     let report = site.agent.status().await.unwrap();
     assert_eq!(report.layers.login.state, LayerState::NotApplicable);
-    assert_eq!(report.overall, Overall::Proven);
+    assert_eq!(report.overall, OverallState::Proven);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_of_the_vendors_reaches_jira_once_the_customer_names_it() {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     let send = async || {
         let request = vendor().get(site.vendor_url() + MYSELF);
         let request = request.header("x-vendor-tenant", "7");
@@ -379,7 +383,7 @@ async fn a_header_of_the_vendors_reaches_jira_once_the_customer_names_it() {
 }
 
 /// How often Jira was shown a credential, probes of the agent's own included.
-fn logins(site: &Site) -> usize {
+fn logins(site: &TestEnv) -> usize {
     let requests = site.jira().requests();
     requests
         .iter()
@@ -387,7 +391,7 @@ fn logins(site: &Site) -> usize {
         .count()
 }
 
-fn text_of(request: &Received) -> String {
+fn text_of(request: &ReceivedRequest) -> String {
     let headers = request.headers.iter().map(|(name, value)| {
         let value = String::from_utf8_lossy(value).into_owned();
         let decoded = value
@@ -425,7 +429,7 @@ async fn until_answered(request: RequestBuilder, wanted: StatusCode) {
 }
 
 /// Somebody inside the customer's network.
-fn direct(site: &Site) -> reqwest::Client {
+fn direct(site: &TestEnv) -> reqwest::Client {
     let ca =
         reqwest::Certificate::from_pem(site.jira().ca_pem.as_ref().unwrap().as_bytes()).unwrap();
     reqwest::Client::builder()

@@ -2,7 +2,7 @@
 //! Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use e2e::{agent, login::said, site::Site};
+use e2e::{agent, login::output_text, test_env::TestEnv};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown},
@@ -31,8 +31,8 @@ fn open(path: &Path, mode: u32) {
 }
 
 /// As the unit and the package leave it.
-async fn site() -> Site {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+async fn site() -> TestEnv {
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     let dir = site.dir();
     open(dir.parent().unwrap(), 0o755);
     open(&dir, 0o755);
@@ -49,32 +49,45 @@ async fn a_member_of_the_group_checks_and_explains_without_reading_a_secret() {
     let mut site = site().await;
     let dir = site.dir();
     let checked = run(&dir, GROUP, &["check"]);
-    assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
-    assert!(said(&checked).contains("0 failed"), "{}", said(&checked));
+    assert_eq!(checked.status.code(), Some(0), "{}", output_text(&checked));
+    assert!(
+        output_text(&checked).contains("0 failed"),
+        "{}",
+        output_text(&checked)
+    );
     let shown = run(&dir, GROUP, &["config", "show"]);
-    assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
+    assert_eq!(shown.status.code(), Some(0), "{}", output_text(&shown));
     let explained = run(
         &dir,
         GROUP,
         &["policy", "explain", "GET", "/jira/rest/api/2/issue/DEMO-1"],
     );
-    assert_eq!(explained.status.code(), Some(0), "{}", said(&explained));
+    assert_eq!(
+        explained.status.code(),
+        Some(0),
+        "{}",
+        output_text(&explained)
+    );
     let sheet = run(&dir, GROUP, &["check", "--firewall"]);
-    assert_eq!(sheet.status.code(), Some(0), "{}", said(&sheet));
+    assert_eq!(sheet.status.code(), Some(0), "{}", output_text(&sheet));
     for output in [&checked, &shown, &explained, &sheet] {
-        assert!(!said(output).contains(TOKEN));
+        assert!(!output_text(output).contains(TOKEN));
     }
 
     // Without an agent the check needs the secrets, and nobody is told to loosen their mode.
     site.agent.process().kill();
     let checked = run(&dir, GROUP, &["check"]);
-    assert_eq!(checked.status.code(), Some(77), "{}", said(&checked));
+    assert_eq!(checked.status.code(), Some(77), "{}", output_text(&checked));
     assert!(
-        said(&checked).contains("run the check as root"),
+        output_text(&checked).contains("run the check as root"),
         "{}",
-        said(&checked)
+        output_text(&checked)
     );
-    assert!(!said(&checked).contains("chmod"), "{}", said(&checked));
+    assert!(
+        !output_text(&checked).contains("chmod"),
+        "{}",
+        output_text(&checked)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,9 +100,9 @@ async fn anybody_else_is_told_who_may_ask() {
             refused.status.code(),
             Some(3),
             "{command:?}: {}",
-            said(&refused)
+            output_text(&refused)
         );
-        let text = said(&refused);
+        let text = output_text(&refused);
         assert!(
             text.contains("as root or as a member of the agent's group"),
             "{text}"
@@ -97,7 +110,7 @@ async fn anybody_else_is_told_who_may_ask() {
     }
     open(&dir.join("agent.toml"), 0o600);
     let refused = run(&dir, OTHERS, &["config", "show"]);
-    assert_eq!(refused.status.code(), Some(77), "{}", said(&refused));
+    assert_eq!(refused.status.code(), Some(77), "{}", output_text(&refused));
 }
 
 /// The next reload would be refused; the agent that runs is well.
@@ -108,7 +121,7 @@ async fn a_running_agent_is_checked_while_a_change_that_cannot_be_used_lies_on_t
     fs::create_dir(dir.join("agent.d")).unwrap();
     fs::write(dir.join("agent.d/60-slip.toml"), "[tunel]\n").unwrap();
     let checked = site.agent.run(&["check"]).unwrap();
-    let text = said(&checked);
+    let text = output_text(&checked);
     assert_eq!(checked.status.code(), Some(1), "{text}");
     assert!(
         text.contains("the running agent keeps the previous configuration: "),
@@ -142,9 +155,9 @@ async fn before_there_is_a_configuration_every_command_names_the_way_to_one() {
             told.status.code(),
             Some(code),
             "{command:?}: {}",
-            said(&told)
+            output_text(&told)
         );
-        let text = said(&told);
+        let text = output_text(&told);
         assert!(text.contains("agent enroll"), "{command:?}: {text}");
         assert!(!text.contains("systemctl start"), "{command:?}: {text}");
     }

@@ -1,12 +1,16 @@
 //! `agent metrics` of the running agent.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use e2e::site::{Site, vendor};
+use e2e::test_env::{TestEnv, vendor};
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_counted_by_how_they_ended_and_nothing_of_them_is_told() {
-    let site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     let url = site.vendor_url();
     for target in [
         "/rest/api/2/myself",
@@ -44,7 +48,7 @@ async fn requests_are_counted_by_how_they_ended_and_nothing_of_them_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_agent_there_is_nothing_to_print() {
-    let mut site = Site::plan().start().await.unwrap();
+    let mut site = TestEnv::builder().start().await.unwrap();
     site.agent.process().kill();
     let done = site.agent.run(&["metrics"]).unwrap();
     assert_eq!(done.status.code(), Some(3));
@@ -52,7 +56,7 @@ async fn without_an_agent_there_is_nothing_to_print() {
 }
 
 /// The page, once this line is on it: the last bytes of an answer may reach the vendor before it is counted.
-async fn until(site: &Site, line: &str) -> String {
+async fn until(site: &TestEnv, line: &str) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let done = site.agent.run(&["metrics"]).unwrap();

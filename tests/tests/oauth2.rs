@@ -2,18 +2,18 @@
 //! what is wrong when it cannot.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, Report};
+use agent::status::{LayerState, StatusReport};
 use e2e::{
     agent::write_secret,
-    login::{self, Desk, Dialogue, browser, consent, said},
-    site::{Plan, Site, vendor},
+    login::{self, CommandFolder, LoginProcess, browser, consent, output_text},
     sshd::free_port,
+    test_env::{TestEnv, TestEnvPlan, vendor},
 };
 use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
 use server_stub::{
-    cloud::{self, Cloud, DeadToken},
+    cloud::{self, CloudStub, DeadTokenAnswer},
     jira::{HttpsRule, OAuth2Client},
 };
 use std::{
@@ -35,7 +35,7 @@ async fn a_person_logs_in_by_pasting_and_the_running_agent_takes_it_up() {
     assert_eq!(problem["delivery"], "not_sent");
 
     let done = log_in(&site).await;
-    let told = said(&done);
+    let told = output_text(&done);
     assert!(done.status.success(), "{told}");
     assert!(told.contains("logged in as acme-bot"), "{told}");
     assert!(told.contains("access token: until 2"), "{told}");
@@ -71,7 +71,7 @@ async fn a_browser_on_this_host_comes_back_by_itself() {
     let plan = plan_with(&format!("redirect_uri = {redirect:?}"), &redirect);
     let plan = plan.jira(|jira| jira.oauth2.https = HttpsRule::Loopback);
     let mut site = plan.start_unproven().await.unwrap();
-    let mut dialogue = Dialogue::start(site.agent.dir()).unwrap();
+    let mut dialogue = LoginProcess::start(site.agent.dir()).unwrap();
     let address = dialogue.address().await.unwrap();
     // Somebody else's answer is refused, and the wait goes on.
     let forged = browser().get(format!("{redirect}?code=forged&state=other"));
@@ -83,7 +83,7 @@ async fn a_browser_on_this_host_comes_back_by_itself() {
     let page = browser().get(location).send().await.unwrap();
     assert_eq!(page.status(), 200);
     let done = dialogue.end().await.unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     site.until_proven().await.unwrap();
 }
 
@@ -101,7 +101,7 @@ async fn an_answer_to_another_login_is_refused() {
             "paste the whole address",
         ),
     ] {
-        let mut dialogue = Dialogue::start(site.agent.dir()).unwrap();
+        let mut dialogue = LoginProcess::start(site.agent.dir()).unwrap();
         let address = dialogue.address().await.unwrap();
         assert!(address.contains("code_challenge_method=S256"), "{address}");
         let location = consent(&address, BOT, BOT_PASSWORD).await.unwrap();
@@ -113,7 +113,11 @@ async fn an_answer_to_another_login_is_refused() {
         dialogue.paste(&changed).await.unwrap();
         let done = dialogue.end().await.unwrap();
         assert!(!done.status.success());
-        assert!(said(&done).contains(complaint), "{}", said(&done));
+        assert!(
+            output_text(&done).contains(complaint),
+            "{}",
+            output_text(&done)
+        );
     }
     assert_eq!(site.jira().oauth2_counts().codes, 0);
     assert!(!token_file(&site).exists());
@@ -235,7 +239,7 @@ async fn a_login_that_jira_ended_says_so_and_a_new_one_is_taken_up() {
     let refused = site.jira().oauth2_counts().refused;
     assert_eq!(refused, 1);
     let renewed = site.agent.run(&["login", "--renew"]).unwrap();
-    assert!(said(&renewed).contains("log in again: agent login jira"));
+    assert!(output_text(&renewed).contains("log in again: agent login jira"));
     assert_eq!(site.jira().oauth2_counts().refused, refused);
 
     assert!(log_in(&site).await.status.success());
@@ -248,7 +252,7 @@ async fn logging_out_revokes_and_deletes() {
     let site = logged_in("").await;
     let old = stored(&site);
     let done = site.agent.run(&["logout"]).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     assert!(!token_file(&site).exists());
     let access = old["tokens"]["access"].as_str().unwrap();
     let asked = browser().get(site.jira().url.clone() + MYSELF);
@@ -258,7 +262,7 @@ async fn logging_out_revokes_and_deletes() {
     let cause = report.layers.login.cause.unwrap();
     assert!(cause.contains("nobody has logged in"), "{cause}");
     let again = site.agent.run(&["logout"]).unwrap();
-    assert!(again.status.success(), "{}", said(&again));
+    assert!(again.status.success(), "{}", output_text(&again));
 }
 
 /// Nobody could revoke them afterwards: they are gone here.
@@ -267,7 +271,7 @@ async fn a_logout_that_jira_does_not_hear_says_what_stays_good_and_how_to_end_it
     let mut site = logged_in("").await;
     site.stop_jira().await;
     let done = site.agent.run(&["logout"]).unwrap();
-    let told = said(&done);
+    let told = output_text(&done);
     assert_eq!(done.status.code(), Some(1), "{told}");
     assert!(told.contains("not revoked"), "{told}");
     assert!(told.contains("delete the link in Jira"), "{told}");
@@ -278,7 +282,7 @@ async fn a_logout_that_jira_does_not_hear_says_what_stays_good_and_how_to_end_it
 async fn what_belongs_to_the_other_oauth_is_bad_usage() {
     let site = plan("").start_unproven().await.unwrap();
     let done = site.agent.run(&["login", "--callback", "oob"]).unwrap();
-    let told = said(&done);
+    let told = output_text(&done);
     assert_eq!(done.status.code(), Some(64), "{told}");
     assert!(told.contains("redirect_uri"), "{told}");
 }
@@ -295,8 +299,12 @@ async fn a_service_account_needs_nobody() {
     assert_eq!(site.jira().oauth2_counts().client_credentials, 2);
     assert!(!token_file(&site).exists());
     let login = site.agent.run(&["login"]).unwrap();
-    assert!(login.status.success(), "{}", said(&login));
-    assert!(said(&login).contains("reader"), "{}", said(&login));
+    assert!(login.status.success(), "{}", output_text(&login));
+    assert!(
+        output_text(&login).contains("reader"),
+        "{}",
+        output_text(&login)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,52 +353,59 @@ async fn a_first_refresh_token_from_a_file_needs_nobody_either() {
 #[tokio::test(flavor = "multi_thread")]
 async fn at_cloud_a_person_logs_in_and_both_shapes_of_a_dead_token_say_log_in_again() {
     let settings = cloud::Settings {
-        apps: vec![cloud::App::new("app", "app-secret", REDIRECT)],
+        apps: vec![cloud::OAuthApp::new("app", "app-secret", REDIRECT)],
         ..cloud::Settings::default()
     };
     let account = settings.accounts[0].clone();
-    let cloud = Cloud::start(settings).await.unwrap();
+    let cloud = CloudStub::start(settings).await.unwrap();
     let auth = format!(
         "mode = \"oauth2\"\nclient_id = \"app\"\nclient_secret_file = \"secret\"\naudience = \"api.atlassian.com\"\n\
          authorize_url = \"{0}/authorize\"\ntoken_url = \"{0}/oauth/token\"",
         cloud.auth_url
     );
     let upstream = format!("{}/ex/jira/{}", cloud.api_url, cloud.sites[0].cloud_id);
-    let desk = Desk::new(&upstream, &cloud.ca_pem, &auth, "app-secret").unwrap();
-    for shape in [DeadToken::InvalidGrant, DeadToken::UnauthorizedClient] {
+    let desk = CommandFolder::new(&upstream, &cloud.ca_pem, &auth, "app-secret").unwrap();
+    for shape in [
+        DeadTokenAnswer::InvalidGrant,
+        DeadTokenAnswer::UnauthorizedClient,
+    ] {
         cloud.set_dead_token(shape);
         let done = desk
             .log_in(&account.email, &account.password)
             .await
             .unwrap();
-        assert!(done.status.success(), "{}", said(&done));
+        assert!(done.status.success(), "{}", output_text(&done));
         assert!(
-            said(&done).contains(&account.display_name),
+            output_text(&done).contains(&account.display_name),
             "{}",
-            said(&done)
+            output_text(&done)
         );
 
         // An answer that is lost is no end: the old token has leeway.
-        cloud.lose_token_answers(1);
+        cloud.drop_token_responses(1);
         let lost = desk.run(&["login", "--renew"]).unwrap();
-        assert!(!lost.status.success(), "{}", said(&lost));
-        assert!(desk.stored().unwrap()["pending"].is_string());
+        assert!(!lost.status.success(), "{}", output_text(&lost));
+        assert!(desk.stored_tokens().unwrap()["pending"].is_string());
         let renewed = desk.run(&["login", "--renew"]).unwrap();
-        assert!(renewed.status.success(), "{}", said(&renewed));
-        assert!(desk.stored().unwrap()["pending"].is_null());
+        assert!(renewed.status.success(), "{}", output_text(&renewed));
+        assert!(desk.stored_tokens().unwrap()["pending"].is_null());
 
         cloud.expire_tokens(true);
         let dead = desk.run(&["login", "--renew"]).unwrap();
-        let told = said(&dead);
+        let told = output_text(&dead);
         assert!(
             told.contains("log in again: agent login jira"),
             "{shape:?}: {told}"
         );
-        assert!(desk.stored().unwrap()["ended"].is_string());
+        assert!(desk.stored_tokens().unwrap()["ended"].is_string());
     }
     // There is nothing to revoke at, and the command says where the person does it.
     let out = desk.run(&["logout"]).unwrap();
-    assert!(said(&out).contains("id.atlassian.com"), "{}", said(&out));
+    assert!(
+        output_text(&out).contains("id.atlassian.com"),
+        "{}",
+        output_text(&out)
+    );
     assert!(!desk.token_file().exists());
 }
 
@@ -406,7 +421,7 @@ async fn a_wrong_client_secret_degrades_the_login_while_the_token_serves() {
         let report = match report.layers.login.cause.as_deref() {
             // Asked about, and not answered yet.
             Some(cause) if cause.contains("has changed") => {
-                let refused = site.agent.until("the secret to be refused", |r| {
+                let refused = site.agent.until_status("the secret to be refused", |r| {
                     let cause = r.layers.login.cause.as_deref();
                     cause.is_some_and(|cause| cause.contains("its secret is another"))
                 });
@@ -428,9 +443,9 @@ async fn a_wrong_client_secret_degrades_the_login_while_the_token_serves() {
         let status = site.agent.run(&["status"]).unwrap();
         assert_eq!(status.status.code(), Some(1));
         assert!(
-            said(&status).contains("its secret is another"),
+            output_text(&status).contains("its secret is another"),
             "{}",
-            said(&status)
+            output_text(&status)
         );
 
         site.change_secret("acme-secret").unwrap();
@@ -443,14 +458,14 @@ async fn a_wrong_client_secret_degrades_the_login_while_the_token_serves() {
 /// Two seconds, and two more for a busy machine.
 const SOON: Duration = Duration::from_secs(4);
 
-fn plan(keys: &str) -> Plan {
+fn plan(keys: &str) -> TestEnvPlan {
     plan_with(keys, REDIRECT)
 }
 
-fn plan_with(keys: &str, redirect: &str) -> Plan {
+fn plan_with(keys: &str, redirect: &str) -> TestEnvPlan {
     let lines =
         format!("mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"\n{keys}");
-    Site::plan()
+    TestEnv::builder()
         .auth(&lines, "acme-secret")
         .jira(|jira| jira.oauth2.clients = vec![client("acme-secret", redirect)])
 }
@@ -462,41 +477,43 @@ fn client(secret: &str, redirect: &str) -> OAuth2Client {
     }
 }
 
-async fn logged_in(keys: &str) -> Site {
+async fn logged_in(keys: &str) -> TestEnv {
     let mut site = plan(keys).start_unproven().await.unwrap();
     let done = log_in(&site).await;
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     site.until_proven().await.unwrap();
     site
 }
 
-async fn log_in(site: &Site) -> Output {
+async fn log_in(site: &TestEnv) -> Output {
     login::log_in(site.agent.dir(), BOT, BOT_PASSWORD)
         .await
         .unwrap()
 }
 
-async fn until_login(site: &Site, state: LayerState) -> Report {
+async fn until_login(site: &TestEnv, state: LayerState) -> StatusReport {
     let what = format!("the login to be {state:?}");
-    let report = site.agent.until(&what, |r| r.layers.login.state == state);
+    let report = site
+        .agent
+        .until_status(&what, |r| r.layers.login.state == state);
     report.await.unwrap()
 }
 
-async fn until_answered(site: &Site) {
+async fn until_answered(site: &TestEnv) {
     while get(site, MYSELF).await.status() != 200 {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
 
 /// Traffic notices at once what a probe would within half a minute.
-async fn until_refused(site: &Site) -> Report {
+async fn until_refused(site: &TestEnv) -> StatusReport {
     while get(site, MYSELF).await.status() == 200 {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     until_login(site, LayerState::Failed).await
 }
 
-async fn get(site: &Site, path: &str) -> Response {
+async fn get(site: &TestEnv, path: &str) -> Response {
     let url = site.vendor_url() + path;
     vendor().get(url).send().await.unwrap()
 }
@@ -507,24 +524,24 @@ fn issue() -> Value {
     } })
 }
 
-async fn create(site: &Site) -> Response {
+async fn create(site: &TestEnv) -> Response {
     let post = vendor().post(site.vendor_url() + ISSUE).json(&issue());
     post.send().await.unwrap()
 }
 
 /// As Jira itself counts them.
-async fn issues(site: &Site) -> u64 {
+async fn issues(site: &TestEnv) -> u64 {
     let search = browser().get(site.jira().url.clone() + "/rest/api/2/search?maxResults=0");
     let found = search.bearer_auth("admin-token").send().await.unwrap();
     let found: Value = found.json().await.unwrap();
     found["total"].as_u64().unwrap()
 }
 
-fn token_file(site: &Site) -> PathBuf {
+fn token_file(site: &TestEnv) -> PathBuf {
     site.agent.dir().join("state/tokens/jira.json")
 }
 
-fn stored(site: &Site) -> Value {
+fn stored(site: &TestEnv) -> Value {
     serde_json::from_slice(&fs::read(token_file(site)).unwrap()).unwrap()
 }
 

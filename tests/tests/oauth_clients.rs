@@ -5,9 +5,9 @@
 use agent::auth::oauth1::SigningKey;
 use e2e::{
     agent::write_secret,
+    capture::CapturingProxy,
     python,
-    site::{Plan, Site, vendor},
-    tap::Tap,
+    test_env::{TestEnv, TestEnvPlan, vendor},
 };
 use server_stub::jira::{AuthKind, OAuth1Consumer, OAuth2Client};
 use std::{env, path::Path, sync::LazyLock};
@@ -16,7 +16,7 @@ use tokio::process::Command;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_dances_oauth_1_0a_with_authlib_and_three_libraries_sign_with_its_token() {
     let site = plan().start_unproven().await.unwrap();
-    let tap = Tap::start(site.addr()).await.unwrap();
+    let tap = CapturingProxy::start(site.addr()).await.unwrap();
     let key_file = key_file(&site);
     let tokens = dance(&site, &tap, ["oauth1", CONSUMER, &key_file]).await;
     let [token, secret] = tokens.as_slice() else {
@@ -43,7 +43,7 @@ async fn a_vendor_dances_oauth_1_0a_with_authlib_and_three_libraries_sign_with_i
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_runs_oauth_2_0_with_authlib_and_pkce_and_another_library_uses_its_token() {
     let site = plan().start_unproven().await.unwrap();
-    let tap = Tap::start(site.addr()).await.unwrap();
+    let tap = CapturingProxy::start(site.addr()).await.unwrap();
     let tokens = dance(&site, &tap, ["oauth2", CLIENT, CLIENT_SECRET]).await;
     assert_all_went_through(&site, &tap);
     site.jira().clear_requests();
@@ -62,7 +62,7 @@ async fn a_vendor_runs_oauth_2_0_with_authlib_and_pkce_and_another_library_uses_
 }
 
 /// `Authlib` gets tokens; they are the last line that the script prints.
-async fn dance(site: &Site, tap: &Tap, login: [&str; 3]) -> Vec<String> {
+async fn dance(site: &TestEnv, tap: &CapturingProxy, login: [&str; 3]) -> Vec<String> {
     let mut command = python::script("authlib_dances.py");
     command.args([&tunnel_url(tap), &site.jira().url, USER, PASSWORD]);
     command.args(login);
@@ -71,7 +71,7 @@ async fn dance(site: &Site, tap: &Tap, login: [&str; 3]) -> Vec<String> {
 }
 
 /// What reached Jira, but for the person's browser, went through the tunnel, and as it was sent.
-fn assert_all_went_through(site: &Site, tap: &Tap) {
+fn assert_all_went_through(site: &TestEnv, tap: &CapturingProxy) {
     let sent = tap.requests();
     let received = site.received();
     let by_vendor = received
@@ -94,7 +94,7 @@ fn assert_all_went_through(site: &Site, tap: &Tap) {
     assert!(count >= 6, "{received:?}");
 }
 
-fn assert_signed_by_the_vendor(site: &Site) {
+fn assert_signed_by_the_vendor(site: &TestEnv) {
     let received = site.received();
     assert!(received.len() > 20, "{} requests", received.len());
     for request in received {
@@ -104,7 +104,7 @@ fn assert_signed_by_the_vendor(site: &Site) {
 }
 
 /// Of all that has to do with OAuth, the preset lets four endpoints through, with one method.
-async fn assert_dance_endpoints_alone(site: &Site) {
+async fn assert_dance_endpoints_alone(site: &TestEnv) {
     site.jira().clear_requests();
     let url = site.vendor_url();
     for path in [
@@ -149,8 +149,8 @@ const DANCE: &[&str] = &[
     "/rest/oauth2/latest/revoke",
 ];
 
-fn plan() -> Plan {
-    Site::plan()
+fn plan() -> TestEnvPlan {
+    TestEnv::builder()
         .presets(&["ticketing", "oauth-dance"])
         .jira(|jira| {
             let public = KEY.public_pem().unwrap();
@@ -159,18 +159,18 @@ fn plan() -> Plan {
         })
 }
 
-fn tunnel_url(tap: &Tap) -> String {
+fn tunnel_url(tap: &CapturingProxy) -> String {
     format!("http://{}/jira", tap.addr)
 }
 
-fn key_file(site: &Site) -> String {
+fn key_file(site: &TestEnv) -> String {
     let path = site.dir().join("vendors-key.pem");
     let pem = KEY.private_pem().unwrap();
     write_secret(&path, std::str::from_utf8(pem.expose()).unwrap()).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-fn node(tap: &Tap, site: &Site, login: &[&str]) -> Command {
+fn node(tap: &CapturingProxy, site: &TestEnv, login: &[&str]) -> Command {
     let folder = env::var_os("E2E_NODE_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/node"),
         Into::into,

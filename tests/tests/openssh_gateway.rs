@@ -2,13 +2,13 @@
 //! status, exit codes, log.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{ForwardState, LayerState, Overall, Phase, Report};
+use agent::status::{ConnectionPhase, ForwardState, LayerState, OverallState, StatusReport};
 use e2e::{
-    caller::Caller,
-    setup::{Running, Setup},
+    background_load::BackgroundLoad,
+    caller::HttpCaller,
+    recording_origin::{RecordingOrigin, issue},
+    setup::{AgentSetup, RunningAgent},
     sshd::{Sshd, certify, fingerprint, free_port, keygen, listener, signal},
-    steady::Steady,
-    witness::{Witness, issue},
 };
 use std::{fs, net::SocketAddr, path::Path};
 use tokio::{
@@ -18,7 +18,7 @@ use tokio::{
 
 const ISSUE: &str = "/rest/api/2/issue/DEMO-7";
 
-async fn asks(mut caller: Caller) {
+async fn asks(mut caller: HttpCaller) {
     let answer = caller.get(ISSUE).await.unwrap();
     assert_eq!(answer.status(), 200, "{answer:?}");
     assert_eq!(*answer.body(), issue("DEMO-7"));
@@ -26,25 +26,25 @@ async fn asks(mut caller: Caller) {
 
 async fn asks_at(addr: impl AsRef<str>) {
     let addr: SocketAddr = addr.as_ref().parse().unwrap();
-    asks(Caller::connect(addr).await.unwrap()).await;
+    asks(HttpCaller::connect(addr).await.unwrap()).await;
 }
 
 fn local(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
-fn forward_state(report: &Report, forward: usize) -> ForwardState {
+fn forward_state(report: &StatusReport, forward: usize) -> ForwardState {
     report.connections[0].forwards[forward].state
 }
 
 #[tokio::test]
 async fn a_port_a_port_of_the_gateways_choice_and_a_socket_lead_to_jira_and_status_says_where() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let port = local(free_port().unwrap());
     let socket = sshd.folder().join("jira.sock");
     let socket = socket.to_str().unwrap();
-    let agent = Setup::for_sshd(&sshd)
+    let agent = AgentSetup::for_sshd(&sshd)
         .unwrap()
         .forward("port", &port, &jira.url())
         .forward("chosen", "127.0.0.1:0", &jira.url())
@@ -59,9 +59,9 @@ async fn a_port_a_port_of_the_gateways_choice_and_a_socket_lead_to_jira_and_stat
     asks_at(&bound[0]).await;
     asks_at(&bound[1]).await;
     let stream = UnixStream::connect(socket).await.unwrap();
-    asks(Caller::over(stream).await.unwrap()).await;
+    asks(HttpCaller::over(stream).await.unwrap()).await;
 
-    let (shown, code) = agent.shown().unwrap();
+    let (shown, code) = agent.status_output().unwrap();
     assert_eq!(code, 0, "{shown}");
     for place in &bound {
         assert!(shown.contains(place), "{place} is not in\n{shown}");
@@ -70,7 +70,7 @@ async fn a_port_a_port_of_the_gateways_choice_and_a_socket_lead_to_jira_and_stat
 
 #[tokio::test]
 async fn a_port_that_is_not_permitted_is_refused_and_the_session_goes_on() {
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let (permitted, other) = (local(free_port().unwrap()), local(free_port().unwrap()));
     let restricted = |dir: &Path| {
         let key = fs::read_to_string(dir.join("id.pub"))?;
@@ -81,65 +81,68 @@ async fn a_port_that_is_not_permitted_is_refused_and_the_session_goes_on() {
         )?)
     };
     let sshd = Sshd::prepare(restricted, &[]).unwrap();
-    let setup = Setup::for_sshd(&sshd).unwrap();
+    let setup = AgentSetup::for_sshd(&sshd).unwrap();
     let agent = setup
         .clone()
         .forward("permitted", &permitted, &jira.url())
         .forward("other", &other, &jira.url())
         .start()
         .unwrap();
-    let mixed = |r: &Report| {
+    let mixed = |r: &StatusReport| {
         let states = (forward_state(r, 0), forward_state(r, 1));
         states == (ForwardState::Bound, ForwardState::Refused)
             && r.forwards[0].jira.state == LayerState::Proven
     };
-    agent.until("one of two forwards", mixed).await.unwrap();
+    agent
+        .until_status("one of two forwards", mixed)
+        .await
+        .unwrap();
     // It is asked for again, on the same session.
     let denials = || sshd.log().matches("request was denied").count();
     let before = denials();
     agent
-        .until("another refusal", |_| denials() > before + 1)
+        .until_status("another refusal", |_| denials() > before + 1)
         .await
         .unwrap();
     let report = agent.status().await.unwrap();
     assert_eq!(report.connections[0].generation, 1, "the same session");
     assert_eq!(report.connections[0].tunnel.state, LayerState::Proven);
     asks_at(&permitted).await;
-    let (shown, code) = agent.shown().unwrap();
+    let (shown, code) = agent.status_output().unwrap();
     assert_eq!(code, 1, "degraded:\n{shown}");
     assert!(shown.contains("remedy") && shown.contains("permitlisten"));
 
     // Where it is the only one, no request can pass.
     let alone = setup.forward("other", &other, &jira.url()).start().unwrap();
-    let down = |r: &Report| forward_state(r, 0) == ForwardState::Refused;
-    alone.until("the refusal", down).await.unwrap();
-    let (shown, code) = alone.shown().unwrap();
+    let down = |r: &StatusReport| forward_state(r, 0) == ForwardState::Refused;
+    alone.until_status("the refusal", down).await.unwrap();
+    let (shown, code) = alone.status_output().unwrap();
     assert_eq!(code, 2, "down:\n{shown}");
 }
 
 #[tokio::test]
 async fn a_busy_port_is_no_lost_session_and_is_taken_when_it_comes_free() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().to_string();
-    let agent = Setup::for_sshd(&sshd)
+    let agent = AgentSetup::for_sshd(&sshd)
         .unwrap()
         .forward("jira", &port, &jira.url())
         .start()
         .unwrap();
-    let refused = |r: &Report| {
+    let refused = |r: &StatusReport| {
         forward_state(r, 0) == ForwardState::Refused
             && r.connections[0].tunnel.state == LayerState::Proven
     };
     let report = agent
-        .until("a refusal on a proven session", refused)
+        .until_status("a refusal on a proven session", refused)
         .await
         .unwrap();
-    assert_eq!(report.overall, Overall::Down);
-    assert_eq!(report.connections[0].phase, Phase::Standby);
+    assert_eq!(report.overall, OverallState::Down);
+    assert_eq!(report.connections[0].phase, ConnectionPhase::Standby);
     assert_eq!(report.layers.tunnel.state, LayerState::Failed);
-    let (shown, code) = agent.shown().unwrap();
+    let (shown, code) = agent.status_output().unwrap();
     assert_eq!(code, 2);
     assert!(
         shown.contains(&port) && shown.contains("ss -ltnp"),
@@ -150,7 +153,7 @@ async fn a_busy_port_is_no_lost_session_and_is_taken_when_it_comes_free() {
     let report = agent.until_proven().await.unwrap();
     assert_eq!(report.connections[0].generation, 1, "the same session");
     asks_at(&port).await;
-    assert_eq!(agent.shown().unwrap().1, 0);
+    assert_eq!(agent.status_output().unwrap().1, 0);
 }
 
 #[tokio::test]
@@ -168,7 +171,7 @@ async fn every_kind_of_identity_logs_in_and_a_certificate_vouches_for_the_gatewa
         "TrustedUserCAKeys {dir}/ca.pub",
     ];
     let sshd = Sshd::prepare(prepare, &lines).unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let dir = sshd.folder();
     let key = |name: &str, kind: &[&str], passphrase: &str| {
         let path = dir.join(name);
@@ -180,7 +183,7 @@ async fn every_kind_of_identity_logs_in_and_a_certificate_vouches_for_the_gatewa
         sshd.authorize(&path.with_extension("pub"), "").unwrap();
         path
     };
-    let setup = Setup::for_sshd(&sshd)
+    let setup = AgentSetup::for_sshd(&sshd)
         .unwrap()
         .forward("jira", "127.0.0.1:0", &jira.url());
     let with = |identity: &Path| {
@@ -224,7 +227,7 @@ async fn every_kind_of_identity_logs_in_and_a_certificate_vouches_for_the_gatewa
             print(&sshd.identity()),
         ),
     ];
-    let agents: Vec<(_, Running, _)> = table
+    let agents: Vec<(_, RunningAgent, _)> = table
         .into_iter()
         .map(|(what, setup, logged)| (what, setup.start().unwrap(), logged))
         .collect();
@@ -239,26 +242,26 @@ async fn every_kind_of_identity_logs_in_and_a_certificate_vouches_for_the_gatewa
 #[tokio::test]
 async fn a_wrong_host_key_is_shown_with_both_fingerprints_and_no_login_is_tried() {
     let sshd = Sshd::with(&["LogLevel DEBUG1"]).unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let pinned = fingerprint(&sshd.folder().join("id.pub")).unwrap();
     let presented = sshd.fingerprint().unwrap();
-    let setup = Setup::for_sshd(&sshd)
+    let setup = AgentSetup::for_sshd(&sshd)
         .unwrap()
         .forward("jira", "127.0.0.1:0", &jira.url());
     let wrong = setup.clone().tunnel("host_keys", vec![pinned.as_str()]);
     let agent = wrong.start().unwrap();
-    let failed = |r: &Report| {
+    let failed = |r: &StatusReport| {
         r.connections[0].tunnel.state == LayerState::Failed
-            && r.connections[0].phase == Phase::Waiting
+            && r.connections[0].phase == ConnectionPhase::Waiting
     };
-    let report = agent.until("the refusal", failed).await.unwrap();
+    let report = agent.until_status("the refusal", failed).await.unwrap();
     let seen = &report.connections[0];
     assert_eq!(seen.network.state, LayerState::Proven, "SSH answers there");
     assert!(
         seen.next_retry_seconds.is_some_and(|s| s > 30.0),
         "{seen:?}"
     );
-    let (shown, code) = agent.shown().unwrap();
+    let (shown, code) = agent.status_output().unwrap();
     assert_eq!(code, 2);
     agent.logged(&presented).await.unwrap();
     for text in [&shown, &agent.log()] {
@@ -284,27 +287,27 @@ const LOGIN: &str = "userauth-request for user";
 #[tokio::test]
 async fn a_key_that_the_gateway_refuses_is_shown_as_that() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let stranger = sshd.folder().join("stranger");
     keygen(&stranger, &["-t", "ed25519"], "").unwrap();
-    let agent = Setup::for_sshd(&sshd)
+    let agent = AgentSetup::for_sshd(&sshd)
         .unwrap()
         .tunnel("identity_file", stranger.to_str().unwrap())
         .forward("jira", "127.0.0.1:0", &jira.url())
         .start()
         .unwrap();
-    let refused = |r: &Report| {
+    let refused = |r: &StatusReport| {
         r.connections[0].tunnel.state == LayerState::Failed
-            && r.connections[0].phase == Phase::Waiting
+            && r.connections[0].phase == ConnectionPhase::Waiting
     };
-    let report = agent.until("the refusal", refused).await.unwrap();
+    let report = agent.until_status("the refusal", refused).await.unwrap();
     let seen = &report.connections[0];
     assert_eq!(seen.network.state, LayerState::Proven, "SSH answers there");
     assert!(
         seen.next_retry_seconds.is_some_and(|s| s > 30.0),
         "{seen:?}"
     );
-    let (shown, code) = agent.shown().unwrap();
+    let (shown, code) = agent.status_output().unwrap();
     assert_eq!(code, 2);
     let print = fingerprint(&stranger.with_extension("pub")).unwrap();
     agent.logged("refused the login of user").await.unwrap();
@@ -327,18 +330,18 @@ async fn a_gateway_that_is_no_ssh_server_is_told_by_what_it_said() {
                 .await;
         }
     });
-    let agent = Setup::for_sshd(&sshd)
+    let agent = AgentSetup::for_sshd(&sshd)
         .unwrap()
         .tunnel("gateways", vec![address.as_str()])
         .forward("jira", "127.0.0.1:0", "http://127.0.0.1:9")
         .start()
         .unwrap();
     // It may change at any moment, so that it is tried again soon.
-    let tried = |r: &Report| {
+    let tried = |r: &StatusReport| {
         r.connections[0].network.state == LayerState::Failed && r.connections[0].attempt >= 2
     };
-    agent.until("two attempts", tried).await.unwrap();
-    let (shown, code) = agent.shown().unwrap();
+    agent.until_status("two attempts", tried).await.unwrap();
+    let (shown, code) = agent.status_output().unwrap();
     assert_eq!(code, 2);
     assert!(
         shown.contains(&format!("{address} does not speak SSH")),
@@ -354,15 +357,15 @@ async fn a_gateway_that_is_no_ssh_server_is_told_by_what_it_said() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_connections_the_one_that_stands_by_takes_over_while_requests_go_on() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let port = free_port().unwrap();
-    let agent = Setup::for_sshd(&sshd)
+    let agent = AgentSetup::for_sshd(&sshd)
         .unwrap()
         .tunnel("connections", 2)
         .forward("jira", &local(port), &jira.url())
         .start()
         .unwrap();
-    let holder = |r: &Report| {
+    let holder = |r: &StatusReport| {
         let states: Vec<_> = r.connections.iter().map(|c| c.forwards[0].state).collect();
         match states[..] {
             [ForwardState::Bound, ForwardState::Standby] => Some(0),
@@ -370,34 +373,40 @@ async fn of_two_connections_the_one_that_stands_by_takes_over_while_requests_go_
             _ => None,
         }
     };
-    let both = |r: &Report| holder(r).is_some() && r.overall == Overall::Proven;
+    let both = |r: &StatusReport| holder(r).is_some() && r.overall == OverallState::Proven;
     let report = agent
-        .until("one to serve and one to stand by", both)
+        .until_status("one to serve and one to stand by", both)
         .await
         .unwrap();
     let first = holder(&report).unwrap();
     let second = 1 - first;
     assert_eq!(
-        agent.shown().unwrap().1,
+        agent.status_output().unwrap().1,
         0,
         "one that stands by is no defect"
     );
 
-    let load = Steady::start(local(port).parse().unwrap(), 4);
+    let load = BackgroundLoad::start(local(port).parse().unwrap(), 4);
     load.until_answered(100).await.unwrap();
     signal(listener(port).expect("a listener"), "KILL").unwrap();
-    let taken = |r: &Report| r.connections[second].forwards[0].state == ForwardState::Bound;
-    let report = agent.until("the other to take over", taken).await.unwrap();
+    let taken = |r: &StatusReport| r.connections[second].forwards[0].state == ForwardState::Bound;
+    let report = agent
+        .until_status("the other to take over", taken)
+        .await
+        .unwrap();
     assert_eq!(
         report.connections[second].generation, 1,
         "the session that stood by"
     );
     load.until_answered(100).await.unwrap();
-    let whole = |r: &Report| holder(r) == Some(second) && r.overall == Overall::Proven;
-    agent.until("a new one to stand by", whole).await.unwrap();
+    let whole = |r: &StatusReport| holder(r) == Some(second) && r.overall == OverallState::Proven;
+    agent
+        .until_status("a new one to stand by", whole)
+        .await
+        .unwrap();
     let account = load.stop().await;
     println!("{} answered, {} failed", account.answered, account.failed);
     // The vendor's connections through the lost session.
     assert!(account.failed > 0);
-    account.check(&jira.comments()).unwrap();
+    account.verify_against(&jira.comments()).unwrap();
 }

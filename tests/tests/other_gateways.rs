@@ -1,18 +1,18 @@
 //! Gateways besides OpenSSH, and what they say and do: dropbear, and strict peers scripted with asyncssh and paramiko.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, Report};
+use agent::status::{LayerState, StatusReport};
 use e2e::{
-    caller::Caller,
+    caller::HttpCaller,
     other_gateway::OtherGateway,
-    setup::{Running, Setup},
+    recording_origin::{RecordingOrigin, issue},
+    setup::{AgentSetup, RunningAgent},
     ssh_pair::digest,
     sshd::free_port,
-    witness::{Witness, issue},
 };
 use std::net::SocketAddr;
 
-fn start(setup: &Setup, jira: &Witness) -> (Running, SocketAddr) {
+fn start(setup: &AgentSetup, jira: &RecordingOrigin) -> (RunningAgent, SocketAddr) {
     let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
     let setup = setup
         .clone()
@@ -21,11 +21,11 @@ fn start(setup: &Setup, jira: &Witness) -> (Running, SocketAddr) {
 }
 
 /// Requests both ways, and the same session all the time.
-async fn serves(gateway: &OtherGateway) -> (Running, Report) {
-    let jira = Witness::start().await.unwrap();
+async fn serves(gateway: &OtherGateway) -> (RunningAgent, StatusReport) {
+    let jira = RecordingOrigin::start().await.unwrap();
     let (agent, addr) = start(&gateway.setup(), &jira);
     agent.until_proven().await.unwrap();
-    let mut vendor = Caller::connect(addr).await.unwrap();
+    let mut vendor = HttpCaller::connect(addr).await.unwrap();
     let answer = vendor.get("/rest/api/2/issue/ABC-1").await.unwrap();
     assert_eq!(*answer.body(), issue("ABC-1"));
     assert_eq!(vendor.download(MIB).await.unwrap(), digest(MIB));
@@ -76,7 +76,7 @@ async fn a_gateway_that_ends_sessions_for_a_keep_alive_is_asked_in_another_way()
         "close-at-keep-alive",
         "latin1-goodbye-to-keep-alive",
     ] {
-        let jira = Witness::start().await.unwrap();
+        let jira = RecordingOrigin::start().await.unwrap();
         let gateway = asyncssh(habit).await;
         let (agent, addr) = start(&gateway.setup(), &jira);
         let report = agent.until_proven().await.unwrap();
@@ -86,17 +86,17 @@ async fn a_gateway_that_ends_sessions_for_a_keep_alive_is_asked_in_another_way()
             .unwrap();
         let before = report.connections[0].bytes_received;
         // The answers to a dozen probes.
-        let later = |report: &Report| report.connections[0].bytes_received > before + 1000;
-        let report = agent.until("more probes", later).await.unwrap();
+        let later = |report: &StatusReport| report.connections[0].bytes_received > before + 1000;
+        let report = agent.until_status("more probes", later).await.unwrap();
         assert_eq!(report.connections[0].generation, 2, "{habit}");
-        let mut vendor = Caller::connect(addr).await.unwrap();
+        let mut vendor = HttpCaller::connect(addr).await.unwrap();
         vendor.get("/rest/api/2/issue/ABC-1").await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_text_that_comes_in_pieces_stands_whole_in_the_cause() {
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let gateway = asyncssh("banner-in-pieces").await;
     let (agent, _) = start(&gateway.setup(), &jira);
     agent
@@ -120,18 +120,18 @@ async fn a_forward_that_is_granted_late_is_not_taken_for_a_probe() {
 /// vendor's own way.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_whose_own_call_is_refused_as_failed_warns_and_fails_nothing() {
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let gateway = asyncssh("plain").await;
     let (agent, _) = start(&gateway.setup(), &jira);
     agent.until_proven().await.unwrap();
     let done = agent.run(&["check", "--json"]).unwrap();
-    let report: agent::check::Report = serde_json::from_slice(&done.stdout).unwrap();
+    let report: agent::check::CheckReport = serde_json::from_slice(&done.stdout).unwrap();
     let trip = report.steps.iter().find(|step| step.step == "round-trip");
     let trip = trip.unwrap_or_else(|| panic!("{report:#?}"));
-    assert_eq!(trip.verdict, agent::check::Verdict::Warn, "{trip:?}");
+    assert_eq!(trip.verdict, agent::check::StepVerdict::Warn, "{trip:?}");
     let remedy = trip.remedy.as_deref().unwrap_or_default();
     assert!(remedy.contains("curl -i http://127.0.0.1:"), "{remedy}");
-    let failed = |step: &agent::check::Step| step.verdict == agent::check::Verdict::Fail;
+    let failed = |step: &agent::check::CheckStep| step.verdict == agent::check::StepVerdict::Fail;
     assert!(!report.steps.iter().any(failed), "{report:#?}");
     assert_eq!(done.status.code(), Some(1));
 }
@@ -157,7 +157,7 @@ async fn a_gateway_without_strict_key_exchange_is_named() {
         .await
         .unwrap();
     let (agent, _) = serves(&strict).await;
-    let (text, _) = agent.shown().unwrap();
+    let (text, _) = agent.status_output().unwrap();
     assert!(!text.contains("no strict key exchange"), "{text}");
 }
 
@@ -175,12 +175,12 @@ async fn a_long_banner_that_would_steer_a_terminal_is_only_text() {
 
 #[tokio::test]
 async fn a_goodbye_is_shown_and_steers_nothing() {
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let gateway = asyncssh("goodbye").await;
     let (agent, _) = start(&gateway.setup(), &jira);
     agent.logged("maintenance").await.unwrap();
     let report = agent.status().await.unwrap();
-    let (text, _) = agent.shown().unwrap();
+    let (text, _) = agent.status_output().unwrap();
     for shown in [agent.log(), text, serde_json::to_string(&report).unwrap()] {
         assert!(!shown.contains(['\u{202e}', '\u{1b}']), "{shown}");
     }
@@ -189,10 +189,10 @@ async fn a_goodbye_is_shown_and_steers_nothing() {
 /// russh reads them strictly and ends the session: that is said in plain words, and tried again slowly (docs/ssh.md, D8).
 #[tokio::test]
 async fn texts_that_are_not_utf8_are_named_as_the_cause() {
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let gateway = asyncssh("latin1-banner").await;
     let (agent, _) = start(&gateway.setup(), &jira);
-    let named = |report: &Report| {
+    let named = |report: &StatusReport| {
         let tunnel = &report.connections[0].tunnel;
         let cause = tunnel.cause.as_deref().unwrap_or_default();
         let remedy = tunnel.remedy.as_deref().unwrap_or_default();
@@ -201,7 +201,10 @@ async fn texts_that_are_not_utf8_are_named_as_the_cause() {
             && remedy.contains("Banner")
             && report.connections[0].next_retry_seconds.is_some()
     };
-    let report = agent.until("the cause to be named", named).await.unwrap();
+    let report = agent
+        .until_status("the cause to be named", named)
+        .await
+        .unwrap();
     // From the first attempt on: it is no fault that passes by itself.
     let connection = &report.connections[0];
     assert!(connection.attempt <= 1, "{report:#?}");
@@ -222,22 +225,22 @@ async fn texts_that_are_not_utf8_are_named_as_the_cause() {
 /// A strict peer takes russh's answer to what wants none for a breach (docs/ssh.md, D9).
 #[tokio::test]
 async fn a_peer_that_objects_to_an_unasked_answer_is_quoted_with_a_remedy() {
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let gateway = asyncssh("unasked").await;
     let (agent, _) = start(&gateway.setup(), &jira);
     agent.logged("Unexpected global response").await.unwrap();
-    let ended = |report: &Report| {
+    let ended = |report: &StatusReport| {
         let remedy = report.connections[0].tunnel.remedy.as_deref();
         remedy.is_some_and(|remedy| remedy.contains("global requests"))
     };
-    agent.until("the remedy", ended).await.unwrap();
+    agent.until_status("the remedy", ended).await.unwrap();
 }
 
 /// 60 MB of names, and 100,000 requests: not one line each.
 #[tokio::test]
 async fn a_gateway_cannot_flood_the_log() {
     for habit in ["flood-long", "flood-short"] {
-        let jira = Witness::start().await.unwrap();
+        let jira = RecordingOrigin::start().await.unwrap();
         let gateway = asyncssh(habit).await;
         let (agent, addr) = start(&gateway.setup(), &jira);
         agent.until_proven().await.unwrap();
@@ -246,9 +249,12 @@ async fn a_gateway_cannot_flood_the_log() {
         } else {
             3 << 20
         };
-        let all = |report: &Report| report.connections[0].bytes_received > least;
-        agent.until("the flood to be through", all).await.unwrap();
-        let mut vendor = Caller::connect(addr).await.unwrap();
+        let all = |report: &StatusReport| report.connections[0].bytes_received > least;
+        agent
+            .until_status("the flood to be through", all)
+            .await
+            .unwrap();
+        let mut vendor = HttpCaller::connect(addr).await.unwrap();
         vendor.get("/rest/api/2/issue/ABC-1").await.unwrap();
         let log = agent.log();
         println!("{habit}: {} bytes of log", log.len());

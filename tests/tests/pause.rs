@@ -1,8 +1,8 @@
 //! The administrator can stop the vendor at any time, and lets it in again at his own word only.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, Overall};
-use e2e::site::{Site, vendor};
+use agent::status::{LayerState, OverallState};
+use e2e::test_env::{TestEnv, vendor};
 use futures_util::{StreamExt, stream};
 use reqwest::{Body, Response};
 use serde_json::{Value, json};
@@ -10,7 +10,11 @@ use tokio::sync::oneshot;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
-    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let mut site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     // A ticket whose second half waits until after the pause.
     let (go_on, second_half) = oneshot::channel::<()>();
     let text = ticket().to_string();
@@ -27,7 +31,7 @@ async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
         .header("content-type", "application/json")
         .body(Body::wrap_stream(body));
     let upload = tokio::spawn(upload.send());
-    let under_way = site.agent.until("the upload to be under way", |r| {
+    let under_way = site.agent.until_status("the upload to be under way", |r| {
         r.forwards[0].in_flight == 1
     });
     under_way.await.unwrap();
@@ -59,7 +63,7 @@ async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
 
     // The tunnel stays, and so does the proof of every layer.
     let report = site.agent.status().await.unwrap();
-    assert_eq!(report.overall, Overall::Degraded);
+    assert_eq!(report.overall, OverallState::Degraded);
     for layer in [
         &report.layers.tunnel,
         &report.layers.jira,
@@ -92,7 +96,11 @@ async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_forwards_are_paused_without_a_name_and_a_name_that_there_is_not_is_refused() {
-    let site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     for command in ["pause", "resume", "login-retry"] {
         let refused = site.agent.run(&[command, "jria"]).unwrap();
         assert_eq!(refused.status.code(), Some(64), "{command}");
@@ -120,7 +128,11 @@ async fn all_forwards_are_paused_without_a_name_and_a_name_that_there_is_not_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_file_that_cannot_be_read_means_paused() {
-    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let mut site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     site.agent.process().kill();
     std::fs::write(site.dir().join("state/pause.json"), "{").unwrap();
     site.agent.restart().unwrap();
@@ -132,12 +144,12 @@ async fn a_pause_file_that_cannot_be_read_means_paused() {
     assert_eq!(post(&site).await.status(), 201);
 }
 
-async fn post(site: &Site) -> Response {
+async fn post(site: &TestEnv) -> Response {
     let url = site.vendor_url() + ISSUE;
     vendor().post(url).json(&ticket()).send().await.unwrap()
 }
 
-fn succeeded(site: &Site, arguments: &[&str]) -> String {
+fn succeeded(site: &TestEnv, arguments: &[&str]) -> String {
     let done = site.agent.run(arguments).unwrap();
     let told = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{arguments:?}: {told}");

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
-use e2e::{egress, site::Site, wire};
+use e2e::{egress, raw_http, test_env::TestEnv};
 use futures_util::future::join_all;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
@@ -17,7 +17,7 @@ use tokio::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_requests_share_one_http2_connection() {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     let stream = TcpStream::connect(site.addr()).await.unwrap();
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
@@ -50,7 +50,7 @@ async fn many_requests_share_one_http2_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pipelined_requests_are_answered_in_their_order_refused_ones_too() {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     let get =
         |target: &str, more: &str| format!("GET {target} HTTP/1.1\r\nHost: vendor\r\n{more}\r\n");
     let pipelined = [
@@ -61,7 +61,7 @@ async fn pipelined_requests_are_answered_in_their_order_refused_ones_too() {
         get("/jira/rest/api/2/serverInfo", "Connection: close\r\n"),
     ]
     .concat();
-    let answers = wire::exchange(site.addr(), pipelined.as_bytes())
+    let answers = raw_http::exchange(site.addr(), pipelined.as_bytes())
         .await
         .unwrap();
     let told: Vec<_> = answers.iter().map(|a| (a.status, a.problem())).collect();
@@ -88,7 +88,7 @@ async fn pipelined_requests_are_answered_in_their_order_refused_ones_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_waits_for_100_continue_gets_it_and_its_trailers_arrive() {
-    let site = Site::plan().start().await.unwrap();
+    let site = TestEnv::builder().start().await.unwrap();
     let mut stream = TcpStream::connect(site.addr()).await.unwrap();
     let head = "POST /jira/rest/api/2/search HTTP/1.1\r\nHost: vendor\r\nContent-Type: application/json\r\n\
                 Authorization: Bearer acme-bot-token\r\nTransfer-Encoding: chunked\r\nTrailer: X-Check\r\nTE: trailers\r\nExpect: 100-continue\r\n\
@@ -102,7 +102,7 @@ async fn a_client_that_waits_for_100_continue_gets_it_and_its_trailers_arrive() 
     stream.write_all(body.as_bytes()).await.unwrap();
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
-    let answers = wire::answers(&rest);
+    let answers = raw_http::answers(&rest);
     assert_eq!(answers[0].status, 200, "{answers:?}");
     let received = site.received();
     assert_eq!(received[0].body_head, b"{\"jql\":\"project = DEMO\"}");
@@ -114,7 +114,7 @@ async fn a_client_that_waits_for_100_continue_gets_it_and_its_trailers_arrive() 
 /// HAProxy's `option httpchk` is HTTP/1.0 without a Host where nothing else is said.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stock_haproxy_takes_the_forward_for_up_and_passes_requests() {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     let haproxy = egress::haproxy_http(site.addr(), "/jira/status")
         .await
         .unwrap();
@@ -132,23 +132,27 @@ async fn a_stock_haproxy_takes_the_forward_for_up_and_passes_requests() {
         .expect("a health check");
     let passed = haproxy.log().contains("Layer7 check passed, code: 200");
     assert!(passed, "{}", haproxy.log());
-    let answers = wire::exchange(addr, &wire::get(MYSELF)).await.unwrap();
+    let answers = raw_http::exchange(addr, &raw_http::get(MYSELF))
+        .await
+        .unwrap();
     assert_eq!(answers[0].status, 200, "{answers:?}\n{}", haproxy.log());
     // As nginx's proxy_pass writes it without another word.
     let nginx = format!("GET {MYSELF} HTTP/1.0\r\nHost: vendor\r\nConnection: close\r\n\r\n");
-    let answers = wire::exchange(site.addr(), nginx.as_bytes()).await.unwrap();
+    let answers = raw_http::exchange(site.addr(), nginx.as_bytes())
+        .await
+        .unwrap();
     assert_eq!(answers[0].status, 200, "{answers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn head_tells_the_length_without_the_body() {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
-    let head = String::from_utf8(wire::get(MYSELF))
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let head = String::from_utf8(raw_http::get(MYSELF))
         .unwrap()
         .replace("GET", "HEAD");
-    let [get, head] = [wire::get(MYSELF), head.into_bytes()];
-    let get = wire::exchange(site.addr(), &get).await.unwrap();
-    let head = wire::exchange(site.addr(), &head).await.unwrap();
+    let [get, head] = [raw_http::get(MYSELF), head.into_bytes()];
+    let get = raw_http::exchange(site.addr(), &get).await.unwrap();
+    let head = raw_http::exchange(site.addr(), &head).await.unwrap();
     assert_eq!((head[0].status, head[0].body.len()), (200, 0));
     let length = header::CONTENT_LENGTH.as_str();
     assert_eq!(head[0].header(length), get[0].header(length));

@@ -2,12 +2,12 @@
 //! proven, and nothing but Jira proves Jira.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, Overall, Report};
-use e2e::site::{Plan, Site, vendor};
+use agent::status::{LayerState, OverallState, StatusReport};
+use e2e::test_env::{TestEnv, TestEnvPlan, vendor};
 use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
-use server_stub::jira::{CannedAnswer, Fault, FaultKind, OAuth2Client};
+use server_stub::jira::{CannedResponse, FaultKind, InjectedFault, OAuth2Client};
 use std::{
     sync::{
         Arc,
@@ -19,7 +19,7 @@ use std::{
 /// Ways in which Jira, or something before it, refuses on one path what it takes elsewhere.
 fn refusals() -> Vec<FaultKind> {
     let jiras = |status, headers: &[(&str, &str)]| {
-        FaultKind::Answer(CannedAnswer::new(status, headers, ""))
+        FaultKind::Answer(CannedResponse::new(status, headers, ""))
     };
     vec![
         jiras(401, &[("x-seraph-loginreason", "AUTHENTICATED_FAILED")]),
@@ -42,27 +42,27 @@ fn refusals() -> Vec<FaultKind> {
                 ("content-type", "application/json"),
             ],
         ),
-        FaultKind::Intermediary(CannedAnswer::proxy_password()),
-        FaultKind::Intermediary(CannedAnswer::negotiate()),
-        FaultKind::Intermediary(CannedAnswer::login_form()),
-        FaultKind::Intermediary(CannedAnswer::identity_provider()),
-        FaultKind::Intermediary(CannedAnswer::proxy_login()),
+        FaultKind::Intermediary(CannedResponse::proxy_password()),
+        FaultKind::Intermediary(CannedResponse::negotiate()),
+        FaultKind::Intermediary(CannedResponse::login_form()),
+        FaultKind::Intermediary(CannedResponse::identity_provider()),
+        FaultKind::Intermediary(CannedResponse::proxy_login()),
     ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_path_refuses_fails_that_request_alone_with_a_token() {
-    one_path_alone(Site::plan().pat(TOKEN)).await;
+    one_path_alone(TestEnv::builder().pat(TOKEN)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_path_refuses_fails_that_request_alone_with_a_password() {
-    one_path_alone(Site::plan().basic(BOT, BOT_PASSWORD)).await;
+    one_path_alone(TestEnv::builder().basic(BOT, BOT_PASSWORD)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_path_refuses_renews_no_token() {
-    let plan = Site::plan()
+    let plan = TestEnv::builder()
         .auth(
             "mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"\ngrant = \"client_credentials\"",
             "acme-secret",
@@ -78,12 +78,13 @@ async fn what_one_path_refuses_renews_no_token() {
     assert_eq!(site.jira().oauth2_counts().client_credentials, 1);
 }
 
-async fn one_path_alone(plan: Plan) -> Site {
+async fn one_path_alone(plan: TestEnvPlan) -> TestEnv {
     let site = plan.start().await.unwrap();
     let url = site.vendor_url();
     for kind in refusals() {
         let told = format!("{kind:?}");
-        site.jira().set_faults(vec![Fault::on("/issuetype", kind)]);
+        site.jira()
+            .set_faults(vec![InjectedFault::on("/issuetype", kind)]);
         for _ in 0..2 {
             let answer = vendor().get(url.clone() + "/rest/api/2/issuetype").send();
             let (status, problem) = problem_of(answer.await.unwrap()).await;
@@ -108,12 +109,12 @@ async fn one_path_alone(plan: Plan) -> Site {
 /// A refusal that the vendor may see, and that says nothing of the login.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_firewalls_and_a_rate_limits_answer_reach_the_vendor_as_they_are() {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     for (answer, status) in [
-        (CannedAnswer::firewall(), 403),
-        (CannedAnswer::rate_limit(), 429),
+        (CannedResponse::firewall(), 403),
+        (CannedResponse::rate_limit(), 429),
     ] {
-        let fault = Fault::on("/issuetype", FaultKind::Intermediary(answer));
+        let fault = InjectedFault::on("/issuetype", FaultKind::Intermediary(answer));
         site.jira().set_faults(vec![fault]);
         let url = site.vendor_url() + "/rest/api/2/issuetype";
         let answer = vendor().get(url).send().await.unwrap();
@@ -125,7 +126,7 @@ async fn a_firewalls_and_a_rate_limits_answer_reach_the_vendor_as_they_are() {
 /// Jira 8.14.1: a token counts below /rest alone, and a download redirects to the login page.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_that_wants_a_login_page_leaves_the_forward_open() {
-    let plan = Site::plan()
+    let plan = TestEnv::builder()
         .pat(TOKEN)
         .jira(|jira| jira.version = "8.14.1".into());
     let site = plan.start().await.unwrap();
@@ -157,7 +158,7 @@ async fn a_download_that_wants_a_login_page_leaves_the_forward_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_was_changed_in_jira_locks_no_account() {
-    let plan = Site::plan().basic(BOT, BOT_PASSWORD);
+    let plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
     let site = plan
         .jira(|jira| jira.captcha_after = 3)
         .start()
@@ -189,7 +190,7 @@ async fn a_password_that_was_changed_in_jira_locks_no_account() {
 /// Each refusal is known only when it comes back: forty at once would lock the account.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_requests_at_once_try_a_changed_password_no_more_often_than_one() {
-    let plan = Site::plan().basic(BOT, BOT_PASSWORD);
+    let plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
     let plan = plan.jira(|jira| jira.captcha_after = 3);
     let mut site = plan.start().await.unwrap();
     let url = site.vendor_url() + MYSELF;
@@ -226,7 +227,7 @@ const SILENCE: Duration = Duration::from_millis(1500);
 /// agent's login are renewed by one request in a while.
 #[tokio::test(flavor = "multi_thread")]
 async fn under_steady_traffic_a_changed_password_is_tried_by_one_request_and_the_probe() {
-    let plan = Site::plan().basic(BOT, BOT_PASSWORD);
+    let plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
     let plan = plan.jira(|jira| jira.captcha_after = 3);
     let mut site = plan.start().await.unwrap();
     let url = site.vendor_url() + MYSELF;
@@ -249,7 +250,7 @@ async fn under_steady_traffic_a_changed_password_is_tried_by_one_request_and_the
     tokio::time::sleep(Duration::from_secs(1)).await;
     site.jira()
         .set_password_and_keep_sessions(BOT, "changed in Jira");
-    let failed = site.agent.until("the login to have failed", |r| {
+    let failed = site.agent.until_status("the login to have failed", |r| {
         r.layers.login.state == LayerState::Failed && r.forwards[0].circuit_open
     });
     failed.await.unwrap();
@@ -267,8 +268,8 @@ async fn under_steady_traffic_a_changed_password_is_tried_by_one_request_and_the
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_secret_is_unproven_until_it_is_proven_either_way() {
     for (plan, good) in [
-        (Site::plan().pat(TOKEN), TOKEN),
-        (Site::plan().basic(BOT, BOT_PASSWORD), BOT_PASSWORD),
+        (TestEnv::builder().pat(TOKEN), TOKEN),
+        (TestEnv::builder().basic(BOT, BOT_PASSWORD), BOT_PASSWORD),
     ] {
         let site = plan.start().await.unwrap();
         for (secret, state) in [
@@ -301,11 +302,11 @@ async fn a_changed_secret_is_unproven_until_it_is_proven_either_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_for_another_user_never_reaches_the_vendor() {
-    let mut site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let mut site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     let json = ("content-type", "application/json");
     let fault = |target: &str, user| {
-        let canned = CannedAnswer::new(200, &[("x-ausername", user), json], "{\"name\":\"x\"}");
-        vec![Fault::on(target, FaultKind::Answer(canned))]
+        let canned = CannedResponse::new(200, &[("x-ausername", user), json], "{\"name\":\"x\"}");
+        vec![InjectedFault::on(target, FaultKind::Answer(canned))]
     };
     site.jira().set_faults(fault("/issuetype", "admin"));
     let url = site.vendor_url();
@@ -343,51 +344,54 @@ async fn an_answer_for_another_user_never_reaches_the_vendor() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_form_of_single_sign_on_proves_nothing_and_is_named() {
-    nothing_is_proven_by(&[(CannedAnswer::login_form(), "no Jira")]).await;
+    nothing_is_proven_by(&[(CannedResponse::login_form(), "no Jira")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_to_an_identity_provider_proves_nothing_and_is_named() {
-    nothing_is_proven_by(&[(CannedAnswer::identity_provider(), "single sign-on")]).await;
+    nothing_is_proven_by(&[(CannedResponse::identity_provider(), "single sign-on")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kerberos_before_jira_proves_nothing_and_is_named() {
-    nothing_is_proven_by(&[(CannedAnswer::negotiate(), "Negotiate, NTLM")]).await;
+    nothing_is_proven_by(&[(CannedResponse::negotiate(), "Negotiate, NTLM")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_of_a_proxy_proves_nothing_and_is_named() {
     nothing_is_proven_by(&[
-        (CannedAnswer::proxy_login(), "407"),
-        (CannedAnswer::proxy_password(), "Intranet"),
+        (CannedResponse::proxy_login(), "407"),
+        (CannedResponse::proxy_password(), "Intranet"),
     ])
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_firewall_proves_nothing_and_is_named() {
-    nothing_is_proven_by(&[(CannedAnswer::firewall(), "firewall")]).await;
+    nothing_is_proven_by(&[(CannedResponse::firewall(), "firewall")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_limit_proves_nothing_and_is_named() {
-    nothing_is_proven_by(&[(CannedAnswer::rate_limit(), "rate limit")]).await;
+    nothing_is_proven_by(&[(CannedResponse::rate_limit(), "rate limit")]).await;
 }
 
-async fn nothing_is_proven_by(answers: &[(CannedAnswer, &str)]) {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+async fn nothing_is_proven_by(answers: &[(CannedResponse, &str)]) {
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     for (answer, part) in answers.iter().cloned() {
         site.jira().set_faults(Vec::new());
-        until(&site, "Jira to be proven", |r| r.overall == Overall::Proven).await;
+        until(&site, "Jira to be proven", |r| {
+            r.overall == OverallState::Proven
+        })
+        .await;
         let told = format!("{answer:?}");
         let wanted = match answer.status {
-            429 => Overall::Degraded,
-            _ => Overall::Down,
+            429 => OverallState::Degraded,
+            _ => OverallState::Down,
         };
         let code = Some(i32::from(wanted.exit_code()));
         site.jira()
-            .set_faults(vec![Fault::on("", FaultKind::Intermediary(answer))]);
+            .set_faults(vec![InjectedFault::on("", FaultKind::Intermediary(answer))]);
         // Traffic has seen it; the probe follows, and no further request proves anything.
         let get = || {
             vendor()
@@ -422,7 +426,7 @@ async fn nothing_is_proven_by(answers: &[(CannedAnswer, &str)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_context_path_is_down_and_names_the_line_to_write() {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     let right = site.jira().url.clone();
     let wrong = right.trim_end_matches("/jira").to_owned() + "/tracker";
     let file = site.dir().join("agent.toml");
@@ -437,7 +441,7 @@ async fn a_wrong_context_path_is_down_and_names_the_line_to_write() {
     let reloaded = site.agent.run(&["reload"]).unwrap();
     assert!(reloaded.status.success(), "{reloaded:?}");
     let report = until(&site, "the wrong path to be seen", |r| {
-        r.overall == Overall::Down
+        r.overall == OverallState::Down
     });
     let remedy = report.await.layers.jira.remedy.unwrap();
     assert_eq!(remedy, format!("write {upstream}"));
@@ -451,8 +455,8 @@ async fn a_wrong_context_path_is_down_and_names_the_line_to_write() {
     assert!(check.contains(&remedy), "{check}");
 }
 
-async fn until(site: &Site, what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
-    site.agent.until(what, wanted).await.unwrap()
+async fn until(site: &TestEnv, what: &str, wanted: impl Fn(&StatusReport) -> bool) -> StatusReport {
+    site.agent.until_status(what, wanted).await.unwrap()
 }
 
 async fn problem_of(answer: Response) -> (u16, Value) {

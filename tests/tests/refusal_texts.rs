@@ -4,7 +4,7 @@
 
 use e2e::{
     python,
-    site::{Site, vendor},
+    test_env::{TestEnv, vendor},
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, env, path::Path};
@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn client_libraries_show_why_the_policy_refused_and_what_to_do() {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     for (library, text) in shown(&site, "rest/api/2/user/search?username=x").await {
         for part in [
             "no rule of the customer's policy allows GET /rest/api/2/user/search",
@@ -26,7 +26,7 @@ async fn client_libraries_show_why_the_policy_refused_and_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn client_libraries_show_a_failed_login_without_the_customers_details() {
-    let site = Site::plan()
+    let site = TestEnv::builder()
         .basic(BOT, "not the password of the bot")
         .start_unproven()
         .await
@@ -43,7 +43,7 @@ async fn client_libraries_show_a_failed_login_without_the_customers_details() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn client_libraries_show_an_unreachable_jira_without_its_address() {
-    let mut site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let mut site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     let address = site.jira().addr.to_string();
     site.stop_jira().await;
     for (library, text) in shown(&site, "rest/api/2/myself").await {
@@ -64,7 +64,7 @@ async fn client_libraries_show_an_unreachable_jira_without_its_address() {
 /// Clients that probe Cloud's search on a Data Center fall back on its 404; a 403 would stop them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_of_clouds_search_gets_data_centers_own_404() {
-    let site = Site::plan().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
     let url = site.vendor_url() + "/rest/api/2/search/jql";
     for answer in [
         vendor().get(url.clone() + "?jql=project=DEMO").send().await,
@@ -76,7 +76,7 @@ async fn a_probe_of_clouds_search_gets_data_centers_own_404() {
     }
 }
 
-fn assert_holds_nothing_of_the_customers(site: &Site, library: &str, text: &str) {
+fn assert_holds_nothing_of_the_customers(site: &TestEnv, library: &str, text: &str) {
     let folder = site.dir().display().to_string();
     for word in [
         folder.as_str(),
@@ -91,7 +91,7 @@ fn assert_holds_nothing_of_the_customers(site: &Site, library: &str, text: &str)
 }
 
 /// Each library's text for a GET of `path`.
-async fn shown(site: &Site, path: &str) -> BTreeMap<String, String> {
+async fn shown(site: &TestEnv, path: &str) -> BTreeMap<String, String> {
     let base = format!("http://{}/jira", site.addr());
     let mut script = python::script("refusal_texts.py");
     script.args([&base, path]);

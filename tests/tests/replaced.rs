@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::{
-    caller::Caller,
-    setup::Setup,
+    caller::HttpCaller,
+    recording_origin::{RecordingOrigin, issue},
+    setup::AgentSetup,
     sshd::{Sshd, free_port},
-    witness::{Witness, issue},
 };
 use std::{fs, net::SocketAddr, time::Duration};
 use tokio::time::timeout;
@@ -14,13 +14,13 @@ use tokio::time::timeout;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_on_a_replaced_session_are_told_to_come_anew_and_lose_no_request() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-    let setup = Setup::for_sshd(&sshd).unwrap();
+    let setup = AgentSetup::for_sshd(&sshd).unwrap();
     let setup = setup.forward("jira", &addr.to_string(), &jira.url());
     let agent = setup.start().unwrap();
     agent.until_proven().await.unwrap();
-    let mut pooled = Caller::connect(addr).await.unwrap();
+    let mut pooled = HttpCaller::connect(addr).await.unwrap();
     let before = pooled.get("/rest/api/2/issue/DEMO-1").await.unwrap();
     assert_eq!(before.headers().get("connection"), None);
 
@@ -43,7 +43,7 @@ async fn connections_on_a_replaced_session_are_told_to_come_anew_and_lose_no_req
 
     // With its last connection the session goes; a new connection comes by the new one.
     sshd.logged("Disconnected from").await.unwrap();
-    let mut anew = Caller::connect(addr).await.unwrap();
+    let mut anew = HttpCaller::connect(addr).await.unwrap();
     let answer = anew.get("/rest/api/2/issue/DEMO-3").await.unwrap();
     assert_eq!(*answer.body(), issue("DEMO-3"));
     assert_eq!(answer.headers().get("connection"), None);

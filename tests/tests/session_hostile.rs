@@ -8,14 +8,14 @@
 use agent::{
     secret::SecretFile,
     tunnel::{
-        Accept, Inbound, RemoteForward, Settings, channel,
-        session::{Ended, HostKeys, Identity, OpenError, Session},
-        tell_nobody, transport,
+        ChannelAcceptor, InboundChannel, RemoteForward, Settings, channel, ignore,
+        session::{HostKeys, Session, SessionEnd, SessionOpenError, SshIdentity},
+        transport,
     },
 };
 use e2e::{
     sshd::keygen,
-    tunnel::{Echo, PATIENCE, echo},
+    tunnel::{EchoForwards, PATIENCE, echo},
 };
 use russh::{
     ChannelOpenFailure, Error,
@@ -129,7 +129,7 @@ impl Gateway {
             gateways: vec![self.address.parse().unwrap()],
             egress: Default::default(),
             user: "acme".to_owned(),
-            identity: Arc::new(Identity::load(&key, None).unwrap()),
+            identity: Arc::new(SshIdentity::load(&key, None).unwrap()),
             host_keys: Arc::new(HostKeys::new(vec![self.fingerprint.clone()], None).unwrap()),
             connections: 1,
             connect_timeout: PATIENCE,
@@ -141,15 +141,15 @@ impl Gateway {
             probe_timeout: PATIENCE,
             drain_limit: std::time::Duration::from_secs(30),
             max_channels: 10,
-            transport: transport::Limits::default(),
-            channel: channel::Limits::default(),
+            transport: transport::TransportLimits::default(),
+            channel: channel::ChannelLimits::default(),
             forwards: vec![],
         }
     }
 
-    async fn open(&self, accept: Arc<dyn Accept>) -> Result<Session, OpenError> {
+    async fn open(&self, accept: Arc<dyn ChannelAcceptor>) -> Result<Session, SessionOpenError> {
         let gateway = self.address.parse().unwrap();
-        Session::open(Arc::new(self.settings()), gateway, 0, accept, tell_nobody()).await
+        Session::open(Arc::new(self.settings()), gateway, 0, accept, ignore()).await
     }
 
     async fn handle(&self) -> Handle {
@@ -176,7 +176,7 @@ fn reason<T>(outcome: Result<T, Error>) -> ChannelOpenFailure {
 #[tokio::test]
 async fn every_channel_but_those_on_our_forwards_is_refused() {
     let gateway = Gateway::start(true).await;
-    let echo_back = Arc::new(Echo::default());
+    let echo_back = Arc::new(EchoForwards::default());
     let session = gateway.open(echo_back.clone()).await.unwrap();
     session.forward(&forward("127.0.0.1:8080")).await.unwrap();
     let handle = gateway.handle().await;
@@ -207,7 +207,10 @@ async fn every_channel_but_those_on_our_forwards_is_refused() {
 #[tokio::test]
 async fn a_gateway_that_reports_its_own_address_is_understood() {
     let gateway = Gateway::start(true).await;
-    let session = gateway.open(Arc::new(Echo::default())).await.unwrap();
+    let session = gateway
+        .open(Arc::new(EchoForwards::default()))
+        .await
+        .unwrap();
     let bound = session.forward(&forward("localhost:0")).await.unwrap();
     assert_eq!(bound.to_string(), format!("localhost:{GIVEN}"));
     let handle = gateway.handle().await;
@@ -220,7 +223,10 @@ async fn a_gateway_that_reports_its_own_address_is_understood() {
 #[tokio::test]
 async fn a_goodbye_from_the_gateway_is_passed_on_in_its_own_words() {
     let gateway = Gateway::start(true).await;
-    let session = gateway.open(Arc::new(Echo::default())).await.unwrap();
+    let session = gateway
+        .open(Arc::new(EchoForwards::default()))
+        .await
+        .unwrap();
     let handle = gateway.handle().await;
     let words = "maintenance at\nnoon".to_owned();
     handle
@@ -229,15 +235,15 @@ async fn a_goodbye_from_the_gateway_is_passed_on_in_its_own_words() {
         .unwrap();
     let ended = timeout(PATIENCE, session.ended()).await.unwrap();
     assert!(
-        matches!(&ended, Ended::ByGateway(text) if text.contains("maintenance at\u{fffd}noon")),
+        matches!(&ended, SessionEnd::ByGateway(text) if text.contains("maintenance at\u{fffd}noon")),
         "{ended:?}"
     );
 }
 
 struct Panics;
 
-impl Accept for Panics {
-    fn accept(&self, _: Inbound) {
+impl ChannelAcceptor for Panics {
+    fn accept(&self, _: InboundChannel) {
         panic!("on purpose");
     }
 }
@@ -253,15 +259,22 @@ async fn a_session_that_panics_ends_and_the_process_goes_on() {
         .channel_open_forwarded_tcpip("127.0.0.1", 8080, "x", 1)
         .await;
     let ended = timeout(PATIENCE, session.ended()).await.unwrap();
-    assert_eq!(ended, Ended::Panicked);
+    assert_eq!(ended, SessionEnd::Panicked);
     assert!(session.probe(PATIENCE).await.is_err());
 }
 
 #[tokio::test]
 async fn a_gateway_that_refuses_every_key_is_quoted() {
     let gateway = Gateway::start(false).await;
-    let error = gateway.open(Arc::new(Echo::default())).await.err().unwrap();
-    assert!(matches!(error, OpenError::LoginRefused { .. }), "{error}");
+    let error = gateway
+        .open(Arc::new(EchoForwards::default()))
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, SessionOpenError::LoginRefused { .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("\"acme\""), "{error}");
     assert!(error.to_string().contains("SHA256:"), "{error}");
 }
@@ -269,7 +282,10 @@ async fn a_gateway_that_refuses_every_key_is_quoted() {
 #[tokio::test]
 async fn a_loopback_forward_that_another_machine_reaches_is_noticed() {
     let gateway = Gateway::start(true).await;
-    let session = gateway.open(Arc::new(Echo::default())).await.unwrap();
+    let session = gateway
+        .open(Arc::new(EchoForwards::default()))
+        .await
+        .unwrap();
     session.forward(&forward("127.0.0.1:8080")).await.unwrap();
     let handle = gateway.handle().await;
     for (originator, exposed) in [("127.0.0.1", false), ("::1", false), ("192.0.2.9", true)] {
@@ -285,14 +301,18 @@ async fn a_loopback_forward_that_another_machine_reaches_is_noticed() {
 async fn what_a_gateway_says_to_people_stands_in_the_cause_of_a_refused_login() {
     let words = "Your account has expired;\n\u{1b}[31m please contact your administrator.";
     let gateway = Gateway::start_saying(false, Some(words)).await;
-    let error = gateway.open(Arc::new(Echo::default())).await.err().unwrap();
+    let error = gateway
+        .open(Arc::new(EchoForwards::default()))
+        .await
+        .err()
+        .unwrap();
     let text = error.to_string();
     assert!(
         text.contains("the gateway says: \"Your account has expired;"),
         "{text}"
     );
     assert!(!text.chars().any(char::is_control), "{text}");
-    assert_eq!(error.retry(), agent::tunnel::session::Retry::Slow);
+    assert_eq!(error.retry(), agent::tunnel::session::RetryPace::Slow);
 }
 
 /// The port that the gateway gives for 0.

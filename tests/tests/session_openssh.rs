@@ -4,14 +4,16 @@
 use agent::{
     secret::{Secret, SecretFile},
     tunnel::{
-        Accept, Bind, RemoteForward, Settings,
-        session::{ForwardError, HostKeys, Identity, OpenError, Reason, Retry, Session, Step},
-        tell_nobody,
+        BindAddress, ChannelAcceptor, RemoteForward, Settings, ignore,
+        session::{
+            ForwardError, HostKeyRefusalReason, HostKeys, RetryPace, Session, SessionOpenError,
+            SessionOpenStep, SshIdentity,
+        },
     },
 };
 use e2e::{
     sshd::{Sshd, certify, fingerprint, keygen},
-    tunnel::{Echo, PATIENCE, echo, echo_at, identity, settings},
+    tunnel::{EchoForwards, PATIENCE, echo, echo_at, identity, settings},
 };
 use std::{fs, path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -20,13 +22,16 @@ use tokio::{
     time::timeout,
 };
 
-async fn open(settings: Settings) -> Result<Session, OpenError> {
-    open_with(settings, Arc::new(Echo::default())).await
+async fn open(settings: Settings) -> Result<Session, SessionOpenError> {
+    open_with(settings, Arc::new(EchoForwards::default())).await
 }
 
-async fn open_with(settings: Settings, accept: Arc<dyn Accept>) -> Result<Session, OpenError> {
+async fn open_with(
+    settings: Settings,
+    accept: Arc<dyn ChannelAcceptor>,
+) -> Result<Session, SessionOpenError> {
     let gateway = settings.gateways[0].clone();
-    Session::open(Arc::new(settings), gateway, 0, accept, tell_nobody()).await
+    Session::open(Arc::new(settings), gateway, 0, accept, ignore()).await
 }
 
 fn known_hosts(text: &str) -> Arc<HostKeys> {
@@ -37,9 +42,9 @@ fn line(hosts: &str, public_key: &Path) -> String {
     format!("{hosts} {}", fs::read_to_string(public_key).unwrap())
 }
 
-fn refused(outcome: Result<Session, OpenError>) -> agent::tunnel::session::Refused {
+fn refused(outcome: Result<Session, SessionOpenError>) -> agent::tunnel::session::HostKeyRefusal {
     match outcome {
-        Err(OpenError::HostKey(refused)) => *refused,
+        Err(SessionOpenError::HostKey(refused)) => *refused,
         Err(other) => panic!("another error: {other}"),
         Ok(_) => panic!("the host key was accepted"),
     }
@@ -50,9 +55,9 @@ async fn a_tcp_forward_carries_bytes_both_ways_over_the_best_algorithms() {
     let sshd = Sshd::start().unwrap();
     let settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
     let forward = settings.forwards[0].clone();
-    let accept = Arc::new(Echo::default());
+    let accept = Arc::new(EchoForwards::default());
     let session = open_with(settings, accept.clone()).await.unwrap();
-    let facts = session.facts().unwrap().clone();
+    let facts = session.negotiated().unwrap().clone();
     assert_eq!(facts.host_key, sshd.fingerprint().unwrap());
     assert_eq!(facts.cipher, "aes128-gcm@openssh.com");
     assert!(
@@ -61,7 +66,7 @@ async fn a_tcp_forward_carries_bytes_both_ways_over_the_best_algorithms() {
     );
     assert!(facts.strict, "strict key exchange");
     let bound = session.forward(&forward).await.unwrap();
-    let Bind::Tcp { port, .. } = bound.0 else {
+    let BindAddress::Tcp { port, .. } = bound.0 else {
         panic!("{bound:?}")
     };
     assert_ne!(port, 0, "the port that was given");
@@ -76,7 +81,7 @@ async fn a_tcp_forward_carries_bytes_both_ways_over_the_best_algorithms() {
     session.disconnect().await;
     assert_eq!(
         session.ended().await,
-        agent::tunnel::session::Ended::ByUs,
+        agent::tunnel::session::SessionEnd::ByUs,
         "{}",
         sshd.log()
     );
@@ -91,7 +96,7 @@ async fn a_named_port_and_a_socket_are_bound_side_by_side() {
     let socket = socket.to_str().unwrap();
     let settings = settings(&sshd, &[&tcp, socket]).unwrap();
     let forwards = settings.forwards.clone();
-    let accept = Arc::new(Echo::default());
+    let accept = Arc::new(EchoForwards::default());
     let session = open_with(settings, accept.clone()).await.unwrap();
     assert_eq!(
         session.forward(&forwards[0]).await.unwrap().to_string(),
@@ -164,7 +169,7 @@ fn with_host_certificate(options: &[&str]) -> Sshd {
     Sshd::prepare(prepare, &["HostCertificate {dir}/host-cert.pub"]).unwrap()
 }
 
-async fn open_trusting_ca(sshd: &Sshd, more: &str) -> Result<Session, OpenError> {
+async fn open_trusting_ca(sshd: &Sshd, more: &str) -> Result<Session, SessionOpenError> {
     let mut settings = settings(sshd, &[]).unwrap();
     let ca = line("@cert-authority *", &sshd.folder().join("ca.pub"));
     settings.host_keys = known_hosts(&(ca + more));
@@ -182,7 +187,10 @@ async fn a_host_certificate_of_a_trusted_authority_is_accepted() {
 async fn an_expired_host_certificate_is_refused() {
     let sshd = with_host_certificate(&["-n", "127.0.0.1", "-V", "20200101:20210101"]);
     let refused = refused(open_trusting_ca(&sshd, "").await);
-    assert!(matches!(refused.reason, Reason::Expired(_)), "{refused}");
+    assert!(
+        matches!(refused.reason, HostKeyRefusalReason::Expired(_)),
+        "{refused}"
+    );
     assert!(refused.to_string().contains("2021-01-01"), "{refused}");
 }
 
@@ -192,7 +200,7 @@ async fn a_host_certificate_for_another_name_is_refused() {
     let refused = refused(open_trusting_ca(&sshd, "").await);
     assert_eq!(
         refused.reason,
-        Reason::WrongPrincipal(vec!["gw.vendor.example".to_owned()])
+        HostKeyRefusalReason::WrongPrincipal(vec!["gw.vendor.example".to_owned()])
     );
     assert!(refused.remedy().contains("gw.vendor.example"));
 }
@@ -203,7 +211,7 @@ async fn a_host_certificate_of_a_revoked_authority_or_key_is_refused() {
     for revoked in ["ca.pub", "host.pub"] {
         let revocation = line("@revoked *", &sshd.folder().join(revoked));
         let refused = refused(open_trusting_ca(&sshd, &revocation).await);
-        assert_eq!(refused.reason, Reason::Revoked, "{revoked}");
+        assert_eq!(refused.reason, HostKeyRefusalReason::Revoked, "{revoked}");
     }
 }
 
@@ -236,7 +244,7 @@ async fn a_wrong_host_key_is_refused_with_both_fingerprints_and_retried_slowly()
     let text = error.to_string();
     assert!(text.contains(&other), "{text}");
     assert!(text.contains(&sshd.fingerprint().unwrap()), "{text}");
-    assert_eq!(error.retry(), Retry::Slow);
+    assert_eq!(error.retry(), RetryPace::Slow);
 }
 
 #[tokio::test]
@@ -247,7 +255,7 @@ async fn the_key_type_that_known_hosts_names_is_asked_for() {
     settings.host_keys = known_hosts(&line("*", &sshd.folder().join("rsa.pub")));
     let session = open(settings).await.unwrap();
     let rsa = fingerprint(&sshd.folder().join("rsa.pub")).unwrap();
-    assert_eq!(session.facts().unwrap().host_key, rsa);
+    assert_eq!(session.negotiated().unwrap().host_key, rsa);
 }
 
 #[tokio::test]
@@ -259,11 +267,14 @@ async fn a_key_that_is_not_authorised_is_refused_with_all_that_the_vendor_needs(
     settings.identity = identity(&stranger).unwrap();
     let error = open(settings).await.err().unwrap();
     let text = error.to_string();
-    assert!(matches!(error, OpenError::LoginRefused { .. }), "{text}");
+    assert!(
+        matches!(error, SessionOpenError::LoginRefused { .. }),
+        "{text}"
+    );
     assert!(text.contains(&sshd.user()), "{text}");
     assert!(text.contains(&settings_print(&stranger)), "{text}");
     assert!(text.contains("offers publickey"), "{text}");
-    assert_eq!(error.retry(), Retry::Slow);
+    assert_eq!(error.retry(), RetryPace::Slow);
 }
 
 fn settings_print(key: &Path) -> String {
@@ -298,7 +309,7 @@ async fn an_encrypted_key_logs_in_with_its_passphrase() {
     sshd.authorize(&key.with_extension("pub"), "").unwrap();
     let mut settings = settings(&sshd, &[]).unwrap();
     let phrase = Secret::new(b"correct horse".to_vec());
-    let identity = Identity::load(&SecretFile::new(&key), Some(&phrase)).unwrap();
+    let identity = SshIdentity::load(&SecretFile::new(&key), Some(&phrase)).unwrap();
     settings.identity = Arc::new(identity);
     open(settings).await.unwrap();
 }
@@ -308,7 +319,7 @@ fn a_short_rsa_key_is_refused_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("short");
     keygen(&key, &["-t", "rsa", "-b", "1024"], "").unwrap();
-    let error = Identity::load(&SecretFile::new(&key), None).unwrap_err();
+    let error = SshIdentity::load(&SecretFile::new(&key), None).unwrap_err();
     assert!(error.to_string().contains("less than 2048"), "{error}");
 }
 
@@ -408,7 +419,7 @@ async fn each_certificate_that_sshd_refuses_has_a_remedy_of_its_own() {
         settings.identity = identity(&key).unwrap();
         let error = open(settings).await.err().unwrap();
         let told = error.remedy();
-        if !told.contains(remedy) || told.contains("  ") || error.retry() != Retry::Slow {
+        if !told.contains(remedy) || told.contains("  ") || error.retry() != RetryPace::Slow {
             wrong.push(format!("{remedy}: {error}: {told}\n{}", sshd.log()));
         }
     }
@@ -470,7 +481,7 @@ async fn impostor(greeting: &'static [u8]) -> String {
     address
 }
 
-async fn open_at(sshd: &Sshd, address: &str) -> OpenError {
+async fn open_at(sshd: &Sshd, address: &str) -> SessionOpenError {
     let mut settings = settings(sshd, &[]).unwrap();
     settings.gateways = vec![address.parse().unwrap()];
     settings.login_timeout = Duration::from_secs(2);
@@ -482,21 +493,21 @@ async fn what_is_not_ssh_is_told_by_what_it_said() {
     let sshd = Sshd::start().unwrap();
     let http = impostor(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await;
     let error = open_at(&sshd, &http).await;
-    assert!(matches!(error, OpenError::NotSsh { .. }), "{error}");
+    assert!(matches!(error, SessionOpenError::NotSsh { .. }), "{error}");
     assert!(error.to_string().contains("HTTP/1.1 400"), "{error}");
-    assert_eq!(error.retry(), Retry::Soon);
+    assert_eq!(error.retry(), RetryPace::Soon);
 }
 
 #[tokio::test]
 async fn a_silent_server_and_one_silent_after_its_banner_run_into_the_deadline() {
     let sshd = Sshd::start().unwrap();
     for (greeting, expected) in [
-        (b"".as_slice(), Step::Banner),
-        (b"SSH-2.0-Mute\r\n", Step::KeyExchange),
+        (b"".as_slice(), SessionOpenStep::Banner),
+        (b"SSH-2.0-Mute\r\n", SessionOpenStep::KeyExchange),
     ] {
         let address = impostor(greeting).await;
         match open_at(&sshd, &address).await {
-            OpenError::Timeout { step, .. } => assert_eq!(step, expected),
+            SessionOpenError::Timeout { step, .. } => assert_eq!(step, expected),
             other => panic!("{other}"),
         }
     }
@@ -506,7 +517,10 @@ async fn a_silent_server_and_one_silent_after_its_banner_run_into_the_deadline()
 async fn a_gateway_with_old_algorithms_only_is_told_apart() {
     let sshd = Sshd::with(&["Ciphers aes128-cbc"]).unwrap();
     let error = open(settings(&sshd, &[]).unwrap()).await.err().unwrap();
-    assert!(matches!(error, OpenError::KeyExchange { .. }), "{error}");
+    assert!(
+        matches!(error, SessionOpenError::KeyExchange { .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("aes128-cbc"), "{error}");
 }
 
@@ -576,7 +590,7 @@ async fn a_pinned_key_of_any_type_is_asked_for_before_any_alarm() {
         let mut settings = settings(&sshd, &[]).unwrap();
         settings.host_keys = Arc::new(HostKeys::new(vec![print.clone()], None).unwrap());
         let session = open(settings.clone()).await.unwrap();
-        assert_eq!(session.facts().unwrap().host_key, print, "{name}");
+        assert_eq!(session.negotiated().unwrap().host_key, print, "{name}");
         let before = connections(&sshd);
         let _again = open(settings).await.unwrap();
         assert_eq!(
@@ -594,7 +608,7 @@ async fn a_key_that_is_not_pinned_is_refused_in_every_type_and_each_is_named() {
     let mut settings = settings(&sshd, &[]).unwrap();
     settings.host_keys = Arc::new(HostKeys::new(vec![other], None).unwrap());
     let refused = refused(open(settings).await);
-    assert_eq!(refused.reason, Reason::Changed);
+    assert_eq!(refused.reason, HostKeyRefusalReason::Changed);
     for name in ["rsa", "ecdsa", "host"] {
         let print = fingerprint(&sshd.folder().join(format!("{name}.pub"))).unwrap();
         assert!(refused.presented.contains(&print), "{name}: {refused}");

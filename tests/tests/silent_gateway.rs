@@ -1,14 +1,14 @@
 //! A gateway that falls silent is seen in time at default settings, and a slow link is not taken for a dead one.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, Report};
+use agent::status::{LayerState, StatusReport};
 use e2e::{
-    caller::Caller,
-    link::{Link, Way, inside},
-    setup::{Running, Setup},
+    caller::HttpCaller,
+    impaired_link::{ImpairedLink, LinkDirection, run_in_namespace},
+    recording_origin::RecordingOrigin,
+    setup::{AgentSetup, RunningAgent},
     ssh_pair::digest,
     sshd::{Sshd, free_port, listener, signal},
-    witness::Witness,
 };
 use std::{
     net::SocketAddr,
@@ -28,8 +28,8 @@ use tokio::{
 /// A gateway, a Jira, and an agent with the defaults between them.
 struct Scene {
     sshd: Sshd,
-    jira: Witness,
-    agent: Running,
+    jira: RecordingOrigin,
+    agent: RunningAgent,
     addr: SocketAddr,
 }
 
@@ -41,9 +41,9 @@ impl Scene {
     /// With these keys of `[tunnel]`.
     async fn start_with(keys: &[(&str, &str)]) -> Self {
         let sshd = Sshd::start().unwrap();
-        let jira = Witness::start().await.unwrap();
+        let jira = RecordingOrigin::start().await.unwrap();
         let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-        let mut setup = Setup::for_sshd(&sshd).unwrap();
+        let mut setup = AgentSetup::for_sshd(&sshd).unwrap();
         for (key, value) in keys {
             setup = setup.tunnel(key, *value);
         }
@@ -65,10 +65,10 @@ impl Scene {
     async fn hold_a_request(&self) -> JoinHandle<()> {
         let addr = self.addr;
         let held = tokio::spawn(async move {
-            let mut vendor = Caller::connect(addr).await.unwrap();
+            let mut vendor = HttpCaller::connect(addr).await.unwrap();
             let _ = vendor.get("/rest/api/2/issue/HELD-1").await;
         });
-        self.jira.until_held(1).await.unwrap();
+        self.jira.wait_until_held(1).await.unwrap();
         held
     }
 
@@ -76,11 +76,11 @@ impl Scene {
     async fn noticed(&self) -> (Duration, String, i32) {
         let start = Instant::now();
         self.agent
-            .until("the silence to be seen", |report| !is_proven(report))
+            .until_status("the silence to be seen", |report| !is_proven(report))
             .await
             .unwrap();
         let after = start.elapsed();
-        let (text, code) = self.agent.shown().unwrap();
+        let (text, code) = self.agent.status_output().unwrap();
         println!("noticed after {after:?}");
         (after, text, code)
     }
@@ -98,7 +98,7 @@ impl Scene {
     }
 }
 
-fn is_proven(report: &Report) -> bool {
+fn is_proven(report: &StatusReport) -> bool {
     report.connections[0].tunnel.state == LayerState::Proven
 }
 
@@ -112,7 +112,7 @@ async fn a_stopped_gateway_is_seen_within_ten_seconds_at_rest() {
     // What is left is a gateway that hangs: the session is ended, and another one serves once the port is free.
     scene
         .agent
-        .until("the session to be ended", |r| {
+        .until_status("the session to be ended", |r| {
             r.connections[0].generation > 1
         })
         .await
@@ -153,8 +153,8 @@ async fn a_gateway_that_comes_back_in_time_keeps_its_session() {
 }
 
 /// Runs `test` in a network of its own, on this thread.
-fn in_a_network(name: &str, test: impl AsyncFnOnce(Link)) {
-    if !inside(name).unwrap() {
+fn in_a_network(name: &str, test: impl AsyncFnOnce(ImpairedLink)) {
+    if !run_in_namespace(name).unwrap() {
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -162,12 +162,12 @@ fn in_a_network(name: &str, test: impl AsyncFnOnce(Link)) {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async { test(Link::new().unwrap()).await });
+    runtime.block_on(async { test(ImpairedLink::new().unwrap()).await });
 }
 
-async fn black_hole(link: Link, ways: &[Way], in_flight: bool) {
+async fn black_hole(link: ImpairedLink, ways: &[LinkDirection], in_flight: bool) {
     let scene = Scene::start().await;
-    link.lead_to(scene.sshd.port()).unwrap();
+    link.shape_port(scene.sshd.port()).unwrap();
     let held = match in_flight {
         true => Some(scene.hold_a_request().await),
         false => None,
@@ -186,7 +186,7 @@ fn a_black_hole_is_seen_within_ten_seconds_at_rest() {
     in_a_network(
         "a_black_hole_is_seen_within_ten_seconds_at_rest",
         async |link| {
-            black_hole(link, &[Way::Out, Way::Back], false).await;
+            black_hole(link, &[LinkDirection::Out, LinkDirection::Back], false).await;
         },
     );
 }
@@ -196,7 +196,7 @@ fn a_black_hole_is_seen_within_five_seconds_in_flight() {
     in_a_network(
         "a_black_hole_is_seen_within_five_seconds_in_flight",
         async |link| {
-            black_hole(link, &[Way::Out, Way::Back], true).await;
+            black_hole(link, &[LinkDirection::Out, LinkDirection::Back], true).await;
         },
     );
 }
@@ -206,7 +206,7 @@ fn a_black_hole_toward_the_gateway_is_seen_in_flight() {
     in_a_network(
         "a_black_hole_toward_the_gateway_is_seen_in_flight",
         async |link| {
-            black_hole(link, &[Way::Out], true).await;
+            black_hole(link, &[LinkDirection::Out], true).await;
         },
     );
 }
@@ -216,7 +216,7 @@ fn a_black_hole_from_the_gateway_is_seen_at_rest() {
     in_a_network(
         "a_black_hole_from_the_gateway_is_seen_at_rest",
         async |link| {
-            black_hole(link, &[Way::Back], false).await;
+            black_hole(link, &[LinkDirection::Back], false).await;
         },
     );
 }
@@ -228,22 +228,26 @@ fn a_path_that_loses_large_packets_is_served_by_small_ones() {
         "a_path_that_loses_large_packets_is_served_by_small_ones",
         async |link| {
             let scene = Scene::start_with(&[("probe_timeout", "500ms")]).await;
-            link.lead_to(scene.sshd.port()).unwrap();
-            for way in [Way::Out, Way::Back] {
+            link.shape_port(scene.sshd.port()).unwrap();
+            for way in [LinkDirection::Out, LinkDirection::Back] {
                 link.drop_large(way).unwrap();
             }
             let lost = async {
-                let mut vendor = Caller::connect(scene.addr).await?;
+                let mut vendor = HttpCaller::connect(scene.addr).await?;
                 vendor.download(MIB).await
             };
             assert!(lost.await.is_err());
-            let narrow = |report: &Report| {
+            let narrow = |report: &StatusReport| {
                 is_proven(report)
                     && report.connections[0].generation >= 2
                     && !report.forwards[0].bound.is_empty()
             };
-            scene.agent.until("a second session", narrow).await.unwrap();
-            let mut vendor = Caller::connect(scene.addr).await.unwrap();
+            scene
+                .agent
+                .until_status("a second session", narrow)
+                .await
+                .unwrap();
+            let mut vendor = HttpCaller::connect(scene.addr).await.unwrap();
             assert_eq!(vendor.download(MIB).await.unwrap(), digest(MIB));
             assert_eq!(vendor.upload("ABC-1", MIB).await.unwrap(), digest(MIB));
             assert!(scene.agent.log().contains("path MTU"));
@@ -258,12 +262,12 @@ fn a_half_open_connection_is_seen_within_ten_seconds() {
         "a_half_open_connection_is_seen_within_ten_seconds",
         async |link| {
             let mut scene = Scene::start().await;
-            link.lead_to(scene.sshd.port()).unwrap();
-            link.drop_all(Way::Back).unwrap();
+            link.shape_port(scene.sshd.port()).unwrap();
+            link.drop_all(LinkDirection::Back).unwrap();
             scene.sshd.kill();
             // Its last words are repeated for a while, and then no more: here at once.
             sleep(Duration::from_millis(500)).await;
-            link.heal(Way::Back).unwrap();
+            link.restore(LinkDirection::Back).unwrap();
             let (after, text, code) = scene.noticed().await;
             assert!(after < Duration::from_secs(10 + BUSY), "{after:?}");
             assert_ne!(code, 0, "{text}");
@@ -278,7 +282,7 @@ fn a_slow_link_under_full_transfers_is_not_cut() {
         "a_slow_link_under_full_transfers_is_not_cut",
         async |link| {
             let scene = Scene::start().await;
-            link.lead_to(scene.sshd.port()).unwrap();
+            link.shape_port(scene.sshd.port()).unwrap();
             link.slow_down().unwrap();
             let (down, up) = full_both_ways(scene.addr);
             let mut silent = Duration::ZERO;
@@ -320,10 +324,10 @@ fn a_slow_link_under_full_transfers_is_not_cut() {
 #[tokio::test]
 async fn a_round_trip_of_600_ms_under_full_transfers_is_proven_throughout() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
     let far = far_away(sshd.address().parse().unwrap()).await;
-    let setup = Setup::for_sshd(&sshd).unwrap();
+    let setup = AgentSetup::for_sshd(&sshd).unwrap();
     let agent = setup
         .without("probe_interval")
         .tunnel("gateways", vec![far.to_string()])
@@ -396,15 +400,15 @@ async fn late(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
 fn bursts_of_total_loss_cut_nothing() {
     in_a_network("bursts_of_total_loss_cut_nothing", async |link| {
         let scene = Scene::start().await;
-        link.lead_to(scene.sshd.port()).unwrap();
+        link.shape_port(scene.sshd.port()).unwrap();
         let (down, up) = full_both_ways(scene.addr);
         for _ in 0..4 {
-            for way in [Way::Out, Way::Back] {
+            for way in [LinkDirection::Out, LinkDirection::Back] {
                 link.drop_all(way).unwrap();
             }
             sleep(Duration::from_secs(2)).await;
-            for way in [Way::Out, Way::Back] {
-                link.heal(way).unwrap();
+            for way in [LinkDirection::Out, LinkDirection::Back] {
+                link.restore(way).unwrap();
             }
             sleep(Duration::from_secs(8)).await;
             let report = scene.agent.status().await.unwrap();
@@ -421,11 +425,11 @@ fn bursts_of_total_loss_cut_nothing() {
 /// Transfers that do not end by themselves on such a link.
 fn full_both_ways(addr: SocketAddr) -> (JoinHandle<()>, JoinHandle<()>) {
     let down = tokio::spawn(async move {
-        let mut vendor = Caller::connect(addr).await.unwrap();
+        let mut vendor = HttpCaller::connect(addr).await.unwrap();
         vendor.download(HUGE).await.unwrap();
     });
     let up = tokio::spawn(async move {
-        let mut vendor = Caller::connect(addr).await.unwrap();
+        let mut vendor = HttpCaller::connect(addr).await.unwrap();
         vendor.upload("ABC-1", HUGE).await.unwrap();
     });
     (down, up)

@@ -1,13 +1,13 @@
 //! `agent status` says what is so, and nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, Overall, Report};
+use agent::status::{LayerState, OverallState, StatusReport};
 use e2e::{
     agent::{binary, command},
-    site::{Site, vendor},
+    test_env::{TestEnv, vendor},
 };
 use serde_json::Value;
-use server_stub::jira::State;
+use server_stub::jira::ServerState;
 use std::{
     fs,
     path::Path,
@@ -21,7 +21,11 @@ const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_layer_is_proven_by_its_other_side() {
-    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let mut site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     let report = site.until_proven().await.unwrap();
     let layers = &report.layers;
     for layer in [&layers.network, &layers.tunnel, &layers.jira, &layers.login] {
@@ -63,7 +67,11 @@ async fn every_layer_is_proven_by_its_other_side() {
 /// `script` (util-linux) gives it a terminal; what it shows is read until it has been drawn anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn watched_on_a_terminal_it_is_drawn_anew_in_colour() {
-    let site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     let status = format!("{} status --watch", binary("agent").display());
     let arguments = ["-qec", &status, "/dev/null"];
     let terminal = command(Command::new("script"), site.agent.dir(), &arguments);
@@ -90,7 +98,11 @@ async fn watched_on_a_terminal_it_is_drawn_anew_in_colour() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jira_that_is_gone_is_told_as_jiras_and_found_when_it_is_back() {
-    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let mut site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     site.stop_jira().await;
     assert_eq!(
         vendor()
@@ -101,11 +113,11 @@ async fn a_jira_that_is_gone_is_told_as_jiras_and_found_when_it_is_back() {
             .status(),
         502
     );
-    let report = site.agent.until("Jira to have failed", |r| {
+    let report = site.agent.until_status("Jira to have failed", |r| {
         r.layers.jira.state == LayerState::Failed
     });
     let report = report.await.unwrap();
-    assert_eq!(report.overall, Overall::Down);
+    assert_eq!(report.overall, OverallState::Down);
     assert!(
         report
             .layers
@@ -137,13 +149,17 @@ async fn a_jira_that_is_gone_is_told_as_jiras_and_found_when_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_gone_is_told_as_the_networks_and_found_when_it_is_back() {
-    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let mut site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     site.sshd.kill();
-    let report = site.agent.until("the network to have failed", |r| {
+    let report = site.agent.until_status("the network to have failed", |r| {
         r.layers.network.state == LayerState::Failed
     });
     let report = report.await.unwrap();
-    assert_eq!(report.overall, Overall::Down);
+    assert_eq!(report.overall, OverallState::Down);
     assert!(report.layers.network.cause.is_some() && report.layers.network.remedy.is_some());
     assert_ne!(report.layers.tunnel.state, LayerState::Proven);
     assert!(report.forwards[0].bound.is_empty());
@@ -165,8 +181,12 @@ async fn a_gateway_that_is_gone_is_told_as_the_networks_and_found_when_it_is_bac
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jira_in_maintenance_is_told_as_that() {
-    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
-    site.jira().set_state(State::Maintenance);
+    let mut site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
+    site.jira().set_state(ServerState::Maintenance);
     let url = site.vendor_url() + MYSELF;
     let request = || async {
         let answer = vendor().get(&url).send().await.unwrap();
@@ -175,12 +195,12 @@ async fn a_jira_in_maintenance_is_told_as_that() {
         assert!(!own, "it is Jira's answer");
     };
     request().await;
-    let in_maintenance = |r: &Report| {
+    let in_maintenance = |r: &StatusReport| {
         let cause = r.layers.jira.cause.as_deref();
         cause.is_some_and(|cause| cause.contains("maintenance"))
     };
     site.agent
-        .until("Jira to be in maintenance", in_maintenance)
+        .until_status("Jira to be in maintenance", in_maintenance)
         .await
         .unwrap();
     assert_ne!(status(&site).status.code(), Some(0));
@@ -188,13 +208,13 @@ async fn a_jira_in_maintenance_is_told_as_that() {
     request().await;
     let report = site.agent.status().await.unwrap();
     assert!(in_maintenance(&report), "{:?}", report.layers.jira);
-    site.jira().set_state(State::Running);
+    site.jira().set_state(ServerState::Running);
     site.until_proven().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_does_not_run_is_told_apart_from_one_that_is_down() {
-    let mut site = Site::plan().start().await.unwrap();
+    let mut site = TestEnv::builder().start().await.unwrap();
     site.agent.process().kill();
     let shown = status(&site);
     assert_eq!(shown.status.code(), Some(3));
@@ -205,24 +225,28 @@ async fn an_agent_that_does_not_run_is_told_apart_from_one_that_is_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_document_is_as_its_schema_says() {
-    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let mut site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/status.schema.json");
     let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    let check = |site: &Site| {
+    let check = |site: &TestEnv| {
         let shown = site.agent.run(&["status", "--json"]).unwrap();
         let document: Value = serde_json::from_slice(&shown.stdout).unwrap();
         let mut problems = Vec::new();
         conform(&schema, &schema, &document, "", &mut problems);
         assert!(problems.is_empty(), "{problems:#?}\nin {document:#}");
         let overall = document["overall"].as_str().unwrap().to_owned();
-        let report: Report = serde_json::from_value(document).unwrap();
+        let report: StatusReport = serde_json::from_value(document).unwrap();
         assert_eq!(shown.status.code(), Some(report.overall.exit_code().into()));
         overall
     };
     assert_eq!(check(&site), "proven");
     site.sshd.kill();
     site.agent
-        .until("it to be down", |r| r.overall == Overall::Down)
+        .until_status("it to be down", |r| r.overall == OverallState::Down)
         .await
         .unwrap();
     assert_eq!(check(&site), "down");
@@ -230,7 +254,11 @@ async fn the_document_is_as_its_schema_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_level_changes_while_it_runs() {
-    let site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     let request = || async {
         vendor()
             .get(site.vendor_url() + MYSELF)
@@ -272,7 +300,7 @@ async fn the_log_level_changes_while_it_runs() {
     assert_eq!(wrong.status.code(), Some(64), "{wrong:?}");
 }
 
-fn status(site: &Site) -> Output {
+fn status(site: &TestEnv) -> Output {
     site.agent.run(&["status"]).unwrap()
 }
 
@@ -356,7 +384,7 @@ const MYSELF: &str = "/rest/api/2/myself";
 /// In a terminal there are colors, and none where it cannot show them or nobody wants them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dumb_terminal_gets_no_colors() {
-    let site = Site::plan().start().await.unwrap();
+    let site = TestEnv::builder().start().await.unwrap();
     let shown = |variables: &str, name: &str| {
         let line = format!("{variables} {} {name}", binary("agent").display());
         let arguments = ["-qec", &line, "/dev/null"];

@@ -4,31 +4,30 @@
 
 use agent::{
     check,
-    status::{ForwardState, Report},
+    status::{ForwardState, StatusReport},
     tunnel::{
-        Bind,
-        session::{Bound, CallError, Session},
-        tell_nobody,
+        BindAddress, ignore,
+        session::{BoundForward, OpenDirectError, Session},
     },
 };
 use e2e::{
     agent::binary,
-    process::Process,
-    setup::{Running, Setup},
-    site::vendor,
+    process::ChildProcess,
+    recording_origin::{RecordingOrigin, issue},
+    setup::{AgentSetup, RunningAgent},
     sshd::{free_port, keygen, signal},
-    tunnel::{Echo, echo, identity, settings_for},
-    witness::{Witness, issue},
+    test_env::vendor,
+    tunnel::{EchoForwards, echo, identity, settings_for},
 };
 use reqwest::Response;
 use serde_json::Value;
-use server_stub::gateway::{self, Gateway, Settings, Snapshot};
+use server_stub::gateway::{self, Gateway, GatewaySnapshot, Settings};
 use std::{fs, future::Future, path::PathBuf, process::Command, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::{net::TcpStream, time::timeout};
 
 struct Vendor {
-    gateway: gateway::Running,
+    gateway: gateway::RunningGateway,
     folder: TempDir,
     client: reqwest::Client,
 }
@@ -56,9 +55,9 @@ impl Vendor {
         key
     }
 
-    fn setup(&self, name: &str, jira: &Witness, port: u16) -> Setup {
+    fn setup(&self, name: &str, jira: &RecordingOrigin, port: u16) -> AgentSetup {
         let key = self.folder.path().join(name);
-        Setup::new(&self.gateway.ssh_addr.to_string(), name, &key)
+        AgentSetup::new(&self.gateway.ssh_addr.to_string(), name, &key)
             .tunnel("host_keys", vec![self.gateway.host_key_fingerprint.clone()])
             .tunnel("connections", 2)
             .forward("jira", &format!("127.0.0.1:{port}"), &jira.url())
@@ -80,7 +79,7 @@ impl Vendor {
         text
     }
 
-    async fn until(&self, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    async fn until(&self, wanted: impl Fn(&GatewaySnapshot) -> bool) -> GatewaySnapshot {
         soon(self.gateway.until(wanted)).await
     }
 }
@@ -92,16 +91,16 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 /// Waits until both connections hold the forward and all is proven.
-async fn serving(agent: &Running) -> Report {
+async fn serving(agent: &RunningAgent) -> StatusReport {
     agent.until_proven().await.unwrap();
-    let both = |r: &Report| {
+    let both = |r: &StatusReport| {
         let state = |c: &agent::status::ConnectionView| c.forwards[0].state;
         r.connections
             .iter()
             .all(|c| state(c) == ForwardState::Bound)
     };
     agent
-        .until("both connections to serve", both)
+        .until_status("both connections to serve", both)
         .await
         .unwrap()
 }
@@ -110,8 +109,8 @@ async fn serving(agent: &Running) -> Report {
 async fn both_connections_serve_the_hosts_lead_to_their_agents_and_the_page_shows_it() {
     let vendor = Vendor::start().await;
     let (acme, other) = (
-        Witness::start().await.unwrap(),
-        Witness::start().await.unwrap(),
+        RecordingOrigin::start().await.unwrap(),
+        RecordingOrigin::start().await.unwrap(),
     );
     let port = free_port().unwrap();
     vendor.enrol("acme");
@@ -180,8 +179,8 @@ async fn both_connections_serve_the_hosts_lead_to_their_agents_and_the_page_show
 async fn an_agent_that_comes_back_is_not_blocked_by_its_twin_that_hangs() {
     let vendor = Vendor::start().await;
     let (old, new) = (
-        Witness::start().await.unwrap(),
-        Witness::start().await.unwrap(),
+        RecordingOrigin::start().await.unwrap(),
+        RecordingOrigin::start().await.unwrap(),
     );
     let port = free_port().unwrap();
     vendor.enrol("acme");
@@ -219,7 +218,7 @@ async fn an_agent_that_comes_back_is_not_blocked_by_its_twin_that_hangs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_agent_is_away_the_vendor_gets_a_typed_error_and_its_return_is_all_it_takes() {
     let vendor = Vendor::start().await;
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     vendor.enrol("acme");
     let mut agent = vendor
         .setup("acme", &jira, free_port().unwrap())
@@ -229,7 +228,7 @@ async fn while_the_agent_is_away_the_vendor_gets_a_typed_error_and_its_return_is
     vendor.get_issue("acme", "DEMO-1").await;
 
     signal(agent.process().pid(), "TERM").unwrap();
-    let gone = |g: &Snapshot| g.agent("acme").is_some_and(|a| !a.online);
+    let gone = |g: &GatewaySnapshot| g.agent("acme").is_some_and(|a| !a.online);
     vendor.until(gone).await;
     let answer = vendor
         .get("acme.gateway.localhost", "/rest/api/2/issue/DEMO-1")
@@ -270,7 +269,7 @@ async fn a_gateway_without_file_descriptors_waits_for_some_and_serves_on() {
         .arg(format!("127.0.0.1:{http}"))
         .arg("--data")
         .arg(folder.path());
-    let mut gateway = Process::spawn(gateway, &folder.path().join("log")).unwrap();
+    let mut gateway = ChildProcess::spawn(gateway, &folder.path().join("log")).unwrap();
     let connect = || TcpStream::connect(("127.0.0.1", http));
     soon(async {
         while connect().await.is_err() {
@@ -301,7 +300,7 @@ async fn a_gateway_without_file_descriptors_waits_for_some_and_serves_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_may_call_its_own_forwards_and_nothing_else() {
     let vendor = Vendor::start().await;
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let theirs = free_port().unwrap();
     vendor.enrol("globex");
     let globex = vendor.setup("globex", &jira, theirs).start().unwrap();
@@ -316,12 +315,12 @@ async fn an_agent_may_call_its_own_forwards_and_nothing_else() {
     let settings = settings_for(&gateway, "acme", key, host_key, &binds).unwrap();
     let settings = Arc::new(settings);
     let to = settings.gateways[0].clone();
-    let (accept, forwards) = (Arc::<Echo>::default(), settings.forwards.clone());
-    let session = Session::open(settings, to, 0, accept, tell_nobody());
+    let (accept, forwards) = (Arc::<EchoForwards>::default(), settings.forwards.clone());
+    let session = Session::open(settings, to, 0, accept, ignore());
     let session = soon(session).await.unwrap();
     for forward in &forwards {
         let bound = soon(session.forward(forward)).await.unwrap();
-        let stream = soon(session.call(&bound)).await.unwrap();
+        let stream = soon(session.open_direct(&bound)).await.unwrap();
         echo(stream, "there and back").await.unwrap();
     }
     let elsewhere = [
@@ -333,23 +332,23 @@ async fn an_agent_may_call_its_own_forwards_and_nothing_else() {
         "/run/docker.sock".to_owned(),
     ];
     for place in elsewhere {
-        let bind: Bind = place.parse().unwrap();
-        let refused = soon(session.call(&Bound(bind))).await.err();
-        assert_eq!(refused, Some(CallError::Prohibited(place)));
+        let bind: BindAddress = place.parse().unwrap();
+        let refused = soon(session.open_direct(&BoundForward(bind))).await.err();
+        assert_eq!(refused, Some(OpenDirectError::Prohibited(place)));
     }
     // Nor one that was its own and is no more.
     let gone = session.bound("f0").unwrap();
     session.cancel_forward("f0").await.unwrap();
-    let refused = soon(session.call(&gone)).await.err();
+    let refused = soon(session.open_direct(&gone)).await.err();
     assert!(
-        matches!(refused, Some(CallError::Prohibited(_))),
+        matches!(refused, Some(OpenDirectError::Prohibited(_))),
         "{refused:?}"
     );
 }
 
-fn round_trip(agent: &Running) -> check::Step {
+fn round_trip(agent: &RunningAgent) -> check::CheckStep {
     let done = agent.run(&["check", "--json"]).unwrap();
-    let report: check::Report = serde_json::from_slice(&done.stdout).unwrap();
+    let report: check::CheckReport = serde_json::from_slice(&done.stdout).unwrap();
     let step = report.steps.iter().find(|s| s.step == "round-trip");
     step.unwrap_or_else(|| panic!("{report:#?}")).clone()
 }
@@ -357,19 +356,19 @@ fn round_trip(agent: &Running) -> check::Step {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_goes_the_whole_way_and_claims_no_answer_that_a_twin_gave() {
     let vendor = Vendor::start().await;
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let port = free_port().unwrap();
     vendor.enrol("acme");
     let agent = vendor.setup("acme", &jira, port).start().unwrap();
     serving(&agent).await;
     let trip = round_trip(&agent);
-    assert_eq!(trip.verdict, check::Verdict::Ok, "{trip:?}");
+    assert_eq!(trip.verdict, check::StepVerdict::Ok, "{trip:?}");
 
     let twin = vendor.setup("acme", &jira, port).start().unwrap();
     serving(&twin).await;
     // Whose turn it is, is chance: 40 times the same is one in 10^12.
     let mut trips = (0..40).map(|_| round_trip(&agent));
-    let other = trips.find(|trip| trip.verdict == check::Verdict::Warn);
+    let other = trips.find(|trip| trip.verdict == check::StepVerdict::Warn);
     let cause = other.expect("the twin never had its turn").cause.unwrap();
     assert!(cause.contains("did not come to this agent"), "{cause}");
 }

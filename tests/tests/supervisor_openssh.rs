@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
-    status::{ConnectionView, ForwardState, LayerState, Phase},
+    status::{ConnectionPhase, ConnectionView, ForwardState, LayerState},
     supervisor::{Supervisor, SupervisorHandle},
     tunnel::{Settings, session::HostKeys},
 };
 use e2e::{
     sshd::{Sshd, fingerprint, free_port, listener, signal},
-    tunnel::{Echo, PATIENCE, echo, echo_at, settings},
+    tunnel::{EchoForwards, PATIENCE, echo, echo_at, settings},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 fn spawn(settings: Settings) -> SupervisorHandle {
     Supervisor::spawn(
         Arc::new(settings),
-        Arc::new(Echo::default()),
+        Arc::new(EchoForwards::default()),
         CancellationToken::new(),
     )
 }
@@ -58,7 +58,7 @@ async fn a_connection_serves_and_says_so_with_proof() {
     let sshd = Sshd::start().unwrap();
     let handle = spawn(settings(&sshd, &["127.0.0.1:0"]).unwrap());
     until(&handle, |c| {
-        c[0].phase == Phase::Serving && c[0].tunnel.state == LayerState::Proven
+        c[0].phase == ConnectionPhase::Serving && c[0].tunnel.state == LayerState::Proven
     })
     .await;
     let view = handle.connections().remove(0);
@@ -81,7 +81,7 @@ async fn a_busy_port_is_asked_for_again_while_the_session_stays() {
     let handle = spawn(settings(&sshd, &[&address]).unwrap());
     until(&handle, |c| forward(c, 0) == ForwardState::Refused).await;
     let view = handle.connections().remove(0);
-    assert_eq!(view.phase, Phase::Standby);
+    assert_eq!(view.phase, ConnectionPhase::Standby);
     let told = &view.forwards[0];
     assert!(
         told.cause.as_ref().is_some_and(|c| c.contains(&address)),
@@ -109,7 +109,7 @@ async fn of_two_connections_one_holds_the_port_and_the_other_takes_it_over() {
     let before = handle.connections();
     let holder = usize::from(forward(&before, 0) != ForwardState::Bound);
     let other = 1 - holder;
-    assert_eq!(before[other].phase, Phase::Standby);
+    assert_eq!(before[other].phase, ConnectionPhase::Standby);
     assert!(
         before[other].forwards[0].remedy.is_none(),
         "nothing to be done"
@@ -177,7 +177,7 @@ async fn a_wrong_host_key_is_shown_as_what_it_is_and_tried_once_a_minute() {
     settings.host_keys = Arc::new(HostKeys::new(vec![other.clone()], None).unwrap());
     let handle = spawn(settings);
     until(&handle, |c| {
-        c[0].phase == Phase::Waiting && c[0].tunnel.state == LayerState::Failed
+        c[0].phase == ConnectionPhase::Waiting && c[0].tunnel.state == LayerState::Failed
     })
     .await;
     let view = handle.connections().remove(0);
@@ -216,7 +216,7 @@ async fn a_drain_takes_nothing_new_and_lets_what_is_under_way_finish() {
         let handle = handle.clone();
         async move { handle.drain(PATIENCE).await }
     });
-    until(&handle, |c| c[0].phase == Phase::Draining).await;
+    until(&handle, |c| c[0].phase == ConnectionPhase::Draining).await;
     let closed = async {
         while TcpStream::connect(local(port)).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -226,7 +226,7 @@ async fn a_drain_takes_nothing_new_and_lets_what_is_under_way_finish() {
     assert!(!draining.is_finished(), "a channel is still open");
     echo(busy, "the other half").await.unwrap();
     timeout(PATIENCE, draining).await.unwrap().unwrap();
-    assert_eq!(handle.connections()[0].phase, Phase::Stopped);
+    assert_eq!(handle.connections()[0].phase, ConnectionPhase::Stopped);
     assert_eq!(handle.live_channels(), 0);
     sshd.logged("the agent is leaving").await.unwrap();
 }
@@ -243,12 +243,15 @@ async fn a_cancelled_supervisor_ends_at_once_even_with_open_channels_and_dials()
     settings.connections = 2;
     settings.login_timeout = Duration::from_secs(3600);
     let cancel = CancellationToken::new();
-    let echo = Arc::new(Echo::default());
+    let echo = Arc::new(EchoForwards::default());
     let handle = Supervisor::spawn(Arc::new(settings), echo, cancel.clone());
     until(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
     let mut busy = TcpStream::connect(local(port)).await.unwrap();
     busy.write_all(b"x").await.unwrap();
     busy.read_exact(&mut [0]).await.unwrap();
     cancel.cancel();
-    until(&handle, |c| c.iter().all(|c| c.phase == Phase::Stopped)).await;
+    until(&handle, |c| {
+        c.iter().all(|c| c.phase == ConnectionPhase::Stopped)
+    })
+    .await;
 }

@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use e2e::{
     agent::{binary, command},
     login,
-    site::{Site, vendor},
+    test_env::{TestEnv, vendor},
 };
 use server_stub::jira::OAuth2Client;
 use std::{
@@ -19,7 +19,7 @@ use std::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_part_is_there_and_no_secret_in_any_encoding() {
-    let mut site = site(Site::plan().pat(OURS)).await;
+    let mut site = site(TestEnv::builder().pat(OURS)).await;
     requests(&site).await;
     plant(&site, OURS);
     let parts = bundle(&site, &[]);
@@ -70,7 +70,7 @@ async fn every_part_is_there_and_no_secret_in_any_encoding() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_of_a_login_is_in_it() {
     let lines = "mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"\ngrant = \"authorization_code\"";
-    let plan = Site::plan().auth(lines, OURS).jira(|jira| {
+    let plan = TestEnv::builder().auth(lines, OURS).jira(|jira| {
         jira.oauth2.clients = vec![OAuth2Client::new(
             "acme",
             OURS,
@@ -99,7 +99,7 @@ async fn no_token_of_a_login_is_in_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_written_before_somebody_agrees() {
-    let site = site(Site::plan().pat(OURS)).await;
+    let site = site(TestEnv::builder().pat(OURS)).await;
     requests(&site).await;
     let archive = site.dir().join("bundle.tar.gz");
     let output = ["--output", archive.to_str().unwrap()];
@@ -145,7 +145,7 @@ async fn nothing_is_written_before_somebody_agrees() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_for_its_owner_alone_and_overwrites_nothing() {
-    let site = site(Site::plan().pat(OURS)).await;
+    let site = site(TestEnv::builder().pat(OURS)).await;
     // Named by host and time, in the folder it is made in.
     let folder = tempfile::tempdir().unwrap();
     let mut made = command(
@@ -178,7 +178,7 @@ async fn it_is_for_its_owner_alone_and_overwrites_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_cannot_be_had_says_why_and_stops_nothing() {
-    let mut site = site(Site::plan().basic(BOT, BOT_PASSWORD)).await;
+    let mut site = site(TestEnv::builder().basic(BOT, BOT_PASSWORD)).await;
     let absent = site.dir().join("no-such-log");
     // It hangs: the socket is there and nobody answers.
     let pid = site.agent.process().pid().to_string();
@@ -227,7 +227,7 @@ async fn a_part_that_cannot_be_had_says_why_and_stops_nothing() {
     assert!(logins(&site) > before);
 }
 
-async fn site(plan: e2e::site::Plan) -> Site {
+async fn site(plan: e2e::test_env::TestEnvPlan) -> TestEnv {
     let plan = plan.line("log", "level = \"trace\"").jira(|jira| {
         jira.tokens[0].token = OURS.to_owned();
     });
@@ -235,7 +235,7 @@ async fn site(plan: e2e::site::Plan) -> Site {
 }
 
 /// Requests with the vendor's secrets in them, some allowed and some refused.
-async fn requests(site: &Site) {
+async fn requests(site: &TestEnv) {
     let url = site.vendor_url();
     for target in [
         "/rest/api/2/search?jql=summary~",
@@ -248,7 +248,7 @@ async fn requests(site: &Site) {
 }
 
 /// What an administrator's own script may leave behind in log and audit, and a comment in the configuration.
-fn plant(site: &Site, secret: &str) {
+fn plant(site: &TestEnv, secret: &str) {
     for file in ["agent.log", "audit.log"] {
         let mut file = OpenOptions::new()
             .create(true)
@@ -270,7 +270,7 @@ fn plant(site: &Site, secret: &str) {
 }
 
 /// The parts of a fresh bundle by name, unpacked as its reader would.
-fn bundle(site: &Site, more: &[&str]) -> BTreeMap<String, String> {
+fn bundle(site: &TestEnv, more: &[&str]) -> BTreeMap<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("bundle.tar.gz");
     let log = site.dir().join("agent.log");
@@ -303,13 +303,13 @@ fn bundle(site: &Site, more: &[&str]) -> BTreeMap<String, String> {
     parts
 }
 
-fn run(site: &Site, arguments: &[&str]) -> Output {
+fn run(site: &TestEnv, arguments: &[&str]) -> Output {
     let arguments = [&["support-bundle"], arguments].concat();
     site.agent.run(&arguments).unwrap()
 }
 
 /// In a pseudo terminal, with what is typed into it.
-fn in_terminal(site: &Site, arguments: &[&str], typed: &str) -> (String, Option<i32>) {
+fn in_terminal(site: &TestEnv, arguments: &[&str], typed: &str) -> (String, Option<i32>) {
     let line = format!(
         "{} support-bundle {}",
         binary("agent").display(),
@@ -349,7 +349,7 @@ fn clean(parts: &BTreeMap<String, String>, secrets: &[String]) {
 }
 
 /// Everything that must not be in it, in every encoding.
-fn secrets(site: &Site) -> Vec<String> {
+fn secrets(site: &TestEnv) -> Vec<String> {
     let key = fs::read_to_string(site.sshd.identity()).unwrap();
     let lines = key
         .lines()
@@ -381,7 +381,7 @@ fn encodings(secret: &str) -> Vec<String> {
 }
 
 /// Requests with a password that have reached Jira.
-fn logins(site: &Site) -> usize {
+fn logins(site: &TestEnv) -> usize {
     let requests = site.jira().requests();
     let with_password = requests
         .iter()

@@ -1,7 +1,7 @@
 //! What systemd hears of the real agent over `NOTIFY_SOCKET`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use e2e::site::Site;
+use e2e::test_env::TestEnv;
 use std::{
     os::unix::net::UnixDatagram,
     process::Command,
@@ -13,7 +13,7 @@ struct Systemd(UnixDatagram);
 
 impl Systemd {
     /// From the next start on the agent tells this one.
-    fn of(site: &mut Site) -> Self {
+    fn of(site: &mut TestEnv) -> Self {
         let path = site.dir().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket
@@ -68,7 +68,11 @@ impl Systemd {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_hears_of_start_state_life_and_end() {
-    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let mut site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     let systemd = Systemd::of(&mut site);
     site.agent.restart().unwrap();
     systemd.until("READY", |m| m == "READY=1");
@@ -122,7 +126,11 @@ async fn systemd_hears_of_start_state_life_and_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_without_a_gateway_is_ready_and_alive_and_says_what_is_missing() {
-    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let mut site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     let file = site.dir().join("agent.toml");
     let config = std::fs::read_to_string(&file).unwrap();
     // Nobody listens on the port of the TCP multiplexer.
@@ -137,7 +145,11 @@ async fn an_agent_without_a_gateway_is_ready_and_alive_and_says_what_is_missing(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_is_refused_is_never_ready() {
-    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let mut site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     let systemd = Systemd::of(&mut site);
     std::fs::write(site.dir().join("agent.toml"), "[tunnel]\n").unwrap();
     site.agent.restart().unwrap();

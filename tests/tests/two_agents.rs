@@ -4,18 +4,18 @@
 
 use agent::{
     auth::oauth1::SigningKey,
-    expiry::Kind,
-    status::{LayerState, Report},
+    expiry::CredentialKind,
+    status::{LayerState, StatusReport},
 };
 use e2e::{
-    agent::Agent,
-    login::{self, Desk, said},
-    site::{Plan, Site, vendor},
+    agent::AgentProcess,
+    login::{self, CommandFolder, output_text},
+    test_env::{TestEnv, TestEnvPlan, vendor},
 };
 use serde_json::Value;
 use server_stub::{
-    cloud::{self, Cloud},
-    jira::{Fault, FaultKind, OAuth1Consumer, OAuth2Client},
+    cloud::{self, CloudStub},
+    jira::{FaultKind, InjectedFault, OAuth1Consumer, OAuth2Client},
 };
 use std::{
     fs,
@@ -44,7 +44,7 @@ async fn on_one_state_folder_one_renews_and_the_other_takes_over() {
     assert_eq!(site.jira().oauth2_counts().refused, 0);
     until_in_step(&site, &second).await;
     // Refused early, the token of both is renewed once: the other waits, however long Jira takes.
-    let slow = Fault::on("/rest/oauth2/latest/token", FaultKind::SlowAnswer(1500));
+    let slow = InjectedFault::on("/rest/oauth2/latest/token", FaultKind::SlowAnswer(1500));
     site.jira().set_faults(vec![slow]);
     let before = site.jira().oauth2_counts().refreshes;
     site.jira().expire_oauth2_tokens(false);
@@ -68,15 +68,15 @@ async fn on_one_state_folder_a_session_of_oauth_1_0a_is_used_by_one_at_a_time_to
         let answers = tokio::join!(get(&url), get(&second.url), get(&url), get(&second.url));
         assert_eq!(answers, (200, 200, 200, 200), "{}", second.agent.log());
     }
-    assert!(!said(&site.agent.run(&["status"]).unwrap()).contains("has ended"));
+    assert!(!output_text(&site.agent.run(&["status"]).unwrap()).contains("has ended"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_one_runtime_folder_the_second_says_that_the_first_runs() {
-    let site = Site::plan().start().await.unwrap();
+    let site = TestEnv::builder().start().await.unwrap();
     let second = site.agent.run(&["run"]).unwrap();
     assert!(!second.status.success());
-    let told = said(&second);
+    let told = output_text(&second);
     assert!(told.contains("another agent is running here"), "{told}");
 }
 
@@ -94,7 +94,7 @@ async fn two_logins_of_the_same_client_and_user_do_not_disturb_each_other() {
     }
     // A logout of one ends its own tokens alone.
     let done = second.agent.run(&["logout"]).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     assert_eq!(get(&site.vendor_url()).await, 200);
 }
 
@@ -154,19 +154,19 @@ async fn of_two_copies_of_one_session_of_oauth_1_0a_the_second_is_told_so_too() 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_cloud_a_copy_that_comes_after_the_leeway_ends_all_of_them() {
     let settings = cloud::Settings {
-        apps: vec![cloud::App::new("app", "app-secret", REDIRECT)],
+        apps: vec![cloud::OAuthApp::new("app", "app-secret", REDIRECT)],
         refresh_leeway: 600,
         ..cloud::Settings::default()
     };
     let account = settings.accounts[0].clone();
-    let cloud = Cloud::start(settings).await.unwrap();
+    let cloud = CloudStub::start(settings).await.unwrap();
     let auth = format!(
         "mode = \"oauth2\"\nclient_id = \"app\"\nclient_secret_file = \"secret\"\naudience = \"api.atlassian.com\"\n\
          authorize_url = \"{0}/authorize\"\ntoken_url = \"{0}/oauth/token\"",
         cloud.auth_url
     );
     let upstream = format!("{}/ex/jira/{}", cloud.api_url, cloud.sites[0].cloud_id);
-    let desk = || Desk::new(&upstream, &cloud.ca_pem, &auth, "app-secret").unwrap();
+    let desk = || CommandFolder::new(&upstream, &cloud.ca_pem, &auth, "app-secret").unwrap();
     let (first, second, late) = (desk(), desk(), desk());
     let done = first.log_in(&account.email, &account.password).await;
     assert!(done.unwrap().status.success());
@@ -175,14 +175,18 @@ async fn at_cloud_a_copy_that_comes_after_the_leeway_ends_all_of_them() {
         fs::create_dir_all(tokens.parent().unwrap()).unwrap();
         fs::copy(first.token_file(), tokens).unwrap();
     }
-    let renew = |desk: &Desk| desk.run(&["login", "--renew"]).unwrap();
+    let renew = |desk: &CommandFolder| desk.run(&["login", "--renew"]).unwrap();
     assert!(renew(&first).status.success());
     cloud.set_clock_offset(300);
     let told = renew(&second);
-    assert!(told.status.success(), "within the leeway: {}", said(&told));
+    assert!(
+        told.status.success(),
+        "within the leeway: {}",
+        output_text(&told)
+    );
     cloud.set_clock_offset(601);
     for desk in [&late, &second, &first] {
-        let told = said(&renew(desk));
+        let told = output_text(&renew(desk));
         assert!(
             told.contains("another agent renewed the same tokens"),
             "{told}"
@@ -193,18 +197,18 @@ async fn at_cloud_a_copy_that_comes_after_the_leeway_ends_all_of_them() {
 
 /// A second agent with the configuration of a site's, in a folder of its own.
 struct Second {
-    agent: Agent,
+    agent: AgentProcess,
     url: String,
     _folder: TempDir,
 }
 
 impl Second {
-    async fn start(site: &Site, variables: &[(&str, &str)]) -> Self {
+    async fn start(site: &TestEnv, variables: &[(&str, &str)]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), site, variables).await
     }
 
     /// Set up from a copy of the first one's state folder.
-    async fn with_tokens_of(site: &Site) -> Self {
+    async fn with_tokens_of(site: &TestEnv) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tokens = folder.path().join("state/tokens");
         fs::create_dir_all(&tokens).unwrap();
@@ -216,15 +220,15 @@ impl Second {
         Self::start_in(folder, site, &[]).await
     }
 
-    async fn start_in(folder: TempDir, site: &Site, variables: &[(&str, &str)]) -> Self {
+    async fn start_in(folder: TempDir, site: &TestEnv, variables: &[(&str, &str)]) -> Self {
         let dir = folder.path();
         for file in ["secret", "ca.pem"] {
             fs::copy(site.dir().join(file), dir.join(file)).unwrap();
         }
         let config = fs::read_to_string(site.dir().join("agent.toml")).unwrap();
         let config = config.replace(site.dir().to_str().unwrap(), dir.to_str().unwrap());
-        let agent = Agent::start_with(dir, &config, variables).unwrap();
-        let bound = agent.until("the forward to be bound", |report| {
+        let agent = AgentProcess::start_with(dir, &config, variables).unwrap();
+        let bound = agent.until_status("the forward to be bound", |report| {
             report.forwards.first().is_some_and(|f| !f.bound.is_empty())
         });
         let bound = bound.await.unwrap().forwards[0].bound[0].clone();
@@ -236,25 +240,25 @@ impl Second {
     }
 }
 
-fn oauth2() -> Plan {
+fn oauth2() -> TestEnvPlan {
     let lines = "mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"";
-    Site::plan().auth(lines, "acme-secret").jira(|jira| {
+    TestEnv::builder().auth(lines, "acme-secret").jira(|jira| {
         jira.oauth2.clients = vec![OAuth2Client::new("acme", "acme-secret", REDIRECT)];
     })
 }
 
-fn oauth1() -> Plan {
+fn oauth1() -> TestEnvPlan {
     let key = SigningKey::generate(2048).unwrap();
     let pem = key.private_pem().unwrap();
     let pem = std::str::from_utf8(pem.expose()).unwrap().to_owned();
     let lines = "mode = \"oauth1\"\nconsumer_key = \"acme\"\nprivate_key_file = \"secret\"";
-    Site::plan().auth(lines, &pem).jira(|jira| {
+    TestEnv::builder().auth(lines, &pem).jira(|jira| {
         jira.oauth1.consumers = vec![OAuth1Consumer::new("acme", &key.public_pem().unwrap())];
     })
 }
 
 /// Waits until no renewal is under way and both hold what is stored.
-async fn until_in_step(site: &Site, second: &Second) {
+async fn until_in_step(site: &TestEnv, second: &Second) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let stored = fs::read(site.dir().join("state/tokens/jira.json")).unwrap();
@@ -265,7 +269,7 @@ async fn until_in_step(site: &Site, second: &Second) {
             let credentials = agent.status().await.unwrap().credentials;
             let held = credentials
                 .iter()
-                .find(|c| c.credential == Kind::AccessToken);
+                .find(|c| c.credential == CredentialKind::AccessToken);
             in_step &= held.is_some_and(|held| held.expires.as_deref() == end);
         }
         if in_step {
@@ -277,7 +281,7 @@ async fn until_in_step(site: &Site, second: &Second) {
     }
 }
 
-async fn logged_in() -> Site {
+async fn logged_in() -> TestEnv {
     let mut site = oauth2().start_unproven().await.unwrap();
     log_in(site.agent.dir()).await;
     site.until_proven().await.unwrap();
@@ -286,12 +290,12 @@ async fn logged_in() -> Site {
 
 async fn log_in(dir: &Path) {
     let done = login::log_in(dir, BOT, PASSWORD).await.unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
 }
 
-async fn until(agent: &Agent, state: LayerState) -> Report {
+async fn until(agent: &AgentProcess, state: LayerState) -> StatusReport {
     let what = format!("the login to be {state:?}");
-    let report = agent.until(&what, |report| report.layers.login.state == state);
+    let report = agent.until_status(&what, |report| report.layers.login.state == state);
     report.await.unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! `agent verify-self` on a system that is made up, below a folder of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::verify::{Report, Verdict};
+use agent::verify::{FileVerdict, VerifyReport};
 use e2e::agent::binary;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -18,7 +18,7 @@ fn what_is_as_packaged_is_ok_and_changed_configuration_is_no_fault() {
     let (report, code) = system.verify();
     assert_eq!(
         (report.verdict, code),
-        (Verdict::Ok, Some(0)),
+        (FileVerdict::Ok, Some(0)),
         "{report:#?}"
     );
     assert_eq!(report.as_packaged, FILES.len() + FOLDERS.len());
@@ -32,9 +32,9 @@ fn what_is_as_packaged_is_ok_and_changed_configuration_is_no_fault() {
     let (report, code) = system.verify();
     assert_eq!(code, Some(0), "{report:#?}");
     let found = |path| find(&report, path).verdict;
-    assert_eq!(found(CONFIG), Verdict::Changed);
-    assert_eq!(found(LOGROTATE), Verdict::Changed);
-    assert_eq!(found(DOCUMENT), Verdict::LeftOut);
+    assert_eq!(found(CONFIG), FileVerdict::Changed);
+    assert_eq!(found(LOGROTATE), FileVerdict::Changed);
+    assert_eq!(found(DOCUMENT), FileVerdict::LeftOut);
     let text = system.text();
     assert!(
         text.contains(
@@ -52,7 +52,7 @@ fn what_is_as_packaged_is_ok_and_changed_configuration_is_no_fault() {
     let (report, code) = system.verify();
     assert_eq!(
         (find(&report, CONFIG).verdict, code),
-        (Verdict::Differs, Some(1))
+        (FileVerdict::Differs, Some(1))
     );
 }
 
@@ -103,7 +103,7 @@ fn each_difference_is_named_with_what_to_do_about_it() {
         let (report, code) = system.verify();
         assert_eq!(
             (report.verdict, code),
-            (Verdict::Differs, Some(1)),
+            (FileVerdict::Differs, Some(1)),
             "{cause}"
         );
         assert_eq!(report.findings.len(), 1, "{report:#?}");
@@ -207,7 +207,7 @@ fn what_stands_in_front_of_the_packages_files_is_told() {
         let (report, code) = system.verify();
         assert_eq!(
             (find(&report, path).verdict, code),
-            (Verdict::Added, Some(0))
+            (FileVerdict::Added, Some(0))
         );
     }
 }
@@ -313,7 +313,7 @@ impl System {
         command.output().unwrap()
     }
 
-    fn verify(&self) -> (Report, Option<i32>) {
+    fn verify(&self) -> (VerifyReport, Option<i32>) {
         let done = self.run(&["--json"]);
         let report = serde_json::from_slice(&done.stdout);
         (
@@ -327,7 +327,7 @@ impl System {
     }
 }
 
-fn find<'a>(report: &'a Report, path: &str) -> &'a agent::verify::Finding {
+fn find<'a>(report: &'a VerifyReport, path: &str) -> &'a agent::verify::FileFinding {
     let found = report
         .findings
         .iter()

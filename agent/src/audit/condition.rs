@@ -24,7 +24,7 @@ pub struct AuditCondition {
     pub run: String,
     /// Where lines go, in words.
     pub sink: String,
-    /// Why there.
+    /// Why records go to this sink.
     pub sink_reason: String,
     /// Whether requests wait for it.
     pub required: bool,
@@ -44,7 +44,7 @@ impl AuditCondition {
 }
 
 /// Between those who submit records, the writer and status.
-pub(super) struct Shared {
+pub(super) struct AuditState {
     pub(super) required: bool,
     pub(super) run: String,
     pub(super) refusals: RefusalCounts,
@@ -67,7 +67,7 @@ pub(super) struct Shared {
     fault: Mutex<Option<String>>,
 }
 
-impl Default for Shared {
+impl Default for AuditState {
     fn default() -> Self {
         Self {
             required: false,
@@ -89,13 +89,13 @@ impl Default for Shared {
     }
 }
 
-impl Shared {
+impl AuditState {
     pub(super) fn new(settings: &Settings, choice: &SinkChoice) -> Self {
         Self {
             required: settings.required,
             sink: choice.to_string(),
             sink_reason: choice.reason.clone(),
-            is_unsure: settings.required && choice.may_lose_unseen(),
+            is_unsure: settings.required && choice.may_lose_silently(),
             ..Self::default()
         }
     }

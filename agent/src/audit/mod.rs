@@ -8,7 +8,7 @@
 //! | `sink` | a file that survives rotation, the journal, standard error; which of them by default |
 //! | `condition` | whether records can be written, what was lost, what to do about it |
 //!
-//! Nothing in here decides on a request, but where `required` is set a request [reserves](Audit::reserve) the place of
+//! Nothing in here decides on a request, but where `required` is set a request [reserves](AuditHandle::reserve) the place of
 //! its record before it may go on, and gets none where no record could be written.
 
 mod condition;
@@ -20,24 +20,24 @@ mod text;
 mod writer;
 
 pub use condition::{AuditCondition, RECENT_LOSS};
-pub use record::{Outcome, Record};
+pub use record::{AuditRecord, RequestOutcome};
 pub use sink::{ServiceEnvironment, SinkChoice, default_audit_files};
-pub use target::Target;
-pub use writer::Task;
+pub use target::RedactedTarget;
+pub use writer::AuditTask;
 
 use crate::disk::FreeSpaceFloor;
-use condition::Shared;
+use condition::AuditState;
 use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// `[audit]`.
+/// The audit settings, from the section `[audit]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where records go.
-    pub sink: Sink,
+    /// Where audit records are written.
+    pub sink: SinkSetting,
     /// Records waiting to be written; past it they are dropped and counted.
     pub queue: usize,
     /// Where no record can be written, no request is sent to Jira.
@@ -48,7 +48,7 @@ pub struct Settings {
 
 /// Where audit records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sink {
+pub enum SinkSetting {
     /// The journal where it is known to keep every line, else a file; standard error where there is no journal. See
     /// [`SinkChoice`].
     Auto {
@@ -59,50 +59,50 @@ pub enum Sink {
     File(PathBuf),
     /// The systemd journal; stderr where there is none.
     Journal,
-    /// Nowhere.
+    /// Audit records are written nowhere.
     Off,
 }
 
 /// The way into the audit queue. Cheap to clone; never waits.
 #[derive(Clone)]
-pub struct Audit {
-    queue: Option<Queue>,
-    shared: Arc<Shared>,
+pub struct AuditHandle {
+    queue: Option<RecordQueue>,
+    shared: Arc<AuditState>,
 }
 
 #[derive(Clone)]
-struct Queue {
+struct RecordQueue {
     /// Bounded by `places`, of which each record holds one until it is written.
-    messages: mpsc::Sender<Message>,
-    places: Arc<Semaphore>,
+    messages: mpsc::Sender<WriterMessage>,
+    permits: Arc<Semaphore>,
 }
 
 /// The place of one record in the queue, held from before its request is sent to Jira until its line is written.
-pub struct RecordPlace(Option<OwnedSemaphorePermit>);
+pub struct RecordPermit(Option<OwnedSemaphorePermit>);
 
 /// Why no record can be written now. For the customer's eyes: names the sink.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
 pub struct AuditUnavailable {
-    /// What is wrong.
+    /// What prevents records from being written.
     pub cause: String,
 }
 
-impl Audit {
+impl AuditHandle {
     /// Starts the writer on a thread of its own, so that a slow disk delays nothing but itself.
     /// The task is kept to flush what is queued when the agent ends.
-    pub fn spawn(settings: Settings) -> (Self, Task) {
-        let choice = SinkChoice::of(&settings.sink, &ServiceEnvironment::of_process());
-        let shared = Arc::new(Shared::new(&settings, &choice));
+    pub fn spawn(settings: Settings) -> (Self, AuditTask) {
+        let choice = SinkChoice::resolve(&settings.sink, &ServiceEnvironment::of_process());
+        let shared = Arc::new(AuditState::new(&settings, &choice));
         let Some(sink) = choice.open(settings.floor, settings.queue) else {
-            return (Self::with(None, shared), Task::idle());
+            return (Self::with(None, shared), AuditTask::idle());
         };
         let (messages, records) = mpsc::channel();
-        let queue = Queue {
+        let queue = RecordQueue {
             messages: messages.clone(),
-            places: Arc::new(Semaphore::new(places(settings.queue))),
+            permits: Arc::new(Semaphore::new(places(settings.queue))),
         };
-        let task = Task::start(messages, records, sink, Arc::clone(&shared));
+        let task = AuditTask::start(messages, records, sink, Arc::clone(&shared));
         (Self::with(Some(queue), shared), task)
     }
 
@@ -111,7 +111,7 @@ impl Audit {
         Self::with(None, Arc::default())
     }
 
-    fn with(queue: Option<Queue>, shared: Arc<Shared>) -> Self {
+    fn with(queue: Option<RecordQueue>, shared: Arc<AuditState>) -> Self {
         Self { queue, shared }
     }
 
@@ -120,15 +120,15 @@ impl Audit {
     /// # Errors
     /// Records cannot be written now: the sink has failed or does not answer, its disk is too full, or as many records
     /// as the queue holds wait already.
-    pub fn reserve(&self) -> Result<RecordPlace, AuditUnavailable> {
+    pub fn reserve(&self) -> Result<RecordPermit, AuditUnavailable> {
         let Some(queue) = self.queue.as_ref().filter(|_| self.shared.required) else {
-            return Ok(RecordPlace(None));
+            return Ok(RecordPermit(None));
         };
         if let Some(cause) = self.shared.cannot_write() {
             return Err(AuditUnavailable { cause });
         }
-        match Arc::clone(&queue.places).try_acquire_owned() {
-            Ok(place) => Ok(RecordPlace(Some(place))),
+        match Arc::clone(&queue.permits).try_acquire_owned() {
+            Ok(place) => Ok(RecordPermit(Some(place))),
             Err(_) => Err(AuditUnavailable {
                 cause: String::from(
                     "as many audit records as audit.queue holds wait to be written",
@@ -138,13 +138,13 @@ impl Audit {
     }
 
     /// Queues one record, in its place where it has one; else it is counted as dropped where the queue is full.
-    pub fn submit(&self, record: Box<Record>, place: Option<RecordPlace>) {
+    pub fn submit(&self, record: Box<AuditRecord>, place: Option<RecordPermit>) {
         let Some(queue) = &self.queue else {
             return;
         };
         let place = place.and_then(|place| place.0);
-        let place = place.or_else(|| Arc::clone(&queue.places).try_acquire_owned().ok());
-        let sent = place.map(|place| queue.messages.send(Message::Record(record, place)));
+        let place = place.or_else(|| Arc::clone(&queue.permits).try_acquire_owned().ok());
+        let sent = place.map(|place| queue.messages.send(WriterMessage::Record(record, place)));
         if !matches!(sent, Some(Ok(()))) {
             self.shared.dropped(1);
         }
@@ -152,13 +152,13 @@ impl Audit {
 
     /// Counts requests that the agent has answered itself, instead of a record for each: one line says of all of
     /// them how many there were of which kind.
-    pub fn sum_up(&self, forward: &Arc<str>, error: &'static str, count: u64) {
+    pub fn count_refusal(&self, forward: &Arc<str>, error: &'static str, count: u64) {
         let Some(queue) = &self.queue else {
             return;
         };
         if self.shared.refusals.add(forward, error, count) {
             // Fails only where the writer has ended, which has counted what it left behind.
-            let _ = queue.messages.send(Message::SumUp);
+            let _ = queue.messages.send(WriterMessage::Summarize);
         }
     }
 
@@ -174,23 +174,23 @@ fn places(queue: usize) -> usize {
 
 /// The other end of an audit whose records a test reads.
 #[cfg(test)]
-pub(crate) struct Captured {
-    records: mpsc::Receiver<Message>,
-    shared: Arc<Shared>,
+pub(crate) struct CapturedAudit {
+    records: mpsc::Receiver<WriterMessage>,
+    shared: Arc<AuditState>,
 }
 
 #[cfg(test)]
-impl Audit {
-    pub(crate) fn captured_with(required: bool) -> (Self, Captured) {
+impl AuditHandle {
+    pub(crate) fn captured_with(required: bool) -> (Self, CapturedAudit) {
         let (messages, records) = mpsc::channel();
-        let mut shared = Shared::default();
+        let mut shared = AuditState::default();
         shared.required = required;
         let shared = Arc::new(shared);
-        let queue = Queue {
+        let queue = RecordQueue {
             messages,
-            places: Arc::new(Semaphore::new(1024)),
+            permits: Arc::new(Semaphore::new(1024)),
         };
-        let captured = Captured {
+        let captured = CapturedAudit {
             records,
             shared: Arc::clone(&shared),
         };
@@ -199,12 +199,12 @@ impl Audit {
 }
 
 #[cfg(test)]
-impl Captured {
+impl CapturedAudit {
     /// The next record as its line says it; a test that waits for one that never comes fails by its deadline.
     pub(crate) async fn next(&mut self) -> serde_json::Value {
         loop {
             match self.records.try_recv() {
-                Ok(Message::Record(record, _)) => {
+                Ok(WriterMessage::Record(record, _)) => {
                     return serde_json::to_value(&record).unwrap_or_default();
                 }
                 Ok(_) => {}
@@ -219,7 +219,7 @@ impl Captured {
     /// Whether no record waits. Takes one if there is.
     pub(crate) fn is_empty(&self) -> bool {
         let mut waiting = self.records.try_iter();
-        !waiting.any(|message| matches!(message, Message::Record(..)))
+        !waiting.any(|message| matches!(message, WriterMessage::Record(..)))
     }
 
     /// What was counted instead of recorded.
@@ -234,10 +234,10 @@ impl Captured {
 }
 
 /// What goes through the queue.
-enum Message {
-    Record(Box<Record>, OwnedSemaphorePermit),
+enum WriterMessage {
+    Record(Box<AuditRecord>, OwnedSemaphorePermit),
     /// The first of many refused requests was counted.
-    SumUp,
+    Summarize,
     /// Write what is queued before this, then end.
     Stop,
 }

@@ -1,6 +1,6 @@
 //! What one audit line says.
 
-use super::{Target, text::printable};
+use super::{RedactedTarget, text::printable};
 use crate::upstream::Delivery;
 use http::{HeaderValue, Method, StatusCode};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
@@ -11,7 +11,7 @@ use std::{
 
 /// One request and what became of it. Serialized, it is one audit line (`docs/audit.md`).
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct AuditRecord {
     /// When the request head was complete.
     pub time: SystemTime,
     /// `X-Request-Id` of the answer: the vendor's own where it sent one.
@@ -27,7 +27,7 @@ pub struct Record {
     /// Method; none where the head could not be read.
     pub method: Option<Method>,
     /// Path and names of the query.
-    pub target: Target,
+    pub target: RedactedTarget,
     /// Whether policy let it pass.
     pub allowed: bool,
     /// The rule that decided, where one did.
@@ -49,8 +49,8 @@ pub struct Record {
     pub first_byte: Option<Duration>,
     /// Whether Jira may have seen it.
     pub delivery: Delivery,
-    /// How it ended.
-    pub outcome: Outcome,
+    /// How the request ended, from the vendor's point of view.
+    pub outcome: RequestOutcome,
     /// The user as Jira names it (`X-AUSERNAME`).
     pub user: Option<HeaderValue>,
 }
@@ -58,7 +58,7 @@ pub struct Record {
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// Jira's answer was handed to the channel to its last byte.
     Complete,
     /// The agent refused it.
@@ -73,7 +73,7 @@ pub enum Outcome {
     Stalled,
 }
 
-impl Serialize for Record {
+impl Serialize for AuditRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let method = self.method.as_ref().map(Method::as_str);
         let mut line = serializer.serialize_struct("Record", 21)?;

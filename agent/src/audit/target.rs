@@ -4,25 +4,25 @@ use super::text::is_hidden;
 
 /// A redacted request target. The only way to make one takes the values out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    kept: String,
+pub struct RedactedTarget {
+    text: String,
     hidden_bytes: usize,
 }
 
-impl serde::Serialize for Target {
+impl serde::Serialize for RedactedTarget {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.kept)
+        serializer.serialize_str(&self.text)
     }
 }
 
-impl Target {
+impl RedactedTarget {
     /// Keeps the path and `?name=*&other=*`. A parameter without `=` may itself be a value and
     /// becomes `*`, as do values of path parameters (`;jsessionid=…`) and all after `#`.
     /// What is no path (`http://user:password@host/`) is not kept at all.
     pub fn redact(raw: &str) -> Self {
         if !raw.starts_with('/') {
             return Self {
-                kept: String::from("(no path)"),
+                text: String::from("(no path)"),
                 hidden_bytes: raw.len(),
             };
         }
@@ -51,13 +51,16 @@ impl Target {
             kept.push_str("#*");
         }
         bound(&mut kept);
-        Self { kept, hidden_bytes }
+        Self {
+            text: kept,
+            hidden_bytes,
+        }
     }
 
     /// For a request whose target could not be read.
     pub fn unknown() -> Self {
         Self {
-            kept: String::new(),
+            text: String::new(),
             hidden_bytes: 0,
         }
     }
@@ -70,7 +73,7 @@ impl Target {
 
     /// As it is written.
     pub fn as_str(&self) -> &str {
-        &self.kept
+        &self.text
     }
 }
 
@@ -207,13 +210,13 @@ mod tests {
             ("*", "(no path)"),
             ("/a\r\n\tb", "/a\u{fffd}\u{fffd}\u{fffd}b"),
         ] {
-            assert_eq!(Target::redact(raw).as_str(), kept, "{raw}");
+            assert_eq!(RedactedTarget::redact(raw).as_str(), kept, "{raw}");
         }
     }
 
     #[test]
     fn a_long_target_is_cut_and_says_so() {
-        let kept = Target::redact(&format!("/{}", "é".repeat(4000)));
+        let kept = RedactedTarget::redact(&format!("/{}", "é".repeat(4000)));
         assert!(kept.as_str().len() <= MAX_LENGTH + '…'.len_utf8());
         assert!(kept.as_str().ends_with('…'));
         assert_eq!(kept.hidden_bytes(), 1 + 8000 - MAX_LENGTH);
@@ -228,7 +231,7 @@ mod tests {
             ("/x/a%3DCANARY/b=", "3DCANARY".len() + 1),
             ("/x;jsessionid=CANARY", "CANARY".len()),
         ] {
-            assert_eq!(Target::redact(raw).hidden_bytes(), hidden, "{raw}");
+            assert_eq!(RedactedTarget::redact(raw).hidden_bytes(), hidden, "{raw}");
         }
     }
 
@@ -236,13 +239,13 @@ mod tests {
         #[test]
         fn no_value_survives(path in "[/a-z;%?#&=]{0,40}", name in "[a-z]{1,8}", tail in "[/a-z;?#&=]{0,20}") {
             let raw = format!("/{path}?{name}=CANARY{tail}");
-            let kept = Target::redact(&raw);
+            let kept = RedactedTarget::redact(&raw);
             prop_assert!(!kept.as_str().contains("CANARY"), "{raw} -> {}", kept.as_str());
         }
 
         #[test]
         fn nothing_breaks_a_line_or_grows_without_end(raw in any::<String>()) {
-            let kept = Target::redact(&raw);
+            let kept = RedactedTarget::redact(&raw);
             prop_assert!(!kept.as_str().contains(['\n', '\r']));
             prop_assert!(kept.as_str().len() <= MAX_LENGTH + 4);
         }

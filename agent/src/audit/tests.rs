@@ -8,8 +8,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-fn record(id: &str) -> Box<Record> {
-    Box::new(Record {
+fn record(id: &str) -> Box<AuditRecord> {
+    Box::new(AuditRecord {
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_125),
         request_id: HeaderValue::from_str(id).unwrap(),
         agent_request_id: HeaderValue::from_static("own-id"),
@@ -17,7 +17,7 @@ fn record(id: &str) -> Box<Record> {
         connection: 1,
         originator: "192.0.2.7:55000".into(),
         method: Some(Method::POST),
-        target: Target::redact("/rest/api/2/search?jql=CANARY"),
+        target: RedactedTarget::redact("/rest/api/2/search?jql=CANARY"),
         allowed: true,
         rule: Some("preset ticketing: POST /rest/api/2/search".into()),
         error: None,
@@ -28,7 +28,7 @@ fn record(id: &str) -> Box<Record> {
         duration: Duration::from_micros(1500),
         first_byte: Some(Duration::from_millis(1)),
         delivery: Delivery::Answered,
-        outcome: Outcome::Complete,
+        outcome: RequestOutcome::Complete,
         user: Some(HeaderValue::from_static("agent-user")),
     })
 }
@@ -40,7 +40,7 @@ fn lines(path: &Path) -> Vec<serde_json::Value> {
         .collect()
 }
 
-fn settings(sink: Sink, queue: usize) -> Settings {
+fn settings(sink: SinkSetting, queue: usize) -> Settings {
     Settings {
         sink,
         queue,
@@ -69,7 +69,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 async fn a_record_becomes_one_line_with_every_field() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
-    let (audit, task) = Audit::spawn(settings(Sink::File(path.clone()), 16));
+    let (audit, task) = AuditHandle::spawn(settings(SinkSetting::File(path.clone()), 16));
     audit.submit(record("id-1"), None);
     assert!(task.shutdown(LIMIT).await);
     assert_eq!(
@@ -109,7 +109,7 @@ async fn a_record_becomes_one_line_with_every_field() {
 async fn a_hung_disk_delays_nobody_and_what_is_lost_is_counted_and_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = fifo(folder.path());
-    let (audit, task) = Audit::spawn(settings(Sink::File(path.clone()), 8));
+    let (audit, task) = AuditHandle::spawn(settings(SinkSetting::File(path.clone()), 8));
     // `submit` has no way to wait: were it to, this loop would never end.
     for number in 0..10_000 {
         audit.submit(record(&format!("id-{number}")), None);
@@ -145,7 +145,7 @@ async fn a_hung_disk_delays_nobody_and_what_is_lost_is_counted_and_told() {
 async fn shutdown_gives_a_hung_disk_up_at_its_deadline() {
     let folder = tempfile::tempdir().unwrap();
     let path = fifo(folder.path());
-    let (audit, task) = Audit::spawn(settings(Sink::File(path), 8));
+    let (audit, task) = AuditHandle::spawn(settings(SinkSetting::File(path), 8));
     audit.submit(record("id-1"), None);
     assert!(!task.shutdown(Duration::from_millis(50)).await);
 }
@@ -154,7 +154,7 @@ async fn shutdown_gives_a_hung_disk_up_at_its_deadline() {
 async fn what_a_sink_refuses_is_kept_and_written_once_it_takes_lines_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("later").join("audit.log");
-    let (audit, task) = Audit::spawn(settings(Sink::File(path.clone()), 8));
+    let (audit, task) = AuditHandle::spawn(settings(SinkSetting::File(path.clone()), 8));
     audit.submit(record("id-1"), None);
     while audit.condition().write_errors == 0 {
         tokio::task::yield_now().await;
@@ -182,7 +182,7 @@ async fn what_a_sink_refuses_is_kept_and_written_once_it_takes_lines_again() {
 async fn what_cannot_be_written_before_the_agent_ends_is_counted_as_lost() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("none such").join("audit.log");
-    let (audit, task) = Audit::spawn(settings(Sink::File(path), 8));
+    let (audit, task) = AuditHandle::spawn(settings(SinkSetting::File(path), 8));
     for _ in 0..3 {
         audit.submit(record("id"), None);
     }
@@ -196,9 +196,9 @@ async fn a_required_audit_gives_a_place_only_where_a_line_can_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("later");
     let path = missing.join("audit.log");
-    let (audit, task) = Audit::spawn(Settings {
+    let (audit, task) = AuditHandle::spawn(Settings {
         required: true,
-        ..settings(Sink::File(path.clone()), 16)
+        ..settings(SinkSetting::File(path.clone()), 16)
     });
     // It is known before the first request comes.
     while audit.condition().fault.is_none() {
@@ -226,13 +226,13 @@ async fn a_required_audit_gives_a_place_only_where_a_line_can_be_written() {
 #[tokio::test]
 async fn a_required_audit_whose_disk_is_below_its_floor_gives_no_place() {
     let folder = tempfile::tempdir().unwrap();
-    let (audit, _task) = Audit::spawn(Settings {
+    let (audit, _task) = AuditHandle::spawn(Settings {
         required: true,
         floor: FreeSpaceFloor {
             bytes: u64::MAX,
             parts: 1,
         },
-        ..settings(Sink::File(folder.path().join("audit.log")), 16)
+        ..settings(SinkSetting::File(folder.path().join("audit.log")), 16)
     });
     while audit.condition().fault.is_none() {
         tokio::task::yield_now().await;
@@ -247,7 +247,7 @@ async fn lines_of_two_runs_can_be_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
     for _ in 0..2 {
-        let (audit, task) = Audit::spawn(settings(Sink::File(path.clone()), 8));
+        let (audit, task) = AuditHandle::spawn(settings(SinkSetting::File(path.clone()), 8));
         audit.submit(record("id"), None);
         assert!(task.shutdown(LIMIT).await);
     }
@@ -260,11 +260,11 @@ async fn lines_of_two_runs_can_be_told_apart() {
 async fn many_refused_requests_have_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
-    let (audit, task) = Audit::spawn(settings(Sink::File(path.clone()), 8));
+    let (audit, task) = AuditHandle::spawn(settings(SinkSetting::File(path.clone()), 8));
     for _ in 0..1000 {
-        audit.sum_up(&"jira".into(), "policy-refused", 1);
+        audit.count_refusal(&"jira".into(), "policy-refused", 1);
     }
-    audit.sum_up(&"jira".into(), "malformed-request", 1);
+    audit.count_refusal(&"jira".into(), "malformed-request", 1);
     assert!(task.shutdown(LIMIT).await);
     let lines = lines(&path);
     assert_eq!(lines.len(), 1);
@@ -282,13 +282,13 @@ async fn many_refused_requests_have_one_line() {
 fn no_line_is_longer_than_its_bound() {
     let worst = "\"".repeat(40_000);
     let header = |text: &str| HeaderValue::from_str(text).unwrap();
-    let line = Record {
+    let line = AuditRecord {
         request_id: header(&worst),
         agent_request_id: header(&"x".repeat(36)),
         originator: worst.as_str().into(),
         forward: "f".repeat(64).into(),
         method: Some(Method::from_bytes("M".repeat(15_000).as_bytes()).unwrap()),
-        target: Target::redact(&format!("/{worst}")),
+        target: RedactedTarget::redact(&format!("/{worst}")),
         rule: Some(worst.as_str().into()),
         user: Some(header(&worst)),
         ..*record("id")
@@ -301,7 +301,7 @@ fn no_line_is_longer_than_its_bound() {
 
 #[tokio::test]
 async fn an_audit_that_is_off_costs_and_counts_nothing() {
-    let (audit, task) = Audit::spawn(settings(Sink::Off, 8));
+    let (audit, task) = AuditHandle::spawn(settings(SinkSetting::Off, 8));
     audit.submit(record("id-1"), None);
     assert!(task.shutdown(LIMIT).await);
     let condition = audit.condition();

@@ -4,10 +4,10 @@
 //! first. Meanwhile the queue fills, and what does not fit into it is counted as dropped.
 
 use super::{
-    Message, Record,
-    condition::Shared,
+    AuditRecord, WriterMessage,
+    condition::AuditState,
     record::rfc3339,
-    sink::{LineSink, Progress},
+    sink::{BatchProgress, LineSink},
 };
 use std::{
     sync::{
@@ -21,33 +21,33 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// The writer's thread, as the one that ends it sees it.
-pub struct Task {
-    running: Option<Running>,
+pub struct AuditTask {
+    running: Option<RunningWriter>,
 }
 
-struct Running {
-    queue: mpsc::Sender<Message>,
-    shared: Arc<Shared>,
+struct RunningWriter {
+    queue: mpsc::Sender<WriterMessage>,
+    shared: Arc<AuditState>,
     thread: Thread,
     end: oneshot::Receiver<()>,
 }
 
-impl Task {
+impl AuditTask {
     pub(super) fn start(
-        queue: mpsc::Sender<Message>,
-        records: mpsc::Receiver<Message>,
+        queue: mpsc::Sender<WriterMessage>,
+        records: mpsc::Receiver<WriterMessage>,
         sink: Box<dyn LineSink>,
-        shared: Arc<Shared>,
+        shared: Arc<AuditState>,
     ) -> Self {
         let (ended, end) = oneshot::channel();
-        let writer = Writer {
+        let writer = AuditWriter {
             sink,
             shared: Arc::clone(&shared),
-            batch: Batch::default(),
+            batch: LineBatch::default(),
             seq: 0,
             reported: 0,
             failing: false,
-            sum_up_at: None,
+            summary_due_at: None,
         };
         let spawned = thread::Builder::new()
             .name(String::from("audit"))
@@ -56,7 +56,7 @@ impl Task {
                 let _ = ended.send(());
             });
         let running = match spawned {
-            Ok(handle) => Some(Running {
+            Ok(handle) => Some(RunningWriter {
                 queue,
                 shared,
                 thread: handle.thread().clone(),
@@ -90,91 +90,97 @@ impl Task {
         };
         running.shared.stopping.store(true, Ordering::Release);
         // A closed queue means that the thread has ended already.
-        let _ = running.queue.send(Message::Stop);
+        let _ = running.queue.send(WriterMessage::Stop);
         running.thread.unpark();
         tokio::time::timeout(limit, running.end).await.is_ok()
     }
 }
 
-struct Writer {
+struct AuditWriter {
     sink: Box<dyn LineSink>,
-    shared: Arc<Shared>,
-    batch: Batch,
+    shared: Arc<AuditState>,
+    batch: LineBatch,
     /// Of the last line.
     seq: u64,
     /// Dropped records that a line has told of.
     reported: u64,
     failing: bool,
     /// When counted refusals get their line.
-    sum_up_at: Option<Instant>,
+    summary_due_at: Option<Instant>,
 }
 
 /// Lines on their way to the sink.
 #[derive(Default)]
-struct Batch {
+struct LineBatch {
     lines: Vec<u8>,
     /// Bytes that the sink has.
     taken: usize,
     records: u64,
     /// Given back when they are written.
-    places: Vec<OwnedSemaphorePermit>,
+    permits: Vec<OwnedSemaphorePermit>,
 }
 
 /// What was taken out of the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Gathered {
+enum GatherResult {
     /// All that was in it.
     All,
     /// A batch, and there may be more.
     Batch,
     /// All that will ever be in it.
-    Last,
+    Stopped,
 }
 
-impl Writer {
-    fn run(mut self, records: &mpsc::Receiver<Message>) {
-        self.look();
+impl AuditWriter {
+    fn run(mut self, records: &mpsc::Receiver<WriterMessage>) {
+        self.probe_sink();
         loop {
-            let gathered = match records.recv_timeout(self.patience()) {
+            let gathered = match records.recv_timeout(self.next_timeout()) {
                 Ok(message) => self.gather(message, records),
-                Err(RecvTimeoutError::Timeout) => Gathered::All,
-                Err(RecvTimeoutError::Disconnected) => Gathered::Last,
+                Err(RecvTimeoutError::Timeout) => GatherResult::All,
+                Err(RecvTimeoutError::Disconnected) => GatherResult::Stopped,
             };
-            let (begun, stop) = (Instant::now(), gathered == Gathered::Last);
-            self.sum_up(stop);
+            let (begun, stop) = (Instant::now(), gathered == GatherResult::Stopped);
+            self.write_summary(stop);
             self.report_dropped();
             self.write_out();
             if stop {
                 return;
             }
             if self.failing || self.shared.required {
-                self.look();
+                self.probe_sink();
             }
             // Letting records gather spares the traffic a wake-up of this thread for each of them.
-            if gathered == Gathered::All {
+            if gathered == GatherResult::All {
                 thread::park_timeout(GATHER.saturating_sub(begun.elapsed()));
             }
         }
     }
 
     /// Takes what is queued, up to a batch.
-    fn gather(&mut self, first: Message, records: &mpsc::Receiver<Message>) -> Gathered {
+    fn gather(
+        &mut self,
+        first: WriterMessage,
+        records: &mpsc::Receiver<WriterMessage>,
+    ) -> GatherResult {
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Record(record, place) => self.add(&record, place),
-                Message::SumUp => self.sum_up_at = Some(Instant::now() + SUM_UP_EVERY),
-                Message::Stop => return Gathered::Last,
+                WriterMessage::Record(record, place) => self.add(&record, place),
+                WriterMessage::Summarize => {
+                    self.summary_due_at = Some(Instant::now() + SUM_UP_EVERY)
+                }
+                WriterMessage::Stop => return GatherResult::Stopped,
             }
             if self.batch.lines.len() >= BATCH {
-                return Gathered::Batch;
+                return GatherResult::Batch;
             }
             next = records.try_recv().ok();
         }
-        Gathered::All
+        GatherResult::All
     }
 
-    fn add(&mut self, record: &Record, place: OwnedSemaphorePermit) {
+    fn add(&mut self, record: &AuditRecord, place: OwnedSemaphorePermit) {
         let begin = self.batch.lines.len();
         if serde_json::to_writer(&mut self.batch.lines, record).is_err() {
             // Plain data: it cannot happen.
@@ -184,7 +190,7 @@ impl Writer {
         }
         self.number();
         self.batch.records += 1;
-        self.batch.places.push(place);
+        self.batch.permits.push(place);
     }
 
     fn add_event(&mut self, event: &serde_json::Value) {
@@ -203,11 +209,11 @@ impl Writer {
         lines.extend_from_slice(end.as_bytes());
     }
 
-    fn sum_up(&mut self, now: bool) {
-        if !now && self.sum_up_at.is_none_or(|at| at > Instant::now()) {
+    fn write_summary(&mut self, now: bool) {
+        if !now && self.summary_due_at.is_none_or(|at| at > Instant::now()) {
             return;
         }
-        self.sum_up_at = None;
+        self.summary_due_at = None;
         for (forward, summary) in self.shared.refusals.take() {
             self.add_event(&summary.line(&forward));
         }
@@ -235,7 +241,7 @@ impl Writer {
             self.shared.writing(true);
             let progress = self.sink.write(&self.batch.lines, self.batch.taken);
             self.shared.writing(false);
-            let Progress { taken, lost, error } = progress;
+            let BatchProgress { taken, lost, error } = progress;
             self.batch.taken = taken;
             if lost > 0 {
                 self.shared.dropped(lost);
@@ -272,7 +278,7 @@ impl Writer {
     }
 
     /// Whether lines could be written now, asked of the sink.
-    fn look(&mut self) {
+    fn probe_sink(&mut self) {
         self.shared.writing(true);
         let probed = self.sink.probe();
         self.shared.writing(false);
@@ -305,9 +311,9 @@ impl Writer {
     }
 
     /// How long to wait for records.
-    fn patience(&self) -> Duration {
+    fn next_timeout(&self) -> Duration {
         let until_sum = self
-            .sum_up_at
+            .summary_due_at
             .map(|at| at.saturating_duration_since(Instant::now()));
         let until_look = (self.failing || self.shared.required).then_some(RETRY);
         let next = [until_sum, until_look].into_iter().flatten().min();
@@ -315,12 +321,12 @@ impl Writer {
     }
 }
 
-impl Batch {
+impl LineBatch {
     fn clear(&mut self) {
         self.lines.clear();
         self.taken = 0;
         self.records = 0;
-        self.places.clear();
+        self.permits.clear();
     }
 }
 

@@ -1,24 +1,27 @@
 //! `api-token`: email address and API token of an Atlassian account, as Basic (RFC 7617), held by the
 //! agent.
 
-use super::{Concern, Credential, Scheme, Unavailable, basic::render, credential::FileCredential};
+use super::{
+    AuthScheme, Concern, CredentialUnavailable, RequestCredential, basic::render,
+    credential::FileCredential,
+};
 use crate::{
-    expiry::{End, Expiry, Kind},
+    expiry::{CredentialExpiry, CredentialKind, ExpiryTime},
     secret::SecretFile,
 };
 use futures_util::future::BoxFuture;
 use http::request;
 use std::time::SystemTime;
 
-pub(super) struct ApiToken {
+pub(super) struct ApiTokenScheme {
     email: String,
     scoped: bool,
     /// As the configuration says: Atlassian tells it in a mail, but not on the wire.
-    stated: Option<SystemTime>,
+    configured_expiry: Option<SystemTime>,
     credential: FileCredential,
 }
 
-impl ApiToken {
+impl ApiTokenScheme {
     pub(super) fn new(
         email: String,
         token_file: SecretFile,
@@ -31,13 +34,13 @@ impl ApiToken {
         Self {
             email,
             scoped,
-            stated,
+            configured_expiry: stated,
             credential,
         }
     }
 }
 
-impl Scheme for ApiToken {
+impl AuthScheme for ApiTokenScheme {
     fn mode(&self) -> &'static str {
         "api-token"
     }
@@ -45,7 +48,7 @@ impl Scheme for ApiToken {
     fn authorization<'a>(
         &'a self,
         _head: &'a request::Parts,
-    ) -> BoxFuture<'a, Result<Credential, Unavailable>> {
+    ) -> BoxFuture<'a, Result<RequestCredential, CredentialUnavailable>> {
         Box::pin(self.credential.current())
     }
 
@@ -55,8 +58,8 @@ impl Scheme for ApiToken {
         !self.scoped
     }
 
-    fn look(&self) -> BoxFuture<'_, Result<(), Unavailable>> {
-        Box::pin(self.credential.look())
+    fn reload(&self) -> BoxFuture<'_, Result<(), CredentialUnavailable>> {
+        Box::pin(self.credential.reload())
     }
 
     fn version(&self) -> u64 {
@@ -79,18 +82,18 @@ impl Scheme for ApiToken {
         )
     }
 
-    fn expiries(&self) -> Vec<Expiry> {
-        let end = match self.stated {
-            Some(at) => End::At(at),
-            None => {
-                End::Unknown("Atlassian does not tell; set expires in [forward.auth]".to_owned())
-            }
+    fn expiries(&self) -> Vec<CredentialExpiry> {
+        let end = match self.configured_expiry {
+            Some(at) => ExpiryTime::At(at),
+            None => ExpiryTime::Unknown(
+                "Atlassian does not tell; set expires in [forward.auth]".to_owned(),
+            ),
         };
         let remedy = format!(
             "make a new API token under https://id.atlassian.com/manage-profile/security/api-tokens, as {}, write it into {}, then revoke the old one; no restart is needed",
             self.email,
             self.credential.file().path().display()
         );
-        vec![Expiry::new(Kind::ApiToken, end, remedy)]
+        vec![CredentialExpiry::new(CredentialKind::ApiToken, end, remedy)]
     }
 }

@@ -1,18 +1,20 @@
 //! `basic`: user name and password (RFC 7617), held by the agent.
 
-use super::{Concern, Credential, Scheme, Unavailable, credential::FileCredential};
+use super::{
+    AuthScheme, Concern, CredentialUnavailable, RequestCredential, credential::FileCredential,
+};
 use crate::secret::{Secret, SecretFile};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::BoxFuture;
 use http::request;
 use zeroize::Zeroizing;
 
-pub(super) struct Basic {
+pub(super) struct BasicScheme {
     username: String,
     credential: FileCredential,
 }
 
-impl Basic {
+impl BasicScheme {
     pub(super) fn new(username: String, password_file: SecretFile) -> Self {
         let name = username.clone();
         let credential = FileCredential::new(password_file, move |password| {
@@ -25,7 +27,7 @@ impl Basic {
     }
 }
 
-impl Scheme for Basic {
+impl AuthScheme for BasicScheme {
     fn mode(&self) -> &'static str {
         "basic"
     }
@@ -33,7 +35,7 @@ impl Scheme for Basic {
     fn authorization<'a>(
         &'a self,
         _head: &'a request::Parts,
-    ) -> BoxFuture<'a, Result<Credential, Unavailable>> {
+    ) -> BoxFuture<'a, Result<RequestCredential, CredentialUnavailable>> {
         Box::pin(self.credential.current())
     }
 
@@ -45,8 +47,8 @@ impl Scheme for Basic {
         true
     }
 
-    fn look(&self) -> BoxFuture<'_, Result<(), Unavailable>> {
-        Box::pin(self.credential.look())
+    fn reload(&self) -> BoxFuture<'_, Result<(), CredentialUnavailable>> {
+        Box::pin(self.credential.reload())
     }
 
     fn version(&self) -> u64 {

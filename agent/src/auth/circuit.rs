@@ -7,51 +7,51 @@
 //!
 //! A state machine without clock or sockets; `inject` asks it and tells it.
 
-use super::Unavailable;
+use super::CredentialUnavailable;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// The circuit of one forward's credential.
 #[derive(Debug)]
-pub(super) struct Circuit {
+pub(super) struct CredentialCircuit {
     generation: u64,
-    phase: Phase,
+    phase: CircuitPhase,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum CircuitPhase {
     /// Nobody knows yet whether Jira takes this credential.
     Untried {
         /// The probe has had its turn, and nothing came of it: a request may find out.
         probed: bool,
     },
     /// Somebody finds out.
-    Trying { probed: bool },
+    Testing { probed: bool },
     /// Jira took it.
-    Proven,
+    Closed,
     /// Jira took it, and then a request was refused: the probe is to find out.
-    Doubted(Doubt),
+    Doubted(CircuitDoubt),
     /// The probe finds out.
-    Confirming(Doubt),
+    Confirming(CircuitDoubt),
     /// Jira refused it: nothing is sent.
-    Open(Opened),
+    Open(OpenCircuit),
     /// A probe tries a refused credential again; traffic stays refused meanwhile.
-    Retrying(Opened),
+    HalfOpen(OpenCircuit),
 }
 
 #[derive(Debug)]
-struct Doubt {
+struct CircuitDoubt {
     /// As the request was refused.
-    why: Unavailable,
+    why: CredentialUnavailable,
     /// Jira had taken it before.
-    taken: bool,
+    was_accepted: bool,
     /// The probe has had its turn, and nothing came of it.
     probed: bool,
 }
 
 #[derive(Debug)]
-struct Opened {
-    why: Unavailable,
+struct OpenCircuit {
+    why: CredentialUnavailable,
     /// `None`: only another credential or an administrator closes it.
     retry_at: Option<Instant>,
     failures: u32,
@@ -59,18 +59,18 @@ struct Opened {
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
+pub(super) enum CallerKind {
     /// A request of the vendor.
     Traffic,
     /// The agent's own request for the login that it is (`myself`).
     Probe,
     /// Another request of the agent's own, which decides nothing.
-    Question,
+    Auxiliary,
 }
 
 /// What holds for one credential.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
+pub(super) struct CircuitRules {
     /// A few refusals lock the account.
     pub(super) locks_out: bool,
     /// Somebody probes the login. If nobody does, requests find out themselves.
@@ -79,9 +79,9 @@ pub(super) struct Rules {
 
 /// What a request may do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum AdmissionDecision {
     /// Be sent. A trial must be settled.
-    Go {
+    Send {
         /// Whether Jira has not yet taken this credential; others may wait for the outcome.
         trial: bool,
     },
@@ -89,17 +89,17 @@ pub(super) enum Admission {
     Wait,
     /// Its credential is an old one: fetch the current one and ask again.
     Stale,
-    /// Not be sent.
-    Refuse(Unavailable),
+    /// The request must not be sent; the value says why.
+    Refuse(CredentialUnavailable),
 }
 
 /// How a request ended, as far as the login goes.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum CredentialOutcome {
     Accepted,
     Undecided,
     Rejected {
-        why: Unavailable,
+        why: CredentialUnavailable,
         /// Whether trying it again later does no harm.
         retry: bool,
     },
@@ -107,7 +107,7 @@ pub(super) enum Outcome {
 
 /// What an outcome has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum CircuitChange {
     None,
     /// A request was refused, and the probe is to find out.
     Doubted,
@@ -115,7 +115,7 @@ pub(super) enum Change {
     Opened,
 }
 
-impl Default for Circuit {
+impl Default for CredentialCircuit {
     fn default() -> Self {
         Self {
             generation: 0,
@@ -124,16 +124,16 @@ impl Default for Circuit {
     }
 }
 
-impl Circuit {
+impl CredentialCircuit {
     pub(super) fn admit(
         &mut self,
         generation: u64,
-        rules: Rules,
-        asker: Asker,
+        rules: CircuitRules,
+        asker: CallerKind,
         now: Instant,
-    ) -> Admission {
+    ) -> AdmissionDecision {
         if generation < self.generation {
-            return Admission::Stale;
+            return AdmissionDecision::Stale;
         }
         if generation > self.generation {
             *self = Self {
@@ -141,38 +141,45 @@ impl Circuit {
                 phase: UNTRIED,
             };
         }
-        let probe = asker == Asker::Probe;
+        let probe = asker == CallerKind::Probe;
         let holds = rules.locks_out && !probe;
         let (phase, admission) = match std::mem::replace(&mut self.phase, UNTRIED) {
-            Phase::Untried { probed: false } if holds && rules.probed => (UNTRIED, Admission::Wait),
-            Phase::Untried { probed } => (Phase::Trying { probed }, GO_TRIAL),
-            Phase::Trying { probed } if rules.locks_out => {
-                (Phase::Trying { probed }, Admission::Wait)
+            CircuitPhase::Untried { probed: false } if holds && rules.probed => {
+                (UNTRIED, AdmissionDecision::Wait)
+            }
+            CircuitPhase::Untried { probed } => (CircuitPhase::Testing { probed }, SEND_TRIAL),
+            CircuitPhase::Testing { probed } if rules.locks_out => {
+                (CircuitPhase::Testing { probed }, AdmissionDecision::Wait)
             }
             // Nobody waits behind an upload of many minutes for what does no harm.
-            Phase::Trying { probed } => (Phase::Trying { probed }, GO_TRIAL),
-            Phase::Proven => (Phase::Proven, GO),
-            Phase::Doubted(doubt) if probe => (Phase::Confirming(doubt), GO_TRIAL),
-            Phase::Doubted(doubt) if holds && doubt.probed => {
+            CircuitPhase::Testing { probed } => (CircuitPhase::Testing { probed }, SEND_TRIAL),
+            CircuitPhase::Closed => (CircuitPhase::Closed, SEND),
+            CircuitPhase::Doubted(doubt) if probe => (CircuitPhase::Confirming(doubt), SEND_TRIAL),
+            CircuitPhase::Doubted(doubt) if holds && doubt.probed => {
                 let why = doubt.why.clone();
-                (Phase::Doubted(doubt), Admission::Refuse(why))
+                (CircuitPhase::Doubted(doubt), AdmissionDecision::Refuse(why))
             }
-            Phase::Doubted(doubt) if holds => (Phase::Doubted(doubt), Admission::Wait),
-            Phase::Doubted(doubt) => (Phase::Doubted(doubt), GO),
-            Phase::Confirming(doubt) if rules.locks_out => {
-                (Phase::Confirming(doubt), Admission::Wait)
+            CircuitPhase::Doubted(doubt) if holds => {
+                (CircuitPhase::Doubted(doubt), AdmissionDecision::Wait)
             }
-            Phase::Confirming(doubt) => (Phase::Confirming(doubt), GO),
-            Phase::Open(opened) if probe && opened.retry_at.is_some_and(|at| at <= now) => {
-                (Phase::Retrying(opened), GO_TRIAL)
+            CircuitPhase::Doubted(doubt) => (CircuitPhase::Doubted(doubt), SEND),
+            CircuitPhase::Confirming(doubt) if rules.locks_out => {
+                (CircuitPhase::Confirming(doubt), AdmissionDecision::Wait)
             }
-            Phase::Open(opened) => {
+            CircuitPhase::Confirming(doubt) => (CircuitPhase::Confirming(doubt), SEND),
+            CircuitPhase::Open(opened) if probe && opened.retry_at.is_some_and(|at| at <= now) => {
+                (CircuitPhase::HalfOpen(opened), SEND_TRIAL)
+            }
+            CircuitPhase::Open(opened) => {
                 let why = opened.why.clone();
-                (Phase::Open(opened), Admission::Refuse(why))
+                (CircuitPhase::Open(opened), AdmissionDecision::Refuse(why))
             }
-            Phase::Retrying(opened) => {
+            CircuitPhase::HalfOpen(opened) => {
                 let why = opened.why.clone();
-                (Phase::Retrying(opened), Admission::Refuse(why))
+                (
+                    CircuitPhase::HalfOpen(opened),
+                    AdmissionDecision::Refuse(why),
+                )
             }
         };
         self.phase = phase;
@@ -180,69 +187,80 @@ impl Circuit {
     }
 
     /// Tells how an admitted request ended.
-    pub(super) fn settle(
+    pub(super) fn record_outcome(
         &mut self,
         generation: u64,
-        rules: Rules,
-        asker: Asker,
+        rules: CircuitRules,
+        asker: CallerKind,
         trial: bool,
-        outcome: Outcome,
+        outcome: CredentialOutcome,
         now: Instant,
-    ) -> Change {
+    ) -> CircuitChange {
         if generation != self.generation {
-            return Change::None;
+            return CircuitChange::None;
         }
-        let decides = asker == Asker::Probe || (!rules.probed && asker == Asker::Traffic);
+        let decides = asker == CallerKind::Probe || (!rules.probed && asker == CallerKind::Traffic);
         let before = std::mem::replace(&mut self.phase, UNTRIED);
         let (after, change) = match outcome {
-            Outcome::Accepted => (accepted(before, trial, decides), Change::None),
-            Outcome::Undecided => (undecided(before, trial, asker, now), Change::None),
-            Outcome::Rejected { why, retry } if decides => {
+            CredentialOutcome::Accepted => (accepted(before, trial, decides), CircuitChange::None),
+            CredentialOutcome::Undecided => {
+                (undecided(before, trial, asker, now), CircuitChange::None)
+            }
+            CredentialOutcome::Rejected { why, retry } if decides => {
                 rejected(before, trial, rules, (why, retry), now)
             }
-            Outcome::Rejected { why, retry } => doubted(before, why, rules.locks_out && !retry),
+            CredentialOutcome::Rejected { why, retry } => {
+                doubted(before, why, rules.locks_out && !retry)
+            }
         };
         self.phase = after;
         change
     }
 
     /// Why nothing is sent, while it is open.
-    pub(super) fn refusal(&self) -> Option<Unavailable> {
+    pub(super) fn refusal(&self) -> Option<CredentialUnavailable> {
         match &self.phase {
-            Phase::Open(opened) | Phase::Retrying(opened) => Some(opened.why.clone()),
+            CircuitPhase::Open(opened) | CircuitPhase::HalfOpen(opened) => Some(opened.why.clone()),
             _ => None,
         }
     }
 
     /// Whether Jira has ever taken this credential, as far as nothing has decided otherwise since.
-    pub(super) fn was_taken(&self) -> bool {
+    pub(super) fn was_accepted(&self) -> bool {
         match &self.phase {
-            Phase::Proven => true,
-            Phase::Doubted(doubt) | Phase::Confirming(doubt) => doubt.taken,
+            CircuitPhase::Closed => true,
+            CircuitPhase::Doubted(doubt) | CircuitPhase::Confirming(doubt) => doubt.was_accepted,
             _ => false,
         }
     }
 
     /// Whether a request was refused and the probe has not decided since.
     pub(super) fn is_doubted(&self) -> bool {
-        matches!(self.phase, Phase::Doubted(_) | Phase::Confirming(_))
+        matches!(
+            self.phase,
+            CircuitPhase::Doubted(_) | CircuitPhase::Confirming(_)
+        )
     }
 
     /// Whether a request or the probe was refused, and nothing has shown since that Jira takes the credential.
     pub(super) fn is_doubted_or_open(&self) -> bool {
-        self.is_doubted() || matches!(self.phase, Phase::Open(_) | Phase::Retrying(_))
+        self.is_doubted()
+            || matches!(
+                self.phase,
+                CircuitPhase::Open(_) | CircuitPhase::HalfOpen(_)
+            )
     }
 
     /// What the probe has made of a refusal of this generation: whether Jira takes a later credential. `None` while it
     /// is still finding out.
-    pub(super) fn decided_beyond(&self, generation: u64) -> Option<bool> {
+    pub(super) fn newer_credential_accepted(&self, generation: u64) -> Option<bool> {
         match &self.phase {
-            Phase::Doubted(doubt) if doubt.probed => Some(false),
-            Phase::Untried { probed: true } => Some(false),
-            Phase::Untried { .. } | Phase::Trying { .. } => None,
-            Phase::Doubted(_) | Phase::Confirming(_) => None,
-            Phase::Proven => Some(self.generation > generation),
-            Phase::Open(_) | Phase::Retrying(_) => Some(false),
+            CircuitPhase::Doubted(doubt) if doubt.probed => Some(false),
+            CircuitPhase::Untried { probed: true } => Some(false),
+            CircuitPhase::Untried { .. } | CircuitPhase::Testing { .. } => None,
+            CircuitPhase::Doubted(_) | CircuitPhase::Confirming(_) => None,
+            CircuitPhase::Closed => Some(self.generation > generation),
+            CircuitPhase::Open(_) | CircuitPhase::HalfOpen(_) => Some(false),
         }
     }
 
@@ -253,33 +271,33 @@ impl Circuit {
 }
 
 /// `decides`: by the probe, or by whoever stands in for it.
-fn accepted(before: Phase, trial: bool, decides: bool) -> Phase {
+fn accepted(before: CircuitPhase, trial: bool, decides: bool) -> CircuitPhase {
     match before {
-        Phase::Trying { .. } => Phase::Proven,
+        CircuitPhase::Testing { .. } => CircuitPhase::Closed,
         // Of several trials one may have ended undecided before.
-        Phase::Untried { .. } if trial => Phase::Proven,
-        Phase::Retrying(_) if trial => Phase::Proven,
+        CircuitPhase::Untried { .. } if trial => CircuitPhase::Closed,
+        CircuitPhase::HalfOpen(_) if trial => CircuitPhase::Closed,
         // A request that was sent before the doubt may be answered after it.
-        Phase::Doubted(_) | Phase::Confirming(_) if decides => Phase::Proven,
+        CircuitPhase::Doubted(_) | CircuitPhase::Confirming(_) if decides => CircuitPhase::Closed,
         before => before,
     }
 }
 
-fn undecided(before: Phase, trial: bool, asker: Asker, now: Instant) -> Phase {
-    let probe = asker == Asker::Probe;
+fn undecided(before: CircuitPhase, trial: bool, asker: CallerKind, now: Instant) -> CircuitPhase {
+    let probe = asker == CallerKind::Probe;
     match before {
-        Phase::Trying { probed } if trial => Phase::Untried {
+        CircuitPhase::Testing { probed } if trial => CircuitPhase::Untried {
             probed: probed || probe,
         },
-        Phase::Untried { probed } if trial => Phase::Untried {
+        CircuitPhase::Untried { probed } if trial => CircuitPhase::Untried {
             probed: probed || probe,
         },
-        Phase::Confirming(doubt) if probe => Phase::Doubted(Doubt {
+        CircuitPhase::Confirming(doubt) if probe => CircuitPhase::Doubted(CircuitDoubt {
             probed: true,
             ..doubt
         }),
-        Phase::Retrying(opened) if trial => Phase::Open(Opened {
-            retry_at: Some(now + pause(opened.failures)),
+        CircuitPhase::HalfOpen(opened) if trial => CircuitPhase::Open(OpenCircuit {
+            retry_at: Some(now + backoff(opened.failures)),
             ..opened
         }),
         before => before,
@@ -288,69 +306,75 @@ fn undecided(before: Phase, trial: bool, asker: Asker, now: Instant) -> Phase {
 
 /// By whoever decides.
 fn rejected(
-    before: Phase,
+    before: CircuitPhase,
     trial: bool,
-    rules: Rules,
-    (why, retry): (Unavailable, bool),
+    rules: CircuitRules,
+    (why, retry): (CredentialUnavailable, bool),
     now: Instant,
-) -> (Phase, Change) {
+) -> (CircuitPhase, CircuitChange) {
     let (failures, again) = match before {
         // The first refusal is the one that is told.
-        Phase::Open(_) => return (before, Change::None),
-        Phase::Retrying(_) if !trial => return (before, Change::None),
-        Phase::Retrying(opened) => (opened.failures + 1, retry),
+        CircuitPhase::Open(_) => return (before, CircuitChange::None),
+        CircuitPhase::HalfOpen(_) if !trial => return (before, CircuitChange::None),
+        CircuitPhase::HalfOpen(opened) => (opened.failures + 1, retry),
         // One odd answer to the probe itself: Jira took the credential a moment ago, and one wrong password more
         // locks nothing yet. A second refusal stays.
-        Phase::Proven => (1, retry || rules.probed),
+        CircuitPhase::Closed => (1, retry || rules.probed),
         // Jira has refused it twice by now.
-        Phase::Doubted(_) | Phase::Confirming(_) => (1, retry),
-        Phase::Untried { .. } | Phase::Trying { .. } => (1, retry),
+        CircuitPhase::Doubted(_) | CircuitPhase::Confirming(_) => (1, retry),
+        CircuitPhase::Untried { .. } | CircuitPhase::Testing { .. } => (1, retry),
     };
     let change = match failures {
-        1 => Change::Opened,
-        _ => Change::None,
+        1 => CircuitChange::Opened,
+        _ => CircuitChange::None,
     };
-    let opened = Opened {
+    let opened = OpenCircuit {
         why,
-        retry_at: again.then(|| now + pause(failures)),
+        retry_at: again.then(|| now + backoff(failures)),
         failures,
     };
-    (Phase::Open(opened), change)
+    (CircuitPhase::Open(opened), change)
 }
 
 /// By a request of the vendor, whose answer is its own affair until the probe has said the same.
-fn doubted(before: Phase, why: Unavailable, harmful: bool) -> (Phase, Change) {
+fn doubted(
+    before: CircuitPhase,
+    why: CredentialUnavailable,
+    harmful: bool,
+) -> (CircuitPhase, CircuitChange) {
     match before {
         // The probe was refused just before: that makes two.
-        Phase::Open(opened) if harmful => {
-            let opened = Opened {
+        CircuitPhase::Open(opened) if harmful => {
+            let opened = OpenCircuit {
                 retry_at: None,
                 ..opened
             };
-            (Phase::Open(opened), Change::None)
+            (CircuitPhase::Open(opened), CircuitChange::None)
         }
-        Phase::Open(_) | Phase::Retrying(_) | Phase::Confirming(_) => (before, Change::None),
-        Phase::Doubted(doubt) => (Phase::Doubted(doubt), Change::None),
-        Phase::Proven | Phase::Untried { .. } | Phase::Trying { .. } => {
-            let doubt = Doubt {
+        CircuitPhase::Open(_) | CircuitPhase::HalfOpen(_) | CircuitPhase::Confirming(_) => {
+            (before, CircuitChange::None)
+        }
+        CircuitPhase::Doubted(doubt) => (CircuitPhase::Doubted(doubt), CircuitChange::None),
+        CircuitPhase::Closed | CircuitPhase::Untried { .. } | CircuitPhase::Testing { .. } => {
+            let doubt = CircuitDoubt {
                 why,
-                taken: matches!(before, Phase::Proven),
+                was_accepted: matches!(before, CircuitPhase::Closed),
                 probed: false,
             };
-            (Phase::Doubted(doubt), Change::Doubted)
+            (CircuitPhase::Doubted(doubt), CircuitChange::Doubted)
         }
     }
 }
 
 /// Doubling from [`FIRST_RETRY`] to [`LAST_RETRY`].
-fn pause(failures: u32) -> Duration {
+fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     (FIRST_RETRY * (1 << doublings)).min(LAST_RETRY)
 }
 
-const UNTRIED: Phase = Phase::Untried { probed: false };
-const GO: Admission = Admission::Go { trial: false };
-const GO_TRIAL: Admission = Admission::Go { trial: true };
+const UNTRIED: CircuitPhase = CircuitPhase::Untried { probed: false };
+const SEND: AdmissionDecision = AdmissionDecision::Send { trial: false };
+const SEND_TRIAL: AdmissionDecision = AdmissionDecision::Send { trial: true };
 /// Soon enough to shrug off one odd answer.
 const FIRST_RETRY: Duration = Duration::from_secs(15);
 /// A revoked token is asked about twelve times an hour, no more.

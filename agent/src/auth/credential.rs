@@ -1,11 +1,11 @@
 //! A credential in a file, rendered into the `Authorization` value.
 
-use super::{Concern, Credential, Unavailable, watched::Watched};
+use super::{Concern, CredentialUnavailable, RequestCredential, cached_file::CachedFile};
 use crate::secret::{Secret, SecretFile};
 use http::HeaderValue;
 
 /// The `Authorization` value made of what is in a secret file.
-pub(super) struct FileCredential(Watched<Secret>);
+pub(super) struct FileCredential(CachedFile<Secret>);
 
 impl FileCredential {
     /// `render` makes the whole header value, or says what is wrong with the secret without repeating it.
@@ -13,7 +13,7 @@ impl FileCredential {
         file: SecretFile,
         render: impl Fn(&Secret) -> Result<Secret, String> + Send + Sync + 'static,
     ) -> Self {
-        Self(Watched::new(file, render))
+        Self(CachedFile::new(file, render))
     }
 
     pub(super) fn file(&self) -> &SecretFile {
@@ -31,14 +31,14 @@ impl FileCredential {
     }
 
     /// Looks at the file now.
-    pub(super) async fn look(&self) -> Result<(), Unavailable> {
-        self.0.look_now().await.map(drop)
+    pub(super) async fn reload(&self) -> Result<(), CredentialUnavailable> {
+        self.0.reload().await.map(drop)
     }
 
     /// The value as of a second ago at the latest.
-    pub(super) async fn current(&self) -> Result<Credential, Unavailable> {
+    pub(super) async fn current(&self) -> Result<RequestCredential, CredentialUnavailable> {
         let current = self.0.current().await?;
-        Ok(Credential {
+        Ok(RequestCredential {
             authorization: sensitive(current.value.expose())?,
             generation: current.generation,
         })
@@ -46,8 +46,8 @@ impl FileCredential {
 }
 
 /// A header value that hyper and the logs treat as a secret.
-pub(super) fn sensitive(value: &[u8]) -> Result<HeaderValue, Unavailable> {
-    let mut value = HeaderValue::from_bytes(value).map_err(|_| Unavailable {
+pub(super) fn sensitive(value: &[u8]) -> Result<HeaderValue, CredentialUnavailable> {
+    let mut value = HeaderValue::from_bytes(value).map_err(|_| CredentialUnavailable {
         cause: "the credential cannot stand in an HTTP header".to_owned(),
         remedy: "check the secret's file for stray control characters".to_owned(),
     })?;

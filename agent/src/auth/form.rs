@@ -5,7 +5,7 @@
 //! Multipart bodies are not looked into: no login filter of Jira reads their fields (Tomcat hands them out
 //! only to servlets that ask for it, and the filters come before), and attachments must stream.
 
-use super::{Refusal, strip};
+use super::{AuthRefusal, strip};
 use bytes::Bytes;
 use http::{HeaderValue, Version, header, request};
 
@@ -19,11 +19,11 @@ pub struct FormBody(pub Bytes);
 pub const MAX_FORM: usize = 64 << 10;
 
 /// Whether the body is a form that must be read ahead; refuses one that cannot be looked into.
-pub(super) fn must_be_read(head: &request::Parts) -> Result<bool, Refusal> {
+pub(super) fn must_be_read(head: &request::Parts) -> Result<bool, AuthRefusal> {
     if !has_form_body(head) {
         return Ok(false);
     }
-    let refuse = |why| Err(Refusal::FormBody(why));
+    let refuse = |why| Err(AuthRefusal::FormBody(why));
     let mut types = head.headers.get_all(header::CONTENT_TYPE).iter();
     let only = types.next().filter(|_| types.next().is_none());
     if !only.is_some_and(is_plain) {
@@ -41,20 +41,20 @@ pub(super) fn must_be_read(head: &request::Parts) -> Result<bool, Refusal> {
 }
 
 /// Looks through a form that was read ahead; without one, a form is refused.
-pub(super) fn check(head: &request::Parts) -> Result<(), Refusal> {
+pub(super) fn check(head: &request::Parts) -> Result<(), AuthRefusal> {
     if !must_be_read(head)? {
         return Ok(());
     }
     match head.extensions.get::<FormBody>() {
-        None => Err(Refusal::FormBody("it was not read ahead")),
-        Some(FormBody(body)) if body.len() > MAX_FORM => Err(Refusal::FormBody(TOO_LONG)),
+        None => Err(AuthRefusal::FormBody("it was not read ahead")),
+        Some(FormBody(body)) if body.len() > MAX_FORM => Err(AuthRefusal::FormBody(TOO_LONG)),
         Some(FormBody(body)) => {
             if let Some(parameter) = strip::identity_parameter(body) {
-                return Err(Refusal::ForeignIdentity(parameter));
+                return Err(AuthRefusal::ForeignIdentity(parameter));
             }
             // The policy refuses it in queries for the same reason.
             match strip::parameter(body, |name| name == b"_method") {
-                Some(_) => Err(Refusal::FormBody(
+                Some(_) => Err(AuthRefusal::FormBody(
                     "it names `_method`, which some servers take for the method",
                 )),
                 None => Ok(()),
@@ -64,8 +64,8 @@ pub(super) fn check(head: &request::Parts) -> Result<(), Refusal> {
 }
 
 /// The refusal of a form that turned out longer than it may be.
-pub(super) fn too_long() -> Refusal {
-    Refusal::FormBody(TOO_LONG)
+pub(super) fn too_long() -> AuthRefusal {
+    AuthRefusal::FormBody(TOO_LONG)
 }
 
 /// Whether Jira could read parameters out of the body, however the type is written.

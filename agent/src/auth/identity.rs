@@ -6,11 +6,11 @@
 //! how a bad token looks. Static resources and answers of a proxy before Jira may lack it, so its
 //! absence proves nothing either way. A 401 is a refused login unless Jira names our user in it.
 //! A 403 is the customer's permissions at work, except for a CAPTCHA, which has a header of its own,
-//! and Basic switched off, which only the body names; where just the head is known, see [`BasicOff`].
+//! and Basic switched off, which only the body names; where just the head is known, see [`BasicAuthDisabled`].
 
 use crate::{
     printable::printable,
-    status::Layer,
+    status::StatusLayer,
     upstream::{AnswerSource, Intermediary, is_login_path},
 };
 use http::{HeaderMap, StatusCode, header, response};
@@ -21,32 +21,32 @@ use std::{
 
 /// What one answer says of the login.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Finding<'a> {
+pub(super) enum IdentityFinding<'a> {
     /// Jira knows this user.
-    Known(&'a [u8]),
+    KnownUser(&'a [u8]),
     /// No user is named, and yet the answer is one that a refused login does not get.
     Accepted,
-    /// Says nothing.
-    Nothing,
+    /// The response says nothing about the credential.
+    Inconclusive,
     /// Compressed words of a gateway: they may refuse the credential, or only this request.
     Unreadable,
     /// Jira did not take the credential.
-    Rejected(Rejection),
+    Rejected(RejectionReason),
 }
 
 /// How Jira did not take it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Rejection {
+pub(super) enum RejectionReason {
     /// 401, or `X-Seraph-LoginReason: AUTHENTICATED_FAILED`.
     Refused,
     /// Too many failures: the right password is refused too.
     Captcha,
     /// Basic is switched off on this Jira.
-    BasicOff(BasicOff),
+    BasicAuthDisabled(BasicAuthDisabled),
     /// Jira took us for nobody.
     Anonymous,
     /// Jira took us for this user, who is not the one that is meant.
-    Other(String),
+    OtherUser(String),
     /// Something before Jira wants a login of its own, or answers in Jira's place.
     Intermediary(Intermediary),
     /// A redirect to Jira's login page.
@@ -55,9 +55,9 @@ pub(super) enum Rejection {
 
 /// How sure we are of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum BasicOff {
+pub(super) enum BasicAuthDisabled {
     /// The body says so.
-    Said,
+    Stated,
     /// Only the head is known: a 403 in JSON below `/rest/` without a user. A permission that is
     /// lacking looks otherwise, for there Jira names the user.
     Likely,
@@ -65,20 +65,20 @@ pub(super) enum BasicOff {
 
 /// The user an answer names.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum User<'a> {
+pub(super) enum ResponseUser<'a> {
     Named(&'a [u8]),
     Anonymous,
     Absent,
 }
 
-pub(super) fn user(headers: &HeaderMap) -> User<'_> {
+pub(super) fn user(headers: &HeaderMap) -> ResponseUser<'_> {
     match headers
         .get("x-ausername")
         .map(|v| v.as_bytes().trim_ascii())
     {
-        None | Some(b"") => User::Absent,
-        Some(name) if is_nobody(name) => User::Anonymous,
-        Some(name) => User::Named(name),
+        None | Some(b"") => ResponseUser::Absent,
+        Some(name) if is_nobody(name) => ResponseUser::Anonymous,
+        Some(name) => ResponseUser::Named(name),
     }
 }
 
@@ -88,7 +88,7 @@ fn is_nobody(name: &[u8]) -> bool {
 
 /// The user that the agent's credential stands for.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Expected<'a> {
+pub(super) struct ExpectedUser<'a> {
     /// As configured.
     pub(super) configured: Option<&'a str>,
     /// As Jira named it to the agent's own probe.
@@ -106,7 +106,7 @@ impl ProvenUser {
     /// From the answer to the probe: `None` where it names nobody.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let name = match user(headers) {
-            User::Named(name) => name.to_vec(),
+            ResponseUser::Named(name) => name.to_vec(),
             _ => Vec::new(),
         };
         let account_id = account_id(headers).unwrap_or_default().to_vec();
@@ -115,15 +115,15 @@ impl ProvenUser {
     }
 
     /// The name to show.
-    pub(super) fn shown(&self) -> String {
+    pub(super) fn display_name(&self) -> String {
         match self.name.is_empty() {
-            true => readable(&self.account_id),
-            false => readable(&self.name),
+            true => printable_name(&self.account_id),
+            false => printable_name(&self.name),
         }
     }
 }
 
-impl Expected<'_> {
+impl ExpectedUser<'_> {
     /// The name in this answer, where it is another user's.
     fn contradiction(&self, headers: &HeaderMap) -> Option<String> {
         // Each value that there is: which of two is meant, nobody knows.
@@ -137,14 +137,15 @@ impl Expected<'_> {
         let several = headers.get_all("x-ausername").iter().nth(1).is_some();
         let mut named = named.filter(|name| !name.is_empty() && (several || !is_nobody(name)));
         if let Some(name) = named.find(is_other) {
-            return Some(readable(name));
+            return Some(printable_name(name));
         }
-        if self.configured.is_some() && matches!(user(headers), User::Named(_)) {
+        if self.configured.is_some() && matches!(user(headers), ResponseUser::Named(_)) {
             return None;
         }
         let proven = self.proven?;
         let account = account_id(headers)?;
-        (!proven.account_id.is_empty() && account != proven.account_id).then(|| readable(account))
+        (!proven.account_id.is_empty() && account != proven.account_id)
+            .then(|| printable_name(account))
     }
 }
 
@@ -159,61 +160,69 @@ pub(super) fn read<'a>(
     head: &'a response::Parts,
     body: &[u8],
     below_rest: bool,
-    expected: Expected<'_>,
-) -> Finding<'a> {
+    expected: ExpectedUser<'_>,
+) -> IdentityFinding<'a> {
     let reason = head.headers.get("x-seraph-loginreason");
     let reason = reason.map_or(&b""[..], |v| v.as_bytes());
     if head.headers.contains_key("x-authentication-denied-reason")
         || contains(reason, b"AUTHENTICATION_DENIED")
     {
-        return Finding::Rejected(Rejection::Captcha);
+        return IdentityFinding::Rejected(RejectionReason::Captcha);
     }
     if contains(reason, b"AUTHENTICATED_FAILED") {
-        return Finding::Rejected(Rejection::Refused);
+        return IdentityFinding::Rejected(RejectionReason::Refused);
     }
     // Before the user: some versions name `anonymous` in this answer.
     if head.status == StatusCode::FORBIDDEN && contains(body, BASIC_OFF) {
-        return Finding::Rejected(Rejection::BasicOff(BasicOff::Said));
+        return IdentityFinding::Rejected(RejectionReason::BasicAuthDisabled(
+            BasicAuthDisabled::Stated,
+        ));
     }
     if let Some(other) = expected.contradiction(&head.headers) {
-        return Finding::Rejected(Rejection::Other(other));
+        return IdentityFinding::Rejected(RejectionReason::OtherUser(other));
     }
     let source = AnswerSource::noted(head);
     match user(&head.headers) {
         // From a cache: it was so once.
-        User::Named(_) if AnswerSource::is_from_a_cache(&head.headers) => return Finding::Nothing,
-        User::Named(name) => return Finding::Known(name),
+        ResponseUser::Named(_) if AnswerSource::is_from_a_cache(&head.headers) => {
+            return IdentityFinding::Inconclusive;
+        }
+        ResponseUser::Named(name) => return IdentityFinding::KnownUser(name),
         // Cloud's API gateway knows the credential, but not for this.
         _ if head.status == StatusCode::UNAUTHORIZED && contains(body, SCOPE_LACKS) => {
-            return Finding::Accepted;
+            return IdentityFinding::Accepted;
         }
         _ if head.status == StatusCode::UNAUTHORIZED && is_unreadable(head) => {
-            return Finding::Unreadable;
+            return IdentityFinding::Unreadable;
         }
         _ if head.status == StatusCode::UNAUTHORIZED => {
-            return Finding::Rejected(match source.intermediary() {
-                Some(intermediary) => Rejection::Intermediary(intermediary.clone()),
-                None => Rejection::Refused,
+            return IdentityFinding::Rejected(match source.intermediary() {
+                Some(intermediary) => RejectionReason::Intermediary(intermediary.clone()),
+                None => RejectionReason::Refused,
             });
         }
-        User::Anonymous => return Finding::Rejected(Rejection::Anonymous),
-        User::Absent => {}
+        ResponseUser::Anonymous => return IdentityFinding::Rejected(RejectionReason::Anonymous),
+        ResponseUser::Absent => {}
     }
     if let Some(intermediary) = source.intermediary().filter(|i| i.wants_login()) {
-        return Finding::Rejected(Rejection::Intermediary(intermediary.clone()));
+        return IdentityFinding::Rejected(RejectionReason::Intermediary(intermediary.clone()));
     }
     if head.status.is_redirection() && leads_to_login(&head.headers, below_rest) {
-        return Finding::Rejected(Rejection::LoginPage);
+        return IdentityFinding::Rejected(RejectionReason::LoginPage);
     }
     match head.status {
         StatusCode::FORBIDDEN if below_rest && body.is_empty() && is_json(head) => {
-            Finding::Rejected(Rejection::BasicOff(BasicOff::Likely))
+            IdentityFinding::Rejected(RejectionReason::BasicAuthDisabled(
+                BasicAuthDisabled::Likely,
+            ))
         }
-        StatusCode::FORBIDDEN => Finding::Nothing,
-        _ if contains(reason, b"OK") => Finding::Accepted,
+        StatusCode::FORBIDDEN => IdentityFinding::Inconclusive,
+        _ if contains(reason, b"OK") => IdentityFinding::Accepted,
         // A 4xx may come from before the login: a container or proxy that dislikes the request itself.
-        status if below_rest && status.is_success() && may_be_json(head) => Finding::Accepted,
-        _ => Finding::Nothing,
+        status if below_rest && status.is_success() && may_be_json(head) => {
+            IdentityFinding::Accepted
+        }
+        _ => IdentityFinding::Inconclusive,
     }
 }
 
@@ -228,12 +237,12 @@ fn leads_to_login(headers: &HeaderMap, below_rest: bool) -> bool {
 }
 
 /// The name last seen, so that a busy forward formats it once.
-pub(super) struct Seen {
+pub(super) struct LastSeenUser {
     suffix: &'static str,
     last: Mutex<(Vec<u8>, String)>,
 }
 
-impl Seen {
+impl LastSeenUser {
     pub(super) fn new(suffix: &'static str) -> Self {
         Self {
             suffix,
@@ -242,13 +251,13 @@ impl Seen {
     }
 
     /// Proves the layer by this user.
-    pub(super) fn prove(&self, layer: &Layer, name: &[u8]) {
+    pub(super) fn prove(&self, layer: &StatusLayer, name: &[u8]) {
         // A panic while it is held leaves at worst an old name, which is compared anew.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 != name {
             *last = (
                 name.to_vec(),
-                format!("user {}{}", readable(name), self.suffix),
+                format!("user {}{}", printable_name(name), self.suffix),
             );
         }
         if layer.proven(Some(&last.1)) {
@@ -289,7 +298,7 @@ fn spellings(seen: &[u8]) -> [Cow<'_, str>; 4] {
 }
 
 /// For messages and status: decoded, without control characters, not too long.
-fn readable(name: &[u8]) -> String {
+fn printable_name(name: &[u8]) -> String {
     printable(&percent_decoded(name), MAX_NAME)
 }
 

@@ -1,16 +1,16 @@
 //! The login of one forward, as the way of a request and the probes see it.
 
 use super::{
-    Concern, Refusal, Scheme, Settings, Unavailable, VendorHeaders, api_token, basic, circuit,
-    form, inject, oauth1, oauth2, pass_through, pat,
+    AuthRefusal, AuthScheme, Concern, CredentialUnavailable, Settings, VendorHeaders, api_token,
+    basic, circuit, form, inject, oauth1, oauth2, pass_through, pat,
 };
-use crate::{expiry::Expiry, status::Layer};
+use crate::{expiry::CredentialExpiry, status::StatusLayer};
 use http::{StatusCode, request, response};
 use std::sync::Arc;
 
 /// What Jira's answer says about our login.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AuthVerdict {
     /// Nothing wrong.
     Fine,
     /// Jira took us for somebody else or nobody: the answer must not reach the vendor as a success.
@@ -37,58 +37,63 @@ pub enum ProbeNeed {
 
 /// The login of one forward. Clones share circuit and credential.
 #[derive(Clone)]
-pub struct Login {
-    pub(super) mode: Mode,
+pub struct UpstreamAuth {
+    pub(super) mode: AuthMode,
     vendor_headers: VendorHeaders,
 }
 
 #[derive(Clone)]
-pub(super) enum Mode {
-    PassThrough(Arc<pass_through::PassThrough>),
-    Inject(Arc<inject::Inject>),
+pub(super) enum AuthMode {
+    PassThrough(Arc<pass_through::PassThroughAuth>),
+    Inject(Arc<inject::CredentialInjector>),
 }
 
 /// One prepared request on its way. Dropped unobserved (nothing came back) it says nothing about the
 /// login, and lets the next request try it.
-pub struct Attempt(Way);
+pub struct AuthAttempt(AttemptKind);
 
-enum Way {
-    PassThrough(Arc<pass_through::PassThrough>),
-    Inject(inject::Attempt),
+enum AttemptKind {
+    PassThrough(Arc<pass_through::PassThroughAuth>),
+    Inject(inject::InjectedAttempt),
 }
 
-impl Login {
+impl UpstreamAuth {
     /// `layer` is the login layer of this forward's status. Cookies that Jira's side wants inside TLS alone are not
     /// kept; see [`over`](Self::over).
-    pub fn new(settings: Settings, layer: Arc<Layer>) -> Self {
+    pub fn new(settings: Settings, layer: Arc<StatusLayer>) -> Self {
         Self::over(settings, layer, false)
     }
 
     /// Like [`new`](Self::new); `tls` is whether requests reach Jira inside TLS.
-    pub fn over(settings: Settings, layer: Arc<Layer>, tls: bool) -> Self {
-        let scheme: Box<dyn Scheme> = match settings {
+    pub fn over(settings: Settings, layer: Arc<StatusLayer>, tls: bool) -> Self {
+        let scheme: Box<dyn AuthScheme> = match settings {
             Settings::PassThrough => {
-                let way = pass_through::PassThrough::new(layer);
-                return Mode::PassThrough(Arc::new(way)).into();
+                let way = pass_through::PassThroughAuth::new(layer);
+                return AuthMode::PassThrough(Arc::new(way)).into();
             }
             Settings::Basic {
                 username,
                 password_file,
-            } => Box::new(basic::Basic::new(username, password_file)),
+            } => Box::new(basic::BasicScheme::new(username, password_file)),
             Settings::ApiToken {
                 email,
                 token_file,
                 scoped,
                 expires,
-            } => Box::new(api_token::ApiToken::new(email, token_file, scoped, expires)),
+            } => Box::new(api_token::ApiTokenScheme::new(
+                email, token_file, scoped, expires,
+            )),
             Settings::Pat {
                 token_file,
                 expires,
-            } => Box::new(pat::Pat::new(token_file, expires)),
-            Settings::OAuth2(settings) => Box::new(oauth2::OAuth2::new(*settings)),
-            Settings::OAuth1(settings) => Box::new(oauth1::OAuth1::new(*settings)),
+            } => Box::new(pat::PatScheme::new(token_file, expires)),
+            Settings::OAuth2(settings) => Box::new(oauth2::OAuth2Scheme::new(*settings)),
+            Settings::OAuth1(settings) => Box::new(oauth1::OAuth1Scheme::new(*settings)),
         };
-        Mode::Inject(Arc::new(inject::Inject::new(scheme, layer, tls))).into()
+        AuthMode::Inject(Arc::new(inject::CredentialInjector::new(
+            scheme, layer, tls,
+        )))
+        .into()
     }
 
     /// The same login, which lets these headers of the vendor reach Jira. In pass-through mode all do.
@@ -102,61 +107,61 @@ impl Login {
     /// As in the configuration.
     pub fn mode(&self) -> &'static str {
         match &self.mode {
-            Mode::PassThrough(_) => "pass-through",
-            Mode::Inject(inject) => inject.mode(),
+            AuthMode::PassThrough(_) => "pass-through",
+            AuthMode::Inject(inject) => inject.mode(),
         }
     }
 
     /// Whether the agent puts a credential of its own into requests.
     pub fn injects(&self) -> bool {
-        matches!(self.mode, Mode::Inject(_))
+        matches!(self.mode, AuthMode::Inject(_))
     }
 
     /// When its credentials end, as far as that is known. In pass-through they are the vendor's.
-    pub fn expiries(&self) -> Vec<Expiry> {
+    pub fn expiries(&self) -> Vec<CredentialExpiry> {
         match &self.mode {
-            Mode::PassThrough(_) => Vec::new(),
-            Mode::Inject(inject) => inject.expiries(),
+            AuthMode::PassThrough(_) => Vec::new(),
+            AuthMode::Inject(inject) => inject.expiries(),
         }
     }
 
     /// What is wrong with a login that Jira still takes.
     pub fn concern(&self) -> Option<Concern> {
         match &self.mode {
-            Mode::PassThrough(_) => None,
-            Mode::Inject(inject) => inject.concern(),
+            AuthMode::PassThrough(_) => None,
+            AuthMode::Inject(inject) => inject.concern(),
         }
     }
 
     /// Whether the body is a form that has to be read ahead, up to [`MAX_FORM`](super::MAX_FORM), and put into the head's
     /// extensions as a [`FormBody`](super::FormBody) before [`prepare`](Self::prepare). Never in pass-through mode.
-    pub fn reads_form(&self, head: &request::Parts) -> Result<bool, Refusal> {
+    pub fn reads_form(&self, head: &request::Parts) -> Result<bool, AuthRefusal> {
         match &self.mode {
-            Mode::PassThrough(_) => Ok(false),
-            Mode::Inject(_) => form::must_be_read(head),
+            AuthMode::PassThrough(_) => Ok(false),
+            AuthMode::Inject(_) => form::must_be_read(head),
         }
     }
 
     /// The refusal of a form that turned out longer than [`MAX_FORM`](super::MAX_FORM) while it was read.
-    pub fn form_too_long(&self) -> Refusal {
+    pub fn form_too_long(&self) -> AuthRefusal {
         form::too_long()
     }
 
     /// What to ask Jira for with the credential, below the context path, to learn when it ends. `None`
     /// where there is nothing to ask, or while it is not time to. The answer goes to
-    /// [`Attempt::learn`].
+    /// [`AuthAttempt::learn`].
     pub fn expiry_question(&self) -> Option<&'static str> {
         match &self.mode {
-            Mode::PassThrough(_) => None,
-            Mode::Inject(inject) => inject.expiry_question(),
+            AuthMode::PassThrough(_) => None,
+            AuthMode::Inject(inject) => inject.expiry_probe_path(),
         }
     }
 
     /// Why nothing is sent, where Jira refused the credential and nothing has changed since.
-    pub fn refused(&self) -> Option<Unavailable> {
+    pub fn refused(&self) -> Option<CredentialUnavailable> {
         match &self.mode {
-            Mode::PassThrough(_) => None,
-            Mode::Inject(inject) => inject.refused(),
+            AuthMode::PassThrough(_) => None,
+            AuthMode::Inject(inject) => inject.refused(),
         }
     }
 
@@ -167,12 +172,12 @@ impl Login {
     /// accepted it once, and again after a request was refused with it, half a minute at most: several wrong
     /// passwords would lock it. Tokens, which lock nothing, are tried by all at once. Where [nobody
     /// probes](Self::be_probed), one request at a time finds out.
-    pub async fn prepare(&self, head: &mut request::Parts) -> Result<Attempt, Refusal> {
+    pub async fn prepare(&self, head: &mut request::Parts) -> Result<AuthAttempt, AuthRefusal> {
         match &self.mode {
-            Mode::PassThrough(way) => Ok(Attempt(Way::PassThrough(way.clone()))),
-            Mode::Inject(inject) => {
+            AuthMode::PassThrough(way) => Ok(AuthAttempt(AttemptKind::PassThrough(way.clone()))),
+            AuthMode::Inject(inject) => {
                 let attempt = inject.clone().prepare(head, &self.vendor_headers).await?;
-                Ok(Attempt(Way::Inject(attempt)))
+                Ok(AuthAttempt(AttemptKind::Inject(attempt)))
             }
         }
     }
@@ -183,8 +188,8 @@ impl Login {
     pub async fn prepare_probe(
         &self,
         head: &mut request::Parts,
-    ) -> Result<Option<Attempt>, Refusal> {
-        self.prepare_own(head, circuit::Asker::Probe).await
+    ) -> Result<Option<AuthAttempt>, AuthRefusal> {
+        self.prepare_own(head, circuit::CallerKind::Probe).await
     }
 
     /// Like [`prepare_probe`](Self::prepare_probe) for another question of the agent's own, whose answer decides
@@ -192,20 +197,20 @@ impl Login {
     pub async fn prepare_question(
         &self,
         head: &mut request::Parts,
-    ) -> Result<Option<Attempt>, Refusal> {
-        self.prepare_own(head, circuit::Asker::Question).await
+    ) -> Result<Option<AuthAttempt>, AuthRefusal> {
+        self.prepare_own(head, circuit::CallerKind::Auxiliary).await
     }
 
     async fn prepare_own(
         &self,
         head: &mut request::Parts,
-        asker: circuit::Asker,
-    ) -> Result<Option<Attempt>, Refusal> {
+        asker: circuit::CallerKind,
+    ) -> Result<Option<AuthAttempt>, AuthRefusal> {
         match &self.mode {
-            Mode::PassThrough(_) => Ok(None),
-            Mode::Inject(inject) => {
+            AuthMode::PassThrough(_) => Ok(None),
+            AuthMode::Inject(inject) => {
                 let attempt = inject.clone().prepare_own(head, asker).await?;
-                Ok(attempt.map(|attempt| Attempt(Way::Inject(attempt))))
+                Ok(attempt.map(|attempt| AuthAttempt(AttemptKind::Inject(attempt))))
             }
         }
     }
@@ -213,15 +218,15 @@ impl Login {
     /// Puts the cookies of this login's node and session into a request of our own that carries no credential: it
     /// meets the node that the others meet. None in pass-through mode.
     pub fn add_cookies(&self, head: &mut request::Parts) {
-        if let Mode::Inject(inject) = &self.mode {
+        if let AuthMode::Inject(inject) = &self.mode {
             inject.cookies.add_to(head);
         }
     }
 
     /// Somebody probes this login from now on: what requests meet decides no more about the credential.
     pub fn be_probed(&self) {
-        if let Mode::Inject(inject) = &self.mode {
-            inject.be_probed();
+        if let AuthMode::Inject(inject) = &self.mode {
+            inject.enable_probing();
         }
     }
 
@@ -229,23 +234,23 @@ impl Login {
     /// credential; the secret has changed; or an administrator wants it.
     pub async fn probe_wanted(&self) {
         match &self.mode {
-            Mode::PassThrough(_) => std::future::pending().await,
-            Mode::Inject(inject) => inject.probe_wanted().await,
+            AuthMode::PassThrough(_) => std::future::pending().await,
+            AuthMode::Inject(inject) => inject.probe_requested().await,
         }
     }
 
     /// Has whoever probes look at the secret and the login soon.
     pub fn want_probe(&self) {
-        if let Mode::Inject(inject) = &self.mode {
-            inject.want_probe();
+        if let AuthMode::Inject(inject) = &self.mode {
+            inject.request_probe();
         }
     }
 
     /// Whether the probe has to find something out, however fresh the layer is.
     pub fn probe_need(&self) -> ProbeNeed {
         match &self.mode {
-            Mode::PassThrough(_) => ProbeNeed::None,
-            Mode::Inject(inject) => inject.probe_need(),
+            AuthMode::PassThrough(_) => ProbeNeed::None,
+            AuthMode::Inject(inject) => inject.probe_need(),
         }
     }
 
@@ -253,15 +258,15 @@ impl Login {
     /// With a deadline of its own.
     pub async fn look(&self) -> bool {
         match &self.mode {
-            Mode::PassThrough(_) => false,
-            Mode::Inject(inject) => inject.look().await,
+            AuthMode::PassThrough(_) => false,
+            AuthMode::Inject(inject) => inject.reload_if_changed().await,
         }
     }
 
     /// The probe gave nothing to judge the credential by; cause and remedy for the layer.
     pub fn undecided(&self, cause: &str, remedy: &str) {
-        if let Mode::Inject(inject) = &self.mode {
-            inject.undecided(cause, remedy);
+        if let AuthMode::Inject(inject) = &self.mode {
+            inject.probe_inconclusive(cause, remedy);
         }
     }
 
@@ -269,28 +274,28 @@ impl Login {
     /// sending is worth it.
     pub fn renews(&self) -> bool {
         match &self.mode {
-            Mode::PassThrough(_) => false,
-            Mode::Inject(inject) => inject.renews(),
+            AuthMode::PassThrough(_) => false,
+            AuthMode::Inject(inject) => inject.can_refresh(),
         }
     }
 
     /// Completes when nothing is under way that would be lost with the process.
     pub async fn settle(&self) {
-        if let Mode::Inject(inject) = &self.mode {
-            inject.finish().await;
+        if let AuthMode::Inject(inject) = &self.mode {
+            inject.wait_idle().await;
         }
     }
 
     /// An administrator says that the credential may be tried again.
     pub fn reset(&self) {
-        if let Mode::Inject(inject) = &self.mode {
+        if let AuthMode::Inject(inject) = &self.mode {
             inject.reset();
         }
     }
 }
 
-impl From<Mode> for Login {
-    fn from(mode: Mode) -> Self {
+impl From<AuthMode> for UpstreamAuth {
+    fn from(mode: AuthMode) -> Self {
         Self {
             mode,
             vendor_headers: VendorHeaders::default(),
@@ -298,39 +303,39 @@ impl From<Mode> for Login {
     }
 }
 
-impl Attempt {
+impl AuthAttempt {
     /// Whether Jira refused our credential and there is another one now, renewed just now or by
     /// somebody else meanwhile: the request may be prepared and sent anew, if nothing else forbids it.
     /// `body` may be empty. Ask before [`observe`](Self::observe), which then calls the refusal by that name.
     pub async fn renewed(&mut self, head: &response::Parts, body: &[u8]) -> bool {
         match &mut self.0 {
-            Way::PassThrough(_) => false,
-            Way::Inject(attempt) => attempt.renewed(head, body).await,
+            AttemptKind::PassThrough(_) => false,
+            AttemptKind::Inject(attempt) => attempt.refresh_if_rejected(head, body).await,
         }
     }
 
     /// Looks at the head of Jira's answer: strips session and credentials, opens the circuit, notices silent
     /// anonymity. In pass-through mode changes nothing and finds nothing wrong.
-    pub fn observe(self, head: &mut response::Parts) -> Verdict {
+    pub fn observe(self, head: &mut response::Parts) -> AuthVerdict {
         self.observe_with(head, &[])
     }
 
-    /// Takes the answer to [`Login::expiry_question`]. It says nothing about the login: a Jira that keeps
+    /// Takes the answer to [`UpstreamAuth::expiry_question`]. It says nothing about the login: a Jira that keeps
     /// its list of tokens to itself is no reason to stop.
     pub fn learn(self, status: StatusCode, body: &[u8]) {
-        if let Way::Inject(attempt) = self.0 {
-            attempt.learn(status, body);
+        if let AttemptKind::Inject(attempt) = self.0 {
+            attempt.on_expiry_response(status, body);
         }
     }
 
     /// Like [`observe`](Self::observe), for an answer whose body was read too.
-    pub fn observe_with(self, head: &mut response::Parts, body: &[u8]) -> Verdict {
+    pub fn observe_with(self, head: &mut response::Parts, body: &[u8]) -> AuthVerdict {
         match self.0 {
-            Way::PassThrough(way) => {
+            AttemptKind::PassThrough(way) => {
                 way.observe(head);
-                Verdict::Fine
+                AuthVerdict::Fine
             }
-            Way::Inject(attempt) => attempt.observe(head, body),
+            AttemptKind::Inject(attempt) => attempt.on_response(head, body),
         }
     }
 }

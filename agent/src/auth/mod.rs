@@ -3,11 +3,12 @@
 //! One file per mode. What is common to the injecting modes is written once: `strip` takes the
 //! vendor's identity away, `circuit` stops a refused login from being tried again, `identity`
 //! reads from Jira's answer whom it took us for, `rotation` exchanges stored tokens so that no crash
-//! loses them unseen, `inject` joins them around a [`Scheme`]. A new injecting mode is one new file with
-//! a `Scheme`, its [`Settings`], and a line in [`Login::new`].
+//! loses them unseen, `inject` joins them around a [`AuthScheme`]. A new injecting mode is one new file with
+//! a `Scheme`, its [`Settings`], and a line in [`UpstreamAuth::new`].
 
 mod api_token;
 mod basic;
+mod cached_file;
 mod circuit;
 mod credential;
 mod form;
@@ -26,28 +27,29 @@ mod settings;
 mod strip;
 mod upstream_cookies;
 mod vendor_headers;
-mod watched;
 
 pub use form::{FormBody, MAX_FORM};
-pub(crate) use inject::ShownName;
-pub use login::{Attempt, Login, ProbeNeed, Verdict};
-pub use refusal::Refusal;
-pub use rotation::{Renewal, Spent};
-pub use scheme::{Blame, Concern, Credential, Scheme, Told, Unavailable};
+pub(crate) use inject::UserDisplayName;
+pub use login::{AuthAttempt, AuthVerdict, ProbeNeed, UpstreamAuth};
+pub use refusal::AuthRefusal;
+pub use rotation::{OldToken, RefreshOutcome};
+pub use scheme::{
+    AuthRejection, AuthScheme, Concern, CredentialUnavailable, RejectedPart, RequestCredential,
+};
 pub use settings::Settings;
 pub use vendor_headers::{HeaderClass, RemovedHeaders, VendorHeaders};
 
 use http::request;
 
 /// What a login by these settings makes of the query alone; the running path asks the same, and looks at the form too.
-pub fn judge_query(settings: &Settings, head: &request::Parts) -> Result<(), Refusal> {
+pub fn check_query(settings: &Settings, head: &request::Parts) -> Result<(), AuthRefusal> {
     match settings {
         Settings::PassThrough => Ok(()),
         Settings::OAuth1(_) => {
-            strip::judge_query(head)?;
-            oauth1::judge_query(head)
+            strip::check_query(head)?;
+            oauth1::check_query(head)
         }
-        _ => strip::judge_query(head),
+        _ => strip::check_query(head),
     }
 }
 

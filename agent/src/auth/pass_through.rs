@@ -1,26 +1,26 @@
 //! `pass-through`: every scheme of the vendor untouched, both ways. Only looks on.
 
 use super::identity;
-use crate::status::Layer;
+use crate::status::StatusLayer;
 use http::response;
 use std::sync::Arc;
 
-pub(super) struct PassThrough {
-    layer: Arc<Layer>,
-    seen: identity::Seen,
+pub(super) struct PassThroughAuth {
+    layer: Arc<StatusLayer>,
+    seen: identity::LastSeenUser,
 }
 
-impl PassThrough {
-    pub(super) fn new(layer: Arc<Layer>) -> Self {
+impl PassThroughAuth {
+    pub(super) fn new(layer: Arc<StatusLayer>) -> Self {
         Self {
             layer,
-            seen: identity::Seen::new(" (the vendor's own login)"),
+            seen: identity::LastSeenUser::new(" (the vendor's own login)"),
         }
     }
 
     /// Records whom Jira took the vendor for. A refused login is the vendor's affair, no fault here.
     pub(super) fn observe(&self, head: &response::Parts) {
-        if let identity::User::Named(name) = identity::user(&head.headers) {
+        if let identity::ResponseUser::Named(name) = identity::user(&head.headers) {
             self.seen.prove(&self.layer, name);
         }
     }

@@ -3,9 +3,11 @@
 //! Jira lists a user's tokens, with their ends, to whoever has one of them, but does not say which one
 //! was shown. So the list tells when ours ends only where a single token in it is still alive.
 
-use super::{Concern, Credential, Scheme, Unavailable, credential::FileCredential};
+use super::{
+    AuthScheme, Concern, CredentialUnavailable, RequestCredential, credential::FileCredential,
+};
 use crate::{
-    expiry::{End, Expiry, Kind, moment},
+    expiry::{CredentialExpiry, CredentialKind, ExpiryTime, timestamps},
     secret::{Secret, SecretFile},
 };
 use futures_util::future::BoxFuture;
@@ -17,42 +19,42 @@ use std::{
 };
 use tokio::time::Instant;
 
-pub(super) struct Pat {
+pub(super) struct PatScheme {
     credential: FileCredential,
     /// As the configuration says.
-    stated: Option<SystemTime>,
-    told: Mutex<Told>,
+    configured_expiry: Option<SystemTime>,
+    reported: Mutex<ReportedExpiry>,
 }
 
 /// What Jira told of the token's end.
 #[derive(Default)]
-struct Told {
+struct ReportedExpiry {
     /// Which token it was about, and when it was asked.
     asked: Option<(u64, Instant)>,
-    answer: Option<(u64, Lifetime)>,
+    answer: Option<(u64, TokenLifetime)>,
 }
 
-struct Lifetime {
+struct TokenLifetime {
     since: Option<SystemTime>,
-    end: End,
+    end: ExpiryTime,
 }
 
-impl Pat {
+impl PatScheme {
     pub(super) fn new(token_file: SecretFile, stated: Option<SystemTime>) -> Self {
         Self {
             credential: FileCredential::new(token_file, |token| render(token.expose())),
-            stated,
-            told: Mutex::default(),
+            configured_expiry: stated,
+            reported: Mutex::default(),
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
+    fn reported(&self) -> MutexGuard<'_, ReportedExpiry> {
         // Every write is a plain assignment; a panic leaves an older but whole state.
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Scheme for Pat {
+impl AuthScheme for PatScheme {
     fn mode(&self) -> &'static str {
         "pat"
     }
@@ -60,7 +62,7 @@ impl Scheme for Pat {
     fn authorization<'a>(
         &'a self,
         _head: &'a request::Parts,
-    ) -> BoxFuture<'a, Result<Credential, Unavailable>> {
+    ) -> BoxFuture<'a, Result<RequestCredential, CredentialUnavailable>> {
         Box::pin(self.credential.current())
     }
 
@@ -69,8 +71,8 @@ impl Scheme for Pat {
         false
     }
 
-    fn look(&self) -> BoxFuture<'_, Result<(), Unavailable>> {
-        Box::pin(self.credential.look())
+    fn reload(&self) -> BoxFuture<'_, Result<(), CredentialUnavailable>> {
+        Box::pin(self.credential.reload())
     }
 
     fn version(&self) -> u64 {
@@ -88,34 +90,36 @@ impl Scheme for Pat {
         )
     }
 
-    fn expiries(&self) -> Vec<Expiry> {
+    fn expiries(&self) -> Vec<CredentialExpiry> {
         let remedy = format!(
             "make a new token in Jira (Profile, Personal Access Tokens), write it into {}, then revoke the old one; no restart is needed",
             self.credential.file().path().display()
         );
-        let told = self.told();
+        let told = self.reported();
         let current = self.credential.generation();
         let lifetime = told
             .answer
             .as_ref()
             .filter(|(generation, _)| *generation == current)
             .map(|(_, lifetime)| lifetime);
-        let (end, since) = match (self.stated, lifetime) {
-            (Some(stated), _) => (End::At(stated), None),
+        let (end, since) = match (self.configured_expiry, lifetime) {
+            (Some(stated), _) => (ExpiryTime::At(stated), None),
             (None, Some(lifetime)) => (lifetime.end.clone(), lifetime.since),
             (None, None) => (
-                End::Unknown("Jira is asked for it once it has accepted the token".to_owned()),
+                ExpiryTime::Unknown(
+                    "Jira is asked for it once it has accepted the token".to_owned(),
+                ),
                 None,
             ),
         };
-        vec![Expiry::new(Kind::PersonalAccessToken, end, remedy).issued(since)]
+        vec![CredentialExpiry::new(CredentialKind::PersonalAccessToken, end, remedy).issued(since)]
     }
 
-    fn expiry_question(&self) -> Option<&'static str> {
-        if self.stated.is_some() {
+    fn expiry_probe_path(&self) -> Option<&'static str> {
+        if self.configured_expiry.is_some() {
             return None;
         }
-        let mut told = self.told();
+        let mut told = self.reported();
         let current = self.credential.generation();
         let due = told
             .asked
@@ -126,9 +130,9 @@ impl Scheme for Pat {
         })
     }
 
-    fn expiry_answer(&self, generation: u64, status: StatusCode, body: &[u8]) {
+    fn on_expiry_response(&self, generation: u64, status: StatusCode, body: &[u8]) {
         let lifetime = read(status, body, SystemTime::now());
-        let mut told = self.told();
+        let mut told = self.reported();
         // Which token it was is known only now.
         told.asked = told.asked.map(|(_, at)| (generation, at));
         told.answer = Some((generation, lifetime));
@@ -136,10 +140,10 @@ impl Scheme for Pat {
 }
 
 /// What the list of tokens says about the one by which it was read.
-fn read(status: StatusCode, body: &[u8], now: SystemTime) -> Lifetime {
-    let unknown = |why: &str| Lifetime {
+fn read(status: StatusCode, body: &[u8], now: SystemTime) -> TokenLifetime {
+    let unknown = |why: &str| TokenLifetime {
         since: None,
-        end: End::Unknown(format!("{why}; set expires in [forward.auth]")),
+        end: ExpiryTime::Unknown(format!("{why}; set expires in [forward.auth]")),
     };
     if status != StatusCode::OK {
         return unknown(&format!(
@@ -147,20 +151,20 @@ fn read(status: StatusCode, body: &[u8], now: SystemTime) -> Lifetime {
             status.as_u16()
         ));
     }
-    let Ok(tokens) = serde_json::from_slice::<Vec<Token>>(body) else {
+    let Ok(tokens) = serde_json::from_slice::<Vec<ListedToken>>(body) else {
         return unknown("Jira's list of tokens cannot be read");
     };
-    let moment = |text: &Option<String>| text.as_deref().and_then(moment::jira);
+    let moment = |text: &Option<String>| text.as_deref().and_then(timestamps::jira);
     // What has ended is not the token that was just accepted.
     let mut living = tokens
         .iter()
         .filter(|token| moment(&token.expiring_at).is_none_or(|end| end > now));
     match (living.next(), living.next()) {
-        (Some(token), None) => Lifetime {
+        (Some(token), None) => TokenLifetime {
             since: moment(&token.created_at),
             end: match (&token.expiring_at, moment(&token.expiring_at)) {
-                (_, Some(end)) => End::At(end),
-                (None, None) => End::Never,
+                (_, Some(end)) => ExpiryTime::At(end),
+                (None, None) => ExpiryTime::Never,
                 (Some(_), None) => return unknown("Jira's date cannot be read"),
             },
         },
@@ -174,7 +178,7 @@ fn read(status: StatusCode, body: &[u8], now: SystemTime) -> Lifetime {
 /// Other fields, the name above all, are nobody's business here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Token {
+struct ListedToken {
     created_at: Option<String>,
     expiring_at: Option<String>,
 }
@@ -202,19 +206,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn end(list: &str) -> End {
-        let now = moment::jira("2026-11-22T00:00:00.000+0000").unwrap();
+    fn end(list: &str) -> ExpiryTime {
+        let now = timestamps::jira("2026-11-22T00:00:00.000+0000").unwrap();
         read(StatusCode::OK, list.as_bytes(), now).end
     }
 
     #[test]
     fn the_only_living_token_is_ours() {
-        let dies = moment::jira("2027-01-31T10:00:00.000+0000").unwrap();
+        let dies = timestamps::jira("2027-01-31T10:00:00.000+0000").unwrap();
         let ours = r#"{"id":2,"name":"agent","createdAt":"2026-11-01T10:00:00.000+0000","expiringAt":"2027-01-31T10:00:00.000+0000"}"#;
         let dead = r#"{"id":1,"createdAt":"2025-11-01T10:00:00.000+0000","expiringAt":"2026-11-21T10:00:00.000+0000"}"#;
-        assert_eq!(end(&format!("[{ours}]")), End::At(dies));
-        assert_eq!(end(&format!("[{dead},{ours}]")), End::At(dies));
-        assert_eq!(end(r#"[{"id":3,"name":"for ever"}]"#), End::Never);
+        assert_eq!(end(&format!("[{ours}]")), ExpiryTime::At(dies));
+        assert_eq!(end(&format!("[{dead},{ours}]")), ExpiryTime::At(dies));
+        assert_eq!(end(r#"[{"id":3,"name":"for ever"}]"#), ExpiryTime::Never);
     }
 
     #[test]
@@ -226,12 +230,12 @@ mod tests {
             ("<html>", "cannot be read"),
             (r#"[{"id":1,"expiringAt":"soon"}]"#, "date"),
         ] {
-            let End::Unknown(why) = end(list) else {
+            let ExpiryTime::Unknown(why) = end(list) else {
                 panic!("{list}");
             };
             assert!(why.contains(part) && why.contains("set expires"), "{why}");
         }
         let refused = read(StatusCode::NOT_FOUND, b"", SystemTime::now()).end;
-        assert!(matches!(refused, End::Unknown(why) if why.contains("404")));
+        assert!(matches!(refused, ExpiryTime::Unknown(why) if why.contains("404")));
     }
 }

@@ -1,11 +1,11 @@
 //! Why a request is not sent on.
 
-use super::Unavailable;
-use crate::vendor_text::{OwnWords, VendorText};
+use super::CredentialUnavailable;
+use crate::vendor_text::{VendorQuote, VendorText};
 
 /// A request that must not be sent on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum AuthRefusal {
     /// The query or a form tries to choose another identity; names the parameter, never its value.
     ForeignIdentity(String),
     /// A form-encoded body, which can choose another identity, that cannot be looked through; says why.
@@ -13,10 +13,10 @@ pub enum Refusal {
     /// The query can be read in more than one way, and so not be signed; says why.
     AmbiguousQuery(&'static str),
     /// No credential, or the circuit is open.
-    Unavailable(Unavailable),
+    Unavailable(CredentialUnavailable),
 }
 
-impl Refusal {
+impl AuthRefusal {
     /// A stable word for it: `foreign-identity`, `form-body`, `ambiguous-query`, `login-unavailable`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -29,7 +29,7 @@ impl Refusal {
 }
 
 /// For the customer's side.
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for AuthRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unavailable(why) => f.write_str(&why.cause),
@@ -38,13 +38,13 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-impl Refusal {
+impl AuthRefusal {
     /// For the vendor's engineer. Why there is no credential stays on the customer's side.
     pub fn vendor_text(&self) -> VendorText {
         match self {
             Self::ForeignIdentity(parameter) => VendorText::of(&[
                 &"the parameter ",
-                &OwnWords(parameter),
+                &VendorQuote(parameter),
                 &" chooses an identity, which is the customer's to choose here; leave it out",
             ]),
             Self::FormBody(why) => VendorText::of(&[

@@ -4,10 +4,10 @@
 //! before they are sent until what came for them is on the disk too; a process that finds the mark knows
 //! why the token it holds is refused, should it be. Both OAuths renew by this.
 
-use super::Unavailable;
+use super::CredentialUnavailable;
 use crate::{
     secret::Secret,
-    tokens::{Locked, Record, StoreError, Tokens},
+    tokens::{LockedTokenStore, TokenRecord, TokenSet, TokenStoreError},
 };
 use std::{
     sync::Arc,
@@ -16,30 +16,30 @@ use std::{
 use tokio::time::sleep;
 
 /// What came of it.
-pub enum Renewal {
+pub enum RefreshOutcome {
     /// On the disk and good to use. Somebody else may have renewed them meanwhile.
-    Tokens(Record),
+    Refreshed(TokenRecord),
     /// Only a person can help: the reason is on the disk too, and in the record.
-    Ended(Record),
+    LoginRequired(TokenRecord),
     /// Not this time; what was there is as good as it was, or may be.
-    Failed(Unavailable),
+    Failed(CredentialUnavailable),
 }
 
 /// Why no tokens came.
-pub(super) struct Refused {
-    /// Cause and remedy.
-    pub why: Unavailable,
+pub(super) struct RefreshError {
+    /// Cause and remedy of the failure.
+    pub why: CredentialUnavailable,
     /// What became of the old ones.
-    pub spent: Spent,
+    pub old_token: OldToken,
 }
 
 /// What became of the code or token that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spent {
+pub enum OldToken {
     /// It is as good as it was.
-    No,
+    Valid,
     /// It is not taken, nor ever will be.
-    Dead,
+    Invalid,
     /// It may have been taken and the answer been lost.
     Unknown,
 }
@@ -47,30 +47,35 @@ pub enum Spent {
 /// Marks the record, asks, and saves what came. `guess` is what may have happened where the old tokens are
 /// dead and no mark tells why. An error: the mark could not be saved, and nothing was sent.
 pub(super) async fn rotate(
-    locked: &Locked,
-    mut record: Record,
-    old: &Arc<Tokens>,
-    ask: impl Future<Output = Result<Tokens, Refused>>,
+    locked: &LockedTokenStore,
+    mut record: TokenRecord,
+    old: &Arc<TokenSet>,
+    ask: impl Future<Output = Result<TokenSet, RefreshError>>,
     guess: &str,
-) -> Result<Renewal, StoreError> {
+) -> Result<RefreshOutcome, TokenStoreError> {
     let interrupted = record.pending;
     record.pending = Some(interrupted.unwrap_or_else(SystemTime::now));
     locked.save(&record).await?;
     Ok(match ask.await {
-        Ok(fresh) => Renewal::Tokens(succeed(locked, record, old, fresh).await),
+        Ok(fresh) => RefreshOutcome::Refreshed(save_new_tokens(locked, record, old, fresh).await),
         Err(refused) => fail(locked, record, interrupted, refused, guess).await,
     })
 }
 
 /// Saves until it is saved: these tokens are the only ones that live, and are used only then.
-async fn succeed(locked: &Locked, before: Record, old: &Arc<Tokens>, fresh: Tokens) -> Record {
+async fn save_new_tokens(
+    locked: &LockedTokenStore,
+    before: TokenRecord,
+    old: &Arc<TokenSet>,
+    fresh: TokenSet,
+) -> TokenRecord {
     let again = || {
         old.refresh
             .as_ref()
             .map(|kept| Secret::new(kept.expose().to_vec()))
     };
-    let record = Record {
-        tokens: Some(Arc::new(Tokens {
+    let record = TokenRecord {
+        tokens: Some(Arc::new(TokenSet {
             // A provider that does not rotate sends none (RFC 6749 §6).
             refresh: fresh.refresh.or_else(again),
             user: old.user.clone(),
@@ -93,31 +98,31 @@ async fn succeed(locked: &Locked, before: Record, old: &Arc<Tokens>, fresh: Toke
 }
 
 async fn fail(
-    locked: &Locked,
-    mut record: Record,
+    locked: &LockedTokenStore,
+    mut record: TokenRecord,
     interrupted: Option<SystemTime>,
-    refused: Refused,
+    refused: RefreshError,
     guess: &str,
-) -> Renewal {
-    match refused.spent {
+) -> RefreshOutcome {
+    match refused.old_token {
         // The mark stays: whoever is refused later must know why.
-        Spent::Unknown => {}
-        Spent::No => {
+        OldToken::Unknown => {}
+        OldToken::Valid => {
             record.pending = interrupted;
-            mend(locked, &record).await;
+            save_best_effort(locked, &record).await;
         }
-        Spent::Dead => {
+        OldToken::Invalid => {
             record.pending = None;
             record.ended = Some(reason(&refused.why.cause, interrupted, guess));
-            mend(locked, &record).await;
-            return Renewal::Ended(record);
+            save_best_effort(locked, &record).await;
+            return RefreshOutcome::LoginRequired(record);
         }
     }
-    Renewal::Failed(refused.why)
+    RefreshOutcome::Failed(refused.why)
 }
 
 /// What is saved here can be found out anew, at worst by asking once more in vain.
-async fn mend(locked: &Locked, record: &Record) {
+async fn save_best_effort(locked: &LockedTokenStore, record: &TokenRecord) {
     if let Err(error) = locked.save(record).await {
         tracing::warn!(
             forward = locked.forward(),

@@ -4,7 +4,7 @@ use super::{oauth1, oauth2};
 use crate::secret::SecretFile;
 use std::time::SystemTime;
 
-/// `[forward.auth]`.
+/// How requests are authenticated to Jira: the section `[forward.auth]`.
 #[derive(Clone)]
 pub enum Settings {
     /// Every scheme of the vendor goes through untouched.
@@ -65,7 +65,7 @@ impl Settings {
                 .chain(settings.refresh_token_file.clone())
                 .collect(),
             Self::OAuth1(settings) => match &settings.token {
-                oauth1::TokenFrom::File(token) => {
+                oauth1::AccessTokenSource::File(token) => {
                     vec![settings.private_key_file.clone(), token.clone()]
                 }
                 _ => vec![settings.private_key_file.clone()],
@@ -76,8 +76,8 @@ impl Settings {
     /// Whether `agent login` is what gives it its tokens.
     pub fn stores_tokens(&self) -> bool {
         match self {
-            Self::OAuth2(settings) => settings.grant == oauth2::Grant::AuthorizationCode,
-            Self::OAuth1(settings) => matches!(settings.token, oauth1::TokenFrom::Login(_)),
+            Self::OAuth2(settings) => settings.grant == oauth2::GrantType::AuthorizationCode,
+            Self::OAuth1(settings) => matches!(settings.token, oauth1::AccessTokenSource::Login(_)),
             Self::PassThrough | Self::Basic { .. } | Self::Pat { .. } | Self::ApiToken { .. } => {
                 false
             }

@@ -2,13 +2,16 @@
 //! own. Headers are removed; what stands in the query or a form cannot be removed without rewriting
 //! the request, so it is refused.
 
-use super::{Refusal, VendorHeaders, form};
+use super::{AuthRefusal, VendorHeaders, form};
 use http::{HeaderName, header, request, response};
 
 /// Refuses or strips a request of the vendor. What was taken off is in the head's extensions then, as
 /// [`RemovedHeaders`](super::RemovedHeaders).
-pub(super) fn request(head: &mut request::Parts, headers: &VendorHeaders) -> Result<(), Refusal> {
-    judge_query(head)?;
+pub(super) fn request(
+    head: &mut request::Parts,
+    headers: &VendorHeaders,
+) -> Result<(), AuthRefusal> {
+    check_query(head)?;
     form::check(head)?;
     let removed = headers.apply(&mut head.headers);
     if !removed.0.is_empty() {
@@ -18,10 +21,10 @@ pub(super) fn request(head: &mut request::Parts, headers: &VendorHeaders) -> Res
 }
 
 /// Refuses a query that chooses an identity.
-pub(super) fn judge_query(head: &request::Parts) -> Result<(), Refusal> {
+pub(super) fn check_query(head: &request::Parts) -> Result<(), AuthRefusal> {
     let query = head.uri.query().unwrap_or_default();
     match identity_parameter(query.as_bytes()) {
-        Some(parameter) => Err(Refusal::ForeignIdentity(parameter)),
+        Some(parameter) => Err(AuthRefusal::ForeignIdentity(parameter)),
         None => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// The cookies of one forward's login.
 pub(super) struct UpstreamCookies {
-    jar: Mutex<Jar>,
+    jar: Mutex<CookieJar>,
     /// Whether they travel inside TLS.
     over_tls: bool,
 }
@@ -34,19 +34,19 @@ pub(super) struct SentCookies {
 }
 
 #[derive(Default)]
-struct Jar {
+struct CookieJar {
     /// Of the secret that they were given to.
     version: u64,
     /// Rises with each change of a cookie.
     revision: u64,
-    kept: Vec<KeptCookie>,
+    cookies: Vec<StoredCookie>,
     /// Counts what was set.
     set: u64,
     /// When a request last went without the session, to get another one.
     login_at: Option<Instant>,
 }
 
-struct KeptCookie {
+struct StoredCookie {
     name: String,
     value: Secret,
     path: String,
@@ -98,11 +98,12 @@ impl UpstreamCookies {
     /// Whether the session should be replaced by another one before it ends: true for one request in a while.
     pub(super) fn is_login_due(&self) -> bool {
         let (mut jar, now) = (self.jar(), Instant::now());
-        let is_due = |cookie: &KeptCookie| {
+        let is_due = |cookie: &StoredCookie| {
             let end = cookie.session_ends;
             end.is_some_and(|end| now < end && end - now <= SESSION_MAX_AGE - SESSION_RENEWED_AFTER)
         };
-        if !jar.kept.iter().any(is_due) || jar.login_at.is_some_and(|at| now < at + LOGIN_AGAIN) {
+        if !jar.cookies.iter().any(is_due) || jar.login_at.is_some_and(|at| now < at + LOGIN_AGAIN)
+        {
             return false;
         }
         jar.login_at = Some(now);
@@ -151,7 +152,7 @@ impl UpstreamCookies {
     pub(super) fn forget_sessions(&self, sent: &SentCookies) {
         let mut jar = self.jar();
         if sent.version == jar.version {
-            jar.kept.retain(|cookie| cookie.session_ends.is_none());
+            jar.cookies.retain(|cookie| cookie.session_ends.is_none());
             jar.revision += 1;
         }
     }
@@ -168,15 +169,15 @@ impl UpstreamCookies {
         Some(String::from_utf8_lossy(line.expose()).into_owned())
     }
 
-    fn jar(&self) -> MutexGuard<'_, Jar> {
+    fn jar(&self) -> MutexGuard<'_, CookieJar> {
         // Its changes do not panic; were one to, a cookie may be lost.
         self.jar.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Jar {
+impl CookieJar {
     fn clear(&mut self) {
-        self.kept.clear();
+        self.cookies.clear();
         self.revision += 1;
     }
 
@@ -189,17 +190,17 @@ impl Jar {
     }
 
     fn has_session(&self, path: &str) -> bool {
-        let mut kept = self.kept.iter();
+        let mut kept = self.cookies.iter();
         kept.any(|cookie| cookie.session_ends.is_some() && cookie.belongs_to(path))
     }
 
     /// The `Cookie` line for a path.
     fn line(&mut self, path: &str, with_session: bool) -> Option<Secret> {
         let now = SystemTime::now();
-        self.kept.retain(|cookie| !cookie.has_expired(now));
+        self.cookies.retain(|cookie| !cookie.has_expired(now));
         // Room for everything at once: growing would leave unzeroed copies behind.
         let mut line = Vec::with_capacity(MAX_BYTES + 3 * MAX_COOKIES);
-        let sent = self.kept.iter().filter(|cookie| {
+        let sent = self.cookies.iter().filter(|cookie| {
             cookie.belongs_to(path) && (with_session || cookie.session_ends.is_none())
         });
         for cookie in sent {
@@ -214,13 +215,13 @@ impl Jar {
     }
 
     fn bytes(&self) -> usize {
-        self.kept.iter().map(KeptCookie::size).sum()
+        self.cookies.iter().map(StoredCookie::size).sum()
     }
 
     fn drop_oldest(&mut self) {
-        let ages = self.kept.iter().map(|cookie| cookie.set).enumerate();
+        let ages = self.cookies.iter().map(|cookie| cookie.set).enumerate();
         if let Some((oldest, _)) = ages.min_by_key(|(_, set)| *set) {
-            self.kept.swap_remove(oldest);
+            self.cookies.swap_remove(oldest);
         }
     }
 
@@ -232,7 +233,7 @@ impl Jar {
         };
         self.set += 1;
         let session_ends = is_session(cookie.name()).then(|| Instant::now() + SESSION_MAX_AGE);
-        let mut fresh = KeptCookie {
+        let mut fresh = StoredCookie {
             name: cookie.name().to_owned(),
             value: Secret::new(cookie.value().as_bytes().to_vec()),
             path: path.to_owned(),
@@ -240,18 +241,18 @@ impl Jar {
             expires: expiry(cookie, now),
             session_ends,
         };
-        let is_same = |kept: &KeptCookie| kept.name == fresh.name && kept.path == fresh.path;
-        let at = self.kept.iter().position(is_same);
-        let before = at.map(|at| self.kept.swap_remove(at));
+        let is_same = |kept: &StoredCookie| kept.name == fresh.name && kept.path == fresh.path;
+        let at = self.cookies.iter().position(is_same);
+        let before = at.map(|at| self.cookies.swap_remove(at));
         if fresh.has_expired(now) {
             return before.is_some();
         }
-        self.kept.retain(|cookie| !cookie.has_expired(now));
+        self.cookies.retain(|cookie| !cookie.has_expired(now));
         if fresh.size() > MAX_BYTES {
             return before.is_some();
         }
         // Names that rotate must not keep a node's cookie out.
-        while self.kept.len() >= MAX_COOKIES || self.bytes() + fresh.size() > MAX_BYTES {
+        while self.cookies.len() >= MAX_COOKIES || self.bytes() + fresh.size() > MAX_BYTES {
             self.drop_oldest();
         }
         let unchanged = before.filter(|before| before.value.expose() == fresh.value.expose());
@@ -260,15 +261,15 @@ impl Jar {
             // Said once more, it is the same session.
             fresh.session_ends = before.session_ends;
         }
-        self.kept.push(fresh);
+        self.cookies.push(fresh);
         // RFC 6265 §5.4: longer paths first.
-        self.kept
+        self.cookies
             .sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
         changed
     }
 }
 
-impl KeptCookie {
+impl StoredCookie {
     fn size(&self) -> usize {
         self.name.len() + self.value.expose().len()
     }

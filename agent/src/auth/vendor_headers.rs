@@ -32,7 +32,7 @@ pub enum HeaderClass {
 }
 
 impl HeaderClass {
-    /// All of them.
+    /// All classes, in the order of the metrics.
     pub const ALL: [Self; 3] = [Self::Identity, Self::Forwarding, Self::Unknown];
 
     /// As a label of the metrics.

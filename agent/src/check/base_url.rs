@@ -2,12 +2,12 @@
 //! them but the URL that its servlet sees: the connector's scheme, proxyName and proxyPort where they are
 //! set, else the `Host` that it received. Where base URL and upstream agree there is only one answer.
 
-use super::{clock::Signer, step::Found};
-use crate::upstream::{HttpTarget, Target};
+use super::{clock::SigningParty, step::StepResult};
+use crate::upstream::{HttpTarget, UpstreamTarget};
 
 /// Who needs what of it.
-pub(super) struct Needs<'a> {
-    pub(super) signer: Signer,
+pub(super) struct BaseUrlNeeds<'a> {
+    pub(super) signer: SigningParty,
     /// What the agent signs over, where that is not the upstream.
     pub(super) signed: Option<&'a HttpTarget>,
     /// Mode `oauth2` against Jira's own provider, which works only behind https.
@@ -15,15 +15,19 @@ pub(super) struct Needs<'a> {
 }
 
 /// `base` is as Jira's `serverInfo` tells it.
-pub(super) fn judge(upstream: &HttpTarget, base: &str, needs: &Needs<'_>) -> Found {
-    let Ok(Target::Http(base)) = base.trim_end_matches('/').parse() else {
-        return Found::warn(
+pub(super) fn compare_base_url(
+    upstream: &HttpTarget,
+    base: &str,
+    needs: &BaseUrlNeeds<'_>,
+) -> StepResult {
+    let Ok(UpstreamTarget::Http(base)) = base.trim_end_matches('/').parse() else {
+        return StepResult::warn(
             "Jira's base URL is no URL",
             "set it in Jira under Administration, System, General configuration",
         );
     };
     if needs.oauth2 && !base.tls {
-        return Found::fail(
+        return StepResult::fail(
             format!(
                 "Jira's base URL is {base}: its OAuth 2.0 provider works only behind https and answers \"Please ensure that your server is using HTTPS\""
             ),
@@ -33,17 +37,17 @@ pub(super) fn judge(upstream: &HttpTarget, base: &str, needs: &Needs<'_>) -> Fou
     let signed = needs.signed.unwrap_or(upstream);
     let seen = format!("base URL {base}");
     if same(signed, &base) {
-        return Found::ok(match same(upstream, &base) {
+        return StepResult::ok(match same(upstream, &base) {
             true => seen,
             false => format!("{seen}; requests go to {upstream} and are signed over the base URL"),
         });
     }
     let differ = differences(signed, &base).join(", ");
     match needs.signer {
-        Signer::Nobody => Found::ok(format!(
+        SigningParty::None => StepResult::ok(format!(
             "{seen}; the upstream is {upstream}, so links in Jira's answers lead elsewhere (docs/vendor-guide.md)"
         )),
-        Signer::Vendor => Found::warn(
+        SigningParty::Vendor => StepResult::warn(
             format!(
                 "Jira's base URL is {base}, the upstream {upstream} (other {differ}): a vendor that signs by OAuth 1.0a over the base URL gets signature_invalid, unless Jira's Tomcat names it (scheme, proxyName, proxyPort)"
             ),
@@ -51,7 +55,7 @@ pub(super) fn judge(upstream: &HttpTarget, base: &str, needs: &Needs<'_>) -> Fou
                 "write upstream = \"{base}\" and put the place to connect to into address; or let the vendor sign over {upstream}"
             ),
         ),
-        Signer::Agent => Found::warn(
+        SigningParty::Agent => StepResult::warn(
             format!(
                 "requests are signed over {signed}, Jira's base URL is {base} (other {differ}): Jira answers signature_invalid if its Tomcat names the base URL (scheme, proxyName, proxyPort)"
             ),
@@ -82,26 +86,29 @@ fn differences(one: &HttpTarget, other: &HttpTarget) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::step::Steps;
+    use super::super::step::StepRecorder;
     use super::*;
-    use crate::check::{Step, Verdict};
+    use crate::check::{CheckStep, StepVerdict};
 
     fn target(url: &str) -> HttpTarget {
         match url.parse().unwrap() {
-            Target::Http(target) => target,
-            Target::Tcp { .. } => panic!("{url}"),
+            UpstreamTarget::Http(target) => target,
+            UpstreamTarget::Tcp { .. } => panic!("{url}"),
         }
     }
 
-    fn judged(upstream: &str, base: &str, signer: Signer, signed: Option<&str>) -> Step {
+    fn judged(upstream: &str, base: &str, signer: SigningParty, signed: Option<&str>) -> CheckStep {
         let signed = signed.map(target);
-        let needs = Needs {
+        let needs = BaseUrlNeeds {
             signer,
             signed: signed.as_ref(),
             oauth2: false,
         };
-        let mut steps = Steps::new(None);
-        steps.add("server-info", judge(&target(upstream), base, &needs));
+        let mut steps = StepRecorder::new(None);
+        steps.add(
+            "server-info",
+            compare_base_url(&target(upstream), base, &needs),
+        );
         steps.into_vec().remove(0)
     }
 
@@ -116,16 +123,16 @@ mod tests {
             ("https://jira.corp.example", "other context path)"),
             ("http://10.0.0.5:8080", "other scheme, host, context path)"),
         ] {
-            for signer in [Signer::Vendor, Signer::Agent] {
+            for signer in [SigningParty::Vendor, SigningParty::Agent] {
                 let step = judged(upstream, BASE, signer, None);
-                assert_eq!(step.verdict, Verdict::Warn, "{upstream}");
+                assert_eq!(step.verdict, StepVerdict::Warn, "{upstream}");
                 let cause = step.cause.unwrap();
                 assert!(cause.contains("signature_invalid"), "{cause}");
                 assert!(cause.contains(part), "{cause}");
                 assert!(step.remedy.unwrap().contains(BASE));
             }
-            let step = judged(upstream, BASE, Signer::Nobody, None);
-            assert_eq!(step.verdict, Verdict::Ok);
+            let step = judged(upstream, BASE, SigningParty::None, None);
+            assert_eq!(step.verdict, StepVerdict::Ok);
         }
     }
 
@@ -136,26 +143,26 @@ mod tests {
             ("https://JIRA.corp.example:443/jira", None),
             ("http://10.0.0.5:8080/jira", Some(BASE)),
         ] {
-            let step = judged(upstream, BASE, Signer::Agent, signed);
-            assert_eq!(step.verdict, Verdict::Ok, "{upstream}");
+            let step = judged(upstream, BASE, SigningParty::Agent, signed);
+            assert_eq!(step.verdict, StepVerdict::Ok, "{upstream}");
         }
     }
 
     #[test]
     fn oauth_2_needs_https_in_the_base_url() {
-        let needs = Needs {
-            signer: Signer::Nobody,
+        let needs = BaseUrlNeeds {
+            signer: SigningParty::None,
             signed: None,
             oauth2: true,
         };
-        let mut steps = Steps::new(None);
+        let mut steps = StepRecorder::new(None);
         let upstream = target(BASE);
         steps.add(
             "x",
-            judge(&upstream, "http://jira.corp.example/jira", &needs),
+            compare_base_url(&upstream, "http://jira.corp.example/jira", &needs),
         );
-        steps.add("x", judge(&upstream, BASE, &needs));
+        steps.add("x", compare_base_url(&upstream, BASE, &needs));
         let verdicts: Vec<_> = steps.into_vec().iter().map(|s| s.verdict).collect();
-        assert_eq!(verdicts, [Verdict::Fail, Verdict::Ok]);
+        assert_eq!(verdicts, [StepVerdict::Fail, StepVerdict::Ok]);
     }
 }

@@ -1,28 +1,28 @@
 //! This host's clock against Jira's.
 
-use super::step::Found;
+use super::step::StepResult;
 use std::time::{Duration, SystemTime};
 
 /// Who signs requests by the clock, if anybody (OAuth 1.0a).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signer {
-    /// The agent.
+pub(super) enum SigningParty {
+    /// The agent signs requests itself.
     Agent,
     /// Perhaps the vendor, whose own clock counts.
     Vendor,
-    /// Nobody.
-    Nobody,
+    /// No request is signed with a timestamp.
+    None,
 }
 
 /// `jira` is what its clock showed; it was asked at `asked` and answered `took` later. `resolution` is how
 /// exactly Jira told.
-pub(super) fn judge(
+pub(super) fn compare_clocks(
     jira: SystemTime,
     asked: SystemTime,
     took: Duration,
     resolution: Duration,
-    signer: Signer,
-) -> Found {
+    signer: SigningParty,
+) -> StepResult {
     // The answer was made somewhere between, and a time told in seconds was cut.
     let ours = asked + took / 2;
     let (off, side) = match jira.duration_since(ours + resolution / 2) {
@@ -36,30 +36,32 @@ pub(super) fn judge(
     let cause = format!("Jira's clock is {told} {side} this host's");
     let remedy = "let timedatectl on both hosts show which one is off, and set it by NTP";
     match (signer, off) {
-        (_, off) if off <= took / 2 + TOLERANCE => Found::ok("as Jira's, within a few seconds"),
-        (Signer::Agent, off) if off > JIRA_ACCEPTS => Found::fail(
+        (_, off) if off <= took / 2 + TOLERANCE => {
+            StepResult::ok("as Jira's, within a few seconds")
+        }
+        (SigningParty::Agent, off) if off > JIRA_ACCEPTS => StepResult::fail(
             format!(
                 "{cause}: Jira answers every signed request timestamp_refused, for it takes 5 minutes either way"
             ),
             remedy,
         ),
-        (Signer::Vendor, off) if off > JIRA_ACCEPTS => Found::warn(
+        (SigningParty::Vendor, off) if off > JIRA_ACCEPTS => StepResult::warn(
             format!(
                 "{cause}: if it is Jira's that is off, a vendor that signs by OAuth 1.0a gets timestamp_refused, for Jira takes 5 minutes either way"
             ),
             remedy,
         ),
-        (Signer::Agent | Signer::Vendor, _) => Found::warn(
+        (SigningParty::Agent | SigningParty::Vendor, _) => StepResult::warn(
             format!("{cause}: at 5 minutes signed requests (OAuth 1.0a) get timestamp_refused"),
             remedy,
         ),
-        (Signer::Nobody, off) if off > JIRA_ACCEPTS => Found::warn(
+        (SigningParty::None, off) if off > JIRA_ACCEPTS => StepResult::warn(
             format!(
                 "{cause}: logs cannot be compared, and a token may end sooner or later than told"
             ),
             remedy,
         ),
-        (Signer::Nobody, _) => Found::ok(cause),
+        (SigningParty::None, _) => StepResult::ok(cause),
     }
 }
 
@@ -70,11 +72,11 @@ const TOLERANCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use super::super::step::Steps;
+    use super::super::step::StepRecorder;
     use super::*;
-    use crate::check::{Step, Verdict};
+    use crate::check::{CheckStep, StepVerdict};
 
-    fn judged(offset: i64, signer: Signer) -> Step {
+    fn judged(offset: i64, signer: SigningParty) -> CheckStep {
         let asked = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let shift = Duration::from_secs(offset.unsigned_abs());
         let jira = if offset < 0 {
@@ -83,8 +85,11 @@ mod tests {
             asked + shift
         };
         let took = Duration::from_millis(40);
-        let mut steps = Steps::new(None);
-        steps.add("clock", judge(jira, asked, took, Duration::ZERO, signer));
+        let mut steps = StepRecorder::new(None);
+        steps.add(
+            "clock",
+            compare_clocks(jira, asked, took, Duration::ZERO, signer),
+        );
         steps.into_vec().remove(0)
     }
 
@@ -95,23 +100,30 @@ mod tests {
             (420, "6m 59s ahead of"),
             (-420, "7m behind"),
         ] {
-            let step = judged(offset, Signer::Agent);
-            assert_eq!(step.verdict, Verdict::Fail);
+            let step = judged(offset, SigningParty::Agent);
+            assert_eq!(step.verdict, StepVerdict::Fail);
             let cause = step.cause.unwrap_or_default();
             assert!(cause.contains("timestamp_refused"), "{cause}");
             let near = part.replace("6m 59s", "7m");
             assert!(cause.contains(part) || cause.contains(&near), "{cause}");
         }
-        assert_eq!(judged(-420, Signer::Vendor).verdict, Verdict::Warn);
-        assert_eq!(judged(-420, Signer::Nobody).verdict, Verdict::Warn);
+        assert_eq!(
+            judged(-420, SigningParty::Vendor).verdict,
+            StepVerdict::Warn
+        );
+        assert_eq!(judged(-420, SigningParty::None).verdict, StepVerdict::Warn);
     }
 
     #[test]
     fn a_few_seconds_are_the_way_and_not_the_clock() {
-        for signer in [Signer::Agent, Signer::Vendor, Signer::Nobody] {
-            assert_eq!(judged(-9, signer).verdict, Verdict::Ok);
+        for signer in [
+            SigningParty::Agent,
+            SigningParty::Vendor,
+            SigningParty::None,
+        ] {
+            assert_eq!(judged(-9, signer).verdict, StepVerdict::Ok);
         }
-        assert_eq!(judged(60, Signer::Agent).verdict, Verdict::Warn);
-        assert_eq!(judged(60, Signer::Nobody).verdict, Verdict::Ok);
+        assert_eq!(judged(60, SigningParty::Agent).verdict, StepVerdict::Warn);
+        assert_eq!(judged(60, SigningParty::None).verdict, StepVerdict::Ok);
     }
 }

@@ -4,10 +4,10 @@
 use crate::{
     config::Config,
     tunnel::{
-        Gateway,
-        egress::{Egress, Proxy},
+        GatewayAddress,
+        egress::{Egress, ProxyServer},
     },
-    upstream::{self, Cloud, Target},
+    upstream::{self, CloudRoute, UpstreamTarget},
 };
 use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
@@ -19,16 +19,17 @@ use tokio::{net::lookup_host, time::timeout};
 #[derive(
     Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
-pub struct Rule {
+#[schemars(rename = "Rule")]
+pub struct FirewallRule {
     /// `gateway`, `proxy` (the way to it), `on-the-proxy` (what it must let through), or `jira`.
     pub purpose: String,
     /// Who connects: this host, or the proxy.
-    pub source: Place,
-    /// Where to.
-    pub destination: Place,
-    /// TCP port there.
+    pub source: FirewallEndpoint,
+    /// Host that the rule allows traffic to.
+    pub destination: FirewallEndpoint,
+    /// TCP port at the destination.
     pub port: u16,
-    /// `tcp`.
+    /// Transport protocol, always `tcp`.
     pub protocol: String,
     /// `outbound`: nothing ever connects to the agent.
     pub direction: String,
@@ -42,7 +43,8 @@ pub struct Rule {
 #[derive(
     Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
-pub struct Place {
+#[schemars(rename = "Place")]
+pub struct FirewallEndpoint {
     /// Name, or address where no name is configured.
     pub host: String,
     /// What the name resolves to here and now; empty where it does not.
@@ -50,7 +52,7 @@ pub struct Place {
 }
 
 /// All rules of this configuration, for the forward of this name or for all.
-pub async fn firewall(config: &Config, forward: Option<&str>) -> Vec<Rule> {
+pub async fn firewall(config: &Config, forward: Option<&str>) -> Vec<FirewallRule> {
     let mut rules = firewall_to(&config.tunnel.gateways, &config.tunnel.egress).await;
     let wanted = |name: &str| forward.is_none_or(|forward| forward == name);
     for forward in config.forwards.iter().filter(|f| wanted(&f.name)) {
@@ -62,7 +64,7 @@ pub async fn firewall(config: &Config, forward: Option<&str>) -> Vec<Rule> {
 }
 
 /// The rules of the tunnel alone.
-pub async fn firewall_to(gateways: &[Gateway], egress: &Egress) -> Vec<Rule> {
+pub async fn firewall_to(gateways: &[GatewayAddress], egress: &Egress) -> Vec<FirewallRule> {
     let mut rules = Vec::new();
     for gateway in gateways {
         match egress.proxy(gateway) {
@@ -76,7 +78,7 @@ pub async fn firewall_to(gateways: &[Gateway], egress: &Egress) -> Vec<Rule> {
     without_repeats(rules)
 }
 
-fn without_repeats(mut rules: Vec<Rule>) -> Vec<Rule> {
+fn without_repeats(mut rules: Vec<FirewallRule>) -> Vec<FirewallRule> {
     let mut seen = Vec::new();
     rules.retain(|rule| {
         let new = !seen.contains(&rule.line);
@@ -86,7 +88,7 @@ fn without_repeats(mut rules: Vec<Rule>) -> Vec<Rule> {
     rules
 }
 
-async fn straight(purpose: &str, host: &str, port: u16, more: &str) -> Rule {
+async fn straight(purpose: &str, host: &str, port: u16, more: &str) -> FirewallRule {
     let found = resolve(host, port).await;
     let source = this_host(&found);
     let destination = place(host, &found);
@@ -94,7 +96,7 @@ async fn straight(purpose: &str, host: &str, port: u16, more: &str) -> Rule {
     rule(purpose, source, destination, port, None, line)
 }
 
-async fn on_the_proxy(proxy: &Proxy, gateway: &Gateway) -> Rule {
+async fn on_the_proxy(proxy: &ProxyServer, gateway: &GatewayAddress) -> FirewallRule {
     let found = resolve(&gateway.host, gateway.port).await;
     let source = place(&proxy.host, &resolve(&proxy.host, proxy.port).await);
     let destination = place(&gateway.host, &found);
@@ -111,13 +113,13 @@ async fn on_the_proxy(proxy: &Proxy, gateway: &Gateway) -> Rule {
 
 fn rule(
     purpose: &str,
-    source: Place,
-    destination: Place,
+    source: FirewallEndpoint,
+    destination: FirewallEndpoint,
     port: u16,
     through: Option<String>,
     line: String,
-) -> Rule {
-    Rule {
+) -> FirewallRule {
+    FirewallRule {
         purpose: purpose.to_owned(),
         source,
         destination,
@@ -133,11 +135,11 @@ fn rule(
 fn jiras(settings: &upstream::Settings) -> Vec<(String, u16)> {
     let own = match (settings.address, &settings.target) {
         (Some(address), _) => (address.ip().to_string(), address.port()),
-        (None, Target::Http(target)) => (target.host.clone(), target.port),
-        (None, Target::Tcp { host, port }) => (host.clone(), *port),
+        (None, UpstreamTarget::Http(target)) => (target.host.clone(), target.port),
+        (None, UpstreamTarget::Tcp { host, port }) => (host.clone(), *port),
     };
     match &settings.cloud {
-        Some(Cloud::Gateway { api, .. }) => vec![own, (api.host.clone(), api.port)],
+        Some(CloudRoute::Gateway { api, .. }) => vec![own, (api.host.clone(), api.port)],
         _ => vec![own],
     }
 }
@@ -149,17 +151,17 @@ async fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
     }
 }
 
-fn place(host: &str, found: &[SocketAddr]) -> Place {
+fn place(host: &str, found: &[SocketAddr]) -> FirewallEndpoint {
     let mut addresses: Vec<_> = found.iter().map(|a| a.ip().to_string()).collect();
     addresses.dedup();
-    Place {
+    FirewallEndpoint {
         host: host.to_owned(),
         addresses,
     }
 }
 
 /// This host, with the addresses that it would send from.
-fn this_host(to: &[SocketAddr]) -> Place {
+fn this_host(to: &[SocketAddr]) -> FirewallEndpoint {
     let mut addresses: Vec<_> = to.iter().filter_map(|to| source(*to)).collect();
     addresses.sort();
     addresses.dedup();
@@ -167,7 +169,7 @@ fn this_host(to: &[SocketAddr]) -> Place {
         .nodename()
         .to_string_lossy()
         .into_owned();
-    Place {
+    FirewallEndpoint {
         host: name,
         addresses: addresses.iter().map(IpAddr::to_string).collect(),
     }
@@ -184,7 +186,7 @@ fn source(to: SocketAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for FirewallEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.addresses.as_slice() {
             [] => write!(f, "{} (address unknown here)", self.host),

@@ -1,13 +1,13 @@
 //! This host: the key that the agent logs in with, the folders that it writes to, its clock. As the user who runs
 //! this: inside the agent that is the agent's own.
 
-use super::step::{Found, Steps};
+use super::step::{StepRecorder, StepResult};
 use crate::{
-    audit::{ServiceEnvironment, Sink, SinkChoice},
+    audit::{ServiceEnvironment, SinkChoice, SinkSetting},
     config::Config,
-    disk::{DISK_TIMEOUT, Disk},
-    expiry::Expiry,
-    tunnel::session::Identity,
+    disk::{DISK_TIMEOUT, DiskExecutor},
+    expiry::CredentialExpiry,
+    tunnel::session::SshIdentity,
 };
 use rustix::{
     fs::{Mode, OFlags, statvfs},
@@ -23,86 +23,89 @@ use std::{
 
 /// What of the host the agent needs.
 #[derive(Clone)]
-pub struct Host {
-    identity: Arc<Identity>,
-    folders: Vec<Folder>,
+pub struct HostRequirements {
+    identity: Arc<SshIdentity>,
+    folders: Vec<CheckedFolder>,
     audit: SinkChoice,
     /// Whether this process is the agent, so that it knows which sink `auto` is.
     audit_is_known: bool,
     /// One for all checks of this host, so that what hangs is bounded.
-    disk: Disk,
+    disk: DiskExecutor,
 }
 
 #[derive(Clone)]
-struct Folder {
+struct CheckedFolder {
     what: &'static str,
     path: PathBuf,
     /// Bytes below which something fails, and what.
-    least: u64,
+    fail_below: u64,
     /// Bytes below which something may fail.
-    enough: u64,
+    warn_below: u64,
     key: &'static str,
     /// It is made when it is needed.
-    made: bool,
+    created_on_demand: bool,
 }
 
-impl Host {
-    /// As configured.
+impl HostRequirements {
+    /// What this configuration requires of the host.
     pub fn of(config: &Config) -> Self {
         let spool = &config.tunnel.channel;
         Self {
             identity: Arc::clone(&config.tunnel.identity),
             folders: vec![
-                Folder {
+                CheckedFolder {
                     what: "state",
                     path: config.state_dir.clone(),
-                    least: FOR_STATE,
-                    enough: FOR_STATE,
+                    fail_below: FOR_STATE,
+                    warn_below: FOR_STATE,
                     key: "state_dir",
-                    made: false,
+                    created_on_demand: false,
                 },
-                Folder {
+                CheckedFolder {
                     what: "spool",
                     path: spool.spool_dir.clone(),
-                    least: FOR_STATE,
-                    enough: spool.spool_per_channel,
+                    fail_below: FOR_STATE,
+                    warn_below: spool.spool_per_channel,
                     key: "tunnel.channel.spool_dir",
-                    made: true,
+                    created_on_demand: true,
                 },
             ],
-            audit: SinkChoice::of(&config.audit.sink, &ServiceEnvironment::of_process()),
-            audit_is_known: !matches!(config.audit.sink, Sink::Auto { .. })
+            audit: SinkChoice::resolve(&config.audit.sink, &ServiceEnvironment::of_process()),
+            audit_is_known: !matches!(config.audit.sink, SinkSetting::Auto { .. })
                 || std::env::var_os("INVOCATION_ID").is_some(),
-            disk: Disk::default(),
+            disk: DiskExecutor::default(),
         }
     }
 }
 
 /// Its steps, and when the certificate ends that it logs in to the gateways with.
-pub(super) async fn check(steps: &mut Steps, host: &Host) -> Option<Expiry> {
+pub(super) async fn check(
+    steps: &mut StepRecorder,
+    host: &HostRequirements,
+) -> Option<CredentialExpiry> {
     let expiry = identity(steps, host).await;
     for folder in &host.folders {
         let folder = folder.clone();
-        let looked = host.disk.run(move || look(&folder));
+        let looked = host.disk.run(move || inspect(&folder));
         let taken = async {
             let found = match looked.await {
                 Ok(found) => found,
-                Err(error) => Found::fail(error.to_string(), "look at the disk, and at dmesg"),
+                Err(error) => StepResult::fail(error.to_string(), "look at the disk, and at dmesg"),
             };
             (found, None)
         };
-        steps.take::<()>("files", taken).await;
+        steps.run::<()>("files", taken).await;
     }
     if let Some(path) = host.audit.file().filter(|_| host.audit_is_known) {
         let path = path.to_owned();
         let taken = async {
             let found = match host.disk.run(move || audit(&path)).await {
                 Ok(found) => found,
-                Err(error) => Found::fail(error.to_string(), "look at the disk, and at dmesg"),
+                Err(error) => StepResult::fail(error.to_string(), "look at the disk, and at dmesg"),
             };
             (found, None)
         };
-        steps.take::<()>("files", taken).await;
+        steps.run::<()>("files", taken).await;
     } else if let Some(found) = journal(host) {
         steps.add("audit", found);
     }
@@ -110,22 +113,22 @@ pub(super) async fn check(steps: &mut Steps, host: &Host) -> Option<Expiry> {
     expiry
 }
 
-async fn identity(steps: &mut Steps, host: &Host) -> Option<Expiry> {
+async fn identity(steps: &mut StepRecorder, host: &HostRequirements) -> Option<CredentialExpiry> {
     let identity = &host.identity;
     let file = identity.file().cloned();
-    let taken = steps.take("identity", async {
+    let taken = steps.run("identity", async {
         let checked = host.disk.run(move || match file {
             Some(file) => file.check().map_err(|error| error.to_string()),
             None => Ok(()),
         });
         let found = match checked.await {
-            Ok(Ok(())) => Found::ok(format!(
+            Ok(Ok(())) => StepResult::ok(format!(
                 "{} {}, closed to others",
                 identity.algorithm(),
                 identity.fingerprint()
             )),
-            Ok(Err(cause)) => Found::fail(cause, "the key is read when the agent starts"),
-            Err(error) => Found::fail(error.to_string(), "look at the disk, and at dmesg"),
+            Ok(Err(cause)) => StepResult::fail(cause, "the key is read when the agent starts"),
+            Err(error) => StepResult::fail(error.to_string(), "look at the disk, and at dmesg"),
         };
         (found, Some(()))
     });
@@ -136,22 +139,22 @@ async fn identity(steps: &mut Steps, host: &Host) -> Option<Expiry> {
 }
 
 /// Blocks.
-fn look(folder: &Folder) -> Found {
-    let Folder {
+fn inspect(folder: &CheckedFolder) -> StepResult {
+    let CheckedFolder {
         what, path, key, ..
     } = folder;
     let shown = path.display();
     let (there, missing) = match existing(path) {
         Some(there) => (there, there != path),
         None => {
-            return Found::fail(
+            return StepResult::fail(
                 format!("the {what} folder {shown} does not exist, nor any folder above it"),
                 format!("make it, or name another in {key}"),
             );
         }
     };
-    if missing && !folder.made {
-        return Found::fail(
+    if missing && !folder.created_on_demand {
+        return StepResult::fail(
             format!("the {what} folder {shown} does not exist"),
             format!(
                 "systemd makes it at the start (StateDirectory=); else make it, or name another in {key}"
@@ -159,7 +162,7 @@ fn look(folder: &Folder) -> Found {
         );
     }
     if let Err(error) = tempfile::tempfile_in(there) {
-        return Found::fail(
+        return StepResult::fail(
             format!("the {what} folder {shown} cannot be written to: {error}"),
             format!("let it belong to the user that the agent runs as, or name another in {key}"),
         );
@@ -167,7 +170,7 @@ fn look(folder: &Folder) -> Found {
     let free = match statvfs(there) {
         Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
         Err(error) => {
-            return Found::warn(
+            return StepResult::warn(
                 format!(
                     "how much room the {what} folder {shown} has cannot be told: {}",
                     io::Error::from(error)
@@ -178,32 +181,32 @@ fn look(folder: &Folder) -> Found {
     };
     let size = |bytes| bytesize::ByteSize(bytes).display().iec().to_string();
     let remedy = format!("make room there, or name another folder in {key}");
-    if free < folder.least {
+    if free < folder.fail_below {
         let text = format!("the {what} folder {shown} has {} left", size(free));
-        return Found::fail(text, remedy);
+        return StepResult::fail(text, remedy);
     }
-    if free < folder.enough {
+    if free < folder.warn_below {
         let text = format!(
             "the {what} folder {shown} has {} left: an upload may take {} there, and is broken off where it does not fit",
             size(free),
-            size(folder.enough)
+            size(folder.warn_below)
         );
-        return Found::warn(text, remedy);
+        return StepResult::warn(text, remedy);
     }
     let made = if missing {
         ", made when it is needed"
     } else {
         ""
     };
-    Found::ok(format!(
+    StepResult::ok(format!(
         "{what} folder {shown}: writable{}, {} free{made}",
-        by_whom(there),
+        running_user(there),
         size(free)
     ))
 }
 
 /// root may write everywhere; what the service may, its folder's owner tells.
-fn by_whom(path: &Path) -> String {
+fn running_user(path: &Path) -> String {
     let owner = fs::metadata(path).map(|meta| meta.uid());
     match (geteuid().is_root(), owner) {
         (true, Ok(0)) => " by root".to_owned(),
@@ -213,7 +216,7 @@ fn by_whom(path: &Path) -> String {
 }
 
 /// Blocks.
-fn audit(path: &Path) -> Found {
+fn audit(path: &Path) -> StepResult {
     let shown = path.display();
     let opened = match path.exists() {
         true => writable(path),
@@ -223,8 +226,8 @@ fn audit(path: &Path) -> Found {
         }
     };
     match opened {
-        Ok(()) => Found::ok(format!("audit log {shown}: writable")),
-        Err(error) => Found::fail(
+        Ok(()) => StepResult::ok(format!("audit log {shown}: writable")),
+        Err(error) => StepResult::fail(
             format!("the audit log {shown} cannot be written to: {error}"),
             "let it and its folder belong to the user that the agent runs as, or name another in audit.file",
         ),
@@ -232,19 +235,21 @@ fn audit(path: &Path) -> Found {
 }
 
 /// Where audit lines go, where that is no file.
-fn journal(host: &Host) -> Option<Found> {
+fn journal(host: &HostRequirements) -> Option<StepResult> {
     let (sink, reason) = (&host.audit, &host.audit.reason);
     if !host.audit_is_known || sink.is_off() {
         return None;
     }
-    if sink.may_lose_unseen() {
-        return Some(Found::warn(
+    if sink.may_lose_silently() {
+        return Some(StepResult::warn(
             format!("audit lines go to {sink}: {reason}"),
             "name a file in audit.file, or leave audit.sink out; or lift journald's limit in the unit, as \
              docs/audit.md says",
         ));
     }
-    Some(Found::ok(format!("audit lines go to {sink}: {reason}")))
+    Some(StepResult::ok(format!(
+        "audit lines go to {sink}: {reason}"
+    )))
 }
 
 /// As root in a folder of the service's user: a pipe in the file's place, which nobody reads, must not hold us up.
@@ -263,10 +268,10 @@ fn existing(path: &Path) -> Option<&Path> {
 }
 
 /// Whether this host's clock can be right. How far it is from Jira's, the forward's own step tells.
-fn clock(now: SystemTime) -> Found {
+fn clock(now: SystemTime) -> StepResult {
     let told = humantime::format_rfc3339_seconds(now).to_string();
     if now < SystemTime::UNIX_EPOCH + WRITTEN {
-        return Found::fail(
+        return StepResult::fail(
             format!(
                 "this host's clock shows {told}, which has long passed: certificates seem not to be valid yet"
             ),
@@ -275,13 +280,13 @@ fn clock(now: SystemTime) -> Found {
     }
     let timesyncd = Path::new("/run/systemd/timesync");
     match timesyncd.is_dir() && !timesyncd.join("synchronized").exists() {
-        true => Found::warn(
+        true => StepResult::warn(
             format!(
                 "systemd-timesyncd runs and has not set this host's clock yet; it shows {told}"
             ),
             "let timedatectl timesync-status show why; it needs UDP port 123 to its server",
         ),
-        false => Found::ok(told),
+        false => StepResult::ok(told),
     }
 }
 
@@ -295,26 +300,26 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::{
-        check::{Step, Verdict},
+        check::{CheckStep, StepVerdict},
         secret::SecretFile,
     };
     use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
     use std::{os::unix::fs::PermissionsExt, sync::mpsc};
 
-    fn judged(found: Found) -> Step {
-        let mut steps = Steps::new(None);
+    fn judged(found: StepResult) -> CheckStep {
+        let mut steps = StepRecorder::new(None);
         steps.add("files", found);
         steps.into_vec().remove(0)
     }
 
-    fn folder(path: &Path, least: u64, enough: u64, made: bool) -> Folder {
-        Folder {
+    fn folder(path: &Path, least: u64, enough: u64, made: bool) -> CheckedFolder {
+        CheckedFolder {
             what: "state",
             path: path.to_owned(),
-            least,
-            enough,
+            fail_below: least,
+            warn_below: enough,
             key: "state_dir",
-            made,
+            created_on_demand: made,
         }
     }
 
@@ -322,23 +327,23 @@ mod tests {
     fn a_folder_is_judged_by_what_it_must_hold() {
         let dir = tempfile::tempdir().unwrap();
         let verdict =
-            |least, enough| judged(look(&folder(dir.path(), least, enough, false))).verdict;
-        assert_eq!(verdict(0, 0), Verdict::Ok);
-        assert_eq!(verdict(0, u64::MAX), Verdict::Warn);
-        assert_eq!(verdict(u64::MAX, u64::MAX), Verdict::Fail);
+            |least, enough| judged(inspect(&folder(dir.path(), least, enough, false))).verdict;
+        assert_eq!(verdict(0, 0), StepVerdict::Ok);
+        assert_eq!(verdict(0, u64::MAX), StepVerdict::Warn);
+        assert_eq!(verdict(u64::MAX, u64::MAX), StepVerdict::Fail);
         let missing = dir.path().join("a/b");
         assert_eq!(
-            judged(look(&folder(&missing, 0, 0, true))).verdict,
-            Verdict::Ok
+            judged(inspect(&folder(&missing, 0, 0, true))).verdict,
+            StepVerdict::Ok
         );
-        let told = judged(look(&folder(&missing, 0, 0, false)));
-        assert_eq!(told.verdict, Verdict::Fail);
+        let told = judged(inspect(&folder(&missing, 0, 0, false)));
+        assert_eq!(told.verdict, StepVerdict::Fail);
         assert!(told.cause.unwrap().contains("does not exist"));
         assert!(!missing.exists(), "a check makes nothing");
         // A file in the place of a folder above it.
         fs::write(dir.path().join("file"), "").unwrap();
         let audit = judged(audit(&dir.path().join("file/audit.log")));
-        assert_eq!(audit.verdict, Verdict::Fail);
+        assert_eq!(audit.verdict, StepVerdict::Fail);
         assert!(audit.remedy.unwrap().contains("audit.file"));
     }
 
@@ -351,15 +356,15 @@ mod tests {
         let text = text.unwrap().to_openssh(LineEnding::LF).unwrap();
         fs::write(&key, text).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-        let host = Host {
-            identity: Arc::new(Identity::load(&SecretFile::new(key), None).unwrap()),
+        let host = HostRequirements {
+            identity: Arc::new(SshIdentity::load(&SecretFile::new(key), None).unwrap()),
             folders: vec![folder(dir.path(), 0, 0, false)],
-            audit: SinkChoice::of(
-                &Sink::File(dir.path().join("audit.log")),
+            audit: SinkChoice::resolve(
+                &SinkSetting::File(dir.path().join("audit.log")),
                 &ServiceEnvironment::of_process(),
             ),
             audit_is_known: true,
-            disk: Disk::default(),
+            disk: DiskExecutor::default(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -369,7 +374,7 @@ mod tests {
             .unwrap();
         let (release, hangs) = mpsc::channel::<()>();
         runtime.spawn_blocking(move || hangs.recv());
-        let mut steps = Steps::new(None);
+        let mut steps = StepRecorder::new(None);
         runtime.block_on(async {
             // Time does not pass by itself while a thread is at work.
             let minute = async {
@@ -395,7 +400,7 @@ mod tests {
     #[test]
     fn a_clock_from_before_this_program_is_wrong() {
         let old = judged(clock(SystemTime::UNIX_EPOCH));
-        assert_eq!(old.verdict, Verdict::Fail);
+        assert_eq!(old.verdict, StepVerdict::Fail);
         assert!(old.cause.unwrap().contains("1970-01-01"));
     }
 }

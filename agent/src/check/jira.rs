@@ -2,13 +2,13 @@
 
 use super::{
     base_url,
-    clock::{self, Signer},
-    step::{Found, Steps},
+    clock::{self, SigningParty},
+    step::{StepRecorder, StepResult},
 };
 use crate::{
     auth, config,
-    expiry::moment,
-    health::jira::{ask, ask_cloud},
+    expiry::timestamps,
+    health::jira::{ask_cloud, probe_jira},
     upstream::{AnswerSource, ControlAnswer, ControlClient, HttpTarget},
 };
 use bytes::Bytes;
@@ -18,56 +18,56 @@ use std::time::{Duration, SystemTime};
 
 /// Whether a Jira is there.
 pub(super) async fn check(
-    steps: &mut Steps,
+    steps: &mut StepRecorder,
     client: &ControlClient,
-    forward: &config::Forward,
+    forward: &config::ForwardConfig,
     target: &HttpTarget,
 ) -> bool {
     let cloud = forward.upstream.cloud.is_some();
-    let answered = steps.take("http", async {
+    let answered = steps.run("http", async {
         let asked = match cloud {
             true => ask_cloud(client).await,
-            false => ask(client, target, &mut None, false).await,
+            false => probe_jira(client, target, &mut None, false).await,
         };
         match asked {
-            Ok(seen) => (Found::ok(seen), Some(())),
-            Err(trouble) => (Found::fail(trouble.cause, trouble.remedy), None),
+            Ok(seen) => (StepResult::ok(seen), Some(())),
+            Err(trouble) => (StepResult::fail(trouble.cause, trouble.remedy), None),
         }
     });
     if answered.await.is_none() {
         return false;
     }
     let signer = signer(&forward.auth);
-    let told = steps.take("server-info", async {
+    let told = steps.run("server-info", async {
         let asked = SystemTime::now();
         let head = client.head(SERVER_INFO);
         let answer = match client.send(head, Bytes::new()).await {
             Ok(answer) => answer,
             Err(failure) => {
                 return (
-                    Found::fail(failure.detail, crate::health::jira::REACH),
+                    StepResult::fail(failure.detail, crate::health::jira::REACH),
                     None,
                 );
             }
         };
         let took = asked.elapsed().unwrap_or_default();
-        let info: Option<ServerInfo> = serde_json::from_slice(&answer.body).ok();
+        let info: Option<CheckedServerInfo> = serde_json::from_slice(&answer.body).ok();
         let source = AnswerSource::noted(&answer.head);
         let found = match &info {
             Some(info) => {
-                let needs = base_url::Needs {
+                let needs = base_url::BaseUrlNeeds {
                     signer,
                     signed: signed(&forward.auth),
                     oauth2: forward.auth.mode() == "oauth2" && !cloud,
                 };
-                base_url::judge(target, &info.base_url, &needs)
+                base_url::compare_base_url(target, &info.base_url, &needs)
             }
-            None if source.intermediary().is_some() => Found::skipped(
+            None if source.intermediary().is_some() => StepResult::skipped(
                 source
                     .intermediary()
                     .map_or_else(String::new, |by| by.diagnosis().cause),
             ),
-            None => Found::skipped(format!(
+            None => StepResult::skipped(format!(
                 "Jira does not return its base URL to anonymous requests ({})",
                 answer.head.status.as_u16()
             )),
@@ -76,8 +76,10 @@ pub(super) async fn check(
     });
     if let Some((info, answer, asked, took)) = told.await {
         let found = match time(info.as_ref(), &answer) {
-            Some((jira, resolution)) => clock::judge(jira, asked, took, resolution, signer),
-            None => Found::skipped("Jira tells no time"),
+            Some((jira, resolution)) => {
+                clock::compare_clocks(jira, asked, took, resolution, signer)
+            }
+            None => StepResult::skipped("Jira tells no time"),
         };
         steps.add("clock", found);
     }
@@ -85,8 +87,11 @@ pub(super) async fn check(
 }
 
 /// Jira's time, and how exactly it is told: `serverTime` in milliseconds, else `Date` in seconds.
-fn time(info: Option<&ServerInfo>, answer: &ControlAnswer) -> Option<(SystemTime, Duration)> {
-    let exact = info.and_then(|info| moment::jira(info.server_time.as_deref()?));
+fn time(
+    info: Option<&CheckedServerInfo>,
+    answer: &ControlAnswer,
+) -> Option<(SystemTime, Duration)> {
+    let exact = info.and_then(|info| timestamps::jira(info.server_time.as_deref()?));
     let date = || {
         let date = answer.head.headers.get(header::DATE)?.to_str().ok()?;
         httpdate::parse_http_date(date).ok()
@@ -96,11 +101,11 @@ fn time(info: Option<&ServerInfo>, answer: &ControlAnswer) -> Option<(SystemTime
         .or_else(|| date().map(|time| (time, Duration::from_secs(1))))
 }
 
-fn signer(auth: &auth::Settings) -> Signer {
+fn signer(auth: &auth::Settings) -> SigningParty {
     match auth.mode() {
-        "oauth1" => Signer::Agent,
-        "pass-through" => Signer::Vendor,
-        _ => Signer::Nobody,
+        "oauth1" => SigningParty::Agent,
+        "pass-through" => SigningParty::Vendor,
+        _ => SigningParty::None,
     }
 }
 
@@ -114,7 +119,7 @@ fn signed(auth: &auth::Settings) -> Option<&HttpTarget> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ServerInfo {
+struct CheckedServerInfo {
     base_url: String,
     server_time: Option<String>,
 }

@@ -1,10 +1,10 @@
 //! Jira about us: whom it takes us for, and what that user may do. Through the forward's own circuit, so
 //! that a credential that Jira has refused is not tried again.
 
-use super::step::{Found, Steps};
+use super::step::{StepRecorder, StepResult};
 use crate::{
-    auth::{self, Login},
-    health::login::{Asked, ask},
+    auth::{self, UpstreamAuth},
+    health::login::{LoginProbeResult, probe_login},
     upstream::ControlClient,
 };
 use bytes::Bytes;
@@ -13,36 +13,40 @@ use std::collections::BTreeMap;
 
 /// Whether Jira knows us.
 pub(super) async fn check(
-    steps: &mut Steps,
+    steps: &mut StepRecorder,
     client: &ControlClient,
     auth: &auth::Settings,
-    login: &Login,
+    login: &UpstreamAuth,
 ) -> bool {
     if !login.injects() {
         let why = "the vendor's own login passes through: the agent has none to try";
-        steps.add("login", Found::skipped(why));
+        steps.add("login", StepResult::skipped(why));
         return false;
     }
     if let Some(why) = login.refused() {
         let cause = format!("{}; it was not tried again", why.cause);
-        steps.add("login", Found::fail(cause, why.remedy));
+        steps.add("login", StepResult::fail(cause, why.remedy));
         return false;
     }
     let mode = auth.mode();
-    let asked = steps.take("login", async {
-        match ask(client, login).await {
-            Asked::Known(Some(user)) => (Found::ok(format!("{mode}, user {user}")), Some(())),
-            Asked::Known(None) => (Found::ok(format!("{mode}, accepted")), Some(())),
-            Asked::Refused(why) => (Found::fail(why.cause, why.remedy), None),
-            Asked::NotTried(why) => (
-                Found::fail(why.cause, why.remedy).seen("nothing was sent"),
+    let asked = steps.run("login", async {
+        match probe_login(client, login).await {
+            LoginProbeResult::Known(Some(user)) => {
+                (StepResult::ok(format!("{mode}, user {user}")), Some(()))
+            }
+            LoginProbeResult::Known(None) => {
+                (StepResult::ok(format!("{mode}, accepted")), Some(()))
+            }
+            LoginProbeResult::Refused(why) => (StepResult::fail(why.cause, why.remedy), None),
+            LoginProbeResult::NotTried(why) => (
+                StepResult::fail(why.cause, why.remedy).with_detail("nothing was sent"),
                 None,
             ),
-            Asked::Busy => (
-                Found::skipped("a request is just finding out; agent status tells"),
+            LoginProbeResult::Busy => (
+                StepResult::skipped("a request is just finding out; agent status tells"),
                 None,
             ),
-            Asked::Undecided(why) => (Found::warn(why.cause, why.remedy), None),
+            LoginProbeResult::Undecided(why) => (StepResult::warn(why.cause, why.remedy), None),
         }
     });
     asked.await.is_some()
@@ -50,20 +54,20 @@ pub(super) async fn check(
 
 /// What the user may do, against what the preset `ticketing` lets the vendor ask for.
 pub(super) async fn permissions(
-    steps: &mut Steps,
+    steps: &mut StepRecorder,
     client: &ControlClient,
-    login: &Login,
+    login: &UpstreamAuth,
     known: bool,
     ticketing: bool,
 ) {
     if !known {
-        steps.add("permissions", Found::skipped("Jira does not know us"));
+        steps.add("permissions", StepResult::skipped("Jira does not know us"));
         return;
     }
     let work = async {
-        let held = match held(client, login).await {
+        let held = match fetch_permissions(client, login).await {
             Ok(held) => held,
-            Err(why) => return (Found::skipped(why), None),
+            Err(why) => return (StepResult::skipped(why), None),
         };
         let has = |key: &str| held.get(key).is_some_and(|p| p.have_permission);
         let named = |has_it: bool| {
@@ -80,38 +84,38 @@ pub(super) async fn permissions(
                 .iter()
                 .map(|(_, name, for_what)| format!("{name} (to {for_what})"))
                 .collect();
-            let found = Found::warn(
+            let found = StepResult::warn(
                 format!("in no project has the user {}", each.join(", ")),
                 "give the service account's group these permissions in the permission scheme of the projects that are meant",
             );
-            found.seen(match list(named(true)) {
+            found.with_detail(match list(named(true)) {
                 held if held.is_empty() => "has none of what the preset ticketing needs".to_owned(),
                 held => format!("has {held}"),
             })
         } else if ADMIN.iter().any(|key| has(key)) {
-            Found::warn(
+            StepResult::warn(
                 "the user administers Jira: whoever gets past the policy could do anything",
                 "use a service account that only has what ticketing needs (docs/authentication.md)",
             )
         } else if ticketing {
-            Found::ok(format!("{}; no administration", list(named(true))))
+            StepResult::ok(format!("{}; no administration", list(named(true))))
         } else {
-            Found::ok(
+            StepResult::ok(
                 "no administration; what else it may is not judged without the preset ticketing",
             )
         };
         (found, None)
     };
-    steps.take::<()>("permissions", work).await;
+    steps.run::<()>("permissions", work).await;
 }
 
-async fn held(
+async fn fetch_permissions(
     client: &ControlClient,
-    login: &Login,
-) -> Result<BTreeMap<String, Permission>, String> {
+    login: &UpstreamAuth,
+) -> Result<BTreeMap<String, PermissionEntry>, String> {
     let mut head = client.head(&format!(
         "/rest/api/2/mypermissions?permissions={}",
-        asked()
+        permission_keys()
     ));
     let attempt = match login.prepare_question(&mut head).await {
         Ok(Some(attempt)) => attempt,
@@ -121,29 +125,29 @@ async fn held(
         .send(head, Bytes::new())
         .await
         .map_err(|failure| failure.detail)?;
-    if let auth::Verdict::LoginFailed { cause, .. } =
+    if let auth::AuthVerdict::LoginFailed { cause, .. } =
         attempt.observe_with(&mut answer.head, &answer.body)
     {
         return Err(cause);
     }
-    let told: Permissions = serde_json::from_slice(&answer.body)
+    let told: MyPermissions = serde_json::from_slice(&answer.body)
         .map_err(|_| "Jira's list of permissions cannot be read".to_owned())?;
     Ok(told.permissions)
 }
 
 #[derive(Deserialize)]
-struct Permissions {
-    permissions: BTreeMap<String, Permission>,
+struct MyPermissions {
+    permissions: BTreeMap<String, PermissionEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Permission {
+struct PermissionEntry {
     have_permission: bool,
 }
 
 /// What Jira Cloud must be asked for by name; a Jira of one's own tells everything, whatever is asked.
-fn asked() -> String {
+fn permission_keys() -> String {
     let keys = NEEDED.iter().map(|(key, ..)| *key).chain(ADMIN);
     keys.collect::<Vec<_>>().join(",")
 }

@@ -2,47 +2,47 @@
 //!
 //! Steps are taken where the credentials live: inside the running agent, else in the command itself, so that none is
 //! tried beside the circuit that guards it. [`invited`] is what can be known before there is a configuration. `tunnel` and
-//! [`alone`] go to the gateways and back,
-//! [`forward`] to Jira: `reach` is the way there, `jira` asks it about itself, `login` asks it about us. `host` looks at
+//! [`check_standalone`] go to the gateways and back,
+//! [`forward`] to Jira: `connectivity` is the way there, `jira` asks it about itself, `login` asks it about us. `host` looks at
 //! this host, `firewall` says what the network must let out, `step` is one step and the list of them. A new hop is a
 //! file with a function that takes its steps.
 
 mod base_url;
 mod clock;
+mod connectivity;
 mod firewall;
 mod host;
 mod jira;
 mod login;
-mod reach;
 mod render;
 mod report;
 mod step;
 mod tunnel;
 
-pub use firewall::{Place, Rule, firewall, firewall_to};
-pub use host::Host;
+pub use firewall::{FirewallEndpoint, FirewallRule, firewall, firewall_to};
+pub use host::HostRequirements;
 pub use render::{render, render_firewall};
-pub use report::{Report, schema};
-pub use step::{Step, Verdict};
-pub use tunnel::{Invited, Lane, Live};
+pub use report::{CheckReport, schema};
+pub use step::{CheckStep, StepVerdict};
+pub use tunnel::{ForwardUnderTest, Invited, RunningAgent};
 
 use crate::{
-    auth::{self, Login},
+    auth::{self, UpstreamAuth},
     config::{self, NOT_CONFIGURED},
-    expiry::{End, Expiry, Urgency},
-    pause::Pauses,
+    expiry::{CredentialExpiry, ExpiryTime, ExpiryUrgency},
+    pause::PauseRegistry,
     tunnel::Settings,
-    upstream::{ControlClient, Target},
+    upstream::{ControlClient, UpstreamTarget},
 };
 use std::{sync::Arc, time::SystemTime};
-use step::{Found, Steps};
+use step::{StepRecorder, StepResult};
 
 /// The step that stands for a configuration that could be read, or could not.
-pub fn configuration(problems: &[String]) -> Vec<Step> {
-    let mut steps = Steps::new(None);
+pub fn configuration(problems: &[String]) -> Vec<CheckStep> {
+    let mut steps = StepRecorder::new(None);
     if problems.is_empty() {
         let seen = "readable, every file in place and closed to others";
-        steps.add("configuration", Found::ok(seen));
+        steps.add("configuration", StepResult::ok(seen));
     }
     for problem in problems {
         let remedy = match problem.ends_with(NOT_CONFIGURED) {
@@ -51,27 +51,31 @@ pub fn configuration(problems: &[String]) -> Vec<Step> {
             }
             false => "correct it; agent config show prints what is in force",
         };
-        steps.add("configuration", Found::fail(problem.clone(), remedy));
+        steps.add("configuration", StepResult::fail(problem.clone(), remedy));
     }
     steps.into_vec()
 }
 
 /// The same where the agent runs, by the configuration that it has read before.
-pub fn refused_change(problems: &[String]) -> Vec<Step> {
-    let mut steps = Steps::new(None);
+pub fn refused_change(problems: &[String]) -> Vec<CheckStep> {
+    let mut steps = StepRecorder::new(None);
     for problem in problems {
         let cause = format!(
             "the files hold a change that cannot be used, and the running agent keeps the previous configuration: {problem}"
         );
         let remedy = "correct it, then: agent reload";
-        steps.add("configuration", Found::warn(cause, remedy));
+        steps.add("configuration", StepResult::warn(cause, remedy));
     }
     steps.into_vec()
 }
 
 /// This host and the tunnel, inside the agent that runs with these settings.
-pub async fn live(host: &Host, settings: &Settings, live: &Live) -> Vec<Step> {
-    let mut common = Steps::new(None);
+pub async fn check_running(
+    host: &HostRequirements,
+    settings: &Settings,
+    live: &RunningAgent,
+) -> Vec<CheckStep> {
+    let mut common = StepRecorder::new(None);
     let certificate = host::check(&mut common, host).await;
     expiry(&mut common, certificate.into_iter());
     let gateways = tunnel::live(settings, live).await;
@@ -80,13 +84,13 @@ pub async fn live(host: &Host, settings: &Settings, live: &Live) -> Vec<Step> {
 
 /// This host and the tunnel, where no agent runs: nobody else uses the key now. Each login is the one that the
 /// forward's own steps use too.
-pub async fn alone(
-    host: &Host,
+pub async fn check_standalone(
+    host: &HostRequirements,
     settings: &Arc<Settings>,
-    forwards: &[(&config::Forward, &Login)],
-    pauses: &Pauses,
-) -> Vec<Step> {
-    let mut common = Steps::new(None);
+    forwards: &[(&config::ForwardConfig, &UpstreamAuth)],
+    pauses: &PauseRegistry,
+) -> Vec<CheckStep> {
+    let mut common = StepRecorder::new(None);
     let certificate = host::check(&mut common, host).await;
     expiry(&mut common, certificate.into_iter());
     let gateways = tunnel::alone(settings, forwards, pauses).await;
@@ -95,14 +99,14 @@ pub async fn alone(
 
 /// Before there is a configuration: what the token says of itself, and every hop to its gateways that takes no credential.
 /// `ends` is when the token ends.
-pub async fn invited(invited: Invited, ends: SystemTime) -> Vec<Step> {
-    let mut common = Steps::new(None);
+pub async fn invited(invited: Invited, ends: SystemTime) -> Vec<CheckStep> {
+    let mut common = StepRecorder::new(None);
     let date = humantime::format_rfc3339_seconds(ends);
     common.add(
         "token",
         match ends > SystemTime::now() {
-            true => Found::ok(format!("user {}, valid until {date}", invited.user)),
-            false => Found::warn(
+            true => StepResult::ok(format!("user {}, valid until {date}", invited.user)),
+            false => StepResult::warn(
                 format!("this token ended at {date}, so that it enrolls no host any more"),
                 "ask the vendor for a new one before agent enroll; if this host's clock is wrong, set it",
             ),
@@ -111,24 +115,24 @@ pub async fn invited(invited: Invited, ends: SystemTime) -> Vec<Step> {
     in_order(common, tunnel::invited(invited).await)
 }
 
-fn in_order(common: Steps, gateways: Vec<Steps>) -> Vec<Step> {
+fn in_order(common: StepRecorder, gateways: Vec<StepRecorder>) -> Vec<CheckStep> {
     let all = std::iter::once(common).chain(gateways);
-    all.flat_map(Steps::into_vec).collect()
+    all.flat_map(StepRecorder::into_vec).collect()
 }
 
 /// All steps of one forward, by its login.
-pub async fn forward(config: &config::Forward, login: &Login) -> Vec<Step> {
-    let mut steps = Steps::new(Some(&config.name));
+pub async fn forward(config: &config::ForwardConfig, login: &UpstreamAuth) -> Vec<CheckStep> {
+    let mut steps = StepRecorder::new(Some(&config.name));
     secrets(&mut steps, &config.auth).await;
-    let reached = reach::check(&mut steps, &config.upstream).await;
-    let Target::Http(target) = &config.upstream.target else {
+    let reached = connectivity::check(&mut steps, &config.upstream).await;
+    let UpstreamTarget::Http(target) = &config.upstream.target else {
         let why = "bytes are forwarded as they are: there is no Jira to ask";
-        steps.add("http", Found::skipped(why));
+        steps.add("http", StepResult::skipped(why));
         return steps.into_vec();
     };
     let client = match reached {
         true => control_client(config).await,
-        false => Err(Found::skipped("Jira was not reached")),
+        false => Err(StepResult::skipped("Jira was not reached")),
     };
     match client {
         Ok(client) => {
@@ -138,7 +142,7 @@ pub async fn forward(config: &config::Forward, login: &Login) -> Vec<Step> {
                 false => {
                     let why =
                         "there is no Jira to log in to: the credential is sent to nobody else";
-                    steps.add("login", Found::skipped(why));
+                    steps.add("login", StepResult::skipped(why));
                     false
                 }
             };
@@ -158,21 +162,23 @@ pub async fn forward(config: &config::Forward, login: &Login) -> Vec<Step> {
     steps.into_vec()
 }
 
-async fn control_client(config: &config::Forward) -> Result<ControlClient, Found> {
+async fn control_client(config: &config::ForwardConfig) -> Result<ControlClient, StepResult> {
     let settings = config.upstream.clone();
     let remedy = "agent config show names what is wrong";
     let made = tokio::task::spawn_blocking(move || match &settings.target {
-        Target::Http(target) => {
-            ControlClient::as_the_path(&settings, target).map_err(|e| e.to_string())
+        UpstreamTarget::Http(target) => {
+            ControlClient::like_data_path(&settings, target).map_err(|e| e.to_string())
         }
-        Target::Tcp { .. } => Err("no HTTP".to_owned()),
+        UpstreamTarget::Tcp { .. } => Err("no HTTP".to_owned()),
     });
-    let made = made.await.map_err(|e| Found::fail(e.to_string(), remedy))?;
-    made.map_err(|cause| Found::fail(cause, remedy))
+    let made = made
+        .await
+        .map_err(|e| StepResult::fail(e.to_string(), remedy))?;
+    made.map_err(|cause| StepResult::fail(cause, remedy))
 }
 
 /// As the user who runs this: inside the agent that is the agent's own.
-async fn secrets(steps: &mut Steps, auth: &auth::Settings) {
+async fn secrets(steps: &mut StepRecorder, auth: &auth::Settings) {
     let files = auth.secret_files();
     if files.is_empty() {
         return;
@@ -182,26 +188,28 @@ async fn secrets(steps: &mut Steps, auth: &auth::Settings) {
         refused.map(|error| error.to_string()).ok_or(files.len())
     });
     steps
-        .take::<()>("secrets", async {
+        .run::<()>("secrets", async {
             let found = match work.await {
-                Ok(Err(count)) => Found::ok(format!("{count} readable, closed to others")),
-                Ok(Ok(cause)) => Found::fail(cause, "a corrected file is picked up within seconds"),
-                Err(error) => Found::fail(error.to_string(), "try again"),
+                Ok(Err(count)) => StepResult::ok(format!("{count} readable, closed to others")),
+                Ok(Ok(cause)) => {
+                    StepResult::fail(cause, "a corrected file is picked up within seconds")
+                }
+                Err(error) => StepResult::fail(error.to_string(), "try again"),
             };
             (found, None)
         })
         .await;
 }
 
-fn expiry(steps: &mut Steps, expiries: impl Iterator<Item = Expiry>) {
+fn expiry(steps: &mut StepRecorder, expiries: impl Iterator<Item = CredentialExpiry>) {
     let now = SystemTime::now();
     for expiry in expiries {
         let sentence = expiry.sentence(now);
         let found = match (expiry.urgency(now), &expiry.end) {
-            (Urgency::None, End::Unknown(_)) => Found::skipped(sentence),
-            (Urgency::None, _) => Found::ok(sentence),
-            (Urgency::Over, _) => Found::fail(sentence, expiry.remedy),
-            (_, _) => Found::warn(sentence, expiry.remedy),
+            (ExpiryUrgency::None, ExpiryTime::Unknown(_)) => StepResult::skipped(sentence),
+            (ExpiryUrgency::None, _) => StepResult::ok(sentence),
+            (ExpiryUrgency::Over, _) => StepResult::fail(sentence, expiry.remedy),
+            (_, _) => StepResult::warn(sentence, expiry.remedy),
         };
         steps.add("expiry", found);
     }

@@ -1,12 +1,12 @@
 //! A check as a person reads it.
 
-use super::{Report, Rule, Step, Verdict};
-use crate::{printable::printable_lines, status::Colour, upstream::Presented};
+use super::{CheckReport, CheckStep, FirewallRule, StepVerdict};
+use crate::{printable::printable_lines, status::ColorMode, upstream::PresentedCertificate};
 use std::fmt::Write;
 
 /// The table that `agent check` prints. What to ask the network team for stands at its end where a hop of the
 /// network failed.
-pub fn render(report: &Report, color: Colour) -> String {
+pub fn render(report: &CheckReport, color: ColorMode) -> String {
     let mut text = String::new();
     let mut group = (None, None);
     for step in &report.steps {
@@ -23,14 +23,14 @@ pub fn render(report: &Report, color: Colour) -> String {
     let _ = writeln!(
         text,
         "\n{} ok, {} {}, {} failed, {} skipped",
-        count(Verdict::Ok),
-        count(Verdict::Warn),
-        match count(Verdict::Warn) {
+        count(StepVerdict::Ok),
+        count(StepVerdict::Warn),
+        match count(StepVerdict::Warn) {
             1 => "warning",
             _ => "warnings",
         },
-        count(Verdict::Fail),
-        count(Verdict::Skipped)
+        count(StepVerdict::Fail),
+        count(StepVerdict::Skipped)
     );
     if report.network_failed() {
         let _ = write!(text, "\n{}", render_firewall(&report.firewall));
@@ -39,7 +39,7 @@ pub fn render(report: &Report, color: Colour) -> String {
 }
 
 /// What `agent check --firewall` prints.
-pub fn render_firewall(rules: &[Rule]) -> String {
+pub fn render_firewall(rules: &[FirewallRule]) -> String {
     let mut text = "for the network team:\n".to_owned();
     for rule in rules {
         let _ = writeln!(text, "  - {}", rule.line);
@@ -49,16 +49,16 @@ pub fn render_firewall(rules: &[Rule]) -> String {
 }
 
 /// A gateway's steps belong together, whichever forward they are about.
-fn group_of(step: &Step) -> (Option<&str>, Option<&str>) {
+fn group_of(step: &CheckStep) -> (Option<&str>, Option<&str>) {
     match &step.gateway {
         Some(gateway) => (Some(gateway), None),
         None => (None, step.forward.as_deref()),
     }
 }
 
-fn row(text: &mut String, step: &Step, color: Colour) {
+fn row(text: &mut String, step: &CheckStep, color: ColorMode) {
     let detail = match step.verdict {
-        Verdict::Skipped => step.cause.as_deref(),
+        StepVerdict::Skipped => step.cause.as_deref(),
         _ => step.detail.as_deref(),
     };
     let about = match (&step.gateway, &step.forward) {
@@ -73,7 +73,7 @@ fn row(text: &mut String, step: &Step, color: Colour) {
         printable_lines(detail.unwrap_or_default())
     );
     let _ = writeln!(text, "{}", line.trim_end());
-    if step.verdict < Verdict::Warn {
+    if step.verdict < StepVerdict::Warn {
         return;
     }
     if let Some(cause) = &step.cause {
@@ -92,13 +92,13 @@ fn row(text: &mut String, step: &Step, color: Colour) {
     }
 }
 
-fn verdict(verdict: Verdict, color: Colour) -> String {
+fn verdict(verdict: StepVerdict, color: ColorMode) -> String {
     let word = format!("{:<8}", verdict.to_string());
     match verdict {
-        Verdict::Ok => color.green(&word),
-        Verdict::Warn => color.yellow(&word),
-        Verdict::Fail => color.red(&word),
-        Verdict::Skipped => word,
+        StepVerdict::Ok => color.green(&word),
+        StepVerdict::Warn => color.yellow(&word),
+        StepVerdict::Fail => color.red(&word),
+        StepVerdict::Skipped => word,
     }
 }
 
@@ -111,7 +111,7 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-fn certificate(one: &Presented) -> String {
+fn certificate(one: &PresentedCertificate) -> String {
     let day = |day: &Option<String>| day.clone().unwrap_or_else(|| "?".to_owned());
     let problem = match &one.problem {
         Some(problem) => format!("   <-- {problem}"),
@@ -131,14 +131,17 @@ const INDENT: &str = "                 ";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::step::{Found, Steps};
+    use crate::check::step::{StepRecorder, StepResult};
 
     #[test]
     fn words_of_a_gateway_cannot_steer_the_terminal() {
-        let mut steps = Steps::new(None);
-        let found = Found::fail("it said \u{1b}]52;c;aGk=\u{7}\u{9b}2J", "ask the vendor");
+        let mut steps = StepRecorder::new(None);
+        let found = StepResult::fail("it said \u{1b}]52;c;aGk=\u{7}\u{9b}2J", "ask the vendor");
         steps.add("round-trip", found);
-        let text = render(&Report::new(steps.into_vec(), Vec::new()), Colour::No);
+        let text = render(
+            &CheckReport::new(steps.into_vec(), Vec::new()),
+            ColorMode::No,
+        );
         assert!(text.contains("it said"));
         assert!(
             !text.chars().any(|c| c.is_control() && c != '\n'),

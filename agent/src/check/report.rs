@@ -1,32 +1,33 @@
 //! The whole check: what `agent check --json` prints. Its schema is `docs/check.schema.json`.
 
-use super::{Rule, Step, Verdict};
+use super::{CheckStep, FirewallRule, StepVerdict};
 use std::time::SystemTime;
 
 /// All of a check.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-pub struct Report {
+#[schemars(rename = "Report")]
+pub struct CheckReport {
     /// Version of this document, 1. Fields and words for `step` may be added within a version.
     pub version: u32,
     /// When it was made, RFC 3339, UTC.
     pub time: String,
     /// The worst of all steps.
-    pub verdict: Verdict,
+    pub verdict: StepVerdict,
     /// In the order in which they were taken.
-    pub steps: Vec<Step>,
+    pub steps: Vec<CheckStep>,
     /// What the network must let out, for the network team. Empty where the configuration cannot be used.
     #[serde(default)]
-    pub firewall: Vec<Rule>,
+    pub firewall: Vec<FirewallRule>,
 }
 
-impl Report {
-    /// Sums up.
-    pub fn new(steps: Vec<Step>, firewall: Vec<Rule>) -> Self {
+impl CheckReport {
+    /// Combines the steps into a report with one verdict.
+    pub fn new(steps: Vec<CheckStep>, firewall: Vec<FirewallRule>) -> Self {
         let worst = steps.iter().map(|step| step.verdict).max();
         Self {
             version: REPORT_VERSION,
             time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            verdict: worst.unwrap_or(Verdict::Skipped),
+            verdict: worst.unwrap_or(StepVerdict::Skipped),
             steps,
             firewall,
         }
@@ -35,23 +36,24 @@ impl Report {
     /// Exit code of `agent check`.
     pub fn exit_code(&self) -> u8 {
         match self.verdict {
-            Verdict::Ok | Verdict::Skipped => 0,
-            Verdict::Warn => 1,
-            Verdict::Fail => 2,
+            StepVerdict::Ok | StepVerdict::Skipped => 0,
+            StepVerdict::Warn => 1,
+            StepVerdict::Fail => 2,
         }
     }
 
     /// Whether a hop failed that the network team can mend.
     pub fn network_failed(&self) -> bool {
         let hops = ["dns", "tcp", "proxy", "tls", "banner"];
-        let failed = |step: &Step| step.verdict == Verdict::Fail && hops.contains(&&*step.step);
+        let failed =
+            |step: &CheckStep| step.verdict == StepVerdict::Fail && hops.contains(&&*step.step);
         self.steps.iter().any(failed)
     }
 }
 
-/// The JSON schema of [`Report`]: `docs/check.schema.json`.
+/// The JSON schema of [`CheckReport`]: `docs/check.schema.json`.
 pub fn schema() -> String {
-    let schema = schemars::schema_for!(Report);
+    let schema = schemars::schema_for!(CheckReport);
     // Plain data: it cannot fail to serialize.
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }

@@ -1,6 +1,6 @@
 //! One step of a check, and the list that grows as they are taken.
 
-use crate::{tunnel::Gateway, upstream::Presented};
+use crate::{tunnel::GatewayAddress, upstream::PresentedCertificate};
 use std::{
     fmt,
     future::Future,
@@ -9,7 +9,8 @@ use std::{
 
 /// One step that was taken, or why it was not.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-pub struct Step {
+#[schemars(rename = "Step")]
+pub struct CheckStep {
     /// The gateway that a hop of the tunnel leads to, `host:port` or `tls://host:port`; absent for Jira's side.
     #[serde(default)]
     pub gateway: Option<String>,
@@ -19,9 +20,9 @@ pub struct Step {
     /// `banner`, `key-exchange`, `host-key`, `login`, `session`, and by forward `forward` and `round-trip`. Of a forward:
     /// `secrets`, `dns`, `tcp`, `tls`, `http`, `server-info`, `clock`, `login`, `permissions`, `expiry`.
     pub step: String,
-    /// How it went.
-    pub verdict: Verdict,
-    /// Seconds it took.
+    /// Result of the step.
+    pub verdict: StepVerdict,
+    /// Duration of the step in seconds.
     pub seconds: f64,
     /// What was found, one clause.
     pub detail: Option<String>,
@@ -31,7 +32,7 @@ pub struct Step {
     pub remedy: Option<String>,
     /// Where `tls` failed for what the other side presented: the certificates, its own first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub chain: Vec<Presented>,
+    pub chain: Vec<PresentedCertificate>,
 }
 
 /// How a step went.
@@ -48,18 +49,19 @@ pub struct Step {
     schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+#[schemars(rename = "Verdict")]
+pub enum StepVerdict {
     /// Not taken, because one before it failed or because there is nothing to look at.
     Skipped,
     /// As it should be.
     Ok,
     /// Works, and something will go wrong or could be better.
     Warn,
-    /// Does not work.
+    /// The step failed: this part does not work.
     Fail,
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for StepVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Skipped => "skipped",
@@ -71,42 +73,42 @@ impl fmt::Display for Verdict {
 }
 
 /// What a step found.
-pub(super) struct Found {
-    verdict: Verdict,
+pub(super) struct StepResult {
+    verdict: StepVerdict,
     detail: Option<String>,
     cause: Option<String>,
     remedy: Option<String>,
-    chain: Vec<Presented>,
+    chain: Vec<PresentedCertificate>,
 }
 
-impl Found {
+impl StepResult {
     pub(super) fn ok(detail: impl Into<String>) -> Self {
-        Self::new(Verdict::Ok, None, None).seen(detail)
+        Self::new(StepVerdict::Ok, None, None).with_detail(detail)
     }
 
     pub(super) fn warn(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::new(Verdict::Warn, Some(cause.into()), Some(remedy.into()))
+        Self::new(StepVerdict::Warn, Some(cause.into()), Some(remedy.into()))
     }
 
     pub(super) fn fail(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::new(Verdict::Fail, Some(cause.into()), Some(remedy.into()))
+        Self::new(StepVerdict::Fail, Some(cause.into()), Some(remedy.into()))
     }
 
     pub(super) fn skipped(why: impl Into<String>) -> Self {
-        Self::new(Verdict::Skipped, Some(why.into()), None)
+        Self::new(StepVerdict::Skipped, Some(why.into()), None)
     }
 
-    pub(super) fn presented(mut self, chain: &[Presented]) -> Self {
+    pub(super) fn presented(mut self, chain: &[PresentedCertificate]) -> Self {
         self.chain = chain.to_vec();
         self
     }
 
-    pub(super) fn seen(mut self, detail: impl Into<String>) -> Self {
+    pub(super) fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    fn new(verdict: Verdict, cause: Option<String>, remedy: Option<String>) -> Self {
+    fn new(verdict: StepVerdict, cause: Option<String>, remedy: Option<String>) -> Self {
         Self {
             verdict,
             detail: None,
@@ -118,13 +120,13 @@ impl Found {
 }
 
 /// The steps of one forward or gateway, in the order in which they were taken.
-pub(super) struct Steps {
+pub(super) struct StepRecorder {
     gateway: Option<String>,
     forward: Option<String>,
-    taken: Vec<Step>,
+    taken: Vec<CheckStep>,
 }
 
-impl Steps {
+impl StepRecorder {
     pub(super) fn new(forward: Option<&str>) -> Self {
         Self {
             gateway: None,
@@ -134,7 +136,7 @@ impl Steps {
     }
 
     /// The steps to one gateway.
-    pub(super) fn to(gateway: &Gateway) -> Self {
+    pub(super) fn for_gateway(gateway: &GatewayAddress) -> Self {
         Self {
             gateway: Some(gateway.to_string()),
             ..Self::new(None)
@@ -142,15 +144,15 @@ impl Steps {
     }
 
     /// From here on they are about this forward, or about none.
-    pub(super) fn about(&mut self, forward: Option<&str>) {
+    pub(super) fn set_forward(&mut self, forward: Option<&str>) {
         self.forward = forward.map(str::to_owned);
     }
 
     /// Takes one step within [`LIMIT`]; gives what the next ones need, where it came that far.
-    pub(super) async fn take<T>(
+    pub(super) async fn run<T>(
         &mut self,
         step: &'static str,
-        work: impl Future<Output = (Found, Option<T>)>,
+        work: impl Future<Output = (StepResult, Option<T>)>,
     ) -> Option<T> {
         let begun = Instant::now();
         let (found, value) = match tokio::time::timeout(LIMIT, work).await {
@@ -158,7 +160,7 @@ impl Steps {
             Err(_) => {
                 let cause = format!("nothing came of it within {LIMIT:?}");
                 let remedy = "try again; if it stays, look at the step before this one";
-                (Found::fail(cause, remedy), None)
+                (StepResult::fail(cause, remedy), None)
             }
         };
         self.note(step, found, begun.elapsed());
@@ -166,28 +168,28 @@ impl Steps {
     }
 
     /// A step that takes no time.
-    pub(super) fn add(&mut self, step: &'static str, found: Found) {
+    pub(super) fn add(&mut self, step: &'static str, found: StepResult) {
         self.note(step, found, Duration::ZERO);
     }
 
     /// A step that has been taken already.
-    pub(super) fn took(&mut self, step: &'static str, found: Found, took: Duration) {
+    pub(super) fn add_timed(&mut self, step: &'static str, found: StepResult, took: Duration) {
         self.note(step, found, took);
     }
 
-    pub(super) fn into_vec(self) -> Vec<Step> {
+    pub(super) fn into_vec(self) -> Vec<CheckStep> {
         self.taken
     }
 
-    fn note(&mut self, step: &str, found: Found, took: Duration) {
-        let Found {
+    fn note(&mut self, step: &str, found: StepResult, took: Duration) {
+        let StepResult {
             verdict,
             detail,
             cause,
             remedy,
             chain,
         } = found;
-        self.taken.push(Step {
+        self.taken.push(CheckStep {
             gateway: self.gateway.clone(),
             forward: self.forward.clone(),
             step: step.to_owned(),

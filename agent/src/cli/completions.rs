@@ -11,7 +11,7 @@ pub struct Args {
     shell: Shell,
 }
 
-/// Prints the script.
+/// Prints the completion script to standard output.
 pub fn run(args: Args, command: &mut clap::Command) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "agent", &mut script);

@@ -2,8 +2,8 @@
 
 use super::output::print;
 use crate::{
-    config::{Config, Sources, reference, runtime_dir},
-    control::Client,
+    config::{Config, ConfigSources, reference, runtime_dir},
+    control::AgentClient,
     status::AuditReport,
 };
 use clap::Subcommand;
@@ -13,11 +13,11 @@ use std::{process::ExitCode, time::Duration};
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: ConfigCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum ConfigCommand {
     /// Check the configuration and print what holds in the end, each value with where it comes from
     ///
     /// Ends with exit code 78 if anything is wrong, naming all of it. Secrets are shown as the names of
@@ -29,9 +29,9 @@ enum Command {
 }
 
 /// Prints what was asked for.
-pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
+pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Show => {
+        ConfigCommand::Show => {
             let (_, effective) = Config::load_to_show(sources)?;
             print(&effective.show(sources.folder()))?;
             if let Some(audit) = audit_in_force(sources) {
@@ -41,14 +41,14 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
                 ))?;
             }
         }
-        Command::Reference => print(&reference::markdown())?,
+        ConfigCommand::Reference => print(&reference::markdown())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What `audit.sink` has become depends on how the service was started, which only the running agent knows.
-fn audit_in_force(sources: &Sources) -> Option<AuditReport> {
-    let client = Client::new(&runtime_dir(sources));
+fn audit_in_force(sources: &ConfigSources) -> Option<AuditReport> {
+    let client = AgentClient::new(&runtime_dir(sources));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

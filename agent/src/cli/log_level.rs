@@ -2,8 +2,8 @@
 
 use super::output::print;
 use crate::{
-    config::{Sources, runtime_dir},
-    control::Client,
+    config::{ConfigSources, runtime_dir},
+    control::AgentClient,
     telemetry::parse_level,
 };
 use std::process::ExitCode;
@@ -17,8 +17,8 @@ pub struct Args {
 }
 
 /// Asks the running agent.
-pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let client = Client::new(&runtime_dir(sources));
+pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+    let client = AgentClient::new(&runtime_dir(sources));
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -30,6 +30,6 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn level(text: &str) -> Result<String, crate::telemetry::LevelError> {
+fn level(text: &str) -> Result<String, crate::telemetry::LogLevelError> {
     parse_level(text).map(|_| text.to_owned())
 }

@@ -2,8 +2,8 @@
 
 use super::{exit, output::print};
 use crate::{
-    config::{Sources, runtime_dir},
-    control::Client,
+    config::{ConfigSources, runtime_dir},
+    control::AgentClient,
 };
 use std::process::ExitCode;
 
@@ -18,8 +18,8 @@ pub struct Args {
 }
 
 /// Asks the running agent.
-pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let client = Client::new(&runtime_dir(sources));
+pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+    let client = AgentClient::new(&runtime_dir(sources));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

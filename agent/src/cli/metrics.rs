@@ -2,8 +2,8 @@
 
 use super::{exit, output::print};
 use crate::{
-    config::{Sources, runtime_dir},
-    control::{Client, ClientError},
+    config::{ConfigSources, runtime_dir},
+    control::{AgentClient, AgentClientError},
 };
 use std::process::ExitCode;
 
@@ -14,8 +14,8 @@ use std::process::ExitCode;
 pub struct Args {}
 
 /// Asks the running agent.
-pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let client = Client::new(&runtime_dir(sources));
+pub fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+    let client = AgentClient::new(&runtime_dir(sources));
     let asked = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -25,8 +25,8 @@ pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
             print(&page)?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(error @ (ClientError::NotRunning { .. } | ClientError::Denied { .. })) => {
-            exit::not_asked(&error, sources);
+        Err(error @ (AgentClientError::NotRunning { .. } | AgentClientError::Denied { .. })) => {
+            exit::report_client_error(&error, sources);
             Ok(exit::NOT_RUNNING.into())
         }
         Err(error) => Err(error.into()),

@@ -25,17 +25,17 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 /// Parses this process's arguments, runs the subcommand, gives its exit code.
 pub fn main() -> ExitCode {
-    crate::secret::close_memory();
+    crate::secret::disable_core_dumps();
     main_with(std::env::args_os())
 }
 
 /// The definition of the whole command line, for who holds documents against it.
 pub fn definition() -> clap::Command {
-    Cli::command()
+    CommandLine::command()
 }
 
 fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match CommandLine::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // A reader that has left is no reason to fail.
@@ -46,26 +46,26 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    let sources = crate::config::Sources::from_process(cli.config);
+    let sources = crate::config::ConfigSources::from_process(cli.config);
     let done = match cli.command {
-        Command::Run(args) => run::run(args, &sources),
-        Command::Status(args) => status::run(args, &sources),
-        Command::LogLevel(args) => log_level::run(args, &sources),
-        Command::Login(args) => login::login(args, &sources),
-        Command::Logout(args) => login::logout(args, &sources),
-        Command::Pause(args) => pause::pause(args, &sources),
-        Command::Resume(args) => pause::resume(args, &sources),
-        Command::Reload(args) => reload::run(args, &sources),
-        Command::LoginRetry(args) => login_retry::run(args, &sources),
-        Command::Enroll(args) => enroll::run(*args, &sources),
-        Command::Check(args) => check::run(args, &sources),
-        Command::Metrics(args) => metrics::run(args, &sources),
-        Command::Policy(args) => policy::run(args, &sources),
-        Command::Config(args) => config::run(args, &sources),
-        Command::SupportBundle(args) => support_bundle::run(args, &sources),
-        Command::VerifySelf(args) => verify_self::run(args),
-        Command::Completions(args) => completions::run(args, &mut Cli::command()),
-        Command::Man(args) => man::run(args, Cli::command()),
+        AgentCommand::Run(args) => run::run(args, &sources),
+        AgentCommand::Status(args) => status::run(args, &sources),
+        AgentCommand::LogLevel(args) => log_level::run(args, &sources),
+        AgentCommand::Login(args) => login::login(args, &sources),
+        AgentCommand::Logout(args) => login::logout(args, &sources),
+        AgentCommand::Pause(args) => pause::pause(args, &sources),
+        AgentCommand::Resume(args) => pause::resume(args, &sources),
+        AgentCommand::Reload(args) => reload::run(args, &sources),
+        AgentCommand::LoginRetry(args) => login_retry::run(args, &sources),
+        AgentCommand::Enroll(args) => enroll::run(*args, &sources),
+        AgentCommand::Check(args) => check::run(args, &sources),
+        AgentCommand::Metrics(args) => metrics::run(args, &sources),
+        AgentCommand::Policy(args) => policy::run(args, &sources),
+        AgentCommand::Config(args) => config::run(args, &sources),
+        AgentCommand::SupportBundle(args) => support_bundle::run(args, &sources),
+        AgentCommand::VerifySelf(args) => verify_self::run(args),
+        AgentCommand::Completions(args) => completions::run(args, &mut CommandLine::command()),
+        AgentCommand::Man(args) => man::run(args, CommandLine::command()),
     };
     done.unwrap_or_else(|error| exit::report(&error, &sources))
 }
@@ -73,16 +73,16 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Makes an internal Jira reachable for a vendor's services through an outbound SSH tunnel.
 #[derive(Parser)]
 #[command(name = "agent", version, max_term_width = 100)]
-struct Cli {
+struct CommandLine {
     /// Configuration file [default: $JIRA_TUNNEL_AGENT_CONFIG, else /etc/jira-tunnel-agent/agent.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
-    command: Command,
+    command: AgentCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum AgentCommand {
     Run(run::Args),
     Enroll(Box<enroll::Args>),
     Status(status::Args),
@@ -90,10 +90,10 @@ enum Command {
     Metrics(metrics::Args),
     Policy(policy::Args),
     Config(config::Args),
-    Login(login::Login),
-    Logout(login::Logout),
-    Pause(pause::Pause),
-    Resume(pause::Resume),
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
     Reload(reload::Args),
     LogLevel(log_level::Args),
     LoginRetry(login_retry::Args),
@@ -109,6 +109,6 @@ mod tests {
 
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 }

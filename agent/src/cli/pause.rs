@@ -2,9 +2,9 @@
 
 use super::{exit, output::print};
 use crate::{
-    config::{Sources, runtime_dir},
-    control::{Client, ClientError},
-    pause::{Order, check_reason},
+    config::{ConfigSources, runtime_dir},
+    control::{AgentClient, AgentClientError},
+    pause::{PauseRequest, check_reason},
 };
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 ///
 /// Until `agent resume` the vendor gets 503 with Retry-After, also after a restart. Requests under way finish.
 #[derive(clap::Args)]
-pub struct Pause {
+pub struct PauseArgs {
     /// Name of one forward [default: all]
     forward: Option<String>,
     /// Why, for log and status; the vendor is not told. At most 200 characters
@@ -22,14 +22,14 @@ pub struct Pause {
 
 /// Let the vendor's requests pass again after `agent pause`
 #[derive(clap::Args)]
-pub struct Resume {
+pub struct ResumeArgs {
     /// Name of one forward [default: all, each of them]
     forward: Option<String>,
 }
 
 /// Asks the running agent.
-pub fn pause(args: Pause, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let order = Order {
+pub fn pause(args: PauseArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+    let order = PauseRequest {
         forward: args.forward,
         reason: args.reason,
     };
@@ -42,8 +42,8 @@ pub fn pause(args: Pause, sources: &Sources) -> anyhow::Result<ExitCode> {
 }
 
 /// Asks the running agent.
-pub fn resume(args: Resume, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let order = Order {
+pub fn resume(args: ResumeArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+    let order = PauseRequest {
         forward: args.forward,
         reason: None,
     };
@@ -61,16 +61,16 @@ pub fn resume(args: Resume, sources: &Sources) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn which(order: &Order) -> &str {
+fn which(order: &PauseRequest) -> &str {
     order.forward.as_deref().unwrap_or("all forwards")
 }
 
 fn ask<T>(
-    sources: &Sources,
-    order: &Order,
-    asked: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    sources: &ConfigSources,
+    order: &PauseRequest,
+    asked: impl AsyncFnOnce(&AgentClient) -> Result<T, AgentClientError>,
 ) -> anyhow::Result<T> {
-    let client = Client::new(&runtime_dir(sources));
+    let client = AgentClient::new(&runtime_dir(sources));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

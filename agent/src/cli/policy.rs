@@ -1,11 +1,11 @@
 //! `agent policy`.
 
-use super::{exit::BadUsage, output::print};
+use super::{exit::UsageError, output::print};
 use crate::{
-    config::{Config, Forward, Sources},
+    config::{Config, ConfigSources, ForwardConfig},
     http::DryRun,
-    policy::{Decision, Policy},
-    upstream::Target,
+    policy::{CompiledPolicy, PolicyDecision},
+    upstream::UpstreamTarget,
 };
 use clap::Subcommand;
 use http::Method;
@@ -15,20 +15,20 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt, process::ExitCode};
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: PolicyCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum PolicyCommand {
     /// Say whether a request would be allowed, which rule decides, and why
     ///
     /// Asks every judge that the running agent asks, except for headers and body. Sends nothing. Ends with exit code 0 if
     /// the request is allowed, 1 if it is refused.
-    Explain(Explain),
+    Explain(ExplainArgs),
 }
 
 #[derive(clap::Args)]
-struct Explain {
+struct ExplainArgs {
     /// HTTP method, as on the wire: GET, POST
     method: Method,
     /// Path, and query if any, as the vendor would call it: /jira/rest/api/2/issue. Jira's context path may be left out
@@ -38,12 +38,12 @@ struct Explain {
     forward: Option<String>,
 }
 
-/// Explains one request.
-pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let Command::Explain(asked) = args.command;
+/// Explains the policy's decision on one request.
+pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+    let PolicyCommand::Explain(asked) = args.command;
     let (config, _) = Config::load_to_show(sources)?;
     let forward = choose(&config.forwards, asked.forward.as_deref())?;
-    let policy = Policy::new(&forward.policy)?;
+    let policy = CompiledPolicy::new(&forward.policy)?;
     let judges = DryRun {
         policy: &policy,
         auth: &forward.auth,
@@ -52,13 +52,17 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let explanation = judges.explain(&asked.method, asked.target.as_bytes());
     print(&format!("{explanation}\n"))?;
     Ok(match explanation.decision {
-        Decision::Allow { .. } => ExitCode::SUCCESS,
-        Decision::Refuse(_) => ExitCode::FAILURE,
+        PolicyDecision::Allow { .. } => ExitCode::SUCCESS,
+        PolicyDecision::Refuse(_) => ExitCode::FAILURE,
     })
 }
 
-fn choose<'a>(forwards: &'a [Forward], name: Option<&str>) -> Result<&'a Forward, BadUsage> {
-    let with_policy = |forward: &&Forward| matches!(forward.upstream.target, Target::Http(_));
+fn choose<'a>(
+    forwards: &'a [ForwardConfig],
+    name: Option<&str>,
+) -> Result<&'a ForwardConfig, UsageError> {
+    let with_policy =
+        |forward: &&ForwardConfig| matches!(forward.upstream.target, UpstreamTarget::Http(_));
     let names = || {
         let names: Vec<_> = forwards.iter().map(|forward| &*forward.name).collect();
         names.join(", ")
@@ -66,10 +70,10 @@ fn choose<'a>(forwards: &'a [Forward], name: Option<&str>) -> Result<&'a Forward
     match name {
         Some(name) => match forwards.iter().find(|forward| &*forward.name == name) {
             Some(forward) if with_policy(&forward) => Ok(forward),
-            Some(_) => Err(BadUsage(format!(
+            Some(_) => Err(UsageError(format!(
                 "forward {name:?} leads to tcp://, where bytes are forwarded as they are and no policy decides"
             ))),
-            None => Err(BadUsage(format!(
+            None => Err(UsageError(format!(
                 "no forward is named {name:?}; there are: {}",
                 names()
             ))),
@@ -78,10 +82,10 @@ fn choose<'a>(forwards: &'a [Forward], name: Option<&str>) -> Result<&'a Forward
             let mut candidates = forwards.iter().filter(with_policy);
             match (candidates.next(), candidates.next()) {
                 (Some(only), None) => Ok(only),
-                (None, _) => Err(BadUsage(
+                (None, _) => Err(UsageError(
                     "no forward has a policy: all lead to tcp://".to_owned(),
                 )),
-                _ => Err(BadUsage(format!(
+                _ => Err(UsageError(format!(
                     "there are several forwards; choose one with --forward: {}",
                     names()
                 ))),

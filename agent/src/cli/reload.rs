@@ -2,11 +2,11 @@
 
 use super::{
     exit,
-    output::{complain, print},
+    output::{print, print_error},
 };
 use crate::{
-    config::{Sources, runtime_dir},
-    control::{Client, ClientError},
+    config::{ConfigSources, runtime_dir},
+    control::{AgentClient, AgentClientError},
 };
 use std::process::ExitCode;
 
@@ -18,8 +18,8 @@ use std::process::ExitCode;
 pub struct Args {}
 
 /// Asks the running agent.
-pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let client = Client::new(&runtime_dir(sources));
+pub fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+    let client = AgentClient::new(&runtime_dir(sources));
     let changes = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -27,11 +27,11 @@ pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     match changes {
         Ok(changes) if changes.is_empty() => print("nothing has changed\n")?,
         Ok(changes) => print(&(changes.join("\n") + "\n"))?,
-        Err(ClientError::Refused(problems)) => {
+        Err(AgentClientError::Refused(problems)) => {
             for problem in problems.lines() {
-                complain(problem);
+                print_error(problem);
             }
-            complain("keeping the previous configuration");
+            print_error("keeping the previous configuration");
             return Ok(exit::CONFIG.into());
         }
         Err(error) => return Err(error.into()),

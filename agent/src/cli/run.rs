@@ -1,7 +1,7 @@
 //! `agent run`.
 
 use crate::{
-    config::{Config, Sources},
+    config::{Config, ConfigSources},
     service, telemetry,
 };
 use std::{process::ExitCode, time::Duration};
@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 pub struct Args {}
 
 /// Runs until it is told to stop.
-pub fn run(_: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
+pub fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
     let (log, _flush) = telemetry::set_up(&config.log)?;
     service::make_spool_dir(&config)?;

@@ -2,12 +2,12 @@
 
 use super::{
     exit,
-    output::{complain, print, print_as_is},
+    output::{print, print_as_is, print_error},
 };
 use crate::{
-    config::{Sources, runtime_dir},
-    control::{Client, ClientError},
-    status::{Colour, Overall, Report, render_rates, render_within, schema},
+    config::{ConfigSources, runtime_dir},
+    control::{AgentClient, AgentClientError},
+    status::{ColorMode, OverallState, StatusReport, render_rates, render_within, schema},
 };
 use std::{
     io::IsTerminal,
@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The table, once.
+    /// Arguments that print the table once.
     pub fn once() -> Self {
         Self {
             json: false,
@@ -44,17 +44,17 @@ impl Args {
 }
 
 /// Asks the running agent.
-pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
+pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     if args.schema {
         print(&schema())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let client = Client::new(&runtime_dir(sources));
+    let client = AgentClient::new(&runtime_dir(sources));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut before: Option<(Instant, Report)> = None;
+        let mut before: Option<(Instant, StatusReport)> = None;
         loop {
             let (asked, answer) = (Instant::now(), client.status().await);
             if !args.watch {
@@ -65,7 +65,7 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
             } else {
                 ""
             })?;
-            let report = answer.as_ref().ok().map(Report::printable);
+            let report = answer.as_ref().ok().map(StatusReport::printable);
             show(answer, &args, sources)?;
             if let (Some((then, former)), Some(now), false) = (&before, &report, args.json)
                 && let Some(rates) = render_rates(former, now, asked.duration_since(*then))
@@ -79,32 +79,36 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
 }
 
 fn show(
-    answer: Result<Report, ClientError>,
+    answer: Result<StatusReport, AgentClientError>,
     args: &Args,
-    sources: &Sources,
+    sources: &ConfigSources,
 ) -> anyhow::Result<ExitCode> {
     match answer {
         Ok(report) => {
             print_as_is(&text(&report.printable(), args.json)?)?;
             Ok(report.overall.exit_code().into())
         }
-        Err(error @ (ClientError::NotRunning { .. } | ClientError::Denied { .. })) => {
-            exit::not_asked(&error, sources);
+        Err(error @ (AgentClientError::NotRunning { .. } | AgentClientError::Denied { .. })) => {
+            exit::report_client_error(&error, sources);
             Ok(exit::NOT_RUNNING.into())
         }
         // Something runs and does not answer: that is no service.
         Err(error) => {
-            complain(error);
-            Ok(Overall::Down.exit_code().into())
+            print_error(error);
+            Ok(OverallState::Down.exit_code().into())
         }
     }
 }
 
-fn text(report: &Report, json: bool) -> anyhow::Result<String> {
+fn text(report: &StatusReport, json: bool) -> anyhow::Result<String> {
     if json {
         return Ok(serde_json::to_string_pretty(report)? + "\n");
     }
-    Ok(render_within(report, Colour::on_stdout(), terminal_width()))
+    Ok(render_within(
+        report,
+        ColorMode::on_stdout(),
+        terminal_width(),
+    ))
 }
 
 /// Columns of the terminal on standard output.

@@ -1,9 +1,9 @@
 //! `agent support-bundle`.
 
-use super::{exit::BadUsage, output::print};
+use super::{exit::UsageError, output::print};
 use crate::{
-    bundle::{self, Bundle, Choice, Content},
-    config::Sources,
+    config::ConfigSources,
+    support_bundle::{self, BundleOptions, PartContent, SupportBundle},
 };
 use std::{
     fmt::Write,
@@ -39,13 +39,13 @@ pub struct Args {
 }
 
 /// Gathers, shows, asks, writes.
-pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
+pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let asks = !args.yes && !args.list;
     if asks && !io::stdin().is_terminal() {
         let text = "nobody is there to agree; say --yes to write the archive, or --list to see what would be in it";
-        return Err(BadUsage(text.to_owned()).into());
+        return Err(UsageError(text.to_owned()).into());
     }
-    let choice = Choice {
+    let choice = BundleOptions {
         unit: args.unit,
         log_file: args.log_file,
         check: args.check,
@@ -53,7 +53,7 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let bundle = runtime.block_on(bundle::gather(&choice, sources));
+    let bundle = runtime.block_on(support_bundle::gather(&choice, sources));
     // A read of a disk that hangs is not waited for.
     runtime.shutdown_background();
     let bundle = bundle?;
@@ -64,11 +64,11 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     let path = args
         .output
         .unwrap_or_else(|| PathBuf::from(format!("{}.tar.gz", bundle.name)));
-    if asks && !agreed(&format!("Write {}? [y/N] ", path.display()))? {
+    if asks && !confirmed(&format!("Write {}? [y/N] ", path.display()))? {
         print("Nothing was written.\n")?;
         return Ok(ExitCode::FAILURE);
     }
-    let size = bundle::write(&bundle, &path)?;
+    let size = support_bundle::write(&bundle, &path)?;
     print(&format!(
         "Written: {} ({size} bytes), readable by you alone and sent nowhere.\nTo read it before you pass it on: tar -xzf {}\n",
         path.display(),
@@ -77,12 +77,12 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(bundle: &Bundle) -> String {
+fn table(bundle: &SupportBundle) -> String {
     let mut text = String::new();
     for part in &bundle.parts {
         // Writing to a string cannot fail.
         let _ = match &part.content {
-            Content::Text {
+            PartContent::Text {
                 text: held,
                 cut,
                 removed,
@@ -102,13 +102,15 @@ fn table(bundle: &Bundle) -> String {
                     part.what
                 )
             }
-            Content::Missing(why) => writeln!(text, "{:>9}  {:18} missing: {why}", "-", part.name),
+            PartContent::Missing(why) => {
+                writeln!(text, "{:>9}  {:18} missing: {why}", "-", part.name)
+            }
         };
     }
     text
 }
 
-fn agreed(question: &str) -> anyhow::Result<bool> {
+fn confirmed(question: &str) -> anyhow::Result<bool> {
     print(question)?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

@@ -1,7 +1,7 @@
 //! `agent verify-self`.
 
-use super::output::{complain, print};
-use crate::verify::{self, MANIFEST, Manifest, render};
+use super::output::{print, print_error};
+use crate::verify::{self, MANIFEST, PackageManifest, render};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -25,14 +25,14 @@ pub struct Args {
     root: PathBuf,
 }
 
-/// Compares.
+/// Compares the installed files with the manifest.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let below_root = || args.root.join(MANIFEST.trim_start_matches('/'));
     let path = args.manifest.unwrap_or_else(below_root);
-    let manifest = match Manifest::read(&path) {
+    let manifest = match PackageManifest::read(&path) {
         Ok(manifest) => manifest,
         Err(error) => {
-            complain(error);
+            print_error(error);
             return Ok(CANNOT_TELL.into());
         }
     };

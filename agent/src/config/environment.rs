@@ -1,23 +1,23 @@
 //! The variables, read against the catalog. What does not fit is noted and left out.
 
 use super::{
-    catalog::{self, Section, joined},
-    layer::Layer,
-    problem::{Origin, Problems},
+    keys::{self, SectionSchema, joined},
+    layer::ConfigLayer,
+    problem::{ConfigProblems, ValueOrigin},
 };
 
 /// Takes the variables that begin with [`PREFIX`]; `forwards` are the names that the files give.
 pub fn layer<'a>(
     variables: impl Iterator<Item = (&'a str, &'a str)>,
     forwards: &[String],
-    problems: &mut Problems,
-) -> Layer {
-    let mut layer = Layer::default();
+    problems: &mut ConfigProblems,
+) -> ConfigLayer {
+    let mut layer = ConfigLayer::default();
     for (name, text) in variables {
         let Some(path) = name.strip_prefix(PREFIX) else {
             continue;
         };
-        let origin = Origin::environment(name);
+        let origin = ValueOrigin::environment(name);
         if let Err(wrong) = variable(&mut layer, path, text, &origin, forwards) {
             problems.add(origin, wrong.key, wrong.text);
         }
@@ -25,21 +25,21 @@ pub fn layer<'a>(
     layer
 }
 
-struct Wrong {
+struct VariableError {
     key: String,
     text: String,
 }
 
 fn variable(
-    layer: &mut Layer,
+    layer: &mut ConfigLayer,
     path: &str,
     text: &str,
-    origin: &Origin,
+    origin: &ValueOrigin,
     forwards: &[String],
-) -> Result<(), Wrong> {
+) -> Result<(), VariableError> {
     let lower = path.to_lowercase();
     let mut parts = lower.split("__").peekable();
-    let mut section = catalog::root();
+    let mut section = keys::root();
     // The section's path in the catalog, and with the names of forwards in the tree.
     let mut place = String::new();
     let mut names: Vec<&str> = Vec::new();
@@ -51,7 +51,7 @@ fn variable(
             let rest: String = parts.map(|part| format!("__{part}")).collect();
             let name = format!("{part}{rest}");
             return key(layer, section, &place, &names, &name, text, origin).map_err(|text| {
-                Wrong {
+                VariableError {
                     key: names.join(".") + &rest,
                     text,
                 }
@@ -59,10 +59,12 @@ fn variable(
         };
         if inner.repeated {
             let written = parts.next().unwrap_or_default();
-            names.push(forward(part, written, forwards).map_err(|text| Wrong {
-                key: format!("{part}.{written}"),
-                text,
-            })?);
+            names.push(
+                forward(part, written, forwards).map_err(|text| VariableError {
+                    key: format!("{part}.{written}"),
+                    text,
+                })?,
+            );
         }
         place = joined(&place, part);
         section = inner;
@@ -89,13 +91,13 @@ fn forward<'a>(section: &str, written: &str, forwards: &'a [String]) -> Result<&
 }
 
 fn key(
-    layer: &mut Layer,
-    section: &Section,
+    layer: &mut ConfigLayer,
+    section: &SectionSchema,
     place: &str,
     path: &[&str],
     name: &str,
     text: &str,
-    origin: &Origin,
+    origin: &ValueOrigin,
 ) -> Result<(), String> {
     if section.section(name).is_some() {
         return Err("a section, not a key; name the key too, after two underscores".to_owned());
@@ -104,9 +106,9 @@ fn key(
         return Err("forwards are told apart by name, which only a file can give".to_owned());
     }
     let Some(key) = section.key(name) else {
-        return Err(section.unknown(name, place, catalog::root()));
+        return Err(section.unknown(name, place, keys::root()));
     };
-    let value = key.accept(key.read_variable(text))?;
+    let value = key.parse_value(key.read_variable(text))?;
     layer.put(path, value, origin);
     Ok(())
 }

@@ -2,7 +2,8 @@
 //! and variables of the environment.
 
 use super::{
-    effective::Place, guard::TrustedOwners, imprint::Reading, problem::Problems, source::Sources,
+    fingerprint::ReadRecorder, guard::TrustedOwners, merged::MergedSection,
+    problem::ConfigProblems, source::ConfigSources,
 };
 use crate::{
     plain_file,
@@ -25,27 +26,27 @@ pub enum SecretAccess {
     WhereAllowed,
 }
 
-/// Looks files up.
-pub struct Files {
+/// Resolves and reads the files that the configuration names.
+pub struct FileResolver {
     folder: PathBuf,
     credentials: Option<PathBuf>,
     environment: BTreeMap<String, String>,
     owners: TrustedOwners,
     secrets: SecretAccess,
     /// What was in the files that are not looked at again while the agent runs.
-    pub(super) reading: Reading,
+    pub(super) recorder: ReadRecorder,
 }
 
-impl Files {
+impl FileResolver {
     /// Paths start from the folder of the configuration file, bare names from `$CREDENTIALS_DIRECTORY`.
-    pub fn new(sources: &Sources, secrets: SecretAccess) -> Self {
+    pub fn new(sources: &ConfigSources, secrets: SecretAccess) -> Self {
         Self {
             owners: TrustedOwners::of(sources),
             secrets,
             folder: sources.folder().to_owned(),
             credentials: sources.systemd_folder("CREDENTIALS_DIRECTORY"),
             environment: sources.environment.clone(),
-            reading: Reading::default(),
+            recorder: ReadRecorder::default(),
         }
     }
 
@@ -63,20 +64,20 @@ impl Files {
     /// The secret's file, if it holds something and only its owner can read it.
     pub fn secret(
         &self,
-        place: &Place<'_>,
+        place: &MergedSection<'_>,
         key: &str,
         name: &str,
-        problems: &mut Problems,
+        problems: &mut ConfigProblems,
     ) -> Option<SecretFile> {
         let file = self.named(place, key, name, problems)?;
-        if !self.is_left_alone(&file) {
-            place.take(key, file.read(), problems)?;
+        if !self.may_be_unreadable(&file) {
+            place.value_or_error(key, file.read(), problems)?;
         }
         Some(file)
     }
 
     /// Whether this user may not read it, and need not.
-    pub fn is_left_alone(&self, file: &SecretFile) -> bool {
+    pub fn may_be_unreadable(&self, file: &SecretFile) -> bool {
         self.secrets == SecretAccess::WhereAllowed
             && match file.check() {
                 Err(SecretFileError::Unreadable { error, .. }) => {
@@ -89,24 +90,24 @@ impl Files {
     /// What is in a secret's file.
     pub fn read_secret(
         &self,
-        place: &Place<'_>,
+        place: &MergedSection<'_>,
         key: &str,
         name: &str,
-        problems: &mut Problems,
+        problems: &mut ConfigProblems,
     ) -> Option<Secret> {
         let file = self.named(place, key, name, problems)?;
-        let secret = place.take(key, file.read(), problems)?;
-        self.reading.note(file.path(), secret.expose());
+        let secret = place.value_or_error(key, file.read(), problems)?;
+        self.recorder.note(file.path(), secret.expose());
         Some(secret)
     }
 
     /// The path and text of a file that is no secret.
     pub fn text(
         &self,
-        place: &Place<'_>,
+        place: &MergedSection<'_>,
         key: &str,
         name: &str,
-        problems: &mut Problems,
+        problems: &mut ConfigProblems,
     ) -> Option<(PathBuf, String)> {
         let file = self.located(place, key, name, problems)?;
         self.guard(place, key, &file, problems);
@@ -122,37 +123,37 @@ impl Files {
                 path.display()
             ),
         });
-        let text = place.take(key, text, problems)?;
-        self.reading.note(&path, &text);
+        let text = place.value_or_error(key, text, problems)?;
+        self.recorder.note(&path, &text);
         Some((path, String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// The certificates of a PEM file.
     pub fn certificates(
         &self,
-        place: &Place<'_>,
+        place: &MergedSection<'_>,
         key: &str,
         name: &str,
-        problems: &mut Problems,
+        problems: &mut ConfigProblems,
     ) -> Option<Vec<CertificateDer<'static>>> {
         let (path, text) = self.text(place, key, name, problems)?;
         let found = pem::certificates(text.as_bytes());
-        place.take(key, found.map_err(|error| in_file(&path, &error)), problems)
+        place.value_or_error(key, found.map_err(|error| in_file(&path, &error)), problems)
     }
 
     /// The private key of a PEM file that only its owner can read.
     pub fn private_key(
         &self,
-        place: &Place<'_>,
+        place: &MergedSection<'_>,
         key: &str,
         name: &str,
-        problems: &mut Problems,
+        problems: &mut ConfigProblems,
     ) -> Option<PrivateKeyDer<'static>> {
         let file = self.named(place, key, name, problems)?;
-        let text = place.take(key, file.read(), problems)?;
-        self.reading.note(file.path(), text.expose());
+        let text = place.value_or_error(key, file.read(), problems)?;
+        self.recorder.note(file.path(), text.expose());
         let found = pem::private_key(text.expose());
-        place.take(
+        place.value_or_error(
             key,
             found.map_err(|error| in_file(file.path(), &error)),
             problems,
@@ -163,10 +164,10 @@ impl Files {
     /// one of that name. Nobody else may put another file in its place.
     pub fn named(
         &self,
-        place: &Place<'_>,
+        place: &MergedSection<'_>,
         key: &str,
         name: &str,
-        problems: &mut Problems,
+        problems: &mut ConfigProblems,
     ) -> Option<SecretFile> {
         let file = self.located(place, key, name, problems)?;
         // Of its own mode the secret's reader says more.
@@ -176,25 +177,31 @@ impl Files {
         Some(file)
     }
 
-    fn guard(&self, place: &Place<'_>, key: &str, file: &SecretFile, problems: &mut Problems) {
+    fn guard(
+        &self,
+        place: &MergedSection<'_>,
+        key: &str,
+        file: &SecretFile,
+        problems: &mut ConfigProblems,
+    ) {
         if file.is_credential() {
             return;
         }
-        if let Err(unguarded) = self.owners.judge(file.path()) {
+        if let Err(unguarded) = self.owners.check_path(file.path()) {
             let text = format!("{}: {}", unguarded.path.display(), unguarded.text);
-            place.wrong(key, text, problems);
+            place.error(key, text, problems);
         }
     }
 
     fn located(
         &self,
-        place: &Place<'_>,
+        place: &MergedSection<'_>,
         key: &str,
         name: &str,
-        problems: &mut Problems,
+        problems: &mut ConfigProblems,
     ) -> Option<SecretFile> {
         if name.is_empty() {
-            place.wrong(key, "empty; name a file", problems);
+            place.error(key, "empty; name a file", problems);
             return None;
         }
         if let Some(folder) = self.credentials.as_ref().filter(|_| !name.contains('/')) {
@@ -207,7 +214,7 @@ impl Files {
         if looks_like_a_secret(name) && !path.exists() {
             let text = "expected the name of a file, and what is written looks like a secret itself; \
                         put it in a file with mode 0600 and name that file here";
-            place.wrong(key, text, problems);
+            place.error(key, text, problems);
             return None;
         }
         Some(SecretFile::new(path))

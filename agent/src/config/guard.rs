@@ -7,11 +7,11 @@
 //! it can change anything: that is how Kubernetes hands a ConfigMap over, as a folder of mode 0777.
 
 use super::{
-    problem::{Origin, Problems},
+    problem::{ConfigProblems, ValueOrigin},
     raw,
-    source::Sources,
+    source::ConfigSources,
 };
-use crate::accounts::Accounts;
+use crate::accounts::SystemAccounts;
 use rustix::fs::StatVfsMountFlags;
 use std::{
     collections::VecDeque,
@@ -28,12 +28,12 @@ pub struct TrustedOwners {
     /// The group that has the name of the user who runs this, and nobody else in it: with the umask 002 of several
     /// distributions all that a developer writes belongs to it. Not where root runs this.
     private_group: Option<u32>,
-    accounts: Accounts,
+    accounts: SystemAccounts,
 }
 
 /// A file or folder that somebody else could change.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Unguarded {
+pub struct UnsafePath {
     /// Which, on the way to the file that was asked for.
     pub path: PathBuf,
     /// What is wrong, and the command that corrects it.
@@ -42,9 +42,9 @@ pub struct Unguarded {
 
 impl TrustedOwners {
     /// Root, whoever runs this, and the user whom the service runs as. Blocks on the disk.
-    pub fn of(sources: &Sources) -> Self {
+    pub fn of(sources: &ConfigSources) -> Self {
         let own = rustix::process::geteuid().as_raw();
-        let accounts = Accounts::read(Path::new("/"));
+        let accounts = SystemAccounts::read(Path::new("/"));
         let mut users = vec![0, own];
         users.extend(accounts.ids(SERVICE_USER).map(|(user, _)| user));
         let state = sources.systemd_folder("STATE_DIRECTORY");
@@ -61,10 +61,10 @@ impl TrustedOwners {
 
     /// Finds the first place on the way to `path` where somebody else could put other contents. What is not there is
     /// for the reader of the file to say.
-    pub fn judge(&self, path: &Path) -> Result<(), Unguarded> {
+    pub fn check_path(&self, path: &Path) -> Result<(), UnsafePath> {
         let mut rest: VecDeque<OsString> = parts(path);
         let mut at = PathBuf::from("/");
-        self.judge_one(&at)?;
+        self.check_component(&at)?;
         let mut links = 0;
         while let Some(part) = rest.pop_front() {
             if part == ".." {
@@ -76,10 +76,10 @@ impl TrustedOwners {
                 return Ok(());
             };
             if !found.is_symlink() {
-                self.judge_one(&at)?;
+                self.check_component(&at)?;
                 continue;
             }
-            self.judge_owner(&at, &found)?;
+            self.check_owner(&at, &found)?;
             links += 1;
             let Ok(target) = fs::read_link(&at) else {
                 return Ok(());
@@ -101,11 +101,11 @@ impl TrustedOwners {
         Ok(())
     }
 
-    fn judge_one(&self, path: &Path) -> Result<(), Unguarded> {
+    fn check_component(&self, path: &Path) -> Result<(), UnsafePath> {
         let Ok(found) = fs::symlink_metadata(path) else {
             return Ok(());
         };
-        self.judge_owner(path, &found)?;
+        self.check_owner(path, &found)?;
         let mode = found.permissions().mode() & 0o7777;
         let keeps_others_out = found.is_dir() && mode & STICKY != 0 && found.uid() == 0;
         let others = mode & OTHERS_WRITE != 0;
@@ -122,7 +122,7 @@ impl TrustedOwners {
         if keeps_others_out || is_read_only(path) {
             return Ok(());
         }
-        Err(Unguarded {
+        Err(UnsafePath {
             path: path.to_owned(),
             text: format!(
                 "{who} may change it (mode {mode:04o}); run: chmod {whose}-w {}",
@@ -131,12 +131,12 @@ impl TrustedOwners {
         })
     }
 
-    fn judge_owner(&self, path: &Path, found: &Metadata) -> Result<(), Unguarded> {
+    fn check_owner(&self, path: &Path, found: &Metadata) -> Result<(), UnsafePath> {
         if self.users.contains(&found.uid()) || is_read_only(path) {
             return Ok(());
         }
         let dereference = if found.is_symlink() { "-h " } else { "" };
-        Err(Unguarded {
+        Err(UnsafePath {
             path: path.to_owned(),
             text: format!(
                 "it belongs to the user {}, who may change it; run: chown {dereference}root {}",
@@ -147,9 +147,9 @@ impl TrustedOwners {
     }
 
     /// The same as a problem of the configuration.
-    pub(super) fn guard(&self, path: &Path, problems: &mut Problems) {
-        if let Err(unguarded) = self.judge(path) {
-            problems.add(Origin::file(&unguarded.path), "", unguarded.text);
+    pub(super) fn check_for_config(&self, path: &Path, problems: &mut ConfigProblems) {
+        if let Err(unguarded) = self.check_path(path) {
+            problems.add(ValueOrigin::file(&unguarded.path), "", unguarded.text);
         }
     }
 }
@@ -215,8 +215,8 @@ mod tests {
 
         /// What is found wrong in all of it, each with its place.
         fn problems(&self) -> Vec<String> {
-            let sources = Sources::new(Some(self.path("agent.toml")), BTreeMap::new());
-            let mut problems = Problems::default();
+            let sources = ConfigSources::new(Some(self.path("agent.toml")), BTreeMap::new());
+            let mut problems = ConfigProblems::default();
             sources.layers(&mut problems);
             problems.iter().map(ToString::to_string).collect()
         }

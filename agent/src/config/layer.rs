@@ -2,9 +2,9 @@
 //! noted and left out.
 
 use super::{
-    accept::Written,
-    catalog::{self, Section, joined},
-    problem::{Origin, Problems},
+    keys::{self, SectionSchema, joined},
+    problem::{ConfigProblems, ValueOrigin},
+    value::WrittenValue,
 };
 use config::{ConfigError, Map, Source, Value, ValueKind};
 use std::path::Path;
@@ -15,13 +15,13 @@ use toml::{
 
 /// What one file or the environment says. Forwards are kept by name, so that layers merge by name.
 #[derive(Clone, Debug, Default)]
-pub struct Layer {
+pub struct ConfigLayer {
     values: Map<String, Value>,
     /// Names of its forwards in their order, with where each begins.
-    pub forwards: Vec<(String, Origin)>,
+    pub forwards: Vec<(String, ValueOrigin)>,
 }
 
-impl Source for Layer {
+impl Source for ConfigLayer {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
     }
@@ -31,11 +31,11 @@ impl Source for Layer {
     }
 }
 
-impl Layer {
+impl ConfigLayer {
     /// Reads the text of a file.
-    pub fn from_toml(path: &Path, text: &str, problems: &mut Problems) -> Self {
+    pub fn from_toml(path: &Path, text: &str, problems: &mut ConfigProblems) -> Self {
         let (document, errors) = DeTable::parse_recoverable(text);
-        let mut reader = Reader {
+        let mut reader = LayerReader {
             path,
             text,
             problems,
@@ -52,7 +52,7 @@ impl Layer {
         if !errors.is_empty() {
             return Self::default();
         }
-        let values = reader.section(document.get_ref(), catalog::root(), "", "");
+        let values = reader.section(document.get_ref(), keys::root(), "", "");
         Self {
             values,
             forwards: reader.forwards,
@@ -60,7 +60,7 @@ impl Layer {
     }
 
     /// Puts one checked value in, whatever the layers below say.
-    pub fn put(&mut self, path: &[&str], value: ValueKind, origin: &Origin) {
+    pub fn put(&mut self, path: &[&str], value: ValueKind, origin: &ValueOrigin) {
         let Some((last, sections)) = path.split_last() else {
             return;
         };
@@ -79,19 +79,19 @@ impl Layer {
 }
 
 /// Walks one file.
-struct Reader<'a> {
+struct LayerReader<'a> {
     path: &'a Path,
     text: &'a str,
-    problems: &'a mut Problems,
-    forwards: Vec<(String, Origin)>,
+    problems: &'a mut ConfigProblems,
+    forwards: Vec<(String, ValueOrigin)>,
 }
 
-impl Reader<'_> {
+impl LayerReader<'_> {
     /// `place` is the section's path in the catalog, `label` the one for messages.
     fn section(
         &mut self,
         table: &DeTable<'_>,
-        section: &Section,
+        section: &SectionSchema,
         place: &str,
         label: &str,
     ) -> Map<String, Value> {
@@ -108,12 +108,12 @@ impl Reader<'_> {
                     values.insert(name.to_owned(), kept(ValueKind::Table(found), &origin));
                 }
             } else if let Some(key) = section.key(name) {
-                match key.accept(written(value.get_ref())) {
+                match key.parse_value(written(value.get_ref())) {
                     Ok(value) => drop(values.insert(name.to_owned(), kept(value, &origin))),
                     Err(why) => self.problems.add(origin, at, why),
                 }
             } else {
-                let why = section.unknown(name, place, catalog::root());
+                let why = section.unknown(name, place, keys::root());
                 self.problems.add(origin, at, why);
             }
         }
@@ -123,10 +123,10 @@ impl Reader<'_> {
     fn subsection(
         &mut self,
         value: &Spanned<DeValue<'_>>,
-        section: &Section,
+        section: &SectionSchema,
         place: &str,
         label: &str,
-        origin: &Origin,
+        origin: &ValueOrigin,
     ) -> Option<Map<String, Value>> {
         match value.get_ref() {
             DeValue::Table(table) if !section.repeated => {
@@ -157,7 +157,7 @@ impl Reader<'_> {
     }
 
     /// The name by which layers are merged.
-    fn name(&mut self, table: &DeTable<'_>, label: &str, origin: &Origin) -> Option<String> {
+    fn name(&mut self, table: &DeTable<'_>, label: &str, origin: &ValueOrigin) -> Option<String> {
         let label = joined(label, "name");
         let Some(written) = table.get("name") else {
             let text = "missing; give each forward a name of its own, like name = \"jira\"";
@@ -184,37 +184,40 @@ impl Reader<'_> {
         Some(name.to_owned())
     }
 
-    fn wrong_section(&mut self, section: &Section, label: &str, origin: &Origin) {
+    fn wrong_section(&mut self, section: &SectionSchema, label: &str, origin: &ValueOrigin) {
         let header = section.header(&section.name);
         let text = format!("expected a section, written {header} with its keys below");
         self.problems.add(origin.clone(), label, text);
     }
 
-    fn origin(&self, offset: usize) -> Origin {
+    fn origin(&self, offset: usize) -> ValueOrigin {
         let before = self.text.as_bytes().get(..offset).unwrap_or_default();
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        Origin::line(self.path, line)
+        ValueOrigin::line(self.path, line)
     }
 }
 
-fn written(value: &DeValue<'_>) -> Written {
+fn written(value: &DeValue<'_>) -> WrittenValue {
     match value {
-        DeValue::String(text) => Written::Text(text.to_string()),
+        DeValue::String(text) => WrittenValue::Text(text.to_string()),
         DeValue::Integer(number) => {
             let digits = i64::from_str_radix(number.as_str(), number.radix());
-            digits.map_or(Written::Other("a number too large"), Written::Integer)
+            digits.map_or(
+                WrittenValue::Other("a number too large"),
+                WrittenValue::Integer,
+            )
         }
-        DeValue::Boolean(flag) => Written::Flag(*flag),
+        DeValue::Boolean(flag) => WrittenValue::Flag(*flag),
         DeValue::Array(items) => {
-            Written::List(items.iter().map(|item| written(item.get_ref())).collect())
+            WrittenValue::List(items.iter().map(|item| written(item.get_ref())).collect())
         }
-        DeValue::Float(_) => Written::Other("a number with a fraction"),
-        DeValue::Datetime(_) => Written::Other("a date"),
-        DeValue::Table(_) => Written::Other("a section"),
+        DeValue::Float(_) => WrittenValue::Other("a number with a fraction"),
+        DeValue::Datetime(_) => WrittenValue::Other("a date"),
+        DeValue::Table(_) => WrittenValue::Other("a section"),
     }
 }
 
-fn kept(value: ValueKind, origin: &Origin) -> Value {
+fn kept(value: ValueKind, origin: &ValueOrigin) -> Value {
     Value::new(Some(&origin.as_str().to_owned()), value)
 }
 

@@ -1,132 +1,132 @@
 //! One file, drop-ins, environment overrides → types that cannot hold a wrong value. Parsed once,
 //! before any socket is opened.
 //!
-//! `raw` says which keys there are, `catalog` makes one list of them, `source` finds the files,
-//! `layer`, `environment` and `accept` hold each file and variable against the list, `effective` merges them (with the `config`
-//! crate) and remembers where each value comes from, `judge` turns the result into the rooms' types.
-//! [`show`](Effective::show) and [`mod@reference`] render the same list for people.
+//! `raw` says which keys there are, `keys` makes one list of them, `source` finds the files,
+//! `layer`, `environment` and `value` hold each file and variable against the list, `merged` merges them (with the `config`
+//! crate) and remembers where each value comes from, `validate` turns the result into the rooms' types.
+//! [`show`](MergedConfig::show) and [`mod@reference`] render the same list for people.
 
-mod accept;
-mod catalog;
-mod effective;
 mod environment;
 mod files;
+mod fingerprint;
 mod guard;
-mod imprint;
-mod judge;
-mod judge_auth;
-mod judge_cloud;
-mod judge_egress;
-mod judge_forward;
-mod judge_oauth1;
-mod judge_oauth2;
+mod keys;
 mod layer;
-mod places;
+mod merged;
+mod paths;
 mod problem;
 mod raw;
 pub mod reference;
 mod show;
 mod source;
 mod units;
+mod validate;
+mod validate_auth;
+mod validate_cloud;
+mod validate_egress;
+mod validate_forward;
+mod validate_oauth1;
+mod validate_oauth2;
+mod value;
 
-pub use effective::Effective;
-pub use imprint::Imprint;
-pub use places::Places;
-pub use problem::{Origin, Problem, Problems};
-pub use source::{DEFAULT_FILE, Draft, FILE_VARIABLE, Sources};
+pub use fingerprint::ConfigFingerprint;
+pub use merged::MergedConfig;
+pub use paths::AgentPaths;
+pub use problem::{ConfigProblem, ConfigProblems, ValueOrigin};
+pub use source::{ConfigSources, DEFAULT_FILE, FILE_VARIABLE, ProposedDropIn};
 
 use crate::{
     audit,
-    auth::{self, Login},
+    auth::{self, UpstreamAuth},
     http, policy,
-    status::Layer,
+    status::StatusLayer,
     tunnel,
-    upstream::{self, Target},
+    upstream::{self, UpstreamTarget},
 };
 use std::{path::PathBuf, sync::Arc};
 
 /// The whole configuration, valid.
 #[derive(Clone)]
 pub struct Config {
-    /// `[tunnel]`.
+    /// Settings from the section `[tunnel]`.
     pub tunnel: Arc<tunnel::Settings>,
     /// What its sessions are opened by, to tell whether those that stand have to be replaced.
-    pub sessions: Imprint,
+    pub tunnel_fingerprint: ConfigFingerprint,
     /// `[[forward]]`, at least one, names and binds unique.
-    pub forwards: Vec<Forward>,
-    /// `[audit]`.
+    pub forwards: Vec<ForwardConfig>,
+    /// Settings from the section `[audit]`.
     pub audit: audit::Settings,
-    /// `[log]`.
+    /// Settings from the section `[log]`.
     pub log: crate::telemetry::Settings,
-    /// `/var/lib/jira-tunnel-agent`, or `STATE_DIRECTORY`.
+    /// State folder: `STATE_DIRECTORY`, or `/var/lib/jira-tunnel-agent`.
     pub state_dir: PathBuf,
-    /// `/run/jira-tunnel-agent`, or `RUNTIME_DIRECTORY`.
+    /// Runtime folder: `RUNTIME_DIRECTORY`, or `/run/jira-tunnel-agent`.
     pub runtime_dir: PathBuf,
 }
 
-/// One `[[forward]]` section.
+/// One `[[forward]]` section, validated.
 #[derive(Clone)]
-pub struct Forward {
+pub struct ForwardConfig {
     /// Unique; letters, digits, `-`, `_`.
     pub name: Arc<str>,
     /// Where the gateway is to listen.
-    pub bind: tunnel::Bind,
+    pub bind: tunnel::BindAddress,
     /// The way to Jira.
     pub upstream: upstream::Settings,
-    /// `[forward.auth]`.
+    /// Settings from the section `[forward.auth]`.
     pub auth: auth::Settings,
-    /// `[forward.policy]`.
+    /// Settings from the section `[forward.policy]`.
     pub policy: policy::Settings,
-    /// `[forward.headers]`.
+    /// Vendor headers that may pass, from the section `[forward.headers]`.
     pub headers: auth::VendorHeaders,
-    /// `[forward.http]`.
-    pub http: http::Limits,
-    /// Of `upstream`.
-    pub way: Imprint,
+    /// Settings from the section `[forward.http]`.
+    pub http: http::HttpLimits,
+    /// Fingerprint of the settings in `upstream`.
+    pub upstream_fingerprint: ConfigFingerprint,
     /// Of `auth`, which also needs `way`.
-    pub login: Imprint,
+    pub auth_fingerprint: ConfigFingerprint,
 }
 
-impl Forward {
+impl ForwardConfig {
     /// A login of its own, which has not been tried yet; `layer` is that of its status.
-    pub fn new_login(&self, layer: Arc<Layer>) -> Login {
-        let tls = matches!(&self.upstream.target, Target::Http(target) if target.tls);
-        Login::over(self.auth.clone(), layer, tls).with_vendor_headers(self.headers.clone())
+    pub fn new_login(&self, layer: Arc<StatusLayer>) -> UpstreamAuth {
+        let tls = matches!(&self.upstream.target, UpstreamTarget::Http(target) if target.tls);
+        UpstreamAuth::over(self.auth.clone(), layer, tls).with_vendor_headers(self.headers.clone())
     }
 }
 
 impl Config {
     /// Reads and judges the configuration, with every file it names. Blocks on the disk. The error
     /// holds everything that was found wrong.
-    pub fn load(sources: &Sources) -> Result<Self, Problems> {
-        Self::load_by(sources, files::SecretAccess::Needed).map(|(config, _)| config)
+    pub fn load(sources: &ConfigSources) -> Result<Self, ConfigProblems> {
+        Self::load_with(sources, files::SecretAccess::Needed).map(|(config, _)| config)
     }
 
     /// The same for a command that shows and judges, and connects to nothing: secrets that this user may not read are
-    /// left alone, and the agent's key is [a stand-in](tunnel::session::Identity::stand_in) then. Beside it the merged
+    /// left alone, and the agent's key is [a stand-in](tunnel::session::SshIdentity::ephemeral) then. Beside it the merged
     /// values with where each comes from.
-    pub fn load_to_show(sources: &Sources) -> Result<(Self, Effective), Problems> {
-        Self::load_by(sources, files::SecretAccess::WhereAllowed)
+    pub fn load_to_show(sources: &ConfigSources) -> Result<(Self, MergedConfig), ConfigProblems> {
+        Self::load_with(sources, files::SecretAccess::WhereAllowed)
     }
 
-    fn load_by(
-        sources: &Sources,
+    fn load_with(
+        sources: &ConfigSources,
         secrets: files::SecretAccess,
-    ) -> Result<(Self, Effective), Problems> {
-        let mut problems = Problems::default();
-        let mut effective = Effective::read(sources, &mut problems);
+    ) -> Result<(Self, MergedConfig), ConfigProblems> {
+        let mut problems = ConfigProblems::default();
+        let mut effective = MergedConfig::read(sources, &mut problems);
         // What does not fit was left out: judging the rest would find fault where there is none.
         if !problems.is_empty() {
             return Err(problems);
         }
         if effective.is_blank() {
-            problems.add(Origin::file(&sources.file), "", NOT_CONFIGURED);
+            problems.add(ValueOrigin::file(&sources.file), "", NOT_CONFIGURED);
             return Err(problems);
         }
-        let files = files::Files::new(sources, secrets);
+        let files = files::FileResolver::new(sources, secrets);
         let config = effective
             .to_raw(&mut problems)
-            .and_then(|raw| judge::config(raw, &effective, &files, &mut problems));
+            .and_then(|raw| validate::config(raw, &effective, &files, &mut problems));
         match config {
             Some(config) => {
                 effective.note_derived_defaults(&config.tunnel);
@@ -139,30 +139,30 @@ impl Config {
 
 /// Where the running agent's socket is, for commands that talk to it. Works with a configuration that
 /// is otherwise wrong: it may have been changed since the agent started.
-pub fn runtime_dir(sources: &Sources) -> PathBuf {
-    let effective = Effective::read(sources, &mut Problems::default());
+pub fn runtime_dir(sources: &ConfigSources) -> PathBuf {
+    let effective = MergedConfig::read(sources, &mut ConfigProblems::default());
     sources.folder().join(effective.runtime_dir())
 }
 
 /// Where the agent keeps what must survive a restart, which is also its user's. Works with a configuration that is not
 /// complete yet.
-pub fn state_dir(sources: &Sources) -> PathBuf {
-    let effective = Effective::read(sources, &mut Problems::default());
+pub fn state_dir(sources: &ConfigSources) -> PathBuf {
+    let effective = MergedConfig::read(sources, &mut ConfigProblems::default());
     sources.folder().join(effective.state_dir())
 }
 
 /// Where a key of a section is written, if it is; `[tunnel]` and its kin, not `[[forward]]`. Works with a configuration
 /// that is not complete yet.
-pub fn written(sources: &Sources, section: &str, key: &str) -> Option<Origin> {
-    let effective = Effective::read(sources, &mut Problems::default());
+pub fn key_origin(sources: &ConfigSources, section: &str, key: &str) -> Option<ValueOrigin> {
+    let effective = MergedConfig::read(sources, &mut ConfigProblems::default());
     let place = effective.top().section(section);
     place.is_written(key).then(|| place.origin(key))
 }
 
 /// Whether anything of the tunnel or of a forward is written. Works with a configuration that is not complete yet.
-pub fn is_configured(sources: &Sources) -> bool {
-    let mut problems = Problems::default();
-    let effective = Effective::read(sources, &mut problems);
+pub fn is_configured(sources: &ConfigSources) -> bool {
+    let mut problems = ConfigProblems::default();
+    let effective = MergedConfig::read(sources, &mut problems);
     // What could not be read may hold all of it.
     !(problems.is_empty() && effective.is_blank())
 }

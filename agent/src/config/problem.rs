@@ -5,9 +5,9 @@ use std::{fmt, path::Path, sync::Arc};
 /// Where a value comes from, as text for people: `/etc/jira-tunnel-agent/agent.toml:12`,
 /// `environment JIRA_TUNNEL_AGENT__LOG__LEVEL`, `default`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin(Arc<str>);
+pub struct ValueOrigin(Arc<str>);
 
-impl Origin {
+impl ValueOrigin {
     /// A file as a whole.
     pub fn file(path: &Path) -> Self {
         Self(path.display().to_string().into())
@@ -18,7 +18,7 @@ impl Origin {
         Self(format!("{}:{line}", path.display()).into())
     }
 
-    /// An environment variable.
+    /// The value comes from an environment variable.
     pub fn environment(name: &str) -> Self {
         Self(format!("environment {name}").into())
     }
@@ -33,13 +33,13 @@ impl Origin {
         Self(text.into())
     }
 
-    /// The text.
+    /// The origin as text for messages.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -47,9 +47,9 @@ impl fmt::Display for Origin {
 
 /// One thing that is wrong.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Where it is written, or where it would be.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
     /// Path of the key, like `forward[0] "jira".auth.token_file`; empty where a whole file is meant.
     pub key: String,
     /// What is wrong, and what would be right.
@@ -58,7 +58,7 @@ pub struct Problem {
     pub denied: bool,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.key.is_empty() {
             true => write!(f, "{}: {}", self.origin, self.text),
@@ -69,12 +69,12 @@ impl fmt::Display for Problem {
 
 /// Everything found wrong, in the order in which it was found. Each is one line of [`Display`](fmt::Display).
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct ConfigProblems(Vec<ConfigProblem>);
 
-impl Problems {
+impl ConfigProblems {
     /// Notes one. The same text at the same place is noted once.
-    pub fn add(&mut self, origin: Origin, key: impl Into<String>, text: impl Into<String>) {
-        self.note(Problem {
+    pub fn add(&mut self, origin: ValueOrigin, key: impl Into<String>, text: impl Into<String>) {
+        self.note(ConfigProblem {
             origin,
             key: key.into(),
             text: text.into(),
@@ -83,8 +83,8 @@ impl Problems {
     }
 
     /// Notes a file or folder that this user may not read.
-    pub(super) fn add_denied(&mut self, origin: Origin, text: impl Into<String>) {
-        self.note(Problem {
+    pub(super) fn add_denied(&mut self, origin: ValueOrigin, text: impl Into<String>) {
+        self.note(ConfigProblem {
             origin,
             key: String::new(),
             text: text.into(),
@@ -92,7 +92,7 @@ impl Problems {
         });
     }
 
-    fn note(&mut self, problem: Problem) {
+    fn note(&mut self, problem: ConfigProblem) {
         if !self.0.contains(&problem) {
             self.0.push(problem);
         }
@@ -113,13 +113,13 @@ impl Problems {
         self.0.len()
     }
 
-    /// One by one.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+    /// Iterates over the problems in the order found.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigProblem> {
         self.0.iter()
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for ConfigProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
             if index > 0 {
@@ -131,4 +131,4 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for ConfigProblems {}

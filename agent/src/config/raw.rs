@@ -5,8 +5,8 @@
 //! their defaults from that room's own type.
 
 use super::{
-    catalog::in_order,
-    units::{Size, Span},
+    keys::in_order,
+    units::{HumanDuration, HumanSize},
 };
 use crate::{http, tunnel};
 use schemars::JsonSchema;
@@ -16,8 +16,8 @@ use std::{path::PathBuf, time::Duration};
 /// Keys above the first section.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = in_order::<Root>)]
-pub struct Root {
+#[schemars(transform = in_order::<RawConfig>)]
+pub struct RawConfig {
     /// Folder for what must survive a restart. systemd's `STATE_DIRECTORY` takes precedence.
     #[serde(default = "state_dir")]
     pub state_dir: PathBuf,
@@ -26,23 +26,23 @@ pub struct Root {
     #[serde(default = "runtime_dir")]
     pub runtime_dir: PathBuf,
     /// The way to the gateway.
-    pub tunnel: Tunnel,
+    pub tunnel: RawTunnel,
     /// One service to make reachable; as many sections as there are services, at least one.
     #[serde(default)]
-    pub forward: Vec<Forward>,
+    pub forward: Vec<RawForward>,
     /// The record of every request, allowed or refused.
     #[serde(default)]
-    pub audit: Audit,
+    pub audit: RawAudit,
     /// The agent's own log.
     #[serde(default)]
-    pub log: Log,
+    pub log: RawLog,
 }
 
-/// `[tunnel]`.
+/// The section `[tunnel]` as written.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = in_order::<Tunnel>)]
-pub struct Tunnel {
+#[schemars(transform = in_order::<RawTunnel>)]
+pub struct RawTunnel {
     /// SSH gateways as `host:port`, an IPv6 address in brackets; `tls://host:port` where SSH goes inside
     /// TLS. Connections are spread over them.
     pub gateways: Vec<String>,
@@ -82,15 +82,15 @@ pub struct Tunnel {
     /// TLS with a gateway.
     #[serde(default = "secs::<15>")]
     #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
-    pub connect_timeout: Span,
+    pub connect_timeout: HumanDuration,
     /// Time for SSH banner, key exchange and login together.
     #[serde(default = "secs::<30>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "5m"))]
-    pub login_timeout: Span,
+    pub login_timeout: HumanDuration,
     /// Time between SSH keep-alives, which the far side must answer.
     #[serde(default = "secs::<15>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "10m"))]
-    pub keepalive_interval: Span,
+    pub keepalive_interval: HumanDuration,
     /// Unanswered keep-alives after which the session counts as lost.
     #[serde(default = "count::<3>")]
     #[schemars(range(min = 2, max = 100))]
@@ -99,107 +99,107 @@ pub struct Tunnel {
     /// aborted. Longer than `keepalive_interval`.
     #[serde(default = "secs::<60>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
-    pub stall_timeout: Span,
+    pub stall_timeout: HumanDuration,
     /// How long a session may be silent before the agent sends a probe that the far side answers; half a second where
     /// something is in flight.
     #[serde(default = "secs::<5>")]
     #[schemars(extend("x-min" = "100ms", "x-max" = "10m"))]
-    pub probe_interval: Span,
+    pub probe_interval: HumanDuration,
     /// How long the answer may take. Then status shows the gateway as silent; after five times as long without any sign
     /// of life the session is ended. Raise it where a link loses everything for seconds at a time. Where
     /// `stall_timeout` is shorter, that counts.
     #[serde(default = "secs::<4>")]
     #[schemars(extend("x-min" = "500ms", "x-max" = "10m"))]
-    pub probe_timeout: Span,
+    pub probe_timeout: HumanDuration,
     /// How long requests under way may go on when the agent stops; then they are cut off. Before systemd
     /// 236, more than 45 s also need a longer `TimeoutStopSec` in the unit.
     #[serde(default = "secs::<30>")]
     #[schemars(extend("x-min" = "0s", "x-max" = "1h"))]
-    pub drain_limit: Span,
+    pub drain_limit: HumanDuration,
     /// Forwarded channels open at once per session; more are refused.
     #[serde(default = "count::<1024>")]
     #[schemars(range(min = 1, max = 65536))]
     pub max_channels: u32,
     /// Bounds of what waits to be sent on one session.
     #[serde(default)]
-    pub transport: Transport,
+    pub transport: RawTransport,
     /// Bounds of what was received and not yet taken, per channel and session.
     #[serde(default)]
-    pub channel: Channel,
+    pub channel: RawChannel,
 }
 
-/// `[tunnel.transport]`.
+/// The section `[tunnel.transport]` as written.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(transform = in_order::<Transport>)]
-pub struct Transport {
+#[schemars(transform = in_order::<RawTransport>)]
+pub struct RawTransport {
     /// Bytes waiting to be sent above which channels are held back. On a slow link the mark is lowered
     /// by itself, not below 128 KiB.
     #[schemars(extend("x-min" = "64KiB", "x-max" = "1GiB"))]
-    pub high_mark: Size,
+    pub high_mark: HumanSize,
     /// Bytes waiting to be sent at which channels go on. Less than `high_mark`.
     #[schemars(extend("x-min" = "1KiB", "x-max" = "1GiB"))]
-    pub low_mark: Size,
+    pub low_mark: HumanSize,
     /// Bytes waiting to be sent at which the session is ended. More than `high_mark`.
     #[schemars(extend("x-min" = "1MiB", "x-max" = "4GiB"))]
-    pub cap: Size,
+    pub cap: HumanSize,
     /// Size of the read buffer of a session.
     #[schemars(extend("x-min" = "4KiB", "x-max" = "16MiB"))]
-    pub read_buffer: Size,
+    pub read_buffer: HumanSize,
     /// How long a closing session may go on without the kernel taking a byte.
     #[schemars(extend("x-min" = "100ms", "x-max" = "1m"))]
-    pub shutdown_grace: Span,
+    pub shutdown_grace: HumanDuration,
 }
 
-/// `[tunnel.channel]`.
+/// The section `[tunnel.channel]` as written.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(transform = in_order::<Channel>)]
-pub struct Channel {
+#[schemars(transform = in_order::<RawChannel>)]
+pub struct RawChannel {
     /// SSH window: what the gateway may have under way on one channel. One upload moves at most this
     /// per round trip (1 MiB: 20 MiB/s at 50 ms), and the gateway may keep as much in memory for each
     /// channel, which costs it speed.
     #[schemars(extend("x-min" = "64KiB", "x-max" = "64MiB"))]
-    pub window: Size,
+    pub window: HumanSize,
     /// Bytes of a channel held in memory before its spool file is used. What is on its way to the file
     /// comes on top, at most 8 MiB.
     #[schemars(extend("x-min" = "4KiB", "x-max" = "1GiB"))]
-    pub memory: Size,
+    pub memory: HumanSize,
     /// Bytes held in memory by all channels of one session together before each is left 64 KiB and the
     /// spool file. At least `memory`.
     #[schemars(extend("x-min" = "1MiB", "x-max" = "64GiB"))]
-    pub memory_per_session: Size,
+    pub memory_per_session: HumanSize,
     /// Bytes of spool file per channel; past it that channel is reset. At least the largest upload
     /// that must survive a Jira that does not read.
     #[schemars(extend("x-min" = "0", "x-max" = "1024GiB"))]
-    pub spool_per_channel: Size,
+    pub spool_per_channel: HumanSize,
     /// Memory and spool of all channels of one session together. At least `memory_per_session`.
     #[schemars(extend("x-min" = "1MiB", "x-max" = "16384GiB"))]
-    pub spool_per_session: Size,
+    pub spool_per_session: HumanSize,
     /// What spool files leave free on their disk, for the audit, tokens and pauses; on a disk smaller than
     /// ten times this, a tenth of it. Below it a channel that needs more is reset, and no other.
     #[schemars(extend("x-min" = "0", "x-max" = "1024GiB"))]
-    pub spool_min_free: Size,
+    pub spool_min_free: HumanSize,
     /// Folder of the spool files, which have no name and vanish with the agent. Without it: `spool`
     /// in the state folder. Must exist, unless it is in the state folder; should not be on a file system
     /// that lives in memory.
     pub spool_dir: Option<PathBuf>,
     /// How long the gateway may take to close a channel that we have ended, before we close it.
     #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
-    pub close_wait: Span,
+    pub close_wait: HumanDuration,
     /// Bytes still swallowed on a channel that nobody reads any more, before we close it.
     #[schemars(extend("x-min" = "0", "x-max" = "1GiB"))]
-    pub discard: Size,
+    pub discard: HumanSize,
     /// How long one read or write of a spool file may take; then that channel is reset.
     #[schemars(extend("x-min" = "100ms", "x-max" = "10m"))]
-    pub spool_timeout: Span,
+    pub spool_timeout: HumanDuration,
 }
 
-/// `[[forward]]`.
+/// One section `[[forward]]` as written.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = in_order::<Forward>)]
-pub struct Forward {
+#[schemars(transform = in_order::<RawForward>)]
+pub struct RawForward {
     /// Name of this forward in status, logs and audit: letters, digits, `-`, `_`; unique.
     pub name: String,
     /// Where the gateway is to listen: `host:port` (port 0 lets the gateway choose), or the absolute
@@ -213,7 +213,7 @@ pub struct Forward {
     /// Which certificate authorities are trusted: the operating system's (`system`), Mozilla's list
     /// built into the agent (`webpki`), or only `ca_file` (`none`).
     #[serde(default)]
-    pub roots: Roots,
+    pub roots: RawRoots,
     /// PEM file with certificate authorities to trust besides `roots`.
     pub ca_file: Option<String>,
     /// PEM file with the client certificate to present, leaf first.
@@ -229,47 +229,47 @@ pub struct Forward {
     /// How long a request may wait for one of them.
     #[serde(default = "secs::<10>")]
     #[schemars(extend("x-min" = "0s", "x-max" = "5m"))]
-    pub pool_wait: Span,
+    pub pool_wait: HumanDuration,
     /// After this an idle connection to Jira is closed. Less than Jira's own limit, 20 s in Tomcat.
     #[serde(default = "secs::<15>")]
     #[schemars(extend("x-min" = "0s", "x-max" = "10m"))]
-    pub idle_timeout: Span,
+    pub idle_timeout: HumanDuration,
     /// Time to resolve, connect and agree on TLS.
     #[serde(default = "secs::<10>")]
     #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
-    pub connect_timeout: Span,
+    pub connect_timeout: HumanDuration,
     /// How long Jira may take for the head of its answer, from the last byte of the request that it
     /// took. An upload that moves pushes the deadline on.
     #[serde(default = "secs::<120>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
-    pub response_timeout: Span,
+    pub response_timeout: HumanDuration,
     /// `tcp://` only: a connection on which neither side has moved a byte for this long is ended.
     #[serde(default = "secs::<3600>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "7days"))]
-    pub tcp_idle_timeout: Span,
+    pub tcp_idle_timeout: HumanDuration,
     /// Who the requests are toward Jira.
     #[serde(default)]
-    pub auth: Auth,
+    pub auth: RawAuth,
     /// What the vendor may do. Nothing, unless it is allowed here.
     #[serde(default)]
-    pub policy: Policy,
+    pub policy: RawPolicy,
     /// Which of the vendor's headers reach Jira.
     #[serde(default)]
-    pub headers: Headers,
+    pub headers: RawHeaders,
     /// Bounds of the HTTP that the vendor speaks.
     #[serde(default)]
-    pub http: Http,
+    pub http: RawHttp,
 }
 
-/// `[forward.auth]`.
+/// The section `[forward.auth]` as written.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = in_order::<Auth>)]
-pub struct Auth {
+#[schemars(transform = in_order::<RawAuth>)]
+pub struct RawAuth {
     /// `pass-through` leaves the vendor's own credential untouched. The other modes strip it and put in a
     /// credential that never leaves this side.
     #[serde(default)]
-    pub mode: Mode,
+    pub mode: RawAuthMode,
     /// Mode `basic`: Jira user name, without a colon.
     pub username: Option<String>,
     /// Mode `basic`: file with the password.
@@ -292,7 +292,7 @@ pub struct Auth {
     pub client_secret_file: Option<String>,
     /// Mode `oauth2`: `authorization_code`, where a person logs in once with `agent login`, or
     /// `client_credentials`, where the client is a Data Center service account.
-    pub grant: Option<Grant>,
+    pub grant: Option<RawGrantType>,
     /// Mode `oauth2`: what the token may do, separated by spaces. Without it: `WRITE`; for Cloud
     /// `read:jira-work write:jira-work read:jira-user offline_access`.
     pub scope: Option<String>,
@@ -329,11 +329,11 @@ pub struct Auth {
     pub expires: Option<String>,
 }
 
-/// `[forward.policy]`.
+/// The section `[forward.policy]` as written.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = in_order::<Policy>)]
-pub struct Policy {
+#[schemars(transform = in_order::<RawPolicy>)]
+pub struct RawPolicy {
     /// Ready-made sets of rules: `ticketing`, `read-only`, `oauth-dance` and others; `docs/policy.md`
     /// lists them with their rules.
     #[serde(default)]
@@ -347,11 +347,11 @@ pub struct Policy {
     pub deny: Vec<String>,
 }
 
-/// `[forward.headers]`.
+/// The section `[forward.headers]` as written.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = in_order::<Headers>)]
-pub struct Headers {
+#[schemars(transform = in_order::<RawHeaders>)]
+pub struct RawHeaders {
     /// Names of headers that reach Jira besides those known to be harmless, like `X-Vendor-Tenant`, at most 32.
     /// Not with `pass-through`, where all reach it. A name that frames the request or carries an identity is
     /// refused.
@@ -359,28 +359,28 @@ pub struct Headers {
     pub pass: Vec<String>,
 }
 
-/// `[forward.http]`.
+/// The section `[forward.http]` as written.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(transform = in_order::<Http>)]
-pub struct Http {
+#[schemars(transform = in_order::<RawHttp>)]
+pub struct RawHttp {
     /// Bytes of request line and headers together; more is answered 431.
     #[schemars(extend("x-min" = "8KiB", "x-max" = "1MiB"))]
-    pub max_head: Size,
+    pub max_head: HumanSize,
     /// Time for a request head, from its first byte; longer is answered 408.
     #[schemars(extend("x-min" = "1s", "x-max" = "10m"))]
-    pub head_timeout: Span,
+    pub head_timeout: HumanDuration,
     /// How long a kept-alive connection of the vendor may be without a request.
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
-    pub idle_timeout: Span,
+    pub idle_timeout: HumanDuration,
     /// A body that has not moved for this long is broken off. One that moves has no deadline.
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
-    pub stall_timeout: Span,
+    pub stall_timeout: HumanDuration,
     /// Bytes per second that the vendor sends of a body, or takes of an answer, at the least; a slower one is broken
     /// off. Averaged over five `stall_timeout` in which the vendor was waited for; Jira may be as slow as it likes. The
     /// default lets 64 transfers share a link of 64 kbit/s. `0` sets no limit.
     #[schemars(extend("x-min" = "0", "x-max" = "1MiB"))]
-    pub min_body_rate: Size,
+    pub min_body_rate: HumanSize,
     /// Requests in flight on this forward; more are answered 503 with `Retry-After`.
     #[schemars(range(min = 1, max = 65536))]
     pub max_concurrent: u32,
@@ -391,17 +391,17 @@ pub struct Http {
     pub refusals_per_minute: u32,
 }
 
-/// `[audit]`.
+/// The section `[audit]` as written.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = in_order::<Audit>)]
-pub struct Audit {
+#[schemars(transform = in_order::<RawAudit>)]
+pub struct RawAudit {
     /// Where records go: the systemd `journal` (standard error where there is none), `file`, or `off`.
     /// `auto` is the journal where it is known to drop nothing, as under the packaged unit with systemd 240
     /// and later; else `audit.log` in systemd's folder for logs, in `/var/log/jira-tunnel-agent`, or in the
     /// state folder; standard error where there is no journal. `agent status` says which, and why.
     #[serde(default)]
-    pub sink: Sink,
+    pub sink: RawSink,
     /// With `sink = "file"`: absolute path of the file that JSON lines are appended to.
     pub file: Option<PathBuf>,
     /// Records that may wait to be written; past it they are dropped and counted. With `required`, at
@@ -417,14 +417,14 @@ pub struct Audit {
     /// disk smaller than twenty times this, a twentieth of it. Below it nothing is written.
     #[serde(default = "mebibytes::<64>")]
     #[schemars(extend("x-min" = "0", "x-max" = "1024GiB"))]
-    pub min_free: Size,
+    pub min_free: HumanSize,
 }
 
-/// `[log]`.
+/// The section `[log]` as written.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(transform = in_order::<Log>)]
-pub struct Log {
+#[schemars(transform = in_order::<RawLog>)]
+pub struct RawLog {
     /// `error`, `warn`, `info`, `debug`, `trace` or `off`; also per module, like
     /// `info,agent::tunnel=debug`. It is the agent's own: libraries log errors only, at most 20 lines a minute, and the
     /// SSH library nothing, unless they are named (`info,russh=debug,h2=debug`) or the level is `trace`.
@@ -432,25 +432,25 @@ pub struct Log {
     pub level: String,
     /// How lines look. `auto`: `human` on a terminal, `journald` under systemd, `json` otherwise.
     #[serde(default)]
-    pub format: Format,
+    pub format: RawLogFormat,
 }
 
-/// `roots`.
+/// Values of the key `roots`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
-pub enum Roots {
+pub enum RawRoots {
     #[default]
     System,
     Webpki,
     None,
 }
 
-/// `mode`.
+/// Values of the key `mode`.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
-pub enum Mode {
+pub enum RawAuthMode {
     #[default]
     PassThrough,
     Basic,
@@ -462,20 +462,20 @@ pub enum Mode {
     OAuth1,
 }
 
-/// `grant`.
+/// Values of the key `grant`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
-pub enum Grant {
+pub enum RawGrantType {
     AuthorizationCode,
     ClientCredentials,
 }
 
-/// `sink`.
+/// Values of the key `sink`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
-pub enum Sink {
+pub enum RawSink {
     #[default]
     Auto,
     Journal,
@@ -483,11 +483,11 @@ pub enum Sink {
     Off,
 }
 
-/// `format`.
+/// Values of the key `format`.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
-pub enum Format {
+pub enum RawLogFormat {
     #[default]
     Auto,
     Human,
@@ -495,56 +495,56 @@ pub enum Format {
     Journald,
 }
 
-impl Default for Transport {
+impl Default for RawTransport {
     fn default() -> Self {
-        let bounds = tunnel::transport::Limits::default();
+        let bounds = tunnel::transport::TransportLimits::default();
         Self {
             high_mark: size(bounds.high_mark),
             low_mark: size(bounds.low_mark),
             cap: size(bounds.cap),
             read_buffer: size(bounds.read_buffer),
-            shutdown_grace: Span(bounds.shutdown_grace),
+            shutdown_grace: HumanDuration(bounds.shutdown_grace),
         }
     }
 }
 
-impl Default for Channel {
+impl Default for RawChannel {
     fn default() -> Self {
-        let bounds = tunnel::channel::Limits::default();
+        let bounds = tunnel::channel::ChannelLimits::default();
         Self {
-            window: Size(bounds.window.into()),
+            window: HumanSize(bounds.window.into()),
             memory: size(bounds.memory),
             memory_per_session: size(bounds.memory_per_session),
-            spool_per_channel: Size(bounds.spool_per_channel),
-            spool_per_session: Size(bounds.spool_per_session),
-            spool_min_free: Size(bounds.spool_floor.bytes),
+            spool_per_channel: HumanSize(bounds.spool_per_channel),
+            spool_per_session: HumanSize(bounds.spool_per_session),
+            spool_min_free: HumanSize(bounds.spool_floor.bytes),
             spool_dir: None,
-            close_wait: Span(bounds.close_wait),
-            discard: Size(bounds.discard),
-            spool_timeout: Span(bounds.spool_timeout),
+            close_wait: HumanDuration(bounds.close_wait),
+            discard: HumanSize(bounds.discard),
+            spool_timeout: HumanDuration(bounds.spool_timeout),
         }
     }
 }
 
-impl Default for Http {
+impl Default for RawHttp {
     fn default() -> Self {
-        let bounds = http::Limits::default();
+        let bounds = http::HttpLimits::default();
         Self {
             max_head: size(bounds.max_head),
-            head_timeout: Span(bounds.head_timeout),
-            idle_timeout: Span(bounds.idle_timeout),
-            stall_timeout: Span(bounds.stall_timeout),
-            min_body_rate: Size(bounds.min_body_rate),
+            head_timeout: HumanDuration(bounds.head_timeout),
+            idle_timeout: HumanDuration(bounds.idle_timeout),
+            stall_timeout: HumanDuration(bounds.stall_timeout),
+            min_body_rate: HumanSize(bounds.min_body_rate),
             max_concurrent: u32::try_from(bounds.max_concurrent).unwrap_or(u32::MAX),
             refusals_per_minute: bounds.refusals_per_minute,
         }
     }
 }
 
-impl Default for Audit {
+impl Default for RawAudit {
     fn default() -> Self {
         Self {
-            sink: Sink::default(),
+            sink: RawSink::default(),
             file: None,
             queue: count::<8192>(),
             required: false,
@@ -553,11 +553,11 @@ impl Default for Audit {
     }
 }
 
-impl Default for Log {
+impl Default for RawLog {
     fn default() -> Self {
         Self {
             level: level(),
-            format: Format::default(),
+            format: RawLogFormat::default(),
         }
     }
 }
@@ -576,18 +576,18 @@ fn level() -> String {
     "info".to_owned()
 }
 
-fn size(bytes: usize) -> Size {
-    Size(bytes as u64)
+fn size(bytes: usize) -> HumanSize {
+    HumanSize(bytes as u64)
 }
 
 fn count<const N: u32>() -> u32 {
     N
 }
 
-fn mebibytes<const N: u64>() -> Size {
-    Size(N << 20)
+fn mebibytes<const N: u64>() -> HumanSize {
+    HumanSize(N << 20)
 }
 
-fn secs<const N: u64>() -> Span {
-    Span(Duration::from_secs(N))
+fn secs<const N: u64>() -> HumanDuration {
+    HumanDuration(Duration::from_secs(N))
 }

@@ -1,19 +1,19 @@
 //! The configuration reference, rendered from the same list of keys that everything is checked by.
 
 use super::{
-    catalog::{self, Key, Kind, Section, joined},
     environment::PREFIX,
+    keys::{self, KeySchema, SectionSchema, ValueSchema, joined},
 };
 use std::fmt::Write;
 
-/// `docs/configuration.md`.
+/// Renders `docs/configuration.md` from the schema.
 pub fn markdown() -> String {
     let mut out = include_str!("reference.md").to_owned();
-    section(catalog::root(), "", &mut out);
+    section(keys::root(), "", &mut out);
     out
 }
 
-fn section(section: &Section, path: &str, out: &mut String) {
+fn section(section: &SectionSchema, path: &str, out: &mut String) {
     let heading = match path {
         "" => "At the top of the file".to_owned(),
         path => format!("`{}`", section.header(path)),
@@ -54,20 +54,20 @@ fn section(section: &Section, path: &str, out: &mut String) {
     }
 }
 
-fn value(key: &Key) -> String {
+fn value(key: &KeySchema) -> String {
     match &key.kind {
-        Kind::Text if key.name.ends_with("_file") => "file".to_owned(),
-        Kind::Text if key.name.ends_with("_dir") => "folder".to_owned(),
-        Kind::Text => "text".to_owned(),
-        Kind::Choice(words) => {
+        ValueSchema::Text if key.name.ends_with("_file") => "file".to_owned(),
+        ValueSchema::Text if key.name.ends_with("_dir") => "folder".to_owned(),
+        ValueSchema::Text => "text".to_owned(),
+        ValueSchema::Choice(words) => {
             let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
             words.join(", ")
         }
-        Kind::Integer(min, max) => format!("number, {min} to {max}"),
-        Kind::Duration(min, max) => format!("duration, {min} to {max}"),
-        Kind::Size(min, max) => format!("size, {min} to {max}"),
-        Kind::Flag => "`true` or `false`".to_owned(),
-        Kind::List => "array of texts".to_owned(),
+        ValueSchema::Integer(min, max) => format!("number, {min} to {max}"),
+        ValueSchema::Duration(min, max) => format!("duration, {min} to {max}"),
+        ValueSchema::Size(min, max) => format!("size, {min} to {max}"),
+        ValueSchema::Flag => "`true` or `false`".to_owned(),
+        ValueSchema::List => "array of texts".to_owned(),
     }
 }
 

@@ -2,24 +2,30 @@
 //! from. Secrets are only ever file names here: the configuration holds nothing else.
 
 use super::{
-    catalog::{self, Key, Section, joined},
-    effective::{Effective, Place},
-    judge_forward::{HTTP_SECTIONS, TLS_KEYS},
-    problem::Origin,
+    keys::{self, KeySchema, SectionSchema, joined},
+    merged::{MergedConfig, MergedSection},
+    problem::ValueOrigin,
+    validate_forward::{HTTP_SECTIONS, TLS_KEYS},
 };
 use config::{Value, ValueKind};
 use std::{fmt::Write, path::Path};
 
-impl Effective {
+impl MergedConfig {
     /// Renders it. Origins in `folder` are shown relative to it. Left out are keys that are neither
     /// written nor have a default, and what cannot hold for an upstream without TLS or without HTTP.
     pub fn show(&self, folder: &Path) -> String {
         let mut lines = Vec::new();
-        self.section(catalog::root(), &self.top(), "", &mut lines);
+        self.section(keys::root(), &self.top(), "", &mut lines);
         render(&lines, &format!("{}/", folder.display()))
     }
 
-    fn section(&self, section: &Section, place: &Place<'_>, path: &str, lines: &mut Vec<Line>) {
+    fn section(
+        &self,
+        section: &SectionSchema,
+        place: &MergedSection<'_>,
+        path: &str,
+        lines: &mut Vec<ShownLine>,
+    ) {
         let upstream = place.value("upstream").map(Value::to_string);
         let upstream = upstream.unwrap_or_default().to_lowercase();
         let without_tls = path == "forward" && !upstream.starts_with("https:");
@@ -36,32 +42,32 @@ impl Effective {
             let path = joined(path, &inner.name);
             if inner.repeated {
                 for index in 0..self.forwards.len() {
-                    lines.push(Line::Header(inner.header(&path)));
+                    lines.push(ShownLine::Header(inner.header(&path)));
                     self.section(inner, &self.forward(index), &path, lines);
                 }
             } else {
-                lines.push(Line::Header(inner.header(&path)));
+                lines.push(ShownLine::Header(inner.header(&path)));
                 self.section(inner, &place.section(&inner.name), &path, lines);
             }
         }
     }
 }
 
-enum Line {
+enum ShownLine {
     Header(String),
-    Value(String, Origin),
+    Value(String, ValueOrigin),
 }
 
-fn line(key: &Key, place: &Place<'_>) -> Option<Line> {
+fn line(key: &KeySchema, place: &MergedSection<'_>) -> Option<ShownLine> {
     let (value, origin) = match place.value(&key.name) {
         Some(written) => (toml(written), place.origin(&key.name)),
         None => {
             let default = key.default.as_ref()?;
             // Numbers, texts and arrays of texts are written the same in JSON and TOML.
-            (default.to_string(), Origin::default_value())
+            (default.to_string(), ValueOrigin::default_value())
         }
     };
-    Some(Line::Value(format!("{} = {value}", key.name), origin))
+    Some(ShownLine::Value(format!("{} = {value}", key.name), origin))
 }
 
 fn toml(value: &Value) -> String {
@@ -76,9 +82,9 @@ fn toml(value: &Value) -> String {
     }
 }
 
-fn render(lines: &[Line], folder: &str) -> String {
+fn render(lines: &[ShownLine], folder: &str) -> String {
     let width = lines.iter().map(|line| match line {
-        Line::Value(text, _) if text.len() <= WIDEST => text.len(),
+        ShownLine::Value(text, _) if text.len() <= WIDEST => text.len(),
         _ => 0,
     });
     let width = width.max().unwrap_or_default();
@@ -86,8 +92,8 @@ fn render(lines: &[Line], folder: &str) -> String {
     for line in lines {
         // Writing to a string cannot fail.
         let _ = match line {
-            Line::Header(header) => writeln!(out, "\n{header}"),
-            Line::Value(text, origin) => {
+            ShownLine::Header(header) => writeln!(out, "\n{header}"),
+            ShownLine::Value(text, origin) => {
                 let origin = origin.as_str();
                 let origin = origin.strip_prefix(folder).unwrap_or(origin);
                 writeln!(out, "{text:width$}  # {origin}")

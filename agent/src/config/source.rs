@@ -3,8 +3,8 @@
 use super::{
     environment,
     guard::TrustedOwners,
-    layer::Layer,
-    problem::{Origin, Problems},
+    layer::ConfigLayer,
+    problem::{ConfigProblems, ValueOrigin},
 };
 use crate::plain_file;
 use config::ValueKind;
@@ -17,25 +17,25 @@ use std::{
 
 /// What decides which configuration is read.
 #[derive(Clone, Debug)]
-pub struct Sources {
-    /// The file.
+pub struct ConfigSources {
+    /// Path of the main configuration file.
     pub file: PathBuf,
     /// The environment: overrides, and systemd's folders.
     pub environment: BTreeMap<String, String>,
     /// A drop-in that is to be judged before it is put in place.
-    pub draft: Option<Draft>,
+    pub proposed: Option<ProposedDropIn>,
 }
 
 /// A drop-in that is not written yet. It counts as if it were there, and an absent main file as empty.
 #[derive(Clone, Debug)]
-pub struct Draft {
+pub struct ProposedDropIn {
     /// Where it would be.
     pub path: PathBuf,
     /// What it would say.
     pub text: String,
 }
 
-impl Sources {
+impl ConfigSources {
     /// `--config`, else `JIRA_TUNNEL_AGENT_CONFIG`, else the packaged file; with this process's
     /// environment.
     pub fn from_process(file: Option<PathBuf>) -> Self {
@@ -58,14 +58,14 @@ impl Sources {
             // Fails only without a working folder; then a relative path stays one.
             file: std::path::absolute(&file).unwrap_or(file),
             environment,
-            draft: None,
+            proposed: None,
         }
     }
 
     /// The same with this drop-in as if it were in place, instead of the one of that name.
-    pub fn with_draft(&self, draft: Draft) -> Self {
+    pub fn with_proposed(&self, draft: ProposedDropIn) -> Self {
         Self {
-            draft: Some(draft),
+            proposed: Some(draft),
             ..self.clone()
         }
     }
@@ -88,29 +88,29 @@ impl Sources {
     }
 
     /// All layers, the weakest first.
-    pub fn layers(&self, problems: &mut Problems) -> Vec<Layer> {
+    pub fn layers(&self, problems: &mut ConfigProblems) -> Vec<ConfigLayer> {
         let mut layers = Vec::new();
         let owners = TrustedOwners::of(self);
         match read(&self.file) {
             Ok(text) => {
-                owners.guard(&self.file, problems);
-                layers.push(Layer::from_toml(&self.file, &text, problems));
+                owners.check_for_config(&self.file, problems);
+                layers.push(ConfigLayer::from_toml(&self.file, &text, problems));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.draft.is_some() => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.proposed.is_some() => {}
             Err(error) => unreadable(&self.file, &error, true, problems),
         }
         // Also while it is empty: whoever may put a file there will.
-        owners.guard(&self.drop_in_folder(), problems);
+        owners.check_for_config(&self.drop_in_folder(), problems);
         for path in self.drop_ins(problems) {
-            let draft = self.draft.as_ref().filter(|draft| draft.path == path);
+            let draft = self.proposed.as_ref().filter(|draft| draft.path == path);
             if let Some(draft) = draft {
-                layers.push(Layer::from_toml(&path, &draft.text, problems));
+                layers.push(ConfigLayer::from_toml(&path, &draft.text, problems));
                 continue;
             }
             match read(&path) {
                 Ok(text) => {
-                    owners.guard(&path, problems);
-                    layers.push(Layer::from_toml(&path, &text, problems));
+                    owners.check_for_config(&path, problems);
+                    layers.push(ConfigLayer::from_toml(&path, &text, problems));
                 }
                 Err(error) => unreadable(&path, &error, false, problems),
             }
@@ -129,7 +129,7 @@ impl Sources {
     }
 
     /// `agent.d/*.toml` beside the file, in the order of their names.
-    fn drop_ins(&self, problems: &mut Problems) -> Vec<PathBuf> {
+    fn drop_ins(&self, problems: &mut ConfigProblems) -> Vec<PathBuf> {
         let folder = self.drop_in_folder();
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => Some(entries),
@@ -139,7 +139,7 @@ impl Sources {
                 return Vec::new();
             }
         };
-        let draft = self.draft.as_ref().map(|draft| &draft.path);
+        let draft = self.proposed.as_ref().map(|draft| &draft.path);
         let mut found: Vec<_> = entries
             .into_iter()
             .flatten()
@@ -154,15 +154,15 @@ impl Sources {
         found
     }
 
-    fn systemd_layer(&self) -> Layer {
-        let mut layer = Layer::default();
+    fn systemd_layer(&self) -> ConfigLayer {
+        let mut layer = ConfigLayer::default();
         for (variable, key) in [
             ("STATE_DIRECTORY", "state_dir"),
             ("RUNTIME_DIRECTORY", "runtime_dir"),
         ] {
             if let Some(folder) = self.systemd_folder(variable) {
                 let value = ValueKind::String(folder.display().to_string());
-                layer.put(&[key], value, &Origin::environment(variable));
+                layer.put(&[key], value, &ValueOrigin::environment(variable));
             }
         }
         layer
@@ -178,7 +178,7 @@ fn read(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-fn unreadable(path: &Path, error: &io::Error, main: bool, problems: &mut Problems) {
+fn unreadable(path: &Path, error: &io::Error, main: bool, problems: &mut ConfigProblems) {
     let text = match error.kind() {
         io::ErrorKind::NotFound if main => {
             format!(
@@ -187,12 +187,12 @@ fn unreadable(path: &Path, error: &io::Error, main: bool, problems: &mut Problem
         }
         io::ErrorKind::PermissionDenied => {
             let text = "no permission to read it; run as root or as the user jira-tunnel-agent, or change its owner";
-            return problems.add_denied(Origin::file(path), text);
+            return problems.add_denied(ValueOrigin::file(path), text);
         }
         io::ErrorKind::InvalidData => "not UTF-8 text; save it as UTF-8".to_owned(),
         _ => format!("cannot be read: {error}"),
     };
-    problems.add(Origin::file(path), "", text);
+    problems.add(ValueOrigin::file(path), "", text);
 }
 
 /// Names the file where `--config` does not.

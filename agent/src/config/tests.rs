@@ -3,11 +3,11 @@
 
 use super::*;
 use crate::{
-    audit::Sink,
+    audit::SinkSetting,
     auth,
-    telemetry::Format,
-    tunnel::Bind,
-    upstream::{Cloud, Target, TrustRoots},
+    telemetry::LogLineFormat,
+    tunnel::BindAddress,
+    upstream::{CloudRoute, TrustRoots, UpstreamTarget},
 };
 use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
 use std::{
@@ -57,10 +57,10 @@ impl Folder {
         fs::set_permissions(self.path().join(name), Permissions::from_mode(0o600)).unwrap();
     }
 
-    fn sources(&self, environment: &[(&str, &str)]) -> Sources {
+    fn sources(&self, environment: &[(&str, &str)]) -> ConfigSources {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment: BTreeMap<_, _> = environment.iter().map(own).collect();
-        Sources::new(Some(self.path().join("agent.toml")), environment)
+        ConfigSources::new(Some(self.path().join("agent.toml")), environment)
     }
 
     fn load(&self, environment: &[(&str, &str)]) -> Config {
@@ -86,14 +86,17 @@ fn origin<'a>(shown: &'a str, text: &str) -> &'a str {
 fn what_is_not_written_has_the_defaults_of_the_rooms() {
     let config = Folder::new(MINIMAL).load(&[]);
     let tunnel = &config.tunnel;
-    assert_eq!(tunnel.transport, tunnel::transport::Limits::default());
-    let channel = tunnel::channel::Limits {
+    assert_eq!(
+        tunnel.transport,
+        tunnel::transport::TransportLimits::default()
+    );
+    let channel = tunnel::channel::ChannelLimits {
         spool_dir: PathBuf::from("/var/lib/jira-tunnel-agent/spool"),
-        ..tunnel::channel::Limits::default()
+        ..tunnel::channel::ChannelLimits::default()
     };
     assert_eq!(tunnel.channel, channel);
     let forward = &config.forwards[0];
-    assert_eq!(forward.http, http::Limits::default());
+    assert_eq!(forward.http, http::HttpLimits::default());
     assert!(matches!(forward.auth, auth::Settings::PassThrough));
     let policy = policy::Settings {
         context_path: "/jira".to_owned(),
@@ -115,7 +118,7 @@ fn what_is_not_written_has_the_defaults_of_the_rooms() {
     assert_eq!(config.runtime_dir, Path::new("/run/jira-tunnel-agent"));
     assert_eq!(
         config.audit.sink,
-        Sink::Auto {
+        SinkSetting::Auto {
             fallback: "/var/lib/jira-tunnel-agent/audit.log".into()
         }
     );
@@ -222,7 +225,7 @@ format = "json"
     assert_eq!(tunnel.max_channels, 17);
     assert_eq!(tunnel.forwards[0].name.as_ref(), "jira");
     assert_eq!(tunnel.forwards[0].bind, config.forwards[0].bind);
-    let transport = tunnel::transport::Limits {
+    let transport = tunnel::transport::TransportLimits {
         high_mark: 2 << 20,
         low_mark: 1 << 20,
         cap: 9 << 20,
@@ -230,13 +233,13 @@ format = "json"
         shutdown_grace: secs(6),
     };
     assert_eq!(tunnel.transport, transport);
-    let channel = tunnel::channel::Limits {
+    let channel = tunnel::channel::ChannelLimits {
         window: 3 << 20,
         memory: 7 << 10,
         memory_per_session: 8 << 20,
         spool_per_channel: 9 << 20,
         spool_per_session: 10 << 20,
-        spool_floor: tunnel::channel::Limits::default().spool_floor,
+        spool_floor: tunnel::channel::ChannelLimits::default().spool_floor,
         spool_dir: folder.path().join("state/elsewhere"),
         close_wait: secs(11),
         discard: 12,
@@ -245,9 +248,12 @@ format = "json"
     assert_eq!(tunnel.channel, channel);
 
     let forward = &config.forwards[0];
-    assert_eq!(forward.bind, Bind::Socket("/run/jira.sock".to_owned()));
+    assert_eq!(
+        forward.bind,
+        BindAddress::Socket("/run/jira.sock".to_owned())
+    );
     let upstream = &forward.upstream;
-    assert!(matches!(&upstream.target, Target::Http(t) if t.context_path == "/ctx"));
+    assert!(matches!(&upstream.target, UpstreamTarget::Http(t) if t.context_path == "/ctx"));
     assert_eq!(upstream.address, Some("10.0.0.1:443".parse().unwrap()));
     assert_eq!(upstream.tls.roots, TrustRoots::Webpki);
     assert_eq!(upstream.tls.server_name.as_deref(), Some("other.example"));
@@ -273,7 +279,7 @@ format = "json"
         context_path: "/ctx".to_owned(),
     };
     assert_eq!(forward.policy, policy);
-    let http = http::Limits {
+    let http = http::HttpLimits {
         max_head: 31 << 10,
         head_timeout: secs(32),
         idle_timeout: secs(33),
@@ -286,10 +292,13 @@ format = "json"
 
     assert_eq!(config.state_dir, folder.path().join("state"));
     assert_eq!(config.runtime_dir, Path::new("/run/other"));
-    assert_eq!(config.audit.sink, Sink::File("/var/log/audit.jsonl".into()));
+    assert_eq!(
+        config.audit.sink,
+        SinkSetting::File("/var/log/audit.jsonl".into())
+    );
     assert_eq!(config.audit.queue, 41);
     assert_eq!(config.log.level, "warn,agent::tunnel=debug");
-    assert_eq!(config.log.format, Format::Json);
+    assert_eq!(config.log.format, LogLineFormat::Json);
 }
 
 #[test]
@@ -340,7 +349,9 @@ max_concurrent = 3
     let jira = &config.forwards[0];
     assert_eq!(jira.bind.to_string(), "127.0.0.1:9090");
     assert_eq!(jira.http.max_concurrent, 3);
-    assert!(matches!(&jira.upstream.target, Target::Http(t) if t.host == "jira.corp.example"));
+    assert!(
+        matches!(&jira.upstream.target, UpstreamTarget::Http(t) if t.host == "jira.corp.example")
+    );
 }
 
 #[test]
@@ -450,7 +461,7 @@ fn the_running_agent_is_found_although_the_configuration_is_wrong() {
         runtime_dir(&folder.sources(&there)),
         Path::new("/run/there")
     );
-    let nowhere = Sources::new(Some("/nonexistent/agent.toml".into()), BTreeMap::new());
+    let nowhere = ConfigSources::new(Some("/nonexistent/agent.toml".into()), BTreeMap::new());
     assert_eq!(runtime_dir(&nowhere), Path::new("/run/jira-tunnel-agent"));
 }
 
@@ -459,7 +470,7 @@ fn the_file_is_named_by_argument_then_variable_then_package() {
     let named = [(FILE_VARIABLE.to_owned(), "/b.toml".to_owned())];
     let named = BTreeMap::from(named);
     let file = |argument: Option<&str>, environment: &BTreeMap<String, String>| {
-        Sources::new(argument.map(PathBuf::from), environment.clone()).file
+        ConfigSources::new(argument.map(PathBuf::from), environment.clone()).file
     };
     assert_eq!(file(Some("/a.toml"), &named), Path::new("/a.toml"));
     assert_eq!(file(None, &named), Path::new("/b.toml"));
@@ -475,7 +486,7 @@ fn a_login_for_cloud_knows_whether_it_goes_behind_the_gateway() {
     let own = "https://jira.corp.example/jira";
     let behind = "https://api.atlassian.com/ex/jira/1-2";
     let gateway = |api: &str, id: Option<&str>| match api.parse() {
-        Ok(Target::Http(api)) => Some(Cloud::Gateway {
+        Ok(UpstreamTarget::Http(api)) => Some(CloudRoute::Gateway {
             api,
             cloud_id: id.map(str::to_owned),
         }),
@@ -484,9 +495,9 @@ fn a_login_for_cloud_knows_whether_it_goes_behind_the_gateway() {
     let default = "https://api.atlassian.com";
     for (upstream, keys, more, expected) in [
         (own, pass, "", None),
-        (acme, pass, "", Some(Cloud::Site)),
-        (acme, api_token, "", Some(Cloud::Site)),
-        (own, api_token, "", Some(Cloud::Site)),
+        (acme, pass, "", Some(CloudRoute::Site)),
+        (acme, api_token, "", Some(CloudRoute::Site)),
+        (own, api_token, "", Some(CloudRoute::Site)),
         (acme, api_token, "scoped = true", gateway(default, None)),
         (
             acme,
@@ -502,7 +513,7 @@ fn a_login_for_cloud_knows_whether_it_goes_behind_the_gateway() {
             gateway(default, Some("a-1")),
         ),
         (own, oauth2, "", None),
-        (behind, oauth2, "", Some(Cloud::Site)),
+        (behind, oauth2, "", Some(CloudRoute::Site)),
     ] {
         let text = MINIMAL.replace("http://jira.corp.example/jira", upstream);
         let folder = Folder::new(&format!(
@@ -527,7 +538,7 @@ fn another_way_to_a_site_of_cloud_is_another_way_and_another_secret_is_none() {
         folder.secret("secret", "x");
         folder
     };
-    let way = |folder: &Folder| folder.load(&[]).forwards[0].way.clone();
+    let way = |folder: &Folder| folder.load(&[]).forwards[0].upstream_fingerprint.clone();
     let written = folder("");
     let site = way(&written);
     assert!(site == way(&written));

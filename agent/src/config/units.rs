@@ -6,14 +6,14 @@ use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 /// A duration, written like `30s`, `500ms` or `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
 /// A number of bytes, written as a number or like `64KiB`, `1MiB`, `8GiB` (powers of 1024; `kB`, `MB`
 /// and `GB` are powers of 1000).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub u64);
+pub struct HumanSize(pub u64);
 
-impl Size {
+impl HumanSize {
     /// As a length in memory. Saturates, which no value within a checked range does.
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
@@ -23,42 +23,42 @@ impl Size {
 /// The text is no duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not a duration: write a number with its unit, for example \"30s\", \"500ms\" or \"5m\"")]
-pub struct SpanError;
+pub struct DurationError;
 
 /// The text is no size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "not a size: write a number of bytes, or a number with its unit, for example \"64KiB\" or \"1GiB\""
 )]
-pub struct SizeError;
+pub struct SizeParseError;
 
-impl FromStr for Span {
-    type Err = SpanError;
+impl FromStr for HumanDuration {
+    type Err = DurationError;
 
-    fn from_str(text: &str) -> Result<Self, SpanError> {
+    fn from_str(text: &str) -> Result<Self, DurationError> {
         humantime::parse_duration(text)
             .map(Self)
-            .map_err(|_| SpanError)
+            .map_err(|_| DurationError)
     }
 }
 
-impl FromStr for Size {
-    type Err = SizeError;
+impl FromStr for HumanSize {
+    type Err = SizeParseError;
 
-    fn from_str(text: &str) -> Result<Self, SizeError> {
+    fn from_str(text: &str) -> Result<Self, SizeParseError> {
         bytesize::ByteSize::from_str(text)
             .map(|size| Self(size.as_u64()))
-            .map_err(|_| SizeError)
+            .map_err(|_| SizeParseError)
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
     }
 }
 
-impl fmt::Display for Size {
+impl fmt::Display for HumanSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = UNITS
             .iter()
@@ -70,7 +70,7 @@ impl fmt::Display for Size {
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?
             .parse()
@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-impl<'de> Deserialize<'de> for Size {
+impl<'de> Deserialize<'de> for HumanSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // The layers below keep a bare number as a number; both spell the same in text.
         String::deserialize(deserializer)?
@@ -87,19 +87,19 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-impl Serialize for Span {
+impl Serialize for HumanDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl Serialize for Size {
+impl Serialize for HumanSize {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl JsonSchema for Span {
+impl JsonSchema for HumanDuration {
     fn schema_name() -> Cow<'static, str> {
         "Span".into()
     }
@@ -109,7 +109,7 @@ impl JsonSchema for Span {
     }
 }
 
-impl JsonSchema for Size {
+impl JsonSchema for HumanSize {
     fn schema_name() -> Cow<'static, str> {
         "Size".into()
     }
@@ -119,9 +119,9 @@ impl JsonSchema for Size {
     }
 }
 
-/// `format` of a [`Span`] in the schema.
+/// `format` of a [`HumanDuration`] in the schema.
 pub const DURATION: &str = "duration";
-/// `format` of a [`Size`] in the schema.
+/// `format` of a [`HumanSize`] in the schema.
 pub const SIZE: &str = "size";
 
 const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -134,10 +134,14 @@ mod tests {
 
     #[test]
     fn a_duration_needs_its_unit() {
-        assert_eq!("30s".parse(), Ok(Span(Duration::from_secs(30))));
-        assert_eq!("1m 30s".parse(), Ok(Span(Duration::from_secs(90))));
+        assert_eq!("30s".parse(), Ok(HumanDuration(Duration::from_secs(30))));
+        assert_eq!("1m 30s".parse(), Ok(HumanDuration(Duration::from_secs(90))));
         for wrong in ["30", "", "-1s", "soon", "1 parsec"] {
-            assert_eq!(wrong.parse::<Span>(), Err(SpanError), "{wrong}");
+            assert_eq!(
+                wrong.parse::<HumanDuration>(),
+                Err(DurationError),
+                "{wrong}"
+            );
         }
     }
 
@@ -149,18 +153,18 @@ mod tests {
             ("1 MiB", 1 << 20),
             ("1MB", 1_000_000),
         ] {
-            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+            assert_eq!(text.parse(), Ok(HumanSize(bytes)), "{text}");
         }
         for wrong in ["", "-1", "many", "1 parsec"] {
-            assert_eq!(wrong.parse::<Size>(), Err(SizeError), "{wrong}");
+            assert_eq!(wrong.parse::<HumanSize>(), Err(SizeParseError), "{wrong}");
         }
     }
 
     proptest! {
         #[test]
         fn what_is_shown_can_be_written_back(bytes in 0u64..1 << 50, millis in 0u64..1 << 40) {
-            prop_assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));
-            let span = Span(Duration::from_millis(millis));
+            prop_assert_eq!(HumanSize(bytes).to_string().parse(), Ok(HumanSize(bytes)));
+            let span = HumanDuration(Duration::from_millis(millis));
             prop_assert_eq!(span.to_string().parse(), Ok(span));
         }
     }

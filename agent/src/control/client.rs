@@ -1,7 +1,7 @@
 //! The asking side, inside the commands.
 
 use super::{CHECK_DEADLINE, RELOAD_DEADLINE, SOCKET_NAME};
-use crate::{check::Step, pause::Order, status::Report};
+use crate::{check::CheckStep, pause::PauseRequest, status::StatusReport};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -11,13 +11,13 @@ use tokio::net::UnixStream;
 
 /// Talks to the running agent of one runtime folder.
 #[derive(Debug)]
-pub struct Client {
+pub struct AgentClient {
     path: PathBuf,
 }
 
 /// Why the running agent gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum AgentClientError {
     /// Nobody listens.
     #[error(
         "no agent is running here ({path}: {source}); start it with: systemctl start jira-tunnel-agent"
@@ -47,7 +47,7 @@ pub enum ClientError {
     Refused(String),
 }
 
-impl Client {
+impl AgentClient {
     /// For the agent whose runtime folder this is.
     pub fn new(runtime_dir: &Path) -> Self {
         Self {
@@ -56,29 +56,32 @@ impl Client {
     }
 
     /// What is proven right now.
-    pub async fn status(&self) -> Result<Report, ClientError> {
+    pub async fn status(&self) -> Result<StatusReport, AgentClientError> {
         let body = self.ask(Method::GET, "/status", Bytes::new()).await?;
         serde_json::from_slice(&body).map_err(|error| self.no_answer(error))
     }
 
     /// What monitoring reads, in Prometheus' text form.
-    pub async fn metrics(&self) -> Result<String, ClientError> {
+    pub async fn metrics(&self) -> Result<String, AgentClientError> {
         let body = self.ask(Method::GET, "/metrics", Bytes::new()).await?;
         String::from_utf8(body.into()).map_err(|error| self.no_answer(error))
     }
 
     /// Lets the running agent check host and tunnel, for one forward or for all.
-    pub async fn check_tunnel(&self, forward: Option<&str>) -> Result<Vec<Step>, ClientError> {
+    pub async fn check_tunnel(
+        &self,
+        forward: Option<&str>,
+    ) -> Result<Vec<CheckStep>, AgentClientError> {
         self.checked("/check/tunnel", forward.unwrap_or_default())
             .await
     }
 
     /// Lets the running agent check one forward's way to Jira.
-    pub async fn check(&self, forward: &str) -> Result<Vec<Step>, ClientError> {
+    pub async fn check(&self, forward: &str) -> Result<Vec<CheckStep>, AgentClientError> {
         self.checked("/check", forward).await
     }
 
-    async fn checked(&self, path: &str, forward: &str) -> Result<Vec<Step>, ClientError> {
+    async fn checked(&self, path: &str, forward: &str) -> Result<Vec<CheckStep>, AgentClientError> {
         let body = Bytes::copy_from_slice(forward.as_bytes());
         let asked = self.exchange(Method::POST, path, body);
         let body = tokio::time::timeout(CHECK_DEADLINE, asked)
@@ -88,13 +91,13 @@ impl Client {
     }
 
     /// Changes the log level of the running agent.
-    pub async fn set_log_level(&self, level: &str) -> Result<(), ClientError> {
+    pub async fn set_log_level(&self, level: &str) -> Result<(), AgentClientError> {
         let body = Bytes::copy_from_slice(level.as_bytes());
         self.ask(Method::PUT, "/log-level", body).await.map(drop)
     }
 
     /// Lets the agent try a credential again that Jira has refused: that of one forward, or each.
-    pub async fn retry_login(&self, forward: Option<&str>) -> Result<(), ClientError> {
+    pub async fn retry_login(&self, forward: Option<&str>) -> Result<(), AgentClientError> {
         let body = Bytes::copy_from_slice(forward.unwrap_or_default().as_bytes());
         self.ask(Method::POST, "/logins/retry", body)
             .await
@@ -102,7 +105,7 @@ impl Client {
     }
 
     /// Lets the agent take over a changed configuration; gives what has changed.
-    pub async fn reload(&self) -> Result<Vec<String>, ClientError> {
+    pub async fn reload(&self) -> Result<Vec<String>, AgentClientError> {
         let asked = self.exchange(Method::POST, "/reload", Bytes::new());
         let body = tokio::time::timeout(RELOAD_DEADLINE, asked)
             .await
@@ -111,21 +114,26 @@ impl Client {
     }
 
     /// Stops the vendor's requests on one forward or on all.
-    pub async fn pause(&self, order: &Order) -> Result<(), ClientError> {
+    pub async fn pause(&self, order: &PauseRequest) -> Result<(), AgentClientError> {
         self.order("/pause", order).await
     }
 
     /// Lets them pass again.
-    pub async fn resume(&self, order: &Order) -> Result<(), ClientError> {
+    pub async fn resume(&self, order: &PauseRequest) -> Result<(), AgentClientError> {
         self.order("/resume", order).await
     }
 
-    async fn order(&self, path: &str, order: &Order) -> Result<(), ClientError> {
+    async fn order(&self, path: &str, order: &PauseRequest) -> Result<(), AgentClientError> {
         let body = serde_json::to_vec(order).map_err(|error| self.no_answer(error))?;
         self.ask(Method::PUT, path, body.into()).await.map(drop)
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Bytes, AgentClientError> {
         tokio::time::timeout(DEADLINE, self.exchange(method, path, body))
             .await
             .unwrap_or_else(|_| Err(self.no_answer("no answer within 5 s")))
@@ -136,15 +144,15 @@ impl Client {
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<Bytes, ClientError> {
+    ) -> Result<Bytes, AgentClientError> {
         let stream =
             UnixStream::connect(&self.path)
                 .await
                 .map_err(|source| match source.kind() {
-                    io::ErrorKind::PermissionDenied => ClientError::Denied {
+                    io::ErrorKind::PermissionDenied => AgentClientError::Denied {
                         path: self.path.clone(),
                     },
-                    _ => ClientError::NotRunning {
+                    _ => AgentClientError::NotRunning {
                         path: self.path.clone(),
                         source,
                     },
@@ -172,14 +180,14 @@ impl Client {
         driver.abort();
         match status {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(body),
-            _ => Err(ClientError::Refused(
+            _ => Err(AgentClientError::Refused(
                 String::from_utf8_lossy(&body).into_owned(),
             )),
         }
     }
 
-    fn no_answer(&self, problem: impl ToString) -> ClientError {
-        ClientError::NoAnswer {
+    fn no_answer(&self, problem: impl ToString) -> AgentClientError {
+        AgentClientError::NoAnswer {
             path: self.path.clone(),
             problem: problem.to_string(),
         }

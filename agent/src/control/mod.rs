@@ -6,24 +6,24 @@
 mod client;
 mod server;
 
-pub use client::{Client, ClientError};
-pub use server::{ListenError, Listener};
+pub use client::{AgentClient, AgentClientError};
+pub use server::{ControlListenError, ControlListener};
 
-use crate::{check::Step, pause::Order, status::Report};
+use crate::{check::CheckStep, pause::PauseRequest, status::StatusReport};
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 
 /// What the running agent can be asked.
-pub trait Commands: Send + Sync + 'static {
+pub trait ControlHandler: Send + Sync + 'static {
     /// What is proven right now.
-    fn status(&self) -> Report;
+    fn status(&self) -> StatusReport;
     /// The same and more for Prometheus, in its text form. `Err` is a fault of the agent.
     fn metrics(&self) -> Result<String, String>;
     /// Checks host and tunnel for one forward, or for all where `forward` is empty. `Err`: there is none of that name, or
     /// a check is running already.
-    fn check_tunnel(&self, forward: &str) -> BoxFuture<'static, Result<Vec<Step>, String>>;
+    fn check_tunnel(&self, forward: &str) -> BoxFuture<'static, Result<Vec<CheckStep>, String>>;
     /// Checks one forward's way to Jira. `Err`: there is none of that name, or a check is running already.
-    fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<Step>, String>>;
+    fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<CheckStep>, String>>;
     /// Changes the log level until the next change or restart. `Err` says what is wrong with `level`.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
     /// Closes the circuit of the login of one forward, or of every login, so that a credential that Jira refused is
@@ -33,9 +33,14 @@ pub trait Commands: Send + Sync + 'static {
     /// wrong with it, and so the former one goes on.
     fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, String>>;
     /// Stops the vendor's requests; `by` is the user id of who asks. `Err` says why not, or why not for good.
-    fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>>;
+    fn pause(&self, order: PauseRequest, by: Option<u32>)
+    -> BoxFuture<'static, Result<(), String>>;
     /// Lets them pass again. `Err` says why not.
-    fn resume(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>>;
+    fn resume(
+        &self,
+        order: PauseRequest,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<(), String>>;
 }
 
 /// A check ends within this: each of its steps has a deadline of its own.
@@ -48,7 +53,9 @@ pub const SOCKET_NAME: &str = "agent.sock";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{AgentReport, AuditReport, LayerReport, Layers, Overall, REPORT_VERSION};
+    use crate::status::{
+        AgentReport, AuditReport, LayerReport, LayerSummary, OverallState, REPORT_VERSION,
+    };
     use std::{
         os::unix::fs::{MetadataExt, PermissionsExt},
         sync::{
@@ -68,20 +75,20 @@ mod tests {
         orders: Mutex<Vec<Ordered>>,
     }
 
-    impl Commands for Recorder {
-        fn status(&self) -> Report {
+    impl ControlHandler for Recorder {
+        fn status(&self) -> StatusReport {
             let layer = LayerReport::not_applicable("test");
-            Report {
+            StatusReport {
                 version: REPORT_VERSION,
                 time: String::new(),
-                overall: Overall::Degraded,
+                overall: OverallState::Degraded,
                 agent: AgentReport {
                     version: "1.2.3".into(),
                     pid: 7,
                     uptime_seconds: 1,
                     draining: false,
                 },
-                layers: Layers {
+                layers: LayerSummary {
                     network: layer.clone(),
                     tunnel: layer.clone(),
                     jira: layer.clone(),
@@ -101,12 +108,15 @@ mod tests {
             Ok("up 1\n".into())
         }
 
-        fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<Step>, String>> {
+        fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<CheckStep>, String>> {
             let told = Err(format!("no forward {forward}"));
             Box::pin(std::future::ready(told))
         }
 
-        fn check_tunnel(&self, forward: &str) -> BoxFuture<'static, Result<Vec<Step>, String>> {
+        fn check_tunnel(
+            &self,
+            forward: &str,
+        ) -> BoxFuture<'static, Result<Vec<CheckStep>, String>> {
             self.check(forward)
         }
 
@@ -134,7 +144,11 @@ mod tests {
             Box::pin(std::future::ready(told))
         }
 
-        fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {
+        fn pause(
+            &self,
+            order: PauseRequest,
+            by: Option<u32>,
+        ) -> BoxFuture<'static, Result<(), String>> {
             self.orders
                 .lock()
                 .unwrap()
@@ -142,7 +156,11 @@ mod tests {
             Box::pin(std::future::ready(Ok(())))
         }
 
-        fn resume(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {
+        fn resume(
+            &self,
+            order: PauseRequest,
+            by: Option<u32>,
+        ) -> BoxFuture<'static, Result<(), String>> {
             self.orders
                 .lock()
                 .unwrap()
@@ -154,7 +172,7 @@ mod tests {
     async fn listening(dir: &std::path::Path) -> (Arc<Recorder>, CancellationToken) {
         let commands = Arc::new(Recorder::default());
         let stop = CancellationToken::new();
-        let listener = Listener::bind(dir).await.unwrap();
+        let listener = ControlListener::bind(dir).await.unwrap();
         tokio::spawn(listener.serve(Arc::<Recorder>::clone(&commands), stop.clone()));
         (commands, stop)
     }
@@ -163,35 +181,35 @@ mod tests {
     async fn commands_reach_the_running_agent_and_its_refusals_come_back() {
         let dir = tempfile::tempdir().unwrap();
         let (commands, _stop) = listening(dir.path()).await;
-        let client = Client::new(dir.path());
+        let client = AgentClient::new(dir.path());
         assert_eq!(client.status().await.unwrap().agent.version, "1.2.3");
         assert_eq!(client.metrics().await.unwrap(), "up 1\n");
         let refused = client.check("none").await.unwrap_err();
-        assert!(matches!(refused, ClientError::Refused(why) if why == "no forward none"));
+        assert!(matches!(refused, AgentClientError::Refused(why) if why == "no forward none"));
         client.set_log_level("debug").await.unwrap();
         assert_eq!(*commands.level.lock().unwrap(), "debug");
         assert_eq!(client.reload().await.unwrap(), ["forward jira: policy"]);
         client.retry_login(None).await.unwrap();
         client.retry_login(Some("jira")).await.unwrap();
         let refused = client.retry_login(Some("none")).await.unwrap_err();
-        assert!(matches!(refused, ClientError::Refused(why) if why == "no forward none"));
+        assert!(matches!(refused, AgentClientError::Refused(why) if why == "no forward none"));
         assert_eq!(commands.retries.load(Ordering::Relaxed), 3);
         let refused = client.reload().await.unwrap_err();
-        assert!(matches!(refused, ClientError::Refused(why) if why == "agent.toml:1: wrong"));
-        let order = Order {
+        assert!(matches!(refused, AgentClientError::Refused(why) if why == "agent.toml:1: wrong"));
+        let order = PauseRequest {
             forward: Some("jira".into()),
             reason: Some("ü".repeat(200)),
         };
         client.pause(&order).await.unwrap();
         let refused = client.resume(&order).await.unwrap_err();
-        assert!(matches!(refused, ClientError::Refused(why) if why == "still paused"));
+        assert!(matches!(refused, AgentClientError::Refused(why) if why == "still paused"));
         // The kernel says who asks.
         let uid = std::fs::metadata(dir.path()).unwrap().uid();
         let orders = commands.orders.lock().unwrap().clone();
         assert_eq!(orders[0], ("pause", order.reason, Some(uid)));
         assert_eq!(orders[1], ("resume", order.forward, Some(uid)));
         let refused = client.set_log_level("nonsense").await.unwrap_err();
-        assert!(matches!(refused, ClientError::Refused(why) if why == "no such level"));
+        assert!(matches!(refused, AgentClientError::Refused(why) if why == "no such level"));
     }
 
     #[tokio::test]
@@ -208,8 +226,8 @@ mod tests {
     #[tokio::test]
     async fn no_agent_is_told_apart_from_an_agent_that_says_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let error = Client::new(dir.path()).status().await.unwrap_err();
-        assert!(matches!(error, ClientError::NotRunning { .. }));
+        let error = AgentClient::new(dir.path()).status().await.unwrap_err();
+        assert!(matches!(error, AgentClientError::NotRunning { .. }));
     }
 
     #[tokio::test]
@@ -217,8 +235,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         drop(std::os::unix::net::UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap());
         let _running = listening(dir.path()).await;
-        let second = Listener::bind(dir.path()).await;
-        assert!(matches!(second, Err(ListenError::InUse { .. })));
-        assert!(Client::new(dir.path()).status().await.is_ok());
+        let second = ControlListener::bind(dir.path()).await;
+        assert!(matches!(second, Err(ControlListenError::InUse { .. })));
+        assert!(AgentClient::new(dir.path()).status().await.is_ok());
     }
 }

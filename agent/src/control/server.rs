@@ -1,7 +1,7 @@
 //! The listening side, inside the running agent.
 
-use super::{CHECK_DEADLINE, Commands, SOCKET_NAME};
-use crate::pause::Order;
+use super::{CHECK_DEADLINE, ControlHandler, SOCKET_NAME};
+use crate::pause::PauseRequest;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -22,14 +22,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// The runtime socket, bound. Removed from the file system when dropped.
-pub struct Listener {
+pub struct ControlListener {
     socket: UnixListener,
     path: PathBuf,
 }
 
 /// Why the runtime socket could not be bound.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub enum ControlListenError {
     /// Another agent answers on it.
     #[error(
         "{path}: another agent is running here; stop it, or give this one its own RUNTIME_DIRECTORY"
@@ -48,17 +48,17 @@ pub enum ListenError {
     },
 }
 
-impl Listener {
+impl ControlListener {
     /// Binds `agent.sock` in `runtime_dir` with mode 0660. A socket that a dead agent left behind is replaced;
     /// one that answers is not.
-    pub async fn bind(runtime_dir: &Path) -> Result<Self, ListenError> {
+    pub async fn bind(runtime_dir: &Path) -> Result<Self, ControlListenError> {
         let path = runtime_dir.join(SOCKET_NAME);
-        let failed = |source| ListenError::Io {
+        let failed = |source| ControlListenError::Io {
             path: path.clone(),
             source,
         };
         if UnixStream::connect(&path).await.is_ok() {
-            return Err(ListenError::InUse { path });
+            return Err(ControlListenError::InUse { path });
         }
         fs::create_dir_all(runtime_dir).map_err(failed)?;
         match fs::remove_file(&path) {
@@ -70,8 +70,8 @@ impl Listener {
         Ok(Self { socket, path })
     }
 
-    /// Answers until `stop`.
-    pub async fn serve(self, commands: Arc<dyn Commands>, stop: CancellationToken) {
+    /// Handles requests until `stop` is cancelled.
+    pub async fn serve(self, commands: Arc<dyn ControlHandler>, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let accepted = tokio::select! {
@@ -103,7 +103,7 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for ControlListener {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
@@ -111,7 +111,7 @@ impl Drop for Listener {
 
 async fn answer(
     request: Request<Incoming>,
-    commands: &dyn Commands,
+    commands: &dyn ControlHandler,
     by: Option<u32>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
@@ -182,7 +182,7 @@ async fn answer(
     Ok(response)
 }
 
-async fn order(body: Incoming) -> Result<Order, String> {
+async fn order(body: Incoming) -> Result<PauseRequest, String> {
     let body = Limited::new(body, MAX_ORDER).collect().await;
     let body = body.map_err(|error| error.to_string())?.to_bytes();
     serde_json::from_slice(&body).map_err(|error| error.to_string())

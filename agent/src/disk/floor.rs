@@ -9,7 +9,7 @@ use std::{fmt, fs::File, io, path::Path};
 /// Free bytes that must be left on a file system: a number, or on a small disk a share of its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FreeSpaceFloor {
-    /// Bytes.
+    /// Absolute limit in bytes of free space.
     pub bytes: u64,
     /// On a disk of which this many equal parts are smaller than `bytes`, one such part. At least 1.
     pub parts: u64,
@@ -19,8 +19,8 @@ pub struct FreeSpaceFloor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "only {} are free on its file system, and {} must stay free",
-    Iec(*free),
-    Iec(*floor)
+    IecSize(*free),
+    IecSize(*floor)
 )]
 pub struct BelowFloor {
     /// Bytes that an unprivileged user may still take.
@@ -40,7 +40,7 @@ impl FreeSpaceFloor {
     pub fn allows(self, file: &File, more: u64) -> io::Result<()> {
         match self.bytes {
             0 => Ok(()),
-            _ => self.judge(&fstatvfs(file)?, more),
+            _ => self.check_free(&fstatvfs(file)?, more),
         }
     }
 
@@ -51,11 +51,11 @@ impl FreeSpaceFloor {
     pub fn allows_in(self, folder: &Path, more: u64) -> io::Result<()> {
         match self.bytes {
             0 => Ok(()),
-            _ => self.judge(&statvfs(folder)?, more),
+            _ => self.check_free(&statvfs(folder)?, more),
         }
     }
 
-    fn judge(self, stat: &StatVfs, more: u64) -> io::Result<()> {
+    fn check_free(self, stat: &StatVfs, more: u64) -> io::Result<()> {
         let size = stat.f_blocks.saturating_mul(stat.f_frsize);
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         // Some file systems (a tmpfs without limit, some FUSE) do not say how large they are.
@@ -80,9 +80,9 @@ impl BelowFloor {
     }
 }
 
-struct Iec(u64);
+struct IecSize(u64);
 
-impl fmt::Display for Iec {
+impl fmt::Display for IecSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         bytesize::ByteSize(self.0).display().iec().fmt(f)
     }

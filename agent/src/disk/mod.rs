@@ -16,24 +16,24 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 
 /// Does one thing after another, a few of them at a time. Clones share the bound.
 #[derive(Clone, Debug)]
-pub struct Disk(Arc<Semaphore>);
+pub struct DiskExecutor(Arc<Semaphore>);
 
-impl Default for Disk {
+impl Default for DiskExecutor {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
+        Self(Arc::new(Semaphore::new(MAX_CONCURRENT)))
     }
 }
 
 /// It says how work is done, not what is configured.
-impl PartialEq for Disk {
+impl PartialEq for DiskExecutor {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Disk {}
+impl Eq for DiskExecutor {}
 
-impl Disk {
+impl DiskExecutor {
     /// What `work` gives. [`io::ErrorKind::TimedOut`]: not within [`DISK_TIMEOUT`], or too much hangs
     /// already; it may be done later all the same.
     pub async fn run<T: Send + 'static>(
@@ -71,18 +71,18 @@ impl Disk {
 }
 
 /// The same question again and again, never asked anew before the last one is answered.
-pub struct Inquiry<T>(Option<JoinHandle<T>>);
+pub struct SingleFlight<T>(Option<JoinHandle<T>>);
 
-impl<T> Default for Inquiry<T> {
+impl<T> Default for SingleFlight<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T: Send + 'static> Inquiry<T> {
+impl<T: Send + 'static> SingleFlight<T> {
     /// The answer, which may be that to an earlier question that nobody waited for to the end.
     /// `None`: there is none within `limit`.
-    pub async fn ask(
+    pub async fn run(
         &mut self,
         limit: Duration,
         question: impl FnOnce() -> T + Send + 'static,
@@ -99,7 +99,7 @@ impl<T: Send + 'static> Inquiry<T> {
 /// Two fsyncs take milliseconds; a network disk that hangs must not hold requests up for ever.
 pub const DISK_TIMEOUT: Duration = Duration::from_secs(10);
 /// As much as may be under way for one forward, and as many threads as it may lose.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -134,12 +134,12 @@ mod tests {
     #[tokio::test]
     async fn on_a_disk_that_hangs_a_few_threads_are_lost_and_no_more() {
         let (release, begun, work) = hanging();
-        let disk = Disk::default();
-        for _ in 0..AT_ONCE * 3 {
+        let disk = DiskExecutor::default();
+        for _ in 0..MAX_CONCURRENT * 3 {
             let failed = disk.clone().run_within(SOON, work.clone()).await;
             assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::TimedOut);
         }
-        assert!(begun.load(Ordering::SeqCst) <= AT_ONCE);
+        assert!(begun.load(Ordering::SeqCst) <= MAX_CONCURRENT);
         // Once it answers, all goes on.
         drop(release);
         assert_eq!(disk.run(|| 7).await.unwrap(), 7);
@@ -148,14 +148,14 @@ mod tests {
     #[tokio::test]
     async fn a_question_that_hangs_is_not_asked_twice_and_its_answer_is_not_lost() {
         let (release, begun, work) = hanging();
-        let mut inquiry = Inquiry::default();
+        let mut inquiry = SingleFlight::default();
         for _ in 0..5 {
-            assert!(inquiry.ask(SOON, work.clone()).await.is_none());
+            assert!(inquiry.run(SOON, work.clone()).await.is_none());
         }
         drop(release);
-        let late = inquiry.ask(DISK_TIMEOUT, work.clone()).await;
+        let late = inquiry.run(DISK_TIMEOUT, work.clone()).await;
         assert_eq!(late.unwrap().unwrap(), 1);
-        let next = inquiry.ask(DISK_TIMEOUT, work).await;
+        let next = inquiry.run(DISK_TIMEOUT, work).await;
         assert_eq!(next.unwrap().unwrap(), 2);
         assert_eq!(begun.load(Ordering::SeqCst), 2);
     }

@@ -17,7 +17,7 @@ pub struct DiskReserve {
 }
 
 impl DiskReserve {
-    /// Touches nothing yet.
+    /// The reserve in this folder; touches nothing on the disk yet.
     pub fn of(state_dir: &Path) -> Self {
         Self {
             path: state_dir.join(".reserve"),
@@ -28,7 +28,7 @@ impl DiskReserve {
     ///
     /// # Errors
     /// The disk has no room for it, or cannot set room aside.
-    pub fn keep(&self) -> io::Result<()> {
+    pub fn ensure(&self) -> io::Result<()> {
         let made = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -55,14 +55,14 @@ impl DiskReserve {
     pub fn is_usable(&self) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(&self.path);
         access(folder, Access::WRITE_OK | Access::EXEC_OK)?;
-        self.keep()
+        self.ensure()
     }
 
     /// Saves something, and once more with the reserve where the disk `is_full`. Blocks on the disk.
     ///
     /// # Errors
     /// Those of `save`.
-    pub fn save<T, E>(
+    pub fn save_using_reserve<T, E>(
         &self,
         is_full: impl FnOnce(&E) -> bool,
         save: impl Fn() -> Result<T, E>,
@@ -74,7 +74,7 @@ impl DiskReserve {
         };
         if saved.is_ok() {
             // As soon as there is room for it again.
-            let _ = self.keep();
+            let _ = self.ensure();
         }
         saved
     }
@@ -101,14 +101,14 @@ mod tests {
     fn what_finds_the_disk_full_is_saved_with_the_reserve_which_is_then_kept_again() {
         let folder = tempfile::tempdir().unwrap();
         let reserve = DiskReserve::of(folder.path());
-        reserve.keep().unwrap();
-        reserve.keep().unwrap();
+        reserve.ensure().unwrap();
+        reserve.ensure().unwrap();
         let path = folder.path().join(".reserve");
         assert!(fs::metadata(&path).unwrap().blocks() * 512 >= SIZE);
         reserve.is_usable().unwrap();
 
         let tries = Cell::new(0);
-        let saved = reserve.save(is_full, || {
+        let saved = reserve.save_using_reserve(is_full, || {
             tries.set(tries.get() + 1);
             match path.exists() {
                 true => Err(io::ErrorKind::StorageFull.into()),
@@ -120,7 +120,7 @@ mod tests {
         assert!(path.exists());
 
         // Anything else is no reason to give it away.
-        let failed = reserve.save(is_full, || {
+        let failed = reserve.save_using_reserve(is_full, || {
             Err::<(), _>(io::ErrorKind::PermissionDenied.into())
         });
         failed.unwrap_err();

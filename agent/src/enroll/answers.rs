@@ -3,36 +3,36 @@
 use zeroize::Zeroizing;
 
 /// Everything that is not in the vendor's token.
-pub struct Answers {
+pub struct EnrollmentAnswers {
     /// Jira's URL with its context path.
     pub upstream: String,
     /// PEM of the authority of Jira's certificate, beside the system's.
     pub ca: Option<String>,
     /// Who the requests are toward Jira.
-    pub auth: Auth,
+    pub auth: AuthAnswers,
     /// Ready-made sets of rules.
     pub presets: Vec<String>,
-    /// Further rules.
+    /// Policy rules to allow besides the presets.
     pub allow: Vec<String>,
     /// The way out to the gateway.
-    pub proxy: Option<Proxy>,
+    pub proxy: Option<ProxyAnswers>,
     /// PEM of the authority of `tls://` gateways.
     pub gateway_ca: Option<String>,
 }
 
-/// The company's proxy.
-pub struct Proxy {
-    /// As `tunnel.proxy`.
+/// The company's proxy and the credential for it.
+pub struct ProxyAnswers {
+    /// Proxy URL, written like `tunnel.proxy`.
     pub url: String,
-    /// The login there.
+    /// User name and password at the proxy, if it wants them.
     pub login: Option<(String, Zeroizing<String>)>,
 }
 
 /// `[forward.auth]`, with secrets that are yet to be put into files.
-pub enum Auth {
+pub enum AuthAnswers {
     /// The vendor logs in.
     PassThrough,
-    /// A user's password.
+    /// User name and password of a Jira user.
     Basic {
         /// Jira user name.
         username: String,
@@ -44,7 +44,7 @@ pub enum Auth {
         /// The token.
         token: Zeroizing<String>,
     },
-    /// Jira Cloud.
+    /// API token of a Jira Cloud account.
     ApiToken {
         /// Of the Atlassian account.
         email: String,

@@ -1,20 +1,20 @@
 //! Token and answers as a drop-in of the configuration, and the files beside it that it names. Whether it is right is
 //! for `config` to judge.
 
-use super::{Answers, Auth, Token};
+use super::{AuthAnswers, EnrollmentAnswers, EnrollmentToken};
 use serde::Serialize;
 use std::path::Path;
 use zeroize::Zeroizing;
 
 /// One file that the drop-in names.
-pub(super) struct Named {
+pub(super) struct ReferencedFile {
     pub name: &'static str,
     pub text: Zeroizing<String>,
     /// Readable to its owner alone.
     pub secret: bool,
 }
 
-impl Named {
+impl ReferencedFile {
     fn secret(name: &'static str, text: &str) -> Self {
         Self {
             name,
@@ -39,28 +39,37 @@ fn line(text: &str) -> Zeroizing<String> {
 }
 
 /// The files beside the key.
-pub(super) fn files(token: &Token, answers: &Answers) -> Vec<Named> {
+pub(super) fn files(token: &EnrollmentToken, answers: &EnrollmentAnswers) -> Vec<ReferencedFile> {
     let mut files = Vec::new();
     if !token.known_hosts.is_empty() {
-        files.push(Named::public(KNOWN_HOSTS, &token.known_hosts.join("\n")));
+        files.push(ReferencedFile::public(
+            KNOWN_HOSTS,
+            &token.known_hosts.join("\n"),
+        ));
     }
     if let Some(pem) = &answers.ca {
-        files.push(Named::public(CA, pem));
+        files.push(ReferencedFile::public(CA, pem));
     }
     if let Some(pem) = &answers.gateway_ca {
-        files.push(Named::public(GATEWAY_CA, pem));
+        files.push(ReferencedFile::public(GATEWAY_CA, pem));
     }
     if let Some((_, password)) = answers.proxy.as_ref().and_then(|p| p.login.as_ref()) {
-        files.push(Named::secret(PROXY_PASSWORD, password));
+        files.push(ReferencedFile::secret(PROXY_PASSWORD, password));
     }
     match &answers.auth {
-        Auth::PassThrough => {}
-        Auth::Basic { password, .. } => files.push(Named::secret(PASSWORD, password)),
-        Auth::Pat { token } | Auth::ApiToken { token, .. } => {
-            files.push(Named::secret(TOKEN, token));
+        AuthAnswers::PassThrough => {}
+        AuthAnswers::Basic { password, .. } => {
+            files.push(ReferencedFile::secret(PASSWORD, password))
         }
-        Auth::OAuth2 { secret, .. } => files.push(Named::secret(CLIENT_SECRET, secret)),
-        Auth::OAuth1 { private_key, .. } => files.push(Named::secret(PRIVATE_KEY, private_key)),
+        AuthAnswers::Pat { token } | AuthAnswers::ApiToken { token, .. } => {
+            files.push(ReferencedFile::secret(TOKEN, token));
+        }
+        AuthAnswers::OAuth2 { secret, .. } => {
+            files.push(ReferencedFile::secret(CLIENT_SECRET, secret))
+        }
+        AuthAnswers::OAuth1 { private_key, .. } => {
+            files.push(ReferencedFile::secret(PRIVATE_KEY, private_key))
+        }
     }
     files
 }
@@ -70,15 +79,15 @@ pub(super) fn files(token: &Token, answers: &Answers) -> Vec<Named> {
 /// # Errors
 /// None that texts could bring about.
 pub(super) fn render(
-    token: &Token,
-    answers: &Answers,
+    token: &EnrollmentToken,
+    answers: &EnrollmentAnswers,
     folder: &Path,
 ) -> Result<String, toml::ser::Error> {
     let file = |name: &str| folder.join(name).display().to_string();
     let proxy = answers.proxy.as_ref();
     let login = proxy.and_then(|proxy| proxy.login.as_ref());
-    let root = Root {
-        tunnel: Tunnel {
+    let root = DropInRoot {
+        tunnel: DropInTunnel {
             gateways: token.gateways.iter().map(ToString::to_string).collect(),
             user: &token.user,
             identity_file: file(IDENTITY),
@@ -89,13 +98,13 @@ pub(super) fn render(
             proxy_username: login.map(|(username, _)| username.as_str()),
             proxy_password_file: login.map(|_| file(PROXY_PASSWORD)),
         },
-        forward: [Forward {
+        forward: [DropInForward {
             name: &token.forward.name,
             bind: token.forward.bind.to_string(),
             upstream: &answers.upstream,
             ca_file: answers.ca.as_ref().map(|_| file(CA)),
             auth: auth(&answers.auth, file),
-            policy: Policy {
+            policy: DropInPolicy {
                 presets: &answers.presets,
                 allow: &answers.allow,
             },
@@ -104,30 +113,30 @@ pub(super) fn render(
     Ok(format!("{HEADER}\n{}", toml::to_string(&root)?))
 }
 
-fn auth(auth: &Auth, file: impl Fn(&str) -> String) -> Section<'_> {
-    let mut section = Section::default();
+fn auth(auth: &AuthAnswers, file: impl Fn(&str) -> String) -> DropInAuth<'_> {
+    let mut section = DropInAuth::default();
     match auth {
-        Auth::PassThrough => section.mode = "pass-through",
-        Auth::Basic { username, .. } => {
+        AuthAnswers::PassThrough => section.mode = "pass-through",
+        AuthAnswers::Basic { username, .. } => {
             section.mode = "basic";
             section.username = Some(username);
             section.password_file = Some(file(PASSWORD));
         }
-        Auth::Pat { .. } => {
+        AuthAnswers::Pat { .. } => {
             section.mode = "pat";
             section.token_file = Some(file(TOKEN));
         }
-        Auth::ApiToken { email, .. } => {
+        AuthAnswers::ApiToken { email, .. } => {
             section.mode = "api-token";
             section.email = Some(email);
             section.token_file = Some(file(TOKEN));
         }
-        Auth::OAuth2 { client_id, .. } => {
+        AuthAnswers::OAuth2 { client_id, .. } => {
             section.mode = "oauth2";
             section.client_id = Some(client_id);
             section.client_secret_file = Some(file(CLIENT_SECRET));
         }
-        Auth::OAuth1 { consumer_key, .. } => {
+        AuthAnswers::OAuth1 { consumer_key, .. } => {
             section.mode = "oauth1";
             section.consumer_key = Some(consumer_key);
             section.private_key_file = Some(file(PRIVATE_KEY));
@@ -137,13 +146,13 @@ fn auth(auth: &Auth, file: impl Fn(&str) -> String) -> Section<'_> {
 }
 
 #[derive(Serialize)]
-struct Root<'a> {
-    tunnel: Tunnel<'a>,
-    forward: [Forward<'a>; 1],
+struct DropInRoot<'a> {
+    tunnel: DropInTunnel<'a>,
+    forward: [DropInForward<'a>; 1],
 }
 
 #[derive(Serialize)]
-struct Tunnel<'a> {
+struct DropInTunnel<'a> {
     gateways: Vec<String>,
     user: &'a str,
     identity_file: String,
@@ -162,18 +171,18 @@ struct Tunnel<'a> {
 }
 
 #[derive(Serialize)]
-struct Forward<'a> {
+struct DropInForward<'a> {
     name: &'a str,
     bind: String,
     upstream: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     ca_file: Option<String>,
-    auth: Section<'a>,
-    policy: Policy<'a>,
+    auth: DropInAuth<'a>,
+    policy: DropInPolicy<'a>,
 }
 
 #[derive(Default, Serialize)]
-struct Section<'a> {
+struct DropInAuth<'a> {
     mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<&'a str>,
@@ -194,7 +203,7 @@ struct Section<'a> {
 }
 
 #[derive(Serialize)]
-struct Policy<'a> {
+struct DropInPolicy<'a> {
     presets: &'a [String],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     allow: &'a [String],

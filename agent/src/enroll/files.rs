@@ -9,15 +9,19 @@ use std::{
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Readers {
+pub(super) enum FileReaders {
     /// Its owner alone: this user and group, where we may give files away, else ourselves.
     Owner(Option<(u32, u32)>),
     Everybody,
 }
 
 /// A new file, durable but for its folder.
-pub(super) fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), SiteError> {
-    let failed = |error| SiteError::io(path, error);
+pub(super) fn write_new(
+    path: &Path,
+    bytes: &[u8],
+    readers: FileReaders,
+) -> Result<(), EnrollmentFileError> {
+    let failed = |error| EnrollmentFileError::io(path, error);
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -25,12 +29,12 @@ pub(super) fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(
         .open(path)
         .map_err(failed)?;
     let mode = match readers {
-        Readers::Owner(Some((uid, gid))) => {
+        FileReaders::Owner(Some((uid, gid))) => {
             fchown(&file, Some(uid), Some(gid)).map_err(failed)?;
             SECRET
         }
-        Readers::Owner(None) => SECRET,
-        Readers::Everybody => PUBLIC,
+        FileReaders::Owner(None) => SECRET,
+        FileReaders::Everybody => PUBLIC,
     };
     // Whatever the umask.
     let permissions = Permissions::from_mode(mode);
@@ -40,8 +44,8 @@ pub(super) fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> Result<(
 }
 
 /// A folder that the agent's user can come by, unless there is one.
-pub(super) fn make_folder(path: &Path) -> Result<(), SiteError> {
-    let failed = |error| SiteError::io(path, error);
+pub(super) fn make_folder(path: &Path) -> Result<(), EnrollmentFileError> {
+    let failed = |error| EnrollmentFileError::io(path, error);
     match DirBuilder::new().mode(FOLDER).create(path) {
         Ok(()) => {
             open_folder(path)?;
@@ -53,21 +57,21 @@ pub(super) fn make_folder(path: &Path) -> Result<(), SiteError> {
 }
 
 /// Whatever the umask was when it was made.
-pub(super) fn open_folder(path: &Path) -> Result<(), SiteError> {
+pub(super) fn open_folder(path: &Path) -> Result<(), EnrollmentFileError> {
     fs::set_permissions(path, Permissions::from_mode(FOLDER))
-        .map_err(|error| SiteError::io(path, error))
+        .map_err(|error| EnrollmentFileError::io(path, error))
 }
 
 /// Which names a folder has is on the disk afterwards.
-pub(super) fn sync(folder: &Path) -> Result<(), SiteError> {
+pub(super) fn sync(folder: &Path) -> Result<(), EnrollmentFileError> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| SiteError::io(folder, error))
+    synced.map_err(|error| EnrollmentFileError::io(folder, error))
 }
 
 /// Why files could not be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum SiteError {
-    /// The system refuses.
+pub enum EnrollmentFileError {
+    /// The operating system reported an I/O error.
     #[error("{}: {error}; {}", path.display(), remedy(error))]
     Io {
         /// File or folder.
@@ -85,7 +89,7 @@ pub enum SiteError {
     Key(String),
 }
 
-impl SiteError {
+impl EnrollmentFileError {
     pub(super) fn io(path: &Path, error: io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),

@@ -1,6 +1,6 @@
 //! The agent's key, and the line by which an OpenSSH server lets it in and confines it.
 
-use crate::tunnel::Bind;
+use crate::tunnel::BindAddress;
 use russh::keys::{
     PrivateKey,
     ssh_key::{self, LineEnding, private::Ed25519Keypair},
@@ -17,16 +17,16 @@ pub(super) fn generate(comment: &str) -> Result<(Zeroizing<String>, String), ssh
 }
 
 /// The whole line of the vendor's authorized_keys file for this public key.
-pub fn authorized_line(bind: &Bind, public: &str) -> String {
+pub fn authorized_line(bind: &BindAddress, public: &str) -> String {
     format!("{} {public}", registered_options(bind))
 }
 
 /// What such a line begins with: nothing but this one forward. `restrict` leaves commands allowed, so that one that does
 /// nothing takes their place (sshd(8)). A socket is not confined by it, since permitlisten speaks of TCP only.
-pub fn registered_options(bind: &Bind) -> String {
+pub fn registered_options(bind: &BindAddress) -> String {
     match bind {
-        Bind::Socket(_) => CONFINED.to_owned(),
-        Bind::Tcp { host, port } => {
+        BindAddress::Socket(_) => CONFINED.to_owned(),
+        BindAddress::Tcp { host, port } => {
             let port = match port {
                 0 => "*".to_owned(),
                 port => port.to_string(),

@@ -7,7 +7,7 @@
 //! | `key` | the agent's own key, and the line that authorises it |
 //! | `answers` | what only the customer knows: Jira, the login there, what the vendor may do |
 //! | `drop_in` | both together as a drop-in of the configuration |
-//! | `site` | the folder: what is there, what counts, one enrolment at a time |
+//! | `directory` | the folder: what is there, what counts, one enrolment at a time |
 //! | `staged` | what is being made, and the one step that puts it in place |
 //! | `files` | files that a crash leaves whole or not there |
 //! | `register` | the public key over SSH by the one-time secret, and the proof that it works |
@@ -17,18 +17,20 @@
 //! next enrolment removes or, where the vendor may know its key already, goes on with.
 
 mod answers;
+mod directory;
 mod drop_in;
 mod files;
 mod key;
 mod register;
-mod site;
 mod staged;
 mod token;
 
-pub use answers::{Answers, Auth, Proxy};
-pub use files::SiteError;
+pub use answers::{AuthAnswers, EnrollmentAnswers, ProxyAnswers};
+pub use directory::{ActiveEnrollment, EnrollmentDir};
+pub use files::EnrollmentFileError;
 pub use key::{authorized_line, registered_options};
-pub use register::{COMMAND, RegisterError, prove, register};
-pub use site::{Enrolment, Site};
-pub use staged::{Key, Staged};
-pub use token::{Forward, MAX_LEN, OneTimeSecret, PREFIX, Token, TokenError};
+pub use register::{COMMAND, RegistrationError, prove, register};
+pub use staged::{AgentKey, StagedEnrollment};
+pub use token::{
+    EnrollmentToken, EnrollmentTokenError, MAX_LEN, OneTimeSecret, PREFIX, TokenForward,
+};

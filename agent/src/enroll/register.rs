@@ -1,11 +1,10 @@
 //! The public key, registered over SSH by the one-time secret, and the proof that the gateway takes it. Only what any
 //! SSH server has: a login with a key, one command with the public key on its standard input, its exit status.
 
-use super::Token;
+use super::EnrollmentToken;
 use crate::tunnel::{
-    Accept, Gateway, Inbound, Settings,
-    session::{ExecError, Identity, OpenError, Ran, Session, has_untried_address},
-    tell_nobody,
+    ChannelAcceptor, GatewayAddress, InboundChannel, Settings, ignore,
+    session::{ExecError, ExecOutput, Session, SessionOpenError, SshIdentity, has_untried_address},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -16,38 +15,38 @@ use std::{sync::Arc, time::Duration};
 /// With the cause, and what is known about whether the key was registered.
 pub async fn register(
     settings: &Settings,
-    token: &Token,
+    token: &EnrollmentToken,
     public: &str,
-) -> Result<(), RegisterError> {
-    let secret = token.secret.as_ref().ok_or(RegisterError::NoSecret)?;
-    let once = Arc::new(Identity::of_key(secret.key()));
+) -> Result<(), RegistrationError> {
+    let secret = token.secret.as_ref().ok_or(RegistrationError::NoSecret)?;
+    let once = Arc::new(SshIdentity::of_key(secret.key()));
     let (gateway, session) = open(settings, once).await?;
     let input = format!("{}\n", public.trim()).into_bytes();
     let ran = session.exec(COMMAND, input, ANSWER).await;
     session.disconnect().await;
     let gateway = gateway.to_string();
     match ran {
-        Ok(Ran {
+        Ok(ExecOutput {
             status: Some(0), ..
         }) => Ok(()),
-        Ok(Ran {
+        Ok(ExecOutput {
             status: Some(status),
-            said,
-        }) => Err(RegisterError::Refused {
+            output: said,
+        }) => Err(RegistrationError::Refused {
             gateway,
-            said,
-            for_good: status == REFUSED,
+            message: said,
+            permanent: status == REFUSED,
         }),
-        Ok(Ran { status: None, .. }) => Err(RegisterError::Unknown {
+        Ok(ExecOutput { status: None, .. }) => Err(RegistrationError::Unknown {
             gateway,
             problem: "the gateway did not say how it ended".to_owned(),
         }),
-        Err(ExecError::Refused) => Err(RegisterError::Refused {
+        Err(ExecError::Refused) => Err(RegistrationError::Refused {
             gateway,
-            said: ExecError::Refused.to_string(),
-            for_good: true,
+            message: ExecError::Refused.to_string(),
+            permanent: true,
         }),
-        Err(error) => Err(RegisterError::Unknown {
+        Err(error) => Err(RegistrationError::Unknown {
             gateway,
             problem: error.to_string(),
         }),
@@ -58,7 +57,7 @@ pub async fn register(
 ///
 /// # Errors
 /// What the gateways said.
-pub async fn prove(settings: &Settings) -> Result<Gateway, RegisterError> {
+pub async fn prove(settings: &Settings) -> Result<GatewayAddress, RegistrationError> {
     let (gateway, session) = open(settings, Arc::clone(&settings.identity)).await?;
     session.disconnect().await;
     Ok(gateway)
@@ -67,44 +66,49 @@ pub async fn prove(settings: &Settings) -> Result<Gateway, RegisterError> {
 /// A session with the first gateway that lets us in. A host key that is not trusted ends it: somebody may be in between.
 async fn open(
     settings: &Settings,
-    identity: Arc<Identity>,
-) -> Result<(Gateway, Session), RegisterError> {
+    identity: Arc<SshIdentity>,
+) -> Result<(GatewayAddress, Session), RegistrationError> {
     let settings = Arc::new(Settings {
         identity,
         forwards: Vec::new(),
         ..settings.clone()
     });
     // What an address refused was the key before this one; nothing is asked of it again and again here.
-    settings.egress.addresses().forgive();
+    settings.egress.addresses().clear_failures();
     let mut failures = Vec::new();
     for gateway in &settings.gateways {
         match open_any(&settings, gateway).await {
             Ok(session) => return Ok((gateway.clone(), session)),
-            Err(error @ OpenError::HostKey(_)) => {
-                return Err(RegisterError::Unreachable(vec![error]));
+            Err(error @ SessionOpenError::HostKey(_)) => {
+                return Err(RegistrationError::Unreachable(vec![error]));
             }
             // The same password at the same proxy: asking again could lock an account.
-            Err(OpenError::Proxy(error)) if error.refused_login() => {
-                return Err(RegisterError::Unreachable(vec![OpenError::Proxy(error)]));
+            Err(SessionOpenError::Proxy(error)) if error.refused_login() => {
+                return Err(RegistrationError::Unreachable(vec![
+                    SessionOpenError::Proxy(error),
+                ]));
             }
             Err(error) => failures.push(error),
         }
     }
     let refused = failures.iter().find_map(|error| match error {
-        OpenError::LoginRefused { gateway, .. } => Some(gateway.clone()),
+        SessionOpenError::LoginRefused { gateway, .. } => Some(gateway.clone()),
         _ => None,
     });
     Err(match refused {
-        Some(gateway) => RegisterError::LoginRefused { gateway },
-        None => RegisterError::Unreachable(failures),
+        Some(gateway) => RegistrationError::LoginRefused { gateway },
+        None => RegistrationError::Unreachable(failures),
     })
 }
 
 /// A session with the first address of the gateway that is one; the error of the last.
-async fn open_any(settings: &Arc<Settings>, gateway: &Gateway) -> Result<Session, OpenError> {
+async fn open_any(
+    settings: &Arc<Settings>,
+    gateway: &GatewayAddress,
+) -> Result<Session, SessionOpenError> {
     loop {
         let (own, to) = (Arc::clone(settings), gateway.clone());
-        let opened = Session::open(own, to, 0, Arc::new(Nothing), tell_nobody()).await;
+        let opened = Session::open(own, to, 0, Arc::new(RejectChannels), ignore()).await;
         match opened {
             Err(error) if has_untried_address(settings, gateway, &error) => {}
             opened => return opened,
@@ -113,21 +117,21 @@ async fn open_any(settings: &Arc<Settings>, gateway: &Gateway) -> Result<Session
 }
 
 /// Nothing is forwarded here.
-struct Nothing;
+struct RejectChannels;
 
-impl Accept for Nothing {
-    fn accept(&self, _: Inbound) {}
+impl ChannelAcceptor for RejectChannels {
+    fn accept(&self, _: InboundChannel) {}
 }
 
 /// Why the key is not registered or not proven.
 #[derive(Debug, thiserror::Error)]
-pub enum RegisterError {
+pub enum RegistrationError {
     /// The token has none.
     #[error("the token has no one-time secret, so that the vendor must be given the key by hand")]
     NoSecret,
     /// No session came about.
     #[error("{}", each(.0))]
-    Unreachable(Vec<OpenError>),
+    Unreachable(Vec<SessionOpenError>),
     /// The gateway does not know the key that was tried.
     #[error("{gateway} does not let us in")]
     LoginRefused {
@@ -135,14 +139,14 @@ pub enum RegisterError {
         gateway: String,
     },
     /// The gateway let us in and would not register the key.
-    #[error("{gateway} did not register the key: {said}")]
+    #[error("{gateway} did not register the key: {message}")]
     Refused {
         /// Which.
         gateway: String,
         /// Its own words.
-        said: String,
+        message: String,
         /// Trying again with the same key changes nothing; else the fault was the gateway's own.
-        for_good: bool,
+        permanent: bool,
     },
     /// It was sent, and no answer came.
     #[error("whether {gateway} has registered the key is not known: {problem}")]
@@ -154,26 +158,26 @@ pub enum RegisterError {
     },
 }
 
-impl RegisterError {
+impl RegistrationError {
     /// Whether a gateway was reached that does not know the key.
     pub fn refuses_key(&self) -> bool {
         matches!(self, Self::LoginRefused { .. })
     }
 
     /// Whether the gateway may know the key all the same, or take it at the next try.
-    pub fn leaves_hope(&self) -> bool {
+    pub fn key_may_be_known(&self) -> bool {
         matches!(
             self,
             Self::Unknown { .. }
                 | Self::Refused {
-                    for_good: false,
+                    permanent: false,
                     ..
                 }
         )
     }
 }
 
-fn each(errors: &[OpenError]) -> String {
+fn each(errors: &[SessionOpenError]) -> String {
     let texts: Vec<_> = errors
         .iter()
         .map(|error| format!("{error}; {}", error.remedy()))

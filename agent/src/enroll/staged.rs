@@ -1,44 +1,48 @@
 //! What is being made: first in a folder of its own, then by one rename what counts. Blocks on the disk.
 
 use super::{
-    Answers, Site, Token,
+    EnrollmentAnswers, EnrollmentDir, EnrollmentToken,
+    directory::{CERTIFICATE, ENROLMENTS, EnrollmentRecord, PUBLIC_HALF, RECORD},
     drop_in::{self, IDENTITY},
-    files::{Readers, SiteError, make_folder, sync, write_new},
+    files::{EnrollmentFileError, FileReaders, make_folder, sync, write_new},
     key,
-    site::{CERTIFICATE, ENROLMENTS, PUBLIC_HALF, RECORD, Record},
 };
-use crate::config::Draft;
+use crate::config::ProposedDropIn;
 use std::{fs, io, path::Path};
 use zeroize::Zeroizing;
 
-/// The agent's key.
-pub struct Key {
+/// The agent's SSH key, newly made or reused.
+pub struct AgentKey {
     /// As in an authorized_keys line.
     pub public: String,
     /// It was made by an earlier run with the same token: the vendor may know it.
     pub reused: bool,
 }
 
-/// What is being made. Dropped, it takes away what it has written; [`keep`](Self::keep) leaves the key.
-pub struct Staged<'a> {
-    site: &'a Site,
+/// What is being made. Dropped, it takes away what it has written; [`keep`](Self::keep_key) leaves the key.
+pub struct StagedEnrollment<'a> {
+    site: &'a EnrollmentDir,
     number: u32,
-    /// The new key.
-    pub key: Key,
-    end: End,
+    /// The key of the new enrollment.
+    pub key: AgentKey,
+    on_drop: DropCleanup,
 }
 
 #[derive(PartialEq, Eq)]
-enum End {
+enum DropCleanup {
     Remove,
     KeepKey,
-    Done,
+    Committed,
 }
 
-impl Site {
+impl EnrollmentDir {
     /// Begins an enrolment: with the key of an earlier run with this token that did not come to its end, else with a
     /// new one. What other runs have left is removed.
-    pub fn stage(&self, token: &str, comment: &str) -> Result<Staged<'_>, SiteError> {
+    pub fn stage(
+        &self,
+        token: &str,
+        comment: &str,
+    ) -> Result<StagedEnrollment<'_>, EnrollmentFileError> {
         let current = self.current()?.and_then(|current| current.number);
         let mut left = None;
         let mut highest = 0;
@@ -56,30 +60,30 @@ impl Site {
         }
         if let Some((number, public)) = left {
             self.remove_all_but_key(number)?;
-            return Ok(Staged {
+            return Ok(StagedEnrollment {
                 site: self,
                 number,
-                key: Key {
+                key: AgentKey {
                     public,
                     reused: true,
                 },
-                end: End::KeepKey,
+                on_drop: DropCleanup::KeepKey,
             });
         }
         let number = highest + 1;
         make_folder(&self.at(number))?;
-        let mut staged = Staged {
+        let mut staged = StagedEnrollment {
             site: self,
             number,
-            key: Key {
+            key: AgentKey {
                 public: String::new(),
                 reused: false,
             },
-            end: End::Remove,
+            on_drop: DropCleanup::Remove,
         };
         let (private, public) =
-            key::generate(comment).map_err(|error| SiteError::Key(error.to_string()))?;
-        let record = Record {
+            key::generate(comment).map_err(|error| EnrollmentFileError::Key(error.to_string()))?;
+        let record = EnrollmentRecord {
             token: token.to_owned(),
             public_key: public.clone(),
         };
@@ -88,8 +92,12 @@ impl Site {
         let at = self.at(number);
         write_new(&at.join(IDENTITY), private.as_bytes(), self.secrets)?;
         let line = format!("{public}\n");
-        write_new(&at.join(PUBLIC_HALF), line.as_bytes(), Readers::Everybody)?;
-        write_new(&at.join(RECORD), record.as_bytes(), Readers::Everybody)?;
+        write_new(
+            &at.join(PUBLIC_HALF),
+            line.as_bytes(),
+            FileReaders::Everybody,
+        )?;
+        write_new(&at.join(RECORD), record.as_bytes(), FileReaders::Everybody)?;
         sync(&at)?;
         sync(&self.folder.join(ENROLMENTS))?;
         staged.key.public = public;
@@ -97,28 +105,28 @@ impl Site {
     }
 }
 
-impl Site {
+impl EnrollmentDir {
     /// Begins to correct what was answered: with the key and the token that count now, which the vendor knows.
-    pub fn restage(&self) -> Result<Staged<'_>, SiteError> {
+    pub fn restage(&self) -> Result<StagedEnrollment<'_>, EnrollmentFileError> {
         let numbers = self.numbers()?;
         let current = self.current()?.and_then(|current| current.number);
         let number = numbers.last().copied().max(current).unwrap_or_default() + 1;
         let (from, to) = (self.at(current.unwrap_or_default()), self.at(number));
         make_folder(&to)?;
-        let mut staged = Staged {
+        let mut staged = StagedEnrollment {
             site: self,
             number,
-            key: Key {
+            key: AgentKey {
                 public: String::new(),
                 reused: true,
             },
-            end: End::Remove,
+            on_drop: DropCleanup::Remove,
         };
         for (name, readers) in [
             (IDENTITY, self.secrets),
-            (PUBLIC_HALF, Readers::Everybody),
-            (RECORD, Readers::Everybody),
-            (CERTIFICATE, Readers::Everybody),
+            (PUBLIC_HALF, FileReaders::Everybody),
+            (RECORD, FileReaders::Everybody),
+            (CERTIFICATE, FileReaders::Everybody),
         ] {
             let path = from.join(name);
             let bytes = match fs::read(&path) {
@@ -126,7 +134,7 @@ impl Site {
                 Err(error) if name == CERTIFICATE && error.kind() == io::ErrorKind::NotFound => {
                     continue;
                 }
-                Err(error) => return Err(SiteError::io(&path, error)),
+                Err(error) => return Err(EnrollmentFileError::io(&path, error)),
             };
             write_new(&to.join(name), &bytes, readers)?;
         }
@@ -136,22 +144,23 @@ impl Site {
     }
 }
 
-impl Staged<'_> {
+impl StagedEnrollment<'_> {
     /// Keys of the drop-in and files beside it that are other than those that count now.
-    pub fn differences(&self, draft: &Draft) -> Result<Vec<String>, SiteError> {
+    pub fn differences(&self, draft: &ProposedDropIn) -> Result<Vec<String>, EnrollmentFileError> {
         let current = self.site.current()?.and_then(|current| current.number);
         let (old, new) = (
             self.site.at(current.unwrap_or_default()),
             self.site.at(self.number),
         );
         let path = &self.site.drop_in;
-        let before = fs::read_to_string(path).map_err(|error| SiteError::io(path, error))?;
+        let before =
+            fs::read_to_string(path).map_err(|error| EnrollmentFileError::io(path, error))?;
         let folder = |number: u32| format!("\"{ENROLMENTS}/{number}/");
         let text = draft
             .text
             .replace(&folder(self.number), &folder(current.unwrap_or_default()));
         let mut differences = changed_keys(&before, &text);
-        let entries = fs::read_dir(&new).map_err(|error| SiteError::io(&new, error))?;
+        let entries = fs::read_dir(&new).map_err(|error| EnrollmentFileError::io(&new, error))?;
         for name in entries.filter_map(|entry| Some(entry.ok()?.file_name())) {
             let read = |folder: &Path| fs::read(folder.join(&name)).ok().map(Zeroizing::new);
             if read(&old) != read(&new) {
@@ -163,60 +172,65 @@ impl Staged<'_> {
 
     /// Writes what the drop-in names, and gives the drop-in for `config` to judge. Once more: in place of what was
     /// written before.
-    pub fn write(&self, token: &Token, answers: &Answers) -> Result<Draft, SiteError> {
+    pub fn write(
+        &self,
+        token: &EnrollmentToken,
+        answers: &EnrollmentAnswers,
+    ) -> Result<ProposedDropIn, EnrollmentFileError> {
         self.site.remove_all_but_key(self.number)?;
         let at = self.site.at(self.number);
         for file in drop_in::files(token, answers) {
             let readers = match file.secret {
                 true => self.site.secrets,
-                false => Readers::Everybody,
+                false => FileReaders::Everybody,
             };
             write_new(&at.join(file.name), file.text.as_bytes(), readers)?;
         }
         sync(&at)?;
         let relative = Path::new(ENROLMENTS).join(self.number.to_string());
         let text = drop_in::render(token, answers, &relative)
-            .map_err(|error| SiteError::Key(error.to_string()))?;
-        Ok(Draft {
+            .map_err(|error| EnrollmentFileError::Key(error.to_string()))?;
+        Ok(ProposedDropIn {
             path: self.site.drop_in.clone(),
             text,
         })
     }
 
     /// The gateway may know the key from now on: it is left where it is, for the next run with the same token.
-    pub fn keep(&mut self) {
-        self.end = End::KeepKey;
+    pub fn keep_key(&mut self) {
+        self.on_drop = DropCleanup::KeepKey;
     }
 
     /// The one step that counts.
-    pub fn commit(mut self, draft: &Draft) -> Result<(), SiteError> {
+    pub fn commit(mut self, draft: &ProposedDropIn) -> Result<(), EnrollmentFileError> {
         let main = &self.site.main;
         if !main.exists() {
-            write_new(main, MAIN.as_bytes(), Readers::Everybody)?;
+            write_new(main, MAIN.as_bytes(), FileReaders::Everybody)?;
             sync(&self.site.folder)?;
         }
         let folder = draft.path.parent().unwrap_or(&self.site.folder);
         let new = folder.join(NEW);
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(SiteError::io(&new, error));
+                return Err(EnrollmentFileError::io(&new, error));
             }
             _ => {}
         }
-        write_new(&new, draft.text.as_bytes(), Readers::Everybody)?;
-        fs::rename(&new, &draft.path).map_err(|error| SiteError::io(&draft.path, error))?;
-        self.end = End::Done;
+        write_new(&new, draft.text.as_bytes(), FileReaders::Everybody)?;
+        fs::rename(&new, &draft.path)
+            .map_err(|error| EnrollmentFileError::io(&draft.path, error))?;
+        self.on_drop = DropCleanup::Committed;
         sync(folder)
     }
 }
 
-impl Drop for Staged<'_> {
+impl Drop for StagedEnrollment<'_> {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next run.
-        let _ = match self.end {
-            End::Remove => self.site.remove(self.number),
-            End::KeepKey => self.site.remove_all_but_key(self.number),
-            End::Done => Ok(()),
+        let _ = match self.on_drop {
+            DropCleanup::Remove => self.site.remove(self.number),
+            DropCleanup::KeepKey => self.site.remove_all_but_key(self.number),
+            DropCleanup::Committed => Ok(()),
         };
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::{
     secret::Secret,
-    tunnel::{Bind, Gateway, session::HostKeys},
+    tunnel::{BindAddress, GatewayAddress, session::HostKeys},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use russh::keys::{PrivateKey, ssh_key::private::Ed25519Keypair};
@@ -21,17 +21,17 @@ use zeroize::Zeroizing;
 
 /// What the vendor has said, checked as far as it can be without a configuration.
 #[derive(Debug)]
-pub struct Token {
+pub struct EnrollmentToken {
     /// Where the gateways are, in the vendor's order; 1 to 16.
-    pub gateways: Vec<Gateway>,
-    /// User name there.
+    pub gateways: Vec<GatewayAddress>,
+    /// User name at the vendor's gateways.
     pub user: String,
     /// `SHA256:…` of the gateways' host keys.
     pub host_keys: Vec<String>,
     /// Lines of a known_hosts file, `@cert-authority` ones for instance. These or `host_keys` are there.
     pub known_hosts: Vec<String>,
     /// What the agent is to ask the gateway for.
-    pub forward: Forward,
+    pub forward: TokenForward,
     /// By which the public key may be registered, once. Without it the vendor gets the key by hand.
     pub secret: Option<OneTimeSecret>,
     /// When the invitation ends. Seconds matter, no more.
@@ -40,11 +40,11 @@ pub struct Token {
 
 /// The forward that the vendor expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forward {
+pub struct TokenForward {
     /// Name of the `[[forward]]` section.
     pub name: String,
     /// Where the gateway is to listen.
-    pub bind: Bind,
+    pub bind: BindAddress,
 }
 
 /// 32 bytes that are the seed of an Ed25519 key (RFC 8032 §5.1.5), so that they are proven by a signature and never
@@ -52,7 +52,7 @@ pub struct Forward {
 pub struct OneTimeSecret(Secret);
 
 impl OneTimeSecret {
-    /// A new one.
+    /// Generates a new random secret.
     pub fn generate() -> Self {
         let seed: Zeroizing<[u8; SEED]> = Zeroizing::new(rand::random());
         Self(Secret::new(seed.to_vec()))
@@ -81,50 +81,54 @@ impl std::fmt::Debug for OneTimeSecret {
     }
 }
 
-impl Token {
+impl EnrollmentToken {
     /// Reads what was pasted, also where a mail program has wrapped or quoted it (`unwrapped`).
     ///
     /// # Errors
-    /// What is wrong with it and what to do; [`expiry`](Self::in_time) is not looked at.
-    pub fn parse(text: &str) -> Result<Self, TokenError> {
-        let text = unwrapped(text);
+    /// What is wrong with it and what to do; [`expiry`](Self::check_expiry) is not looked at.
+    pub fn parse(text: &str) -> Result<Self, EnrollmentTokenError> {
+        let text = strip_mail_wrapping(text);
         let text = text.as_str();
         if text.is_empty() {
-            return Err(TokenError::Empty);
+            return Err(EnrollmentTokenError::Empty);
         }
         if text.len() > MAX_LEN {
-            return Err(TokenError::TooLong);
+            return Err(EnrollmentTokenError::TooLong);
         }
         let rest = match text.strip_prefix(PREFIX) {
             Some(rest) => rest,
-            None if PREFIX.starts_with(text) => return Err(TokenError::Cut),
-            None => return Err(TokenError::Foreign),
+            None if PREFIX.starts_with(text) => return Err(EnrollmentTokenError::Truncated),
+            None => return Err(EnrollmentTokenError::NotAToken),
         };
         let version = rest.split('.').next().unwrap_or_default();
         match version.parse::<u16>() {
             Ok(VERSION) if version == "1" => {}
-            Ok(newer) if newer > VERSION => return Err(TokenError::Newer(newer)),
+            Ok(newer) if newer > VERSION => {
+                return Err(EnrollmentTokenError::UnsupportedVersion(newer));
+            }
             // Cut in the middle of its first word.
-            _ if version.is_empty() && rest.is_empty() => return Err(TokenError::Cut),
-            _ => return Err(TokenError::Foreign),
+            _ if version.is_empty() && rest.is_empty() => {
+                return Err(EnrollmentTokenError::Truncated);
+            }
+            _ => return Err(EnrollmentTokenError::NotAToken),
         }
         let mut parts = rest.split('.').skip(1);
         let (Some(body), Some(check)) = (parts.next(), parts.next()) else {
-            return Err(TokenError::Cut);
+            return Err(EnrollmentTokenError::Truncated);
         };
         if check.len() < CHECK_DIGITS {
-            return Err(TokenError::Cut);
+            return Err(EnrollmentTokenError::Truncated);
         }
         let sealed = text.get(..text.len() - check.len() - 1);
         if parts.next().is_some() || sealed.map(checksum).as_deref() != Some(check) {
-            return Err(TokenError::Mistyped);
+            return Err(EnrollmentTokenError::BadChecksum);
         }
         let json = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(body).map_err(|_| {
-            TokenError::Body("its middle part is no unpadded base64url".to_owned())
+            EnrollmentTokenError::Body("its middle part is no unpadded base64url".to_owned())
         })?);
         // serde's text names a place and what was expected there, not what was found, unless that is a known word.
-        let body: Body = serde_json::from_slice(&json).map_err(|error| {
-            TokenError::Body(format!(
+        let body: TokenBody = serde_json::from_slice(&json).map_err(|error| {
+            EnrollmentTokenError::Body(format!(
                 "line {} column {} of what is in it is not as the format says",
                 error.line(),
                 error.column()
@@ -135,12 +139,12 @@ impl Token {
 
     /// The text to hand over.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let body = Body {
+        let body = TokenBody {
             gateways: self.gateways.iter().map(ToString::to_string).collect(),
             user: self.user.clone(),
             host_keys: self.host_keys.clone(),
             known_hosts: self.known_hosts.clone(),
-            forward: BodyForward {
+            forward: TokenBodyForward {
                 name: self.forward.name.clone(),
                 bind: self.forward.bind.to_string(),
             },
@@ -161,12 +165,12 @@ impl Token {
     /// Whether it still holds.
     ///
     /// # Errors
-    /// [`TokenError::Expired`].
-    pub fn in_time(&self, now: SystemTime) -> Result<(), TokenError> {
+    /// [`EnrollmentTokenError::Expired`].
+    pub fn check_expiry(&self, now: SystemTime) -> Result<(), EnrollmentTokenError> {
         let shown = |time| humantime::format_rfc3339_seconds(time).to_string();
         match now < self.expires {
             true => Ok(()),
-            false => Err(TokenError::Expired {
+            false => Err(EnrollmentTokenError::Expired {
                 end: shown(self.expires),
                 now: shown(now),
             }),
@@ -175,36 +179,36 @@ impl Token {
 
     /// By which the same token is known again. It says nothing about the secret in it.
     pub fn digest(text: &str) -> String {
-        hex(&Sha256::digest(unwrapped(text).as_bytes()))
+        hex(&Sha256::digest(strip_mail_wrapping(text).as_bytes()))
     }
 }
 
 /// Why a token cannot be used. None repeats it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum TokenError {
-    /// Nothing there.
+pub enum EnrollmentTokenError {
+    /// The text holds no token.
     #[error("no token was given; paste the line that the vendor sent you")]
     Empty,
     /// Something else was in the clipboard.
     #[error(
         "this is no enrolment token, or its beginning is missing: a token begins with {PREFIX}{VERSION}. and is one line; copy the whole line that the vendor sent you"
     )]
-    Foreign,
+    NotAToken,
     /// Made for a later agent.
     #[error(
         "this token is of version {0}, and this agent knows version {VERSION} only; install a newer jira-tunnel-agent, or ask the vendor for a token of version {VERSION}"
     )]
-    Newer(u16),
+    UnsupportedVersion(u16),
     /// Not copied to its end.
     #[error(
         "this token is cut: its end is missing; copy the whole line that the vendor sent you, which may be longer than the window"
     )]
-    Cut,
+    Truncated,
     /// The checksum does not fit.
     #[error(
         "this token was changed on its way: its checksum does not fit, so that a character is wrong or missing; copy it, do not type it"
     )]
-    Mistyped,
+    BadChecksum,
     /// Not what it could be.
     #[error(
         "this is longer than a token can be ({MAX_LEN} characters); copy the vendor's line alone"
@@ -228,14 +232,14 @@ pub enum TokenError {
 /// What is in it, as written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct TokenBody {
     gateways: Vec<String>,
     user: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     host_keys: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     known_hosts: Vec<String>,
-    forward: BodyForward,
+    forward: TokenBodyForward,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
     expires: String,
@@ -243,14 +247,14 @@ struct Body {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BodyForward {
+struct TokenBodyForward {
     name: String,
     bind: String,
 }
 
-impl Body {
+impl TokenBody {
     /// Each member is shown to root in a terminal, and written into a file that is shown later.
-    fn is_printable(&self) -> Result<(), TokenError> {
+    fn is_printable(&self) -> Result<(), EnrollmentTokenError> {
         let printable = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         let (name, bind) = (&self.forward.name, &self.forward.bind);
         let texts = [
@@ -271,23 +275,23 @@ impl Body {
             .chain(listed)
             .find(|(_, text)| !printable(text))
         {
-            Some((member, _)) => Err(TokenError::Body(format!(
+            Some((member, _)) => Err(EnrollmentTokenError::Body(format!(
                 "{member} has a character that is not printable ASCII"
             ))),
             None => Ok(()),
         }
     }
 
-    fn check(self) -> Result<Token, TokenError> {
+    fn check(self) -> Result<EnrollmentToken, EnrollmentTokenError> {
         self.is_printable()?;
         let secret = self.secret.map(Zeroizing::new);
-        let wrong = |what: &str| TokenError::Body(what.to_owned());
+        let wrong = |what: &str| EnrollmentTokenError::Body(what.to_owned());
         if self.gateways.is_empty() || self.gateways.len() > MAX_LIST {
             return Err(wrong("gateways must name 1 to 16"));
         }
         let gateways = self.gateways.iter().map(|text| {
             text.parse()
-                .map_err(|error| TokenError::Body(format!("gateways: {error}")))
+                .map_err(|error| EnrollmentTokenError::Body(format!("gateways: {error}")))
         });
         let gateways = gateways.collect::<Result<_, _>>()?;
         if !is_user(&self.user) {
@@ -299,14 +303,15 @@ impl Body {
         let lines = self.known_hosts.join("\n");
         let file = (!lines.is_empty()).then_some((Path::new("known_hosts"), lines.as_str()));
         HostKeys::new(self.host_keys.clone(), file)
-            .map_err(|error| TokenError::Body(error.to_string()))?;
+            .map_err(|error| EnrollmentTokenError::Body(error.to_string()))?;
         if !is_name(&self.forward.name) {
             return Err(wrong(
                 "forward.name must be 1 to 64 letters, digits, \"-\" or \"_\"",
             ));
         }
         let bind = self.forward.bind.parse();
-        let bind = bind.map_err(|error| TokenError::Body(format!("forward.bind: {error}")))?;
+        let bind =
+            bind.map_err(|error| EnrollmentTokenError::Body(format!("forward.bind: {error}")))?;
         let secret = match secret {
             Some(text) => Some(
                 OneTimeSecret::of(&text)
@@ -318,12 +323,12 @@ impl Body {
             .ok()
             .filter(|time| *time > UNIX_EPOCH)
             .ok_or_else(|| wrong("expires is no moment like 2027-01-31T12:00:00Z"))?;
-        Ok(Token {
+        Ok(EnrollmentToken {
             gateways,
             user: self.user,
             host_keys: self.host_keys,
             known_hosts: self.known_hosts,
-            forward: Forward {
+            forward: TokenForward {
                 name: self.forward.name,
                 bind,
             },
@@ -335,7 +340,7 @@ impl Body {
 
 /// Without what mail programs put in: line breaks, spaces, `>` before quoted lines, marks of no width. None of it is
 /// ever in a token.
-fn unwrapped(text: &str) -> Zeroizing<String> {
+fn strip_mail_wrapping(text: &str) -> Zeroizing<String> {
     // Room for everything at once: growing would leave copies behind.
     let mut token = Zeroizing::new(String::with_capacity(text.len()));
     let put_in =

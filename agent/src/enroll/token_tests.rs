@@ -5,13 +5,13 @@ use std::time::Duration;
 
 const HOST_KEY: &str = "SHA256:uNiVztksCsDhcc0u9e8BrcJxUKFyDVR0OXPBmkR1xX0";
 
-fn token(secret: bool) -> Token {
-    Token {
+fn token(secret: bool) -> EnrollmentToken {
+    EnrollmentToken {
         gateways: vec!["gw1.vendor.example:443".parse().unwrap()],
         user: "acme".to_owned(),
         host_keys: vec![HOST_KEY.to_owned()],
         known_hosts: Vec::new(),
-        forward: Forward {
+        forward: TokenForward {
             name: "jira".to_owned(),
             bind: "127.0.0.1:8080".parse().unwrap(),
         },
@@ -35,21 +35,21 @@ fn body(change: impl FnOnce(&mut serde_json::Value)) -> String {
     sealed(&value.to_string())
 }
 
-fn error(text: &str) -> TokenError {
-    Token::parse(text).unwrap_err()
+fn error(text: &str) -> EnrollmentTokenError {
+    EnrollmentToken::parse(text).unwrap_err()
 }
 
 #[test]
 fn what_is_written_is_what_is_read() {
     let made = token(true);
-    let read = Token::parse(&format!("  {}\n", made.to_text().as_str())).unwrap();
+    let read = EnrollmentToken::parse(&format!("  {}\n", made.to_text().as_str())).unwrap();
     assert_eq!(read.to_text(), made.to_text());
     assert_eq!(
         read.secret.unwrap().key().public_key(),
         made.secret.unwrap().key().public_key()
     );
     assert!(
-        Token::parse(&token(false).to_text())
+        EnrollmentToken::parse(&token(false).to_text())
             .unwrap()
             .secret
             .is_none()
@@ -58,7 +58,7 @@ fn what_is_written_is_what_is_read() {
 
 #[test]
 fn a_token_that_a_script_of_a_few_lines_makes_is_read() {
-    let read = Token::parse(&body(|_| {})).unwrap();
+    let read = EnrollmentToken::parse(&body(|_| {})).unwrap();
     assert_eq!(read.expires, token(false).expires);
     assert_eq!(read.forward, token(false).forward);
 }
@@ -67,11 +67,15 @@ fn a_token_that_a_script_of_a_few_lines_makes_is_read() {
 fn a_cut_token_is_told_apart_wherever_it_is_cut() {
     let text = token(true).to_text();
     for end in "jtaenroll1".len()..text.len() {
-        assert_eq!(error(&text[..end]), TokenError::Cut, "{end}");
+        assert_eq!(
+            error(&text[..end]),
+            EnrollmentTokenError::Truncated,
+            "{end}"
+        );
     }
     for begin in 1..text.len() {
         let error = error(&text[begin..]);
-        assert_eq!(error, TokenError::Foreign, "{begin}");
+        assert_eq!(error, EnrollmentTokenError::NotAToken, "{begin}");
     }
 }
 
@@ -91,14 +95,17 @@ fn a_token_that_a_mail_program_has_wrapped_is_read() {
         let wrapped: String = lines
             .map(|line| format!("{before}{}{after}", std::str::from_utf8(line).unwrap()))
             .collect();
-        let read = Token::parse(&wrapped).unwrap();
+        let read = EnrollmentToken::parse(&wrapped).unwrap();
         assert_eq!(read.to_text(), text);
         // The same token is known again.
-        assert_eq!(Token::digest(&wrapped), Token::digest(&text));
+        assert_eq!(
+            EnrollmentToken::digest(&wrapped),
+            EnrollmentToken::digest(&text)
+        );
         // Its first lines are a token that goes on.
         let end = wrapped.len() - wrapped.len() / 3;
         let end = (end..).find(|end| wrapped.is_char_boundary(*end)).unwrap();
-        assert_eq!(error(&wrapped[..end]), TokenError::Cut);
+        assert_eq!(error(&wrapped[..end]), EnrollmentTokenError::Truncated);
     }
 }
 
@@ -160,11 +167,17 @@ fn foreign_text_a_newer_version_and_an_empty_line_are_told_apart() {
         "jtaenroll0.x.y",
         "jtaenrolls",
     ] {
-        assert_eq!(error(foreign), TokenError::Foreign, "{foreign}");
+        assert_eq!(error(foreign), EnrollmentTokenError::NotAToken, "{foreign}");
     }
-    assert_eq!(error("jtaenroll2.whatever"), TokenError::Newer(2));
-    assert_eq!(error(" \n"), TokenError::Empty);
-    assert_eq!(error(&"x".repeat(MAX_LEN + 1)), TokenError::TooLong);
+    assert_eq!(
+        error("jtaenroll2.whatever"),
+        EnrollmentTokenError::UnsupportedVersion(2)
+    );
+    assert_eq!(error(" \n"), EnrollmentTokenError::Empty);
+    assert_eq!(
+        error(&"x".repeat(MAX_LEN + 1)),
+        EnrollmentTokenError::TooLong
+    );
 }
 
 #[test]
@@ -172,10 +185,10 @@ fn an_expired_token_says_when_and_what_time_it_is() {
     let token = token(false);
     assert!(
         token
-            .in_time(token.expires - Duration::from_secs(1))
+            .check_expiry(token.expires - Duration::from_secs(1))
             .is_ok()
     );
-    let text = token.in_time(token.expires).unwrap_err().to_string();
+    let text = token.check_expiry(token.expires).unwrap_err().to_string();
     assert!(text.contains("2030-03-17T17:46:40Z"), "{text}");
 }
 
@@ -230,21 +243,21 @@ proptest! {
         let at = at % text.len();
         prop_assume!(text[at..=at] != put);
         text.replace_range(at..=at, &put);
-        prop_assert!(Token::parse(&text).is_err());
+        prop_assert!(EnrollmentToken::parse(&text).is_err());
     }
 
     #[test]
     fn nothing_that_is_pasted_breaks_the_reader(text in "\\PC{0,300}", tail in "[A-Za-z0-9_.-]{0,300}") {
-        let _ = Token::parse(&text);
-        let _ = Token::parse(&format!("jtaenroll1.{tail}"));
+        let _ = EnrollmentToken::parse(&text);
+        let _ = EnrollmentToken::parse(&format!("jtaenroll1.{tail}"));
     }
 
     #[test]
     fn nothing_in_a_sealed_body_breaks_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let sealed = format!("jtaenroll1.{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
         let is_body = matches!(
-            Token::parse(&format!("{sealed}.{}", checksum(&sealed))),
-            Err(TokenError::Body(_))
+            EnrollmentToken::parse(&format!("{sealed}.{}", checksum(&sealed))),
+            Err(EnrollmentTokenError::Body(_))
         );
         prop_assert!(is_body);
     }

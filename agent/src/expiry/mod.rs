@@ -1,13 +1,13 @@
 //! When credentials die: what each holder of one tells, and how pressing it is.
 //!
 //! Who holds a credential (a login, the client certificate, the SSH certificate) says what it knows as
-//! an [`Expiry`]. Status, metrics and the log read that and warn 30, 14 and 7 days before. Nothing here
+//! an [`CredentialExpiry`]. Status, metrics and the log read that and warn 30, 14 and 7 days before. Nothing here
 //! knows where a credential lives or how it is renewed.
 
-mod herald;
-pub mod moment;
+mod notifier;
+pub mod timestamps;
 
-pub use herald::{Herald, TELL_EVERY};
+pub use notifier::{ExpiryNotifier, NOTIFY_INTERVAL};
 
 use std::{
     sync::Arc,
@@ -29,10 +29,11 @@ use std::{
     schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+#[schemars(rename = "Kind")]
+pub enum CredentialKind {
     /// Jira personal access token.
     PersonalAccessToken,
-    /// Atlassian API token.
+    /// An API token of an Atlassian account.
     ApiToken,
     /// OAuth 2.0 access token.
     AccessToken,
@@ -48,7 +49,7 @@ pub enum Kind {
     SshCertificate,
 }
 
-impl Kind {
+impl CredentialKind {
     /// As in the JSON and in the metrics.
     pub fn code(self) -> &'static str {
         match self {
@@ -63,7 +64,7 @@ impl Kind {
         }
     }
 
-    /// For people.
+    /// Name of the credential kind in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::PersonalAccessToken => "personal access token",
@@ -80,33 +81,33 @@ impl Kind {
 
 /// What is known of the end of one credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expiry {
-    /// Which.
-    pub kind: Kind,
-    /// When.
-    pub end: End,
+pub struct CredentialExpiry {
+    /// Which kind of credential it is.
+    pub kind: CredentialKind,
+    /// When the credential expires.
+    pub end: ExpiryTime,
     /// When it was issued, where that is known: a certificate made for a day is not pressing because
     /// it ends tomorrow.
-    pub since: Option<SystemTime>,
+    pub issued_at: Option<SystemTime>,
     /// Whether the agent renews it by itself, so that nobody need be warned.
-    pub renewed: bool,
+    pub auto_refreshed: bool,
     /// What an administrator does before it ends, one sentence.
     pub remedy: String,
 }
 
 /// A credential, and which part of the configuration it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credential {
+pub struct TrackedCredential {
     /// Name of the forward; `None` for `[tunnel]`.
     pub forward: Option<Arc<str>>,
     /// What is known of its end.
-    pub expiry: Expiry,
+    pub expiry: CredentialExpiry,
 }
 
 /// When a credential ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Then.
+pub enum ExpiryTime {
+    /// It expires at this time.
     At(SystemTime),
     /// It was issued without an end.
     Never,
@@ -114,27 +115,27 @@ pub enum End {
     Unknown(String),
 }
 
-impl Expiry {
+impl CredentialExpiry {
     /// A credential that ends at `end` and that somebody has to replace.
-    pub fn new(kind: Kind, end: End, remedy: impl Into<String>) -> Self {
+    pub fn new(kind: CredentialKind, end: ExpiryTime, remedy: impl Into<String>) -> Self {
         Self {
             kind,
             end,
-            since: None,
-            renewed: false,
+            issued_at: None,
+            auto_refreshed: false,
             remedy: remedy.into(),
         }
     }
 
     /// When it was issued.
     pub fn issued(mut self, since: Option<SystemTime>) -> Self {
-        self.since = since;
+        self.issued_at = since;
         self
     }
 
     /// The agent renews it by itself.
-    pub fn renewed_by_itself(mut self) -> Self {
-        self.renewed = true;
+    pub fn auto_refreshed(mut self) -> Self {
+        self.auto_refreshed = true;
         self
     }
 
@@ -142,12 +143,12 @@ impl Expiry {
     pub fn sentence(&self, now: SystemTime) -> String {
         let name = self.kind.name();
         match &self.end {
-            End::Never => format!("the {name} has no end"),
-            End::Unknown(why) => format!("when the {name} ends is not known: {why}"),
-            End::At(end) => {
+            ExpiryTime::Never => format!("the {name} has no end"),
+            ExpiryTime::Unknown(why) => format!("when the {name} ends is not known: {why}"),
+            ExpiryTime::At(end) => {
                 let date = humantime::format_rfc3339_seconds(*end).to_string();
                 let date = date.split('T').next().unwrap_or_default();
-                let by_itself = match self.renewed {
+                let by_itself = match self.auto_refreshed {
                     true => ", and is renewed by itself",
                     false => "",
                 };
@@ -164,28 +165,30 @@ impl Expiry {
 
     /// How pressing it is to replace it. Never, for what the agent renews: where that fails, the login
     /// itself says so.
-    pub fn urgency(&self, now: SystemTime) -> Urgency {
-        let End::At(end) = self.end else {
-            return Urgency::None;
+    pub fn urgency(&self, now: SystemTime) -> ExpiryUrgency {
+        let ExpiryTime::At(end) = self.end else {
+            return ExpiryUrgency::None;
         };
-        if self.renewed {
-            return Urgency::None;
+        if self.auto_refreshed {
+            return ExpiryUrgency::None;
         }
         let Ok(left) = end.duration_since(now) else {
-            return Urgency::Over;
+            return ExpiryUrgency::Over;
         };
-        let lifetime = self.since.and_then(|since| end.duration_since(since).ok());
+        let lifetime = self
+            .issued_at
+            .and_then(|since| end.duration_since(since).ok());
         // Of a short life the warnings longer than its half say nothing.
         let counts = |limit: Duration| lifetime.is_none_or(|whole| limit <= whole / 2);
         [
-            (Urgency::Within7Days, 7),
-            (Urgency::Within14Days, 14),
-            (Urgency::Within30Days, 30),
+            (ExpiryUrgency::Within7Days, 7),
+            (ExpiryUrgency::Within14Days, 14),
+            (ExpiryUrgency::Within30Days, 30),
         ]
         .into_iter()
         .map(|(urgency, days)| (urgency, DAY * days))
         .find(|(_, limit)| left <= *limit && counts(*limit))
-        .map_or(Urgency::None, |(urgency, _)| urgency)
+        .map_or(ExpiryUrgency::None, |(urgency, _)| urgency)
     }
 }
 
@@ -203,8 +206,9 @@ impl Expiry {
     schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Urgency {
-    /// Not.
+#[schemars(rename = "Urgency")]
+pub enum ExpiryUrgency {
+    /// It need not be replaced soon.
     None,
     /// It ends within 30 days.
     #[serde(rename = "within_30_days")]
@@ -215,7 +219,7 @@ pub enum Urgency {
     /// It ends within 7 days.
     #[serde(rename = "within_7_days")]
     Within7Days,
-    /// It has ended.
+    /// The credential has already expired.
     Over,
 }
 
@@ -240,36 +244,42 @@ const DAY: Duration = Duration::from_secs(86_400);
 mod tests {
     use super::*;
 
-    fn ends_in(days: u32) -> (Expiry, SystemTime) {
+    fn ends_in(days: u32) -> (CredentialExpiry, SystemTime) {
         let now = SystemTime::UNIX_EPOCH + DAY * 20_000;
-        let end = End::At(now + DAY * days);
-        (Expiry::new(Kind::PersonalAccessToken, end, "make one"), now)
+        let end = ExpiryTime::At(now + DAY * days);
+        (
+            CredentialExpiry::new(CredentialKind::PersonalAccessToken, end, "make one"),
+            now,
+        )
     }
 
     #[test]
     fn warnings_come_at_30_14_and_7_days_and_at_the_end() {
         for (days, urgency) in [
-            (31, Urgency::None),
-            (30, Urgency::Within30Days),
-            (15, Urgency::Within30Days),
-            (14, Urgency::Within14Days),
-            (8, Urgency::Within14Days),
-            (7, Urgency::Within7Days),
-            (0, Urgency::Within7Days),
+            (31, ExpiryUrgency::None),
+            (30, ExpiryUrgency::Within30Days),
+            (15, ExpiryUrgency::Within30Days),
+            (14, ExpiryUrgency::Within14Days),
+            (8, ExpiryUrgency::Within14Days),
+            (7, ExpiryUrgency::Within7Days),
+            (0, ExpiryUrgency::Within7Days),
         ] {
             let (expiry, now) = ends_in(days);
             assert_eq!(expiry.urgency(now), urgency, "{days}");
         }
         let (expiry, now) = ends_in(0);
-        assert_eq!(expiry.urgency(now + Duration::from_secs(1)), Urgency::Over);
+        assert_eq!(
+            expiry.urgency(now + Duration::from_secs(1)),
+            ExpiryUrgency::Over
+        );
     }
 
     #[test]
     fn a_kind_has_one_word_everywhere() {
         for kind in [
-            Kind::PersonalAccessToken,
-            Kind::Oauth1Session,
-            Kind::SshCertificate,
+            CredentialKind::PersonalAccessToken,
+            CredentialKind::Oauth1Session,
+            CredentialKind::SshCertificate,
         ] {
             assert_eq!(serde_json::json!(kind), kind.code());
         }
@@ -279,21 +289,21 @@ mod tests {
     fn a_short_life_is_not_pressing_from_its_first_day() {
         let (expiry, now) = ends_in(1);
         let made_today = expiry.issued(Some(now));
-        assert_eq!(made_today.urgency(now), Urgency::None);
-        assert_eq!(made_today.urgency(now + DAY * 2), Urgency::Over);
+        assert_eq!(made_today.urgency(now), ExpiryUrgency::None);
+        assert_eq!(made_today.urgency(now + DAY * 2), ExpiryUrgency::Over);
         // Of 90 days all three count.
         let (expiry, now) = ends_in(30);
         let expiry = expiry.issued(Some(now - DAY * 60));
-        assert_eq!(expiry.urgency(now), Urgency::Within30Days);
+        assert_eq!(expiry.urgency(now), ExpiryUrgency::Within30Days);
     }
 
     #[test]
     fn what_renews_itself_or_never_ends_warns_nobody() {
         let (expiry, now) = ends_in(1);
-        assert_eq!(expiry.renewed_by_itself().urgency(now), Urgency::None);
-        for end in [End::Never, End::Unknown("nobody told".into())] {
-            let expiry = Expiry::new(Kind::ApiToken, end, "");
-            assert_eq!(expiry.urgency(now), Urgency::None);
+        assert_eq!(expiry.auto_refreshed().urgency(now), ExpiryUrgency::None);
+        for end in [ExpiryTime::Never, ExpiryTime::Unknown("nobody told".into())] {
+            let expiry = CredentialExpiry::new(CredentialKind::ApiToken, end, "");
+            assert_eq!(expiry.urgency(now), ExpiryUrgency::None);
         }
     }
 }

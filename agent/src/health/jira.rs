@@ -2,7 +2,7 @@
 
 use crate::printable::printable;
 use crate::{
-    status::State,
+    status::ProofState,
     upstream::{AnswerSource, ControlAnswer, ControlClient, HttpTarget, Intermediary},
 };
 use bytes::Bytes;
@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 /// Why the layer is not proven.
 #[derive(Debug)]
-pub(crate) struct Trouble {
-    pub(crate) state: State,
+pub(crate) struct ProbeFailure {
+    pub(crate) state: ProofState,
     pub(crate) cause: String,
     pub(crate) remedy: String,
     /// Every question was answered by something that is not Jira, and not as what passes by itself does.
@@ -24,12 +24,12 @@ pub(crate) struct Trouble {
 ///
 /// A proxy may keep the page to itself, or put a login before it, and let REST pass. So where it is not Jira's
 /// `serverInfo` has the last word.
-pub(crate) async fn ask(
+pub(crate) async fn probe_jira(
     client: &ControlClient,
     target: &HttpTarget,
     version: &mut Option<String>,
     doubted: bool,
-) -> Result<String, Trouble> {
+) -> Result<String, ProbeFailure> {
     let answer = client
         .send(client.head("/status"), Bytes::new())
         .await
@@ -40,27 +40,29 @@ pub(crate) async fn ask(
                 (false, true) => REACH,
                 (false, false) => MAYBE_TLS,
             };
-            trouble(State::Failed, failure.detail, remedy)
+            probe_failure(ProofState::Failed, failure.detail, remedy)
         })?;
-    let seen = match judge(&answer) {
-        Err(Odd::NoState(odd)) if !target.tls && answer.head.status == StatusCode::BAD_REQUEST => {
-            return Err(trouble(odd.state, odd.cause, MAYBE_TLS));
+    let seen = match classify_status_page(&answer) {
+        Err(StatusPageFault::NoState(odd))
+            if !target.tls && answer.head.status == StatusCode::BAD_REQUEST =>
+        {
+            return Err(probe_failure(odd.state, odd.cause, MAYBE_TLS));
         }
         Ok(seen) => seen,
-        Err(Odd::State(trouble)) => {
+        Err(StatusPageFault::State(trouble)) => {
             *version = None;
             return Err(trouble);
         }
-        Err(Odd::NoState(trouble)) => {
+        Err(StatusPageFault::NoState(trouble)) => {
             *version = None;
-            second_opinion(client, target, &answer, trouble).await?
+            confirm_with_server_info(client, target, &answer, trouble).await?
         }
     };
     if doubted {
         answers_below_rest(client).await?;
     }
     if version.is_none() {
-        *version = ask_version(client).await;
+        *version = fetch_version(client).await;
     }
     Ok(match version {
         Some(version) => format!("{seen}, version {version}"),
@@ -69,12 +71,13 @@ pub(crate) async fn ask(
 }
 
 /// The status page may be served while nothing else is.
-async fn answers_below_rest(client: &ControlClient) -> Result<(), Trouble> {
+async fn answers_below_rest(client: &ControlClient) -> Result<(), ProbeFailure> {
     let answer = client.send(client.head(SERVER_INFO), Bytes::new()).await;
-    let answer = answer.map_err(|failure| trouble(State::Degraded, failure.detail, REACH))?;
+    let answer =
+        answer.map_err(|failure| probe_failure(ProofState::Degraded, failure.detail, REACH))?;
     match answer.head.status {
-        status if matches!(status.as_u16(), 502..=504) => Err(trouble(
-            State::Degraded,
+        status if matches!(status.as_u16(), 502..=504) => Err(probe_failure(
+            ProofState::Degraded,
             format!(
                 "Jira, or a proxy before it, answers {status} below /rest, although its status page is well"
             ),
@@ -85,18 +88,18 @@ async fn answers_below_rest(client: &ControlClient) -> Result<(), Trouble> {
 }
 
 /// Whether Jira answers below `/rest`, where its status page is not its own.
-async fn second_opinion(
+async fn confirm_with_server_info(
     client: &ControlClient,
     target: &HttpTarget,
     first: &ControlAnswer,
-    odd: Trouble,
-) -> Result<String, Trouble> {
+    odd: ProbeFailure,
+) -> Result<String, ProbeFailure> {
     let Ok(answer) = client.send(client.head(SERVER_INFO), Bytes::new()).await else {
         return Err(odd);
     };
     let is_foreign = is_foreign(first) && is_foreign(&answer);
     let (status, first) = (answer.head.status, first.head.status);
-    let told: Option<ServerInfo> = serde_json::from_slice(&answer.body).ok();
+    let told: Option<ServerVersion> = serde_json::from_slice(&answer.body).ok();
     let is_jiras = AnswerSource::noted(&answer.head) == AnswerSource::Jira;
     let closed = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     let is_kept = AnswerSource::is_from_a_cache(&answer.head.headers);
@@ -107,10 +110,10 @@ async fn second_opinion(
         ));
     }
     if status != StatusCode::NOT_FOUND || first != StatusCode::NOT_FOUND {
-        return Err(Trouble { is_foreign, ..odd });
+        return Err(ProbeFailure { is_foreign, ..odd });
     }
     // No request can pass: each goes below this path.
-    let (cause, remedy) = match elsewhere(client, target).await {
+    let (cause, remedy) = match find_context_path(client, target).await {
         Some(path) => (
             format!(
                 "Jira is not under {:?} but under {path:?}",
@@ -126,8 +129,8 @@ async fn second_opinion(
         ),
         None => (odd.cause, odd.remedy),
     };
-    Err(Trouble {
-        state: State::Failed,
+    Err(ProbeFailure {
+        state: ProofState::Failed,
         cause,
         remedy,
         is_foreign,
@@ -135,13 +138,13 @@ async fn second_opinion(
 }
 
 /// Another context path under which a Jira answers on the same host.
-async fn elsewhere(client: &ControlClient, target: &HttpTarget) -> Option<String> {
+async fn find_context_path(client: &ControlClient, target: &HttpTarget) -> Option<String> {
     let mut paths = vec![String::new(), "/jira".to_owned()];
     paths.extend(led_to(client).await);
     paths.retain(|path| *path != target.context_path);
     for path in paths {
         let answer = get(client, &format!("{path}{SERVER_INFO}")).await?;
-        let is_jira = serde_json::from_slice::<ServerInfo>(&answer.body).is_ok();
+        let is_jira = serde_json::from_slice::<ServerVersion>(&answer.body).is_ok();
         if answer.head.status == StatusCode::OK && is_jira {
             return Some(path);
         }
@@ -171,7 +174,7 @@ async fn get(client: &ControlClient, path: &str) -> Option<ControlAnswer> {
 
 /// Asks a site of Jira Cloud, which keeps no `status` page; behind the API gateway, a refusal shows
 /// that it answers.
-pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, Trouble> {
+pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, ProbeFailure> {
     let answer = client
         .send(client.head(SERVER_INFO), Bytes::new())
         .await
@@ -180,13 +183,13 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, Trouble>
                 true => CERTIFICATE,
                 false => REACH,
             };
-            trouble(State::Failed, failure.detail, remedy)
+            probe_failure(ProofState::Failed, failure.detail, remedy)
         })?;
-    let told: Option<ServerInfo> = serde_json::from_slice(&answer.body).ok();
+    let told: Option<ServerVersion> = serde_json::from_slice(&answer.body).ok();
     match (answer.head.status, told) {
         (StatusCode::OK, Some(_)) => Ok("answers (Jira Cloud)".to_owned()),
-        (StatusCode::NOT_FOUND, _) => Err(trouble(
-            State::Degraded,
+        (StatusCode::NOT_FOUND, _) => Err(probe_failure(
+            ProofState::Degraded,
             "there is no Jira site at this address (404)".to_owned(),
             "check upstream, and cloud_id if it is written",
         )),
@@ -196,9 +199,9 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, Trouble>
         {
             Ok(format!("answers, but keeps its state to itself ({status})"))
         }
-        _ => judge(&answer).map_err(|odd| match odd {
-            Odd::State(trouble) => trouble,
-            Odd::NoState(trouble) => Trouble {
+        _ => classify_status_page(&answer).map_err(|odd| match odd {
+            StatusPageFault::State(trouble) => trouble,
+            StatusPageFault::NoState(trouble) => ProbeFailure {
                 is_foreign: is_foreign(&answer),
                 ..trouble
             },
@@ -207,35 +210,41 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, Trouble>
 }
 
 /// What is odd about the answer for the status page.
-enum Odd {
+enum StatusPageFault {
     /// Jira itself says so.
-    State(Trouble),
+    State(ProbeFailure),
     /// There is no state in it.
-    NoState(Trouble),
+    NoState(ProbeFailure),
 }
 
 /// `serverInfo` may be closed to anonymous callers; then the version stays unknown, no more.
-async fn ask_version(client: &ControlClient) -> Option<String> {
+async fn fetch_version(client: &ControlClient) -> Option<String> {
     let answer = client
         .send(client.head(SERVER_INFO), Bytes::new())
         .await
         .ok()?;
-    let told: ServerInfo = serde_json::from_slice(&answer.body).ok()?;
-    Some(readable(&told.version))
+    let told: ServerVersion = serde_json::from_slice(&answer.body).ok()?;
+    Some(printable_text(&told.version))
 }
 
-fn judge(answer: &ControlAnswer) -> Result<String, Odd> {
+fn classify_status_page(answer: &ControlAnswer) -> Result<String, StatusPageFault> {
     let status = answer.head.status;
-    let odd = |cause, remedy| Err(Odd::NoState(trouble(State::Degraded, cause, remedy)));
+    let odd = |cause, remedy| {
+        Err(StatusPageFault::NoState(probe_failure(
+            ProofState::Degraded,
+            cause,
+            remedy,
+        )))
+    };
     if AnswerSource::is_from_a_cache(&answer.head.headers) {
         return odd(
             "a cache before Jira answers for it, which says nothing about now".to_owned(),
             "let the proxy before Jira keep no answers of /status and /rest",
         );
     }
-    let told: Option<Status> = serde_json::from_slice(&answer.body).ok();
+    let told: Option<JiraStatusPage> = serde_json::from_slice(&answer.body).ok();
     if let Some(told) = told {
-        return judge_state(&readable(&told.state)).map_err(Odd::State);
+        return check_jira_state(&printable_text(&told.state)).map_err(StatusPageFault::State);
     }
     let source = AnswerSource::noted(&answer.head);
     let closed = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
@@ -273,7 +282,7 @@ fn judge(answer: &ControlAnswer) -> Result<String, Odd> {
     }
 }
 
-fn judge_state(state: &str) -> Result<String, Trouble> {
+fn check_jira_state(state: &str) -> Result<String, ProbeFailure> {
     let (cause, remedy) = match state {
         "RUNNING" => return Ok(state.to_owned()),
         "STARTING" => (
@@ -291,8 +300,8 @@ fn judge_state(state: &str) -> Result<String, Trouble> {
         "STOPPING" => ("Jira is stopping", "start it again if that was not meant"),
         _ => ("Jira reports an error state", "look at Jira's own log"),
     };
-    Err(trouble(
-        State::Degraded,
+    Err(probe_failure(
+        ProofState::Degraded,
         format!("{cause} (state {state})"),
         remedy,
     ))
@@ -303,11 +312,11 @@ fn location(answer: &ControlAnswer) -> Option<String> {
     let location = answer.head.headers.get(header::LOCATION)?.to_str().ok()?;
     let location = location.split(['?', '#', ';']).next()?;
     // A user name in it would be before an `@`.
-    (!location.contains('@')).then(|| readable(location))
+    (!location.contains('@')).then(|| printable_text(location))
 }
 
-fn trouble(state: State, cause: String, remedy: &str) -> Trouble {
-    Trouble {
+fn probe_failure(state: ProofState, cause: String, remedy: &str) -> ProbeFailure {
+    ProbeFailure {
         state,
         cause,
         remedy: remedy.to_owned(),
@@ -331,17 +340,17 @@ pub(super) fn is_foreign(answer: &ControlAnswer) -> bool {
     }
 }
 
-fn readable(text: &str) -> String {
+fn printable_text(text: &str) -> String {
     printable(text, MAX_TEXT)
 }
 
 #[derive(Deserialize)]
-struct Status {
+struct JiraStatusPage {
     state: String,
 }
 
 #[derive(Deserialize)]
-struct ServerInfo {
+struct ServerVersion {
     version: String,
 }
 

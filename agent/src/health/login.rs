@@ -3,7 +3,7 @@
 //! credential, and tells the user whom every later answer must name.
 
 use crate::{
-    auth::{Login, Refusal, ShownName, Unavailable, Verdict},
+    auth::{AuthRefusal, AuthVerdict, CredentialUnavailable, UpstreamAuth, UserDisplayName},
     upstream::{AnswerSource, ControlAnswer, ControlClient},
 };
 use bytes::Bytes;
@@ -11,40 +11,47 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
 /// What came of asking.
-pub(crate) enum Asked {
+pub(crate) enum LoginProbeResult {
     /// Jira knows us, by this name where it told one.
     Known(Option<String>),
     /// Jira does not, or took us for somebody else.
-    Refused(Unavailable),
+    Refused(CredentialUnavailable),
     /// Nothing was sent: no credential, or Jira has refused it before.
-    NotTried(Unavailable),
+    NotTried(CredentialUnavailable),
     /// Nothing was sent: a request of the vendor is just finding out.
     Busy,
     /// Jira gave no answer that says anything.
-    Undecided(Unavailable),
+    Undecided(CredentialUnavailable),
 }
 
 /// Asks once, if the circuit lets us, and once more where the credential could be renewed in between.
 /// What comes of it stands in the login layer, too.
-pub(crate) async fn ask(client: &ControlClient, login: &Login) -> Asked {
+pub(crate) async fn probe_login(client: &ControlClient, login: &UpstreamAuth) -> LoginProbeResult {
     ask_whom(client, login).await.0
 }
 
-/// Like [`ask`], and whether something answered that is not Jira.
-pub(super) async fn ask_whom(client: &ControlClient, login: &Login) -> (Asked, bool) {
+/// Like [`probe_login`], and whether something answered that is not Jira.
+pub(super) async fn ask_whom(
+    client: &ControlClient,
+    login: &UpstreamAuth,
+) -> (LoginProbeResult, bool) {
     let mut is_foreign = false;
     let asked = ask_noting(client, login, &mut is_foreign).await;
     (asked, is_foreign)
 }
 
-async fn ask_noting(client: &ControlClient, login: &Login, is_foreign: &mut bool) -> Asked {
+async fn ask_noting(
+    client: &ControlClient,
+    login: &UpstreamAuth,
+    is_foreign: &mut bool,
+) -> LoginProbeResult {
     let mut again = true;
     loop {
         let mut head = client.head("/rest/api/2/myself");
         let mut attempt = match login.prepare_probe(&mut head).await {
             Ok(Some(attempt)) => attempt,
-            Ok(None) => return Asked::Busy,
-            Err(Refusal::Unavailable(why)) => return Asked::NotTried(why),
+            Ok(None) => return LoginProbeResult::Busy,
+            Err(AuthRefusal::Unavailable(why)) => return LoginProbeResult::NotTried(why),
             // A probe has neither query nor body.
             Err(refusal) => return undecided(login, refusal.to_string(), JIRA_FIRST),
         };
@@ -78,13 +85,15 @@ async fn ask_noting(client: &ControlClient, login: &Login, is_foreign: &mut bool
         *is_foreign =
             name.is_none() && source.intermediary().is_some() && super::jira::is_foreign(&answer);
         return match attempt.observe_with(&mut answer.head, &answer.body) {
-            Verdict::LoginFailed { cause, remedy } => {
+            AuthVerdict::LoginFailed { cause, remedy } => {
                 tracing::debug!(cause, "the login probe failed");
-                Asked::Refused(Unavailable { cause, remedy })
+                LoginProbeResult::Refused(CredentialUnavailable { cause, remedy })
             }
-            Verdict::Fine if name.is_some() => Asked::Known(name),
-            Verdict::Fine if status == StatusCode::OK && is_jiras(&source) => Asked::Known(None),
-            Verdict::Fine => match source.intermediary() {
+            AuthVerdict::Fine if name.is_some() => LoginProbeResult::Known(name),
+            AuthVerdict::Fine if status == StatusCode::OK && is_from_jira(&source) => {
+                LoginProbeResult::Known(None)
+            }
+            AuthVerdict::Fine => match source.intermediary() {
                 Some(intermediary) => {
                     let diagnosis = intermediary.diagnosis();
                     undecided(login, diagnosis.cause, diagnosis.remedy)
@@ -94,7 +103,7 @@ async fn ask_noting(client: &ControlClient, login: &Login, is_foreign: &mut bool
                     format!(
                         "the login probe was answered {status}, which says nothing of the credential"
                     ),
-                    match is_jiras(&source) {
+                    match is_from_jira(&source) {
                         true => "look at Jira's log; the jira layer says more",
                         false => {
                             "look who answers (curl -i from this host): no header of Jira's is in the answer"
@@ -106,15 +115,15 @@ async fn ask_noting(client: &ControlClient, login: &Login, is_foreign: &mut bool
     }
 }
 
-fn is_jiras(source: &AnswerSource) -> bool {
+fn is_from_jira(source: &AnswerSource) -> bool {
     matches!(source, AnswerSource::Jira | AnswerSource::LikeJira)
 }
 
 /// Leaves it in the layer, too.
-fn undecided(login: &Login, cause: String, remedy: &str) -> Asked {
+fn undecided(login: &UpstreamAuth, cause: String, remedy: &str) -> LoginProbeResult {
     login.undecided(&cause, remedy);
     let remedy = remedy.to_owned();
-    Asked::Undecided(Unavailable { cause, remedy })
+    LoginProbeResult::Undecided(CredentialUnavailable { cause, remedy })
 }
 
 /// A proxy may have taken the header away, and Cloud has none; the body names the user as well.
@@ -122,7 +131,7 @@ fn name_user(answer: &mut ControlAnswer) {
     if answer.head.status != StatusCode::OK {
         return;
     }
-    let Ok(told) = serde_json::from_slice::<Myself>(&answer.body) else {
+    let Ok(told) = serde_json::from_slice::<MyselfNames>(&answer.body) else {
         return;
     };
     for (header, name) in [
@@ -139,7 +148,7 @@ fn name_user(answer: &mut ControlAnswer) {
     if told.name.is_none()
         && let Some(shown) = told.display_name
     {
-        answer.head.extensions.insert(ShownName(shown));
+        answer.head.extensions.insert(UserDisplayName(shown));
     }
 }
 
@@ -150,13 +159,13 @@ fn names_nobody(answer: &ControlAnswer) -> bool {
     let tells = ["x-ausername", "x-aaccountid", "x-seraph-loginreason"];
     head.status.is_success()
         && !tells.iter().any(|name| head.headers.contains_key(*name))
-        && head.extensions.get::<ShownName>().is_none()
+        && head.extensions.get::<UserDisplayName>().is_none()
         && AnswerSource::noted(head).intermediary().is_none()
 }
 
 fn shown_name(answer: &ControlAnswer) -> Option<String> {
     let head = &answer.head;
-    if let Some(ShownName(shown)) = head.extensions.get() {
+    if let Some(UserDisplayName(shown)) = head.extensions.get() {
         return Some(shown.clone());
     }
     let headers = ["x-ausername", "x-aaccountid"].into_iter();
@@ -165,7 +174,7 @@ fn shown_name(answer: &ControlAnswer) -> Option<String> {
 }
 
 /// Asks when the credential ends, where Jira can tell and it is time to.
-pub(crate) async fn ask_expiry(client: &ControlClient, login: &Login) {
+pub(crate) async fn probe_expiry(client: &ControlClient, login: &UpstreamAuth) {
     let Some(path) = login.expiry_question() else {
         return;
     };
@@ -182,7 +191,7 @@ pub(crate) async fn ask_expiry(client: &ControlClient, login: &Login) {
 /// Server and Data Center have a name, Cloud the other two.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Myself {
+struct MyselfNames {
     name: Option<String>,
     display_name: Option<String>,
     account_id: Option<String>,

@@ -5,9 +5,9 @@ pub(crate) mod jira;
 pub(crate) mod login;
 
 use crate::{
-    auth::{Login, ProbeNeed},
-    status::{Layer, State, Witness},
-    upstream::{self, ControlClient, ControlError, HttpTarget, Target, tcp},
+    auth::{ProbeNeed, UpstreamAuth},
+    status::{LayerReporter, ProofState, StatusLayer},
+    upstream::{self, ControlClient, ControlError, HttpTarget, UpstreamTarget, tcp},
 };
 use rand::Rng;
 use std::{sync::Arc, time::Duration};
@@ -15,21 +15,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The health probes of one forward.
-pub struct Health {
+pub struct HealthProber {
     forward: Arc<str>,
     settings: upstream::Settings,
     /// `None` for `tcp://` upstreams, which are only connected to.
-    http: Option<Http>,
-    jira: Arc<Layer>,
+    http: Option<HttpProbe>,
+    jira: Arc<StatusLayer>,
     /// Tells `jira` what the probes see.
-    seen: Witness,
+    reporter: LayerReporter,
 }
 
-struct Http {
+struct HttpProbe {
     client: ControlClient,
     target: HttpTarget,
-    login: Login,
-    layer: Arc<Layer>,
+    login: UpstreamAuth,
+    layer: Arc<StatusLayer>,
     /// As `serverInfo` told it; asked once until Jira fails.
     version: Option<String>,
     /// Rounds of probes, one after the other, in which nothing but something else than Jira answered.
@@ -41,25 +41,25 @@ struct Http {
 #[error("the health probes: {0}")]
 pub struct HealthError(#[from] ControlError);
 
-impl Health {
+impl HealthProber {
     /// `jira` and `login_layer` are the layers of this forward's status. Like
     /// [`Upstream::new`](upstream::Upstream::new) it may read the system's certificates: call it where
     /// blocking is allowed.
     pub fn new(
         forward: Arc<str>,
         settings: upstream::Settings,
-        login: Login,
-        jira: Arc<Layer>,
-        login_layer: Arc<Layer>,
+        login: UpstreamAuth,
+        jira: Arc<StatusLayer>,
+        login_layer: Arc<StatusLayer>,
     ) -> Result<Self, HealthError> {
         let http = match &settings.target {
-            Target::Tcp { .. } => None,
-            Target::Http(target) => {
+            UpstreamTarget::Tcp { .. } => None,
+            UpstreamTarget::Http(target) => {
                 login.be_probed();
                 let cookies = login.clone();
-                let client = ControlClient::as_the_path(&settings, target)?
+                let client = ControlClient::like_data_path(&settings, target)?
                     .with_cookies(Box::new(move |head| cookies.add_cookies(head)));
-                Some(Http {
+                Some(HttpProbe {
                     client,
                     target: target.clone(),
                     login,
@@ -73,7 +73,7 @@ impl Health {
             forward,
             settings,
             http,
-            seen: Witness::new(jira.clone()),
+            reporter: LayerReporter::new(jira.clone()),
             jira,
         })
     }
@@ -89,9 +89,9 @@ impl Health {
                 () = stop.cancelled() => return,
             };
             failures = if healthy { 0 } else { failures + 1 };
-            let pause = jittered(pause(failures));
+            let pause = jittered(probe_interval(failures));
             tokio::select! {
-                woken = self.rest(begun, pause, healthy) => if woken { failures = 0 },
+                woken = self.wait_for_next_probe(begun, pause, healthy) => if woken { failures = 0 },
                 () = stop.cancelled() => return,
             }
         }
@@ -100,13 +100,13 @@ impl Health {
     /// Sits `pause` out, and looks at the secret every second. It ends sooner where something asks for a probe, and
     /// where traffic finds Jira failing or something else in its place: whoever corrects that should not have to
     /// wait for the next regular probe to see it. True: somebody asked.
-    async fn rest(&self, begun: Instant, pause: Duration, healthy: bool) -> bool {
+    async fn wait_for_next_probe(&self, begun: Instant, pause: Duration, healthy: bool) -> bool {
         let rested = Instant::now();
         let end = rested + pause;
         loop {
             let slice = end.min(Instant::now() + LOOK_EVERY);
             let wanted = tokio::select! {
-                () = tokio::time::sleep_until(slice) => self.login_looked().await,
+                () = tokio::time::sleep_until(slice) => self.secret_changed().await,
                 () = self.probe_wanted() => true,
             };
             let now = Instant::now();
@@ -120,14 +120,14 @@ impl Health {
             if now >= end {
                 return false;
             }
-            let spoiled = healthy && self.jira.snapshot().state != State::Proven;
+            let spoiled = healthy && self.jira.snapshot().state != ProofState::Proven;
             if now >= rested + FIRST_PAUSE && (spoiled || self.jira.is_doubted()) {
                 return false;
             }
         }
     }
 
-    async fn login_looked(&self) -> bool {
+    async fn secret_changed(&self) -> bool {
         match &self.http {
             Some(http) => http.login.look().await,
             None => false,
@@ -154,12 +154,12 @@ impl Health {
         let asks_jira = doubted || !is_fresh(&self.jira);
         let Some(http) = &mut self.http else {
             if asks_jira {
-                let reached = tcp::reach(&self.settings).await;
-                self.tell(
+                let reached = tcp::probe_connect(&self.settings).await;
+                self.report(
                     reached
                         .map(|()| "accepts connections".to_owned())
-                        .map_err(|error| jira::Trouble {
-                            state: State::Failed,
+                        .map_err(|error| jira::ProbeFailure {
+                            state: ProofState::Failed,
                             cause: error.to_string(),
                             remedy: jira::REACH.to_owned(),
                             is_foreign: false,
@@ -168,7 +168,7 @@ impl Health {
             }
             return is_fresh(&self.jira);
         };
-        let Http {
+        let HttpProbe {
             client,
             target,
             login,
@@ -186,7 +186,7 @@ impl Health {
                 match (asks_jira, cloud) {
                     (false, _) => None,
                     (true, true) => Some(jira::ask_cloud(client).await),
-                    (true, false) => Some(jira::ask(client, target, version, doubted).await),
+                    (true, false) => Some(jira::probe_jira(client, target, version, doubted).await),
                 }
             },
             async {
@@ -196,7 +196,7 @@ impl Health {
                     (_, is_foreign) = login::ask_whom(client, login).await;
                 }
                 if login.injects() && is_fresh(layer) {
-                    login::ask_expiry(client, login).await;
+                    login::probe_expiry(client, login).await;
                 }
                 is_foreign
             }
@@ -207,7 +207,7 @@ impl Health {
                 *foreign_rounds = foreign_rounds.saturating_add(1);
                 if *foreign_rounds >= FOREIGN_ROUNDS {
                     // No request can pass: whatever is asked, Jira does not answer.
-                    trouble.state = State::Failed;
+                    trouble.state = ProofState::Failed;
                 }
             }
             _ => *foreign_rounds = 0,
@@ -215,28 +215,28 @@ impl Health {
         let login_fine =
             !login.injects() || (is_fresh(layer) && login.probe_need() == ProbeNeed::None);
         if let Some(condition) = condition {
-            self.tell(condition);
+            self.report(condition);
         }
         is_fresh(&self.jira) && login_fine
     }
 
-    fn tell(&self, condition: Result<String, jira::Trouble>) {
+    fn report(&self, condition: Result<String, jira::ProbeFailure>) {
         match condition {
             Ok(detail) => {
-                if self.seen.proven(Some(&detail)) {
+                if self.reporter.proven(Some(&detail)) {
                     tracing::info!(
                         forward = &*self.forward,
                         "the probe of Jira succeeded: {detail}"
                     );
                 }
             }
-            Err(jira::Trouble {
+            Err(jira::ProbeFailure {
                 state,
                 cause,
                 remedy,
                 is_foreign: _,
             }) => {
-                if self.seen.failed(state, &cause, &remedy) {
+                if self.reporter.failed(state, &cause, &remedy) {
                     tracing::warn!(
                         forward = &*self.forward,
                         cause,
@@ -249,13 +249,14 @@ impl Health {
     }
 }
 
-fn is_fresh(layer: &Layer) -> bool {
+fn is_fresh(layer: &StatusLayer) -> bool {
     let snapshot = layer.snapshot();
-    snapshot.state == State::Proven && snapshot.proven_at.is_some_and(|at| at.elapsed() < FRESH)
+    snapshot.state == ProofState::Proven
+        && snapshot.proven_at.is_some_and(|at| at.elapsed() < FRESH)
 }
 
 /// The interval, or after failures 2, 4, 8, 16 seconds and then the interval again.
-fn pause(failures: u32) -> Duration {
+fn probe_interval(failures: u32) -> Duration {
     match failures {
         0 => INTERVAL,
         _ => (FIRST_PAUSE * (1 << (failures - 1).min(8))).min(INTERVAL),

@@ -2,7 +2,7 @@
 use super::*;
 use crate::{
     auth,
-    expiry::{End, moment},
+    expiry::{ExpiryTime, timestamps},
     secret::SecretFile,
     upstream::TrustRoots,
 };
@@ -113,9 +113,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 struct Fixture {
-    health: Health,
-    jira: Arc<Layer>,
-    login: Arc<Layer>,
+    health: HealthProber,
+    jira: Arc<StatusLayer>,
+    login: Arc<StatusLayer>,
     folder: tempfile::TempDir,
 }
 
@@ -148,11 +148,14 @@ fn health(settings: upstream::Settings, mode: Mode) -> Fixture {
             expires: None,
         },
     };
-    let (jira, login) = (Arc::new(Layer::default()), Arc::new(Layer::default()));
-    let health = Health::new(
+    let (jira, login) = (
+        Arc::new(StatusLayer::default()),
+        Arc::new(StatusLayer::default()),
+    );
+    let health = HealthProber::new(
         "jira".into(),
         settings,
-        Login::new(auth, login.clone()),
+        UpstreamAuth::new(auth, login.clone()),
         jira.clone(),
         login.clone(),
     );
@@ -170,10 +173,10 @@ async fn both_layers_are_proven_by_what_jira_says() {
     let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
     assert!(fixture.health.probe().await);
     let told = fixture.jira.snapshot();
-    assert_eq!(told.state, State::Proven);
+    assert_eq!(told.state, ProofState::Proven);
     assert_eq!(told.detail.unwrap(), "RUNNING, version 9.12.4");
     let told = fixture.login.snapshot();
-    assert_eq!(told.state, State::Proven);
+    assert_eq!(told.state, ProofState::Proven);
     assert_eq!(told.detail.unwrap(), "user acme-bot");
     let asked = jira.asked();
     assert_eq!(asked.len(), 4);
@@ -200,8 +203,8 @@ async fn all_probes_meet_one_node_and_no_session_answers_for_the_credential() {
     let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
     assert!(fixture.health.probe().await);
     jira.asked();
-    fixture.jira.failed(State::Degraded, "x", "y");
-    fixture.login.failed(State::Failed, "x", "y");
+    fixture.jira.failed(ProofState::Degraded, "x", "y");
+    fixture.login.failed(ProofState::Failed, "x", "y");
     assert!(fixture.health.probe().await);
     let asked = jira.asked();
     assert!(asked.len() >= 2, "{asked:?}");
@@ -227,7 +230,7 @@ async fn when_a_token_ends_is_asked_a_few_times_a_day_and_at_once_for_a_new_one(
     let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
     let http = fixture.health.http.as_ref().unwrap();
     let login = http.login.clone();
-    assert!(matches!(login.expiries()[0].end, End::Unknown(_)));
+    assert!(matches!(login.expiries()[0].end, ExpiryTime::Unknown(_)));
     let asked = || {
         let asked = jira.asked();
         asked.iter().filter(|h| h.contains("/rest/pat/")).count()
@@ -235,7 +238,7 @@ async fn when_a_token_ends_is_asked_a_few_times_a_day_and_at_once_for_a_new_one(
     assert!(fixture.health.probe().await);
     assert_eq!(asked(), 1);
     let end = login.expiries()[0].end.clone();
-    assert_eq!(Some(end), moment::day("2099-01-31").map(End::At));
+    assert_eq!(Some(end), timestamps::day("2099-01-31").map(ExpiryTime::At));
     fixture.health.probe().await;
     assert_eq!(asked(), 0);
 
@@ -244,7 +247,7 @@ async fn when_a_token_ends_is_asked_a_few_times_a_day_and_at_once_for_a_new_one(
     pass(Duration::from_secs(6 * 3600)).await;
     assert!(fixture.health.probe().await);
     assert_eq!(asked(), 1);
-    assert!(matches!(&login.expiries()[0].end, End::Unknown(why) if why.contains("401")));
+    assert!(matches!(&login.expiries()[0].end, ExpiryTime::Unknown(why) if why.contains("401")));
     assert_eq!(login.refused(), None);
 
     let new = fixture.folder.path().join("new");
@@ -252,7 +255,7 @@ async fn when_a_token_ends_is_asked_a_few_times_a_day_and_at_once_for_a_new_one(
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::rename(&new, fixture.folder.path().join("secret")).unwrap();
     pass(INTERVAL * 2).await;
-    fixture.login.failed(State::Failed, "x", "y");
+    fixture.login.failed(ProofState::Failed, "x", "y");
     assert!(fixture.health.probe().await);
     assert_eq!(asked(), 1);
     fixture.health.probe().await;
@@ -279,7 +282,7 @@ async fn what_traffic_has_just_proven_is_not_asked() {
     // But when the token ends no traffic tells.
     let asked = jira.asked();
     assert!(asked.iter().all(|h| h.contains("/rest/pat/")), "{asked:?}");
-    fixture.login.failed(State::Failed, "x", "y");
+    fixture.login.failed(ProofState::Failed, "x", "y");
     assert!(fixture.health.probe().await);
     assert_eq!(jira.asked().len(), 1);
 }
@@ -290,7 +293,7 @@ async fn in_pass_through_mode_nobody_logs_in() {
     let mut fixture = health(settings(jira.serve(None).await), Mode::PassThrough);
     assert!(fixture.health.probe().await);
     assert!(jira.asked().iter().all(|head| !head.contains("/myself")));
-    assert_eq!(fixture.login.snapshot().state, State::Unknown);
+    assert_eq!(fixture.login.snapshot().state, ProofState::Unknown);
 }
 
 #[tokio::test]
@@ -326,8 +329,8 @@ async fn each_condition_of_jira_has_its_cause_and_remedy() {
         let told = fixture.jira.snapshot();
         let state = match status {
             // No request can pass.
-            404 => State::Failed,
-            _ => State::Degraded,
+            404 => ProofState::Failed,
+            _ => ProofState::Degraded,
         };
         assert_eq!(told.state, state);
         let (told_cause, told_remedy) = (told.cause.unwrap(), told.remedy.unwrap());
@@ -352,7 +355,7 @@ async fn a_status_page_that_is_not_jiras_proves_nothing_and_spoils_nothing() {
         let mut fixture = health(settings(jira.serve(None).await), Mode::Pat);
         assert!(fixture.health.probe().await);
         let told = fixture.jira.snapshot();
-        assert_eq!(told.state, State::Proven);
+        assert_eq!(told.state, ProofState::Proven);
         let detail = told.detail.unwrap();
         assert!(detail.contains(&format!("does not ({status})")), "{detail}");
         assert!(detail.contains("version 9.12.4"), "{detail}");
@@ -385,7 +388,7 @@ async fn a_success_that_names_nobody_proves_no_login() {
             let mut fixture = health(settings(jira.serve(None).await), mode);
             assert!(!fixture.health.probe().await, "{status} {headers} {body}");
             let told = fixture.login.snapshot();
-            assert_eq!(told.state, State::Unknown, "{status} {headers} {body}");
+            assert_eq!(told.state, ProofState::Unknown, "{status} {headers} {body}");
             let cause = told.cause.unwrap();
             assert!(cause.contains("without naming a user"), "{cause}");
             assert_eq!(told.detail, None);
@@ -411,9 +414,9 @@ async fn what_a_cache_kept_proves_nothing() {
         );
         // Jira itself, behind the cache.
         for (below_rest, jiras, proven) in [
-            (200, "", State::Proven),
-            (504, "", State::Degraded),
-            (200, kept, State::Degraded),
+            (200, "", ProofState::Proven),
+            (504, "", ProofState::Degraded),
+            (200, kept, ProofState::Degraded),
         ] {
             let info = "/jira/rest/api/2/serverInfo";
             let body = match below_rest {
@@ -425,11 +428,11 @@ async fn what_a_cache_kept_proves_nothing() {
             fixture.health.probe().await;
             let told = fixture.jira.snapshot();
             assert_eq!(told.state, proven, "{kept} {below_rest} {jiras}");
-            if proven != State::Proven {
+            if proven != ProofState::Proven {
                 assert!(told.cause.unwrap().contains("a cache before Jira"));
             }
             let told = fixture.login.snapshot();
-            assert_eq!(told.state, State::Unknown, "{kept}");
+            assert_eq!(told.state, ProofState::Unknown, "{kept}");
             assert!(told.cause.unwrap().contains("a cache before Jira"));
         }
     }
@@ -445,7 +448,7 @@ async fn a_doubted_jira_is_asked_below_rest_as_well() {
     fixture.jira.doubt();
     assert!(!fixture.health.probe().await);
     let told = fixture.jira.snapshot();
-    assert_eq!(told.state, State::Degraded);
+    assert_eq!(told.state, ProofState::Degraded);
     let cause = told.cause.unwrap();
     assert!(cause.contains("below /rest"), "{cause}");
 }
@@ -458,44 +461,58 @@ async fn what_stands_before_jira_is_named_for_both_layers_alike() {
             "location: https://idp.example/saml?x=s3cret\r\n",
             "",
             "single sign-on",
-            State::Unknown,
-            State::Failed,
+            ProofState::Unknown,
+            ProofState::Failed,
         ),
         (
             200,
             "content-type: text/html\r\n",
             "<html>",
             "no Jira",
-            State::Unknown,
-            State::Failed,
+            ProofState::Unknown,
+            ProofState::Failed,
         ),
         (
             401,
             "www-authenticate: Negotiate\r\nwww-authenticate: NTLM\r\n",
             "<html>",
             "Negotiate, NTLM",
-            State::Failed,
+            ProofState::Failed,
             // The login layer says already that nothing passes.
-            State::Degraded,
+            ProofState::Degraded,
         ),
         (
             403,
             "content-type: text/html\r\n",
             "<html>",
             "firewall",
-            State::Unknown,
-            State::Failed,
+            ProofState::Unknown,
+            ProofState::Failed,
         ),
         (
             429,
             "retry-after: 7\r\n",
             "{}",
             "in 7 s",
-            State::Unknown,
-            State::Degraded,
+            ProofState::Unknown,
+            ProofState::Degraded,
         ),
-        (503, "", "", "answers 503", State::Unknown, State::Degraded),
-        (407, "", "", "(407)", State::Unknown, State::Failed),
+        (
+            503,
+            "",
+            "",
+            "answers 503",
+            ProofState::Unknown,
+            ProofState::Degraded,
+        ),
+        (
+            407,
+            "",
+            "",
+            "(407)",
+            ProofState::Unknown,
+            ProofState::Failed,
+        ),
     ] {
         let jira = Jira::default();
         for path in [
@@ -510,7 +527,7 @@ async fn what_stands_before_jira_is_named_for_both_layers_alike() {
         let (jira, told) = (fixture.jira.snapshot(), fixture.login.snapshot());
         assert_eq!(
             (jira.state, told.state),
-            (State::Degraded, login),
+            (ProofState::Degraded, login),
             "{status}"
         );
         // What lasts is no odd answer: no request can pass.
@@ -552,7 +569,11 @@ async fn single_sign_on_before_the_status_page_alone_is_degraded_for_as_long_as_
         let mut fixture = health(settings(jira.serve(None).await), mode);
         for _ in 0..4 {
             assert!(!fixture.health.probe().await);
-            assert_eq!(fixture.jira.snapshot().state, State::Degraded, "{injects}");
+            assert_eq!(
+                fixture.jira.snapshot().state,
+                ProofState::Degraded,
+                "{injects}"
+            );
         }
     }
 }
@@ -568,11 +589,11 @@ async fn a_round_that_jira_answered_breaks_the_row_of_those_that_it_did_not() {
             jira.answers(path, 302, idp, "");
         }
         assert!(!fixture.health.probe().await);
-        assert_eq!(fixture.jira.snapshot().state, State::Degraded);
+        assert_eq!(fixture.jira.snapshot().state, ProofState::Degraded);
         jira.answers(MYSELF, 200, "x-ausername: acme-bot\r\n", "{}");
         fixture.login.unknown("once more", "");
         assert!(!fixture.health.probe().await);
-        assert_eq!(fixture.jira.snapshot().state, State::Degraded);
+        assert_eq!(fixture.jira.snapshot().state, ProofState::Degraded);
         fixture.login.unknown("once more", "");
     }
 }
@@ -606,7 +627,7 @@ async fn a_wrong_context_path_is_a_failure_with_the_line_to_write() {
     let mut fixture = health(settings, Mode::Pat);
     assert!(!fixture.health.probe().await);
     let told = fixture.jira.snapshot();
-    assert_eq!(told.state, State::Failed);
+    assert_eq!(told.state, ProofState::Failed);
     assert_eq!(
         told.remedy.unwrap(),
         "write upstream = \"http://jira.test/jira\""
@@ -634,8 +655,8 @@ async fn a_changed_secret_is_unproven_and_probed_within_two_seconds_either_way()
             .await
             .unwrap_or_else(|_| panic!("never {state:?}: {:?}", layer.snapshot()));
     };
-    reaches(State::Proven).await;
-    for (status, state) in [(401, State::Failed), (200, State::Proven)] {
+    reaches(ProofState::Proven).await;
+    for (status, state) in [(401, ProofState::Failed), (200, ProofState::Proven)] {
         jira.answers(
             "/jira/rest/api/2/myself",
             status,
@@ -668,10 +689,10 @@ async fn a_jira_that_is_not_reached_is_told_with_the_step_that_failed() {
         let mut fixture = health(settings, Mode::Pat);
         assert!(!fixture.health.probe().await);
         let told = fixture.jira.snapshot();
-        assert_eq!(told.state, State::Failed);
+        assert_eq!(told.state, ProofState::Failed);
         assert!(told.cause.as_ref().unwrap().contains(cause), "{told:?}");
         // Nothing is known of the login.
-        assert_eq!(fixture.login.snapshot().state, State::Unknown);
+        assert_eq!(fixture.login.snapshot().state, ProofState::Unknown);
     }
 }
 
@@ -691,7 +712,7 @@ async fn a_refused_password_is_sent_once_however_often_is_probed() {
     let logins = jira.asked();
     let logins = logins.iter().filter(|head| head.contains("/myself"));
     assert_eq!(logins.count(), 1);
-    assert_eq!(fixture.login.snapshot().state, State::Failed);
+    assert_eq!(fixture.login.snapshot().state, ProofState::Failed);
 }
 
 #[tokio::test]
@@ -807,7 +828,7 @@ async fn it_probes_at_once_and_stops_when_told() {
     let stop = CancellationToken::new();
     let running = tokio::spawn(fixture.health.run(stop.clone()));
     let proven = async {
-        while fixture.login.snapshot().state != State::Proven {
+        while fixture.login.snapshot().state != ProofState::Proven {
             tokio::task::yield_now().await;
         }
     };
@@ -823,9 +844,11 @@ async fn it_probes_at_once_and_stops_when_told() {
 
 #[test]
 fn after_failures_it_looks_sooner_and_then_less_and_less_often() {
-    let seconds: Vec<u64> = (0..8).map(|failures| pause(failures).as_secs()).collect();
+    let seconds: Vec<u64> = (0..8)
+        .map(|failures| probe_interval(failures).as_secs())
+        .collect();
     assert_eq!(seconds, [30, 2, 4, 8, 16, 30, 30, 30]);
-    assert_eq!(pause(u32::MAX).as_secs(), 30);
+    assert_eq!(probe_interval(u32::MAX).as_secs(), 30);
     for _ in 0..100 {
         let jittered = jittered(INTERVAL);
         assert!(jittered <= INTERVAL && jittered >= INTERVAL.mul_f64(0.8));
@@ -849,10 +872,10 @@ async fn what_a_request_met_is_looked_at_within_seconds() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    until(State::Proven).await;
+    until(ProofState::Proven).await;
     jira.answers("/jira/status", 503, "", r#"{"state":"MAINTENANCE"}"#);
     layer.doubt();
-    let seen = tokio::time::timeout(FRESH / 2, until(State::Degraded)).await;
+    let seen = tokio::time::timeout(FRESH / 2, until(ProofState::Degraded)).await;
     assert!(seen.is_ok());
     stop.cancel();
     probing.await.unwrap();
@@ -871,13 +894,13 @@ async fn an_administrators_word_is_probed_at_once() {
     let stop = CancellationToken::new();
     let probing = tokio::spawn(health.run(stop.clone()));
     let proven = async || {
-        while layer.snapshot().state != State::Proven {
+        while layer.snapshot().state != ProofState::Proven {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     proven().await;
     // Well before the next regular probe.
-    layer.failed(State::Failed, "it is mended meanwhile", "wait");
+    layer.failed(ProofState::Failed, "it is mended meanwhile", "wait");
     login.reset();
     let waited = tokio::time::timeout(INTERVAL / 3, proven()).await;
     assert!(waited.is_ok());

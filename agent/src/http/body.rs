@@ -1,13 +1,13 @@
 //! Bodies on their way, counted and watched: the vendor's to Jira, Jira's to the vendor.
 
 use super::{
-    draft::Draft,
-    forward::InFlight,
-    framing::TurnHeld,
-    pulse::{Flow, Pulse},
+    forward::RequestPermit,
+    framing::ExchangeGuard,
+    pending_record::PendingRecord,
+    stall::{ActivityClock, ExpectedFlow},
 };
 use crate::{
-    audit::Outcome,
+    audit::RequestOutcome,
     upstream::{self, BodyError},
 };
 use bytes::{Bytes, BytesMut};
@@ -108,19 +108,19 @@ impl Body for VendorBody {
 }
 
 /// The vendor's body. Its pulse is expected to move only while the vendor is the one to send.
-pub(super) struct Upload {
+pub(super) struct UploadBody {
     inner: VendorBody,
     waiting: bool,
-    progress: Arc<Progress>,
+    progress: Arc<UploadProgress>,
     /// Where a copy goes.
-    kept: Option<Arc<Kept>>,
+    copy: Option<Arc<BodyCopy>>,
 }
 
 /// A copy of what has streamed by, whose length its owner has bounded.
 #[derive(Default)]
-pub(super) struct Kept(Mutex<BytesMut>);
+pub(super) struct BodyCopy(Mutex<BytesMut>);
 
-impl Kept {
+impl BodyCopy {
     fn add(&self, data: &[u8]) {
         self.lock().extend_from_slice(data);
     }
@@ -137,8 +137,8 @@ impl Kept {
 
 /// How far an upload is, for the exchange that waits for its answer.
 #[derive(Default)]
-pub(super) struct Progress {
-    pub(super) pulse: Pulse,
+pub(super) struct UploadProgress {
+    pub(super) activity: ActivityClock,
     bytes: AtomicU64,
     end: AtomicU8,
 }
@@ -157,7 +157,7 @@ pub(super) enum UploadEnd {
     Malformed = 3,
 }
 
-impl Progress {
+impl UploadProgress {
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -176,30 +176,30 @@ impl Progress {
     }
 }
 
-impl Upload {
+impl UploadBody {
     /// The body as it goes to Jira; no progress where there is none to send.
     /// `kept` gets a copy.
     pub(super) fn begin(
         inner: VendorBody,
-        kept: Option<Arc<Kept>>,
-    ) -> (upstream::Body, Option<Arc<Progress>>) {
+        kept: Option<Arc<BodyCopy>>,
+    ) -> (upstream::UpstreamBody, Option<Arc<UploadProgress>>) {
         if inner.is_end_stream() {
             let empty = http_body_util::Empty::new().map_err(|never| match never {});
             return (empty.boxed_unsync(), None);
         }
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(UploadProgress::default());
         let upload = Self {
             inner,
             waiting: false,
             progress: progress.clone(),
-            kept,
+            copy: kept,
         };
         (upload.boxed_unsync(), Some(progress))
     }
 
     /// The same for a body that was read ahead.
-    pub(super) fn whole(bytes: Bytes) -> (upstream::Body, Option<Arc<Progress>>) {
-        let progress = Progress::default();
+    pub(super) fn whole(bytes: Bytes) -> (upstream::UpstreamBody, Option<Arc<UploadProgress>>) {
+        let progress = UploadProgress::default();
         progress.bytes.store(bytes.len() as u64, Ordering::Relaxed);
         progress.set_end(UploadEnd::Complete);
         let body = Full::new(bytes).map_err(|never| match never {});
@@ -208,7 +208,7 @@ impl Upload {
 }
 
 /// Why a body could not be read ahead.
-pub(super) enum CollectError {
+pub(super) enum ReadAheadError {
     /// It is longer than was allowed.
     TooLong,
     /// How it ended, and the vendor's engineer's words for it.
@@ -216,16 +216,16 @@ pub(super) enum CollectError {
 }
 
 /// Reads a whole body of `most` bytes at the most. Trailers are dropped.
-pub(super) async fn collect(mut body: VendorBody, most: usize) -> Result<Bytes, CollectError> {
+pub(super) async fn collect(mut body: VendorBody, most: usize) -> Result<Bytes, ReadAheadError> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             let (end, detail) = broke_off(&error);
-            CollectError::Broke(end, detail)
+            ReadAheadError::Broke(end, detail)
         })?;
         if let Some(data) = frame.data_ref() {
             if all.len() + data.len() > most {
-                return Err(CollectError::TooLong);
+                return Err(ReadAheadError::TooLong);
             }
             all.extend_from_slice(data);
         }
@@ -233,7 +233,7 @@ pub(super) async fn collect(mut body: VendorBody, most: usize) -> Result<Bytes, 
     Ok(all.freeze())
 }
 
-impl Body for Upload {
+impl Body for UploadBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -245,8 +245,8 @@ impl Body for Upload {
         if polled.is_pending() != self.waiting {
             self.waiting = polled.is_pending();
             match self.waiting {
-                true => self.progress.pulse.begin(Flow::Upload),
-                false => self.progress.pulse.end(Flow::Upload),
+                true => self.progress.activity.begin(ExpectedFlow::Upload),
+                false => self.progress.activity.end(ExpectedFlow::Upload),
             }
         }
         let result = match ready!(polled) {
@@ -256,8 +256,8 @@ impl Body for Upload {
                     self.progress
                         .bytes
                         .fetch_add(length as u64, Ordering::Relaxed);
-                    self.progress.pulse.vendor_moved(length);
-                    if let Some(kept) = &self.kept {
+                    self.progress.activity.vendor_moved(length);
+                    if let Some(kept) = &self.copy {
                         kept.add(data);
                     }
                 }
@@ -288,62 +288,70 @@ impl Body for Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for UploadBody {
     fn drop(&mut self) {
-        self.progress.pulse.end(Flow::Upload);
+        self.progress.activity.end(ExpectedFlow::Upload);
     }
 }
 
 /// What the vendor gets. When it is dropped the next request of the channel may begin.
-pub(super) struct Answer {
-    content: Content,
-    delivery: Handover,
+pub(super) struct ResponseBody {
+    content: ResponseContent,
+    delivery: VendorReadWatch,
     /// HTTP/2: the end of a part, which follows it.
     tail: Option<Bytes>,
-    _turn: Option<TurnHeld>,
+    _turn: Option<ExchangeGuard>,
 }
 
-enum Content {
+enum ResponseContent {
     /// The agent's own words, once.
     Own(Option<Bytes>),
-    Jira(Box<Download>),
+    Jira(Box<DownloadBody>),
 }
 
 /// Watches that the vendor takes an answer. On HTTP/1.1 the channel's writes tell when it does not. On HTTP/2 they do
 /// not: there a part is not asked for while the stream's window is shut.
-struct Handover {
-    pulse: Arc<Pulse>,
+struct VendorReadWatch {
+    activity: Arc<ActivityClock>,
     by_stream: bool,
 }
 
 /// Jira's body.
-pub(super) struct Download {
-    pub(super) inner: upstream::Body,
-    pub(super) draft: Draft,
-    pub(super) upload: Option<Arc<Progress>>,
+pub(super) struct DownloadBody {
+    pub(super) inner: upstream::UpstreamBody,
+    pub(super) record: PendingRecord,
+    pub(super) upload: Option<Arc<UploadProgress>>,
     /// Watched by whoever drives the channel.
-    pub(super) pulse: Arc<Pulse>,
+    pub(super) activity: Arc<ActivityClock>,
     pub(super) bytes: u64,
     pub(super) broke: bool,
     pub(super) complete: bool,
-    pub(super) _in_flight: InFlight,
+    pub(super) _in_flight: RequestPermit,
 }
 
-impl Answer {
+impl ResponseBody {
     /// `pulse` is watched by whoever drives the channel, or the stream where there is no `turn`.
-    pub(super) fn own(bytes: Bytes, pulse: Arc<Pulse>, turn: Option<TurnHeld>) -> Self {
-        let content = Content::Own((!bytes.is_empty()).then_some(bytes));
+    pub(super) fn own(
+        bytes: Bytes,
+        pulse: Arc<ActivityClock>,
+        turn: Option<ExchangeGuard>,
+    ) -> Self {
+        let content = ResponseContent::Own((!bytes.is_empty()).then_some(bytes));
         Self::new(content, pulse, turn)
     }
 
-    pub(super) fn jira(download: Download, turn: Option<TurnHeld>) -> Self {
-        let pulse = download.pulse.clone();
-        Self::new(Content::Jira(Box::new(download)), pulse, turn)
+    pub(super) fn jira(download: DownloadBody, turn: Option<ExchangeGuard>) -> Self {
+        let pulse = download.activity.clone();
+        Self::new(ResponseContent::Jira(Box::new(download)), pulse, turn)
     }
 
-    fn new(content: Content, pulse: Arc<Pulse>, turn: Option<TurnHeld>) -> Self {
+    fn new(
+        content: ResponseContent,
+        pulse: Arc<ActivityClock>,
+        turn: Option<ExchangeGuard>,
+    ) -> Self {
         Self {
-            delivery: Handover::begin(pulse, turn.is_none()),
+            delivery: VendorReadWatch::begin(pulse, turn.is_none()),
             tail: None,
             content,
             _turn: turn,
@@ -351,7 +359,7 @@ impl Answer {
     }
 }
 
-impl Answer {
+impl ResponseBody {
     /// hyper hands a part to its HTTP/2 library as soon as a window lets one byte of it through, and leaves the stream
     /// alone after the last. So a last part is small: it lies there until the stream's window opens.
     fn hold_tail_back(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -366,7 +374,7 @@ impl Answer {
     }
 }
 
-impl Content {
+impl ResponseContent {
     fn is_end(&self) -> bool {
         match self {
             Self::Own(bytes) => bytes.is_none(),
@@ -375,41 +383,44 @@ impl Content {
     }
 }
 
-impl Handover {
-    fn begin(pulse: Arc<Pulse>, by_stream: bool) -> Self {
-        pulse.begin(Flow::Download);
+impl VendorReadWatch {
+    fn begin(pulse: Arc<ActivityClock>, by_stream: bool) -> Self {
+        pulse.begin(ExpectedFlow::Download);
         if by_stream {
-            pulse.begin(Flow::Window);
+            pulse.begin(ExpectedFlow::Window);
         }
-        Self { pulse, by_stream }
+        Self {
+            activity: pulse,
+            by_stream,
+        }
     }
 
     /// The vendor asks for more.
     fn asked(&self) {
         if self.by_stream {
-            self.pulse.end(Flow::Window);
+            self.activity.end(ExpectedFlow::Window);
         }
     }
 
     /// It has got this much.
     fn gave(&self, bytes: usize) {
         if self.by_stream {
-            self.pulse.vendor_moved(bytes);
-            self.pulse.begin(Flow::Window);
+            self.activity.vendor_moved(bytes);
+            self.activity.begin(ExpectedFlow::Window);
         } else {
-            self.pulse.moved();
+            self.activity.moved();
         }
     }
 }
 
-impl Drop for Handover {
+impl Drop for VendorReadWatch {
     fn drop(&mut self) {
-        self.pulse.end(Flow::Window);
-        self.pulse.end(Flow::Download);
+        self.activity.end(ExpectedFlow::Window);
+        self.activity.end(ExpectedFlow::Download);
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -423,8 +434,8 @@ impl Body for Answer {
             return Poll::Ready(Some(Ok(Frame::data(tail))));
         }
         let frame = match &mut self.content {
-            Content::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            Content::Jira(download) => ready!(download.poll(cx)),
+            ResponseContent::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            ResponseContent::Jira(download) => ready!(download.poll(cx)),
         };
         let frame = frame.map(|frame| frame.map(|frame| self.hold_tail_back(frame)));
         if let Some(Ok(frame)) = &frame {
@@ -440,15 +451,15 @@ impl Body for Answer {
     /// Asked for before the first part only.
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Own(bytes) => {
+            ResponseContent::Own(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            Content::Jira(download) => download.inner.size_hint(),
+            ResponseContent::Jira(download) => download.inner.size_hint(),
         }
     }
 }
 
-impl Download {
+impl DownloadBody {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &frame {
@@ -464,18 +475,18 @@ impl Download {
     }
 }
 
-impl Drop for Download {
+impl Drop for DownloadBody {
     fn drop(&mut self) {
         let uploaded = self.upload.as_ref().map_or(0, |upload| upload.bytes());
-        self.draft.bytes(uploaded, self.bytes);
-        self.draft.outcome(if self.broke {
-            Outcome::JiraBroke
+        self.record.bytes(uploaded, self.bytes);
+        self.record.outcome(if self.broke {
+            RequestOutcome::JiraBroke
         } else if self.complete || self.inner.is_end_stream() {
-            Outcome::Complete
-        } else if self.pulse.has_stalled() {
-            Outcome::Stalled
+            RequestOutcome::Complete
+        } else if self.activity.has_stalled() {
+            RequestOutcome::Stalled
         } else {
-            Outcome::VendorGone
+            RequestOutcome::VendorGone
         });
     }
 }

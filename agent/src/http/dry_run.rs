@@ -4,13 +4,13 @@
 
 use super::{
     exchange::target as target_of,
-    framing::{self, Fault},
-    problem::{Kind, Problem},
-    sanity,
+    framing::{self, FramingFault},
+    precheck,
+    problem::{HttpProblem, ProblemKind},
 };
 use crate::{
     auth,
-    policy::{Explanation, Policy},
+    policy::{CompiledPolicy, PolicyExplanation},
     upstream::RawTarget,
 };
 use bytes::Bytes;
@@ -18,24 +18,24 @@ use http::{Method, Request, Uri, request};
 
 /// The judges of one forward.
 pub struct DryRun<'a> {
-    /// `[forward.policy]`.
-    pub policy: &'a Policy,
+    /// The compiled `[forward.policy]` of the forward.
+    pub policy: &'a CompiledPolicy,
     /// `[forward.auth]`: who logs in decides whether a query may name an identity.
     pub auth: &'a auth::Settings,
-    /// `max_head` in `[forward.http]`.
+    /// Largest request head in bytes: `max_head` in `[forward.http]`.
     pub max_head: usize,
 }
 
 impl DryRun<'_> {
     /// Takes the target as the vendor sends it, or without Jira's context path, as documents write it.
-    pub fn explain(&self, method: &Method, target: &[u8]) -> Explanation {
+    pub fn explain(&self, method: &Method, target: &[u8]) -> PolicyExplanation {
         let as_sent = self.explain_as_sent(method, target);
         let context_path = self.policy.context_path();
         if as_sent.decision.code() != "outside-context-path" || !target.starts_with(b"/") {
             return as_sent;
         }
         let completed = [context_path.as_bytes(), target].concat();
-        Explanation {
+        PolicyExplanation {
             note: format!(
                 "taken for a path below {context_path}, where the vendor has to call it; as it was typed it is refused \
                  (outside-context-path)"
@@ -45,11 +45,11 @@ impl DryRun<'_> {
     }
 
     /// Takes the target for what stands in the request line.
-    pub fn explain_as_sent(&self, method: &Method, target: &[u8]) -> Explanation {
+    pub fn explain_as_sent(&self, method: &Method, target: &[u8]) -> PolicyExplanation {
         let head = match self.parsed(method, target) {
             Ok(head) => head,
-            Err(Fault { kind, detail, .. }) => {
-                return Explanation::refused_elsewhere(
+            Err(FramingFault { kind, detail, .. }) => {
+                return PolicyExplanation::refused_elsewhere(
                     method,
                     target,
                     kind.code(),
@@ -58,19 +58,25 @@ impl DryRun<'_> {
                 );
             }
         };
-        if let Err(Problem { kind, detail, .. }) = sanity::check(&head) {
-            return Explanation::refused_elsewhere(method, target, kind.code(), &detail, NO_RULE);
+        if let Err(HttpProblem { kind, detail, .. }) = precheck::check(&head) {
+            return PolicyExplanation::refused_elsewhere(
+                method,
+                target,
+                kind.code(),
+                &detail,
+                NO_RULE,
+            );
         }
         let explained = self.policy.explain(method, target_of(&head));
         if !explained.decision.is_allowed() {
             return explained;
         }
-        match auth::judge_query(self.auth, &head) {
+        match auth::check_query(self.auth, &head) {
             Ok(()) => explained,
             Err(refusal) => {
                 let kind = match refusal {
-                    auth::Refusal::AmbiguousQuery(_) => Kind::AmbiguousTarget,
-                    _ => Kind::ForeignIdentity,
+                    auth::AuthRefusal::AmbiguousQuery(_) => ProblemKind::AmbiguousTarget,
+                    _ => ProblemKind::ForeignIdentity,
                 };
                 explained.but_refused(
                     kind.code(),
@@ -82,26 +88,26 @@ impl DryRun<'_> {
     }
 
     /// As the smallest request with this request line comes out of framing and hyper.
-    fn parsed(&self, method: &Method, target: &[u8]) -> Result<request::Parts, Fault> {
+    fn parsed(&self, method: &Method, target: &[u8]) -> Result<request::Parts, FramingFault> {
         if target.contains(&b'\n') {
-            return Err(Fault::unread(
-                Kind::MalformedRequest,
+            return Err(FramingFault::unread(
+                ProblemKind::MalformedRequest,
                 "a line end in the request target begins another line",
             ));
         }
         let line = [method.as_str().as_bytes(), b" ", target].concat();
         let head = [&line, &b" HTTP/1.1\r\nhost: x\r\n\r\n"[..]].concat();
         if head.len() > self.max_head {
-            return Err(Fault::too_large());
+            return Err(FramingFault::too_large());
         }
         let raw = framing::inspect(&head, self.max_head)?.raw;
         let handed = match &raw {
-            Some(raw) => Bytes::copy_from_slice(raw.stand_in.as_bytes()),
+            Some(raw) => Bytes::copy_from_slice(raw.encoded.as_bytes()),
             None => Bytes::copy_from_slice(target),
         };
         let uri = Uri::from_maybe_shared(handed).map_err(|_| {
-            Fault::unread(
-                Kind::AmbiguousTarget,
+            FramingFault::unread(
+                ProblemKind::AmbiguousTarget,
                 "the request target holds a character that must be percent-encoded",
             )
         })?;

@@ -1,23 +1,26 @@
 //! The way of one request, from its head to the last byte of its answer.
 
 use super::{
-    body::{self, Answer, CollectError, Download, Progress, Upload, UploadEnd, VendorBody},
-    draft::Draft,
-    forward::{Forward, InFlight},
-    framing::{Aside, Fault, TurnHeld},
+    body::{
+        self, DownloadBody, ReadAheadError, ResponseBody, UploadBody, UploadEnd, UploadProgress,
+        VendorBody,
+    },
+    error_body,
+    forward::{HttpForward, RequestPermit},
+    framing::{ExchangeGuard, ExchangeNote, FramingFault},
     hop_by_hop, own_headers,
-    problem::{Kind, Problem},
-    pulse::{Pulse, TooSlow},
-    refused,
+    pending_record::PendingRecord,
+    precheck,
+    problem::{HttpProblem, ProblemKind},
+    replay::ReplayableRequest,
     request_id::RequestIds,
-    sanity,
-    second::Second,
+    stall::{ActivityClock, StallReason},
     trailers,
 };
 use crate::{
-    audit::{AuditUnavailable, Outcome, Record, Target},
-    auth::{self, FormBody, RemovedHeaders, Verdict},
-    policy::Decision,
+    audit::{AuditRecord, AuditUnavailable, RedactedTarget, RequestOutcome},
+    auth::{self, AuthVerdict, FormBody, RemovedHeaders},
+    policy::PolicyDecision,
     upstream::{Delivery, FailedStep, RawTarget},
     vendor_text::VendorText,
 };
@@ -32,47 +35,51 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 /// What a request knows of where it came by.
-pub(super) struct Channel {
+pub(super) struct RequestContext {
     /// Answers it, whoever has the seat meanwhile.
-    pub(super) forward: Arc<Forward>,
+    pub(super) forward: Arc<HttpForward>,
     pub(super) originator: Arc<str>,
     pub(super) connection: usize,
     /// Cancelled when the time for what is under way is over.
-    pub(super) cut: CancellationToken,
+    pub(super) abort: CancellationToken,
 }
 
 /// Whose answer this is, and by what it is held back or broken off.
-pub(super) struct Hold {
+pub(super) struct ResponseGuard {
     /// Watched by whoever drives the channel.
-    pub(super) pulse: Arc<Pulse>,
-    /// HTTP/1.1 only.
-    pub(super) turn: Option<TurnHeld>,
+    pub(super) activity: Arc<ActivityClock>,
+    /// Keeps the next request of the channel back until this answer has ended; HTTP/1.1 only.
+    pub(super) exchange: Option<ExchangeGuard>,
     /// What of the request went past hyper.
-    pub(super) aside: Option<Aside>,
+    pub(super) note: Option<ExchangeNote>,
 }
 
 /// Answers one request. Every request gets an answer and an audit record, whatever becomes of it.
-pub(super) async fn answer(
-    channel: &Channel,
-    hold: Hold,
+pub(super) async fn handle(
+    channel: &RequestContext,
+    hold: ResponseGuard,
     request: Request<Incoming>,
-) -> Response<Answer> {
+) -> Response<ResponseBody> {
     channel.forward.count();
     let (mut head, body) = request.into_parts();
     let ids = RequestIds::of(&head.headers);
     if head.version == Version::HTTP_2 {
         origin_form(&mut head);
     }
-    let Hold { pulse, turn, aside } = hold;
+    let ResponseGuard {
+        activity: pulse,
+        exchange: turn,
+        note: aside,
+    } = hold;
     let fault = match aside {
-        Some(Aside::Fault(fault)) => Some(fault),
-        Some(Aside::Target(target)) => {
+        Some(ExchangeNote::Fault(fault)) => Some(fault),
+        Some(ExchangeNote::Target(target)) => {
             head.extensions.insert(RawTarget(target));
             None
         }
         None => None,
     };
-    let turned_away = channel.forward.turns_away(&ids.shown, &head);
+    let turned_away = channel.forward.rejects_unexpected(&ids.shown, &head);
     let mut draft = channel.draft(&head, fault.as_ref(), &ids);
     let method = head.method.clone();
     let expects_continue = head.headers.contains_key(header::EXPECT);
@@ -81,27 +88,27 @@ pub(super) async fn answer(
         biased;
         // On the heap, and freed before the answer begins: a stream or channel whose answer is not taken keeps what
         // this function needs until then (the test below says how much).
-        passed = Box::pin(way(channel, &mut draft, head, &mut body, fault)), if !turned_away => passed,
-        () = channel.cut.cancelled(), if !turned_away => Err(Stopped::cut_off(draft.delivery())),
+        passed = Box::pin(forward_request(channel, &mut draft, head, &mut body, fault)), if !turned_away => passed,
+        () = channel.abort.cancelled(), if !turned_away => Err(RejectedRequest::aborted(draft.delivery())),
         else => Err(not_running()),
     };
     match passed {
         Ok(passed) => {
             let (mut head, jira_body) = passed.answer.into_parts();
             head.version = Version::HTTP_11;
-            own_headers::mark_as_jiras(&mut head.headers, &ids.shown);
+            own_headers::mark_as_from_jira(&mut head.headers, &ids.shown);
             draft.status(head.status);
-            let download = Download {
+            let download = DownloadBody {
                 inner: jira_body,
-                draft,
+                record: draft,
                 upload: passed.upload,
-                pulse,
+                activity: pulse,
                 bytes: 0,
                 broke: false,
                 complete: false,
                 _in_flight: passed.in_flight,
             };
-            Response::from_parts(head, Answer::jira(download, turn))
+            Response::from_parts(head, ResponseBody::jira(download, turn))
         }
         Err(stopped) => {
             let ends_channel = stopped.problem.kind.ends_channel();
@@ -123,14 +130,19 @@ pub(super) async fn answer(
             }
             draft.status(response.status());
             draft.bytes(stopped.uploaded, response.body().len() as u64);
-            response.map(|bytes| Answer::own(bytes, pulse, turn))
+            response.map(|bytes| ResponseBody::own(bytes, pulse, turn))
         }
     }
 }
 
 /// Audits requests that were refused before they could be read. What is past the forward's limit of refusals costs the
 /// same, however many there are.
-pub(super) fn refuse_unseen(channel: &Channel, kind: Kind, detail: &'static str, count: u64) {
+pub(super) fn audit_unread_refusal(
+    channel: &RequestContext,
+    kind: ProblemKind,
+    detail: &'static str,
+    count: u64,
+) {
     let forward = &channel.forward;
     let recorded = (0..count).take_while(|_| forward.refusal_limit().take());
     let recorded = recorded.map(|_| refuse_one_unseen(channel, kind, detail));
@@ -140,40 +152,44 @@ pub(super) fn refuse_unseen(channel: &Channel, kind: Kind, detail: &'static str,
     }
 }
 
-fn refuse_one_unseen(channel: &Channel, kind: Kind, detail: &'static str) {
+fn refuse_one_unseen(channel: &RequestContext, kind: ProblemKind, detail: &'static str) {
     channel.forward.count();
     let ids = RequestIds::of(&http::HeaderMap::new());
-    let fault = Fault {
+    let fault = FramingFault {
         kind,
         detail: detail.into(),
         method: None,
-        target: Target::unknown(),
+        target: RedactedTarget::unknown(),
     };
     let (head, ()) = Request::new(()).into_parts();
     let mut draft = channel.draft(&head, Some(&fault), &ids);
-    draft.problem(kind.code(), Delivery::NotSent, Outcome::Refused);
+    draft.problem(kind.code(), Delivery::NotSent, RequestOutcome::Refused);
 }
 
 /// A check stands in for the agent, and only its own request is answered.
-fn not_running() -> Stopped {
+fn not_running() -> RejectedRequest {
     let detail = "the customer's agent is being set up; nothing was sent to Jira";
-    Problem::not_sent(Kind::Paused, detail).into()
+    HttpProblem::not_sent(ProblemKind::Paused, detail).into()
 }
 
 /// Why is the customer's own business, and stays in status and log.
-fn audit_unavailable(_: AuditUnavailable) -> Stopped {
+fn audit_unavailable(_: AuditUnavailable) -> RejectedRequest {
     let detail = "the customer's agent sends nothing that it cannot record, and cannot record now; nothing was sent to Jira";
-    Problem::not_sent(Kind::AuditUnavailable, detail).into()
+    HttpProblem::not_sent(ProblemKind::AuditUnavailable, detail).into()
 }
 
-impl Forward {
+impl HttpForward {
     /// What the agent answers by itself gets an audit line of its own only up to a number in a minute; of the rest one
     /// line says how many there were. Past that number, what policy and framing refuse is answered so. Requests that
     /// are allowed never come here.
-    fn limit_refusals(&self, mut stopped: Stopped, draft: &mut Draft) -> Stopped {
+    fn limit_refusals(
+        &self,
+        mut stopped: RejectedRequest,
+        draft: &mut PendingRecord,
+    ) -> RejectedRequest {
         let kind = stopped.problem.kind;
-        if kind == Kind::AuditUnavailable {
-            draft.sum_up(kind.code());
+        if kind == ProblemKind::AuditUnavailable {
+            draft.summarize(kind.code());
             return stopped;
         }
         if stopped.problem.delivery != Delivery::NotSent
@@ -182,7 +198,7 @@ impl Forward {
         {
             return stopped;
         }
-        draft.sum_up(kind.code());
+        draft.summarize(kind.code());
         if kind.is_refusal() {
             let most = self.limits().refusals_per_minute;
             stopped.problem = stopped.problem.into_one_too_many(most);
@@ -192,58 +208,58 @@ impl Forward {
 }
 
 /// A request that Jira answered as our user.
-struct Passed {
-    answer: Response<crate::upstream::Body>,
-    upload: Option<Arc<Progress>>,
-    in_flight: InFlight,
+struct ForwardedRequest {
+    answer: Response<crate::upstream::UpstreamBody>,
+    upload: Option<Arc<UploadProgress>>,
+    in_flight: RequestPermit,
 }
 
 /// A request that ends with the agent's own answer.
-struct Stopped {
-    problem: Problem,
-    outcome: Outcome,
+struct RejectedRequest {
+    problem: HttpProblem,
+    outcome: RequestOutcome,
     /// How far its body got, once that was on its way to Jira.
     upload: UploadEnd,
     uploaded: u64,
 }
 
-impl Stopped {
+impl RejectedRequest {
     /// Jira gave no answer that may pass.
-    fn failed(problem: Problem, progress: Option<&Progress>) -> Self {
-        let upload = progress.map_or(UploadEnd::Complete, Progress::end);
+    fn failed(problem: HttpProblem, progress: Option<&UploadProgress>) -> Self {
+        let upload = progress.map_or(UploadEnd::Complete, UploadProgress::end);
         Self {
             problem,
             outcome: match upload {
-                UploadEnd::Gone => Outcome::VendorGone,
-                _ => Outcome::Failed,
+                UploadEnd::Gone => RequestOutcome::VendorGone,
+                _ => RequestOutcome::Failed,
             },
             upload,
-            uploaded: progress.map_or(0, Progress::bytes),
+            uploaded: progress.map_or(0, UploadProgress::bytes),
         }
     }
 }
 
-impl Stopped {
+impl RejectedRequest {
     /// The agent stops.
-    fn cut_off(delivery: Delivery) -> Self {
+    fn aborted(delivery: Delivery) -> Self {
         let detail = "the agent stops, and this request has had its time";
-        let problem = Problem {
+        let problem = HttpProblem {
             delivery,
-            ..Problem::not_sent(Kind::Stopping, detail)
+            ..HttpProblem::not_sent(ProblemKind::Stopping, detail)
         };
         Self {
-            outcome: Outcome::Failed,
+            outcome: RequestOutcome::Failed,
             upload: UploadEnd::Running,
             ..problem.into()
         }
     }
 }
 
-impl From<Problem> for Stopped {
-    fn from(problem: Problem) -> Self {
+impl From<HttpProblem> for RejectedRequest {
+    fn from(problem: HttpProblem) -> Self {
         Self {
             problem,
-            outcome: Outcome::Refused,
+            outcome: RequestOutcome::Refused,
             upload: UploadEnd::Complete,
             uploaded: 0,
         }
@@ -251,21 +267,21 @@ impl From<Problem> for Stopped {
 }
 
 /// `body` is taken out once it is on its way to Jira.
-async fn way(
-    channel: &Channel,
-    draft: &mut Draft,
+async fn forward_request(
+    channel: &RequestContext,
+    draft: &mut PendingRecord,
     mut head: request::Parts,
     body: &mut Option<VendorBody>,
-    fault: Option<Fault>,
-) -> Result<Passed, Stopped> {
+    fault: Option<FramingFault>,
+) -> Result<ForwardedRequest, RejectedRequest> {
     let forward = &*channel.forward;
     if let Some(fault) = fault {
-        return Err(Problem::not_sent(fault.kind, fault.detail).into());
+        return Err(HttpProblem::not_sent(fault.kind, fault.detail).into());
     }
     // From here on its record has a place, whatever becomes of the request.
     let place = forward.audit().reserve().map_err(audit_unavailable)?;
-    draft.keep(place);
-    sanity::check(&head)?;
+    draft.set_place(place);
+    precheck::check(&head)?;
     refuse_while_paused(forward)?;
     let Some(in_flight) = forward.enter() else {
         let most = forward.limits().max_concurrent;
@@ -273,17 +289,17 @@ async fn way(
             &most,
             &" requests are being answered on this forward already",
         ]);
-        return Err(Problem::not_sent(Kind::Overloaded, detail).into());
+        return Err(HttpProblem::not_sent(ProblemKind::Overloaded, detail).into());
     };
     match forward.policy().decide(&head.method, target(&head)) {
-        Decision::Allow { rule } => draft.allow(rule),
-        Decision::Refuse(refusal) => {
+        PolicyDecision::Allow { rule } => draft.allow(rule),
+        PolicyDecision::Refuse(refusal) => {
             draft.rule(refusal.rule);
             let kind = match refusal.code {
-                "ambiguous-target" => Kind::AmbiguousTarget,
-                _ => Kind::PolicyRefused,
+                "ambiguous-target" => ProblemKind::AmbiguousTarget,
+                _ => ProblemKind::PolicyRefused,
             };
-            let mut problem = Problem::not_sent(kind, refusal.detail);
+            let mut problem = HttpProblem::not_sent(kind, refusal.detail);
             problem.reason = Some(refusal.code);
             problem.remedy = Some(refusal.remedy);
             return Err(problem.into());
@@ -303,48 +319,53 @@ async fn way(
         }
     };
     let length = body.as_ref().and_then(|body| body.size_hint().exact());
-    let second = Second::keep(forward.login(), &head, length);
+    let second = ReplayableRequest::capture(forward.login(), &head, length);
     let attempt = forward.login().prepare(&mut head).await;
     if let Some(removed) = head.extensions.remove::<RemovedHeaders>() {
         forward.removed(&removed);
     }
     let mut attempt = attempt.map_err(login_refused)?;
     let (upload, progress) = match (read, body.take()) {
-        (Some(form), _) => Upload::whole(form),
-        (None, Some(incoming)) => Upload::begin(incoming, second.as_ref().and_then(Second::kept)),
-        (None, None) => return Err(Problem::not_sent(Kind::UploadBroken, "no body").into()),
+        (Some(form), _) => UploadBody::whole(form),
+        (None, Some(incoming)) => {
+            UploadBody::begin(incoming, second.as_ref().and_then(ReplayableRequest::copy))
+        }
+        (None, None) => {
+            return Err(HttpProblem::not_sent(ProblemKind::UploadBroken, "no body").into());
+        }
     };
     let agent_logs_in = forward.login().injects();
     let upload = trailers::filtered(upload, agent_logs_in);
     draft.sending();
     let request = Request::from_parts(head, upload);
     let sent = send(forward, request, progress.as_deref()).await;
-    let answer = sent.map_err(|problem| Stopped::failed(problem, progress.as_deref()))?;
+    let answer = sent.map_err(|problem| RejectedRequest::failed(problem, progress.as_deref()))?;
     let (mut head, jira_body) = answer.into_parts();
     forward.answered(&head);
-    let (mut words, mut jira_body) = refused::words(forward, &head, jira_body).await;
+    let (mut words, mut jira_body) = error_body::peek(forward, &head, jira_body).await;
     let mut renewed = attempt.renewed(&head, &words).await;
     if renewed
-        && let Some((mut again, body)) = second.and_then(|second| second.again(head.status))
+        && let Some((mut again, body)) = second.and_then(|second| second.into_replay(head.status))
         && let Ok(next) = forward.login().prepare(&mut again).await
     {
         attempt = next;
         renewed = false;
         // Frees the connection for the second sending.
         drop(jira_body);
-        let (body, _) = Upload::whole(body);
+        let (body, _) = UploadBody::whole(body);
         let sent = send(forward, Request::from_parts(again, body), None).await;
-        let answer = sent.map_err(|problem| Stopped::failed(problem, progress.as_deref()))?;
+        let answer =
+            sent.map_err(|problem| RejectedRequest::failed(problem, progress.as_deref()))?;
         let second = answer.into_parts();
         head = second.0;
         forward.answered(&head);
-        (words, jira_body) = refused::words(forward, &head, second.1).await;
+        (words, jira_body) = error_body::peek(forward, &head, second.1).await;
     }
     let user = head.headers.get(X_AUSERNAME);
     draft.answered(user.or(head.headers.get(X_AACCOUNTID)).cloned());
-    if let Verdict::LoginFailed { cause, remedy } = attempt.observe_with(&mut head, &words) {
+    if let AuthVerdict::LoginFailed { cause, remedy } = attempt.observe_with(&mut head, &words) {
         let problem = login_failed(renewed, &cause, &remedy);
-        return Err(Stopped::failed(problem, progress.as_deref()));
+        return Err(RejectedRequest::failed(problem, progress.as_deref()));
     }
     hop_by_hop::strip_response(&mut head);
     if matches!(
@@ -354,25 +375,28 @@ async fn way(
         // There is no body (RFC 9110 §6.4.1), so a length would be one of something else.
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    Ok(Passed {
+    Ok(ForwardedRequest {
         answer: Response::from_parts(head, trailers::filtered(jira_body, agent_logs_in)),
         upload: progress,
         in_flight,
     })
 }
 
-fn refuse_while_paused(forward: &Forward) -> Result<(), Stopped> {
+fn refuse_while_paused(forward: &HttpForward) -> Result<(), RejectedRequest> {
     if !forward.paused() {
         return Ok(());
     }
     // Why is the customer's own business, and stays in status, log and audit.
     let detail = "the customer has paused this forward; nothing was sent to Jira";
-    Err(Problem::not_sent(Kind::Paused, detail).into())
+    Err(HttpProblem::not_sent(ProblemKind::Paused, detail).into())
 }
 
 /// Waits for the first part of the body, or for its end, within the time that any body may stand still: a body that
 /// never begins must take neither a connection to Jira nor the turn of a login that others wait for.
-async fn await_begin(forward: &Forward, body: &mut Option<VendorBody>) -> Result<(), Stopped> {
+async fn await_begin(
+    forward: &HttpForward,
+    body: &mut Option<VendorBody>,
+) -> Result<(), RejectedRequest> {
     let Some(incoming) = body else {
         return Ok(());
     };
@@ -383,54 +407,63 @@ async fn await_begin(forward: &Forward, body: &mut Option<VendorBody>) -> Result
     let (problem, upload) = match tokio::time::timeout(limit, incoming.begin()).await {
         // The customer may have paused it meanwhile.
         Ok(Ok(())) => return refuse_while_paused(forward),
-        Ok(Err((end, detail))) => (Problem::not_sent(Kind::UploadBroken, detail), end),
+        Ok(Err((end, detail))) => (
+            HttpProblem::not_sent(ProblemKind::UploadBroken, detail),
+            end,
+        ),
         Err(_) => {
             let detail = VendorText::of(&[&"nothing of the request body came for ", &limit]);
-            let problem = Problem::not_sent(Kind::UploadStalled, detail);
+            let problem = HttpProblem::not_sent(ProblemKind::UploadStalled, detail);
             (problem, UploadEnd::Running)
         }
     };
     // What is left of it is not waited for.
     *body = None;
-    Err(Stopped {
+    Err(RejectedRequest {
         outcome: match upload {
-            UploadEnd::Gone => Outcome::VendorGone,
-            _ => Outcome::Failed,
+            UploadEnd::Gone => RequestOutcome::VendorGone,
+            _ => RequestOutcome::Failed,
         },
         upload,
-        ..Stopped::from(problem)
+        ..RejectedRequest::from(problem)
     })
 }
 
 /// Takes the whole body, which must be short, within the time that any body may stand still.
-async fn read_ahead(forward: &Forward, body: &mut Option<VendorBody>) -> Result<Bytes, Stopped> {
+async fn read_ahead(
+    forward: &HttpForward,
+    body: &mut Option<VendorBody>,
+) -> Result<Bytes, RejectedRequest> {
     let Some(incoming) = body.take() else {
-        return Err(Problem::not_sent(Kind::UploadBroken, "no body").into());
+        return Err(HttpProblem::not_sent(ProblemKind::UploadBroken, "no body").into());
     };
-    let stopped = |problem, upload| Stopped {
+    let stopped = |problem, upload| RejectedRequest {
         upload,
-        ..Stopped::from(problem)
+        ..RejectedRequest::from(problem)
     };
     let limit = forward.limits().stall_timeout;
     match tokio::time::timeout(limit, body::collect(incoming, auth::MAX_FORM)).await {
         Ok(Ok(form)) => Ok(form),
-        Ok(Err(CollectError::TooLong)) => {
+        Ok(Err(ReadAheadError::TooLong)) => {
             let refused = login_refused(forward.login().form_too_long());
-            Err(Stopped {
+            Err(RejectedRequest {
                 upload: UploadEnd::Running,
                 ..refused
             })
         }
-        Ok(Err(CollectError::Broke(end, detail))) => {
-            let mut stopped = stopped(Problem::not_sent(Kind::UploadBroken, detail), end);
+        Ok(Err(ReadAheadError::Broke(end, detail))) => {
+            let mut stopped = stopped(
+                HttpProblem::not_sent(ProblemKind::UploadBroken, detail),
+                end,
+            );
             if end == UploadEnd::Gone {
-                stopped.outcome = Outcome::VendorGone;
+                stopped.outcome = RequestOutcome::VendorGone;
             }
             Err(stopped)
         }
         Err(_) => {
             let detail = VendorText::of(&[&"the form was not complete within ", &limit]);
-            let problem = Problem::not_sent(Kind::UploadStalled, detail);
+            let problem = HttpProblem::not_sent(ProblemKind::UploadStalled, detail);
             Err(stopped(problem, UploadEnd::Running))
         }
     }
@@ -438,10 +471,10 @@ async fn read_ahead(forward: &Forward, body: &mut Option<VendorBody>) -> Result<
 
 /// Sends it on, and gives up when the vendor's own body has stood still for too long.
 async fn send(
-    forward: &Forward,
-    request: Request<crate::upstream::Body>,
-    progress: Option<&Progress>,
-) -> Result<Response<crate::upstream::Body>, Problem> {
+    forward: &HttpForward,
+    request: Request<crate::upstream::UpstreamBody>,
+    progress: Option<&UploadProgress>,
+) -> Result<Response<crate::upstream::UpstreamBody>, HttpProblem> {
     let limit = forward.limits().stall_timeout;
     let sent = forward.upstream().send(request);
     let result = match progress {
@@ -449,18 +482,18 @@ async fn send(
         Some(progress) => tokio::select! {
             biased;
             result = sent => result,
-            why = progress.pulse.too_slow(forward.limits().into()) => {
+            why = progress.activity.too_slow(forward.limits().into()) => {
                 let detail = match why {
-                    TooSlow::Stalled => {
+                    StallReason::Stalled => {
                         VendorText::of(&[&"nothing of the request body came for ", &limit])
                     }
-                    TooSlow::Dripping => VendorText::of(&[
+                    StallReason::BelowMinRate => VendorText::of(&[
                         &"the request body came slower than ",
                         &(forward.limits().min_body_rate as usize),
                         &" bytes a second",
                     ]),
                 };
-                let mut problem = Problem::not_sent(Kind::UploadStalled, detail);
+                let mut problem = HttpProblem::not_sent(ProblemKind::UploadStalled, detail);
                 problem.delivery = Delivery::MaybeSent;
                 return Err(problem);
             }
@@ -473,24 +506,32 @@ async fn send(
             _ => kind.customer_remedy(),
         };
         forward.failed(&error, remedy);
-        Problem {
+        HttpProblem {
             delivery: error.delivery,
             cause: Some(error.to_string()),
-            ..Problem::not_sent(kind, sent_in_vain(error.kind))
+            ..HttpProblem::not_sent(kind, failure_detail(error.kind))
         }
     })
 }
 
-impl Channel {
-    fn draft(&self, head: &request::Parts, fault: Option<&Fault>, ids: &RequestIds) -> Draft {
+impl RequestContext {
+    fn draft(
+        &self,
+        head: &request::Parts,
+        fault: Option<&FramingFault>,
+        ids: &RequestIds,
+    ) -> PendingRecord {
         let (method, target) = match fault {
             Some(fault) => (fault.method.clone(), fault.target.clone()),
-            None => (Some(head.method.clone()), Target::redact(target(head))),
+            None => (
+                Some(head.method.clone()),
+                RedactedTarget::redact(target(head)),
+            ),
         };
-        Draft::new(
+        PendingRecord::new(
             self.forward.audit().clone(),
             self.forward.traffic().clone(),
-            Record {
+            AuditRecord {
                 time: SystemTime::now(),
                 request_id: ids.shown.clone(),
                 agent_request_id: ids.own.clone(),
@@ -509,27 +550,27 @@ impl Channel {
                 duration: Duration::ZERO,
                 first_byte: None,
                 delivery: Delivery::NotSent,
-                outcome: Outcome::VendorGone,
+                outcome: RequestOutcome::VendorGone,
                 user: None,
             },
         )
     }
 }
 
-fn kind_of(step: FailedStep) -> Kind {
+fn kind_of(step: FailedStep) -> ProblemKind {
     match step {
-        FailedStep::Resolve => Kind::JiraUnresolved,
-        FailedStep::Connect => Kind::JiraUnreachable,
-        FailedStep::Tls => Kind::JiraTls,
-        FailedStep::PoolExhausted => Kind::JiraBusy,
-        FailedStep::ResponseTimeout => Kind::JiraTimeout,
-        FailedStep::Exchange | FailedStep::AnswerHead => Kind::JiraBroke,
-        FailedStep::RequestBody => Kind::UploadBroken,
+        FailedStep::Resolve => ProblemKind::JiraUnresolved,
+        FailedStep::Connect => ProblemKind::JiraUnreachable,
+        FailedStep::Tls => ProblemKind::JiraTls,
+        FailedStep::PoolExhausted => ProblemKind::JiraBusy,
+        FailedStep::ResponseTimeout => ProblemKind::JiraTimeout,
+        FailedStep::Exchange | FailedStep::AnswerHead => ProblemKind::JiraBroke,
+        FailedStep::RequestBody => ProblemKind::UploadBroken,
     }
 }
 
 /// For the vendor's engineer; what it was in detail is the customer's to know.
-fn sent_in_vain(step: FailedStep) -> &'static str {
+fn failure_detail(step: FailedStep) -> &'static str {
     match step {
         FailedStep::Resolve => {
             "the customer's agent cannot resolve the name of Jira; nothing was sent to it"
@@ -553,18 +594,22 @@ fn sent_in_vain(step: FailedStep) -> &'static str {
     }
 }
 
-fn login_refused(refusal: auth::Refusal) -> Stopped {
+fn login_refused(refusal: auth::AuthRefusal) -> RejectedRequest {
     let detail = refusal.vendor_text();
     match refusal {
-        auth::Refusal::ForeignIdentity(_) => {
-            Problem::not_sent(Kind::ForeignIdentity, detail).into()
+        auth::AuthRefusal::ForeignIdentity(_) => {
+            HttpProblem::not_sent(ProblemKind::ForeignIdentity, detail).into()
         }
-        auth::Refusal::FormBody(_) => Problem::not_sent(Kind::FormBody, detail).into(),
-        auth::Refusal::AmbiguousQuery(_) => Problem::not_sent(Kind::AmbiguousTarget, detail).into(),
-        auth::Refusal::Unavailable(unavailable) => Stopped::failed(
-            Problem {
+        auth::AuthRefusal::FormBody(_) => {
+            HttpProblem::not_sent(ProblemKind::FormBody, detail).into()
+        }
+        auth::AuthRefusal::AmbiguousQuery(_) => {
+            HttpProblem::not_sent(ProblemKind::AmbiguousTarget, detail).into()
+        }
+        auth::AuthRefusal::Unavailable(unavailable) => RejectedRequest::failed(
+            HttpProblem {
                 cause: Some(cause_of(&unavailable.cause, &unavailable.remedy)),
-                ..Problem::not_sent(Kind::LoginUnavailable, detail)
+                ..HttpProblem::not_sent(ProblemKind::LoginUnavailable, detail)
             },
             None,
         ),
@@ -572,7 +617,7 @@ fn login_refused(refusal: auth::Refusal) -> Stopped {
 }
 
 /// `renewed`: there is another credential since, but this request could not be sent a second time.
-fn login_failed(renewed: bool, cause: &str, remedy: &str) -> Problem {
+fn login_failed(renewed: bool, cause: &str, remedy: &str) -> HttpProblem {
     let (detail, vendors) = match renewed {
         false => (
             "Jira did not take the agent's login for this request; its answer is withheld",
@@ -583,11 +628,11 @@ fn login_failed(renewed: bool, cause: &str, remedy: &str) -> Problem {
             Some("Look whether it was carried out, then send it again.".into()),
         ),
     };
-    Problem {
+    HttpProblem {
         remedy: vendors,
         delivery: Delivery::Answered,
         cause: Some(cause_of(cause, remedy)),
-        ..Problem::not_sent(Kind::LoginFailed, detail)
+        ..HttpProblem::not_sent(ProblemKind::LoginFailed, detail)
     }
 }
 
@@ -662,7 +707,7 @@ mod tests {
     #[test]
     fn a_request_that_waits_for_its_vendor_is_small() {
         let waiting =
-            size(|channel: &'static Channel, hold, request| answer(channel, hold, request));
+            size(|channel: &'static RequestContext, hold, request| handle(channel, hold, request));
         assert!(waiting <= 1536, "{waiting} bytes");
     }
 }

@@ -1,15 +1,16 @@
 //! One forward as its requests see it.
 
 use super::{
-    Awaited, Limits, awaited::Awaiting, exchange::target, http2, refusal_limit::RefusalLimit,
+    ExpectedRequest, HttpLimits, exchange::target, expected::ExpectedRequests, http2,
+    refusal_limit::RefusalLimit,
 };
 use crate::{
-    audit::Audit,
-    auth::{HeaderClass, Login, RemovedHeaders},
-    metrics::Traffic,
-    pause::Pauses,
-    policy::Policy,
-    status::{Layer, State, Witness},
+    audit::AuditHandle,
+    auth::{HeaderClass, RemovedHeaders, UpstreamAuth},
+    metrics::TrafficCounters,
+    pause::PauseRegistry,
+    policy::CompiledPolicy,
+    status::{LayerReporter, ProofState, StatusLayer},
     upstream::{AnswerSource, FailedStep, SendError, Upstream},
 };
 use http::{HeaderName, HeaderValue, StatusCode, request, response};
@@ -23,45 +24,45 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// All that a request of one forward needs on its way. Shared by every channel of the forward.
-pub struct Forward {
+pub struct HttpForward {
     name: Arc<str>,
-    policy: Policy,
-    login: Login,
+    policy: CompiledPolicy,
+    login: UpstreamAuth,
     upstream: Arc<Upstream>,
-    audit: Audit,
-    limits: Limits,
-    jira: Witness,
+    audit: AuditHandle,
+    limits: HttpLimits,
+    jira: LayerReporter,
     slots: Arc<Semaphore>,
     /// For HTTP/2 connections.
     http2: Arc<Semaphore>,
-    tally: Arc<Tally>,
-    traffic: Arc<Traffic>,
-    pauses: Pauses,
-    awaiting: Arc<Awaiting>,
+    counter: Arc<RequestCounter>,
+    traffic: Arc<TrafficCounters>,
+    pauses: PauseRegistry,
+    expected: Arc<ExpectedRequests>,
     refusal_limit: Arc<RefusalLimit>,
     /// All others are turned away.
-    only_awaited: bool,
+    only_expected: bool,
     /// Headers of the vendor whose removal the log has named.
     named: Mutex<HashSet<HeaderName>>,
 }
 
 /// How many have come, and how many are under way.
 #[derive(Default)]
-pub struct Tally {
+pub struct RequestCounter {
     total: AtomicU64,
     in_flight: AtomicU64,
 }
 
 /// One that is under way, until it is dropped.
-pub struct UnderWay(Arc<Tally>);
+pub struct InFlightGuard(Arc<RequestCounter>);
 
-impl Tally {
-    /// Since the start.
+impl RequestCounter {
+    /// Requests since the agent started.
     pub fn total(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Now.
+    /// Requests that are being answered now.
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -77,38 +78,38 @@ impl Tally {
     }
 
     /// One is under way.
-    pub fn enter(self: &Arc<Self>) -> UnderWay {
+    pub fn enter(self: &Arc<Self>) -> InFlightGuard {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        UnderWay(Arc::clone(self))
+        InFlightGuard(Arc::clone(self))
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A request's place among those in flight.
-pub(super) struct InFlight {
+pub(super) struct RequestPermit {
     _place: OwnedSemaphorePermit,
-    _under_way: UnderWay,
+    _under_way: InFlightGuard,
 }
 
-impl Forward {
+impl HttpForward {
     /// `jira` is the Jira layer of this forward's status: each answer proves it.
     pub fn new(
         name: Arc<str>,
-        policy: Policy,
-        login: Login,
+        policy: CompiledPolicy,
+        login: UpstreamAuth,
         upstream: impl Into<Arc<Upstream>>,
-        audit: Audit,
-        limits: Limits,
-        jira: Arc<Layer>,
+        audit: AuditHandle,
+        limits: HttpLimits,
+        jira: Arc<StatusLayer>,
     ) -> Self {
         let slots = limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            traffic: Arc::new(Traffic::new(&name)),
+            traffic: Arc::new(TrafficCounters::new(&name)),
             name,
             policy,
             login,
@@ -118,31 +119,31 @@ impl Forward {
             slots: Arc::new(Semaphore::new(slots)),
             http2: Arc::new(Semaphore::new(http2::CONNECTIONS)),
             limits,
-            jira: Witness::new(jira),
-            tally: Arc::default(),
-            pauses: Pauses::default(),
-            awaiting: Arc::default(),
-            only_awaited: false,
+            jira: LayerReporter::new(jira),
+            counter: Arc::default(),
+            pauses: PauseRegistry::default(),
+            expected: Arc::default(),
+            only_expected: false,
             named: Mutex::default(),
         }
     }
 
     /// Obeys these pauses; without them nothing pauses it.
-    pub fn pausable(self, pauses: Pauses) -> Self {
+    pub fn pausable(self, pauses: PauseRegistry) -> Self {
         Self { pauses, ..self }
     }
 
     /// Answers only requests that are [awaited](Self::expect), and turns all others away as if it were paused: while a
     /// check stands in for an agent that does not run, no vendor's request may depend on it.
-    pub fn only_awaited(self) -> Self {
+    pub fn only_expected(self) -> Self {
         Self {
-            only_awaited: true,
+            only_expected: true,
             ..self
         }
     }
 
     /// Goes on counting where `former` stands, whose seat it is to take.
-    pub fn succeeding(self, former: &Self) -> Self {
+    pub fn with_counters_of(self, former: &Self) -> Self {
         let slots = match self.limits.max_concurrent == former.limits.max_concurrent {
             true => &former.slots,
             false => &self.slots,
@@ -157,20 +158,20 @@ impl Forward {
             slots: Arc::clone(slots),
             http2: Arc::clone(&former.http2),
             traffic: Arc::clone(&former.traffic),
-            tally: Arc::clone(&former.tally),
-            awaiting: Arc::clone(&former.awaiting),
+            counter: Arc::clone(&former.counter),
+            expected: Arc::clone(&former.expected),
             ..self
         }
     }
 
     /// Waits for a GET of `target` with this id, for as long as what it gives is kept.
-    pub fn expect(&self, id: &str, target: &str) -> Awaited {
-        self.awaiting.begin(id, target)
+    pub fn expect(&self, id: &str, target: &str) -> ExpectedRequest {
+        self.expected.expect(id, target)
     }
 
     /// Whether a request is to be turned away since it is not the one that is waited for.
-    pub(super) fn turns_away(&self, id: &HeaderValue, head: &request::Parts) -> bool {
-        !self.awaiting.came(id, &head.method, target(head)) && self.only_awaited
+    pub(super) fn rejects_unexpected(&self, id: &HeaderValue, head: &request::Parts) -> bool {
+        !self.expected.received(id, &head.method, target(head)) && self.only_expected
     }
 
     /// Whether the administrator has stopped its requests.
@@ -178,18 +179,18 @@ impl Forward {
         self.pauses.of(&self.name).is_some()
     }
 
-    /// As configured.
+    /// Name of the forward, as configured.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// The customer's policy.
-    pub fn policy(&self) -> &Policy {
+    /// The customer's policy for this forward.
+    pub fn policy(&self) -> &CompiledPolicy {
         &self.policy
     }
 
     /// The login toward Jira.
-    pub fn login(&self) -> &Login {
+    pub fn login(&self) -> &UpstreamAuth {
         &self.login
     }
 
@@ -199,23 +200,23 @@ impl Forward {
     }
 
     /// Where its records go.
-    pub fn audit(&self) -> &Audit {
+    pub fn audit(&self) -> &AuditHandle {
         &self.audit
     }
 
     /// What its requests are counted in.
-    pub fn traffic(&self) -> &Arc<Traffic> {
+    pub fn traffic(&self) -> &Arc<TrafficCounters> {
         &self.traffic
     }
 
     /// Bounds of its HTTP side.
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &HttpLimits {
         &self.limits
     }
 
     /// Its requests, allowed or refused, from all connections; also those that a predecessor still answers.
-    pub fn tally(&self) -> &Arc<Tally> {
-        &self.tally
+    pub fn counter(&self) -> &Arc<RequestCounter> {
+        &self.counter
     }
 
     /// How many requests may be refused.
@@ -225,27 +226,27 @@ impl Forward {
 
     /// Requests being answered now.
     pub fn in_flight(&self) -> u64 {
-        self.tally.in_flight()
+        self.counter.in_flight()
     }
 
     /// One more request has come.
     pub(super) fn count(&self) {
-        self.tally.count();
+        self.counter.count();
     }
 
     /// So many requests have come and were refused without a look at each; none of them gets a record of its own.
     pub(super) fn refused_unseen(&self, error: &'static str, count: u64) {
-        self.tally.count_many(count);
+        self.counter.count_many(count);
         self.traffic.refused_unseen(error, count);
-        self.audit.sum_up(&self.name, error, count);
+        self.audit.count_refusal(&self.name, error, count);
     }
 
     /// A place for one request, or `None` where all are taken.
-    pub(super) fn enter(&self) -> Option<InFlight> {
+    pub(super) fn enter(&self) -> Option<RequestPermit> {
         let place = self.slots.clone().try_acquire_owned().ok()?;
-        Some(InFlight {
+        Some(RequestPermit {
             _place: place,
-            _under_way: self.tally.enter(),
+            _under_way: self.counter.enter(),
         })
     }
 
@@ -253,11 +254,11 @@ impl Forward {
     pub(super) fn removed(&self, removed: &RemovedHeaders) {
         for (header, class) in &removed.0 {
             self.traffic.removed(*class);
-            self.name_removed(header, *class);
+            self.log_removed_header(header, *class);
         }
     }
 
-    fn name_removed(&self, header: &HeaderName, class: HeaderClass) {
+    fn log_removed_header(&self, header: &HeaderName, class: HeaderClass) {
         // A panic while it is held leaves a name too few, which is named again.
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         if named.len() >= MAX_NAMED || named.contains(header) {
@@ -306,7 +307,7 @@ impl Forward {
             if self.leaves_it_to_the_probe() {
                 return;
             }
-            if self.jira.failed(State::Degraded, &cause, remedy) {
+            if self.jira.failed(ProofState::Degraded, &cause, remedy) {
                 tracing::warn!(
                     forward = &*self.name,
                     cause,
@@ -343,24 +344,24 @@ impl Forward {
     /// found to be wrong already it has better words for.
     fn leaves_it_to_the_probe(&self) -> bool {
         let state = self.jira.state();
-        if state == State::Proven {
+        if state == ProofState::Proven {
             self.jira.doubt();
         }
-        matches!(state, State::Proven | State::Degraded)
+        matches!(state, ProofState::Proven | ProofState::Degraded)
     }
 
     /// Jira gave no answer.
     pub(super) fn failed(&self, error: &SendError, remedy: &str) {
         let state = match error.kind {
-            FailedStep::Resolve | FailedStep::Connect | FailedStep::Tls => State::Failed,
+            FailedStep::Resolve | FailedStep::Connect | FailedStep::Tls => ProofState::Failed,
             // One slow or broken answer among many good ones does not mean that Jira is down.
             FailedStep::PoolExhausted
             | FailedStep::ResponseTimeout
             | FailedStep::Exchange
-            | FailedStep::AnswerHead => State::Degraded,
+            | FailedStep::AnswerHead => ProofState::Degraded,
             FailedStep::RequestBody => return,
         };
-        if state == State::Degraded && self.leaves_it_to_the_probe() {
+        if state == ProofState::Degraded && self.leaves_it_to_the_probe() {
             return;
         }
         let cause = error.to_string();

@@ -30,7 +30,7 @@ pub(super) fn strip_request(head: &mut request::Parts) {
     }
 }
 
-/// From Jira's answer.
+/// Removes the hop-by-hop headers from Jira's answer.
 pub(super) fn strip_response(head: &mut response::Parts) {
     let headers = &mut head.headers;
     take_nominated(headers);

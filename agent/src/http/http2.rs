@@ -5,11 +5,11 @@
 //! the stall limit, whoever's answer it carries.
 
 use super::{
-    exchange::{self, Hold},
-    framing::{Framing, StreamLedger, Unserved},
-    problem::Kind,
-    pulse::{Patience, Pulse},
-    server::{BUFFER, Line},
+    exchange::{self, ResponseGuard},
+    framing::{FramedStream, StreamTracker, UnservedRequests},
+    problem::ProblemKind,
+    server::{BUFFER, ChannelContext},
+    stall::{ActivityClock, StallLimits},
 };
 use bytes::BytesMut;
 use hyper::{rt::Executor, server::conn::http2, service::service_fn};
@@ -30,30 +30,30 @@ use tokio::{
 };
 
 /// Serves an HTTP/2 connection of which `read` has come already, to its end.
-pub(super) async fn http2<S>(mut stream: S, read: BytesMut, line: Line)
+pub(super) async fn http2<S>(mut stream: S, read: BytesMut, line: ChannelContext)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = line.limits.clone();
-    let Some(_place) = line.seat.forward().enter_http2() else {
+    let Some(_place) = line.current.load().enter_http2() else {
         let detail = "too many HTTP/2 connections are open on this forward";
-        exchange::refuse_unseen(&line.channel(), Kind::Overloaded, detail, 1);
+        exchange::audit_unread_refusal(&line.request_context(), ProblemKind::Overloaded, detail, 1);
         // A peer that does not read gets none.
         let _ = timeout(GOODBYE, stream.write_all(TOO_MANY)).await;
         return;
     };
-    let leaving = line.leaving.clone();
+    let leaving = line.replaced.clone();
     let drain = line.drain.clone();
-    let pulse = Arc::new(Pulse::default());
-    let ledger = Arc::new(StreamLedger::default());
-    let framing = Framing::http2(stream, read, &limits, pulse.clone(), ledger.clone());
-    let mut refusals = Refusals {
-        line: line.clone(),
-        ledger: ledger.clone(),
-        told: Unserved::default(),
+    let pulse = Arc::new(ActivityClock::default());
+    let ledger = Arc::new(StreamTracker::default());
+    let framing = FramedStream::http2(stream, read, &limits, pulse.clone(), ledger.clone());
+    let mut refusals = UnservedAuditor {
+        context: line.clone(),
+        tracker: ledger.clone(),
+        audited: UnservedRequests::default(),
     };
-    let patience = Patience::from(&limits);
-    let streams = Streams {
+    let patience = StallLimits::from(&limits);
+    let streams = StreamExecutor {
         open: Arc::default(),
         patience,
     };
@@ -62,12 +62,12 @@ where
         ledger.serve();
         let line = line.clone();
         async move {
-            let hold = Hold {
-                pulse: STREAM_PULSE.try_with(Arc::clone).unwrap_or_default(),
-                turn: None,
-                aside: None,
+            let hold = ResponseGuard {
+                activity: STREAM_ACTIVITY.try_with(Arc::clone).unwrap_or_default(),
+                exchange: None,
+                note: None,
             };
-            Ok::<_, Infallible>(exchange::answer(&line.channel(), hold, request).await)
+            Ok::<_, Infallible>(exchange::handle(&line.request_context(), hold, request).await)
         }
     });
     let connection = http2::Builder::new(streams)
@@ -96,9 +96,9 @@ where
                 return;
             }
             _ = looks.tick() => {
-                refusals.tell();
+                refusals.audit_new();
                 // A stream that its own task watches is reset before that.
-                if refusals.ledger.is_stuck(2 * limits.stall_timeout) {
+                if refusals.tracker.is_stuck(2 * limits.stall_timeout) {
                     tracing::debug!("HTTP/2 channel broken off: the end of an answer is not taken");
                     return;
                 }
@@ -125,66 +125,66 @@ where
 }
 
 /// Audits what the library refused by itself, when it is looked for and at the end.
-struct Refusals {
-    line: Line,
-    ledger: Arc<StreamLedger>,
-    told: Unserved,
+struct UnservedAuditor {
+    context: ChannelContext,
+    tracker: Arc<StreamTracker>,
+    audited: UnservedRequests,
 }
 
-impl Refusals {
-    fn tell(&mut self) {
-        let now = self.ledger.unserved();
+impl UnservedAuditor {
+    fn audit_new(&mut self) {
+        let now = self.tracker.unserved();
         let new = [
             (
-                now.too_many.saturating_sub(self.told.too_many),
-                Kind::Overloaded,
+                now.too_many.saturating_sub(self.audited.too_many),
+                ProblemKind::Overloaded,
                 "more streams than a connection may have",
             ),
             (
-                now.malformed.saturating_sub(self.told.malformed),
-                Kind::MalformedRequest,
+                now.malformed.saturating_sub(self.audited.malformed),
+                ProblemKind::MalformedRequest,
                 "refused by the HTTP/2 library",
             ),
         ];
-        self.told = now;
+        self.audited = now;
         for (count, kind, detail) in new {
             if count > 0 {
                 tracing::debug!(count, "{detail}");
             }
-            exchange::refuse_unseen(&self.line.channel(), kind, detail, count);
+            exchange::audit_unread_refusal(&self.context.request_context(), kind, detail, count);
         }
     }
 }
 
-impl Drop for Refusals {
+impl Drop for UnservedAuditor {
     fn drop(&mut self) {
-        self.tell();
+        self.audit_new();
     }
 }
 
 tokio::task_local! {
     /// The pulse of the stream that the present task answers.
-    static STREAM_PULSE: Arc<Pulse>;
+    static STREAM_ACTIVITY: Arc<ActivityClock>;
 }
 
 /// Runs each HTTP/2 stream as a task of its own that ends, resetting the stream, when its answer does not move.
 #[derive(Clone)]
-struct Streams {
+struct StreamExecutor {
     open: Arc<AtomicUsize>,
-    patience: Patience,
+    patience: StallLimits,
 }
 
-impl<F> Executor<F> for Streams
+impl<F> Executor<F> for StreamExecutor
 where
     F: Future + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let open = Open::new(&self.open);
+        let open = OpenStreamGuard::new(&self.open);
         let patience = self.patience;
-        let pulse = Arc::new(Pulse::default());
+        let pulse = Arc::new(ActivityClock::default());
         // On the heap once: each block that it is moved through would keep room for it.
         let mut stream = Box::pin(stream);
-        tokio::spawn(STREAM_PULSE.scope(pulse.clone(), async move {
+        tokio::spawn(STREAM_ACTIVITY.scope(pulse.clone(), async move {
             tokio::select! {
                 biased;
                 _ = stream.as_mut() => {}
@@ -195,16 +195,16 @@ where
     }
 }
 
-struct Open(Arc<AtomicUsize>);
+struct OpenStreamGuard(Arc<AtomicUsize>);
 
-impl Open {
+impl OpenStreamGuard {
     fn new(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
         Self(open.clone())
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenStreamGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,40 +1,40 @@
 //! One HTTP/1.1 or prior-knowledge h2c server per channel, and the way of one request. Knows no Jira.
 //!
-//! `server` drives a channel (`http2` where it speaks that), `seat` says which forward answers on it, `framing` hands hyper one unambiguous message at a
+//! `server` drives a channel (`http2` where it speaks that), `current_forward` says which forward answers on it, `framing` hands hyper one unambiguous message at a
 //! time, `exchange` is the way of one request, `problem` what the agent answers itself (`docs/errors.md`).
 
-mod awaited;
 mod body;
-mod draft;
+mod current_forward;
 mod dry_run;
+mod error_body;
 mod exchange;
+mod expected;
 mod forward;
 mod framing;
 mod hop_by_hop;
 mod http2;
 mod own_headers;
+mod pending_record;
+mod precheck;
 pub mod problem;
-mod pulse;
 mod refusal_limit;
-mod refused;
+mod replay;
 mod request_id;
-mod sanity;
-mod seat;
-mod second;
 mod server;
+mod stall;
 mod trailers;
 
-pub use awaited::Awaited;
+pub use current_forward::CurrentForward;
 pub use dry_run::DryRun;
-pub use forward::{Forward, Tally};
-pub use seat::Seat;
-pub use server::{Ends, serve};
+pub use expected::ExpectedRequest;
+pub use forward::{HttpForward, RequestCounter};
+pub use server::{ShutdownTokens, serve};
 
 use std::time::Duration;
 
 /// Bounds of one forward's HTTP side. Each is a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct HttpLimits {
     /// Request line and headers together, bytes; more is 431.
     pub max_head: usize,
     /// From the first byte to the end of a request head; longer is 408.
@@ -53,7 +53,7 @@ pub struct Limits {
     pub refusals_per_minute: u32,
 }
 
-impl Default for Limits {
+impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             max_head: 64 << 10,

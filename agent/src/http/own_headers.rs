@@ -9,7 +9,7 @@ pub(super) const X_TUNNEL_ANSWERED_BY: HeaderName = HeaderName::from_static("x-t
 pub(super) const BY_AGENT: HeaderValue = HeaderValue::from_static("agent");
 /// Jira's answer, or that of a proxy before it.
 pub(super) const BY_JIRA: HeaderValue = HeaderValue::from_static("jira");
-/// RFC 9209.
+/// `Proxy-Status` (RFC 9209): why the agent itself answered.
 pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// Where that of a proxy before Jira goes.
 const X_JIRA_PROXY_STATUS: HeaderName = HeaderName::from_static("x-jira-proxy-status");
@@ -39,7 +39,7 @@ fn remove_twins(headers: &mut HeaderMap) {
 }
 
 /// Marks Jira's answer as such. What Jira, or a proxy before it, says by a name of the agent's moves to another one.
-pub(super) fn mark_as_jiras(headers: &mut HeaderMap, id: &HeaderValue) {
+pub(super) fn mark_as_from_jira(headers: &mut HeaderMap, id: &HeaderValue) {
     remove_twins(headers);
     if let Some(jiras) = headers.insert(X_REQUEST_ID, id.clone())
         && jiras != id

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 /// out of it.
 pub(super) struct RefusalLimit {
     per_minute: u32,
-    bucket: Mutex<Bucket>,
+    bucket: Mutex<TokenBucket>,
 }
 
-struct Bucket {
+struct TokenBucket {
     left: f64,
     filled: Instant,
 }
@@ -19,7 +19,7 @@ impl RefusalLimit {
     pub(super) fn new(per_minute: u32) -> Self {
         Self {
             per_minute,
-            bucket: Mutex::new(Bucket {
+            bucket: Mutex::new(TokenBucket {
                 left: f64::from(per_minute),
                 filled: Instant::now(),
             }),

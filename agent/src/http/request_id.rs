@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::time::SystemTime;
 
-/// `X-Request-Id`.
+/// `X-Request-Id`, in requests and answers.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where an id goes that Jira, or a proxy before it, has put on its answer.
 pub(super) const X_JIRA_REQUEST_ID: HeaderName = HeaderName::from_static("x-jira-request-id");
@@ -23,14 +23,14 @@ impl RequestIds {
         let own = new_id();
         let mut given = headers.get_all(X_REQUEST_ID).iter();
         let shown = match (given.next(), given.next()) {
-            (Some(id), None) if is_sane(id.as_bytes()) => id.clone(),
+            (Some(id), None) if is_valid_id(id.as_bytes()) => id.clone(),
             _ => own.clone(),
         };
         Self { shown, own }
     }
 }
 
-fn is_sane(id: &[u8]) -> bool {
+fn is_valid_id(id: &[u8]) -> bool {
     (1..=LONGEST).contains(&id.len()) && id.iter().all(|&byte| super::framing::is_token(byte))
 }
 

@@ -1,11 +1,11 @@
 //! One HTTP server per channel: HTTP/1.1, or HTTP/2 where the client begins with its preface.
 
 use super::{
-    Limits, Seat,
-    exchange::{self, Channel, Hold},
-    framing::{Framing, SharedFraming, Turn},
+    CurrentForward, HttpLimits,
+    exchange::{self, RequestContext, ResponseGuard},
+    framing::{ExchangeSlot, FramedStream, SharedFraming},
     http2::http2,
-    pulse::{Patience, Pulse},
+    stall::{ActivityClock, StallLimits},
 };
 use bytes::BytesMut;
 use http::{HeaderValue, Version, header};
@@ -20,15 +20,15 @@ use tokio_util::sync::CancellationToken;
 
 /// When a channel is to end although its client would go on. What is being answered is answered.
 #[derive(Clone, Default)]
-pub struct Ends {
+pub struct ShutdownTokens {
     /// No further request is taken, once what is on its way has had time to come; answers until then carry `Connection:
     /// close`. A request that comes just then is lost.
     pub drain: CancellationToken,
     /// The client is told to come by another channel next time, and none of its requests is lost: by `Connection:
     /// close` in the next answer, by GOAWAY in HTTP/2.
-    pub leaving: CancellationToken,
+    pub replaced: CancellationToken,
     /// The time for what is being answered is over: what Jira has not answered yet is told so, with its delivery state.
-    pub cut: CancellationToken,
+    pub abort: CancellationToken,
 }
 
 /// Answers the requests of one channel until its end, each by the forward that has the `seat` then. Once it is drained it
@@ -39,77 +39,81 @@ pub struct Ends {
 /// shutdown, in the middle of its framing.
 pub async fn serve<S>(
     mut stream: S,
-    seat: impl Into<Seat>,
+    seat: impl Into<CurrentForward>,
     originator: impl Into<Arc<str>>,
     connection: usize,
-    ends: Ends,
+    ends: ShutdownTokens,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut read = BytesMut::with_capacity(FIRST_READ);
     let seat = seat.into();
-    let limits = seat.forward().limits().clone();
+    let limits = seat.load().limits().clone();
     let opening = tokio::select! {
-        opening = opening(&mut stream, &mut read, &limits) => opening,
+        opening = detect_protocol(&mut stream, &mut read, &limits) => opening,
         () = lingered(&ends.drain) => return,
     };
-    let line = Line {
-        seat,
+    let line = ChannelContext {
+        current: seat,
         originator: originator.into(),
         connection,
         limits,
-        leaving: ends.leaving,
+        replaced: ends.replaced,
         drain: ends.drain.clone(),
-        cut: ends.cut,
+        abort: ends.abort,
     };
     match opening {
-        Opening::Http1 => http1(stream, read, line, ends.drain).await,
-        Opening::Http2 => http2(stream, read, line).await,
-        Opening::Nothing => {}
+        DetectedProtocol::Http1 => http1(stream, read, line, ends.drain).await,
+        DetectedProtocol::Http2 => http2(stream, read, line).await,
+        DetectedProtocol::Nothing => {}
     }
 }
 
 /// What all requests of one channel have in common.
 #[derive(Clone)]
-pub(super) struct Line {
-    pub(super) seat: Seat,
+pub(super) struct ChannelContext {
+    pub(super) current: CurrentForward,
     originator: Arc<str>,
     connection: usize,
     /// As they were when it was opened.
-    pub(super) limits: Limits,
-    pub(super) leaving: CancellationToken,
+    pub(super) limits: HttpLimits,
+    pub(super) replaced: CancellationToken,
     pub(super) drain: CancellationToken,
-    cut: CancellationToken,
+    abort: CancellationToken,
 }
 
-impl Line {
-    /// For one request.
-    pub(super) fn channel(&self) -> Channel {
-        Channel {
-            forward: self.seat.forward(),
+impl ChannelContext {
+    /// The context of one request on this channel.
+    pub(super) fn request_context(&self) -> RequestContext {
+        RequestContext {
+            forward: self.current.load(),
             originator: Arc::clone(&self.originator),
             connection: self.connection,
-            cut: self.cut.clone(),
+            abort: self.abort.clone(),
         }
     }
 
     /// Whether the client should come by another channel: this one is about to end, the session is left, or the limits
     /// that the channel was opened with hold no more.
-    fn is_left(&self) -> bool {
+    fn should_close(&self) -> bool {
         self.drain.is_cancelled()
-            || self.leaving.is_cancelled()
-            || *self.seat.forward().limits() != self.limits
+            || self.replaced.is_cancelled()
+            || *self.current.load().limits() != self.limits
     }
 }
 
-enum Opening {
+enum DetectedProtocol {
     Http1,
     Http2,
     /// The channel ended or stayed silent.
     Nothing,
 }
 
-async fn opening<S>(stream: &mut S, read: &mut BytesMut, limits: &Limits) -> Opening
+async fn detect_protocol<S>(
+    stream: &mut S,
+    read: &mut BytesMut,
+    limits: &HttpLimits,
+) -> DetectedProtocol
 where
     S: AsyncRead + Unpin,
 {
@@ -117,10 +121,10 @@ where
     loop {
         let seen = read.len().min(PREFACE.len());
         if read[..seen] != PREFACE[..seen] {
-            return Opening::Http1;
+            return DetectedProtocol::Http1;
         }
         if seen == PREFACE.len() {
-            return Opening::Http2;
+            return DetectedProtocol::Http2;
         }
         let first = read.is_empty();
         match timeout_at(deadline, stream.read_buf(read)).await {
@@ -128,37 +132,37 @@ where
             Ok(Ok(1..)) if first => deadline = Instant::now() + limits.head_timeout,
             Ok(Ok(1..)) => {}
             // The framing room says what is wrong with half a preface.
-            Ok(Ok(0)) | Err(_) if !read.is_empty() => return Opening::Http1,
-            _ => return Opening::Nothing,
+            Ok(Ok(0)) | Err(_) if !read.is_empty() => return DetectedProtocol::Http1,
+            _ => return DetectedProtocol::Nothing,
         }
     }
 }
 
-async fn http1<S>(stream: S, read: BytesMut, line: Line, drain: CancellationToken)
+async fn http1<S>(stream: S, read: BytesMut, line: ChannelContext, drain: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = line.limits.clone();
-    let turn = Arc::new(Turn::default());
-    let pulse = Arc::new(Pulse::default());
-    let framing = Framing::http1(stream, read, &limits, turn.clone(), pulse.clone());
+    let turn = Arc::new(ExchangeSlot::default());
+    let pulse = Arc::new(ActivityClock::default());
+    let framing = FramedStream::http1(stream, read, &limits, turn.clone(), pulse.clone());
     let framing = SharedFraming::new(framing);
     let mut behind = pin!(framing.clone().take_behind_bodies());
     let service = service_fn({
         let pulse = pulse.clone();
         move |request| {
             let line = line.clone();
-            let (held, aside) = turn.hold();
-            let hold = Hold {
-                pulse: pulse.clone(),
-                turn: Some(held),
-                aside,
+            let (held, aside) = turn.acquire();
+            let hold = ResponseGuard {
+                activity: pulse.clone(),
+                exchange: Some(held),
+                note: aside,
             };
             async move {
                 // Where its answer has no length, HTTP/1.0 knows the end by the close; there is no other way to say it.
                 let last = request.version() == Version::HTTP_10;
-                let mut answer = exchange::answer(&line.channel(), hold, request).await;
-                if last || line.is_left() {
+                let mut answer = exchange::handle(&line.request_context(), hold, request).await;
+                if last || line.should_close() {
                     let close = HeaderValue::from_static("close");
                     answer.headers_mut().insert(header::CONNECTION, close);
                 }
@@ -173,7 +177,7 @@ where
         .max_buf_size(limits.max_head.max(BUFFER) + BUFFER_MARGIN)
         .serve_connection(TokioIo::new(framing), service);
     let mut connection = pin!(connection);
-    let mut too_slow = pin!(pulse.too_slow(Patience::from(&limits)));
+    let mut too_slow = pin!(pulse.too_slow(StallLimits::from(&limits)));
     let mut lingered = pin!(lingered(&drain));
     let mut draining = false;
     loop {

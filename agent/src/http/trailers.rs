@@ -8,7 +8,7 @@
 use super::own_headers;
 use crate::{
     policy::{method_override_headers, path_override_headers},
-    upstream::{Body, BodyError},
+    upstream::{BodyError, UpstreamBody},
 };
 use bytes::Bytes;
 use http::HeaderName;
@@ -20,7 +20,7 @@ use std::{
 };
 
 /// The body with what may pass of its trailers: none at all where the agent logs in.
-pub(super) fn filtered(body: Body, agent_logs_in: bool) -> Body {
+pub(super) fn filtered(body: UpstreamBody, agent_logs_in: bool) -> UpstreamBody {
     if body.is_end_stream() {
         return body;
     }
@@ -32,7 +32,7 @@ pub(super) fn filtered(body: Body, agent_logs_in: bool) -> Body {
 }
 
 struct FilteredTrailers {
-    inner: Body,
+    inner: UpstreamBody,
     /// Drops them whatever they are.
     all: bool,
 }

@@ -1,28 +1,28 @@
 //! Which families there are. `docs/metrics.md` is compared with this list by a test.
 
 /// One family of metrics.
-pub struct Family {
+pub struct MetricFamily {
     /// Without the prefix.
     short: &'static str,
     /// Counter, gauge or histogram.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Label names; `forward` first where there is one.
     pub labels: &'static [&'static str],
-    /// One sentence.
+    /// Help text of the family, one sentence.
     pub help: &'static str,
 }
 
 /// How its values behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Kind {
+pub enum MetricKind {
     Counter,
     Gauge,
     Histogram,
 }
 
-impl Family {
-    /// `jira_tunnel_agent_requests_total`.
+impl MetricFamily {
+    /// Full name with the prefix, such as `jira_tunnel_agent_requests_total`.
     pub fn name(&self) -> String {
         format!("{PREFIX}{}", self.short)
     }
@@ -32,15 +32,15 @@ macro_rules! families {
     ($($constant:ident = $kind:ident $short:literal [$($label:literal)*] $help:literal;)*) => {
         $(
             #[doc = $help]
-            pub const $constant: Family = Family {
+            pub const $constant: MetricFamily = MetricFamily {
                 short: $short,
-                kind: Kind::$kind,
+                kind: MetricKind::$kind,
                 labels: &[$($label),*],
                 help: $help,
             };
         )*
         /// All of them, in the order of `docs/metrics.md`.
-        pub const ALL: &[&Family] = &[$(&$constant),*];
+        pub const ALL: &[&MetricFamily] = &[$(&$constant),*];
     };
 }
 

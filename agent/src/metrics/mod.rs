@@ -1,24 +1,27 @@
 //! What monitoring reads: Prometheus' text form, put together when it is asked for.
 //!
-//! The path only counts, in [`Traffic`]. All else is taken from the status at that moment. Labels hold
+//! The path only counts, in [`TrafficCounters`]. All else is taken from the status at that moment. Labels hold
 //! names from the configuration and words from fixed sets: nothing of a request, no path, no user.
 
 pub mod families;
 mod traffic;
 
-pub use traffic::Traffic;
+pub use traffic::TrafficCounters;
 
 use crate::{
-    expiry::Urgency,
-    status::{ConnectionView, LayerReport, LayerState, Phase, Report},
+    expiry::ExpiryUrgency,
+    status::{ConnectionPhase, ConnectionView, LayerReport, LayerState, StatusReport},
 };
-use families::{Family, Kind};
+use families::{MetricFamily, MetricKind};
 use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 use std::{sync::Arc, time::SystemTime};
 
 /// All families, as `docs/metrics.md` describes them.
-pub fn render(report: &Report, traffic: &[Arc<Traffic>]) -> prometheus::Result<String> {
-    let page = Page(Registry::new());
+pub fn render(
+    report: &StatusReport,
+    traffic: &[Arc<TrafficCounters>],
+) -> prometheus::Result<String> {
+    let page = MetricsPage(Registry::new());
     for one in traffic {
         one.register(&page.0)?;
     }
@@ -30,10 +33,10 @@ pub fn render(report: &Report, traffic: &[Arc<Traffic>]) -> prometheus::Result<S
     TextEncoder::new().encode_to_string(&page.0.gather())
 }
 
-struct Page(Registry);
+struct MetricsPage(Registry);
 
-impl Page {
-    fn agent(&self, report: &Report) -> prometheus::Result<()> {
+impl MetricsPage {
+    fn agent(&self, report: &StatusReport) -> prometheus::Result<()> {
         self.add(&families::AGENT, [([report.agent.version.as_str()], 1.0)])?;
         let refused = report.configuration.refused.is_some();
         self.alone(&families::CONFIGURATION, flag(refused))?;
@@ -53,7 +56,7 @@ impl Page {
         self.alone(&families::AUDIT_DROPPED, audit.dropped as f64)
     }
 
-    fn layers(&self, report: &Report) -> prometheus::Result<()> {
+    fn layers(&self, report: &StatusReport) -> prometheus::Result<()> {
         let l = &report.layers;
         let mut layers = vec![
             ("", "network", &l.network),
@@ -83,7 +86,7 @@ impl Page {
         self.add(&families::LAYER_AGE, ages)
     }
 
-    fn forwards(&self, report: &Report) -> prometheus::Result<()> {
+    fn forwards(&self, report: &StatusReport) -> prometheus::Result<()> {
         let each = || report.forwards.iter().map(|f| ([f.name.as_str()], f));
         let bound = each().map(|(name, f)| (name, flag(!f.bound.is_empty())));
         self.add(&families::BOUND, bound)?;
@@ -108,7 +111,7 @@ impl Page {
             .filter_map(|c| Some(([c.index.to_string()], c.rtt_ms? / 1000.0)));
         self.add(&families::ROUND_TRIP, rtts)?;
         type Count = fn(&ConnectionView) -> u64;
-        let counts: [(&Family, Count); 6] = [
+        let counts: [(&MetricFamily, Count); 6] = [
             (&families::SESSIONS, |c| c.generation),
             (&families::CHANNELS, |c| c.channels as u64),
             (&families::RECEIVED, |c| c.bytes_received),
@@ -125,7 +128,7 @@ impl Page {
         Ok(())
     }
 
-    fn credentials(&self, report: &Report) -> prometheus::Result<()> {
+    fn credentials(&self, report: &StatusReport) -> prometheus::Result<()> {
         let each = || {
             let credentials = report.credentials.iter();
             credentials.map(|c| (c.forward.as_deref().unwrap_or_default(), c))
@@ -145,18 +148,18 @@ impl Page {
         self.add(&families::WARNING, warnings)
     }
 
-    fn alone(&self, family: &Family, value: f64) -> prometheus::Result<()> {
+    fn alone(&self, family: &MetricFamily, value: f64) -> prometheus::Result<()> {
         self.add::<0, &str>(family, [([], value)])
     }
 
     fn add<const N: usize, L: AsRef<str>>(
         &self,
-        family: &Family,
+        family: &MetricFamily,
         values: impl IntoIterator<Item = ([L; N], f64)>,
     ) -> prometheus::Result<()> {
         let options = Opts::new(family.name(), family.help);
         match family.kind {
-            Kind::Gauge => {
+            MetricKind::Gauge => {
                 let gauges = GaugeVec::new(options, family.labels)?;
                 for (labels, value) in values {
                     let labels = labels.each_ref().map(AsRef::as_ref);
@@ -164,7 +167,7 @@ impl Page {
                 }
                 self.0.register(Box::new(gauges))
             }
-            Kind::Counter | Kind::Histogram => {
+            MetricKind::Counter | MetricKind::Histogram => {
                 let counters = CounterVec::new(options, family.labels)?;
                 for (labels, value) in values {
                     let labels = labels.each_ref().map(AsRef::as_ref);
@@ -189,19 +192,19 @@ const STATES: [(LayerState, &str); 5] = [
     (LayerState::Unknown, "unknown"),
     (LayerState::NotApplicable, "not_applicable"),
 ];
-const PHASES: [Phase; 6] = [
-    Phase::Connecting,
-    Phase::Serving,
-    Phase::Standby,
-    Phase::Waiting,
-    Phase::Draining,
-    Phase::Stopped,
+const PHASES: [ConnectionPhase; 6] = [
+    ConnectionPhase::Connecting,
+    ConnectionPhase::Serving,
+    ConnectionPhase::Standby,
+    ConnectionPhase::Waiting,
+    ConnectionPhase::Draining,
+    ConnectionPhase::Stopped,
 ];
-const THRESHOLDS: [(Urgency, &str); 4] = [
-    (Urgency::Within30Days, "30d"),
-    (Urgency::Within14Days, "14d"),
-    (Urgency::Within7Days, "7d"),
-    (Urgency::Over, "over"),
+const THRESHOLDS: [(ExpiryUrgency, &str); 4] = [
+    (ExpiryUrgency::Within30Days, "30d"),
+    (ExpiryUrgency::Within14Days, "14d"),
+    (ExpiryUrgency::Within7Days, "7d"),
+    (ExpiryUrgency::Over, "over"),
 ];
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::{
-    audit::{Outcome, Record, Target},
+    audit::{AuditRecord, RedactedTarget, RequestOutcome},
     upstream::Delivery,
 };
 use http::{HeaderValue, Method, StatusCode};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
 
-fn report() -> Report {
+fn report() -> StatusReport {
     let layer = |state: &str| json!({ "state": state, "proven_seconds_ago": 2.5 });
     let all = json!({
         "network": layer("proven"), "tunnel": layer("proven"),
@@ -50,8 +50,8 @@ fn report() -> Report {
     .unwrap()
 }
 
-fn record() -> Record {
-    Record {
+fn record() -> AuditRecord {
+    AuditRecord {
         time: SystemTime::UNIX_EPOCH,
         request_id: HeaderValue::from_static("id"),
         agent_request_id: HeaderValue::from_static("own"),
@@ -59,7 +59,7 @@ fn record() -> Record {
         connection: 0,
         originator: "".into(),
         method: Some(Method::GET),
-        target: Target::redact("/secret-path?token=secret"),
+        target: RedactedTarget::redact("/secret-path?token=secret"),
         allowed: true,
         rule: None,
         error: None,
@@ -70,16 +70,16 @@ fn record() -> Record {
         duration: Duration::from_millis(20),
         first_byte: Some(Duration::from_millis(3)),
         delivery: Delivery::Answered,
-        outcome: Outcome::Complete,
+        outcome: RequestOutcome::Complete,
         user: None,
     }
 }
 
 fn page() -> String {
-    let traffic = Traffic::new("jira");
+    let traffic = TrafficCounters::new("jira");
     traffic.ended(&record());
-    traffic.ended(&Record {
-        outcome: Outcome::Refused,
+    traffic.ended(&AuditRecord {
+        outcome: RequestOutcome::Refused,
         error: Some("policy-refused"),
         status: Some(StatusCode::FORBIDDEN),
         first_byte: None,

@@ -1,8 +1,8 @@
 //! What the path counts: relaxed atomics, no lock, nothing allocated. One for each forward.
 
-use super::families::{self, Family};
+use super::families::{self, MetricFamily};
 use crate::{
-    audit::{Outcome, Record},
+    audit::{AuditRecord, RequestOutcome},
     auth::HeaderClass,
 };
 use prometheus::{
@@ -11,7 +11,7 @@ use prometheus::{
 use std::time::Duration;
 
 /// The counters of one forward.
-pub struct Traffic {
+pub struct TrafficCounters {
     requests: IntCounterVec,
     /// The children of `requests`, looked up once.
     by_outcome: [[IntCounter; CLASSES.len()]; OUTCOMES.len()],
@@ -23,8 +23,8 @@ pub struct Traffic {
     first_byte: Histogram,
 }
 
-impl Traffic {
-    /// All zero.
+impl TrafficCounters {
+    /// Counters of one forward, all at zero.
     pub fn new(forward: &str) -> Self {
         let requests = counters(&families::REQUESTS, forward);
         let by_outcome = OUTCOMES.map(|outcome| {
@@ -43,7 +43,7 @@ impl Traffic {
     }
 
     /// A request has ended.
-    pub fn ended(&self, record: &Record) {
+    pub fn ended(&self, record: &AuditRecord) {
         let outcome = OUTCOMES.iter().position(|o| *o == record.outcome);
         let class = record.status.map_or(0, |s| usize::from(s.as_u16() / 100));
         let row = outcome.and_then(|outcome| self.by_outcome.get(outcome));
@@ -63,7 +63,7 @@ impl Traffic {
 
     /// Requests that were refused without a look at each.
     pub fn refused_unseen(&self, error: &'static str, count: u64) {
-        let refused = OUTCOMES.iter().position(|o| *o == Outcome::Refused);
+        let refused = OUTCOMES.iter().position(|o| *o == RequestOutcome::Refused);
         let row = refused.and_then(|refused| self.by_outcome.get(refused));
         if let Some(counter) = row.and_then(|row| row.first()) {
             counter.inc_by(count);
@@ -110,7 +110,7 @@ fn removed_headers(forward: &str) -> IntCounterVec {
     counters
 }
 
-fn options(family: &Family, forward: &str) -> Opts {
+fn options(family: &MetricFamily, forward: &str) -> Opts {
     Opts::new(family.name(), family.help).const_label("forward", forward)
 }
 
@@ -118,41 +118,41 @@ fn options(family: &Family, forward: &str) -> Opts {
     clippy::expect_used,
     reason = "names and labels are constants; `every_family_is_documented` builds them all"
 )]
-fn counters(family: &Family, forward: &str) -> IntCounterVec {
+fn counters(family: &MetricFamily, forward: &str) -> IntCounterVec {
     let own = family.labels.get(1..).unwrap_or_default();
     IntCounterVec::new(options(family, forward), own).expect("valid names")
 }
 
 #[expect(clippy::expect_used, reason = "see `counters`")]
-fn counter(family: &Family, forward: &str) -> IntCounter {
+fn counter(family: &MetricFamily, forward: &str) -> IntCounter {
     IntCounter::with_opts(options(family, forward)).expect("valid names")
 }
 
 #[expect(clippy::expect_used, reason = "see `counters`")]
-fn histogram(family: &Family, forward: &str) -> Histogram {
+fn histogram(family: &MetricFamily, forward: &str) -> Histogram {
     let options = HistogramOpts::from(options(family, forward)).buckets(BUCKETS.to_vec());
     Histogram::with_opts(options).expect("valid names and rising buckets")
 }
 
 /// As in the audit record.
-fn word(outcome: Outcome) -> &'static str {
+fn word(outcome: RequestOutcome) -> &'static str {
     match outcome {
-        Outcome::Complete => "complete",
-        Outcome::Refused => "refused",
-        Outcome::Failed => "failed",
-        Outcome::VendorGone => "vendor_gone",
-        Outcome::JiraBroke => "jira_broke",
-        Outcome::Stalled => "stalled",
+        RequestOutcome::Complete => "complete",
+        RequestOutcome::Refused => "refused",
+        RequestOutcome::Failed => "failed",
+        RequestOutcome::VendorGone => "vendor_gone",
+        RequestOutcome::JiraBroke => "jira_broke",
+        RequestOutcome::Stalled => "stalled",
     }
 }
 
-const OUTCOMES: [Outcome; 6] = [
-    Outcome::Complete,
-    Outcome::Refused,
-    Outcome::Failed,
-    Outcome::VendorGone,
-    Outcome::JiraBroke,
-    Outcome::Stalled,
+const OUTCOMES: [RequestOutcome; 6] = [
+    RequestOutcome::Complete,
+    RequestOutcome::Refused,
+    RequestOutcome::Failed,
+    RequestOutcome::VendorGone,
+    RequestOutcome::JiraBroke,
+    RequestOutcome::Stalled,
 ];
 /// By the first digit of the status; `none` where the vendor got no answer.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];

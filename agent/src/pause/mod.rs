@@ -5,7 +5,7 @@
 
 mod store;
 
-pub use store::StoreError;
+pub use store::PauseStoreError;
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +13,15 @@ use std::{
     sync::{Arc, RwLock, RwLockReadGuard},
     time::{Duration, SystemTime},
 };
-use store::Store;
+use store::PauseStore;
 use tokio::time::timeout;
 
 /// That the vendor's requests are stopped, and what is known of why.
 #[derive(
     Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
-pub struct Pause {
+#[schemars(rename = "Pause")]
+pub struct PauseRecord {
     /// Since when, RFC 3339, UTC.
     pub since: String,
     /// Why, in the words of whoever asked for it.
@@ -32,10 +33,10 @@ pub struct Pause {
 /// What `agent pause` and `agent resume` send to the running agent.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Order {
+pub struct PauseRequest {
     /// Name of a forward; none means all of them, now and later.
     pub forward: Option<String>,
-    /// Why; see [`check_reason`].
+    /// Why the pause was requested; see [`check_reason`].
     pub reason: Option<String>,
 }
 
@@ -52,46 +53,46 @@ pub enum PauseError {
     AllPaused,
     /// It is paused, but would not be after a restart.
     #[error("paused, but a restart would forget it: {0}")]
-    NotKept(StoreError),
+    NotSaved(PauseStoreError),
     /// It is still paused.
     #[error("still paused: {0}")]
-    NotResumed(StoreError),
+    NotResumed(PauseStoreError),
 }
 
 /// What is paused. Asked by every request; clones are the same.
 #[derive(Clone, Default)]
-pub struct Pauses {
-    held: Arc<RwLock<Held>>,
+pub struct PauseRegistry {
+    active: Arc<RwLock<ActivePauses>>,
     /// None: nothing is kept (tests).
-    store: Option<Store>,
+    store: Option<PauseStore>,
     /// One change at a time; goes along to the disk, so that a slow write is not overtaken by a later one.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// All pauses, as they lie on the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Held {
-    all: Option<Pause>,
-    forwards: BTreeMap<String, Pause>,
+struct ActivePauses {
+    all: Option<PauseRecord>,
+    forwards: BTreeMap<String, PauseRecord>,
 }
 
-impl Pauses {
+impl PauseRegistry {
     /// What `state_dir` says. Blocks on the disk. A file that cannot be read pauses everything.
     pub fn load(state_dir: &Path) -> Self {
-        let store = Store::new(state_dir);
+        let store = PauseStore::new(state_dir);
         let held = store.read().unwrap_or_else(|error| {
             tracing::error!(
                 %error,
                 remedy = "agent resume, if nothing was to be paused",
                 "all forwards are paused, since it cannot be known what was paused"
             );
-            Held {
-                all: Some(Pause {
+            ActivePauses {
+                all: Some(PauseRecord {
                     since: now(),
                     reason: Some(error.to_string()),
                     by_uid: None,
                 }),
-                ..Held::default()
+                ..ActivePauses::default()
             }
         });
         for (forward, pause) in &held.forwards {
@@ -110,14 +111,14 @@ impl Pauses {
             );
         }
         Self {
-            held: Arc::new(RwLock::new(held)),
+            active: Arc::new(RwLock::new(held)),
             store: Some(store),
             changing: Arc::default(),
         }
     }
 
     /// Whether requests of this forward are stopped.
-    pub fn of(&self, forward: &str) -> Option<Pause> {
+    pub fn of(&self, forward: &str) -> Option<PauseRecord> {
         let held = self.read();
         held.all
             .as_ref()
@@ -126,12 +127,12 @@ impl Pauses {
     }
 
     /// Stops the requests of one forward or of all. They are stopped even where it cannot be kept.
-    pub async fn pause(&self, order: Order, by_uid: Option<u32>) -> Result<(), PauseError> {
+    pub async fn pause(&self, order: PauseRequest, by_uid: Option<u32>) -> Result<(), PauseError> {
         if let Some(reason) = &order.reason {
             check_reason(reason).map_err(PauseError::Reason)?;
         }
-        let changing = self.turn().await.map_err(PauseError::NotKept);
-        let pause = Pause {
+        let changing = self.lock_changes().await.map_err(PauseError::NotSaved);
+        let pause = PauseRecord {
             since: now(),
             reason: order.reason,
             by_uid,
@@ -155,46 +156,50 @@ impl Pauses {
             None => held.all = Some(pause),
         });
         // Stopped before the turn is looked at: a disk that hangs is no reason to let requests pass.
-        self.keep(next, changing?, || {})
+        self.save(next, changing?, || {})
             .await
-            .map_err(PauseError::NotKept)
+            .map_err(PauseError::NotSaved)
     }
 
     /// Lets the requests of one forward pass again, or all of them. They pass once that is on the disk.
-    pub async fn resume(&self, order: &Order, by_uid: Option<u32>) -> Result<(), PauseError> {
-        let changing = self.turn().await.map_err(PauseError::NotResumed)?;
+    pub async fn resume(
+        &self,
+        order: &PauseRequest,
+        by_uid: Option<u32>,
+    ) -> Result<(), PauseError> {
+        let changing = self.lock_changes().await.map_err(PauseError::NotResumed)?;
         let mut next = self.read().clone();
         match &order.forward {
             Some(_) if next.all.is_some() => return Err(PauseError::AllPaused),
             Some(forward) => {
                 next.forwards.remove(forward);
             }
-            None => next = Held::default(),
+            None => next = ActivePauses::default(),
         }
         let (pauses, forward, after) = (self.clone(), order.forward.clone(), next.clone());
         let let_go = move || {
             pauses.change(|held| *held = after);
             tracing::warn!(forward, by_uid, "resumed: the vendor's requests pass again");
         };
-        self.keep(next, changing, let_go)
+        self.save(next, changing, let_go)
             .await
             .map_err(PauseError::NotResumed)
     }
 
-    async fn turn(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, StoreError> {
+    async fn lock_changes(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, PauseStoreError> {
         let turn = Arc::clone(&self.changing).lock_owned();
         timeout(DISK_TIMEOUT, turn)
             .await
-            .map_err(|_| StoreError::Hangs)
+            .map_err(|_| PauseStoreError::Hangs)
     }
 
     /// Writes `next`, then does `kept`, both also where the caller no longer waits.
-    async fn keep(
+    async fn save(
         &self,
-        next: Held,
+        next: ActivePauses,
         changing: tokio::sync::OwnedMutexGuard<()>,
         kept: impl FnOnce() + Send + 'static,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), PauseStoreError> {
         let Some(store) = self.store.clone() else {
             kept();
             return Ok(());
@@ -205,22 +210,22 @@ impl Pauses {
         });
         match timeout(DISK_TIMEOUT, written).await {
             Ok(Ok(done)) => done,
-            Ok(Err(_)) | Err(_) => Err(StoreError::Hangs),
+            Ok(Err(_)) | Err(_) => Err(PauseStoreError::Hangs),
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Held)) -> Held {
+    fn change(&self, change: impl FnOnce(&mut ActivePauses)) -> ActivePauses {
         // A panic while this lock is held leaves a whole state behind.
         let mut held = self
-            .held
+            .active
             .write()
             .unwrap_or_else(|poison| poison.into_inner());
         change(&mut held);
         held.clone()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Held> {
-        self.held
+    fn read(&self) -> RwLockReadGuard<'_, ActivePauses> {
+        self.active
             .read()
             .unwrap_or_else(|poison| poison.into_inner())
     }

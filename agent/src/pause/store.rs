@@ -1,6 +1,6 @@
 //! The file that keeps pauses over a restart: `pause.json` in the state folder.
 
-use super::{Held, Pause};
+use super::{ActivePauses, PauseRecord};
 use crate::disk::{DiskReserve, is_full};
 use std::{
     collections::BTreeMap,
@@ -11,22 +11,22 @@ use std::{
 
 /// Where pauses are kept.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(super) struct PauseStore {
     folder: PathBuf,
 }
 
 /// Why pauses could not be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum PauseStoreError {
     /// What is in the file is not what this version writes.
     #[error("{} is not what this version of the agent writes", .0.display())]
     Unknown(PathBuf),
-    /// The system refuses.
+    /// The operating system returned an error.
     #[error("{}: {error}; the state folder must be writable by the agent's user, and its disk not full", path.display())]
     Io {
-        /// File or folder.
+        /// The file or folder that was accessed.
         path: PathBuf,
-        /// What it said.
+        /// The error of the operating system.
         error: io::Error,
     },
     /// The disk does not answer.
@@ -36,13 +36,13 @@ pub enum StoreError {
 
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct PauseDocument {
     version: u32,
-    all: Option<Pause>,
-    forwards: BTreeMap<String, Pause>,
+    all: Option<PauseRecord>,
+    forwards: BTreeMap<String, PauseRecord>,
 }
 
-impl Store {
+impl PauseStore {
     pub(super) fn new(state_dir: &Path) -> Self {
         Self {
             folder: state_dir.to_owned(),
@@ -50,38 +50,39 @@ impl Store {
     }
 
     /// Nothing is paused where there is no file.
-    pub(super) fn read(&self) -> Result<Held, StoreError> {
+    pub(super) fn read(&self) -> Result<ActivePauses, PauseStoreError> {
         let path = self.path();
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Held::default()),
-            Err(error) => return Err(StoreError::Io { path, error }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(ActivePauses::default());
+            }
+            Err(error) => return Err(PauseStoreError::Io { path, error }),
         };
-        match serde_json::from_slice::<Document>(&text) {
-            Ok(Document {
+        match serde_json::from_slice::<PauseDocument>(&text) {
+            Ok(PauseDocument {
                 version: VERSION,
                 all,
                 forwards,
-            }) => Ok(Held { all, forwards }),
-            _ => Err(StoreError::Unknown(path)),
+            }) => Ok(ActivePauses { all, forwards }),
+            _ => Err(PauseStoreError::Unknown(path)),
         }
     }
 
     /// When it returns, `held` is on the disk; after an error the old state or the new one is. On a full disk it has a
     /// reserve.
-    pub(super) fn write(&self, held: &Held) -> Result<(), StoreError> {
-        let full =
-            |error: &StoreError| matches!(error, StoreError::Io { error, .. } if is_full(error));
-        DiskReserve::of(&self.folder).save(full, || self.try_write(held))
+    pub(super) fn write(&self, held: &ActivePauses) -> Result<(), PauseStoreError> {
+        let full = |error: &PauseStoreError| matches!(error, PauseStoreError::Io { error, .. } if is_full(error));
+        DiskReserve::of(&self.folder).save_using_reserve(full, || self.try_write(held))
     }
 
-    fn try_write(&self, held: &Held) -> Result<(), StoreError> {
+    fn try_write(&self, held: &ActivePauses) -> Result<(), PauseStoreError> {
         let path = self.path();
-        let failed = |error| StoreError::Io {
+        let failed = |error| PauseStoreError::Io {
             path: path.clone(),
             error,
         };
-        let document = Document {
+        let document = PauseDocument {
             version: VERSION,
             all: held.all.clone(),
             forwards: held.forwards.clone(),

@@ -2,8 +2,8 @@
 use super::*;
 use std::fs;
 
-fn order(forward: &str, reason: Option<&str>) -> Order {
-    Order {
+fn order(forward: &str, reason: Option<&str>) -> PauseRequest {
+    PauseRequest {
         forward: (!forward.is_empty()).then(|| forward.to_owned()),
         reason: reason.map(str::to_owned),
     }
@@ -13,13 +13,13 @@ fn order(forward: &str, reason: Option<&str>) -> Order {
 async fn a_pause_outlives_the_process_and_so_does_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
-    let pauses = Pauses::load(&state);
+    let pauses = PauseRegistry::load(&state);
     assert_eq!(pauses.of("jira"), None);
     pauses
         .pause(order("jira", Some("CHG-7")), Some(1000))
         .await
         .unwrap();
-    let next = Pauses::load(&state);
+    let next = PauseRegistry::load(&state);
     let pause = next.of("jira").unwrap();
     assert_eq!(pause.reason.as_deref(), Some("CHG-7"));
     assert_eq!(pause.by_uid, Some(1000));
@@ -27,12 +27,12 @@ async fn a_pause_outlives_the_process_and_so_does_its_end() {
     assert_eq!(next.of("other"), None);
     next.resume(&order("jira", None), None).await.unwrap();
     assert_eq!(next.of("jira"), None);
-    assert_eq!(Pauses::load(&state).of("jira"), None);
+    assert_eq!(PauseRegistry::load(&state).of("jira"), None);
 }
 
 #[tokio::test]
 async fn all_means_every_forward_and_only_all_ends_it() {
-    let pauses = Pauses::default();
+    let pauses = PauseRegistry::default();
     pauses.pause(order("one", None), None).await.unwrap();
     pauses.pause(order("", None), None).await.unwrap();
     assert!(pauses.of("one").is_some() && pauses.of("not configured yet").is_some());
@@ -48,11 +48,11 @@ async fn a_state_that_cannot_be_read_pauses_everything_until_somebody_resumes() 
     let dir = tempfile::tempdir().unwrap();
     for text in ["", "{}", r#"{"version":2,"all":null,"forwards":{}}"#] {
         fs::write(dir.path().join("pause.json"), text).unwrap();
-        let pauses = Pauses::load(dir.path());
+        let pauses = PauseRegistry::load(dir.path());
         let pause = pauses.of("jira").unwrap();
         assert!(pause.reason.unwrap().contains("pause.json"), "{text}");
         pauses.resume(&order("", None), None).await.unwrap();
-        assert_eq!(Pauses::load(dir.path()).of("jira"), None, "{text}");
+        assert_eq!(PauseRegistry::load(dir.path()).of("jira"), None, "{text}");
     }
 }
 
@@ -61,10 +61,10 @@ async fn where_the_disk_refuses_it_stays_on_the_safe_side() {
     let dir = tempfile::tempdir().unwrap();
     // A file where the state folder should be.
     let state = dir.path().join("state");
-    let pauses = Pauses::load(&state);
+    let pauses = PauseRegistry::load(&state);
     fs::write(&state, "").unwrap();
     let kept = pauses.pause(order("", None), None).await;
-    assert!(matches!(kept, Err(PauseError::NotKept(_))));
+    assert!(matches!(kept, Err(PauseError::NotSaved(_))));
     assert!(pauses.of("jira").is_some());
     let resumed = pauses.resume(&order("", None), None).await;
     assert!(matches!(resumed, Err(PauseError::NotResumed(_))));
@@ -82,8 +82,8 @@ fn a_reason_is_one_short_line() {
 
 #[tokio::test]
 async fn a_reason_that_spoils_a_log_line_is_refused_whoever_sends_it() {
-    let pauses = Pauses::default();
-    let order = Order {
+    let pauses = PauseRegistry::default();
+    let order = PauseRequest {
         forward: None,
         reason: Some("two\nlines".into()),
     };

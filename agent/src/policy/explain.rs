@@ -2,7 +2,8 @@
 //! the way of a request.
 
 use super::{
-    Decision, NormalTarget, Policy, Refusal, TargetError, areas_of, printable, rules::Rule,
+    CompiledPolicy, NormalTarget, NormalTargetError, PolicyDecision, PolicyRefusal, areas_of,
+    printable, rules::PolicyRule,
 };
 use crate::vendor_text::VendorText;
 use http::Method;
@@ -11,15 +12,15 @@ use std::{fmt, sync::Arc};
 /// The decision on one request with everything that led to it. `Display` is what
 /// `agent policy explain` prints.
 #[derive(Debug)]
-pub struct Explanation {
+pub struct PolicyExplanation {
     /// The request, its target without the query.
     pub request: String,
     /// Method and normal form, as patterns see it; `None` if the target has none.
     pub read_as: Option<String>,
     /// The rules that spoke of this path, in the order in which they are tried.
-    pub considered: Vec<Considered>,
-    /// What [`Policy::decide`] says.
-    pub decision: Decision,
+    pub considered: Vec<ConsideredRule>,
+    /// The decision that [`CompiledPolicy::decide`] makes.
+    pub decision: PolicyDecision,
     /// Why, in one sentence.
     pub because: String,
     /// For a refusal: what would have to change, in the configuration or in the request.
@@ -28,7 +29,7 @@ pub struct Explanation {
     pub note: String,
 }
 
-impl Explanation {
+impl PolicyExplanation {
     /// A request that never comes before the policy.
     pub(crate) fn refused_elsewhere(
         method: &Method,
@@ -46,7 +47,7 @@ impl Explanation {
             request: format!("{method} {}", shown.escape_debug()),
             read_as: None,
             considered: Vec::new(),
-            decision: Decision::Allow { rule: "".into() },
+            decision: PolicyDecision::Allow { rule: "".into() },
             because: String::new(),
             remedy: String::new(),
             note: String::new(),
@@ -62,7 +63,7 @@ impl Explanation {
         remedy: &'static str,
     ) -> Self {
         Self {
-            decision: Decision::Refuse(Refusal {
+            decision: PolicyDecision::Refuse(PolicyRefusal {
                 code,
                 rule: None,
                 detail: detail.clone(),
@@ -77,16 +78,16 @@ impl Explanation {
 
 /// One rule that spoke of the path.
 #[derive(Debug)]
-pub struct Considered {
-    /// As in [`Decision::Allow`].
+pub struct ConsideredRule {
+    /// The rule's label, as in [`PolicyDecision::Allow`].
     pub rule: Arc<str>,
-    /// What it contributed.
+    /// How this rule affected the decision.
     pub outcome: String,
 }
 
-impl Policy {
-    /// Decides as [`Policy::decide`] does and says why.
-    pub fn explain(&self, method: &Method, target: &str) -> Explanation {
+impl CompiledPolicy {
+    /// Decides as [`CompiledPolicy::decide`] does and says why.
+    pub fn explain(&self, method: &Method, target: &str) -> PolicyExplanation {
         let decision = self.decide(method, target);
         let normal = NormalTarget::parse(target, &self.context_path);
         let considered = match &normal {
@@ -94,19 +95,19 @@ impl Policy {
             Err(_) => Vec::new(),
         };
         let because = match &decision {
-            Decision::Allow { rule } => format!("the first rule that allows it is `{rule}`"),
-            Decision::Refuse(refusal) => refusal.detail.to_string(),
+            PolicyDecision::Allow { rule } => format!("the first rule that allows it is `{rule}`"),
+            PolicyDecision::Refuse(refusal) => refusal.detail.to_string(),
         };
         let remedy = match (&decision, &normal) {
-            (Decision::Allow { .. }, _) => String::new(),
-            (Decision::Refuse(_), Err(error)) => remedy_for_target(error),
-            (Decision::Refuse(refusal), Ok(normal)) => match refusal.code {
+            (PolicyDecision::Allow { .. }, _) => String::new(),
+            (PolicyDecision::Refuse(_), Err(error)) => remedy_for_target(error),
+            (PolicyDecision::Refuse(refusal), Ok(normal)) => match refusal.code {
                 "denied" => self.remedy_for_denied(method, normal.segments().as_slice()),
                 _ => self.remedy_by_rule(method, normal.segments().as_slice()),
             },
         };
         let shown = target.split('?').next().unwrap_or_default();
-        Explanation {
+        PolicyExplanation {
             request: format!("{method} {}", shown.escape_debug()),
             read_as: normal
                 .ok()
@@ -128,10 +129,10 @@ impl Policy {
         )
     }
 
-    fn considered(&self, method: &Method, path: &[&str]) -> Vec<Considered> {
+    fn considered(&self, method: &Method, path: &[&str]) -> Vec<ConsideredRule> {
         let mut considered = Vec::new();
         let mut note = |rule: &Arc<str>, outcome: String| {
-            considered.push(Considered {
+            considered.push(ConsideredRule {
                 rule: Arc::clone(rule),
                 outcome,
             });
@@ -147,7 +148,7 @@ impl Policy {
             );
         }
         for rule in self.allow.iter().filter(|rule| rule.matches_path(path)) {
-            let hidden = areas_of(path).find(|area| !rule.names(area));
+            let hidden = areas_of(path).find(|area| !rule.opens(area));
             let matched = match hidden {
                 Some(area) => format!("matches, but does not name {} literally", area.text),
                 None => "allows it".to_owned(),
@@ -158,11 +159,11 @@ impl Policy {
     }
 }
 
-impl fmt::Display for Explanation {
+impl fmt::Display for PolicyExplanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match &self.decision {
-            Decision::Allow { .. } => "allowed",
-            Decision::Refuse(refusal) => &format!("refused ({})", refusal.code),
+            PolicyDecision::Allow { .. } => "allowed",
+            PolicyDecision::Refuse(refusal) => &format!("refused ({})", refusal.code),
         };
         writeln!(f, "{}: {verdict}", self.request)?;
         if !self.note.is_empty() {
@@ -171,7 +172,7 @@ impl fmt::Display for Explanation {
         if let Some(read_as) = &self.read_as {
             writeln!(f, "  read as     {read_as}")?;
         }
-        for (at, Considered { rule, outcome }) in self.considered.iter().enumerate() {
+        for (at, ConsideredRule { rule, outcome }) in self.considered.iter().enumerate() {
             let head = if at == 0 { "considered" } else { "" };
             writeln!(f, "  {head:<11} {rule}: {outcome}")?;
         }
@@ -183,7 +184,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-fn outcome(rule: &Rule, method: &Method, matched: &str) -> String {
+fn outcome(rule: &PolicyRule, method: &Method, matched: &str) -> String {
     if rule.method_matches(method) {
         matched.to_owned()
     } else {
@@ -191,12 +192,12 @@ fn outcome(rule: &Rule, method: &Method, matched: &str) -> String {
     }
 }
 
-fn remedy_for_target(error: &TargetError) -> String {
+fn remedy_for_target(error: &NormalTargetError) -> String {
     match error {
-        TargetError::Ambiguous(_) => {
+        NormalTargetError::Ambiguous(_) => {
             "no rule can allow this target; the caller has to write it without that".to_owned()
         }
-        TargetError::OutsideContextPath { context_path } => format!(
+        NormalTargetError::OutsideContextPath { context_path } => format!(
             "call it below {context_path}, as on Jira itself: {context_path}/rest/api/2/issue"
         ),
     }

@@ -4,24 +4,24 @@ use http::Method;
 
 /// The methods of one rule. Methods are case-sensitive (RFC 9110 §9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Methods(u8);
+pub(super) struct RuleMethods(u8);
 
 /// Which list a rule stands in; `*` means more in a deny rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(super) enum RuleEffect {
     /// `*` is every method but OPTIONS, which has to be named.
     Allow,
     /// `*` is every method.
     Deny,
 }
 
-impl Methods {
+impl RuleMethods {
     /// Reads `GET`, `GET,POST` or `*`. The error says what would be right.
-    pub(super) fn parse(text: &str, effect: Effect) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, effect: RuleEffect) -> Result<Self, String> {
         if text == "*" {
             return Ok(match effect {
-                Effect::Allow => Self(ALL & !OPTIONS),
-                Effect::Deny => Self(ALL),
+                RuleEffect::Allow => Self(ALL & !OPTIONS),
+                RuleEffect::Deny => Self(ALL),
             });
         }
         let mut methods = Self(0);
@@ -83,23 +83,27 @@ mod tests {
 
     #[test]
     fn head_goes_with_get_but_not_the_other_way() {
-        let get = Methods::parse("GET", Effect::Allow).unwrap();
+        let get = RuleMethods::parse("GET", RuleEffect::Allow).unwrap();
         assert!(get.contains(&Method::HEAD));
-        let head = Methods::parse("HEAD", Effect::Allow).unwrap();
+        let head = RuleMethods::parse("HEAD", RuleEffect::Allow).unwrap();
         assert!(!head.contains(&Method::GET));
     }
 
     #[test]
     fn options_has_to_be_named_to_be_allowed() {
-        let all = Methods::parse("*", Effect::Allow).unwrap();
+        let all = RuleMethods::parse("*", RuleEffect::Allow).unwrap();
         assert!(all.contains(&Method::DELETE) && !all.contains(&Method::OPTIONS));
-        let all = Methods::parse("*", Effect::Deny).unwrap();
+        let all = RuleMethods::parse("*", RuleEffect::Deny).unwrap();
         assert!(all.contains(&Method::OPTIONS));
     }
 
     #[test]
     fn methods_are_case_sensitive() {
         let get = Method::from_bytes(b"get").unwrap();
-        assert!(!Methods::parse("*", Effect::Allow).unwrap().contains(&get));
+        assert!(
+            !RuleMethods::parse("*", RuleEffect::Allow)
+                .unwrap()
+                .contains(&get)
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Raw request target → one normal form or a refusal → first matching rule. Default deny.
 //!
 //! [`target`](NormalTarget) reads the target, `query` looks for what could overrule it, `rules` and
-//! `pattern` compile what the customer wrote, [`presets()`] are rules with a name, and [`Explanation`]
+//! `pattern` compile what the customer wrote, [`presets()`] are rules with a name, and [`PolicyExplanation`]
 //! tells an admin why. Nothing here knows of connections or logins.
 
 mod explain;
@@ -14,26 +14,26 @@ mod remedy;
 mod rules;
 mod target;
 
-pub use explain::{Considered, Explanation};
+pub use explain::{ConsideredRule, PolicyExplanation};
 pub use presets::{Preset, presets};
 pub use query::{method_override_headers, path_override_headers};
 pub(crate) use target::require_sendable;
-pub use target::{NormalTarget, TargetError};
+pub use target::{NormalTarget, NormalTargetError};
 
 use crate::spelling::nearest;
-use crate::vendor_text::{OwnWords, VendorPart, VendorText};
+use crate::vendor_text::{VendorPart, VendorQuote, VendorText};
 use http::Method;
-use method::Effect;
-use rules::{ALWAYS_REFUSED, Rule, areas_of};
+use method::RuleEffect;
+use rules::{ALWAYS_REFUSED, PolicyRule, areas_of};
 use std::sync::Arc;
 
 /// The customer's policy for one forward, compiled.
 #[derive(Debug)]
-pub struct Policy {
+pub struct CompiledPolicy {
     context_path: Box<str>,
     /// Presets first, then the customer's own.
-    allow: Vec<Rule>,
-    deny: Vec<Rule>,
+    allow: Vec<PolicyRule>,
+    deny: Vec<PolicyRule>,
     presets: Vec<String>,
     /// `allow` as written.
     own_allow: Vec<String>,
@@ -54,19 +54,19 @@ pub struct Settings {
 
 /// What the policy says of one request.
 #[derive(Clone, Debug)]
-pub enum Decision {
+pub enum PolicyDecision {
     /// It may pass, byte for byte as it came.
     Allow {
         /// The rule that let it pass, for the audit line: `preset bulk: POST /rest/api/(2|latest)/issue/bulk`.
         rule: Arc<str>,
     },
-    /// It is refused.
-    Refuse(Refusal),
+    /// The request is refused, for this reason.
+    Refuse(PolicyRefusal),
 }
 
 /// Why a request was refused.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct PolicyRefusal {
     /// `ambiguous-target`, `outside-context-path`, `always-refused`, `denied`, `no-rule`.
     pub code: &'static str,
     /// The rule that decided, where one did: `deny[0]: * /rest/api/2/user/**`.
@@ -90,7 +90,7 @@ pub struct RuleError {
     pub problem: String,
 }
 
-impl Policy {
+impl CompiledPolicy {
     /// Compiles presets and rules. The error names the first one that cannot be used.
     pub fn new(settings: &Settings) -> Result<Self, RuleError> {
         let context = settings.context_path.as_str();
@@ -101,23 +101,24 @@ impl Policy {
             let preset = presets().iter().find(|preset| preset.name == name);
             for text in preset.ok_or_else(|| fail(unknown_preset(name)))?.rules() {
                 // A preset never holds the context path, so it is not looked for.
-                let rule = Rule::parse(text, &format!("preset {name}"), Effect::Allow, "");
+                let rule =
+                    PolicyRule::parse(text, &format!("preset {name}"), RuleEffect::Allow, "");
                 allow.push(rule.map_err(fail)?);
             }
         }
-        let compile = |list: &[String], key: &str, effect| -> Result<Vec<Rule>, RuleError> {
+        let compile = |list: &[String], key: &str, effect| -> Result<Vec<PolicyRule>, RuleError> {
             let rules = list.iter().enumerate().map(|(at, text)| {
                 let place = format!("{key}[{at}]");
-                Rule::parse(text, &place, effect, context)
+                PolicyRule::parse(text, &place, effect, context)
                     .map_err(|problem| rule_error(place, text, problem))
             });
             rules.collect()
         };
-        allow.extend(compile(&settings.allow, "allow", Effect::Allow)?);
+        allow.extend(compile(&settings.allow, "allow", RuleEffect::Allow)?);
         Ok(Self {
             context_path: context.into(),
             allow,
-            deny: compile(&settings.deny, "deny", Effect::Deny)?,
+            deny: compile(&settings.deny, "deny", RuleEffect::Deny)?,
             presets: settings.presets.clone(),
             own_allow: settings.allow.clone(),
         })
@@ -130,7 +131,7 @@ impl Policy {
 
     /// Decides on one request. `target` is the raw request target as it came on the wire: on HTTP/1.1
     /// the whole of it, so that absolute-form is seen; on HTTP/2 `:path`.
-    pub fn decide(&self, method: &Method, target: &str) -> Decision {
+    pub fn decide(&self, method: &Method, target: &str) -> PolicyDecision {
         let normal = match NormalTarget::parse(target, &self.context_path) {
             Ok(normal) => normal,
             Err(error) => {
@@ -152,12 +153,12 @@ impl Policy {
             );
         }
         let is_sensitive = areas_of(path).next().is_some();
-        let opens = |rule: &&Rule| {
+        let opens = |rule: &&PolicyRule| {
             rule.matches(method, path)
-                && (!is_sensitive || areas_of(path).all(|area| rule.names(area)))
+                && (!is_sensitive || areas_of(path).all(|area| rule.opens(area)))
         };
         if let Some(rule) = self.allow.iter().find(opens) {
-            return Decision::Allow {
+            return PolicyDecision::Allow {
                 rule: Arc::clone(&rule.label),
             };
         }
@@ -192,7 +193,7 @@ impl Policy {
     }
 }
 
-impl Decision {
+impl PolicyDecision {
     /// `allow`, or the code of the refusal.
     pub fn code(&self) -> &'static str {
         match self {
@@ -207,7 +208,7 @@ impl Decision {
     }
 }
 
-impl TargetError {
+impl NormalTargetError {
     fn code(&self) -> &'static str {
         match self {
             Self::Ambiguous(_) => "ambiguous-target",
@@ -226,8 +227,8 @@ fn refuse(
     rule: Option<Arc<str>>,
     detail: VendorText,
     remedy: VendorText,
-) -> Decision {
-    Decision::Refuse(Refusal {
+) -> PolicyDecision {
+    PolicyDecision::Refuse(PolicyRefusal {
         code,
         rule,
         detail,
@@ -235,7 +236,7 @@ fn refuse(
     })
 }
 
-fn refuse_method(method: &Method) -> Decision {
+fn refuse_method(method: &Method) -> PolicyDecision {
     let upper = method.as_str().to_ascii_uppercase();
     if upper == "TRACE" || upper == "CONNECT" {
         let rule = format!("always refused: {upper}");
@@ -260,7 +261,7 @@ fn about(
     normal: &NormalTarget<'_>,
     after: &[&dyn VendorPart],
 ) -> VendorText {
-    let path = OwnWords(normal.as_str());
+    let path = VendorQuote(normal.as_str());
     let mut parts: Vec<&dyn VendorPart> = vec![&before, method, &" ", &path];
     parts.extend(after);
     VendorText::of(&parts)

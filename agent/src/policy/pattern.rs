@@ -5,15 +5,15 @@ use std::borrow::Cow;
 
 /// A path pattern, compiled. It matches normal forms only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
-    segments: Box<[Segment]>,
+pub(super) struct PathPattern {
+    segments: Box<[PatternSegment]>,
     /// Ends in `**`: any further segments, or none.
     open: bool,
 }
 
 /// How literal segments are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compare {
+pub(super) enum SegmentComparison {
     /// As they are, case-sensitively: for rules that allow.
     Exact,
     /// As generously as Jira could read them, so that a deny rule cannot be walked around: without regard to letter case
@@ -25,7 +25,7 @@ pub(super) enum Compare {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+enum PatternSegment {
     Literal(Box<str>),
     OneOf(Box<[Box<str>]>),
     Any,
@@ -37,7 +37,7 @@ enum Segment {
     Number,
 }
 
-impl Pattern {
+impl PathPattern {
     /// Reads a pattern. The error says where (in characters, from 1) and what would be right.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let Some(inner) = text.strip_prefix('/') else {
@@ -57,7 +57,7 @@ impl Pattern {
         if !inner.is_empty() {
             let mut column = 2;
             for part in inner.split('/') {
-                let segment = Segment::parse(part);
+                let segment = PatternSegment::parse(part);
                 segments.push(segment.map_err(|problem| format!("column {column}: {problem}"))?);
                 column += part.chars().count() + 1;
             }
@@ -71,21 +71,23 @@ impl Pattern {
     }
 
     /// Whether a path, given as its segments, is one that the pattern speaks of.
-    pub(super) fn matches(&self, path: &[&str], compare: Compare) -> bool {
+    pub(super) fn matches(&self, path: &[&str], compare: SegmentComparison) -> bool {
         let long_enough = path.len() >= self.segments.len();
         if !long_enough || (path.len() > self.segments.len() && !self.open) {
             return false;
         }
         let mut pairs = self.segments.iter().zip(path).enumerate();
         match compare {
-            Compare::Exact => pairs.all(|(_, (segment, part))| segment.matches(part, same)),
-            Compare::Generous => {
+            SegmentComparison::Exact => {
+                pairs.all(|(_, (segment, part))| segment.matches(part, same))
+            }
+            SegmentComparison::Generous => {
                 let is_rest = path.first().is_some_and(|p| p.eq_ignore_ascii_case("rest"));
                 pairs.all(|(at, (segment, part))| {
                     let is_version = is_rest && at == API_VERSION;
                     !part.is_ascii()
                         || segment.matches(part, |a, b| {
-                            same_to_java(a, b) || (is_version && same_version(a, b))
+                            equal_in_java(a, b) || (is_version && same_version(a, b))
                         })
                 })
             }
@@ -96,7 +98,7 @@ impl Pattern {
     pub(super) fn is_literal_at(&self, at: usize) -> bool {
         matches!(
             self.segments.get(at),
-            Some(Segment::Literal(_) | Segment::OneOf(_))
+            Some(PatternSegment::Literal(_) | PatternSegment::OneOf(_))
         )
     }
 
@@ -112,7 +114,7 @@ impl Pattern {
                 "a path has at most {MAX_SEGMENTS} segments, so this matches none"
             ));
         }
-        let (Some(Segment::Literal(first)), Some(Segment::Literal(last)), false) =
+        let (Some(PatternSegment::Literal(first)), Some(PatternSegment::Literal(last)), false) =
             (self.segments.first(), self.segments.last(), self.open)
         else {
             return Ok(());
@@ -127,7 +129,7 @@ impl Pattern {
     }
 }
 
-impl Segment {
+impl PatternSegment {
     fn parse(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
             return match name {
@@ -225,8 +227,8 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 /// Letter case as Java folds it, and numbers by their value: `SEC-010` is `sec-10`.
-fn same_to_java(a: &str, b: &str) -> bool {
-    let (a, b) = (folded(a), folded(b));
+fn equal_in_java(a: &str, b: &str) -> bool {
+    let (a, b) = (fold_case(a), fold_case(b));
     a.eq_ignore_ascii_case(&b) || {
         let ((a, a_number), (b, b_number)) = (split_number(&a), split_number(&b));
         a.eq_ignore_ascii_case(b) && a_number.is_some() && a_number == b_number
@@ -244,7 +246,7 @@ fn split_number(text: &str) -> (&str, Option<&str>) {
 
 /// With the characters that Java's case mappings turn into ASCII letters turned into them: `ſ` (U+017F), the Kelvin sign,
 /// `ı` and `İ`.
-pub(super) fn folded(text: &str) -> Cow<'_, str> {
+pub(super) fn fold_case(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
@@ -274,19 +276,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn matches(pattern: &str, path: &str, compare: Compare) -> bool {
+    fn matches(pattern: &str, path: &str, compare: SegmentComparison) -> bool {
         let path: Vec<&str> = path.split('/').skip(1).collect();
-        Pattern::parse(pattern).unwrap().matches(&path, compare)
+        PathPattern::parse(pattern).unwrap().matches(&path, compare)
     }
 
     #[test]
     fn two_stars_match_the_rest_or_nothing() {
         for path in ["/a", "/a/b", "/a/b/c"] {
-            assert!(matches("/a/**", path, Compare::Exact), "{path}");
+            assert!(matches("/a/**", path, SegmentComparison::Exact), "{path}");
         }
-        assert!(!matches("/a/**", "/ab", Compare::Exact));
-        assert!(!matches("/a/*", "/a", Compare::Exact));
-        assert!(!matches("/a/*", "/a/b/c", Compare::Exact));
+        assert!(!matches("/a/**", "/ab", SegmentComparison::Exact));
+        assert!(!matches("/a/*", "/a", SegmentComparison::Exact));
+        assert!(!matches("/a/*", "/a/b/c", SegmentComparison::Exact));
     }
 
     #[test]
@@ -319,13 +321,13 @@ mod tests {
         ] {
             for path in yes {
                 assert!(
-                    matches(pattern, &format!("/{path}"), Compare::Exact),
+                    matches(pattern, &format!("/{path}"), SegmentComparison::Exact),
                     "{path}"
                 );
             }
             for path in no {
                 assert!(
-                    !matches(pattern, &format!("/{path}"), Compare::Exact),
+                    !matches(pattern, &format!("/{path}"), SegmentComparison::Exact),
                     "{path}"
                 );
             }
@@ -341,10 +343,13 @@ mod tests {
             ("/rest/api/(2|3)/user", "/rest/api/latest/user"),
         ] {
             assert!(
-                matches(pattern, path, Compare::Generous),
+                matches(pattern, path, SegmentComparison::Generous),
                 "{pattern} {path}"
             );
-            assert!(!matches(pattern, path, Compare::Exact), "{pattern} {path}");
+            assert!(
+                !matches(pattern, path, SegmentComparison::Exact),
+                "{pattern} {path}"
+            );
         }
         // Java's `equalsIgnoreCase` and `toUpperCase`, its digits, and what collations of databases take for the same.
         for path in [
@@ -360,8 +365,8 @@ mod tests {
             "/re\u{17f}t/api/2/issue/SEC-1",
         ] {
             let deny = "/rest/api/2/issue/SEC-1/**";
-            assert!(matches(deny, path, Compare::Generous), "{path}");
-            assert!(!matches(deny, path, Compare::Exact), "{path}");
+            assert!(matches(deny, path, SegmentComparison::Generous), "{path}");
+            assert!(!matches(deny, path, SegmentComparison::Exact), "{path}");
         }
         for (pattern, path) in [
             ("/issue/10001", "/issue/010001"),
@@ -371,18 +376,30 @@ mod tests {
             ("/x/{number}", "/x/\u{661}"),
         ] {
             assert!(
-                matches(pattern, path, Compare::Generous),
+                matches(pattern, path, SegmentComparison::Generous),
                 "{pattern} {path}"
             );
         }
-        assert!(!matches("/issue/SEC-1", "/issue/SEC-10", Compare::Generous));
+        assert!(!matches(
+            "/issue/SEC-1",
+            "/issue/SEC-10",
+            SegmentComparison::Generous
+        ));
         assert!(!matches(
             "/issue/SEC-1",
             "/issue/OTHER-01",
-            Compare::Generous
+            SegmentComparison::Generous
         ));
         // Elsewhere `latest` is a word like others.
-        assert!(!matches("/a/b/2", "/a/b/latest", Compare::Generous));
-        assert!(!matches("/rest/api/2", "/rest/api/3", Compare::Generous));
+        assert!(!matches(
+            "/a/b/2",
+            "/a/b/latest",
+            SegmentComparison::Generous
+        ));
+        assert!(!matches(
+            "/rest/api/2",
+            "/rest/api/3",
+            SegmentComparison::Generous
+        ));
     }
 }

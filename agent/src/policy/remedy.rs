@@ -1,15 +1,18 @@
 //! What would let a refused request pass: for the vendor a word to the customer, for the administrator the narrowest change.
 
-use super::{Policy, TargetError, areas_of, method, method::Effect, pattern, presets, rules::Rule};
-use crate::vendor_text::{ContextPath, OwnWords, VendorText};
+use super::{
+    CompiledPolicy, NormalTargetError, areas_of, method, method::RuleEffect, pattern, presets,
+    rules::PolicyRule,
+};
+use crate::vendor_text::{ContextPath, VendorQuote, VendorText};
 use http::Method;
 
-impl Policy {
+impl CompiledPolicy {
     /// For the vendor, of a target without a normal form.
-    pub(super) fn vendor_remedy_for(&self, error: &TargetError) -> VendorText {
+    pub(super) fn vendor_remedy_for(&self, error: &NormalTargetError) -> VendorText {
         match error {
-            TargetError::Ambiguous(_) => "Send the path in its plain form, without dot segments, encoded slashes, semicolons or empty segments, and with other special characters percent-encoded.".into(),
-            TargetError::OutsideContextPath { .. } => VendorText::of(&[
+            NormalTargetError::Ambiguous(_) => "Send the path in its plain form, without dot segments, encoded slashes, semicolons or empty segments, and with other special characters percent-encoded.".into(),
+            NormalTargetError::OutsideContextPath { .. } => VendorText::of(&[
                 &"Call it below ",
                 &ContextPath(&self.context_path),
                 &", with the path it has on Jira itself, like ",
@@ -24,7 +27,7 @@ impl Policy {
         match self.missing_rule(method, path) {
             Some(rule) => VendorText::of(&[
                 &"If you need this, ask the customer to allow it with the rule `",
-                &OwnWords(&rule),
+                &VendorQuote(&rule),
                 &"`, and quote request_id.",
             ]),
             None => "No rule of the customer's can allow this path; call another one.".into(),
@@ -58,7 +61,7 @@ impl Policy {
     /// The narrowest rule that would allow it.
     fn missing_rule(&self, method: &Method, path: &[&str]) -> Option<String> {
         let allows = |text: &String| {
-            Rule::parse(text, "", Effect::Allow, &self.context_path)
+            PolicyRule::parse(text, "", RuleEffect::Allow, &self.context_path)
                 .is_ok_and(|rule| opens(&rule, method, path))
         };
         narrow_rule(method, path).filter(allows)
@@ -68,7 +71,8 @@ impl Policy {
     /// before the rarer ones.
     fn unused_preset(&self, method: &Method, path: &[&str]) -> Option<&'static str> {
         let allows = |text: &str| {
-            Rule::parse(text, "", Effect::Allow, "").is_ok_and(|rule| opens(&rule, method, path))
+            PolicyRule::parse(text, "", RuleEffect::Allow, "")
+                .is_ok_and(|rule| opens(&rule, method, path))
         };
         presets()
             .iter()
@@ -78,8 +82,8 @@ impl Policy {
     }
 }
 
-fn opens(rule: &Rule, method: &Method, path: &[&str]) -> bool {
-    rule.matches(method, path) && areas_of(path).all(|area| rule.names(area))
+fn opens(rule: &PolicyRule, method: &Method, path: &[&str]) -> bool {
+    rule.matches(method, path) && areas_of(path).all(|area| rule.opens(area))
 }
 
 /// As TOML writes it. Rules and names of presets hold nothing that a TOML string would have to escape.

@@ -1,31 +1,31 @@
 //! One rule of the customer's policy, and the paths that no rule opens by a wildcard.
 
 use super::file_name;
-use super::method::{Effect, Methods};
-use super::pattern::{Compare, Pattern, folded};
+use super::method::{RuleEffect, RuleMethods};
+use super::pattern::{PathPattern, SegmentComparison, fold_case};
 use http::Method;
 use std::sync::Arc;
 
-/// One compiled rule.
+/// One rule of the policy, compiled.
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(super) struct PolicyRule {
     /// Where it stands and how it is written: `allow[0]: POST /rest/api/2/issue/bulk`.
     pub(super) label: Arc<str>,
-    methods: Methods,
-    pattern: Pattern,
-    effect: Effect,
+    methods: RuleMethods,
+    pattern: PathPattern,
+    effect: RuleEffect,
 }
 
-impl Rule {
+impl PolicyRule {
     /// Reads `METHOD[,METHOD] /path/pattern`. `place` is its name in the configuration.
     pub(super) fn parse(
         text: &str,
         place: &str,
-        effect: Effect,
+        effect: RuleEffect,
         context_path: &str,
     ) -> Result<Self, String> {
         let (methods, path) = split(text)?;
-        let methods = Methods::parse(methods, effect)?;
+        let methods = RuleMethods::parse(methods, effect)?;
         if let Some(below) = path.strip_prefix(context_path)
             && !context_path.is_empty()
             && (below.is_empty() || below.starts_with('/'))
@@ -39,7 +39,7 @@ impl Rule {
         Ok(Self {
             label: format!("{place}: {text}").into(),
             methods,
-            pattern: Pattern::parse(path)?,
+            pattern: PathPattern::parse(path)?,
             effect,
         })
     }
@@ -59,8 +59,8 @@ impl Rule {
         self.pattern.matches(
             path,
             match self.effect {
-                Effect::Allow => Compare::Exact,
-                Effect::Deny => Compare::Generous,
+                RuleEffect::Allow => SegmentComparison::Exact,
+                RuleEffect::Deny => SegmentComparison::Generous,
             },
         )
     }
@@ -72,52 +72,50 @@ impl Rule {
     }
 
     /// Whether it writes out what makes this area sensitive.
-    pub(super) fn names(&self, area: &Area) -> bool {
+    pub(super) fn opens(&self, area: &ProtectedArea) -> bool {
         match area.named_by {
             NamedBy::Whole => self.pattern.is_literal(),
-            NamedBy::Parts => area
-                .parts
-                .iter()
-                .enumerate()
-                .all(|(at, part)| matches!(part, Part::Any) || self.pattern.is_literal_at(at)),
+            NamedBy::Parts => area.parts.iter().enumerate().all(|(at, part)| {
+                matches!(part, AreaSegment::Any) || self.pattern.is_literal_at(at)
+            }),
         }
     }
 }
 
 /// Paths that are refused whatever a rule says, unless the rule names them literally.
-pub(super) struct Area {
+pub(super) struct ProtectedArea {
     /// As the documents write it.
     pub(super) text: &'static str,
-    /// What is there.
+    /// What these paths do, and so why they are refused.
     pub(super) why: &'static str,
-    parts: &'static [Part],
+    parts: &'static [AreaSegment],
     ending: &'static str,
     named_by: NamedBy,
 }
 
-impl Area {
+impl ProtectedArea {
     /// Whether a path lies in it. Letter case, as Java folds it, makes no difference: this only ever refuses. The name of an
     /// attachment has no ending that Jira would route by: the path before it is a servlet of its own.
-    pub(super) fn holds(&self, path: &[&str]) -> bool {
+    pub(super) fn contains(&self, path: &[&str]) -> bool {
         path.len() >= self.parts.len()
             && self
                 .parts
                 .iter()
                 .zip(path)
                 .all(|(part, segment)| match part {
-                    Part::Is(name) => folded(segment).eq_ignore_ascii_case(name),
-                    Part::StartsWith(start) => has_prefix(&folded(segment), start),
-                    Part::Any => true,
+                    AreaSegment::Is(name) => fold_case(segment).eq_ignore_ascii_case(name),
+                    AreaSegment::StartsWith(start) => has_prefix(&fold_case(segment), start),
+                    AreaSegment::Any => true,
                 })
             && path.last().is_some_and(|last| {
                 self.ending.is_empty()
-                    || !file_name::is_last_of(path) && has_suffix(&folded(last), self.ending)
+                    || !file_name::is_last_of(path) && has_suffix(&fold_case(last), self.ending)
             })
     }
 }
 
 /// One leading segment of an area.
-enum Part {
+enum AreaSegment {
     Is(&'static str),
     StartsWith(&'static str),
     Any,
@@ -132,8 +130,10 @@ enum NamedBy {
 }
 
 /// The areas that hold a path.
-pub(super) fn areas_of<'a>(path: &'a [&'a str]) -> impl Iterator<Item = &'static Area> + 'a {
-    ALWAYS_REFUSED.iter().filter(|area| area.holds(path))
+pub(super) fn areas_of<'a>(
+    path: &'a [&'a str],
+) -> impl Iterator<Item = &'static ProtectedArea> + 'a {
+    ALWAYS_REFUSED.iter().filter(|area| area.contains(path))
 }
 
 fn split(text: &str) -> Result<(&str, &str), String> {
@@ -172,8 +172,12 @@ fn has_suffix(text: &str, suffix: &str) -> bool {
     text.as_bytes()[at..].eq_ignore_ascii_case(suffix.as_bytes())
 }
 
-const fn below(text: &'static str, parts: &'static [Part], why: &'static str) -> Area {
-    Area {
+const fn below(
+    text: &'static str,
+    parts: &'static [AreaSegment],
+    why: &'static str,
+) -> ProtectedArea {
+    ProtectedArea {
         text,
         why,
         parts,
@@ -182,51 +186,51 @@ const fn below(text: &'static str, parts: &'static [Part], why: &'static str) ->
     }
 }
 
-pub(super) static ALWAYS_REFUSED: [Area; 9] = [
+pub(super) static ALWAYS_REFUSED: [ProtectedArea; 9] = [
     below(
         "/rest/pat/**",
-        &[Part::Is("rest"), Part::Is("pat")],
+        &[AreaSegment::Is("rest"), AreaSegment::Is("pat")],
         "makes, lists and revokes personal access tokens",
     ),
     below(
         "/rest/oauth2/*/client**",
         &[
-            Part::Is("rest"),
-            Part::Is("oauth2"),
-            Part::Any,
-            Part::StartsWith("client"),
+            AreaSegment::Is("rest"),
+            AreaSegment::Is("oauth2"),
+            AreaSegment::Any,
+            AreaSegment::StartsWith("client"),
         ],
         "configures OAuth 2.0 clients and shows their secrets",
     ),
     below(
         "/rest/auth/**",
-        &[Part::Is("rest"), Part::Is("auth")],
+        &[AreaSegment::Is("rest"), AreaSegment::Is("auth")],
         "logs in with a password and opens sessions",
     ),
     below(
         "/rest/basicauth/**",
-        &[Part::Is("rest"), Part::Is("basicauth")],
+        &[AreaSegment::Is("rest"), AreaSegment::Is("basicauth")],
         "switches Basic authentication on and off",
     ),
     below(
         "/rest/plugins/**",
-        &[Part::Is("rest"), Part::Is("plugins")],
+        &[AreaSegment::Is("rest"), AreaSegment::Is("plugins")],
         "installs code into Jira",
     ),
     below(
         "/secure/admin/**",
-        &[Part::Is("secure"), Part::Is("admin")],
+        &[AreaSegment::Is("secure"), AreaSegment::Is("admin")],
         "Jira's administration",
     ),
-    Area {
+    ProtectedArea {
         named_by: NamedBy::Whole,
         ..below(
             "/plugins/servlet/**",
-            &[Part::Is("plugins"), Part::Is("servlet")],
+            &[AreaSegment::Is("plugins"), AreaSegment::Is("servlet")],
             "whatever the installed apps put there",
         )
     },
-    Area {
+    ProtectedArea {
         ending: ".jspa",
         named_by: NamedBy::Whole,
         ..below(
@@ -235,11 +239,11 @@ pub(super) static ALWAYS_REFUSED: [Area; 9] = [
             "Jira's web actions, administration included, answer at any path with this ending",
         )
     },
-    Area {
+    ProtectedArea {
         named_by: NamedBy::Whole,
         ..below(
             "/s/**",
-            &[Part::Is("s")],
+            &[AreaSegment::Is("s")],
             "Jira rewrites /s/…/_/x to /x, so any path can hide below it",
         )
     },

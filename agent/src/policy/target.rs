@@ -2,7 +2,7 @@
 //! Nothing is repaired: what two servers could read differently is refused.
 
 use super::{file_name, query};
-use crate::vendor_text::{ContextPath, OneByte, OwnWords, VendorPart, VendorText};
+use crate::vendor_text::{ContextPath, QuotedByte, VendorPart, VendorQuote, VendorText};
 use std::borrow::Cow;
 
 /// The path of a request target as Jira reads it: decoded, without context path, query and the one
@@ -18,19 +18,19 @@ pub struct NormalTarget<'a> {
 
 /// Why a target has no normal form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
+pub enum NormalTargetError {
     /// Two servers could read it differently, or it is longer than any Jira answers to.
     #[error("{0}")]
     Ambiguous(VendorText),
     /// It is clear, but not below Jira's context path.
     #[error("the path is outside the context path {context_path}")]
     OutsideContextPath {
-        /// Jira's context path.
+        /// Jira's context path, as configured in `upstream`.
         context_path: String,
     },
 }
 
-impl TargetError {
+impl NormalTargetError {
     /// For the vendor's engineer.
     pub(super) fn vendor_text(&self) -> VendorText {
         match self {
@@ -46,7 +46,7 @@ impl TargetError {
 impl<'a> NormalTarget<'a> {
     /// Reads a raw request target (RFC 9112 §3.2.1, origin-form only). `context_path` is `""` or like
     /// `/jira`. The query is checked, not normalised.
-    pub fn parse(target: &'a str, context_path: &str) -> Result<Self, TargetError> {
+    pub fn parse(target: &'a str, context_path: &str) -> Result<Self, NormalTargetError> {
         require_origin_form(target)?;
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -61,13 +61,14 @@ impl<'a> NormalTarget<'a> {
                 &" are taken",
             ]));
         }
-        require_plain_bytes(path.as_bytes()).map_err(TargetError::Ambiguous)?;
+        require_plain_bytes(path.as_bytes()).map_err(NormalTargetError::Ambiguous)?;
         if let Some(query) = query {
-            query::check(query).map_err(TargetError::Ambiguous)?;
+            query::check(query).map_err(NormalTargetError::Ambiguous)?;
         }
         let (decoded, end) = match file_name::split(path, context_path) {
             Some((route, name)) => {
-                let name = file_name::decode(name, route.len()).map_err(TargetError::Ambiguous)?;
+                let name =
+                    file_name::decode(name, route.len()).map_err(NormalTargetError::Ambiguous)?;
                 require_plain_segments(route.trim_end_matches('/'))?;
                 let decoded = match name {
                     Cow::Borrowed(_) => Cow::Borrowed(path),
@@ -84,7 +85,7 @@ impl<'a> NormalTarget<'a> {
             }
         };
         let start = below_context(&decoded[..end], context_path).ok_or_else(|| {
-            TargetError::OutsideContextPath {
+            NormalTargetError::OutsideContextPath {
                 context_path: context_path.to_owned(),
             }
         })?;
@@ -106,8 +107,8 @@ impl<'a> NormalTarget<'a> {
     }
 
     /// The parts between the slashes; none for `/`.
-    pub(super) fn segments(&self) -> Segments<'_> {
-        let mut segments = Segments {
+    pub(super) fn segments(&self) -> TargetSegments<'_> {
+        let mut segments = TargetSegments {
             parts: [""; MAX_SEGMENTS],
             len: 0,
         };
@@ -119,13 +120,13 @@ impl<'a> NormalTarget<'a> {
     }
 
     /// What only Jira itself, not HTTP, reads in two ways.
-    fn require_one_reading_in_jira(&self) -> Result<(), TargetError> {
+    fn require_one_reading_in_jira(&self) -> Result<(), NormalTargetError> {
         let segments = self.segments();
         let segments = segments.as_slice();
         if let Some(extension) = stripped_extension(segments) {
             return Err(ambiguous(&[
                 &"Jira's REST layer drops the ending `.",
-                &OwnWords(extension),
+                &VendorQuote(extension),
                 &"` and answers for the path without it; leave it out and send an Accept header",
             ]));
         }
@@ -142,13 +143,13 @@ impl<'a> NormalTarget<'a> {
 }
 
 /// The segments of a normal target, on the stack.
-pub(super) struct Segments<'a> {
+pub(super) struct TargetSegments<'a> {
     parts: [&'a str; MAX_SEGMENTS],
     len: usize,
 }
 
-impl<'a> Segments<'a> {
-    /// In order.
+impl<'a> TargetSegments<'a> {
+    /// The segments, in the order of the path.
     pub(super) fn as_slice(&self) -> &[&'a str] {
         &self.parts[..self.len]
     }
@@ -169,7 +170,7 @@ pub(super) fn stripped_extension<'a>(segments: &[&'a str]) -> Option<&'a str> {
         .then_some(extension)
 }
 
-fn require_origin_form(target: &str) -> Result<(), TargetError> {
+fn require_origin_form(target: &str) -> Result<(), NormalTargetError> {
     let form = match target {
         "" => "an empty target",
         "*" => "the target `*` (asterisk-form)",
@@ -216,7 +217,7 @@ fn require_plain_bytes(path: &[u8]) -> Result<(), VendorText> {
             &"the path holds ",
             &what,
             &", ",
-            &OneByte(byte),
+            &QuotedByte(byte),
             &", at byte ",
             &at,
         ])),
@@ -224,7 +225,7 @@ fn require_plain_bytes(path: &[u8]) -> Result<(), VendorText> {
 }
 
 /// Percent-decodes once and makes sure that a second time would change nothing.
-fn decode(path: &str) -> Result<Cow<'_, str>, TargetError> {
+fn decode(path: &str) -> Result<Cow<'_, str>, NormalTargetError> {
     if !path.contains('%') {
         return Ok(Cow::Borrowed(path));
     }
@@ -291,7 +292,7 @@ pub(super) fn hex(digit: u8) -> Option<u8> {
 }
 
 /// `path` without its one trailing slash.
-fn require_plain_segments(path: &str) -> Result<(), TargetError> {
+fn require_plain_segments(path: &str) -> Result<(), NormalTargetError> {
     for (count, segment) in path.split('/').skip(1).enumerate() {
         let what = match segment {
             _ if count >= MAX_SEGMENTS => "more segments than any path of Jira",
@@ -312,12 +313,12 @@ fn below_context(path: &str, context_path: &str) -> Option<usize> {
     (below.is_empty() || below.starts_with('/')).then_some(context_path.len())
 }
 
-fn holds(what: &'static str, at: usize) -> TargetError {
+fn holds(what: &'static str, at: usize) -> NormalTargetError {
     ambiguous(&[&"the path holds ", &what, &" at byte ", &at])
 }
 
-fn ambiguous(detail: &[&dyn VendorPart]) -> TargetError {
-    TargetError::Ambiguous(VendorText::of(detail))
+fn ambiguous(detail: &[&dyn VendorPart]) -> NormalTargetError {
+    NormalTargetError::Ambiguous(VendorText::of(detail))
 }
 
 /// Bytes. An attachment's name has at most 255 characters, each at most 12 bytes when encoded.
@@ -353,7 +354,7 @@ mod tests {
         let outside = NormalTarget::parse("/jirax/rest", "/jira");
         assert!(matches!(
             outside,
-            Err(TargetError::OutsideContextPath { .. })
+            Err(NormalTargetError::OutsideContextPath { .. })
         ));
     }
 

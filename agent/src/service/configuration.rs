@@ -2,7 +2,7 @@
 
 use crate::{
     audit,
-    config::{Config, Sources},
+    config::{Config, ConfigSources},
     status::{ConfigurationReport, RefusedConfiguration},
     telemetry,
 };
@@ -13,36 +13,36 @@ use std::{
 };
 
 /// The configuration that holds, and the way to its next version.
-pub(super) struct Configuration {
-    pub(super) sources: Sources,
+pub(super) struct ActiveConfiguration {
+    pub(super) sources: ConfigSources,
     /// What the process was started with and holds until its end.
-    pub(super) started: Started,
-    state: Mutex<State>,
+    pub(super) started: StartupSettings,
+    state: Mutex<ConfigurationState>,
 }
 
 /// Not the rest, which holds secrets that a reload takes away.
-pub(super) struct Started {
+pub(super) struct StartupSettings {
     pub(super) audit: audit::Settings,
-    pub(super) log_format: telemetry::Format,
+    pub(super) log_format: telemetry::LogLineFormat,
     pub(super) state_dir: PathBuf,
     pub(super) runtime_dir: PathBuf,
 }
 
-struct State {
+struct ConfigurationState {
     config: Arc<Config>,
     report: ConfigurationReport,
 }
 
-impl Configuration {
-    /// Just read.
-    pub(super) fn new(sources: Sources, config: Config) -> Self {
-        let started = Started {
+impl ActiveConfiguration {
+    /// Starts with the configuration that was read at the start.
+    pub(super) fn new(sources: ConfigSources, config: Config) -> Self {
+        let started = StartupSettings {
             audit: config.audit.clone(),
             log_format: config.log.format,
             state_dir: config.state_dir.clone(),
             runtime_dir: config.runtime_dir.clone(),
         };
-        let state = State {
+        let state = ConfigurationState {
             config: Arc::new(config),
             report: ConfigurationReport {
                 loaded: now(),
@@ -81,12 +81,12 @@ impl Configuration {
         });
     }
 
-    /// For the status.
+    /// The section `configuration` of the status.
     pub(super) fn report(&self) -> ConfigurationReport {
         self.lock().report.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ConfigurationState> {
         // A panic while this lock is held leaves whole values behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

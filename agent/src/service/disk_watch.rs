@@ -2,10 +2,10 @@
 //! disk has the room that must stay free on it, or a channel that needs more than its memory fails; the state folder takes a
 //! pause and refreshed tokens, or they do not outlive a restart.
 
-use super::configuration::Configuration;
+use super::configuration::ActiveConfiguration;
 use crate::{
     config::Config,
-    disk::{DiskReserve, Inquiry},
+    disk::{DiskReserve, SingleFlight},
     status::{SpoolReport, StateFolderReport},
     tunnel::channel::SpoolResets,
 };
@@ -24,22 +24,22 @@ enum Folder {
 }
 
 pub(super) struct DiskWatch {
-    configuration: Arc<Configuration>,
+    configuration: Arc<ActiveConfiguration>,
     folder: Folder,
     /// What the last look found; `None` before the first.
     room: Mutex<Option<Result<(), String>>>,
 }
 
 impl DiskWatch {
-    pub(super) fn of_spool(configuration: Arc<Configuration>) -> Self {
+    pub(super) fn of_spool(configuration: Arc<ActiveConfiguration>) -> Self {
         Self::new(configuration, Folder::Spool)
     }
 
-    pub(super) fn of_state_folder(configuration: Arc<Configuration>) -> Self {
+    pub(super) fn of_state_folder(configuration: Arc<ActiveConfiguration>) -> Self {
         Self::new(configuration, Folder::State)
     }
 
-    fn new(configuration: Arc<Configuration>, folder: Folder) -> Self {
+    fn new(configuration: Arc<ActiveConfiguration>, folder: Folder) -> Self {
         Self {
             configuration,
             folder,
@@ -50,10 +50,10 @@ impl DiskWatch {
     /// Looks again and again until `stop`.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let looking = async {
-            let mut inquiry = Inquiry::default();
+            let mut inquiry = SingleFlight::default();
             loop {
                 let (folder, config) = (self.folder, self.configuration.current());
-                let found = inquiry.ask(LOOK_LIMIT, move || folder.look(&config)).await;
+                let found = inquiry.run(LOOK_LIMIT, move || folder.look(&config)).await;
                 let found = match found {
                     Some(Ok(found)) => found.map_err(|error| error.to_string()),
                     Some(Err(error)) => Err(error.to_string()),

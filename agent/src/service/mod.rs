@@ -1,46 +1,46 @@
 //! Joins the rooms into the running agent: builds, waits, drains. No decision about a request or a connection is made
 //! here.
 //!
-//! `sites` holds the forwards, each a `site`, and hands each inbound channel to its own; `report` puts the status together,
-//! `forecast` knows when credentials end, `disk_watch` whether spool and state folder can be written. `configuration` says which configuration holds, `reload` brings the next one
-//! about. `notify` and `pulse` tell systemd.
+//! `forward_table` holds the forwards, each a `active_forward`, and hands each inbound channel to its own; `report` puts the status together,
+//! `expiry_monitor` knows when credentials end, `disk_watch` whether spool and state folder can be written. `configuration` says which configuration holds, `reload` brings the next one
+//! about. `notify` and `watchdog` tell systemd.
 
+mod active_forward;
 mod configuration;
 mod disk_watch;
+mod expiry_monitor;
 mod folders;
-mod forecast;
+mod forward_table;
 mod notify;
-mod pulse;
 mod reload;
 mod report;
-mod site;
-mod sites;
+mod watchdog;
 
 pub use folders::make_spool_dir;
 
 use crate::{
-    audit::Audit,
+    audit::AuditHandle,
     check,
-    config::{Config, Sources},
-    control::{Commands, Listener},
+    config::{Config, ConfigSources},
+    control::{ControlHandler, ControlListener},
     disk::DiskReserve,
     metrics,
-    pause::{Order, Pauses},
-    status::Report,
+    pause::{PauseRegistry, PauseRequest},
+    status::StatusReport,
     supervisor::{Supervisor, SupervisorHandle},
     telemetry,
-    tunnel::Accept,
+    tunnel::ChannelAcceptor,
 };
+use active_forward::ServiceContext;
 use anyhow::Context;
-use configuration::Configuration;
+use configuration::ActiveConfiguration;
 use disk_watch::DiskWatch;
-use forecast::Forecast;
+use expiry_monitor::ExpiryMonitor;
+use forward_table::ForwardTable;
 use futures_util::future::BoxFuture;
-use notify::Notify;
-use reload::Reloader;
-use report::Observer;
-use site::Common;
-use sites::Sites;
+use notify::SystemdNotifier;
+use reload::ConfigReloader;
+use report::StatusCollector;
 use std::{io::IsTerminal, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -51,12 +51,16 @@ use tokio_util::sync::CancellationToken;
 /// Runs until SIGTERM or SIGINT, then drains; reads `sources` again at SIGHUP, but for the
 /// end of a terminal, which ends the agent too. `log` changes the log level of this
 /// process.
-pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    sources: ConfigSources,
+    log: telemetry::LogLevelHandle,
+) -> anyhow::Result<()> {
     // Before anything else: from now on no signal ends the process by itself.
-    let mut stops = Stops::listen()?;
+    let mut stops = StopSignals::listen()?;
     let hangup = signal(SignalKind::hangup()).context("installing the SIGHUP handler")?;
-    let listener = Listener::bind(&config.runtime_dir).await?;
-    let (audit, audit_task) = Audit::spawn(config.audit.clone());
+    let listener = ControlListener::bind(&config.runtime_dir).await?;
+    let (audit, audit_task) = AuditHandle::spawn(config.audit.clone());
     let stopping = CancellationToken::new();
     let drain = CancellationToken::new();
     let cut = CancellationToken::new();
@@ -67,27 +71,27 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         // Reads the system's certificate store.
         tokio::task::spawn_blocking(move || {
             // Before anything fills the disk. Where it cannot be made, the watch of the state folder says so.
-            let _ = DiskReserve::of(&state_dir).keep();
-            let pauses = Pauses::load(&state_dir);
-            let common = Common {
+            let _ = DiskReserve::of(&state_dir).ensure();
+            let pauses = PauseRegistry::load(&state_dir);
+            let common = ServiceContext {
                 audit,
                 pauses: pauses.clone(),
                 drain,
-                cut,
+                abort: cut,
                 stop,
             };
-            let sites = Sites::new(common);
+            let sites = ForwardTable::new(common);
             let first = sites.prepare(&forwards);
             first.map(|first| (sites, first, pauses))
         })
         .await??
     };
     let sites = Arc::new(sites);
-    sites.take_over(first);
-    let accept: Arc<dyn Accept> = Arc::<Sites>::clone(&sites);
+    sites.activate(first);
+    let accept: Arc<dyn ChannelAcceptor> = Arc::<ForwardTable>::clone(&sites);
     let supervisor = Supervisor::spawn(Arc::clone(&config.tunnel), accept, stop.clone());
     let identity = Arc::clone(&config.tunnel.identity);
-    let forecast = Arc::new(Forecast::new(Arc::clone(&sites), identity));
+    let forecast = Arc::new(ExpiryMonitor::new(Arc::clone(&sites), identity));
     tokio::spawn(Arc::clone(&forecast).run(stop.clone()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -95,13 +99,13 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         connections = config.tunnel.connections,
         "agent started"
     );
-    let configuration = Arc::new(Configuration::new(sources, config));
-    let notify = Arc::new(Notify::from_environment());
-    let reloader = Arc::new(Reloader {
+    let configuration = Arc::new(ActiveConfiguration::new(sources, config));
+    let notify = Arc::new(SystemdNotifier::from_environment());
+    let reloader = Arc::new(ConfigReloader {
         configuration: Arc::clone(&configuration),
-        sites: Arc::clone(&sites),
+        forwards: Arc::clone(&sites),
         supervisor: supervisor.clone(),
-        forecast: Arc::clone(&forecast),
+        expiry: Arc::clone(&forecast),
         log: log.clone(),
         notify: Arc::clone(&notify),
         stopping: stopping.clone(),
@@ -111,7 +115,7 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
     tokio::spawn(Arc::clone(&spool).run(stop.clone()));
     let state_folder = Arc::new(DiskWatch::of_state_folder(Arc::clone(&configuration)));
     tokio::spawn(Arc::clone(&state_folder).run(stop.clone()));
-    let observer = Observer::new(
+    let observer = StatusCollector::new(
         Arc::clone(&configuration),
         Arc::clone(&sites),
         supervisor.clone(),
@@ -120,9 +124,9 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         spool,
         state_folder,
     );
-    let running = Arc::new(Running {
+    let running = Arc::new(RuntimeControl {
         observer,
-        sites: Arc::clone(&sites),
+        forwards: Arc::clone(&sites),
         supervisor: supervisor.clone(),
         configuration,
         stopping: stopping.clone(),
@@ -131,8 +135,9 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         reloader: Arc::clone(&reloader),
         checking: Arc::new(Semaphore::new(1)),
     });
-    let control = tokio::spawn(listener.serve(Arc::<Running>::clone(&running), stop.clone()));
-    let fed = pulse::feed(Arc::clone(&notify), supervisor.clone(), stop.clone());
+    let control =
+        tokio::spawn(listener.serve(Arc::<RuntimeControl>::clone(&running), stop.clone()));
+    let fed = watchdog::feed(Arc::clone(&notify), supervisor.clone(), stop.clone());
     tokio::spawn(fed);
     notify.ready().await;
     match std::io::stderr().is_terminal() {
@@ -143,7 +148,7 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
         )),
     }
     let report = move || running.status();
-    tokio::spawn(pulse::tell_status(
+    tokio::spawn(watchdog::notify_status(
         Arc::clone(&notify),
         report,
         stop.clone(),
@@ -157,7 +162,7 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
     // Until the gateway has been told, what comes is answered as ever: a channel closed at once would tell the vendor
     // nothing.
     let close_idle = async {
-        let let_go = tokio::time::timeout(LET_GO, supervisor.let_go(|_| true)).await;
+        let let_go = tokio::time::timeout(LET_GO, supervisor.cancelled(|_| true)).await;
         drain.cancel();
         if let_go.is_ok() {
             std::future::pending::<()>().await;
@@ -184,7 +189,7 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
     }
     drain.cancel();
     stop.cancel();
-    if tokio::time::timeout(LOGIN_LIMIT, sites.settle_logins())
+    if tokio::time::timeout(LOGIN_LIMIT, sites.wait_for_logins())
         .await
         .is_err()
     {
@@ -201,53 +206,56 @@ pub async fn run(config: Config, sources: Sources, log: telemetry::Handle) -> an
 }
 
 /// What the runtime socket reaches.
-struct Running {
-    observer: Observer,
-    sites: Arc<Sites>,
+struct RuntimeControl {
+    observer: StatusCollector,
+    forwards: Arc<ForwardTable>,
     supervisor: SupervisorHandle,
-    configuration: Arc<Configuration>,
+    configuration: Arc<ActiveConfiguration>,
     /// The agent has been told to stop.
     stopping: CancellationToken,
-    pauses: Pauses,
-    log: telemetry::Handle,
-    reloader: Arc<Reloader>,
+    pauses: PauseRegistry,
+    log: telemetry::LogLevelHandle,
+    reloader: Arc<ConfigReloader>,
     /// One at a time.
     checking: Arc<Semaphore>,
 }
 
-impl Commands for Running {
-    fn status(&self) -> Report {
+impl ControlHandler for RuntimeControl {
+    fn status(&self) -> StatusReport {
         self.observer.report(self.stopping.is_cancelled())
     }
 
     fn metrics(&self) -> Result<String, String> {
-        let traffic = self.sites.traffic();
+        let traffic = self.forwards.traffic();
         metrics::render(&self.status(), &traffic).map_err(|error| error.to_string())
     }
 
-    fn check_tunnel(&self, forward: &str) -> BoxFuture<'static, Result<Vec<check::Step>, String>> {
-        let turn = self.turn_to_check();
-        let lanes = self.sites.lanes(forward, &self.supervisor);
-        let host = check::Host::of(&self.configuration.current());
+    fn check_tunnel(
+        &self,
+        forward: &str,
+    ) -> BoxFuture<'static, Result<Vec<check::CheckStep>, String>> {
+        let turn = self.lock_check();
+        let lanes = self.forwards.forwards_under_test(forward, &self.supervisor);
+        let host = check::HostRequirements::of(&self.configuration.current());
         let supervisor = self.supervisor.clone();
         Box::pin(async move {
             let _turn = turn?;
-            let live = check::Live {
+            let live = check::RunningAgent {
                 connections: supervisor.connections(),
                 failures: supervisor.failures(),
-                lanes: lanes?,
+                forwards: lanes?,
             };
-            Ok(check::live(&host, &supervisor.settings(), &live).await)
+            Ok(check::check_running(&host, &supervisor.settings(), &live).await)
         })
     }
 
-    fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<check::Step>, String>> {
-        let turn = match self.turn_to_check() {
+    fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<check::CheckStep>, String>> {
+        let turn = match self.lock_check() {
             Ok(turn) => turn,
             Err(why) => return Box::pin(std::future::ready(Err(why))),
         };
-        let Some(site) = self.sites.named(forward) else {
-            let why = sites::unknown(forward);
+        let Some(site) = self.forwards.named(forward) else {
+            let why = forward_table::unknown(forward);
             return Box::pin(std::future::ready(Err(why)));
         };
         Box::pin(async move {
@@ -261,7 +269,7 @@ impl Commands for Running {
     }
 
     fn retry_login(&self, forward: Option<&str>) -> Result<(), String> {
-        self.sites.retry_login(forward)
+        self.forwards.retry_login(forward)
     }
 
     fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, String>> {
@@ -276,8 +284,12 @@ impl Commands for Running {
         })
     }
 
-    fn pause(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {
-        let known = self.known(&order);
+    fn pause(
+        &self,
+        order: PauseRequest,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        let known = self.require_known(&order);
         let pauses = self.pauses.clone();
         Box::pin(async move {
             known?;
@@ -286,8 +298,12 @@ impl Commands for Running {
         })
     }
 
-    fn resume(&self, order: Order, by: Option<u32>) -> BoxFuture<'static, Result<(), String>> {
-        let known = self.known(&order);
+    fn resume(
+        &self,
+        order: PauseRequest,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        let known = self.require_known(&order);
         let pauses = self.pauses.clone();
         Box::pin(async move {
             known?;
@@ -297,18 +313,18 @@ impl Commands for Running {
     }
 }
 
-impl Running {
+impl RuntimeControl {
     /// One check at a time.
-    fn turn_to_check(&self) -> Result<OwnedSemaphorePermit, String> {
+    fn lock_check(&self) -> Result<OwnedSemaphorePermit, String> {
         let turn = Arc::clone(&self.checking).try_acquire_owned();
         turn.map_err(|_| "a check is running already; wait for its end".to_owned())
     }
 
     /// Refuses the name of a forward that there is not.
-    fn known(&self, order: &Order) -> Result<(), String> {
+    fn require_known(&self, order: &PauseRequest) -> Result<(), String> {
         match &order.forward {
-            Some(name) if self.sites.named(name).is_none() => {
-                let sites = self.sites.all();
+            Some(name) if self.forwards.named(name).is_none() => {
+                let sites = self.forwards.all();
                 let known: Vec<_> = sites.iter().map(|s| &*s.config.name).collect();
                 let known = known.join(", ");
                 Err(format!(
@@ -321,14 +337,14 @@ impl Running {
 }
 
 /// The signals that end the agent.
-struct Stops {
+struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     /// Where it does not ask for a reload.
     hangup: Option<Signal>,
 }
 
-impl Stops {
+impl StopSignals {
     /// From now on they do not end the process by themselves.
     fn listen() -> anyhow::Result<Self> {
         Ok(Self {

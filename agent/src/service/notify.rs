@@ -17,12 +17,12 @@ use std::{
 };
 
 /// The way to systemd.
-pub(super) struct Notify {
+pub(super) struct SystemdNotifier {
     to: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
 }
 
-impl Notify {
+impl SystemdNotifier {
     /// As systemd has set the environment of this process.
     pub(super) fn from_environment() -> Self {
         let to = std::env::var_os("NOTIFY_SOCKET").and_then(|name| {
@@ -45,8 +45,8 @@ impl Notify {
         }
     }
 
-    /// Whether anybody listens.
-    pub(super) fn is_heard(&self) -> bool {
+    /// Whether systemd asked to be notified.
+    pub(super) fn is_enabled(&self) -> bool {
         self.to.is_some()
     }
 
@@ -57,21 +57,21 @@ impl Notify {
 
     /// Configuration judged, rooms running; connected or not.
     pub(super) async fn ready(&self) {
-        self.tell("READY=1").await;
+        self.send("READY=1").await;
     }
 
     /// The configuration is being read again; ends with [`ready`](Self::ready).
     pub(super) async fn reloading(&self) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let usec = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"))
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"))
             .await;
     }
 
     /// On its way out, which takes `limit` at most: systemd waits for so long, whatever the unit says.
     pub(super) async fn stopping(&self, limit: Duration) {
         let usec = limit.as_micros();
-        self.tell(&format!(
+        self.send(&format!(
             "STOPPING=1\nSTATUS=draining: requests under way finish\nEXTEND_TIMEOUT_USEC={usec}"
         ))
         .await;
@@ -79,16 +79,16 @@ impl Notify {
 
     /// One line for `systemctl status`.
     pub(super) async fn status(&self, line: &str) {
-        self.tell(&format!("STATUS={line}")).await;
+        self.send(&format!("STATUS={line}")).await;
     }
 
-    /// Feeds the watchdog.
-    pub(super) async fn alive(&self) {
-        self.tell("WATCHDOG=1").await;
+    /// Sends `WATCHDOG=1` to systemd.
+    pub(super) async fn ping_watchdog(&self) {
+        self.send("WATCHDOG=1").await;
     }
 
     /// Waits a little where systemd does not read, then gives up.
-    async fn tell(&self, message: &str) {
+    async fn send(&self, message: &str) {
         let Some((socket, to)) = &self.to else {
             return;
         };

@@ -2,14 +2,14 @@
 
 use super::{
     LET_GO,
-    configuration::Configuration,
+    configuration::ActiveConfiguration,
+    expiry_monitor::ExpiryMonitor,
     folders::make_spool_dir,
-    forecast::Forecast,
-    notify::Notify,
-    sites::{Sites, Successors},
+    forward_table::{ForwardTable, PreparedForwards},
+    notify::SystemdNotifier,
 };
 use crate::{
-    config::{Config, Problems},
+    config::{Config, ConfigProblems},
     supervisor::SupervisorHandle,
     telemetry,
 };
@@ -22,33 +22,33 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// Reads the configuration again and brings about what has changed.
-pub(super) struct Reloader {
-    pub(super) configuration: Arc<Configuration>,
-    pub(super) sites: Arc<Sites>,
+pub(super) struct ConfigReloader {
+    pub(super) configuration: Arc<ActiveConfiguration>,
+    pub(super) forwards: Arc<ForwardTable>,
     pub(super) supervisor: SupervisorHandle,
-    pub(super) forecast: Arc<Forecast>,
-    pub(super) log: telemetry::Handle,
-    pub(super) notify: Arc<Notify>,
+    pub(super) expiry: Arc<ExpiryMonitor>,
+    pub(super) log: telemetry::LogLevelHandle,
+    pub(super) notify: Arc<SystemdNotifier>,
     /// The agent has been told to stop.
     pub(super) stopping: CancellationToken,
     /// One at a time.
-    pub(super) reading: tokio::sync::Mutex<Reading>,
+    pub(super) reading: tokio::sync::Mutex<PendingRead>,
 }
 
 /// A configuration that can take over.
-pub(super) struct Next {
+pub(super) struct NextConfiguration {
     config: Config,
-    sites: Successors,
+    forwards: PreparedForwards,
 }
 
 /// What hangs on the disk, if anything does: nothing is begun before it is over, and what it has read is too old then.
-pub(super) type Reading = Option<JoinHandle<Result<Next, Refused>>>;
+pub(super) type PendingRead = Option<JoinHandle<Result<NextConfiguration, ReloadError>>>;
 
 /// Why the configuration that holds goes on. One problem a line.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum ReloadError {
     #[error(transparent)]
-    Problems(#[from] Problems),
+    Problems(#[from] ConfigProblems),
     #[error("{key} cannot change while the agent runs; restart it, or put the former value back")]
     NeedsRestart { key: &'static str },
     #[error("{0:#}")]
@@ -63,13 +63,13 @@ pub(super) enum Refused {
     Stopping,
 }
 
-impl Reloader {
+impl ConfigReloader {
     /// What has changed, one thing a line; or why the former configuration goes on. Systemd is told of begin and end.
-    pub(super) async fn reload(&self) -> Result<Vec<String>, Refused> {
+    pub(super) async fn reload(&self) -> Result<Vec<String>, ReloadError> {
         let turn = timeout(READ_LIMIT, self.reading.lock()).await;
-        let mut reading = turn.map_err(|_| Refused::Hangs(READ_LIMIT))?;
+        let mut reading = turn.map_err(|_| ReloadError::Hangs(READ_LIMIT))?;
         if self.stopping.is_cancelled() {
-            return Err(Refused::Stopping);
+            return Err(ReloadError::Stopping);
         }
         self.notify.reloading().await;
         let outcome = self.try_reload(&mut reading).await;
@@ -115,19 +115,22 @@ impl Reloader {
         stop.run_until_cancelled(listening).await;
     }
 
-    async fn try_reload(&self, reading: &mut Reading) -> Result<Vec<String>, Refused> {
-        let hangs = |_| Refused::Hangs(READ_LIMIT);
+    async fn try_reload(&self, reading: &mut PendingRead) -> Result<Vec<String>, ReloadError> {
+        let hangs = |_| ReloadError::Hangs(READ_LIMIT);
         if let Some(former) = reading {
             let _ = timeout(READ_LIMIT, former).await.map_err(hangs)?;
         }
-        let (configuration, sites) = (Arc::clone(&self.configuration), Arc::clone(&self.sites));
+        let (configuration, sites) = (Arc::clone(&self.configuration), Arc::clone(&self.forwards));
         let task = reading.insert(spawn_blocking(move || read(&configuration, &sites)));
         let read = timeout(READ_LIMIT, task).await.map_err(hangs)?;
         *reading = None;
-        let next = read.map_err(Refused::Broken)??;
+        let next = read.map_err(ReloadError::Broken)??;
         // Nothing below fails.
         let before = self.configuration.current();
-        let Next { config, sites } = next;
+        let NextConfiguration {
+            config,
+            forwards: sites,
+        } = next;
         let mut changes = sites.changes.clone();
         changes.extend(self.level(&before, &config));
         let restart = self.waits_for_restart(&config);
@@ -136,18 +139,19 @@ impl Reloader {
                 .iter()
                 .map(|section| format!("{section}: needs a restart")),
         );
-        let removed = self.sites.take_over(sites);
+        let removed = self.forwards.activate(sites);
         let tunnel = tunnel_changes(&before, &config);
         if !tunnel.is_empty() || before.tunnel.forwards != config.tunnel.forwards {
-            let anew = before.sessions != config.sessions;
+            let anew = before.tunnel_fingerprint != config.tunnel_fingerprint;
             self.supervisor
                 .reload(Arc::clone(&config.tunnel), anew)
                 .await;
-            self.forecast.identify(Arc::clone(&config.tunnel.identity));
+            self.expiry
+                .set_identity(Arc::clone(&config.tunnel.identity));
         }
         // Until the gateway has heard of it, what comes by a forward that is no more is answered as ever.
         let removed = |name: &str| removed.iter().any(|site| *site.config.name == *name);
-        if timeout(LET_GO, self.supervisor.let_go(removed))
+        if timeout(LET_GO, self.supervisor.cancelled(removed))
             .await
             .is_err()
         {
@@ -156,14 +160,14 @@ impl Reloader {
                 LET_GO.as_secs()
             );
         }
-        self.sites.close_removed();
+        self.forwards.close_removed();
         changes.extend(tunnel);
         if before.tunnel.drain_limit != config.tunnel.drain_limit {
             let limit = humantime::format_duration(config.tunnel.drain_limit);
             changes.push(format!("tunnel.drain_limit: {limit}"));
         }
         self.configuration.accepted(config, restart);
-        self.sites.look_at_logins();
+        self.forwards.recheck_logins();
         Ok(changes)
     }
 
@@ -188,7 +192,10 @@ impl Reloader {
 }
 
 /// Blocks on the disk.
-fn read(configuration: &Configuration, sites: &Sites) -> Result<Next, Refused> {
+fn read(
+    configuration: &ActiveConfiguration,
+    sites: &ForwardTable,
+) -> Result<NextConfiguration, ReloadError> {
     let config = Config::load(&configuration.sources)?;
     let started = &configuration.started;
     for (key, changed) in [
@@ -196,12 +203,17 @@ fn read(configuration: &Configuration, sites: &Sites) -> Result<Next, Refused> {
         ("runtime_dir", started.runtime_dir != config.runtime_dir),
     ] {
         if changed {
-            return Err(Refused::NeedsRestart { key });
+            return Err(ReloadError::NeedsRestart { key });
         }
     }
-    make_spool_dir(&config).map_err(Refused::Unusable)?;
-    let sites = sites.prepare(&config.forwards).map_err(Refused::Unusable)?;
-    Ok(Next { config, sites })
+    make_spool_dir(&config).map_err(ReloadError::Unusable)?;
+    let sites = sites
+        .prepare(&config.forwards)
+        .map_err(ReloadError::Unusable)?;
+    Ok(NextConfiguration {
+        config,
+        forwards: sites,
+    })
 }
 
 fn tunnel_changes(was: &Config, is: &Config) -> Vec<String> {
@@ -214,7 +226,7 @@ fn tunnel_changes(was: &Config, is: &Config) -> Vec<String> {
     if before.connections != now.connections {
         changes.push(format!("tunnel.connections: {}", now.connections));
     }
-    if was.sessions != is.sessions {
+    if was.tunnel_fingerprint != is.tunnel_fingerprint {
         changes.push("tunnel: the sessions are replaced one after another".to_owned());
     }
     changes

@@ -1,20 +1,21 @@
 //! Puts the status together from what the rooms have proven.
 
 use super::{
-    configuration::Configuration,
+    active_forward::{ActiveForward, ForwardRoute},
+    configuration::ActiveConfiguration,
     disk_watch::DiskWatch,
-    forecast::Forecast,
-    site::{Site, Way},
-    sites::Sites,
+    expiry_monitor::ExpiryMonitor,
+    forward_table::ForwardTable,
 };
 use crate::{
-    audit::Audit,
+    audit::AuditHandle,
     auth::Concern,
-    expiry::Expiry,
+    expiry::CredentialExpiry,
     health,
     status::{
         AgentReport, AuditReport, ConnectionView, CredentialReport, ForwardReport, ForwardState,
-        ForwardView, Layer, LayerReport, LayerState, Layers, Overall, REPORT_VERSION, Report,
+        ForwardView, LayerReport, LayerState, LayerSummary, OverallState, REPORT_VERSION,
+        StatusLayer, StatusReport,
     },
     supervisor::SupervisorHandle,
     upstream::{self, ControlClient},
@@ -25,33 +26,33 @@ use std::{
 };
 
 /// Reads what the rooms have written; never waits for them.
-pub(super) struct Observer {
+pub(super) struct StatusCollector {
     started: Instant,
-    sites: Arc<Sites>,
+    forwards: Arc<ForwardTable>,
     supervisor: SupervisorHandle,
-    audit: Audit,
-    forecast: Arc<Forecast>,
-    configuration: Arc<Configuration>,
+    audit: AuditHandle,
+    expiry: Arc<ExpiryMonitor>,
+    configuration: Arc<ActiveConfiguration>,
     spool: Arc<DiskWatch>,
     state_folder: Arc<DiskWatch>,
 }
 
-impl Observer {
+impl StatusCollector {
     pub(super) fn new(
-        configuration: Arc<Configuration>,
-        sites: Arc<Sites>,
+        configuration: Arc<ActiveConfiguration>,
+        sites: Arc<ForwardTable>,
         supervisor: SupervisorHandle,
-        audit: Audit,
-        forecast: Arc<Forecast>,
+        audit: AuditHandle,
+        forecast: Arc<ExpiryMonitor>,
         spool: Arc<DiskWatch>,
         state_folder: Arc<DiskWatch>,
     ) -> Self {
         Self {
             started: Instant::now(),
-            sites,
+            forwards: sites,
             supervisor,
             audit,
-            forecast,
+            expiry: forecast,
             configuration,
             spool,
             state_folder,
@@ -59,25 +60,25 @@ impl Observer {
     }
 
     /// What is proven right now.
-    pub(super) fn report(&self, draining: bool) -> Report {
+    pub(super) fn report(&self, draining: bool) -> StatusReport {
         let now = SystemTime::now();
         let connections = self.supervisor.connections();
-        let certificate = self.forecast.tunnel();
+        let certificate = self.expiry.tunnel_expiry();
         let forwards: Vec<_> = self
-            .sites
+            .forwards
             .all()
             .iter()
             .map(|site| self.forward(site, &connections, certificate.as_ref(), now))
             .collect();
-        let credentials = self.forecast.credentials();
-        let layers = Layers::of(&connections, &forwards);
+        let credentials = self.expiry.credentials();
+        let layers = LayerSummary::of(&connections, &forwards);
         let audit = AuditReport::of(&self.audit.condition());
         let spool = self.spool.spool(&self.supervisor.spool_resets());
         let state_folder = self.state_folder.state_folder();
-        Report {
+        StatusReport {
             version: REPORT_VERSION,
             time: humantime::format_rfc3339_millis(now).to_string(),
-            overall: Overall::of(&connections, &forwards)
+            overall: OverallState::of(&connections, &forwards)
                 .with_audit(&audit)
                 .with_spool(&spool)
                 .with_state_folder(&state_folder),
@@ -103,13 +104,13 @@ impl Observer {
 
     fn forward(
         &self,
-        site: &Site,
+        site: &ActiveForward,
         connections: &[ConnectionView],
-        certificate: Option<&Expiry>,
+        certificate: Option<&CredentialExpiry>,
         now: SystemTime,
     ) -> ForwardReport {
         let instant = Instant::now();
-        let layer = |layer: &Layer| probed(layer, &site.config.upstream, instant);
+        let layer = |layer: &StatusLayer| probed(layer, &site.config.upstream, instant);
         let views: Vec<_> = connections
             .iter()
             .filter_map(|c| Some((c, view_of(c, site)?)))
@@ -118,12 +119,12 @@ impl Observer {
             .iter()
             .filter_map(|(_, view)| view.bound.clone())
             .collect();
-        let (auth_mode, login, circuit_open) = match &site.way {
-            Way::Http { forward, .. } => {
+        let (auth_mode, login, circuit_open) = match &site.route {
+            ForwardRoute::Http { forward, .. } => {
                 let (login, seen) = (forward.login(), layer(&site.login));
                 let told = match login.injects() {
-                    true => our_own(login.mode(), seen),
-                    false => vendors_own(&seen),
+                    true => agent_login_layer(login.mode(), seen),
+                    false => vendor_login_layer(&seen),
                 };
                 let concern = login.concern();
                 let told = told.with_concern(concern.as_ref().map(|Concern { why, since }| {
@@ -132,7 +133,7 @@ impl Observer {
                 }));
                 (login.mode(), told, login.refused().is_some())
             }
-            Way::Bytes(_) => (
+            ForwardRoute::Bytes(_) => (
                 "none",
                 LayerReport::not_applicable("bytes are forwarded as they are"),
                 false,
@@ -150,15 +151,15 @@ impl Observer {
                 .or_untried(UNTRIED, UNTRIED_REMEDY)
                 .with_expiries(&site.expiries(), now),
             circuit_open,
-            paused: self.sites.paused(&site.config.name),
-            in_flight: site.tally().in_flight(),
-            requests: site.tally().total(),
+            paused: self.forwards.paused(&site.config.name),
+            in_flight: site.counter().in_flight(),
+            requests: site.counter().total(),
         }
     }
 }
 
 /// A layer that traffic and probes write. Probes come in time while all is well, so that what is older proves nothing.
-fn probed(layer: &Layer, upstream: &upstream::Settings, now: Instant) -> LayerReport {
+fn probed(layer: &StatusLayer, upstream: &upstream::Settings, now: Instant) -> LayerReport {
     let stale_after = health::OLDEST_PROOF + ControlClient::longest(upstream);
     LayerReport::new(&layer.snapshot(), now, stale_after)
 }
@@ -196,7 +197,7 @@ fn tunnel(views: &[(&ConnectionView, &ForwardView)]) -> LayerReport {
 }
 
 /// How we log in, and as whom.
-fn our_own(mode: &str, seen: LayerReport) -> LayerReport {
+fn agent_login_layer(mode: &str, seen: LayerReport) -> LayerReport {
     let detail = match &seen.detail {
         Some(user) => format!("{mode}, {user}"),
         None => mode.to_owned(),
@@ -208,7 +209,7 @@ fn our_own(mode: &str, seen: LayerReport) -> LayerReport {
 }
 
 /// In `pass-through` the identity is the vendor's: shown, and neither proven nor failed.
-fn vendors_own(seen: &LayerReport) -> LayerReport {
+fn vendor_login_layer(seen: &LayerReport) -> LayerReport {
     let user = seen
         .detail
         .as_deref()
@@ -217,7 +218,7 @@ fn vendors_own(seen: &LayerReport) -> LayerReport {
     LayerReport::not_applicable(&format!("the vendor's own login passes through{user}"))
 }
 
-fn view_of<'a>(connection: &'a ConnectionView, site: &Site) -> Option<&'a ForwardView> {
+fn view_of<'a>(connection: &'a ConnectionView, site: &ActiveForward) -> Option<&'a ForwardView> {
     connection
         .forwards
         .iter()
@@ -231,7 +232,7 @@ const UNTRIED_REMEDY: &str = "wait for it, half a minute at most; if this stays,
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::status::Phase;
+    use crate::status::ConnectionPhase;
     use std::time::Duration;
 
     fn layer(state: LayerState, detail: &str) -> LayerReport {
@@ -249,7 +250,7 @@ mod tests {
             via: None,
             address: None,
             user: "acme".into(),
-            phase: Phase::Serving,
+            phase: ConnectionPhase::Serving,
             since_seconds: 60.0,
             attempt: 0,
             next_retry_seconds: None,
@@ -322,7 +323,7 @@ mod tests {
     /// The prober hangs: nothing fails, and the proof ages all the same.
     #[test]
     fn a_proof_of_jira_or_login_counts_45_seconds_and_the_time_of_one_probe() {
-        let layer = Layer::default();
+        let layer = StatusLayer::default();
         layer.proven(Some("acme-bot"));
         let proven_at = layer.snapshot().proven_at.unwrap();
         let upstream = upstream::Settings::new("https://jira.test".parse().unwrap());

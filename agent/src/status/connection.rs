@@ -17,10 +17,10 @@ pub struct ConnectionView {
     /// Address of the gateway that the session stands with; absent behind a proxy, and without a session.
     #[serde(default)]
     pub address: Option<String>,
-    /// SSH user name.
+    /// SSH user name that the connection logs in with.
     pub user: String,
     /// What it is doing.
-    pub phase: Phase,
+    pub phase: ConnectionPhase,
     /// Seconds in this phase.
     pub since_seconds: f64,
     /// Attempts since the last session that stayed up.
@@ -40,9 +40,9 @@ pub struct ConnectionView {
     pub generation: u64,
     /// `SHA256:…` of the host key that was verified.
     pub host_key: Option<String>,
-    /// Negotiated key exchange.
+    /// Key exchange algorithm that was negotiated.
     pub key_exchange: Option<String>,
-    /// Negotiated cipher.
+    /// Cipher that was negotiated.
     pub cipher: Option<String>,
     /// Whether the key exchange was strict (protection against prefix truncation, CVE-2023-48795).
     #[serde(default)]
@@ -69,7 +69,8 @@ pub struct ConnectionView {
     Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+#[schemars(rename = "Phase")]
+pub enum ConnectionPhase {
     /// Name resolution, TCP, SSH handshake and login.
     Connecting,
     /// Logged in; holds every forward that it asked for.
@@ -80,11 +81,11 @@ pub enum Phase {
     Waiting,
     /// Letting what is under way finish.
     Draining,
-    /// Stopped.
+    /// Stopped: the agent is shutting down.
     Stopped,
 }
 
-impl fmt::Display for Phase {
+impl fmt::Display for ConnectionPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connecting => "connecting",
@@ -123,7 +124,7 @@ pub struct ForwardView {
 pub enum ForwardState {
     /// Not asked yet, or no answer yet.
     Pending,
-    /// It listens.
+    /// The gateway listens for this forward.
     Bound,
     /// Refused while another connection of this agent holds it: it is asked for again when that one ends.
     Standby,

@@ -1,7 +1,9 @@
 //! When credentials end, as status tells it.
 
 use super::{LayerReport, LayerState};
-use crate::expiry::{Credential, End, Expiry, Kind, Urgency};
+use crate::expiry::{
+    CredentialExpiry, CredentialKind, ExpiryTime, ExpiryUrgency, TrackedCredential,
+};
 use std::time::SystemTime;
 
 /// One credential that the agent holds, and when it ends.
@@ -9,8 +11,8 @@ use std::time::SystemTime;
 pub struct CredentialReport {
     /// Name of the forward; absent for `[tunnel]`.
     pub forward: Option<String>,
-    /// Which.
-    pub credential: Kind,
+    /// Which kind of credential it is.
+    pub credential: CredentialKind,
     /// When it ends, RFC 3339, UTC; absent where it has no end or that is not known.
     pub expires: Option<String>,
     /// Days left; negative once it has ended.
@@ -18,7 +20,7 @@ pub struct CredentialReport {
     /// Whether the agent renews it by itself.
     pub renewed_by_itself: bool,
     /// How pressing it is to replace it.
-    pub urgency: Urgency,
+    pub urgency: ExpiryUrgency,
     /// All of it in one sentence.
     pub summary: String,
     /// What to do before it ends; present where it is pressing.
@@ -27,11 +29,11 @@ pub struct CredentialReport {
 
 impl CredentialReport {
     /// What `credential` means at `now`.
-    pub fn new(credential: &Credential, now: SystemTime) -> Self {
-        let Credential { forward, expiry } = credential;
+    pub fn new(credential: &TrackedCredential, now: SystemTime) -> Self {
+        let TrackedCredential { forward, expiry } = credential;
         let end = match &expiry.end {
-            End::At(end) => Some(*end),
-            End::Never | End::Unknown(_) => None,
+            ExpiryTime::At(end) => Some(*end),
+            ExpiryTime::Never | ExpiryTime::Unknown(_) => None,
         };
         let urgency = expiry.urgency(now);
         Self {
@@ -39,10 +41,10 @@ impl CredentialReport {
             credential: expiry.kind,
             expires: end.map(|end| humantime::format_rfc3339_seconds(end).to_string()),
             days_left: end.map(|end| days(end, now)),
-            renewed_by_itself: expiry.renewed,
+            renewed_by_itself: expiry.auto_refreshed,
             urgency,
             summary: expiry.sentence(now),
-            remedy: (urgency > Urgency::None).then(|| expiry.remedy.clone()),
+            remedy: (urgency > ExpiryUrgency::None).then(|| expiry.remedy.clone()),
         }
     }
 }
@@ -67,12 +69,12 @@ impl LayerReport {
     /// longer warning leaves it proven.
     pub fn with_expiries<'a>(
         self,
-        expiries: impl IntoIterator<Item = &'a Expiry>,
+        expiries: impl IntoIterator<Item = &'a CredentialExpiry>,
         now: SystemTime,
     ) -> Self {
         let pressing = expiries
             .into_iter()
-            .filter(|expiry| expiry.urgency(now) >= Urgency::Within7Days)
+            .filter(|expiry| expiry.urgency(now) >= ExpiryUrgency::Within7Days)
             .max_by_key(|expiry| expiry.urgency(now));
         match (pressing, self.state) {
             (Some(expiry), LayerState::Proven | LayerState::NotApplicable) => Self {
@@ -105,8 +107,12 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let day = Duration::from_secs(86_400);
         let token = |days| {
-            let end = End::At(now + day * days);
-            [Expiry::new(Kind::PersonalAccessToken, end, "make one")]
+            let end = ExpiryTime::At(now + day * days);
+            [CredentialExpiry::new(
+                CredentialKind::PersonalAccessToken,
+                end,
+                "make one",
+            )]
         };
         let proven = LayerReport {
             state: LayerState::Proven,

@@ -1,14 +1,14 @@
 //! The status in one line, for `systemctl status`.
 
-use super::{LayerReport, LayerState, Overall, Report};
+use super::{LayerReport, LayerState, OverallState, StatusReport};
 use crate::printable::is_printable;
 
 /// Changes with the overall state and with its cause. One line, at most 200 characters.
-pub fn headline(report: &Report) -> String {
+pub fn headline(report: &StatusReport) -> String {
     let word = match report.overall {
-        Overall::Proven => "proven",
-        Overall::Degraded => "degraded",
-        Overall::Down => "down",
+        OverallState::Proven => "proven",
+        OverallState::Degraded => "degraded",
+        OverallState::Down => "down",
     };
     let why = if report.agent.draining {
         "draining, requests under way finish".to_owned()
@@ -27,7 +27,7 @@ pub fn headline(report: &Report) -> String {
         .collect()
 }
 
-fn why(report: &Report) -> String {
+fn why(report: &StatusReport) -> String {
     let l = &report.layers;
     let audit = |state| {
         let cause = report.audit.cause.as_deref();
@@ -42,7 +42,7 @@ fn why(report: &Report) -> String {
     ];
     let find = |state| layers.iter().find(move |(_, layer)| layer.state == state);
     if let Some((name, layer)) = find(LayerState::Failed) {
-        return told(name, layer);
+        return describe_layer(name, layer);
     }
     if let Some(audit) = audit(LayerState::Failed) {
         return audit;
@@ -55,7 +55,7 @@ fn why(report: &Report) -> String {
     }
     let spoiled = find(LayerState::Degraded).or_else(|| find(LayerState::Unknown));
     if let Some((name, layer)) = spoiled {
-        return told(name, layer);
+        return describe_layer(name, layer);
     }
     if let Some(audit) = audit(LayerState::Degraded) {
         return audit;
@@ -68,12 +68,12 @@ fn why(report: &Report) -> String {
         return format!("state folder: {cause}");
     }
     match report.overall {
-        Overall::Proven => "network, tunnel, Jira and login".to_owned(),
+        OverallState::Proven => "network, tunnel, Jira and login".to_owned(),
         _ => "not every connection is proven; see agent status".to_owned(),
     }
 }
 
-fn told(name: &str, layer: &LayerReport) -> String {
+fn describe_layer(name: &str, layer: &LayerReport) -> String {
     let cause = layer.cause.as_deref().unwrap_or("not proven yet");
     format!("{name}: {cause}")
 }

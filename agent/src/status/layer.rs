@@ -11,22 +11,22 @@ use std::{
 /// State of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum ProofState {
     /// Not tried yet, or what was proven counts no more.
     Unknown,
     /// The other side replied.
     Proven,
     /// Works, but not as it should.
     Degraded,
-    /// Does not work.
+    /// The layer does not work.
     Failed,
 }
 
 /// What a layer says at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// State.
-    pub state: State,
+pub struct LayerSnapshot {
+    /// State of the layer at that moment.
+    pub state: ProofState,
     /// When the other side last replied.
     pub proven_at: Option<Instant>,
     /// When the state last changed.
@@ -41,18 +41,18 @@ pub struct Snapshot {
 
 /// A cell that a room on the path writes without waiting and status reads.
 #[derive(Debug, Default)]
-pub struct Layer {
+pub struct StatusLayer {
     /// None: of a connection, or in a test.
     forward: Option<Arc<str>>,
-    cell: Mutex<Snapshot>,
+    cell: Mutex<LayerSnapshot>,
     /// Something answered that may not be the other side: look again.
     doubted: AtomicBool,
 }
 
-impl Default for Snapshot {
+impl Default for LayerSnapshot {
     fn default() -> Self {
         Self {
-            state: State::Unknown,
+            state: ProofState::Unknown,
             proven_at: None,
             changed_at: None,
             detail: None,
@@ -62,7 +62,7 @@ impl Default for Snapshot {
     }
 }
 
-impl Layer {
+impl StatusLayer {
     /// A layer of this forward's, by whose name log lines are told apart.
     pub fn of_forward(name: &Arc<str>) -> Self {
         Self {
@@ -84,9 +84,9 @@ impl Layer {
         if cell.detail.as_deref() != detail && detail.is_some() {
             cell.detail = detail.map(str::to_owned);
         }
-        let changed = cell.state != State::Proven;
+        let changed = cell.state != ProofState::Proven;
         if changed {
-            cell.state = State::Proven;
+            cell.state = ProofState::Proven;
             cell.changed_at = Some(now);
             cell.cause = None;
             cell.remedy = None;
@@ -95,7 +95,7 @@ impl Layer {
     }
 
     /// It does not work, or not as it should. Returns whether state or cause changed.
-    pub fn failed(&self, state: State, cause: &str, remedy: &str) -> bool {
+    pub fn failed(&self, state: ProofState, cause: &str, remedy: &str) -> bool {
         let mut cell = self.lock();
         let changed = cell.state != state || cell.cause.as_deref() != Some(cause);
         if cell.state != state {
@@ -112,7 +112,7 @@ impl Layer {
     /// What was proven counts no more, or could not be tried: neither works nor fails. Returns whether state or
     /// cause changed.
     pub fn unknown(&self, cause: &str, remedy: &str) -> bool {
-        let changed = self.failed(State::Unknown, cause, remedy);
+        let changed = self.failed(ProofState::Unknown, cause, remedy);
         self.lock().proven_at = None;
         changed
     }
@@ -133,21 +133,21 @@ impl Layer {
     }
 
     /// Whether it is in this state.
-    pub(super) fn is(&self, state: State) -> bool {
+    pub(super) fn is(&self, state: ProofState) -> bool {
         self.lock().state == state
     }
 
     /// The state alone.
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> ProofState {
         self.lock().state
     }
 
     /// What the layer says now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> LayerSnapshot {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+    fn lock(&self) -> MutexGuard<'_, LayerSnapshot> {
         // A panic while this lock is held leaves a whole snapshot behind: every write is a plain assignment.
         self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }

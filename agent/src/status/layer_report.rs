@@ -1,6 +1,6 @@
 //! A layer as status tells it: ages instead of instants, and no proof older than it may be.
 
-use super::{Snapshot, State};
+use super::{LayerSnapshot, ProofState};
 use std::time::{Duration, Instant};
 
 /// State of a layer as told to a person or a monitoring system.
@@ -33,7 +33,7 @@ pub enum LayerState {
 /// One layer of the status.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct LayerReport {
-    /// Proven or not.
+    /// Whether the layer is proven.
     pub state: LayerState,
     /// Seconds since the other side last replied; absent if it never did.
     pub proven_seconds_ago: Option<f64>,
@@ -49,18 +49,18 @@ pub struct LayerReport {
 
 impl LayerReport {
     /// What `snapshot` means at `now`. A proof older than `stale_after` proves nothing any more.
-    pub fn new(snapshot: &Snapshot, now: Instant, stale_after: Duration) -> Self {
+    pub fn new(snapshot: &LayerSnapshot, now: Instant, stale_after: Duration) -> Self {
         let age = snapshot
             .proven_at
             .map(|at| now.saturating_duration_since(at));
         let stale = age.is_some_and(|age| age > stale_after);
         let (state, cause, remedy) = match snapshot.state {
-            State::Unknown => (
+            ProofState::Unknown => (
                 LayerState::Unknown,
                 snapshot.cause.clone(),
                 snapshot.remedy.clone(),
             ),
-            State::Proven if stale => (
+            ProofState::Proven if stale => (
                 LayerState::Degraded,
                 Some(format!(
                     "no reply for {} s",
@@ -68,13 +68,13 @@ impl LayerReport {
                 )),
                 Some("wait for the next probe; if this stays, look at the log".to_owned()),
             ),
-            State::Proven => (LayerState::Proven, None, None),
-            State::Degraded => (
+            ProofState::Proven => (LayerState::Proven, None, None),
+            ProofState::Degraded => (
                 LayerState::Degraded,
                 snapshot.cause.clone(),
                 snapshot.remedy.clone(),
             ),
-            State::Failed => (
+            ProofState::Failed => (
                 LayerState::Failed,
                 snapshot.cause.clone(),
                 snapshot.remedy.clone(),
@@ -160,12 +160,12 @@ fn tenths(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Layer;
+    use super::super::StatusLayer;
     use super::*;
 
     #[test]
     fn a_proof_that_is_too_old_proves_nothing() {
-        let layer = Layer::default();
+        let layer = StatusLayer::default();
         layer.proven(Some("rtt 1 ms"));
         let snapshot = layer.snapshot();
         let later = Instant::now() + Duration::from_secs(100);
@@ -178,10 +178,18 @@ mod tests {
 
     #[test]
     fn a_failed_layer_keeps_the_time_of_its_last_proof_and_says_why() {
-        let layer = Layer::default();
+        let layer = StatusLayer::default();
         layer.proven(None);
-        assert!(layer.failed(State::Failed, "connection refused", "ask the network team"));
-        assert!(!layer.failed(State::Failed, "connection refused", "ask the network team"));
+        assert!(layer.failed(
+            ProofState::Failed,
+            "connection refused",
+            "ask the network team"
+        ));
+        assert!(!layer.failed(
+            ProofState::Failed,
+            "connection refused",
+            "ask the network team"
+        ));
         let report = LayerReport::new(&layer.snapshot(), Instant::now(), Duration::from_secs(90));
         assert_eq!(report.state, LayerState::Failed);
         assert!(report.proven_seconds_ago.is_some());

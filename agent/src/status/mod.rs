@@ -1,4 +1,4 @@
-//! What is proven right now. Rooms on the path write a [`Layer`]; only status reads it, so a look at the
+//! What is proven right now. Rooms on the path write a [`StatusLayer`]; only status reads it, so a look at the
 //! status can never hold up a request.
 
 mod connection;
@@ -6,23 +6,23 @@ mod credential;
 mod headline;
 mod layer;
 mod layer_report;
+mod layer_reporter;
 mod render;
 mod report;
 mod spool;
 mod state_folder;
-mod witness;
 
-pub use connection::{ConnectionView, ForwardState, ForwardView, Phase};
+pub use connection::{ConnectionPhase, ConnectionView, ForwardState, ForwardView};
 pub use credential::CredentialReport;
 pub use headline::headline;
-pub use layer::{Layer, Snapshot, State};
+pub use layer::{LayerSnapshot, ProofState, StatusLayer};
 pub use layer_report::{LayerReport, LayerState};
-pub use render::{Colour, render, render_rates, render_within};
+pub use layer_reporter::LayerReporter;
+pub use render::{ColorMode, render, render_rates, render_within};
 pub(crate) use render::{NOT_STRICT, NOT_STRICT_REMEDY};
 pub use report::{
-    AgentReport, AuditReport, ConfigurationReport, ForwardReport, Layers, Overall, REPORT_VERSION,
-    RefusedConfiguration, Report, schema,
+    AgentReport, AuditReport, ConfigurationReport, ForwardReport, LayerSummary, OverallState,
+    REPORT_VERSION, RefusedConfiguration, StatusReport, schema,
 };
 pub use spool::SpoolReport;
 pub use state_folder::StateFolderReport;
-pub use witness::Witness;

@@ -1,19 +1,21 @@
 //! The status as a person reads it.
 
-use super::{AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, Overall, Report};
-use crate::{expiry::Urgency, pause::Pause};
+use super::{
+    AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, OverallState, StatusReport,
+};
+use crate::{expiry::ExpiryUrgency, pause::PauseRecord};
 use std::{fmt::Write, io::IsTerminal, time::Duration};
 
 /// Whether to color: only for a terminal, and not where `NO_COLOR` is set or `TERM` is `dumb`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
-    /// ANSI colours.
+pub enum ColorMode {
+    /// Print with ANSI colors.
     Yes,
-    /// Plain text.
+    /// Print plain text, without colors.
     No,
 }
 
-impl Colour {
+impl ColorMode {
     /// For what this process prints on standard output.
     pub fn on_stdout() -> Self {
         match std::io::stdout().is_terminal() && crate::telemetry::color_wanted() {
@@ -32,7 +34,7 @@ impl Colour {
         self.paint(text, YELLOW)
     }
 
-    /// Does not work.
+    /// Colors text for what does not work.
     pub fn red(self, text: &str) -> String {
         self.paint(text, RED)
     }
@@ -46,15 +48,15 @@ impl Colour {
 }
 
 /// The table that `agent status` prints, its lines as long as they come.
-pub fn render(report: &Report, colour: Colour) -> String {
+pub fn render(report: &StatusReport, colour: ColorMode) -> String {
     render_within(report, colour, None)
 }
 
 /// The same for a terminal of `width` columns: longer lines are wrapped and keep their indentation.
-pub fn render_within(report: &Report, colour: Colour, width: Option<usize>) -> String {
-    let mut page = Page {
+pub fn render_within(report: &StatusReport, colour: ColorMode, width: Option<usize>) -> String {
+    let mut page = StatusTable {
         text: String::new(),
-        colour,
+        color: colour,
         width,
     };
     page.heading(report);
@@ -77,7 +79,7 @@ pub fn render_within(report: &Report, colour: Colour, width: Option<usize>) -> S
 
 /// What has come through between two reports of the same agent, so much later: `agent status --watch` shows it below the
 /// second. `None`: they are not of the same run.
-pub fn render_rates(before: &Report, now: &Report, later: Duration) -> Option<String> {
+pub fn render_rates(before: &StatusReport, now: &StatusReport, later: Duration) -> Option<String> {
     let seconds = later.as_secs_f64();
     if before.agent.pid != now.agent.pid || seconds <= 0.0 {
         return None;
@@ -124,20 +126,20 @@ pub(crate) const NOT_STRICT_REMEDY: &str =
     "ask the vendor to update its SSH server (OpenSSH 9.6 or later has it)";
 
 /// One of a forward's own layers.
-type LayerOfForward = fn(&ForwardReport) -> &LayerReport;
+type LayerSelector = fn(&ForwardReport) -> &LayerReport;
 
-struct Page {
+struct StatusTable {
     text: String,
-    colour: Colour,
+    color: ColorMode,
     width: Option<usize>,
 }
 
-impl Page {
-    fn heading(&mut self, report: &Report) {
+impl StatusTable {
+    fn heading(&mut self, report: &StatusReport) {
         let (word, style) = match report.overall {
-            Overall::Proven => ("PROVEN", GREEN),
-            Overall::Degraded => ("DEGRADED", YELLOW),
-            Overall::Down => ("DOWN", RED),
+            OverallState::Proven => ("PROVEN", GREEN),
+            OverallState::Degraded => ("DEGRADED", YELLOW),
+            OverallState::Down => ("DOWN", RED),
         };
         let word = self.paint(word, style);
         let draining = if report.agent.draining {
@@ -156,10 +158,10 @@ impl Page {
         ));
     }
 
-    fn layers(&mut self, report: &Report) {
+    fn layers(&mut self, report: &StatusReport) {
         let layers = &report.layers;
         self.layer("  ", "network", &layers.network);
-        let of_forwards: [(_, _, LayerOfForward); 3] = [
+        let of_forwards: [(_, _, LayerSelector); 3] = [
             ("tunnel", &layers.tunnel, |forward| &forward.tunnel),
             ("jira", &layers.jira, |forward| &forward.jira),
             ("login", &layers.login, |forward| &forward.login),
@@ -185,7 +187,7 @@ impl Page {
         }
     }
 
-    fn connections(&mut self, report: &Report) {
+    fn connections(&mut self, report: &StatusReport) {
         self.line("\nconnections");
         for c in &report.connections {
             let rtt = c
@@ -238,7 +240,7 @@ impl Page {
         }
     }
 
-    fn forwards(&mut self, report: &Report) {
+    fn forwards(&mut self, report: &StatusReport) {
         self.line("\nforwards");
         for f in &report.forwards {
             let bound = match f.bound.as_slice() {
@@ -270,7 +272,7 @@ impl Page {
     }
 
     /// Only what needs somebody's hand.
-    fn configuration(&mut self, report: &Report) {
+    fn configuration(&mut self, report: &StatusReport) {
         let configuration = &report.configuration;
         if let Some(refused) = &configuration.refused {
             let word = self.paint("REFUSED", YELLOW);
@@ -291,7 +293,7 @@ impl Page {
         }
     }
 
-    fn paused(&mut self, pause: &Pause) {
+    fn paused(&mut self, pause: &PauseRecord) {
         let by = match pause.by_uid {
             Some(uid) => format!("by uid {uid}"),
             None => "by the agent itself".to_owned(),
@@ -302,16 +304,16 @@ impl Page {
         self.line("               remedy: agent resume");
     }
 
-    fn credentials(&mut self, report: &Report) {
+    fn credentials(&mut self, report: &StatusReport) {
         if report.credentials.is_empty() {
             return;
         }
         self.line("\ncredentials");
         for c in &report.credentials {
             let (word, style) = match c.urgency {
-                Urgency::None => ("", PLAIN),
-                Urgency::Within30Days | Urgency::Within14Days => ("WARNING   ", YELLOW),
-                Urgency::Within7Days | Urgency::Over => ("WARNING   ", RED),
+                ExpiryUrgency::None => ("", PLAIN),
+                ExpiryUrgency::Within30Days | ExpiryUrgency::Within14Days => ("WARNING   ", YELLOW),
+                ExpiryUrgency::Within7Days | ExpiryUrgency::Over => ("WARNING   ", RED),
             };
             let word = self.paint(word, style);
             let holder = c.forward.as_deref().unwrap_or("tunnel");
@@ -404,7 +406,7 @@ impl Page {
     }
 
     fn paint(&self, text: &str, style: &str) -> String {
-        self.colour.paint(text, style)
+        self.color.paint(text, style)
     }
 }
 

@@ -3,32 +3,33 @@
 use super::{
     ConnectionView, CredentialReport, LayerReport, LayerState, SpoolReport, StateFolderReport,
 };
-use crate::{audit::AuditCondition, pause::Pause, printable::printable_lines};
+use crate::{audit::AuditCondition, pause::PauseRecord, printable::printable_lines};
 
 /// Version of the document. Fields may be added within a version; none is removed or changes its meaning.
 pub const REPORT_VERSION: u32 = 1;
 
 /// What is proven right now.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-pub struct Report {
+#[schemars(rename = "Report")]
+pub struct StatusReport {
     /// Version of this document, 1.
     pub version: u32,
     /// When it was made, RFC 3339, UTC.
     pub time: String,
     /// All of it in one word; also the exit code of `agent status`.
-    pub overall: Overall,
-    /// The running program.
+    pub overall: OverallState,
+    /// The running agent process.
     pub agent: AgentReport,
     /// The four layers over all connections and forwards.
-    pub layers: Layers,
+    pub layers: LayerSummary,
     /// One per SSH connection.
     pub connections: Vec<ConnectionView>,
-    /// One per `[[forward]]`.
+    /// One entry per `[[forward]]`, in configuration order.
     pub forwards: Vec<ForwardReport>,
     /// What the agent holds, and when each ends.
     #[serde(default)]
     pub credentials: Vec<CredentialReport>,
-    /// The audit log.
+    /// State of the audit log.
     pub audit: AuditReport,
     /// Where channels put what is not read in time.
     #[serde(default)]
@@ -36,7 +37,7 @@ pub struct Report {
     /// Where pauses and refreshed tokens are saved.
     #[serde(default)]
     pub state_folder: StateFolderReport,
-    /// Which configuration holds.
+    /// Which configuration is in effect.
     #[serde(default)]
     pub configuration: ConfigurationReport,
 }
@@ -46,7 +47,8 @@ pub struct Report {
     Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Overall {
+#[schemars(rename = "Overall")]
+pub enum OverallState {
     /// Every layer that this configuration has is proven. Exit code 0.
     Proven,
     /// Requests may pass, but not everything is proven, or a forward is paused. Exit code 1.
@@ -55,12 +57,12 @@ pub enum Overall {
     Down,
 }
 
-/// The running program.
+/// The running agent process.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct AgentReport {
-    /// Its version.
+    /// Version of the running agent.
     pub version: String,
-    /// Its process id.
+    /// Process id of the running agent.
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_seconds: u64,
@@ -70,7 +72,8 @@ pub struct AgentReport {
 
 /// The four layers, each summed up over connections and forwards.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-pub struct Layers {
+#[schemars(rename = "Layers")]
+pub struct LayerSummary {
     /// A gateway answers: the best of the connections.
     pub network: LayerReport,
     /// A session answered a probe and holds a forward: the worst forward.
@@ -81,22 +84,22 @@ pub struct Layers {
     pub login: LayerReport,
 }
 
-/// One `[[forward]]`.
+/// State of one `[[forward]]`.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct ForwardReport {
-    /// Its name.
+    /// Name of the forward.
     pub name: String,
     /// What was asked of the gateway.
     pub bind: String,
     /// Where the gateway was asked to listen and agreed, with the port that it chose; empty if no connection holds it.
     pub bound: Vec<String>,
-    /// Where it leads.
+    /// The upstream URL that the forward leads to.
     pub upstream: String,
     /// Mode of the login.
     pub auth_mode: String,
     /// Whether a proven session holds this forward.
     pub tunnel: LayerReport,
-    /// Whether Jira answers.
+    /// Whether Jira answers requests.
     pub jira: LayerReport,
     /// Whether Jira knows us.
     pub login: LayerReport,
@@ -105,8 +108,8 @@ pub struct ForwardReport {
     pub circuit_open: bool,
     /// Present while the administrator has stopped its requests.
     #[serde(default)]
-    pub paused: Option<Pause>,
-    /// Requests under way.
+    pub paused: Option<PauseRecord>,
+    /// Requests that are being answered now.
     pub in_flight: u64,
     /// Requests since the start, allowed or refused.
     pub requests: u64,
@@ -134,7 +137,7 @@ pub struct RefusedConfiguration {
     pub problems: Vec<String>,
 }
 
-/// The audit log.
+/// State of the audit log.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct AuditReport {
     /// Records written since the start.
@@ -151,10 +154,10 @@ pub struct AuditReport {
     /// What to do about it, one sentence.
     #[serde(default)]
     pub remedy: Option<String>,
-    /// Where lines go.
+    /// Where audit lines are written.
     #[serde(default)]
     pub sink: String,
-    /// Why there.
+    /// Why audit lines are written there.
     #[serde(default)]
     pub sink_reason: String,
     /// Whether requests are refused while no record can be written.
@@ -227,14 +230,14 @@ const CANNOT_WRITE: &str = "make room on its disk, give the agent's user write p
 const LOST: &str = "look in the log for why, at about that time; gaps in seq show where they are missing, and this notice \
                     ends an hour after the last loss";
 
-/// The JSON schema of [`Report`]: `docs/status.schema.json`.
+/// The JSON schema of [`StatusReport`]: `docs/status.schema.json`.
 pub fn schema() -> String {
-    let schema = schemars::schema_for!(Report);
+    let schema = schemars::schema_for!(StatusReport);
     // Plain data: it cannot fail to serialize.
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }
 
-impl Report {
+impl StatusReport {
     /// The same without what would steer a terminal, whoever has said it.
     #[must_use]
     pub fn printable(&self) -> Self {
@@ -256,7 +259,7 @@ fn make_printable(value: &mut serde_json::Value) {
     }
 }
 
-impl Layers {
+impl LayerSummary {
     /// Sums up connections and forwards.
     pub fn of(connections: &[ConnectionView], forwards: &[ForwardReport]) -> Self {
         Self {
@@ -268,7 +271,7 @@ impl Layers {
     }
 }
 
-impl Overall {
+impl OverallState {
     /// Down where not one forward works; proven where every layer of every connection and forward is and
     /// nothing is paused; degraded between. A connection that stands by is proven: against OpenSSH only one can hold a port.
     pub fn of(connections: &[ConnectionView], forwards: &[ForwardReport]) -> Self {
@@ -325,9 +328,9 @@ impl Overall {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Colour, Phase, render, render_rates};
+    use super::super::{ColorMode, ConnectionPhase, render, render_rates};
     use super::*;
-    use crate::expiry::{Kind, Urgency};
+    use crate::expiry::{CredentialKind, ExpiryUrgency};
     use std::time::Duration;
 
     fn layer(state: LayerState) -> LayerReport {
@@ -359,8 +362,8 @@ mod tests {
         }
     }
 
-    fn pause() -> Pause {
-        Pause {
+    fn pause() -> PauseRecord {
+        PauseRecord {
             since: "2026-11-22T09:30:00Z".into(),
             reason: Some("CHG-7".into()),
             by_uid: Some(0),
@@ -374,7 +377,7 @@ mod tests {
             via: None,
             address: None,
             user: "acme".into(),
-            phase: Phase::Serving,
+            phase: ConnectionPhase::Serving,
             since_seconds: 60.0,
             attempt: 0,
             next_retry_seconds: None,
@@ -403,18 +406,21 @@ mod tests {
     fn proven_means_that_every_layer_of_everything_is() {
         let proven = [forward(Proven, Proven, NotApplicable)];
         let fine = [connection(Proven, Proven)];
-        assert_eq!(Overall::of(&fine, &proven), Overall::Proven);
+        assert_eq!(OverallState::of(&fine, &proven), OverallState::Proven);
         for spoiled in [Unknown, Degraded] {
             assert_eq!(
-                Overall::of(&fine, &[forward(Proven, spoiled, Proven)]),
-                Overall::Degraded
+                OverallState::of(&fine, &[forward(Proven, spoiled, Proven)]),
+                OverallState::Degraded
             );
         }
         let mut paused = forward(Proven, Proven, Proven);
         paused.paused = Some(pause());
-        assert_eq!(Overall::of(&fine, &[paused]), Overall::Degraded);
+        assert_eq!(OverallState::of(&fine, &[paused]), OverallState::Degraded);
         let one_gateway_away = [connection(Proven, Proven), connection(Failed, Unknown)];
-        assert_eq!(Overall::of(&one_gateway_away, &proven), Overall::Degraded);
+        assert_eq!(
+            OverallState::of(&one_gateway_away, &proven),
+            OverallState::Degraded
+        );
     }
 
     #[test]
@@ -427,7 +433,7 @@ mod tests {
             let report = AuditReport::of(&condition);
             let told = report.cause.is_some() && report.remedy.is_some();
             assert_eq!(told, matches!(report.state, Degraded | Failed));
-            Overall::Proven.with_audit(&report)
+            OverallState::Proven.with_audit(&report)
         };
         let lost = |seconds| AuditCondition {
             dropped: 3,
@@ -439,12 +445,12 @@ mod tests {
             required,
             ..on.clone()
         };
-        assert_eq!(judged(on.clone()), Overall::Proven);
-        assert_eq!(judged(lost(3599)), Overall::Degraded);
-        assert_eq!(judged(lost(3600)), Overall::Proven);
-        assert_eq!(judged(failing(false)), Overall::Degraded);
-        assert_eq!(judged(failing(true)), Overall::Down);
-        assert_eq!(judged(AuditCondition::default()), Overall::Proven);
+        assert_eq!(judged(on.clone()), OverallState::Proven);
+        assert_eq!(judged(lost(3599)), OverallState::Degraded);
+        assert_eq!(judged(lost(3600)), OverallState::Proven);
+        assert_eq!(judged(failing(false)), OverallState::Degraded);
+        assert_eq!(judged(failing(true)), OverallState::Down);
+        assert_eq!(judged(AuditCondition::default()), OverallState::Proven);
     }
 
     #[test]
@@ -453,13 +459,16 @@ mod tests {
             let report = StateFolderReport::of(std::path::Path::new("/state"), found);
             let is_told = report.cause.is_some() && report.remedy.is_some();
             assert_eq!(is_told, report.state == Degraded);
-            Overall::Proven.with_state_folder(&report)
+            OverallState::Proven.with_state_folder(&report)
         };
-        assert_eq!(judged(None), Overall::Proven);
-        assert_eq!(judged(Some(Ok(()))), Overall::Proven);
-        assert_eq!(judged(Some(Err("full"))), Overall::Degraded);
+        assert_eq!(judged(None), OverallState::Proven);
+        assert_eq!(judged(Some(Ok(()))), OverallState::Proven);
+        assert_eq!(judged(Some(Err("full"))), OverallState::Degraded);
         let full = StateFolderReport::of(std::path::Path::new("/state"), Some(Err("full")));
-        assert_eq!(Overall::Down.with_state_folder(&full), Overall::Down);
+        assert_eq!(
+            OverallState::Down.with_state_folder(&full),
+            OverallState::Down
+        );
     }
 
     #[test]
@@ -469,15 +478,15 @@ mod tests {
             let document = serde_json::json!({
                 "version": REPORT_VERSION,
                 "time": "",
-                "overall": Overall::of(&connections, &forwards),
+                "overall": OverallState::of(&connections, &forwards),
                 "agent": { "version": "", "pid": 1, "uptime_seconds": 1, "draining": false },
-                "layers": Layers::of(&connections, &forwards),
+                "layers": LayerSummary::of(&connections, &forwards),
                 "connections": connections,
                 "forwards": forwards,
                 "audit": AuditReport::default(),
             });
-            let report: Report = serde_json::from_value(document).unwrap();
-            let text = render(&report, Colour::No);
+            let report: StatusReport = serde_json::from_value(document).unwrap();
+            let text = render(&report, ColorMode::No);
             text.matches("cause:  connection refused").count()
         };
         let failing = || connection(Failed, Failed);
@@ -493,13 +502,18 @@ mod tests {
         let fine = [connection(Proven, Proven)];
         let dead = forward(Proven, Proven, Failed);
         assert_eq!(
-            Overall::of(&fine, std::slice::from_ref(&dead)),
-            Overall::Down
+            OverallState::of(&fine, std::slice::from_ref(&dead)),
+            OverallState::Down
         );
         let one_of_two = [dead, forward(Proven, Proven, Proven)];
-        assert_eq!(Overall::of(&fine, &one_of_two), Overall::Degraded);
+        assert_eq!(OverallState::of(&fine, &one_of_two), OverallState::Degraded);
         assert_eq!(
-            [Overall::Proven, Overall::Degraded, Overall::Down].map(Overall::exit_code),
+            [
+                OverallState::Proven,
+                OverallState::Degraded,
+                OverallState::Down
+            ]
+            .map(OverallState::exit_code),
             [0, 1, 2]
         );
     }
@@ -519,26 +533,26 @@ mod tests {
         let connections = vec![connection(Failed, Unknown)];
         let mut forwards = vec![forward(Failed, Proven, Proven)];
         forwards[0].paused = Some(pause());
-        let report = Report {
+        let report = StatusReport {
             version: REPORT_VERSION,
             time: String::new(),
-            overall: Overall::of(&connections, &forwards),
+            overall: OverallState::of(&connections, &forwards),
             agent: AgentReport {
                 version: "0.1.0".into(),
                 pid: 1,
                 uptime_seconds: 7300,
                 draining: false,
             },
-            layers: Layers::of(&connections, &forwards),
+            layers: LayerSummary::of(&connections, &forwards),
             connections,
             forwards,
             credentials: vec![CredentialReport {
                 forward: Some("jira".into()),
-                credential: Kind::PersonalAccessToken,
+                credential: CredentialKind::PersonalAccessToken,
                 expires: Some("2027-01-31T00:00:00Z".into()),
                 days_left: Some(12.3),
                 renewed_by_itself: false,
-                urgency: Urgency::Within14Days,
+                urgency: ExpiryUrgency::Within14Days,
                 summary: "the personal access token ends in 12 days (2027-01-31)".into(),
                 remedy: Some("make a new one".into()),
             }],
@@ -570,7 +584,7 @@ mod tests {
                 restart: vec!["audit".into()],
             },
         };
-        let plain = render(&report, Colour::No);
+        let plain = render(&report, ColorMode::No);
         for part in [
             "DOWN",
             "2 h 1 min",
@@ -591,7 +605,7 @@ mod tests {
             assert!(plain.contains(part), "{part} is missing in:\n{plain}");
         }
         assert!(!plain.contains('\x1b'));
-        assert!(render(&report, Colour::Yes).contains("\x1b[31mDOWN"));
+        assert!(render(&report, ColorMode::Yes).contains("\x1b[31mDOWN"));
 
         let mut later = report.clone();
         later.forwards[0].requests += 5;

@@ -80,7 +80,7 @@ const RESET: &str =
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::tunnel::channel::End;
+    use crate::tunnel::channel::CloseReason;
 
     #[test]
     fn no_room_shows_while_it_lasts_and_a_reset_for_an_hour() {
@@ -88,7 +88,7 @@ mod tests {
             let now = Instant::now() + Duration::from_secs(10_000);
             let resets = SpoolResets {
                 count: ago.iter().count() as u64,
-                last: ago.map(|ago| (now - Duration::from_secs(ago), End::SpoolFull)),
+                last: ago.map(|ago| (now - Duration::from_secs(ago), CloseReason::SpoolFull)),
             };
             let report = SpoolReport::of(Path::new("/spool"), room, &resets, now);
             let is_told = report.cause.is_some() && report.remedy.is_some();
@@ -112,7 +112,7 @@ mod tests {
         let now = Instant::now();
         let one = |ago| SpoolResets {
             count: 1,
-            last: Some((now + Duration::from_secs(ago), End::SpoolFull)),
+            last: Some((now + Duration::from_secs(ago), CloseReason::SpoolFull)),
         };
         let mut all = SpoolResets::default();
         for ago in [5, 9, 7] {

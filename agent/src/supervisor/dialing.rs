@@ -2,15 +2,15 @@
 
 use super::{
     backoff,
-    slot::{Dial, Held, Slot},
-    step::{Action, Id, Machine, STABLE},
+    slot::{ConnectionSlot, DialState, ForwardPhase},
+    step::{STABLE, SessionId, StateMachine, SupervisorAction},
 };
 use std::time::Duration;
 
-impl Machine {
+impl StateMachine {
     /// Puts the slot to sleep before its next attempt; in a drain there is none.
     pub(super) fn wait(&mut self, now: Duration, index: usize, jitter: f64) {
-        let wanted = |slot: &&Slot| !self.draining && !slot.retired;
+        let wanted = |slot: &&ConnectionSlot| !self.draining && !slot.retired;
         let Some(slot) = self.slots.get(index).filter(wanted) else {
             return;
         };
@@ -23,7 +23,7 @@ impl Machine {
 
     /// At once, since it is the configuration that has changed and not the gateway that has failed.
     pub(super) fn dial_anew(&mut self, now: Duration, index: usize) {
-        let wanted = |slot: &Slot| !self.draining && !slot.retired;
+        let wanted = |slot: &ConnectionSlot| !self.draining && !slot.retired;
         if self.slots.get(index).is_some_and(wanted) {
             self.dial_at(index, now);
         }
@@ -38,9 +38,9 @@ impl Machine {
         slot.dial = match &mut slot.current {
             Some(live) => {
                 live.retry_at = Some(until);
-                Dial::Idle
+                DialState::Idle
             }
-            None => Dial::Waiting {
+            None => DialState::Waiting {
                 until: open,
                 gateway,
             },
@@ -70,7 +70,7 @@ impl Machine {
                 false => barred,
             }
         };
-        if let Some(live) = slot.current.as_ref().filter(|live| !live.moves) {
+        if let Some(live) = slot.current.as_ref().filter(|live| !live.relocate) {
             return (live.gateway, at.max(open_at(live.gateway)));
         }
         let first = slot.home.wrapping_add(slot.rotation);
@@ -93,7 +93,7 @@ impl Machine {
             .filter(|(other, _)| *other != index);
         self.refusing.contains(&wanted)
             && others.any(|(_, slot)| {
-                matches!(slot.dial, Dial::Dialing { gateway, stale: false, .. } if gateway == wanted)
+                matches!(slot.dial, DialState::Dialing { gateway, stale: false, .. } if gateway == wanted)
             })
     }
 
@@ -101,7 +101,7 @@ impl Machine {
     pub(super) fn retry_waiting(&mut self, now: Duration, opened: usize) {
         let barred = self.barred.get(&opened).copied().unwrap_or_default();
         for slot in &mut self.slots {
-            if let Dial::Waiting { until, gateway } = &mut slot.dial
+            if let DialState::Waiting { until, gateway } = &mut slot.dial
                 && *gateway == opened
             {
                 *until = now.max(barred);
@@ -110,16 +110,18 @@ impl Machine {
     }
 
     /// Whether a session has come as far as a session can: each forward is held, by it or beside it.
-    pub(super) fn has_served(&self, id: Id) -> bool {
+    pub(super) fn has_served(&self, id: SessionId) -> bool {
         let slot = self.slots.get(id.slot);
         let Some(live) = slot.and_then(|slot| slot.current.as_ref()) else {
             return false;
         };
-        let has = |(forward, held): (&usize, &Held)| match held {
-            Held::Granted | Held::Moving { .. } | Held::Parting(_) => true,
-            Held::Due { .. } | Held::Requested { .. } | Held::Refused { .. } => {
-                self.somebody_holds(live.gateway, *forward)
-            }
+        let has = |(forward, held): (&usize, &ForwardPhase)| match held {
+            ForwardPhase::Granted
+            | ForwardPhase::AwaitingRelease { .. }
+            | ForwardPhase::Releasing(_) => true,
+            ForwardPhase::Due { .. }
+            | ForwardPhase::Requested { .. }
+            | ForwardPhase::Refused { .. } => self.is_held_by_any(live.gateway, *forward),
         };
         live.generation == id.generation && live.forwards.iter().all(has)
     }
@@ -130,7 +132,7 @@ impl Machine {
             if let Some(live) = &mut slot.current
                 && now.saturating_sub(live.since) >= MAX_AGE
             {
-                live.worn = true;
+                live.needs_replacement = true;
             }
         }
         let Some((due, index)) = self.next_replacement().filter(|(due, _)| *due <= now) else {
@@ -144,7 +146,7 @@ impl Machine {
             if first && now.saturating_sub(live.since) >= STABLE {
                 slot.attempt = 0;
             }
-            slot.dial = Dial::Waiting {
+            slot.dial = DialState::Waiting {
                 until: now,
                 gateway,
             };
@@ -153,7 +155,7 @@ impl Machine {
 
     /// When the next session is to be replaced, and of which connection; none while another one is.
     pub(super) fn next_replacement(&self) -> Option<(Duration, usize)> {
-        if self.slots.iter().any(Slot::is_being_replaced) {
+        if self.slots.iter().any(ConnectionSlot::is_being_replaced) {
             return None;
         }
         let slots = self.slots.iter().enumerate();
@@ -166,9 +168,14 @@ impl Machine {
         due.min()
     }
 
-    pub(super) fn dial_if_due(&mut self, now: Duration, index: usize, actions: &mut Vec<Action>) {
+    pub(super) fn dial_if_due(
+        &mut self,
+        now: Duration,
+        index: usize,
+        actions: &mut Vec<SupervisorAction>,
+    ) {
         let due = match self.slots.get(index).map(|slot| &slot.dial) {
-            Some(Dial::Waiting { until, .. }) => *until <= now,
+            Some(DialState::Waiting { until, .. }) => *until <= now,
             _ => false,
         };
         if !due {
@@ -186,17 +193,17 @@ impl Machine {
             return;
         };
         if until > now {
-            slot.dial = Dial::Waiting { until, gateway };
+            slot.dial = DialState::Waiting { until, gateway };
             return;
         }
         self.generations = generation;
-        slot.dial = Dial::Dialing {
+        slot.dial = DialState::Dialing {
             generation,
             gateway,
             stale: false,
         };
-        actions.push(Action::Dial(
-            Id {
+        actions.push(SupervisorAction::Dial(
+            SessionId {
                 slot: index,
                 generation,
             },

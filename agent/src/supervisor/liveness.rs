@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// How long is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
+pub(super) struct LivenessLimits {
     /// Between two questions at rest.
     pub interval: Duration,
     /// For the answer to a question.
@@ -20,7 +20,7 @@ pub(super) struct Bounds {
     pub cut_after: Duration,
 }
 
-impl Bounds {
+impl LivenessLimits {
     pub(super) fn of(settings: &Settings) -> Self {
         Self {
             interval: settings.probe_interval,
@@ -42,18 +42,18 @@ pub(super) struct LinkSample {
 /// What is known of one session.
 #[derive(Debug)]
 pub(super) struct Liveness {
-    bounds: Bounds,
+    limits: LivenessLimits,
     received: u64,
     heard_at: Instant,
     acknowledged: u64,
     acknowledged_at: Instant,
-    question: Option<Question>,
-    last_asked: Instant,
+    probe: Option<PendingProbe>,
+    last_probe: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Question {
-    asked_at: Instant,
+struct PendingProbe {
+    sent_at: Instant,
     /// Its place in what we send: acknowledged as far as this, the far kernel has it.
     position: u64,
     delivered_at: Option<Instant>,
@@ -63,7 +63,7 @@ struct Question {
 
 /// What may be said of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum LivenessVerdict {
     /// Something has come within an interval and a deadline, and no question is overdue.
     Alive,
     /// Nothing has come for so long. `moving`: the far kernel acknowledges bytes, and has not had the question for longer
@@ -83,32 +83,32 @@ pub(super) enum Verdict {
 
 impl Liveness {
     /// A session that has just logged in has been heard.
-    pub(super) fn new(bounds: Bounds, now: Instant, sample: LinkSample) -> Self {
+    pub(super) fn new(bounds: LivenessLimits, now: Instant, sample: LinkSample) -> Self {
         Self {
-            bounds,
+            limits: bounds,
             received: sample.received,
             heard_at: now,
             acknowledged: 0,
             acknowledged_at: now,
-            question: None,
-            last_asked: now,
+            probe: None,
+            last_probe: now,
         }
     }
 
     /// Takes note of what has come.
-    pub(super) fn see(&mut self, now: Instant, sample: LinkSample) {
+    pub(super) fn on_sample(&mut self, now: Instant, sample: LinkSample) {
         if sample.received > self.received {
             self.received = sample.received;
             self.heard_at = now;
-            self.question = None;
+            self.probe = None;
         }
     }
 
     /// Takes note of how many of our bytes the far kernel has.
-    pub(super) fn see_acknowledged(&mut self, now: Instant, acknowledged: u64) {
+    pub(super) fn on_acknowledged(&mut self, now: Instant, acknowledged: u64) {
         let grown = acknowledged > self.acknowledged;
         self.acknowledged = self.acknowledged.max(acknowledged);
-        let Some(question) = &mut self.question else {
+        let Some(question) = &mut self.probe else {
             return;
         };
         let first = !std::mem::replace(&mut question.sampled, true);
@@ -117,15 +117,15 @@ impl Liveness {
         }
         if question.delivered_at.is_none() && acknowledged >= question.position {
             // Where it is there at the first look, it may have been from the beginning.
-            question.delivered_at = Some(if first { question.asked_at } else { now });
+            question.delivered_at = Some(if first { question.sent_at } else { now });
         }
     }
 
     /// A question goes out now, behind what was given to the transport before.
-    pub(super) fn ask(&mut self, now: Instant, sample: LinkSample) {
-        self.last_asked = now;
-        self.question = Some(Question {
-            asked_at: now,
+    pub(super) fn on_probe_sent(&mut self, now: Instant, sample: LinkSample) {
+        self.last_probe = now;
+        self.probe = Some(PendingProbe {
+            sent_at: now,
             position: sample.given.saturating_add(1),
             delivered_at: None,
             sampled: false,
@@ -133,19 +133,19 @@ impl Liveness {
     }
 
     /// When a question is due; none while one is unanswered.
-    pub(super) fn next_question(&self, in_flight: bool) -> Option<Instant> {
+    pub(super) fn next_probe(&self, in_flight: bool) -> Option<Instant> {
         let quiet = match in_flight {
-            true => QUIET.min(self.bounds.interval),
-            false => self.bounds.interval,
+            true => QUIET.min(self.limits.interval),
+            false => self.limits.interval,
         };
         // In a steady stream too, since the round trip is to be known.
-        let due = (self.heard_at + quiet).min(self.last_asked + self.bounds.interval);
-        self.question.is_none().then_some(due)
+        let due = (self.heard_at + quiet).min(self.last_probe + self.limits.interval);
+        self.probe.is_none().then_some(due)
     }
 
     /// Since when a question has been unanswered.
-    pub(super) fn asked_at(&self) -> Option<Instant> {
-        self.question.map(|question| question.asked_at)
+    pub(super) fn probe_sent_at(&self) -> Option<Instant> {
+        self.probe.map(|question| question.sent_at)
     }
 
     /// When a byte last came, as far as it was seen.
@@ -154,32 +154,32 @@ impl Liveness {
     }
 
     /// What may be said of the session at `now`.
-    pub(super) fn verdict(&self, now: Instant) -> Verdict {
+    pub(super) fn verdict(&self, now: Instant) -> LivenessVerdict {
         let silence = now.saturating_duration_since(self.heard_at);
-        let stale = silence > self.bounds.interval.saturating_add(self.bounds.timeout);
-        let Some(question) = self.question else {
+        let stale = silence > self.limits.interval.saturating_add(self.limits.timeout);
+        let Some(question) = self.probe else {
             return match stale {
                 // Nobody has asked: whoever should have, hangs.
-                true => Verdict::Silent {
+                true => LivenessVerdict::Silent {
                     silence,
                     moving: false,
                 },
-                false => Verdict::Alive,
+                false => LivenessVerdict::Alive,
             };
         };
-        let latest_sign = question.asked_at.max(self.acknowledged_at);
+        let latest_sign = question.sent_at.max(self.acknowledged_at);
         let waits_since = question.delivered_at.unwrap_or(latest_sign);
         let waits = now.saturating_duration_since(waits_since);
-        if waits >= self.bounds.cut_after {
-            Verdict::Dead { silence }
-        } else if stale || waits >= self.bounds.timeout {
-            let moved = self.acknowledged_at > question.asked_at;
-            Verdict::Silent {
+        if waits >= self.limits.cut_after {
+            LivenessVerdict::Dead { silence }
+        } else if stale || waits >= self.limits.timeout {
+            let moved = self.acknowledged_at > question.sent_at;
+            LivenessVerdict::Silent {
                 silence,
-                moving: moved && waits < self.bounds.timeout,
+                moving: moved && waits < self.limits.timeout,
             }
         } else {
-            Verdict::Alive
+            LivenessVerdict::Alive
         }
     }
 }

@@ -1,4 +1,4 @@
-use super::liveness::{Bounds, LinkSample, Liveness, Verdict};
+use super::liveness::{LinkSample, Liveness, LivenessLimits, LivenessVerdict};
 use std::time::{Duration, Instant};
 
 fn secs(seconds: f64) -> Duration {
@@ -18,7 +18,7 @@ struct Link {
 impl Link {
     fn new(in_flight: bool) -> Self {
         let start = Instant::now();
-        let bounds = Bounds {
+        let bounds = LivenessLimits {
             interval: secs(5.0),
             timeout: secs(4.0),
             cut_after: secs(20.0),
@@ -39,23 +39,27 @@ impl Link {
     }
 
     /// Lets time pass; `each` changes what the link shows, every 100 ms.
-    fn pass(&mut self, seconds: f64, mut each: impl FnMut(&mut Self)) -> Vec<(f64, Verdict)> {
+    fn pass(
+        &mut self,
+        seconds: f64,
+        mut each: impl FnMut(&mut Self),
+    ) -> Vec<(f64, LivenessVerdict)> {
         let mut verdicts = Vec::new();
         let until = self.now + seconds;
         while self.now < until {
             self.now += 0.1;
             each(self);
             let now = self.at();
-            self.liveness.see(now, self.sample);
-            if self.liveness.asked_at().is_some() {
-                self.liveness.see_acknowledged(now, self.acknowledged);
+            self.liveness.on_sample(now, self.sample);
+            if self.liveness.probe_sent_at().is_some() {
+                self.liveness.on_acknowledged(now, self.acknowledged);
             }
             if self
                 .liveness
-                .next_question(self.in_flight)
+                .next_probe(self.in_flight)
                 .is_some_and(|due| due <= now)
             {
-                self.liveness.ask(now, self.sample);
+                self.liveness.on_probe_sent(now, self.sample);
                 self.sample.given += 64;
             }
             verdicts.push((self.now, self.liveness.verdict(now)));
@@ -64,13 +68,13 @@ impl Link {
     }
 }
 
-fn first_silence(verdicts: &[(f64, Verdict)]) -> Option<f64> {
-    let silent = |verdict: &Verdict| *verdict != Verdict::Alive;
+fn first_silence(verdicts: &[(f64, LivenessVerdict)]) -> Option<f64> {
+    let silent = |verdict: &LivenessVerdict| *verdict != LivenessVerdict::Alive;
     verdicts.iter().find(|(_, v)| silent(v)).map(|(at, _)| *at)
 }
 
-fn death(verdicts: &[(f64, Verdict)]) -> Option<f64> {
-    let dead = |verdict: &Verdict| matches!(verdict, Verdict::Dead { .. });
+fn death(verdicts: &[(f64, LivenessVerdict)]) -> Option<f64> {
+    let dead = |verdict: &LivenessVerdict| matches!(verdict, LivenessVerdict::Dead { .. });
     verdicts.iter().find(|(_, v)| dead(v)).map(|(at, _)| *at)
 }
 
@@ -84,7 +88,9 @@ fn a_gateway_that_says_nothing_is_noticed_in_ten_seconds_at_rest_and_five_in_fli
                     link.acknowledged = link.sample.given;
                 }
             });
-            let slow = |(_, v): &(f64, Verdict)| matches!(v, Verdict::Silent { moving: true, .. });
+            let slow = |(_, v): &(f64, LivenessVerdict)| {
+                matches!(v, LivenessVerdict::Silent { moving: true, .. })
+            };
             assert!(!verdicts.iter().any(slow), "told as a slow link");
             let silent = first_silence(&verdicts).unwrap_or(f64::MAX);
             assert!(silent < noticed, "{silent} {in_flight} {delivered}");
@@ -99,7 +105,7 @@ fn a_gateway_that_says_nothing_is_noticed_in_ten_seconds_at_rest_and_five_in_fli
 fn a_gateway_that_answers_is_alive() {
     let mut link = Link::new(true);
     let verdicts = link.pass(60.0, |link| {
-        if link.liveness.asked_at().is_some() {
+        if link.liveness.probe_sent_at().is_some() {
             link.sample.received += 64;
         }
     });
@@ -119,7 +125,7 @@ fn a_slow_link_under_a_full_upload_is_slow_and_not_dead() {
             link.acknowledged += 800;
             link.sample.given += 800;
             let opened = before / window != link.acknowledged / window;
-            let asked = link.liveness.asked_at();
+            let asked = link.liveness.probe_sent_at();
             if asked != question.map(|(at, _)| at) {
                 question = asked.map(|at| (at, link.sample.given));
             }
@@ -129,13 +135,14 @@ fn a_slow_link_under_a_full_upload_is_slow_and_not_dead() {
             }
         });
         assert_eq!(death(&verdicts), None, "{window}");
-        let dead = |(_, verdict): &(f64, Verdict)| {
-            matches!(verdict, Verdict::Silent { moving: false, .. })
+        let dead = |(_, verdict): &(f64, LivenessVerdict)| {
+            matches!(verdict, LivenessVerdict::Silent { moving: false, .. })
         };
         let dead = verdicts.iter().find(|at| dead(at));
         assert_eq!(dead, None, "not told from a dead one ({window})");
-        let slow =
-            |(_, verdict): &(f64, Verdict)| matches!(verdict, Verdict::Silent { moving: true, .. });
+        let slow = |(_, verdict): &(f64, LivenessVerdict)| {
+            matches!(verdict, LivenessVerdict::Silent { moving: true, .. })
+        };
         // Where the window opens every 12 s, it is heard of often enough to say so only now and then.
         assert!(verdicts.iter().any(slow), "never told as slow ({window})");
     }
@@ -159,7 +166,7 @@ fn losses_of_two_seconds_on_a_slow_way_cut_nothing() {
     let verdicts = link.pass(300.0, |link| {
         // Nothing comes through for 2 s of every 10, and what was lost is sent again a second later.
         let lost = link.now % 10.0 < 3.0;
-        let asked = link.liveness.asked_at();
+        let asked = link.liveness.probe_sent_at();
         let waited = asked.map_or(0.0, |asked| (link.at() - asked).as_secs_f64());
         if !lost && waited > 0.6 {
             link.acknowledged = link.sample.given;
@@ -174,6 +181,6 @@ fn losses_of_two_seconds_on_a_slow_way_cut_nothing() {
 fn a_proof_older_than_an_interval_and_a_deadline_is_none() {
     let link = Link::new(false);
     let verdict = |seconds| link.liveness.verdict(link.start + secs(seconds));
-    assert_eq!(verdict(8.9), Verdict::Alive);
-    assert!(matches!(verdict(9.1), Verdict::Silent { .. }));
+    assert_eq!(verdict(8.9), LivenessVerdict::Alive);
+    assert!(matches!(verdict(9.1), LivenessVerdict::Silent { .. }));
 }

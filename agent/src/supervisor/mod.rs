@@ -5,35 +5,35 @@
 //! |---|---|
 //! | `step` | the state machine: `step(now, event, jitter) -> actions` |
 //! | `dialing` | the part of it that says when and where to dial |
-//! | `holding` | the part of it that says who asks for a forward, and who lets go |
+//! | `forwards` | the part of it that says who asks for a forward, and who lets go |
 //! | `reload` | the part that follows a changed configuration |
 //! | `slot` | state of one connection in it |
 //! | `backoff` | how long to wait |
 //! | `summary` | what it says of itself |
-//! | `register` | which gateway and forward it means by a number |
+//! | `ids` | which gateway and forward it means by a number |
 //! | `run` | the shell: tasks, clock, jitter, log |
-//! | `tend` | one task per dial and per session |
+//! | `session_monitor` | one task per dial and per session |
 //! | `liveness` | whether a session lives, a function of time and of what is seen of its link |
-//! | `pulse` | the same of one session, for the task that asks and for status |
-//! | `board` | what status sees |
+//! | `session_liveness` | the same of one session, for the task that asks and for status |
+//! | `published_state` | what status sees |
 //! | `cuts` | how often gateways have cut sessions, and after how long |
 
 mod backoff;
-mod board;
 mod cuts;
 mod dialing;
-mod holding;
+mod forwards;
+mod ids;
 mod liveness;
 #[cfg(test)]
 mod liveness_tests;
-mod pulse;
-mod register;
+mod published_state;
 mod reload;
 mod run;
+mod session_liveness;
+mod session_monitor;
 mod slot;
 mod step;
 mod summary;
-mod tend;
 
-pub use board::LastFailure;
+pub use published_state::LastFailure;
 pub use run::{Supervisor, SupervisorHandle};

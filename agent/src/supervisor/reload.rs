@@ -2,20 +2,25 @@
 //! asked for or replaced.
 
 use super::{
-    slot::{Dial, MAX_LEAVING, Slot},
-    step::{Action, Id, Machine, REPLACED_DRAIN, Wanted},
+    slot::{ConnectionSlot, DialState, MAX_DRAINING},
+    step::{DesiredState, REPLACED_DRAIN, SessionId, StateMachine, SupervisorAction},
 };
 use std::time::Duration;
 
-impl Machine {
-    pub(super) fn reload(&mut self, now: Duration, wanted: Wanted, actions: &mut Vec<Action>) {
+impl StateMachine {
+    pub(super) fn reload(
+        &mut self,
+        now: Duration,
+        wanted: DesiredState,
+        actions: &mut Vec<SupervisorAction>,
+    ) {
         if self.draining {
             return;
         }
         let gateways = std::mem::replace(&mut self.gateways, wanted.gateways);
         let rearranged = gateways != self.gateways;
         self.forwards = wanted.forwards;
-        match wanted.anew {
+        match wanted.replace_sessions {
             // Whatever barred a gateway may be what was changed.
             true => {
                 self.barred.clear();
@@ -29,7 +34,7 @@ impl Machine {
         }
         self.connections = wanted.connections;
         while self.slots.len() < self.connections {
-            self.slots.push(Slot::new(self.slots.len()));
+            self.slots.push(ConnectionSlot::new(self.slots.len()));
         }
         for index in 0..self.slots.len() {
             let own = |gateways: &[usize]| gateways.get(index % gateways.len().max(1)).copied();
@@ -39,72 +44,78 @@ impl Machine {
             };
             let back = slot.retired && index < self.connections;
             slot.retired = index >= self.connections;
-            if wanted.anew || rearranged {
+            if wanted.replace_sessions || rearranged {
                 (slot.attempt, slot.rotation) = (0, 0);
             }
             if let Some(live) = &mut slot.current {
                 let lost = !self.gateways.contains(&live.gateway);
                 let displaced = own_now != Some(live.gateway);
-                live.moves = lost || displaced && (live.moves || own_before != own_now);
-                live.worn |= wanted.anew || live.moves;
-                if wanted.anew || rearranged {
+                live.relocate = lost || displaced && (live.relocate || own_before != own_now);
+                live.needs_replacement |= wanted.replace_sessions || live.relocate;
+                if wanted.replace_sessions || rearranged {
                     live.retry_at = None;
                 }
-                let id = Id {
+                let id = SessionId {
                     slot: index,
                     generation: live.generation,
                 };
-                live.want(id, &self.forwards, actions);
+                live.reconcile(id, &self.forwards, actions);
             }
             let forwards = &self.forwards;
-            for leaving in &mut slot.leaving {
-                leaving.let_go(index, |forward| !forwards.contains(&forward), actions);
+            for leaving in &mut slot.draining {
+                leaving.cancel_forwards(index, |forward| !forwards.contains(&forward), actions);
             }
             match &mut slot.dial {
-                Dial::Dialing {
+                DialState::Dialing {
                     generation,
                     gateway,
                     stale,
                 } if !*stale
-                    && (wanted.anew || slot.retired || !self.gateways.contains(gateway)) =>
+                    && (wanted.replace_sessions
+                        || slot.retired
+                        || !self.gateways.contains(gateway)) =>
                 {
                     *stale = true;
-                    actions.push(Action::Abandon(Id {
+                    actions.push(SupervisorAction::Abandon(SessionId {
                         slot: index,
                         generation: *generation,
                     }));
                 }
-                Dial::Waiting { .. } if slot.retired => slot.dial = Dial::Idle,
-                Dial::Waiting { .. } if wanted.anew || rearranged => self.dial_anew(now, index),
-                Dial::Idle if back && slot.current.is_none() => self.dial_anew(now, index),
+                DialState::Waiting { .. } if slot.retired => slot.dial = DialState::Idle,
+                DialState::Waiting { .. } if wanted.replace_sessions || rearranged => {
+                    self.dial_anew(now, index)
+                }
+                DialState::Idle if back && slot.current.is_none() => self.dial_anew(now, index),
                 _ => {}
             }
         }
     }
 
     /// Winds up what is retired, once another connection has a session, and forgets what is done.
-    pub(super) fn retire(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        let serves = |slot: &Slot| !slot.retired && slot.current.is_some();
+    pub(super) fn retire(&mut self, now: Duration, actions: &mut Vec<SupervisorAction>) {
+        let serves = |slot: &ConnectionSlot| !slot.retired && slot.current.is_some();
         if self.slots.iter().any(serves) {
             let slots = self.slots.iter_mut().enumerate();
             for (index, slot) in slots.filter(|(_, slot)| slot.retired) {
                 // What it kept for a successor, which is not wanted any more.
-                for leaving in &mut slot.leaving {
-                    leaving.let_go(index, |_| true, actions);
+                for leaving in &mut slot.draining {
+                    leaving.cancel_forwards(index, |_| true, actions);
                 }
-                if slot.leaving.len() < MAX_LEAVING
+                if slot.draining.len() < MAX_DRAINING
                     && let Some(live) = slot.current.take()
                 {
-                    let id = Id {
+                    let id = SessionId {
                         slot: index,
                         generation: live.generation,
                     };
                     let deadline = now + REPLACED_DRAIN;
-                    slot.leaving.push(live.leave(id, deadline, false, actions));
+                    slot.draining.push(live.drain(id, deadline, false, actions));
                 }
             }
         }
-        while self.slots.len() > self.connections && self.slots.last().is_some_and(Slot::is_empty) {
+        while self.slots.len() > self.connections
+            && self.slots.last().is_some_and(ConnectionSlot::is_empty)
+        {
             self.slots.pop();
         }
     }

@@ -9,18 +9,20 @@ fn serving(connections: usize, gateways: usize, forwards: usize) -> World {
     world
 }
 
-fn reloaded(world: &mut World, change: impl FnOnce(&mut Wanted)) {
+fn reloaded(world: &mut World, change: impl FnOnce(&mut DesiredState)) {
     let mut wanted = world.wanted.clone();
     change(&mut wanted);
-    world.send(Event::Reload(wanted));
+    world.send(SupervisorEvent::Reload(wanted));
 }
 
 #[test]
 fn a_reload_that_changes_nothing_does_nothing() {
     let mut world = serving(2, 2, 2);
-    let before: Vec<Id> = world.sessions.keys().copied().collect();
+    let before: Vec<SessionId> = world.sessions.keys().copied().collect();
     let wanted = world.wanted.clone();
-    let actions = world.machine.step(world.now, Event::Reload(wanted), 0.5);
+    let actions = world
+        .machine
+        .step(world.now, SupervisorEvent::Reload(wanted), 0.5);
     assert_eq!(actions, []);
     assert!(world.sessions.keys().copied().eq(before));
 }
@@ -34,7 +36,7 @@ fn forwards_come_and_go_on_the_session_that_stands() {
     world.run_well(seconds(10), World::everything_serves);
     assert_eq!(world.id(0), id);
     assert_eq!(world.sessions[&id].held, BTreeSet::from([1, 7]));
-    assert!(!world.machine.knows(0), "forgotten once it is let go of");
+    assert!(!world.machine.involves(0), "forgotten once it is let go of");
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn where_two_may_listen_a_replaced_session_serves_until_its_successor_does() {
     world.exclusive = false;
     world.run_well(seconds(10), World::everything_serves);
     let old = world.id(0);
-    reloaded(&mut world, |wanted| wanted.anew = true);
+    reloaded(&mut world, |wanted| wanted.replace_sessions = true);
     world.run_well(seconds(10), |w| {
         assert!(w.sessions.values().any(|p| p.held.contains(&0)), "a gap");
         !w.sessions.contains_key(&old)
@@ -55,7 +57,7 @@ fn where_two_may_listen_a_replaced_session_serves_until_its_successor_does() {
 fn where_one_may_listen_the_old_session_lets_go_only_when_the_new_one_has_asked() {
     let mut world = serving(1, 1, 1);
     let old = world.id(0);
-    reloaded(&mut world, |wanted| wanted.anew = true);
+    reloaded(&mut world, |wanted| wanted.replace_sessions = true);
     world.settle_a_dial(1.0, 0.0);
     let new = world.id(0);
     assert!(world.sessions[&old].held.contains(&0) && world.sessions[&old].cancels.is_empty());
@@ -73,17 +75,17 @@ fn where_one_may_listen_the_old_session_lets_go_only_when_the_new_one_has_asked(
 #[test]
 fn sessions_are_replaced_one_at_a_time_and_go_on_while_nobody_can_log_in_anew() {
     let mut world = serving(2, 1, 1);
-    let before: BTreeSet<Id> = world.sessions.keys().copied().collect();
-    reloaded(&mut world, |wanted| wanted.anew = true);
+    let before: BTreeSet<SessionId> = world.sessions.keys().copied().collect();
+    reloaded(&mut world, |wanted| wanted.replace_sessions = true);
     for _ in 0..10 {
         assert_eq!(world.dials.len(), 1);
         let id = *world.dials.keys().next().unwrap();
         world.dials.clear();
         world.slow.insert(0, world.now);
-        world.send(Event::OpenFailed(id, Retry::Slow));
+        world.send(SupervisorEvent::OpenFailed(id, RetryPace::Slow));
         while world.dials.is_empty() {
             world.now = world.machine.next_deadline().unwrap();
-            world.send(Event::Tick);
+            world.send(SupervisorEvent::Tick);
         }
     }
     assert!(before.iter().all(|id| world.sessions.contains_key(id)));
@@ -91,8 +93,8 @@ fn sessions_are_replaced_one_at_a_time_and_go_on_while_nobody_can_log_in_anew() 
     let id = *world.dials.keys().next().unwrap();
     world.dials.clear();
     world.slow.insert(0, world.now);
-    world.send(Event::OpenFailed(id, Retry::Slow));
-    reloaded(&mut world, |wanted| wanted.anew = true);
+    world.send(SupervisorEvent::OpenFailed(id, RetryPace::Slow));
+    reloaded(&mut world, |wanted| wanted.replace_sessions = true);
     assert_eq!(world.dials.len(), 1);
     world.run_well(seconds(60), |w| {
         w.everything_serves() && !before.iter().any(|id| w.sessions.contains_key(id))
@@ -102,10 +104,10 @@ fn sessions_are_replaced_one_at_a_time_and_go_on_while_nobody_can_log_in_anew() 
 /// A gateway that no longer knows the agent is no reason to stay with the old key at the other one.
 #[test]
 fn a_connection_that_cannot_log_in_anew_does_not_hold_up_the_others() {
-    for retry in [Retry::Slow, Retry::Soon] {
+    for retry in [RetryPace::Slow, RetryPace::Soon] {
         let mut world = serving(3, 3, 1);
-        let before: Vec<Id> = (0..3).map(|slot| world.id(slot)).collect();
-        reloaded(&mut world, |wanted| wanted.anew = true);
+        let before: Vec<SessionId> = (0..3).map(|slot| world.id(slot)).collect();
+        reloaded(&mut world, |wanted| wanted.replace_sessions = true);
         let begun = world.now;
         while before[1..].iter().any(|id| world.id(id.slot) == *id) {
             assert!(world.now < begun + seconds(10), "held up");
@@ -124,10 +126,10 @@ fn a_connection_that_cannot_log_in_anew_does_not_hold_up_the_others() {
                 continue;
             }
             world.dials.clear();
-            if retry == Retry::Slow {
+            if retry == RetryPace::Slow {
                 world.slow.insert(0, world.now);
             }
-            world.send(Event::OpenFailed(id, retry));
+            world.send(SupervisorEvent::OpenFailed(id, retry));
         }
         assert_eq!(world.id(0), before[0], "it serves on");
         let told = world.machine.summaries()[0].next_dial.unwrap();
@@ -136,13 +138,13 @@ fn a_connection_that_cannot_log_in_anew_does_not_hold_up_the_others() {
         let attempt = world.machine.slots[0].attempt;
         while world.dials.is_empty() {
             world.now = world.machine.next_deadline().unwrap();
-            world.send(Event::Tick);
+            world.send(SupervisorEvent::Tick);
         }
         let id = *world.dials.keys().next().unwrap();
         assert_eq!(id.slot, 0);
         world.dials.clear();
         world.slow.insert(0, world.now);
-        world.send(Event::OpenFailed(id, retry));
+        world.send(SupervisorEvent::OpenFailed(id, retry));
         assert_eq!(world.machine.slots[0].attempt, attempt + 1);
     }
 }
@@ -158,7 +160,7 @@ fn a_connection_that_is_taken_out_while_it_is_replaced_lets_go_at_once() {
         world.run_well(seconds(60), |w| w.everything_serves() && holds(w, 1));
     }
     let old = world.id(1);
-    world.send(Event::Worn(old));
+    world.send(SupervisorEvent::NeedsReplacement(old));
     world.settle_a_dial(1.0, 0.0);
     assert_ne!(world.id(1), old);
     assert!(
@@ -173,15 +175,15 @@ fn a_connection_that_is_taken_out_while_it_is_replaced_lets_go_at_once() {
 fn a_forward_is_held_until_the_gateway_says_that_it_is_not() {
     let mut world = serving(1, 1, 2);
     let id = world.id(0);
-    assert!(world.machine.holds(0));
+    assert!(world.machine.expects_channels(0));
     reloaded(&mut world, |wanted| wanted.forwards = vec![1]);
-    assert!(world.machine.holds(0) && world.machine.holds(1));
+    assert!(world.machine.expects_channels(0) && world.machine.expects_channels(1));
     world.answer_of(id);
-    assert!(!world.machine.holds(0) && world.machine.holds(1));
-    world.send(Event::Drain(seconds(30)));
-    assert!(world.machine.holds(1));
+    assert!(!world.machine.expects_channels(0) && world.machine.expects_channels(1));
+    world.send(SupervisorEvent::Drain(seconds(30)));
+    assert!(world.machine.expects_channels(1));
     world.answer_of(id);
-    assert!(!world.machine.holds(1));
+    assert!(!world.machine.expects_channels(1));
 }
 
 #[test]
@@ -241,7 +243,7 @@ fn at_another_gateway_that_refuses_the_old_session_lets_go_first() {
 fn a_dial_by_the_former_configuration_is_given_up_and_never_serves() {
     let mut world = calm(1, 1, 1);
     let id = *world.dials.keys().next().unwrap();
-    reloaded(&mut world, |wanted| wanted.anew = true);
+    reloaded(&mut world, |wanted| wanted.replace_sessions = true);
     assert!(world.dials[&id].1, "given up");
     // It was faster.
     world.dials.get_mut(&id).unwrap().1 = true;

@@ -3,17 +3,19 @@
 
 use super::{
     backoff,
-    board::{Board, LastFailure},
-    register::Register,
-    step::{Action, Event, Id, Machine},
-    tend::{give_up_when, lost, tend, watch_idle},
+    ids::IdRegistry,
+    published_state::{LastFailure, PublishedState},
+    session_monitor::{monitor, panicked_dial, spawn_cancellable, watch_idle},
+    step::{SessionId, StateMachine, SupervisorAction, SupervisorEvent},
 };
 use crate::{
     status::{ConnectionView, ForwardState},
     tunnel::{
-        Accept, Passed, Settings, Tell,
+        ChannelAcceptor, HopEvent, HopObserver, Settings,
         channel::SpoolResets,
-        session::{Bound, Ended, ForwardError, OpenError, Retry, Session, retry},
+        session::{
+            BoundForward, ForwardError, RetryPace, Session, SessionEnd, SessionOpenError, retry,
+        },
     },
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -25,16 +27,16 @@ use tokio_util::sync::CancellationToken;
 
 /// Holds the SSH connections and the remote forwards on them.
 pub struct Supervisor {
-    machine: Machine,
+    machine: StateMachine,
     /// What the machine's numbers mean.
-    register: Register,
-    board: Arc<Board>,
-    accept: Arc<dyn Accept>,
+    ids: IdRegistry,
+    state: Arc<PublishedState>,
+    accept: Arc<dyn ChannelAcceptor>,
     start: Instant,
-    news: mpsc::Sender<News>,
-    dials: HashMap<Id, CancellationToken>,
+    messages: mpsc::Sender<SupervisorMessage>,
+    dials: HashMap<SessionId, CancellationToken>,
     /// New sessions, to be tended once the board knows which connection they serve.
-    untended: Vec<(Id, Session)>,
+    unmonitored: Vec<(SessionId, Session)>,
     /// Those to be told that what they have changed is in force.
     unanswered: Vec<oneshot::Sender<()>>,
 }
@@ -42,28 +44,28 @@ pub struct Supervisor {
 /// What the rest of the agent has of the supervisor. Clones are the same.
 #[derive(Clone)]
 pub struct SupervisorHandle {
-    board: Arc<Board>,
-    news: mpsc::Sender<News>,
+    state: Arc<PublishedState>,
+    messages: mpsc::Sender<SupervisorMessage>,
 }
 
 /// What came of an action.
-pub(super) enum News {
-    Opened(Id, Session),
+pub(super) enum SupervisorMessage {
+    Opened(SessionId, Session),
     /// With the number of the gateway.
-    OpenFailed(Id, usize, OpenError),
+    OpenFailed(SessionId, usize, SessionOpenError),
     /// A dial was given up as it was told to.
-    Abandoned(Id),
-    Granted(Id, usize, Bound),
-    Refused(Id, usize, ForwardError),
-    Cancelled(Id, usize),
-    Ended(Id, Ended),
-    Worn(Id),
-    Idle(Id),
+    Abandoned(SessionId),
+    Granted(SessionId, usize, BoundForward),
+    Refused(SessionId, usize, ForwardError),
+    Cancelled(SessionId, usize),
+    Ended(SessionId, SessionEnd),
+    NeedsReplacement(SessionId),
+    Idle(SessionId),
     /// Other settings, whether sessions that stand are to be replaced, and whom to tell that they hold.
     Reload(Arc<Settings>, bool, oneshot::Sender<()>),
     Drain(Duration),
     /// Whether this loop still turns.
-    Question(oneshot::Sender<()>),
+    Ping(oneshot::Sender<()>),
 }
 
 impl Supervisor {
@@ -71,38 +73,42 @@ impl Supervisor {
     /// sessions at once; [`SupervisorHandle::drain`] lets them finish. Needs a runtime.
     pub fn spawn(
         settings: Arc<Settings>,
-        accept: Arc<dyn Accept>,
+        accept: Arc<dyn ChannelAcceptor>,
         cancel: CancellationToken,
     ) -> SupervisorHandle {
-        name_skipped(&settings);
-        let register = Register::new(settings);
-        let machine = Machine::new(register.wanted(false));
+        log_skipped_lines(&settings);
+        let register = IdRegistry::new(settings);
+        let machine = StateMachine::new(register.desired_state(false));
         let start = Instant::now();
-        let board = Board::new(register.clone(), start.into_std(), machine.summaries());
+        let board = PublishedState::new(register.clone(), start.into_std(), machine.summaries());
         let board = Arc::new(board);
         let (news, inbox) = mpsc::channel(NEWS);
         let handle = SupervisorHandle {
-            board: Arc::clone(&board),
-            news: news.clone(),
+            state: Arc::clone(&board),
+            messages: news.clone(),
         };
         let supervisor = Self {
             machine,
-            register,
-            board,
+            ids: register,
+            state: board,
             accept,
             start,
-            news,
+            messages: news,
             dials: HashMap::new(),
-            untended: Vec::new(),
+            unmonitored: Vec::new(),
             unanswered: Vec::new(),
         };
         tokio::spawn(supervisor.run(inbox, cancel));
         handle
     }
 
-    async fn run(mut self, mut inbox: mpsc::Receiver<News>, cancel: CancellationToken) {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<SupervisorMessage>,
+        cancel: CancellationToken,
+    ) {
         let mut cancelled = false;
-        let mut event = Event::Tick;
+        let mut event = SupervisorEvent::Tick;
         loop {
             let jitter = rand::random();
             let actions = self.machine.step(self.start.elapsed(), event, jitter);
@@ -110,57 +116,57 @@ impl Supervisor {
             for action in actions {
                 stopped |= self.execute(action);
             }
-            self.register.forget(|forward| self.machine.knows(forward));
+            self.ids.forget(|forward| self.machine.involves(forward));
             self.publish();
-            for (id, session) in self.untended.drain(..) {
-                let (board, news) = (Arc::clone(&self.board), self.news.clone());
-                tokio::spawn(tend(id, session, board, news));
+            for (id, session) in self.unmonitored.drain(..) {
+                let (board, news) = (Arc::clone(&self.state), self.messages.clone());
+                tokio::spawn(monitor(id, session, board, news));
             }
             for answer in self.unanswered.drain(..) {
                 // Whoever asked may have given up.
                 let _ = answer.send(());
             }
             if stopped {
-                self.board.stop();
+                self.state.stop();
                 return;
             }
             // Without a deadline something is under way that will tell.
             let deadline = self.machine.next_deadline().unwrap_or(FAR);
             event = tokio::select! {
-                Some(news) = inbox.recv() => self.digest(news),
+                Some(news) = inbox.recv() => self.on_message(news),
                 () = cancel.cancelled(), if !cancelled => {
                     cancelled = true;
-                    Event::Drain(Duration::ZERO)
+                    SupervisorEvent::Drain(Duration::ZERO)
                 }
-                () = sleep_until(self.start + deadline) => Event::Tick,
+                () = sleep_until(self.start + deadline) => SupervisorEvent::Tick,
             };
         }
     }
 
     /// Carries one action out. Returns whether it was the last.
-    fn execute(&mut self, action: Action) -> bool {
+    fn execute(&mut self, action: SupervisorAction) -> bool {
         match action {
-            Action::Dial(id, gateway) => self.dial(id, gateway),
-            Action::Abandon(id) => {
+            SupervisorAction::Dial(id, gateway) => self.dial(id, gateway),
+            SupervisorAction::Abandon(id) => {
                 if let Some(dial) = self.dials.get(&id) {
                     dial.cancel();
                 }
             }
-            Action::Leave(id) => {
-                if let Some(session) = self.board.session(id) {
-                    session.leave();
+            SupervisorAction::MarkReplaced(id) => {
+                if let Some(session) = self.state.session(id) {
+                    session.mark_replaced();
                 }
             }
-            Action::Request(id, forward) => self.request(id, forward),
-            Action::Cancel(id, forward) => self.cancel(id, forward),
-            Action::WatchIdle(id) => {
-                let news = self.news.clone();
+            SupervisorAction::Request(id, forward) => self.request(id, forward),
+            SupervisorAction::Cancel(id, forward) => self.cancel(id, forward),
+            SupervisorAction::WatchIdle(id) => {
+                let news = self.messages.clone();
                 self.with_session(id, |session| watch_idle(id, session, news));
             }
-            Action::Disconnect(id) => {
+            SupervisorAction::Disconnect(id) => {
                 self.with_session(id, |session| async move { session.disconnect().await });
             }
-            Action::Stopped => {
+            SupervisorAction::Stopped => {
                 tracing::info!("all connections are closed");
                 return true;
             }
@@ -168,37 +174,39 @@ impl Supervisor {
         false
     }
 
-    fn dial(&mut self, id: Id, gateway: usize) {
-        let settings = Arc::clone(&self.register.settings);
+    fn dial(&mut self, id: SessionId, gateway: usize) {
+        let settings = Arc::clone(&self.ids.settings);
         let number = gateway;
-        let Some(gateway) = self.register.gateway(number).cloned() else {
+        let Some(gateway) = self.ids.gateway(number).cloned() else {
             return;
         };
         let abandon = CancellationToken::new();
         self.dials.insert(id, abandon.clone());
-        let board = Arc::clone(&self.board);
-        let tell: Tell = Arc::new(move |passed| {
-            if matches!(passed, Passed::HostKey(_)) {
+        let board = Arc::clone(&self.state);
+        let tell: HopObserver = Arc::new(move |passed| {
+            if matches!(passed, HopEvent::HostKey(_)) {
                 board.reached(id.slot);
             }
         });
         let accept = Arc::clone(&self.accept);
         let open = Session::open(settings, gateway.clone(), id.slot, accept, tell);
-        let news = self.news.clone();
+        let news = self.messages.clone();
         tokio::spawn(async move {
-            let told = match give_up_when(abandon.clone(), open).await {
-                Ok(Ok(session)) => News::Opened(id, session),
-                _ if abandon.is_cancelled() => News::Abandoned(id),
-                Ok(Err(error)) => News::OpenFailed(id, number, error),
-                Err(problem) => News::OpenFailed(id, number, lost(&gateway, problem)),
+            let told = match spawn_cancellable(abandon.clone(), open).await {
+                Ok(Ok(session)) => SupervisorMessage::Opened(id, session),
+                _ if abandon.is_cancelled() => SupervisorMessage::Abandoned(id),
+                Ok(Err(error)) => SupervisorMessage::OpenFailed(id, number, error),
+                Err(problem) => {
+                    SupervisorMessage::OpenFailed(id, number, panicked_dial(&gateway, problem))
+                }
             };
             let _ = news.send(told).await;
         });
     }
 
-    fn request(&self, id: Id, forward: usize) {
-        let news = self.news.clone();
-        let Some(wanted) = self.register.forward(forward).cloned() else {
+    fn request(&self, id: SessionId, forward: usize) {
+        let news = self.messages.clone();
+        let Some(wanted) = self.ids.forward(forward).cloned() else {
             return;
         };
         self.with_session(id, |session| {
@@ -206,8 +214,10 @@ impl Supervisor {
             let asked = session.forward(&wanted);
             async move {
                 let told = match asked.await {
-                    Ok(bound) => News::Granted(id, forward, bound),
-                    Err(error @ ForwardError::Refused(_)) => News::Refused(id, forward, error),
+                    Ok(bound) => SupervisorMessage::Granted(id, forward, bound),
+                    Err(error @ ForwardError::Refused(_)) => {
+                        SupervisorMessage::Refused(id, forward, error)
+                    }
                     // The end of the session is told by whoever tends it.
                     Err(ForwardError::Lost(_)) => return,
                 };
@@ -216,36 +226,36 @@ impl Supervisor {
         });
     }
 
-    fn cancel(&self, id: Id, forward: usize) {
-        let news = self.news.clone();
-        let Some(held) = self.register.forward(forward).cloned() else {
+    fn cancel(&self, id: SessionId, forward: usize) {
+        let news = self.messages.clone();
+        let Some(held) = self.ids.forward(forward).cloned() else {
             return;
         };
         self.with_session(id, |session| async move {
             if let Err(ForwardError::Lost(_)) = session.cancel_forward(&held.name).await {
                 return;
             }
-            let _ = news.send(News::Cancelled(id, forward)).await;
+            let _ = news.send(SupervisorMessage::Cancelled(id, forward)).await;
         });
     }
 
-    fn with_session<F>(&self, id: Id, work: impl FnOnce(Session) -> F)
+    fn with_session<F>(&self, id: SessionId, work: impl FnOnce(Session) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         // Without one it has ended, which the machine is about to learn.
-        if let Some(session) = self.board.session(id) {
+        if let Some(session) = self.state.session(id) {
             tokio::spawn(work(session));
         }
     }
 
     /// Notes and logs the news, and makes of it what the machine understands.
-    fn digest(&mut self, news: News) -> Event {
+    fn on_message(&mut self, news: SupervisorMessage) -> SupervisorEvent {
         match news {
-            News::Opened(id, session) => {
+            SupervisorMessage::Opened(id, session) => {
                 self.dials.remove(&id);
-                self.board.opened(id, &session);
-                if let Some(facts) = session.facts() {
+                self.state.opened(id, &session);
+                if let Some(facts) = session.negotiated() {
                     tracing::info!(
                         connection = id.slot,
                         gateway = %session.gateway(),
@@ -255,16 +265,16 @@ impl Supervisor {
                         "logged in to the gateway"
                     );
                 }
-                self.untended.push((id, session));
-                Event::Opened(id)
+                self.unmonitored.push((id, session));
+                SupervisorEvent::Opened(id)
             }
-            News::OpenFailed(id, gateway, error) => {
+            SupervisorMessage::OpenFailed(id, gateway, error) => {
                 self.dials.remove(&id);
-                let retry = match self.register.gateway(gateway) {
-                    Some(gateway) => retry(&self.register.settings, gateway, &error),
+                let retry = match self.ids.gateway(gateway) {
+                    Some(gateway) => retry(&self.ids.settings, gateway, &error),
                     None => error.retry(),
                 };
-                let news = self.board.open_failed(id, &error);
+                let news = self.state.open_failed(id, &error);
                 let gateway = self.gateway(id);
                 if news {
                     tracing::warn!(
@@ -278,15 +288,15 @@ impl Supervisor {
                 } else {
                     tracing::debug!(connection = id.slot, gateway, %error, "still cannot connect");
                 }
-                Event::OpenFailed(id, retry)
+                SupervisorEvent::OpenFailed(id, retry)
             }
-            News::Abandoned(id) => {
+            SupervisorMessage::Abandoned(id) => {
                 self.dials.remove(&id);
                 tracing::debug!(connection = id.slot, "gave up connecting");
-                Event::OpenFailed(id, Retry::Soon)
+                SupervisorEvent::OpenFailed(id, RetryPace::Soon)
             }
-            News::Granted(id, forward, bound) => {
-                self.board.granted(id, forward, bound.to_string());
+            SupervisorMessage::Granted(id, forward, bound) => {
+                self.state.granted(id, forward, bound.to_string());
                 tracing::info!(
                     connection = id.slot,
                     forward = self.name(forward),
@@ -294,18 +304,20 @@ impl Supervisor {
                     bind = %bound,
                     "the gateway granted the forward"
                 );
-                Event::Granted(id, forward)
+                SupervisorEvent::Granted(id, forward)
             }
-            News::Refused(id, forward, error) => {
-                self.board.refused(id, forward, &error);
-                Event::Refused(id, forward)
+            SupervisorMessage::Refused(id, forward, error) => {
+                self.state.refused(id, forward, &error);
+                SupervisorEvent::Refused(id, forward)
             }
-            News::Cancelled(id, forward) => Event::Cancelled(id, forward),
-            News::Ended(id, ended) => {
+            SupervisorMessage::Cancelled(id, forward) => SupervisorEvent::Cancelled(id, forward),
+            SupervisorMessage::Ended(id, ended) => {
                 let gateway = self.gateway(id);
-                self.board.ended(id, &ended);
+                self.state.ended(id, &ended);
                 match ended {
-                    Ended::ByUs => tracing::info!(connection = id.slot, gateway, "disconnected"),
+                    SessionEnd::ByUs => {
+                        tracing::info!(connection = id.slot, gateway, "disconnected")
+                    }
                     ended => tracing::warn!(
                         connection = id.slot,
                         gateway,
@@ -314,36 +326,36 @@ impl Supervisor {
                         "session lost; connecting again"
                     ),
                 }
-                Event::Ended(id)
+                SupervisorEvent::Ended(id)
             }
-            News::Worn(id) => {
+            SupervisorMessage::NeedsReplacement(id) => {
                 tracing::info!(
                     connection = id.slot,
                     gateway = self.gateway(id),
                     "the session is replaced by a new one before it wears out"
                 );
-                Event::Worn(id)
+                SupervisorEvent::NeedsReplacement(id)
             }
-            News::Idle(id) => Event::Idle(id),
-            News::Question(answer) => {
+            SupervisorMessage::Idle(id) => SupervisorEvent::Idle(id),
+            SupervisorMessage::Ping(answer) => {
                 // Whoever asked may have given up.
                 let _ = answer.send(());
-                Event::Tick
+                SupervisorEvent::Tick
             }
-            News::Reload(settings, anew, answer) => {
-                name_skipped(&settings);
+            SupervisorMessage::Reload(settings, anew, answer) => {
+                log_skipped_lines(&settings);
                 let egress = &settings.egress;
-                egress.adopt_addresses(&self.register.settings.egress);
+                egress.adopt_addresses(&self.ids.settings.egress);
                 if anew {
-                    egress.addresses().forgive();
+                    egress.addresses().clear_failures();
                 }
-                self.register.change(settings);
+                self.ids.change(settings);
                 self.unanswered.push(answer);
-                Event::Reload(self.register.wanted(anew))
+                SupervisorEvent::Reload(self.ids.desired_state(anew))
             }
-            News::Drain(limit) => {
+            SupervisorMessage::Drain(limit) => {
                 tracing::info!(limit_seconds = limit.as_secs(), "draining");
-                Event::Drain(limit)
+                SupervisorEvent::Drain(limit)
             }
         }
     }
@@ -351,12 +363,14 @@ impl Supervisor {
     /// Shows what has changed, and logs what the machine has decided about forwards.
     fn publish(&self) {
         let after = self.machine.summaries();
-        let held = self.register.named(|forward| self.machine.holds(forward));
-        let before = self.board.publish(&self.register, after.clone(), held);
+        let held = self
+            .ids
+            .named(|forward| self.machine.expects_channels(forward));
+        let before = self.state.publish(&self.ids, after.clone(), held);
         for (connection, (before, after)) in before.iter().zip(&after).enumerate() {
-            let gateway = self.register.gateway(after.gateway);
+            let gateway = self.ids.gateway(after.gateway);
             let gateway = gateway.map(ToString::to_string);
-            let named = self.register.forwards().zip(&after.forwards);
+            let named = self.ids.forwards().zip(&after.forwards);
             for (place, ((number, forward), now)) in named.enumerate() {
                 if before.forwards.get(place) == Some(now) {
                     continue;
@@ -364,7 +378,7 @@ impl Supervisor {
                 let forward = &*forward.name;
                 match now {
                     ForwardState::Refused => {
-                        let (cause, remedy) = self.board.refusal(connection, number);
+                        let (cause, remedy) = self.state.refusal(connection, number);
                         tracing::warn!(
                             connection,
                             gateway,
@@ -387,59 +401,59 @@ impl Supervisor {
     }
 
     fn name(&self, forward: usize) -> &str {
-        self.register.forward(forward).map_or("", |f| &f.name)
+        self.ids.forward(forward).map_or("", |f| &f.name)
     }
 
     /// The one that this session leads to, or would have.
-    fn gateway(&self, id: Id) -> Option<String> {
-        let session = self.board.session(id);
+    fn gateway(&self, id: SessionId) -> Option<String> {
+        let session = self.state.session(id);
         let gateway = session.map(|session| session.gateway().to_string());
-        gateway.or_else(|| self.board.dialed_gateway(id.slot))
+        gateway.or_else(|| self.state.dialed_gateway(id.slot))
     }
 }
 
 impl SupervisorHandle {
     /// All connections as they are now.
     pub fn connections(&self) -> Vec<ConnectionView> {
-        self.board.views()
+        self.state.views()
     }
 
     /// Channels of all sessions whose spool had no room, or failed.
     pub fn spool_resets(&self) -> SpoolResets {
-        self.board.spool_resets()
+        self.state.spool_resets()
     }
 
     /// What new sessions are opened by.
     pub fn settings(&self) -> Arc<Settings> {
-        self.board.settings()
+        self.state.settings()
     }
 
     /// One per gateway as configured: the last attempt there, where that has failed.
     pub fn failures(&self) -> Vec<Option<LastFailure>> {
-        self.board.failures()
+        self.state.failures()
     }
 
     /// The sessions that hold this forward, each with the number of its connection.
     pub fn holders(&self, forward: &str) -> Vec<(usize, Session)> {
-        self.board.holders(forward)
+        self.state.holders(forward)
     }
 
     /// Forwarded channels open now, on all sessions.
     pub fn live_channels(&self) -> usize {
-        self.board.live_channels()
+        self.state.live_channels()
     }
 
     /// Counts up with every change of [`connections`](Self::connections) worth looking at.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.board.changes()
+        self.state.changes()
     }
 
     /// Whether the supervisor's own loop answers a question, or has ended as it was told to. Waits for as long as it
     /// does neither: the caller sets a limit.
-    pub async fn answers(&self) -> bool {
+    pub async fn ping(&self) -> bool {
         let (question, answer) = oneshot::channel();
-        let asked = self.news.send(News::Question(question)).await;
-        asked.is_ok() && answer.await.is_ok() || self.board.is_stopped()
+        let asked = self.messages.send(SupervisorMessage::Ping(question)).await;
+        asked.is_ok() && answer.await.is_ok() || self.state.is_stopped()
     }
 
     /// Brings about what `settings` say: binds and cancels forwards on the sessions that stand, opens and leaves
@@ -447,9 +461,12 @@ impl SupervisorHandle {
     /// as soon as that is under way.
     pub async fn reload(&self, settings: Arc<Settings>, anew: bool) {
         let (answer, answered) = oneshot::channel();
-        let news = self.news.clone();
+        let news = self.messages.clone();
         // A closed queue means that everything has stopped already.
-        tokio::spawn(async move { news.send(News::Reload(settings, anew, answer)).await });
+        tokio::spawn(async move {
+            news.send(SupervisorMessage::Reload(settings, anew, answer))
+                .await
+        });
         if timeout(TAKEN, answered).await.is_err() {
             tracing::error!(
                 "the loop that keeps the connections does not answer; the change takes effect when it does"
@@ -459,9 +476,9 @@ impl SupervisorHandle {
 
     /// Waits until no gateway listens any more for the forwards of which `which` says so, by its own answer: after a
     /// reload has taken them out, or in a drain.
-    pub async fn let_go(&self, which: impl Fn(&str) -> bool) {
+    pub async fn cancelled(&self, which: impl Fn(&str) -> bool) {
         let mut changes = self.changes();
-        while self.board.holds(&which) {
+        while self.state.expects_channels(&which) {
             if changes.changed().await.is_err() {
                 return;
             }
@@ -472,13 +489,13 @@ impl SupervisorHandle {
     /// when all is closed, a few seconds after `limit` at the latest.
     pub async fn drain(&self, limit: Duration) {
         // A closed queue means that everything has stopped already.
-        let _ = self.news.send(News::Drain(limit)).await;
-        let _ = timeout(limit.saturating_add(GOODBYES), self.board.stopped()).await;
+        let _ = self.messages.send(SupervisorMessage::Drain(limit)).await;
+        let _ = timeout(limit.saturating_add(GOODBYES), self.state.stopped()).await;
     }
 }
 
 /// What of known_hosts is not used; a revocation is never among it.
-fn name_skipped(settings: &Settings) {
+fn log_skipped_lines(settings: &Settings) {
     for skipped in settings.host_keys.skipped().iter().take(SKIPPED) {
         let (line, problem) = (skipped.line, &skipped.problem);
         tracing::warn!(

@@ -4,9 +4,9 @@
 use super::{
     backoff,
     dialing::MAX_AGE,
-    slot::{Dial, Farewell, Held, Leaving, Live, Slot},
+    slot::{ActiveSession, ConnectionSlot, DialState, DrainingSession, ForwardPhase, ReleasePhase},
 };
-use crate::tunnel::session::Retry;
+use crate::tunnel::session::RetryPace;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -14,27 +14,27 @@ use std::{
 
 /// What has happened. Times and generations that are no longer current are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum SupervisorEvent {
     /// A deadline may have passed.
     Tick,
     /// A dial has led to a session.
-    Opened(Id),
+    Opened(SessionId),
     /// A dial has failed, or was given up.
-    OpenFailed(Id, Retry),
+    OpenFailed(SessionId, RetryPace),
     /// The gateway listens.
-    Granted(Id, usize),
+    Granted(SessionId, usize),
     /// The gateway refuses to listen.
-    Refused(Id, usize),
+    Refused(SessionId, usize),
     /// The gateway listens no more.
-    Cancelled(Id, usize),
+    Cancelled(SessionId, usize),
     /// A session is over.
-    Ended(Id),
+    Ended(SessionId),
     /// A session should be replaced: it has leaked too much.
-    Worn(Id),
+    NeedsReplacement(SessionId),
     /// A session that is left has no channel open any more.
-    Idle(Id),
+    Idle(SessionId),
     /// The configuration has changed; in a drain that is ignored.
-    Reload(Wanted),
+    Reload(DesiredState),
     /// Let what is under way finish within this time, then stop.
     Drain(Duration),
 }
@@ -42,52 +42,52 @@ pub(super) enum Event {
 /// What the configuration asks for. Gateways and forwards go by numbers, each given once and to one alone: a number that
 /// is not wanted any more is never wanted again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// At least 1.
+pub(super) struct DesiredState {
+    /// Number of connections to keep, at least 1.
     pub connections: usize,
     /// At least one; connections are spread over them in this order.
     pub gateways: Vec<usize>,
     pub forwards: Vec<usize>,
     /// Sessions are opened in another way now (user, key, proxy, bounds): those that stand are to be replaced.
-    pub anew: bool,
+    pub replace_sessions: bool,
 }
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum SupervisorAction {
     /// Open a session to the gateway of this number; answered by `Opened` or `OpenFailed`.
-    Dial(Id, usize),
+    Dial(SessionId, usize),
     /// Give up a dial; answered by `OpenFailed`, or by `Opened` if that was faster.
-    Abandon(Id),
+    Abandon(SessionId),
     /// Let the channels of a session end where they may: a successor serves, or soon will.
-    Leave(Id),
+    MarkReplaced(SessionId),
     /// Ask for a forward; answered by `Granted`, `Refused` or `Ended`.
-    Request(Id, usize),
+    Request(SessionId, usize),
     /// Cancel a forward; answered by `Cancelled` or `Ended`.
-    Cancel(Id, usize),
+    Cancel(SessionId, usize),
     /// Answer with `Idle` as soon as no channel is open.
-    WatchIdle(Id),
+    WatchIdle(SessionId),
     /// End a session; answered by `Ended`.
-    Disconnect(Id),
+    Disconnect(SessionId),
     /// Everything has stopped after a drain. The last action.
     Stopped,
 }
 
 /// One dial and the session that came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Id {
+pub(super) struct SessionId {
     /// Number of the connection.
     pub slot: usize,
     /// Counts up over all connections; never used twice.
     pub generation: u64,
 }
 
-/// The supervisor's mind.
-pub(super) struct Machine {
-    pub(super) slots: Vec<Slot>,
+/// The supervisor's state machine, without sockets and clock.
+pub(super) struct StateMachine {
+    pub(super) slots: Vec<ConnectionSlot>,
     /// How many of the slots are wanted; those behind are retired.
     pub(super) connections: usize,
-    /// Never empty.
+    /// The gateways, by number; never empty.
     pub(super) gateways: Vec<usize>,
     pub(super) forwards: Vec<usize>,
     /// Per gateway: not before this, since somebody must change something first.
@@ -99,11 +99,11 @@ pub(super) struct Machine {
     stopped: bool,
 }
 
-impl Machine {
+impl StateMachine {
     /// The first `Tick` dials.
-    pub(super) fn new(wanted: Wanted) -> Self {
+    pub(super) fn new(wanted: DesiredState) -> Self {
         Self {
-            slots: (0..wanted.connections).map(Slot::new).collect(),
+            slots: (0..wanted.connections).map(ConnectionSlot::new).collect(),
             connections: wanted.connections,
             gateways: wanted.gateways,
             forwards: wanted.forwards,
@@ -116,28 +116,35 @@ impl Machine {
     }
 
     /// One step. `now` never goes back; `jitter` is in 0..1 and fresh each time.
-    pub(super) fn step(&mut self, now: Duration, event: Event, jitter: f64) -> Vec<Action> {
+    pub(super) fn step(
+        &mut self,
+        now: Duration,
+        event: SupervisorEvent,
+        jitter: f64,
+    ) -> Vec<SupervisorAction> {
         let mut actions = Vec::new();
         match event {
-            Event::Tick => {}
-            Event::Opened(id) => self.opened(now, id, &mut actions),
-            Event::OpenFailed(id, retry) => self.open_failed(now, id, retry, jitter),
-            Event::Granted(id, forward) => self.granted(id, forward, &mut actions),
-            Event::Refused(id, forward) => self.refused(now, id, forward, jitter, &mut actions),
-            Event::Cancelled(id, forward) => self.released(now, id, forward),
-            Event::Ended(id) => self.ended(now, id, jitter),
-            Event::Worn(id) => {
-                if let Some(live) = self.live(id) {
-                    live.worn = true;
+            SupervisorEvent::Tick => {}
+            SupervisorEvent::Opened(id) => self.opened(now, id, &mut actions),
+            SupervisorEvent::OpenFailed(id, retry) => self.open_failed(now, id, retry, jitter),
+            SupervisorEvent::Granted(id, forward) => self.on_granted(id, forward, &mut actions),
+            SupervisorEvent::Refused(id, forward) => {
+                self.on_refused(now, id, forward, jitter, &mut actions)
+            }
+            SupervisorEvent::Cancelled(id, forward) => self.on_cancelled(now, id, forward),
+            SupervisorEvent::Ended(id) => self.ended(now, id, jitter),
+            SupervisorEvent::NeedsReplacement(id) => {
+                if let Some(live) = self.active_session(id) {
+                    live.needs_replacement = true;
                 }
             }
-            Event::Idle(id) => {
-                if let Some(leaving) = self.leaving(id) {
+            SupervisorEvent::Idle(id) => {
+                if let Some(leaving) = self.draining_session(id) {
                     leaving.deadline = now;
                 }
             }
-            Event::Reload(wanted) => self.reload(now, wanted, &mut actions),
-            Event::Drain(limit) => self.drain(now, limit, &mut actions),
+            SupervisorEvent::Reload(wanted) => self.reload(now, wanted, &mut actions),
+            SupervisorEvent::Drain(limit) => self.drain(now, limit, &mut actions),
         }
         self.advance(now, &mut actions);
         actions
@@ -145,20 +152,20 @@ impl Machine {
 
     /// When a `Tick` is due at the latest.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let of_slot = |slot: &Slot| {
+        let of_slot = |slot: &ConnectionSlot| {
             let dial = match slot.dial {
-                Dial::Waiting { until, .. } => Some(until),
+                DialState::Waiting { until, .. } => Some(until),
                 _ => None,
             };
             let retries = slot.current.iter().flat_map(|live| {
-                let waits = live.forwards.values().filter(|_| !live.parts());
+                let waits = live.forwards.values().filter(|_| !live.is_releasing());
                 let retry = waits.filter_map(|held| match held {
-                    Held::Refused { retry_at, .. } => Some(*retry_at),
+                    ForwardPhase::Refused { retry_at, .. } => Some(*retry_at),
                     _ => None,
                 });
-                retry.chain((!live.worn).then(|| live.since + MAX_AGE))
+                retry.chain((!live.needs_replacement).then(|| live.since + MAX_AGE))
             });
-            let leaving = slot.leaving.iter().filter(|l| !l.disconnecting);
+            let leaving = slot.draining.iter().filter(|l| !l.disconnecting);
             let ends = leaving.map(|l| l.deadline);
             dial.into_iter().chain(retries).chain(ends).min()
         };
@@ -171,27 +178,28 @@ impl Machine {
     }
 
     /// Whether a session still has to do with this forward.
-    pub(super) fn knows(&self, forward: usize) -> bool {
+    pub(super) fn involves(&self, forward: usize) -> bool {
         self.slots.iter().any(|slot| {
             let live = slot
                 .current
                 .iter()
                 .any(|live| live.forwards.contains_key(&forward));
             live || slot
-                .leaving
+                .draining
                 .iter()
                 .any(|l| l.forwards.contains_key(&forward))
         })
     }
 
     /// Whether channels may still come by this forward, on any session.
-    pub(super) fn holds(&self, forward: usize) -> bool {
+    pub(super) fn expects_channels(&self, forward: usize) -> bool {
         self.slots.iter().any(|slot| {
             let live = slot.current.as_ref();
             let held = live.and_then(|live| live.forwards.get(&forward));
-            let leaving = slot.leaving.iter();
+            let leaving = slot.draining.iter();
             let mut leaving = leaving.filter_map(|leaving| leaving.forwards.get(&forward));
-            held.is_some_and(Held::may_listen) || leaving.any(|left| *left != Farewell::Gone)
+            held.is_some_and(ForwardPhase::may_listen)
+                || leaving.any(|left| *left != ReleasePhase::Released)
         })
     }
 
@@ -199,11 +207,11 @@ impl Machine {
         self.draining
     }
 
-    fn opened(&mut self, now: Duration, id: Id, actions: &mut Vec<Action>) {
+    fn opened(&mut self, now: Duration, id: SessionId, actions: &mut Vec<SupervisorAction>) {
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
         };
-        let Dial::Dialing {
+        let DialState::Dialing {
             generation,
             gateway,
             stale,
@@ -214,7 +222,7 @@ impl Machine {
         if generation != id.generation {
             return;
         }
-        slot.dial = Dial::Idle;
+        slot.dial = DialState::Idle;
         if self.refusing.remove(&gateway) {
             self.retry_waiting(now, gateway);
         }
@@ -223,12 +231,12 @@ impl Machine {
         };
         if self.draining || stale || slot.retired {
             // It came too late to serve anything.
-            slot.leaving.push(Leaving {
+            slot.draining.push(DrainingSession {
                 generation,
                 gateway,
                 forwards: BTreeMap::new(),
                 deadline: now,
-                left: true,
+                marked_replaced: true,
                 watched: true,
                 disconnecting: false,
             });
@@ -238,51 +246,51 @@ impl Machine {
             return;
         }
         slot.sessions += 1;
-        let due = |forward: &usize| (*forward, Held::Due { refusals: 0 });
+        let due = |forward: &usize| (*forward, ForwardPhase::Due { refusals: 0 });
         let mut forwards: BTreeMap<_, _> = self.forwards.iter().map(due).collect();
         if let Some(old) = slot.current.take() {
             if old.gateway == gateway {
                 // What another connection holds is not asked for sooner for it.
-                let refused = |held: &Held| matches!(held, Held::Refused { .. });
+                let refused = |held: &ForwardPhase| matches!(held, ForwardPhase::Refused { .. });
                 let refused = old.forwards.iter().filter(|(_, held)| refused(held));
                 forwards.extend(refused.map(|(forward, held)| (*forward, *held)));
             }
-            let old_id = Id {
+            let old_id = SessionId {
                 slot: id.slot,
                 generation: old.generation,
             };
             let deadline = now + REPLACED_DRAIN;
-            slot.leaving
-                .push(old.leave(old_id, deadline, true, actions));
+            slot.draining
+                .push(old.drain(old_id, deadline, true, actions));
         }
         // What an older session here is letting go of cannot be had yet.
-        for leaving in slot.leaving.iter().filter(|l| l.gateway == gateway) {
+        for leaving in slot.draining.iter().filter(|l| l.gateway == gateway) {
             for (forward, held) in &mut forwards {
-                if let Some(Farewell::Requested | Farewell::Cancelling) =
+                if let Some(ReleasePhase::Requested | ReleasePhase::Cancelling) =
                     leaving.forwards.get(forward)
                 {
-                    *held = Held::Moving {
+                    *held = ForwardPhase::AwaitingRelease {
                         from: leaving.generation,
                     };
                 }
             }
         }
-        slot.current = Some(Live {
+        slot.current = Some(ActiveSession {
             generation,
             gateway,
             since: now,
             forwards,
-            worn: false,
+            needs_replacement: false,
             retry_at: None,
-            moves: false,
+            relocate: false,
         });
     }
 
-    fn open_failed(&mut self, now: Duration, id: Id, retry: Retry, jitter: f64) {
+    fn open_failed(&mut self, now: Duration, id: SessionId, retry: RetryPace, jitter: f64) {
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
         };
-        let Dial::Dialing {
+        let DialState::Dialing {
             generation,
             gateway,
             stale,
@@ -293,13 +301,13 @@ impl Machine {
         if generation != id.generation {
             return;
         }
-        slot.dial = Dial::Idle;
+        slot.dial = DialState::Idle;
         if stale {
             // It says nothing of the configuration that holds now.
             self.dial_anew(now, id.slot);
             return;
         }
-        if retry == Retry::Slow {
+        if retry == RetryPace::Slow {
             let barred = self.barred.entry(gateway).or_default();
             *barred = (*barred).max(now + backoff::slow(jitter));
             self.refusing.insert(gateway);
@@ -308,19 +316,19 @@ impl Machine {
         self.wait(now, id.slot, jitter);
     }
 
-    fn ended(&mut self, now: Duration, id: Id, jitter: f64) {
+    fn ended(&mut self, now: Duration, id: SessionId, jitter: f64) {
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
         };
         if let Some(at) = slot
-            .leaving
+            .draining
             .iter()
             .position(|l| l.generation == id.generation)
         {
-            let leaving = slot.leaving.remove(at);
+            let leaving = slot.draining.remove(at);
             for (forward, farewell) in &leaving.forwards {
-                if *farewell != Farewell::Gone {
-                    self.freed(now, id, leaving.gateway, *forward);
+                if *farewell != ReleasePhase::Released {
+                    self.on_released(now, id, leaving.gateway, *forward);
                 }
             }
             return;
@@ -347,50 +355,50 @@ impl Machine {
             slot.attempt = slot.attempt.min(SERVED_ATTEMPT);
         }
         // A dial for its replacement goes on, and a wait for one may have become too long.
-        if !matches!(slot.dial, Dial::Dialing { .. }) {
+        if !matches!(slot.dial, DialState::Dialing { .. }) {
             self.wait(now, id.slot, jitter);
         }
         for (forward, held) in &live.forwards {
-            if *held == Held::Granted {
-                self.hurry(now, live.gateway, *forward);
+            if *held == ForwardPhase::Granted {
+                self.retry_now(now, live.gateway, *forward);
             }
         }
     }
 
-    fn drain(&mut self, now: Duration, limit: Duration, actions: &mut Vec<Action>) {
+    fn drain(&mut self, now: Duration, limit: Duration, actions: &mut Vec<SupervisorAction>) {
         let again = std::mem::replace(&mut self.draining, true);
         let deadline = now + limit;
         for (index, slot) in self.slots.iter_mut().enumerate() {
             match slot.dial {
-                Dial::Waiting { .. } => slot.dial = Dial::Idle,
-                Dial::Dialing {
+                DialState::Waiting { .. } => slot.dial = DialState::Idle,
+                DialState::Dialing {
                     generation,
                     stale: false,
                     ..
                 } if !again => {
-                    actions.push(Action::Abandon(Id {
+                    actions.push(SupervisorAction::Abandon(SessionId {
                         slot: index,
                         generation,
                     }));
                 }
-                Dial::Dialing { .. } | Dial::Idle => {}
+                DialState::Dialing { .. } | DialState::Idle => {}
             }
-            for leaving in &mut slot.leaving {
+            for leaving in &mut slot.draining {
                 leaving.deadline = leaving.deadline.min(deadline);
-                leaving.let_go(index, |_| true, actions);
+                leaving.cancel_forwards(index, |_| true, actions);
             }
             if let Some(live) = slot.current.take() {
-                let id = Id {
+                let id = SessionId {
                     slot: index,
                     generation: live.generation,
                 };
-                slot.leaving.push(live.leave(id, deadline, false, actions));
+                slot.draining.push(live.drain(id, deadline, false, actions));
             }
         }
     }
 
     /// Everything that time alone, or the last event, has made due.
-    fn advance(&mut self, now: Duration, actions: &mut Vec<Action>) {
+    fn advance(&mut self, now: Duration, actions: &mut Vec<SupervisorAction>) {
         if !self.draining {
             self.retire(now, actions);
             self.replace_one(now);
@@ -399,33 +407,41 @@ impl Machine {
             self.dial_if_due(now, index, actions);
             if let Some(slot) = self.slots.get_mut(index) {
                 slot.request_due(now, index, actions);
-                slot.say_goodbye(now, index, actions);
+                slot.close_drained(now, index, actions);
             }
         }
-        if self.draining && !self.stopped && self.slots.iter().all(Slot::is_empty) {
+        if self.draining && !self.stopped && self.slots.iter().all(ConnectionSlot::is_empty) {
             self.stopped = true;
-            actions.push(Action::Stopped);
+            actions.push(SupervisorAction::Stopped);
         }
     }
 
-    pub(super) fn live(&mut self, id: Id) -> Option<&mut Live> {
+    pub(super) fn active_session(&mut self, id: SessionId) -> Option<&mut ActiveSession> {
         let live = self.slots.get_mut(id.slot)?.current.as_mut()?;
         (live.generation == id.generation).then_some(live)
     }
 
-    pub(super) fn held(&mut self, id: Id, forward: usize) -> Option<&mut Held> {
-        self.live(id)?.forwards.get_mut(&forward)
+    pub(super) fn forward_phase(
+        &mut self,
+        id: SessionId,
+        forward: usize,
+    ) -> Option<&mut ForwardPhase> {
+        self.active_session(id)?.forwards.get_mut(&forward)
     }
 
-    pub(super) fn leaving(&mut self, id: Id) -> Option<&mut Leaving> {
+    pub(super) fn draining_session(&mut self, id: SessionId) -> Option<&mut DrainingSession> {
         let slot = self.slots.get_mut(id.slot)?;
-        slot.leaving
+        slot.draining
             .iter_mut()
             .find(|l| l.generation == id.generation)
     }
 
-    pub(super) fn farewell(&mut self, id: Id, forward: usize) -> Option<&mut Farewell> {
-        self.leaving(id)?.forwards.get_mut(&forward)
+    pub(super) fn release_phase(
+        &mut self,
+        id: SessionId,
+        forward: usize,
+    ) -> Option<&mut ReleasePhase> {
+        self.draining_session(id)?.forwards.get_mut(&forward)
     }
 }
 

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
-use crate::supervisor::slot::MAX_LEAVING;
+use crate::supervisor::slot::MAX_DRAINING;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,19 +10,19 @@ fn seconds(n: u64) -> Duration {
 
 /// A machine with its world: dials under way, sessions, who listens where, and what must always hold.
 struct World {
-    machine: Machine,
+    machine: StateMachine,
     now: Duration,
     rng: SmallRng,
     /// One session at a time can listen for a forward of a gateway, as with OpenSSH; or all, as with the stub.
     exclusive: bool,
     /// Now and then it refuses for no reason.
     moody: bool,
-    dials: BTreeMap<Id, (usize, bool)>,
-    sessions: BTreeMap<Id, Peer>,
+    dials: BTreeMap<SessionId, (usize, bool)>,
+    sessions: BTreeMap<SessionId, Peer>,
     /// Last slow failure per gateway, since the last reload that may have mended it.
     slow: BTreeMap<usize, Duration>,
     /// What the configuration says now.
-    wanted: Wanted,
+    wanted: DesiredState,
     /// Numbers are given once.
     next: usize,
     drained: Option<Duration>,
@@ -55,14 +55,14 @@ impl World {
 
     fn of(connections: usize, gateways: usize, forwards: usize, mut rng: SmallRng) -> Self {
         let exclusive = rng.random_bool(0.7);
-        let wanted = Wanted {
+        let wanted = DesiredState {
             connections,
             gateways: (0..gateways).collect(),
             forwards: (0..forwards).collect(),
-            anew: false,
+            replace_sessions: false,
         };
         let mut world = Self {
-            machine: Machine::new(wanted.clone()),
+            machine: StateMachine::new(wanted.clone()),
             wanted,
             next: 100,
             now: Duration::ZERO,
@@ -75,24 +75,24 @@ impl World {
             drained: None,
             stopped: false,
         };
-        world.send(Event::Tick);
+        world.send(SupervisorEvent::Tick);
         world
     }
 
-    fn send(&mut self, event: Event) {
+    fn send(&mut self, event: SupervisorEvent) {
         let jitter = self.rng.random();
-        if let Event::Drain(_) = event {
+        if let SupervisorEvent::Drain(_) = event {
             self.drained = Some(self.now);
             self.sessions.values_mut().for_each(|p| p.may_go = true);
         }
-        if let Event::Reload(wanted) = &event
+        if let SupervisorEvent::Reload(wanted) = &event
             && self.drained.is_none()
         {
             self.wanted = wanted.clone();
             for (id, peer) in &mut self.sessions {
                 peer.may_go |= id.slot >= wanted.connections;
             }
-            if wanted.anew {
+            if wanted.replace_sessions {
                 self.slow.clear();
             }
         }
@@ -103,10 +103,10 @@ impl World {
         self.check();
     }
 
-    fn obey(&mut self, action: Action) {
+    fn obey(&mut self, action: SupervisorAction) {
         assert!(!self.stopped, "nothing happens after the end: {action:?}");
         match action {
-            Action::Dial(id, gateway) => {
+            SupervisorAction::Dial(id, gateway) => {
                 assert!(self.drained.is_none(), "a drained supervisor dials nobody");
                 assert!(
                     self.wanted.gateways.contains(&gateway) && id.slot < self.wanted.connections,
@@ -124,12 +124,12 @@ impl World {
                 }
                 self.dials.insert(id, (gateway, false));
             }
-            Action::Abandon(id) => {
+            SupervisorAction::Abandon(id) => {
                 let dial = self.dials.get_mut(&id).expect("a dial under way");
                 assert!(!dial.1, "given up once");
                 dial.1 = true;
             }
-            Action::Leave(id) => {
+            SupervisorAction::MarkReplaced(id) => {
                 let peer = self.sessions.get_mut(&id).expect("a session that stands");
                 assert!(!peer.left, "left once");
                 peer.left = true;
@@ -142,7 +142,7 @@ impl World {
                     "and only once it has let go of everything"
                 );
             }
-            Action::Request(id, forward) => {
+            SupervisorAction::Request(id, forward) => {
                 assert!(
                     self.drained.is_none(),
                     "a drained supervisor asks for nothing"
@@ -156,7 +156,7 @@ impl World {
                     "nothing is asked for while something is let go of"
                 );
                 let gateway = self.sessions[&id].gateway;
-                let elder = |(other, peer): (&Id, &Peer)| {
+                let elder = |(other, peer): (&SessionId, &Peer)| {
                     other.slot == id.slot
                         && *other != id
                         && peer.gateway == gateway
@@ -173,11 +173,11 @@ impl World {
                 );
                 assert!(peer.requests.insert(forward), "asked once at a time");
             }
-            Action::Cancel(id, forward) => {
+            SupervisorAction::Cancel(id, forward) => {
                 let wanted = self.wanted.forwards.contains(&forward);
                 let successor = self.machine.slots.get(id.slot).and_then(|slot| {
                     let live = slot.current.as_ref()?;
-                    Some(live.forwards.get(&forward) == Some(&Held::Granted))
+                    Some(live.forwards.get(&forward) == Some(&ForwardPhase::Granted))
                 });
                 let drained = self.drained.is_some();
                 let retired = id.slot >= self.wanted.connections;
@@ -200,7 +200,7 @@ impl World {
                 assert!(peer.held.contains(&forward), "only what is held");
                 assert!(peer.cancels.insert(forward), "cancelled once");
             }
-            Action::WatchIdle(id) => {
+            SupervisorAction::WatchIdle(id) => {
                 let peer = self.sessions.get_mut(&id).expect("a session that stands");
                 assert!(!peer.watched, "watched once");
                 assert!(
@@ -209,13 +209,13 @@ impl World {
                 );
                 peer.watched = true;
             }
-            Action::Disconnect(id) => {
+            SupervisorAction::Disconnect(id) => {
                 let peer = self.sessions.get_mut(&id).expect("a session that stands");
                 assert!(peer.may_go, "a refused forward never closes a session");
                 assert!(!peer.disconnecting, "disconnected once");
                 peer.disconnecting = true;
             }
-            Action::Stopped => {
+            SupervisorAction::Stopped => {
                 assert!(
                     self.drained.is_some() && self.dials.is_empty() && self.sessions.is_empty()
                 );
@@ -228,17 +228,17 @@ impl World {
     fn check(&self) {
         let machine = &self.machine;
         for (index, slot) in machine.slots.iter().enumerate() {
-            let busy = slot.current.is_some() || slot.dial != Dial::Idle;
+            let busy = slot.current.is_some() || slot.dial != DialState::Idle;
             assert_eq!(slot.retired, index >= self.wanted.connections);
             assert!(
                 busy || slot.retired || self.drained.is_some(),
                 "connection {index} is idle without a timer"
             );
             assert!(
-                !slot.retired || !matches!(slot.dial, Dial::Waiting { .. }),
+                !slot.retired || !matches!(slot.dial, DialState::Waiting { .. }),
                 "a retired connection dials nobody"
             );
-            if let Dial::Waiting { until, gateway } = slot.dial {
+            if let DialState::Waiting { until, gateway } = slot.dial {
                 assert!(
                     until > self.now,
                     "what is due is done in the step that makes it due"
@@ -252,28 +252,28 @@ impl World {
                 );
                 assert!(barred <= backoff::SLOW.mul_f64(1.1));
             }
-            let staying = slot.leaving.iter().filter(|l| !l.disconnecting);
+            let staying = slot.draining.iter().filter(|l| !l.disconnecting);
             assert!(
-                staying.count() <= MAX_LEAVING + usize::from(machine.draining),
+                staying.count() <= MAX_DRAINING + usize::from(machine.draining),
                 "few sessions are on their way out at once"
             );
-            for leaving in &slot.leaving {
+            for leaving in &slot.draining {
                 for (forward, farewell) in &leaving.forwards {
                     assert!(
-                        *farewell != Farewell::Keeping
+                        *farewell != ReleasePhase::Retained
                             || self.wanted.forwards.contains(forward) && self.drained.is_none(),
                         "what is not wanted is not kept"
                     );
                 }
             }
-            let keeps = |leaving: &Leaving| {
+            let keeps = |leaving: &DrainingSession| {
                 let mut farewells = leaving.forwards.values();
-                farewells.any(|farewell| *farewell == Farewell::Keeping)
+                farewells.any(|farewell| *farewell == ReleasePhase::Retained)
             };
-            let serves = |slot: &Slot| !slot.retired && slot.current.is_some();
+            let serves = |slot: &ConnectionSlot| !slot.retired && slot.current.is_some();
             assert!(
                 !(slot.retired
-                    && slot.leaving.iter().any(keeps)
+                    && slot.draining.iter().any(keeps)
                     && machine.slots.iter().any(serves)),
                 "a connection that is taken out keeps nothing from those that stay"
             );
@@ -284,7 +284,7 @@ impl World {
                     "every session has to do with every forward"
                 );
             }
-            let parting = |held: &Held| matches!(held, Held::Parting(_));
+            let parting = |held: &ForwardPhase| matches!(held, ForwardPhase::Releasing(_));
             let parts = live.forwards.values().any(parting);
             for (forward, held) in &live.forwards {
                 assert_ne!(
@@ -293,32 +293,34 @@ impl World {
                     "what is not wanted is let go of, and nothing else"
                 );
                 match held {
-                    Held::Due { .. } => {
+                    ForwardPhase::Due { .. } => {
                         assert!(parts, "what is due is asked for in the same step");
                     }
-                    Held::Refused { .. } if parts => {}
-                    Held::Refused { retry_at, .. } => {
+                    ForwardPhase::Refused { .. } if parts => {}
+                    ForwardPhase::Refused { retry_at, .. } => {
                         assert!(
                             *retry_at > self.now,
                             "a refused forward is asked for when due"
                         );
                         assert!(*retry_at - self.now <= backoff::FORWARD_CEILING);
                     }
-                    Held::Moving { from } => assert!(
-                        slot.leaving.iter().any(|l| l.generation == *from),
+                    ForwardPhase::AwaitingRelease { from } => assert!(
+                        slot.draining.iter().any(|l| l.generation == *from),
                         "nobody waits for a session that is gone"
                     ),
-                    Held::Requested { .. } | Held::Granted | Held::Parting(_) => {}
+                    ForwardPhase::Requested { .. }
+                    | ForwardPhase::Granted
+                    | ForwardPhase::Releasing(_) => {}
                 }
             }
         }
-        let successor = |s: &&Slot| {
-            let given_up = matches!(s.dial, Dial::Dialing { stale: true, .. });
-            s.current.is_some() && s.dial != Dial::Idle && !given_up
+        let successor = |s: &&ConnectionSlot| {
+            let given_up = matches!(s.dial, DialState::Dialing { stale: true, .. });
+            s.current.is_some() && s.dial != DialState::Idle && !given_up
         };
         let replaced = machine.slots.iter().filter(successor).count();
         assert!(replaced <= 1, "one session is replaced at a time");
-        if !machine.slots.iter().any(Slot::is_being_replaced) {
+        if !machine.slots.iter().any(ConnectionSlot::is_being_replaced) {
             let worn = machine.slots.iter().filter(|s| s.awaits_replacement());
             for live in worn.filter_map(|slot| slot.current.as_ref()) {
                 let failed = live.retry_at.is_some_and(|at| {
@@ -328,7 +330,7 @@ impl World {
                 let every = self.wanted.gateways.iter();
                 let barred = |g: &usize| machine.barred.get(g).is_some_and(|at| *at > self.now);
                 let own = [live.gateway];
-                let shut = match live.moves {
+                let shut = match live.relocate {
                     true => every.clone().all(barred),
                     false => own.iter().all(barred),
                 };
@@ -345,7 +347,7 @@ impl World {
 
     /// Something that can happen, chosen at random.
     fn happen(&mut self) {
-        let ids: Vec<Id> = self.sessions.keys().copied().collect();
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         match self.rng.random_range(0..100) {
             0..30 => self.pass(),
             30..55 => self.settle_a_dial(0.5, 0.2),
@@ -357,7 +359,7 @@ impl World {
             }
             95..97 => {
                 if let Some(id) = self.pick(&ids) {
-                    self.send(Event::Worn(id));
+                    self.send(SupervisorEvent::NeedsReplacement(id));
                 }
             }
             97..99 => self.reload(),
@@ -368,7 +370,7 @@ impl World {
     /// The configuration changes, sometimes in nothing.
     fn reload(&mut self) {
         let mut wanted = self.wanted.clone();
-        wanted.anew = self.rng.random_bool(0.3);
+        wanted.replace_sessions = self.rng.random_bool(0.3);
         if self.rng.random_bool(0.4) {
             wanted.connections = self.rng.random_range(1..=4);
         }
@@ -376,7 +378,7 @@ impl World {
         self.change(&mut gateways);
         self.change(&mut forwards);
         (wanted.gateways, wanted.forwards) = (gateways, forwards);
-        self.send(Event::Reload(wanted));
+        self.send(SupervisorEvent::Reload(wanted));
     }
 
     /// Takes some out, puts some in, never leaves none.
@@ -407,11 +409,11 @@ impl World {
             6..9 => self.now + (next - self.now).mul_f64(self.rng.random()),
             _ => self.now + seconds(self.rng.random_range(0..200_000)),
         };
-        self.send(Event::Tick);
+        self.send(SupervisorEvent::Tick);
     }
 
     fn settle_a_dial(&mut self, success: f64, slow: f64) {
-        let ids: Vec<Id> = self.dials.keys().copied().collect();
+        let ids: Vec<SessionId> = self.dials.keys().copied().collect();
         let Some(id) = self.pick(&ids) else { return };
         let (gateway, abandoned) = self.dials.remove(&id).unwrap();
         if self.rng.random_bool(if abandoned { 0.1 } else { success }) {
@@ -419,18 +421,18 @@ impl World {
             self.open(id);
         } else {
             let retry = match self.rng.random_bool(slow) {
-                true => Retry::Slow,
-                false => Retry::Soon,
+                true => RetryPace::Slow,
+                false => RetryPace::Soon,
             };
-            if retry == Retry::Slow && !abandoned {
+            if retry == RetryPace::Slow && !abandoned {
                 self.slow.insert(gateway, self.now);
             }
-            self.send(Event::OpenFailed(id, retry));
+            self.send(SupervisorEvent::OpenFailed(id, retry));
         }
     }
 
     /// A dial leads to a session.
-    fn open(&mut self, id: Id) {
+    fn open(&mut self, id: SessionId) {
         let (gateway, abandoned) = self.dials.remove(&id).unwrap();
         // The old session of the connection may be left from now on.
         let elders = self.sessions.iter_mut().filter(|(i, _)| i.slot == id.slot);
@@ -452,22 +454,22 @@ impl World {
             kept: BTreeSet::new(),
         };
         self.sessions.insert(id, peer);
-        self.send(Event::Opened(id));
+        self.send(SupervisorEvent::Opened(id));
     }
 
     /// A session answers one of its questions.
     fn answer(&mut self) {
-        let ids: Vec<Id> = self.sessions.keys().copied().collect();
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         let Some(id) = self.pick(&ids) else { return };
         let busy = self.moody && self.rng.random_bool(0.1);
         self.answer_by(id, busy);
     }
 
-    fn answer_of(&mut self, id: Id) {
+    fn answer_of(&mut self, id: SessionId) {
         self.answer_by(id, false);
     }
 
-    fn answer_by(&mut self, id: Id, busy: bool) {
+    fn answer_by(&mut self, id: SessionId, busy: bool) {
         let others: Vec<BTreeSet<usize>> = self
             .sessions
             .iter()
@@ -488,39 +490,39 @@ impl World {
                 {
                     elder.in_the_way.insert(forward);
                 }
-                return self.send(Event::Refused(id, forward));
+                return self.send(SupervisorEvent::Refused(id, forward));
             }
             peer.held.insert(forward);
-            return self.send(Event::Granted(id, forward));
+            return self.send(SupervisorEvent::Granted(id, forward));
         }
         if let Some(forward) = peer.cancels.pop_first() {
             peer.held.remove(&forward);
-            return self.send(Event::Cancelled(id, forward));
+            return self.send(SupervisorEvent::Cancelled(id, forward));
         }
         if peer.watched {
-            self.send(Event::Idle(id));
+            self.send(SupervisorEvent::Idle(id));
         }
     }
 
-    fn end(&mut self, id: Id) {
+    fn end(&mut self, id: SessionId) {
         self.sessions.remove(&id);
-        self.send(Event::Ended(id));
+        self.send(SupervisorEvent::Ended(id));
     }
 
     /// News of something long gone, or never there, changes nothing.
     fn stale(&mut self) {
-        let id = Id {
+        let id = SessionId {
             slot: self.rng.random_range(0..6),
             generation: 1_000_000,
         };
         let event = match self.rng.random_range(0..7) {
-            0 => Event::Opened(id),
-            1 => Event::OpenFailed(id, Retry::Slow),
-            2 => Event::Granted(id, 0),
-            3 => Event::Refused(id, 9),
-            4 => Event::Cancelled(id, 0),
-            5 => Event::Ended(id),
-            _ => Event::Idle(id),
+            0 => SupervisorEvent::Opened(id),
+            1 => SupervisorEvent::OpenFailed(id, RetryPace::Slow),
+            2 => SupervisorEvent::Granted(id, 0),
+            3 => SupervisorEvent::Refused(id, 9),
+            4 => SupervisorEvent::Cancelled(id, 0),
+            5 => SupervisorEvent::Ended(id),
+            _ => SupervisorEvent::Idle(id),
         };
         self.send(event);
     }
@@ -544,14 +546,16 @@ impl World {
             if let Some(next) = self.machine.next_deadline() {
                 self.now = next.max(self.now);
             }
-            self.send(Event::Tick);
+            self.send(SupervisorEvent::Tick);
         }
     }
 
     fn everything_serves(&self) -> bool {
-        let full = |slot: &Slot| {
-            let there = |live: &Live| self.wanted.gateways.contains(&live.gateway) && !live.worn;
-            slot.current.as_ref().is_some_and(there) && slot.dial == Dial::Idle
+        let full = |slot: &ConnectionSlot| {
+            let there = |live: &ActiveSession| {
+                self.wanted.gateways.contains(&live.gateway) && !live.needs_replacement
+            };
+            slot.current.as_ref().is_some_and(there) && slot.dial == DialState::Idle
         };
         let live = self.machine.slots.iter().filter_map(|s| s.current.as_ref());
         let gateways: BTreeSet<usize> = live.map(|live| live.gateway).collect();
@@ -566,9 +570,9 @@ impl World {
         slots.all(|slot| slot.retired || full(slot)) && gateways.iter().all(bound)
     }
 
-    fn id(&self, slot: usize) -> Id {
+    fn id(&self, slot: usize) -> SessionId {
         let live = self.machine.slots[slot].current.as_ref().unwrap();
-        Id {
+        SessionId {
             slot,
             generation: live.generation,
         }
@@ -594,7 +598,7 @@ fn a_hundred_thousand_random_schedules_keep_every_invariant_recover_and_drain() 
             world.run_well(seconds(3600), World::everything_serves);
         }
         let limit = seconds(world.rng.random_range(0..100));
-        world.send(Event::Drain(limit));
+        world.send(SupervisorEvent::Drain(limit));
         for _ in 0..world.rng.random_range(0..10) {
             if world.stopped {
                 break;
@@ -617,16 +621,16 @@ fn a_failed_gateway_is_followed_by_the_next_and_a_lost_stable_session_by_its_own
     let mut world = calm(1, 2, 1);
     let id = *world.dials.keys().next().unwrap();
     world.dials.clear();
-    world.send(Event::OpenFailed(id, Retry::Soon));
+    world.send(SupervisorEvent::OpenFailed(id, RetryPace::Soon));
     world.now += seconds(1);
-    world.send(Event::Tick);
+    world.send(SupervisorEvent::Tick);
     assert_eq!(world.dials.values().next().unwrap().0, 1);
     world.run_well(seconds(10), World::everything_serves);
     world.now += STABLE;
     let id = world.id(0);
     world.end(id);
     world.now += seconds(1);
-    world.send(Event::Tick);
+    world.send(SupervisorEvent::Tick);
     assert_eq!(world.dials.values().next().unwrap().0, 0);
 }
 
@@ -642,7 +646,7 @@ fn attempts(lived: Duration, settle: impl Fn(&mut World)) -> Vec<u32> {
         let wait = world.machine.next_deadline().unwrap() - world.now;
         assert!(wait <= backoff::reconnect(attempt - 1, 1.0));
         world.now = world.machine.next_deadline().unwrap();
-        world.send(Event::Tick);
+        world.send(SupervisorEvent::Tick);
         attempt
     });
     each.collect()
@@ -679,7 +683,7 @@ fn a_connection_that_stands_by_is_back_as_soon_as_the_one_that_holds() {
     let mut world = calm(2, 1, 1);
     world.run_well(seconds(10), |w| {
         w.everything_serves() && {
-            let refused = |held: &Held| matches!(held, Held::Refused { .. });
+            let refused = |held: &ForwardPhase| matches!(held, ForwardPhase::Refused { .. });
             w.machine
                 .slots
                 .iter()
@@ -707,9 +711,9 @@ fn a_refusal_that_overtakes_the_other_connections_grant_is_no_refusal_yet() {
     world.settle_a_dial(1.0, 0.0);
     let (first, second) = (world.id(0), world.id(1));
     let state = |w: &World, slot: usize| w.machine.summaries()[slot].forwards[0];
-    world.send(Event::Refused(second, 0));
+    world.send(SupervisorEvent::Refused(second, 0));
     assert_eq!(state(&world, 1), ForwardState::Pending);
-    world.send(Event::Granted(first, 0));
+    world.send(SupervisorEvent::Granted(first, 0));
     assert_eq!(state(&world, 1), ForwardState::Standby);
 }
 
@@ -719,20 +723,20 @@ fn after_a_refused_login_one_connection_tries_and_the_others_follow_its_success(
     for id in world.dials.keys().copied().collect::<Vec<_>>() {
         world.dials.remove(&id);
         world.slow.insert(0, world.now);
-        world.send(Event::OpenFailed(id, Retry::Slow));
+        world.send(SupervisorEvent::OpenFailed(id, RetryPace::Slow));
     }
     for _ in 0..3 {
         world.now += backoff::SLOW + seconds(7);
-        world.send(Event::Tick);
+        world.send(SupervisorEvent::Tick);
         assert_eq!(world.dials.len(), 1, "one tries, the others wait");
         world.now += seconds(5);
         let id = *world.dials.keys().next().unwrap();
         world.dials.clear();
         world.slow.insert(0, world.now);
-        world.send(Event::OpenFailed(id, Retry::Slow));
+        world.send(SupervisorEvent::OpenFailed(id, RetryPace::Slow));
     }
     world.now += backoff::SLOW + seconds(7);
-    world.send(Event::Tick);
+    world.send(SupervisorEvent::Tick);
     world.slow.clear();
     world.settle_a_dial(1.0, 0.0);
     assert_eq!(world.dials.len(), 2, "it lets us in: all follow at once");
@@ -749,7 +753,7 @@ fn a_gateway_with_a_wrong_host_key_is_barred_while_the_other_one_serves() {
         .unwrap();
     world.dials.remove(&id);
     world.slow.insert(0, world.now);
-    world.send(Event::OpenFailed(id, Retry::Slow));
+    world.send(SupervisorEvent::OpenFailed(id, RetryPace::Slow));
     world.run_well(seconds(20), |w| {
         w.machine.slots.iter().all(|s| s.current.is_some())
     });
@@ -763,11 +767,11 @@ fn a_single_gateway_that_refuses_the_login_is_tried_once_a_minute() {
         let id = *world.dials.keys().next().unwrap();
         world.dials.clear();
         world.slow.insert(0, world.now);
-        world.send(Event::OpenFailed(id, Retry::Slow));
+        world.send(SupervisorEvent::OpenFailed(id, RetryPace::Slow));
         let next = world.machine.next_deadline().unwrap();
         assert!(next - world.now >= backoff::SLOW);
         world.now = next;
-        world.send(Event::Tick);
+        world.send(SupervisorEvent::Tick);
         assert_eq!(world.dials.len(), 1, "it never gives up");
     }
 }
@@ -780,7 +784,7 @@ fn only_one_connection_holds_a_port_and_the_other_takes_over_at_once_when_it_goe
     let (holder, standby) = if holds(&world, 0) { (0, 1) } else { (1, 0) };
     let refused = |w: &World| {
         let live = w.machine.slots[standby].current.as_ref();
-        matches!(live.unwrap().forwards[&0], Held::Refused { .. })
+        matches!(live.unwrap().forwards[&0], ForwardPhase::Refused { .. })
     };
     world.run_well(seconds(10), refused);
     let id = world.id(holder);
@@ -798,7 +802,7 @@ fn a_worn_session_is_replaced_without_a_gap_in_which_nobody_is_logged_in() {
     let mut world = calm(1, 1, 2);
     world.run_well(seconds(10), World::everything_serves);
     let old = world.id(0);
-    world.send(Event::Worn(old));
+    world.send(SupervisorEvent::NeedsReplacement(old));
     assert_eq!(world.dials.len(), 1);
     assert_eq!(
         world.sessions[&old].held.len(),
@@ -819,11 +823,11 @@ fn a_replacement_that_fails_leaves_the_old_session_in_service() {
     let mut world = calm(1, 1, 1);
     world.run_well(seconds(10), World::everything_serves);
     let old = world.id(0);
-    world.send(Event::Worn(old));
+    world.send(SupervisorEvent::NeedsReplacement(old));
     let id = *world.dials.keys().next().unwrap();
     world.dials.clear();
     world.slow.insert(0, world.now);
-    world.send(Event::OpenFailed(id, Retry::Slow));
+    world.send(SupervisorEvent::OpenFailed(id, RetryPace::Slow));
     assert_eq!(world.id(0), old);
     assert_eq!(world.sessions[&old].held.len(), 1);
 }
@@ -835,7 +839,7 @@ fn a_session_is_replaced_once_a_day() {
     let old = world.id(0);
     world.now = world.machine.next_deadline().unwrap();
     assert!(world.now >= MAX_AGE);
-    world.send(Event::Tick);
+    world.send(SupervisorEvent::Tick);
     assert_eq!(world.dials.len(), 1);
     world.run_well(seconds(60), |w| {
         w.everything_serves() && !w.sessions.contains_key(&old)
@@ -849,10 +853,10 @@ fn a_refused_forward_is_asked_again_while_the_session_stays() {
     let id = world.id(0);
     for _ in 0..50 {
         assert!(world.sessions.get_mut(&id).unwrap().requests.remove(&0));
-        world.send(Event::Refused(id, 0));
+        world.send(SupervisorEvent::Refused(id, 0));
         assert!(!world.sessions[&id].requests.contains(&0));
         world.now = world.machine.next_deadline().unwrap();
-        world.send(Event::Tick);
+        world.send(SupervisorEvent::Tick);
     }
     assert_eq!(world.id(0), id);
 }
@@ -862,14 +866,14 @@ fn a_drain_lets_channels_finish_and_ends_at_its_limit_at_the_latest() {
     let mut world = calm(1, 1, 1);
     world.run_well(seconds(10), World::everything_serves);
     let id = world.id(0);
-    world.send(Event::Drain(seconds(30)));
+    world.send(SupervisorEvent::Drain(seconds(30)));
     let begun = world.now;
     assert_eq!(world.sessions[&id].cancels.len(), 1);
     world.answer();
     assert!(world.sessions[&id].watched && !world.sessions[&id].disconnecting);
     world.now = world.machine.next_deadline().unwrap();
     assert_eq!(world.now, begun + seconds(30));
-    world.send(Event::Tick);
+    world.send(SupervisorEvent::Tick);
     assert!(world.sessions[&id].disconnecting);
     world.answer();
     assert!(world.stopped);

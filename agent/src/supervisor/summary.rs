@@ -1,22 +1,22 @@
 //! What the state machine says of one connection, for the log and the status.
 
 use super::{
-    slot::{Dial, Farewell, Held, Leaving, Slot},
-    step::Machine,
+    slot::{ConnectionSlot, DialState, DrainingSession, ForwardPhase, ReleasePhase},
+    step::StateMachine,
 };
-use crate::status::{ForwardState, Phase};
+use crate::status::{ConnectionPhase, ForwardState};
 use std::time::Duration;
 
 /// One connection at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Summary {
-    pub phase: Phase,
+pub(super) struct ConnectionSummary {
+    pub phase: ConnectionPhase,
     /// Number of the gateway it is at, or will dial next.
     pub gateway: usize,
     pub attempt: u32,
     /// When it dials next, on the machine's clock.
     pub next_dial: Option<Duration>,
-    /// Sessions so far.
+    /// Number of sessions that the connection has had.
     pub sessions: u64,
     /// Generation of the session that serves.
     pub current: Option<u64>,
@@ -24,19 +24,21 @@ pub(super) struct Summary {
     pub forwards: Vec<ForwardState>,
 }
 
-impl Machine {
+impl StateMachine {
     /// All connections that are wanted.
-    pub(super) fn summaries(&self) -> Vec<Summary> {
-        let summary = |(index, slot): (usize, &Slot)| {
+    pub(super) fn summaries(&self) -> Vec<ConnectionSummary> {
+        let summary = |(index, slot): (usize, &ConnectionSlot)| {
             let forwards = self.forward_states(slot);
-            Summary {
+            ConnectionSummary {
                 phase: self.phase(slot, &forwards),
                 gateway: self.gateway(slot),
                 attempt: slot.attempt,
                 next_dial: match (slot.dial, &slot.current) {
-                    (Dial::Waiting { until, .. }, _) => Some(until),
+                    (DialState::Waiting { until, .. }, _) => Some(until),
                     // Of its replacement.
-                    (Dial::Idle, Some(live)) => live.retry_at.map(|at| self.choose(index, at).1),
+                    (DialState::Idle, Some(live)) => {
+                        live.retry_at.map(|at| self.choose(index, at).1)
+                    }
                     _ => None,
                 },
                 sessions: slot.sessions,
@@ -52,47 +54,57 @@ impl Machine {
             .collect()
     }
 
-    fn phase(&self, slot: &Slot, forwards: &[ForwardState]) -> Phase {
+    fn phase(&self, slot: &ConnectionSlot, forwards: &[ForwardState]) -> ConnectionPhase {
         if self.is_draining() {
             return match slot.is_empty() {
-                true => Phase::Stopped,
-                false => Phase::Draining,
+                true => ConnectionPhase::Stopped,
+                false => ConnectionPhase::Draining,
             };
         }
         match (&slot.current, slot.dial) {
-            (None, Dial::Waiting { .. }) => Phase::Waiting,
-            (None, _) => Phase::Connecting,
-            (Some(_), _) if forwards.contains(&ForwardState::Pending) => Phase::Connecting,
-            (Some(_), _) if forwards.iter().all(|f| *f == ForwardState::Bound) => Phase::Serving,
-            (Some(_), _) => Phase::Standby,
+            (None, DialState::Waiting { .. }) => ConnectionPhase::Waiting,
+            (None, _) => ConnectionPhase::Connecting,
+            (Some(_), _) if forwards.contains(&ForwardState::Pending) => {
+                ConnectionPhase::Connecting
+            }
+            (Some(_), _) if forwards.iter().all(|f| *f == ForwardState::Bound) => {
+                ConnectionPhase::Serving
+            }
+            (Some(_), _) => ConnectionPhase::Standby,
         }
     }
 
-    fn forward_states(&self, slot: &Slot) -> Vec<ForwardState> {
+    fn forward_states(&self, slot: &ConnectionSlot) -> Vec<ForwardState> {
         let state = |forward: &usize| self.forward_state(slot, *forward);
         self.forwards.iter().map(state).collect()
     }
 
-    fn forward_state(&self, slot: &Slot, forward: usize) -> ForwardState {
-        let keeps = |leaving: &Leaving| leaving.forwards.get(&forward) == Some(&Farewell::Keeping);
-        if slot.leaving.iter().any(keeps) {
+    fn forward_state(&self, slot: &ConnectionSlot, forward: usize) -> ForwardState {
+        let keeps = |leaving: &DrainingSession| {
+            leaving.forwards.get(&forward) == Some(&ReleasePhase::Retained)
+        };
+        if slot.draining.iter().any(keeps) {
             return ForwardState::Bound;
         }
         let Some(live) = &slot.current else {
             return ForwardState::Pending;
         };
         match live.forwards.get(&forward) {
-            Some(Held::Granted) => ForwardState::Bound,
+            Some(ForwardPhase::Granted) => ForwardState::Bound,
             None
             | Some(
-                Held::Due { refusals: 0 }
-                | Held::Requested { refusals: 0 }
-                | Held::Moving { .. }
-                | Held::Parting(_),
+                ForwardPhase::Due { refusals: 0 }
+                | ForwardPhase::Requested { refusals: 0 }
+                | ForwardPhase::AwaitingRelease { .. }
+                | ForwardPhase::Releasing(_),
             ) => ForwardState::Pending,
             // While it is asked again it is still what it was.
-            Some(Held::Due { .. } | Held::Requested { .. } | Held::Refused { .. }) => {
-                match self.somebody_holds(live.gateway, forward) {
+            Some(
+                ForwardPhase::Due { .. }
+                | ForwardPhase::Requested { .. }
+                | ForwardPhase::Refused { .. },
+            ) => {
+                match self.is_held_by_any(live.gateway, forward) {
                     true => ForwardState::Standby,
                     // Another connection was faster, and its answer is still to come.
                     false if self.is_first_asked(live.gateway, forward) => ForwardState::Pending,
@@ -107,21 +119,23 @@ impl Machine {
         let mut held = lives
             .filter(|live| live.gateway == gateway)
             .filter_map(|live| live.forwards.get(&forward));
-        held.any(|held| matches!(held, Held::Requested { refusals: 0 }))
+        held.any(|held| matches!(held, ForwardPhase::Requested { refusals: 0 }))
     }
 
-    pub(super) fn somebody_holds(&self, gateway: usize, forward: usize) -> bool {
+    pub(super) fn is_held_by_any(&self, gateway: usize, forward: usize) -> bool {
         let lives = self.slots.iter().filter_map(|slot| slot.current.as_ref());
         lives
             .filter(|live| live.gateway == gateway)
-            .any(|live| live.forwards.get(&forward) == Some(&Held::Granted))
+            .any(|live| live.forwards.get(&forward) == Some(&ForwardPhase::Granted))
     }
 
-    fn gateway(&self, slot: &Slot) -> usize {
+    fn gateway(&self, slot: &ConnectionSlot) -> usize {
         match (&slot.current, slot.dial) {
             (Some(live), _) => live.gateway,
-            (None, Dial::Waiting { gateway, .. } | Dial::Dialing { gateway, .. }) => gateway,
-            (None, Dial::Idle) => {
+            (None, DialState::Waiting { gateway, .. } | DialState::Dialing { gateway, .. }) => {
+                gateway
+            }
+            (None, DialState::Idle) => {
                 let own = self.gateways.get(slot.home % self.gateways.len().max(1));
                 own.copied().unwrap_or_default()
             }

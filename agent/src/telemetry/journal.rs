@@ -4,7 +4,7 @@
 //! beside it. The layer of `tracing-journald` writes the bare message, and waits where the journal is slow; here the
 //! caller's queue and thread do.
 
-use super::sentence::{Sentence, printable};
+use super::sentence::{LogSentence, printable};
 use std::{
     fmt::{Debug, Write as _},
     io::{self, Write},
@@ -97,7 +97,7 @@ where
 
 #[derive(Default)]
 struct JournalFields {
-    sentence: Sentence,
+    sentence: LogSentence,
     target: Option<String>,
     /// `F_NAME=value` lines.
     fields: String,
@@ -149,7 +149,7 @@ fn priority(metadata: &Metadata<'_>) -> u8 {
     }
 }
 
-/// Where systemd-journald listens.
+/// Path of the socket on which systemd-journald listens.
 pub(super) const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
 #[cfg(test)]

@@ -20,11 +20,11 @@ use tracing_subscriber::{
 #[error(
     "{0:?} is no log level; use error, warn, info, debug, trace or off, also per module: \"info,agent::tunnel=debug\""
 )]
-pub struct LevelError(String);
+pub struct LogLevelError(String);
 
 /// Checks a level, and gives the filter that it means.
-pub fn parse_level(text: &str) -> Result<Targets, LevelError> {
-    let refuse = || LevelError(text.to_owned());
+pub fn parse_level(text: &str) -> Result<Targets, LogLevelError> {
+    let refuse = || LogLevelError(text.to_owned());
     for part in text.split(',') {
         // Alone, the filter would take a mistyped level for the name of a module, and log nothing.
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
@@ -72,13 +72,13 @@ fn is_own(target: &str) -> bool {
 
 /// Changes the level of the running process. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle {
+pub struct LogLevelHandle {
     filter: reload::Handle<Targets, Registry>,
-    libraries: LibraryLimit,
-    state: Arc<Mutex<State>>,
+    libraries: LibraryLogLimit,
+    state: Arc<Mutex<LogLevelState>>,
 }
 
-struct State {
+struct LogLevelState {
     /// What the configuration says, to come back to.
     configured: String,
     current: String,
@@ -87,12 +87,12 @@ struct State {
 /// Lets a few lines of libraries through in each minute, unless they were opened on purpose: whatever a peer can bring
 /// them to say, it cannot fill the log with it.
 #[derive(Clone)]
-pub(super) struct LibraryLimit {
+pub(super) struct LibraryLogLimit {
     open: Arc<AtomicBool>,
     minute: Arc<Mutex<(Instant, u32)>>,
 }
 
-impl LibraryLimit {
+impl LibraryLogLimit {
     fn new(level: &str) -> Self {
         Self {
             open: Arc::new(AtomicBool::new(opens_libraries(level))),
@@ -110,7 +110,7 @@ impl LibraryLimit {
     }
 }
 
-impl<S> Filter<S> for LibraryLimit {
+impl<S> Filter<S> for LibraryLogLimit {
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         true
     }
@@ -124,10 +124,17 @@ impl<S> Filter<S> for LibraryLimit {
 
 pub(super) fn reloadable(
     level: &str,
-) -> Result<(reload::Layer<Targets, Registry>, LibraryLimit, Handle), LevelError> {
+) -> Result<
+    (
+        reload::Layer<Targets, Registry>,
+        LibraryLogLimit,
+        LogLevelHandle,
+    ),
+    LogLevelError,
+> {
     let (layer, filter) = reload::Layer::new(parse_level(level)?);
-    let limit = LibraryLimit::new(level);
-    let state = State {
+    let limit = LibraryLogLimit::new(level);
+    let state = LogLevelState {
         configured: level.to_owned(),
         current: level.to_owned(),
     };
@@ -136,7 +143,7 @@ pub(super) fn reloadable(
     Ok((
         layer,
         limit,
-        Handle {
+        LogLevelHandle {
             filter,
             libraries,
             state,
@@ -144,9 +151,9 @@ pub(super) fn reloadable(
     ))
 }
 
-impl Handle {
+impl LogLevelHandle {
     /// Sets the level until the next change or restart.
-    pub fn set_level(&self, level: &str) -> Result<(), LevelError> {
+    pub fn set_level(&self, level: &str) -> Result<(), LogLevelError> {
         let filter = parse_level(level)?;
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +167,7 @@ impl Handle {
     }
 
     /// Sets the level that the configuration says now, to which [`restore`](Self::restore) goes back.
-    pub fn configure(&self, level: &str) -> Result<(), LevelError> {
+    pub fn configure(&self, level: &str) -> Result<(), LogLevelError> {
         self.set_level(level)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         level.clone_into(&mut state.configured);
@@ -282,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_a_library_is_a_few_lines_a_minute() {
-        let limit = LibraryLimit::new("info");
+        let limit = LibraryLogLimit::new("info");
         let start = Instant::now();
         let passed = (0..1000).filter(|_| limit.lets_through(start)).count();
         assert_eq!(passed, LIBRARY_LINES as usize);

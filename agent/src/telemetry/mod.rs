@@ -9,7 +9,7 @@ mod level;
 mod sentence;
 mod signals;
 
-pub use level::{Handle, LevelError, parse_level};
+pub use level::{LogLevelError, LogLevelHandle, parse_level};
 pub use signals::signals;
 
 use self::{
@@ -25,35 +25,35 @@ use tracing_subscriber::{
     Layer, Registry, filter::FilterExt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-/// `[log]`.
+/// The `[log]` section of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// A tracing filter: `info`, `agent=debug,info`.
     pub level: String,
-    /// How lines look.
-    pub format: Format,
+    /// Format of the log lines.
+    pub format: LogLineFormat,
 }
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub enum LogLineFormat {
     /// Human on a terminal, journald under systemd, JSON otherwise.
     #[default]
     Auto,
-    /// For a person.
+    /// Text for a person to read.
     Human,
     /// One JSON object a line.
     Json,
-    /// Native journal fields.
+    /// Native fields of the systemd journal.
     Journald,
 }
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum SetUpError {
-    /// Not a filter.
+pub enum LogSetupError {
+    /// The level is not a valid filter.
     #[error(transparent)]
-    Level(#[from] LevelError),
+    Level(#[from] LogLevelError),
     /// `format = "journald"` without a journal.
     #[error("the systemd journal cannot be reached ({0}); set log.format to \"json\" or \"human\"")]
     Journal(std::io::Error),
@@ -64,35 +64,40 @@ pub enum SetUpError {
 
 /// Writes what is still queued when dropped: keep it until the process ends.
 #[must_use]
-pub struct Flush(#[expect(dead_code, reason = "its drop does the work")] Option<WorkerGuard>);
+pub struct FlushGuard(#[expect(dead_code, reason = "its drop does the work")] Option<WorkerGuard>);
 
 /// Sends this process's log lines where `settings` say, from now on. Everything but the journal goes to
 /// standard error, so that standard output is the commands' own.
-pub fn set_up(settings: &Settings) -> Result<(Handle, Flush), SetUpError> {
+pub fn set_up(settings: &Settings) -> Result<(LogLevelHandle, FlushGuard), LogSetupError> {
     let (filter, limit, handle) = level::reloadable(&settings.level)?;
     let (lines, flush) = lines(settings.format)?;
     tracing_subscriber::registry()
         .with(lines.with_filter(filter.and(limit)))
         .try_init()
-        .map_err(|_| SetUpError::Twice)?;
+        .map_err(|_| LogSetupError::Twice)?;
     Ok((handle, flush))
 }
 
-type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+type LogLineLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-fn lines(format: Format) -> Result<(Lines, Flush), SetUpError> {
+fn lines(format: LogLineFormat) -> Result<(LogLineLayer, FlushGuard), LogSetupError> {
     let terminal = std::io::stderr().is_terminal();
     // systemd sets it where standard error is the journal (systemd.exec(5)).
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let chosen = resolve(format, terminal, journal);
-    if matches!(chosen, Chosen::Journald | Chosen::JournaldOrJson) {
+    if matches!(
+        chosen,
+        ResolvedFormat::Journald | ResolvedFormat::JournaldOrJson
+    ) {
         match JournalSocket::new(Path::new(JOURNAL_SOCKET)) {
             Ok(journal) => {
                 let (queue, guard) = queue(journal);
                 let journal = JournalLayer::new(queue, SYSLOG_IDENTIFIER);
-                return Ok((journal.boxed(), Flush(Some(guard))));
+                return Ok((journal.boxed(), FlushGuard(Some(guard))));
             }
-            Err(error) if chosen == Chosen::Journald => return Err(SetUpError::Journal(error)),
+            Err(error) if chosen == ResolvedFormat::Journald => {
+                return Err(LogSetupError::Journal(error));
+            }
             // The variable is inherited by processes whose standard error is elsewhere.
             Err(_) => {}
         }
@@ -100,7 +105,7 @@ fn lines(format: Format) -> Result<(Lines, Flush), SetUpError> {
     let (writer, guard) = queue(std::io::stderr());
     let to_stderr = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match chosen {
-        Chosen::Human => {
+        ResolvedFormat::Human => {
             let color = terminal && color_wanted();
             to_stderr
                 .fmt_fields(SentenceFields)
@@ -109,7 +114,7 @@ fn lines(format: Format) -> Result<(Lines, Flush), SetUpError> {
         }
         _ => to_stderr.json().flatten_event(true).boxed(),
     };
-    Ok((lines, Flush(Some(guard))))
+    Ok((lines, FlushGuard(Some(guard))))
 }
 
 /// Whether whoever reads a terminal wants color on it: not with `NO_COLOR` (no-color.org), and not on one that cannot
@@ -129,21 +134,21 @@ fn queue(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Chosen {
+enum ResolvedFormat {
     Human,
     Json,
     Journald,
     JournaldOrJson,
 }
 
-fn resolve(format: Format, terminal: bool, journal: bool) -> Chosen {
+fn resolve(format: LogLineFormat, terminal: bool, journal: bool) -> ResolvedFormat {
     match format {
-        Format::Human => Chosen::Human,
-        Format::Json => Chosen::Json,
-        Format::Journald => Chosen::Journald,
-        Format::Auto if terminal => Chosen::Human,
-        Format::Auto if journal => Chosen::JournaldOrJson,
-        Format::Auto => Chosen::Json,
+        LogLineFormat::Human => ResolvedFormat::Human,
+        LogLineFormat::Json => ResolvedFormat::Json,
+        LogLineFormat::Journald => ResolvedFormat::Journald,
+        LogLineFormat::Auto if terminal => ResolvedFormat::Human,
+        LogLineFormat::Auto if journal => ResolvedFormat::JournaldOrJson,
+        LogLineFormat::Auto => ResolvedFormat::Json,
     }
 }
 
@@ -204,12 +209,22 @@ mod tests {
     #[test]
     fn a_terminal_gets_human_lines_and_the_journal_its_own() {
         for (format, terminal, journal, chosen) in [
-            (Format::Auto, true, true, Chosen::Human),
-            (Format::Auto, false, true, Chosen::JournaldOrJson),
-            (Format::Auto, false, false, Chosen::Json),
-            (Format::Json, true, true, Chosen::Json),
-            (Format::Human, false, true, Chosen::Human),
-            (Format::Journald, true, false, Chosen::Journald),
+            (LogLineFormat::Auto, true, true, ResolvedFormat::Human),
+            (
+                LogLineFormat::Auto,
+                false,
+                true,
+                ResolvedFormat::JournaldOrJson,
+            ),
+            (LogLineFormat::Auto, false, false, ResolvedFormat::Json),
+            (LogLineFormat::Json, true, true, ResolvedFormat::Json),
+            (LogLineFormat::Human, false, true, ResolvedFormat::Human),
+            (
+                LogLineFormat::Journald,
+                true,
+                false,
+                ResolvedFormat::Journald,
+            ),
         ] {
             assert_eq!(resolve(format, terminal, journal), chosen);
         }

@@ -12,7 +12,7 @@ use tracing_subscriber::{
 
 /// The values of one event, each already printable and bounded.
 #[derive(Default)]
-pub(super) struct Sentence {
+pub(super) struct LogSentence {
     subject: Vec<String>,
     message: String,
     cause: Vec<String>,
@@ -21,7 +21,7 @@ pub(super) struct Sentence {
     others: Vec<(&'static str, String)>,
 }
 
-impl Visit for Sentence {
+impl Visit for LogSentence {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.add(field.name(), printable(value));
     }
@@ -31,7 +31,7 @@ impl Visit for Sentence {
     }
 }
 
-impl Sentence {
+impl LogSentence {
     fn add(&mut self, name: &'static str, value: String) {
         match name {
             "message" => self.message = value,
@@ -49,7 +49,7 @@ impl Sentence {
     }
 }
 
-impl Display for Sentence {
+impl Display for LogSentence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.subject.is_empty() {
             write!(f, "{}: ", self.subject.join(", "))?;
@@ -85,7 +85,7 @@ impl<'writer> FormatFields<'writer> for SentenceFields {
         mut writer: Writer<'writer>,
         fields: R,
     ) -> fmt::Result {
-        let mut sentence = Sentence::default();
+        let mut sentence = LogSentence::default();
         fields.record(&mut sentence);
         write!(writer, "{sentence}")
     }

@@ -1,10 +1,10 @@
 //! The log level by signal: SIGUSR1 gives one step more, SIGUSR2 goes back to the configuration.
 
-use super::Handle;
+use super::LogLevelHandle;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Listens for both signals for as long as it is polled; never returns unless that cannot be done.
-pub async fn signals(handle: Handle) -> std::io::Result<()> {
+pub async fn signals(handle: LogLevelHandle) -> std::io::Result<()> {
     let mut more = signal(SignalKind::user_defined1())?;
     let mut back = signal(SignalKind::user_defined2())?;
     loop {

@@ -1,39 +1,39 @@
 //! A record as the JSON of its file. Secrets pass through buffers that are zeroed; the type that has
 //! them in the open lives only here.
 
-use super::{Owner, Record, Tokens};
+use super::{TokenOwner, TokenRecord, TokenSet};
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::SystemTime};
 use zeroize::{Zeroize, Zeroizing};
 
-/// The file's bytes.
-pub(super) fn write(record: &Record) -> Result<Zeroizing<Vec<u8>>, NotText> {
+/// Serializes the record to the bytes of the token file.
+pub(super) fn write(record: &TokenRecord) -> Result<Zeroizing<Vec<u8>>, NotText> {
     let text = |secret: &Option<Secret>| match secret {
         None => Ok(None),
         Some(secret) => match std::str::from_utf8(secret.expose()) {
-            Ok(text) => Ok(Some(Open(text.to_owned()))),
+            Ok(text) => Ok(Some(PlainSecret(text.to_owned()))),
             Err(_) => Err(NotText),
         },
     };
     let tokens = match record.tokens.as_deref() {
         None => None,
-        Some(tokens) => Some(OpenTokens {
+        Some(tokens) => Some(PlainTokens {
             access: text(&tokens.access)?,
             access_secret: text(&tokens.access_secret)?,
-            access_expires: tokens.access_expires.map(Moment),
+            access_expires: tokens.access_expires.map(Rfc3339Time),
             refresh: text(&tokens.refresh)?,
-            refresh_expires: tokens.refresh_expires.map(Moment),
-            obtained: Moment(tokens.obtained),
+            refresh_expires: tokens.refresh_expires.map(Rfc3339Time),
+            obtained: Rfc3339Time(tokens.obtained),
             user: tokens.user.clone(),
         }),
     };
-    let file = File {
+    let file = TokenFile {
         version: VERSION,
         mode: record.owner.mode.clone(),
         client: record.owner.client.clone(),
         issuer: record.owner.issuer.clone(),
-        pending: record.pending.map(Moment),
+        pending: record.pending.map(Rfc3339Time),
         ended: record.ended.clone(),
         seed: record.seed.clone(),
         tokens,
@@ -47,24 +47,24 @@ pub(super) fn write(record: &Record) -> Result<Zeroizing<Vec<u8>>, NotText> {
 }
 
 /// What the file's bytes say; `None` where they say nothing that this version understands.
-pub(super) fn read(bytes: &[u8]) -> Option<Record> {
-    let file: File = serde_json::from_slice(bytes).ok()?;
+pub(super) fn read(bytes: &[u8]) -> Option<TokenRecord> {
+    let file: TokenFile = serde_json::from_slice(bytes).ok()?;
     if file.version != VERSION {
         return None;
     }
     let tokens = file.tokens.map(|open| {
-        Arc::new(Tokens {
-            access: open.access.map(Open::close),
-            access_secret: open.access_secret.map(Open::close),
+        Arc::new(TokenSet {
+            access: open.access.map(PlainSecret::close),
+            access_secret: open.access_secret.map(PlainSecret::close),
             access_expires: open.access_expires.map(|m| m.0),
-            refresh: open.refresh.map(Open::close),
+            refresh: open.refresh.map(PlainSecret::close),
             refresh_expires: open.refresh_expires.map(|m| m.0),
             obtained: open.obtained.0,
             user: open.user,
         })
     });
-    Some(Record {
-        owner: Owner {
+    Some(TokenRecord {
+        owner: TokenOwner {
             mode: file.mode,
             client: file.client,
             issuer: file.issuer,
@@ -81,64 +81,64 @@ pub(super) fn read(bytes: &[u8]) -> Option<Record> {
 pub(super) struct NotText;
 
 #[derive(Serialize, Deserialize)]
-struct File {
+struct TokenFile {
     version: u32,
     mode: String,
     client: String,
     issuer: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pending: Option<Moment>,
+    pending: Option<Rfc3339Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seed: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    tokens: Option<OpenTokens>,
+    tokens: Option<PlainTokens>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct OpenTokens {
+struct PlainTokens {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    access: Option<Open>,
+    access: Option<PlainSecret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    access_secret: Option<Open>,
+    access_secret: Option<PlainSecret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    access_expires: Option<Moment>,
+    access_expires: Option<Rfc3339Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    refresh: Option<Open>,
+    refresh: Option<PlainSecret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    refresh_expires: Option<Moment>,
-    obtained: Moment,
+    refresh_expires: Option<Rfc3339Time>,
+    obtained: Rfc3339Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<String>,
 }
 
 /// A secret on its way to or from the file.
 #[derive(Serialize, Deserialize)]
-struct Open(String);
+struct PlainSecret(String);
 
-impl Open {
+impl PlainSecret {
     fn close(mut self) -> Secret {
         Secret::new(std::mem::take(&mut self.0).into_bytes())
     }
 }
 
-impl Drop for Open {
+impl Drop for PlainSecret {
     fn drop(&mut self) {
         self.0.zeroize();
     }
 }
 
 /// A time as an administrator can read it, to the second.
-struct Moment(SystemTime);
+struct Rfc3339Time(SystemTime);
 
-impl Serialize for Moment {
+impl Serialize for Rfc3339Time {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_rfc3339_seconds(self.0))
     }
 }
 
-impl<'de> Deserialize<'de> for Moment {
+impl<'de> Deserialize<'de> for Rfc3339Time {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_rfc3339(&text)

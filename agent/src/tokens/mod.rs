@@ -4,8 +4,8 @@
 //! A server that rotates refresh tokens kills the old one the moment it answers. So the order is
 //! fixed, and every step of it is durable (write, fsync, rename, fsync of the folder) before the next:
 //!
-//! 1. take the [lock](Store::lock), so that one process at a time refreshes, and read what is there;
-//! 2. save the record with [`pending`](Record::pending) set: from now on the refresh token may be dead;
+//! 1. take the [lock](TokenStore::lock), so that one process at a time refreshes, and read what is there;
+//! 2. save the record with [`pending`](TokenRecord::pending) set: from now on the refresh token may be dead;
 //! 3. send it;
 //! 4. save what came, with `pending` taken out, and only then use it.
 //!
@@ -15,8 +15,8 @@ mod json;
 mod record;
 mod store;
 
-pub use record::{Owner, Record, Tokens};
-pub use store::{Locked, Store, StoreError};
+pub use record::{TokenOwner, TokenRecord, TokenSet};
+pub use store::{LockedTokenStore, TokenStore, TokenStoreError};
 
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::SystemTime};
 
 /// The contents of one token file.
 #[derive(Clone)]
-pub struct Record {
+pub struct TokenRecord {
     /// Whose tokens these are. A configuration that names another owner must not use them.
-    pub owner: Owner,
+    pub owner: TokenOwner,
     /// The last tokens known. `None` after a logout that leaves only `seed` behind.
-    pub tokens: Option<Arc<Tokens>>,
+    pub tokens: Option<Arc<TokenSet>>,
     /// Fingerprint of the first refresh token that was taken from a file, so that the same file is not
     /// taken for news again after the token in it was rotated away.
     pub seed: Option<String>,
@@ -22,7 +22,7 @@ pub struct Record {
 
 /// Whose tokens they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct TokenOwner {
     /// Mode of the login: `oauth1`, `oauth2`.
     pub mode: String,
     /// Client id or consumer key.
@@ -32,7 +32,7 @@ pub struct Owner {
 }
 
 /// What one login or refresh gave. In OAuth 1.0a the refresh token is the session handle.
-pub struct Tokens {
+pub struct TokenSet {
     /// What goes into requests. `None` where only a refresh token is known yet.
     pub access: Option<Secret>,
     /// OAuth 1.0a: the secret that belongs to `access`.
@@ -49,9 +49,9 @@ pub struct Tokens {
     pub user: Option<String>,
 }
 
-impl Record {
+impl TokenRecord {
     /// Fresh tokens, nothing pending.
-    pub fn new(owner: Owner, tokens: Tokens) -> Self {
+    pub fn new(owner: TokenOwner, tokens: TokenSet) -> Self {
         Self {
             owner,
             tokens: Some(Arc::new(tokens)),

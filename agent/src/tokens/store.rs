@@ -1,9 +1,9 @@
 //! The token file of one forward: read, locked, replaced durably.
 
-use super::{Record, json};
+use super::{TokenRecord, json};
 use crate::{
-    disk::{DISK_TIMEOUT, Disk, DiskReserve, is_full},
-    secret::{SecretFile, SecretFileError, Stamp},
+    disk::{DISK_TIMEOUT, DiskExecutor, DiskReserve, is_full},
+    secret::{FileStamp, SecretFile, SecretFileError},
 };
 use rustix::{
     fs::{AtFlags, Mode, OFlags, mkdirat, openat, renameat, unlinkat},
@@ -22,15 +22,15 @@ use tokio::time::{Instant, sleep};
 
 /// Where one forward's tokens live: `tokens/<forward>.json` in the state folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
+pub struct TokenStore {
     folder: PathBuf,
     forward: Arc<str>,
-    disk: Disk,
+    disk: DiskExecutor,
 }
 
 /// Why tokens could not be read or saved. Never repeats anything that was in the file.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum TokenStoreError {
     /// The file's permissions, or what the system says on reading it.
     #[error(transparent)]
     File(#[from] SecretFileError),
@@ -40,17 +40,17 @@ pub enum StoreError {
         path.display()
     )]
     Unknown {
-        /// The file.
+        /// The token file that was read.
         path: PathBuf,
         /// Whose tokens they would be.
         forward: Arc<str>,
     },
-    /// The system refuses.
+    /// The operating system returned an error.
     #[error("{}: {error}; the state folder must be writable by the agent's user, and its disk not full", path.display())]
     Io {
-        /// File or folder.
+        /// The file or folder that was accessed.
         path: PathBuf,
-        /// What it said.
+        /// The error of the operating system.
         error: io::Error,
     },
     /// Another process holds the lock.
@@ -69,19 +69,19 @@ pub enum StoreError {
 
 /// The right to change the tokens, until dropped: held by one process at a time.
 #[derive(Clone)]
-pub struct Locked {
-    store: Store,
+pub struct LockedTokenStore {
+    store: TokenStore,
     /// The lock goes with the last copy, so that one that is still being written is not overtaken.
     _file: Arc<File>,
 }
 
-impl Store {
+impl TokenStore {
     /// Touches nothing yet. A forward's name holds only letters, digits, `-` and `_`.
     pub fn new(state_dir: &Path, forward: &str) -> Self {
         Self {
             folder: state_dir.join(FOLDER),
             forward: forward.into(),
-            disk: Disk::default(),
+            disk: DiskExecutor::default(),
         }
     }
 
@@ -90,18 +90,18 @@ impl Store {
         &self.forward
     }
 
-    /// The token file.
+    /// Path of the token file.
     pub fn path(&self) -> PathBuf {
         self.folder.join(self.name())
     }
 
     /// For what else is read from this host's disks on behalf of these tokens.
-    pub fn disk(&self) -> &Disk {
+    pub fn disk(&self) -> &DiskExecutor {
         &self.disk
     }
 
     /// What tells one version of the file from the next; `None` where there is none. Blocks.
-    pub fn stamp(&self) -> Result<Option<Stamp>, StoreError> {
+    pub fn stamp(&self) -> Result<Option<FileStamp>, TokenStoreError> {
         match SecretFile::new(self.path()).stamp() {
             Ok(stamp) => Ok(Some(stamp)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -110,13 +110,13 @@ impl Store {
     }
 
     /// What is stored. `None`: nobody has logged in.
-    pub async fn load(&self) -> Result<Option<Record>, StoreError> {
+    pub async fn load(&self) -> Result<Option<TokenRecord>, TokenStoreError> {
         let store = self.clone();
         self.on_disk(move || store.read()).await
     }
 
     /// Waits up to `patience` for the right to change the tokens. Makes the folder where it is missing.
-    pub async fn lock(&self, patience: Duration) -> Result<Locked, StoreError> {
+    pub async fn lock(&self, patience: Duration) -> Result<LockedTokenStore, TokenStoreError> {
         let deadline = Instant::now() + patience;
         let store = self.clone();
         let file = Arc::new(self.on_disk(move || store.open_lock()).await?);
@@ -130,24 +130,24 @@ impl Store {
                 Err(TryLockError::Error(error)) => Err(store.io(store.lock_path(), error)),
             });
             if got.await? {
-                return Ok(Locked {
+                return Ok(LockedTokenStore {
                     store: self.clone(),
                     _file: file,
                 });
             }
             if Instant::now() >= deadline {
-                return Err(StoreError::Busy(self.lock_path()));
+                return Err(TokenStoreError::Busy(self.lock_path()));
             }
             sleep(LOCK_PAUSE).await;
         }
     }
 
     /// What is stored. Blocks.
-    pub fn read(&self) -> Result<Option<Record>, StoreError> {
+    pub fn read(&self) -> Result<Option<TokenRecord>, TokenStoreError> {
         match SecretFile::new(self.path()).read() {
             Ok(secret) => match json::read(secret.expose()) {
                 Some(record) => Ok(Some(record)),
-                None => Err(StoreError::Unknown {
+                None => Err(TokenStoreError::Unknown {
                     path: self.path(),
                     forward: Arc::clone(&self.forward),
                 }),
@@ -157,7 +157,7 @@ impl Store {
         }
     }
 
-    fn open_lock(&self) -> Result<File, StoreError> {
+    fn open_lock(&self) -> Result<File, TokenStoreError> {
         let folder = self.make_folder()?;
         let name = self.lock_name();
         let failed = |error: Errno| self.io(self.lock_path(), error.into());
@@ -175,7 +175,7 @@ impl Store {
     }
 
     /// The folder, made where it is missing.
-    fn make_folder(&self) -> Result<File, StoreError> {
+    fn make_folder(&self) -> Result<File, TokenStoreError> {
         let failed = |error| self.io(self.folder.clone(), error);
         let state = self.folder.parent().unwrap_or(Path::new("/"));
         let mut builder = DirBuilder::new();
@@ -198,7 +198,7 @@ impl Store {
     /// The state folder is the agent's user's, who could put a link in this folder's place while root
     /// logs in for him: everything below is done within the folder opened here, by names that are no
     /// links, and nothing in a folder of a third user.
-    fn open_folder(&self) -> Result<File, StoreError> {
+    fn open_folder(&self) -> Result<File, TokenStoreError> {
         let failed = |error| self.io(self.folder.clone(), error);
         let state = self.folder.parent().unwrap_or(Path::new("/"));
         let state = File::open(state).map_err(failed)?;
@@ -218,15 +218,14 @@ impl Store {
     }
 
     /// On a full disk it has a reserve.
-    fn save(&self, record: &Record) -> Result<(), StoreError> {
-        let full =
-            |error: &StoreError| matches!(error, StoreError::Io { error, .. } if is_full(error));
+    fn save(&self, record: &TokenRecord) -> Result<(), TokenStoreError> {
+        let full = |error: &TokenStoreError| matches!(error, TokenStoreError::Io { error, .. } if is_full(error));
         let state = self.folder.parent().unwrap_or(Path::new("/"));
-        DiskReserve::of(state).save(full, || self.try_save(record))
+        DiskReserve::of(state).save_using_reserve(full, || self.try_save(record))
     }
 
-    fn try_save(&self, record: &Record) -> Result<(), StoreError> {
-        let bytes = json::write(record).map_err(|_| StoreError::NotText)?;
+    fn try_save(&self, record: &TokenRecord) -> Result<(), TokenStoreError> {
+        let bytes = json::write(record).map_err(|_| TokenStoreError::NotText)?;
         let folder = self.open_folder()?;
         let name = format!("{}.new", self.name());
         let path = self.folder.join(&name);
@@ -245,7 +244,7 @@ impl Store {
         self.sync(&folder)
     }
 
-    fn remove(&self) -> Result<(), StoreError> {
+    fn remove(&self) -> Result<(), TokenStoreError> {
         let folder = self.open_folder()?;
         match unlinkat(&folder, self.name(), AtFlags::empty()) {
             Ok(()) => self.sync(&folder),
@@ -254,14 +253,14 @@ impl Store {
         }
     }
 
-    fn sync(&self, folder: &File) -> Result<(), StoreError> {
+    fn sync(&self, folder: &File) -> Result<(), TokenStoreError> {
         folder
             .sync_all()
             .map_err(|error| self.io(self.folder.clone(), error))
     }
 
     /// Gives a file to the agent's user where root has made it for him.
-    fn hand_over(&self, file: &File, folder: &File, path: &Path) -> Result<(), StoreError> {
+    fn hand_over(&self, file: &File, folder: &File, path: &Path) -> Result<(), TokenStoreError> {
         own_like(file, folder).map_err(|error| self.io(path.to_owned(), error))
     }
 
@@ -277,44 +276,44 @@ impl Store {
         self.folder.join(self.lock_name())
     }
 
-    fn io(&self, path: PathBuf, error: io::Error) -> StoreError {
-        StoreError::Io { path, error }
+    fn io(&self, path: PathBuf, error: io::Error) -> TokenStoreError {
+        TokenStoreError::Io { path, error }
     }
 
     async fn on_disk<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        work: impl FnOnce() -> Result<T, TokenStoreError> + Send + 'static,
+    ) -> Result<T, TokenStoreError> {
         match self.disk.run(work).await {
             Ok(done) => done,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Err(StoreError::Hangs(self.path()))
+                Err(TokenStoreError::Hangs(self.path()))
             }
             Err(error) => Err(self.io(self.path(), error)),
         }
     }
 }
 
-impl Locked {
+impl LockedTokenStore {
     /// Whose tokens they are.
     pub fn forward(&self) -> &str {
         self.store.forward()
     }
 
-    /// What is stored.
-    pub async fn load(&self) -> Result<Option<Record>, StoreError> {
+    /// Loads the stored tokens, if there are any.
+    pub async fn load(&self) -> Result<Option<TokenRecord>, TokenStoreError> {
         self.store.load().await
     }
 
     /// Replaces what is stored. When it returns, the new record is on the disk, whatever happens next;
     /// after an error the old one or the new one is.
-    pub async fn save(&self, record: &Record) -> Result<(), StoreError> {
+    pub async fn save(&self, record: &TokenRecord) -> Result<(), TokenStoreError> {
         let (held, record) = (self.clone(), record.clone());
         self.store.on_disk(move || held.store.save(&record)).await
     }
 
-    /// Forgets the tokens.
-    pub async fn remove(&self) -> Result<(), StoreError> {
+    /// Removes the stored tokens from the disk.
+    pub async fn remove(&self) -> Result<(), TokenStoreError> {
         let held = self.clone();
         self.store.on_disk(move || held.store.remove()).await
     }

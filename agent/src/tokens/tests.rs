@@ -7,9 +7,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-fn store() -> (tempfile::TempDir, Store) {
+fn store() -> (tempfile::TempDir, TokenStore) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::new(folder.path(), "jira");
+    let store = TokenStore::new(folder.path(), "jira");
     (folder, store)
 }
 
@@ -21,13 +21,13 @@ fn second(n: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(n)
 }
 
-fn record(access: &str) -> Record {
-    let owner = Owner {
+fn record(access: &str) -> TokenRecord {
+    let owner = TokenOwner {
         mode: "oauth2".into(),
         client: "client".into(),
         issuer: "https://jira.corp.example/jira".into(),
     };
-    let tokens = Tokens {
+    let tokens = TokenSet {
         access: secret(access),
         access_secret: secret("secret \"of\" it"),
         access_expires: Some(second(1_800_000_000)),
@@ -36,7 +36,7 @@ fn record(access: &str) -> Record {
         obtained: second(1_700_000_000),
         user: Some("acme-bot".into()),
     };
-    Record::new(owner, tokens)
+    TokenRecord::new(owner, tokens)
 }
 
 fn text(secret: &Option<Secret>) -> Option<&str> {
@@ -58,7 +58,7 @@ async fn what_is_saved_is_what_is_loaded_by_the_next_process() {
     let locked = store.lock(PATIENCE).await.unwrap();
     locked.save(&saved).await.unwrap();
 
-    let loaded = Store::new(folder.path(), "jira").load().await.unwrap();
+    let loaded = TokenStore::new(folder.path(), "jira").load().await.unwrap();
     let loaded = loaded.unwrap();
     assert_eq!(loaded.owner, saved.owner);
     assert_eq!(loaded.pending, saved.pending);
@@ -100,11 +100,11 @@ async fn one_process_at_a_time_may_change_the_tokens() {
     let (folder, store) = store();
     let held = store.lock(PATIENCE).await.unwrap();
     // Another open of the same file is to the kernel what another process is.
-    let other = Store::new(folder.path(), "jira");
+    let other = TokenStore::new(folder.path(), "jira");
     let refused = other.lock(Duration::ZERO).await;
-    assert!(matches!(refused, Err(StoreError::Busy(_))));
+    assert!(matches!(refused, Err(TokenStoreError::Busy(_))));
     assert!(
-        Store::new(folder.path(), "wiki")
+        TokenStore::new(folder.path(), "wiki")
             .lock(PATIENCE)
             .await
             .is_ok()
@@ -152,7 +152,7 @@ async fn a_link_in_the_place_of_folder_or_lock_leads_nowhere() {
     let (folder, store) = store();
     symlink(elsewhere.path(), folder.path().join("tokens")).unwrap();
     let refused = store.lock(PATIENCE).await;
-    assert!(matches!(refused, Err(StoreError::Io { .. })));
+    assert!(matches!(refused, Err(TokenStoreError::Io { .. })));
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 
     // The same while the lock is held.

@@ -1,6 +1,6 @@
 //! The hops between this host and a forward that is bound. Errors, status and check name them by the same words.
 
-use crate::upstream::Handshake;
+use crate::upstream::TlsHandshakeInfo;
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 /// One hop, in the order in which they are passed. Behind a proxy `Dns` and `Tcp` lead to the proxy.
@@ -64,7 +64,7 @@ impl fmt::Display for Hop {
 
 /// A hop that has just been passed, and what was seen there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Passed {
+pub enum HopEvent {
     /// The addresses, in the order in which they are tried.
     Dns(Vec<SocketAddr>),
     /// The address that took the connection.
@@ -72,19 +72,19 @@ pub enum Passed {
     /// The proxy has opened the way.
     Proxy,
     /// Version, issuer and end of the gateway's certificate.
-    Tls(Handshake),
+    Tls(TlsHandshakeInfo),
     /// The gateway's banner, without `SSH-2.0-`; printable.
     Banner(String),
     /// The gateway holds the key that it has shown.
     KeyExchange,
     /// `SHA256:…` of the host key that was found trusted.
     HostKey(String),
-    /// The session stands.
+    /// The gateway accepted our login; the session is open.
     Login,
 }
 
-impl Passed {
-    /// Which.
+impl HopEvent {
+    /// The hop that this event is about.
     pub const fn hop(&self) -> Hop {
         match self {
             Self::Dns(_) => Hop::Dns,
@@ -100,9 +100,9 @@ impl Passed {
 }
 
 /// Is told of each hop as it is passed. Must return at once: the session stands still meanwhile.
-pub type Tell = Arc<dyn Fn(Passed) + Send + Sync>;
+pub type HopObserver = Arc<dyn Fn(HopEvent) + Send + Sync>;
 
-/// Tells nobody.
-pub fn tell_nobody() -> Tell {
+/// An observer that ignores all events.
+pub fn ignore() -> HopObserver {
     Arc::new(|_| {})
 }

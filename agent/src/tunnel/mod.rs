@@ -10,14 +10,14 @@ pub mod session;
 pub mod settings;
 pub mod transport;
 
-pub use hop::{Hop, Passed, Tell, tell_nobody};
-pub use settings::{Bind, Gateway, RemoteForward, Settings};
+pub use hop::{Hop, HopEvent, HopObserver, ignore};
+pub use settings::{BindAddress, GatewayAddress, RemoteForward, Settings};
 
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// A channel the gateway has opened on one of our forwards, as bytes.
-pub struct Inbound {
+pub struct InboundChannel {
     /// Name of the forward it came by.
     pub forward: Arc<str>,
     /// Index of the SSH connection, from 0.
@@ -26,13 +26,13 @@ pub struct Inbound {
     pub originator: String,
     /// Cancelled when the session is left for a successor: what ends of itself should, so that the vendor's next
     /// connection comes by that one. What is under way may finish.
-    pub leaving: CancellationToken,
-    /// The bytes.
+    pub replaced: CancellationToken,
+    /// The channel's data, in both directions.
     pub stream: channel::ChannelStream,
 }
 
 /// Takes inbound channels. Called from within the session: it must return at once (spawn, then work).
-pub trait Accept: Send + Sync + 'static {
-    /// Takes one channel.
-    fn accept(&self, inbound: Inbound);
+pub trait ChannelAcceptor: Send + Sync + 'static {
+    /// Takes over one inbound channel.
+    fn accept(&self, inbound: InboundChannel);
 }

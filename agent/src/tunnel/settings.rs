@@ -7,13 +7,13 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 #[derive(Clone)]
 pub struct Settings {
     /// Gateways to spread the connections over; never empty.
-    pub gateways: Vec<Gateway>,
+    pub gateways: Vec<GatewayAddress>,
     /// Which way leads to them.
     pub egress: Arc<egress::Egress>,
-    /// SSH user name.
+    /// SSH user name to log in with.
     pub user: String,
     /// Private key, and the OpenSSH user certificate where there is one.
-    pub identity: Arc<session::Identity>,
+    pub identity: Arc<session::SshIdentity>,
     /// Which host keys are accepted; anything else is refused.
     pub host_keys: Arc<session::HostKeys>,
     /// SSH sessions held at once, 1..=16.
@@ -37,9 +37,9 @@ pub struct Settings {
     /// Forwarded channels open at once per session; more are refused with `ResourceShortage`.
     pub max_channels: usize,
     /// Bounds of the transport below russh.
-    pub transport: transport::Limits,
+    pub transport: transport::TransportLimits,
     /// Bounds of the channel adapter above russh.
-    pub channel: channel::Limits,
+    pub channel: channel::ChannelLimits,
     /// What to ask the gateway to listen on.
     pub forwards: Vec<RemoteForward>,
 }
@@ -54,16 +54,16 @@ impl Settings {
 
 /// `host:port` of an SSH gateway, `tls://host:port` where SSH goes inside TLS; IPv6 literals in brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Gateway {
+pub struct GatewayAddress {
     /// Host name or address, without brackets.
     pub host: String,
-    /// TCP port, 1..=65535.
+    /// TCP port of the gateway, 1..=65535.
     pub port: u16,
-    /// SSH inside TLS.
+    /// Whether SSH runs inside TLS.
     pub tls: bool,
 }
 
-impl Gateway {
+impl GatewayAddress {
     /// `host:port`, whatever is spoken there.
     pub fn address(&self) -> String {
         match self.host.contains(':') {
@@ -73,14 +73,14 @@ impl Gateway {
     }
 }
 
-impl fmt::Display for Gateway {
+impl fmt::Display for GatewayAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { TLS } else { "" };
         write!(f, "{scheme}{}", self.address())
     }
 }
 
-impl FromStr for Gateway {
+impl FromStr for GatewayAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
@@ -107,12 +107,12 @@ pub struct RemoteForward {
     /// Name of the `[[forward]]` section, unique.
     pub name: Arc<str>,
     /// Where the gateway is to listen.
-    pub bind: Bind,
+    pub bind: BindAddress,
 }
 
 /// Where the gateway listens for the vendor's services.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Bind {
+pub enum BindAddress {
     /// TCP; port 0 lets the gateway choose.
     Tcp {
         /// Address to listen on, as the gateway understands it.
@@ -124,7 +124,7 @@ pub enum Bind {
     Socket(String),
 }
 
-impl fmt::Display for Bind {
+impl fmt::Display for BindAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
@@ -134,7 +134,7 @@ impl fmt::Display for Bind {
     }
 }
 
-impl FromStr for Bind {
+impl FromStr for BindAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
@@ -211,7 +211,7 @@ mod tests {
             "localhost:1",
             "*:80",
         ] {
-            assert_eq!(good.parse::<Bind>().unwrap().to_string(), good);
+            assert_eq!(good.parse::<BindAddress>().unwrap().to_string(), good);
         }
         let long = format!("/{}", "s".repeat(107));
         for bad in [
@@ -226,12 +226,12 @@ mod tests {
             "ho\u{7}st:80",
             "h\u{f6}st:80",
         ] {
-            let error = bad.parse::<Bind>().unwrap_err().to_string();
+            let error = bad.parse::<BindAddress>().unwrap_err().to_string();
             assert!(
                 error.bytes().all(|b| b == b' ' || b.is_ascii_graphic()),
                 "{error}"
             );
         }
-        assert!("gw\u{200f}.example:443".parse::<Gateway>().is_err());
+        assert!("gw\u{200f}.example:443".parse::<GatewayAddress>().is_err());
     }
 }

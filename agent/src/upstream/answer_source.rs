@@ -31,18 +31,18 @@ pub enum Intermediary {
     ProxyLoginDemanded,
     /// A redirect to a login page of the same host.
     LoginPage {
-        /// Without query.
+        /// Where it leads, without query.
         location: String,
     },
     /// A redirect to another host, and not for the same path there: an identity provider.
     SingleSignOn {
-        /// Without query.
+        /// Where it leads, without query.
         location: String,
     },
     /// A redirect on the same host to something that was not asked for, or back to the same address, as by those that
     /// want a cookie first.
     Detour {
-        /// Without query.
+        /// Where it leads, without query.
         location: String,
     },
     /// 511: a network that wants a login of its own (RFC 6585 §6).
@@ -56,7 +56,7 @@ pub enum Intermediary {
     WebPage,
     /// A web page that refuses the request.
     Firewall(StatusCode),
-    /// 429.
+    /// 429 (Too Many Requests) from something before Jira.
     RateLimit {
         /// Seconds, where it says.
         retry_after: Option<u64>,
@@ -74,14 +74,14 @@ pub struct Diagnosis {
 
 /// What was asked: the path as sent, and the host as in `Host`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AskedFor<'a> {
+pub struct RequestedUri<'a> {
     /// With the context path, without a query.
     pub path: &'a str,
     /// `host` or `host:port`; empty where it is not known.
     pub authority: &'a str,
 }
 
-impl AskedFor<'_> {
+impl RequestedUri<'_> {
     fn below_rest(&self) -> bool {
         self.path.contains("/rest/")
     }
@@ -89,7 +89,7 @@ impl AskedFor<'_> {
 
 impl AnswerSource {
     /// Reads it from an answer's head.
-    pub fn read(asked: AskedFor<'_>, status: StatusCode, headers: &HeaderMap) -> Self {
+    pub fn read(asked: RequestedUri<'_>, status: StatusCode, headers: &HeaderMap) -> Self {
         if Self::is_from_a_cache(headers) {
             return Self::Unclear;
         }
@@ -122,7 +122,7 @@ impl AnswerSource {
     }
 
     /// Reads it once and keeps it with the head.
-    pub(crate) fn note(asked: AskedFor<'_>, head: &mut response::Parts) {
+    pub(crate) fn note(asked: RequestedUri<'_>, head: &mut response::Parts) {
         let source = Self::read(asked, head.status, &head.headers);
         head.extensions.insert(source);
     }
@@ -131,7 +131,7 @@ impl AnswerSource {
     pub fn noted(head: &response::Parts) -> Self {
         match head.extensions.get::<Self>() {
             Some(noted) => noted.clone(),
-            None => Self::read(AskedFor::default(), head.status, &head.headers),
+            None => Self::read(RequestedUri::default(), head.status, &head.headers),
         }
     }
 
@@ -145,7 +145,7 @@ impl AnswerSource {
 }
 
 impl Intermediary {
-    fn read(asked: AskedFor<'_>, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
+    fn read(asked: RequestedUri<'_>, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         match status {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(Self::ProxyLoginDemanded),
             StatusCode::NETWORK_AUTHENTICATION_REQUIRED => Some(Self::NetworkLoginDemanded),
@@ -241,9 +241,9 @@ impl Intermediary {
 }
 
 /// Where a redirect without a mark of Jira's leads.
-fn redirect(asked: AskedFor<'_>, headers: &HeaderMap) -> Option<Intermediary> {
+fn redirect(asked: RequestedUri<'_>, headers: &HeaderMap) -> Option<Intermediary> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
-    let shown = shown(location);
+    let shown = printable_location(location);
     let (host, path) = match location.split_once("://") {
         Some((_, rest)) => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
         None => match location.strip_prefix("//") {
@@ -288,11 +288,11 @@ fn host_of(authority: &str) -> &str {
 }
 
 /// Without query, user and whatever a terminal would obey.
-fn shown(location: &str) -> String {
+fn printable_location(location: &str) -> String {
     let location = location.split(['?', '#', ';']).next().unwrap_or_default();
     match location.contains('@') {
         true => "an address with a user name in it".to_owned(),
-        false => readable(location),
+        false => printable_text(location),
     }
 }
 
@@ -316,9 +316,9 @@ fn foreign_challenges(headers: &HeaderMap) -> Option<String> {
     }
     let each: Vec<_> = all
         .iter()
-        .map(|value| readable(&String::from_utf8_lossy(value.as_bytes())))
+        .map(|value| printable_text(&String::from_utf8_lossy(value.as_bytes())))
         .collect();
-    Some(readable(&each.join(", ")))
+    Some(printable_text(&each.join(", ")))
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<u64> {
@@ -353,7 +353,7 @@ fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Foreign text for one line: printable ASCII, not too long.
-fn readable(text: &str) -> String {
+fn printable_text(text: &str) -> String {
     text.chars()
         .filter(|c| c.is_ascii_graphic() || *c == ' ')
         .take(MAX_TEXT)
@@ -402,22 +402,22 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const REST: AskedFor<'_> = AskedFor {
+    const REST: RequestedUri<'_> = RequestedUri {
         path: "/jira/rest/api/2/issue/A-1",
         authority: "jira.corp.example:8443",
     };
-    const STATUS: AskedFor<'_> = AskedFor {
+    const STATUS: RequestedUri<'_> = RequestedUri {
         path: "/jira/status",
         authority: "jira.corp.example:8443",
     };
-    const ATTACHMENT: AskedFor<'_> = AskedFor {
+    const ATTACHMENT: RequestedUri<'_> = RequestedUri {
         path: "/jira/secure/attachment/1/a.png",
         authority: "jira.corp.example:8443",
     };
     const HTML: (&str, &str) = ("content-type", "text/html;charset=UTF-8");
     const JSON: (&str, &str) = ("content-type", "application/json;charset=UTF-8");
 
-    fn read(asked: AskedFor<'_>, status: u16, headers: &[(&str, &str)]) -> AnswerSource {
+    fn read(asked: RequestedUri<'_>, status: u16, headers: &[(&str, &str)]) -> AnswerSource {
         let mut response = http::Response::builder().status(status);
         for (name, value) in headers {
             response = response.header(*name, *value);
@@ -426,7 +426,7 @@ mod tests {
         AnswerSource::read(asked, head.status, &head.headers)
     }
 
-    fn cause(asked: AskedFor<'_>, status: u16, headers: &[(&str, &str)]) -> String {
+    fn cause(asked: RequestedUri<'_>, status: u16, headers: &[(&str, &str)]) -> String {
         let source = read(asked, status, headers);
         let found = source
             .intermediary()

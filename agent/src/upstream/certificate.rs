@@ -14,17 +14,17 @@ use x509_parser::{
 
 /// Readable names: the common name, else the organisation.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Names {
+pub(super) struct CertificateNames {
     pub(super) issuer: String,
     pub(super) subject: String,
 }
 
 /// `None` where the DER is not what RFC 5280 §4.1 says.
-pub(super) fn names(certificate: &[u8]) -> Option<Names> {
+pub(super) fn names(certificate: &[u8]) -> Option<CertificateNames> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    Some(Names {
-        issuer: readable(certificate.issuer())?,
-        subject: readable(certificate.subject())?,
+    Some(CertificateNames {
+        issuer: printable_name(certificate.issuer())?,
+        subject: printable_name(certificate.subject())?,
     })
 }
 
@@ -49,13 +49,16 @@ fn instant(time: ASN1Time) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-fn readable(name: &X509Name<'_>) -> Option<String> {
+fn printable_name(name: &X509Name<'_>) -> Option<String> {
     let mut common = name.iter_common_name();
     let mut organisation = name.iter_organization();
-    common.next().or_else(|| organisation.next()).map(text)
+    common
+        .next()
+        .or_else(|| organisation.next())
+        .map(printable_value)
 }
 
-fn text(entry: &AttributeTypeAndValue<'_>) -> String {
+fn printable_value(entry: &AttributeTypeAndValue<'_>) -> String {
     let value = entry.attr_value();
     let decoded: String = if value.tag() == Tag::BmpString {
         let units = value

@@ -15,7 +15,8 @@ use std::{
 #[derive(
     Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
-pub struct Presented {
+#[schemars(rename = "Presented")]
+pub struct PresentedCertificate {
     /// Its common name, else its organisation; empty where it cannot be read.
     pub subject: String,
     /// The same of who issued it.
@@ -28,7 +29,7 @@ pub struct Presented {
     pub problem: Option<String>,
 }
 
-impl Presented {
+impl PresentedCertificate {
     /// Whether it has expired, or is not valid yet.
     pub fn is_out_of_date(&self) -> bool {
         let problem = self.problem.as_deref();
@@ -52,8 +53,8 @@ const UNTRUSTED: [&str; 3] = [
 
 /// The chain behind a failed handshake, the server's own certificate first; empty where it did not fail for its
 /// certificates.
-pub(crate) fn refused_chain(error: &io::Error) -> &[Presented] {
-    verifier::refused(error).map_or(&[], |refused| &refused.chain)
+pub(crate) fn refused_chain(error: &io::Error) -> &[PresentedCertificate] {
+    verifier::find_refusal(error).map_or(&[], |refused| &refused.chain)
 }
 
 /// What was presented, each with what is wrong with it.
@@ -62,7 +63,7 @@ pub(super) fn describe(
     intermediates: &[CertificateDer<'_>],
     problem: &CertificateError,
     now: UnixTime,
-) -> Vec<Presented> {
+) -> Vec<PresentedCertificate> {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
     let all = std::iter::once(leaf).chain(intermediates).take(MAX_CHAIN);
     let mut chain: Vec<_> = all.map(|one| present(one, now)).collect();
@@ -89,7 +90,7 @@ pub(super) fn describe(
     chain
 }
 
-fn present(der: &CertificateDer<'_>, now: SystemTime) -> Presented {
+fn present(der: &CertificateDer<'_>, now: SystemTime) -> PresentedCertificate {
     let names = certificate::names(der);
     let validity = certificate::validity(der);
     let problem = match validity {
@@ -98,7 +99,7 @@ fn present(der: &CertificateDer<'_>, now: SystemTime) -> Presented {
         _ => None,
     };
     let (subject, issuer) = names.map_or_else(Default::default, |n| (n.subject, n.issuer));
-    Presented {
+    PresentedCertificate {
         subject,
         issuer,
         from: validity.map(|(from, _)| day(from)),

@@ -3,7 +3,8 @@
 //! Everything above knows the site's paths alone; the prefix is put before them here.
 
 use super::{
-    Body, ControlClient, ControlError, Delivery, FailedStep, HttpTarget, SendError, Settings,
+    ControlClient, ControlError, Delivery, FailedStep, HttpTarget, SendError, Settings,
+    UpstreamBody,
 };
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -19,12 +20,12 @@ use tokio::{
 
 /// What tells a Cloud site from a Jira of one's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cloud {
+pub enum CloudRoute {
     /// Called on its own URL.
     Site,
     /// Called behind the API gateway.
     Gateway {
-        /// The gateway.
+        /// URL of the API gateway.
         api: HttpTarget,
         /// The site's id; without it the site is asked.
         cloud_id: Option<String>,
@@ -32,17 +33,17 @@ pub enum Cloud {
 }
 
 /// The way through the gateway to one site.
-pub(super) struct Gateway {
-    /// The gateway itself.
+pub(super) struct CloudGateway {
+    /// URL of the API gateway.
     pub(super) api: HttpTarget,
     site: ControlClient,
     site_url: String,
     prefix: OnceCell<String>,
     /// When and why the site last told no id.
-    untold: Mutex<Option<(Instant, String)>>,
+    last_failure: Mutex<Option<(Instant, String)>>,
 }
 
-impl Cloud {
+impl CloudRoute {
     /// Whether this is a site of Atlassian's Cloud, by its host.
     pub fn is_site(target: &HttpTarget) -> bool {
         let host = target.host.to_ascii_lowercase();
@@ -56,10 +57,10 @@ impl Cloud {
     }
 }
 
-impl Gateway {
+impl CloudGateway {
     /// `None` where the site is called on its own URL. May read the system's certificates.
     pub(super) fn of(settings: &Settings, site: &HttpTarget) -> Result<Option<Self>, ControlError> {
-        let Some(Cloud::Gateway { api, cloud_id }) = &settings.cloud else {
+        let Some(CloudRoute::Gateway { api, cloud_id }) = &settings.cloud else {
             return Ok(None);
         };
         let known = cloud_id.as_ref().map(|id| prefix(api, id));
@@ -68,7 +69,7 @@ impl Gateway {
             site: ControlClient::new(settings, site)?,
             site_url: site.to_string(),
             prefix: OnceCell::new_with(known),
-            untold: Mutex::default(),
+            last_failure: Mutex::default(),
         }))
     }
 
@@ -76,11 +77,11 @@ impl Gateway {
     /// meanwhile, and for a moment after, share its answer, and none waits longer than [`LONGEST_ASK`].
     pub(super) async fn prefix(&self) -> Result<&str, String> {
         let found = self.prefix.get_or_try_init(|| async {
-            if let Some(why) = self.untold_lately() {
+            if let Some(why) = self.recent_failure() {
                 return Err(why);
             }
-            let told = self.ask().await;
-            *self.untold() = told.as_ref().err().map(|why| (Instant::now(), why.clone()));
+            let told = self.fetch_cloud_id().await;
+            *self.last_failure() = told.as_ref().err().map(|why| (Instant::now(), why.clone()));
             let id = told?;
             tracing::info!(
                 site = self.site_url,
@@ -95,15 +96,17 @@ impl Gateway {
         }
     }
 
-    fn untold_lately(&self) -> Option<String> {
-        let untold = self.untold();
+    fn recent_failure(&self) -> Option<String> {
+        let untold = self.last_failure();
         let (at, why) = untold.as_ref()?;
         (at.elapsed() < ASK_AGAIN).then(|| why.clone())
     }
 
-    fn untold(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+    fn last_failure(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
         // Every write is a plain assignment.
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unknown(&self, why: &str) -> String {
@@ -114,7 +117,10 @@ impl Gateway {
     }
 
     /// The request with the prefix before its target, which keeps its bytes.
-    pub(super) async fn route(&self, request: Request<Body>) -> Result<Request<Body>, SendError> {
+    pub(super) async fn route(
+        &self,
+        request: Request<UpstreamBody>,
+    ) -> Result<Request<UpstreamBody>, SendError> {
         let prefix = self.prefix().await.map_err(not_sent)?;
         let (mut head, body) = request.into_parts();
         let target = head
@@ -128,13 +134,13 @@ impl Gateway {
         Ok(Request::from_parts(head, body))
     }
 
-    async fn ask(&self) -> Result<String, String> {
+    async fn fetch_cloud_id(&self) -> Result<String, String> {
         // Boxed: the site is asked by the same kind of client, which goes through no gateway.
         let answer = Box::pin(self.site.send(self.site.head(TENANT_INFO), Bytes::new()));
         let answer = answer.await.map_err(|error| self.unknown(&error.detail))?;
         let told: Option<TenantInfo> = serde_json::from_slice(&answer.body).ok();
         match (answer.head.status, told) {
-            (StatusCode::OK, Some(told)) if Cloud::is_id(&told.cloud_id) => Ok(told.cloud_id),
+            (StatusCode::OK, Some(told)) if CloudRoute::is_id(&told.cloud_id) => Ok(told.cloud_id),
             (status, _) => Err(self.unknown(&format!(
                 "{TENANT_INFO} answers {} without one",
                 status.as_u16()

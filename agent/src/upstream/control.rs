@@ -2,7 +2,7 @@
 //! by the same trust roots, client certificate and address, one bounded answer at a time.
 
 use super::{
-    AnswerSource, AskedFor, HttpTarget, Settings, TlsConfigError, cloud::Gateway, explain,
+    AnswerSource, HttpTarget, RequestedUri, Settings, TlsConfigError, cloud::CloudGateway, explain,
     probe_tls, tls::no_tls,
 };
 use bytes::Bytes;
@@ -23,7 +23,7 @@ pub struct ControlClient {
     host: HeaderValue,
     context_path: String,
     /// With Cloud's API gateway before the site.
-    gateway: Option<Box<Gateway>>,
+    gateway: Option<Box<CloudGateway>>,
     /// Adds cookies to each request without a credential.
     cookies: Option<AddCookies>,
 }
@@ -33,7 +33,7 @@ pub type AddCookies = Box<dyn Fn(&mut request::Parts) + Send + Sync>;
 
 /// An answer with the first 64 KiB of its body, zeroed on drop: it may hold tokens.
 pub struct ControlAnswer {
-    /// Status and headers.
+    /// Status and headers of the answer.
     pub head: response::Parts,
     /// What came of the body.
     pub body: Zeroizing<Vec<u8>>,
@@ -82,7 +82,7 @@ impl ControlClient {
             .timeout(Self::longest(settings))
             // Probes are further apart than Jira keeps a connection.
             .pool_max_idle_per_host(0)
-            .dns_resolver(Fixed {
+            .dns_resolver(FixedResolver {
                 host: target.host.clone(),
                 port: target.port,
                 address: settings.address,
@@ -113,17 +113,17 @@ impl ControlClient {
         settings.connect_timeout + ANSWER_TIMEOUT
     }
 
-    /// For a site that belongs to the upstream; see [`Settings::beside`].
-    pub fn beside(settings: &Settings, target: &HttpTarget) -> Result<Self, ControlError> {
-        Self::new(&settings.beside(target), target)
+    /// For a site that belongs to the upstream; see [`Settings::for_host`].
+    pub fn for_host(settings: &Settings, target: &HttpTarget) -> Result<Self, ControlError> {
+        Self::new(&settings.for_host(target), target)
     }
 
     /// For the upstream as requests reach it: through the API gateway where they go through that.
-    pub fn as_the_path(settings: &Settings, target: &HttpTarget) -> Result<Self, ControlError> {
-        let Some(gateway) = Gateway::of(settings, target)? else {
+    pub fn like_data_path(settings: &Settings, target: &HttpTarget) -> Result<Self, ControlError> {
+        let Some(gateway) = CloudGateway::of(settings, target)? else {
             return Self::new(settings, target);
         };
-        let mut client = Self::beside(settings, &gateway.api)?;
+        let mut client = Self::for_host(settings, &gateway.api)?;
         client.context_path = target.context_path.clone();
         client.gateway = Some(Box::new(gateway));
         Ok(client)
@@ -189,7 +189,7 @@ impl ControlClient {
         parts.headers = std::mem::take(response.headers_mut());
         let authority = self.host.to_str().unwrap_or_default();
         let path = &path;
-        AnswerSource::note(AskedFor { path, authority }, &mut parts);
+        AnswerSource::note(RequestedUri { path, authority }, &mut parts);
         // Room for everything at once: growing would leave unzeroed copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(MAX_BODY));
         while body.len() < MAX_BODY {
@@ -217,7 +217,7 @@ fn explained(error: reqwest::Error) -> String {
         return "no answer in time".to_owned();
     }
     let unresolved = std::iter::successors(std::error::Error::source(&error), |e| e.source())
-        .find_map(|e| e.downcast_ref::<Unresolved>());
+        .find_map(|e| e.downcast_ref::<ResolveFailure>());
     match unresolved {
         Some(unresolved) => unresolved.to_string(),
         None => explain::control(&error),
@@ -226,7 +226,7 @@ fn explained(error: reqwest::Error) -> String {
 
 /// Resolves every name to the one place this client talks to: the name in the URL is the one TLS asks
 /// for, which need not be the one that is dialled.
-struct Fixed {
+struct FixedResolver {
     host: String,
     port: u16,
     address: Option<SocketAddr>,
@@ -234,12 +234,12 @@ struct Fixed {
 
 #[derive(Debug, thiserror::Error)]
 #[error("{host:?} does not resolve: {why}; check the upstream's host name and this host's DNS")]
-struct Unresolved {
+struct ResolveFailure {
     host: String,
     why: String,
 }
 
-impl Resolve for Fixed {
+impl Resolve for FixedResolver {
     fn resolve(&self, _name: Name) -> Resolving {
         let (host, port, address) = (self.host.clone(), self.port, self.address);
         Box::pin(async move {
@@ -252,7 +252,7 @@ impl Resolve for Fixed {
             };
             match found {
                 Ok(found) => Ok(Box::new(found.into_iter()) as Addrs),
-                Err(why) => Err(Unresolved { host, why }.into()),
+                Err(why) => Err(ResolveFailure { host, why }.into()),
             }
         })
     }

@@ -1,8 +1,8 @@
 //! From a name to a connected stream: resolve, TCP, TLS, under one deadline.
 
 use super::{
-    Delivery, FailedStep, Party, Presented, SendError, Settings, Target, explain, refused_chain,
-    stream::Stream, tls, tls::TlsConfigError,
+    Delivery, FailedStep, PresentedCertificate, SendError, Settings, TlsPeer, UpstreamTarget,
+    explain, refused_chain, stream::EarlyAnswerStream, tls, tls::TlsConfigError,
 };
 use rustls::pki_types::ServerName;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -13,37 +13,37 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// How one upstream is reached.
-pub(super) struct Dialer {
+pub(super) struct UpstreamDialer {
     host: String,
     port: u16,
     address: Option<SocketAddr>,
     timeout: Duration,
-    tls: Option<Tls>,
+    tls: Option<DialerTls>,
 }
 
 /// Why TLS with Jira did not come to stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandshakeFailure {
-    /// One sentence.
+    /// What failed, in one sentence.
     pub detail: String,
     /// What Jira presented, where that was refused; its own certificate first.
-    pub chain: Vec<Presented>,
+    pub chain: Vec<PresentedCertificate>,
 }
 
-struct Tls {
+struct DialerTls {
     connector: TlsConnector,
     name: ServerName<'static>,
 }
 
-impl Dialer {
+impl UpstreamDialer {
     /// Reads the system's roots where the target wants TLS; call it where blocking is allowed.
     pub(super) fn new(settings: &Settings) -> Result<Self, TlsConfigError> {
         let (host, port, tls) = match &settings.target {
-            Target::Http(target) => (&target.host, target.port, target.tls),
-            Target::Tcp { host, port } => (host, *port, false),
+            UpstreamTarget::Http(target) => (&target.host, target.port, target.tls),
+            UpstreamTarget::Tcp { host, port } => (host, *port, false),
         };
         let tls = match tls {
-            true => Some(Tls {
+            true => Some(DialerTls {
                 connector: TlsConnector::from(Arc::new(tls::client_config(&settings.tls)?)),
                 name: tls::server_name(settings)?,
             }),
@@ -59,15 +59,15 @@ impl Dialer {
     }
 
     /// A connection ready for HTTP.
-    pub(super) async fn dial(&self) -> Result<Stream, SendError> {
+    pub(super) async fn dial(&self) -> Result<EarlyAnswerStream, SendError> {
         let deadline = Instant::now() + self.timeout;
         let tcp = self.tcp(deadline).await?;
         match &self.tls {
-            Some(tls) => match self.agree(tls, tcp, deadline).await {
-                Ok(stream) => Ok(Stream::tls(stream)),
+            Some(tls) => match self.tls_handshake(tls, tcp, deadline).await {
+                Ok(stream) => Ok(EarlyAnswerStream::tls(stream)),
                 Err(failure) => Err(not_sent(FailedStep::Tls, failure.detail)),
             },
-            None => Ok(Stream::plain(tcp)),
+            None => Ok(EarlyAnswerStream::plain(tcp)),
         }
     }
 
@@ -78,20 +78,20 @@ impl Dialer {
         deadline: Instant,
     ) -> Option<Result<TlsStream<TcpStream>, HandshakeFailure>> {
         let tls = self.tls.as_ref()?;
-        Some(self.agree(tls, tcp, deadline).await)
+        Some(self.tls_handshake(tls, tcp, deadline).await)
     }
 
-    async fn agree(
+    async fn tls_handshake(
         &self,
-        tls: &Tls,
+        tls: &DialerTls,
         tcp: TcpStream,
         deadline: Instant,
     ) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
-        let peer = self.place(tcp.peer_addr().ok());
+        let peer = self.describe_address(tcp.peer_addr().ok());
         match timeout_at(deadline, tls.connector.connect(tls.name.clone(), tcp)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(HandshakeFailure {
-                detail: format!("{peer}: {}", explain::handshake(&error, Party::Jira)),
+                detail: format!("{peer}: {}", explain::handshake(&error, TlsPeer::Jira)),
                 chain: refused_chain(&error).to_vec(),
             }),
             Err(_) => Err(HandshakeFailure {
@@ -135,7 +135,7 @@ impl Dialer {
         failures.truncate(MAX_FAILURES_TOLD);
         Err(not_sent(
             FailedStep::Connect,
-            format!("{}: {}", self.place(None), failures.join(", ")),
+            format!("{}: {}", self.describe_address(None), failures.join(", ")),
         ))
     }
 
@@ -164,7 +164,7 @@ impl Dialer {
         ))
     }
 
-    fn place(&self, address: Option<SocketAddr>) -> String {
+    fn describe_address(&self, address: Option<SocketAddr>) -> String {
         match address {
             Some(address) if address.ip().to_string() != self.host => {
                 format!("{} ({address})", self.host)

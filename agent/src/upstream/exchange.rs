@@ -1,6 +1,8 @@
 //! One request and its answer on one connection: framing, deadline, and what becomes of the connection.
 
-use super::{Body, BodyError, Delivery, FailedStep, SendError, explain, pool::Lease};
+use super::{
+    BodyError, Delivery, FailedStep, SendError, UpstreamBody, explain, pool::ConnectionLease,
+};
 use crate::printable::printable;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
@@ -20,22 +22,22 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 /// Why an exchange gave no answer.
-pub(super) enum Failure {
+pub(super) enum ExchangeFailure {
     /// hyper gives the request back: not one byte of it was written.
-    Unsent(Box<Unsent>),
+    Unsent(Box<UnsentRequest>),
     /// Anything later.
     Lost(SendError),
 }
 
 /// An untouched request whose connection turned out to be dead.
-pub(super) struct Unsent {
-    pub(super) lease: Lease,
-    pub(super) request: Request<Tracked>,
+pub(super) struct UnsentRequest {
+    pub(super) lease: ConnectionLease,
+    pub(super) request: Request<TrackedBody>,
     pub(super) error: SendError,
 }
 
 /// The request as it goes on the wire: origin-form, Jira's `Host`, everything else as it came.
-pub(super) fn outgoing(request: Request<Body>, host: &HeaderValue) -> Request<Tracked> {
+pub(super) fn outgoing(request: Request<UpstreamBody>, host: &HeaderValue) -> Request<TrackedBody> {
     let (mut head, body) = request.into_parts();
     if head.uri.authority().is_some() {
         // HTTP/2 requests carry scheme and authority; `PathAndQuery` keeps its bytes.
@@ -56,19 +58,19 @@ pub(super) fn outgoing(request: Request<Body>, host: &HeaderValue) -> Request<Tr
             HeaderValue::from_static("chunked"),
         );
     }
-    Request::from_parts(head, Tracked::new(body))
+    Request::from_parts(head, TrackedBody::new(body))
 }
 
 /// Sends the request and waits for the head of the answer. The answer's body keeps the lease.
 pub(super) async fn run(
-    mut lease: Lease,
-    request: Request<Tracked>,
+    mut lease: ConnectionLease,
+    request: Request<TrackedBody>,
     limit: Duration,
-) -> Result<Response<Body>, Failure> {
+) -> Result<Response<UpstreamBody>, ExchangeFailure> {
     let progress = request.body().progress.clone();
     lease.prepare(&request);
     let Some(sender) = lease.sender() else {
-        return Err(Failure::Lost(lost(
+        return Err(ExchangeFailure::Lost(lost(
             FailedStep::Exchange,
             "no connection".to_owned(),
         )));
@@ -79,7 +81,7 @@ pub(super) async fn run(
         biased;
         outcome = answer => outcome,
         () = progress.overdue(limit) => {
-            return Err(Failure::Lost(lost(
+            return Err(ExchangeFailure::Lost(lost(
                 FailedStep::ResponseTimeout,
                 format!("Jira took the request and did not begin to answer within {limit:?}"),
             )));
@@ -87,13 +89,13 @@ pub(super) async fn run(
     };
     match outcome {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Err(Failure::Lost(lost(
+            Err(ExchangeFailure::Lost(lost(
                 FailedStep::Exchange,
                 "Jira switched protocols without being asked".to_owned(),
             )))
         }
         Ok(response) if !response.body().is_end_stream() && is_coded(response.headers()) => Err(
-            Failure::Lost(lost(FailedStep::AnswerHead, coded(response.headers()))),
+            ExchangeFailure::Lost(lost(FailedStep::AnswerHead, coded(response.headers()))),
         ),
         Ok(response) => {
             Ok(response.map(|body| LeasedBody::new(body, lease, progress).boxed_unsync()))
@@ -109,7 +111,7 @@ pub(super) async fn run(
             match returned {
                 Some(request) => {
                     failed.delivery = Delivery::NotSent;
-                    Err(Failure::Unsent(Box::new(Unsent {
+                    Err(ExchangeFailure::Unsent(Box::new(UnsentRequest {
                         lease,
                         request,
                         error: failed,
@@ -119,15 +121,15 @@ pub(super) async fn run(
                     if explain::wants_client_certificate(&error) {
                         failed.delivery = Delivery::NotSent;
                     }
-                    Err(Failure::Lost(failed))
+                    Err(ExchangeFailure::Lost(failed))
                 }
             }
         }
     }
 }
 
-fn describe(error: &hyper::Error, progress: &Progress) -> (FailedStep, String) {
-    if progress.turn() == Turn::Broken || error.is_body_write_aborted() {
+fn describe(error: &hyper::Error, progress: &SendProgress) -> (FailedStep, String) {
+    if progress.waiting_for() == WaitingFor::Broken || error.is_body_write_aborted() {
         let why = error.source().map(ToString::to_string);
         let why = why.unwrap_or_else(|| "it was shorter than announced".to_owned());
         return (
@@ -181,34 +183,34 @@ fn lost(kind: FailedStep, detail: String) -> SendError {
 }
 
 /// A request body that tells how far it is.
-pub(super) struct Tracked {
-    inner: Body,
-    progress: Arc<Progress>,
+pub(super) struct TrackedBody {
+    inner: UpstreamBody,
+    progress: Arc<SendProgress>,
     /// Bytes still to come, where the length is known.
     remaining: Option<u64>,
 }
 
-impl Tracked {
-    fn new(inner: Body) -> Self {
+impl TrackedBody {
+    fn new(inner: UpstreamBody) -> Self {
         let turn = if inner.is_end_stream() {
-            Turn::Done
+            WaitingFor::Done
         } else {
-            Turn::Jira
+            WaitingFor::Jira
         };
         Self {
             remaining: inner.size_hint().exact(),
-            progress: Arc::new(Progress::new(turn)),
+            progress: Arc::new(SendProgress::new(turn)),
             inner,
         }
     }
 
     #[cfg(test)]
-    pub(super) fn progress(&self) -> Arc<Progress> {
+    pub(super) fn progress(&self) -> Arc<SendProgress> {
         self.progress.clone()
     }
 }
 
-impl HttpBody for Tracked {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -218,16 +220,20 @@ impl HttpBody for Tracked {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
         let turn = match &polled {
-            Poll::Pending => Turn::Vendor,
-            Poll::Ready(None) => Turn::Done,
-            Poll::Ready(Some(Err(_))) => Turn::Broken,
+            Poll::Pending => WaitingFor::Vendor,
+            Poll::Ready(None) => WaitingFor::Done,
+            Poll::Ready(Some(Err(_))) => WaitingFor::Broken,
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(left), Some(data)) = (&mut self.remaining, frame.data_ref()) {
                     *left = left.saturating_sub(data.len() as u64);
                 }
                 let over =
                     frame.is_trailers() || self.remaining == Some(0) || self.inner.is_end_stream();
-                if over { Turn::Done } else { Turn::Jira }
+                if over {
+                    WaitingFor::Done
+                } else {
+                    WaitingFor::Jira
+                }
             }
         };
         self.progress.set(turn);
@@ -245,7 +251,7 @@ impl HttpBody for Tracked {
 
 /// Whom a request waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum WaitingFor {
     /// Jira's side has to take more of the body.
     Jira = 0,
     /// The vendor's side has to send more of it; that wait has its own limit elsewhere.
@@ -257,21 +263,21 @@ enum Turn {
 }
 
 /// Turn and time of the last movement, shared between a body and its exchange without a lock.
-pub(super) struct Progress {
+pub(super) struct SendProgress {
     origin: Instant,
     /// Milliseconds since `origin`, shifted by two, and the turn.
     cell: AtomicU64,
 }
 
-impl Progress {
-    fn new(turn: Turn) -> Self {
+impl SendProgress {
+    fn new(turn: WaitingFor) -> Self {
         Self {
             origin: Instant::now(),
             cell: AtomicU64::new(turn as u64),
         }
     }
 
-    fn set(&self, turn: Turn) {
+    fn set(&self, turn: WaitingFor) {
         let elapsed = self.origin.elapsed().as_millis() as u64;
         self.cell
             .store(elapsed << 2 | turn as u64, Ordering::Release);
@@ -279,21 +285,21 @@ impl Progress {
 
     /// Starts the clock; waiting for a connection does not count against Jira.
     fn restart(&self) {
-        self.set(self.turn());
+        self.set(self.waiting_for());
     }
 
-    fn read(&self) -> (Turn, Instant) {
+    fn read(&self) -> (WaitingFor, Instant) {
         let cell = self.cell.load(Ordering::Acquire);
         let turn = match cell & 3 {
-            0 => Turn::Jira,
-            1 => Turn::Vendor,
-            2 => Turn::Done,
-            _ => Turn::Broken,
+            0 => WaitingFor::Jira,
+            1 => WaitingFor::Vendor,
+            2 => WaitingFor::Done,
+            _ => WaitingFor::Broken,
         };
         (turn, self.origin + Duration::from_millis(cell >> 2))
     }
 
-    fn turn(&self) -> Turn {
+    fn waiting_for(&self) -> WaitingFor {
         self.read().0
     }
 
@@ -304,9 +310,9 @@ impl Progress {
             let now = Instant::now();
             let wake = match turn {
                 // Looking again after a whole limit is never late: the clock starts anew by then.
-                Turn::Vendor | Turn::Broken => now + limit,
-                Turn::Jira | Turn::Done if moved + limit > now => moved + limit,
-                Turn::Jira | Turn::Done => return,
+                WaitingFor::Vendor | WaitingFor::Broken => now + limit,
+                WaitingFor::Jira | WaitingFor::Done if moved + limit > now => moved + limit,
+                WaitingFor::Jira | WaitingFor::Done => return,
             };
             sleep_until(wake).await;
         }
@@ -316,12 +322,12 @@ impl Progress {
 /// The answer's body. It keeps the connection and decides at its end whether that is used again.
 struct LeasedBody {
     inner: Incoming,
-    lease: Option<Lease>,
-    progress: Arc<Progress>,
+    lease: Option<ConnectionLease>,
+    progress: Arc<SendProgress>,
 }
 
 impl LeasedBody {
-    fn new(inner: Incoming, lease: Lease, progress: Arc<Progress>) -> Self {
+    fn new(inner: Incoming, lease: ConnectionLease, progress: Arc<SendProgress>) -> Self {
         let mut body = Self {
             inner,
             lease: Some(lease),
@@ -337,7 +343,7 @@ impl LeasedBody {
     /// it is closed, which also stops the upload.
     fn finish(&mut self) {
         if let Some(lease) = self.lease.take()
-            && self.progress.turn() == Turn::Done
+            && self.progress.waiting_for() == WaitingFor::Done
         {
             lease.give_back();
         }

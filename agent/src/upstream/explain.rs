@@ -2,7 +2,7 @@
 
 use super::{
     FailedStep,
-    verifier::{self, Why},
+    verifier::{self, CertificateRefusalReason},
 };
 use crate::printable::printable;
 use rustls::{AlertDescription, CertificateError, Error as TlsError, pki_types::ServerName};
@@ -10,14 +10,14 @@ use std::{error::Error as StdError, io};
 
 /// Whose TLS it is: what the messages call it, and which keys belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Party {
+pub(crate) enum TlsPeer {
     /// The upstream of a forward.
     Jira,
     /// A gateway inside TLS.
     Gateway,
 }
 
-impl Party {
+impl TlsPeer {
     fn name(self) -> &'static str {
         match self {
             Self::Jira => "Jira",
@@ -67,7 +67,7 @@ fn is_connect(error: &io::Error) -> bool {
 }
 
 /// A failed TLS handshake.
-pub(crate) fn handshake(error: &io::Error, party: Party) -> String {
+pub(crate) fn handshake(error: &io::Error, party: TlsPeer) -> String {
     match in_chain::<TlsError>(error) {
         Some(error) => tls(error, party),
         None if matches!(
@@ -83,13 +83,14 @@ pub(crate) fn handshake(error: &io::Error, party: Party) -> String {
 
 /// Whether a handshake failed because the issuer of the certificate is not trusted.
 pub(crate) fn is_unknown_issuer(error: &io::Error) -> bool {
-    verifier::refused(error).is_some_and(|refused| matches!(refused.why, Why::UnknownIssuer(_)))
+    verifier::find_refusal(error)
+        .is_some_and(|refused| matches!(refused.reason, CertificateRefusalReason::UnknownIssuer(_)))
 }
 
 /// A failed exchange on a connection that stood: the step, and one sentence.
 pub(super) fn exchange(error: &(dyn StdError + 'static)) -> (FailedStep, String) {
     if let Some(tls_error) = in_chain::<TlsError>(error) {
-        return (FailedStep::Tls, tls(tls_error, Party::Jira));
+        return (FailedStep::Tls, tls(tls_error, TlsPeer::Jira));
     }
     let detail = match in_chain::<hyper::Error>(error) {
         Some(e) if e.is_incomplete_message() => {
@@ -110,7 +111,7 @@ pub(super) fn exchange(error: &(dyn StdError + 'static)) -> (FailedStep, String)
 /// A failed request of the control traffic, whose client nests errors its own way.
 pub(crate) fn control(error: &(dyn StdError + 'static)) -> String {
     if let Some(error) = in_chain::<TlsError>(error) {
-        return tls(error, Party::Jira);
+        return tls(error, TlsPeer::Jira);
     }
     match in_chain::<io::Error>(error) {
         Some(error) if is_connect(error) => format!("Jira {}", connect(error)),
@@ -137,13 +138,13 @@ pub(super) fn is_refused_certificate(error: &(dyn StdError + 'static)) -> bool {
     )
 }
 
-fn tls(error: &TlsError, party: Party) -> String {
+fn tls(error: &TlsError, party: TlsPeer) -> String {
     match error {
         TlsError::InvalidCertificate(problem) => certificate(problem, party),
         TlsError::AlertReceived(alert) => alerted(*alert, party),
         TlsError::InvalidMessage(_) => match party {
-            Party::Jira => "the answer is not TLS; is this a plain http port?".to_owned(),
-            Party::Gateway => "the answer is not TLS".to_owned(),
+            TlsPeer::Jira => "the answer is not TLS; is this a plain http port?".to_owned(),
+            TlsPeer::Gateway => "the answer is not TLS".to_owned(),
         },
         TlsError::PeerIncompatible(_) => format!(
             "no common TLS version or cipher ({error}); TLS 1.2 with ECDHE or TLS 1.3 is needed"
@@ -152,11 +153,11 @@ fn tls(error: &TlsError, party: Party) -> String {
     }
 }
 
-fn certificate(problem: &CertificateError, party: Party) -> String {
-    match verifier::of(problem).map(|refused| &refused.why) {
-        Some(Why::UnknownIssuer(unknown)) => return unknown.to_string(),
-        Some(Why::Other(other)) => return certificate(other, party),
-        Some(short @ Why::ShortKey(_)) => return short.to_string(),
+fn certificate(problem: &CertificateError, party: TlsPeer) -> String {
+    match verifier::refusal_of(problem).map(|refused| &refused.reason) {
+        Some(CertificateRefusalReason::UnknownIssuer(unknown)) => return unknown.to_string(),
+        Some(CertificateRefusalReason::Other(other)) => return certificate(other, party),
+        Some(short @ CertificateRefusalReason::ShortKey(_)) => return short.to_string(),
         None => {}
     }
     let (name, ca_key, rename) = (party.name(), party.ca_key(), party.rename());
@@ -232,7 +233,7 @@ fn presented_address(problem: &CertificateError) -> String {
 
 fn is_among_dns_names(address: &str, presented: &[String]) -> bool {
     let mut dns = presented.iter().filter(|name| name.starts_with("DnsName"));
-    dns.any(|name| readable_name(name) == address)
+    dns.any(|name| printable_name(name) == address)
 }
 
 /// The first words of a library's own text.
@@ -245,10 +246,10 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-fn alerted(alert: AlertDescription, party: Party) -> String {
+fn alerted(alert: AlertDescription, party: TlsPeer) -> String {
     let name = party.name();
     match alert {
-        AlertDescription::CertificateRequired if party == Party::Gateway => {
+        AlertDescription::CertificateRequired if party == TlsPeer::Gateway => {
             "the gateway requires a client certificate, which the agent does not have for gateways; ask the vendor to switch that off".to_owned()
         }
         AlertDescription::CertificateRequired => {
@@ -263,7 +264,7 @@ fn alerted(alert: AlertDescription, party: Party) -> String {
         | AlertDescription::AccessDenied => format!(
             "{name}'s side refused our client certificate ({alert:?}); check which CA it expects"
         ),
-        AlertDescription::HandshakeFailure if party == Party::Gateway => {
+        AlertDescription::HandshakeFailure if party == TlsPeer::Gateway => {
             "the gateway's side refused the handshake; it must speak TLS 1.2 with ECDHE or TLS 1.3".to_owned()
         }
         AlertDescription::HandshakeFailure => {
@@ -284,7 +285,7 @@ fn list(names: &[String]) -> String {
     let shown: Vec<String> = names
         .iter()
         .take(MAX_NAMES_TOLD)
-        .map(|name| readable_name(name))
+        .map(|name| printable_name(name))
         .collect();
     match (names.len(), names.len().saturating_sub(MAX_NAMES_TOLD)) {
         (0, _) => "no name at all (no subject alternative name)".to_owned(),
@@ -294,7 +295,7 @@ fn list(names: &[String]) -> String {
 }
 
 /// webpki writes `DnsName("a.example")`; only the name is of interest.
-fn readable_name(presented: &str) -> String {
+fn printable_name(presented: &str) -> String {
     let inner = presented
         .split_once("(\"")
         .and_then(|(_, rest)| rest.strip_suffix("\")"))

@@ -3,30 +3,30 @@
 
 use super::{
     SendError, Settings, TlsConfigError, certificate,
-    dial::{Dialer, HandshakeFailure},
+    dial::{HandshakeFailure, UpstreamDialer},
 };
 use rustls::ClientConnection;
 use std::{net::SocketAddr, time::SystemTime};
 use tokio::{net::TcpStream, time::Instant};
 
 /// The way to one Jira.
-pub struct Hops {
-    dialer: Dialer,
+pub struct UpstreamHops {
+    dialer: UpstreamDialer,
     settings: Settings,
 }
 
 /// What the TLS handshake showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handshake {
-    /// `TLSv1.3`.
+pub struct TlsHandshakeInfo {
+    /// Negotiated TLS version, such as `TLSv1.3`.
     pub version: String,
     /// Who issued the server's certificate; empty where it cannot be read.
     pub issuer: String,
-    /// When it ends.
+    /// When the server's certificate expires.
     pub ends: Option<SystemTime>,
 }
 
-impl Handshake {
+impl TlsHandshakeInfo {
     /// What a finished handshake showed.
     pub(crate) fn of(session: &ClientConnection) -> Self {
         let leaf = session.peer_certificates().and_then(<[_]>::first);
@@ -46,11 +46,11 @@ impl Handshake {
     }
 }
 
-impl Hops {
+impl UpstreamHops {
     /// May read the system's certificates: call it where blocking is allowed.
     pub fn new(settings: Settings) -> Result<Self, TlsConfigError> {
         Ok(Self {
-            dialer: Dialer::new(&settings)?,
+            dialer: UpstreamDialer::new(&settings)?,
             settings,
         })
     }
@@ -66,9 +66,12 @@ impl Hops {
     }
 
     /// `None` where the upstream is plain.
-    pub async fn handshake(&self, tcp: TcpStream) -> Option<Result<Handshake, HandshakeFailure>> {
+    pub async fn handshake(
+        &self,
+        tcp: TcpStream,
+    ) -> Option<Result<TlsHandshakeInfo, HandshakeFailure>> {
         let done = self.dialer.handshake(tcp, self.deadline()).await?;
-        Some(done.map(|stream| Handshake::of(stream.get_ref().1)))
+        Some(done.map(|stream| TlsHandshakeInfo::of(stream.get_ref().1)))
     }
 
     fn deadline(&self) -> Instant {

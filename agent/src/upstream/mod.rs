@@ -21,32 +21,32 @@ mod tls;
 mod verifier;
 
 pub(crate) use answer_source::is_login_path;
-pub use answer_source::{AnswerSource, AskedFor, Diagnosis, Intermediary};
-pub use chain::Presented;
+pub use answer_source::{AnswerSource, Diagnosis, Intermediary, RequestedUri};
+pub use chain::PresentedCertificate;
 pub(crate) use chain::refused_chain;
-pub use cloud::Cloud;
+pub use cloud::CloudRoute;
 pub use control::{AddCookies, ControlAnswer, ControlClient, ControlError, ControlFailure};
 pub use dial::HandshakeFailure;
-pub(crate) use explain::{Party, handshake, is_unknown_issuer};
-pub use hops::{Handshake, Hops};
+pub(crate) use explain::{TlsPeer, handshake, is_unknown_issuer};
+pub use hops::{TlsHandshakeInfo, UpstreamHops};
 pub use raw_target::RawTarget;
 pub use settings::{ClientCertificate, Settings, TlsSettings, TrustRoots};
-pub use target::{HttpTarget, Target, TargetError};
+pub use target::{HttpTarget, UpstreamTarget, UpstreamTargetError};
 pub(crate) use tls::gateway_config;
 pub use tls::{TlsConfigError, client_config, probe_tls};
 
 use bytes::Bytes;
-use cloud::Gateway;
-use dial::Dialer;
-use exchange::Failure;
+use cloud::CloudGateway;
+use dial::UpstreamDialer;
+use exchange::ExchangeFailure;
 use http::{HeaderValue, Request, Response};
-use pool::{Connection, Lease, Pool};
+use pool::{ConnectionLease, ConnectionPool, PooledConnection};
 use std::{sync::Arc, time::Duration};
 
 /// Errors of a body on its way, whichever side broke.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// A body that streams; never collected.
-pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyError>;
+pub type UpstreamBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyError>;
 
 /// What is known about a request that failed (the write-safety contract).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -56,7 +56,7 @@ pub enum Delivery {
     NotSent,
     /// Some of it may have reached Jira: look before sending again.
     MaybeSent,
-    /// Jira answered.
+    /// Jira answered the request.
     Answered,
 }
 
@@ -64,7 +64,7 @@ pub enum Delivery {
 #[derive(Debug, thiserror::Error)]
 #[error("{kind}: {detail}")]
 pub struct SendError {
-    /// Which step failed.
+    /// The step toward Jira that failed.
     pub kind: FailedStep,
     /// One sentence, without secrets or query values.
     pub detail: String,
@@ -107,7 +107,7 @@ impl std::fmt::Display for FailedStep {
 
 /// Settings no upstream can be made of.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+pub enum UpstreamSettingsError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
@@ -124,31 +124,31 @@ pub enum SettingsError {
 
 /// One Jira, with its pool of kept-alive connections.
 pub struct Upstream {
-    dialer: Dialer,
-    pool: Arc<Pool>,
+    dialer: UpstreamDialer,
+    pool: Arc<ConnectionPool>,
     host: HeaderValue,
     /// With Cloud's API gateway before the site.
-    gateway: Option<Gateway>,
+    gateway: Option<CloudGateway>,
     response_timeout: Duration,
 }
 
 impl Upstream {
     /// Opens no connection yet. Reads the system's certificate store where that is trusted (once
     /// per process), so call it where blocking is allowed.
-    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        let Target::Http(target) = &settings.target else {
-            return Err(SettingsError::NotHttp);
+    pub fn new(settings: Settings) -> Result<Self, UpstreamSettingsError> {
+        let UpstreamTarget::Http(target) = &settings.target else {
+            return Err(UpstreamSettingsError::NotHttp);
         };
-        let gateway = Gateway::of(&settings, target)?;
+        let gateway = CloudGateway::of(&settings, target)?;
         let (target, dialed) = match &gateway {
             None => (target, settings.clone()),
-            Some(Gateway { api, .. }) => (api, settings.beside(api)),
+            Some(CloudGateway { api, .. }) => (api, settings.for_host(api)),
         };
         let host = HeaderValue::from_str(&target.authority)
-            .map_err(|_| SettingsError::Authority(target.authority.clone()))?;
+            .map_err(|_| UpstreamSettingsError::Authority(target.authority.clone()))?;
         Ok(Self {
-            dialer: Dialer::new(&dialed)?,
-            pool: Arc::new(Pool::new(
+            dialer: UpstreamDialer::new(&dialed)?,
+            pool: Arc::new(ConnectionPool::new(
                 settings.max_connections,
                 settings.pool_wait,
                 settings.idle_timeout,
@@ -169,7 +169,10 @@ impl Upstream {
     /// headers are the caller's to remove. A request whose kept-alive connection turned out to be
     /// closed before a byte was written is sent once more on a fresh one; nothing else is repeated.
     /// Dropping the future or the answer's body closes that connection.
-    pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, SendError> {
+    pub async fn send(
+        &self,
+        request: Request<UpstreamBody>,
+    ) -> Result<Response<UpstreamBody>, SendError> {
         let request = match &self.gateway {
             None => request,
             Some(gateway) => gateway.route(request).await?,
@@ -183,37 +186,39 @@ impl Upstream {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let mut lease = Lease::new(self.pool.clone(), permit, connection);
+        let mut lease = ConnectionLease::new(self.pool.clone(), permit, connection);
         loop {
             match exchange::run(lease, request, self.response_timeout).await {
                 Ok(response) => return Ok(self.noted(&path, response)),
-                Err(Failure::Lost(error)) => return Err(error),
-                Err(Failure::Unsent(unsent)) if reused => {
+                Err(ExchangeFailure::Lost(error)) => return Err(error),
+                Err(ExchangeFailure::Unsent(unsent)) if reused => {
                     reused = false;
                     lease = unsent.lease;
                     request = unsent.request;
                     lease.replace(self.connect().await?);
                 }
-                Err(Failure::Unsent(unsent)) => return Err(unsent.error),
+                Err(ExchangeFailure::Unsent(unsent)) => return Err(unsent.error),
             }
         }
     }
 
     /// With who gave it in its extensions.
-    fn noted(&self, path: &str, response: Response<Body>) -> Response<Body> {
+    fn noted(&self, path: &str, response: Response<UpstreamBody>) -> Response<UpstreamBody> {
         let (mut head, body) = response.into_parts();
         let authority = self.host.to_str().unwrap_or_default();
-        AnswerSource::note(AskedFor { path, authority }, &mut head);
+        AnswerSource::note(RequestedUri { path, authority }, &mut head);
         Response::from_parts(head, body)
     }
 
-    async fn connect(&self) -> Result<Connection, SendError> {
+    async fn connect(&self) -> Result<PooledConnection, SendError> {
         let stream = self.dialer.dial().await?;
-        Connection::new(stream).await.map_err(|error| SendError {
-            kind: FailedStep::Exchange,
-            detail: explain::exchange(&error).1,
-            delivery: Delivery::NotSent,
-        })
+        PooledConnection::new(stream)
+            .await
+            .map_err(|error| SendError {
+                kind: FailedStep::Exchange,
+                detail: explain::exchange(&error).1,
+                delivery: Delivery::NotSent,
+            })
     }
 }
 

@@ -7,9 +7,9 @@
 use super::{
     Delivery, FailedStep, SendError,
     answer_head::AnswerHead,
-    exchange::Tracked,
-    raw_target::RequestLine,
-    stream::{Probe, Stream},
+    exchange::TrackedBody,
+    raw_target::RequestLineSwap,
+    stream::{EarlyAnswerStream, SocketProbe},
 };
 use http::Request;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -25,45 +25,45 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-pub(super) struct Pool {
+pub(super) struct ConnectionPool {
     permits: Arc<Semaphore>,
     wait: Duration,
     idle_timeout: Duration,
     max: usize,
-    idle: Mutex<Idle>,
+    idle: Mutex<IdleConnections>,
 }
 
 #[derive(Default)]
-struct Idle {
+struct IdleConnections {
     /// Oldest first; taken from the back, so that surplus connections grow old and are closed.
-    stack: VecDeque<Parked>,
+    stack: VecDeque<IdleConnection>,
     /// Whether the task that closes the old ones runs.
     reaper: bool,
 }
 
-struct Parked {
-    connection: Connection,
+struct IdleConnection {
+    connection: PooledConnection,
     since: Instant,
 }
 
 /// One HTTP/1.1 connection and the task that drives it.
-pub(super) struct Connection {
-    sender: SendRequest<Tracked>,
+pub(super) struct PooledConnection {
+    sender: SendRequest<TrackedBody>,
     task: JoinHandle<()>,
-    probe: Probe,
-    request_line: RequestLine,
+    probe: SocketProbe,
+    request_line: RequestLineSwap,
     answer_head: AnswerHead,
 }
 
-/// A connection in use by one request. Dropped before [`Lease::give_back`] it takes the connection
+/// A connection in use by one request. Dropped before [`ConnectionLease::give_back`] it takes the connection
 /// down with it: nobody knows where in a message that connection stands.
-pub(super) struct Lease {
-    connection: Option<Connection>,
-    pool: Arc<Pool>,
+pub(super) struct ConnectionLease {
+    connection: Option<PooledConnection>,
+    pool: Arc<ConnectionPool>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Pool {
+impl ConnectionPool {
     pub(super) fn new(max: usize, wait: Duration, idle_timeout: Duration) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(max)),
@@ -93,7 +93,7 @@ impl Pool {
     }
 
     /// The connection that was used last and still stands, if there is one.
-    pub(super) fn take_idle(&self) -> Option<Connection> {
+    pub(super) fn take_idle(&self) -> Option<PooledConnection> {
         let now = Instant::now();
         let mut idle = self.lock();
         while let Some(parked) = idle.stack.pop_back() {
@@ -105,9 +105,9 @@ impl Pool {
         None
     }
 
-    fn park(self: &Arc<Self>, connection: Connection) {
+    fn park(self: &Arc<Self>, connection: PooledConnection) {
         let mut idle = self.lock();
-        idle.stack.push_back(Parked {
+        idle.stack.push_back(IdleConnection {
             connection,
             since: Instant::now(),
         });
@@ -160,15 +160,15 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Idle> {
+    fn lock(&self) -> MutexGuard<'_, IdleConnections> {
         // A panic while it is held leaves at worst one connection uncounted.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Connection {
+impl PooledConnection {
     /// Makes an HTTP/1.1 connection of a stream; its task ends with it.
-    pub(super) async fn new(stream: Stream) -> Result<Self, hyper::Error> {
+    pub(super) async fn new(stream: EarlyAnswerStream) -> Result<Self, hyper::Error> {
         let probe = stream.probe();
         let request_line = stream.request_line();
         let answer_head = stream.answer_head();
@@ -199,11 +199,11 @@ impl Connection {
     }
 }
 
-impl Lease {
+impl ConnectionLease {
     pub(super) fn new(
-        pool: Arc<Pool>,
+        pool: Arc<ConnectionPool>,
         permit: OwnedSemaphorePermit,
-        connection: Connection,
+        connection: PooledConnection,
     ) -> Self {
         Self {
             connection: Some(connection),
@@ -212,14 +212,14 @@ impl Lease {
         }
     }
 
-    pub(super) fn sender(&mut self) -> Option<&mut SendRequest<Tracked>> {
+    pub(super) fn sender(&mut self) -> Option<&mut SendRequest<TrackedBody>> {
         self.connection
             .as_mut()
             .map(|connection| &mut connection.sender)
     }
 
     /// Before the request is handed to the sender.
-    pub(super) fn prepare(&self, request: &Request<Tracked>) {
+    pub(super) fn prepare(&self, request: &Request<TrackedBody>) {
         if let Some(connection) = &self.connection {
             connection.request_line.prepare(request);
             connection.answer_head.await_next();
@@ -232,7 +232,7 @@ impl Lease {
     }
 
     /// Replaces a dead connection under the same permit.
-    pub(super) fn replace(&mut self, connection: Connection) {
+    pub(super) fn replace(&mut self, connection: PooledConnection) {
         self.connection = Some(connection);
     }
 
@@ -259,7 +259,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for ConnectionLease {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             connection.task.abort();

@@ -19,26 +19,26 @@ pub struct RawTarget(pub Arc<str>);
 
 /// The request line that is to be exchanged on one connection, if any.
 #[derive(Clone, Default)]
-pub(super) struct RequestLine(Arc<Shared>);
+pub(super) struct RequestLineSwap(Arc<SwapShared>);
 
 #[derive(Default)]
-struct Shared {
+struct SwapShared {
     is_set: AtomicBool,
-    line: Mutex<Option<Exchange>>,
+    line: Mutex<Option<PendingSwap>>,
 }
 
-struct Exchange {
-    hypers: String,
-    ours: String,
+struct PendingSwap {
+    substitute: String,
+    original: String,
 }
 
 /// The bytes to write instead of the first `taken` of those that hyper wrote.
-pub(super) struct Exchanged {
+pub(super) struct SwappedBytes {
     pub(super) line: Vec<u8>,
     pub(super) taken: usize,
 }
 
-impl RequestLine {
+impl RequestLineSwap {
     /// To be called before the request is handed to hyper, on a connection that no other request uses.
     pub(super) fn prepare<B>(&self, request: &Request<B>) {
         let Some(RawTarget(raw)) = request.extensions().get() else {
@@ -48,23 +48,26 @@ impl RequestLine {
             return;
         };
         let (method, uri) = (request.method(), request.uri());
-        let exchange = Exchange {
-            hypers: format!("{method} {uri} HTTP/1.1\r\n"),
-            ours: format!("{method} {}?{query} HTTP/1.1\r\n", uri.path()),
+        let exchange = PendingSwap {
+            substitute: format!("{method} {uri} HTTP/1.1\r\n"),
+            original: format!("{method} {}?{query} HTTP/1.1\r\n", uri.path()),
         };
         *self.0.line.lock().unwrap_or_else(PoisonError::into_inner) = Some(exchange);
         self.0.is_set.store(true, Ordering::Release);
     }
 
     /// Looks at the beginning of a write. An error where it is not the request line that is waited for.
-    pub(super) fn exchange(&self, bytes: &[u8]) -> io::Result<Option<Exchanged>> {
+    pub(super) fn swap(&self, bytes: &[u8]) -> io::Result<Option<SwappedBytes>> {
         if !self.0.is_set.load(Ordering::Acquire) {
             return Ok(None);
         }
         let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
         match &*line {
-            Some(Exchange { hypers, ours }) if bytes.starts_with(hypers.as_bytes()) => {
-                let exchanged = Exchanged {
+            Some(PendingSwap {
+                substitute: hypers,
+                original: ours,
+            }) if bytes.starts_with(hypers.as_bytes()) => {
+                let exchanged = SwappedBytes {
                     line: ours.as_bytes().to_vec(),
                     taken: hypers.len(),
                 };
@@ -84,11 +87,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn prepared() -> RequestLine {
+    fn prepared() -> RequestLineSwap {
         let mut request = Request::get("/ex/jira/search?jql=a%22b").body(()).unwrap();
         let raw = RawTarget("/search?jql=a\"b".into());
         request.extensions_mut().insert(raw);
-        let line = RequestLine::default();
+        let line = RequestLineSwap::default();
         line.prepare(&request);
         line
     }
@@ -97,15 +100,15 @@ mod tests {
     fn the_request_line_is_exchanged_once_and_only_its_query() {
         let line = prepared();
         let head = b"GET /ex/jira/search?jql=a%22b HTTP/1.1\r\nhost: x\r\n\r\n";
-        let exchanged = line.exchange(head).unwrap().unwrap();
+        let exchanged = line.swap(head).unwrap().unwrap();
         assert_eq!(exchanged.line, b"GET /ex/jira/search?jql=a\"b HTTP/1.1\r\n");
         assert_eq!(&head[exchanged.taken..], b"host: x\r\n\r\n");
-        assert!(line.exchange(head).unwrap().is_none());
+        assert!(line.swap(head).unwrap().is_none());
     }
 
     #[test]
     fn other_bytes_than_the_request_line_are_not_written() {
-        assert!(prepared().exchange(b"0\r\n\r\nGET /").is_err());
-        assert!(prepared().exchange(b"GET /ex/jira/sea").is_err());
+        assert!(prepared().swap(b"0\r\n\r\nGET /").is_err());
+        assert!(prepared().swap(b"GET /ex/jira/sea").is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! What the way to one Jira needs to know.
 
-use super::{Cloud, HttpTarget, Target, certificate};
-use crate::expiry::{End, Expiry, Kind};
+use super::{CloudRoute, HttpTarget, UpstreamTarget, certificate};
+use crate::expiry::{CredentialExpiry, CredentialKind, ExpiryTime};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,11 +9,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 #[derive(Clone)]
 pub struct Settings {
     /// HTTP to a Jira, or bytes to a TCP port.
-    pub target: Target,
+    pub target: UpstreamTarget,
     /// How its TLS certificate is judged and how we present ours.
     pub tls: TlsSettings,
     /// Where the target is a site of Jira Cloud.
-    pub cloud: Option<Cloud>,
+    pub cloud: Option<CloudRoute>,
     /// Connect to this address instead of resolving the host.
     pub address: Option<SocketAddr>,
     /// Connections open at once to this upstream, 1..=1024.
@@ -33,7 +33,7 @@ pub struct Settings {
 
 impl Settings {
     /// The defaults, for one target.
-    pub fn new(target: Target) -> Self {
+    pub fn new(target: UpstreamTarget) -> Self {
         Self {
             target,
             tls: TlsSettings::default(),
@@ -51,22 +51,22 @@ impl Settings {
     /// For a site that belongs to the upstream, like its token endpoint: on the upstream's own host
     /// reached exactly as that is; on another one with the same trust and client certificate, but by
     /// its own name and address.
-    pub fn beside(&self, target: &HttpTarget) -> Self {
+    pub fn for_host(&self, target: &HttpTarget) -> Self {
         let own = matches!(
             &self.target,
-            Target::Http(own) if (own.tls, &own.host, own.port) == (target.tls, &target.host, target.port)
+            UpstreamTarget::Http(own) if (own.tls, &own.host, own.port) == (target.tls, &target.host, target.port)
         );
         let mut settings = self.clone();
         if !own {
             settings.address = None;
             settings.tls.server_name = None;
         }
-        settings.target = Target::Http(target.clone());
+        settings.target = UpstreamTarget::Http(target.clone());
         settings
     }
 }
 
-/// TLS toward Jira.
+/// TLS settings for the connection to Jira.
 #[derive(Clone, Default)]
 pub struct TlsSettings {
     /// Which roots are trusted.
@@ -87,33 +87,37 @@ pub enum TrustRoots {
     System,
     /// Mozilla's list, built in.
     Webpki,
-    /// Only `ca_file`.
+    /// No roots besides the certificates of `ca_file`.
     None,
 }
 
 /// A client certificate chain with its private key.
 pub struct ClientCertificate {
-    /// Leaf first.
+    /// The chain in DER, the client's own certificate first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The leaf's key.
+    /// Private key of the client's own certificate.
     pub key: PrivateKeyDer<'static>,
 }
 
 impl ClientCertificate {
     /// When the leaf ends.
-    pub fn expiry(&self) -> Expiry {
+    pub fn expiry(&self) -> CredentialExpiry {
         let validity = self
             .chain
             .first()
             .and_then(|leaf| certificate::validity(leaf));
         let remedy = "have a new client certificate issued and put it into client_certificate_file, its key into client_key_file";
         match validity {
-            Some((since, end)) => {
-                Expiry::new(Kind::ClientCertificate, End::At(end), remedy).issued(Some(since))
-            }
+            Some((since, end)) => CredentialExpiry::new(
+                CredentialKind::ClientCertificate,
+                ExpiryTime::At(end),
+                remedy,
+            )
+            .issued(Some(since)),
             None => {
-                let why = End::Unknown("the certificate's validity cannot be read".to_owned());
-                Expiry::new(Kind::ClientCertificate, why, remedy)
+                let why =
+                    ExpiryTime::Unknown("the certificate's validity cannot be read".to_owned());
+                CredentialExpiry::new(CredentialKind::ClientCertificate, why, remedy)
             }
         }
     }

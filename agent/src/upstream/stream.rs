@@ -1,6 +1,6 @@
 //! One connection to Jira as bytes, plain or TLS.
 
-use super::{answer_head::AnswerHead, raw_target::RequestLine};
+use super::{answer_head::AnswerHead, raw_target::RequestLineSwap};
 use bytes::{Buf, BytesMut};
 use socket2::{SockRef, Socket};
 use std::{
@@ -20,25 +20,25 @@ use tokio_rustls::client::TlsStream;
 /// A server may answer an upload before its end and close. Our next write then fails, while the
 /// answer still lies unread in the socket. So a failed write is not reported: it stays pending, and
 /// the read side, which sees the answer or the end of the connection, decides.
-pub(super) struct Stream {
-    inner: Inner,
+pub(super) struct EarlyAnswerStream {
+    inner: MaybeTlsStream,
     write_failed: bool,
-    request_line: RequestLine,
+    request_line: RequestLineSwap,
     answer_head: AnswerHead,
     /// A request line that hyper takes for written.
     owed: BytesMut,
 }
 
-enum Inner {
+enum MaybeTlsStream {
     Plain(TcpStream),
     // Boxed: a TLS session is about a kilobyte, a plain socket a few words.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A second handle on a stream's socket, to look at it while hyper owns the stream.
-pub(super) struct Probe(Option<Socket>);
+pub(super) struct SocketProbe(Option<Socket>);
 
-impl Probe {
+impl SocketProbe {
     /// Whether the kernel has nothing to read: on a connection without a request under way, bytes,
     /// an end or an error mean that Jira's side has closed it or is about to. hyper learns of these
     /// only on the runtime's next turn, when a request may already be written.
@@ -51,27 +51,27 @@ impl Probe {
     }
 }
 
-impl Stream {
+impl EarlyAnswerStream {
     pub(super) fn plain(stream: TcpStream) -> Self {
-        Self::new(Inner::Plain(stream))
+        Self::new(MaybeTlsStream::Plain(stream))
     }
 
     pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self::new(Inner::Tls(Box::new(stream)))
+        Self::new(MaybeTlsStream::Tls(Box::new(stream)))
     }
 
-    fn new(inner: Inner) -> Self {
+    fn new(inner: MaybeTlsStream) -> Self {
         Self {
             inner,
             write_failed: false,
-            request_line: RequestLine::default(),
+            request_line: RequestLineSwap::default(),
             answer_head: AnswerHead::default(),
             owed: BytesMut::new(),
         }
     }
 
     /// Where a request line is exchanged.
-    pub(super) fn request_line(&self) -> RequestLine {
+    pub(super) fn request_line(&self) -> RequestLineSwap {
         self.request_line.clone()
     }
 
@@ -81,17 +81,17 @@ impl Stream {
     }
 
     /// Costs one more file descriptor; where there is none to be had, hyper's own view must do.
-    pub(super) fn probe(&self) -> Probe {
+    pub(super) fn probe(&self) -> SocketProbe {
         let socket = match &self.inner {
-            Inner::Plain(stream) => stream,
-            Inner::Tls(stream) => stream.get_ref().0,
+            MaybeTlsStream::Plain(stream) => stream,
+            MaybeTlsStream::Tls(stream) => stream.get_ref().0,
         };
-        Probe(SockRef::from(socket).try_clone().ok())
+        SocketProbe(SockRef::from(socket).try_clone().ok())
     }
 
     /// Takes hyper's request line for written where another one is to be written in its place.
-    fn exchange(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        let exchanged = self.request_line.exchange(bytes)?;
+    fn swap_request_line(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let exchanged = self.request_line.swap(bytes)?;
         Ok(exchanged.map(|exchanged| {
             self.owed.extend_from_slice(&exchanged.line);
             exchanged.taken
@@ -102,8 +102,8 @@ impl Stream {
     fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.owed.is_empty() {
             let result = ready!(match &mut self.inner {
-                Inner::Plain(stream) => Pin::new(stream).poll_write(cx, &self.owed),
-                Inner::Tls(stream) => Pin::new(stream).poll_write(cx, &self.owed),
+                MaybeTlsStream::Plain(stream) => Pin::new(stream).poll_write(cx, &self.owed),
+                MaybeTlsStream::Tls(stream) => Pin::new(stream).poll_write(cx, &self.owed),
             });
             let result = result.and_then(|written| match written {
                 0 => Err(io::ErrorKind::WriteZero.into()),
@@ -130,7 +130,7 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for EarlyAnswerStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -138,15 +138,15 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = match &mut self.inner {
-            Inner::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Inner::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            MaybeTlsStream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            MaybeTlsStream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         self.answer_head.read(&buf.filled()[before..]);
         read
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for EarlyAnswerStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -156,12 +156,12 @@ impl AsyncWrite for Stream {
             return Poll::Pending;
         }
         ready!(self.poll_owed(cx));
-        if let Some(taken) = self.exchange(buf)? {
+        if let Some(taken) = self.swap_request_line(buf)? {
             return Poll::Ready(Ok(taken));
         }
         let result = ready!(match &mut self.inner {
-            Inner::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Inner::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            MaybeTlsStream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            MaybeTlsStream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         });
         self.check(result)
     }
@@ -176,20 +176,20 @@ impl AsyncWrite for Stream {
         }
         ready!(self.poll_owed(cx));
         let first = bufs.iter().find(|buf| !buf.is_empty());
-        if let Some(taken) = self.exchange(first.map_or(&[], |buf| buf))? {
+        if let Some(taken) = self.swap_request_line(first.map_or(&[], |buf| buf))? {
             return Poll::Ready(Ok(taken));
         }
         let result = ready!(match &mut self.inner {
-            Inner::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Inner::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            MaybeTlsStream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            MaybeTlsStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         });
         self.check(result)
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.inner {
-            Inner::Plain(stream) => stream.is_write_vectored(),
-            Inner::Tls(stream) => stream.is_write_vectored(),
+            MaybeTlsStream::Plain(stream) => stream.is_write_vectored(),
+            MaybeTlsStream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -199,8 +199,8 @@ impl AsyncWrite for Stream {
         }
         ready!(self.poll_owed(cx));
         let result = ready!(match &mut self.inner {
-            Inner::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Inner::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            MaybeTlsStream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            MaybeTlsStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         });
         self.check(result)
     }
@@ -210,8 +210,8 @@ impl AsyncWrite for Stream {
             return Poll::Ready(Ok(()));
         }
         match &mut self.inner {
-            Inner::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Inner::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            MaybeTlsStream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            MaybeTlsStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -6,14 +6,14 @@ use url::{Host, Url};
 
 /// Where a forward leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// `http://` or `https://`.
+pub enum UpstreamTarget {
+    /// HTTP to a Jira: `http://` or `https://`.
     Http(HttpTarget),
     /// `tcp://host:port`: bytes as they are, no policy, no login.
     Tcp {
         /// Host name or address, without brackets.
         host: String,
-        /// Port, 1..=65535.
+        /// TCP port of the upstream, 1..=65535.
         port: u16,
     },
 }
@@ -21,7 +21,7 @@ pub enum Target {
 /// A Jira's own URL, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
-    /// `https`?
+    /// Whether the URL's scheme is `https`.
     pub tls: bool,
     /// Host name or address, without brackets.
     pub host: String,
@@ -33,7 +33,7 @@ pub struct HttpTarget {
     pub context_path: String,
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for UpstreamTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(target) => target.fmt(f),
@@ -53,12 +53,12 @@ impl fmt::Display for HttpTarget {
 /// Why an upstream URL was refused. The text never repeats the URL, which might hold a password.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
-pub struct TargetError(pub String);
+pub struct UpstreamTargetError(pub String);
 
-impl FromStr for Target {
-    type Err = TargetError;
+impl FromStr for UpstreamTarget {
+    type Err = UpstreamTargetError;
 
-    fn from_str(text: &str) -> Result<Self, TargetError> {
+    fn from_str(text: &str) -> Result<Self, UpstreamTargetError> {
         if text
             .chars()
             .any(|c| c.is_whitespace() || c.is_control() || c == '\\')
@@ -83,7 +83,8 @@ impl FromStr for Target {
         if authority.is_empty() {
             return refuse("the URL names no host");
         }
-        let url = Url::parse(text).map_err(|e| TargetError(format!("no usable URL: {e}")))?;
+        let url =
+            Url::parse(text).map_err(|e| UpstreamTargetError(format!("no usable URL: {e}")))?;
         let host = host_of(&url)?;
         if url.port() == Some(0) {
             return refuse("port 0 cannot be connected to");
@@ -119,7 +120,7 @@ impl FromStr for Target {
 }
 
 /// The host without brackets, in the form that is resolved and verified.
-fn host_of(url: &Url) -> Result<String, TargetError> {
+fn host_of(url: &Url) -> Result<String, UpstreamTargetError> {
     match url.host() {
         Some(Host::Domain(name)) if name.bytes().all(is_host_byte) && !name.is_empty() => {
             Ok(name.to_owned())
@@ -134,7 +135,7 @@ fn host_of(url: &Url) -> Result<String, TargetError> {
 }
 
 /// Jira's context path in its one normal form.
-fn context_path(raw: &str) -> Result<String, TargetError> {
+fn context_path(raw: &str) -> Result<String, UpstreamTargetError> {
     let trimmed = raw.strip_suffix('/').unwrap_or(raw);
     for segment in trimmed.split('/').skip(1) {
         if segment.is_empty() || segment == "." || segment == ".." {
@@ -157,8 +158,8 @@ fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~')
 }
 
-fn refuse<T>(why: &str) -> Result<T, TargetError> {
-    Err(TargetError(why.to_owned()))
+fn refuse<T>(why: &str) -> Result<T, UpstreamTargetError> {
+    Err(UpstreamTargetError(why.to_owned()))
 }
 
 #[cfg(test)]
@@ -168,7 +169,7 @@ mod tests {
 
     fn http(text: &str) -> HttpTarget {
         match text.parse() {
-            Ok(Target::Http(target)) => target,
+            Ok(UpstreamTarget::Http(target)) => target,
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -246,7 +247,7 @@ mod tests {
             ("tcp://db.corp:5432", "db.corp", 5432),
             ("tcp://[::1]:9/", "::1", 9),
         ] {
-            let expected = Target::Tcp {
+            let expected = UpstreamTarget::Tcp {
                 host: host.to_owned(),
                 port,
             };
@@ -283,7 +284,7 @@ mod tests {
             ("tcp://db:1/x", "no path"),
             ("tcp://d%62:1", "host"),
         ] {
-            let error = text.parse::<Target>().expect_err(text);
+            let error = text.parse::<UpstreamTarget>().expect_err(text);
             assert!(error.0.contains(reason), "{text}: {error}");
             assert!(!error.0.contains("geheim"));
         }

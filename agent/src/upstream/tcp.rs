@@ -1,6 +1,6 @@
 //! `tcp://` upstreams: bytes as they are, both ways, each way ending on its own.
 
-use super::{SendError, Settings, TlsConfigError, dial::Dialer};
+use super::{SendError, Settings, TlsConfigError, dial::UpstreamDialer};
 use std::{
     io,
     sync::atomic::{AtomicU64, Ordering},
@@ -13,7 +13,7 @@ use tokio::{
 
 /// What went through one pumped connection.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Pumped {
+pub struct PumpedBytes {
     /// Bytes toward the upstream.
     pub sent: u64,
     /// Bytes from the upstream.
@@ -26,7 +26,7 @@ pub enum PumpError {
     /// The upstream was not reached; nothing was sent.
     #[error(transparent)]
     Connect(#[from] SendError),
-    /// One side broke.
+    /// One side's connection failed.
     #[error("connection lost: {0}")]
     Lost(io::Error),
     /// Neither side moved a byte for `tcp_idle_timeout`.
@@ -39,28 +39,28 @@ pub enum PumpError {
 
 /// Connects to the upstream and carries bytes both ways until both sides have closed. The counts
 /// are right whatever the outcome.
-pub async fn pump<S>(stream: S, settings: &Settings) -> (Pumped, Result<(), PumpError>)
+pub async fn pump<S>(stream: S, settings: &Settings) -> (PumpedBytes, Result<(), PumpError>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let meter = Meter::new();
+    let meter = ByteCounter::new();
     let result = carry(stream, settings, &meter).await;
     (meter.pumped(), result)
 }
 
 /// Connects to the upstream and closes at once: is somebody there?
-pub async fn reach(settings: &Settings) -> Result<(), PumpError> {
+pub async fn probe_connect(settings: &Settings) -> Result<(), PumpError> {
     let deadline = Instant::now() + settings.connect_timeout;
-    Dialer::new(settings)?.tcp(deadline).await?;
+    UpstreamDialer::new(settings)?.tcp(deadline).await?;
     Ok(())
 }
 
-async fn carry<S>(stream: S, settings: &Settings, meter: &Meter) -> Result<(), PumpError>
+async fn carry<S>(stream: S, settings: &Settings, meter: &ByteCounter) -> Result<(), PumpError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let deadline = Instant::now() + settings.connect_timeout;
-    let mut upstream = Dialer::new(settings)?.tcp(deadline).await?;
+    let mut upstream = UpstreamDialer::new(settings)?.tcp(deadline).await?;
     let (from_upstream, to_upstream) = upstream.split();
     let (from_vendor, to_vendor) = tokio::io::split(stream);
     let both = async {
@@ -78,7 +78,12 @@ where
 }
 
 /// Copies until the end, then passes the end on and leaves the other way open.
-async fn one_way<R, W>(mut from: R, mut to: W, meter: &Meter, count: &AtomicU64) -> io::Result<()>
+async fn one_way<R, W>(
+    mut from: R,
+    mut to: W,
+    meter: &ByteCounter,
+    count: &AtomicU64,
+) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -105,14 +110,14 @@ where
 }
 
 /// Counts bytes and remembers when the last one moved.
-struct Meter {
+struct ByteCounter {
     origin: Instant,
     moved_ms: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
 }
 
-impl Meter {
+impl ByteCounter {
     fn new() -> Self {
         Self {
             origin: Instant::now(),
@@ -127,8 +132,8 @@ impl Meter {
         self.moved_ms.store(elapsed, Ordering::Relaxed);
     }
 
-    fn pumped(&self) -> Pumped {
-        Pumped {
+    fn pumped(&self) -> PumpedBytes {
+        PumpedBytes {
             sent: self.sent.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
         }

@@ -1,6 +1,6 @@
 //! The TLS side of the way to Jira: which roots, which client certificate, which protocol versions.
 
-use super::{Party, Settings, Target, TlsSettings, TrustRoots, verifier};
+use super::{Settings, TlsPeer, TlsSettings, TrustRoots, UpstreamTarget, verifier};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::ServerName};
 use std::sync::{Arc, OnceLock};
 
@@ -33,7 +33,7 @@ pub enum TlsConfigError {
 ///
 /// May read the system's certificate store (once per process), so call it where blocking is allowed.
 pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsConfigError> {
-    build(settings, None, Party::Jira)
+    build(settings, None, TlsPeer::Jira)
 }
 
 /// The same for gateways inside TLS, where SSH goes and no ALPN has a name for it. With certificates of
@@ -50,7 +50,7 @@ pub(crate) fn gateway_config(
         extra_roots: ca_file.unwrap_or_default(),
         ..TlsSettings::default()
     };
-    let mut config = build(&settings, None, Party::Gateway)?;
+    let mut config = build(&settings, None, TlsPeer::Gateway)?;
     config.alpn_protocols = Vec::new();
     Ok(config)
 }
@@ -60,7 +60,7 @@ pub(crate) fn gateway_config(
 /// for no name (the upstream is named by its address), so any will do.
 pub fn probe_tls(settings: &Settings) -> Result<(ClientConfig, Option<String>), TlsConfigError> {
     let name = server_name(settings)?;
-    let mut config = build(&settings.tls, Some(name.clone()), Party::Jira)?;
+    let mut config = build(&settings.tls, Some(name.clone()), TlsPeer::Jira)?;
     match name {
         ServerName::DnsName(name) => Ok((config, Some(name.as_ref().to_owned()))),
         _ => {
@@ -84,11 +84,12 @@ pub(super) fn no_tls() -> Result<ClientConfig, TlsConfigError> {
 fn build(
     settings: &TlsSettings,
     name: Option<ServerName<'static>>,
-    party: Party,
+    party: TlsPeer,
 ) -> Result<ClientConfig, TlsConfigError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = root_store(settings)?;
-    let mut verifier = verifier::Explaining::new(roots, provider.clone(), settings.roots, party)?;
+    let mut verifier =
+        verifier::ExplainingVerifier::new(roots, provider.clone(), settings.roots, party)?;
     if let Some(name) = name {
         verifier = verifier.with_name(name);
     }
@@ -113,8 +114,8 @@ fn build(
 pub(super) fn server_name(settings: &Settings) -> Result<ServerName<'static>, TlsConfigError> {
     let name = match (&settings.tls.server_name, &settings.target) {
         (Some(name), _) => name,
-        (None, Target::Http(target)) => &target.host,
-        (None, Target::Tcp { host, .. }) => host,
+        (None, UpstreamTarget::Http(target)) => &target.host,
+        (None, UpstreamTarget::Tcp { host, .. }) => host,
     };
     ServerName::try_from(name.clone()).map_err(|_| TlsConfigError::ServerName(name.clone()))
 }

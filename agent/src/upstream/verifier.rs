@@ -1,8 +1,8 @@
 //! rustls' own certificate verification, with refusals an administrator can act on.
 
 use super::{
-    Party, TrustRoots, certificate,
-    chain::{self, Presented},
+    TlsPeer, TrustRoots, certificate,
+    chain::{self, PresentedCertificate},
     explain::in_chain,
     tls::TlsConfigError,
 };
@@ -19,26 +19,26 @@ use std::{io, sync::Arc};
 
 /// Judges nothing itself: when rustls refuses, it names the missing issuer and keeps what was presented.
 #[derive(Debug)]
-pub(super) struct Explaining {
+pub(super) struct ExplainingVerifier {
     inner: Arc<WebPkiServerVerifier>,
     kind: TrustRoots,
-    party: Party,
+    party: TlsPeer,
     /// Verified instead of the name the connection was made for.
     name: Option<ServerName<'static>>,
 }
 
 /// A refusal with the certificates that it is about.
 #[derive(Debug, thiserror::Error)]
-#[error("{why}")]
-pub(super) struct Refused {
-    pub(super) why: Why,
+#[error("{reason}")]
+pub(super) struct CertificateRefusal {
+    pub(super) reason: CertificateRefusalReason,
     /// The server's own certificate first.
-    pub(super) chain: Vec<Presented>,
+    pub(super) chain: Vec<PresentedCertificate>,
 }
 
 /// Why certificates were refused.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Why {
+pub(super) enum CertificateRefusalReason {
     #[error(transparent)]
     UnknownIssuer(UnknownIssuer),
     /// No signature by such a key is taken.
@@ -52,15 +52,15 @@ pub(super) enum Why {
 }
 
 /// The refusal behind a failed handshake.
-pub(super) fn refused(error: &io::Error) -> Option<&Refused> {
+pub(super) fn find_refusal(error: &io::Error) -> Option<&CertificateRefusal> {
     match in_chain::<Error>(error) {
-        Some(Error::InvalidCertificate(problem)) => of(problem),
+        Some(Error::InvalidCertificate(problem)) => refusal_of(problem),
         _ => None,
     }
 }
 
 /// The refusal behind a certificate error of rustls'.
-pub(super) fn of(problem: &CertificateError) -> Option<&Refused> {
+pub(super) fn refusal_of(problem: &CertificateError) -> Option<&CertificateRefusal> {
     match problem {
         CertificateError::Other(other) => other.0.downcast_ref(),
         _ => None,
@@ -77,33 +77,35 @@ pub(super) struct UnknownIssuer {
 }
 
 impl UnknownIssuer {
-    fn new(origin: String, kind: TrustRoots, party: Party) -> Self {
+    fn new(origin: String, kind: TrustRoots, party: TlsPeer) -> Self {
         let key = party.ca_key();
         Self {
             origin,
             trusted: match (kind, party) {
-                (TrustRoots::System, Party::Gateway) => "trusted is the system's store".to_owned(),
+                (TrustRoots::System, TlsPeer::Gateway) => {
+                    "trusted is the system's store".to_owned()
+                }
                 (TrustRoots::System, _) => format!("trusted are the system's store and {key}"),
                 (TrustRoots::Webpki, _) => format!("trusted are Mozilla's list and {key}"),
                 (TrustRoots::None, _) => format!("trusted is {key} alone"),
             },
             remedy: match party {
-                Party::Jira => {
+                TlsPeer::Jira => {
                     "; if that is right, put the CA's certificate (PEM) into ca_file of this forward"
                 }
                 // The error of the gateway's TLS has a remedy of its own.
-                Party::Gateway => "",
+                TlsPeer::Gateway => "",
             },
         }
     }
 }
 
-impl Explaining {
+impl ExplainingVerifier {
     pub(super) fn new(
         roots: Arc<RootCertStore>,
         provider: Arc<CryptoProvider>,
         kind: TrustRoots,
-        party: Party,
+        party: TlsPeer,
     ) -> Result<Self, TlsConfigError> {
         let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
             .build()
@@ -125,7 +127,7 @@ impl Explaining {
     }
 }
 
-impl ServerCertVerifier for Explaining {
+impl ServerCertVerifier for ExplainingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -147,13 +149,17 @@ impl ServerCertVerifier for Explaining {
                 let why = match problem {
                     CertificateError::UnknownIssuer => {
                         let origin = origin(end_entity, intermediates);
-                        Why::UnknownIssuer(UnknownIssuer::new(origin, self.kind, self.party))
+                        CertificateRefusalReason::UnknownIssuer(UnknownIssuer::new(
+                            origin, self.kind, self.party,
+                        ))
                     }
-                    CertificateError::BadSignature => short_key(end_entity, intermediates)
-                        .map_or(Why::Other(CertificateError::BadSignature), Why::ShortKey),
-                    other => Why::Other(other),
+                    CertificateError::BadSignature => short_key(end_entity, intermediates).map_or(
+                        CertificateRefusalReason::Other(CertificateError::BadSignature),
+                        CertificateRefusalReason::ShortKey,
+                    ),
+                    other => CertificateRefusalReason::Other(other),
                 };
-                let refused = OtherError(Arc::new(Refused { why, chain }));
+                let refused = OtherError(Arc::new(CertificateRefusal { reason: why, chain }));
                 Err(Error::InvalidCertificate(CertificateError::Other(refused)))
             }
             other => other,
@@ -191,8 +197,8 @@ fn of_short_key(error: Error, cert: &CertificateDer<'_>) -> Error {
         (Error::InvalidCertificate(CertificateError::BadSignature), Some(bits)) => {
             let chain =
                 chain::describe(cert, &[], &CertificateError::BadSignature, UnixTime::now());
-            let why = Why::ShortKey(bits);
-            let refused = OtherError(Arc::new(Refused { why, chain }));
+            let why = CertificateRefusalReason::ShortKey(bits);
+            let refused = OtherError(Arc::new(CertificateRefusal { reason: why, chain }));
             Error::InvalidCertificate(CertificateError::Other(refused))
         }
         _ => error,
@@ -232,11 +238,11 @@ mod tests {
         CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
     }
 
-    fn verifier() -> Explaining {
+    fn verifier() -> ExplainingVerifier {
         let mut roots = RootCertStore::empty();
         roots.add(certificate(CA)).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        Explaining::new(roots.into(), provider, TrustRoots::None, Party::Jira).unwrap()
+        ExplainingVerifier::new(roots.into(), provider, TrustRoots::None, TlsPeer::Jira).unwrap()
     }
 
     /// What an administrator is told of it.
@@ -248,7 +254,7 @@ mod tests {
     }
 
     fn text(error: Error) -> String {
-        let text = handshake(&io::Error::other(error), Party::Jira);
+        let text = handshake(&io::Error::other(error), TlsPeer::Jira);
         assert!(text.len() < 400, "{text}");
         text
     }

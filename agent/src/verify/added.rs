@@ -2,7 +2,7 @@
 
 use super::{
     entry::below,
-    report::{Finding, Verdict},
+    report::{FileFinding, FileVerdict},
 };
 use std::{
     ffi::OsStr,
@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Units and drop-ins that override the package's unit, and programs that a shell finds before it.
-pub(super) fn find(root: &Path) -> Vec<Finding> {
+pub(super) fn find(root: &Path) -> Vec<FileFinding> {
     let mut findings = Vec::new();
     for folder in UNIT_FOLDERS {
         let unit = Path::new(folder).join(UNIT);
@@ -37,8 +37,8 @@ pub(super) fn find(root: &Path) -> Vec<Finding> {
     findings
 }
 
-fn added(path: &Path, what: &str) -> Finding {
-    Finding::new(path, Verdict::Added).because(what)
+fn added(path: &Path, what: &str) -> FileFinding {
+    FileFinding::new(path, FileVerdict::Added).with_cause(what)
 }
 
 fn is_there(root: &Path, path: &Path) -> bool {

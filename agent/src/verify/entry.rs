@@ -1,10 +1,10 @@
 //! One file as it is, held against what the package says of it.
 
 use super::{
-    manifest::{Entry, Kind, Manifest},
-    report::{Finding, Verdict},
+    manifest::{EntryKind, ManifestEntry, PackageManifest},
+    report::{FileFinding, FileVerdict},
 };
-use crate::accounts::Accounts;
+use crate::accounts::SystemAccounts;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 use std::{
@@ -15,53 +15,57 @@ use std::{
 };
 
 pub(super) fn compare(
-    entry: &Entry,
+    entry: &ManifestEntry,
     root: &Path,
-    accounts: &Accounts,
-    manifest: &Manifest,
-) -> Finding {
+    accounts: &SystemAccounts,
+    manifest: &PackageManifest,
+) -> FileFinding {
     let path = below(root, &entry.path);
     // A link in the place of a file is a difference, wherever it leads.
     match fs::symlink_metadata(&path) {
         Ok(found) => present(entry, &path, &found, accounts, manifest),
         Err(error) if error.kind() == io::ErrorKind::NotFound => missing(entry, manifest),
-        Err(error) => Finding::unknown(&entry.path, error.to_string()),
+        Err(error) => FileFinding::unknown(&entry.path, error.to_string()),
     }
 }
 
-fn missing(entry: &Entry, manifest: &Manifest) -> Finding {
+fn missing(entry: &ManifestEntry, manifest: &PackageManifest) -> FileFinding {
     match entry.kind {
-        Kind::Documentation => Finding::new(&entry.path, Verdict::LeftOut),
-        Kind::Configuration => Finding::new(&entry.path, Verdict::Changed).because("deleted"),
-        Kind::Program | Kind::Folder | Kind::Link => Finding::new(&entry.path, Verdict::Differs)
-            .because("missing")
-            .mended_by(reinstall(manifest)),
+        EntryKind::Documentation => FileFinding::new(&entry.path, FileVerdict::LeftOut),
+        EntryKind::Configuration => {
+            FileFinding::new(&entry.path, FileVerdict::Changed).with_cause("deleted")
+        }
+        EntryKind::Program | EntryKind::Folder | EntryKind::Link => {
+            FileFinding::new(&entry.path, FileVerdict::Differs)
+                .with_cause("missing")
+                .with_remedy(reinstall(manifest))
+        }
     }
 }
 
 fn present(
-    entry: &Entry,
+    entry: &ManifestEntry,
     path: &Path,
     found: &Metadata,
-    accounts: &Accounts,
-    manifest: &Manifest,
-) -> Finding {
+    accounts: &SystemAccounts,
+    manifest: &PackageManifest,
+) -> FileFinding {
     let mut causes = Vec::new();
     let mut remedies = Vec::new();
     let shown = entry.path.display();
-    if entry.kind == Kind::Link {
+    if entry.kind == EntryKind::Link {
         return link(entry, path, manifest);
     }
-    let is_folder = entry.kind == Kind::Folder;
+    let is_folder = entry.kind == EntryKind::Folder;
     if found.is_dir() != is_folder || !(found.is_dir() || found.is_file()) {
         let wanted = if is_folder {
             "a folder"
         } else {
             "a regular file"
         };
-        return Finding::new(&entry.path, Verdict::Differs)
-            .because(format!("not {wanted}"))
-            .mended_by(reinstall(manifest));
+        return FileFinding::new(&entry.path, FileVerdict::Differs)
+            .with_cause(format!("not {wanted}"))
+            .with_remedy(reinstall(manifest));
     }
     let mode = found.mode() & 0o7777;
     if u32::from_str_radix(&entry.mode, 8) != Ok(mode) {
@@ -83,33 +87,34 @@ fn present(
                 remedies.push(reinstall(manifest));
             }
             Err(error) => {
-                return Finding::unknown(&entry.path, format!("cannot be read: {error}"));
+                return FileFinding::unknown(&entry.path, format!("cannot be read: {error}"));
             }
         }
     }
     let verdict = match entry.kind {
-        _ if causes.is_empty() => Verdict::Ok,
+        _ if causes.is_empty() => FileVerdict::Ok,
         // The administrator's to change, but not everybody's.
-        Kind::Configuration if mode & OTHERS_WRITE == 0 => {
-            return Finding::new(&entry.path, Verdict::Changed).because(causes.join(", "));
+        EntryKind::Configuration if mode & OTHERS_WRITE == 0 => {
+            return FileFinding::new(&entry.path, FileVerdict::Changed)
+                .with_cause(causes.join(", "));
         }
-        _ => Verdict::Differs,
+        _ => FileVerdict::Differs,
     };
-    Finding::new(&entry.path, verdict)
-        .because(causes.join(", "))
-        .mended_by(remedies.join("; "))
+    FileFinding::new(&entry.path, verdict)
+        .with_cause(causes.join(", "))
+        .with_remedy(remedies.join("; "))
 }
 
 /// Nobody reads the mode of a link, and who may replace it is said by its folder.
-fn link(entry: &Entry, path: &Path, manifest: &Manifest) -> Finding {
+fn link(entry: &ManifestEntry, path: &Path, manifest: &PackageManifest) -> FileFinding {
     let wanted = entry.target.as_deref().unwrap_or(Path::new(""));
     let differs = |cause: String| {
-        Finding::new(&entry.path, Verdict::Differs)
-            .because(cause)
-            .mended_by(reinstall(manifest))
+        FileFinding::new(&entry.path, FileVerdict::Differs)
+            .with_cause(cause)
+            .with_remedy(reinstall(manifest))
     };
     match fs::read_link(path) {
-        Ok(target) if target == wanted => Finding::new(&entry.path, Verdict::Ok),
+        Ok(target) if target == wanted => FileFinding::new(&entry.path, FileVerdict::Ok),
         Ok(target) => differs(format!(
             "leads to {} instead of {}",
             target.display(),
@@ -118,7 +123,7 @@ fn link(entry: &Entry, path: &Path, manifest: &Manifest) -> Finding {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             differs("not a symbolic link".to_owned())
         }
-        Err(error) => Finding::unknown(&entry.path, format!("cannot be read: {error}")),
+        Err(error) => FileFinding::unknown(&entry.path, format!("cannot be read: {error}")),
     }
 }
 
@@ -141,7 +146,7 @@ fn sha256(path: &Path) -> io::Result<String> {
         .collect())
 }
 
-fn reinstall(manifest: &Manifest) -> String {
+fn reinstall(manifest: &PackageManifest) -> String {
     match manifest.format.as_str() {
         "deb" => "install the package again: apt install --reinstall ./jira-tunnel-agent_*.deb",
         "rpm" => "install the package again: yum reinstall ./jira-tunnel-agent-*.rpm",

@@ -8,24 +8,24 @@ use std::{
 
 /// All files of one package.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Manifest {
+pub struct PackageManifest {
     /// Version of this document, 1.
     pub version: u32,
     /// Version and revision of the package, `1.2.3-1`.
     pub package_version: String,
-    /// `deb` or `rpm`.
+    /// Package format, `deb` or `rpm`.
     pub format: String,
     /// In the order of their paths.
-    pub files: Vec<Entry>,
+    pub files: Vec<ManifestEntry>,
 }
 
 /// One file or folder.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Entry {
-    /// From the root.
+pub struct ManifestEntry {
+    /// Absolute path of the file or folder.
     pub path: PathBuf,
     /// What a difference means.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Permission bits in octal, `0755`.
     pub mode: String,
     /// Name of the user.
@@ -42,14 +42,14 @@ pub struct Entry {
 /// What a difference means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum EntryKind {
     /// Nobody changes it but the package.
     Program,
     /// The administrator's to change.
     Configuration,
     /// Many systems leave it out.
     Documentation,
-    /// A folder.
+    /// A folder of the package.
     Folder,
     /// A symbolic link: a second name of a program.
     Link,
@@ -64,25 +64,25 @@ pub enum ManifestError {
          install the package again, or name a manifest with --manifest", .0.display()
     )]
     Missing(PathBuf),
-    /// The system refuses.
+    /// The operating system returned an error.
     #[error("{}: {error}", path.display())]
     Unreadable {
-        /// The manifest.
+        /// Path of the manifest.
         path: PathBuf,
-        /// What it said.
+        /// The error of the operating system.
         error: io::Error,
     },
     /// Not what a package of this version brings.
     #[error("{} is no manifest that this version understands ({problem}); install the package again", path.display())]
     Unknown {
-        /// The manifest.
+        /// Path of the manifest.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
 }
 
-impl Manifest {
+impl PackageManifest {
     /// Reads it. Blocks on the disk.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let unreadable = |error: io::Error| match error.kind() {

@@ -12,22 +12,22 @@ mod entry;
 mod manifest;
 mod report;
 
-pub use manifest::{Entry, Kind, Manifest, ManifestError};
-pub use report::{Finding, Report, Verdict, render};
+pub use manifest::{EntryKind, ManifestEntry, ManifestError, PackageManifest};
+pub use report::{FileFinding, FileVerdict, VerifyReport, render};
 
-use crate::accounts::Accounts;
+use crate::accounts::SystemAccounts;
 use std::path::Path;
 
 /// Holds every file of the manifest against what lies below `root`. Reads all of them: blocks for a second.
-pub fn verify(manifest: &Manifest, root: &Path) -> Report {
-    let accounts = Accounts::read(root);
+pub fn verify(manifest: &PackageManifest, root: &Path) -> VerifyReport {
+    let accounts = SystemAccounts::read(root);
     let mut findings: Vec<_> = manifest
         .files
         .iter()
         .map(|entry| entry::compare(entry, root, &accounts, manifest))
         .collect();
     findings.extend(added::find(root));
-    Report::new(manifest, findings)
+    VerifyReport::new(manifest, findings)
 }
 
 /// Where the package puts its manifest.

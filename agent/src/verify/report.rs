@@ -1,6 +1,6 @@
 //! What was found, for a person and as JSON.
 
-use super::manifest::Manifest;
+use super::manifest::PackageManifest;
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
@@ -9,7 +9,7 @@ use std::{
 
 /// All that was found: what `agent verify-self --json` prints.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// Version of this document, 1. Fields and verdicts may be added within a version.
     pub version: u32,
     /// When it was made, RFC 3339, UTC.
@@ -17,20 +17,20 @@ pub struct Report {
     /// Version and revision of the package that the manifest is of.
     pub package_version: String,
     /// `ok`, `differs` or `unknown`, whichever is worst in that order.
-    pub verdict: Verdict,
+    pub verdict: FileVerdict,
     /// Files that are as the package says.
     pub as_packaged: usize,
-    /// The others.
-    pub findings: Vec<Finding>,
+    /// Files that are not as the package says.
+    pub findings: Vec<FileFinding>,
 }
 
-/// One file.
+/// The result for one file.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Finding {
-    /// The file.
+pub struct FileFinding {
+    /// Path of the file.
     pub path: PathBuf,
-    /// How it is.
-    pub verdict: Verdict,
+    /// How the file compares to the package.
+    pub verdict: FileVerdict,
     /// What is different, one clause.
     pub cause: Option<String>,
     /// What to do about it: commands, or one sentence.
@@ -42,7 +42,7 @@ pub struct Finding {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum FileVerdict {
     /// As the package says.
     Ok,
     /// Documentation that is not installed here.
@@ -57,8 +57,8 @@ pub enum Verdict {
     Differs,
 }
 
-impl Finding {
-    pub(super) fn new(path: &Path, verdict: Verdict) -> Self {
+impl FileFinding {
+    pub(super) fn new(path: &Path, verdict: FileVerdict) -> Self {
         Self {
             path: path.to_owned(),
             verdict,
@@ -68,34 +68,35 @@ impl Finding {
     }
 
     pub(super) fn unknown(path: &Path, cause: String) -> Self {
-        Self::new(path, Verdict::Unknown)
-            .because(cause)
-            .mended_by("run it as root")
+        Self::new(path, FileVerdict::Unknown)
+            .with_cause(cause)
+            .with_remedy("run it as root")
     }
 
-    pub(super) fn because(mut self, cause: impl Into<String>) -> Self {
+    pub(super) fn with_cause(mut self, cause: impl Into<String>) -> Self {
         self.cause = Some(cause.into()).filter(|cause| !cause.is_empty());
         self
     }
 
-    pub(super) fn mended_by(mut self, remedy: impl Into<String>) -> Self {
+    pub(super) fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into()).filter(|remedy| !remedy.is_empty());
         self
     }
 }
 
-impl Report {
-    pub(super) fn new(manifest: &Manifest, findings: Vec<Finding>) -> Self {
-        let (ok, findings): (Vec<_>, Vec<_>) =
-            findings.into_iter().partition(|f| f.verdict == Verdict::Ok);
+impl VerifyReport {
+    pub(super) fn new(manifest: &PackageManifest, findings: Vec<FileFinding>) -> Self {
+        let (ok, findings): (Vec<_>, Vec<_>) = findings
+            .into_iter()
+            .partition(|f| f.verdict == FileVerdict::Ok);
         let worst = findings.iter().map(|finding| finding.verdict).max();
         Self {
             version: REPORT_VERSION,
             time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             package_version: manifest.package_version.clone(),
             verdict: match worst {
-                Some(bad @ (Verdict::Unknown | Verdict::Differs)) => bad,
-                _ => Verdict::Ok,
+                Some(bad @ (FileVerdict::Unknown | FileVerdict::Differs)) => bad,
+                _ => FileVerdict::Ok,
             },
             as_packaged: ok.len(),
             findings,
@@ -105,28 +106,28 @@ impl Report {
     /// Exit code of `agent verify-self`.
     pub fn exit_code(&self) -> u8 {
         match self.verdict {
-            Verdict::Differs => 1,
-            Verdict::Unknown => 2,
+            FileVerdict::Differs => 1,
+            FileVerdict::Unknown => 2,
             _ => 0,
         }
     }
 }
 
-/// For a person.
-pub fn render(report: &Report) -> String {
+/// Formats the report as text for a person.
+pub fn render(report: &VerifyReport) -> String {
     let mut text = String::new();
     let mut left_out = 0;
     for finding in &report.findings {
         let word = match finding.verdict {
-            Verdict::Ok => "ok",
-            Verdict::LeftOut => {
+            FileVerdict::Ok => "ok",
+            FileVerdict::LeftOut => {
                 left_out += 1;
                 continue;
             }
-            Verdict::Changed => "changed",
-            Verdict::Added => "added",
-            Verdict::Unknown => "UNKNOWN",
-            Verdict::Differs => "DIFFERS",
+            FileVerdict::Changed => "changed",
+            FileVerdict::Added => "added",
+            FileVerdict::Unknown => "UNKNOWN",
+            FileVerdict::Differs => "DIFFERS",
         };
         let cause = finding.cause.as_deref().unwrap_or_default();
         // Writing to a string cannot fail.
@@ -147,10 +148,10 @@ pub fn render(report: &Report) -> String {
         "package {}: {} as packaged, {} configuration changed here, {left_out} documents left out, {} added, {} unknown, {} differ",
         report.package_version,
         report.as_packaged,
-        count(Verdict::Changed),
-        count(Verdict::Added),
-        count(Verdict::Unknown),
-        count(Verdict::Differs),
+        count(FileVerdict::Changed),
+        count(FileVerdict::Added),
+        count(FileVerdict::Unknown),
+        count(FileVerdict::Differs),
     );
     text += "The manifest lies on the same disk: this shows accidents, not an attacker (docs/security.md).\n";
     text

@@ -10,7 +10,7 @@ mod strategies;
 mod table;
 mod targets;
 
-use agent::policy::{Decision, Policy, RuleError, Settings};
+use agent::policy::{CompiledPolicy, PolicyDecision, RuleError, Settings};
 
 fn settings(presets: &[&str], allow: &[&str], deny: &[&str], context_path: &str) -> Settings {
     let list = |rules: &[&str]| rules.iter().map(|rule| (*rule).to_owned()).collect();
@@ -22,18 +22,19 @@ fn settings(presets: &[&str], allow: &[&str], deny: &[&str], context_path: &str)
     }
 }
 
-fn policy(presets: &[&str], allow: &[&str], deny: &[&str], context_path: &str) -> Policy {
-    Policy::new(&settings(presets, allow, deny, context_path)).unwrap()
+fn policy(presets: &[&str], allow: &[&str], deny: &[&str], context_path: &str) -> CompiledPolicy {
+    CompiledPolicy::new(&settings(presets, allow, deny, context_path)).unwrap()
 }
 
 fn error(presets: &[&str], allow: &[&str], deny: &[&str], context_path: &str) -> RuleError {
-    Policy::new(&settings(presets, allow, deny, context_path)).expect_err("it cannot be used")
+    CompiledPolicy::new(&settings(presets, allow, deny, context_path))
+        .expect_err("it cannot be used")
 }
 
 /// `allow`, or the code of the refusal.
-fn code(decision: &Decision) -> &'static str {
+fn code(decision: &PolicyDecision) -> &'static str {
     match decision {
-        Decision::Allow { .. } => "allow",
-        Decision::Refuse(refusal) => refusal.code,
+        PolicyDecision::Allow { .. } => "allow",
+        PolicyDecision::Refuse(refusal) => refusal.code,
     }
 }

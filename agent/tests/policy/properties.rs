@@ -2,7 +2,7 @@
 
 use crate::strategies::*;
 use crate::{code, policy};
-use agent::policy::{Decision, NormalTarget, Policy, Settings};
+use agent::policy::{CompiledPolicy, NormalTarget, PolicyDecision, Settings};
 use http::Method;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -74,7 +74,7 @@ proptest! {
         let given = |allow: &[String], deny: &[String]| {
             let (allow, deny) = (allow.to_vec(), deny.to_vec());
             let settings = Settings { allow, deny, ..Settings::default() };
-            code(&Policy::new(&settings).unwrap().decide(&method, &path))
+            code(&CompiledPolicy::new(&settings).unwrap().decide(&method, &path))
         };
         let denied_alone = given(&deny, &[]) == "allow";
         let decided = given(&allow, &deny);
@@ -119,7 +119,7 @@ proptest! {
         text in prop_oneof![any::<String>(), "(GET|POST|\\*|get) [/a-z*(){}|%.;]{0,20}"],
     ) {
         let rules = vec![text];
-        let _ = Policy::new(&Settings { allow: rules.clone(), deny: rules, ..Settings::default() });
+        let _ = CompiledPolicy::new(&Settings { allow: rules.clone(), deny: rules, ..Settings::default() });
     }
 }
 
@@ -138,7 +138,7 @@ fn the_tricky_targets_are_not_all_refused() {
 fn a_sensitive_path_is_offered_literally() {
     let policy = policy(&[], &[], &[], "");
     let explanation = policy.explain(&Method::GET, "/rest/pat/latest/tokens/5");
-    assert!(matches!(explanation.decision, Decision::Refuse(_)));
+    assert!(matches!(explanation.decision, PolicyDecision::Refuse(_)));
     let offered = r#"allow = ["GET /rest/pat/latest/tokens/5"]"#;
     assert!(explanation.remedy.contains(offered), "{explanation}");
 }

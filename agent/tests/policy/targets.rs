@@ -2,7 +2,7 @@
 //! `targets.txt`.
 
 use crate::{code, policy, table};
-use agent::policy::Policy;
+use agent::policy::CompiledPolicy;
 use http::Method;
 use std::collections::HashMap;
 
@@ -47,7 +47,7 @@ fn a_refusal_repeats_nothing_of_the_query() {
     }
 }
 
-fn named_policy(name: &str) -> Policy {
+fn named_policy(name: &str) -> CompiledPolicy {
     let (presets, allow, deny, context_path): (&[&str], &[&str], &[&str], &str) = match name {
         "open" => (&[], &["* /**", "OPTIONS /**"], &[], "/jira"),
         "ticketing" => (&["ticketing"], &[], &[], "/jira"),

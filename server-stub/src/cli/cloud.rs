@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::links::Links;
-use crate::cloud::{App, Cloud, DeadToken, Settings};
+use super::links::ApplicationLinkArgs;
+use crate::cloud::{CloudStub, DeadTokenAnswer, OAuthApp, Settings};
 
 /// Run the imitation Jira Cloud until interrupted.
 ///
@@ -31,9 +31,9 @@ pub struct Args {
     data: Option<PathBuf>,
     /// An OAuth 2.0 (3LO) app with the common permissions; may be given several times
     #[arg(long, value_name = "ID:SECRET:CALLBACK", value_parser = app)]
-    app: Vec<App>,
+    app: Vec<OAuthApp>,
     #[command(flatten)]
-    links: Links,
+    links: ApplicationLinkArgs,
     /// Life of an access token
     #[arg(long, value_name = "SECONDS")]
     access_lifetime: Option<u32>,
@@ -42,7 +42,7 @@ pub struct Args {
     refresh_leeway: Option<u32>,
     /// How a dead refresh token is told: invalid_grant or unauthorized_client
     #[arg(long, value_name = "ERROR", value_parser = dead_token)]
-    dead_token: Option<DeadToken>,
+    dead_token: Option<DeadTokenAnswer>,
 }
 
 /// Runs until interrupted or terminated.
@@ -50,7 +50,7 @@ pub struct Args {
 /// # Errors
 /// When the settings cannot be read or Cloud cannot start.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let cloud = Cloud::start(settings(args)?).await?;
+    let cloud = CloudStub::start(settings(args)?).await?;
     say!("token service {}", cloud.auth_url);
     say!("API gateway   {}", cloud.api_url);
     for site in &cloud.sites {
@@ -95,18 +95,18 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-fn app(text: &str) -> Result<App, String> {
+fn app(text: &str) -> Result<OAuthApp, String> {
     let mut parts = text.splitn(3, ':');
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(id), Some(secret), Some(callback)) => Ok(App::new(id, secret, callback)),
+        (Some(id), Some(secret), Some(callback)) => Ok(OAuthApp::new(id, secret, callback)),
         _ => Err("write ID:SECRET:CALLBACK".into()),
     }
 }
 
-fn dead_token(text: &str) -> Result<DeadToken, String> {
+fn dead_token(text: &str) -> Result<DeadTokenAnswer, String> {
     match text {
-        "invalid_grant" => Ok(DeadToken::InvalidGrant),
-        "unauthorized_client" => Ok(DeadToken::UnauthorizedClient),
+        "invalid_grant" => Ok(DeadTokenAnswer::InvalidGrant),
+        "unauthorized_client" => Ok(DeadTokenAnswer::UnauthorizedClient),
         _ => Err("invalid_grant or unauthorized_client".into()),
     }
 }

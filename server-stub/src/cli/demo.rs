@@ -1,6 +1,6 @@
 //! `server-stub demo`: its arguments, and running it.
 
-use crate::demo::{self, Options};
+use crate::demo::{self, DemoOptions};
 use anyhow::{Context, bail};
 use std::{path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,7 +50,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             _ = interrupt.recv() => {}
         }
     };
-    let options = Options {
+    let options = DemoOptions {
         agent,
         connections: usize::from(args.connections),
         once: args.once,

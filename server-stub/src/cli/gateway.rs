@@ -77,6 +77,6 @@ fn further_keys(text: &str) -> Result<(AgentName, PathBuf), String> {
         .ok_or("expected NAME=FILE, for example acme=/home/acme/.ssh/id_ed25519.pub")?;
     let name = name
         .parse()
-        .map_err(|error: crate::gateway::NameError| error.to_string())?;
+        .map_err(|error: crate::gateway::AgentNameError| error.to_string())?;
     Ok((name, PathBuf::from(file)))
 }

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::links::Links;
+use super::links::ApplicationLinkArgs;
 use super::pair;
-use crate::jira::{Connector, Https, HttpsRule, Jira, OAuth2Client, Settings};
+use crate::jira::{HttpsRule, HttpsSettings, JiraStub, OAuth2Client, Settings, TomcatConnector};
 
 /// Run the imitation Jira until interrupted.
 ///
@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "WHERE", value_parser = https_rule)]
     oauth2_http: Option<HttpsRule>,
     #[command(flatten)]
-    links: Links,
+    links: ApplicationLinkArgs,
     /// The URL of the proxy that Tomcat's connector tells Jira about; OAuth 1.0a signs over it
     #[arg(long, value_name = "SCHEME://NAME[:PORT]")]
     connector: Option<url::Url>,
@@ -75,7 +75,7 @@ pub struct Args {
 /// # Errors
 /// When the settings cannot be read or Jira cannot start.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let jira = Jira::start(settings(args)?).await?;
+    let jira = JiraStub::start(settings(args)?).await?;
     say!("url      {}", jira.url);
     say!("base url {}", jira.base_url);
     if let Some(path) = &jira.ca_path {
@@ -104,7 +104,7 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
     };
     settings.listen = args.listen.unwrap_or(settings.listen);
     if args.https {
-        settings.https = Some(Https {
+        settings.https = Some(HttpsSettings {
             names: args.name,
             client_certificate: args.client_certificate,
         });
@@ -131,7 +131,7 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
     settings.oauth2.https = args.oauth2_http.unwrap_or(settings.oauth2.https);
     args.links.add_to(&mut settings.oauth1)?;
     if let Some(url) = args.connector {
-        settings.connector = Connector {
+        settings.connector = TomcatConnector {
             scheme: Some(url.scheme().to_owned()),
             proxy_name: url.host_str().map(str::to_owned),
             proxy_port: url.port_or_known_default(),

@@ -3,11 +3,11 @@
 use anyhow::Context;
 
 use super::pair;
-use crate::jira::{OAuth1, OAuth1Consumer};
+use crate::jira::{OAuth1Consumer, OAuth1Settings};
 
 /// Consumers, and what each may do.
 #[derive(clap::Args)]
-pub struct Links {
+pub struct ApplicationLinkArgs {
     /// A consumer of the OAuth 1.0a provider with its public key; may be given several times
     #[arg(long, value_name = "KEY:FILE", value_parser = pair)]
     oauth1_consumer: Vec<(String, String)>,
@@ -19,12 +19,12 @@ pub struct Links {
     oauth1_impersonation: Vec<String>,
 }
 
-impl Links {
+impl ApplicationLinkArgs {
     /// Adds them to what the settings file says.
     ///
     /// # Errors
     /// When a file cannot be read, or a flag names an unknown consumer.
-    pub fn add_to(self, provider: &mut OAuth1) -> anyhow::Result<()> {
+    pub fn add_to(self, provider: &mut OAuth1Settings) -> anyhow::Result<()> {
         for (key, path) in self.oauth1_consumer {
             let public_key =
                 std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -42,7 +42,10 @@ impl Links {
     }
 }
 
-fn consumer<'a>(provider: &'a mut OAuth1, key: &str) -> anyhow::Result<&'a mut OAuth1Consumer> {
+fn consumer<'a>(
+    provider: &'a mut OAuth1Settings,
+    key: &str,
+) -> anyhow::Result<&'a mut OAuth1Consumer> {
     let mut consumers = provider.consumers.iter_mut();
     consumers
         .find(|consumer| consumer.key == key)

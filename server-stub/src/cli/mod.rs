@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Parses the arguments, runs the subcommand on a fresh runtime, tells a failure on stderr.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = CommandLine::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::try_from_default_env().unwrap_or_else(|_| cli.command.log_level().into()),
@@ -34,20 +34,20 @@ pub fn main() -> ExitCode {
 
 /// The definition of the whole command line, for who holds documents against it.
 pub fn definition() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
+    <CommandLine as clap::CommandFactory>::command()
 }
 
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+fn run(cli: CommandLine) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Jira(args) => jira::run(*args).await.map(|()| ExitCode::SUCCESS),
-            Command::Cloud(args) => cloud::run(args).await.map(|()| ExitCode::SUCCESS),
-            Command::Gateway(args) => gateway::run(args).await.map(|()| ExitCode::SUCCESS),
-            Command::Demo(args) => demo::run(args).await,
-            Command::Token(args) => token::run(args).map(|()| ExitCode::SUCCESS),
+            StubCommand::Jira(args) => jira::run(*args).await.map(|()| ExitCode::SUCCESS),
+            StubCommand::Cloud(args) => cloud::run(args).await.map(|()| ExitCode::SUCCESS),
+            StubCommand::Gateway(args) => gateway::run(args).await.map(|()| ExitCode::SUCCESS),
+            StubCommand::Demo(args) => demo::run(args).await,
+            StubCommand::Token(args) => token::run(args).map(|()| ExitCode::SUCCESS),
         }
     })
 }
@@ -55,13 +55,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 /// The vendor's side for tests and demos.
 #[derive(Parser)]
 #[command(name = "server-stub", version)]
-struct Cli {
+struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: StubCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum StubCommand {
     Jira(Box<jira::Args>),
     Cloud(cloud::Args),
     Gateway(gateway::Args),
@@ -69,7 +69,7 @@ enum Command {
     Token(token::Args),
 }
 
-impl Command {
+impl StubCommand {
     /// Without `RUST_LOG`. The demo tells its own story.
     fn log_level(&self) -> &'static str {
         match self {

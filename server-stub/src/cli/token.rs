@@ -2,13 +2,13 @@
 
 use crate::gateway::{
     AgentName,
-    enrolment::{Book, State},
+    enrollment::{InvitationState, InvitationStore},
     host_key_fingerprint,
 };
 use crate::output::say;
 use agent::{
-    enroll::{Forward, OneTimeSecret, Token},
-    tunnel::{Bind, Gateway},
+    enroll::{EnrollmentToken, OneTimeSecret, TokenForward},
+    tunnel::{BindAddress, GatewayAddress},
 };
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -23,75 +23,75 @@ use std::{
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: TokenCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum TokenCommand {
     /// Make a token for the agent NAME and print it, alone, on standard output. It is shown once.
-    New(New),
+    New(NewTokenArgs),
     /// List the invitations.
-    List(Folder),
+    List(GatewayFolderArgs),
     /// Take an invitation back. A key that was registered by it stays in the agent's authorized_keys.
-    Revoke(Revoke),
+    Revoke(RevokeArgs),
 }
 
 #[derive(clap::Args)]
-struct Folder {
+struct GatewayFolderArgs {
     /// The gateway's folder, as for `server-stub gateway`.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
 }
 
 #[derive(clap::Args)]
-struct New {
+struct NewTokenArgs {
     /// The agent's name: its user, its folder, its host label.
     name: AgentName,
     #[command(flatten)]
-    folder: Folder,
+    folder: GatewayFolderArgs,
     /// How long it holds, once.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
     expires: Duration,
     /// Where the customer reaches the gateway; may be repeated.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2222")]
-    gateway: Vec<Gateway>,
+    gateway: Vec<GatewayAddress>,
     /// Name of the forward.
     #[arg(long, value_name = "NAME", default_value = "jira")]
     forward: String,
     /// Where the gateway is to listen; the key that is registered may listen nowhere else.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    bind: Bind,
+    bind: BindAddress,
 }
 
 #[derive(clap::Args)]
-struct Revoke {
+struct RevokeArgs {
     /// As `list` shows it, or the name of an agent, which means all of its open ones.
     which: String,
     #[command(flatten)]
-    folder: Folder,
+    folder: GatewayFolderArgs,
 }
 
 /// Does it. Blocks on the disk.
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
-        Command::New(new) => invite(new),
-        Command::List(folder) => list(&Book::new(&folder.data)),
-        Command::Revoke(revoke) => take_back(&Book::new(&revoke.folder.data), &revoke.which),
+        TokenCommand::New(new) => invite(new),
+        TokenCommand::List(folder) => list(&InvitationStore::new(&folder.data)),
+        TokenCommand::Revoke(args) => revoke(&InvitationStore::new(&args.folder.data), &args.which),
     }
 }
 
-fn invite(new: New) -> anyhow::Result<()> {
+fn invite(new: NewTokenArgs) -> anyhow::Result<()> {
     let expires = SystemTime::now() + new.expires;
     let secret = OneTimeSecret::generate();
     let fingerprint = host_key_fingerprint(&new.folder.data)?;
-    let book = Book::new(&new.folder.data);
+    let book = InvitationStore::new(&new.folder.data);
     let invitation = book.invite(&new.name, &secret, &new.bind, expires)?;
-    let token = Token {
+    let token = EnrollmentToken {
         gateways: new.gateway,
         user: new.name.to_string(),
         host_keys: vec![fingerprint],
         known_hosts: Vec::new(),
-        forward: Forward {
+        forward: TokenForward {
             name: new.forward,
             bind: new.bind,
         },
@@ -100,7 +100,7 @@ fn invite(new: New) -> anyhow::Result<()> {
     };
     let text = token.to_text();
     // What the agent would refuse is better refused here.
-    if let Err(error) = Token::parse(&text) {
+    if let Err(error) = EnrollmentToken::parse(&text) {
         book.revoke(&invitation)?;
         return Err(error).context("this token could not be used");
     }
@@ -114,8 +114,8 @@ fn invite(new: New) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn list(book: &Book) -> anyhow::Result<()> {
-    for one in book.all()? {
+fn list(book: &InvitationStore) -> anyhow::Result<()> {
+    for one in book.list()? {
         say!(
             "{}  {:20}  until {}  {:24}  {}",
             one.id,
@@ -128,11 +128,13 @@ fn list(book: &Book) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn take_back(book: &Book, which: &str) -> anyhow::Result<()> {
-    let all = book.all()?;
+fn revoke(book: &InvitationStore, which: &str) -> anyhow::Result<()> {
+    let all = book.list()?;
     let meant: Vec<_> = all
         .iter()
-        .filter(|one| one.id == which || (one.agent.as_str() == which && one.state == State::Open))
+        .filter(|one| {
+            one.id == which || (one.agent.as_str() == which && one.state == InvitationState::Open)
+        })
         .collect();
     if meant.is_empty() {
         bail!("there is no invitation {which}, and no open one for an agent of that name");

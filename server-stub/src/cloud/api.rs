@@ -11,28 +11,28 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
 use super::scope;
-use super::shared::Shared;
+use super::shared::CloudState;
 use super::site::basic;
 use crate::jira::AuthKind;
 
-type App = State<Arc<Shared>>;
+type ApiState = State<Arc<CloudState>>;
 
-pub(super) fn router(shared: Arc<Shared>) -> Router {
+pub(super) fn router(shared: Arc<CloudState>) -> Router {
     Router::new()
         .route("/oauth/token/accessible-resources", get(resources))
         .fallback(jira)
         .with_state(shared)
 }
 
-async fn resources(State(shared): App, headers: HeaderMap, uri: Uri) -> Response {
-    shared.note(uri.to_string());
+async fn resources(State(shared): ApiState, headers: HeaderMap, uri: Uri) -> Response {
+    shared.record_target(uri.to_string());
     let Some(consent) = bearer(&headers).and_then(|t| shared.grants().access(t, shared.now()))
     else {
         return unauthorized("Unauthorized");
     };
     let scopes: Vec<&String> = consent.scopes.iter().filter(|s| s.contains(':')).collect();
     let sites: Vec<Value> = shared
-        .places
+        .sites
         .iter()
         .filter(|place| consent.sites.contains(&place.cloud_id))
         .map(|place| {
@@ -48,18 +48,15 @@ async fn resources(State(shared): App, headers: HeaderMap, uri: Uri) -> Response
     axum::Json(sites).into_response()
 }
 
-async fn jira(State(shared): App, mut request: Request) -> Response {
-    shared.note(request.uri().to_string());
+async fn jira(State(shared): ApiState, mut request: Request) -> Response {
+    shared.record_target(request.uri().to_string());
     let target = request.uri().to_string();
     let below = target.strip_prefix("/ex/jira/").unwrap_or_default();
     let (cloud_id, rest) = match below.find('/') {
         Some(slash) => below.split_at(slash),
         None => (below, ""),
     };
-    let place = shared
-        .places
-        .iter()
-        .find(|place| place.cloud_id == cloud_id);
+    let place = shared.sites.iter().find(|place| place.cloud_id == cloud_id);
     let (Some(place), Ok(uri)) = (place, rest.parse::<Uri>()) else {
         let body = json!({
             "timestamp": shared.now().unix_timestamp(),
@@ -85,7 +82,7 @@ async fn jira(State(shared): App, mut request: Request) -> Response {
     let Some((account, scopes, kind)) = who else {
         return unauthorized("Unauthorized");
     };
-    let wanted = scope::wanted(request.method(), uri.path());
+    let wanted = scope::required_scope(request.method(), uri.path());
     if !scopes.iter().any(|scope| scope == wanted) {
         return unauthorized("Unauthorized; scope does not match");
     }

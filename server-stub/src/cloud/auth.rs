@@ -12,29 +12,33 @@ use http::{StatusCode, Uri, header};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::grants::{Consent, OFFLINE, Refused, Tokens};
-use super::shared::Shared;
-use crate::consent::{self, Answer};
-use crate::jira::server::hang_up;
+use super::grants::{CloudConsent, CloudTokenError, CloudTokens, OFFLINE};
+use super::shared::CloudState;
+use crate::consent::{self, ConsentForm};
+use crate::jira::server::abort_response;
 
-type App = State<Arc<Shared>>;
+type AuthServiceState = State<Arc<CloudState>>;
 
-pub(super) fn router(shared: Arc<Shared>) -> Router {
+pub(super) fn router(shared: Arc<CloudState>) -> Router {
     Router::new()
         .route("/authorize", get(ask).post(decide))
         .route("/oauth/token", post(token))
         .with_state(shared)
 }
 
-async fn ask(State(shared): App, uri: Uri) -> Response {
-    match Asked::read(&shared, &uri) {
-        Ok(asked) => consent::page(&asked.app, &asked.purpose(), None),
+async fn ask(State(shared): AuthServiceState, uri: Uri) -> Response {
+    match CloudAuthorizeRequest::read(&shared, &uri) {
+        Ok(asked) => consent::page(&asked.app, &asked.consent_text(), None),
         Err(refused) => *refused,
     }
 }
 
-async fn decide(State(shared): App, uri: Uri, Form(answer): Form<Answer>) -> Response {
-    let asked = match Asked::read(&shared, &uri) {
+async fn decide(
+    State(shared): AuthServiceState,
+    uri: Uri,
+    Form(answer): Form<ConsentForm>,
+) -> Response {
+    let asked = match CloudAuthorizeRequest::read(&shared, &uri) {
         Ok(asked) => asked,
         Err(refused) => return *refused,
     };
@@ -42,38 +46,38 @@ async fn decide(State(shared): App, uri: Uri, Form(answer): Form<Answer>) -> Res
         account.email.eq_ignore_ascii_case(&answer.username) && account.password == answer.password
     });
     let Some(account) = account else {
-        return consent::page_again(&asked.app, &asked.purpose());
+        return consent::page_again(&asked.app, &asked.consent_text());
     };
     match answer.decision.as_str() {
         "allow" => {
-            let consent = Consent {
+            let consent = CloudConsent {
                 app: asked.app.clone(),
                 account: account.id.clone(),
                 scopes: asked.scopes.clone(),
-                sites: shared.places.iter().map(|p| p.cloud_id.clone()).collect(),
+                sites: shared.sites.iter().map(|p| p.cloud_id.clone()).collect(),
             };
             let now = shared.now();
             let code = shared.grants().code(consent, asked.redirect.as_str(), now);
-            asked.back(&[("code", &code)])
+            asked.redirect_with(&[("code", &code)])
         }
-        "deny" => asked.back(&[
+        "deny" => asked.redirect_with(&[
             ("error", "access_denied"),
             ("error_description", "User did not authorize the request"),
         ]),
-        _ => consent::page(&asked.app, &asked.purpose(), None),
+        _ => consent::page(&asked.app, &asked.consent_text(), None),
     }
 }
 
 /// An authorization request that is in order.
-struct Asked {
+struct CloudAuthorizeRequest {
     app: String,
     redirect: Url,
     state: Option<String>,
     scopes: Vec<String>,
 }
 
-impl Asked {
-    fn read(shared: &Shared, uri: &Uri) -> Result<Self, Box<Response>> {
+impl CloudAuthorizeRequest {
+    fn read(shared: &CloudState, uri: &Uri) -> Result<Self, Box<Response>> {
         let Query(pairs) = Query::<HashMap<String, String>>::try_from_uri(uri).unwrap_or_default();
         let parameter = |name: &str| pairs.get(name).map(String::as_str);
         let page = |text: &str| {
@@ -103,36 +107,36 @@ impl Asked {
         if parameter("response_type") != Some("code") || parameter("prompt") != Some("consent") {
             let what = "response_type must be code and prompt must be consent";
             let error = [("error", "invalid_request"), ("error_description", what)];
-            return Err(Box::new(asked.back(&error)));
+            return Err(Box::new(asked.redirect_with(&error)));
         }
         let known = |scope: &String| scope == OFFLINE || app.scopes.contains(scope);
         if asked.scopes.is_empty() || !asked.scopes.iter().all(known) {
             let what = "The app has not all of the scopes";
             let error = [("error", "invalid_scope"), ("error_description", what)];
-            return Err(Box::new(asked.back(&error)));
+            return Err(Box::new(asked.redirect_with(&error)));
         }
         Ok(asked)
     }
 
-    fn purpose(&self) -> String {
+    fn consent_text(&self) -> String {
         format!(
             "access to your Atlassian account: {}",
             self.scopes.join(" ")
         )
     }
 
-    fn back(&self, pairs: &[(&str, &str)]) -> Response {
+    fn redirect_with(&self, pairs: &[(&str, &str)]) -> Response {
         let mut pairs = pairs.to_vec();
         pairs.extend(self.state.as_deref().map(|state| ("state", state)));
         consent::redirect(&consent::with_query(&self.redirect, &pairs))
     }
 }
 
-async fn token(State(shared): App, request: Request) -> Response {
+async fn token(State(shared): AuthServiceState, request: Request) -> Response {
     let fields = fields(request).await;
     let issued = issue(&shared, &fields);
-    if shared.loses_answer() {
-        return hang_up();
+    if shared.drops_response() {
+        return abort_response();
     }
     match issued {
         Ok(tokens) => {
@@ -147,7 +151,7 @@ async fn token(State(shared): App, request: Request) -> Response {
             }
             ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
         }
-        Err(Refused(status, error, description)) => {
+        Err(CloudTokenError(status, error, description)) => {
             shared.grants().count_refused();
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
             let body = json!({ "error": error, "error_description": description });
@@ -156,7 +160,10 @@ async fn token(State(shared): App, request: Request) -> Response {
     }
 }
 
-fn issue(shared: &Shared, fields: &HashMap<String, String>) -> Result<Tokens, Refused> {
+fn issue(
+    shared: &CloudState,
+    fields: &HashMap<String, String>,
+) -> Result<CloudTokens, CloudTokenError> {
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     let now = shared.now();
     let mut grants = shared.grants();
@@ -165,7 +172,7 @@ fn issue(shared: &Shared, fields: &HashMap<String, String>) -> Result<Tokens, Re
     match field("grant_type") {
         "authorization_code" => grants.redeem(field("code"), app, field("redirect_uri"), now),
         "refresh_token" => grants.refresh(field("refresh_token"), app, now),
-        _ => Err(Refused(
+        _ => Err(CloudTokenError(
             403,
             "unauthorized_client",
             "Grant type is not allowed for the client.",

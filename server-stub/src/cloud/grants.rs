@@ -4,14 +4,14 @@
 
 use time::OffsetDateTime;
 
-use super::settings::{ApiToken, App, DeadToken, Settings};
-use crate::issued::{Issued, after, random, same};
+use super::settings::{ApiToken, DeadTokenAnswer, OAuthApp, Settings};
+use crate::token_store::{TokenStore, expires_at, random_token, secrets_match};
 
-pub(super) struct Grants {
+pub(super) struct CloudGrants {
     settings: Settings,
-    codes: Issued<Code>,
-    refreshes: Issued<Refresh>,
-    accesses: Issued<Access>,
+    codes: TokenStore<CloudAuthCode>,
+    refresh_tokens: TokenStore<CloudRefreshToken>,
+    access_tokens: TokenStore<CloudAccessToken>,
     next_family: u64,
     counts: CloudCounts,
 }
@@ -19,27 +19,27 @@ pub(super) struct Grants {
 /// How often tokens were issued since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CloudCounts {
-    /// By authorization code.
+    /// Tokens issued for an authorization code.
     pub codes: u64,
-    /// By refresh token.
+    /// Tokens issued for a refresh token.
     pub refreshes: u64,
-    /// Token requests refused.
+    /// Token requests that were refused.
     pub refused: u64,
 }
 
 /// What a user has consented to.
 #[derive(Clone)]
-pub(super) struct Consent {
+pub(super) struct CloudConsent {
     pub app: String,
     pub account: String,
     pub scopes: Vec<String>,
-    /// Cloud ids.
+    /// Cloud ids of the sites consented to.
     pub sites: Vec<String>,
 }
 
 /// What the token service answers.
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub(super) struct CloudTokens {
     pub access: String,
     pub refresh: Option<String>,
     pub lifetime: u32,
@@ -48,61 +48,61 @@ pub(super) struct Tokens {
 
 /// `error`, `error_description`; 403 but for a wrong secret.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused(pub u16, pub &'static str, pub &'static str);
+pub(super) struct CloudTokenError(pub u16, pub &'static str, pub &'static str);
 
-struct Code {
+struct CloudAuthCode {
     code: String,
     redirect: String,
     until: OffsetDateTime,
-    consent: Consent,
+    consent: CloudConsent,
 }
 
-struct Refresh {
+struct CloudRefreshToken {
     token: String,
     family: u64,
-    consent: Consent,
+    consent: CloudConsent,
     until: OffsetDateTime,
     /// When it was first used.
     used: Option<OffsetDateTime>,
 }
 
-struct Access {
+struct CloudAccessToken {
     token: String,
     family: u64,
-    consent: Consent,
+    consent: CloudConsent,
     until: OffsetDateTime,
 }
 
-impl Grants {
+impl CloudGrants {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            codes: Issued::default(),
-            refreshes: Issued::default(),
-            accesses: Issued::default(),
+            codes: TokenStore::default(),
+            refresh_tokens: TokenStore::default(),
+            access_tokens: TokenStore::default(),
             next_family: 1,
             counts: CloudCounts::default(),
         }
     }
 
-    pub fn register(&mut self, app: App) {
+    pub fn register(&mut self, app: OAuthApp) {
         self.settings.apps.retain(|known| known.id != app.id);
         self.settings.apps.push(app);
     }
 
-    pub fn app(&self, id: &str) -> Option<&App> {
+    pub fn app(&self, id: &str) -> Option<&OAuthApp> {
         self.settings.apps.iter().find(|app| app.id == id)
     }
 
     /// The app with its secret, which is never left out.
-    pub fn authenticate(&self, id: &str, secret: &str) -> Result<(), Refused> {
+    pub fn authenticate(&self, id: &str, secret: &str) -> Result<(), CloudTokenError> {
         self.app(id)
-            .filter(|app| same(&app.secret, secret))
+            .filter(|app| secrets_match(&app.secret, secret))
             .map(drop)
-            .ok_or(Refused(401, "access_denied", "Unauthorized"))
+            .ok_or(CloudTokenError(401, "access_denied", "Unauthorized"))
     }
 
-    pub fn set_dead_token(&mut self, shape: DeadToken) {
+    pub fn set_dead_token(&mut self, shape: DeadTokenAnswer) {
         self.settings.dead_token = shape;
     }
 
@@ -114,10 +114,10 @@ impl Grants {
         self.counts.refused += 1;
     }
 
-    pub fn code(&mut self, consent: Consent, redirect: &str, now: OffsetDateTime) -> String {
-        let code = random(TOKEN_LENGTH);
-        let until = after(now, self.settings.code_lifetime);
-        self.codes.keep(Code {
+    pub fn code(&mut self, consent: CloudConsent, redirect: &str, now: OffsetDateTime) -> String {
+        let code = random_token(TOKEN_LENGTH);
+        let until = expires_at(now, self.settings.code_lifetime);
+        self.codes.push(CloudAuthCode {
             code: code.clone(),
             redirect: redirect.to_owned(),
             until,
@@ -133,12 +133,12 @@ impl Grants {
         app: &str,
         redirect: &str,
         now: OffsetDateTime,
-    ) -> Result<Tokens, Refused> {
-        let invalid = Refused(403, "invalid_grant", "Invalid authorization code");
+    ) -> Result<CloudTokens, CloudTokenError> {
+        let invalid = CloudTokenError(403, "invalid_grant", "Invalid authorization code");
         let found = self
             .codes
             .iter()
-            .position(|known| same(&known.code, code) && known.consent.app == app);
+            .position(|known| secrets_match(&known.code, code) && known.consent.app == app);
         let Some(code) = found.and_then(|index| self.codes.remove(index)) else {
             return Err(invalid);
         };
@@ -156,29 +156,29 @@ impl Grants {
         token: &str,
         app: &str,
         now: OffsetDateTime,
-    ) -> Result<Tokens, Refused> {
+    ) -> Result<CloudTokens, CloudTokenError> {
         let dead = match self.settings.dead_token {
-            DeadToken::InvalidGrant => {
-                Refused(403, "invalid_grant", "Unknown or invalid refresh token.")
+            DeadTokenAnswer::InvalidGrant => {
+                CloudTokenError(403, "invalid_grant", "Unknown or invalid refresh token.")
             }
-            DeadToken::UnauthorizedClient => {
-                Refused(403, "unauthorized_client", "refresh_token is invalid")
+            DeadTokenAnswer::UnauthorizedClient => {
+                CloudTokenError(403, "unauthorized_client", "refresh_token is invalid")
             }
         };
         let leeway = self.settings.refresh_leeway;
         let known = self
-            .refreshes
+            .refresh_tokens
             .iter_mut()
-            .find(|known| same(&known.token, token) && known.consent.app == app);
+            .find(|known| secrets_match(&known.token, token) && known.consent.app == app);
         let Some(known) = known.filter(|known| known.until > now) else {
             return Err(dead);
         };
         let (family, consent) = (known.family, known.consent.clone());
         let first = *known.used.get_or_insert(now);
-        if after(first, leeway) < now {
+        if expires_at(first, leeway) < now {
             // Somebody has a copy: nothing of this family is good any more.
-            self.refreshes.retain(|known| known.family != family);
-            self.accesses.retain(|known| known.family != family);
+            self.refresh_tokens.retain(|known| known.family != family);
+            self.access_tokens.retain(|known| known.family != family);
             return Err(dead);
         }
         self.counts.refreshes += 1;
@@ -186,19 +186,18 @@ impl Grants {
     }
 
     /// What a live access token may do, and as whom.
-    pub fn access(&self, token: &str, now: OffsetDateTime) -> Option<Consent> {
-        self.accesses
+    pub fn access(&self, token: &str, now: OffsetDateTime) -> Option<CloudConsent> {
+        self.access_tokens
             .iter()
-            .find(|known| same(&known.token, token) && known.until > now)
+            .find(|known| secrets_match(&known.token, token) && known.until > now)
             .map(|known| known.consent.clone())
     }
 
     /// The account behind email address and API token, and the token's scopes.
     pub fn api_token(&self, email: &str, token: &str) -> Option<(String, Option<Vec<String>>)> {
-        let known =
-            self.settings.api_tokens.iter().find(|known| {
-                known.email.eq_ignore_ascii_case(email) && same(&known.token, token)
-            })?;
+        let known = self.settings.api_tokens.iter().find(|known| {
+            known.email.eq_ignore_ascii_case(email) && secrets_match(&known.token, token)
+        })?;
         let ApiToken { email, scopes, .. } = known;
         let mut accounts = self.settings.accounts.iter();
         let account = accounts.find(|account| account.email == *email)?;
@@ -212,39 +211,39 @@ impl Grants {
     }
 
     pub fn expire(&mut self, refresh_too: bool, now: OffsetDateTime) {
-        for access in self.accesses.iter_mut() {
+        for access in self.access_tokens.iter_mut() {
             access.until = now;
         }
-        for refresh in self.refreshes.iter_mut().filter(|_| refresh_too) {
+        for refresh in self.refresh_tokens.iter_mut().filter(|_| refresh_too) {
             refresh.until = now;
         }
     }
 
-    fn issue(&mut self, family: u64, consent: Consent, now: OffsetDateTime) -> Tokens {
+    fn issue(&mut self, family: u64, consent: CloudConsent, now: OffsetDateTime) -> CloudTokens {
         let offline = consent.scopes.iter().any(|scope| scope == OFFLINE);
-        let tokens = Tokens {
-            access: random(TOKEN_LENGTH),
-            refresh: offline.then(|| random(TOKEN_LENGTH)),
+        let tokens = CloudTokens {
+            access: random_token(TOKEN_LENGTH),
+            refresh: offline.then(|| random_token(TOKEN_LENGTH)),
             lifetime: self.settings.access_lifetime,
             scopes: consent.scopes.clone(),
         };
         if let Some(token) = tokens.refresh.clone() {
-            let refresh = Refresh {
+            let refresh = CloudRefreshToken {
                 token,
                 family,
                 consent: consent.clone(),
-                until: after(now, self.settings.refresh_lifetime),
+                until: expires_at(now, self.settings.refresh_lifetime),
                 used: None,
             };
-            self.refreshes.keep(refresh);
+            self.refresh_tokens.push(refresh);
         }
-        let access = Access {
+        let access = CloudAccessToken {
             token: tokens.access.clone(),
             family,
             consent,
-            until: after(now, self.settings.access_lifetime),
+            until: expires_at(now, self.settings.access_lifetime),
         };
-        self.accesses.keep(access);
+        self.access_tokens.push(access);
         tokens
     }
 }

@@ -24,20 +24,22 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 pub use grants::CloudCounts;
-pub use settings::{Account, ApiToken, App, DeadToken, Settings, Site};
+pub use settings::{ApiToken, AtlassianAccount, DeadTokenAnswer, OAuthApp, Settings, SiteSettings};
 
-use crate::authority::{Authority, AuthorityError, CERTIFICATE_FILE};
-use crate::jira::{
-    Embedded, Fault, OAuth1Consumer, PublicKeyError, Received, StartError as JiraError, User,
-    server,
+use crate::certificate_authority::{
+    CERTIFICATE_FILE, CertificateAuthority, CertificateAuthorityError,
 };
-use shared::{Place, Shared};
+use crate::jira::{
+    EmbeddedJira, InjectedFault, JiraStartError as JiraError, OAuth1Consumer, PublicKeyError,
+    ReceivedRequest, UserSettings, server,
+};
+use shared::{CloudSite, CloudState};
 
-/// The imitation Cloud.
-pub struct Cloud;
+/// The imitation of Jira Cloud and its token service.
+pub struct CloudStub;
 
-/// A Cloud that serves until [`Running::stop`] or until this is dropped.
-pub struct Running {
+/// A Cloud that serves until [`RunningCloud::stop`] or until this is dropped.
+pub struct RunningCloud {
     /// Where the token service listens.
     pub auth_addr: SocketAddr,
     /// Where the API gateway listens.
@@ -52,27 +54,27 @@ pub struct Running {
     pub ca_pem: String,
     /// The same as a file.
     pub ca_path: PathBuf,
-    shared: Arc<Shared>,
+    shared: Arc<CloudState>,
     stop: watch::Sender<bool>,
     serving: JoinSet<()>,
     /// Removed when dropped.
     _temporary: Option<tempfile::TempDir>,
 }
 
-/// One site.
+/// One site of a running Cloud.
 #[derive(Clone, Debug)]
 pub struct RunningSite {
-    /// `cloudid`.
+    /// The site's `cloudid` in API gateway paths.
     pub cloud_id: String,
     /// As accessible resources and links name it.
     pub url: String,
-    /// Where it listens.
+    /// Address on which the site listens.
     pub addr: SocketAddr,
 }
 
 /// Why it did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum CloudStartError {
     /// The address is taken or not ours.
     #[error("cannot listen on {addr}: {source}; choose another address")]
     Listen {
@@ -84,32 +86,36 @@ pub enum StartError {
     /// The directory cannot be made.
     #[error("cannot make a directory: {0}; choose another --data")]
     Directory(std::io::Error),
-    /// A site's world.
+    /// The Jira of a site could not be set up.
     #[error(transparent)]
     Jira(#[from] JiraError),
-    /// Certificates.
+    /// The certificates could not be made.
     #[error(transparent)]
-    Authority(#[from] AuthorityError),
+    Authority(#[from] CertificateAuthorityError),
 }
 
-impl Cloud {
+impl CloudStub {
     /// Listens, and serves in the background.
     ///
     /// # Errors
-    /// See [`StartError`].
-    pub async fn start(settings: Settings) -> Result<Running, StartError> {
+    /// See [`CloudStartError`].
+    pub async fn start(settings: Settings) -> Result<RunningCloud, CloudStartError> {
         let (directory, temporary) = match &settings.directory {
             Some(path) => (path.clone(), None),
             None => {
-                let made = tempfile::tempdir().map_err(StartError::Directory)?;
+                let made = tempfile::tempdir().map_err(CloudStartError::Directory)?;
                 (made.path().to_owned(), Some(made))
             }
         };
-        let authority = Authority::in_directory(&directory)?;
+        let authority = CertificateAuthority::in_directory(&directory)?;
         let (auth, auth_addr) = listen(settings.auth_listen).await?;
         let (api, api_addr) = listen(settings.api_listen).await?;
 
-        let people: Vec<User> = settings.accounts.iter().map(Account::user).collect();
+        let people: Vec<UserSettings> = settings
+            .accounts
+            .iter()
+            .map(AtlassianAccount::user)
+            .collect();
         let mut listeners = Vec::new();
         let mut places = Vec::new();
         let mut sites = Vec::new();
@@ -120,10 +126,10 @@ impl Cloud {
                 None => format!("https://{addr}"),
             };
             let attachments = directory.join(&site.name).join("attachments");
-            places.push(Place {
+            places.push(CloudSite {
                 name: site.name.clone(),
                 cloud_id: site.cloud_id.clone(),
-                jira: Embedded::new(
+                jira: EmbeddedJira::new(
                     &url,
                     &site.name,
                     people.clone(),
@@ -140,7 +146,7 @@ impl Cloud {
             listeners.push(listener);
         }
 
-        let shared = Arc::new(Shared::new(settings, places));
+        let shared = Arc::new(CloudState::new(settings, places));
         let (stop, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         let mut serve = |listener, addr: SocketAddr, url: &str, router: Router| {
@@ -153,7 +159,7 @@ impl Cloud {
                 router,
                 stopped.clone(),
             ));
-            Ok::<_, StartError>(())
+            Ok::<_, CloudStartError>(())
         };
         serve(auth, auth_addr, AUTH, auth::router(shared.clone()))?;
         serve(api, api_addr, API, api::router(shared.clone()))?;
@@ -162,7 +168,7 @@ impl Cloud {
             serve(listener, site.addr, &site.url, router)?;
         }
         tracing::info!(%auth_addr, %api_addr, sites = sites.len(), "imitation Cloud serves");
-        Ok(Running {
+        Ok(RunningCloud {
             auth_url: format!("https://{auth_addr}"),
             api_url: format!("https://{api_addr}"),
             auth_addr,
@@ -178,7 +184,7 @@ impl Cloud {
     }
 }
 
-impl Running {
+impl RunningCloud {
     /// Ends every connection and frees the addresses.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
@@ -187,39 +193,39 @@ impl Running {
 
     /// The last requests for resources of the site of this number, however they came: below
     /// `/ex/jira/{cloudid}` without that prefix.
-    pub fn requests(&self, site: usize) -> Vec<Received> {
-        let place = self.shared.places.get(site);
+    pub fn requests(&self, site: usize) -> Vec<ReceivedRequest> {
+        let place = self.shared.sites.get(site);
         place.map(|place| place.jira.requests()).unwrap_or_default()
     }
 
     /// The raw targets that the API gateway got, oldest first; at most 1,024.
     pub fn api_targets(&self) -> Vec<String> {
-        self.shared.targets().iter().cloned().collect()
+        self.shared.api_targets().iter().cloned().collect()
     }
 
     /// Forgets the requests received so far.
     pub fn clear_requests(&self) {
-        self.shared.targets().clear();
-        for place in &self.shared.places {
+        self.shared.api_targets().clear();
+        for place in &self.shared.sites {
             place.jira.clear_requests();
         }
     }
 
     /// Replaces the faults of a site, however it is reached.
-    pub fn set_faults(&self, site: usize, faults: Vec<Fault>) {
-        if let Some(place) = self.shared.places.get(site) {
+    pub fn set_faults(&self, site: usize, faults: Vec<InjectedFault>) {
+        if let Some(place) = self.shared.sites.get(site) {
             place.jira.set_faults(faults);
         }
     }
 
     /// Has the next so many answers of the token service break off unsent, after all that follows
     /// from the request has happened.
-    pub fn lose_token_answers(&self, count: usize) {
-        self.shared.lose_token_answers(count);
+    pub fn drop_token_responses(&self, count: usize) {
+        self.shared.drop_token_responses(count);
     }
 
     /// Registers an app, or replaces the one with its id.
-    pub fn register_app(&self, app: App) {
+    pub fn register_app(&self, app: OAuthApp) {
         self.shared.grants().register(app);
     }
 
@@ -239,26 +245,26 @@ impl Running {
     /// # Errors
     /// When its public key is none.
     pub fn register_oauth1_consumer(&self, consumer: OAuth1Consumer) -> Result<(), PublicKeyError> {
-        let mut places = self.shared.places.iter();
+        let mut places = self.shared.sites.iter();
         places.try_for_each(|place| place.jira.register_oauth1_consumer(consumer.clone()))
     }
 
     /// Ends the life of every access token of an application link, and that of their sessions if told so.
     pub fn expire_oauth1_tokens(&self, sessions_too: bool) {
-        for place in &self.shared.places {
+        for place in &self.shared.sites {
             place.jira.expire_oauth1_tokens(sessions_too);
         }
     }
 
     /// How a dead refresh token is told.
-    pub fn set_dead_token(&self, shape: DeadToken) {
+    pub fn set_dead_token(&self, shape: DeadTokenAnswer) {
         self.shared.grants().set_dead_token(shape);
     }
 
     /// Sets Cloud's clock off by so many seconds.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.shared.set_clock_offset(seconds);
-        for place in &self.shared.places {
+        for place in &self.shared.sites {
             place.jira.set_clock_offset(seconds);
         }
     }
@@ -269,14 +275,14 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningCloud {
     fn drop(&mut self) {
         self.stop.send_replace(true);
     }
 }
 
-async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { addr, source };
+async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), CloudStartError> {
+    let failed = |source| CloudStartError::Listen { addr, source };
     let listener = TcpListener::bind(addr).await.map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
     Ok((listener, addr))

@@ -3,7 +3,7 @@
 use http::Method;
 
 /// The one scope without which the request is refused.
-pub(super) fn wanted(method: &Method, path: &str) -> &'static str {
+pub(super) fn required_scope(method: &Method, path: &str) -> &'static str {
     let resource = ["/rest/api/2/", "/rest/api/3/", "/rest/api/latest/"]
         .iter()
         .find_map(|prefix| path.strip_prefix(prefix))
@@ -30,7 +30,7 @@ mod tests {
             (Method::POST, "/rest/api/2/issue", "write:jira-work"),
             (Method::GET, "/secure/attachment/1/a", "read:jira-work"),
         ] {
-            assert_eq!(wanted(&method, path), scope, "{path}");
+            assert_eq!(required_scope(&method, path), scope, "{path}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::jira::{OAuth1, User};
+use crate::jira::{OAuth1Settings, UserSettings};
 
 /// Everything that can be set. `Settings::default()` is on free loopback ports and has the sites
 /// `acme` and `other`, the account `acme-bot@acme.example` on both, an API token of each kind, no app,
@@ -28,41 +28,41 @@ pub struct Settings {
     /// Life of a code, seconds.
     pub code_lifetime: u32,
     /// How a dead refresh token is told.
-    pub dead_token: DeadToken,
-    /// People.
-    pub accounts: Vec<Account>,
-    /// API tokens.
+    pub dead_token: DeadTokenAnswer,
+    /// Atlassian accounts that may log in.
+    pub accounts: Vec<AtlassianAccount>,
+    /// API tokens of the accounts.
     pub api_tokens: Vec<ApiToken>,
     /// OAuth 2.0 (3LO) apps.
-    pub apps: Vec<App>,
+    pub apps: Vec<OAuthApp>,
     /// Application links, legacy: the same on every site, each of which issues tokens of its own. The
     /// user of a two-legged link is an account id.
-    pub oauth1: OAuth1,
+    pub oauth1: OAuth1Settings,
     /// Sites; every account is on each of them.
-    pub sites: Vec<Site>,
+    pub sites: Vec<SiteSettings>,
 }
 
-/// An Atlassian account.
+/// An Atlassian account that may log in.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Account {
-    /// `accountId`.
+pub struct AtlassianAccount {
+    /// The account's `accountId` in the REST API.
     pub id: String,
     /// What one logs in with.
     pub email: String,
     /// For the consent page.
     pub password: String,
-    /// `displayName`.
+    /// The account's `displayName` in the REST API.
     pub display_name: String,
 }
 
-/// An API token.
+/// An API token of an Atlassian account.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiToken {
     /// The email address of its account.
     pub email: String,
-    /// The token.
+    /// The secret text of the token.
     pub token: String,
     /// Absent: a token without scopes, for the site's own URL. Otherwise for the API gateway alone.
     #[serde(default)]
@@ -72,10 +72,10 @@ pub struct ApiToken {
 /// An OAuth 2.0 (3LO) app.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct App {
-    /// `client_id`.
+pub struct OAuthApp {
+    /// The app's OAuth 2.0 `client_id`.
     pub id: String,
-    /// `client_secret`.
+    /// The app's OAuth 2.0 `client_secret`.
     pub secret: String,
     /// The callback URL, which must be sent character for character.
     pub redirect: String,
@@ -87,7 +87,7 @@ pub struct App {
 /// How the token service tells that a refresh token is dead; both are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum DeadToken {
+pub enum DeadTokenAnswer {
     /// 403 `invalid_grant`, "Unknown or invalid refresh token."
     #[default]
     InvalidGrant,
@@ -95,10 +95,10 @@ pub enum DeadToken {
     UnauthorizedClient,
 }
 
-/// A site.
+/// A Jira Cloud site to serve.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Site {
+pub struct SiteSettings {
     /// `name` of accessible resources.
     pub name: String,
     /// `id` of accessible resources.
@@ -111,10 +111,10 @@ pub struct Site {
     pub listen: SocketAddr,
 }
 
-impl Account {
+impl AtlassianAccount {
     /// As the Jira of a site knows it.
-    pub(super) fn user(&self) -> User {
-        User {
+    pub(super) fn user(&self) -> UserSettings {
+        UserSettings {
             name: self.id.clone(),
             password: self.password.clone(),
             email: self.email.clone(),
@@ -124,7 +124,7 @@ impl Account {
     }
 }
 
-impl App {
+impl OAuthApp {
     /// An app with the common permissions.
     pub fn new(id: &str, secret: &str, redirect: &str) -> Self {
         Self {
@@ -138,7 +138,7 @@ impl App {
 
 impl Default for Settings {
     fn default() -> Self {
-        let site = |name: &str, cloud_id: &str| Site {
+        let site = |name: &str, cloud_id: &str| SiteSettings {
             name: name.into(),
             cloud_id: cloud_id.into(),
             url: None,
@@ -157,8 +157,8 @@ impl Default for Settings {
             refresh_leeway: 600,
             refresh_lifetime: 90 * 86_400,
             code_lifetime: 300,
-            dead_token: DeadToken::InvalidGrant,
-            accounts: vec![Account {
+            dead_token: DeadTokenAnswer::InvalidGrant,
+            accounts: vec![AtlassianAccount {
                 id: "712020:5b10a2844c20165700ede21g".into(),
                 email: "acme-bot@acme.example".into(),
                 password: "acme-password".into(),
@@ -169,7 +169,7 @@ impl Default for Settings {
                 token("acme-bot-scoped-token", Some(common_scopes())),
             ],
             apps: Vec::new(),
-            oauth1: OAuth1::default(),
+            oauth1: OAuth1Settings::default(),
             sites: vec![
                 site("acme", "11223344-a1b2-4b33-8c44-def123456789"),
                 site("other", "55667788-c3d4-4e55-9f66-abc987654321"),

@@ -6,51 +6,53 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use time::{Duration, OffsetDateTime};
 
-use super::grants::Grants;
+use super::grants::CloudGrants;
 use super::settings::Settings;
-use crate::jira::Embedded;
+use crate::jira::EmbeddedJira;
 
 /// One running Cloud.
-pub(super) struct Shared {
+pub(super) struct CloudState {
     pub settings: Settings,
-    pub places: Vec<Place>,
-    grants: Mutex<Grants>,
-    targets: Mutex<VecDeque<String>>,
+    pub sites: Vec<CloudSite>,
+    grants: Mutex<CloudGrants>,
+    api_targets: Mutex<VecDeque<String>>,
     clock_offset: AtomicI64,
-    answers_to_lose: AtomicUsize,
+    responses_to_drop: AtomicUsize,
 }
 
 /// A site and its Jira.
-pub(super) struct Place {
+pub(super) struct CloudSite {
     pub name: String,
     pub cloud_id: String,
     pub url: String,
-    pub jira: Embedded,
+    pub jira: EmbeddedJira,
 }
 
-impl Shared {
-    pub fn new(settings: Settings, places: Vec<Place>) -> Self {
+impl CloudState {
+    pub fn new(settings: Settings, places: Vec<CloudSite>) -> Self {
         Self {
-            grants: Mutex::new(Grants::new(settings.clone())),
-            targets: Mutex::default(),
+            grants: Mutex::new(CloudGrants::new(settings.clone())),
+            api_targets: Mutex::default(),
             clock_offset: AtomicI64::new(0),
-            answers_to_lose: AtomicUsize::new(0),
+            responses_to_drop: AtomicUsize::new(0),
             settings,
-            places,
+            sites: places,
         }
     }
 
-    pub fn grants(&self) -> MutexGuard<'_, Grants> {
+    pub fn grants(&self) -> MutexGuard<'_, CloudGrants> {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn targets(&self) -> MutexGuard<'_, VecDeque<String>> {
-        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn api_targets(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.api_targets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what the API gateway got; the oldest makes room.
-    pub fn note(&self, target: String) {
-        let mut targets = self.targets();
+    pub fn record_target(&self, target: String) {
+        let mut targets = self.api_targets();
         if targets.len() == MAX_TARGETS {
             targets.pop_front();
         }
@@ -66,14 +68,14 @@ impl Shared {
         OffsetDateTime::now_utc().saturating_add(Duration::seconds(offset))
     }
 
-    pub fn lose_token_answers(&self, count: usize) {
-        self.answers_to_lose.store(count, Ordering::Relaxed);
+    pub fn drop_token_responses(&self, count: usize) {
+        self.responses_to_drop.store(count, Ordering::Relaxed);
     }
 
     /// Whether this answer is one to lose.
-    pub fn loses_answer(&self) -> bool {
+    pub fn drops_response(&self) -> bool {
         let fewer = |left: usize| left.checked_sub(1);
-        self.answers_to_lose
+        self.responses_to_drop
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer)
             .is_ok()
     }

@@ -13,30 +13,33 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::shared::Shared;
+use super::shared::CloudState;
 use crate::jira::AuthKind;
 
 /// A listener's site.
 #[derive(Clone)]
-struct Here {
-    shared: Arc<Shared>,
-    index: usize,
+struct ListenerSite {
+    shared: Arc<CloudState>,
+    site_index: usize,
 }
 
-pub(super) fn router(shared: Arc<Shared>, index: usize) -> Router {
+pub(super) fn router(shared: Arc<CloudState>, index: usize) -> Router {
     Router::new()
         .route("/_edge/tenant_info", get(tenant_info))
         .fallback(jira)
-        .with_state(Here { shared, index })
+        .with_state(ListenerSite {
+            shared,
+            site_index: index,
+        })
 }
 
-async fn tenant_info(State(here): State<Here>) -> Response {
-    let place = &here.shared.places[here.index];
+async fn tenant_info(State(here): State<ListenerSite>) -> Response {
+    let place = &here.shared.sites[here.site_index];
     axum::Json(json!({ "cloudId": place.cloud_id })).into_response()
 }
 
-async fn jira(State(here): State<Here>, request: Request) -> Response {
-    let place = &here.shared.places[here.index];
+async fn jira(State(here): State<ListenerSite>, request: Request) -> Response {
+    let place = &here.shared.sites[here.site_index];
     let Some((email, token)) = basic(request.headers()) else {
         return place.jira.serve_signed(request).await;
     };

@@ -19,14 +19,14 @@ use tokio::{
 };
 
 /// What the configuration is made of.
-pub(super) struct Plan<'a> {
+pub(super) struct AgentSettings<'a> {
     /// Where the gateway's SSH server listens.
     pub gateway: SocketAddr,
-    /// Its host key.
+    /// Host key of the gateway, as a fingerprint.
     pub host_key: &'a str,
-    /// SSH user.
+    /// User name at the gateway.
     pub user: &'a str,
-    /// Sessions to hold.
+    /// Number of SSH sessions to hold.
     pub connections: usize,
     /// What the gateway is to listen on.
     pub bind: SocketAddr,
@@ -39,7 +39,7 @@ pub(super) struct Plan<'a> {
 }
 
 /// The running agent.
-pub(super) struct Agent {
+pub(super) struct DemoAgent {
     binary: PathBuf,
     folder: PathBuf,
     child: Child,
@@ -53,9 +53,13 @@ pub(super) fn make_key(folder: &Path) -> anyhow::Result<String> {
     Ok(key.public_key().to_openssh()?)
 }
 
-impl Agent {
+impl DemoAgent {
     /// Writes the configuration beside the key and starts the agent.
-    pub(super) fn start(binary: &Path, folder: &Path, plan: &Plan<'_>) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        binary: &Path,
+        folder: &Path,
+        plan: &AgentSettings<'_>,
+    ) -> anyhow::Result<Self> {
         write_private(&folder.join("jira-pat"), plan.token)?;
         fs::write(folder.join("ca.pem"), plan.ca)?;
         fs::write(folder.join(CONFIG), configuration(folder, plan))?;
@@ -81,7 +85,7 @@ impl Agent {
     }
 
     /// Waits until every layer is proven.
-    pub(super) async fn proven(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn wait_until_proven(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + PROVEN;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -110,7 +114,7 @@ impl Agent {
     }
 
     /// Returns when the process has ended.
-    pub(super) async fn ended(&mut self) {
+    pub(super) async fn wait_for_exit(&mut self) {
         let _ = self.child.wait().await;
     }
 
@@ -121,7 +125,7 @@ impl Agent {
                 .args(["-TERM", &id.to_string()])
                 .status()
                 .await;
-            if told.is_ok() && timeout(GOODBYE, self.child.wait()).await.is_ok() {
+            if told.is_ok() && timeout(STOP_TIMEOUT, self.child.wait()).await.is_ok() {
                 return;
             }
         }
@@ -171,7 +175,7 @@ fn command(binary: &Path, folder: &Path) -> Command {
     command
 }
 
-fn configuration(folder: &Path, plan: &Plan<'_>) -> String {
+fn configuration(folder: &Path, plan: &AgentSettings<'_>) -> String {
     format!(
         r#"# Made by the demo.
 [tunnel]
@@ -233,4 +237,4 @@ const PROVEN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const COMMAND: Duration = Duration::from_secs(20);
 /// The agent's own drain has a shorter deadline.
-const GOODBYE: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);

@@ -2,25 +2,25 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `stage` | starts and stops the three parts, in a folder of their own |
+//! | `environment` | starts and stops the three parts, in a folder of their own |
 //! | `agent` | the agent's process: its files, its start, its status |
 //! | `script` | what a vendor would do, step by step |
 //! | `step` | one request, and what came of it |
-//! | `account` | the story on the terminal |
+//! | `report` | the story on the terminal |
 
-mod account;
 mod agent;
+mod environment;
+mod report;
 mod script;
-mod stage;
 mod step;
 
 use crate::output::say;
-use stage::Stage;
+use environment::DemoEnvironment;
 use std::{future::Future, path::PathBuf};
 
 /// What the demo is told.
-pub struct Options {
-    /// The agent's binary.
+pub struct DemoOptions {
+    /// Path of the agent's binary.
     pub agent: PathBuf,
     /// SSH sessions that the agent holds, 1..=16.
     pub connections: usize,
@@ -33,10 +33,13 @@ pub struct Options {
 ///
 /// # Errors
 /// Where a part does not start, with the end of the agent's log.
-pub async fn run(options: Options, interrupted: impl Future<Output = ()>) -> anyhow::Result<bool> {
+pub async fn run(
+    options: DemoOptions,
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<bool> {
     let mut interrupted = std::pin::pin!(interrupted);
     let started = tokio::select! {
-        started = Stage::start(&options) => started?,
+        started = DemoEnvironment::start(&options) => started?,
         () = &mut interrupted => return Ok(false),
     };
     let mut stage = started;
@@ -45,26 +48,26 @@ pub async fn run(options: Options, interrupted: impl Future<Output = ()>) -> any
         () = &mut interrupted => Ok(false),
     };
     if matches!(played, Ok(true)) && !options.once {
-        account::addresses(&stage);
+        report::print_addresses(&stage);
         tokio::select! {
             () = &mut interrupted => {}
-            () = stage.agent.ended() => say!("The agent has ended; its log: {}", stage.agent.log_file().display()),
+            () = stage.agent.wait_for_exit() => say!("The agent has ended; its log: {}", stage.agent.log_file().display()),
         }
     }
     stage.stop().await;
     played
 }
 
-async fn play(stage: &mut Stage, once: bool) -> anyhow::Result<bool> {
-    account::opening(stage);
-    let steps = script::play(stage, account::step).await;
+async fn play(stage: &mut DemoEnvironment, once: bool) -> anyhow::Result<bool> {
+    report::print_header(stage);
+    let steps = script::run_script(stage, report::print_step).await;
     let (status, proven) = stage.agent.status_text().await?;
-    account::status(&status);
+    report::print_status(&status);
     let failed = steps.iter().filter(|step| !step.as_expected()).count();
-    account::verdict(steps.len(), failed, proven);
+    report::print_verdict(steps.len(), failed, proven);
     let well = failed == 0 && proven;
     if !well {
-        account::agent_log(&stage.agent.log_tail());
+        report::print_agent_log(&stage.agent.log_tail());
     }
     // Left running, a failed demo is for looking at.
     Ok(well || !once)

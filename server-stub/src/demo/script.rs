@@ -2,8 +2,8 @@
 //! listener, without a login of its own.
 
 use super::{
-    stage::{CONTEXT_PATH, Stage},
-    step::{Ask, Step, json, text},
+    environment::{CONTEXT_PATH, DemoEnvironment},
+    step::{CompletedStep, StepRequest, json, text},
 };
 use futures_util::StreamExt;
 use reqwest::{Body, Client, Method, Response, multipart};
@@ -12,44 +12,47 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 /// Plays all steps, telling each as it is done. A step that fails does not end the play.
-pub(super) async fn play(stage: &Stage, tell: impl Fn(&Step)) -> Vec<Step> {
+pub(super) async fn run_script(
+    stage: &DemoEnvironment,
+    tell: impl Fn(&CompletedStep),
+) -> Vec<CompletedStep> {
     let client = Client::builder()
         .no_proxy()
         .resolve(&stage.host(), stage.gateway.http_addr)
         .timeout(PATIENCE)
         .build()
         .unwrap_or_default();
-    let mut play = Play {
-        stage,
+    let mut play = ScriptRunner {
+        environment: stage,
         client,
-        tell,
+        report: tell,
         steps: Vec::new(),
     };
-    play.look_around().await;
+    play.read_metadata().await;
     let key = play.create().await;
-    play.work_on(&key).await;
+    play.update_issue(&key).await;
     play.attach(&key).await;
-    play.overstep(&key).await;
+    play.send_denied_request(&key).await;
     play.steps
 }
 
-struct Play<'a, F> {
-    stage: &'a Stage,
+struct ScriptRunner<'a, F> {
+    environment: &'a DemoEnvironment,
     client: Client,
-    tell: F,
-    steps: Vec<Step>,
+    report: F,
+    steps: Vec<CompletedStep>,
 }
 
-impl<F: Fn(&Step)> Play<'_, F> {
-    async fn look_around(&mut self) {
-        let ask = Ask::new("who are you", Method::GET, rest("serverInfo"), 200);
+impl<F: Fn(&CompletedStep)> ScriptRunner<'_, F> {
+    async fn read_metadata(&mut self) {
+        let ask = StepRequest::new("who are you", Method::GET, rest("serverInfo"), 200);
         self.simple(ask, async |answer| {
             let answer = json(answer).await?;
             let title = text(&answer, "/serverTitle")?;
             Ok(format!("{title} {}", text(&answer, "/version")?))
         })
         .await;
-        let ask = Ask::new("who am I", Method::GET, rest("myself"), 200);
+        let ask = StepRequest::new("who am I", Method::GET, rest("myself"), 200);
         self.simple(ask, async |answer| {
             text(&json(answer).await?, "/displayName")
         })
@@ -63,7 +66,7 @@ impl<F: Fn(&Step)> Play<'_, F> {
             "summary": SUMMARY,
             "description": "Sent by a program that knows nothing of the tunnel.",
         }});
-        let ask = Ask::new("create an issue", Method::POST, rest("issue"), 201);
+        let ask = StepRequest::new("create an issue", Method::POST, rest("issue"), 201);
         self.step(
             ask,
             |request| request.json(&body),
@@ -75,9 +78,9 @@ impl<F: Fn(&Step)> Play<'_, F> {
         .await
     }
 
-    async fn work_on(&mut self, key: &str) {
+    async fn update_issue(&mut self, key: &str) {
         let issue = rest(&format!("issue/{key}"));
-        let ask = Ask::new("read it", Method::GET, issue.clone(), 200);
+        let ask = StepRequest::new("read it", Method::GET, issue.clone(), 200);
         self.simple(ask, async |answer| {
             let summary = text(&json(answer).await?, "/fields/summary")?;
             same(&summary, SUMMARY)?;
@@ -85,7 +88,7 @@ impl<F: Fn(&Step)> Play<'_, F> {
         })
         .await;
 
-        let ask = Ask::new(
+        let ask = StepRequest::new(
             "comment on it",
             Method::POST,
             format!("{issue}/comment"),
@@ -104,7 +107,7 @@ impl<F: Fn(&Step)> Play<'_, F> {
         .await;
 
         let transitions = format!("{issue}/transitions");
-        let ask = Ask::new("what can be done", Method::GET, transitions.clone(), 200);
+        let ask = StepRequest::new("what can be done", Method::GET, transitions.clone(), 200);
         let id = self
             .step(
                 ask,
@@ -122,7 +125,7 @@ impl<F: Fn(&Step)> Play<'_, F> {
                 },
             )
             .await;
-        let ask = Ask::new("do it", Method::POST, transitions, 204);
+        let ask = StepRequest::new("do it", Method::POST, transitions, 204);
         let body = json!({ "transition": { "id": id } });
         self.step(
             ask,
@@ -131,7 +134,7 @@ impl<F: Fn(&Step)> Play<'_, F> {
         )
         .await;
 
-        let ask = Ask::new("find it", Method::POST, rest("search"), 200);
+        let ask = StepRequest::new("find it", Method::POST, rest("search"), 200);
         let body =
             json!({ "jql": format!("project = DEMO AND key = {key}"), "fields": ["summary"] });
         self.step(
@@ -148,8 +151,9 @@ impl<F: Fn(&Step)> Play<'_, F> {
 
     async fn attach(&mut self, key: &str) {
         let path = rest(&format!("issue/{key}/attachments"));
-        let ask = Ask::new("attach 16 MiB", Method::POST, path, 200);
-        let pieces = futures_util::stream::iter((0..PIECES).map(|at| Ok::<_, Never>(piece(at))));
+        let ask = StepRequest::new("attach 16 MiB", Method::POST, path, 200);
+        let pieces =
+            futures_util::stream::iter((0..PIECES).map(|at| Ok::<_, NeverFails>(piece(at))));
         let part = multipart::Part::stream_with_length(Body::wrap_stream(pieces), SIZE)
             .file_name("measurements.bin");
         let form = multipart::Form::new().part("file", part);
@@ -174,7 +178,7 @@ impl<F: Fn(&Step)> Play<'_, F> {
             Ok(link) => link.path().to_owned(),
             Err(_) => format!("{CONTEXT_PATH}/secure/attachment/0/measurements.bin"),
         };
-        let ask = Ask::new("download it", Method::GET, path, 200);
+        let ask = StepRequest::new("download it", Method::GET, path, 200);
         self.simple(ask, async |answer| {
             let digest = digest(answer).await?;
             let mut whole = Sha256::new();
@@ -188,8 +192,8 @@ impl<F: Fn(&Step)> Play<'_, F> {
         .await;
     }
 
-    async fn overstep(&mut self, key: &str) {
-        let ask = Ask::new("pose as admin", Method::GET, rest("myself"), 200);
+    async fn send_denied_request(&mut self, key: &str) {
+        let ask = StepRequest::new("pose as admin", Method::GET, rest("myself"), 200);
         self.step(
             ask,
             |request| request.basic_auth("admin", Some("admin-password")),
@@ -201,9 +205,9 @@ impl<F: Fn(&Step)> Play<'_, F> {
         )
         .await;
         let issue = rest(&format!("issue/{key}"));
-        let ask = Ask::new("delete it", Method::DELETE, issue.clone(), 403);
+        let ask = StepRequest::new("delete it", Method::DELETE, issue.clone(), 403);
         self.simple(ask, problem).await;
-        let ask = Ask::new(
+        let ask = StepRequest::new(
             "a twisted path",
             Method::GET,
             format!("{issue}%2F..%2Fadmin"),
@@ -214,7 +218,7 @@ impl<F: Fn(&Step)> Play<'_, F> {
 
     async fn simple(
         &mut self,
-        ask: Ask,
+        ask: StepRequest,
         read: impl AsyncFnOnce(Response) -> Result<String, String>,
     ) {
         self.step(
@@ -227,12 +231,12 @@ impl<F: Fn(&Step)> Play<'_, F> {
 
     async fn step<T: Default>(
         &mut self,
-        ask: Ask,
+        ask: StepRequest,
         fill: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
         read: impl AsyncFnOnce(Response) -> Result<(T, String), String>,
     ) -> T {
-        let (step, found) = ask.send(self.stage, &self.client, fill, read).await;
-        (self.tell)(&step);
+        let (step, found) = ask.send(self.environment, &self.client, fill, read).await;
+        (self.report)(&step);
         self.steps.push(step);
         found
     }
@@ -285,7 +289,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-type Never = std::convert::Infallible;
+type NeverFails = std::convert::Infallible;
 const SUMMARY: &str = "Reported by the vendor through the tunnel";
 const PIECES: u64 = 256;
 const PIECE: u64 = 64 << 10;

@@ -1,21 +1,21 @@
 //! One request of the vendor, and what came of it.
 
-use super::stage::Stage;
+use super::environment::DemoEnvironment;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// A step of the script, done.
-pub(super) struct Step {
-    /// In words.
+pub(super) struct CompletedStep {
+    /// Description of the step.
     pub what: &'static str,
-    /// What was asked.
+    /// HTTP method of the request.
     pub method: Method,
-    /// Of whom.
+    /// Path of the request.
     pub path: String,
     /// As whom Jira took it; `None` where it never got there.
     pub login: Option<String>,
-    /// What came back.
+    /// Status of the response, if one came.
     pub status: Option<StatusCode>,
     /// What it says, in a few words; or what went wrong.
     pub note: String,
@@ -25,14 +25,14 @@ pub(super) struct Step {
     content: Result<(), String>,
 }
 
-impl Step {
+impl CompletedStep {
     /// Whether status and content were what they should be.
     pub(super) fn as_expected(&self) -> bool {
         self.status == Some(self.expected) && self.content.is_ok()
     }
 
     /// What is wrong, where something is.
-    pub(super) fn complaint(&self) -> Option<String> {
+    pub(super) fn failure_reason(&self) -> Option<String> {
         if self.status != Some(self.expected) {
             return Some(format!("expected {}", self.expected));
         }
@@ -41,14 +41,14 @@ impl Step {
 }
 
 /// A request to be made.
-pub(super) struct Ask {
+pub(super) struct StepRequest {
     pub what: &'static str,
     pub method: Method,
     pub path: String,
     pub expected: StatusCode,
 }
 
-impl Ask {
+impl StepRequest {
     pub(super) fn new(
         what: &'static str,
         method: Method,
@@ -67,11 +67,11 @@ impl Ask {
     /// with it, and hands on what later steps need.
     pub(super) async fn send<T: Default>(
         self,
-        stage: &Stage,
+        stage: &DemoEnvironment,
         client: &reqwest::Client,
         fill: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
         read: impl AsyncFnOnce(Response) -> Result<(T, String), String>,
-    ) -> (Step, T) {
+    ) -> (CompletedStep, T) {
         let begun = Instant::now();
         let url = format!("{}{}", stage.url(), self.path);
         let sent = fill(client.request(self.method.clone(), url)).send().await;
@@ -84,8 +84,8 @@ impl Ask {
             Ok(read) => (read, Ok(())),
             Err(why) => ((T::default(), why.clone()), Err(why)),
         };
-        let step = Step {
-            login: self.login(stage),
+        let step = CompletedStep {
+            login: self.jira_user(stage),
             what: self.what,
             method: self.method,
             path: self.path,
@@ -99,7 +99,7 @@ impl Ask {
     }
 
     /// Jira's own record says who asked.
-    fn login(&self, stage: &Stage) -> Option<String> {
+    fn jira_user(&self, stage: &DemoEnvironment) -> Option<String> {
         let requests = stage.jira.requests();
         let request = requests.iter().rev().find(|received| {
             received.method == self.method.as_str() && received.target_text() == self.path

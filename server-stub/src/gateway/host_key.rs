@@ -21,7 +21,7 @@ pub(super) fn load_or_create(dir: &Path) -> Result<PrivateKey, HostKeyError> {
     };
     match fs::metadata(&path) {
         Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-            return Err(HostKeyError::Readable(path));
+            return Err(HostKeyError::UnsafePermissions(path));
         }
         Ok(_) => return read(&path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -90,7 +90,7 @@ pub enum HostKeyError {
     },
     /// Others can read the file.
     #[error("host key {}: others can read it; run `chmod 600` on it", .0.display())]
-    Readable(PathBuf),
+    UnsafePermissions(PathBuf),
 }
 
 const FILE: &str = "ssh_host_ed25519_key";
@@ -120,7 +120,7 @@ mod tests {
         fs::set_permissions(dir.path().join(FILE), fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(
             load_or_create(dir.path()),
-            Err(HostKeyError::Readable(_))
+            Err(HostKeyError::UnsafePermissions(_))
         ));
     }
 

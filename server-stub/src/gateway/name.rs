@@ -9,16 +9,16 @@ use std::{fmt, str::FromStr, sync::Arc};
 pub struct AgentName(Arc<str>);
 
 impl AgentName {
-    /// The name itself.
+    /// The agent's name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl FromStr for AgentName {
-    type Err = NameError;
+    type Err = AgentNameError;
 
-    fn from_str(text: &str) -> Result<Self, NameError> {
+    fn from_str(text: &str) -> Result<Self, AgentNameError> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let bytes = text.as_bytes();
         let valid = bytes.len() <= MAX_LENGTH
@@ -31,7 +31,7 @@ impl FromStr for AgentName {
         if valid {
             Ok(Self(Arc::from(text)))
         } else {
-            Err(NameError)
+            Err(AgentNameError)
         }
     }
 }
@@ -47,7 +47,7 @@ impl fmt::Display for AgentName {
 #[error(
     "an agent name has 1 to 63 of a-z, 0-9, '-' and '_', begins and ends with a letter or digit, and has no '--'"
 )]
-pub struct NameError;
+pub struct AgentNameError;
 
 /// Length of a DNS label (RFC 1035 §2.3.4).
 const MAX_LENGTH: usize = 63;
@@ -65,7 +65,7 @@ mod tests {
         for bad in [
             "", ".", "..", "a/b", "../x", "Acme", "-a", "a-", "a--b", "a.b", "a b", "ä", &long,
         ] {
-            assert_eq!(bad.parse::<AgentName>(), Err(NameError), "{bad}");
+            assert_eq!(bad.parse::<AgentName>(), Err(AgentNameError), "{bad}");
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use super::{
     AgentName,
-    forward::{Bind, BindError, Candidate, Forward, Listener, Place, Serving},
-    session::Session,
+    forward::{
+        AgentForward, BindError, ForwardListener, ListenAddress, OpenCandidate, RequestedBind,
+        ServingSession,
+    },
+    session::AgentSession,
 };
 use std::{
     collections::BTreeMap,
@@ -18,8 +21,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// All agents that have logged in since the gateway started. As many as there are names with keys.
-pub(super) struct Registry {
-    agents: Mutex<BTreeMap<AgentName, Agent>>,
+pub(super) struct AgentRegistry {
+    agents: Mutex<BTreeMap<AgentName, RegisteredAgent>>,
     folder: PathBuf,
     max_sessions: usize,
     max_forwards: usize,
@@ -29,28 +32,28 @@ pub(super) struct Registry {
 
 /// One agent.
 #[derive(Clone, Default)]
-pub(super) struct Agent {
+pub(super) struct RegisteredAgent {
     /// Its sessions, oldest first.
-    pub sessions: Vec<Arc<Session>>,
+    pub sessions: Vec<Arc<AgentSession>>,
     /// Its forwards, oldest first.
-    pub forwards: Vec<Arc<Forward>>,
+    pub forwards: Vec<Arc<AgentForward>>,
     /// When its last session ended.
     pub left_at: Option<SystemTime>,
     /// Bytes from and to the agent in sessions that have ended.
-    pub past: (u64, u64),
+    pub ended_bytes: (u64, u64),
 }
 
 /// Where an HTTP request for an agent can go.
-pub(super) enum Route {
-    /// No session.
+pub(super) enum AgentRoute {
+    /// The agent has no session now.
     Offline,
     /// Sessions, but none serves such a forward.
     NoForward,
-    /// One of these.
-    To(Vec<Candidate>),
+    /// One of these sessions can carry the request.
+    To(Vec<OpenCandidate>),
 }
 
-impl Registry {
+impl AgentRegistry {
     /// `folder` holds one folder per agent, for its sockets.
     pub(super) fn new(folder: PathBuf, max_sessions: usize, max_forwards: usize) -> Self {
         Self {
@@ -75,11 +78,11 @@ impl Registry {
 
     /// A session has logged in. Older ones of the same agent must prove themselves; past the cap the
     /// one that has been silent longest is cut, so that dead ones never keep a live one out.
-    pub(super) fn join(&self, session: Arc<Session>) {
+    pub(super) fn add_session(&self, session: Arc<AgentSession>) {
         let mut agents = self.agents();
         let agent = agents.entry(session.agent.clone()).or_default();
         for older in &agent.sessions {
-            older.has_twin();
+            older.mark_superseded();
         }
         if agent.sessions.len() >= self.max_sessions
             && let Some(silent) = agent.sessions.iter().max_by_key(|s| s.silent_for())
@@ -92,7 +95,7 @@ impl Registry {
     }
 
     /// A session has ended: everything it served alone is released. Saying it twice does nothing.
-    pub(super) fn leave(&self, session: &Session) {
+    pub(super) fn remove_session(&self, session: &AgentSession) {
         let mut agents = self.agents();
         let Some(agent) = agents.get_mut(&session.agent) else {
             return;
@@ -102,15 +105,15 @@ impl Registry {
         if agent.sessions.len() == before {
             return;
         }
-        agent.past.0 += session.traffic.from_agent.load(Relaxed);
-        agent.past.1 += session.traffic.to_agent.load(Relaxed);
+        agent.ended_bytes.0 += session.traffic.from_agent.load(Relaxed);
+        agent.ended_bytes.1 += session.traffic.to_agent.load(Relaxed);
         if agent.sessions.is_empty() {
             agent.left_at = Some(SystemTime::now());
         }
         agent.forwards.retain(|forward| {
             let mut serving = forward.serving();
             serving.retain(|serving| serving.session.id != session.id);
-            kept(forward, &serving)
+            is_retained(forward, &serving)
         });
         drop(agents);
         self.changed.send_replace(());
@@ -120,19 +123,19 @@ impl Registry {
     /// the same agent already listens there, the session joins; otherwise `run` gets the new listener.
     pub(super) fn listen(
         &self,
-        session: &Arc<Session>,
-        asked: &Bind,
-        run: impl FnOnce(Arc<Forward>, Listener),
-    ) -> Result<Bind, BindError> {
-        let place = asked.place(&session.agent, &self.folder)?;
+        session: &Arc<AgentSession>,
+        asked: &RequestedBind,
+        run: impl FnOnce(Arc<AgentForward>, ForwardListener),
+    ) -> Result<RequestedBind, BindError> {
+        let place = asked.listen_address(&session.agent, &self.folder)?;
         let mut agents = self.agents();
         let holder = agents.iter().find_map(|(name, agent)| {
             // Another agent's port is its own on every loopback address: clients of `localhost` may try one after another.
-            let takes = |held: &Place| match *name == session.agent {
+            let takes = |held: &ListenAddress| match *name == session.agent {
                 true => *held == place,
-                false => held.collides(&place),
+                false => held.conflicts_with(&place),
             };
-            let forward = agent.forwards.iter().find(|f| takes(&f.place))?;
+            let forward = agent.forwards.iter().find(|f| takes(&f.address))?;
             Some((name.clone(), Arc::clone(forward)))
         });
         let agent = agents.get_mut(&session.agent).ok_or(BindError::Ended)?;
@@ -148,12 +151,14 @@ impl Registry {
             return Err(BindError::TooMany);
         }
         let (forward, listener) = match holder {
-            Some((name, _)) if name != session.agent => return Err(BindError::HeldBy(name)),
-            Some((_, forward)) if forward.is_served_by(session.id) => return Err(BindError::Twice),
+            Some((name, _)) if name != session.agent => return Err(BindError::InUseBy(name)),
+            Some((_, forward)) if forward.is_served_by(session.id) => {
+                return Err(BindError::AlreadyBound);
+            }
             Some((_, forward)) => (forward, None),
             None => {
-                let (listener, place) = Listener::bind(&place)?;
-                let forward = Arc::new(Forward::new(
+                let (listener, place) = ForwardListener::bind(&place)?;
+                let forward = Arc::new(AgentForward::new(
                     self.next_id(),
                     session.agent.clone(),
                     place,
@@ -163,10 +168,10 @@ impl Registry {
                 (forward, Some(listener))
             }
         };
-        let bind = asked.at(&forward.place);
-        forward.serving().push(Serving {
+        let bind = asked.with_port(&forward.address);
+        forward.serving().push(ServingSession {
             session: Arc::clone(session),
-            asked: asked.clone(),
+            requested: asked.clone(),
             bind: bind.clone(),
         });
         if let Some(listener) = listener {
@@ -178,16 +183,24 @@ impl Registry {
     }
 
     /// Where `bind` is, if it is a forward of the session's own agent.
-    pub(super) fn place_of(&self, session: &Session, bind: &Bind) -> Option<Place> {
-        let place = bind.place(&session.agent, &self.folder).ok()?;
+    pub(super) fn listen_address_of(
+        &self,
+        session: &AgentSession,
+        bind: &RequestedBind,
+    ) -> Option<ListenAddress> {
+        let place = bind.listen_address(&session.agent, &self.folder).ok()?;
         let agents = self.agents();
         let forwards = &agents.get(&session.agent)?.forwards;
-        let own = forwards.iter().any(|forward| forward.place == place);
+        let own = forwards.iter().any(|forward| forward.address == place);
         own.then_some(place)
     }
 
     /// `session` no longer wants `bind`. The forward, if it had it.
-    pub(super) fn cancel(&self, session: &Session, bind: &Bind) -> Option<Arc<Forward>> {
+    pub(super) fn cancel(
+        &self,
+        session: &AgentSession,
+        bind: &RequestedBind,
+    ) -> Option<Arc<AgentForward>> {
         let mut agents = self.agents();
         let agent = agents.get_mut(&session.agent)?;
         let mut found = None;
@@ -198,7 +211,7 @@ impl Registry {
             if serving.len() != before {
                 found = Some(Arc::clone(forward));
             }
-            kept(forward, &serving)
+            is_retained(forward, &serving)
         });
         drop(agents);
         self.changed.send_replace(());
@@ -208,21 +221,21 @@ impl Registry {
     /// Where a request goes. With a label, to the forward that has it. Without, to the agent's oldest
     /// forward, and to whatever its other sessions got by the same words: each session that asked for
     /// port 0 has a port of its own.
-    pub(super) fn route(&self, name: &AgentName, label: Option<&str>) -> Route {
+    pub(super) fn route(&self, name: &AgentName, label: Option<&str>) -> AgentRoute {
         let agents = self.agents();
         let Some(agent) = agents.get(name).filter(|agent| !agent.sessions.is_empty()) else {
-            return Route::Offline;
+            return AgentRoute::Offline;
         };
-        let mut candidates: Vec<Candidate> = agent
+        let mut candidates: Vec<OpenCandidate> = agent
             .forwards
             .iter()
-            .flat_map(Forward::candidates)
+            .flat_map(AgentForward::candidates)
             .collect();
         match label {
             Some(label) => candidates.retain(|c| c.serving.bind.label() == label),
             None => {
-                let first = candidates.first().map(|c| c.serving.asked.clone());
-                candidates.retain(|c| Some(&c.serving.asked) == first.as_ref());
+                let first = candidates.first().map(|c| c.serving.requested.clone());
+                candidates.retain(|c| Some(&c.serving.requested) == first.as_ref());
             }
         }
         let mut seen = Vec::new();
@@ -233,30 +246,30 @@ impl Registry {
             first
         });
         if candidates.is_empty() {
-            Route::NoForward
+            AgentRoute::NoForward
         } else {
-            Route::To(candidates)
+            AgentRoute::To(candidates)
         }
     }
 
     /// A copy of what is there now.
-    pub(super) fn all(&self) -> BTreeMap<AgentName, Agent> {
+    pub(super) fn all(&self) -> BTreeMap<AgentName, RegisteredAgent> {
         self.agents().clone()
     }
 
-    fn agents(&self) -> MutexGuard<'_, BTreeMap<AgentName, Agent>> {
+    fn agents(&self) -> MutexGuard<'_, BTreeMap<AgentName, RegisteredAgent>> {
         // Lists of whole entries: a panic while this is held leaves nothing half-written that matters.
         self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whether a forward stays. One that nobody serves is released, its socket file with it.
-fn kept(forward: &Forward, serving: &[Serving]) -> bool {
+fn is_retained(forward: &AgentForward, serving: &[ServingSession]) -> bool {
     if !serving.is_empty() {
         return true;
     }
     forward.stop.cancel();
-    if let Place::Socket(path) = &forward.place {
+    if let ListenAddress::Socket(path) = &forward.address {
         // Here, under the lock: later it could be the file of the next one.
         let _ = std::fs::remove_file(path);
     }

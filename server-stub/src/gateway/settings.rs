@@ -17,8 +17,8 @@ pub struct Settings {
     pub domain: String,
     /// Further authorized_keys files by agent, beside `agents/NAME/authorized_keys`.
     pub authorized_keys: Vec<(AgentName, PathBuf)>,
-    /// Bounds.
-    pub limits: Limits,
+    /// Bounds and deadlines of the gateway.
+    pub limits: GatewayLimits,
 }
 
 impl Settings {
@@ -30,14 +30,14 @@ impl Settings {
             data: data.into(),
             domain: "gateway.localhost".to_owned(),
             authorized_keys: Vec::new(),
-            limits: Limits::default(),
+            limits: GatewayLimits::default(),
         }
     }
 }
 
 /// Bounds and deadlines of the gateway.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct GatewayLimits {
     /// Banner, key exchange and login together; then the connection is cut.
     pub login_grace: Duration,
     /// Connections that have not logged in yet; more are closed at once.
@@ -68,9 +68,9 @@ pub struct Limits {
     /// Largest SSH packet in bytes.
     pub max_packet: u32,
     /// Bounds of the transport below russh.
-    pub transport: transport::Limits,
+    pub transport: transport::TransportLimits,
     /// Bounds of the channels above russh.
-    pub channel: channel::Limits,
+    pub channel: channel::ChannelLimits,
     /// Idle HTTP channels kept ready per session and forward. 0 for origins that serve one connection
     /// at a time.
     pub preopened: usize,
@@ -89,7 +89,7 @@ pub struct Limits {
     pub body_stall: Duration,
 }
 
-impl Default for Limits {
+impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
             login_grace: Duration::from_secs(20),
@@ -105,12 +105,12 @@ impl Default for Limits {
             rekey_bytes: 1 << 30,
             rekey_interval: Duration::from_secs(3600),
             max_packet: 32768,
-            transport: transport::Limits::default(),
-            channel: channel::Limits {
+            transport: transport::TransportLimits::default(),
+            channel: channel::ChannelLimits {
                 // Large, because this side starts key exchanges (docs/ssh.md, D3).
                 window: 32 << 20,
                 close_wait: Duration::from_millis(250),
-                ..channel::Limits::default()
+                ..channel::ChannelLimits::default()
             },
             preopened: 2,
             max_idle: 32,

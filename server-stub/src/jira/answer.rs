@@ -9,20 +9,20 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use super::world::{Full, NotHad};
+use super::model::{CollectionFull, IssueUnavailable};
 
 /// What a REST resource gives back.
-pub(super) type Answer = Result<Response, Failure>;
+pub(super) type RestResult = Result<Response, RestError>;
 
 /// `{"errorMessages":[…],"errors":{…}}` with a status.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct RestError {
     status: StatusCode,
     messages: Vec<String>,
     errors: Map<String, Value>,
 }
 
-impl Failure {
+impl RestError {
     /// One message for the whole request.
     pub fn message(status: StatusCode, text: impl Into<String>) -> Self {
         Self {
@@ -65,38 +65,38 @@ impl Failure {
     }
 
     /// The issue is not there, or not for this viewer; anonymous ones are told to log in.
-    pub fn issue(why: NotHad, viewer: Option<&str>) -> Self {
+    pub fn issue(why: IssueUnavailable, viewer: Option<&str>) -> Self {
         match (why, viewer) {
-            (NotHad::Missing, _) => Self::missing("Issue Does Not Exist"),
-            (NotHad::Forbidden, Some(_)) => Self::forbidden(NO_SIGHT),
-            (NotHad::Forbidden, None) => Self {
+            (IssueUnavailable::Missing, _) => Self::missing("Issue Does Not Exist"),
+            (IssueUnavailable::Forbidden, Some(_)) => Self::forbidden(NO_PERMISSION),
+            (IssueUnavailable::Forbidden, None) => Self {
                 status: StatusCode::UNAUTHORIZED,
-                messages: vec![NO_SIGHT.into(), "Login Required".into()],
+                messages: vec![NO_PERMISSION.into(), "Login Required".into()],
                 errors: Map::new(),
             },
         }
     }
 }
 
-impl Failure {
+impl RestError {
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The error collection.
+    /// The error collection as a JSON document.
     pub fn body(&self) -> Value {
         json!({ "errorMessages": self.messages, "errors": self.errors })
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for RestError {
     fn into_response(self) -> Response {
         json(self.status, &self.body())
     }
 }
 
-impl From<Full> for Failure {
-    fn from(full: Full) -> Self {
+impl From<CollectionFull> for RestError {
+    fn from(full: CollectionFull) -> Self {
         Self::message(StatusCode::INSUFFICIENT_STORAGE, full.to_string())
     }
 }
@@ -189,4 +189,4 @@ const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
 );
 const TIMESTAMP: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]+0000");
-const NO_SIGHT: &str = "You do not have the permission to see the specified issue.";
+const NO_PERMISSION: &str = "You do not have the permission to see the specified issue.";

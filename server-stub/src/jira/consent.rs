@@ -5,14 +5,14 @@ use axum::response::Response;
 use http::{HeaderValue, header};
 
 use super::login::{Caller, with_password};
-use super::shared::Shared;
+use super::shared::JiraState;
 use crate::consent;
-pub(super) use crate::consent::{Answer, message, page, redirect, with_query};
+pub(super) use crate::consent::{ConsentForm, message, page, redirect, with_query};
 
 /// What became of it.
-pub(super) enum Decided {
+pub(super) enum ConsentDecision {
     /// Not logged in, or nothing decided: the page once more.
-    Again(Box<Response>),
+    AskAgain(Box<Response>),
     Denied,
     Allowed {
         user: String,
@@ -22,13 +22,13 @@ pub(super) enum Decided {
 }
 
 /// Logs the user in if need be, and reads the decision.
-pub(super) fn decided(
-    shared: &Shared,
+pub(super) fn read_decision(
+    shared: &JiraState,
     caller: &Caller,
-    answer: Answer,
+    answer: ConsentForm,
     application: &str,
     purpose: &str,
-) -> Decided {
+) -> ConsentDecision {
     let (user, cookie) = match caller.name() {
         Some(user) => (user.to_owned(), None),
         None => match with_password(shared, &answer.username, &answer.password) {
@@ -41,15 +41,20 @@ pub(super) fn decided(
                 let cookie = format!("JSESSIONID={session}; Path={path}; HttpOnly");
                 (user, Some(cookie))
             }
-            Err(_) => return Decided::Again(Box::new(consent::page_again(application, purpose))),
+            Err(_) => {
+                return ConsentDecision::AskAgain(Box::new(consent::page_again(
+                    application,
+                    purpose,
+                )));
+            }
         },
     };
     match answer.decision.as_str() {
-        "allow" => Decided::Allowed { user, cookie },
-        "deny" => Decided::Denied,
+        "allow" => ConsentDecision::Allowed { user, cookie },
+        "deny" => ConsentDecision::Denied,
         _ => {
             let page = page(application, purpose, Some(&user));
-            Decided::Again(Box::new(with_cookie(page, cookie)))
+            ConsentDecision::AskAgain(Box::new(with_cookie(page, cookie)))
         }
     }
 }

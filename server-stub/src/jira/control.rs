@@ -11,9 +11,9 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::answer;
-use super::fault::Fault;
-use super::record::Received;
-use super::shared::{Shared, State};
+use super::fault::InjectedFault;
+use super::request_log::ReceivedRequest;
+use super::shared::{JiraState, ServerState};
 
 /// Every control path starts so.
 pub(super) const PREFIX: &str = "/__stub/";
@@ -21,7 +21,7 @@ pub(super) const PREFIX: &str = "/__stub/";
 /// `clear-captcha?user=`, `state?value=`, `basic?enabled=`, `requests` (GET, DELETE), `faults` (PUT),
 /// `oauth2` (counts), `oauth2/expire?refresh=`, `oauth1/expire?session=`, `clock?offset=`
 /// (seconds).
-pub(super) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body) -> Response {
+pub(super) async fn serve(shared: &Arc<JiraState>, parts: &Parts, body: Body) -> Response {
     let Query(parameters) =
         Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
     let parameter = |name: &str| {
@@ -35,58 +35,63 @@ pub(super) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body) -> Re
     match command {
         "clear-captcha" => {
             shared.lockouts().clear(&parameter("user"));
-            done()
+            no_content()
         }
-        "state" => match State::parse(&parameter("value")) {
+        "state" => match ServerState::parse(&parameter("value")) {
             Some(state) => {
-                shared.dials().state = state;
-                done()
+                shared.controls().state = state;
+                no_content()
             }
-            None => wrong("value: RUNNING, STARTING, MAINTENANCE or ERROR"),
+            None => bad_request("value: RUNNING, STARTING, MAINTENANCE or ERROR"),
         },
         "basic" => match parameter("enabled").parse() {
             Ok(enabled) => {
-                shared.dials().basic = enabled;
-                done()
+                shared.controls().basic = enabled;
+                no_content()
             }
-            Err(_) => wrong("enabled: true or false"),
+            Err(_) => bad_request("enabled: true or false"),
         },
         "oauth2" => answer::ok(&json!(shared.grants().counts())),
         "oauth2/expire" => {
             let now = shared.now();
             shared.grants().expire(parameter("refresh") == "true", now);
-            done()
+            no_content()
         }
         "oauth1/expire" => {
             let now = shared.now();
             shared
                 .consumers()
                 .expire(parameter("session") == "true", now);
-            done()
+            no_content()
         }
         "clock" => match parameter("offset").parse() {
             Ok(seconds) => {
-                shared.dials().clock_offset = seconds;
-                done()
+                shared.controls().clock_offset = seconds;
+                no_content()
             }
-            Err(_) => wrong("offset: seconds"),
+            Err(_) => bad_request("offset: seconds"),
         },
         "requests" if parts.method == Method::DELETE => {
-            shared.record.clear();
-            done()
+            shared.request_log.clear();
+            no_content()
         }
         "requests" => {
-            let requests: Vec<Value> = shared.record.snapshot().iter().map(outline).collect();
+            let requests: Vec<Value> = shared
+                .request_log
+                .snapshot()
+                .iter()
+                .map(without_credentials)
+                .collect();
             answer::ok(&Value::from(requests))
         }
         "faults" => {
             let bytes = axum::body::to_bytes(body, MAX_COMMAND)
                 .await
                 .unwrap_or_default();
-            match serde_json::from_slice::<Vec<Fault>>(&bytes) {
+            match serde_json::from_slice::<Vec<InjectedFault>>(&bytes) {
                 Ok(faults) => {
-                    shared.dials().faults = faults;
-                    done()
+                    shared.controls().faults = faults;
+                    no_content()
                 }
                 Err(error) => answer::json(
                     StatusCode::BAD_REQUEST,
@@ -94,12 +99,12 @@ pub(super) async fn serve(shared: &Arc<Shared>, parts: &Parts, body: Body) -> Re
                 ),
             }
         }
-        _ => wrong("no such control"),
+        _ => bad_request("no such control"),
     }
 }
 
 /// A request without its credentials.
-fn outline(received: &Received) -> Value {
+fn without_credentials(received: &ReceivedRequest) -> Value {
     let headers: Vec<Value> = received
         .headers
         .iter()
@@ -125,11 +130,11 @@ fn outline(received: &Received) -> Value {
     })
 }
 
-fn done() -> Response {
+fn no_content() -> Response {
     answer::ok(&json!({}))
 }
 
-fn wrong(what: &str) -> Response {
+fn bad_request(what: &str) -> Response {
     answer::json(StatusCode::BAD_REQUEST, &json!({ "error": what }))
 }
 

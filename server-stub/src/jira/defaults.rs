@@ -1,11 +1,13 @@
 //! The people, tokens and projects of a Jira that was not told otherwise.
 
-use super::settings::{Grant, Holder, Project, Token, User};
-use super::world::Permission;
+use super::model::JiraPermission;
+use super::settings::{
+    PermissionGrant, PermissionHolder, ProjectSettings, TokenSettings, UserSettings,
+};
 
 /// `admin`, `acme-bot` (works in DEMO and OPS), `reader` (only looks at DEMO).
-pub(super) fn users() -> Vec<User> {
-    let user = |name: &str, password: &str, display_name: &str, groups: &[&str]| User {
+pub(super) fn users() -> Vec<UserSettings> {
+    let user = |name: &str, password: &str, display_name: &str, groups: &[&str]| UserSettings {
         name: name.into(),
         password: password.into(),
         email: String::new(),
@@ -25,8 +27,8 @@ pub(super) fn users() -> Vec<User> {
 }
 
 /// One token each for `acme-bot`, `reader` and `admin`, and one that has expired.
-pub(super) fn tokens() -> Vec<Token> {
-    let token = |user: &str, token: &str, expires_in| Token {
+pub(super) fn tokens() -> Vec<TokenSettings> {
+    let token = |user: &str, token: &str, expires_in| TokenSettings {
         user: user.into(),
         token: token.into(),
         name: format!("{user} integration"),
@@ -41,23 +43,24 @@ pub(super) fn tokens() -> Vec<Token> {
 }
 
 /// DEMO and OPS for everyone who works here, HR for administrators alone.
-pub(super) fn projects() -> Vec<Project> {
-    let work = || Grant {
-        to: Holder::Group(USERS.into()),
-        permissions: Permission::WORK.to_vec(),
+pub(super) fn projects() -> Vec<ProjectSettings> {
+    let work = || PermissionGrant {
+        to: PermissionHolder::Group(USERS.into()),
+        permissions: JiraPermission::WORK.to_vec(),
     };
-    let read = || Grant {
-        to: Holder::Group(READERS.into()),
-        permissions: vec![Permission::BrowseProjects],
+    let read = || PermissionGrant {
+        to: PermissionHolder::Group(READERS.into()),
+        permissions: vec![JiraPermission::BrowseProjects],
     };
-    let project = |key: &str, name: &str, components: &[&str], versions: &[&str], grants| Project {
-        key: key.into(),
-        name: name.into(),
-        lead: "admin".into(),
-        components: components.iter().map(|c| (*c).into()).collect(),
-        versions: versions.iter().map(|v| (*v).into()).collect(),
-        grants,
-    };
+    let project =
+        |key: &str, name: &str, components: &[&str], versions: &[&str], grants| ProjectSettings {
+            key: key.into(),
+            name: name.into(),
+            lead: "admin".into(),
+            components: components.iter().map(|c| (*c).into()).collect(),
+            versions: versions.iter().map(|v| (*v).into()).collect(),
+            grants,
+        };
     vec![
         project(
             "DEMO",

@@ -13,30 +13,30 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::login::{AuthKind, Caller};
-use super::oauth1::{OAuth1, OAuth1Consumer, PublicKeyError};
-use super::record::Received;
+use super::oauth1::{OAuth1Consumer, OAuth1Settings, PublicKeyError};
+use super::request_log::ReceivedRequest;
 use super::rest;
-use super::settings::{Https, Settings, User};
-use super::shared::Shared;
-use super::{Fault, StartError};
+use super::settings::{HttpsSettings, Settings, UserSettings};
+use super::shared::JiraState;
+use super::{InjectedFault, JiraStartError};
 
 /// The site.
 #[derive(Clone)]
-pub(crate) struct Embedded {
-    shared: Arc<Shared>,
+pub(crate) struct EmbeddedJira {
+    shared: Arc<JiraState>,
     router: TowerToHyperService<Router>,
 }
 
-impl Embedded {
+impl EmbeddedJira {
     /// The login name of `people` is their account id.
     pub fn new(
         base_url: &str,
         title: &str,
-        people: Vec<User>,
-        oauth1: OAuth1,
+        people: Vec<UserSettings>,
+        oauth1: OAuth1Settings,
         attachments: PathBuf,
-    ) -> Result<Self, StartError> {
-        std::fs::create_dir_all(&attachments).map_err(|source| StartError::Directory {
+    ) -> Result<Self, JiraStartError> {
+        std::fs::create_dir_all(&attachments).map_err(|source| JiraStartError::Directory {
             path: attachments.clone(),
             source,
         })?;
@@ -44,13 +44,14 @@ impl Embedded {
             users: people,
             oauth1,
             // Whoever embeds it speaks TLS, and signatures are made over that.
-            https: Some(Https::default()),
+            https: Some(HttpsSettings::default()),
             tokens: Vec::new(),
             title: title.to_owned(),
             version: "1001.0.0".into(),
             ..Settings::default()
         };
-        let shared = Arc::new(Shared::new(settings, base_url.to_owned(), attachments)?.in_cloud());
+        let shared =
+            Arc::new(JiraState::new(settings, base_url.to_owned(), attachments)?.in_cloud());
         Ok(Self {
             router: TowerToHyperService::new(rest::router(shared.clone())),
             shared,
@@ -78,13 +79,13 @@ impl Embedded {
         answered.unwrap_or_else(|never| match never {})
     }
 
-    /// The last requests, as [`Running::requests`](super::Running::requests).
-    pub fn requests(&self) -> Vec<Received> {
-        self.shared.record.snapshot()
+    /// The last requests, as [`RunningJira::requests`](super::RunningJira::requests).
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.shared.request_log.snapshot()
     }
 
     pub fn clear_requests(&self) {
-        self.shared.record.clear();
+        self.shared.request_log.clear();
     }
 
     /// Registers the consumer of an application link, or replaces the one with its key.
@@ -100,10 +101,10 @@ impl Embedded {
 
     /// Sets the site's clock off by so many seconds.
     pub fn set_clock_offset(&self, seconds: i64) {
-        self.shared.dials().clock_offset = seconds;
+        self.shared.controls().clock_offset = seconds;
     }
 
-    pub fn set_faults(&self, faults: Vec<Fault>) {
-        self.shared.dials().faults = faults;
+    pub fn set_faults(&self, faults: Vec<InjectedFault>) {
+        self.shared.controls().faults = faults;
     }
 }

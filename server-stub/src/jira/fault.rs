@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 /// What to do wrong, and to which requests. The first fault that matches a request applies.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fault {
+pub struct InjectedFault {
     /// Only requests with this method; absent: all.
     #[serde(default)]
     pub method: Option<String>,
     /// Only requests whose raw target contains this; empty: all.
     #[serde(default)]
     pub target: String,
-    /// What to do.
+    /// What goes wrong with a matching request.
     pub kind: FaultKind,
 }
 
-/// Kinds of misbehaviour.
+/// The kinds of misbehavior that can be injected.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultKind {
@@ -39,26 +39,26 @@ pub enum FaultKind {
     /// Read the whole request, then break the connection without an answer.
     HangUp,
     /// Something before Jira answers, which never sees the request: none of Jira's headers.
-    Intermediary(CannedAnswer),
+    Intermediary(CannedResponse),
     /// Jira itself answers this, with its own headers.
-    Answer(CannedAnswer),
+    Answer(CannedResponse),
 }
 
 /// An answer as something else than a resource gives it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct CannedAnswer {
-    /// Status code.
+pub struct CannedResponse {
+    /// HTTP status code of the response.
     pub status: u16,
     /// Header fields, in order.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
-    /// Body.
+    /// Body of the response, as text.
     #[serde(default)]
     pub body: String,
 }
 
-impl CannedAnswer {
+impl CannedResponse {
     /// An answer with these.
     pub fn new(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -122,7 +122,7 @@ impl CannedAnswer {
     }
 }
 
-impl Fault {
+impl InjectedFault {
     /// A fault for every request whose raw target contains `target`.
     pub fn on(target: &str, kind: FaultKind) -> Self {
         Self {

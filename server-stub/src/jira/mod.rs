@@ -1,31 +1,31 @@
 //! The imitation Jira Server / Data Center: it answers in Jira's shapes and refuses what Jira
 //! refuses; every login is really verified.
 //!
-//! A request walks `server` (connections, TLS) → `front` (record, faults, context path, login, rate
-//! limit, XSRF) → `rest` (one file per group of resources), which reads and changes the `world`.
+//! A request walks `server` (connections, TLS) → `middleware` (record, faults, context path, login, rate
+//! limit, XSRF) → `rest` (one file per group of resources), which reads and changes the `model`.
 //! `login` has one file per way to log in; `oauth1` and `oauth2` issue what it checks. Searching
 //! is `jql`.
 
+mod aborted_response;
 mod answer;
-mod broken;
 mod consent;
 mod control;
 mod defaults;
 mod embedded;
 mod fault;
-mod front;
 mod jql;
 mod login;
+mod middleware;
+mod model;
 mod oauth1;
 mod oauth2;
 mod path;
 mod rate;
-mod record;
+mod request_log;
 mod rest;
 pub(crate) mod server;
 mod settings;
 mod shared;
-mod world;
 mod xsrf;
 
 use std::net::SocketAddr;
@@ -37,26 +37,31 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-pub(crate) use embedded::Embedded;
-pub use fault::{CannedAnswer, Fault, FaultKind};
+pub(crate) use embedded::EmbeddedJira;
+pub use fault::{CannedResponse, FaultKind, InjectedFault};
 pub use login::AuthKind;
-pub use oauth1::{OAuth1, OAuth1Consumer, PublicKeyError};
-pub use oauth2::{HttpsRule, OAuth2, OAuth2Client, OAuth2Counts, Scope};
+pub use model::JiraPermission;
+pub use oauth1::{OAuth1Consumer, OAuth1Settings, PublicKeyError};
+pub use oauth2::{HttpsRule, OAuth2Client, OAuth2Counts, OAuth2Scope, OAuth2Settings};
 pub use rate::RateLimit;
-pub use record::Received;
-pub use settings::{Connector, Grant, Holder, Https, Project, Settings, Token, User};
-pub use shared::State;
-pub use world::Permission;
+pub use request_log::ReceivedRequest;
+pub use settings::{
+    HttpsSettings, PermissionGrant, PermissionHolder, ProjectSettings, Settings, TokenSettings,
+    TomcatConnector, UserSettings,
+};
+pub use shared::ServerState;
 
-use crate::authority::{Authority, AuthorityError, CERTIFICATE_FILE, Leaf};
-use shared::Shared;
+use crate::certificate_authority::{
+    CERTIFICATE_FILE, CertificateAuthority, CertificateAuthorityError, LeafCertificate,
+};
+use shared::JiraState;
 
-/// The imitation Jira.
-pub struct Jira;
+/// The imitation of Jira; start it with `start`.
+pub struct JiraStub;
 
-/// A Jira that serves until [`Running::stop`] or until this is dropped.
-pub struct Running {
-    /// Where it listens.
+/// A Jira that serves until [`RunningJira::stop`] or until this is dropped.
+pub struct RunningJira {
+    /// Address on which Jira listens.
     pub addr: SocketAddr,
     /// Where to reach it: scheme, address, context path, no trailing slash. With https the address
     /// is in the certificate.
@@ -67,8 +72,8 @@ pub struct Running {
     pub ca_pem: Option<String>,
     /// The same as a file.
     pub ca_path: Option<PathBuf>,
-    authority: Option<Authority>,
-    shared: Arc<Shared>,
+    authority: Option<CertificateAuthority>,
+    shared: Arc<JiraState>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     /// Removed with its attachments when dropped.
@@ -77,7 +82,7 @@ pub struct Running {
 
 /// Why it did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum JiraStartError {
     /// The address is taken or not ours.
     #[error("cannot listen on {addr}: {source}; choose another --listen")]
     Listen {
@@ -99,41 +104,43 @@ pub enum StartError {
         "context path {0:?}: write \"\" or a path such as \"/jira\", without a slash at its end"
     )]
     ContextPath(String),
-    /// A consumer's key.
+    /// The public key of an OAuth 1.0a consumer is invalid.
     #[error(transparent)]
     PublicKey(#[from] PublicKeyError),
-    /// Certificates.
+    /// The certificates could not be made.
     #[error(transparent)]
-    Authority(#[from] AuthorityError),
+    Authority(#[from] CertificateAuthorityError),
 }
 
-impl Jira {
+impl JiraStub {
     /// Listens, and serves in the background.
     ///
     /// # Errors
-    /// See [`StartError`].
-    pub async fn start(settings: Settings) -> Result<Running, StartError> {
+    /// See [`JiraStartError`].
+    pub async fn start(settings: Settings) -> Result<RunningJira, JiraStartError> {
         let context = &settings.context_path;
         if !context.is_empty() && (!context.starts_with('/') || context.ends_with('/')) {
-            return Err(StartError::ContextPath(context.clone()));
+            return Err(JiraStartError::ContextPath(context.clone()));
         }
         let (directory, temporary) = directory(&settings)?;
         let attachments = directory.join("attachments");
-        std::fs::create_dir_all(&attachments).map_err(|source| StartError::Directory {
+        std::fs::create_dir_all(&attachments).map_err(|source| JiraStartError::Directory {
             path: attachments.clone(),
             source,
         })?;
         let listener =
             TcpListener::bind(settings.listen)
                 .await
-                .map_err(|source| StartError::Listen {
+                .map_err(|source| JiraStartError::Listen {
                     addr: settings.listen,
                     source,
                 })?;
-        let addr = listener.local_addr().map_err(|source| StartError::Listen {
-            addr: settings.listen,
-            source,
-        })?;
+        let addr = listener
+            .local_addr()
+            .map_err(|source| JiraStartError::Listen {
+                addr: settings.listen,
+                source,
+            })?;
 
         let scheme = if settings.https.is_some() {
             "https"
@@ -148,13 +155,13 @@ impl Jira {
         let (authority, acceptor) = match &settings.https {
             None => (None, None),
             Some(https) => {
-                let authority = Authority::in_directory(&directory)?;
+                let authority = CertificateAuthority::in_directory(&directory)?;
                 let leaf = authority.server(&names(https, addr, &base_url))?;
                 let config = authority.server_config(&leaf, https.client_certificate)?;
                 (Some(authority), Some(TlsAcceptor::from(Arc::new(config))))
             }
         };
-        let shared = Arc::new(Shared::new(settings, base_url.clone(), attachments)?);
+        let shared = Arc::new(JiraState::new(settings, base_url.clone(), attachments)?);
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(server::run(
             listener,
@@ -163,7 +170,7 @@ impl Jira {
             stopped,
         ));
         tracing::info!(%url, %base_url, "imitation Jira serves");
-        Ok(Running {
+        Ok(RunningJira {
             addr,
             url,
             base_url,
@@ -178,7 +185,7 @@ impl Jira {
     }
 }
 
-impl Running {
+impl RunningJira {
     /// Ends every connection and frees the address.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
@@ -186,57 +193,62 @@ impl Running {
     }
 
     /// The last requests it received, oldest first; at most 1,024.
-    pub fn requests(&self) -> Vec<Received> {
-        self.shared.record.snapshot()
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.shared.request_log.snapshot()
     }
 
     /// Forgets the requests received so far.
     pub fn clear_requests(&self) {
-        self.shared.record.clear();
+        self.shared.request_log.clear();
     }
 
     /// Returns once `count` requests have come in since the start, each noted as soon as its head was
     /// read.
     pub async fn received(&self, count: u64) {
-        let _ = self.shared.record.count().wait_for(|n| *n >= count).await;
+        let _ = self
+            .shared
+            .request_log
+            .count()
+            .wait_for(|n| *n >= count)
+            .await;
     }
 
     /// How many requests have come in since the start.
     pub fn received_count(&self) -> u64 {
-        *self.shared.record.count().borrow()
+        *self.shared.request_log.count().borrow()
     }
 
     /// What `/status` says, and whether anything else is served.
-    pub fn set_state(&self, state: State) {
-        self.shared.dials().state = state;
+    pub fn set_state(&self, state: ServerState) {
+        self.shared.controls().state = state;
     }
 
-    /// Switches Basic authentication.
+    /// Switches Basic authentication on or off.
     pub fn set_basic(&self, enabled: bool) {
-        self.shared.dials().basic = enabled;
+        self.shared.controls().basic = enabled;
         // They would go on without it.
         self.end_sessions();
     }
 
-    /// Replaces the faults.
-    pub fn set_faults(&self, faults: Vec<Fault>) {
-        self.shared.dials().faults = faults;
+    /// Replaces the faults that are injected.
+    pub fn set_faults(&self, faults: Vec<InjectedFault>) {
+        self.shared.controls().faults = faults;
     }
 
     /// Replaces the rate limit.
     pub fn set_rate_limit(&self, limit: RateLimit) {
-        self.shared.dials().rate_limit = limit;
+        self.shared.controls().rate_limit = limit;
     }
 
     /// Changes a user's password, and ends all sessions, which would otherwise go on without it.
     pub fn set_password(&self, user: &str, password: &str) {
-        self.shared.world().people.set_password(user, password);
+        self.shared.model().people.set_password(user, password);
         self.end_sessions();
     }
 
     /// Changes a user's password; who has a session goes on by it.
     pub fn set_password_and_keep_sessions(&self, user: &str, password: &str) {
-        self.shared.world().people.set_password(user, password);
+        self.shared.model().people.set_password(user, password);
     }
 
     /// Ends all sessions: whoever comes by one has to log in again.
@@ -246,7 +258,7 @@ impl Running {
 
     /// Ends the life of a personal access token.
     pub fn expire_token(&self, token: &str) {
-        self.shared.world().people.expire_token(token);
+        self.shared.model().people.expire_token(token);
     }
 
     /// Registers a client of the OAuth 2.0 provider, or replaces the one with its id.
@@ -286,7 +298,7 @@ impl Running {
 
     /// Sets Jira's clock off by so many seconds.
     pub fn set_clock_offset(&self, seconds: i64) {
-        self.shared.dials().clock_offset = seconds;
+        self.shared.controls().clock_offset = seconds;
     }
 
     /// Lets a user log in again, as solving the CAPTCHA does.
@@ -298,14 +310,17 @@ impl Running {
     ///
     /// # Errors
     /// When the name cannot stand in a certificate.
-    pub fn client_certificate(&self, name: &str) -> Option<Result<Leaf, AuthorityError>> {
+    pub fn client_certificate(
+        &self,
+        name: &str,
+    ) -> Option<Result<LeafCertificate, CertificateAuthorityError>> {
         self.authority
             .as_ref()
             .map(|authority| authority.client(name))
     }
 
     /// Who signed this Jira's certificate, and whose client certificates it takes; with https only.
-    pub fn authority(&self) -> Option<&Authority> {
+    pub fn authority(&self) -> Option<&CertificateAuthority> {
         self.authority.as_ref()
     }
 
@@ -315,25 +330,25 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningJira {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         self.serving.abort();
     }
 }
 
-fn directory(settings: &Settings) -> Result<(PathBuf, Option<tempfile::TempDir>), StartError> {
+fn directory(settings: &Settings) -> Result<(PathBuf, Option<tempfile::TempDir>), JiraStartError> {
     if let Some(path) = &settings.directory {
         return Ok((path.clone(), None));
     }
-    let temporary = tempfile::tempdir().map_err(|source| StartError::Directory {
+    let temporary = tempfile::tempdir().map_err(|source| JiraStartError::Directory {
         path: std::env::temp_dir(),
         source,
     })?;
     Ok((temporary.path().to_owned(), Some(temporary)))
 }
 
-fn names(https: &Https, addr: SocketAddr, base_url: &str) -> Vec<String> {
+fn names(https: &HttpsSettings, addr: SocketAddr, base_url: &str) -> Vec<String> {
     let mut names = vec!["localhost".into(), "127.0.0.1".into(), "::1".into()];
     names.push(addr.ip().to_string());
     if let Ok(uri) = base_url.parse::<http::Uri>()

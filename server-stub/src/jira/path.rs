@@ -3,7 +3,7 @@
 //! reads differently reaches another resource than it thinks; this imitation must show that.
 
 /// The path that routes, still percent-encoded; `None`: 400.
-pub(super) fn normal(raw: &str) -> Option<String> {
+pub(super) fn normalize(raw: &str) -> Option<String> {
     let mut segments: Vec<String> = Vec::new();
     let raw = raw.strip_prefix('/')?;
     for raw_segment in raw.split('/') {
@@ -11,7 +11,7 @@ pub(super) fn normal(raw: &str) -> Option<String> {
         if segment.contains('\\') || REFUSED.iter().any(|bad| contains(segment, bad)) {
             return None;
         }
-        let segment = undotted(segment);
+        let segment = decode_dots(segment);
         match segment.as_str() {
             "" | "." => {}
             ".." => {
@@ -33,7 +33,7 @@ fn contains(segment: &str, lower: &str) -> bool {
 }
 
 /// `%2e` is a dot before dots are resolved.
-fn undotted(segment: &str) -> String {
+fn decode_dots(segment: &str) -> String {
     segment.replace("%2e", ".").replace("%2E", ".")
 }
 
@@ -65,7 +65,7 @@ mod tests {
             ("/a%20b", Some("/a%20b")),
             ("/", Some("/")),
         ] {
-            assert_eq!(normal(raw).as_deref(), read, "{raw}");
+            assert_eq!(normalize(raw).as_deref(), read, "{raw}");
         }
     }
 }

@@ -17,7 +17,7 @@ pub struct RateLimit {
     pub limit: u64,
     /// `X-RateLimit-FillRate`: requests that come back per interval.
     pub fill_rate: u64,
-    /// `X-RateLimit-Interval-Seconds`.
+    /// Value of the header `X-RateLimit-Interval-Seconds`.
     pub interval_seconds: u64,
     /// `Retry-After` of a 429, seconds, instead of the time until the next token. A real sample is
     /// 9223372036854775807.
@@ -38,42 +38,42 @@ impl Default for RateLimit {
 
 /// The buckets of all users.
 #[derive(Default)]
-pub(super) struct Buckets(HashMap<String, Bucket>);
+pub(super) struct RateBuckets(HashMap<String, TokenBucket>);
 
-struct Bucket {
-    left: u64,
-    filled: Instant,
+struct TokenBucket {
+    tokens: u64,
+    refilled_at: Instant,
 }
 
 /// What a request found in its user's bucket.
-pub(super) struct Taken {
+pub(super) struct RateDecision {
     remaining: u64,
     /// Seconds to wait; 0 when a token was there.
     retry_after: u64,
     pub(super) refused: bool,
 }
 
-impl Buckets {
+impl RateBuckets {
     /// Takes one token of `user`, who must be a user of the directory: that is what bounds the map.
-    pub(super) fn take(&mut self, user: &str, limit: &RateLimit, now: Instant) -> Taken {
+    pub(super) fn take(&mut self, user: &str, limit: &RateLimit, now: Instant) -> RateDecision {
         let interval = Duration::from_secs(limit.interval_seconds.max(1));
-        let bucket = self.0.entry(user.to_owned()).or_insert(Bucket {
-            left: limit.limit,
-            filled: now,
+        let bucket = self.0.entry(user.to_owned()).or_insert(TokenBucket {
+            tokens: limit.limit,
+            refilled_at: now,
         });
-        while now.duration_since(bucket.filled) >= interval {
-            bucket.left = bucket.left.saturating_add(limit.fill_rate);
-            bucket.filled += interval;
-            if bucket.left >= limit.limit {
-                bucket.filled = now;
+        while now.duration_since(bucket.refilled_at) >= interval {
+            bucket.tokens = bucket.tokens.saturating_add(limit.fill_rate);
+            bucket.refilled_at += interval;
+            if bucket.tokens >= limit.limit {
+                bucket.refilled_at = now;
             }
         }
-        bucket.left = bucket.left.min(limit.limit);
-        let refused = limit.enforce && bucket.left == 0;
-        let until_filled = interval.saturating_sub(now.duration_since(bucket.filled));
-        bucket.left = bucket.left.saturating_sub(1);
-        Taken {
-            remaining: bucket.left,
+        bucket.tokens = bucket.tokens.min(limit.limit);
+        let refused = limit.enforce && bucket.tokens == 0;
+        let until_filled = interval.saturating_sub(now.duration_since(bucket.refilled_at));
+        bucket.tokens = bucket.tokens.saturating_sub(1);
+        RateDecision {
+            remaining: bucket.tokens,
             retry_after: match (refused, limit.retry_after) {
                 (false, _) => 0,
                 (true, Some(seconds)) => seconds,
@@ -84,8 +84,8 @@ impl Buckets {
     }
 }
 
-impl Taken {
-    pub(super) fn tell(&self, limit: &RateLimit, headers: &mut HeaderMap) {
+impl RateDecision {
+    pub(super) fn add_headers(&self, limit: &RateLimit, headers: &mut HeaderMap) {
         headers.insert("x-ratelimit-limit", HeaderValue::from(limit.limit));
         headers.insert("x-ratelimit-remaining", HeaderValue::from(self.remaining));
         headers.insert(
@@ -111,7 +111,7 @@ mod tests {
             retry_after: None,
         };
         let start = Instant::now();
-        let mut buckets = Buckets::default();
+        let mut buckets = RateBuckets::default();
         let mut at = |seconds| {
             let taken = buckets.take("bot", &limit, start + Duration::from_secs(seconds));
             (taken.refused, taken.retry_after)

@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::broken;
-pub(crate) use super::broken::hang_up;
+use super::aborted_response;
+pub(crate) use super::aborted_response::abort_response;
 
 /// Accepts until told to stop, then drops every connection.
 pub(crate) async fn run(
@@ -93,7 +93,7 @@ async fn http(
         let answered = router.call(request.map(Body::new));
         async move {
             let response: Response = answered.await.unwrap_or_else(|never| match never {});
-            if broken::must_hang_up(&response) {
+            if aborted_response::is_abort(&response) {
                 return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
             }
             Ok(response)

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::defaults;
-use super::fault::Fault;
-use super::oauth1::OAuth1;
-use super::oauth2::OAuth2;
+use super::fault::InjectedFault;
+use super::model::JiraPermission;
+use super::oauth1::OAuth1Settings;
+use super::oauth2::OAuth2Settings;
 use super::rate::RateLimit;
-use super::world::Permission;
 
 /// Everything that can be set. `Settings::default()` is a Jira 10 over plain HTTP on a free loopback
 /// port with two visible projects, one hidden one, and the users `admin`, `acme-bot`, `reader`.
@@ -21,13 +21,13 @@ pub struct Settings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// TLS with a certificate of an authority made on the spot, or plain HTTP.
-    pub https: Option<Https>,
+    pub https: Option<HttpsSettings>,
     /// `""` or a path such as `/jira`, without a trailing slash.
     pub context_path: String,
     /// Jira's own idea of its URL, which every `self` and `content` link carries. Default: where it
     /// listens.
     pub base_url: Option<String>,
-    /// `serverTitle`.
+    /// Title of the instance, `serverTitle` in the REST API.
     pub title: String,
     /// `8.20.30`, `9.12.15`, `10.3.2`, `11.1.0`: decides the era of `createmeta` and whether Basic
     /// is on by default.
@@ -40,32 +40,32 @@ pub struct Settings {
     pub query_login: bool,
     /// Failed Basic logins of one user after which the CAPTCHA challenge begins.
     pub captcha_after: u32,
-    /// Largest attachment, bytes.
+    /// Size limit of an attachment in bytes.
     pub upload_limit: u64,
     /// Serve `/__stub/…` beside the context path: clear a CAPTCHA, set the state, read the record.
     pub control: bool,
     /// Who may log in.
-    pub users: Vec<User>,
+    pub users: Vec<UserSettings>,
     /// Personal access tokens that exist from the start.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<TokenSettings>,
     /// What Tomcat's connector tells Jira about a proxy in front of it; OAuth 1.0a signs over that.
-    pub connector: Connector,
+    pub connector: TomcatConnector,
     /// The OAuth 1.0a provider: consumers, lifetimes.
-    pub oauth1: OAuth1,
+    pub oauth1: OAuth1Settings,
     /// The OAuth 2.0 provider: clients, lifetimes.
-    pub oauth2: OAuth2,
+    pub oauth2: OAuth2Settings,
     /// Projects that exist from the start.
-    pub projects: Vec<Project>,
+    pub projects: Vec<ProjectSettings>,
     /// Rate limit per user.
     pub rate_limit: RateLimit,
     /// Misbehaviour on purpose; can be changed while running.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<InjectedFault>,
 }
 
-/// TLS.
+/// How Jira serves TLS itself.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Https {
+pub struct HttpsSettings {
     /// Names in the certificate beside `localhost`, `127.0.0.1`, `::1` and the base URL's host.
     pub names: Vec<String>,
     /// A client must show a certificate of the same authority.
@@ -76,20 +76,20 @@ pub struct Https {
 /// comes: the listener's scheme, and the name and port of `Host`.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Connector {
-    /// `http` or `https`.
+pub struct TomcatConnector {
+    /// Scheme that clients use, `http` or `https`.
     pub scheme: Option<String>,
-    /// A host name.
+    /// Host name that clients use.
     pub proxy_name: Option<String>,
-    /// A port.
+    /// Port that clients use.
     pub proxy_port: Option<u16>,
 }
 
 /// A user of the directory.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct User {
-    /// Login name.
+pub struct UserSettings {
+    /// Login name of the user.
     pub name: String,
     /// Password, in the clear: this is an imitation.
     pub password: String,
@@ -107,8 +107,8 @@ pub struct User {
 /// A personal access token.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Token {
-    /// Whose.
+pub struct TokenSettings {
+    /// Login name of the token's owner.
     pub user: String,
     /// What goes after `Bearer `.
     pub token: String,
@@ -120,13 +120,13 @@ pub struct Token {
     pub expires_in: Option<i64>,
 }
 
-/// A project.
+/// A project that exists from the start.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Project {
-    /// Upper-case key.
+pub struct ProjectSettings {
+    /// Project key in upper case.
     pub key: String,
-    /// Name.
+    /// Display name of the project.
     pub name: String,
     /// Login name of the lead, who gets what is assigned automatically.
     pub lead: String,
@@ -137,30 +137,30 @@ pub struct Project {
     #[serde(default)]
     pub versions: Vec<String>,
     /// Who may do what. Administrators may do everything in every project.
-    pub grants: Vec<Grant>,
+    pub grants: Vec<PermissionGrant>,
 }
 
 /// One line of a permission scheme.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Grant {
-    /// To whom.
-    pub to: Holder,
-    /// What.
-    pub permissions: Vec<Permission>,
+pub struct PermissionGrant {
+    /// Who holds the permissions.
+    pub to: PermissionHolder,
+    /// The permissions that are granted.
+    pub permissions: Vec<JiraPermission>,
 }
 
 /// Who holds a permission.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Holder {
+pub enum PermissionHolder {
     /// Everyone, logged in or not.
     Anyone,
     /// Everyone who is logged in.
     LoggedIn,
     /// The members of a group.
     Group(String),
-    /// One user.
+    /// The user with this login name.
     User(String),
 }
 
@@ -200,9 +200,9 @@ impl Default for Settings {
             control: false,
             users: defaults::users(),
             tokens: defaults::tokens(),
-            connector: Connector::default(),
-            oauth1: OAuth1::default(),
-            oauth2: OAuth2::default(),
+            connector: TomcatConnector::default(),
+            oauth1: OAuth1Settings::default(),
+            oauth2: OAuth2Settings::default(),
             projects: defaults::projects(),
             rate_limit: RateLimit::default(),
             faults: Vec::new(),
@@ -259,7 +259,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             settings.projects[0].grants[1].to,
-            Holder::User("bot".into())
+            PermissionHolder::User("bot".into())
         );
         assert!(matches!(settings.faults[1].kind, FaultKind::CutAfter(10)));
         assert!(toml::from_str::<Settings>("nope = 1").is_err());

@@ -7,49 +7,49 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
 
-use super::fault::Fault;
-use super::login::{Lockouts, Sessions};
-use super::oauth1::{Consumers, PublicKeyError};
-use super::oauth2::Grants;
-use super::rate::{Buckets, RateLimit};
-use super::record::Record;
+use super::fault::InjectedFault;
+use super::login::{CookieSessions, FailedLogins};
+use super::model::JiraModel;
+use super::oauth1::{OAuth1Store, PublicKeyError};
+use super::oauth2::OAuth2Grants;
+use super::rate::{RateBuckets, RateLimit};
+use super::request_log::RequestLog;
 use super::settings::Settings;
-use super::world::World;
 
 /// One running Jira.
-pub(super) struct Shared {
+pub(super) struct JiraState {
     pub settings: Settings,
     /// Answers in Cloud's shapes; see `embedded`.
     pub cloud: bool,
     /// As configured, or where it listens; with the context path, without a trailing slash.
     pub base_url: String,
-    pub record: Record,
+    pub request_log: RequestLog,
     pub requests: AtomicU64,
     attachments: PathBuf,
-    world: Mutex<World>,
-    dials: Mutex<Dials>,
-    sessions: Mutex<Sessions>,
-    lockouts: Mutex<Lockouts>,
-    buckets: Mutex<Buckets>,
-    consumers: Mutex<Consumers>,
-    grants: Mutex<Grants>,
+    model: Mutex<JiraModel>,
+    controls: Mutex<JiraControls>,
+    sessions: Mutex<CookieSessions>,
+    lockouts: Mutex<FailedLogins>,
+    buckets: Mutex<RateBuckets>,
+    consumers: Mutex<OAuth1Store>,
+    grants: Mutex<OAuth2Grants>,
 }
 
 /// What can be turned while Jira runs.
 #[derive(Clone)]
-pub(super) struct Dials {
-    pub state: State,
+pub(super) struct JiraControls {
+    pub state: ServerState,
     pub basic: bool,
-    pub faults: Vec<Fault>,
+    pub faults: Vec<InjectedFault>,
     pub rate_limit: RateLimit,
     /// Seconds that Jira's clock is ahead.
     pub clock_offset: i64,
 }
 
-/// What `/status` says.
+/// The state that `/status` reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Serving.
+pub enum ServerState {
+    /// Jira serves all requests normally.
     Running,
     /// Coming up: everything but `/status` is 503.
     Starting,
@@ -59,7 +59,7 @@ pub enum State {
     Error,
 }
 
-impl Shared {
+impl JiraState {
     pub fn new(
         settings: Settings,
         base_url: String,
@@ -68,22 +68,22 @@ impl Shared {
         Ok(Self {
             cloud: false,
             base_url,
-            record: Record::new(),
+            request_log: RequestLog::new(),
             requests: AtomicU64::new(0),
             attachments,
-            world: Mutex::new(World::new(&settings)),
-            dials: Mutex::new(Dials {
-                state: State::Running,
+            model: Mutex::new(JiraModel::new(&settings)),
+            controls: Mutex::new(JiraControls {
+                state: ServerState::Running,
                 basic: settings.basic_at_start(),
                 faults: settings.faults.clone(),
                 rate_limit: settings.rate_limit.clone(),
                 clock_offset: 0,
             }),
-            sessions: Mutex::new(Sessions::default()),
-            lockouts: Mutex::new(Lockouts::default()),
-            buckets: Mutex::new(Buckets::default()),
-            consumers: Mutex::new(Consumers::new(settings.oauth1.clone())?),
-            grants: Mutex::new(Grants::new(settings.oauth2.clone())),
+            sessions: Mutex::new(CookieSessions::default()),
+            lockouts: Mutex::new(FailedLogins::default()),
+            buckets: Mutex::new(RateBuckets::default()),
+            consumers: Mutex::new(OAuth1Store::new(settings.oauth1.clone())?),
+            grants: Mutex::new(OAuth2Grants::new(settings.oauth2.clone())),
             settings,
         })
     }
@@ -91,39 +91,39 @@ impl Shared {
     /// The same, answering in Cloud's shapes.
     pub fn in_cloud(mut self) -> Self {
         self.cloud = true;
-        self.world().cloud = true;
+        self.model().cloud = true;
         self
     }
 
-    pub fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn model(&self) -> MutexGuard<'_, JiraModel> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn dials(&self) -> MutexGuard<'_, Dials> {
-        self.dials.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn controls(&self) -> MutexGuard<'_, JiraControls> {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn sessions(&self) -> MutexGuard<'_, Sessions> {
+    pub fn sessions(&self) -> MutexGuard<'_, CookieSessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn lockouts(&self) -> MutexGuard<'_, Lockouts> {
+    pub fn lockouts(&self) -> MutexGuard<'_, FailedLogins> {
         self.lockouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn buckets(&self) -> MutexGuard<'_, Buckets> {
+    pub fn buckets(&self) -> MutexGuard<'_, RateBuckets> {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the OAuth 1.0a provider holds.
-    pub fn consumers(&self) -> MutexGuard<'_, Consumers> {
+    pub fn consumers(&self) -> MutexGuard<'_, OAuth1Store> {
         self.consumers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the OAuth 2.0 provider has issued.
-    pub fn grants(&self) -> MutexGuard<'_, Grants> {
+    pub fn grants(&self) -> MutexGuard<'_, OAuth2Grants> {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -137,9 +137,9 @@ impl Shared {
         self.attachments.join(id.to_string())
     }
 
-    /// By Jira's clock.
+    /// The time by Jira's own clock.
     pub fn now(&self) -> OffsetDateTime {
-        let offset = time::Duration::seconds(self.dials().clock_offset);
+        let offset = time::Duration::seconds(self.controls().clock_offset);
         OffsetDateTime::now_utc().saturating_add(offset)
     }
 
@@ -153,7 +153,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl ServerState {
     /// As `/status` spells it.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode};
 use serde_json::Value;
-use server_stub::cloud::{App, Cloud, Running, Settings};
+use server_stub::cloud::{CloudStub, OAuthApp, RunningCloud, Settings};
 
 pub const EMAIL: &str = "acme-bot@acme.example";
 pub const ACCOUNT: &str = "712020:5b10a2844c20165700ede21g";
@@ -25,21 +25,21 @@ impl Reply {
     }
 }
 
-pub async fn start() -> Running {
+pub async fn start() -> RunningCloud {
     start_with(|_| {}).await
 }
 
 /// With an app whose callback is [`CALLBACK`].
-pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Running {
+pub async fn start_with(change: impl FnOnce(&mut Settings)) -> RunningCloud {
     let mut settings = Settings {
-        apps: vec![App::new("app", "app-secret", CALLBACK)],
+        apps: vec![OAuthApp::new("app", "app-secret", CALLBACK)],
         ..Settings::default()
     };
     change(&mut settings);
-    Cloud::start(settings).await.unwrap()
+    CloudStub::start(settings).await.unwrap()
 }
 
-pub fn http(cloud: &Running) -> Client {
+pub fn http(cloud: &RunningCloud) -> Client {
     let ca = Certificate::from_pem(cloud.ca_pem.as_bytes()).unwrap();
     Client::builder()
         .tls_certs_only([ca])
@@ -48,7 +48,7 @@ pub fn http(cloud: &Running) -> Client {
         .unwrap()
 }
 
-pub fn get(cloud: &Running, url: &str) -> RequestBuilder {
+pub fn get(cloud: &RunningCloud, url: &str) -> RequestBuilder {
     http(cloud).get(url)
 }
 
@@ -62,7 +62,7 @@ pub async fn send(request: RequestBuilder) -> Reply {
 }
 
 /// A URL of the first site behind the API gateway.
-pub fn ex(cloud: &Running, path: &str) -> String {
+pub fn ex(cloud: &RunningCloud, path: &str) -> String {
     format!(
         "{}/ex/jira/{}{path}",
         cloud.api_url, cloud.sites[0].cloud_id

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use server_stub::cloud::{App, DeadToken, Running};
+use server_stub::cloud::{DeadTokenAnswer, OAuthApp, RunningCloud};
 
 use crate::client::{ACCOUNT, CALLBACK, EMAIL, Reply, ex, get, http, send, start, start_with};
 
@@ -14,7 +14,7 @@ fn encode(pairs: &[(&str, &str)]) -> String {
         .finish()
 }
 
-fn asking(cloud: &Running, more: &[(&str, &str)]) -> String {
+fn asking(cloud: &RunningCloud, more: &[(&str, &str)]) -> String {
     let mut pairs = vec![
         ("audience", "api.atlassian.com"),
         ("client_id", "app"),
@@ -29,7 +29,7 @@ fn asking(cloud: &Running, more: &[(&str, &str)]) -> String {
     format!("{}/authorize?{}", cloud.auth_url, encode(&pairs))
 }
 
-async fn decide(cloud: &Running, url: &str, password: &str, decision: &str) -> Reply {
+async fn decide(cloud: &RunningCloud, url: &str, password: &str, decision: &str) -> Reply {
     let form = [
         ("username", EMAIL),
         ("password", password),
@@ -38,7 +38,7 @@ async fn decide(cloud: &Running, url: &str, password: &str, decision: &str) -> R
     send(http(cloud).request(Method::POST, url).form(&form)).await
 }
 
-async fn consent(cloud: &Running, more: &[(&str, &str)]) -> Reply {
+async fn consent(cloud: &RunningCloud, more: &[(&str, &str)]) -> Reply {
     decide(cloud, &asking(cloud, more), "acme-password", "allow").await
 }
 
@@ -51,13 +51,13 @@ fn parameter(reply: &Reply, name: &str) -> Option<String> {
     found.map(|(_, value)| value.into_owned())
 }
 
-async fn code(cloud: &Running, more: &[(&str, &str)]) -> String {
+async fn code(cloud: &RunningCloud, more: &[(&str, &str)]) -> String {
     let reply = consent(cloud, more).await;
     assert_eq!(parameter(&reply, "state").as_deref(), Some("s&t"));
     parameter(&reply, "code").unwrap()
 }
 
-fn token_request(cloud: &Running, fields: &[(&str, &str)]) -> reqwest::RequestBuilder {
+fn token_request(cloud: &RunningCloud, fields: &[(&str, &str)]) -> reqwest::RequestBuilder {
     let mut all = vec![("client_id", "app"), ("client_secret", "app-secret")];
     all.retain(|(name, _)| !fields.iter().any(|(other, _)| name == other));
     all.extend(fields);
@@ -70,7 +70,7 @@ fn token_request(cloud: &Running, fields: &[(&str, &str)]) -> reqwest::RequestBu
         .json(&object)
 }
 
-async fn redeem(cloud: &Running, code: &str, more: &[(&str, &str)]) -> Reply {
+async fn redeem(cloud: &RunningCloud, code: &str, more: &[(&str, &str)]) -> Reply {
     let mut fields = vec![
         ("grant_type", "authorization_code"),
         ("code", code),
@@ -81,7 +81,7 @@ async fn redeem(cloud: &Running, code: &str, more: &[(&str, &str)]) -> Reply {
     send(token_request(cloud, &fields)).await
 }
 
-async fn refresh(cloud: &Running, token: &str) -> Reply {
+async fn refresh(cloud: &RunningCloud, token: &str) -> Reply {
     let fields = [("grant_type", "refresh_token"), ("refresh_token", token)];
     send(token_request(cloud, &fields)).await
 }
@@ -92,11 +92,11 @@ fn pair(reply: &Reply) -> (String, String) {
     (text("access_token"), text("refresh_token"))
 }
 
-async fn tokens(cloud: &Running) -> (String, String) {
+async fn tokens(cloud: &RunningCloud) -> (String, String) {
     pair(&redeem(cloud, &code(cloud, &[]).await, &[]).await)
 }
 
-async fn myself(cloud: &Running, access: &str) -> Reply {
+async fn myself(cloud: &RunningCloud, access: &str) -> Reply {
     send(get(cloud, &ex(cloud, "/rest/api/3/myself")).bearer_auth(access)).await
 }
 
@@ -244,7 +244,7 @@ async fn a_dead_refresh_token_is_told_in_either_shape() {
         "invalid_grant",
         "Unknown or invalid refresh token.",
     );
-    cloud.set_dead_token(DeadToken::UnauthorizedClient);
+    cloud.set_dead_token(DeadTokenAnswer::UnauthorizedClient);
     let reply = refresh(&cloud, &token).await;
     refused(
         &reply,
@@ -266,7 +266,7 @@ async fn ninety_days_unused_and_a_refresh_token_is_dead() {
 async fn a_lost_answer_has_rotated_all_the_same_and_the_leeway_saves_the_client() {
     let cloud = start().await;
     let (_, token) = tokens(&cloud).await;
-    cloud.lose_token_answers(1);
+    cloud.drop_token_responses(1);
     let fields = [("grant_type", "refresh_token"), ("refresh_token", &token)];
     assert!(token_request(&cloud, &fields).send().await.is_err());
     assert_eq!(cloud.counts().refreshes, 1);
@@ -320,7 +320,7 @@ async fn a_scope_that_is_lacking_is_401_with_its_own_words() {
 async fn a_site_may_have_another_url_than_where_it_listens() {
     let cloud = start_with(|settings| {
         settings.sites[0].url = Some("https://acme.atlassian.net".into());
-        settings.apps.push(App::new("other", "x", CALLBACK));
+        settings.apps.push(OAuthApp::new("other", "x", CALLBACK));
     })
     .await;
     assert_eq!(cloud.sites[0].url, "https://acme.atlassian.net");

@@ -5,8 +5,8 @@ use agent::{
     secret::SecretFile,
     supervisor::{Supervisor, SupervisorHandle},
     tunnel::{
-        Accept, Gateway, Inbound, RemoteForward, Settings, channel,
-        session::{HostKeys, Identity},
+        ChannelAcceptor, GatewayAddress, InboundChannel, RemoteForward, Settings, channel,
+        session::{HostKeys, SshIdentity},
         transport,
     },
 };
@@ -20,8 +20,8 @@ struct ToOrigin {
     seen: tokio::sync::mpsc::Sender<usize>,
 }
 
-impl Accept for ToOrigin {
-    fn accept(&self, inbound: Inbound) {
+impl ChannelAcceptor for ToOrigin {
+    fn accept(&self, inbound: InboundChannel) {
         let origin = self.origin;
         let _ = self.seen.try_send(inbound.connection);
         tokio::spawn(async move {
@@ -54,14 +54,14 @@ fn run(
     let address = gateway.running.ssh_addr;
     let pins = vec![gateway.running.host_key_fingerprint.clone()];
     let settings = Settings {
-        gateways: vec![Gateway {
+        gateways: vec![GatewayAddress {
             host: address.ip().to_string(),
             port: address.port(),
             tls: false,
         }],
         egress: Default::default(),
         user: "acme".to_owned(),
-        identity: Arc::new(Identity::load(&SecretFile::new(key), None).unwrap()),
+        identity: Arc::new(SshIdentity::load(&SecretFile::new(key), None).unwrap()),
         host_keys: Arc::new(HostKeys::new(pins, None).unwrap()),
         connections,
         connect_timeout: Duration::from_secs(10),
@@ -73,8 +73,8 @@ fn run(
         probe_timeout: Duration::from_secs(30),
         drain_limit: Duration::from_secs(30),
         max_channels: 256,
-        transport: transport::Limits::default(),
-        channel: channel::Limits::default(),
+        transport: transport::TransportLimits::default(),
+        channel: channel::ChannelLimits::default(),
         forwards: vec![RemoteForward {
             name: "jira".into(),
             bind: bind.parse().unwrap(),

@@ -11,7 +11,7 @@ use russh::keys::{
     PrivateKey,
     ssh_key::{LineEnding, private::Ed25519Keypair},
 };
-use server_stub::gateway::{Gateway, Limits, Running, Settings, Snapshot};
+use server_stub::gateway::{Gateway, GatewayLimits, GatewaySnapshot, RunningGateway, Settings};
 use sha2::{Digest, Sha256};
 use std::{
     convert::Infallible,
@@ -44,7 +44,7 @@ pub async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 pub struct TestGateway {
-    pub running: Running,
+    pub running: RunningGateway,
     pub dir: TempDir,
 }
 
@@ -53,7 +53,7 @@ impl TestGateway {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(limits: impl FnOnce(&mut Limits)) -> Self {
+    pub async fn with(limits: impl FnOnce(&mut GatewayLimits)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let running = Gateway::start(settings(dir.path(), limits)).await.unwrap();
         Self { running, dir }
@@ -131,7 +131,7 @@ impl TestGateway {
 
     /// `ssh -N -R bind:127.0.0.1:origin`, once a new session serves a forward.
     pub async fn forward(&self, agent: &str, key: &Path, bind: &str, origin: &Origin) -> Ssh {
-        let serving = |gateway: &Snapshot| {
+        let serving = |gateway: &GatewaySnapshot| {
             let forwards = gateway.agent(agent).map(|agent| agent.forwards.clone());
             let serving = forwards.into_iter().flatten().flat_map(|f| f.sessions);
             serving.max().unwrap_or_default()
@@ -144,7 +144,7 @@ impl TestGateway {
         }
     }
 
-    pub async fn until(&self, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    pub async fn until(&self, wanted: impl Fn(&GatewaySnapshot) -> bool) -> GatewaySnapshot {
         soon(self.running.until(wanted)).await
     }
 
@@ -165,7 +165,7 @@ impl TestGateway {
     }
 }
 
-pub fn settings(dir: &Path, limits: impl FnOnce(&mut Limits)) -> Settings {
+pub fn settings(dir: &Path, limits: impl FnOnce(&mut GatewayLimits)) -> Settings {
     let mut settings = Settings::new(dir);
     settings.ssh = ([127, 0, 0, 1], 0).into();
     settings.http = ([127, 0, 0, 1], 0).into();

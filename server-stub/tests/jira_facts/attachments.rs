@@ -4,13 +4,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Method, RequestBuilder};
-use server_stub::jira::Running;
+use server_stub::jira::RunningJira;
 
 use crate::client::{
     ADMIN_TOKEN, BOT_TOKEN, get, new_issue, request, see, send, start, start_with,
 };
 
-fn upload(jira: &Running, key: &str, part: Part) -> RequestBuilder {
+fn upload(jira: &RunningJira, key: &str, part: Part) -> RequestBuilder {
     request(
         jira,
         Method::POST,

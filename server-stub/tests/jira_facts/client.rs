@@ -3,7 +3,7 @@
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use server_stub::jira::{Jira, Running, Settings};
+use server_stub::jira::{JiraStub, RunningJira, Settings};
 
 pub const BOT: &str = "acme-bot";
 pub const BOT_PASSWORD: &str = "acme-password";
@@ -35,21 +35,21 @@ impl Reply {
     }
 }
 
-pub async fn start() -> Running {
+pub async fn start() -> RunningJira {
     start_with(|_| {}).await
 }
 
-pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Running {
+pub async fn start_with(change: impl FnOnce(&mut Settings)) -> RunningJira {
     let mut settings = Settings {
         context_path: "/jira".into(),
         ..Settings::default()
     };
     change(&mut settings);
-    Jira::start(settings).await.unwrap()
+    JiraStub::start(settings).await.unwrap()
 }
 
 /// A request below the context path.
-pub fn request(jira: &Running, method: Method, path: &str) -> RequestBuilder {
+pub fn request(jira: &RunningJira, method: Method, path: &str) -> RequestBuilder {
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .build()
@@ -57,7 +57,7 @@ pub fn request(jira: &Running, method: Method, path: &str) -> RequestBuilder {
     client.request(method, format!("{}{path}", jira.url))
 }
 
-pub fn get(jira: &Running, path: &str) -> RequestBuilder {
+pub fn get(jira: &RunningJira, path: &str) -> RequestBuilder {
     request(jira, Method::GET, path)
 }
 
@@ -71,12 +71,12 @@ pub async fn send(request: RequestBuilder) -> Reply {
 }
 
 /// GET as the bot.
-pub async fn see(jira: &Running, path: &str) -> Reply {
+pub async fn see(jira: &RunningJira, path: &str) -> Reply {
     send(get(jira, path).bearer_auth(BOT_TOKEN)).await
 }
 
 /// A request with JSON as the bot.
-pub async fn tell(jira: &Running, method: Method, path: &str, body: Value) -> Reply {
+pub async fn tell(jira: &RunningJira, method: Method, path: &str, body: Value) -> Reply {
     send(
         request(jira, method, path)
             .bearer_auth(BOT_TOKEN)
@@ -86,11 +86,11 @@ pub async fn tell(jira: &Running, method: Method, path: &str, body: Value) -> Re
 }
 
 /// The key of a new issue in DEMO.
-pub async fn new_issue(jira: &Running, summary: &str) -> String {
+pub async fn new_issue(jira: &RunningJira, summary: &str) -> String {
     new_issue_in(jira, "DEMO", BOT_TOKEN, summary).await
 }
 
-pub async fn new_issue_in(jira: &Running, project: &str, token: &str, summary: &str) -> String {
+pub async fn new_issue_in(jira: &RunningJira, project: &str, token: &str, summary: &str) -> String {
     let body = json!({ "fields": {
         "project": { "key": project }, "issuetype": { "name": "Task" }, "summary": summary,
     }});

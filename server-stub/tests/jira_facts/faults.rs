@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use reqwest::{Body, Method};
-use server_stub::jira::{Fault, FaultKind, Running};
+use server_stub::jira::{FaultKind, InjectedFault, RunningJira};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -15,7 +15,7 @@ use crate::client::{BOT_TOKEN, get, new_issue, request, see, send, start};
 /// Long enough for anything that is going to happen.
 const LIVENESS: Duration = Duration::from_secs(30);
 
-fn endless_upload(jira: &Running, key: &str) -> reqwest::RequestBuilder {
+fn endless_upload(jira: &RunningJira, key: &str) -> reqwest::RequestBuilder {
     let chunk = Bytes::from(vec![0; 64 << 10]);
     let chunks = stream::iter(std::iter::repeat_with(move || {
         Ok::<_, std::io::Error>(chunk.clone())
@@ -33,9 +33,9 @@ fn endless_upload(jira: &Running, key: &str) -> reqwest::RequestBuilder {
 #[tokio::test]
 async fn a_fault_applies_to_what_it_names_alone() {
     let jira = start().await;
-    jira.set_faults(vec![Fault {
+    jira.set_faults(vec![InjectedFault {
         method: Some("GET".into()),
-        ..Fault::on("/myself", FaultKind::AnswerEarly(503))
+        ..InjectedFault::on("/myself", FaultKind::AnswerEarly(503))
     }]);
     assert_eq!(see(&jira, "/rest/api/2/myself").await.status, 503);
     assert_eq!(see(&jira, "/rest/api/2/project").await.status, 200);
@@ -47,7 +47,10 @@ async fn a_fault_applies_to_what_it_names_alone() {
 async fn an_early_answer_comes_while_the_upload_still_runs() {
     let jira = start().await;
     let key = new_issue(&jira, "s").await;
-    jira.set_faults(vec![Fault::on("/attachments", FaultKind::AnswerEarly(413))]);
+    jira.set_faults(vec![InjectedFault::on(
+        "/attachments",
+        FaultKind::AnswerEarly(413),
+    )]);
     // Over a plain socket: what the client library makes of it is not the question here.
     let mut stream = TcpStream::connect(jira.addr).await.unwrap();
     let head = format!(
@@ -67,7 +70,7 @@ async fn an_early_answer_comes_while_the_upload_still_runs() {
 async fn a_stall_reads_nothing_and_answers_nothing() {
     let jira = start().await;
     let key = new_issue(&jira, "s").await;
-    jira.set_faults(vec![Fault::on("/attachments", FaultKind::Stall)]);
+    jira.set_faults(vec![InjectedFault::on("/attachments", FaultKind::Stall)]);
     let before = jira.received_count();
     let upload = tokio::spawn(endless_upload(&jira, &key).send());
     timeout(LIVENESS, jira.received(before + 1)).await.unwrap();
@@ -89,7 +92,7 @@ async fn a_stall_reads_nothing_and_answers_nothing() {
 #[tokio::test]
 async fn a_cut_answer_promises_more_than_it_gives() {
     let jira = start().await;
-    jira.set_faults(vec![Fault::on("/myself", FaultKind::CutAfter(10))]);
+    jira.set_faults(vec![InjectedFault::on("/myself", FaultKind::CutAfter(10))]);
     let mut answer = get(&jira, "/rest/api/2/myself")
         .bearer_auth(BOT_TOKEN)
         .send()
@@ -116,7 +119,7 @@ async fn a_cut_answer_promises_more_than_it_gives() {
 #[tokio::test]
 async fn a_hang_up_reads_the_request_and_ends_without_an_answer() {
     let jira = start().await;
-    jira.set_faults(vec![Fault::on("/search", FaultKind::HangUp)]);
+    jira.set_faults(vec![InjectedFault::on("/search", FaultKind::HangUp)]);
     let post = request(&jira, Method::POST, "/rest/api/2/search").body("{\"jql\":\"\"}");
     assert!(timeout(LIVENESS, post.send()).await.unwrap().is_err());
     let received = jira.requests().remove(0);
@@ -128,7 +131,7 @@ async fn a_hang_up_reads_the_request_and_ends_without_an_answer() {
 #[tokio::test]
 async fn a_slow_answer_is_the_usual_one_later() {
     let jira = start().await;
-    jira.set_faults(vec![Fault::on("/myself", FaultKind::Slow(200))]);
+    jira.set_faults(vec![InjectedFault::on("/myself", FaultKind::Slow(200))]);
     let began = std::time::Instant::now();
     assert_eq!(see(&jira, "/rest/api/2/myself").await.status, 200);
     assert!(began.elapsed() >= Duration::from_millis(200));

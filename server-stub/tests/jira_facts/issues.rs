@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::client::{ADMIN_TOKEN, get, new_issue, request, see, send, start, start_with, tell};
 
-async fn create(jira: &server_stub::jira::Running, fields: Value) -> crate::client::Reply {
+async fn create(jira: &server_stub::jira::RunningJira, fields: Value) -> crate::client::Reply {
     tell(
         jira,
         Method::POST,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use reqwest::Method;
 use serde_json::json;
-use server_stub::jira::{AuthKind, Connector, OAuth1Consumer, Running, Settings};
+use server_stub::jira::{AuthKind, OAuth1Consumer, RunningJira, Settings, TomcatConnector};
 
 use crate::client::{BOT, BOT_PASSWORD, Reply, get, request, send, start_with};
 use crate::oauth1_signer::{Consumer, Signing};
@@ -14,13 +14,13 @@ const ACCESS_TOKEN: &str = "/plugins/servlet/oauth/access-token";
 const AUTHORIZE: &str = "/plugins/servlet/oauth/authorize";
 const MYSELF: &str = "/rest/api/2/myself";
 
-async fn start() -> (Running, Consumer) {
+async fn start() -> (RunningJira, Consumer) {
     start_changed(|_, _| {}).await
 }
 
 async fn start_changed(
     change: impl FnOnce(&mut Settings, &mut OAuth1Consumer),
-) -> (Running, Consumer) {
+) -> (RunningJira, Consumer) {
     let consumer = Consumer::new("acme");
     let mut registered = OAuth1Consumer::new("acme", &consumer.public_key);
     let jira = start_with(|settings| {
@@ -31,7 +31,7 @@ async fn start_changed(
     (jira, consumer)
 }
 
-async fn two_legged() -> (Running, Consumer) {
+async fn two_legged() -> (RunningJira, Consumer) {
     start_changed(|_, consumer| consumer.two_legged_user = Some(BOT.into())).await
 }
 
@@ -43,7 +43,7 @@ fn fields(reply: &Reply) -> HashMap<String, String> {
 }
 
 /// A request token; `None` for a callback is OAuth 1.0.
-async fn request_token(jira: &Running, consumer: &Consumer, callback: Option<&str>) -> String {
+async fn request_token(jira: &RunningJira, consumer: &Consumer, callback: Option<&str>) -> String {
     let signing = consumer
         .sign(jira, Method::POST, REQUEST_TOKEN)
         .without("oauth_token");
@@ -58,7 +58,7 @@ async fn request_token(jira: &Running, consumer: &Consumer, callback: Option<&st
     fields["oauth_token"].clone()
 }
 
-async fn decide(jira: &Running, token: &str, decision: &str) -> Reply {
+async fn decide(jira: &RunningJira, token: &str, decision: &str) -> Reply {
     let form = [
         ("username", BOT),
         ("password", BOT_PASSWORD),
@@ -79,7 +79,7 @@ fn verifier(reply: &Reply) -> String {
 }
 
 fn exchanging<'a>(
-    jira: &Running,
+    jira: &RunningJira,
     consumer: &'a Consumer,
     token: &str,
     more: &[(&str, &str)],
@@ -92,7 +92,7 @@ fn exchanging<'a>(
 }
 
 async fn exchange(
-    jira: &Running,
+    jira: &RunningJira,
     consumer: &Consumer,
     token: &str,
     more: &[(&str, &str)],
@@ -101,13 +101,13 @@ async fn exchange(
 }
 
 /// The answer of a whole dance.
-async fn dance(jira: &Running, consumer: &Consumer) -> HashMap<String, String> {
+async fn dance(jira: &RunningJira, consumer: &Consumer) -> HashMap<String, String> {
     let token = request_token(jira, consumer, Some("https://vendor.example/back?x=1")).await;
     let verifier = verifier(&decide(jira, &token, "allow").await);
     fields(&exchange(jira, consumer, &token, &[("oauth_verifier", &verifier)]).await)
 }
 
-async fn myself(jira: &Running, consumer: &Consumer, token: &str) -> Reply {
+async fn myself(jira: &RunningJira, consumer: &Consumer, token: &str) -> Reply {
     let signing = consumer
         .sign(jira, Method::GET, MYSELF)
         .with("oauth_token", token);
@@ -438,13 +438,13 @@ async fn the_parameters_may_stand_in_the_query_or_the_form() {
 
 #[tokio::test]
 async fn the_signature_is_over_the_url_that_the_servlet_sees() {
-    let proxied = Connector {
+    let proxied = TomcatConnector {
         scheme: Some("https".into()),
         proxy_name: Some("jira.corp.example".into()),
         proxy_port: Some(443),
     };
     for (connector, base) in [
-        (Connector::default(), "http://inner.example:81"),
+        (TomcatConnector::default(), "http://inner.example:81"),
         (proxied, "https://jira.corp.example"),
     ] {
         let (jira, consumer) = start_changed(|settings, consumer| {

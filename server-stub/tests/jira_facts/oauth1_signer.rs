@@ -11,7 +11,7 @@ use rsa::RsaPrivateKey;
 use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::DecodePrivateKey;
 use rsa::signature::{SignatureEncoding, Signer as _};
-use server_stub::jira::Running;
+use server_stub::jira::RunningJira;
 use sha1::Sha1;
 
 use crate::client::request;
@@ -47,7 +47,7 @@ impl Consumer {
     }
 
     /// A request below the context path, over the URL where Jira listens, with an empty token.
-    pub fn sign(&self, jira: &Running, method: Method, path: &str) -> Signing<'_> {
+    pub fn sign(&self, jira: &RunningJira, method: Method, path: &str) -> Signing<'_> {
         static NONCE: AtomicU32 = AtomicU32::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let oauth = [
@@ -108,7 +108,7 @@ impl Signing<'_> {
     }
 
     /// To where Jira listens, whatever URL was signed.
-    pub fn request(&self, jira: &Running, path: &str) -> RequestBuilder {
+    pub fn request(&self, jira: &RunningJira, path: &str) -> RequestBuilder {
         let request =
             request(jira, self.method.clone(), path).header("authorization", self.header());
         if self.form.is_empty() {

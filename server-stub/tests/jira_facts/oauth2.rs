@@ -4,7 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
-use server_stub::jira::{Fault, FaultKind, HttpsRule, OAuth2Client, Running, Scope, Settings};
+use server_stub::jira::{
+    FaultKind, HttpsRule, InjectedFault, OAuth2Client, OAuth2Scope, RunningJira, Settings,
+};
 use sha2::{Digest, Sha256};
 
 use crate::client::{BOT, BOT_PASSWORD, Reply, get, new_issue, request, send, start_with};
@@ -23,7 +25,7 @@ fn loopback(settings: &mut Settings) {
     }];
 }
 
-async fn start() -> Running {
+async fn start() -> RunningJira {
     start_with(loopback).await
 }
 
@@ -46,7 +48,7 @@ fn asking(more: &[(&str, &str)]) -> String {
     format!("{AUTHORIZE}?{}", encode(&pairs))
 }
 
-async fn consent(jira: &Running, path: &str, decision: &str) -> Reply {
+async fn consent(jira: &RunningJira, path: &str, decision: &str) -> Reply {
     let form = [
         ("username", BOT),
         ("password", BOT_PASSWORD),
@@ -65,20 +67,20 @@ fn parameter(reply: &Reply, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-async fn code(jira: &Running, more: &[(&str, &str)]) -> String {
+async fn code(jira: &RunningJira, more: &[(&str, &str)]) -> String {
     let reply = consent(jira, &asking(more), "allow").await;
     assert_eq!(parameter(&reply, "state").as_deref(), Some("s t&te"));
     parameter(&reply, "code").unwrap()
 }
 
-async fn ask(jira: &Running, fields: &[(&str, &str)]) -> Reply {
+async fn ask(jira: &RunningJira, fields: &[(&str, &str)]) -> Reply {
     let mut form = vec![("client_id", "acme"), ("client_secret", "acme-secret")];
     form.retain(|(name, _)| !fields.iter().any(|(other, _)| name == other));
     form.extend(fields);
     send(request(jira, Method::POST, TOKEN).form(&form)).await
 }
 
-async fn redeem(jira: &Running, code: &str, more: &[(&str, &str)]) -> Reply {
+async fn redeem(jira: &RunningJira, code: &str, more: &[(&str, &str)]) -> Reply {
     let mut fields = vec![
         ("grant_type", "authorization_code"),
         ("code", code),
@@ -88,7 +90,7 @@ async fn redeem(jira: &Running, code: &str, more: &[(&str, &str)]) -> Reply {
     ask(jira, &fields).await
 }
 
-async fn refresh(jira: &Running, token: &str) -> Reply {
+async fn refresh(jira: &RunningJira, token: &str) -> Reply {
     ask(
         jira,
         &[("grant_type", "refresh_token"), ("refresh_token", token)],
@@ -96,7 +98,7 @@ async fn refresh(jira: &Running, token: &str) -> Reply {
     .await
 }
 
-async fn tokens(jira: &Running, more: &[(&str, &str)]) -> (String, String) {
+async fn tokens(jira: &RunningJira, more: &[(&str, &str)]) -> (String, String) {
     let reply = redeem(jira, &code(jira, more).await, &[]).await;
     pair(&reply)
 }
@@ -107,7 +109,7 @@ fn pair(reply: &Reply) -> (String, String) {
     (text("access_token"), text("refresh_token"))
 }
 
-async fn user(jira: &Running, access: &str) -> Option<String> {
+async fn user(jira: &RunningJira, access: &str) -> Option<String> {
     let search = get(jira, "/rest/api/2/search").bearer_auth(access);
     let name = send(search).await.header("x-ausername").unwrap().to_owned();
     (name != "anonymous").then_some(name)
@@ -330,7 +332,7 @@ async fn a_refresh_kills_both_old_tokens_at_once() {
 async fn an_answer_that_is_lost_has_rotated_the_tokens_all_the_same() {
     let jira = start().await;
     let (access, token) = tokens(&jira, &[]).await;
-    jira.set_faults(vec![Fault::on(TOKEN, FaultKind::HangUpAfter)]);
+    jira.set_faults(vec![InjectedFault::on(TOKEN, FaultKind::HangUpAfter)]);
     let form = [
         ("client_id", "acme"),
         ("client_secret", "acme-secret"),
@@ -339,7 +341,7 @@ async fn an_answer_that_is_lost_has_rotated_the_tokens_all_the_same() {
     ];
     let lost = request(&jira, Method::POST, TOKEN).form(&form).send().await;
     assert!(lost.is_err());
-    jira.set_faults(vec![Fault::on(TOKEN, FaultKind::SlowAnswer(1))]);
+    jira.set_faults(vec![InjectedFault::on(TOKEN, FaultKind::SlowAnswer(1))]);
     refused(&refresh(&jira, &token).await, "invalid_grant");
     assert_eq!(user(&jira, &access).await, None);
     assert_eq!(jira.oauth2_counts().refreshes, 1);
@@ -423,7 +425,7 @@ async fn scopes_are_data_centers_own_and_not_beyond_the_clients() {
         refused(&ask(&jira, &fields).await, "invalid_scope");
     }
     let mut client = OAuth2Client::new("acme", "acme-secret", REDIRECT);
-    client.scope = Scope::SystemAdmin;
+    client.scope = OAuth2Scope::SystemAdmin;
     jira.register_oauth2_client(client);
     tokens(&jira, &[("scope", "READ WRITE ADMIN SYSTEM_ADMIN")]).await;
 }

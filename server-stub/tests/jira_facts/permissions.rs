@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
-use server_stub::jira::{Grant, Holder, Permission};
+use server_stub::jira::{JiraPermission, PermissionGrant, PermissionHolder};
 
 use crate::client::{
     ADMIN_TOKEN, READER_TOKEN, get, new_issue, new_issue_in, request, see, send, start, start_with,
@@ -38,9 +38,9 @@ async fn anonymous_people_are_told_to_log_in() {
 #[tokio::test]
 async fn a_project_open_to_anyone_is_seen_by_anonymous_people() {
     let jira = start_with(|settings| {
-        settings.projects[0].grants.push(Grant {
-            to: Holder::Anyone,
-            permissions: vec![Permission::BrowseProjects],
+        settings.projects[0].grants.push(PermissionGrant {
+            to: PermissionHolder::Anyone,
+            permissions: vec![JiraPermission::BrowseProjects],
         });
     })
     .await;

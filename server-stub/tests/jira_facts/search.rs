@@ -2,11 +2,11 @@
 
 use reqwest::Method;
 use serde_json::json;
-use server_stub::jira::Running;
+use server_stub::jira::RunningJira;
 
 use crate::client::{new_issue, see, start, tell};
 
-async fn found(jira: &Running, jql: &str) -> Vec<String> {
+async fn found(jira: &RunningJira, jql: &str) -> Vec<String> {
     let body = json!({ "jql": jql, "fields": ["summary"] });
     let reply = tell(jira, Method::POST, "/rest/api/2/search", body).await;
     assert_eq!(reply.status, 200, "{jql}: {}", reply.body);
@@ -16,7 +16,7 @@ async fn found(jira: &Running, jql: &str) -> Vec<String> {
         .collect()
 }
 
-async fn three_issues() -> Running {
+async fn three_issues() -> RunningJira {
     let jira = start().await;
     for summary in ["Printer on fire", "Fire in the hall", "Coffee cold"] {
         new_issue(&jira, summary).await;

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
-use server_stub::jira::{Jira, Settings, State};
+use server_stub::jira::{JiraStub, ServerState, Settings};
 
 use crate::client::{get, see, send, start, start_with, tell};
 
@@ -12,9 +12,9 @@ async fn status_tells_the_state_without_a_login_and_nothing_else_is_served_but_w
     let status = || send(get(&jira, "/status"));
     assert_eq!(status().await.json(), json!({ "state": "RUNNING" }));
     for (state, name, code) in [
-        (State::Starting, "STARTING", 503),
-        (State::Maintenance, "MAINTENANCE", 503),
-        (State::Error, "ERROR", 500),
+        (ServerState::Starting, "STARTING", 503),
+        (ServerState::Maintenance, "MAINTENANCE", 503),
+        (ServerState::Error, "ERROR", 500),
     ] {
         jira.set_state(state);
         let reply = status().await;
@@ -22,7 +22,7 @@ async fn status_tells_the_state_without_a_login_and_nothing_else_is_served_but_w
         assert_eq!(reply.status, code);
         assert_eq!(see(&jira, "/rest/api/2/myself").await.status, 503);
     }
-    jira.set_state(State::Running);
+    jira.set_state(ServerState::Running);
     assert_eq!(see(&jira, "/rest/api/2/myself").await.status, 200);
 }
 
@@ -93,7 +93,7 @@ async fn a_context_path_is_checked_before_listening() {
             context_path: wrong.into(),
             ..Settings::default()
         };
-        assert!(Jira::start(settings).await.is_err(), "{wrong}");
+        assert!(JiraStub::start(settings).await.is_err(), "{wrong}");
     }
 }
 
@@ -102,7 +102,7 @@ async fn stopping_frees_the_address() {
     let jira = start().await;
     let listen = jira.addr;
     jira.stop().await;
-    let again = Jira::start(Settings {
+    let again = JiraStub::start(Settings {
         listen,
         ..Settings::default()
     })

@@ -1,11 +1,11 @@
 //! https: a chain of two, names, client certificates, an authority that outlives a restart.
 
 use reqwest::{Certificate, Client, Identity};
-use server_stub::jira::{Https, Running};
+use server_stub::jira::{HttpsSettings, RunningJira};
 
 use crate::client::start_with;
 
-fn trusting(jira: &Running) -> reqwest::ClientBuilder {
+fn trusting(jira: &RunningJira) -> reqwest::ClientBuilder {
     let ca = Certificate::from_pem(jira.ca_pem.as_ref().unwrap().as_bytes()).unwrap();
     Client::builder().tls_certs_only([ca])
 }
@@ -21,7 +21,7 @@ async fn info(client: Client, url: &str) -> reqwest::Result<String> {
 
 #[tokio::test]
 async fn a_client_that_trusts_the_authority_gets_in_and_another_does_not() {
-    let jira = start_with(|settings| settings.https = Some(Https::default())).await;
+    let jira = start_with(|settings| settings.https = Some(HttpsSettings::default())).await;
     assert!(jira.url.starts_with("https://127.0.0.1:"));
     let body = info(trusting(&jira).build().unwrap(), &jira.url)
         .await
@@ -38,9 +38,9 @@ async fn a_client_that_trusts_the_authority_gets_in_and_another_does_not() {
 async fn the_base_urls_host_and_further_names_are_in_the_certificate() {
     let jira = start_with(|settings| {
         settings.base_url = Some("https://jira.corp.example/jira".into());
-        settings.https = Some(Https {
+        settings.https = Some(HttpsSettings {
             names: vec!["other.example".into()],
-            ..Https::default()
+            ..HttpsSettings::default()
         });
     })
     .await;
@@ -58,9 +58,9 @@ async fn the_base_urls_host_and_further_names_are_in_the_certificate() {
 #[tokio::test]
 async fn a_client_certificate_is_wanted_when_set() {
     let jira = start_with(|settings| {
-        settings.https = Some(Https {
+        settings.https = Some(HttpsSettings {
             client_certificate: true,
-            ..Https::default()
+            ..HttpsSettings::default()
         });
     })
     .await;
@@ -82,7 +82,7 @@ async fn an_authority_in_a_directory_outlives_a_restart() {
     let start = || {
         start_with(|settings| {
             settings.directory = Some(directory.path().to_owned());
-            settings.https = Some(Https::default());
+            settings.https = Some(HttpsSettings::default());
         })
     };
     let first = start().await;

@@ -9,8 +9,8 @@ use e2e::{
     agent::{binary, write_secret},
     load,
     nginx::{Nginx, wrk},
-    origin::Origin,
-    process::Process,
+    origin::OriginServer,
+    process::ChildProcess,
     sshd::{Sshd, free_port},
 };
 use serde_json::json;
@@ -24,8 +24,8 @@ use std::{
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let plan = Plan::from_environment();
-    let bench = Bench::start().await?;
+    let plan = BenchPlan::from_environment();
+    let bench = BenchSetup::start().await?;
     println!(
         "ssh -R and agent through the same sshd, {} rounds, alternating\n",
         plan.rounds
@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
                 results.push(side.measure(measure, &plan).await?);
             }
         }
-        let row = Row::new(measure, results);
+        let row = ResultRow::new(measure, results);
         println!("{row}");
         rows.push(row);
     }
@@ -66,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
         "rounds": plan.rounds,
         "idle_bytes": { "ssh": idle.0, "agent": idle.1 },
         "peak_bytes": { "ssh": after.0, "agent": after.1 },
-        "measures": rows.iter().map(Row::json).collect::<Vec<_>>(),
+        "measures": rows.iter().map(ResultRow::json).collect::<Vec<_>>(),
     });
     let path = std::env::var_os("BENCH_JSON")
         .map_or_else(|| PathBuf::from("target/bench.json"), PathBuf::from);
@@ -77,9 +77,9 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// How much of everything; smaller by environment for a quick look.
-struct Plan {
+struct BenchPlan {
     /// One measure alone, for a profile of it.
-    only: Option<Measure>,
+    only: Option<BenchMeasure>,
     rounds: usize,
     bytes: u64,
     /// Per round of kept-alive requests.
@@ -87,7 +87,7 @@ struct Plan {
     connections: u64,
 }
 
-impl Plan {
+impl BenchPlan {
     fn from_environment() -> Self {
         let number = |name: &str, default: u64| {
             std::env::var(name)
@@ -99,7 +99,7 @@ impl Plan {
         Self {
             only: MEASURES
                 .into_iter()
-                .find(|measure| only.as_deref() == Some(measure.word())),
+                .find(|measure| only.as_deref() == Some(measure.name())),
             rounds: number("BENCH_ROUNDS", 5) as usize,
             bytes: number("BENCH_MIB", 1024) << 20,
             seconds: number("BENCH_SECONDS", 10),
@@ -109,16 +109,16 @@ impl Plan {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Measure {
+enum BenchMeasure {
     Download,
     Upload,
     KeepAlive,
     NewConnections,
 }
 
-impl Measure {
+impl BenchMeasure {
     /// As `BENCH_ONLY` names it.
-    fn word(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::KeepAlive => "keep-alive",
             Self::NewConnections => "new-connections",
@@ -128,31 +128,31 @@ impl Measure {
     }
 }
 
-const MEASURES: [Measure; 4] = [
-    Measure::KeepAlive,
-    Measure::NewConnections,
-    Measure::Download,
-    Measure::Upload,
+const MEASURES: [BenchMeasure; 4] = [
+    BenchMeasure::KeepAlive,
+    BenchMeasure::NewConnections,
+    BenchMeasure::Download,
+    BenchMeasure::Upload,
 ];
 
 /// One side of the comparison: its process, and the gateway's port that leads through it.
-struct Side {
-    process: Process,
+struct BenchSide {
+    process: ChildProcess,
     /// Leads to the origin that counts bytes.
     addr: SocketAddr,
     /// Leads to nginx.
     requests: SocketAddr,
 }
 
-struct Sample {
+struct BenchSample {
     /// Bytes, requests or connections.
     amount: f64,
     seconds: f64,
     cpu: f64,
 }
 
-impl Side {
-    async fn reached(process: Process, ports: [u16; 2]) -> anyhow::Result<Self> {
+impl BenchSide {
+    async fn wait_reachable(process: ChildProcess, ports: [u16; 2]) -> anyhow::Result<Self> {
         for port in ports {
             reachable(port, &process).await?;
         }
@@ -163,28 +163,32 @@ impl Side {
         })
     }
 
-    async fn measure(&self, measure: Measure, plan: &Plan) -> anyhow::Result<Sample> {
+    async fn measure(
+        &self,
+        measure: BenchMeasure,
+        plan: &BenchPlan,
+    ) -> anyhow::Result<BenchSample> {
         let cpu = self.process.cpu_seconds()?;
         let path = "/rest/api/2/issue/DEMO-1";
         let mebibytes = plan.bytes as f64 / (1 << 20) as f64;
         let measured = match measure {
-            Measure::Download => load::download(self.addr, plan.bytes)
+            BenchMeasure::Download => load::download(self.addr, plan.bytes)
                 .await
                 .map(|took| (mebibytes, took)),
-            Measure::Upload => load::upload(self.addr, plan.bytes)
+            BenchMeasure::Upload => load::upload(self.addr, plan.bytes)
                 .await
                 .map(|took| (mebibytes, took)),
-            Measure::KeepAlive => wrk(self.requests, path, CONCURRENT, plan.seconds)
+            BenchMeasure::KeepAlive => wrk(self.requests, path, CONCURRENT, plan.seconds)
                 .await
                 .map(|load| (load.requests as f64, load.took)),
-            Measure::NewConnections => {
+            BenchMeasure::NewConnections => {
                 load::new_connections(self.requests, path, CONCURRENT, plan.connections)
                     .await
                     .map(|took| (plan.connections as f64, took))
             }
         };
         let (amount, took) = measured.with_context(|| self.process.log())?;
-        Ok(Sample {
+        Ok(BenchSample {
             amount,
             seconds: took.as_secs_f64(),
             cpu: self.process.cpu_seconds()? - cpu,
@@ -193,7 +197,7 @@ impl Side {
 }
 
 /// Medians of one measure, for both sides.
-struct Row {
+struct ResultRow {
     name: &'static str,
     unit: &'static str,
     rate: [f64; 2],
@@ -203,14 +207,14 @@ struct Row {
     goal: f64,
 }
 
-impl Row {
-    fn new(measure: Measure, samples: [Vec<Sample>; 2]) -> Self {
+impl ResultRow {
+    fn new(measure: BenchMeasure, samples: [Vec<BenchSample>; 2]) -> Self {
         // CPU seconds are per so much of the amount.
         let (name, unit, per, cpu_unit, goal) = match measure {
-            Measure::Download => ("download", "MiB/s", 1024.0, "s/GiB", 1.3),
-            Measure::Upload => ("upload", "MiB/s", 1024.0, "s/GiB", 1.3),
-            Measure::KeepAlive => ("requests, keep-alive", "req/s", 1000.0, "s/1000 req", 2.5),
-            Measure::NewConnections => (
+            BenchMeasure::Download => ("download", "MiB/s", 1024.0, "s/GiB", 1.3),
+            BenchMeasure::Upload => ("upload", "MiB/s", 1024.0, "s/GiB", 1.3),
+            BenchMeasure::KeepAlive => ("requests, keep-alive", "req/s", 1000.0, "s/1000 req", 2.5),
+            BenchMeasure::NewConnections => (
                 "requests, new connections",
                 "req/s",
                 1000.0,
@@ -250,7 +254,7 @@ impl Row {
     }
 }
 
-impl std::fmt::Display for Row {
+impl std::fmt::Display for ResultRow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
@@ -269,28 +273,28 @@ impl std::fmt::Display for Row {
     }
 }
 
-struct Bench {
-    ssh: Side,
-    agent: Side,
+struct BenchSetup {
+    ssh: BenchSide,
+    agent: BenchSide,
     _sshd: Sshd,
-    _origin: Origin,
+    _origin: OriginServer,
     _nginx: Nginx,
     _folder: tempfile::TempDir,
 }
 
-impl Bench {
+impl BenchSetup {
     async fn start() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let origin = Origin::start().await?;
+        let origin = OriginServer::start().await?;
         let sshd = Sshd::with(&["LogLevel ERROR"])?;
         let nginx = Nginx::start(folder.path()).await?;
         let ways = |ports: [u16; 2]| [(ports[0], origin.addr), (ports[1], nginx.addr)];
         let (ssh_ports, agent_ports) = ([free_port()?, free_port()?], [free_port()?, free_port()?]);
 
         let process = start_ssh(folder.path(), &sshd, ways(ssh_ports))?;
-        let ssh = Side::reached(process, ssh_ports).await?;
+        let ssh = BenchSide::wait_reachable(process, ssh_ports).await?;
         let process = start_agent(folder.path(), &sshd, ways(agent_ports))?;
-        let agent = Side::reached(process, agent_ports).await?;
+        let agent = BenchSide::wait_reachable(process, agent_ports).await?;
         // Both have said hello; let them settle before idle memory is read.
         tokio::time::sleep(Duration::from_secs(2)).await;
         Ok(Self {
@@ -305,19 +309,19 @@ impl Bench {
 }
 
 /// Ports on the gateway, and where each leads.
-type Ways = [(u16, SocketAddr); 2];
+type PortTargets = [(u16, SocketAddr); 2];
 
-fn start_ssh(dir: &Path, sshd: &Sshd, ways: Ways) -> anyhow::Result<Process> {
+fn start_ssh(dir: &Path, sshd: &Sshd, ways: PortTargets) -> anyhow::Result<ChildProcess> {
     let mut command = sshd.ssh();
     command.args(["-N", "-o", "ExitOnForwardFailure=yes"]);
     for (port, to) in ways {
         command.args(["-R", &format!("127.0.0.1:{port}:{to}")]);
     }
     command.arg("127.0.0.1");
-    Process::spawn(command, &dir.join("ssh.log"))
+    ChildProcess::spawn(command, &dir.join("ssh.log"))
 }
 
-fn start_agent(dir: &Path, sshd: &Sshd, ways: Ways) -> anyhow::Result<Process> {
+fn start_agent(dir: &Path, sshd: &Sshd, ways: PortTargets) -> anyhow::Result<ChildProcess> {
     write_secret(&dir.join("token"), "bench-token\n")?;
     let mut config = format!(
         "[tunnel]\ngateways = [\"{gateway}\"]\nuser = \"{user}\"\nidentity_file = \"{identity}\"\n\
@@ -341,10 +345,10 @@ fn start_agent(dir: &Path, sshd: &Sshd, ways: Ways) -> anyhow::Result<Process> {
         .env("JIRA_TUNNEL_AGENT_CONFIG", dir.join("agent.toml"))
         .env("STATE_DIRECTORY", dir.join("state"))
         .env("RUNTIME_DIRECTORY", dir.join("run"));
-    Process::spawn(command, &dir.join("agent.log"))
+    ChildProcess::spawn(command, &dir.join("agent.log"))
 }
 
-async fn reachable(port: u16, process: &Process) -> anyhow::Result<()> {
+async fn reachable(port: u16, process: &ChildProcess) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(15);
     while tokio::net::TcpStream::connect(local(port)).await.is_err() {
         anyhow::ensure!(

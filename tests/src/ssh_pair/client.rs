@@ -1,6 +1,6 @@
 //! The agent's end: asks for two forwards and serves their channels.
 
-use super::{Below, Options, Service, above, below};
+use super::{EchoService, EndOptions, SessionTransport, wrap_channel, wrap_socket};
 use agent::tunnel::channel::SessionBudget;
 use anyhow::{Result, ensure};
 use russh::{
@@ -18,41 +18,41 @@ use std::{
 use tokio::{net::TcpStream, time::sleep};
 
 /// A session with two forwards: one serves HTTP, one raw bytes.
-pub struct Client {
-    handle: Handle<Forwards>,
-    _below: Option<Box<dyn super::Duplex>>,
+pub struct SshClient {
+    handle: Handle<ClientHandler>,
+    _idle_transport: Option<Box<dyn super::ByteStream>>,
     /// Port on the gateway that leads to the HTTP service.
     pub http: u16,
     /// Port on the gateway that leads to the raw service.
     pub raw: u16,
     /// The account of the channels; its meter is the transport's.
     pub budget: Arc<SessionBudget>,
-    /// What answers.
-    pub service: Arc<Service>,
-    kexes: Arc<AtomicUsize>,
+    /// The service behind the HTTP and raw forwards.
+    pub service: Arc<EchoService>,
+    key_exchanges: Arc<AtomicUsize>,
 }
 
-impl Client {
+impl SshClient {
     /// Connects, logs in, asks for the forwards. The host key is not judged here.
     pub async fn connect(
         address: &str,
         user: &str,
         key: PrivateKey,
-        options: &Options,
+        options: &EndOptions,
     ) -> Result<Self> {
-        let Below {
+        let SessionTransport {
             stream,
             budget,
             _idle,
-        } = below(TcpStream::connect(address).await?, options)?;
-        let service = Arc::new(Service::default());
+        } = wrap_socket(TcpStream::connect(address).await?, options)?;
+        let service = Arc::new(EchoService::default());
         let kexes = Arc::new(AtomicUsize::new(0));
         let raw_port = Arc::new(OnceLock::new());
-        let forwards = Forwards {
+        let forwards = ClientHandler {
             budget: Arc::clone(&budget),
             service: Arc::clone(&service),
             raw_port: Arc::clone(&raw_port),
-            kexes: Arc::clone(&kexes),
+            key_exchanges: Arc::clone(&kexes),
         };
         let mut handle = client::connect_stream(config(options), stream, forwards).await?;
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
@@ -63,12 +63,12 @@ impl Client {
         let http = handle.tcpip_forward("127.0.0.1", 0).await?;
         Ok(Self {
             handle,
-            _below: _idle,
+            _idle_transport: _idle,
             http: http.try_into()?,
             raw: raw.try_into()?,
             budget,
             service,
-            kexes,
+            key_exchanges: kexes,
         })
     }
 
@@ -83,8 +83,8 @@ impl Client {
     }
 
     /// Key exchanges done, the first included.
-    pub fn kexes(&self) -> usize {
-        self.kexes.load(Relaxed)
+    pub fn key_exchanges(&self) -> usize {
+        self.key_exchanges.load(Relaxed)
     }
 
     /// Has the session ended?
@@ -93,7 +93,7 @@ impl Client {
     }
 
     /// Waits for the session's end and says how long that took.
-    pub async fn ended(&self, limit: Duration) -> Result<Duration> {
+    pub async fn wait_closed(&self, limit: Duration) -> Result<Duration> {
         let begun = Instant::now();
         while !self.is_closed() {
             ensure!(begun.elapsed() < limit, "still connected after {limit:?}");
@@ -103,7 +103,7 @@ impl Client {
     }
 }
 
-fn config(options: &Options) -> Arc<client::Config> {
+fn config(options: &EndOptions) -> Arc<client::Config> {
     Arc::new(client::Config {
         limits: options.limits(),
         window_size: options.window(),
@@ -116,14 +116,14 @@ fn config(options: &Options) -> Arc<client::Config> {
     })
 }
 
-struct Forwards {
+struct ClientHandler {
     budget: Arc<SessionBudget>,
-    service: Arc<Service>,
+    service: Arc<EchoService>,
     raw_port: Arc<OnceLock<u32>>,
-    kexes: Arc<AtomicUsize>,
+    key_exchanges: Arc<AtomicUsize>,
 }
 
-impl client::Handler for Forwards {
+impl client::Handler for ClientHandler {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
@@ -136,7 +136,7 @@ impl client::Handler for Forwards {
         _: &russh::Names,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.kexes.fetch_add(1, Relaxed);
+        self.key_exchanges.fetch_add(1, Relaxed);
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl client::Handler for Forwards {
         _: &mut Session,
     ) -> Result<(), Self::Error> {
         reply.accept().await;
-        let stream = above(Arc::clone(&self.budget), channel);
+        let stream = wrap_channel(Arc::clone(&self.budget), channel);
         let service = Arc::clone(&self.service);
         let is_raw = self.raw_port.get() == Some(&port);
         tokio::spawn(async move {

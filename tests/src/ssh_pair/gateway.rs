@@ -1,6 +1,6 @@
 //! The vendor's end: an SSH server that lets everybody in and joins each connection to a forward's port to a channel.
 
-use super::{Below, Client, Options, above, below};
+use super::{EndOptions, SessionTransport, SshClient, wrap_channel, wrap_socket};
 use agent::tunnel::channel::SessionBudget;
 use anyhow::{Result, bail};
 use russh::{
@@ -22,16 +22,16 @@ use tokio::{
 };
 
 /// A running gateway; stops when dropped.
-pub struct Gateway {
+pub struct SshGateway {
     address: SocketAddr,
     sessions: Arc<Mutex<Vec<Arc<SessionBudget>>>>,
     accepting: JoinHandle<()>,
 }
 
-impl Gateway {
+impl SshGateway {
     /// Listens on a free port of 127.0.0.1. Closes channels first after 250 ms: between two ends that wait for the
     /// other's CLOSE one must begin.
-    pub async fn start(mut options: Options) -> Result<Self> {
+    pub async fn start(mut options: EndOptions) -> Result<Self> {
         options.channel.close_wait = Duration::from_millis(250);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -40,7 +40,7 @@ impl Gateway {
         let known = Arc::clone(&sessions);
         let accepting = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let Ok(below) = below(socket, &options) else {
+                let Ok(below) = wrap_socket(socket, &options) else {
                     continue;
                 };
                 known
@@ -57,19 +57,19 @@ impl Gateway {
         })
     }
 
-    /// `127.0.0.1:PORT`.
+    /// Address of the gateway as `127.0.0.1:PORT`.
     pub fn address(&self) -> String {
         self.address.to_string()
     }
 
     /// Connects an agent's end, with a key of its own.
-    pub async fn connect(&self, options: &Options) -> Result<Client> {
+    pub async fn connect(&self, options: &EndOptions) -> Result<SshClient> {
         self.connect_through(&self.address(), options).await
     }
 
     /// Connects an agent's end by way of another address.
-    pub async fn connect_through(&self, address: &str, options: &Options) -> Result<Client> {
-        Client::connect(address, "agent", key()?, options).await
+    pub async fn connect_through(&self, address: &str, options: &EndOptions) -> Result<SshClient> {
+        SshClient::connect(address, "agent", key()?, options).await
     }
 
     /// The account of the newest session.
@@ -82,7 +82,7 @@ impl Gateway {
     }
 }
 
-impl Drop for Gateway {
+impl Drop for SshGateway {
     fn drop(&mut self) {
         self.accepting.abort();
     }
@@ -92,7 +92,7 @@ fn key() -> Result<PrivateKey> {
     Ok(PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519)?)
 }
 
-fn config(options: &Options) -> Result<Arc<server::Config>> {
+fn config(options: &EndOptions) -> Result<Arc<server::Config>> {
     Ok(Arc::new(server::Config {
         keys: vec![key()?],
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
@@ -107,13 +107,13 @@ fn config(options: &Options) -> Result<Arc<server::Config>> {
     }))
 }
 
-async fn serve(config: Arc<server::Config>, below: Below) {
-    let Below {
+async fn serve(config: Arc<server::Config>, below: SessionTransport) {
+    let SessionTransport {
         stream,
         budget,
         _idle,
     } = below;
-    let listeners = Listeners {
+    let listeners = GatewayHandler {
         budget,
         open: HashMap::new(),
     };
@@ -128,18 +128,18 @@ async fn serve(config: Arc<server::Config>, below: Below) {
 }
 
 /// The ports of one session; closed with it.
-struct Listeners {
+struct GatewayHandler {
     budget: Arc<SessionBudget>,
     open: HashMap<u32, AbortHandle>,
 }
 
-impl Drop for Listeners {
+impl Drop for GatewayHandler {
     fn drop(&mut self) {
         self.open.values().for_each(AbortHandle::abort);
     }
 }
 
-impl Handler for Listeners {
+impl Handler for GatewayHandler {
     type Error = anyhow::Error;
 
     async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth> {
@@ -154,7 +154,7 @@ impl Handler for Listeners {
     ) -> Result<bool> {
         let listener = TcpListener::bind(("127.0.0.1", u16::try_from(*port)?)).await?;
         *port = listener.local_addr()?.port().into();
-        let forward = Forward {
+        let forward = ForwardedPort {
             handle: session.handle(),
             address: address.to_owned(),
             port: *port,
@@ -167,14 +167,14 @@ impl Handler for Listeners {
 }
 
 #[derive(Clone)]
-struct Forward {
+struct ForwardedPort {
     handle: server::Handle,
     address: String,
     port: u32,
     budget: Arc<SessionBudget>,
 }
 
-impl Forward {
+impl ForwardedPort {
     async fn accept(self, listener: TcpListener) {
         while let Ok((socket, from)) = listener.accept().await {
             let forward = self.clone();
@@ -197,7 +197,7 @@ impl Forward {
             )
             .await
             .map_err(io::Error::other)?;
-        let mut stream = above(self.budget, channel);
+        let mut stream = wrap_channel(self.budget, channel);
         copy_bidirectional_with_sizes(&mut socket, &mut stream, COPY, COPY).await
     }
 }

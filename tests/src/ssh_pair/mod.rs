@@ -7,19 +7,19 @@
 
 mod client;
 mod gateway;
+mod packet_injector;
 mod service;
-mod tap;
 pub mod vendor;
 
-pub use client::Client;
-pub use gateway::Gateway;
+pub use client::SshClient;
+pub use gateway::SshGateway;
+pub use packet_injector::PacketInjector;
 pub(crate) use service::hash;
-pub use service::{Service, digest, pattern};
-pub use tap::Tap;
+pub use service::{EchoService, digest, pattern};
 
 use agent::tunnel::{
     channel::{self, ChannelStream, SessionBudget},
-    transport::{self, Meter, Transport, socket},
+    transport::{self, SshTransport, TransportHandle, socket},
 };
 use russh::{Channel, ChannelId, ChannelMsg, Limits, Preferred, cipher};
 use std::{borrow::Cow, sync::Arc, time::Duration};
@@ -30,32 +30,32 @@ use tokio::{
 
 /// How one end of a session is set up.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct EndOptions {
     /// russh's own keep-alive; three unanswered ones end the session.
     pub keepalive: Option<Duration>,
     /// The stall timer outside russh.
-    pub stall: Option<Duration>,
+    pub stall_timeout: Option<Duration>,
     /// Bytes after which this end asks for new keys.
     pub rekey_after: usize,
-    /// No encryption, so that a [`Tap`] can read and add packets.
-    pub in_clear: bool,
+    /// No encryption, so that a [`PacketInjector`] can read and add packets.
+    pub unencrypted: bool,
     /// Bounds of the channels.
-    pub channel: channel::Limits,
+    pub channel: channel::ChannelLimits,
 }
 
-impl Default for Options {
+impl Default for EndOptions {
     fn default() -> Self {
         Self {
             keepalive: Some(Duration::from_secs(5)),
-            stall: None,
+            stall_timeout: None,
             rekey_after: 1 << 30,
-            in_clear: false,
-            channel: channel::Limits::default(),
+            unencrypted: false,
+            channel: channel::ChannelLimits::default(),
         }
     }
 }
 
-impl Options {
+impl EndOptions {
     fn limits(&self) -> Limits {
         Limits {
             rekey_write_limit: self.rekey_after,
@@ -65,7 +65,7 @@ impl Options {
     }
 
     fn preferred(&self) -> Preferred {
-        let ciphers: &[cipher::Name] = if self.in_clear {
+        let ciphers: &[cipher::Name] = if self.unencrypted {
             &[cipher::NONE]
         } else {
             &[cipher::AES_128_GCM, cipher::AES_256_GCM]
@@ -77,59 +77,63 @@ impl Options {
     }
 
     fn window(&self) -> u32 {
-        if without("window") { 2 << 20 } else { 32 << 20 }
+        if is_disabled("window") {
+            2 << 20
+        } else {
+            32 << 20
+        }
     }
 }
 
 /// Is this answer taken out?
-pub fn without(answer: &str) -> bool {
+pub fn is_disabled(answer: &str) -> bool {
     std::env::var("SSH_GATE_WITHOUT").is_ok_and(|list| list.split(',').any(|out| out == answer))
 }
 
 /// What russh is given, with the account of its channels.
-struct Below {
-    stream: Box<dyn Duplex>,
+struct SessionTransport {
+    stream: Box<dyn ByteStream>,
     budget: Arc<SessionBudget>,
     /// Where the transport is taken out: the one that the account needs all the same.
-    _idle: Option<Box<dyn Duplex>>,
+    _idle: Option<Box<dyn ByteStream>>,
 }
 
-/// Any byte stream.
-pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+/// Any bidirectional stream of bytes.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
 
-fn below(socket: TcpStream, options: &Options) -> anyhow::Result<Below> {
-    socket::configure(&socket, &socket::Options::default())?;
-    let limits = transport::Limits::default();
-    let (stream, meter, idle): (Box<dyn Duplex>, _, Option<Box<dyn Duplex>>) =
-        if without("transport") {
+fn wrap_socket(socket: TcpStream, options: &EndOptions) -> anyhow::Result<SessionTransport> {
+    socket::configure(&socket, &socket::SocketOptions::default())?;
+    let limits = transport::TransportLimits::default();
+    let (stream, meter, idle): (Box<dyn ByteStream>, _, Option<Box<dyn ByteStream>>) =
+        if is_disabled("transport") {
             let (read_half, write_half) = split(duplex(1).0);
-            let (idle, meter) = Transport::new(read_half, write_half, limits);
+            let (idle, meter) = SshTransport::new(read_half, write_half, limits);
             (Box::new(socket), meter, Some(Box::new(idle)))
         } else {
             let (read_half, write_half) = socket.into_split();
-            let (transport, meter) = Transport::new(read_half, write_half, limits);
+            let (transport, meter) = SshTransport::new(read_half, write_half, limits);
             (Box::new(transport), meter, None)
         };
-    if let Some(stall) = options.stall {
+    if let Some(stall) = options.stall_timeout {
         watch(Arc::clone(&meter), stall, options.keepalive.is_some());
     }
-    Ok(Below {
+    Ok(SessionTransport {
         stream,
         budget: SessionBudget::new(meter, options.channel.clone()),
         _idle: idle,
     })
 }
 
-fn watch(meter: Arc<Meter>, stall: Duration, peer_must_speak: bool) {
+fn watch(meter: Arc<TransportHandle>, stall: Duration, peer_must_speak: bool) {
     tokio::spawn(async move { meter.watch(stall, peer_must_speak).await });
 }
 
-fn above<S>(budget: Arc<SessionBudget>, channel: Channel<S>) -> Box<dyn Duplex>
+fn wrap_channel<S>(budget: Arc<SessionBudget>, channel: Channel<S>) -> Box<dyn ByteStream>
 where
     S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
 {
-    if without("channel") {
+    if is_disabled("channel") {
         #[expect(clippy::disallowed_methods, reason = "to see the tests fail with it")]
         Box::new(channel.into_stream())
     } else {

@@ -1,6 +1,6 @@
 //! What answers behind the forwards, and the bytes it sends.
 
-use super::Duplex;
+use super::ByteStream;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http::{Method, Request, Response, StatusCode};
@@ -26,13 +26,13 @@ use tokio::{
 
 /// Answers `GET /ping`, `GET /bytes/N`, `POST /up` (the digest of what came), `POST /held` (the same, but reads
 /// nothing before [`release`](Self::release)); everything else is 404 without its body being read.
-pub struct Service {
+pub struct EchoService {
     released: watch::Sender<bool>,
     sent: AtomicU64,
     live: AtomicUsize,
 }
 
-impl Default for Service {
+impl Default for EchoService {
     fn default() -> Self {
         Self {
             released: watch::Sender::new(false),
@@ -42,9 +42,9 @@ impl Default for Service {
     }
 }
 
-type Body = BoxBody<Bytes, Infallible>;
+type ServiceBody = BoxBody<Bytes, Infallible>;
 
-impl Service {
+impl EchoService {
     /// Lets those that are held read on.
     pub fn release(&self) {
         self.released.send_replace(true);
@@ -61,7 +61,7 @@ impl Service {
     }
 
     /// One HTTP/1.1 connection.
-    pub(super) async fn http(self: Arc<Self>, stream: Box<dyn Duplex>) {
+    pub(super) async fn http(self: Arc<Self>, stream: Box<dyn ByteStream>) {
         self.live.fetch_add(1, Relaxed);
         let answer = service_fn(|request| Arc::clone(&self).answer(request));
         // Peers that leave early make it end with an error on purpose.
@@ -73,7 +73,7 @@ impl Service {
     }
 
     /// Reads to the end of file, then answers with the digest and closes.
-    pub(super) async fn raw(&self, mut stream: Box<dyn Duplex>) {
+    pub(super) async fn raw(&self, mut stream: Box<dyn ByteStream>) {
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -87,7 +87,10 @@ impl Service {
         let _ = stream.shutdown().await;
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> hyper::Result<Response<Body>> {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> hyper::Result<Response<ServiceBody>> {
         let path = request.uri().path().to_owned();
         let body = match (request.method(), path.as_str()) {
             (&Method::GET, "/ping") => text("pong"),
@@ -149,7 +152,7 @@ pub(super) fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn text(text: impl Into<Bytes>) -> Body {
+fn text(text: impl Into<Bytes>) -> ServiceBody {
     Full::new(text.into()).boxed()
 }
 

@@ -17,14 +17,14 @@ use std::{
 };
 use tokio::net::TcpStream;
 
-type Body = BoxBody<Bytes, Infallible>;
+type VendorBody = BoxBody<Bytes, Infallible>;
 
-/// One kept-alive connection.
-pub struct Connection {
-    sender: SendRequest<Body>,
+/// One kept-alive connection of a vendor's service.
+pub struct VendorConnection {
+    sender: SendRequest<VendorBody>,
 }
 
-impl Connection {
+impl VendorConnection {
     /// Opens one to a port of 127.0.0.1.
     pub async fn open(port: u16) -> Result<Self> {
         let socket = TcpStream::connect(("127.0.0.1", port)).await?;
@@ -34,7 +34,7 @@ impl Connection {
         Ok(Self { sender })
     }
 
-    /// A small request.
+    /// Sends a small request and waits for its response.
     pub async fn ping(&mut self) -> Result<()> {
         self.ping_with(None).await
     }
@@ -82,7 +82,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn send(&mut self, request: Request<Body>) -> Result<(StatusCode, Incoming)> {
+    async fn send(&mut self, request: Request<VendorBody>) -> Result<(StatusCode, Incoming)> {
         self.sender.ready().await?;
         let (head, body) = self.sender.send_request(request).await?.into_parts();
         Ok((head.status, body))
@@ -102,14 +102,14 @@ pub async fn finish_download(mut body: Incoming) -> Result<String> {
 
 /// One small request over a connection of its own.
 pub async fn ping(port: u16) -> Result<()> {
-    Connection::open(port).await?.ping().await
+    VendorConnection::open(port).await?.ping().await
 }
 
 /// Sends `count` small requests over `connections` kept-alive connections; returns the time of each, sorted.
 pub async fn pings(port: u16, connections: usize, count: usize) -> Result<Vec<Duration>> {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..connections {
-        let mut connection = Connection::open(port).await?;
+        let mut connection = VendorConnection::open(port).await?;
         tasks.spawn(async move {
             let mut times = Vec::new();
             for _ in 0..count / connections {
@@ -134,7 +134,7 @@ pub fn quantiles(times: &[Duration]) -> Result<(Duration, Duration)> {
     at(50).zip(at(99)).context("no times")
 }
 
-fn get(path: &str) -> Request<Body> {
+fn get(path: &str) -> Request<VendorBody> {
     let mut request = Request::new(Empty::new().boxed());
     *request.uri_mut() = path.parse().unwrap_or_default();
     request

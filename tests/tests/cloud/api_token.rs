@@ -1,8 +1,8 @@
 //! API tokens, on the site's own URL and behind the API gateway.
 
 use crate::common::{ACCOUNT, MYSELF, SCOPED, SITE, Site, TOKEN, get, issue, login_failed};
-use agent::status::{LayerState, Report};
-use e2e::site::vendor;
+use agent::status::{LayerState, StatusReport};
+use e2e::test_env::vendor;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use server_stub::cloud::Settings;
@@ -25,7 +25,7 @@ async fn an_api_token_logs_in_on_the_sites_own_url() {
     let (status, problem) = get(&format!("{url}{MYSELF}")).await;
     assert_eq!(status, StatusCode::BAD_GATEWAY, "{problem}");
     let report = agent
-        .until("the login to fail", login_failed)
+        .until_status("the login to fail", login_failed)
         .await
         .unwrap();
     let remedy = report.layers.login.remedy.unwrap();
@@ -101,8 +101,8 @@ async fn a_site_that_tells_no_cloud_id_is_named_and_nothing_is_sent() {
     let (_, problem) = get(&format!("{url}{MYSELF}")).await;
     assert_eq!(problem["delivery"], "not_sent", "{problem}");
     assert!(site.cloud.api_targets().is_empty());
-    let failed = |r: &Report| r.layers.jira.state == LayerState::Failed;
-    let report = agent.until("Jira to fail", failed).await.unwrap();
+    let failed = |r: &StatusReport| r.layers.jira.state == LayerState::Failed;
+    let report = agent.until_status("Jira to fail", failed).await.unwrap();
     let cause = report.layers.jira.cause.unwrap();
     assert!(
         cause.contains("cloud id of https://acme.atlassian.net"),
@@ -119,7 +119,7 @@ async fn a_token_of_the_other_kind_is_refused_with_the_setting_that_would_be_rig
         let site = Site::new(|_| {}).await.api_token(token, scoped);
         let (agent, _) = site.start().await;
         let report = agent
-            .until("the login to fail", login_failed)
+            .until_status("the login to fail", login_failed)
             .await
             .unwrap();
         let remedy = report.layers.login.remedy.unwrap();

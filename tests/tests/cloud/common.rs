@@ -1,16 +1,16 @@
 //! An imitation Cloud, a gateway, and the agent between them.
 
-use agent::status::{LayerState, Report};
+use agent::status::{LayerState, StatusReport};
 use e2e::{
     agent::write_secret,
-    login::{self, said},
-    setup::{Running, Setup},
-    site::vendor,
+    login::{self, output_text},
+    setup::{AgentSetup, RunningAgent},
     sshd::Sshd,
+    test_env::vendor,
 };
 use reqwest::{Certificate, Client, StatusCode};
 use serde_json::{Value, json};
-use server_stub::cloud::{App, Cloud, Running as Atlassian, Settings};
+use server_stub::cloud::{CloudStub, OAuthApp, RunningCloud as Atlassian, Settings};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -38,9 +38,9 @@ impl Site {
         let mut settings = Settings::default();
         settings.sites[0].url = Some(SITE.into());
         settings.sites[1].url = Some("https://other.atlassian.net".into());
-        settings.apps = vec![App::new("app", "app-secret", CALLBACK)];
+        settings.apps = vec![OAuthApp::new("app", "app-secret", CALLBACK)];
         change(&mut settings);
-        let cloud = Cloud::start(settings).await.unwrap();
+        let cloud = CloudStub::start(settings).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), &cloud.ca_pem).unwrap();
         let site = Self {
@@ -113,12 +113,12 @@ impl Site {
         self.secret("auth.refresh_token_file", token)
     }
 
-    pub fn setup(&self) -> Setup {
-        let setup = Setup::for_sshd(&self.sshd).unwrap();
+    pub fn setup(&self) -> AgentSetup {
+        let setup = AgentSetup::for_sshd(&self.sshd).unwrap();
         setup.forward_with("jira", "127.0.0.1:0", self.upstream, &self.keys)
     }
 
-    pub async fn start(&self) -> (Running, String) {
+    pub async fn start(&self) -> (RunningAgent, String) {
         let agent = self.setup().start().unwrap();
         let bound = agent.until_bound().await.unwrap();
         (agent, format!("http://{bound}"))
@@ -174,12 +174,12 @@ pub fn issue() -> Value {
     }})
 }
 
-pub fn login_failed(report: &Report) -> bool {
+pub fn login_failed(report: &StatusReport) -> bool {
     report.layers.login.state == LayerState::Failed
 }
 
 /// `agent login` with a person who consents and pastes the address line; what it said, and whether it was content.
-pub async fn log_in(agent: &Running) -> (String, bool) {
+pub async fn log_in(agent: &RunningAgent) -> (String, bool) {
     let done = login::log_in(agent.dir(), EMAIL, PASSWORD).await.unwrap();
-    (said(&done), done.status.success())
+    (output_text(&done), done.status.success())
 }

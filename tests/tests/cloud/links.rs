@@ -1,11 +1,11 @@
 //! Application links (OAuth 1.0a) of a Cloud site: legacy, and by the same signer as at any other Jira.
 
 use crate::common::{ACCOUNT, EMAIL, MYSELF, PASSWORD, SITE, Site, get, issue, login_failed};
-use agent::auth::oauth1::{Protocol, Signed, Signer, SigningKey};
+use agent::auth::oauth1::{ProtocolParameters, RequestSigner, SignedParts, SigningKey};
 use e2e::{
-    login::{Dialogue, browser, code_on, decide, said},
-    setup::Running,
-    site::vendor,
+    login::{LoginProcess, browser, code_on, output_text, submit_consent},
+    setup::RunningAgent,
+    test_env::vendor,
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -22,11 +22,11 @@ async fn a_person_logs_in_by_an_application_link_and_a_ticket_is_made() {
     let site = linked(|_| {}).await;
     let (agent, url) = site.start().await;
     let told = log_in(&site, &agent).await;
-    assert!(told.status.success(), "{}", said(&told));
+    assert!(told.status.success(), "{}", output_text(&told));
     assert!(
-        said(&told).contains("logged in as Acme Bot"),
+        output_text(&told).contains("logged in as Acme Bot"),
         "{}",
-        said(&told)
+        output_text(&told)
     );
     let report = agent.until_proven().await.unwrap();
     let detail = report.layers.login.detail.unwrap();
@@ -67,13 +67,13 @@ async fn what_the_site_refuses_is_told_with_its_cause() {
     let site = linked(|_| {}).await;
     let (agent, url) = site.start().await;
     // Denied by the person.
-    let mut dialogue = Dialogue::start(agent.dir()).unwrap();
+    let mut dialogue = LoginProcess::start(agent.dir()).unwrap();
     let address = dialogue.address().await.unwrap();
-    decide(&at(&site, &address), EMAIL, PASSWORD, "deny")
+    submit_consent(&at(&site, &address), EMAIL, PASSWORD, "deny")
         .await
         .unwrap();
     dialogue.paste("123456").await.unwrap();
-    let denied = said(&dialogue.end().await.unwrap());
+    let denied = output_text(&dialogue.end().await.unwrap());
     assert!(denied.contains("does not let the consumer"), "{denied}");
 
     assert!(log_in(&site, &agent).await.status.success());
@@ -81,7 +81,7 @@ async fn what_the_site_refuses_is_told_with_its_cause() {
     let refused = async |cause: &str, remedy: &str| {
         let (status, problem) = get(&format!("{url}{MYSELF}")).await;
         assert_ne!(status, StatusCode::OK, "{problem}");
-        let report = agent.until("the login to fail", login_failed);
+        let report = agent.until_status("the login to fail", login_failed);
         let login = report.await.unwrap().layers.login;
         let (why, what) = (login.cause.unwrap(), login.remedy.unwrap());
         assert!(
@@ -145,18 +145,18 @@ async fn a_token_of_one_site_is_good_there_alone() {
 
 fn signed(url: &str, token: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let request = Signed {
+    let request = SignedParts {
         method: "GET",
         uri: url,
         parameters: &[],
     };
-    let protocol = Protocol {
+    let protocol = ProtocolParameters {
         token: Some(token),
         timestamp: now.unwrap().as_secs(),
         nonce: url,
         extra: &[],
     };
-    let signer = Signer::new(CONSUMER, KEY.clone());
+    let signer = RequestSigner::new(CONSUMER, KEY.clone());
     signer
         .authorization(&request, &protocol)
         .unwrap()
@@ -180,11 +180,11 @@ fn link_of_ours() -> OAuth1Consumer {
 }
 
 /// `agent login` with a person who allows the access and types the code that the site shows.
-async fn log_in(site: &Site, agent: &Running) -> Output {
-    let mut dialogue = Dialogue::start(agent.dir()).unwrap();
+async fn log_in(site: &Site, agent: &RunningAgent) -> Output {
+    let mut dialogue = LoginProcess::start(agent.dir()).unwrap();
     let address = dialogue.address().await.unwrap();
     assert!(address.starts_with(SITE), "{address}");
-    let page = decide(&at(site, &address), EMAIL, PASSWORD, "allow").await;
+    let page = submit_consent(&at(site, &address), EMAIL, PASSWORD, "allow").await;
     let page = page.unwrap();
     dialogue.paste(code_on(&page).unwrap()).await.unwrap();
     dialogue.end().await.unwrap()
@@ -196,9 +196,9 @@ fn at(site: &Site, address: &str) -> String {
 }
 
 /// What is put right in Jira is tried again at an administrator's word.
-async fn again(agent: &Running, url: &str) {
+async fn again(agent: &RunningAgent, url: &str) {
     let done = agent.run(&["login-retry"]).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     let deadline = Instant::now() + PATIENCE;
     loop {
         let (status, problem) = get(&format!("{url}{MYSELF}")).await;

@@ -1,10 +1,10 @@
 //! OAuth 2.0 (3LO).
 
 use crate::common::{ACCOUNT, MYSELF, SCOPE, Site, get, issue, log_in, login_failed};
-use e2e::site::vendor;
+use e2e::test_env::vendor;
 use reqwest::StatusCode;
 use serde_json::json;
-use server_stub::cloud::DeadToken;
+use server_stub::cloud::DeadTokenAnswer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_3lo_login_works_renews_itself_and_says_when_it_is_dead() {
@@ -21,11 +21,12 @@ async fn a_3lo_login_works_renews_itself_and_says_when_it_is_dead() {
     assert_eq!(get(&myself).await.0, StatusCode::OK);
     assert_eq!(site.cloud.counts().refreshes, refreshes + 1);
 
-    site.cloud.set_dead_token(DeadToken::UnauthorizedClient);
+    site.cloud
+        .set_dead_token(DeadTokenAnswer::UnauthorizedClient);
     site.cloud.expire_tokens(true);
     assert_ne!(get(&myself).await.0, StatusCode::OK);
     let report = agent
-        .until("the login to fail", login_failed)
+        .until_status("the login to fail", login_failed)
         .await
         .unwrap();
     let login = report.layers.login;
@@ -69,7 +70,7 @@ async fn a_login_that_reaches_other_sites_is_told_with_their_names() {
     site.keys.push(("server_name", json!("acme.atlassian.net")));
     let (agent, url) = site.start().await;
     let report = agent
-        .until("the login to fail", login_failed)
+        .until_status("the login to fail", login_failed)
         .await
         .unwrap();
     let cause = report.layers.login.cause.unwrap();

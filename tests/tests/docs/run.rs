@@ -4,7 +4,7 @@
 use crate::markdown::{Document, Fence};
 use e2e::{
     agent::{binary, command},
-    site::Site,
+    test_env::TestEnv,
 };
 use std::{
     io::Write,
@@ -78,7 +78,7 @@ async fn a_command_that_fails_and_a_flag_that_is_gone_are_found() {
 
 /// Where the commands are typed.
 struct Stage {
-    site: Site,
+    site: TestEnv,
     /// The working folder, and what stands for folders that only root may write to.
     folder: tempfile::TempDir,
 }
@@ -86,7 +86,7 @@ struct Stage {
 impl Stage {
     /// As `README.md` and `docs/policy.md` have it.
     async fn new() -> Self {
-        let plan = Site::plan()
+        let plan = TestEnv::builder()
             .pat(TOKEN)
             .allow("POST /rest/api/2/issue/bulk")
             .deny("* /rest/api/2/user/**");

@@ -1,16 +1,19 @@
 //! A second enrolment: what is there is not overwritten by the way, and the old key stays until the new one works.
 
-use agent::status::Overall;
+use agent::status::OverallState;
 use e2e::{
-    agent::Agent,
-    enrol::{Host, Office},
-    login::said,
+    agent::AgentProcess,
+    enrollment::{CustomerHost, VendorSetup},
+    login::output_text,
 };
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_token_again_changes_nothing_and_is_well() {
-    let (office, host) = (Office::open().await.unwrap(), Host::new().unwrap());
+    let (office, host) = (
+        VendorSetup::start().await.unwrap(),
+        CustomerHost::new().unwrap(),
+    );
     let token = office.token(&[]).unwrap();
     enroll(&host, &token, &office.answers());
     let (files, authorized) = (host.files().unwrap(), office.authorized());
@@ -23,8 +26,8 @@ async fn the_same_token_again_changes_nothing_and_is_well() {
 /// A slip at the prompts is corrected by the same command: with the same key, and without the one-time secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_token_with_corrected_answers_applies_them() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let token = office.token(&[]).unwrap();
     let wrong = office.jira.url.replace("/jira", "/tracker");
     let mut flags = office.answers();
@@ -37,7 +40,7 @@ async fn the_same_token_with_corrected_answers_applies_them() {
     let files = host.files().unwrap();
     let half = ["--non-interactive", "--upstream", &office.jira.url];
     let refused = host.enroll(&token, &half).unwrap();
-    assert_eq!(refused.status.code(), Some(64), "{}", said(&refused));
+    assert_eq!(refused.status.code(), Some(64), "{}", output_text(&refused));
     assert_eq!(host.files().unwrap(), files);
 
     let text = enroll(&host, &token, &office.answers());
@@ -57,7 +60,7 @@ async fn the_same_token_with_corrected_answers_applies_them() {
     proven(&agent).await;
 
     // A secret alone is an answer, too.
-    e2e::agent::write_secret(&host.around().join("pat"), "another-token").unwrap();
+    e2e::agent::write_secret(&host.work_dir().join("pat"), "another-token").unwrap();
     let text = enroll(&host, &token, &office.answers());
     assert!(text.contains("(what is in jira-token)"), "{text}");
 }
@@ -68,7 +71,7 @@ async fn a_token_is_rotated_in_the_file_that_config_show_names() {
     let (_office, host) = enrolled().await;
     let agent = host.run().unwrap();
     proven(&agent).await;
-    let shown = said(&agent.run(&["config", "show"]).unwrap());
+    let shown = output_text(&agent.run(&["config", "show"]).unwrap());
     let line = shown
         .lines()
         .find(|line| line.starts_with("token_file = "))
@@ -79,11 +82,11 @@ async fn a_token_is_rotated_in_the_file_that_config_show_names() {
     fs::rename(&new, &named).unwrap();
     // Which only makes it sooner.
     agent.run(&["login-retry"]).unwrap();
-    let failed = |report: &agent::status::Report| {
+    let failed = |report: &agent::status::StatusReport| {
         report.layers.login.state == agent::status::LayerState::Failed
     };
     agent
-        .until("the new token to be in use", failed)
+        .until_status("the new token to be in use", failed)
         .await
         .unwrap();
 }
@@ -97,9 +100,9 @@ async fn another_token_needs_replace_and_then_the_new_key_takes_over() {
     let refused = host.enroll(&token, &office.answers()).unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        said(&refused).contains("agent enroll --replace"),
+        output_text(&refused).contains("agent enroll --replace"),
         "{}",
-        said(&refused)
+        output_text(&refused)
     );
     assert_eq!(host.files().unwrap(), before);
 
@@ -140,23 +143,23 @@ async fn a_new_key_that_does_not_come_to_work_leaves_the_old_one_in_use() {
     office.token_command(&["revoke", "acme"]).unwrap();
     let flags = replacing(&office);
     let refused = host.enroll(&withdrawn, &flags).unwrap();
-    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert_eq!(refused.status.code(), Some(1), "{}", output_text(&refused));
     assert_eq!(host.files().unwrap(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_that_was_configured_by_hand_is_not_taken_over_by_the_way() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let by_hand = "[tunnel]\ngateways = [\"gw.vendor.example:443\"]\n[log]\nlevel = \"warn\"\n";
     fs::write(host.dir().join("agent.toml"), by_hand).unwrap();
     let token = office.token(&[]).unwrap();
     let refused = host.enroll(&token, &office.answers()).unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        said(&refused).contains("agent.toml:2"),
+        output_text(&refused).contains("agent.toml:2"),
         "{}",
-        said(&refused)
+        output_text(&refused)
     );
     let flags = replacing(&office);
     enroll(&host, &token, &flags);
@@ -166,31 +169,34 @@ async fn a_tunnel_that_was_configured_by_hand_is_not_taken_over_by_the_way() {
 }
 
 /// A vendor, and a host that its token has enrolled.
-async fn enrolled() -> (Office, Host) {
-    let (office, host) = (Office::open().await.unwrap(), Host::new().unwrap());
+async fn enrolled() -> (VendorSetup, CustomerHost) {
+    let (office, host) = (
+        VendorSetup::start().await.unwrap(),
+        CustomerHost::new().unwrap(),
+    );
     enroll(&host, &office.token(&[]).unwrap(), &office.answers());
     (office, host)
 }
 
 /// What it says; it must not fail.
-fn enroll(host: &Host, token: &str, flags: &[&str]) -> String {
+fn enroll(host: &CustomerHost, token: &str, flags: &[&str]) -> String {
     let done = host.enroll(token, flags).unwrap();
-    let text = said(&done);
+    let text = output_text(&done);
     assert!(done.status.success(), "{text}");
     text
 }
 
 /// The flags of a customer who has an older enrollment.
-fn replacing(office: &Office) -> Vec<&str> {
+fn replacing(office: &VendorSetup) -> Vec<&str> {
     let mut flags = office.answers();
     flags.push("--replace");
     flags
 }
 
-async fn proven(agent: &Agent) {
-    let is_proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+async fn proven(agent: &AgentProcess) {
+    let is_proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
     agent
-        .until("every layer to be proven", is_proven)
+        .until_status("every layer to be proven", is_proven)
         .await
         .unwrap();
 }

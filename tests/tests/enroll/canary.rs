@@ -1,12 +1,12 @@
 //! Neither the one-time secret nor Jira's token shows anywhere but in the one file that is for it.
 
-use agent::status::Overall;
+use agent::status::OverallState;
 use base64::{Engine, prelude::*};
 use e2e::{
     agent::{binary, command},
-    enrol::{ANSWERS, Host, PAT, jira},
-    login::said,
-    process::Process,
+    enrollment::{ANSWERS, CustomerHost, PAT, jira},
+    login::output_text,
+    process::ChildProcess,
     sshd::free_port,
 };
 use std::{
@@ -17,13 +17,13 @@ use std::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_the_one_time_secret_nor_jiras_token_is_shown_or_kept_anywhere_else() {
-    let (jira, host) = (jira().await.unwrap(), Host::new().unwrap());
-    let gateway = Gateway::start(host.around()).await;
+    let (jira, host) = (jira().await.unwrap(), CustomerHost::new().unwrap());
+    let gateway = Gateway::start(host.work_dir()).await;
     let token = gateway.token();
     let mut flags = ANSWERS.to_vec();
     flags.extend(["--upstream", &jira.url]);
     // The arguments of every process that it starts, and all that it writes anywhere.
-    let trace = host.around().join("trace");
+    let trace = host.work_dir().join("trace");
     let mut strace = Command::new("strace");
     strace.args([
         "-f",
@@ -35,8 +35,8 @@ async fn neither_the_one_time_secret_nor_jiras_token_is_shown_or_kept_anywhere_e
     ]);
     strace.arg(&trace).arg("--").arg(binary("agent"));
     let done = host.pipe(host.command(strace, &flags), &token).unwrap();
-    let mut seen = vec![("output".to_owned(), said(&done))];
-    assert!(done.status.success(), "{}", said(&done));
+    let mut seen = vec![("output".to_owned(), output_text(&done))];
+    assert!(done.status.success(), "{}", output_text(&done));
     // Jira gets its token, and the file that is for it.
     let written = fs::read_to_string(&trace).unwrap();
     let elsewhere = |line: &&str| {
@@ -47,11 +47,11 @@ async fn neither_the_one_time_secret_nor_jiras_token_is_shown_or_kept_anywhere_e
     seen.push(("system calls".to_owned(), written.join("\n")));
 
     let used = host.enroll(&token, &["--replace"]).unwrap();
-    seen.push(("the second run".to_owned(), said(&used)));
+    seen.push(("the second run".to_owned(), output_text(&used)));
     let agent = host.run().unwrap();
     agent
-        .until("every layer to be proven", |report| {
-            report.overall == Overall::Proven
+        .until_status("every layer to be proven", |report| {
+            report.overall == OverallState::Proven
         })
         .await
         .unwrap();
@@ -61,7 +61,7 @@ async fn neither_the_one_time_secret_nor_jiras_token_is_shown_or_kept_anywhere_e
         &["check", "--json"],
     ] {
         let shown = command(Command::new(binary("agent")), &host.dir(), words).output();
-        seen.push((words.join(" "), said(&shown.unwrap())));
+        seen.push((words.join(" "), output_text(&shown.unwrap())));
     }
     seen.push(("the agent's log".to_owned(), agent.log()));
     for (name, content) in host.files().unwrap() {
@@ -69,7 +69,7 @@ async fn neither_the_one_time_secret_nor_jiras_token_is_shown_or_kept_anywhere_e
             seen.push((name, String::from_utf8_lossy(&content).into_owned()));
         }
     }
-    collect(host.around().join("gateway").as_path(), &mut seen);
+    collect(host.work_dir().join("gateway").as_path(), &mut seen);
 
     let secret = secret(&token);
     let forms = [
@@ -114,7 +114,7 @@ fn collect(folder: &Path, seen: &mut Vec<(String, String)>) {
 
 /// The real binary, at its most talkative.
 struct Gateway {
-    _process: Process,
+    _process: ChildProcess,
     data: std::path::PathBuf,
     port: u16,
 }
@@ -136,7 +136,7 @@ impl Gateway {
             ])
             .arg(&data)
             .env("RUST_LOG", "trace");
-        let process = Process::spawn(command, &data.join("log")).unwrap();
+        let process = ChildProcess::spawn(command, &data.join("log")).unwrap();
         for _ in 0..600 {
             if tokio::net::TcpStream::connect(("127.0.0.1", port))
                 .await

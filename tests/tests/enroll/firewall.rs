@@ -1,10 +1,10 @@
 //! `agent check --firewall --token-file`: the change request goes out before the host is enrolled.
 
-use agent::check::{Report, Verdict};
+use agent::check::{CheckReport, StepVerdict};
 use e2e::{
     agent::{binary, command},
-    enrol::{Host, Office},
-    login::said,
+    enrollment::{CustomerHost, VendorSetup},
+    login::output_text,
     sshd::free_port,
 };
 use russh::{
@@ -24,10 +24,13 @@ use tokio::{net::TcpListener, sync::Notify};
 /// Every hop that takes no credential, the lines for the network team, and the token is as good as before.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_to_the_gateways_is_checked_before_the_token_is_used() {
-    let (office, host) = (Office::open().await.unwrap(), Host::new().unwrap());
+    let (office, host) = (
+        VendorSetup::start().await.unwrap(),
+        CustomerHost::new().unwrap(),
+    );
     let token = office.token(&[]).unwrap();
     let done = check(&host, &token, &[]);
-    let text = said(&done);
+    let text = output_text(&done);
     assert_eq!(done.status.code(), Some(0), "{text}");
     for part in [
         "token          ok",
@@ -43,19 +46,24 @@ async fn the_way_to_the_gateways_is_checked_before_the_token_is_used() {
     );
     assert!(host.files().unwrap().is_empty());
     let enrolled = host.enroll(&token, &office.answers()).unwrap();
-    assert!(enrolled.status.success(), "{}", said(&enrolled));
+    assert!(enrolled.status.success(), "{}", output_text(&enrolled));
 }
 
 /// A gateway that counts attempts to log in, and bars who has too many, counts none.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_authentication_is_begun() {
-    let (office, host) = (Office::open().await.unwrap(), Host::new().unwrap());
+    let (office, host) = (
+        VendorSetup::start().await.unwrap(),
+        CustomerHost::new().unwrap(),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let there = listener.local_addr().unwrap().to_string();
     let (attempts, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let counting = Counting(Arc::clone(&attempts));
     let config = server::Config {
-        keys: vec![load_secret_key(office.data().join("ssh_host_ed25519_key"), None).unwrap()],
+        keys: vec![
+            load_secret_key(office.gateway_folder().join("ssh_host_ed25519_key"), None).unwrap(),
+        ],
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
         ..server::Config::default()
@@ -71,19 +79,22 @@ async fn no_authentication_is_begun() {
     let token = office.token_at(&there, &[]).unwrap();
     let done = tokio::task::spawn_blocking(move || check(&host, &token, &[]));
     let done = done.await.unwrap();
-    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    assert_eq!(done.status.code(), Some(0), "{}", output_text(&done));
     ended.notified().await;
     assert_eq!(attempts.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_port_another_host_key_and_a_proxy_that_is_not_there_are_told_apart() {
-    let (office, host) = (Office::open().await.unwrap(), Host::new().unwrap());
+    let (office, host) = (
+        VendorSetup::start().await.unwrap(),
+        CustomerHost::new().unwrap(),
+    );
     let closed = format!("127.0.0.1:{}", free_port().unwrap());
     let token = office.token_at(&closed, &[]).unwrap();
     fails(&host, &token, &[], "tcp", "refused the connection");
 
-    let other = Office::open().await.unwrap();
+    let other = VendorSetup::start().await.unwrap();
     let there = other.gateway.ssh_addr.to_string();
     let token = office.token_at(&there, &[]).unwrap();
     fails(&host, &token, &[], "host-key", "SHA256:");
@@ -104,22 +115,26 @@ async fn a_closed_port_another_host_key_and_a_proxy_that_is_not_there_are_told_a
 /// Nothing else is taken for a configuration.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_flags_of_a_token_need_one() {
-    let host = Host::new().unwrap();
+    let host = CustomerHost::new().unwrap();
     for flags in [
         &["check", "--token-file", "-"][..],
         &["check", "--firewall", "--proxy", "http://proxy.corp:3128"],
         &["check", "--firewall", "--token-file", "-", "jira"],
     ] {
         let done = run(&host, "", flags);
-        assert_eq!(done.status.code(), Some(64), "{}", said(&done));
+        assert_eq!(done.status.code(), Some(64), "{}", output_text(&done));
     }
     let done = run(
         &host,
         "jtaenroll1.",
         &["check", "--firewall", "--token-file", "-"],
     );
-    assert_eq!(done.status.code(), Some(1), "{}", said(&done));
-    assert!(said(&done).contains("this token is cut"), "{}", said(&done));
+    assert_eq!(done.status.code(), Some(1), "{}", output_text(&done));
+    assert!(
+        output_text(&done).contains("this token is cut"),
+        "{}",
+        output_text(&done)
+    );
 }
 
 struct Counting(Arc<AtomicUsize>);
@@ -143,16 +158,16 @@ impl server::Handler for Counting {
 }
 
 /// The one step that fails, by a cause with this part.
-fn fails(host: &Host, token: &str, more: &[&str], step: &str, part: &str) -> Report {
+fn fails(host: &CustomerHost, token: &str, more: &[&str], step: &str, part: &str) -> CheckReport {
     let mut flags = vec!["--json"];
     flags.extend(more);
     let done = check(host, token, &flags);
-    assert_eq!(done.status.code(), Some(2), "{}", said(&done));
-    let report: Report = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(done.status.code(), Some(2), "{}", output_text(&done));
+    let report: CheckReport = serde_json::from_slice(&done.stdout).unwrap();
     let failed: Vec<_> = report
         .steps
         .iter()
-        .filter(|step| step.verdict == Verdict::Fail)
+        .filter(|step| step.verdict == StepVerdict::Fail)
         .collect();
     assert_eq!(failed.len(), 1, "{report:#?}");
     assert_eq!(failed[0].step, step, "{report:#?}");
@@ -160,13 +175,13 @@ fn fails(host: &Host, token: &str, more: &[&str], step: &str, part: &str) -> Rep
     report
 }
 
-fn check(host: &Host, token: &str, more: &[&str]) -> Output {
+fn check(host: &CustomerHost, token: &str, more: &[&str]) -> Output {
     let mut words = vec!["check", "--firewall", "--token-file", "-"];
     words.extend(more);
     run(host, token, &words)
 }
 
-fn run(host: &Host, input: &str, words: &[&str]) -> Output {
+fn run(host: &CustomerHost, input: &str, words: &[&str]) -> Output {
     let program = Command::new(binary("agent"));
     host.pipe(command(program, &host.dir(), words), input)
         .unwrap()

@@ -5,8 +5,8 @@
 
 use e2e::{
     agent::binary,
-    enrol::{Host, Office},
-    login::said,
+    enrollment::{CustomerHost, VendorSetup},
+    login::output_text,
 };
 use std::{
     fs,
@@ -15,15 +15,19 @@ use std::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_enrolment_killed_at_any_step_comes_to_its_end_when_it_is_run_again() {
-    let office = Office::open().await.unwrap();
+    let office = VendorSetup::start().await.unwrap();
     let mut kills = 0;
     for (call, on) in CALLS {
         let mut survived = false;
         for nth in 1..=MOST {
-            let host = Host::new().unwrap();
+            let host = CustomerHost::new().unwrap();
             let token = office.token(&[]).unwrap();
             if let Some(done) = killed_at(&host, &office, &token, call, on, nth) {
-                assert!(done.status.success(), "{call} {nth}: {}", said(&done));
+                assert!(
+                    done.status.success(),
+                    "{call} {nth}: {}",
+                    output_text(&done)
+                );
                 survived = true;
                 break;
             }
@@ -32,7 +36,11 @@ async fn an_enrolment_killed_at_any_step_comes_to_its_end_when_it_is_run_again()
             let mut flags = office.answers();
             flags.push("--no-check");
             let again = host.enroll(&token, &flags).unwrap();
-            assert!(again.status.success(), "{call} {nth}: {}", said(&again));
+            assert!(
+                again.status.success(),
+                "{call} {nth}: {}",
+                output_text(&again)
+            );
             // One key here, and the gateway knows it.
             assert_eq!(host.keys().unwrap().len(), 1, "{call} {nth}");
             let files = host.files().unwrap();
@@ -56,8 +64,8 @@ async fn an_enrolment_killed_at_any_step_comes_to_its_end_when_it_is_run_again()
 
 /// `None`: killed.
 fn killed_at(
-    host: &Host,
-    office: &Office,
+    host: &CustomerHost,
+    office: &VendorSetup,
     token: &str,
     call: &str,
     on: On,
@@ -86,7 +94,7 @@ fn killed_at(
 }
 
 /// A drop-in that is there loads, with all that it names.
-fn whole_or_nothing(host: &Host, call: &str, nth: u32) {
+fn whole_or_nothing(host: &CustomerHost, call: &str, nth: u32) {
     let drop_in = host.dir().join("agent.d/10-enrolment.toml");
     if !drop_in.exists() {
         return;
@@ -98,7 +106,7 @@ fn whole_or_nothing(host: &Host, call: &str, nth: u32) {
     assert!(
         shown.status.success(),
         "{call} {nth}: {}\n{text}",
-        said(&shown)
+        output_text(&shown)
     );
 }
 

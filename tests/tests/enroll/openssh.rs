@@ -1,11 +1,11 @@
 //! With a stock OpenSSH as the gateway, and tokens made by the script in docs/vendor-guide.md: the key handed over, and
 //! the key registered by the script there.
 
-use agent::{enroll::Token, status::Overall};
+use agent::{enroll::EnrollmentToken, status::OverallState};
 use e2e::{
-    agent::Agent,
-    enrol::{ANSWERS, Host, jira},
-    login::said,
+    agent::AgentProcess,
+    enrollment::{ANSWERS, CustomerHost, jira},
+    login::output_text,
     sshd::{Sshd, certify, keygen},
 };
 use std::{
@@ -44,14 +44,14 @@ fn token(sshd: &Sshd, bind: &str, once: Option<&Path>) -> String {
         bind,
     ]);
     let made = command.args(once).output().unwrap();
-    assert!(made.status.success(), "{}", said(&made));
+    assert!(made.status.success(), "{}", output_text(&made));
     String::from_utf8(made.stdout).unwrap().trim().to_owned()
 }
 
-async fn proven(agent: &Agent) {
-    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+async fn proven(agent: &AgentProcess) {
+    let proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
     agent
-        .until("every layer to be proven", proven)
+        .until_status("every layer to be proven", proven)
         .await
         .unwrap();
 }
@@ -59,12 +59,12 @@ async fn proven(agent: &Agent) {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_one_time_secret_the_line_for_the_vendor_is_printed_and_works() {
     let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
-    let host = Host::new().unwrap();
+    let host = CustomerHost::new().unwrap();
     let mut flags = ANSWERS.to_vec();
     flags.extend(["--upstream", &jira.url]);
     let token = token(&sshd, "127.0.0.1:0", None);
     let done = host.enroll(&token, &flags).unwrap();
-    let text = said(&done);
+    let text = output_text(&done);
     assert!(done.status.success(), "{text}");
     let line = text
         .lines()
@@ -81,7 +81,7 @@ async fn without_a_one_time_secret_the_line_for_the_vendor_is_printed_and_works(
     let next = other_than(&token, &sshd);
     flags.push("--replace");
     let waiting = host.enroll(&next, &flags).unwrap();
-    let text = said(&waiting);
+    let text = output_text(&waiting);
     assert_eq!(waiting.status.code(), Some(1), "{text}");
     assert!(text.contains("the old one stays in use"), "{text}");
     let kept = host.files().unwrap();
@@ -92,7 +92,7 @@ async fn without_a_one_time_secret_the_line_for_the_vendor_is_printed_and_works(
         .unwrap();
     fs::write(sshd.folder().join("authorized_keys"), format!("{line}\n")).unwrap();
     let done = host.enroll(&next, &flags).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     assert_eq!(host.keys().unwrap().len(), 1);
     proven(&host.run().unwrap()).await;
 }
@@ -130,9 +130,9 @@ async fn the_script_of_the_vendor_guide_registers_a_key_once() {
     let token = token(&sshd, "127.0.0.1:0", Some(&once));
     let mut flags = ANSWERS.to_vec();
     flags.extend(["--upstream", &jira.url]);
-    let host = Host::new().unwrap();
+    let host = CustomerHost::new().unwrap();
     let done = host.enroll(&token, &flags).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     let text = fs::read_to_string(&keys).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(
@@ -141,13 +141,13 @@ async fn the_script_of_the_vendor_guide_registers_a_key_once() {
     );
     proven(&host.run().unwrap()).await;
 
-    let second = Host::new().unwrap();
+    let second = CustomerHost::new().unwrap();
     let refused = second.enroll(&token, &flags).unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        said(&refused).contains("does not take the token's one-time secret"),
+        output_text(&refused).contains("does not take the token's one-time secret"),
         "{}",
-        said(&refused)
+        output_text(&refused)
     );
     assert_eq!(second.files().unwrap(), []);
 }
@@ -164,15 +164,15 @@ async fn a_token_with_a_certificate_authority_trusts_its_host_certificates_alone
         )
     };
     let sshd = Sshd::prepare(prepare, &["HostCertificate {dir}/host-cert.pub"]).unwrap();
-    let (jira, host) = (jira().await.unwrap(), Host::new().unwrap());
+    let (jira, host) = (jira().await.unwrap(), CustomerHost::new().unwrap());
     let authority = fs::read_to_string(sshd.folder().join("ca.pub")).unwrap();
-    let mut token = Token::parse(&token(&sshd, "127.0.0.1:0", None)).unwrap();
+    let mut token = EnrollmentToken::parse(&token(&sshd, "127.0.0.1:0", None)).unwrap();
     token.host_keys = Vec::new();
     token.known_hosts = vec![format!("@cert-authority 127.0.0.1 {}", authority.trim())];
     let mut flags = ANSWERS.to_vec();
     flags.extend(["--upstream", &jira.url]);
     let done = host.enroll(&token.to_text(), &flags).unwrap();
-    let text = said(&done);
+    let text = output_text(&done);
     assert!(done.status.success(), "{text}");
     let line = text
         .lines()
@@ -190,17 +190,21 @@ async fn when_the_answer_is_lost_the_next_run_finds_out_that_the_key_is_register
     let token = token_for(&sshd, &format!("cat > {}\nkill -9 $PPID", keys.display()));
     let mut flags = ANSWERS.to_vec();
     flags.extend(["--upstream", &jira.url]);
-    let host = Host::new().unwrap();
+    let host = CustomerHost::new().unwrap();
     let lost = host.enroll(&token, &flags).unwrap();
-    assert_eq!(lost.status.code(), Some(1), "{}", said(&lost));
-    assert!(said(&lost).contains("is not known"), "{}", said(&lost));
+    assert_eq!(lost.status.code(), Some(1), "{}", output_text(&lost));
+    assert!(
+        output_text(&lost).contains("is not known"),
+        "{}",
+        output_text(&lost)
+    );
     the_key_alone_is_left(&host);
     let done = host.enroll(&token, &flags).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     assert!(
-        said(&done).contains("the gateway knows this key already"),
+        output_text(&done).contains("the gateway knows this key already"),
         "{}",
-        said(&done)
+        output_text(&done)
     );
     proven(&host.run().unwrap()).await;
 }
@@ -213,16 +217,16 @@ async fn a_key_that_is_registered_and_does_not_work_is_not_put_in_place() {
     let token = token_for(&sshd, &format!("exec cat > {}.new", keys.display()));
     let mut flags = ANSWERS.to_vec();
     flags.extend(["--upstream", &jira.url]);
-    let host = Host::new().unwrap();
+    let host = CustomerHost::new().unwrap();
     let refused = host.enroll(&token, &flags).unwrap();
-    let text = said(&refused);
+    let text = output_text(&refused);
     assert_eq!(refused.status.code(), Some(1), "{text}");
     assert!(text.contains("a login with it failed"), "{text}");
     the_key_alone_is_left(&host);
 
     fs::rename(keys.with_extension("new"), &keys).unwrap();
     let done = host.enroll(&token, &flags).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     proven(&host.run().unwrap()).await;
 }
 
@@ -244,7 +248,7 @@ fn token_for(sshd: &Sshd, lines: &str) -> String {
 }
 
 /// No secret of Jira's, and no configuration.
-fn the_key_alone_is_left(host: &Host) {
+fn the_key_alone_is_left(host: &CustomerHost) {
     let files = host.files().unwrap();
     let left: Vec<_> = files.iter().map(|(name, _)| &**name).collect();
     assert_eq!(

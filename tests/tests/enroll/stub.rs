@@ -1,11 +1,11 @@
 //! With server-stub as the gateway, which issues and consumes tokens.
 
-use agent::{enroll::Token, status::Overall};
+use agent::{enroll::EnrollmentToken, status::OverallState};
 use e2e::{
     agent::write_secret,
-    egress::{Authority, PASSWORD, Part, USER, squid, stunnel},
-    enrol::{Host, Office, PAT},
-    login::said,
+    egress::{NetworkPart, PASSWORD, TestAuthority, USER, squid, stunnel},
+    enrollment::{CustomerHost, PAT, VendorSetup},
+    login::output_text,
 };
 use std::{
     fs,
@@ -15,11 +15,11 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let token = office.token(&[]).unwrap();
     let done = host.enroll(&token, &office.answers()).unwrap();
-    let text = said(&done);
+    let text = output_text(&done);
     assert!(done.status.success(), "{text}");
     assert!(
         text.contains("registered it, and logged in with it"),
@@ -28,9 +28,9 @@ async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
     assert!(text.contains("/jira/rest/api/2/"), "{text}");
 
     let agent = host.run().unwrap();
-    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+    let proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
     agent
-        .until("every layer to be proven", proven)
+        .until_status("every layer to be proven", proven)
         .await
         .unwrap();
     let url = format!("http://{}/jira/rest/api/2/issue", office.gateway.http_addr);
@@ -65,8 +65,8 @@ async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
 /// The company's proxy is the only way out, also for the first connection of all.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let squid = company_proxy(&office).await;
     let url = format!("http://{}", squid.address());
     let mut flags = office.answers();
@@ -74,15 +74,15 @@ async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
     // Which asks the proxy too.
     flags.push("--no-check");
     let done = host.enroll(&office.token(&[]).unwrap(), &flags).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     squid
         .logged(&format!("CONNECT {}", office.gateway.ssh_addr))
         .await
         .unwrap();
     let agent = host.run().unwrap();
-    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+    let proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
     agent
-        .until("every layer to be proven", proven)
+        .until_status("every layer to be proven", proven)
         .await
         .unwrap();
 }
@@ -90,17 +90,17 @@ async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
 /// An account that is asked again and again with a wrong password is locked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_the_password_is_asked_once_however_many_gateways_there_are() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let squid = company_proxy(&office).await;
     let url = format!("http://{}", squid.address());
     let mut flags = office.answers();
     flags.extend(through(&url, &host, "mistyped"));
-    let mut token = Token::parse(&office.token(&[]).unwrap()).unwrap();
+    let mut token = EnrollmentToken::parse(&office.token(&[]).unwrap()).unwrap();
     token.gateways.push(token.gateways[0].clone());
     token.gateways[1].host = "localhost".to_owned();
     let refused = host.enroll(&token.to_text(), &flags).unwrap();
-    let text = said(&refused);
+    let text = output_text(&refused);
     assert_eq!(refused.status.code(), Some(1), "{text}");
     assert!(text.contains("407"), "{text}");
     // It logs in order: after this one there is nothing to come.
@@ -114,14 +114,14 @@ async fn a_proxy_that_refuses_the_password_is_asked_once_however_many_gateways_t
 }
 
 /// squid, which wants a login and lets out to this gateway.
-async fn company_proxy(office: &Office) -> Part {
+async fn company_proxy(office: &VendorSetup) -> NetworkPart {
     let ports = [office.gateway.ssh_addr.port()];
     squid(&ports, true).await.unwrap()
 }
 
 /// The flags that lead by this proxy with this password.
-fn through<'a>(url: &'a str, host: &Host, password: &str) -> [&'a str; 6] {
-    write_secret(&host.around().join("proxy"), password).unwrap();
+fn through<'a>(url: &'a str, host: &CustomerHost, password: &str) -> [&'a str; 6] {
+    write_secret(&host.work_dir().join("proxy"), password).unwrap();
     let (user, file) = ("--proxy-user", "--proxy-password-file");
     ["--proxy", url, user, USER, file, "proxy"]
 }
@@ -129,23 +129,23 @@ fn through<'a>(url: &'a str, host: &Host, password: &str) -> [&'a str; 6] {
 /// Where only TLS gets out, the gateway's own authority beside the token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_inside_tls_is_enrolled_at_by_its_own_authority() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
-    let vendor = Authority::new("Vendor CA").unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
+    let vendor = TestAuthority::new("Vendor CA").unwrap();
     let tls = stunnel(office.gateway.ssh_addr.port(), &vendor)
         .await
         .unwrap();
-    vendor.write(host.around()).unwrap();
+    vendor.write(host.work_dir()).unwrap();
     let gateway = format!("tls://{}", tls.address());
     let token = office.token_at(&gateway, &[]).unwrap();
     let mut flags = office.answers();
     flags.extend(["--gateway-ca-file", "ca.pem"]);
     let done = host.enroll(&token, &flags).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     let agent = host.run().unwrap();
-    let proven = |report: &agent::status::Report| report.overall == Overall::Proven;
+    let proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
     agent
-        .until("every layer to be proven", proven)
+        .until_status("every layer to be proven", proven)
         .await
         .unwrap();
 }
@@ -153,8 +153,8 @@ async fn a_gateway_inside_tls_is_enrolled_at_by_its_own_authority() {
 /// The service runs as the owner of the state folder, and root enrols.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_that_root_writes_belong_to_the_services_user() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let state = host.dir().join("state");
     fs::create_dir(&state).unwrap();
     if chown(&state, Some(NOBODY), Some(NOBODY)).is_err() {
@@ -164,7 +164,7 @@ async fn secrets_that_root_writes_belong_to_the_services_user() {
     let done = host
         .enroll(&office.token(&[]).unwrap(), &office.answers())
         .unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     for (name, _) in host.files().unwrap() {
         let owner = fs::metadata(host.dir().join(&name)).unwrap().uid();
         let secret = name.ends_with("/id_ed25519") || name.ends_with("/jira-token");

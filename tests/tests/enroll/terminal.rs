@@ -3,15 +3,15 @@
 use e2e::{
     agent::{binary, command},
     egress::squid,
-    enrol::{Host, Office, PAT},
-    login::said,
+    enrollment::{CustomerHost, PAT, VendorSetup},
+    login::output_text,
 };
 use std::process::{Command, Output};
 
 /// What is waited for, and what is typed then.
 type Talk<'a> = Vec<(&'a str, &'a str)>;
 
-fn hold(host: &Host, talk: &Talk<'_>) -> Output {
+fn hold(host: &CustomerHost, talk: &Talk<'_>) -> Output {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut python = Command::new("python3");
     python
@@ -19,13 +19,13 @@ fn hold(host: &Host, talk: &Talk<'_>) -> Output {
         .arg(serde_json::to_string(talk).unwrap())
         .arg(binary("agent"));
     let mut command = command(python, &host.dir(), &["enroll"]);
-    command.current_dir(host.around()).output().unwrap()
+    command.current_dir(host.work_dir()).output().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let token = office.token(&[]).unwrap();
     let done = hold(
         &host,
@@ -40,7 +40,7 @@ async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
             ("Number [1]: ", ""),
         ],
     );
-    let text = said(&done);
+    let text = output_text(&done);
     assert!(done.status.success(), "{text}");
     assert!(
         text.contains("registered it, and logged in with it"),
@@ -61,8 +61,8 @@ async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
 /// Before the one-time secret is used up: the path, and then the token for Jira, are asked for again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_jira_does_not_take_is_asked_for_again_before_anything_counts() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let token = office.token(&[]).unwrap();
     let without_path = office.jira.url.replace("/jira", "");
     let done = hold(
@@ -85,7 +85,7 @@ async fn an_answer_that_jira_does_not_take_is_asked_for_again_before_anything_co
             ("Number [1]: ", ""),
         ],
     );
-    let text = said(&done);
+    let text = output_text(&done);
     assert!(done.status.success(), "{text}");
     for part in [
         "Jira is not under \"\" but under \"/jira\"",
@@ -103,8 +103,8 @@ async fn an_answer_that_jira_does_not_take_is_asked_for_again_before_anything_co
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_gateway_can_be_reached_the_proxy_is_asked_for() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     // The port of the TCP multiplexer: nobody listens there.
     let token = office.token_at("127.0.0.1:1", &[]).unwrap();
     let squid = squid(&[1], false).await.unwrap();
@@ -122,7 +122,7 @@ async fn where_no_gateway_can_be_reached_the_proxy_is_asked_for() {
             ("User name at the proxy [none]: ", ""),
         ],
     );
-    let text = said(&done);
+    let text = output_text(&done);
     // Nor does the proxy reach it, and it says so.
     assert!(text.contains(&format!("the proxy {url}")), "{text}");
     squid.logged("CONNECT 127.0.0.1:1").await.unwrap();
@@ -131,8 +131,8 @@ async fn where_no_gateway_can_be_reached_the_proxy_is_asked_for() {
 /// What a mail program has wrapped is one token; what is no token is asked for again, and ends nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let token = office.token(&[]).unwrap();
     let (first, rest) = token.split_at(72);
     let (second, third) = rest.split_at(72);
@@ -152,7 +152,7 @@ async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
             ("Number [1]: ", ""),
         ],
     );
-    let text = said(&done);
+    let text = output_text(&done);
     assert!(done.status.success(), "{text}");
     assert!(text.contains("this is no enrolment token"), "{text}");
     for part in [first, second, third] {
@@ -162,8 +162,8 @@ async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_interrupts_it_leaves_nothing() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let token = office.token(&[]).unwrap();
     for talk in [
         vec![("(it is not shown): ", "\u{3}")],
@@ -177,8 +177,8 @@ async fn who_interrupts_it_leaves_nothing() {
         ],
     ] {
         let done = hold(&host, &talk);
-        assert!(!done.status.success(), "{}", said(&done));
-        assert_eq!(host.files().unwrap(), [], "{}", said(&done));
+        assert!(!done.status.success(), "{}", output_text(&done));
+        assert_eq!(host.files().unwrap(), [], "{}", output_text(&done));
     }
     assert_eq!(office.authorized(), "");
 }

@@ -1,12 +1,12 @@
 //! Tokens that cannot be used: each says why in a sentence of its own, and nothing is written.
 
 use agent::{
-    enroll::{OneTimeSecret, Token},
-    tunnel::Gateway,
+    enroll::{EnrollmentToken, OneTimeSecret},
+    tunnel::GatewayAddress,
 };
 use e2e::{
-    enrol::{Host, Office},
-    login::said,
+    enrollment::{CustomerHost, VendorSetup},
+    login::output_text,
     sshd::{Sshd, free_port},
 };
 use std::{
@@ -17,10 +17,10 @@ use std::{
 const LIFE: Duration = Duration::from_secs(3600);
 
 /// Refused with this sentence, nothing left, and with a good token it works afterwards.
-fn refused(host: &Host, office: &Office, token: &str, sentence: &str) -> Output {
+fn refused(host: &CustomerHost, office: &VendorSetup, token: &str, sentence: &str) -> Output {
     let before = host.files().unwrap();
     let done = host.enroll(token, &office.answers()).unwrap();
-    let text = said(&done);
+    let text = output_text(&done);
     assert_eq!(done.status.code(), Some(1), "{text}");
     assert!(text.contains(sentence), "{text}\nlacks: {sentence}");
     assert_eq!(host.files().unwrap(), before, "{text}");
@@ -29,14 +29,14 @@ fn refused(host: &Host, office: &Office, token: &str, sentence: &str) -> Output 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_mistyped_foreign_newer_or_expired_token_is_told_apart_and_touches_nothing() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let good = office.token(&[]).unwrap();
     let mut mistyped = good.clone().into_bytes();
     mistyped[40] = if mistyped[40] == b'A' { b'B' } else { b'A' };
     let mistyped = String::from_utf8(mistyped).unwrap();
     let expired = {
-        let mut token = Token::parse(&good).unwrap();
+        let mut token = EnrollmentToken::parse(&good).unwrap();
         token.expires = SystemTime::now() - LIFE;
         token.to_text().to_string()
     };
@@ -57,19 +57,19 @@ async fn a_cut_mistyped_foreign_newer_or_expired_token_is_told_apart_and_touches
     }
     assert_eq!(office.authorized(), "");
     let done = host.enroll(&good, &office.answers()).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_used_withdrawn_or_unknown_secret_registers_nothing_and_leaves_nothing() {
-    let office = Office::open().await.unwrap();
+    let office = VendorSetup::start().await.unwrap();
     let used = office.token(&[]).unwrap();
-    let first = Host::new().unwrap();
+    let first = CustomerHost::new().unwrap();
     let done = first.enroll(&used, &office.answers()).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     let authorized = office.authorized();
 
-    let host = Host::new().unwrap();
+    let host = CustomerHost::new().unwrap();
     refused(&host, &office, &used, "was used already");
     let withdrawn = office.token(&[]).unwrap();
     office.token_command(&["revoke", "acme"]).unwrap();
@@ -80,7 +80,7 @@ async fn a_used_withdrawn_or_unknown_secret_registers_nothing_and_leaves_nothing
         "does not take the token's one-time secret",
     );
     let unknown = {
-        let mut token = Token::parse(&used).unwrap();
+        let mut token = EnrollmentToken::parse(&used).unwrap();
         token.secret = Some(OneTimeSecret::generate());
         token.to_text().to_string()
     };
@@ -102,11 +102,11 @@ async fn a_used_withdrawn_or_unknown_secret_registers_nothing_and_leaves_nothing
 /// The gateway's clock decides, whatever the token says of itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_refuses_a_token_whose_time_is_over_there() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let short = office.token(&["--expires", "1s"]).unwrap();
     let longer = {
-        let mut token = Token::parse(&short).unwrap();
+        let mut token = EnrollmentToken::parse(&short).unwrap();
         token.expires += LIFE;
         token.to_text().to_string()
     };
@@ -117,10 +117,10 @@ async fn the_gateway_refuses_a_token_whose_time_is_over_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_with_another_host_key_gets_nothing() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let other = {
-        let mut token = Token::parse(&office.token(&[]).unwrap()).unwrap();
+        let mut token = EnrollmentToken::parse(&office.token(&[]).unwrap()).unwrap();
         token.host_keys = vec!["SHA256:uNiVztksCsDhcc0u9e8BrcJxUKFyDVR0OXPBmkR1xX0".to_owned()];
         token.to_text().to_string()
     };
@@ -132,11 +132,11 @@ async fn a_gateway_with_another_host_key_gets_nothing() {
 /// Somebody may be in between: none of the others is asked in its stead.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_gateway_with_another_host_key_no_other_gets_anything() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let other = Sshd::start().unwrap();
     let token = {
-        let mut token = Token::parse(&office.token(&[]).unwrap()).unwrap();
+        let mut token = EnrollmentToken::parse(&office.token(&[]).unwrap()).unwrap();
         token.gateways.insert(0, other.address().parse().unwrap());
         token.to_text().to_string()
     };
@@ -148,26 +148,30 @@ async fn after_a_gateway_with_another_host_key_no_other_gets_anything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_away_leaves_nothing_and_the_token_good() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let good = office.token(&[]).unwrap();
     let away = {
-        let mut token = Token::parse(&good).unwrap();
+        let mut token = EnrollmentToken::parse(&good).unwrap();
         let port = free_port().unwrap();
-        token.gateways = vec![format!("127.0.0.1:{port}").parse::<Gateway>().unwrap()];
+        token.gateways = vec![
+            format!("127.0.0.1:{port}")
+                .parse::<GatewayAddress>()
+                .unwrap(),
+        ];
         token.to_text().to_string()
     };
     refused(&host, &office, &away, "nothing listens there");
     assert_eq!(host.keys().unwrap(), []);
     let done = host.enroll(&good, &office.answers()).unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_hosts_that_race_with_one_token_one_is_enrolled() {
-    let office = Office::open().await.unwrap();
+    let office = VendorSetup::start().await.unwrap();
     let token = office.token(&[]).unwrap();
-    let hosts: Vec<_> = (0..4).map(|_| Host::new().unwrap()).collect();
+    let hosts: Vec<_> = (0..4).map(|_| CustomerHost::new().unwrap()).collect();
     let flags = office.answers();
     let done: Vec<Output> = std::thread::scope(|scope| {
         let enrolling: Vec<_> = hosts
@@ -183,7 +187,11 @@ async fn of_two_hosts_that_race_with_one_token_one_is_enrolled() {
     assert_eq!(enrolled, 1);
     for (host, done) in hosts.iter().zip(&done) {
         if !done.status.success() {
-            assert!(said(done).contains("was used already"), "{}", said(done));
+            assert!(
+                output_text(done).contains("was used already"),
+                "{}",
+                output_text(done)
+            );
             assert_eq!(host.files().unwrap(), []);
         }
     }
@@ -192,8 +200,8 @@ async fn of_two_hosts_that_race_with_one_token_one_is_enrolled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_make_no_configuration_are_refused_before_anything_is_sent() {
-    let office = Office::open().await.unwrap();
-    let host = Host::new().unwrap();
+    let office = VendorSetup::start().await.unwrap();
+    let host = CustomerHost::new().unwrap();
     let token = office.token(&[]).unwrap();
     let mut missing = office.answers();
     missing.retain(|flag| !["--auth", "pat", "--jira-token-file"].contains(flag));
@@ -210,7 +218,7 @@ async fn answers_that_make_no_configuration_are_refused_before_anything_is_sent(
         (&open, 64, "pat: "),
     ] {
         let done = host.enroll(&token, flags).unwrap();
-        let text = said(&done);
+        let text = output_text(&done);
         assert_eq!(done.status.code(), Some(code), "{text}");
         assert!(text.contains(part), "{text}");
         assert_eq!(host.files().unwrap(), [], "{text}");

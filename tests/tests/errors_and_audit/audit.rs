@@ -1,7 +1,7 @@
 //! One line for each request.
 
-use crate::told::{ISSUE, MYSELF, pat, ticket};
-use e2e::site::vendor;
+use crate::agent_response::{ISSUE, MYSELF, pat, ticket};
+use e2e::test_env::vendor;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]

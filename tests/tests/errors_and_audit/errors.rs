@@ -1,12 +1,12 @@
 //! What the vendor is told, and whether it may send again.
 
-use crate::told::{ISSUE, MYSELF, Told, pat, ticket};
+use crate::agent_response::{ISSUE, MYSELF, Told, pat, ticket};
 use agent::status::LayerState;
-use e2e::{site::vendor, wire};
+use e2e::{raw_http, test_env::vendor};
 use serde_json::{Value, json};
 use server_stub::{
-    authority::Authority,
-    jira::{Fault, FaultKind},
+    certificate_authority::CertificateAuthority,
+    jira::{FaultKind, InjectedFault},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -64,8 +64,10 @@ async fn while_jira_is_down_the_vendor_knows_that_nothing_was_sent() {
 async fn a_connection_lost_after_the_request_leaves_open_whether_it_was_carried_out() {
     let site = pat().start().await.unwrap();
     let url = site.vendor_url();
-    site.jira()
-        .set_faults(vec![Fault::on("/rest/api/2/issue", FaultKind::HangUp)]);
+    site.jira().set_faults(vec![InjectedFault::on(
+        "/rest/api/2/issue",
+        FaultKind::HangUp,
+    )]);
     let told = Told::of(
         vendor()
             .post(url.clone() + ISSUE)
@@ -104,7 +106,7 @@ async fn a_jira_that_does_not_answer_is_given_up_and_others_go_on() {
         .unwrap();
     let url = site.vendor_url();
     site.jira()
-        .set_faults(vec![Fault::on("SLOW", FaultKind::Slow(120_000))]);
+        .set_faults(vec![InjectedFault::on("SLOW", FaultKind::Slow(120_000))]);
     let slow = tokio::spawn(vendor().get(url.clone() + ISSUE + "/SLOW-1").send());
     site.jira().received(site.jira().received_count() + 1).await;
     assert_eq!(
@@ -120,7 +122,10 @@ async fn a_jira_that_does_not_answer_is_given_up_and_others_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_an_unknown_ca_is_refused_before_anything_is_sent() {
-    let same_name = Authority::new().unwrap().certificate_pem().to_owned();
+    let same_name = CertificateAuthority::new()
+        .unwrap()
+        .certificate_pem()
+        .to_owned();
     let other = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap();
     for ca in [same_name, other.cert.pem()] {
         refuses_the_certificate(&ca).await;
@@ -128,7 +133,7 @@ async fn a_certificate_of_an_unknown_ca_is_refused_before_anything_is_sent() {
 }
 
 async fn refuses_the_certificate(trusted: &str) {
-    let site = pat().trusting(trusted).start_unproven().await.unwrap();
+    let site = pat().trusted_ca(trusted).start_unproven().await.unwrap();
     let told = Told::of(
         vendor()
             .get(site.vendor_url() + MYSELF)
@@ -141,7 +146,7 @@ async fn refuses_the_certificate(trusted: &str) {
         (told.status, told.kind(), told.delivery()),
         (502, "jira-tls", "not_sent")
     );
-    let report = site.agent.until("Jira to have failed", |r| {
+    let report = site.agent.until_status("Jira to have failed", |r| {
         r.layers.jira.state == LayerState::Failed
     });
     let cause = report.await.unwrap().layers.jira.cause.unwrap();
@@ -156,8 +161,10 @@ async fn refuses_the_certificate(trusted: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_answer_reaches_the_vendor_before_the_upload_has_ended() {
     let site = pat().start().await.unwrap();
-    site.jira()
-        .set_faults(vec![Fault::on("attachments", FaultKind::AnswerEarly(413))]);
+    site.jira().set_faults(vec![InjectedFault::on(
+        "attachments",
+        FaultKind::AnswerEarly(413),
+    )]);
     let mut stream = TcpStream::connect(site.addr()).await.unwrap();
     let head = format!(
         "POST /jira{ISSUE}/DEMO-1/attachments HTTP/1.1\r\nHost: vendor\r\nX-Atlassian-Token: no-check\r\n\
@@ -170,7 +177,7 @@ async fn an_early_answer_reaches_the_vendor_before_the_upload_has_ended() {
         let mut buffer = [0; 4096];
         let n = stream.read(&mut buffer).await.unwrap();
         received.extend_from_slice(&buffer[..n]);
-        match wire::answers(&received).pop() {
+        match raw_http::answers(&received).pop() {
             Some(answer) if answer.complete => break answer,
             _ => assert!(
                 n > 0,
@@ -200,12 +207,12 @@ async fn an_answer_that_breaks_off_does_not_look_whole() {
     let url = site.vendor_url() + ISSUE;
     let created = vendor().post(&url).json(&description).send().await.unwrap();
     let created: Value = created.json().await.unwrap();
-    site.jira().set_faults(vec![Fault::on(
+    site.jira().set_faults(vec![InjectedFault::on(
         "/rest/api/2/issue",
         FaultKind::CutAfter(5_000),
     )]);
     let path = format!("/jira{ISSUE}/{}", created["key"].as_str().unwrap());
-    let answers = wire::exchange(site.addr(), &wire::get(&path))
+    let answers = raw_http::exchange(site.addr(), &raw_http::get(&path))
         .await
         .unwrap();
     let [answer] = &answers[..] else {

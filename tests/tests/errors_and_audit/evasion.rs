@@ -1,21 +1,21 @@
 //! Tricks with the target, the framing and the headers.
 
 use crate::{
+    agent_response::{MYSELF, pat},
     smuggling::smuggling,
     table,
-    told::{MYSELF, pat},
 };
-use e2e::{site::Site, wire};
+use e2e::{raw_http, test_env::TestEnv};
 use futures_util::{StreamExt, stream};
 
 /// The table of the policy's own tests, sent as it stands: what is allowed arrives byte for byte, nothing else arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_trick_with_the_target_gets_past_the_policy() {
-    let open = Site::plan()
+    let open = TestEnv::builder()
         .presets(&[])
         .allow("* /**")
         .allow("OPTIONS /**");
-    for (section, plan) in [("open", open), ("ticketing", Site::plan())] {
+    for (section, plan) in [("open", open), ("ticketing", TestEnv::builder())] {
         let site = plan.start().await.unwrap();
         let rows: Vec<_> = table::rows()
             .into_iter()
@@ -32,7 +32,7 @@ async fn no_trick_with_the_target_gets_past_the_policy() {
                 request.extend_from_slice(row.target.as_bytes());
                 request
                     .extend_from_slice(b" HTTP/1.1\r\nHost: vendor\r\nConnection: close\r\n\r\n");
-                let answers = wire::exchange(addr, &request).await.unwrap();
+                let answers = raw_http::exchange(addr, &request).await.unwrap();
                 (row, answers)
             })
             .buffer_unordered(16)
@@ -67,9 +67,9 @@ async fn no_trick_with_the_target_gets_past_the_policy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_is_smuggled_past_the_policy() {
-    let site = Site::plan().start().await.unwrap();
+    let site = TestEnv::builder().start().await.unwrap();
     for (name, request) in smuggling() {
-        let answers = wire::exchange(site.addr(), &request).await.unwrap();
+        let answers = raw_http::exchange(site.addr(), &request).await.unwrap();
         assert!(!answers.is_empty(), "{name}: no answer");
         for answer in &answers {
             assert!(
@@ -86,7 +86,7 @@ async fn no_request_is_smuggled_past_the_policy() {
         assert!(arrived.is_empty(), "{name}: {arrived:?} reached Jira");
     }
     // A request in a body is a body.
-    let inner = String::from_utf8(wire::get("/jira/rest/api/2/issue/SMUGGLED-1")).unwrap();
+    let inner = String::from_utf8(raw_http::get("/jira/rest/api/2/issue/SMUGGLED-1")).unwrap();
     let outer = "POST /jira/rest/api/2/issue/OUTER-1/comment HTTP/1.1\r\nHost: vendor\r\nContent-Type: application/json\r\n\
                  Connection: close\r\n";
     let sized = format!("{outer}Content-Length: {}\r\n\r\n{inner}", inner.len());
@@ -96,7 +96,7 @@ async fn no_request_is_smuggled_past_the_policy() {
     );
     for request in [sized, chunked] {
         site.jira().clear_requests();
-        let answers = wire::exchange(site.addr(), request.as_bytes())
+        let answers = raw_http::exchange(site.addr(), request.as_bytes())
             .await
             .unwrap();
         assert_eq!(answers.len(), 1);
@@ -118,7 +118,7 @@ async fn the_vendor_cannot_have_the_login_removed() {
         "GET /jira{MYSELF} HTTP/1.1\r\nHost: vendor\r\nAuthorization: Basic YTpi\r\n\
          Connection: close, Authorization, Host, X-Atlassian-Token\r\n\r\n"
     );
-    let answers = wire::exchange(site.addr(), request.as_bytes())
+    let answers = raw_http::exchange(site.addr(), request.as_bytes())
         .await
         .unwrap();
     assert_eq!(answers[0].status, 200);

@@ -2,6 +2,7 @@
 //! the policy did not see.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod agent_response;
 mod audit;
 mod errors;
 mod evasion;
@@ -9,4 +10,3 @@ mod raw_query;
 mod smuggling;
 #[path = "../../../agent/tests/policy/table.rs"]
 mod table;
-mod told;

@@ -1,7 +1,7 @@
 //! Characters that Jira's own Tomcat takes raw in a query, over the whole way. The imitation Jira's parser takes fewer, so a
 //! Jira of a few lines stands in.
 
-use e2e::{site::Site, wire};
+use e2e::{raw_http, test_env::TestEnv};
 use std::sync::{Arc, Mutex};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -33,7 +33,9 @@ async fn raw_jql_reaches_jira_byte_for_byte_and_explain_says_so() {
             });
         }
     });
-    let plan = Site::plan().jira(|jira| jira.https = None).upstream(&jira);
+    let plan = TestEnv::builder()
+        .jira(|jira| jira.https = None)
+        .upstream(&jira);
     let mut site = plan.start_unproven().await.unwrap();
     site.until_bound().await.unwrap();
     for query in [
@@ -42,7 +44,7 @@ async fn raw_jql_reaches_jira_byte_for_byte_and_explain_says_so() {
         "x=[]{}|^`\\",
     ] {
         let target = format!("/jira/rest/api/2/search?{query}");
-        let answers = wire::exchange(site.addr(), &wire::get(&target))
+        let answers = raw_http::exchange(site.addr(), &raw_http::get(&target))
             .await
             .unwrap();
         assert_eq!(answers[0].status, 200, "{answers:?}");
@@ -56,7 +58,7 @@ async fn raw_jql_reaches_jira_byte_for_byte_and_explain_says_so() {
 /// The explained target may have the context path or not, as a refusal or a document writes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_takes_a_target_with_or_without_the_context_path() {
-    let site = Site::plan().start().await.unwrap();
+    let site = TestEnv::builder().start().await.unwrap();
     let explain = |target: &str| {
         let done = site
             .agent

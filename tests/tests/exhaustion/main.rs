@@ -5,13 +5,13 @@
 mod attacks;
 mod frames;
 
-use agent::status::Report;
+use agent::status::StatusReport;
 use attacks::{Attack, TABLE};
 use e2e::{
-    caller::Caller,
-    setup::{Running, Setup},
+    caller::HttpCaller,
+    recording_origin::{RecordingOrigin, issue},
+    setup::{AgentSetup, RunningAgent},
     sshd::{Sshd, free_port},
-    witness::{Witness, issue},
 };
 use serde_json::json;
 use std::{
@@ -43,7 +43,7 @@ const MOST_DISK: u64 = 16 << 20;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_attack_takes_more_than_its_bound_or_keeps_it_and_honest_requests_pass_beside_each() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
     let variables: Vec<(String, &str)> = SETTINGS
         .iter()
@@ -58,7 +58,7 @@ async fn no_attack_takes_more_than_its_bound_or_keeps_it_and_honest_requests_pas
         )])
         .collect();
     let variables: Vec<_> = variables.iter().map(|(k, v)| (k.as_str(), *v)).collect();
-    let mut agent = Setup::for_sshd(&sshd)
+    let mut agent = AgentSetup::for_sshd(&sshd)
         .unwrap()
         .forward_with(
             "jira",
@@ -83,7 +83,7 @@ async fn no_attack_takes_more_than_its_bound_or_keeps_it_and_honest_requests_pas
     assert_eq!(report.connections[0].generation, 1, "the same session");
 }
 
-async fn run(attack: &Attack, agent: &mut Running, addr: SocketAddr) {
+async fn run(attack: &Attack, agent: &mut RunningAgent, addr: SocketAddr) {
     let before = Meter::read(agent);
     let began = Instant::now();
     let held = attack.launch(addr).await;
@@ -96,16 +96,16 @@ async fn run(attack: &Attack, agent: &mut Running, addr: SocketAddr) {
     }
     if attack.ends_by_itself {
         // The peers go on doing nothing, or next to nothing; the agent must let go of them.
-        let let_go = |r: &Report| r.connections[0].channels <= 1;
+        let let_go = |r: &StatusReport| r.connections[0].channels <= 1;
         agent
-            .until(&format!("{} to be ended", attack.name), let_go)
+            .until_status(&format!("{} to be ended", attack.name), let_go)
             .await
             .unwrap();
     }
     drop(held);
-    let closed = |r: &Report| r.connections[0].channels <= 1 && r.forwards[0].in_flight == 0;
+    let closed = |r: &StatusReport| r.connections[0].channels <= 1 && r.forwards[0].in_flight == 0;
     agent
-        .until(&format!("{} to be closed", attack.name), closed)
+        .until_status(&format!("{} to be closed", attack.name), closed)
         .await
         .unwrap();
     let after = settled(agent, before.files).await;
@@ -127,7 +127,7 @@ async fn run(attack: &Attack, agent: &mut Running, addr: SocketAddr) {
 /// Three kept-alive requests and a new one.
 async fn honest(addr: SocketAddr) -> anyhow::Result<()> {
     let asked = async {
-        let mut caller = Caller::connect(addr).await?;
+        let mut caller = HttpCaller::connect(addr).await?;
         for key in ["DEMO-1", "DEMO-2", "DEMO-3"] {
             let path = format!("/rest/api/2/issue/{key}");
             let answer = caller.get(&path).await?;
@@ -139,7 +139,7 @@ async fn honest(addr: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// The allocator gives back by its own clock. Waits for it, and not longer than is promised.
-async fn given_back(agent: &mut Running, most: u64) -> Meter {
+async fn given_back(agent: &mut RunningAgent, most: u64) -> Meter {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let now = Meter::read(agent);
@@ -151,7 +151,7 @@ async fn given_back(agent: &mut Running, most: u64) -> Meter {
 }
 
 /// Descriptors are closed a moment after the channel is.
-async fn settled(agent: &mut Running, files: usize) -> Meter {
+async fn settled(agent: &mut RunningAgent, files: usize) -> Meter {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let now = Meter::read(agent);
@@ -171,7 +171,7 @@ struct Meter {
 }
 
 impl Meter {
-    fn read(agent: &mut Running) -> Self {
+    fn read(agent: &mut RunningAgent) -> Self {
         let pid = agent.process().pid();
         let memory = agent.process().resident().unwrap();
         let listing = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();

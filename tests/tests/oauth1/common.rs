@@ -3,7 +3,7 @@
 use agent::{auth::oauth1::SigningKey, status::LayerState};
 use e2e::{
     login,
-    site::{Plan, Site, vendor},
+    test_env::{TestEnv, TestEnvPlan, vendor},
 };
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use server_stub::jira::OAuth1Consumer;
 use std::{fs, path::PathBuf, process::Output, sync::LazyLock};
 
 /// The agent has a token of its own, once somebody has logged in.
-pub fn three_legged(plan: Plan) -> Plan {
+pub fn three_legged(plan: TestEnvPlan) -> TestEnvPlan {
     let pem = KEY.private_pem().unwrap();
     let pem = std::str::from_utf8(pem.expose()).unwrap();
     plan.auth(OAUTH1, pem).jira(|jira| {
@@ -20,7 +20,7 @@ pub fn three_legged(plan: Plan) -> Plan {
 }
 
 /// The agent signs without a token, as the user of the link.
-pub fn two_legged(plan: Plan) -> Plan {
+pub fn two_legged(plan: TestEnvPlan) -> TestEnvPlan {
     let pem = KEY.private_pem().unwrap();
     let pem = std::str::from_utf8(pem.expose()).unwrap();
     let lines = format!("{OAUTH1}\ntwo_legged = true");
@@ -34,7 +34,7 @@ pub fn consumer() -> OAuth1Consumer {
     consumer
 }
 
-pub async fn until_ok(site: &Site) {
+pub async fn until_ok(site: &TestEnv) {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {
         let answer = vendor()
@@ -52,8 +52,8 @@ pub async fn until_ok(site: &Site) {
 }
 
 /// Cause and remedy of the failed login layer.
-pub async fn failed_login(site: &Site) -> (String, String) {
-    let report = site.agent.until("the login to have failed", |r| {
+pub async fn failed_login(site: &TestEnv) -> (String, String) {
+    let report = site.agent.until_status("the login to have failed", |r| {
         r.layers.login.state == LayerState::Failed
     });
     let login = report.await.unwrap().layers.login;
@@ -61,22 +61,22 @@ pub async fn failed_login(site: &Site) -> (String, String) {
 }
 
 /// A person allows it, reads the code off Jira's page, and types it.
-pub async fn log_in_by_code(site: &Site) -> Output {
+pub async fn log_in_by_code(site: &TestEnv) -> Output {
     let done = login::log_in_by_code(site.agent.dir(), BOT, BOT_PASSWORD).await;
     done.unwrap()
 }
 
 /// What Jira's page says after the decision.
 pub async fn decide(address: &str, decision: &str) -> String {
-    let page = login::decide(address, BOT, BOT_PASSWORD, decision).await;
+    let page = login::submit_consent(address, BOT, BOT_PASSWORD, decision).await;
     page.unwrap()
 }
 
-pub fn token_file(site: &Site) -> PathBuf {
+pub fn token_file(site: &TestEnv) -> PathBuf {
     site.dir().join("state/tokens/jira.json")
 }
 
-pub fn stored(site: &Site) -> Value {
+pub fn stored(site: &TestEnv) -> Value {
     serde_json::from_slice(&fs::read(token_file(site)).unwrap()).unwrap()
 }
 

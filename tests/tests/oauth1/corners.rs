@@ -3,13 +3,13 @@
 use crate::common::{CONSUMER, KEY, SEARCH};
 use e2e::{
     python,
-    site::{Site, vendor},
+    test_env::{TestEnv, vendor},
 };
 use serde_json::{Value, json};
-use server_stub::jira::Received;
+use server_stub::jira::ReceivedRequest;
 
 /// With queries too, and one JSON body, which is not signed.
-pub async fn send_corner_cases(site: &Site) {
+pub async fn send_corner_cases(site: &TestEnv) {
     let url = site.vendor_url();
     for target in CORNERS {
         // reqwest's URLs keep these targets as they are, or the test of what was received would tell.
@@ -41,7 +41,7 @@ pub async fn send_corner_cases(site: &Site) {
     assert_eq!(json.send().await.unwrap().status(), 200);
 }
 
-pub async fn verified_by_others(origin: &str, token: &str, received: &[Received]) {
+pub async fn verified_by_others(origin: &str, token: &str, received: &[ReceivedRequest]) {
     let requests: Vec<Value> = received
         .iter()
         .map(|request| {

@@ -7,21 +7,24 @@ use crate::common::{
 use crate::corners::{send_corner_cases, verified_by_others};
 use e2e::{
     agent::write_secret,
-    login::{Dialogue, browser, consent, said},
-    site::{Site, vendor},
+    login::{LoginProcess, browser, consent, output_text},
     sshd::free_port,
+    test_env::{TestEnv, vendor},
 };
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
-    let mut site = three_legged(Site::plan()).start_unproven().await.unwrap();
+    let mut site = three_legged(TestEnv::builder())
+        .start_unproven()
+        .await
+        .unwrap();
     let login = failed_login(&site).await;
     assert!(login.0.contains("nobody has logged in"), "{login:?}");
     assert!(login.1.contains("agent login jira"), "{login:?}");
 
     let done = log_in_by_code(&site).await;
-    let told = said(&done);
+    let told = output_text(&done);
     assert!(done.status.success(), "{told}");
     assert!(told.contains("logged in as acme-bot"), "{told}");
     assert!(
@@ -57,7 +60,7 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
     // Forgotten: Jira has no way to revoke it, and the command says where to do that.
     let out = site.agent.run(&["logout"]).unwrap();
     assert!(
-        !out.status.success() && said(&out).contains("View OAuth Access Tokens"),
+        !out.status.success() && output_text(&out).contains("View OAuth Access Tokens"),
         "{out:?}"
     );
     assert!(!token_file(&site).exists());
@@ -77,11 +80,14 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_on_this_host_comes_back_by_itself() {
-    let mut site = three_legged(Site::plan()).start_unproven().await.unwrap();
+    let mut site = three_legged(TestEnv::builder())
+        .start_unproven()
+        .await
+        .unwrap();
     let port = free_port().unwrap();
     let callback = format!("http://127.0.0.1:{port}/back?to=us");
     let arguments = ["login", "--callback", &callback];
-    let mut dialogue = Dialogue::start_with(site.agent.dir(), &arguments).unwrap();
+    let mut dialogue = LoginProcess::start_with(site.agent.dir(), &arguments).unwrap();
     let address = dialogue.address().await.unwrap();
     // Somebody else's answer is refused, and the wait goes on.
     let forged = browser().get(format!("{callback}&oauth_token=other&oauth_verifier=x"));
@@ -90,21 +96,24 @@ async fn a_browser_on_this_host_comes_back_by_itself() {
     assert!(location.starts_with(&callback), "{location}");
     assert_eq!(browser().get(location).send().await.unwrap().status(), 200);
     let done = dialogue.end().await.unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     site.until_proven().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn oauth_1_0_needs_no_code() {
-    let mut site = three_legged(Site::plan()).start_unproven().await.unwrap();
+    let mut site = three_legged(TestEnv::builder())
+        .start_unproven()
+        .await
+        .unwrap();
     let arguments = ["login", "--callback", "none"];
-    let mut dialogue = Dialogue::start_with(site.agent.dir(), &arguments).unwrap();
+    let mut dialogue = LoginProcess::start_with(site.agent.dir(), &arguments).unwrap();
     let address = dialogue.address().await.unwrap();
     let page = decide(&address, "allow").await;
     assert!(!page.contains("verification code"), "{page}");
     dialogue.paste("done").await.unwrap();
     let done = dialogue.end().await.unwrap();
-    assert!(done.status.success(), "{}", said(&done));
+    assert!(done.status.success(), "{}", output_text(&done));
     // Nor is one sent, whatever was typed.
     let mut requests = site.jira().requests().into_iter();
     let exchange = requests.find(|request| request.target_text().ends_with("/access-token"));
@@ -115,7 +124,10 @@ async fn oauth_1_0_needs_no_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_was_not_allowed_stores_nothing_and_says_why() {
-    let site = three_legged(Site::plan()).start_unproven().await.unwrap();
+    let site = three_legged(TestEnv::builder())
+        .start_unproven()
+        .await
+        .unwrap();
     for (decision, pasted, complaint) in [
         (None, "123456", "does not let the consumer"),
         (Some("deny"), "123456", "does not let the consumer"),
@@ -131,7 +143,7 @@ async fn a_login_that_was_not_allowed_stores_nothing_and_says_why() {
             "not that of this login",
         ),
     ] {
-        let mut dialogue = Dialogue::start(site.agent.dir()).unwrap();
+        let mut dialogue = LoginProcess::start(site.agent.dir()).unwrap();
         let address = dialogue.address().await.unwrap();
         if let Some(decision) = decision {
             decide(&address, decision).await;
@@ -139,14 +151,21 @@ async fn a_login_that_was_not_allowed_stores_nothing_and_says_why() {
         dialogue.paste(pasted).await.unwrap();
         let done = dialogue.end().await.unwrap();
         assert!(!done.status.success());
-        assert!(said(&done).contains(complaint), "{}", said(&done));
+        assert!(
+            output_text(&done).contains(complaint),
+            "{}",
+            output_text(&done)
+        );
     }
     assert!(!token_file(&site).exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_access_token_may_come_from_a_file() {
-    let issuing = three_legged(Site::plan()).start_unproven().await.unwrap();
+    let issuing = three_legged(TestEnv::builder())
+        .start_unproven()
+        .await
+        .unwrap();
     assert!(log_in_by_code(&issuing).await.status.success());
     let token = stored(&issuing)["tokens"]["access"]
         .as_str()
@@ -167,7 +186,7 @@ async fn an_access_token_may_come_from_a_file() {
     let refused = site.agent.run(&["login"]).unwrap();
     assert_eq!(refused.status.code(), Some(64), "{refused:?}");
     assert!(
-        said(&refused).contains("access_token_file is set"),
+        output_text(&refused).contains("access_token_file is set"),
         "{refused:?}"
     );
 }

@@ -2,12 +2,12 @@
 
 use crate::common::{consumer, two_legged, until_ok};
 use agent::auth::oauth1::SigningKey;
-use e2e::{login::said, site::Site};
+use e2e::{login::output_text, test_env::TestEnv};
 use std::{fs, os::unix::fs::PermissionsExt};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_key_file_is_picked_up_without_a_restart() {
-    let site = two_legged(Site::plan()).start().await.unwrap();
+    let site = two_legged(TestEnv::builder()).start().await.unwrap();
     let next = SigningKey::generate(3072).unwrap();
     let mut link = consumer();
     link.public_key = next.public_pem().unwrap();
@@ -32,7 +32,7 @@ async fn a_new_key_is_made_once_and_what_is_printed_is_what_jira_wants() {
             .unwrap()
     };
     let made = new_key(&["--bits", "3072"]);
-    let printed = said(&made);
+    let printed = output_text(&made);
     assert!(made.status.success(), "{printed}");
     assert_eq!(
         fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
@@ -52,7 +52,7 @@ async fn a_new_key_is_made_once_and_what_is_printed_is_what_jira_wants() {
     assert_eq!(SigningKey::from_pem(pem.as_bytes()).unwrap().bits(), 3072);
     let again = new_key(&[]);
     assert!(
-        !again.status.success() && said(&again).contains("never overwritten"),
+        !again.status.success() && output_text(&again).contains("never overwritten"),
         "{again:?}"
     );
     assert_eq!(fs::read_to_string(&path).unwrap(), pem);
@@ -63,7 +63,7 @@ async fn a_new_key_is_made_once_and_what_is_printed_is_what_jira_wants() {
     let to = printed.find(end).unwrap() + end.len();
     let mut link = consumer();
     link.public_key = printed[from..to].to_owned();
-    let plan = two_legged(Site::plan()).jira(|jira| jira.oauth1.consumers = vec![link]);
+    let plan = two_legged(TestEnv::builder()).jira(|jira| jira.oauth1.consumers = vec![link]);
     let mut site = plan.start_unproven().await.unwrap();
     site.change_secret(&pem).unwrap();
     site.until_proven().await.unwrap();

@@ -6,6 +6,6 @@ mod common;
 mod corners;
 mod dance;
 mod keys;
+mod refresh;
 mod refusals;
-mod renewal;
 mod signing;

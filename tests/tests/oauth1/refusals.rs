@@ -2,12 +2,12 @@
 
 use crate::common::{MYSELF, consumer, failed_login, two_legged, until_ok};
 use agent::auth::oauth1::SigningKey;
-use e2e::site::{Site, vendor};
+use e2e::test_env::{TestEnv, vendor};
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_off_is_named_with_its_amount_and_mends_by_itself() {
-    let mut site = two_legged(Site::plan()).start().await.unwrap();
+    let mut site = two_legged(TestEnv::builder()).start().await.unwrap();
     site.jira().set_clock_offset(-900);
     let answer = vendor()
         .get(site.vendor_url() + MYSELF)
@@ -33,7 +33,7 @@ async fn a_clock_that_is_off_is_named_with_its_amount_and_mends_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_jira_does_not_know_is_told_apart_from_a_consumer_that_it_does_not_know() {
     let stranger = SigningKey::generate(2048).unwrap();
-    let plan = two_legged(Site::plan()).jira(|jira| {
+    let plan = two_legged(TestEnv::builder()).jira(|jira| {
         jira.oauth1.consumers[0].public_key = stranger.public_pem().unwrap();
     });
     let site = plan.start_unproven().await.unwrap();
@@ -45,7 +45,8 @@ async fn a_key_that_jira_does_not_know_is_told_apart_from_a_consumer_that_it_doe
     site.agent.run(&["login-retry"]).unwrap();
     until_ok(&site).await;
 
-    let plan = two_legged(Site::plan()).jira(|jira| jira.oauth1.consumers[0].key = "other".into());
+    let plan =
+        two_legged(TestEnv::builder()).jira(|jira| jira.oauth1.consumers[0].key = "other".into());
     let site = plan.start_unproven().await.unwrap();
     let login = failed_login(&site).await;
     assert!(
@@ -54,7 +55,7 @@ async fn a_key_that_jira_does_not_know_is_told_apart_from_a_consumer_that_it_doe
     );
 
     let plan =
-        two_legged(Site::plan()).jira(|jira| jira.oauth1.consumers[0].two_legged_user = None);
+        two_legged(TestEnv::builder()).jira(|jira| jira.oauth1.consumers[0].two_legged_user = None);
     let site = plan.start_unproven().await.unwrap();
     let login = failed_login(&site).await;
     assert!(login.1.contains("2LO"), "{login:?}");

@@ -3,8 +3,8 @@
 use crate::common::{BOT, SEARCH, failed_login, two_legged};
 use crate::corners::{CORNERS, FORMS, send_corner_cases, verified_by_others};
 use e2e::{
-    login::said,
-    site::{Plan, Site, vendor},
+    login::output_text,
+    test_env::{TestEnv, TestEnvPlan, vendor},
 };
 use reqwest::Method;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use server_stub::jira::AuthKind;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_corner_of_a_request_is_signed_as_two_others_verify_it() {
-    let site = two_legged(Site::plan()).start().await.unwrap();
+    let site = two_legged(TestEnv::builder()).start().await.unwrap();
     send_corner_cases(&site).await;
     let received = site.received();
     assert_eq!(received.len(), CORNERS.len() + FORMS.len() + 1);
@@ -26,14 +26,14 @@ async fn every_corner_of_a_request_is_signed_as_two_others_verify_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_proxy_the_signature_is_made_over_what_jira_sees() {
-    let behind = |plan: Plan| {
+    let behind = |plan: TestEnvPlan| {
         two_legged(plan).jira(|jira| {
             jira.connector.scheme = Some("https".into());
             jira.connector.proxy_name = Some("jira.corp.example".into());
             jira.connector.proxy_port = Some(443);
         })
     };
-    let told = Site::plan().line(
+    let told = TestEnv::builder().line(
         "forward.auth",
         "signed_base_url = \"https://jira.corp.example/jira\"",
     );
@@ -42,17 +42,17 @@ async fn behind_a_proxy_the_signature_is_made_over_what_jira_sees() {
     verified_by_others("https://jira.corp.example", "", &site.received()).await;
 
     // Not told, it fails, and says what to set.
-    let site = behind(Site::plan()).start_unproven().await.unwrap();
+    let site = behind(TestEnv::builder()).start_unproven().await.unwrap();
     let login = failed_login(&site).await;
     assert!(login.0.contains(&site.jira().url), "{login:?}");
     assert!(login.1.contains("signed_base_url"), "{login:?}");
-    let checked = said(&site.agent.run(&["check"]).unwrap());
+    let checked = output_text(&site.agent.run(&["check"]).unwrap());
     assert!(checked.contains("does not fit the signature"), "{checked}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_signed_in_one_way_is_refused_and_not_sent() {
-    let site = two_legged(Site::plan()).start().await.unwrap();
+    let site = two_legged(TestEnv::builder()).start().await.unwrap();
     let url = site.vendor_url();
     let form = |method: Method, body: &'static str| {
         vendor()

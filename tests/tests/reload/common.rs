@@ -1,6 +1,6 @@
 //! An agent under load whose configuration changes.
 
-use e2e::{agent::Agent, setup::Setup, sshd::Sshd, witness::Witness};
+use e2e::{agent::AgentProcess, recording_origin::RecordingOrigin, setup::AgentSetup, sshd::Sshd};
 use std::{
     fs,
     future::Future,
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 pub const TIMES: usize = 20;
 
 /// Changes `agent.toml`.
-pub fn change(agent: &Agent, change: impl FnOnce(String) -> String) {
+pub fn change(agent: &AgentProcess, change: impl FnOnce(String) -> String) {
     let file = agent.dir().join("agent.toml");
     let changed = change(fs::read_to_string(&file).unwrap());
     // As an editor does, so that no half file is ever read.
@@ -24,7 +24,7 @@ pub fn change(agent: &Agent, change: impl FnOnce(String) -> String) {
 }
 
 /// What `agent reload` says of it.
-pub fn reload(agent: &Agent) -> String {
+pub fn reload(agent: &AgentProcess) -> String {
     let done = agent.run(&["reload"]).unwrap();
     assert!(done.status.success(), "{}", told(&done));
     String::from_utf8(done.stdout).unwrap()
@@ -34,8 +34,8 @@ pub fn told(done: &Output) -> String {
     String::from_utf8_lossy(&done.stderr).into_owned()
 }
 
-pub fn setup(sshd: &Sshd, addr: SocketAddr, jira: &Witness) -> Setup {
-    let setup = Setup::for_sshd(sshd).unwrap();
+pub fn setup(sshd: &Sshd, addr: SocketAddr, jira: &RecordingOrigin) -> AgentSetup {
+    let setup = AgentSetup::for_sshd(sshd).unwrap();
     setup.forward("jira", &addr.to_string(), &jira.url())
 }
 

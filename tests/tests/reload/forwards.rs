@@ -3,10 +3,10 @@
 use crate::common::{TIMES, change, free_addr, reload, setup, soon};
 use e2e::{
     agent::write_secret,
-    caller::Caller,
+    background_load::BackgroundLoad,
+    caller::HttpCaller,
+    recording_origin::{RecordingOrigin, issue},
     sshd::Sshd,
-    steady::Steady,
-    witness::{Witness, issue},
 };
 use std::fs;
 use tokio::net::TcpStream;
@@ -14,14 +14,14 @@ use tokio::net::TcpStream;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reloads_of_every_part_of_a_forward_lose_no_request_and_leave_the_session_alone() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let (addr, other) = (free_addr(), free_addr());
     let mut agent = setup(&sshd, addr, &jira).start().unwrap();
     for token in ["one", "two"] {
         write_secret(&agent.dir().join(token), token).unwrap();
     }
     agent.until_proven().await.unwrap();
-    let load = Steady::start(addr, 4);
+    let load = BackgroundLoad::start(addr, 4);
     load.until_answered(50).await.unwrap();
 
     let policy = "[forward.policy]\n";
@@ -100,25 +100,25 @@ async fn reloads_of_every_part_of_a_forward_lose_no_request_and_leave_the_sessio
     );
     assert_eq!(report.connections[0].generation, 1, "the same session");
     assert_eq!(report.forwards.len(), 1);
-    account.check(&jira.comments()).unwrap();
+    account.verify_against(&jira.comments()).unwrap();
     assert!(agent.process().is_running());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_policy_holds_for_the_next_request_of_a_connection_and_not_for_those_under_way() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let agent = setup(&sshd, addr, &jira).start().unwrap();
     agent.until_proven().await.unwrap();
-    let mut kept_alive = Caller::connect(addr).await.unwrap();
+    let mut kept_alive = HttpCaller::connect(addr).await.unwrap();
     let first = soon(kept_alive.get("/rest/api/2/issue/DEMO-1"))
         .await
         .unwrap();
     assert_eq!(*first.body(), issue("DEMO-1"));
-    let mut slow = Caller::connect(addr).await.unwrap();
+    let mut slow = HttpCaller::connect(addr).await.unwrap();
     let slow = tokio::spawn(async move { slow.get("/rest/api/2/issue/HELD-1").await });
-    jira.until_held(1).await.unwrap();
+    jira.wait_until_held(1).await.unwrap();
 
     change(&agent, |text| {
         text.replace(
@@ -141,16 +141,16 @@ async fn a_new_policy_holds_for_the_next_request_of_a_connection_and_not_for_tho
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forward_that_is_taken_out_is_cancelled_and_its_requests_finish() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let (addr, other) = (free_addr(), free_addr());
     let agent = setup(&sshd, addr, &jira)
         .forward("other", &other.to_string(), &jira.url())
         .start()
         .unwrap();
     agent.until_proven().await.unwrap();
-    let mut caller = Caller::connect(other).await.unwrap();
+    let mut caller = HttpCaller::connect(other).await.unwrap();
     let slow = tokio::spawn(async move { caller.get("/rest/api/2/issue/HELD-1").await });
-    jira.until_held(1).await.unwrap();
+    jira.wait_until_held(1).await.unwrap();
 
     let without = |text: String| {
         let (kept, _) = text.split_once("[[forward]]\nname = \"other\"").unwrap();
@@ -164,7 +164,7 @@ async fn a_forward_that_is_taken_out_is_cancelled_and_its_requests_finish() {
         }
     })
     .await;
-    let mut first = Caller::connect(addr).await.unwrap();
+    let mut first = HttpCaller::connect(addr).await.unwrap();
     soon(first.get("/rest/api/2/issue/DEMO-1")).await.unwrap();
     jira.release();
     let answer = soon(slow).await.unwrap().unwrap();
@@ -178,24 +178,24 @@ async fn a_forward_that_is_taken_out_is_cancelled_and_its_requests_finish() {
         text.replace(&addr.to_string(), &other.to_string())
     });
     assert_eq!(reload(&agent), "forward jira: bind\n");
-    let moved = |r: &agent::status::Report| r.forwards[0].bound == [other.to_string()];
+    let moved = |r: &agent::status::StatusReport| r.forwards[0].bound == [other.to_string()];
     agent
-        .until("the new place to be bound", moved)
+        .until_status("the new place to be bound", moved)
         .await
         .unwrap();
-    let mut there = Caller::connect(other).await.unwrap();
+    let mut there = HttpCaller::connect(other).await.unwrap();
     soon(there.get("/rest/api/2/issue/DEMO-2")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_reloads_leave_nothing_behind() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let mut agent = setup(&sshd, addr, &jira).start().unwrap();
     write_secret(&agent.dir().join("one"), "one").unwrap();
     agent.until_proven().await.unwrap();
-    let load = Steady::start(addr, 2);
+    let load = BackgroundLoad::start(addr, 2);
     load.until_answered(20).await.unwrap();
     let pid = agent.process().pid();
     let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();

@@ -2,22 +2,22 @@
 
 use crate::common::{change, free_addr, reload, setup, soon, told};
 use e2e::{
-    caller::Caller,
-    process::Process,
+    background_load::BackgroundLoad,
+    caller::HttpCaller,
+    process::ChildProcess,
+    recording_origin::RecordingOrigin,
     sshd::{Sshd, signal},
-    steady::Steady,
-    witness::Witness,
 };
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_one_goes_on() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let mut agent = setup(&sshd, addr, &jira).start().unwrap();
     agent.until_proven().await.unwrap();
-    let load = Steady::start(addr, 2);
+    let load = BackgroundLoad::start(addr, 2);
     load.until_answered(20).await.unwrap();
     let before = agent.status().await.unwrap();
 
@@ -49,7 +49,13 @@ async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_o
         .collect();
     assert_eq!(kept.problems, words);
     assert_eq!(report.configuration.loaded, before.configuration.loaded);
-    assert!(agent.shown().unwrap().0.contains("configuration: REFUSED"));
+    assert!(
+        agent
+            .status_output()
+            .unwrap()
+            .0
+            .contains("configuration: REFUSED")
+    );
     let metrics = agent.run(&["metrics"]).unwrap();
     let metrics = String::from_utf8(metrics.stdout).unwrap();
     assert!(metrics.contains("jira_tunnel_agent_configuration_refused 1"));
@@ -65,9 +71,12 @@ async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_o
             .replace("nowhere", &sshd.address())
     });
     signal(agent.process().pid(), "HUP").unwrap();
-    let accepted = |r: &agent::status::Report| r.configuration.refused.is_none();
-    agent.until("the corrected one", accepted).await.unwrap();
-    let mut caller = Caller::connect(addr).await.unwrap();
+    let accepted = |r: &agent::status::StatusReport| r.configuration.refused.is_none();
+    agent
+        .until_status("the corrected one", accepted)
+        .await
+        .unwrap();
+    let mut caller = HttpCaller::connect(addr).await.unwrap();
     let answer = soon(caller.post("/rest/api/2/issue/DEMO-1/comment", "{}"))
         .await
         .unwrap();
@@ -79,7 +88,7 @@ async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_o
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_holds_until_a_restart_says_so() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let agent = setup(&sshd, free_addr(), &jira).start().unwrap();
     agent.until_proven().await.unwrap();
     change(&agent, |text| {
@@ -90,7 +99,7 @@ async fn what_holds_until_a_restart_says_so() {
     assert_eq!(report.configuration.restart, ["audit"]);
     assert!(
         agent
-            .shown()
+            .status_output()
             .unwrap()
             .0
             .contains("audit changed and waits for: systemctl restart")
@@ -117,7 +126,7 @@ async fn without_an_agent_a_reload_says_so() {
     let command = std::process::Command::new(e2e::agent::binary("agent"));
     let mut command = e2e::agent::command(command, folder.path(), &["reload"]);
     command.stderr(std::process::Stdio::piped());
-    let mut process = Process::spawn(command, &folder.path().join("log")).unwrap();
+    let mut process = ChildProcess::spawn(command, &folder.path().join("log")).unwrap();
     let status = process.wait(Duration::from_secs(60)).await.unwrap();
     assert_eq!(status.code(), Some(3));
     assert!(

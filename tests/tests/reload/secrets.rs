@@ -1,24 +1,24 @@
 //! Secrets are rotated without an outage: what docs/authentication.md says of each.
 
 use crate::common::{reload, setup, soon, told};
-use agent::status::Report;
+use agent::status::StatusReport;
 use e2e::{
-    caller::Caller,
-    site::{Site, vendor},
+    background_load::BackgroundLoad,
+    caller::HttpCaller,
+    recording_origin::RecordingOrigin,
     sshd::{Sshd, fingerprint, keygen},
-    steady::Steady,
-    witness::Witness,
+    test_env::{TestEnv, vendor},
 };
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_ssh_key_in_the_same_file_is_taken_over_under_load() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = crate::common::free_addr();
     let agent = setup(&sshd, addr, &jira).start().unwrap();
     agent.until_proven().await.unwrap();
-    let load = Steady::start(addr, 2);
+    let load = BackgroundLoad::start(addr, 2);
     load.until_answered(20).await.unwrap();
 
     // Half a key is refused, and the former one goes on.
@@ -44,12 +44,13 @@ async fn a_new_ssh_key_in_the_same_file_is_taken_over_under_load() {
         reload(&agent),
         "tunnel: the sessions are replaced one after another\n"
     );
-    let next = |r: &Report| r.connections[0].generation == 2 && !r.forwards[0].bound.is_empty();
-    agent.until("the next session", next).await.unwrap();
+    let next =
+        |r: &StatusReport| r.connections[0].generation == 2 && !r.forwards[0].bound.is_empty();
+    agent.until_status("the next session", next).await.unwrap();
     sshd.logged(&print).await.unwrap();
     let public = fs::read(new.with_extension("pub")).unwrap();
     fs::write(sshd.folder().join("authorized_keys"), public).unwrap();
-    let mut caller = Caller::connect(addr).await.unwrap();
+    let mut caller = HttpCaller::connect(addr).await.unwrap();
     soon(caller.get("/rest/api/2/issue/DEMO-1")).await.unwrap();
     let account = load.stop().await;
     assert_eq!(account.failed, 0);
@@ -58,7 +59,11 @@ async fn a_new_ssh_key_in_the_same_file_is_taken_over_under_load() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_ca_in_the_same_file_replaces_the_way_to_jira_and_another_token_nothing() {
-    let mut site = Site::plan().pat("acme-bot-token").start().await.unwrap();
+    let mut site = TestEnv::builder()
+        .pat("acme-bot-token")
+        .start()
+        .await
+        .unwrap();
     let file = site.dir().join("ca.pem");
     let pem = fs::read_to_string(&file).unwrap();
     fs::write(&file, format!("# renewed\n{pem}")).unwrap();

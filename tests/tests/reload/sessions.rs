@@ -1,13 +1,13 @@
 //! What changes about the tunnel replaces its sessions, one after another.
 
 use crate::common::{TIMES, change, free_addr, reload, setup, soon};
-use agent::status::Report;
+use agent::status::StatusReport;
 use e2e::{
-    caller::Caller,
-    setup::Setup,
+    background_load::BackgroundLoad,
+    caller::HttpCaller,
+    recording_origin::{RecordingOrigin, issue},
+    setup::AgentSetup,
     sshd::{Sshd, keygen},
-    steady::Steady,
-    witness::{Witness, issue},
 };
 use server_stub::gateway::{Gateway, Settings};
 use std::fs;
@@ -30,15 +30,15 @@ async fn where_two_may_listen_replaced_sessions_lose_no_request_and_refuse_no_co
     let enrolled = folder.path().join("agents/acme");
     fs::create_dir_all(&enrolled).unwrap();
     fs::copy(key.with_extension("pub"), enrolled.join("authorized_keys")).unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
-    let agent = Setup::new(&gateway.ssh_addr.to_string(), "acme", &key)
+    let agent = AgentSetup::new(&gateway.ssh_addr.to_string(), "acme", &key)
         .tunnel("host_keys", vec![gateway.host_key_fingerprint.clone()])
         .forward("jira", &addr.to_string(), &jira.url())
         .start()
         .unwrap();
     agent.until_proven().await.unwrap();
-    let load = Steady::start(addr, 4);
+    let load = BackgroundLoad::start(addr, 4);
     load.until_answered(50).await.unwrap();
     for turn in 0..TIMES {
         change(&agent, |text| turned(text, turn));
@@ -46,8 +46,8 @@ async fn where_two_may_listen_replaced_sessions_lose_no_request_and_refuse_no_co
             reload(&agent),
             "tunnel: the sessions are replaced one after another\n"
         );
-        let next = |r: &Report| r.connections[0].generation == turn as u64 + 2;
-        agent.until("the next session", next).await.unwrap();
+        let next = |r: &StatusReport| r.connections[0].generation == turn as u64 + 2;
+        agent.until_status("the next session", next).await.unwrap();
         load.until_answered(20).await.unwrap();
     }
     let account = load.stop().await;
@@ -56,29 +56,29 @@ async fn where_two_may_listen_replaced_sessions_lose_no_request_and_refuse_no_co
         account.answered, account.failed, account.refused
     );
     assert_eq!((account.failed, account.refused), (0, 0));
-    account.check(&jira.comments()).unwrap();
+    account.verify_against(&jira.comments()).unwrap();
     agent.until_proven().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_one_may_listen_replaced_sessions_lose_no_request_that_was_taken() {
     let sshd = Sshd::start().unwrap();
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     let agent = setup(&sshd, addr, &jira).start().unwrap();
     agent.until_proven().await.unwrap();
-    let mut caller = Caller::connect(addr).await.unwrap();
+    let mut caller = HttpCaller::connect(addr).await.unwrap();
     let slow = tokio::spawn(async move { caller.get("/rest/api/2/issue/HELD-1").await });
-    jira.until_held(1).await.unwrap();
-    let load = Steady::start(addr, 4);
+    jira.wait_until_held(1).await.unwrap();
+    let load = BackgroundLoad::start(addr, 4);
     load.until_answered(50).await.unwrap();
     for turn in 0..TIMES {
         change(&agent, |text| turned(text, turn));
         reload(&agent);
-        let next = |r: &Report| {
+        let next = |r: &StatusReport| {
             r.connections[0].generation == turn as u64 + 2 && !r.forwards[0].bound.is_empty()
         };
-        agent.until("the next session", next).await.unwrap();
+        agent.until_status("the next session", next).await.unwrap();
         load.until_answered(20).await.unwrap();
     }
     let account = load.stop().await;
@@ -87,7 +87,7 @@ async fn where_one_may_listen_replaced_sessions_lose_no_request_that_was_taken()
         account.answered, account.failed, account.refused
     );
     assert_eq!(account.failed, 0);
-    account.check(&jira.comments()).unwrap();
+    account.verify_against(&jira.comments()).unwrap();
     // Begun on the first session, which still stands for it.
     jira.release();
     let answer = soon(slow).await.unwrap().unwrap();
@@ -97,7 +97,7 @@ async fn where_one_may_listen_replaced_sessions_lose_no_request_that_was_taken()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_and_gateways_come_and_go_under_load() {
     let (sshd, other) = (Sshd::start().unwrap(), Sshd::start().unwrap());
-    let jira = Witness::start().await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr();
     // Both let the same key in, and are trusted.
     other
@@ -109,7 +109,7 @@ async fn connections_and_gateways_come_and_go_under_load() {
         .start()
         .unwrap();
     agent.until_proven().await.unwrap();
-    let load = Steady::start(addr, 4);
+    let load = BackgroundLoad::start(addr, 4);
     load.until_answered(50).await.unwrap();
     for turn in 0..TIMES {
         let count = ["connections = 1", "connections = 2"];
@@ -117,11 +117,11 @@ async fn connections_and_gateways_come_and_go_under_load() {
         change(&agent, |text| text.replace(from, to));
         assert!(reload(&agent).starts_with("tunnel.connections: "));
         load.until_answered(10).await.unwrap();
-        let wanted = |r: &Report| {
+        let wanted = |r: &StatusReport| {
             let up = |c: &agent::status::ConnectionView| c.generation > 0 && c.host_key.is_some();
             r.connections.len() == (turn + 1) % 2 + 1 && r.connections.iter().all(up)
         };
-        agent.until("the connections", wanted).await.unwrap();
+        agent.until_status("the connections", wanted).await.unwrap();
     }
     let report = agent.status().await.unwrap();
     assert_eq!(report.connections[0].generation, 1, "the first one stands");
@@ -140,10 +140,13 @@ async fn connections_and_gateways_come_and_go_under_load() {
         reload(&agent),
         format!("tunnel.gateways: {}\n", other.address())
     );
-    let there = |r: &Report| {
+    let there = |r: &StatusReport| {
         r.connections[0].gateway == other.address() && r.forwards[0].bound == [addr.to_string()]
     };
-    agent.until("the other gateway", there).await.unwrap();
-    let mut caller = Caller::connect(addr).await.unwrap();
+    agent
+        .until_status("the other gateway", there)
+        .await
+        .unwrap();
+    let mut caller = HttpCaller::connect(addr).await.unwrap();
     soon(caller.get("/rest/api/2/issue/DEMO-1")).await.unwrap();
 }

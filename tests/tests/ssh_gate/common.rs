@@ -1,8 +1,8 @@
 //! What the tests of the gate share.
 
 use anyhow::{Context, Result, ensure};
-use e2e::ssh_pair::vendor::Connection;
-use e2e::ssh_pair::{Client, Gateway, Options, digest};
+use e2e::ssh_pair::vendor::VendorConnection;
+use e2e::ssh_pair::{EndOptions, SshClient, SshGateway, digest};
 use e2e::sshd::Sshd;
 use std::future::Future;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub async fn transfers(port: u16, count: usize, size: u64) -> Result<()> {
         let (expected, begin, arrived) =
             (expected.clone(), Arc::clone(&begin), Arc::clone(&arrived));
         tasks.spawn(async move {
-            let mut connection = Connection::open(port).await?;
+            let mut connection = VendorConnection::open(port).await?;
             connection.ping().await?;
             begin.wait().await;
             let got = match index % 2 {
@@ -44,15 +44,15 @@ pub async fn transfers(port: u16, count: usize, size: u64) -> Result<()> {
     Ok(())
 }
 
-pub async fn pair(options: &Options) -> Result<(Gateway, Client)> {
-    let gateway = Gateway::start(Options::default()).await?;
+pub async fn pair(options: &EndOptions) -> Result<(SshGateway, SshClient)> {
+    let gateway = SshGateway::start(EndOptions::default()).await?;
     let client = gateway.connect(options).await?;
     Ok((gateway, client))
 }
 
-pub async fn connect(sshd: &Sshd, options: &Options) -> Result<Client> {
+pub async fn connect(sshd: &Sshd, options: &EndOptions) -> Result<SshClient> {
     let key = russh::keys::load_secret_key(sshd.identity(), None)?;
-    Client::connect(&sshd.address(), &sshd.user(), key, options).await
+    SshClient::connect(&sshd.address(), &sshd.user(), key, options).await
 }
 
 /// Only what hangs takes so long.

@@ -4,8 +4,8 @@ use crate::common::{connect, eventually, pair, resident, resident_since, within}
 use agent::tunnel::channel;
 use anyhow::{Context, Result, ensure};
 use e2e::ssh_pair::vendor;
-use e2e::ssh_pair::vendor::Connection;
-use e2e::ssh_pair::{Client, Options, digest};
+use e2e::ssh_pair::vendor::VendorConnection;
+use e2e::ssh_pair::{EndOptions, SshClient, digest};
 use e2e::sshd::Sshd;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d1_stalled_transfers_hold_nobody_up_behind_our_gateway() -> Result<()> {
-    let (_gateway, client) = pair(&Options::default()).await?;
+    let (_gateway, client) = pair(&EndOptions::default()).await?;
     within(180, stalled_transfers(&client)).await
 }
 
@@ -21,19 +21,19 @@ async fn d1_stalled_transfers_hold_nobody_up_behind_our_gateway() -> Result<()> 
 async fn d1_stalled_transfers_hold_nobody_up_behind_openssh() -> Result<()> {
     // The far side ends the session, too, if it gets no answers.
     let sshd = Sshd::with(&["ClientAliveInterval 2", "ClientAliveCountMax 2"])?;
-    let client = connect(&sshd, &Options::default()).await?;
+    let client = connect(&sshd, &EndOptions::default()).await?;
     within(180, stalled_transfers(&client)).await
 }
 
 /// One upload whose reader reads nothing and one download whose reader reads nothing, 50 MB each; beside them, while
 /// they come in and after, 1,000 small requests over 20 connections, and probes.
-async fn stalled_transfers(client: &Client) -> Result<()> {
+async fn stalled_transfers(client: &SshClient) -> Result<()> {
     const SIZE: u64 = 50 << 20;
     let alone = vendor::quantiles(&vendor::pings(client.http, 20, 1000).await?)?;
     let resident = resident()?;
-    let mut stalled = Connection::open(client.http).await?;
+    let mut stalled = VendorConnection::open(client.http).await?;
     let upload = tokio::spawn(async move { stalled.upload("/held", SIZE).await });
-    let download = Connection::open(client.http)
+    let download = VendorConnection::open(client.http)
         .await?
         .begin_download(SIZE)
         .await?;
@@ -61,7 +61,7 @@ async fn stalled_transfers(client: &Client) -> Result<()> {
     eventually("the account is settled", || client.budget.used() == 0).await
 }
 
-async fn live_requests(client: &Client) -> Result<Vec<Duration>> {
+async fn live_requests(client: &SshClient) -> Result<Vec<Duration>> {
     let times = timeout(LIVELY, vendor::pings(client.http, 20, 1000))
         .await
         .context("small requests hung beside the stalled transfers")??;
@@ -79,12 +79,12 @@ const MOST_READ: u64 = 512 << 10;
 #[tokio::test(flavor = "multi_thread")]
 async fn d1_twenty_stalled_uploads_hold_nobody_up() -> Result<()> {
     const SIZE: u64 = 20 << 20;
-    let (_gateway, client) = pair(&Options::default()).await?;
+    let (_gateway, client) = pair(&EndOptions::default()).await?;
     let before = resident()?;
     within(120, async {
         let mut uploads = JoinSet::new();
         for _ in 0..20 {
-            let mut connection = Connection::open(client.http).await?;
+            let mut connection = VendorConnection::open(client.http).await?;
             uploads.spawn(async move { connection.upload("/held", SIZE).await });
         }
         eventually("the uploads have come in whole", || {
@@ -111,16 +111,16 @@ async fn d1_twenty_stalled_uploads_hold_nobody_up() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d1_past_its_cap_only_the_stalled_channel_is_reset() -> Result<()> {
-    let options = Options {
-        channel: channel::Limits {
+    let options = EndOptions {
+        channel: channel::ChannelLimits {
             spool_per_channel: 8 << 20,
-            ..channel::Limits::default()
+            ..channel::ChannelLimits::default()
         },
-        ..Options::default()
+        ..EndOptions::default()
     };
     let (_gateway, client) = pair(&options).await?;
     within(60, async {
-        let mut stalled = Connection::open(client.http).await?;
+        let mut stalled = VendorConnection::open(client.http).await?;
         let upload = stalled.upload("/held", 50 << 20).await;
         ensure!(upload.is_err(), "the upload passed its cap");
         ensure!(client.budget.resets() == 1);

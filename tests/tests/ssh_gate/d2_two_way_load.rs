@@ -2,13 +2,13 @@
 
 use crate::common::{pair, transfers, within};
 use anyhow::{Result, ensure};
-use e2e::ssh_pair::Options;
+use e2e::ssh_pair::EndOptions;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d2_sixty_two_way_transfers_between_two_russh_peers_complete() -> Result<()> {
-    let (gateway, client) = pair(&Options::default()).await?;
+    let (gateway, client) = pair(&EndOptions::default()).await?;
     within(90, transfers(client.http, 60, 20 << 20)).await?;
-    let peaks = [&client.budget, &gateway.budget()?].map(|budget| budget.meter().peak());
+    let peaks = [&client.budget, &gateway.budget()?].map(|budget| budget.transport().peak());
     println!("peak backlogs {peaks:?}");
     // The high mark; on a machine that is too busy to move anything for 10 ms also russh's queue of 100 messages and a
     // chunk of each writer.

@@ -2,8 +2,8 @@
 
 use crate::common::{connect, eventually, pair, within};
 use anyhow::{Result, ensure};
-use e2e::ssh_pair::vendor::Connection;
-use e2e::ssh_pair::{Client, Gateway, Options, digest};
+use e2e::ssh_pair::vendor::VendorConnection;
+use e2e::ssh_pair::{EndOptions, SshClient, SshGateway, digest};
 use e2e::sshd::Sshd;
 use std::future::Future;
 use std::sync::Arc;
@@ -13,38 +13,41 @@ use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d3_forty_rekeys_from_our_side_under_load_behind_our_gateway() -> Result<()> {
-    let (_gateway, client) = pair(&Options::default()).await?;
+    let (_gateway, client) = pair(&EndOptions::default()).await?;
     own_rekeys(&client).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d3_forty_rekeys_from_our_side_under_load_behind_openssh() -> Result<()> {
     let sshd = Sshd::start()?;
-    own_rekeys(&connect(&sshd, &Options::default()).await?).await
+    own_rekeys(&connect(&sshd, &EndOptions::default()).await?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d3_forty_rekeys_from_our_gateways_side_under_load() -> Result<()> {
-    let often = Options {
+    let often = EndOptions {
         rekey_after: 8 << 20,
-        ..Options::default()
+        ..EndOptions::default()
     };
-    let gateway = Gateway::start(often).await?;
-    let client = gateway.connect(&Options::default()).await?;
+    let gateway = SshGateway::start(often).await?;
+    let client = gateway.connect(&EndOptions::default()).await?;
     rekeys(&client).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d3_forty_rekeys_from_openssh_under_load() -> Result<()> {
     let sshd = Sshd::with(&["RekeyLimit 8M"])?;
-    rekeys(&connect(&sshd, &Options::default()).await?).await
+    rekeys(&connect(&sshd, &EndOptions::default()).await?).await
 }
 
-async fn own_rekeys(client: &Client) -> Result<()> {
+async fn own_rekeys(client: &SshClient) -> Result<()> {
     under_load(client, async {
         for done in 2..=41 {
             client.rekey().await?;
-            eventually("new keys", || client.kexes() >= done || client.is_closed()).await?;
+            eventually("new keys", || {
+                client.key_exchanges() >= done || client.is_closed()
+            })
+            .await?;
             ensure!(
                 !client.is_closed(),
                 "the session died of rekey {}",
@@ -56,13 +59,16 @@ async fn own_rekeys(client: &Client) -> Result<()> {
     .await
 }
 
-async fn rekeys(client: &Client) -> Result<()> {
+async fn rekeys(client: &SshClient) -> Result<()> {
     under_load(client, async {
-        eventually("40 rekeys", || client.kexes() > 40 || client.is_closed()).await?;
+        eventually("40 rekeys", || {
+            client.key_exchanges() > 40 || client.is_closed()
+        })
+        .await?;
         ensure!(
             !client.is_closed(),
             "the session died after {} rekeys",
-            client.kexes() - 1
+            client.key_exchanges() - 1
         );
         Ok(())
     })
@@ -70,7 +76,7 @@ async fn rekeys(client: &Client) -> Result<()> {
 }
 
 /// Six uploads and six downloads at any time, until `work` is done; each must arrive undamaged.
-async fn under_load(client: &Client, work: impl Future<Output = Result<()>>) -> Result<()> {
+async fn under_load(client: &SshClient, work: impl Future<Output = Result<()>>) -> Result<()> {
     const SIZE: u64 = 10 << 20;
     let expected = digest(SIZE);
     let stop = Arc::new(AtomicBool::new(false));
@@ -78,7 +84,7 @@ async fn under_load(client: &Client, work: impl Future<Output = Result<()>>) -> 
     for index in 0..12 {
         let (stop, expected, port) = (Arc::clone(&stop), expected.clone(), client.http);
         load.spawn(async move {
-            let mut connection = Connection::open(port).await?;
+            let mut connection = VendorConnection::open(port).await?;
             while !stop.load(Relaxed) {
                 let arrived = match index % 2 {
                     0 => connection.upload("/up", SIZE).await?,

@@ -2,8 +2,8 @@
 
 use crate::common::{connect, eventually, pair, resident, resident_since, within};
 use anyhow::{Context, Result, ensure};
-use e2e::ssh_pair::vendor::Connection;
-use e2e::ssh_pair::{Gateway, Options};
+use e2e::ssh_pair::vendor::VendorConnection;
+use e2e::ssh_pair::{EndOptions, SshGateway};
 use e2e::sshd::Sshd;
 use futures_util::future::try_join_all;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 #[tokio::test(flavor = "multi_thread")]
 async fn d4_twenty_thousand_short_connections_leave_the_agents_memory_flat() -> Result<()> {
     let sshd = Sshd::start()?;
-    let client = connect(&sshd, &Options::default()).await?;
+    let client = connect(&sshd, &EndOptions::default()).await?;
     within(170, async {
         short_connections(client.http, 2_000).await?;
         let before = resident()?;
@@ -36,8 +36,8 @@ async fn d4_twenty_thousand_short_connections_leave_the_agents_memory_flat() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d4_short_connections_leave_the_gateways_memory_flat_behind_ssh() -> Result<()> {
-    let origin = e2e::origin::Origin::start().await?;
-    let gateway = Gateway::start(Options::default()).await?;
+    let origin = e2e::origin::OriginServer::start().await?;
+    let gateway = SshGateway::start(EndOptions::default()).await?;
     let folder = tempfile::tempdir()?;
     let (_ssh, port) = ssh_remote_forward(&gateway, folder.path(), origin.addr).await?;
     within(120, async {
@@ -58,7 +58,7 @@ async fn d4_short_connections_leave_the_gateways_memory_flat_behind_ssh() -> Res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d4_between_two_russh_peers_only_the_gateway_closes_first() -> Result<()> {
-    let (gateway, client) = pair(&Options::default()).await?;
+    let (gateway, client) = pair(&EndOptions::default()).await?;
     within(60, async {
         short_connections(client.http, 1_000).await?;
         let theirs = gateway.budget()?;
@@ -82,7 +82,7 @@ async fn short_connections(port: u16, count: usize) -> Result<()> {
     let workers = (0..8).map(|_| {
         tokio::spawn(async move {
             for index in 0..count / 8 {
-                let mut connection = Connection::open(port).await?;
+                let mut connection = VendorConnection::open(port).await?;
                 match index % 2 {
                     0 => connection.last_ping().await?,
                     _ => connection.ping().await?,
@@ -121,10 +121,10 @@ async fn broken_connections(port: u16, count: usize) -> Result<()> {
 
 /// `ssh -R` as the agent; returns it with the port on the gateway.
 async fn ssh_remote_forward(
-    gateway: &Gateway,
+    gateway: &SshGateway,
     folder: &std::path::Path,
     to: SocketAddr,
-) -> Result<(e2e::process::Process, u16)> {
+) -> Result<(e2e::process::ChildProcess, u16)> {
     let key = folder.join("id");
     e2e::sshd::keygen(&key, &["-t", "ed25519"], "")?;
     let address: SocketAddr = gateway.address().parse()?;
@@ -151,7 +151,7 @@ async fn ssh_remote_forward(
     .arg(format!("127.0.0.1:0:{to}"))
     .arg("127.0.0.1")
     .stdin(Stdio::null());
-    let ssh = e2e::process::Process::spawn(ssh, &folder.join("log"))?;
+    let ssh = e2e::process::ChildProcess::spawn(ssh, &folder.join("log"))?;
     let mut port = None;
     eventually("ssh has its port", || {
         port = ssh.log().lines().find_map(|line| {

@@ -2,17 +2,17 @@
 
 use crate::common::{connect, eventually};
 use anyhow::{Result, ensure};
-use e2e::ssh_pair::Options;
-use e2e::ssh_pair::vendor::Connection;
+use e2e::ssh_pair::EndOptions;
+use e2e::ssh_pair::vendor::VendorConnection;
 use e2e::sshd::Sshd;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d5_a_far_side_stopped_under_load_is_noticed_by_keep_alive() -> Result<()> {
-    let options = Options {
+    let options = EndOptions {
         keepalive: Some(Duration::from_secs(1)),
-        ..Options::default()
+        ..EndOptions::default()
     };
     let took = stopped_under_load(&options).await?;
     println!("noticed after {took:?} (keep-alive 1 s, 3 unanswered)");
@@ -21,33 +21,33 @@ async fn d5_a_far_side_stopped_under_load_is_noticed_by_keep_alive() -> Result<(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d5_a_far_side_stopped_under_load_is_noticed_by_the_stall_timer() -> Result<()> {
-    let options = Options {
+    let options = EndOptions {
         keepalive: None,
-        stall: Some(Duration::from_secs(3)),
-        ..Options::default()
+        stall_timeout: Some(Duration::from_secs(3)),
+        ..EndOptions::default()
     };
     let took = stopped_under_load(&options).await?;
     println!("noticed after {took:?} (stall timer 3 s)");
     Ok(())
 }
 
-async fn stopped_under_load(options: &Options) -> Result<Duration> {
+async fn stopped_under_load(options: &EndOptions) -> Result<Duration> {
     let sshd = Sshd::start()?;
     let client = connect(&sshd, options).await?;
     let mut downloads = JoinSet::new();
     for _ in 0..20 {
-        let mut connection = Connection::open(client.http).await?;
+        let mut connection = VendorConnection::open(client.http).await?;
         // So much that it is still under way when the far side stops.
         downloads.spawn(async move { connection.download(1 << 40).await });
     }
     eventually("the downloads flow", || client.service.sent() > 64 << 20).await?;
     sshd.signal("STOP")?;
-    let took = client.ended(Duration::from_secs(30)).await;
+    let took = client.wait_closed(Duration::from_secs(30)).await;
     sshd.signal("CONT")?;
-    if options.stall.is_some() {
+    if options.stall_timeout.is_some() {
         let reason = client
             .budget
-            .meter()
+            .transport()
             .death_reason()
             .unwrap_or_default()
             .to_owned();

@@ -2,7 +2,7 @@
 
 use crate::common::{pair, within};
 use anyhow::{Context, Result};
-use e2e::ssh_pair::Options;
+use e2e::ssh_pair::EndOptions;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d6_an_upload_that_is_answered_early_ends_at_once() -> Result<()> {
-    let (_gateway, client) = pair(&Options::default()).await?;
+    let (_gateway, client) = pair(&EndOptions::default()).await?;
     within(60, answered_early(client.http)).await
 }
 

@@ -2,8 +2,8 @@
 
 use crate::common::{connect, eventually, pair, transfers, within};
 use anyhow::{Result, ensure};
-use e2e::ssh_pair::vendor::Connection;
-use e2e::ssh_pair::{Options, digest, pattern};
+use e2e::ssh_pair::vendor::VendorConnection;
+use e2e::ssh_pair::{EndOptions, digest, pattern};
 use e2e::sshd::Sshd;
 use futures_util::StreamExt;
 use tokio::io::AsyncReadExt;
@@ -13,31 +13,31 @@ use tokio::net::TcpStream;
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_megabytes_arrive_both_ways_behind_openssh() -> Result<()> {
     let sshd = Sshd::start()?;
-    let client = connect(&sshd, &Options::default()).await?;
+    let client = connect(&sshd, &EndOptions::default()).await?;
     within(90, transfers(client.http, 2, 200_000_000)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_megabytes_arrive_both_ways_behind_our_gateway() -> Result<()> {
-    let (_gateway, client) = pair(&Options::default()).await?;
+    let (_gateway, client) = pair(&EndOptions::default()).await?;
     within(90, transfers(client.http, 2, 200_000_000)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_channels_transfer_at_once() -> Result<()> {
     let sshd = Sshd::start()?;
-    let client = connect(&sshd, &Options::default()).await?;
+    let client = connect(&sshd, &EndOptions::default()).await?;
     within(60, transfers(client.http, 100, 2 << 20)).await?;
-    let (_gateway, client) = pair(&Options::default()).await?;
+    let (_gateway, client) = pair(&EndOptions::default()).await?;
     within(60, transfers(client.http, 100, 2 << 20)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_closed_connection_still_gets_its_answer() -> Result<()> {
     let sshd = Sshd::start()?;
-    let client = connect(&sshd, &Options::default()).await?;
+    let client = connect(&sshd, &EndOptions::default()).await?;
     within(60, half_closed(client.raw)).await?;
-    let (_gateway, client) = pair(&Options::default()).await?;
+    let (_gateway, client) = pair(&EndOptions::default()).await?;
     within(60, half_closed(client.raw)).await
 }
 
@@ -60,10 +60,10 @@ async fn half_closed(port: u16) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_that_leaves_a_download_ends_it_at_once() -> Result<()> {
-    let (gateway, client) = pair(&Options::default()).await?;
+    let (gateway, client) = pair(&EndOptions::default()).await?;
     within(60, async {
         for _ in 0..20 {
-            let mut connection = Connection::open(client.http).await?;
+            let mut connection = VendorConnection::open(client.http).await?;
             drop(connection.begin_download(1 << 40).await?);
         }
         let theirs = gateway.budget()?;

@@ -6,9 +6,9 @@
 //! `LOGS_DIRECTORY`, which came with the same version: both together are the proof. Without it the default is a file,
 //! which counts what it loses.
 
-use super::{LineSink, Stderr, file::RotatedFile, journal::Journal};
+use super::{LineSink, StderrSink, file::RotatedFileSink, journal::JournalSink};
 use crate::{
-    audit::{Sink, record::MAX_LINE},
+    audit::{SinkSetting, record::MAX_LINE},
     disk::FreeSpaceFloor,
 };
 use rustix::fs::{Access, access};
@@ -27,12 +27,12 @@ pub struct ServiceEnvironment {
     pub logs_directory: Option<PathBuf>,
     /// The folder for logs of the package, where systemd says nothing of it.
     pub packaged_logs: PathBuf,
-    /// journald's socket.
+    /// Path of journald's native socket.
     pub journal_socket: PathBuf,
 }
 
 impl ServiceEnvironment {
-    /// Of this process.
+    /// Reads the environment of this process.
     pub fn of_process() -> Self {
         let logs = env::var_os("LOGS_DIRECTORY");
         let logs = logs.and_then(|folders| env::split_paths(&folders).next());
@@ -58,13 +58,13 @@ impl ServiceEnvironment {
 /// A sink that was chosen, not opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkChoice {
-    destination: Destination,
+    destination: SinkDestination,
     /// Why this one, in a sentence without its end.
     pub reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Destination {
+enum SinkDestination {
     File(PathBuf),
     Journal(PathBuf),
     Stderr,
@@ -73,25 +73,25 @@ enum Destination {
 
 impl SinkChoice {
     /// What this setting means for a service with this environment. Looks at the disk.
-    pub fn of(sink: &Sink, environment: &ServiceEnvironment) -> Self {
-        let journal = || Destination::Journal(environment.journal_socket.clone());
+    pub fn resolve(sink: &SinkSetting, environment: &ServiceEnvironment) -> Self {
+        let journal = || SinkDestination::Journal(environment.journal_socket.clone());
         let (destination, reason) = match sink {
-            Sink::Off => (Destination::Off, "audit.sink is \"off\""),
-            Sink::File(path) => (Destination::File(path.clone()), "named in audit.file"),
-            Sink::Auto { .. } | Sink::Journal if !environment.has_journal() => {
-                (Destination::Stderr, "this host has no journal")
+            SinkSetting::Off => (SinkDestination::Off, "audit.sink is \"off\""),
+            SinkSetting::File(path) => (SinkDestination::File(path.clone()), "named in audit.file"),
+            SinkSetting::Auto { .. } | SinkSetting::Journal if !environment.has_journal() => {
+                (SinkDestination::Stderr, "this host has no journal")
             }
-            Sink::Journal if environment.journal_is_proven() => (
+            SinkSetting::Journal if environment.journal_is_proven() => (
                 journal(),
                 "audit.sink is \"journal\"; the unit lets journald drop nothing of this service",
             ),
-            Sink::Journal => (journal(), UNPROVEN),
-            Sink::Auto { .. } if environment.journal_is_proven() => (
+            SinkSetting::Journal => (journal(), UNPROVEN),
+            SinkSetting::Auto { .. } if environment.journal_is_proven() => (
                 journal(),
                 "the unit lets journald drop nothing of this service",
             ),
-            Sink::Auto { fallback } => (
-                Destination::File(default_file(environment, fallback)),
+            SinkSetting::Auto { fallback } => (
+                SinkDestination::File(default_file(environment, fallback)),
                 "journald may drop lines of this service without a word: nothing shows that the unit lifts its limit of rate, \
                  which systemd 240 and later can",
             ),
@@ -105,18 +105,18 @@ impl SinkChoice {
     /// The file, where it is one.
     pub fn file(&self) -> Option<&Path> {
         match &self.destination {
-            Destination::File(path) => Some(path),
+            SinkDestination::File(path) => Some(path),
             _ => None,
         }
     }
 
     /// Whether lines go nowhere.
     pub fn is_off(&self) -> bool {
-        self.destination == Destination::Off
+        self.destination == SinkDestination::Off
     }
 
     /// Whether lines may be lost there that nobody counts.
-    pub fn may_lose_unseen(&self) -> bool {
+    pub fn may_lose_silently(&self) -> bool {
         self.reason == UNPROVEN
     }
 
@@ -127,7 +127,7 @@ impl SinkChoice {
         queue: usize,
     ) -> Option<Box<dyn LineSink>> {
         Some(match &self.destination {
-            Destination::File(path) => {
+            SinkDestination::File(path) => {
                 let all = (queue.saturating_mul(MAX_LINE)) as u64;
                 let promised = FreeSpaceFloor {
                     bytes: match floor.bytes {
@@ -137,17 +137,17 @@ impl SinkChoice {
                     // On a small disk between what the spool leaves, a tenth, and what the audit does.
                     parts: floor.parts.min(PROMISED_PARTS),
                 };
-                Box::new(RotatedFile::new(path.clone(), floor, promised))
+                Box::new(RotatedFileSink::new(path.clone(), floor, promised))
             }
-            Destination::Journal(path) => match Journal::new(path) {
+            SinkDestination::Journal(path) => match JournalSink::new(path) {
                 Ok(journal) => Box::new(journal),
                 Err(error) => {
                     tracing::warn!(%error, "the journal is gone again: audit lines go to standard error");
-                    Box::new(Stderr)
+                    Box::new(StderrSink)
                 }
             },
-            Destination::Stderr => Box::new(Stderr),
-            Destination::Off => return None,
+            SinkDestination::Stderr => Box::new(StderrSink),
+            SinkDestination::Off => return None,
         })
     }
 }
@@ -155,10 +155,10 @@ impl SinkChoice {
 impl fmt::Display for SinkChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.destination {
-            Destination::File(path) => write!(f, "the file {}", path.display()),
-            Destination::Journal(_) => f.write_str("the journal"),
-            Destination::Stderr => f.write_str("standard error"),
-            Destination::Off => f.write_str("nowhere"),
+            SinkDestination::File(path) => write!(f, "the file {}", path.display()),
+            SinkDestination::Journal(_) => f.write_str("the journal"),
+            SinkDestination::Stderr => f.write_str("standard error"),
+            SinkDestination::Off => f.write_str("nowhere"),
         }
     }
 }
@@ -221,7 +221,7 @@ mod tests {
     impl Host {
         fn choice(&self) -> String {
             let fallback = self.folder.path().join("state/audit.log");
-            let choice = SinkChoice::of(&Sink::Auto { fallback }, &self.environment);
+            let choice = SinkChoice::resolve(&SinkSetting::Auto { fallback }, &self.environment);
             let folder = format!("{}/", self.folder.path().display());
             choice.to_string().replace(&folder, "")
         }
@@ -250,13 +250,13 @@ mod tests {
     #[test]
     fn what_is_written_in_the_configuration_holds_and_says_what_it_may_lose() {
         let host = host(true, false, true);
-        let of = |sink| SinkChoice::of(&sink, &host.environment);
-        let journal = of(Sink::Journal);
+        let of = |sink| SinkChoice::resolve(&sink, &host.environment);
+        let journal = of(SinkSetting::Journal);
         assert_eq!(journal.to_string(), "the journal");
-        assert!(journal.may_lose_unseen());
-        let file = of(Sink::File("/x/y".into()));
+        assert!(journal.may_lose_silently());
+        let file = of(SinkSetting::File("/x/y".into()));
         assert_eq!(file.file(), Some(Path::new("/x/y")));
-        assert!(!file.may_lose_unseen());
-        assert!(of(Sink::Off).open(FreeSpaceFloor::NONE, 1).is_none());
+        assert!(!file.may_lose_silently());
+        assert!(of(SinkSetting::Off).open(FreeSpaceFloor::NONE, 1).is_none());
     }
 }

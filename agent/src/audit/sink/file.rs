@@ -1,6 +1,6 @@
 //! A file opened for appending, opened anew when logrotate has moved or removed it.
 
-use super::{LineSink, Progress, write_from};
+use super::{BatchProgress, LineSink, write_from};
 use crate::disk::FreeSpaceFloor;
 use std::{
     fs::{File, OpenOptions},
@@ -10,41 +10,41 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(super) struct RotatedFile {
+pub(super) struct RotatedFileSink {
     path: PathBuf,
     /// What writes leave free.
     floor: FreeSpaceFloor,
     /// What is free where it can still be promised that a line will be written.
-    promised: FreeSpaceFloor,
-    open: Option<Open>,
-    looked: Instant,
+    promise_floor: FreeSpaceFloor,
+    open: Option<OpenAuditFile>,
+    checked_at: Instant,
     /// In which file the last write broke off, perhaps within a line.
-    torn: Option<Identity>,
+    torn: Option<FileIdentity>,
 }
 
-struct Open {
+struct OpenAuditFile {
     file: File,
-    identity: Identity,
+    identity: FileIdentity,
 }
 
 /// Device and inode.
-type Identity = (u64, u64);
+type FileIdentity = (u64, u64);
 
-impl RotatedFile {
+impl RotatedFileSink {
     pub(super) fn new(path: PathBuf, floor: FreeSpaceFloor, promised: FreeSpaceFloor) -> Self {
         Self {
             path,
             floor,
-            promised,
+            promise_floor: promised,
             open: None,
-            looked: Instant::now(),
+            checked_at: Instant::now(),
             torn: None,
         }
     }
 
-    fn open(&mut self) -> io::Result<&mut Open> {
-        if self.looked.elapsed() >= LOOK_EVERY {
-            self.looked = Instant::now();
+    fn open(&mut self) -> io::Result<&mut OpenAuditFile> {
+        if self.checked_at.elapsed() >= CHECK_INTERVAL {
+            self.checked_at = Instant::now();
             let there = std::fs::metadata(&self.path)
                 .map(|m| (m.dev(), m.ino()))
                 .ok();
@@ -61,7 +61,7 @@ impl RotatedFile {
                     .mode(FILE_MODE)
                     .open(&self.path)?;
                 let metadata = file.metadata()?;
-                Open {
+                OpenAuditFile {
                     file,
                     identity: (metadata.dev(), metadata.ino()),
                 }
@@ -71,14 +71,14 @@ impl RotatedFile {
     }
 }
 
-impl LineSink for RotatedFile {
-    fn write(&mut self, batch: &[u8], from: usize) -> Progress {
+impl LineSink for RotatedFileSink {
+    fn write(&mut self, batch: &[u8], from: usize) -> BatchProgress {
         let (torn, floor) = (self.torn.take(), self.floor);
         let open = match self.open() {
             Ok(open) => open,
             Err(error) => {
                 self.torn = torn;
-                return Progress::stopped(from, error);
+                return BatchProgress::stopped(from, error);
             }
         };
         let identity = open.identity;
@@ -90,7 +90,7 @@ impl LineSink for RotatedFile {
         let more = (batch.len() - from) as u64;
         let progress = match floor.allows(&open.file, more) {
             Ok(()) => write_from(&mut open.file, batch, from),
-            Err(error) => Progress::stopped(from, error),
+            Err(error) => BatchProgress::stopped(from, error),
         };
         if progress.error.is_some() {
             self.torn = Some(identity);
@@ -100,7 +100,7 @@ impl LineSink for RotatedFile {
     }
 
     fn probe(&mut self) -> io::Result<()> {
-        let promised = self.promised;
+        let promised = self.promise_floor;
         let open = self.open()?;
         promised.allows(&open.file, 0)
     }
@@ -118,7 +118,7 @@ fn line_start(batch: &[u8], at: usize) -> usize {
 /// Readable by the group, as logs are on Debian (`adm`), and by nobody else.
 const FILE_MODE: u32 = 0o640;
 /// One `stat` a second at most finds a rotated file soon enough.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -126,11 +126,11 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    fn sink(path: &std::path::Path) -> RotatedFile {
-        RotatedFile::new(path.to_owned(), FreeSpaceFloor::NONE, FreeSpaceFloor::NONE)
+    fn sink(path: &std::path::Path) -> RotatedFileSink {
+        RotatedFileSink::new(path.to_owned(), FreeSpaceFloor::NONE, FreeSpaceFloor::NONE)
     }
 
-    fn write(sink: &mut RotatedFile, lines: &[u8]) {
+    fn write(sink: &mut RotatedFileSink, lines: &[u8]) {
         let progress = sink.write(lines, 0);
         assert!(progress.error.is_none());
         assert_eq!(progress.taken, lines.len());
@@ -147,7 +147,7 @@ mod tests {
         let rotated = folder.path().join("audit.log.1");
         std::fs::rename(&path, &rotated).unwrap();
         write(&mut sink, b"two\n");
-        sink.looked -= LOOK_EVERY;
+        sink.checked_at -= CHECK_INTERVAL;
         write(&mut sink, b"three\n");
         assert_eq!(std::fs::read(&rotated).unwrap(), b"one\ntwo\n");
         assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
@@ -179,7 +179,7 @@ mod tests {
             bytes: u64::MAX,
             parts: 1,
         };
-        let mut sink = RotatedFile::new(path.clone(), all, all);
+        let mut sink = RotatedFileSink::new(path.clone(), all, all);
         let progress = sink.write(b"one\n", 0);
         assert_eq!(progress.taken, 0);
         assert_eq!(progress.error.unwrap().kind(), io::ErrorKind::StorageFull);

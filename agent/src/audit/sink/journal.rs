@@ -1,6 +1,6 @@
 //! The journal's native socket, one datagram a line (`systemd.journal-fields(7)`).
 
-use super::{LineSink, Progress};
+use super::{BatchProgress, LineSink};
 use rustix::io::Errno;
 use std::{
     io,
@@ -11,12 +11,12 @@ use std::{
 
 /// Addressed anew each time, so that a journal that was restarted is found again. systemd keeps the socket and what
 /// waits in it while journald restarts.
-pub(super) struct Journal {
+pub(super) struct JournalSink {
     socket: UnixDatagram,
     path: PathBuf,
 }
 
-impl Journal {
+impl JournalSink {
     /// # Errors
     /// There is no journal.
     pub(super) fn new(path: &Path) -> io::Result<Self> {
@@ -30,9 +30,9 @@ impl Journal {
     }
 }
 
-impl LineSink for Journal {
-    fn write(&mut self, batch: &[u8], from: usize) -> Progress {
-        let mut progress = Progress {
+impl LineSink for JournalSink {
+    fn write(&mut self, batch: &[u8], from: usize) -> BatchProgress {
+        let mut progress = BatchProgress {
             taken: from,
             lost: 0,
             error: None,
@@ -92,7 +92,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let journal = UnixDatagram::bind(&path).unwrap();
-        let mut sink = Journal::new(&path).unwrap();
+        let mut sink = JournalSink::new(&path).unwrap();
         let batch = b"{\"a\":1}\n{\"a\":2}\n";
         assert_eq!(sink.write(batch, 0).taken, batch.len());
         let mut buffer = [0; 256];
@@ -118,7 +118,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let journal = UnixDatagram::bind(&path).unwrap();
-        let mut sink = Journal::new(&path).unwrap();
+        let mut sink = JournalSink::new(&path).unwrap();
         sink.socket
             .set_write_timeout(Some(Duration::from_millis(10)))
             .unwrap();

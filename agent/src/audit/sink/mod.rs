@@ -12,7 +12,7 @@ use std::io::{self, Write};
 pub(super) trait LineSink: Send {
     /// Writes `batch`, lines that each end in a newline, from the byte `from` on: what an earlier call has taken comes
     /// before it.
-    fn write(&mut self, batch: &[u8], from: usize) -> Progress;
+    fn write(&mut self, batch: &[u8], from: usize) -> BatchProgress;
 
     /// Whether lines could be written now. Writes nothing.
     fn probe(&mut self) -> io::Result<()>;
@@ -22,7 +22,7 @@ pub(super) trait LineSink: Send {
 }
 
 /// How far a batch got.
-pub(super) struct Progress {
+pub(super) struct BatchProgress {
     /// Bytes of the batch that are taken, those before `from` included.
     pub(super) taken: usize,
     /// Lines that can never be taken, and count as taken.
@@ -32,20 +32,20 @@ pub(super) struct Progress {
 }
 
 /// Writes from `from` on, as much as `out` takes.
-fn write_from(out: &mut impl Write, batch: &[u8], from: usize) -> Progress {
+fn write_from(out: &mut impl Write, batch: &[u8], from: usize) -> BatchProgress {
     let mut taken = from;
     while taken < batch.len() {
         match out.write(&batch[taken..]) {
-            Ok(0) => return Progress::stopped(taken, io::ErrorKind::WriteZero.into()),
+            Ok(0) => return BatchProgress::stopped(taken, io::ErrorKind::WriteZero.into()),
             Ok(n) => taken += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Progress::stopped(taken, error),
+            Err(error) => return BatchProgress::stopped(taken, error),
         }
     }
-    Progress::done(batch)
+    BatchProgress::done(batch)
 }
 
-impl Progress {
+impl BatchProgress {
     fn done(batch: &[u8]) -> Self {
         Self {
             taken: batch.len(),
@@ -64,10 +64,10 @@ impl Progress {
 }
 
 /// Standard error, as it was at the start.
-struct Stderr;
+struct StderrSink;
 
-impl LineSink for Stderr {
-    fn write(&mut self, batch: &[u8], from: usize) -> Progress {
+impl LineSink for StderrSink {
+    fn write(&mut self, batch: &[u8], from: usize) -> BatchProgress {
         write_from(&mut io::stderr().lock(), batch, from)
     }
 

@@ -5,19 +5,22 @@ mod attempt;
 mod probe;
 mod rejection;
 
-pub(super) use attempt::Attempt;
+pub(super) use attempt::InjectedAttempt;
 
 use super::{
-    Concern, Refusal, Scheme, Unavailable, VendorHeaders,
-    circuit::{Admission, Asker, Change, Circuit, Outcome, Rules},
+    AuthRefusal, AuthScheme, Concern, CredentialUnavailable, VendorHeaders,
+    circuit::{
+        AdmissionDecision, CallerKind, CircuitChange, CircuitRules, CredentialCircuit,
+        CredentialOutcome,
+    },
     identity::{self, ProvenUser},
     lockout_guard::{LockoutGuard, Sent, Turn},
     strip,
     upstream_cookies::UpstreamCookies,
 };
 use crate::{
-    expiry::Expiry,
-    status::{Layer, State},
+    expiry::CredentialExpiry,
+    status::{ProofState, StatusLayer},
 };
 use http::{header, request};
 use std::{
@@ -32,12 +35,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-pub(super) struct Inject {
-    scheme: Box<dyn Scheme>,
-    layer: Arc<Layer>,
-    circuit: Mutex<Circuit>,
+pub(super) struct CredentialInjector {
+    scheme: Box<dyn AuthScheme>,
+    layer: Arc<StatusLayer>,
+    circuit: Mutex<CredentialCircuit>,
     guard: Mutex<LockoutGuard>,
-    known: Mutex<Known>,
+    known: Mutex<ProbeFindings>,
     /// Somebody probes the login; only what the probe meets decides.
     is_probed: AtomicBool,
     /// The file of the secret could not be read when it was last looked at.
@@ -45,14 +48,14 @@ pub(super) struct Inject {
     /// Wakes those who wait for a trial's outcome.
     settled: Notify,
     /// Wakes whoever probes.
-    probe_wanted: Notify,
-    seen: identity::Seen,
+    probe_requested: Notify,
+    seen: identity::LastSeenUser,
     pub(super) cookies: UpstreamCookies,
 }
 
 /// What becomes of a request that asks to be sent.
 enum Admitted {
-    Go(Box<Attempt>),
+    Go(Box<InjectedAttempt>),
     /// Another one is just finding out; the probe is wanted.
     Wait,
     /// Another one is just finding out; the probe is wanted after so long.
@@ -61,7 +64,7 @@ enum Admitted {
 
 /// What the probe has found out about the secret that there is now.
 #[derive(Default)]
-struct Known {
+struct ProbeFindings {
     /// Of the secret; 0 before the first look.
     version: u64,
     /// Jira has taken or refused it.
@@ -71,10 +74,14 @@ struct Known {
 
 /// The name to show for the user of the probe's answer, where Jira gave one beside the name that it is known by.
 #[derive(Clone)]
-pub(crate) struct ShownName(pub(crate) String);
+pub(crate) struct UserDisplayName(pub(crate) String);
 
-impl Inject {
-    pub(super) fn new(scheme: Box<dyn Scheme>, layer: Arc<Layer>, over_tls: bool) -> Self {
+impl CredentialInjector {
+    pub(super) fn new(
+        scheme: Box<dyn AuthScheme>,
+        layer: Arc<StatusLayer>,
+        over_tls: bool,
+    ) -> Self {
         Self {
             scheme,
             layer,
@@ -84,8 +91,8 @@ impl Inject {
             is_probed: AtomicBool::new(false),
             is_unread: AtomicBool::new(false),
             settled: Notify::new(),
-            probe_wanted: Notify::new(),
-            seen: identity::Seen::new(""),
+            probe_requested: Notify::new(),
+            seen: identity::LastSeenUser::new(""),
             cookies: UpstreamCookies::new(over_tls),
         }
     }
@@ -94,7 +101,7 @@ impl Inject {
         self.scheme.mode()
     }
 
-    pub(super) fn expiries(&self) -> Vec<Expiry> {
+    pub(super) fn expiries(&self) -> Vec<CredentialExpiry> {
         self.scheme.expiries()
     }
 
@@ -102,19 +109,19 @@ impl Inject {
         self.scheme.concern()
     }
 
-    pub(super) fn renews(&self) -> bool {
-        self.scheme.renews()
+    pub(super) fn can_refresh(&self) -> bool {
+        self.scheme.can_refresh()
     }
 
-    pub(super) async fn finish(&self) {
-        self.scheme.settle().await;
+    pub(super) async fn wait_idle(&self) {
+        self.scheme.wait_idle().await;
     }
 
-    pub(super) fn expiry_question(&self) -> Option<&'static str> {
-        self.scheme.expiry_question()
+    pub(super) fn expiry_probe_path(&self) -> Option<&'static str> {
+        self.scheme.expiry_probe_path()
     }
 
-    pub(super) fn refused(&self) -> Option<Unavailable> {
+    pub(super) fn refused(&self) -> Option<CredentialUnavailable> {
         self.circuit().refusal()
     }
 
@@ -122,16 +129,16 @@ impl Inject {
         self: Arc<Self>,
         head: &mut request::Parts,
         headers: &VendorHeaders,
-    ) -> Result<Attempt, Refusal> {
+    ) -> Result<InjectedAttempt, AuthRefusal> {
         strip::request(head, headers)?;
-        self.scheme.accept(head)?;
+        self.scheme.check_request(head)?;
         let deadline = Instant::now() + TRIAL_WAIT;
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
             // Registered before asking, so that an outcome in between is not missed.
             settled.as_mut().enable();
-            match self.clone().attempt(head, Asker::Traffic).await? {
+            match self.clone().attempt(head, CallerKind::Traffic).await? {
                 Admitted::Go(attempt) => return Ok(*attempt),
                 Admitted::Follow(patience) => {
                     let patience = Instant::now() + patience;
@@ -145,9 +152,9 @@ impl Inject {
                 }
                 Admitted::Wait => {}
             }
-            self.probe_wanted.notify_one();
+            self.probe_requested.notify_one();
             if timeout_at(deadline, settled).await.is_err() {
-                return Err(Refusal::Unavailable(still_trying()));
+                return Err(AuthRefusal::Unavailable(still_trying()));
             }
         }
     }
@@ -155,16 +162,16 @@ impl Inject {
     pub(super) async fn prepare_own(
         self: Arc<Self>,
         head: &mut request::Parts,
-        asker: Asker,
-    ) -> Result<Option<Attempt>, Refusal> {
+        asker: CallerKind,
+    ) -> Result<Option<InjectedAttempt>, AuthRefusal> {
         Ok(match self.attempt(head, asker).await? {
             Admitted::Go(attempt) => Some(*attempt),
             Admitted::Wait | Admitted::Follow(_) => None,
         })
     }
 
-    fn rules(&self) -> Rules {
-        Rules {
+    fn rules(&self) -> CircuitRules {
+        CircuitRules {
             locks_out: self.scheme.locks_out(),
             probed: self.is_probed.load(Ordering::Relaxed),
         }
@@ -173,46 +180,46 @@ impl Inject {
     async fn attempt(
         self: Arc<Self>,
         head: &mut request::Parts,
-        asker: Asker,
-    ) -> Result<Admitted, Refusal> {
+        asker: CallerKind,
+    ) -> Result<Admitted, AuthRefusal> {
         loop {
             let credential = match self.scheme.authorization(head).await {
                 Ok(credential) => credential,
                 Err(why) => {
-                    self.notice();
+                    self.on_credential_changed();
                     // Tokens that are renewed have other reasons to be missing than their file.
-                    if !self.scheme.renews() {
+                    if !self.scheme.can_refresh() {
                         self.is_unread.store(true, Ordering::Relaxed);
                     }
                     self.fail(&why);
-                    return Err(Refusal::Unavailable(why));
+                    return Err(AuthRefusal::Unavailable(why));
                 }
             };
-            self.notice();
+            self.on_credential_changed();
             let version = self.known().version;
             let generation = credential.generation;
             let admission = self
                 .circuit()
                 .admit(generation, self.rules(), asker, Instant::now());
             let trial = match admission {
-                Admission::Go { trial } => trial,
-                Admission::Wait => return Ok(Admitted::Wait),
-                Admission::Stale => {
+                AdmissionDecision::Send { trial } => trial,
+                AdmissionDecision::Wait => return Ok(Admitted::Wait),
+                AdmissionDecision::Stale => {
                     tokio::task::yield_now().await;
                     continue;
                 }
-                Admission::Refuse(why) => return Err(Refusal::Unavailable(why)),
+                AdmissionDecision::Refuse(why) => return Err(AuthRefusal::Unavailable(why)),
             };
             let below_rest = head.uri.path().contains("/rest/");
             head.headers
                 .insert(header::AUTHORIZATION, credential.authorization);
-            let Rules { locks_out, probed } = self.rules();
-            let is_guarded = locks_out && probed && asker == Asker::Traffic && !trial;
+            let CircuitRules { locks_out, probed } = self.rules();
+            let is_guarded = locks_out && probed && asker == CallerKind::Traffic && !trial;
             // One request in a while logs in anew, so that the others always have a session.
             let mut logs_in = is_guarded && self.cookies.is_login_due();
-            let mut cookies = self
-                .cookies
-                .attach(head, version, asker == Asker::Probe || logs_in);
+            let mut cookies =
+                self.cookies
+                    .attach(head, version, asker == CallerKind::Probe || logs_in);
             let mut turn = Turn::Free;
             if is_guarded {
                 turn = self.guard().admit(cookies.by_session, Instant::now());
@@ -235,7 +242,7 @@ impl Inject {
                 self.guard().unanswered(sent);
                 continue;
             }
-            return Ok(Admitted::Go(Box::new(Attempt {
+            return Ok(Admitted::Go(Box::new(InjectedAttempt {
                 inject: self,
                 generation,
                 version,
@@ -252,11 +259,12 @@ impl Inject {
     }
 
     /// True: the log has told that Jira rejected the credential.
-    fn settle(&self, attempt: &Attempt, outcome: Outcome) -> bool {
-        let decided = attempt.asker == Asker::Probe && !matches!(outcome, Outcome::Undecided);
-        let refused = matches!(outcome, Outcome::Rejected { .. });
+    fn settle(&self, attempt: &InjectedAttempt, outcome: CredentialOutcome) -> bool {
+        let decided =
+            attempt.asker == CallerKind::Probe && !matches!(outcome, CredentialOutcome::Undecided);
+        let refused = matches!(outcome, CredentialOutcome::Rejected { .. });
         let answered = attempt.settled;
-        let change = self.circuit().settle(
+        let change = self.circuit().record_outcome(
             attempt.generation,
             self.rules(),
             attempt.asker,
@@ -271,17 +279,17 @@ impl Inject {
                 known.decided = true;
             }
         }
-        let is_told = matches!(change, Change::Opened);
+        let is_told = matches!(change, CircuitChange::Opened);
         match change {
-            Change::None => {}
-            Change::Doubted => {
+            CircuitChange::None => {}
+            CircuitChange::Doubted => {
                 tracing::debug!(
                     forward = self.layer.forward(),
                     "Jira refused the login of one request; the login is probed"
                 );
-                self.probe_wanted.notify_one();
+                self.probe_requested.notify_one();
             }
-            Change::Opened => {
+            CircuitChange::Opened => {
                 let why = self.circuit().refusal();
                 tracing::warn!(
                     forward = self.layer.forward(),
@@ -296,13 +304,13 @@ impl Inject {
     }
 
     /// After the circuit has heard of a refusal, which holds everybody.
-    fn tell_guard(&self, attempt: &Attempt, refused: bool, answered: bool) {
+    fn tell_guard(&self, attempt: &InjectedAttempt, refused: bool, answered: bool) {
         if !self.scheme.locks_out() {
             return;
         }
         let now = Instant::now();
         match attempt.asker {
-            Asker::Probe => self.guard().probed(refused, now),
+            CallerKind::Probe => self.guard().probed(refused, now),
             _ if answered => self.guard().answered(attempt.sent, !refused, now),
             _ => self.guard().unanswered(attempt.sent),
         }
@@ -318,8 +326,11 @@ impl Inject {
         }
     }
 
-    fn fail(&self, why: &Unavailable) {
-        if self.layer.failed(State::Failed, &why.cause, &why.remedy) {
+    fn fail(&self, why: &CredentialUnavailable) {
+        if self
+            .layer
+            .failed(ProofState::Failed, &why.cause, &why.remedy)
+        {
             tracing::warn!(
                 forward = self.layer.forward(),
                 cause = why.cause,
@@ -329,7 +340,7 @@ impl Inject {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, ProbeFindings> {
         // Every write is a plain assignment; a panic leaves an older but whole state.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -339,14 +350,14 @@ impl Inject {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+    fn circuit(&self) -> MutexGuard<'_, CredentialCircuit> {
         // Its transitions do not panic; were one to, an untried circuit is what remains.
         self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn still_trying() -> Unavailable {
-    Unavailable {
+fn still_trying() -> CredentialUnavailable {
+    CredentialUnavailable {
         cause: format!(
             "Jira has not yet said, within {TRIAL_WAIT:?}, whether it takes the agent's login"
         ),

@@ -1,13 +1,13 @@
 //! The probe of the login, and what it has to find out.
 
-use super::{Inject, Known, TRYING};
-use crate::{auth::ProbeNeed, status::State};
+use super::{CredentialInjector, ProbeFindings, TRYING};
+use crate::{auth::ProbeNeed, status::ProofState};
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
-impl Inject {
+impl CredentialInjector {
     pub(in crate::auth) fn reset(&self) {
-        self.scheme.look_again();
+        self.scheme.invalidate();
         self.cookies.forget_all();
         self.circuit().reset();
         self.guard().reset();
@@ -17,21 +17,21 @@ impl Inject {
             TRYING,
         );
         self.settled.notify_waiters();
-        self.probe_wanted.notify_one();
+        self.probe_requested.notify_one();
     }
 
     /// From now on only the probe decides about the credential.
-    pub(in crate::auth) fn be_probed(&self) {
+    pub(in crate::auth) fn enable_probing(&self) {
         self.is_probed.store(true, Ordering::Relaxed);
     }
 
-    pub(in crate::auth) async fn probe_wanted(&self) {
-        self.probe_wanted.notified().await;
+    pub(in crate::auth) async fn probe_requested(&self) {
+        self.probe_requested.notified().await;
     }
 
-    pub(in crate::auth) fn want_probe(&self) {
-        self.scheme.look_again();
-        self.probe_wanted.notify_one();
+    pub(in crate::auth) fn request_probe(&self) {
+        self.scheme.invalidate();
+        self.probe_requested.notify_one();
     }
 
     pub(in crate::auth) fn probe_need(&self) -> ProbeNeed {
@@ -49,9 +49,9 @@ impl Inject {
     }
 
     /// Looks whether the secret is another one now. True: it is, and is unproven.
-    pub(in crate::auth) async fn look(&self) -> bool {
-        let found = self.scheme.look().await;
-        let changed = self.notice();
+    pub(in crate::auth) async fn reload_if_changed(&self) -> bool {
+        let found = self.scheme.reload().await;
+        let changed = self.on_credential_changed();
         match found {
             Ok(()) => self.can_be_read() || changed,
             Err(why) => {
@@ -69,7 +69,8 @@ impl Inject {
             return false;
         }
         if let Some(why) = self.refused() {
-            self.layer.failed(State::Failed, &why.cause, &why.remedy);
+            self.layer
+                .failed(ProofState::Failed, &why.cause, &why.remedy);
             return false;
         }
         self.layer.unknown(
@@ -77,12 +78,12 @@ impl Inject {
             TRYING,
         );
         self.settled.notify_waiters();
-        self.probe_wanted.notify_one();
+        self.probe_requested.notify_one();
         true
     }
 
     /// The probe of the login gave nothing to judge the credential by.
-    pub(in crate::auth) fn undecided(&self, cause: &str, remedy: &str) {
+    pub(in crate::auth) fn probe_inconclusive(&self, cause: &str, remedy: &str) {
         // What has been refused stays so until Jira says otherwise.
         if self.refused().is_none() && self.layer.unknown(cause, remedy) {
             tracing::warn!(
@@ -95,7 +96,7 @@ impl Inject {
     }
 
     /// Notices another secret: what was proven of the former one counts no more.
-    pub(super) fn notice(&self) -> bool {
+    pub(super) fn on_credential_changed(&self) -> bool {
         let version = self.scheme.version();
         {
             let mut known = self.known();
@@ -103,11 +104,11 @@ impl Inject {
                 return false;
             }
             let first = known.version == 0;
-            *known = Known {
+            *known = ProbeFindings {
                 version,
-                ..Known::default()
+                ..ProbeFindings::default()
             };
-            if first && self.layer.snapshot().state != State::Failed {
+            if first && self.layer.snapshot().state != ProofState::Failed {
                 return false;
             }
         }
@@ -121,7 +122,7 @@ impl Inject {
             "the secret of the login has changed; it is tried now"
         );
         self.settled.notify_waiters();
-        self.probe_wanted.notify_one();
+        self.probe_requested.notify_one();
         true
     }
 }

@@ -1,61 +1,65 @@
 //! Words for an administrator on why Jira did not take the credential.
 
-use super::Inject;
+use super::CredentialInjector;
 use crate::{
     auth::{
-        Unavailable,
-        identity::{BasicOff, ProvenUser, Rejection},
+        CredentialUnavailable,
+        identity::{BasicAuthDisabled, ProvenUser, RejectionReason},
     },
     upstream::Intermediary,
 };
 use http::StatusCode;
 
-impl Inject {
+impl CredentialInjector {
     /// Words for the administrator, and whether a later retry does no harm.
-    pub(super) fn judge(&self, rejection: &Rejection, status: StatusCode) -> (Unavailable, bool) {
+    pub(super) fn describe_rejection(
+        &self,
+        rejection: &RejectionReason,
+        status: StatusCode,
+    ) -> (CredentialUnavailable, bool) {
         let who = match self.scheme.expected_user() {
             Some(user) => format!("the password of {user}"),
             None => "the agent's credential".to_owned(),
         };
         let rejection = match rejection {
             // Some versions name `anonymous` in this answer.
-            Rejection::Anonymous
+            RejectionReason::Anonymous
                 if status == StatusCode::FORBIDDEN && self.scheme.mode() == "basic" =>
             {
-                &Rejection::BasicOff(BasicOff::Likely)
+                &RejectionReason::BasicAuthDisabled(BasicAuthDisabled::Likely)
             }
             told => told,
         };
         let status = status.as_u16();
         let harmless = !self.scheme.locks_out();
         let (cause, remedy, retry) = match rejection {
-            Rejection::Refused => (
+            RejectionReason::Refused => (
                 format!("Jira refused {who} ({status})"),
                 self.scheme.remedy(),
                 harmless,
             ),
-            Rejection::Captcha => (
+            RejectionReason::Captcha => (
                 format!("Jira demands a CAPTCHA ({status}) after too many failed logins and refuses even the right password"),
                 self.scheme.remedy(),
                 harmless,
             ),
-            Rejection::BasicOff(BasicOff::Said) => (
+            RejectionReason::BasicAuthDisabled(BasicAuthDisabled::Stated) => (
                 "Basic authentication is switched off on this Jira".to_owned(),
                 "use mode = \"pat\" with a personal access token, or let a Jira administrator allow Basic authentication".to_owned(),
                 true,
             ),
-            Rejection::BasicOff(BasicOff::Likely) => (
+            RejectionReason::BasicAuthDisabled(BasicAuthDisabled::Likely) => (
                 "Jira refused the request (403) without naming a user, as it does where Basic authentication is switched off".to_owned(),
                 "use mode = \"pat\" with a personal access token, or let a Jira administrator allow Basic authentication".to_owned(),
                 true,
             ),
-            Rejection::Anonymous => (
+            RejectionReason::Anonymous => (
                 "Jira took the request for anonymous: it ignored the agent's credential".to_owned(),
                 self.scheme.remedy(),
                 true,
             ),
-            Rejection::Other(user) => {
-                let proven = self.known().user.as_ref().map(ProvenUser::shown);
+            RejectionReason::OtherUser(user) => {
+                let proven = self.known().user.as_ref().map(ProvenUser::display_name);
                 let meant = self.scheme.expected_user().map(str::to_owned).or(proven);
                 (
                     format!(
@@ -70,7 +74,7 @@ impl Inject {
                     true,
                 )
             }
-            Rejection::Intermediary(intermediary) => {
+            RejectionReason::Intermediary(intermediary) => {
                 let diagnosis = intermediary.diagnosis();
                 // Kerberos and NTLM never look at what we send; another realm may count it.
                 let looked_at = matches!(intermediary, Intermediary::LoginDemanded { challenges } if challenges.contains("Basic"));
@@ -80,12 +84,12 @@ impl Inject {
                     harmless || !looked_at,
                 )
             }
-            Rejection::LoginPage => (
+            RejectionReason::LoginPage => (
                 "Jira redirects to its login page instead of answering: it does not take the agent's credential for this path".to_owned(),
                 self.scheme.remedy(),
                 true,
             ),
         };
-        (Unavailable { cause, remedy }, retry)
+        (CredentialUnavailable { cause, remedy }, retry)
     }
 }

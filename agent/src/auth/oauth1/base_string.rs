@@ -1,6 +1,6 @@
 //! The signature base string (RFC 5849 §3.4.1): what is signed.
 
-use super::encode::{Parameter, encode};
+use super::encode::{OAuthParameter, encode};
 use crate::upstream::HttpTarget;
 
 /// Scheme, host, port and path as Jira's servlet sees them (§3.4.1.2), which is what it verifies over. Jira's
@@ -12,7 +12,7 @@ pub struct SignedUrl {
     /// Stripped from the path of a request.
     sent_context: String,
     /// Put before what remains of it.
-    seen_context: String,
+    signed_context: String,
 }
 
 impl SignedUrl {
@@ -23,14 +23,14 @@ impl SignedUrl {
         Self {
             origin: format!("{scheme}://{}", target.authority.to_ascii_lowercase()),
             sent_context: upstream.context_path.clone(),
-            seen_context: target.context_path.clone(),
+            signed_context: target.context_path.clone(),
         }
     }
 
     /// The base string URI for a raw request path with its context path; the path's encoding stays as it is.
     pub fn of(&self, path: &str) -> String {
         let below = path.strip_prefix(&self.sent_context).unwrap_or(path);
-        let path = format!("{}{below}", self.seen_context);
+        let path = format!("{}{below}", self.signed_context);
         let root = if path.is_empty() { "/" } else { "" };
         format!("{}{path}{root}", self.origin)
     }
@@ -41,7 +41,7 @@ impl SignedUrl {
 pub fn base_string<'a>(
     method: &str,
     uri: &str,
-    parameters: impl IntoIterator<Item = &'a Parameter>,
+    parameters: impl IntoIterator<Item = &'a OAuthParameter>,
 ) -> String {
     let parameters = normalized(parameters);
     format!(
@@ -53,7 +53,7 @@ pub fn base_string<'a>(
 }
 
 /// Encoded, sorted by the encoded bytes of the name and then of the value, joined (§3.4.1.3.2).
-fn normalized<'a>(parameters: impl IntoIterator<Item = &'a Parameter>) -> String {
+fn normalized<'a>(parameters: impl IntoIterator<Item = &'a OAuthParameter>) -> String {
     let mut encoded: Vec<(String, String)> = parameters
         .into_iter()
         .map(|(name, value)| (encode(name).to_string(), encode(value).to_string()))
@@ -76,16 +76,16 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::super::encode::parse;
     use super::*;
-    use crate::upstream::Target;
+    use crate::upstream::UpstreamTarget;
 
     fn http(url: &str) -> HttpTarget {
         match url.parse().unwrap() {
-            Target::Http(target) => target,
-            Target::Tcp { .. } => panic!("{url}"),
+            UpstreamTarget::Http(target) => target,
+            UpstreamTarget::Tcp { .. } => panic!("{url}"),
         }
     }
 
-    fn owned(pairs: &[(&str, &str)]) -> Vec<Parameter> {
+    fn owned(pairs: &[(&str, &str)]) -> Vec<OAuthParameter> {
         let owned = |(n, v): &(&str, &str)| ((*n).to_owned(), (*v).to_owned());
         pairs.iter().map(owned).collect()
     }

@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt::Write;
 
 /// A decoded name and value, from a query, a form or the protocol itself.
-pub type Parameter = (String, String);
+pub type OAuthParameter = (String, String);
 
 /// RFC 5849 §3.6: the unreserved characters of RFC 3986 stay, every other byte of the UTF-8 becomes `%XX` in
 /// upper case.
@@ -14,7 +14,7 @@ pub fn encode(text: &str) -> impl std::fmt::Display + '_ {
 
 /// Why form-encoded text has no one reading that the agent and Jira share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misread {
+pub enum FormDecodeError {
     /// `%` without two hexadecimal digits: Tomcat drops the parameter, others keep it as it is.
     Percent,
     /// What is decoded is no UTF-8: each server puts another replacement in.
@@ -25,7 +25,7 @@ pub enum Misread {
     TooMany,
 }
 
-impl Misread {
+impl FormDecodeError {
     /// One clause for the vendor's engineer.
     pub fn why(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Misread {
 /// Reads `application/x-www-form-urlencoded` text, as queries and forms have it (RFC 5849 §3.4.1.3.1): names
 /// in their order, duplicates kept, `+` a space. What two servers would read differently is an error, because
 /// a signature over the one reading does not verify over the other.
-pub fn parse(text: &[u8]) -> Result<Vec<Parameter>, Misread> {
+pub fn parse(text: &[u8]) -> Result<Vec<OAuthParameter>, FormDecodeError> {
     let mut found = Vec::new();
     for pair in text.split(|byte| *byte == b'&') {
         if pair.is_empty() {
@@ -50,10 +50,10 @@ pub fn parse(text: &[u8]) -> Result<Vec<Parameter>, Misread> {
         let name = decode(halves.next().unwrap_or_default())?;
         let value = decode(halves.next().unwrap_or_default())?;
         if name.is_empty() {
-            return Err(Misread::NoName);
+            return Err(FormDecodeError::NoName);
         }
         if found.len() == MAX_PARAMETERS {
-            return Err(Misread::TooMany);
+            return Err(FormDecodeError::TooMany);
         }
         found.push((name, value));
     }
@@ -71,7 +71,7 @@ pub fn form<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Str
     text
 }
 
-fn decode(text: &[u8]) -> Result<String, Misread> {
+fn decode(text: &[u8]) -> Result<String, FormDecodeError> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {
@@ -82,15 +82,17 @@ fn decode(text: &[u8]) -> Result<String, Misread> {
                 rest = after;
                 hex(*high)? << 4 | hex(*low)?
             }
-            (b'%', _) => return Err(Misread::Percent),
+            (b'%', _) => return Err(FormDecodeError::Percent),
             _ => byte,
         });
     }
-    String::from_utf8(decoded).map_err(|_| Misread::NotUtf8)
+    String::from_utf8(decoded).map_err(|_| FormDecodeError::NotUtf8)
 }
 
-fn hex(digit: u8) -> Result<u8, Misread> {
-    let value = char::from(digit).to_digit(16).ok_or(Misread::Percent)?;
+fn hex(digit: u8) -> Result<u8, FormDecodeError> {
+    let value = char::from(digit)
+        .to_digit(16)
+        .ok_or(FormDecodeError::Percent)?;
     Ok(value as u8)
 }
 
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn owned(pairs: &[(&str, &str)]) -> Vec<Parameter> {
+    fn owned(pairs: &[(&str, &str)]) -> Vec<OAuthParameter> {
         let owned = |(n, v): &(&str, &str)| ((*n).to_owned(), (*v).to_owned());
         pairs.iter().map(owned).collect()
     }
@@ -145,21 +147,21 @@ mod tests {
             assert_eq!(parse(text), Ok(owned(read)), "{text:?}");
         }
         for (text, wrong) in [
-            (&b"a=%"[..], Misread::Percent),
-            (b"a=%4", Misread::Percent),
-            (b"a=%zz", Misread::Percent),
-            (b"%+1=a", Misread::Percent),
-            (b"a=%ff", Misread::NotUtf8),
-            (b"a=\xc3", Misread::NotUtf8),
-            (b"a=%ed%a0%80", Misread::NotUtf8),
-            (b"=a", Misread::NoName),
-            (b"a=1&=", Misread::NoName),
+            (&b"a=%"[..], FormDecodeError::Percent),
+            (b"a=%4", FormDecodeError::Percent),
+            (b"a=%zz", FormDecodeError::Percent),
+            (b"%+1=a", FormDecodeError::Percent),
+            (b"a=%ff", FormDecodeError::NotUtf8),
+            (b"a=\xc3", FormDecodeError::NotUtf8),
+            (b"a=%ed%a0%80", FormDecodeError::NotUtf8),
+            (b"=a", FormDecodeError::NoName),
+            (b"a=1&=", FormDecodeError::NoName),
         ] {
             assert_eq!(parse(text), Err(wrong), "{text:?}");
         }
         let many = |count: usize| parse("a&".repeat(count).as_bytes()).map(|p| p.len());
         assert_eq!(many(MAX_PARAMETERS), Ok(MAX_PARAMETERS));
-        assert_eq!(many(MAX_PARAMETERS + 1), Err(Misread::TooMany));
+        assert_eq!(many(MAX_PARAMETERS + 1), Err(FormDecodeError::TooMany));
     }
 
     #[test]
@@ -190,7 +192,7 @@ mod tests {
         #[test]
         fn an_independent_decoder_reads_the_same(text in "[a-c=&+%0-9A-F\\-ä;]{0,40}") {
             if let Ok(ours) = parse(text.as_bytes()) {
-                let theirs: Vec<Parameter> = url::form_urlencoded::parse(text.as_bytes())
+                let theirs: Vec<OAuthParameter> = url::form_urlencoded::parse(text.as_bytes())
                     .into_owned()
                     .collect();
                 prop_assert_eq!(ours, theirs);

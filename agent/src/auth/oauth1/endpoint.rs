@@ -2,14 +2,14 @@
 //! a session (OAuth Session extension).
 
 use super::{
-    Blame, Facts, Problem, Settings, Signer, SigningKey, encode,
-    signing::{ToSign, sign},
+    OAuth1Context, OAuth1Problem, RejectedPart, RequestSigner, Settings, SigningKey, encode,
+    signing::{UnsignedRequest, sign},
 };
 use crate::printable::printable;
 use crate::{
-    auth::{Unavailable, rotation::Spent},
+    auth::{CredentialUnavailable, rotation::OldToken},
     secret::Secret,
-    tokens::Tokens,
+    tokens::TokenSet,
     upstream::{ControlAnswer, ControlClient},
 };
 use bytes::Bytes;
@@ -22,9 +22,9 @@ use std::{
 use zeroize::Zeroizing;
 
 /// The endpoints of one Jira, for one consumer.
-pub struct Endpoint {
+pub struct OAuth1Endpoints {
     settings: Settings,
-    signer: Signer,
+    signer: RequestSigner,
 }
 
 /// A request token: what a person is sent to Jira with.
@@ -38,26 +38,23 @@ pub struct RequestToken {
 /// Why Jira gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}; {}", .why.cause, .why.remedy)]
-pub struct EndpointError {
-    /// Cause and remedy.
-    pub why: Unavailable,
+pub struct OAuth1Error {
+    /// Cause and remedy of the failure.
+    pub why: CredentialUnavailable,
     /// What became of the token that was sent.
-    pub spent: Spent,
+    pub old_token: OldToken,
 }
 
-impl Endpoint {
-    /// Asks nothing yet.
+impl OAuth1Endpoints {
+    /// Prepares the client; sends no request yet.
     pub fn new(settings: Settings, key: Arc<SigningKey>) -> Self {
-        let signer = Signer::new(&settings.consumer_key, key);
+        let signer = RequestSigner::new(&settings.consumer_key, key);
         Self { settings, signer }
     }
 
     /// A request token (§2.1). `callback` is where Jira sends the browser, or `oob`; `None` asks as OAuth 1.0
     /// did, without verifier.
-    pub async fn request_token(
-        &self,
-        callback: Option<&str>,
-    ) -> Result<RequestToken, EndpointError> {
+    pub async fn request_token(&self, callback: Option<&str>) -> Result<RequestToken, OAuth1Error> {
         let extra = callback
             .map(|to| ("oauth_callback", Zeroizing::new(to.to_owned())))
             .into_iter()
@@ -85,7 +82,7 @@ impl Endpoint {
         &self,
         token: &RequestToken,
         verifier: Option<&str>,
-    ) -> Result<Tokens, EndpointError> {
+    ) -> Result<TokenSet, OAuth1Error> {
         let extra = verifier
             .map(|text| ("oauth_verifier", Zeroizing::new(text.to_owned())))
             .into_iter()
@@ -95,7 +92,11 @@ impl Endpoint {
     }
 
     /// Renews an access token before it ends, by its session.
-    pub async fn renew(&self, access: &Secret, session: &Secret) -> Result<Tokens, EndpointError> {
+    pub async fn refresh(
+        &self,
+        access: &Secret,
+        session: &Secret,
+    ) -> Result<TokenSet, OAuth1Error> {
         let session = vec![("oauth_session_handle", text(session))];
         self.post(ACCESS_TOKEN, Some(text(access)), session)
             .await?
@@ -103,11 +104,11 @@ impl Endpoint {
     }
 
     /// Whom Jira takes the holder of an access token for.
-    pub async fn user(&self, access: &Secret) -> Result<String, EndpointError> {
+    pub async fn user(&self, access: &Secret) -> Result<String, OAuth1Error> {
         let answer = self
             .send(Method::GET, MYSELF, Some(text(access)), Vec::new())
             .await?;
-        let told: Option<Myself> = serde_json::from_slice(&answer.body).ok();
+        let told: Option<TokenUser> = serde_json::from_slice(&answer.body).ok();
         let name = told.and_then(|told| told.name.or(told.email_address).or(told.display_name));
         match name {
             Some(name) if answer.head.status == StatusCode::OK => Ok(printable(&name, MAX_NAME)),
@@ -120,14 +121,14 @@ impl Endpoint {
         path: &str,
         token: Option<Zeroizing<String>>,
         extra: Vec<(&'static str, Zeroizing<String>)>,
-    ) -> Result<Told, EndpointError> {
+    ) -> Result<FormResponse, OAuth1Error> {
         let answer = self.send(Method::POST, path, token, extra).await?;
         if answer.head.status != StatusCode::OK {
             return Err(self.refusal(&answer));
         }
         match encode::parse(answer.body.trim_ascii()) {
-            Ok(pairs) => Ok(Told(Zeroizing::new(pairs))),
-            Err(_) => Err(foreign(answer.head.status)),
+            Ok(pairs) => Ok(FormResponse(Zeroizing::new(pairs))),
+            Err(_) => Err(unexpected_response(answer.head.status)),
         }
     }
 
@@ -137,18 +138,18 @@ impl Endpoint {
         path: &str,
         token: Option<Zeroizing<String>>,
         extra: Vec<(&'static str, Zeroizing<String>)>,
-    ) -> Result<ControlAnswer, EndpointError> {
+    ) -> Result<ControlAnswer, OAuth1Error> {
         let (upstream, target) = (self.settings.upstream.clone(), self.settings.target.clone());
         // Reads the system's certificates.
         let client = tokio::task::spawn_blocking(move || ControlClient::new(&upstream, &target));
         let client = match client.await {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(unanswered(&error.to_string(), true)),
-            Err(_) => return Err(unanswered("the agent is ending", true)),
+            Ok(Err(error)) => return Err(no_response(&error.to_string(), true)),
+            Err(_) => return Err(no_response("the agent is ending", true)),
         };
         let mut head = client.head(path);
         head.method = method;
-        let request = ToSign {
+        let request = UnsignedRequest {
             method: head.method.to_string(),
             uri: self.settings.signed_url().of(head.uri.path()),
             parameters: Vec::new(),
@@ -158,36 +159,38 @@ impl Endpoint {
         let authorization =
             sign(self.signer.clone(), request)
                 .await
-                .map_err(|why| EndpointError {
+                .map_err(|why| OAuth1Error {
                     why,
-                    spent: Spent::No,
+                    old_token: OldToken::Valid,
                 })?;
         let mut authorization = HeaderValue::from_str(&authorization)
-            .map_err(|_| unanswered("a token is no text", true))?;
+            .map_err(|_| no_response("a token is no text", true))?;
         authorization.set_sensitive(true);
         head.headers.insert(header::AUTHORIZATION, authorization);
         let sent = client.send(head, Bytes::new()).await;
-        sent.map_err(|failure| unanswered(&failure.detail, failure.not_sent))
+        sent.map_err(|failure| no_response(&failure.detail, failure.not_sent))
     }
 
-    fn refusal(&self, answer: &ControlAnswer) -> EndpointError {
-        match Problem::read(&answer.head.headers, &answer.body, SystemTime::now()) {
-            Some(problem) => EndpointError {
-                spent: match problem.blame() {
-                    Blame::Token => Spent::Dead,
-                    Blame::Credential | Blame::Signature | Blame::Request => Spent::No,
+    fn refusal(&self, answer: &ControlAnswer) -> OAuth1Error {
+        match OAuth1Problem::read(&answer.head.headers, &answer.body, SystemTime::now()) {
+            Some(problem) => OAuth1Error {
+                old_token: match problem.rejected_part() {
+                    RejectedPart::Token => OldToken::Invalid,
+                    RejectedPart::Credential | RejectedPart::Signature | RejectedPart::Request => {
+                        OldToken::Valid
+                    }
                 },
                 why: self.settings.explain(&problem),
             },
-            None => foreign(answer.head.status),
+            None => unexpected_response(answer.head.status),
         }
     }
 }
 
 impl Settings {
     /// What a refusal of Jira's means for this forward.
-    pub fn explain(&self, problem: &Problem) -> Unavailable {
-        problem.explain(&Facts {
+    pub fn explain(&self, problem: &OAuth1Problem) -> CredentialUnavailable {
+        problem.explain(&OAuth1Context {
             consumer_key: &self.consumer_key,
             signed_url: &self.signed_text(),
             key_file: &self.private_key_file.path().display().to_string(),
@@ -197,9 +200,9 @@ impl Settings {
 }
 
 /// A form-encoded answer.
-struct Told(Zeroizing<Vec<encode::Parameter>>);
+struct FormResponse(Zeroizing<Vec<encode::OAuthParameter>>);
 
-impl Told {
+impl FormResponse {
     fn find(&self, name: &str) -> Option<&str> {
         let mut pairs = self.0.iter();
         pairs
@@ -207,14 +210,14 @@ impl Told {
             .map(|(_, value)| value.as_str())
     }
 
-    fn text(&self, name: &str) -> Result<Zeroizing<String>, EndpointError> {
+    fn text(&self, name: &str) -> Result<Zeroizing<String>, OAuth1Error> {
         let found = self.find(name).filter(|value| !value.is_empty());
         found
             .map(|value| Zeroizing::new(value.to_owned()))
-            .ok_or_else(|| foreign(StatusCode::OK))
+            .ok_or_else(|| unexpected_response(StatusCode::OK))
     }
 
-    fn tokens(&self) -> Result<Tokens, EndpointError> {
+    fn tokens(&self) -> Result<TokenSet, OAuth1Error> {
         let now = SystemTime::now();
         let secret = |name| {
             self.find(name)
@@ -226,7 +229,7 @@ impl Told {
             now.checked_add(Duration::from_secs(seconds).min(LONGEST_LIFE))
         };
         self.text("oauth_token")?;
-        Ok(Tokens {
+        Ok(TokenSet {
             access: secret("oauth_token"),
             access_secret: secret("oauth_token_secret"),
             access_expires: after("oauth_expires_in"),
@@ -241,7 +244,7 @@ impl Told {
 /// Server and Data Center have a name, Cloud the other two.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Myself {
+struct TokenUser {
     name: Option<String>,
     email_address: Option<String>,
     display_name: Option<String>,
@@ -252,28 +255,28 @@ pub(super) fn text(secret: &Secret) -> Zeroizing<String> {
     Zeroizing::new(String::from_utf8_lossy(secret.expose()).into_owned())
 }
 
-fn unanswered(detail: &str, not_sent: bool) -> EndpointError {
-    EndpointError {
-        why: Unavailable {
+fn no_response(detail: &str, not_sent: bool) -> OAuth1Error {
+    OAuth1Error {
+        why: CredentialUnavailable {
             cause: format!("Jira gave no answer to the token request: {detail}"),
             remedy: "look at the jira layer in agent status; it is tried again by itself"
                 .to_owned(),
         },
-        spent: match not_sent {
-            true => Spent::No,
-            false => Spent::Unknown,
+        old_token: match not_sent {
+            true => OldToken::Valid,
+            false => OldToken::Unknown,
         },
     }
 }
 
-fn foreign(status: StatusCode) -> EndpointError {
+fn unexpected_response(status: StatusCode) -> OAuth1Error {
     let status = status.as_u16();
-    EndpointError {
-        why: Unavailable {
+    OAuth1Error {
+        why: CredentialUnavailable {
             cause: format!("what answered the token request ({status}) does not speak OAuth 1.0a"),
             remedy: "check upstream and its context path, that application links are not disabled in Jira, and that no single sign-on stands before /plugins/servlet/oauth".to_owned(),
         },
-        spent: Spent::Unknown,
+        old_token: OldToken::Unknown,
     }
 }
 

@@ -21,7 +21,7 @@ pub struct SigningKey(RsaPrivateKey);
 
 /// Why there is no key, or none that can be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub enum SigningKeyError {
     /// No PEM, an encrypted one, or a cut off one.
     #[error("{0}")]
     Pem(#[from] pem::PemError),
@@ -42,24 +42,24 @@ pub enum KeyError {
 
 impl SigningKey {
     /// From PEM, PKCS#1 (`RSA PRIVATE KEY`) or PKCS#8 (`PRIVATE KEY`), unencrypted.
-    pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
+    pub fn from_pem(text: &[u8]) -> Result<Self, SigningKeyError> {
         let key = match pem::private_key(text)? {
             PrivateKeyDer::Pkcs1(der) => RsaPrivateKey::from_pkcs1_der(der.secret_pkcs1_der()).ok(),
             PrivateKeyDer::Pkcs8(der) => RsaPrivateKey::from_pkcs8_der(der.secret_pkcs8_der()).ok(),
             _ => None,
         };
-        let key = Self(key.ok_or(KeyError::NotRsa)?);
+        let key = Self(key.ok_or(SigningKeyError::NotRsa)?);
         match key.bits() {
-            bits if bits < SHORTEST => Err(KeyError::Short(bits)),
+            bits if bits < SHORTEST => Err(SigningKeyError::Short(bits)),
             _ => Ok(key),
         }
     }
 
     /// A new one, `bits` long: 2048 or 3072. Takes seconds of computing.
-    pub fn generate(bits: usize) -> Result<Self, KeyError> {
-        RsaPrivateKey::new(&mut Random, bits)
+    pub fn generate(bits: usize) -> Result<Self, SigningKeyError> {
+        RsaPrivateKey::new(&mut RngAdapter, bits)
             .map(Self)
-            .map_err(|_| KeyError::Unusable("it could not be made"))
+            .map_err(|_| SigningKeyError::Unusable("it could not be made"))
     }
 
     /// Length of the modulus.
@@ -68,33 +68,33 @@ impl SigningKey {
     }
 
     /// The private key as PKCS#8 PEM.
-    pub fn private_pem(&self) -> Result<Secret, KeyError> {
+    pub fn private_pem(&self) -> Result<Secret, SigningKeyError> {
         let pem = self.0.to_pkcs8_pem(LineEnding::LF);
-        let pem = pem.map_err(|_| KeyError::Unusable("it cannot be written"))?;
+        let pem = pem.map_err(|_| SigningKeyError::Unusable("it cannot be written"))?;
         Ok(Secret::new(pem.as_bytes().to_vec()))
     }
 
     /// The public key as an application link takes it: X.509 `PUBLIC KEY` PEM.
-    pub fn public_pem(&self) -> Result<String, KeyError> {
+    pub fn public_pem(&self) -> Result<String, SigningKeyError> {
         let pem = self.0.to_public_key().to_public_key_pem(LineEnding::LF);
-        pem.map_err(|_| KeyError::Unusable("its public half cannot be written"))
+        pem.map_err(|_| SigningKeyError::Unusable("its public half cannot be written"))
     }
 
     /// RSASSA-PKCS1-v1_5 with SHA-1 over `text`. About a millisecond of computing for 2048 bits: call it off
     /// the asynchronous workers.
-    pub fn sign(&self, text: &[u8]) -> Result<Vec<u8>, KeyError> {
+    pub fn sign(&self, text: &[u8]) -> Result<Vec<u8>, SigningKeyError> {
         let padding = Pkcs1v15Sign::new::<Sha1>();
         let digest = Sha1::digest(text);
         self.0
-            .sign_with_rng(&mut Random, padding, &digest)
-            .map_err(|_| KeyError::Unusable("it cannot sign"))
+            .sign_with_rng(&mut RngAdapter, padding, &digest)
+            .map_err(|_| SigningKeyError::Unusable("it cannot sign"))
     }
 }
 
 /// The thread's cryptographic generator, for a crate that speaks a newer `rand_core`.
-struct Random;
+struct RngAdapter;
 
-impl TryRng for Random {
+impl TryRng for RngAdapter {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
@@ -111,7 +111,7 @@ impl TryRng for Random {
     }
 }
 
-impl TryCryptoRng for Random {}
+impl TryCryptoRng for RngAdapter {}
 
 /// Bits. Atlassian's older instructions made keys of 1024, and application links with them are still in use.
 pub const SHORTEST: usize = 1024;

@@ -3,31 +3,31 @@
 //!
 //! Bottom up: `encode` reads and writes parameters, `base_string` makes the text that is signed, `key` signs,
 //! `signer` makes the header. Those are pure. `signing` does it off the asynchronous workers, `endpoint` asks
-//! Jira for tokens, `renewal` exchanges stored ones, `stored` holds them, `look` sees when they change on the disk, `scheme` signs requests; `problem` says what a refusal of
+//! Jira for tokens, `refresh` exchanges stored ones, `stored_tokens` holds them, `token_file` sees when they change on the disk, `scheme` signs requests; `problem` says what a refusal of
 //! Jira's means.
 
 mod base_string;
 mod encode;
 mod endpoint;
 mod key;
-mod look;
 mod problem;
-mod renewal;
+mod refresh;
 mod scheme;
 mod settings;
 mod signer;
 mod signing;
-mod stored;
+mod stored_tokens;
+mod token_file;
 
 pub use base_string::{SignedUrl, base_string};
-pub use encode::{Misread, Parameter, form, parse};
-pub use endpoint::{Endpoint, EndpointError, RequestToken};
-pub use key::{KeyError, SigningKey};
-pub use problem::{Blame, Facts, Problem};
-pub use renewal::renew;
-pub(super) use scheme::{OAuth1, judge_query};
-pub use settings::{Settings, TokenFrom};
-pub use signer::{Protocol, Signed, Signer};
+pub use encode::{FormDecodeError, OAuthParameter, form, parse};
+pub use endpoint::{OAuth1Endpoints, OAuth1Error, RequestToken};
+pub use key::{SigningKey, SigningKeyError};
+pub use problem::{OAuth1Context, OAuth1Problem, RejectedPart};
+pub use refresh::refresh;
+pub(super) use scheme::{OAuth1Scheme, check_query};
+pub use settings::{AccessTokenSource, Settings};
+pub use signer::{ProtocolParameters, RequestSigner, SignedParts};
 
 #[cfg(test)]
 mod tests;

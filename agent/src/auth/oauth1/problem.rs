@@ -2,14 +2,14 @@
 //! one remedy. The only table of these words: the login, the dance and the doctor all read it.
 
 use super::encode;
-pub use crate::auth::Blame;
-use crate::auth::Unavailable;
+use crate::auth::CredentialUnavailable;
+pub use crate::auth::RejectedPart;
 use http::{HeaderMap, header};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A refusal as Jira words it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct OAuth1Problem {
     /// `timestamp_refused`; letters, digits and `_` only.
     pub code: String,
     /// How far this host's clock is ahead of Jira's, seconds, by the answer's `Date`.
@@ -18,8 +18,8 @@ pub struct Problem {
 
 /// What a sentence about a refusal can name.
 #[derive(Clone, Debug, Default)]
-pub struct Facts<'a> {
-    /// As configured.
+pub struct OAuth1Context<'a> {
+    /// Consumer key from the configuration.
     pub consumer_key: &'a str,
     /// Scheme, host and context path that were signed over.
     pub signed_url: &'a str,
@@ -29,7 +29,7 @@ pub struct Facts<'a> {
     pub new_token: Option<&'a str>,
 }
 
-impl Problem {
+impl OAuth1Problem {
     /// Reads one from an answer: from `WWW-Authenticate`, else from a form-encoded body, which may be empty.
     pub fn read(headers: &HeaderMap, body: &[u8], now: SystemTime) -> Option<Self> {
         let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
@@ -42,18 +42,18 @@ impl Problem {
     }
 
     /// What was refused, as far as the word says.
-    pub fn blame(&self) -> Blame {
+    pub fn rejected_part(&self) -> RejectedPart {
         match self.code.as_str() {
-            "token_expired" | "token_rejected" | "token_revoked" => Blame::Token,
-            "signature_invalid" => Blame::Signature,
-            "nonce_used" | "parameter_rejected" | "parameter_absent" => Blame::Request,
-            _ => Blame::Credential,
+            "token_expired" | "token_rejected" | "token_revoked" => RejectedPart::Token,
+            "signature_invalid" => RejectedPart::Signature,
+            "nonce_used" | "parameter_rejected" | "parameter_absent" => RejectedPart::Request,
+            _ => RejectedPart::Credential,
         }
     }
 
     /// One sentence of cause, one of remedy.
-    pub fn explain(&self, facts: &Facts<'_>) -> Unavailable {
-        let Facts {
+    pub fn explain(&self, facts: &OAuth1Context<'_>) -> CredentialUnavailable {
+        let OAuth1Context {
             consumer_key,
             signed_url,
             key_file,
@@ -114,7 +114,7 @@ impl Problem {
                 format!("{link}: check the link of the consumer {consumer_key:?}; Jira's log atlassian-jira-security.log says more"),
             ),
         };
-        Unavailable { cause, remedy }
+        CredentialUnavailable { cause, remedy }
     }
 
     fn skew(&self) -> Option<String> {
@@ -187,13 +187,13 @@ mod tests {
         map
     }
 
-    fn read(pairs: &[(&'static str, &'static str)], body: &str) -> Option<Problem> {
+    fn read(pairs: &[(&'static str, &'static str)], body: &str) -> Option<OAuth1Problem> {
         // Sun, 06 Nov 1994 08:49:37 GMT and ten minutes.
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777 + 600);
-        Problem::read(&headers(pairs), body.as_bytes(), now)
+        OAuth1Problem::read(&headers(pairs), body.as_bytes(), now)
     }
 
-    const FACTS: Facts<'static> = Facts {
+    const FACTS: OAuth1Context<'static> = OAuth1Context {
         consumer_key: "acme",
         signed_url: "https://jira.corp.example/jira",
         key_file: "/etc/key.pem",
@@ -263,13 +263,13 @@ mod tests {
         ];
         let mut causes = std::collections::HashSet::new();
         for code in words {
-            let problem = Problem {
+            let problem = OAuth1Problem {
                 code: code.to_owned(),
                 ahead: None,
             };
             for facts in [
                 FACTS,
-                Facts {
+                OAuth1Context {
                     new_token: None,
                     ..FACTS
                 },

@@ -1,18 +1,18 @@
 //! The login itself: signs each request with the current key and token.
 
 use super::{
-    KeyError, Misread, Parameter, Problem, Settings, SignedUrl, Signer, SigningKey, TokenFrom,
-    encode,
+    AccessTokenSource, FormDecodeError, OAuth1Problem, OAuthParameter, RequestSigner, Settings,
+    SignedUrl, SigningKey, SigningKeyError, encode,
     endpoint::text,
-    signing::{ToSign, sign},
-    stored::Stored,
+    signing::{UnsignedRequest, sign},
+    stored_tokens::StoredTokens,
 };
 use crate::{
     auth::{
-        Concern, Credential, FormBody, Refusal, Scheme, Told, Unavailable, credential::sensitive,
-        watched::Watched,
+        AuthRefusal, AuthRejection, AuthScheme, Concern, CredentialUnavailable, FormBody,
+        RequestCredential, cached_file::CachedFile, credential::sensitive,
     },
-    expiry::{End, Expiry, Kind},
+    expiry::{CredentialExpiry, CredentialKind, ExpiryTime},
     secret::Secret,
 };
 use futures_util::future::BoxFuture;
@@ -20,31 +20,33 @@ use http::{Method, request, response};
 use std::{sync::Arc, time::SystemTime};
 use zeroize::Zeroizing;
 
-pub(in crate::auth) struct OAuth1 {
+pub(in crate::auth) struct OAuth1Scheme {
     settings: Settings,
     signed_url: SignedUrl,
-    key: Watched<SigningKey>,
-    token: Token,
+    key: CachedFile<SigningKey>,
+    token: TokenProvider,
 }
 
-enum Token {
-    Stored(Arc<Stored>),
-    File(Box<Watched<Secret>>),
+enum TokenProvider {
+    Stored(Arc<StoredTokens>),
+    File(Box<CachedFile<Secret>>),
     TwoLegged,
 }
 
-impl OAuth1 {
+impl OAuth1Scheme {
     pub(in crate::auth) fn new(settings: Settings) -> Self {
-        let key = Watched::new(settings.private_key_file.clone(), |pem| {
+        let key = CachedFile::new(settings.private_key_file.clone(), |pem| {
             SigningKey::from_pem(pem.expose())
-                .map_err(|error: KeyError| format!("holds no usable key: {error}"))
+                .map_err(|error: SigningKeyError| format!("holds no usable key: {error}"))
         });
         let token = match &settings.token {
-            TokenFrom::Login(store) => {
-                Token::Stored(Arc::new(Stored::new(settings.clone(), store.clone())))
+            AccessTokenSource::Login(store) => {
+                TokenProvider::Stored(Arc::new(StoredTokens::new(settings.clone(), store.clone())))
             }
-            TokenFrom::File(file) => Token::File(Box::new(Watched::new(file.clone(), token))),
-            TokenFrom::TwoLegged => Token::TwoLegged,
+            AccessTokenSource::File(file) => {
+                TokenProvider::File(Box::new(CachedFile::new(file.clone(), token)))
+            }
+            AccessTokenSource::TwoLegged => TokenProvider::TwoLegged,
         };
         Self {
             signed_url: settings.signed_url(),
@@ -54,21 +56,24 @@ impl OAuth1 {
         }
     }
 
-    async fn credential(&self, head: &request::Parts) -> Result<Credential, Unavailable> {
+    async fn credential(
+        &self,
+        head: &request::Parts,
+    ) -> Result<RequestCredential, CredentialUnavailable> {
         let key = self.key.current().await?;
         let (token, generation) = match &self.token {
-            Token::TwoLegged => (Zeroizing::new(String::new()), 0),
-            Token::File(file) => {
+            TokenProvider::TwoLegged => (Zeroizing::new(String::new()), 0),
+            TokenProvider::File(file) => {
                 let current = file.current().await?;
                 (text(&current.value), current.generation)
             }
-            Token::Stored(stored) => {
+            TokenProvider::Stored(stored) => {
                 let (tokens, generation) = stored.current(&key.value).await?;
                 let access = tokens.access.as_ref().map(text);
                 (access.unwrap_or_default(), generation)
             }
         };
-        let request = ToSign {
+        let request = UnsignedRequest {
             method: head.method.to_string(),
             uri: self.signed_url.of(head.uri.path()),
             // What cannot be read was refused before; here it would only fail to verify.
@@ -76,9 +81,9 @@ impl OAuth1 {
             token: Some(token),
             extra: Vec::new(),
         };
-        let signer = Signer::new(&self.settings.consumer_key, key.value);
+        let signer = RequestSigner::new(&self.settings.consumer_key, key.value);
         let value = sign(signer, request).await?;
-        Ok(Credential {
+        Ok(RequestCredential {
             authorization: sensitive(value.as_bytes())?,
             // Neither ever falls, so the sum rises with each of them.
             generation: key.generation + generation,
@@ -86,20 +91,24 @@ impl OAuth1 {
     }
 }
 
-impl OAuth1 {
-    async fn renew_refused(&self, refused: u64, proven: bool) -> Result<bool, Unavailable> {
-        let Token::Stored(stored) = &self.token else {
+impl OAuth1Scheme {
+    async fn refresh_rejected(
+        &self,
+        refused: u64,
+        proven: bool,
+    ) -> Result<bool, CredentialUnavailable> {
+        let TokenProvider::Stored(stored) = &self.token else {
             return Ok(false);
         };
         let key = self.key.current().await?;
         match refused.checked_sub(key.generation) {
-            Some(refused) => stored.renew_refused(&key.value, refused, proven).await,
+            Some(refused) => stored.refresh_rejected(&key.value, refused, proven).await,
             None => Ok(false),
         }
     }
 }
 
-impl Scheme for OAuth1 {
+impl AuthScheme for OAuth1Scheme {
     fn mode(&self) -> &'static str {
         "oauth1"
     }
@@ -107,20 +116,20 @@ impl Scheme for OAuth1 {
     fn authorization<'a>(
         &'a self,
         head: &'a request::Parts,
-    ) -> BoxFuture<'a, Result<Credential, Unavailable>> {
+    ) -> BoxFuture<'a, Result<RequestCredential, CredentialUnavailable>> {
         Box::pin(self.credential(head))
     }
 
     /// What Jira would read differently from us would not verify, and look like a wrong key.
-    fn accept(&self, head: &request::Parts) -> Result<(), Refusal> {
-        judge_query(head)?;
+    fn check_request(&self, head: &request::Parts) -> Result<(), AuthRefusal> {
+        check_query(head)?;
         match head.extensions.get::<FormBody>() {
-            Some(_) if head.method != Method::POST => Err(Refusal::FormBody(
+            Some(_) if head.method != Method::POST => Err(AuthRefusal::FormBody(
                 "with a method other than POST, servers differ on whether its parameters are signed",
             )),
             Some(FormBody(body)) => encode::parse(body)
                 .map(drop)
-                .map_err(|misread| Refusal::FormBody(misread.why())),
+                .map_err(|misread| AuthRefusal::FormBody(misread.why())),
             None => Ok(()),
         }
     }
@@ -139,80 +148,88 @@ impl Scheme for OAuth1 {
         }
     }
 
-    fn told(&self, head: &response::Parts, body: &[u8]) -> Option<Told> {
-        let problem = Problem::read(&head.headers, body, SystemTime::now())?;
-        Some(Told {
+    fn classify_rejection(&self, head: &response::Parts, body: &[u8]) -> Option<AuthRejection> {
+        let problem = OAuth1Problem::read(&head.headers, body, SystemTime::now())?;
+        Some(AuthRejection {
             why: self.settings.explain(&problem),
-            blame: problem.blame(),
+            rejected: problem.rejected_part(),
         })
     }
 
     /// By its session, where there is one.
-    fn renews(&self) -> bool {
-        matches!(self.token, Token::Stored(_))
+    fn can_refresh(&self) -> bool {
+        matches!(self.token, TokenProvider::Stored(_))
     }
 
-    fn renew(&self, refused: u64, proven: bool) -> BoxFuture<'_, Result<bool, Unavailable>> {
-        Box::pin(self.renew_refused(refused, proven))
+    fn refresh(
+        &self,
+        refused: u64,
+        proven: bool,
+    ) -> BoxFuture<'_, Result<bool, CredentialUnavailable>> {
+        Box::pin(self.refresh_rejected(refused, proven))
     }
 
-    fn look(&self) -> BoxFuture<'_, Result<(), Unavailable>> {
+    fn reload(&self) -> BoxFuture<'_, Result<(), CredentialUnavailable>> {
         Box::pin(async {
-            self.key.look_now().await?;
+            self.key.reload().await?;
             match &self.token {
-                Token::Stored(stored) => stored.look_now().await.map(drop),
-                Token::File(file) => file.look_now().await.map(drop),
-                Token::TwoLegged => Ok(()),
+                TokenProvider::Stored(stored) => stored.reload().await.map(drop),
+                TokenProvider::File(file) => file.reload().await.map(drop),
+                TokenProvider::TwoLegged => Ok(()),
             }
         })
     }
 
     fn version(&self) -> u64 {
         let token = match &self.token {
-            Token::Stored(stored) => stored.version(),
-            Token::File(file) => file.generation(),
-            Token::TwoLegged => 0,
+            TokenProvider::Stored(stored) => stored.version(),
+            TokenProvider::File(file) => file.generation(),
+            TokenProvider::TwoLegged => 0,
         };
         self.key.generation() + token
     }
 
     fn concern(&self) -> Option<Concern> {
         let of_token = match &self.token {
-            Token::Stored(stored) => stored.concern(),
-            Token::File(file) => file.concern(),
-            Token::TwoLegged => None,
+            TokenProvider::Stored(stored) => stored.concern(),
+            TokenProvider::File(file) => file.concern(),
+            TokenProvider::TwoLegged => None,
         };
         self.key.concern().or(of_token)
     }
 
-    fn look_again(&self) {
-        if let Token::Stored(stored) = &self.token {
-            stored.look_again();
+    fn invalidate(&self) {
+        if let TokenProvider::Stored(stored) = &self.token {
+            stored.invalidate();
         }
     }
 
-    fn settle(&self) -> BoxFuture<'_, ()> {
+    fn wait_idle(&self) -> BoxFuture<'_, ()> {
         match &self.token {
-            Token::Stored(stored) => Box::pin(stored.settle()),
+            TokenProvider::Stored(stored) => Box::pin(stored.wait_idle()),
             _ => Box::pin(std::future::ready(())),
         }
     }
 
-    fn expiries(&self) -> Vec<Expiry> {
+    fn expiries(&self) -> Vec<CredentialExpiry> {
         match &self.token {
-            Token::Stored(stored) => stored.expiries(),
-            Token::File(file) => {
+            TokenProvider::Stored(stored) => stored.expiries(),
+            TokenProvider::File(file) => {
                 let remedy = format!("write a new one into {}", file.file().path().display());
-                let end = End::Unknown("the file does not tell".to_owned());
-                vec![Expiry::new(Kind::Oauth1Token, end, remedy)]
+                let end = ExpiryTime::Unknown("the file does not tell".to_owned());
+                vec![CredentialExpiry::new(
+                    CredentialKind::Oauth1Token,
+                    end,
+                    remedy,
+                )]
             }
-            Token::TwoLegged => Vec::new(),
+            TokenProvider::TwoLegged => Vec::new(),
         }
     }
 }
 
 /// All of query and form.
-fn parameters(head: &request::Parts) -> Result<Vec<Parameter>, Misread> {
+fn parameters(head: &request::Parts) -> Result<Vec<OAuthParameter>, FormDecodeError> {
     let mut all = query(head)?;
     if let Some(FormBody(body)) = head.extensions.get::<FormBody>() {
         all.extend(encode::parse(body)?);
@@ -221,12 +238,12 @@ fn parameters(head: &request::Parts) -> Result<Vec<Parameter>, Misread> {
 }
 
 /// Refuses a query that Jira could read differently from us.
-pub fn judge_query(head: &request::Parts) -> Result<(), Refusal> {
+pub fn check_query(head: &request::Parts) -> Result<(), AuthRefusal> {
     let read = query(head).map(drop);
-    read.map_err(|misread| Refusal::AmbiguousQuery(misread.why()))
+    read.map_err(|misread| AuthRefusal::AmbiguousQuery(misread.why()))
 }
 
-fn query(head: &request::Parts) -> Result<Vec<Parameter>, Misread> {
+fn query(head: &request::Parts) -> Result<Vec<OAuthParameter>, FormDecodeError> {
     encode::parse(head.uri.query().unwrap_or_default().as_bytes())
 }
 

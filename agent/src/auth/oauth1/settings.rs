@@ -3,7 +3,7 @@
 use super::SignedUrl;
 use crate::{
     secret::SecretFile,
-    tokens::{Owner, Store},
+    tokens::{TokenOwner, TokenStore},
     upstream::{self, HttpTarget},
 };
 
@@ -15,7 +15,7 @@ pub struct Settings {
     /// PEM file with the RSA private key whose public half the link holds.
     pub private_key_file: SecretFile,
     /// Where the access token comes from.
-    pub token: TokenFrom,
+    pub token: AccessTokenSource,
     /// `signed_base_url`: how Jira sees its own address, where a proxy between changes that.
     pub signed_base: Option<HttpTarget>,
     /// Jira, as the configuration names it.
@@ -26,10 +26,10 @@ pub struct Settings {
 
 /// Where the access token comes from.
 #[derive(Clone)]
-pub enum TokenFrom {
+pub enum AccessTokenSource {
     /// `agent login` stored it.
-    Login(Store),
-    /// `access_token_file`.
+    Login(TokenStore),
+    /// The token is read from `access_token_file`.
     File(SecretFile),
     /// `two_legged = true`: there is none, and Jira's link names the user.
     TwoLegged,
@@ -42,8 +42,8 @@ impl Settings {
     }
 
     /// Whose tokens are to be used: those of another consumer or Jira are not ours.
-    pub fn owner(&self) -> Owner {
-        Owner {
+    pub fn owner(&self) -> TokenOwner {
+        TokenOwner {
             mode: "oauth1".to_owned(),
             client: self.consumer_key.clone(),
             issuer: self.target.to_string(),
@@ -53,11 +53,11 @@ impl Settings {
     /// How an administrator gets another access token; `None` for two-legged requests.
     pub fn new_token(&self) -> Option<String> {
         match &self.token {
-            TokenFrom::Login(store) => Some(format!("run agent login {}", store.forward())),
-            TokenFrom::File(file) => {
+            AccessTokenSource::Login(store) => Some(format!("run agent login {}", store.forward())),
+            AccessTokenSource::File(file) => {
                 Some(format!("write a new one into {}", file.path().display()))
             }
-            TokenFrom::TwoLegged => None,
+            AccessTokenSource::TwoLegged => None,
         }
     }
 

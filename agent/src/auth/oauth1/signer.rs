@@ -3,8 +3,8 @@
 
 use super::{
     base_string::base_string,
-    encode::{Parameter, encode},
-    key::{KeyError, SigningKey},
+    encode::{OAuthParameter, encode},
+    key::{SigningKey, SigningKeyError},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{fmt::Write, sync::Arc};
@@ -12,34 +12,34 @@ use zeroize::Zeroizing;
 
 /// Signs for one consumer.
 #[derive(Clone)]
-pub struct Signer {
+pub struct RequestSigner {
     consumer_key: Arc<str>,
     key: Arc<SigningKey>,
 }
 
 /// What is signed of a request besides the protocol's own parameters.
-pub struct Signed<'a> {
-    /// As sent.
+pub struct SignedParts<'a> {
+    /// HTTP method of the request, as sent.
     pub method: &'a str,
     /// The base string URI, [`SignedUrl::of`](super::SignedUrl::of).
     pub uri: &'a str,
     /// Those of the whole query and of a form-encoded body, decoded.
-    pub parameters: &'a [Parameter],
+    pub parameters: &'a [OAuthParameter],
 }
 
 /// The protocol's parameters that differ from request to request (§3.1).
-pub struct Protocol<'a> {
+pub struct ProtocolParameters<'a> {
     /// `Some("")` where two-legged requests want it present and empty; `None` where there is none yet.
     pub token: Option<&'a str>,
-    /// Seconds since 1970.
+    /// The `oauth_timestamp`, in seconds since 1970.
     pub timestamp: u64,
     /// Never used before with this timestamp.
     pub nonce: &'a str,
-    /// `oauth_callback`, `oauth_verifier`, `oauth_session_handle`.
+    /// Further parameters: `oauth_callback`, `oauth_verifier`, `oauth_session_handle`.
     pub extra: &'a [(&'static str, &'a str)],
 }
 
-impl Signer {
+impl RequestSigner {
     /// `consumer_key` is the name under which Jira's application link knows the public key.
     pub fn new(consumer_key: &str, key: Arc<SigningKey>) -> Self {
         Self {
@@ -51,9 +51,9 @@ impl Signer {
     /// The value of `Authorization`. It holds the token, hence zeroed.
     pub fn authorization(
         &self,
-        signed: &Signed<'_>,
-        protocol: &Protocol<'_>,
-    ) -> Result<Zeroizing<String>, KeyError> {
+        signed: &SignedParts<'_>,
+        protocol: &ProtocolParameters<'_>,
+    ) -> Result<Zeroizing<String>, SigningKeyError> {
         let own = self.parameters(protocol);
         let base = base_string(
             signed.method,
@@ -72,7 +72,7 @@ impl Signer {
         Ok(value)
     }
 
-    fn parameters(&self, protocol: &Protocol<'_>) -> Zeroizing<Vec<Parameter>> {
+    fn parameters(&self, protocol: &ProtocolParameters<'_>) -> Zeroizing<Vec<OAuthParameter>> {
         let mut own = vec![
             (
                 "oauth_consumer_key".to_owned(),

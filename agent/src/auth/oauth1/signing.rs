@@ -1,7 +1,7 @@
 //! Signing off the asynchronous workers, and not on all cores at once.
 
-use super::{Parameter, Protocol, Signed, Signer};
-use crate::auth::Unavailable;
+use super::{OAuthParameter, ProtocolParameters, RequestSigner, SignedParts};
+use crate::auth::CredentialUnavailable;
 use rand::Rng;
 use std::{
     sync::LazyLock,
@@ -12,21 +12,21 @@ use tokio::{sync::Semaphore, time::timeout};
 use zeroize::Zeroizing;
 
 /// A request to be signed.
-pub(super) struct ToSign {
+pub(super) struct UnsignedRequest {
     pub(super) method: String,
     /// The base string URI.
     pub(super) uri: String,
     /// Of query and form, decoded.
-    pub(super) parameters: Vec<Parameter>,
+    pub(super) parameters: Vec<OAuthParameter>,
     pub(super) token: Option<Zeroizing<String>>,
     pub(super) extra: Vec<(&'static str, Zeroizing<String>)>,
 }
 
 /// The `Authorization` value with the time of now and a fresh nonce.
 pub(super) async fn sign(
-    signer: Signer,
-    request: ToSign,
-) -> Result<Zeroizing<String>, Unavailable> {
+    signer: RequestSigner,
+    request: UnsignedRequest,
+) -> Result<Zeroizing<String>, CredentialUnavailable> {
     // The permit is taken on the way in, so that no more threads than cores are ever busy with RSA.
     let permit = timeout(LONGEST, SIGNERS.acquire()).await;
     let Ok(Ok(_permit)) = permit else {
@@ -39,13 +39,13 @@ pub(super) async fn sign(
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        let protocol = Protocol {
+        let protocol = ProtocolParameters {
             token: request.token.as_ref().map(|token| token.as_str()),
             timestamp: seconds(SystemTime::now()),
             nonce: &nonce,
             extra: &extra,
         };
-        let signed = Signed {
+        let signed = SignedParts {
             method: &request.method,
             uri: &request.uri,
             parameters: &request.parameters,
@@ -54,7 +54,7 @@ pub(super) async fn sign(
     });
     match signed.await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Unavailable {
+        Ok(Err(error)) => Err(CredentialUnavailable {
             cause: format!("the request could not be signed: {error}"),
             remedy: "make a new key with agent login --new-key and put its public half into Jira's application link".to_owned(),
         }),
@@ -68,8 +68,8 @@ fn seconds(now: SystemTime) -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-fn overloaded() -> Unavailable {
-    Unavailable {
+fn overloaded() -> CredentialUnavailable {
+    CredentialUnavailable {
         cause: format!("no processor was free to sign the request within {LONGEST:?}"),
         remedy: "look at this host's load, or use mode = \"oauth2\" or \"pat\", which need no signatures"
             .to_owned(),

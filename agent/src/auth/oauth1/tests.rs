@@ -11,16 +11,16 @@ use std::sync::{Arc, LazyLock};
 static KEY: LazyLock<Arc<SigningKey>> =
     LazyLock::new(|| Arc::new(SigningKey::generate(2048).unwrap()));
 
-fn signed(parameters: &[Parameter]) -> Signed<'_> {
-    Signed {
+fn signed(parameters: &[OAuthParameter]) -> SignedParts<'_> {
+    SignedParts {
         method: "GET",
         uri: "https://jira.corp.example/jira/rest/api/2/search",
         parameters,
     }
 }
 
-fn protocol(token: Option<&str>) -> Protocol<'_> {
-    Protocol {
+fn protocol(token: Option<&str>) -> ProtocolParameters<'_> {
+    ProtocolParameters {
         token,
         timestamp: 1_700_000_000,
         nonce: "n0nce",
@@ -29,7 +29,7 @@ fn protocol(token: Option<&str>) -> Protocol<'_> {
 }
 
 /// Name and decoded value of each parameter of the header.
-fn taken_apart(header: &str) -> Vec<Parameter> {
+fn taken_apart(header: &str) -> Vec<OAuthParameter> {
     let list = header.strip_prefix("OAuth ").unwrap();
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap();
@@ -43,7 +43,7 @@ fn taken_apart(header: &str) -> Vec<Parameter> {
 
 #[test]
 fn the_header_holds_the_protocol_and_a_signature_over_all_parameters() {
-    let signer = Signer::new("acme \"key\", 1", KEY.clone());
+    let signer = RequestSigner::new("acme \"key\", 1", KEY.clone());
     let query = parse(b"jql=a+%26+b&x&x=1").unwrap();
     let header = signer
         .authorization(&signed(&query), &protocol(Some("t/k+n=")))
@@ -79,7 +79,7 @@ fn the_header_holds_the_protocol_and_a_signature_over_all_parameters() {
 
 #[test]
 fn a_two_legged_token_is_present_and_empty_and_a_missing_one_is_missing() {
-    let signer = Signer::new("acme", KEY.clone());
+    let signer = RequestSigner::new("acme", KEY.clone());
     let header = |token| {
         signer
             .authorization(&signed(&[]), &protocol(token))
@@ -109,14 +109,14 @@ fn what_is_no_rsa_key_is_told_as_such() {
     let ec = rcgen::KeyPair::generate().unwrap().serialize_pem();
     assert_eq!(
         SigningKey::from_pem(ec.as_bytes()).err(),
-        Some(KeyError::NotRsa)
+        Some(SigningKeyError::NotRsa)
     );
     let public = KEY.public_pem().unwrap();
     let error = SigningKey::from_pem(public.as_bytes()).err().unwrap();
-    assert!(matches!(error, KeyError::Pem(_)), "{error}");
+    assert!(matches!(error, SigningKeyError::Pem(_)), "{error}");
     let broken = "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n";
     assert_eq!(
         SigningKey::from_pem(broken.as_bytes()).err(),
-        Some(KeyError::NotRsa)
+        Some(SigningKeyError::NotRsa)
     );
 }

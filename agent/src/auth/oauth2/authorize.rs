@@ -1,6 +1,6 @@
 //! The address a person opens, and what must come back from it (RFC 6749 §4.1.1, RFC 7636).
 
-use super::{Provider, Settings};
+use super::{Settings, TokenIssuer};
 use crate::secret::Secret;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::Rng;
@@ -9,7 +9,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 /// One login on its way: what was sent with the person's browser, to be compared and used later.
-pub struct Request {
+pub struct AuthorizationRequest {
     /// To open in a browser.
     pub url: Url,
     /// Must come back unchanged, or the answer is somebody else's.
@@ -18,12 +18,12 @@ pub struct Request {
     pub verifier: Option<Secret>,
 }
 
-impl Request {
+impl AuthorizationRequest {
     /// A new one, unguessable.
     pub fn new(settings: &Settings) -> Result<Self, url::ParseError> {
         let mut url = Url::parse(&settings.authorize_url.to_string())?;
         let state = random();
-        let verifier = (settings.provider == Provider::DataCenter).then(random);
+        let verifier = (settings.provider == TokenIssuer::DataCenter).then(random);
         {
             let mut query = url.query_pairs_mut();
             if let Some(audience) = &settings.audience {

@@ -1,11 +1,11 @@
 //! The token endpoint (RFC 6749 §3.2, RFC 7009): what is asked there, and what its answers mean.
 
-use super::{Grant, Provider, Settings};
+use super::{GrantType, Settings, TokenIssuer};
 use crate::printable::printable;
 use crate::{
-    auth::rotation::Spent,
+    auth::rotation::OldToken,
     secret::Secret,
-    tokens::Tokens,
+    tokens::TokenSet,
     upstream::{ControlAnswer, ControlClient, ControlFailure, HttpTarget},
 };
 use bytes::Bytes;
@@ -16,23 +16,23 @@ use url::form_urlencoded::Serializer;
 use zeroize::{Zeroize, Zeroizing};
 
 /// The provider's endpoints, asked one thing at a time.
-pub struct Endpoint {
+pub struct OAuth2Endpoints {
     settings: Settings,
 }
 
 /// Why no token came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenError {
+pub struct OAuth2Error {
     /// One sentence without secrets.
     pub cause: String,
     /// What an administrator does about it.
     pub remedy: String,
     /// What became of the code or refresh token that was sent.
-    pub spent: Spent,
+    pub old_token: OldToken,
 }
 
-impl Endpoint {
-    /// Asks nothing yet.
+impl OAuth2Endpoints {
+    /// Prepares the client; sends no request yet.
     pub fn new(settings: Settings) -> Self {
         Self { settings }
     }
@@ -42,8 +42,8 @@ impl Endpoint {
         &self,
         code: &str,
         verifier: Option<&Secret>,
-    ) -> Result<Tokens, TokenError> {
-        let mut form = Form::new("authorization_code");
+    ) -> Result<TokenSet, OAuth2Error> {
+        let mut form = TokenRequestForm::new("authorization_code");
         form.add("code", code.as_bytes());
         form.add("redirect_uri", self.settings.redirect_uri.as_bytes());
         if let Some(verifier) = verifier {
@@ -53,29 +53,29 @@ impl Endpoint {
     }
 
     /// The next tokens. Where the provider rotates, the old refresh token is dead from here on.
-    pub async fn refresh(&self, token: &Secret) -> Result<Tokens, TokenError> {
-        let mut form = Form::new("refresh_token");
+    pub async fn refresh(&self, token: &Secret) -> Result<TokenSet, OAuth2Error> {
+        let mut form = TokenRequestForm::new("refresh_token");
         form.add("refresh_token", token.expose());
         self.tokens(form).await
     }
 
     /// A token for the client itself.
-    pub async fn client_credentials(&self) -> Result<Tokens, TokenError> {
-        let mut form = Form::new("client_credentials");
+    pub async fn client_credentials(&self) -> Result<TokenSet, OAuth2Error> {
+        let mut form = TokenRequestForm::new("client_credentials");
         form.add("scope", self.settings.scope.as_bytes());
         self.tokens(form).await
     }
 
     /// Takes a refresh token, and what was issued with it, back (RFC 7009).
-    pub async fn revoke(&self, token: &Secret) -> Result<(), TokenError> {
+    pub async fn revoke(&self, token: &Secret) -> Result<(), OAuth2Error> {
         let Some(url) = &self.settings.revoke_url else {
-            return Err(TokenError {
+            return Err(OAuth2Error {
                 cause: "this provider has no way to revoke a token".to_owned(),
                 remedy: "the person who consented removes the app under https://id.atlassian.com/manage-profile/apps".to_owned(),
-                spent: Spent::No,
+                old_token: OldToken::Valid,
             });
         };
-        let mut form = Form::empty();
+        let mut form = TokenRequestForm::empty();
         form.add("token", token.expose());
         form.add("token_type_hint", b"refresh_token");
         let answer = self.post(url, form).await?;
@@ -85,45 +85,52 @@ impl Endpoint {
         }
     }
 
-    async fn tokens(&self, form: Form) -> Result<Tokens, TokenError> {
+    async fn tokens(&self, form: TokenRequestForm) -> Result<TokenSet, OAuth2Error> {
         let answer = self.post(&self.settings.token_url, form).await?;
         if answer.head.status != StatusCode::OK {
             return Err(self.refusal(&answer));
         }
         let now = SystemTime::now();
-        let told: Option<Told> = serde_json::from_slice(&answer.body).ok();
+        let told: Option<TokenResponse> = serde_json::from_slice(&answer.body).ok();
         let told = told.filter(|told| told.is_bearer() && told.access_token.is_header_text());
         let Some(told) = told else {
-            return Err(TokenError {
-                cause: format!("{} answered 200 without a usable bearer token", self.who()),
+            return Err(OAuth2Error {
+                cause: format!(
+                    "{} answered 200 without a usable bearer token",
+                    self.issuer_name()
+                ),
                 remedy: "check token_url: something else than the token endpoint may answer there"
                     .to_owned(),
                 // If it was the token endpoint after all, the old token is gone.
-                spent: Spent::Unknown,
+                old_token: OldToken::Unknown,
             });
         };
-        Ok(Tokens {
-            access: Some(told.access_token.close()),
+        Ok(TokenSet {
+            access: Some(told.access_token.into_secret()),
             access_secret: None,
             access_expires: told
                 .expires_in
                 .filter(|life| *life >= SHORTEST_LIFE)
                 .and_then(|life| now.checked_add(Duration::from_secs(life).min(LONGEST_LIFE))),
-            refresh: told.refresh_token.map(Open::close),
+            refresh: told.refresh_token.map(PlaintextToken::into_secret),
             refresh_expires: None,
             obtained: now,
             user: None,
         })
     }
 
-    async fn post(&self, url: &HttpTarget, mut form: Form) -> Result<ControlAnswer, TokenError> {
+    async fn post(
+        &self,
+        url: &HttpTarget,
+        mut form: TokenRequestForm,
+    ) -> Result<ControlAnswer, OAuth2Error> {
         let settings = self.settings.clone();
         let target = url.clone();
         // Reads a file, and at the first time the system's certificates.
         let disk = self.settings.store.disk();
         let ready = disk.run(move || {
             let secret = settings.client_secret_file.read();
-            let client = ControlClient::beside(&settings.upstream, &target);
+            let client = ControlClient::for_host(&settings.upstream, &target);
             (secret, client)
         });
         let (secret, client) = ready.await.map_err(|error| self.unsent(&error))?;
@@ -138,59 +145,59 @@ impl Endpoint {
             let ControlFailure {
                 detail, not_sent, ..
             } = failure;
-            TokenError {
+            OAuth2Error {
                 cause: format!("the token endpoint {url} gave no answer: {detail}"),
                 remedy: "check that this host reaches it: curl -v with the same address; nothing else need be done".to_owned(),
-                spent: match not_sent {
-                    true => Spent::No,
-                    false => Spent::Unknown,
+                old_token: match not_sent {
+                    true => OldToken::Valid,
+                    false => OldToken::Unknown,
                 },
             }
         })
     }
 
-    fn unsent(&self, why: &dyn std::fmt::Display) -> TokenError {
-        TokenError {
+    fn unsent(&self, why: &dyn std::fmt::Display) -> OAuth2Error {
+        OAuth2Error {
             cause: why.to_string(),
             remedy: "see: agent config show".to_owned(),
-            spent: Spent::No,
+            old_token: OldToken::Valid,
         }
     }
 
     /// What an answer other than 200 means.
-    fn refusal(&self, answer: &ControlAnswer) -> TokenError {
+    fn refusal(&self, answer: &ControlAnswer) -> OAuth2Error {
         let status = answer.head.status;
-        let told: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let who = self.who();
-        let code = readable(&told.error);
-        let description = readable(&told.error_description);
+        let told: TokenErrorResponse = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let who = self.issuer_name();
+        let code = printable_error(&told.error);
+        let description = printable_error(&told.error_description);
         let said = match (code.as_str(), description.as_str()) {
             ("", _) => format!("{status}"),
             (code, "") => format!("{code}, {status}"),
             (code, description) => format!("{code}, {status}: {description}"),
         };
-        let error = |cause: String, remedy: String, spent| TokenError {
+        let error = |cause: String, remedy: String, spent| OAuth2Error {
             cause,
             remedy,
-            spent,
+            old_token: spent,
         };
         let is_about_refresh_token = description.to_ascii_lowercase().contains("refresh_token");
         match code.as_str() {
             "invalid_grant" => error(
                 format!("{who} does not take the token or code ({said})"),
                 format!("log in again: {}", self.settings.login_command()),
-                Spent::Dead,
+                OldToken::Invalid,
             ),
             // How Atlassian's Cloud says the same.
             "unauthorized_client" if is_about_refresh_token => error(
                 format!("{who} does not take the refresh token ({said})"),
                 format!("log in again: {}", self.settings.login_command()),
-                Spent::Dead,
+                OldToken::Invalid,
             ),
-            "unauthorized_client" if self.settings.grant == Grant::ClientCredentials => error(
+            "unauthorized_client" if self.settings.grant == GrantType::ClientCredentials => error(
                 format!("{who} does not let this client log in by itself ({said})"),
                 "grant = \"client_credentials\" needs a service account on the application link (Data Center); set one there, or use grant = \"authorization_code\"".to_owned(),
-                Spent::No,
+                OldToken::Valid,
             ),
             "invalid_client" | "unauthorized_client" | "access_denied" => error(
                 format!(
@@ -200,9 +207,9 @@ impl Endpoint {
                 format!(
                     "compare client_id and {} with what {}; a changed file is picked up by itself",
                     self.settings.client_secret_file.path().display(),
-                    self.screen()
+                    self.credentials_page()
                 ),
-                Spent::No,
+                OldToken::Valid,
             ),
             "invalid_scope" => error(
                 format!(
@@ -210,18 +217,18 @@ impl Endpoint {
                     self.settings.scope
                 ),
                 match self.settings.provider {
-                    Provider::DataCenter => "set scope to READ or WRITE, not above what the application link allows",
-                    Provider::Cloud => "give the app these permissions in the developer console, or correct scope",
+                    TokenIssuer::DataCenter => "set scope to READ or WRITE, not above what the application link allows",
+                    TokenIssuer::Cloud => "give the app these permissions in the developer console, or correct scope",
                 }
                 .to_owned(),
-                Spent::No,
+                OldToken::Valid,
             ),
             "unsupported_grant_type" | "unsupported_response_type" => error(
                 format!("{who} does not know this grant ({said})"),
                 "grant = \"client_credentials\" needs a Data Center with service accounts; use \"authorization_code\"".to_owned(),
-                Spent::No,
+                OldToken::Valid,
             ),
-            "" => self.no_refusal(status, &said),
+            "" => self.unexpected_response(status, &said),
             _ => error(
                 format!("{who} refuses the request ({said})"),
                 match description.to_ascii_lowercase().contains("https") {
@@ -229,70 +236,70 @@ impl Endpoint {
                     false => "compare redirect_uri and scope with the application link",
                 }
                 .to_owned(),
-                Spent::No,
+                OldToken::Valid,
             ),
         }
     }
 
     /// What answered did not speak OAuth.
-    fn no_refusal(&self, status: StatusCode, said: &str) -> TokenError {
+    fn unexpected_response(&self, status: StatusCode, said: &str) -> OAuth2Error {
         let url = &self.settings.token_url;
         let (what, remedy, spent) = match status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => (
                 "there is no token endpoint",
                 "OAuth 2.0 needs Jira 8.22 or later; check upstream and its context path, or set token_url",
-                Spent::No,
+                OldToken::Valid,
             ),
             StatusCode::TOO_MANY_REQUESTS => (
                 "the provider limits the rate",
                 "wait; the agent tries again by itself",
-                Spent::No,
+                OldToken::Valid,
             ),
             status if status.is_redirection() => (
                 "what answers redirects elsewhere",
                 "write the address that it redirects to into upstream or token_url",
-                Spent::No,
+                OldToken::Valid,
             ),
             status if status.is_server_error() => (
                 "Jira, or a proxy before it, failed",
                 "look at Jira's log; the agent tries again by itself",
                 // It may have failed after it had rotated.
-                Spent::Unknown,
+                OldToken::Unknown,
             ),
             _ => (
                 "what answers is no token endpoint",
                 "check token_url, and a proxy before Jira that may want a login of its own",
-                Spent::No,
+                OldToken::Valid,
             ),
         };
-        TokenError {
+        OAuth2Error {
             cause: format!("{url}: {what} ({said})"),
             remedy: remedy.to_owned(),
-            spent,
+            old_token: spent,
         }
     }
 
-    fn who(&self) -> &'static str {
+    fn issuer_name(&self) -> &'static str {
         match self.settings.provider {
-            Provider::DataCenter => "Jira",
-            Provider::Cloud => "Atlassian",
+            TokenIssuer::DataCenter => "Jira",
+            TokenIssuer::Cloud => "Atlassian",
         }
     }
 
-    fn screen(&self) -> &'static str {
+    fn credentials_page(&self) -> &'static str {
         match self.settings.provider {
-            Provider::DataCenter => {
+            TokenIssuer::DataCenter => {
                 "Jira shows under Administration, Applications, Application links, View credentials"
             }
-            Provider::Cloud => "the developer console shows under Settings",
+            TokenIssuer::Cloud => "the developer console shows under Settings",
         }
     }
 }
 
 /// A form with secrets in it, zeroed when it has been sent.
-struct Form(Zeroizing<String>);
+struct TokenRequestForm(Zeroizing<String>);
 
-impl Form {
+impl TokenRequestForm {
     /// Room for everything at once: growing would leave unzeroed copies behind.
     fn empty() -> Self {
         Self(Zeroizing::new(String::with_capacity(FORM)))
@@ -316,14 +323,14 @@ impl Form {
 
 /// RFC 6749 §5.1.
 #[derive(Deserialize)]
-struct Told {
-    access_token: Open,
+struct TokenResponse {
+    access_token: PlaintextToken,
     token_type: Option<String>,
     expires_in: Option<u64>,
-    refresh_token: Option<Open>,
+    refresh_token: Option<PlaintextToken>,
 }
 
-impl Told {
+impl TokenResponse {
     fn is_bearer(&self) -> bool {
         let kind = self.token_type.as_deref().unwrap_or("bearer");
         kind.eq_ignore_ascii_case("bearer")
@@ -332,19 +339,19 @@ impl Told {
 
 /// A token on its way out of an answer.
 #[derive(Deserialize)]
-struct Open(String);
+struct PlaintextToken(String);
 
-impl Open {
+impl PlaintextToken {
     fn is_header_text(&self) -> bool {
         !self.0.is_empty() && self.0.bytes().all(|b| b.is_ascii_graphic())
     }
 
-    fn close(mut self) -> Secret {
+    fn into_secret(mut self) -> Secret {
         Secret::new(std::mem::take(&mut self.0).into_bytes())
     }
 }
 
-impl Drop for Open {
+impl Drop for PlaintextToken {
     fn drop(&mut self) {
         self.0.zeroize();
     }
@@ -353,14 +360,14 @@ impl Drop for Open {
 /// RFC 6749 §5.2.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Refusal {
+struct TokenErrorResponse {
     error: String,
     error_description: String,
 }
 
 /// Of a foreign text what can stand in a message. A long run without a space could be a token that is
 /// repeated to us.
-fn readable(text: &str) -> String {
+fn printable_error(text: &str) -> String {
     let words = text.split_whitespace().map(|word| match word.len() {
         0..=MAX_WORD => word,
         _ => "…",

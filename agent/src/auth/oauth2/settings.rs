@@ -2,8 +2,8 @@
 
 use crate::{
     secret::SecretFile,
-    tokens::{Owner, Store},
-    upstream::{self, HttpTarget, Target},
+    tokens::{TokenOwner, TokenStore},
+    upstream::{self, HttpTarget, UpstreamTarget},
 };
 
 /// `[forward.auth]` with `mode = "oauth2"`.
@@ -14,8 +14,8 @@ pub struct Settings {
     /// File with the client's secret.
     pub client_secret_file: SecretFile,
     /// How the first token is had.
-    pub grant: Grant,
-    /// Space-separated.
+    pub grant: GrantType,
+    /// Requested scopes, separated by spaces.
     pub scope: String,
     /// Where a person consents. Without query.
     pub authorize_url: HttpTarget,
@@ -27,19 +27,19 @@ pub struct Settings {
     pub redirect_uri: String,
     /// Cloud: the API that the token is for.
     pub audience: Option<String>,
-    /// Whose rules hold.
-    pub provider: Provider,
+    /// Who issues the tokens and whose protocol rules apply.
+    pub provider: TokenIssuer,
     /// File with a first refresh token, for machines that nobody logs in on.
     pub refresh_token_file: Option<SecretFile>,
     /// Where the tokens live.
-    pub store: Store,
+    pub store: TokenStore,
     /// The way to the upstream, whose trust the token endpoint shares.
     pub upstream: upstream::Settings,
 }
 
 /// How the first token is had (RFC 6749 §1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grant {
+pub enum GrantType {
     /// A person consents once.
     AuthorizationCode,
     /// The client itself is the user: a Data Center service account.
@@ -48,14 +48,14 @@ pub enum Grant {
 
 /// Who issues the tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provider {
-    /// Jira itself: PKCE.
+pub enum TokenIssuer {
+    /// Jira Data Center's own provider, which uses PKCE.
     DataCenter,
     /// Atlassian's account service: no PKCE, and consent is asked for anew each time.
     Cloud,
 }
 
-impl Provider {
+impl TokenIssuer {
     /// By the upstream's host.
     pub fn of(target: &HttpTarget) -> Self {
         let host = target.host.to_ascii_lowercase();
@@ -97,8 +97,8 @@ impl Provider {
 
 impl Settings {
     /// Whose tokens are to be used: those of another client or site are not ours.
-    pub fn owner(&self) -> Owner {
-        Owner {
+    pub fn owner(&self) -> TokenOwner {
+        TokenOwner {
             mode: "oauth2".to_owned(),
             client: self.client_id.clone(),
             issuer: self.token_url.to_string(),
@@ -113,7 +113,7 @@ impl Settings {
 
 fn cloud(path: &str) -> Option<HttpTarget> {
     match format!("https://{CLOUD_ACCOUNTS}{path}").parse() {
-        Ok(Target::Http(target)) => Some(target),
+        Ok(UpstreamTarget::Http(target)) => Some(target),
         _ => None,
     }
 }
@@ -129,35 +129,35 @@ mod tests {
 
     fn target(url: &str) -> HttpTarget {
         match url.parse().unwrap() {
-            Target::Http(target) => target,
-            Target::Tcp { .. } => panic!("{url}"),
+            UpstreamTarget::Http(target) => target,
+            UpstreamTarget::Tcp { .. } => panic!("{url}"),
         }
     }
 
     #[test]
     fn endpoints_follow_from_the_upstream() {
         let jira = target("https://jira.corp.example:8443/jira");
-        let of = |provider: Provider, name| {
+        let of = |provider: TokenIssuer, name| {
             let found = provider.endpoint(&jira, name);
             found.map(|endpoint| endpoint.to_string())
         };
         assert_eq!(
-            of(Provider::of(&jira), "token").unwrap(),
+            of(TokenIssuer::of(&jira), "token").unwrap(),
             "https://jira.corp.example:8443/jira/rest/oauth2/latest/token"
         );
         for cloud in [
             "https://acme.atlassian.net",
             "https://api.atlassian.com/ex/jira/1",
         ] {
-            assert_eq!(Provider::of(&target(cloud)), Provider::Cloud);
+            assert_eq!(TokenIssuer::of(&target(cloud)), TokenIssuer::Cloud);
         }
         for own in [
             "https://atlassian.net.corp.example",
             "https://notatlassian.net",
         ] {
-            assert_eq!(Provider::of(&target(own)), Provider::DataCenter);
+            assert_eq!(TokenIssuer::of(&target(own)), TokenIssuer::DataCenter);
         }
-        let cloud = |name| of(Provider::Cloud, name);
+        let cloud = |name| of(TokenIssuer::Cloud, name);
         assert_eq!(
             cloud("token").unwrap(),
             "https://auth.atlassian.com/oauth/token"

@@ -1,44 +1,44 @@
 //! What is held of one forward's login, and how what is on the disk changes that.
 
-use super::look::Stamps;
+use super::token_files::FileStamps;
 use crate::{
-    auth::{Concern, Unavailable},
+    auth::{Concern, CredentialUnavailable},
     secret::{Secret, SecretDigest},
-    tokens::{Record, Tokens},
+    tokens::{TokenRecord, TokenSet},
 };
 use rand::Rng;
 use std::{sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 
 #[derive(Default)]
-pub(super) struct State {
-    pub looked_at: Option<Instant>,
+pub(super) struct OAuth2State {
+    pub checked_at: Option<Instant>,
     /// Why the last look found nothing out.
-    pub unread: Option<Unavailable>,
+    pub read_error: Option<CredentialUnavailable>,
     /// From when on that is worth telling while what is held still serves.
     pub unread_since: Option<Instant>,
     /// Counts what was taken over, so that a slow look does not bring back what is older.
-    pub adoptions: u64,
+    pub record_count: u64,
     /// Of the token file, of the one with a first refresh token, and of the client's secret.
-    pub stamps: Option<Stamps>,
+    pub stamps: Option<FileStamps>,
     /// Of the client's secret that was last seen.
     pub secret: Option<SecretDigest>,
     pub secret_is_readable: bool,
     /// Rises with each other thing that a person put there: a login, a client secret.
     pub version: u64,
-    pub tokens: Option<Arc<Tokens>>,
+    pub tokens: Option<Arc<TokenSet>>,
     /// Rises with each new access token.
     pub generation: u64,
     /// From here on it is renewed, while it still serves.
-    pub renew_at: Option<SystemTime>,
+    pub refresh_at: Option<SystemTime>,
     /// Jira has refused it: it is not sent again.
-    pub refused: bool,
+    pub rejected: bool,
     /// An interrupted renewal of before may have killed it: it is renewed before it is sent, if it can be.
-    pub doubtful: bool,
+    pub refresh_interrupted: bool,
     /// Why only a person can help.
     pub ended: Option<String>,
     /// Why the last renewal failed.
-    pub trouble: Option<Unavailable>,
+    pub refresh_error: Option<CredentialUnavailable>,
     /// Since when none has succeeded.
     pub trouble_since: Option<Instant>,
     /// The client has another secret since then, and no renewal has shown whether it is good.
@@ -46,12 +46,12 @@ pub(super) struct State {
     pub failures: u32,
     pub retry_at: Option<Instant>,
     /// When Jira last refused a token that it had never taken.
-    pub renewed_in_vain: Option<Instant>,
+    pub ineffective_refresh_at: Option<Instant>,
 }
 
-impl State {
+impl OAuth2State {
     /// Takes over what is on the disk.
-    pub fn adopt(&mut self, record: &Record) {
+    pub fn apply_record(&mut self, record: &TokenRecord) {
         let same = match (&self.tokens, &record.tokens) {
             (Some(held), Some(stored)) => is_same(&held.access, &stored.access),
             _ => false,
@@ -61,7 +61,7 @@ impl State {
             (Some(held), Some(stored)) => same && held.obtained != stored.obtained,
             _ => false,
         };
-        self.adoptions += 1;
+        self.record_count += 1;
         self.tokens = record.tokens.clone();
         if same && !reissued && self.ended == record.ended {
             return;
@@ -74,23 +74,23 @@ impl State {
             self.generation += 1;
         }
         if !same || reissued {
-            self.refused = false;
-            self.doubtful = record.pending.is_some();
-            self.renew_at = record.tokens.as_deref().and_then(renew_at);
+            self.rejected = false;
+            self.refresh_interrupted = record.pending.is_some();
+            self.refresh_at = record.tokens.as_deref().and_then(refresh_at);
         }
     }
 
-    /// Somebody logged out.
+    /// Discards the tokens after a logout.
     pub fn forget(&mut self) {
         let Self {
             generation,
-            adoptions,
+            record_count: adoptions,
             version,
             ..
         } = *self;
         *self = Self {
             generation: generation + 1,
-            adoptions: adoptions + 1,
+            record_count: adoptions + 1,
             version,
             ..Self::default()
         };
@@ -102,21 +102,21 @@ impl State {
         self.failures = 0;
         self.retry_at = None;
         if self.tokens.is_some() {
-            self.renew_at = Some(SystemTime::UNIX_EPOCH);
+            self.refresh_at = Some(SystemTime::UNIX_EPOCH);
             self.untried_since = Some(Instant::now());
         }
     }
 
     /// A renewal failed.
-    pub fn fail(&mut self, why: Unavailable) {
+    pub fn fail(&mut self, why: CredentialUnavailable) {
         self.untried_since = None;
         self.trouble_since.get_or_insert_with(Instant::now);
-        self.trouble = Some(why);
+        self.refresh_error = Some(why);
     }
 
     /// What failed before counts no more.
     pub fn forget_trouble(&mut self) {
-        self.trouble = None;
+        self.refresh_error = None;
         self.trouble_since = None;
         self.untried_since = None;
     }
@@ -128,8 +128,8 @@ impl State {
             let since = (*since)?;
             (since <= Instant::now()).then_some(Concern { why, since })
         };
-        if let Some(Unavailable { cause, remedy }) = &self.trouble {
-            let why = Unavailable {
+        if let Some(CredentialUnavailable { cause, remedy }) = &self.refresh_error {
+            let why = CredentialUnavailable {
                 cause: format!(
                     "the access token still serves, but could not be refreshed: {cause}"
                 ),
@@ -138,15 +138,15 @@ impl State {
             return concern(why, &self.trouble_since);
         }
         if let Some(since) = self.untried_since {
-            let why = Unavailable {
+            let why = CredentialUnavailable {
                 cause: "the client secret has changed, and the token endpoint has not yet said whether it takes the new one"
                     .to_owned(),
                 remedy: "wait a few seconds; if this stays, look at the agent's log".to_owned(),
             };
             return concern(why, &Some(since));
         }
-        let Unavailable { cause, remedy } = self.unread.clone()?;
-        let why = Unavailable {
+        let CredentialUnavailable { cause, remedy } = self.read_error.clone()?;
+        let why = CredentialUnavailable {
             cause: format!("the access token still serves, but {cause}"),
             remedy,
         };
@@ -163,7 +163,7 @@ fn is_same(one: &Option<Secret>, other: &Option<Secret>) -> bool {
 }
 
 /// Somewhere between 70 and 85 per cent of its life, so that many agents do not come all at once.
-fn renew_at(tokens: &Tokens) -> Option<SystemTime> {
+fn refresh_at(tokens: &TokenSet) -> Option<SystemTime> {
     let life = tokens
         .access_expires?
         .duration_since(tokens.obtained)

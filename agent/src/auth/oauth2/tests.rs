@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::{
-    auth::{self, Credential, Login, Scheme, Unavailable},
+    auth::{self, AuthScheme, CredentialUnavailable, RequestCredential, UpstreamAuth},
     secret::{Secret, SecretFile},
-    status::Layer,
-    tokens::{Record, Store, Tokens},
-    upstream::{self, HttpTarget, Target},
+    status::StatusLayer,
+    tokens::{TokenRecord, TokenSet, TokenStore},
+    upstream::{self, HttpTarget, UpstreamTarget},
 };
 use std::{
     fs,
@@ -55,24 +55,24 @@ impl World {
         let secret = folder.path().join("secret");
         write(&secret, "s3cret-of-the-client");
         let target = |path: &str| match format!("http://{address}{path}").parse().unwrap() {
-            Target::Http(target) => target,
-            Target::Tcp { .. } => panic!("{path}"),
+            UpstreamTarget::Http(target) => target,
+            UpstreamTarget::Tcp { .. } => panic!("{path}"),
         };
         let jira: HttpTarget = target("/jira");
         let settings = Settings {
             client_id: "acme".into(),
             client_secret_file: SecretFile::new(&secret),
-            grant: Grant::AuthorizationCode,
+            grant: GrantType::AuthorizationCode,
             scope: "WRITE".into(),
             authorize_url: target("/authorize"),
             token_url: target("/token"),
             revoke_url: None,
             redirect_uri: "https://localhost/".into(),
             audience: None,
-            provider: Provider::DataCenter,
+            provider: TokenIssuer::DataCenter,
             refresh_token_file: None,
-            store: Store::new(folder.path(), "jira"),
-            upstream: upstream::Settings::new(Target::Http(jira)),
+            store: TokenStore::new(folder.path(), "jira"),
+            upstream: upstream::Settings::new(UpstreamTarget::Http(jira)),
         };
         Self {
             folder,
@@ -88,7 +88,7 @@ impl World {
     }
 
     async fn logged_in_at(&self, now: SystemTime, seconds: u64) {
-        let tokens = Tokens {
+        let tokens = TokenSet {
             access: Some(Secret::new(b"access-0".to_vec())),
             access_secret: None,
             access_expires: Some(now + Duration::from_secs(seconds)),
@@ -97,20 +97,20 @@ impl World {
             obtained: now,
             user: None,
         };
-        let record = Record::new(self.settings.owner(), tokens);
+        let record = TokenRecord::new(self.settings.owner(), tokens);
         let locked = self.settings.store.lock(Duration::ZERO).await.unwrap();
         locked.save(&record).await.unwrap();
     }
 
-    fn scheme(&self) -> OAuth2 {
-        OAuth2::new(self.settings.clone())
+    fn scheme(&self) -> OAuth2Scheme {
+        OAuth2Scheme::new(self.settings.clone())
     }
 
     fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
-    async fn stored(&self) -> Record {
+    async fn stored(&self) -> TokenRecord {
         self.settings.store.load().await.unwrap().unwrap()
     }
 
@@ -170,12 +170,12 @@ fn rotated(nth: usize, body: &str) -> Option<(u16, String)> {
     Some((200, answer))
 }
 
-async fn ask(scheme: &OAuth2) -> Result<Credential, Unavailable> {
+async fn ask(scheme: &OAuth2Scheme) -> Result<RequestCredential, CredentialUnavailable> {
     let (head, ()) = http::Request::new(()).into_parts();
     scheme.authorization(&head).await
 }
 
-fn bearer(credential: &Credential) -> &str {
+fn bearer(credential: &RequestCredential) -> &str {
     credential.authorization.to_str().unwrap()
 }
 
@@ -233,7 +233,7 @@ async fn a_renewal_outlives_the_request_that_started_it() {
         assert!(world.stored().await.pending.is_some());
     }
     world.gate.add_permits(1);
-    scheme.settle().await;
+    scheme.wait_idle().await;
     assert!(world.stored().await.pending.is_none());
     assert_eq!(bearer(&ask(&scheme).await.unwrap()), "Bearer access-1");
     assert_eq!(world.asked(), 1);
@@ -276,7 +276,7 @@ async fn an_answer_that_is_lost_leaves_the_mark_and_a_living_token_in_use() {
     let scheme = world.scheme();
     let first = ask(&scheme).await.unwrap();
     assert_eq!(bearer(&first), "Bearer access-0");
-    let why = scheme.renew(first.generation, true).await.unwrap_err();
+    let why = scheme.refresh(first.generation, true).await.unwrap_err();
     assert!(why.cause.contains("gave no answer"), "{}", why.cause);
     let stored = world.stored().await;
     assert!(stored.pending.is_some() && stored.ended.is_none());
@@ -359,10 +359,10 @@ async fn a_fresh_token_that_is_refused_too_is_not_renewed_again_and_again() {
     world.logged_in(7200).await;
     let scheme = world.scheme();
     let mut generation = ask(&scheme).await.unwrap().generation;
-    assert_eq!(scheme.renew(generation, false).await, Ok(true));
+    assert_eq!(scheme.refresh(generation, false).await, Ok(true));
     for _ in 0..5 {
         generation = ask(&scheme).await.unwrap().generation;
-        assert_eq!(scheme.renew(generation, false).await, Ok(false));
+        assert_eq!(scheme.refresh(generation, false).await, Ok(false));
     }
     assert_eq!(world.asked(), 1);
 }
@@ -374,7 +374,7 @@ async fn all_who_hear_of_the_same_refused_token_get_the_next_one() {
     world.logged_in(7200).await;
     let scheme = world.scheme();
     let generation = ask(&scheme).await.unwrap().generation;
-    let renewed = (0..5).map(|_| scheme.renew(generation, false));
+    let renewed = (0..5).map(|_| scheme.refresh(generation, false));
     for renewed in futures_util::future::join_all(renewed).await {
         assert_eq!(renewed, Ok(true));
     }
@@ -418,12 +418,12 @@ async fn an_endpoint_that_issues_the_same_token_again_is_not_asked_back_to_back(
     for _ in 0..5 {
         let credential = ask(&scheme).await.unwrap();
         assert_eq!(bearer(&credential), "Bearer access-0");
-        scheme.settle().await;
+        scheme.wait_idle().await;
     }
     assert_eq!(world.asked(), 1);
     // Refused and issued once more, it is not asked for in a circle either.
     let generation = ask(&scheme).await.unwrap().generation;
-    assert_eq!(scheme.renew(generation, true).await, Ok(false));
+    assert_eq!(scheme.refresh(generation, true).await, Ok(false));
     assert_eq!(world.asked(), 2);
 }
 
@@ -435,7 +435,7 @@ async fn a_token_that_is_said_to_be_dead_as_it_comes_serves_until_it_is_refused(
     let scheme = world.scheme();
     for _ in 0..5 {
         assert_eq!(bearer(&ask(&scheme).await.unwrap()), "Bearer access-1");
-        scheme.settle().await;
+        scheme.wait_idle().await;
     }
     assert_eq!(world.asked(), 1);
 }
@@ -456,10 +456,10 @@ async fn an_unanswered_question_for_the_sites_is_not_asked_by_each_request() {
         }
     });
     let mut world = World::new(Box::new(rotated)).await;
-    let Ok(Target::Http(api)) = api.parse() else {
+    let Ok(UpstreamTarget::Http(api)) = api.parse() else {
         panic!("{api}");
     };
-    world.settings.upstream.cloud = Some(upstream::Cloud::Gateway {
+    world.settings.upstream.cloud = Some(upstream::CloudRoute::Gateway {
         api,
         cloud_id: Some("abc".into()),
     });
@@ -477,16 +477,16 @@ async fn tokens_of_another_client_are_not_shown_to_this_server_at_logout() {
     let mut world = World::new(Box::new(rotated)).await;
     world.logged_in(7200).await;
     let mut record = world.stored().await;
-    assert_eq!(foreign(&world.settings, &record), None);
+    assert_eq!(other_owner(&world.settings, &record), None);
     let issuer = record.owner.issuer.clone();
     world.settings.client_id = "other".into();
-    let told = foreign(&world.settings, &record).unwrap();
+    let told = other_owner(&world.settings, &record).unwrap();
     assert!(
         told.contains("\"acme\"") && told.contains(&issuer),
         "{told}"
     );
     record.tokens = None;
-    assert_eq!(foreign(&world.settings, &record), None);
+    assert_eq!(other_owner(&world.settings, &record), None);
 }
 
 /// A load balancer knows the agent by its cookie, whatever token comes with it.
@@ -496,7 +496,7 @@ async fn the_node_of_a_cluster_is_kept_across_renewals_and_not_across_logins() {
     let issued = SystemTime::now() - Duration::from_secs(6400);
     world.logged_in_at(issued, 7200).await;
     let settings = auth::Settings::OAuth2(Box::new(world.settings.clone()));
-    let login = Login::new(settings, Arc::new(Layer::default()));
+    let login = UpstreamAuth::new(settings, Arc::new(StatusLayer::default()));
     let send = async || {
         let request = http::Request::get("/jira/rest/api/2/search");
         let (mut head, ()) = request.body(()).unwrap().into_parts();
@@ -534,7 +534,7 @@ async fn a_secret_that_is_refused_while_the_token_serves_is_told_until_it_is_rig
             ),
         })
     };
-    for grant in [Grant::AuthorizationCode, Grant::ClientCredentials] {
+    for grant in [GrantType::AuthorizationCode, GrantType::ClientCredentials] {
         let mut world = World::new(Box::new(answer)).await;
         world.settings.grant = grant;
         world.logged_in(7200).await;
@@ -547,27 +547,27 @@ async fn a_secret_that_is_refused_while_the_token_serves_is_told_until_it_is_rig
         let gate = world.gate.available_permits();
         world.gate.forget_permits(gate);
         write(&secret, "wrong");
-        scheme.look().await.unwrap();
+        scheme.reload().await.unwrap();
         assert!(scheme.version() > version);
         let untried = scheme.concern().unwrap();
         assert!(untried.why.cause.contains("has changed"), "{untried:?}");
         assert_eq!(bearer(&ask(&scheme).await.unwrap()), first);
         world.gate.add_permits(gate);
-        scheme.settle().await;
+        scheme.wait_idle().await;
         let refused = scheme.concern().unwrap();
         assert!(
             refused.why.cause.contains("its secret is another"),
             "{refused:?}"
         );
         assert!(refused.why.remedy.contains(secret.to_str().unwrap()));
-        scheme.look().await.unwrap();
+        scheme.reload().await.unwrap();
         assert_eq!(bearer(&ask(&scheme).await.unwrap()), first);
         assert_eq!(scheme.concern(), Some(refused));
 
         write(&secret, "right");
-        scheme.look().await.unwrap();
+        scheme.reload().await.unwrap();
         ask(&scheme).await.unwrap();
-        scheme.settle().await;
+        scheme.wait_idle().await;
         assert_eq!(bearer(&ask(&scheme).await.unwrap()), "Bearer next");
         assert_eq!(scheme.concern(), None);
     }
@@ -589,7 +589,7 @@ async fn a_file_that_cannot_be_read_while_the_token_serves_is_told_until_it_can(
     ask(&scheme).await.unwrap();
     assert_eq!(scheme.concern(), None);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    scheme.look().await.unwrap();
+    scheme.reload().await.unwrap();
     assert_eq!(bearer(&ask(&scheme).await.unwrap()), "Bearer access-0");
     let concern = scheme.concern().unwrap();
     assert!(
@@ -597,7 +597,7 @@ async fn a_file_that_cannot_be_read_while_the_token_serves_is_told_until_it_can(
         "{concern:?}"
     );
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    scheme.look().await.unwrap();
+    scheme.reload().await.unwrap();
     assert_eq!(scheme.concern(), None);
 }
 
@@ -607,7 +607,7 @@ async fn a_client_secret_that_is_written_once_more_is_no_other_one() {
         let tokens = r#"{"access_token":"next","token_type":"bearer","expires_in":7200,"refresh_token":"refresh-0"}"#;
         Some((200, tokens.to_owned()))
     };
-    for grant in [Grant::AuthorizationCode, Grant::ClientCredentials] {
+    for grant in [GrantType::AuthorizationCode, GrantType::ClientCredentials] {
         let mut world = World::new(Box::new(answer)).await;
         world.settings.grant = grant;
         world.logged_in(7200).await;
@@ -617,18 +617,18 @@ async fn a_client_secret_that_is_written_once_more_is_no_other_one() {
         let secret = world.folder.path().join("secret");
         for _ in 0..3 {
             fs::remove_file(&secret).unwrap();
-            scheme.look().await.unwrap();
+            scheme.reload().await.unwrap();
             write(&secret, "s3cret-of-the-client\n");
-            scheme.look().await.unwrap();
+            scheme.reload().await.unwrap();
             ask(&scheme).await.unwrap();
-            scheme.settle().await;
+            scheme.wait_idle().await;
         }
         assert_eq!((scheme.version(), world.asked()), (version, asked));
         assert_eq!(scheme.concern(), None);
         write(&secret, "another");
-        scheme.look().await.unwrap();
+        scheme.reload().await.unwrap();
         ask(&scheme).await.unwrap();
-        scheme.settle().await;
+        scheme.wait_idle().await;
         assert_eq!((scheme.version(), world.asked()), (version + 1, asked + 1));
     }
 }

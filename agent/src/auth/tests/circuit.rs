@@ -1,38 +1,41 @@
 //! The circuit as a state machine.
 
 use super::*;
-use crate::auth::circuit::{Admission, Asker, Change, Circuit, Outcome, Rules};
-use Asker::{Probe, Question, Traffic};
+use crate::auth::circuit::{
+    AdmissionDecision, CallerKind, CircuitChange, CircuitRules, CredentialCircuit,
+    CredentialOutcome,
+};
+use CallerKind::{Auxiliary, Probe, Traffic};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-const TRIAL: Admission = Admission::Go { trial: true };
-const FREE: Admission = Admission::Go { trial: false };
+const TRIAL: AdmissionDecision = AdmissionDecision::Send { trial: true };
+const FREE: AdmissionDecision = AdmissionDecision::Send { trial: false };
 /// A password whose login is probed.
-const PASSWORD: Rules = Rules {
+const PASSWORD: CircuitRules = CircuitRules {
     locks_out: true,
     probed: true,
 };
 /// A token whose login is probed.
-const TOKEN: Rules = Rules {
+const TOKEN: CircuitRules = CircuitRules {
     locks_out: false,
     probed: true,
 };
 /// A password whose login nobody probes.
-const ALONE: Rules = Rules {
+const ALONE: CircuitRules = CircuitRules {
     locks_out: true,
     probed: false,
 };
 
-fn why(cause: &str) -> Unavailable {
-    Unavailable {
+fn why(cause: &str) -> CredentialUnavailable {
+    CredentialUnavailable {
         cause: cause.to_owned(),
         remedy: String::new(),
     }
 }
 
-fn rejected(retry: bool) -> Outcome {
-    Outcome::Rejected {
+fn rejected(retry: bool) -> CredentialOutcome {
+    CredentialOutcome::Rejected {
         why: why("refused"),
         retry,
     }
@@ -44,36 +47,44 @@ fn after(seconds: u64) -> Instant {
 
 /// A circuit of the first generation.
 struct Tried {
-    circuit: Circuit,
-    rules: Rules,
+    circuit: CredentialCircuit,
+    rules: CircuitRules,
 }
 
 impl Tried {
-    fn new(rules: Rules) -> Self {
-        let circuit = Circuit::default();
+    fn new(rules: CircuitRules) -> Self {
+        let circuit = CredentialCircuit::default();
         Self { circuit, rules }
     }
 
     /// Jira has taken it.
-    fn proven(rules: Rules) -> Self {
+    fn proven(rules: CircuitRules) -> Self {
         let mut tried = Self::new(rules);
         assert_eq!(tried.admit(Probe), TRIAL);
-        assert_eq!(tried.settle(Probe, true, Outcome::Accepted), Change::None);
+        assert_eq!(
+            tried.settle(Probe, true, CredentialOutcome::Accepted),
+            CircuitChange::None
+        );
         tried
     }
 
-    fn admit(&mut self, asker: Asker) -> Admission {
+    fn admit(&mut self, asker: CallerKind) -> AdmissionDecision {
         self.admit_at(asker, 0)
     }
 
-    fn admit_at(&mut self, asker: Asker, seconds: u64) -> Admission {
+    fn admit_at(&mut self, asker: CallerKind, seconds: u64) -> AdmissionDecision {
         self.circuit.admit(1, self.rules, asker, after(seconds))
     }
 
-    fn settle(&mut self, asker: Asker, trial: bool, outcome: Outcome) -> Change {
+    fn settle(
+        &mut self,
+        asker: CallerKind,
+        trial: bool,
+        outcome: CredentialOutcome,
+    ) -> CircuitChange {
         let rules = self.rules;
         self.circuit
-            .settle(1, rules, asker, trial, outcome, after(0))
+            .record_outcome(1, rules, asker, trial, outcome, after(0))
     }
 
     fn is_open(&self) -> bool {
@@ -81,21 +92,21 @@ impl Tried {
     }
 }
 
-fn refuses(admission: Admission) -> bool {
-    matches!(admission, Admission::Refuse(_))
+fn refuses(admission: AdmissionDecision) -> bool {
+    matches!(admission, AdmissionDecision::Refuse(_))
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_untried_password_is_tried_by_the_probe_first() {
     let mut tried = Tried::new(PASSWORD);
-    assert_eq!(tried.admit(Traffic), Admission::Wait);
-    assert_eq!(tried.admit(Question), Admission::Wait);
+    assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
+    assert_eq!(tried.admit(Auxiliary), AdmissionDecision::Wait);
     assert_eq!(tried.admit(Probe), TRIAL);
-    assert_eq!(tried.admit(Traffic), Admission::Wait);
-    tried.settle(Probe, true, Outcome::Accepted);
+    assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
+    tried.settle(Probe, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
     // Once proven, answers that say nothing do not unprove it.
-    tried.settle(Traffic, false, Outcome::Undecided);
+    tried.settle(Traffic, false, CredentialOutcome::Undecided);
     assert_eq!(tried.admit(Traffic), FREE);
 }
 
@@ -103,16 +114,16 @@ async fn an_untried_password_is_tried_by_the_probe_first() {
 async fn where_the_probe_found_nothing_out_one_request_at_a_time_may() {
     let mut tried = Tried::new(PASSWORD);
     assert_eq!(tried.admit(Probe), TRIAL);
-    tried.settle(Probe, true, Outcome::Undecided);
+    tried.settle(Probe, true, CredentialOutcome::Undecided);
     assert_eq!(tried.admit(Traffic), TRIAL);
-    assert_eq!(tried.admit(Traffic), Admission::Wait);
-    assert_eq!(tried.admit(Probe), Admission::Wait);
+    assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
+    assert_eq!(tried.admit(Probe), AdmissionDecision::Wait);
     // A refusal is the path's own affair, until the probe has said the same.
     let change = tried.settle(Traffic, true, rejected(false));
-    assert_eq!(change, Change::Doubted);
-    assert_eq!(tried.admit(Traffic), Admission::Wait);
+    assert_eq!(change, CircuitChange::Doubted);
+    assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
     assert_eq!(tried.admit(Probe), TRIAL);
-    tried.settle(Probe, true, Outcome::Accepted);
+    tried.settle(Probe, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
 }
 
@@ -122,21 +133,21 @@ async fn one_refused_request_holds_a_password_until_the_probe_has_decided() {
     for _ in 0..5 {
         assert_eq!(tried.admit(Traffic), FREE);
         let change = tried.settle(Traffic, false, rejected(false));
-        assert_eq!(change, Change::Doubted);
+        assert_eq!(change, CircuitChange::Doubted);
         assert!(!tried.is_open() && tried.circuit.is_doubted());
-        assert_eq!(tried.admit(Traffic), Admission::Wait);
+        assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
         // Sent before the doubt, answered after it.
-        tried.settle(Traffic, false, Outcome::Accepted);
-        assert_eq!(tried.admit(Traffic), Admission::Wait);
+        tried.settle(Traffic, false, CredentialOutcome::Accepted);
+        assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
         assert_eq!(tried.admit(Probe), TRIAL);
-        assert_eq!(tried.admit(Traffic), Admission::Wait);
-        tried.settle(Probe, true, Outcome::Accepted);
+        assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
+        tried.settle(Probe, true, CredentialOutcome::Accepted);
         assert_eq!(tried.admit(Traffic), FREE);
     }
     tried.settle(Traffic, false, rejected(false));
     assert_eq!(tried.admit(Probe), TRIAL);
     let change = tried.settle(Probe, true, rejected(false));
-    assert_eq!(change, Change::Opened);
+    assert_eq!(change, CircuitChange::Opened);
     // Two wrong passwords; a third may lock the account.
     for seconds in [0, 60, 86_400 * 365] {
         assert!(refuses(tried.admit_at(Traffic, seconds)));
@@ -145,9 +156,12 @@ async fn one_refused_request_holds_a_password_until_the_probe_has_decided() {
     // Another one is tried.
     let next = tried.circuit.admit(2, PASSWORD, Probe, after(0));
     assert_eq!(next, TRIAL);
-    assert_eq!(tried.admit(Traffic), Admission::Stale);
+    assert_eq!(tried.admit(Traffic), AdmissionDecision::Stale);
     // What is still heard of the old one no longer counts.
-    assert_eq!(tried.settle(Traffic, false, rejected(false)), Change::None);
+    assert_eq!(
+        tried.settle(Traffic, false, rejected(false)),
+        CircuitChange::None
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,20 +169,20 @@ async fn a_probe_that_says_nothing_leaves_the_doubt_and_keeps_nobody_waiting() {
     let mut tried = Tried::proven(PASSWORD);
     tried.settle(Traffic, false, rejected(false));
     assert_eq!(tried.admit(Probe), TRIAL);
-    tried.settle(Probe, true, Outcome::Undecided);
+    tried.settle(Probe, true, CredentialOutcome::Undecided);
     assert!(refuses(tried.admit(Traffic)));
     assert_eq!(tried.admit(Probe), TRIAL);
-    tried.settle(Probe, true, Outcome::Accepted);
+    tried.settle(Probe, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_odd_answer_to_the_probe_itself_is_asked_about_once_more() {
     let mut tried = Tried::proven(PASSWORD);
-    for last in [Outcome::Accepted, rejected(false)] {
+    for last in [CredentialOutcome::Accepted, rejected(false)] {
         assert_eq!(tried.admit(Probe), FREE);
         let change = tried.settle(Probe, false, rejected(false));
-        assert_eq!(change, Change::Opened);
+        assert_eq!(change, CircuitChange::Opened);
         assert!(refuses(tried.admit_at(Probe, 14)));
         assert!(refuses(tried.admit_at(Traffic, 15)));
         assert_eq!(tried.admit_at(Probe, 15), TRIAL);
@@ -194,11 +208,17 @@ async fn a_doubted_token_goes_on_being_sent_until_the_probe_refuses_it() {
     assert_eq!(tried.admit(Traffic), FREE);
     assert_eq!(tried.admit(Probe), TRIAL);
     assert_eq!(tried.admit(Traffic), FREE);
-    assert_eq!(tried.settle(Traffic, false, rejected(true)), Change::None);
+    assert_eq!(
+        tried.settle(Traffic, false, rejected(true)),
+        CircuitChange::None
+    );
     // Worth a refresh: Jira took it before.
-    assert!(tried.circuit.was_taken());
-    assert_eq!(tried.settle(Probe, true, rejected(true)), Change::Opened);
-    assert!(!tried.circuit.was_taken());
+    assert!(tried.circuit.was_accepted());
+    assert_eq!(
+        tried.settle(Probe, true, rejected(true)),
+        CircuitChange::Opened
+    );
+    assert!(!tried.circuit.was_accepted());
     assert!(refuses(tried.admit(Traffic)));
 }
 
@@ -218,11 +238,11 @@ async fn a_harmless_retry_is_the_probes_alone_and_less_and_less_frequent() {
         assert!(refuses(tried.admit_at(Traffic, at)));
         let change = tried
             .circuit
-            .settle(1, TOKEN, Probe, true, rejected(true), after(at));
-        assert_eq!(change, Change::None, "no news");
+            .record_outcome(1, TOKEN, Probe, true, rejected(true), after(at));
+        assert_eq!(change, CircuitChange::None, "no news");
     }
     assert_eq!(tried.admit_at(Probe, at + 300), TRIAL);
-    tried.settle(Probe, true, Outcome::Accepted);
+    tried.settle(Probe, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
 }
 
@@ -233,8 +253,8 @@ async fn a_credential_that_locks_nothing_out_is_tried_by_all_at_once() {
         assert_eq!(tried.admit(asker), TRIAL);
     }
     // One that says nothing takes nothing away from the others.
-    tried.settle(Traffic, true, Outcome::Undecided);
-    tried.settle(Traffic, true, Outcome::Accepted);
+    tried.settle(Traffic, true, CredentialOutcome::Undecided);
+    tried.settle(Traffic, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
     // The next one, renewed ahead of the end, holds up nobody either.
     let next = |tried: &mut Tried| tried.circuit.admit(2, TOKEN, Traffic, after(0));
@@ -242,8 +262,8 @@ async fn a_credential_that_locks_nothing_out_is_tried_by_all_at_once() {
     assert_eq!(next(&mut tried), TRIAL);
     let change = tried
         .circuit
-        .settle(2, TOKEN, Traffic, true, rejected(true), after(0));
-    assert_eq!(change, Change::Doubted);
+        .record_outcome(2, TOKEN, Traffic, true, rejected(true), after(0));
+    assert_eq!(change, CircuitChange::Doubted);
     assert_eq!(next(&mut tried), FREE);
 }
 
@@ -251,20 +271,20 @@ async fn a_credential_that_locks_nothing_out_is_tried_by_all_at_once() {
 async fn where_nobody_probes_a_request_decides() {
     let mut tried = Tried::new(ALONE);
     assert_eq!(tried.admit(Traffic), TRIAL);
-    assert_eq!(tried.admit(Traffic), Admission::Wait);
+    assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
     let change = tried.settle(Traffic, true, rejected(false));
-    assert_eq!(change, Change::Opened);
+    assert_eq!(change, CircuitChange::Opened);
     assert!(refuses(tried.admit_at(Traffic, 86_400)));
     tried.circuit.reset();
     assert_eq!(tried.admit(Traffic), TRIAL);
-    tried.settle(Traffic, true, Outcome::Accepted);
+    tried.settle(Traffic, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// A request or a probe begins.
-    Begins(Asker),
+    Begins(CallerKind),
     /// The oldest one under way is answered.
     Ends,
     /// It gets no answer.
@@ -294,34 +314,34 @@ proptest! {
         good_at_first in any::<bool>(),
         events in proptest::collection::vec(event(), 1..120),
     ) {
-        let mut circuit = Circuit::default();
+        let mut circuit = CredentialCircuit::default();
         let mut now = Instant::now();
         let mut good = good_at_first;
         let mut wrong = 0;
-        let mut under_way: Vec<(Asker, bool, bool)> = Vec::new();
+        let mut under_way: Vec<(CallerKind, bool, bool)> = Vec::new();
         for event in events {
             match event {
                 Event::Begins(asker) => {
-                    if let Admission::Go { trial } = circuit.admit(1, PASSWORD, asker, now) {
+                    if let AdmissionDecision::Send { trial } = circuit.admit(1, PASSWORD, asker, now) {
                         // One at a time, so that what counts is what the circuit lets go after an answer.
                         if under_way.is_empty() || trial {
                             wrong += u32::from(!good);
                             under_way.push((asker, trial, good));
                         } else {
-                            circuit.settle(1, PASSWORD, asker, trial, Outcome::Undecided, now);
+                            circuit.record_outcome(1, PASSWORD, asker, trial, CredentialOutcome::Undecided, now);
                         }
                     }
                 }
                 Event::Ends if !under_way.is_empty() => {
                     let (asker, trial, was) = under_way.remove(0);
-                    let outcome = if was { Outcome::Accepted } else { rejected(false) };
-                    circuit.settle(1, PASSWORD, asker, trial, outcome, now);
+                    let outcome = if was { CredentialOutcome::Accepted } else { rejected(false) };
+                    circuit.record_outcome(1, PASSWORD, asker, trial, outcome, now);
                 }
                 Event::Lost if !under_way.is_empty() => {
                     let (asker, trial, was) = under_way.remove(0);
                     // Jira never saw it.
                     wrong -= u32::from(!was && wrong > 0);
-                    circuit.settle(1, PASSWORD, asker, trial, Outcome::Undecided, now);
+                    circuit.record_outcome(1, PASSWORD, asker, trial, CredentialOutcome::Undecided, now);
                 }
                 Event::Ends | Event::Lost => {}
                 Event::Passes(seconds) => now += Duration::from_secs(seconds),
@@ -330,7 +350,7 @@ proptest! {
                         // Right again: Jira counts from the start, as after a login that went well.
                         wrong = 0;
                         under_way.clear();
-                        circuit = Circuit::default();
+                        circuit = CredentialCircuit::default();
                     }
                     good = mind;
                 }

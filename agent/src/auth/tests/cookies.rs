@@ -9,21 +9,21 @@ const SESSION: (&str, &str) = ("set-cookie", "JSESSIONID=S1.n1; Path=/jira; Http
 const USER: (&str, &str) = ("x-ausername", "acme-bot");
 
 /// What Jira gets as `Cookie` for a request of the vendor's.
-async fn cookie(login: &Login, target: &str) -> Option<String> {
+async fn cookie(login: &UpstreamAuth, target: &str) -> Option<String> {
     let (cookie, attempt) = sent(login, target).await;
     drop(attempt);
     cookie
 }
 
 /// What the next request would carry, even where none may be sent now.
-fn kept(login: &Login) -> Option<String> {
+fn kept(login: &UpstreamAuth) -> Option<String> {
     match &login.mode {
-        Mode::Inject(inject) => inject.cookies.for_path(CREATE),
-        Mode::PassThrough(_) => None,
+        AuthMode::Inject(inject) => inject.cookies.for_path(CREATE),
+        AuthMode::PassThrough(_) => None,
     }
 }
 
-async fn sent(login: &Login, target: &str) -> (Option<String>, Attempt) {
+async fn sent(login: &UpstreamAuth, target: &str) -> (Option<String>, AuthAttempt) {
     let mut head = request(
         target,
         &[("cookie", "JSESSIONID=of-the-vendor; SERVERID=n9")],
@@ -40,7 +40,12 @@ async fn sent(login: &Login, target: &str) -> (Option<String>, Attempt) {
     (line, attempt)
 }
 
-async fn answered(login: &Login, target: &str, status: u16, headers: &[(&str, &str)]) -> Verdict {
+async fn answered(
+    login: &UpstreamAuth,
+    target: &str,
+    status: u16,
+    headers: &[(&str, &str)],
+) -> AuthVerdict {
     let (_, attempt) = sent(login, target).await;
     let mut head = answer(status, headers);
     let verdict = attempt.observe(&mut head);
@@ -269,7 +274,7 @@ async fn path_expiry_and_secure_are_heeded() {
         token_file: secrets.file(),
         expires: None,
     };
-    let over_tls = Login::over(settings, Arc::default(), true);
+    let over_tls = UpstreamAuth::over(settings, Arc::default(), true);
     let secure = [USER, ("set-cookie", "a=1; Secure; Path=/")];
     answered(&over_tls, CREATE, 200, &secure).await;
     assert_eq!(cookie(&over_tls, CREATE).await.as_deref(), Some("a=1"));

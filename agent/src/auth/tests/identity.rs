@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::{
-    auth::identity::{BasicOff, Expected, Finding, ProvenUser, Rejection, read},
-    upstream::{AnswerSource, AskedFor},
+    auth::identity::{
+        BasicAuthDisabled, ExpectedUser, IdentityFinding, ProvenUser, RejectionReason, read,
+    },
+    upstream::{AnswerSource, RequestedUri},
 };
 
 const CAPTCHA: (&str, &str) = (
@@ -11,13 +13,13 @@ const CAPTCHA: (&str, &str) = (
     "CAPTCHA_CHALLENGE; login-url=https://jira/login.jsp",
 );
 
-const NOBODY: Expected<'_> = Expected {
+const NOBODY: ExpectedUser<'_> = ExpectedUser {
     configured: None,
     proven: None,
 };
 
-fn named(user: &str) -> Expected<'_> {
-    Expected {
+fn named(user: &str) -> ExpectedUser<'_> {
+    ExpectedUser {
         configured: Some(user),
         proven: None,
     }
@@ -25,23 +27,27 @@ fn named(user: &str) -> Expected<'_> {
 
 #[test]
 fn answers_are_read_as_jira_means_them() {
-    use Finding::*;
-    let refused = || Rejected(Rejection::Refused);
-    let anonymous = || Rejected(Rejection::Anonymous);
+    use IdentityFinding::*;
+    let refused = || Rejected(RejectionReason::Refused);
+    let anonymous = || Rejected(RejectionReason::Anonymous);
     for (status, headers, finding) in [
-        (200, &[("x-ausername", "acme-bot")][..], Known(b"acme-bot")),
-        (404, &[("x-ausername", "acme-bot")], Known(b"acme-bot")),
+        (
+            200,
+            &[("x-ausername", "acme-bot")][..],
+            KnownUser(b"acme-bot"),
+        ),
+        (404, &[("x-ausername", "acme-bot")], KnownUser(b"acme-bot")),
         // A permission that is lacking is no refused login.
-        (403, &[("x-ausername", "acme-bot")], Known(b"acme-bot")),
-        (401, &[("x-ausername", "acme-bot")], Known(b"acme-bot")),
-        (500, &[("x-ausername", "acme-bot")], Known(b"acme-bot")),
+        (403, &[("x-ausername", "acme-bot")], KnownUser(b"acme-bot")),
+        (401, &[("x-ausername", "acme-bot")], KnownUser(b"acme-bot")),
+        (500, &[("x-ausername", "acme-bot")], KnownUser(b"acme-bot")),
         (
             403,
             &[
                 ("x-ausername", "acme-bot"),
                 ("x-seraph-loginreason", "AUTHORISATION_FAILED"),
             ],
-            Known(b"acme-bot"),
+            KnownUser(b"acme-bot"),
         ),
         (401, &[], refused()),
         (401, &[("x-ausername", "anonymous")], refused()),
@@ -58,11 +64,11 @@ fn answers_are_read_as_jira_means_them() {
             ],
             refused(),
         ),
-        (403, &[CAPTCHA], Rejected(Rejection::Captcha)),
+        (403, &[CAPTCHA], Rejected(RejectionReason::Captcha)),
         (
             403,
             &[CAPTCHA, ("x-seraph-loginreason", "AUTHENTICATED_FAILED")],
-            Rejected(Rejection::Captcha),
+            Rejected(RejectionReason::Captcha),
         ),
         (200, &[("x-ausername", "anonymous")], anonymous()),
         (200, &[("x-ausername", "Anonymous")], anonymous()),
@@ -70,19 +76,21 @@ fn answers_are_read_as_jira_means_them() {
         (200, &[("x-seraph-loginreason", "OK")], Accepted),
         (200, &[], Accepted),
         (201, &[], Accepted),
-        (400, &[], Nothing),
-        (404, &[], Nothing),
-        (413, &[], Nothing),
-        (302, &[], Nothing),
-        (403, &[("content-type", "text/html")], Nothing),
+        (400, &[], Inconclusive),
+        (404, &[], Inconclusive),
+        (413, &[], Inconclusive),
+        (302, &[], Inconclusive),
+        (403, &[("content-type", "text/html")], Inconclusive),
         (
             403,
             &[("content-type", "application/json;charset=UTF-8")],
-            Rejected(Rejection::BasicOff(BasicOff::Likely)),
+            Rejected(RejectionReason::BasicAuthDisabled(
+                BasicAuthDisabled::Likely,
+            )),
         ),
-        (429, &[("x-ausername", "acme-bot")], Known(b"acme-bot")),
-        (500, &[], Nothing),
-        (503, &[], Nothing),
+        (429, &[("x-ausername", "acme-bot")], KnownUser(b"acme-bot")),
+        (500, &[], Inconclusive),
+        (503, &[], Inconclusive),
     ] {
         let head = answer(status, headers);
         assert_eq!(
@@ -99,7 +107,7 @@ fn answers_are_read_as_jira_means_them() {
     // Outside the REST API a missing name says nothing: static resources have none.
     assert_eq!(
         read(&answer(200, &[]), b"", false, NOBODY),
-        Finding::Nothing
+        IdentityFinding::Inconclusive
     );
 }
 
@@ -111,12 +119,14 @@ fn basic_switched_off_is_read_from_the_body() {
     for head in [&anonymous, &head] {
         assert_eq!(
             read(head, body, true, NOBODY),
-            Finding::Rejected(Rejection::BasicOff(BasicOff::Said))
+            IdentityFinding::Rejected(RejectionReason::BasicAuthDisabled(
+                BasicAuthDisabled::Stated
+            ))
         );
     }
     assert_eq!(
         read(&head, b"{\"errors\":{}}", true, NOBODY),
-        Finding::Nothing
+        IdentityFinding::Inconclusive
     );
 }
 
@@ -137,7 +147,7 @@ fn user_names_are_compared_as_jira_does() {
         let head = answer(200, &[("x-ausername", seen)]);
         let finding = read(&head, b"", true, named(expected));
         assert_eq!(
-            matches!(finding, Finding::Known(_)),
+            matches!(finding, IdentityFinding::KnownUser(_)),
             same,
             "{seen} {expected}"
         );
@@ -150,7 +160,7 @@ fn user_names_are_compared_as_jira_does() {
     };
     assert!(matches!(
         read(&utf8, b"", true, named("Jürgen")),
-        Finding::Known(_)
+        IdentityFinding::KnownUser(_)
     ));
 }
 
@@ -159,29 +169,37 @@ fn the_user_of_the_probe_is_the_one_whom_other_answers_must_name() {
     let proven = |headers: &[(&str, &str)]| ProvenUser::read(&answer(200, headers).headers);
     let bot = proven(&[("x-ausername", "J%C3%BCrgen")]).unwrap();
     let account = proven(&[("x-aaccountid", "557058:1")]).unwrap();
-    assert_eq!(bot.shown(), "Jürgen");
-    assert_eq!(account.shown(), "557058:1");
+    assert_eq!(bot.display_name(), "Jürgen");
+    assert_eq!(account.display_name(), "557058:1");
     assert_eq!(proven(&[("x-ausername", "anonymous")]), None);
-    let other = |user: &str| Finding::Rejected(Rejection::Other(user.to_owned()));
+    let other = |user: &str| IdentityFinding::Rejected(RejectionReason::OtherUser(user.to_owned()));
     for (by, headers, finding) in [
         (
             &bot,
             &[("x-ausername", "j%c3%bcrgen")][..],
-            Finding::Known(b"j%c3%bcrgen"),
+            IdentityFinding::KnownUser(b"j%c3%bcrgen"),
         ),
         (&bot, &[("x-ausername", "admin")], other("admin")),
-        (&bot, &[("x-aaccountid", "557058:2")], Finding::Accepted),
-        (&account, &[("x-aaccountid", "557058:1")], Finding::Accepted),
+        (
+            &bot,
+            &[("x-aaccountid", "557058:2")],
+            IdentityFinding::Accepted,
+        ),
+        (
+            &account,
+            &[("x-aaccountid", "557058:1")],
+            IdentityFinding::Accepted,
+        ),
         (&account, &[("x-aaccountid", "557058:2")], other("557058:2")),
         // What the probe was not told is not compared.
         (
             &account,
             &[("x-ausername", "whoever")],
-            Finding::Known(b"whoever"),
+            IdentityFinding::KnownUser(b"whoever"),
         ),
     ] {
         let head = answer(200, headers);
-        let expected = Expected {
+        let expected = ExpectedUser {
             configured: None,
             proven: Some(by),
         };
@@ -189,13 +207,16 @@ fn the_user_of_the_probe_is_the_one_whom_other_answers_must_name() {
     }
     // Even from a cache: it would be another user's data.
     let head = answer(200, &[("x-ausername", "admin"), ("age", "3")]);
-    let expected = Expected {
+    let expected = ExpectedUser {
         configured: None,
         proven: Some(&bot),
     };
     assert_eq!(read(&head, b"", true, expected), other("admin"));
     let head = answer(200, &[("x-ausername", "jürgen"), ("age", "3")]);
-    assert_eq!(read(&head, b"", true, expected), Finding::Nothing);
+    assert_eq!(
+        read(&head, b"", true, expected),
+        IdentityFinding::Inconclusive
+    );
 }
 
 #[test]
@@ -218,7 +239,7 @@ fn what_stands_before_jira_is_no_word_of_jiras() {
         ),
     ] {
         let mut head = answer(status, headers);
-        let asked = AskedFor {
+        let asked = RequestedUri {
             path: MYSELF,
             authority: "jira",
         };
@@ -227,10 +248,17 @@ fn what_stands_before_jira_is_no_word_of_jiras() {
         let finding = read(&head, b"", true, NOBODY);
         match by_a_login {
             true => assert!(
-                matches!(finding, Finding::Rejected(Rejection::Intermediary(_))),
+                matches!(
+                    finding,
+                    IdentityFinding::Rejected(RejectionReason::Intermediary(_))
+                ),
                 "{status} {headers:?}: {finding:?}"
             ),
-            false => assert_eq!(finding, Finding::Nothing, "{status} {headers:?}"),
+            false => assert_eq!(
+                finding,
+                IdentityFinding::Inconclusive,
+                "{status} {headers:?}"
+            ),
         }
     }
     // Jira's own, with a mark of Jira's on it and nobody named.
@@ -242,7 +270,10 @@ fn what_stands_before_jira_is_no_word_of_jiras() {
         ],
     );
     let finding = read(&own, b"", false, NOBODY);
-    assert_eq!(finding, Finding::Rejected(Rejection::LoginPage));
+    assert_eq!(
+        finding,
+        IdentityFinding::Rejected(RejectionReason::LoginPage)
+    );
     // Single sign-on as a plugin in Jira.
     let mark = ("x-arequestid", "1x1x1");
     for (below_rest, location, is_login) in [
@@ -259,8 +290,8 @@ fn what_stands_before_jira_is_no_word_of_jiras() {
         let head = answer(302, &[mark, ("location", location)]);
         let finding = read(&head, b"", below_rest, NOBODY);
         let expected = match is_login {
-            true => Finding::Rejected(Rejection::LoginPage),
-            false => Finding::Nothing,
+            true => IdentityFinding::Rejected(RejectionReason::LoginPage),
+            false => IdentityFinding::Inconclusive,
         };
         assert_eq!(finding, expected, "{location}");
     }
@@ -270,12 +301,12 @@ fn what_stands_before_jira_is_no_word_of_jiras() {
 #[test]
 fn a_space_in_a_user_name_may_come_as_a_plus() {
     let head = answer(200, &[("x-ausername", "svc+jira%40corp")]);
-    let expected = Expected {
+    let expected = ExpectedUser {
         configured: Some("svc jira@corp"),
         proven: None,
     };
     let finding = read(&head, b"", true, expected);
-    assert_eq!(finding, Finding::Known(b"svc+jira%40corp"));
+    assert_eq!(finding, IdentityFinding::KnownUser(b"svc+jira%40corp"));
 }
 
 #[test]
@@ -283,11 +314,11 @@ fn each_of_several_names_must_be_ours() {
     let proof = answer(200, &[("x-ausername", "bot")]);
     let bot = ProvenUser::read(&proof.headers);
     for expected in [
-        Expected {
+        ExpectedUser {
             configured: Some("bot"),
             proven: None,
         },
-        Expected {
+        ExpectedUser {
             configured: None,
             proven: bot.as_ref(),
         },
@@ -298,13 +329,13 @@ fn each_of_several_names_must_be_ours() {
             (["bot", "anonymous"], "anonymous"),
         ] {
             let headers = names.map(|name| ("x-ausername", name));
-            let finding = Finding::Rejected(Rejection::Other(other.to_owned()));
+            let finding = IdentityFinding::Rejected(RejectionReason::OtherUser(other.to_owned()));
             let head = answer(200, &headers);
             assert_eq!(read(&head, b"", true, expected), finding);
         }
         let twice = [("x-ausername", "bot"), ("x-ausername", "BOT")];
         let head = answer(200, &twice);
         let finding = read(&head, b"", true, expected);
-        assert_eq!(finding, Finding::Known(b"bot"));
+        assert_eq!(finding, IdentityFinding::KnownUser(b"bot"));
     }
 }

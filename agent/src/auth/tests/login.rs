@@ -21,10 +21,10 @@ async fn pass_through_touches_nothing_at_all() {
     assert_eq!(head.uri, target);
     assert_eq!(head.headers, request(target, &headers).headers);
     let mut heard = answer(200, KNOWN);
-    assert_eq!(attempt.observe(&mut heard), Verdict::Fine);
+    assert_eq!(attempt.observe(&mut heard), AuthVerdict::Fine);
     assert_eq!(heard.headers, answer(200, KNOWN).headers);
     let snapshot = layer.snapshot();
-    assert_eq!(snapshot.state, State::Proven);
+    assert_eq!(snapshot.state, ProofState::Proven);
     let told = snapshot.detail.unwrap();
     assert_eq!(told, "user acme-bot (the vendor's own login)");
 }
@@ -35,10 +35,13 @@ async fn pass_through_leaves_the_vendors_failed_login_to_the_vendor() {
     for (status, headers) in [(401, REFUSED), (200, &[("x-ausername", "anonymous")][..])] {
         for _ in 0..3 {
             let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
-            assert_eq!(attempt.observe(&mut answer(status, headers)), Verdict::Fine);
+            assert_eq!(
+                attempt.observe(&mut answer(status, headers)),
+                AuthVerdict::Fine
+            );
         }
     }
-    assert_eq!(layer.snapshot().state, State::Unknown);
+    assert_eq!(layer.snapshot().state, ProofState::Unknown);
 }
 
 #[tokio::test]
@@ -52,9 +55,9 @@ async fn basic_sends_user_and_password_as_rfc_7617_says() {
     assert_eq!(sent, ["Basic YWNtZS1ib3Q6QWxhZGRpbjrDtnBlbiBzZXNhbWU="]);
     assert!(sent[0].is_sensitive());
     let mut heard = answer(200, KNOWN);
-    assert_eq!(attempt.observe(&mut heard), Verdict::Fine);
+    assert_eq!(attempt.observe(&mut heard), AuthVerdict::Fine);
     assert!(!heard.headers.contains_key("set-cookie"));
-    assert_eq!(layer.snapshot().state, State::Proven);
+    assert_eq!(layer.snapshot().state, ProofState::Proven);
     assert_eq!(layer.snapshot().detail.unwrap(), "user acme-bot");
 }
 
@@ -73,7 +76,7 @@ async fn a_credential_that_cannot_be_had_is_told_with_file_and_remedy() {
     let secrets = Secrets::new("two words");
     let (login, layer) = secrets.pat();
     let refusal = |refusal| match refusal {
-        Err(Refusal::Unavailable(why)) => why,
+        Err(AuthRefusal::Unavailable(why)) => why,
         _ => panic!("was let through"),
     };
     let path = secrets.path().display().to_string();
@@ -83,7 +86,7 @@ async fn a_credential_that_cannot_be_had_is_told_with_file_and_remedy() {
         "{why:?}"
     );
     assert!(!why.cause.contains("two"), "{why:?}");
-    assert_eq!(layer.snapshot().state, State::Failed);
+    assert_eq!(layer.snapshot().state, ProofState::Failed);
     std::fs::remove_file(secrets.path()).unwrap();
     let (login, _) = secrets.basic();
     let why = refusal(login.prepare(&mut get(MYSELF)).await.map(drop));
@@ -95,7 +98,7 @@ async fn a_credential_that_cannot_be_had_is_told_with_file_and_remedy() {
 
 /// Sends `count` requests at once to a Jira that answers each with `answer`; how many got there.
 async fn storm(
-    login: &Arc<Login>,
+    login: &Arc<UpstreamAuth>,
     count: usize,
     status: u16,
     headers: &'static [(&'static str, &'static str)],
@@ -108,7 +111,7 @@ async fn storm(
             sent.fetch_add(1, Ordering::SeqCst);
             // Jira thinks for a while; all the others arrive meanwhile.
             tokio::time::sleep(Duration::from_millis(500)).await;
-            Ok::<_, Refusal>(attempt.observe(&mut answer(status, headers)))
+            Ok::<_, AuthRefusal>(attempt.observe(&mut answer(status, headers)))
         })
     });
     for one in all.collect::<Vec<_>>() {
@@ -124,7 +127,7 @@ async fn of_many_first_requests_with_a_wrong_password_one_reaches_jira() {
     assert_eq!(storm(&login, 100, 401, REFUSED).await, 1);
     assert_eq!(storm(&login, 100, 401, REFUSED).await, 0);
     let told = layer.snapshot();
-    assert_eq!(told.state, State::Failed);
+    assert_eq!(told.state, ProofState::Failed);
     assert!(told.cause.unwrap().contains("acme-bot"));
     let remedy = told.remedy.unwrap();
     assert!(
@@ -158,7 +161,7 @@ async fn a_changed_secret_is_tried_again_once_within_a_second() {
     secrets.write("right");
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(storm(&login, 5, 200, KNOWN).await, 5);
-    assert_eq!(layer.snapshot().state, State::Proven);
+    assert_eq!(layer.snapshot().state, ProofState::Proven);
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +195,7 @@ async fn a_first_request_that_gets_no_answer_lets_the_next_one_try() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!second.is_finished());
     drop(first);
-    assert_eq!(second.await.unwrap(), Ok(Verdict::Fine));
+    assert_eq!(second.await.unwrap(), Ok(AuthVerdict::Fine));
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,7 +206,7 @@ async fn nobody_waits_for_ever_for_the_first_one() {
     let begun = tokio::time::Instant::now();
     assert!(matches!(
         login.prepare(&mut get(MYSELF)).await.map(drop),
-        Err(Refusal::Unavailable(_))
+        Err(AuthRefusal::Unavailable(_))
     ));
     assert_eq!(begun.elapsed().as_secs(), 30);
 }
@@ -231,15 +234,15 @@ async fn a_refusal_that_cannot_be_read_stops_only_a_credential_that_jira_never_t
     let secrets = Secrets::new("token");
     let (login, _) = secrets.pat();
     let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
-    assert_eq!(attempt.observe(&mut answer(200, KNOWN)), Verdict::Fine);
+    assert_eq!(attempt.observe(&mut answer(200, KNOWN)), AuthVerdict::Fine);
     for _ in 0..2 {
         let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
-        assert_eq!(attempt.observe(&mut answer(401, words)), Verdict::Fine);
+        assert_eq!(attempt.observe(&mut answer(401, words)), AuthVerdict::Fine);
     }
     let (login, _) = secrets.pat();
     let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
     let verdict = attempt.observe(&mut answer(401, words));
-    assert!(matches!(verdict, Verdict::LoginFailed { .. }));
+    assert!(matches!(verdict, AuthVerdict::LoginFailed { .. }));
     assert!(login.prepare(&mut get(MYSELF)).await.is_err());
 }
 
@@ -250,7 +253,7 @@ async fn an_answer_from_before_the_login_does_not_let_a_wrong_password_loose() {
     let (login, _) = secrets.basic();
     for status in [400, 404, 405, 413, 414, 431] {
         let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
-        assert_eq!(attempt.observe(&mut answer(status, &[])), Verdict::Fine);
+        assert_eq!(attempt.observe(&mut answer(status, &[])), AuthVerdict::Fine);
         let _trial = login.prepare(&mut get(MYSELF)).await.unwrap();
         assert!(
             login.prepare(&mut get(MYSELF)).await.is_err(),
@@ -265,12 +268,12 @@ async fn a_token_that_makes_us_anonymous_is_a_failed_login_not_a_success() {
     let (login, layer) = secrets.pat();
     let attempt = login.prepare(&mut get("/rest/api/2/search")).await.unwrap();
     let verdict = attempt.observe(&mut answer(200, &[("x-ausername", "anonymous")]));
-    let Verdict::LoginFailed { cause, remedy } = verdict else {
+    let AuthVerdict::LoginFailed { cause, remedy } = verdict else {
         panic!("{verdict:?}");
     };
     assert!(cause.contains("anonymous"), "{cause}");
     assert!(remedy.contains("Personal Access Tokens"), "{remedy}");
-    assert_eq!(layer.snapshot().state, State::Failed);
+    assert_eq!(layer.snapshot().state, ProofState::Failed);
     // Nothing more goes out as anonymous, but a probe may look whether it was a passing fault.
     assert!(login.prepare(&mut get(MYSELF)).await.is_err());
     tokio::time::advance(Duration::from_secs(15)).await;
@@ -280,7 +283,7 @@ async fn a_token_that_makes_us_anonymous_is_a_failed_login_not_a_success() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(probe.observe(&mut answer(200, KNOWN)), Verdict::Fine);
+    assert_eq!(probe.observe(&mut answer(200, KNOWN)), AuthVerdict::Fine);
     assert!(login.prepare(&mut get(MYSELF)).await.is_ok());
 }
 
@@ -291,7 +294,7 @@ async fn another_user_than_the_configured_one_is_a_failed_login() {
     let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
     let verdict = attempt.observe(&mut answer(200, &[("x-ausername", "admin")]));
     assert!(
-        matches!(verdict, Verdict::LoginFailed { cause, .. } if cause.contains("admin, not acme-bot"))
+        matches!(verdict, AuthVerdict::LoginFailed { cause, .. } if cause.contains("admin, not acme-bot"))
     );
 }
 
@@ -307,7 +310,7 @@ async fn a_lacking_permission_does_not_open_the_circuit() {
         let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
         assert_eq!(
             attempt.observe(&mut answer(status, headers)),
-            Verdict::Fine,
+            AuthVerdict::Fine,
             "{status}"
         );
     }
@@ -320,27 +323,29 @@ async fn basic_switched_off_stops_the_first_request_and_is_named() {
     let (login, _) = secrets.basic();
     let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
     let verdict = attempt.observe(&mut answer(403, &[("content-type", "application/json")]));
-    assert!(matches!(verdict, Verdict::LoginFailed { remedy, .. } if remedy.contains("pat")));
+    assert!(matches!(verdict, AuthVerdict::LoginFailed { remedy, .. } if remedy.contains("pat")));
     assert!(login.prepare(&mut get(MYSELF)).await.is_err());
 }
 
 /// A login that the agent's probe has proven.
-async fn probed(settings: (Arc<Login>, Arc<Layer>)) -> (Arc<Login>, Arc<Layer>) {
+async fn probed(
+    settings: (Arc<UpstreamAuth>, Arc<StatusLayer>),
+) -> (Arc<UpstreamAuth>, Arc<StatusLayer>) {
     let (login, layer) = settings;
     login.be_probed();
     assert_eq!(login.probe_need(), ProbeNeed::Untried);
-    assert_eq!(probe(&login, 200, KNOWN).await, Verdict::Fine);
-    assert_eq!(layer.snapshot().state, State::Proven);
+    assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Fine);
+    assert_eq!(layer.snapshot().state, ProofState::Proven);
     assert_eq!(login.probe_need(), ProbeNeed::None);
     (login, layer)
 }
 
-async fn probe(login: &Login, status: u16, headers: &[(&str, &str)]) -> Verdict {
+async fn probe(login: &UpstreamAuth, status: u16, headers: &[(&str, &str)]) -> AuthVerdict {
     let attempt = login.prepare_probe(&mut get(MYSELF)).await.unwrap();
     attempt.unwrap().observe(&mut answer(status, headers))
 }
 
-async fn ask(login: &Login, status: u16, headers: &[(&str, &str)]) -> Verdict {
+async fn ask(login: &UpstreamAuth, status: u16, headers: &[(&str, &str)]) -> AuthVerdict {
     let attempt = login
         .prepare(&mut get("/jira/secure/attachment/1/a.png"))
         .await;
@@ -369,17 +374,17 @@ async fn what_one_path_refuses_fails_that_request_alone() {
     for (status, headers) in REFUSALS {
         let (login, layer) = probed(secrets.pat()).await;
         let verdict = ask(&login, status, headers).await;
-        let Verdict::LoginFailed { remedy, .. } = verdict else {
+        let AuthVerdict::LoginFailed { remedy, .. } = verdict else {
             panic!("{status} {headers:?} passed");
         };
         assert!(remedy.contains("this request alone"), "{remedy}");
         assert_eq!(login.refused(), None);
-        assert_eq!(layer.snapshot().state, State::Proven);
+        assert_eq!(layer.snapshot().state, ProofState::Proven);
         // The probe is called, and nobody waits for it.
         assert_eq!(login.probe_need(), ProbeNeed::Doubted);
         login.probe_wanted().await;
-        assert_eq!(ask(&login, 200, KNOWN).await, Verdict::Fine);
-        assert_eq!(probe(&login, 200, KNOWN).await, Verdict::Fine);
+        assert_eq!(ask(&login, 200, KNOWN).await, AuthVerdict::Fine);
+        assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Fine);
         assert_eq!(login.probe_need(), ProbeNeed::None);
     }
 }
@@ -397,8 +402,8 @@ async fn a_refused_password_waits_for_the_probe_and_goes_on_where_that_is_taken(
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!waiting.is_finished());
-        assert_eq!(probe(&login, 200, KNOWN).await, Verdict::Fine);
-        assert_eq!(waiting.await.unwrap(), Verdict::Fine);
+        assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Fine);
+        assert_eq!(waiting.await.unwrap(), AuthVerdict::Fine);
     }
 }
 
@@ -412,12 +417,12 @@ async fn a_password_that_was_changed_in_jira_reaches_it_by_one_request_and_one_p
         async move { login.prepare(&mut get(MYSELF)).await.map(drop) }
     });
     let verdict = probe(&login, 401, REFUSED).await;
-    assert!(matches!(verdict, Verdict::LoginFailed { .. }));
+    assert!(matches!(verdict, AuthVerdict::LoginFailed { .. }));
     assert!(matches!(
         waiting.await.unwrap(),
-        Err(Refusal::Unavailable(_))
+        Err(AuthRefusal::Unavailable(_))
     ));
-    assert_eq!(layer.snapshot().state, State::Failed);
+    assert_eq!(layer.snapshot().state, ProofState::Failed);
     tokio::time::advance(Duration::from_secs(86_400 * 365)).await;
     assert!(login.prepare_probe(&mut get(MYSELF)).await.is_err());
 }
@@ -436,15 +441,15 @@ async fn a_good_answer_after_the_probes_refusal_proves_nothing() {
         // In doubt, and after it.
         assert_eq!(
             earlier.pop().unwrap().observe(&mut answer(200, KNOWN)),
-            Verdict::Fine
+            AuthVerdict::Fine
         );
         probe(&login, 401, REFUSED).await;
-        assert_eq!(layer.snapshot().state, State::Failed);
+        assert_eq!(layer.snapshot().state, ProofState::Failed);
         assert_eq!(
             earlier.pop().unwrap().observe(&mut answer(200, KNOWN)),
-            Verdict::Fine
+            AuthVerdict::Fine
         );
-        assert_eq!(layer.snapshot().state, State::Failed);
+        assert_eq!(layer.snapshot().state, ProofState::Failed);
         assert!(login.prepare(&mut get(MYSELF)).await.is_err());
     }
 }
@@ -457,19 +462,19 @@ async fn a_changed_secret_is_unproven_until_the_probe_has_proven_it() {
         // On its way while the file changes: it says nothing of the new secret.
         let late = login.prepare(&mut get(MYSELF)).await.unwrap();
         for (status, headers, state) in [
-            (401, REFUSED, State::Failed),
-            (200, KNOWN, State::Proven),
-            (401, REFUSED, State::Failed),
+            (401, REFUSED, ProofState::Failed),
+            (200, KNOWN, ProofState::Proven),
+            (401, REFUSED, ProofState::Failed),
         ] {
             assert!(!login.look().await, "nothing has changed");
             secrets.write(&format!("another-{status}"));
             assert!(login.look().await);
             let told = layer.snapshot();
-            assert_eq!((told.state, told.proven_at), (State::Unknown, None));
+            assert_eq!((told.state, told.proven_at), (ProofState::Unknown, None));
             assert!(told.cause.unwrap().contains("has changed"));
             assert!(!told.remedy.unwrap().is_empty());
             assert_eq!(login.probe_need(), ProbeNeed::Untried);
-            assert_eq!(login.refused().is_some(), state == State::Proven);
+            assert_eq!(login.refused().is_some(), state == ProofState::Proven);
             login.probe_wanted().await;
             probe(&login, status, headers).await;
             assert_eq!(layer.snapshot().state, state);
@@ -477,7 +482,7 @@ async fn a_changed_secret_is_unproven_until_the_probe_has_proven_it() {
         secrets.write("the-last-one");
         login.look().await;
         late.observe(&mut answer(200, KNOWN));
-        assert_eq!(layer.snapshot().state, State::Unknown);
+        assert_eq!(layer.snapshot().state, ProofState::Unknown);
     }
 }
 
@@ -488,11 +493,11 @@ async fn a_secret_that_cannot_be_read_fails_the_login_without_any_request() {
     std::fs::remove_file(secrets.path()).unwrap();
     login.look().await;
     let told = layer.snapshot();
-    assert_eq!(told.state, State::Failed);
+    assert_eq!(told.state, ProofState::Failed);
     assert!(told.cause.unwrap().contains("does not exist"));
     secrets.write("token");
     assert!(login.look().await);
-    assert_eq!(layer.snapshot().state, State::Unknown);
+    assert_eq!(layer.snapshot().state, ProofState::Unknown);
 }
 
 #[tokio::test]
@@ -500,7 +505,7 @@ async fn an_answer_for_another_user_than_the_probes_is_a_failed_login_in_every_m
     let secrets = Secrets::new("token");
     let (login, layer) = probed(secrets.pat()).await;
     let verdict = ask(&login, 200, &[("x-ausername", "admin")]).await;
-    let Verdict::LoginFailed { cause, .. } = verdict else {
+    let AuthVerdict::LoginFailed { cause, .. } = verdict else {
         panic!("passed");
     };
     assert!(cause.contains("user admin, not acme-bot"), "{cause}");
@@ -508,19 +513,19 @@ async fn an_answer_for_another_user_than_the_probes_is_a_failed_login_in_every_m
     assert_eq!(login.probe_need(), ProbeNeed::Doubted);
     // Letter case and encodings are Jira's own.
     let verdict = ask(&login, 200, &[("x-ausername", "Acme%2Dbot")]).await;
-    assert_eq!(verdict, Verdict::Fine);
+    assert_eq!(verdict, AuthVerdict::Fine);
 
     // Renamed in Jira: the probe meets the new name, and from then on that one counts.
     assert_eq!(
         probe(&login, 200, &[("x-ausername", "bot")]).await,
-        Verdict::Fine
+        AuthVerdict::Fine
     );
     assert_eq!(layer.snapshot().detail.unwrap(), "user bot");
     assert_eq!(
         ask(&login, 200, &[("x-ausername", "bot")]).await,
-        Verdict::Fine
+        AuthVerdict::Fine
     );
-    assert_ne!(ask(&login, 200, KNOWN).await, Verdict::Fine);
+    assert_ne!(ask(&login, 200, KNOWN).await, AuthVerdict::Fine);
 }
 
 #[tokio::test]
@@ -528,15 +533,15 @@ async fn single_sign_on_in_the_probes_way_is_no_word_about_the_credential() {
     let secrets = Secrets::new("token");
     let (login, layer) = probed(secrets.basic()).await;
     let verdict = probe(&login, 302, &[("location", "/sso/login")]).await;
-    assert!(matches!(verdict, Verdict::LoginFailed { .. }));
+    assert!(matches!(verdict, AuthVerdict::LoginFailed { .. }));
     assert_eq!(login.refused(), None);
     let told = layer.snapshot();
-    assert_eq!(told.state, State::Unknown);
+    assert_eq!(told.state, ProofState::Unknown);
     assert!(told.cause.unwrap().contains("login page"));
 }
 
 /// A password that Jira has taken, a while ago.
-async fn taken_a_while_ago(secrets: &Secrets) -> Arc<Login> {
+async fn taken_a_while_ago(secrets: &Secrets) -> Arc<UpstreamAuth> {
     let (login, _) = secrets.basic();
     login.be_probed();
     let probe = login
@@ -544,13 +549,16 @@ async fn taken_a_while_ago(secrets: &Secrets) -> Arc<Login> {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(probe.observe(&mut answer(200, &KNOWN[..2])), Verdict::Fine);
+    assert_eq!(
+        probe.observe(&mut answer(200, &KNOWN[..2])),
+        AuthVerdict::Fine
+    );
     tokio::time::advance(Duration::from_secs(5)).await;
     login
 }
 
 /// So many requests that are to be sent at once.
-fn at_once(login: &Arc<Login>) -> tokio::task::JoinSet<Result<Attempt, Refusal>> {
+fn at_once(login: &Arc<UpstreamAuth>) -> tokio::task::JoinSet<Result<AuthAttempt, AuthRefusal>> {
     let login = |_| {
         let login = login.clone();
         async move { login.prepare(&mut get(MYSELF)).await }
@@ -558,7 +566,9 @@ fn at_once(login: &Arc<Login>) -> tokio::task::JoinSet<Result<Attempt, Refusal>>
     (0..40).map(login).collect()
 }
 
-async fn first_of(requests: &mut tokio::task::JoinSet<Result<Attempt, Refusal>>) -> Attempt {
+async fn first_of(
+    requests: &mut tokio::task::JoinSet<Result<AuthAttempt, AuthRefusal>>,
+) -> AuthAttempt {
     let first = requests.join_next().await.unwrap().unwrap().unwrap();
     tokio::time::advance(Duration::from_millis(100)).await;
     tokio::task::yield_now().await;
@@ -574,7 +584,7 @@ async fn of_many_requests_at_once_one_tries_a_password_that_may_have_changed() {
     let mut requests = at_once(&login);
     let first = first_of(&mut requests).await;
     let verdict = first.observe(&mut answer(401, REFUSED));
-    assert!(matches!(verdict, Verdict::LoginFailed { .. }));
+    assert!(matches!(verdict, AuthVerdict::LoginFailed { .. }));
     login.probe_wanted().await;
     let probe = login
         .prepare_probe(&mut get(MYSELF))
@@ -583,7 +593,7 @@ async fn of_many_requests_at_once_one_tries_a_password_that_may_have_changed() {
         .unwrap();
     probe.observe(&mut answer(401, REFUSED));
     while let Some(request) = requests.join_next().await {
-        assert!(matches!(request.unwrap(), Err(Refusal::Unavailable(_))));
+        assert!(matches!(request.unwrap(), Err(AuthRefusal::Unavailable(_))));
     }
 }
 
@@ -690,7 +700,7 @@ async fn the_same_secret_written_once_more_is_not_tried_again() {
         assert!(!login.look().await, "{round}");
         assert_eq!(storm(&login, 5, 401, REFUSED).await, 0, "{round}");
         let told = layer.snapshot();
-        assert_eq!(told.state, State::Failed);
+        assert_eq!(told.state, ProofState::Failed);
         let (cause, remedy) = (told.cause.unwrap(), told.remedy.unwrap());
         assert!(cause.starts_with("Jira refused the password"), "{cause}");
         assert!(remedy.contains("agent login-retry"), "{remedy}");
@@ -711,18 +721,18 @@ async fn a_proven_secret_that_is_written_once_more_stays_proven_and_one_that_was
         secrets.write("token\n");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(!login.look().await);
-        assert_eq!(layer.snapshot().state, State::Proven);
+        assert_eq!(layer.snapshot().state, ProofState::Proven);
         assert_eq!(login.probe_need(), ProbeNeed::None);
         std::fs::remove_file(secrets.path()).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
         // A request meets it first.
         assert!(login.prepare(&mut get(MYSELF)).await.is_err());
-        assert_eq!(layer.snapshot().state, State::Failed);
+        assert_eq!(layer.snapshot().state, ProofState::Failed);
         secrets.write("token");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(login.look().await, "to be probed at once");
-        assert_eq!(layer.snapshot().state, State::Unknown);
-        assert_eq!(probe(&login, 200, KNOWN).await, Verdict::Fine);
-        assert_eq!(layer.snapshot().state, State::Proven);
+        assert_eq!(layer.snapshot().state, ProofState::Unknown);
+        assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Fine);
+        assert_eq!(layer.snapshot().state, ProofState::Proven);
     }
 }

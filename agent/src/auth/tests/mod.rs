@@ -8,10 +8,10 @@ mod identity;
 mod login;
 mod strip;
 
-use super::{login::Mode, *};
+use super::{login::AuthMode, *};
 use crate::{
     secret::SecretFile,
-    status::{Layer, State},
+    status::{ProofState, StatusLayer},
 };
 use http::{HeaderValue, Request, Response, response};
 use std::{
@@ -56,14 +56,14 @@ impl Secrets {
         &self.path
     }
 
-    fn basic(&self) -> (Arc<Login>, Arc<Layer>) {
+    fn basic(&self) -> (Arc<UpstreamAuth>, Arc<StatusLayer>) {
         login(Settings::Basic {
             username: "acme-bot".to_owned(),
             password_file: self.file(),
         })
     }
 
-    fn pat(&self) -> (Arc<Login>, Arc<Layer>) {
+    fn pat(&self) -> (Arc<UpstreamAuth>, Arc<StatusLayer>) {
         login(Settings::Pat {
             token_file: self.file(),
             expires: None,
@@ -71,9 +71,9 @@ impl Secrets {
     }
 }
 
-fn login(settings: Settings) -> (Arc<Login>, Arc<Layer>) {
-    let layer = Arc::new(Layer::default());
-    (Arc::new(Login::new(settings, layer.clone())), layer)
+fn login(settings: Settings) -> (Arc<UpstreamAuth>, Arc<StatusLayer>) {
+    let layer = Arc::new(StatusLayer::default());
+    (Arc::new(UpstreamAuth::new(settings, layer.clone())), layer)
 }
 
 fn get(target: &str) -> request::Parts {

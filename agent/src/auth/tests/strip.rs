@@ -4,7 +4,7 @@ use super::*;
 use crate::auth::{HeaderClass, RemovedHeaders, VendorHeaders, strip};
 
 /// Without names of the customer's.
-fn strip_request(head: &mut request::Parts) -> Result<(), Refusal> {
+fn strip_request(head: &mut request::Parts) -> Result<(), AuthRefusal> {
     strip::request(head, &VendorHeaders::default())
 }
 
@@ -242,7 +242,7 @@ fn a_query_that_chooses_an_identity_is_refused_however_it_is_written() {
         let refusal = strip_request(&mut get(&format!("/x?{query}"))).unwrap_err();
         assert_eq!(
             refusal,
-            Refusal::ForeignIdentity(parameter.to_owned()),
+            AuthRefusal::ForeignIdentity(parameter.to_owned()),
             "{query}"
         );
         assert_eq!(refusal.code(), "foreign-identity");
@@ -308,7 +308,7 @@ fn a_form_that_was_not_read_is_refused_and_other_bodies_are_not() {
     }
 }
 
-fn form(headers: &[(&str, &str)], body: &[u8]) -> Result<(), Refusal> {
+fn form(headers: &[(&str, &str)], body: &[u8]) -> Result<(), AuthRefusal> {
     let length = body.len().to_string();
     let mut all = vec![("content-length", length.as_str())];
     all.extend_from_slice(headers);

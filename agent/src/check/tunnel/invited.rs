@@ -1,13 +1,13 @@
 //! Before there is a configuration: to the gateways of an enrollment token, as far as their host keys. Nothing logs in: the
 //! token's one-time secret stays unused, and a gateway that counts attempts to log in counts none.
 
-use super::trace::Trace;
+use super::hop_recorder::HopRecorder;
 use crate::{
-    check::step::{Found, Steps},
+    check::step::{StepRecorder, StepResult},
     tunnel::{
-        Gateway, Settings, channel,
+        GatewayAddress, Settings, channel,
         egress::Egress,
-        session::{HostKeys, Identity, OpenError, has_untried_address, verify_host_key},
+        session::{HostKeys, SessionOpenError, SshIdentity, has_untried_address, verify_host_key},
         transport,
     },
 };
@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 /// What a token and the flags beside it say of the way to the gateways.
 pub struct Invited {
     /// As the token names them.
-    pub gateways: Vec<Gateway>,
+    pub gateways: Vec<GatewayAddress>,
     /// User name there; it is not used before a login.
     pub user: String,
     /// Which host keys the token trusts.
@@ -33,7 +33,7 @@ impl Invited {
             gateways: self.gateways,
             egress: Arc::new(self.egress),
             user: self.user,
-            identity: Arc::new(Identity::stand_in()),
+            identity: Arc::new(SshIdentity::ephemeral()),
             host_keys: Arc::new(self.host_keys),
             connections: 1,
             connect_timeout: Duration::from_secs(15),
@@ -45,27 +45,27 @@ impl Invited {
             probe_timeout: Duration::from_secs(4),
             drain_limit: Duration::from_secs(30),
             max_channels: 1,
-            transport: transport::Limits::default(),
-            channel: channel::Limits::default(),
+            transport: transport::TransportLimits::default(),
+            channel: channel::ChannelLimits::default(),
             forwards: Vec::new(),
         }
     }
 }
 
 /// Every gateway, one after the other.
-pub(in crate::check) async fn check(invited: Invited) -> Vec<Steps> {
+pub(in crate::check) async fn check(invited: Invited) -> Vec<StepRecorder> {
     let settings = Arc::new(invited.settings());
     let mut all = Vec::new();
     let mut refusing = None;
     for gateway in &settings.gateways {
-        let mut steps = Steps::to(gateway);
+        let mut steps = StepRecorder::for_gateway(gateway);
         let proxy = settings.egress.proxy(gateway);
-        match (&refusing, proxy.and_then(|proxy| proxy.login.as_ref())) {
+        match (&refusing, proxy.and_then(|proxy| proxy.credential.as_ref())) {
             // The same password again could lock an account.
             (Some(by), Some(_)) => {
                 let why =
                     format!("the proxy {by} has refused the login already; it is not tried again");
-                steps.add("proxy", Found::skipped(why));
+                steps.add("proxy", StepResult::skipped(why));
             }
             _ => refusing = reach(&mut steps, &settings, gateway).await.or(refusing),
         }
@@ -75,26 +75,30 @@ pub(in crate::check) async fn check(invited: Invited) -> Vec<Steps> {
 }
 
 /// Gives the proxy that refused its login.
-async fn reach(steps: &mut Steps, settings: &Arc<Settings>, gateway: &Gateway) -> Option<String> {
+async fn reach(
+    steps: &mut StepRecorder,
+    settings: &Arc<Settings>,
+    gateway: &GatewayAddress,
+) -> Option<String> {
     loop {
-        let trace = Trace::begin();
-        let failure = verify_host_key(Arc::clone(settings), gateway.clone(), trace.tell())
+        let trace = HopRecorder::begin();
+        let failure = verify_host_key(Arc::clone(settings), gateway.clone(), trace.observer())
             .await
             .err();
         if let Some(error) = &failure
             && has_untried_address(settings, gateway, error)
         {
-            trace.note_address(steps, error);
+            trace.record_address_failure(steps, error);
             continue;
         }
-        trace.note(steps, settings, gateway, None, failure.as_ref());
+        trace.record(steps, settings, gateway, None, failure.as_ref());
         return match failure {
             None => {
                 let why = "not tried: agent enroll makes the key, and the token's one-time secret stays unused";
-                steps.add("login", Found::skipped(why));
+                steps.add("login", StepResult::skipped(why));
                 None
             }
-            Some(OpenError::Proxy(error)) if error.refused_login() => Some(error.proxy),
+            Some(SessionOpenError::Proxy(error)) if error.refused_login() => Some(error.proxy),
             Some(_) => None,
         };
     }

@@ -3,29 +3,29 @@
 //!
 //! Hops are dialled by the code that dials for the agent ([`crate::tunnel`]), and named by the same words. Where the
 //! agent runs, its own sessions are the truth about everything that takes a credential, and only what takes none is
-//! tried anew (`live`); where it does not run, a session is opened, asked for the forwards, and given back (`alone`);
+//! tried anew (`running`); where it does not run, a session is opened, asked for the forwards, and given back (`standalone`);
 //! before there is a configuration, the gateways of a token are reached as far as their host keys (`invited`).
 //! A key or a proxy's password that was refused is not tried again, at no other gateway either.
 
-mod alone;
+mod hop_recorder;
 mod invited;
-mod live;
+mod probe_server;
 mod round_trip;
-mod stand_in;
-mod trace;
+mod running;
+mod standalone;
 
-pub(super) use alone::check as alone;
 pub use invited::Invited;
 pub(super) use invited::check as invited;
-pub(super) use live::check as live;
-pub use live::{Lane, Live};
+pub(super) use running::check as live;
+pub use running::{ForwardUnderTest, RunningAgent};
+pub(super) use standalone::check as alone;
 
-use crate::tunnel::{Bind, session::is_loopback};
+use crate::tunnel::{BindAddress, session::is_loopback};
 
 /// What a granted forward shows: the gateway listens. Where, the protocol does not tell.
-fn listens(bind: &Bind) -> String {
+fn listens(bind: &BindAddress) -> String {
     match bind {
-        Bind::Tcp { host, .. } if !is_loopback(host) => format!(
+        BindAddress::Tcp { host, .. } if !is_loopback(host) => format!(
             "the gateway listens, asked for {bind}; OpenSSH goes by its GatewayPorts and may listen on 127.0.0.1 alone (ss -ltn there shows it)"
         ),
         _ => format!("the gateway listens, asked for {bind}"),

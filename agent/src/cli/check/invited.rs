@@ -1,12 +1,12 @@
 //! `agent check --firewall --token-file FILE`: the change request for the firewall goes out before `agent enroll`.
 
 use crate::{
-    check::{self, Invited, Report},
-    cli::{enroll::token_in, exit::BadUsage},
-    enroll::Token,
+    check::{self, CheckReport, Invited},
+    cli::{enroll::token_in, exit::UsageError},
+    enroll::EnrollmentToken,
     secret::SecretFile,
     tunnel::{
-        egress::{Egress, Login, Password, Proxy},
+        egress::{Egress, PasswordSource, ProxyCredential, ProxyServer},
         session::HostKeys,
     },
     upstream::{gateway_config, pem},
@@ -40,8 +40,8 @@ pub struct TokenArgs {
 }
 
 /// Reads the token and goes to its gateways.
-pub async fn check(file: &Path, args: &TokenArgs) -> anyhow::Result<Report> {
-    let token = Token::parse(&token_in(file)?)?;
+pub async fn check(file: &Path, args: &TokenArgs) -> anyhow::Result<CheckReport> {
+    let token = EnrollmentToken::parse(&token_in(file)?)?;
     let egress = Egress::new(proxy(args)?, &[], tls(&token, args)?);
     let firewall = check::firewall_to(&token.gateways, &egress).await;
     let known_hosts = token.known_hosts.join("\n");
@@ -57,25 +57,28 @@ pub async fn check(file: &Path, args: &TokenArgs) -> anyhow::Result<Report> {
         egress,
     };
     let steps = check::invited(invited, token.expires).await;
-    Ok(Report::new(steps, firewall))
+    Ok(CheckReport::new(steps, firewall))
 }
 
-fn proxy(args: &TokenArgs) -> anyhow::Result<Option<Proxy>> {
+fn proxy(args: &TokenArgs) -> anyhow::Result<Option<ProxyServer>> {
     let Some(url) = &args.proxy else {
         return Ok(None);
     };
-    let proxy = Proxy::parse(url).map_err(|error| BadUsage(format!("--proxy: {error}")))?;
+    let proxy = ProxyServer::parse(url).map_err(|error| UsageError(format!("--proxy: {error}")))?;
     let login = match (&args.proxy_user, &args.proxy_password_file) {
-        (Some(username), Some(file)) => Some(Login {
+        (Some(username), Some(file)) => Some(ProxyCredential {
             username: username.clone(),
-            password: Password::File(SecretFile::new(file)),
+            password: PasswordSource::File(SecretFile::new(file)),
         }),
         _ => None,
     };
-    Ok(Some(Proxy { login, ..proxy }))
+    Ok(Some(ProxyServer {
+        credential: login,
+        ..proxy
+    }))
 }
 
-fn tls(token: &Token, args: &TokenArgs) -> anyhow::Result<Option<rustls::ClientConfig>> {
+fn tls(token: &EnrollmentToken, args: &TokenArgs) -> anyhow::Result<Option<rustls::ClientConfig>> {
     if !token.gateways.iter().any(|gateway| gateway.tls) {
         return Ok(None);
     }

@@ -3,15 +3,15 @@
 mod invited;
 
 use super::{
-    exit::{self, BadUsage},
-    output::{complain, print, print_as_is},
+    exit::{self, UsageError},
+    output::{print, print_as_is, print_error},
 };
 use crate::{
-    check::{self, Host, Report, Step},
-    config::{Config, Forward, Problems, Sources, runtime_dir},
-    control::{Client, ClientError},
-    pause::Pauses,
-    status::Colour,
+    check::{self, CheckReport, CheckStep, HostRequirements},
+    config::{Config, ConfigProblems, ConfigSources, ForwardConfig, runtime_dir},
+    control::{AgentClient, AgentClientError},
+    pause::PauseRegistry,
+    status::ColorMode,
 };
 use std::{process::ExitCode, sync::Arc};
 
@@ -56,12 +56,12 @@ impl Args {
 }
 
 /// Checks.
-pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
-    checked(&args, sources).map(Into::into)
+pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+    check_all(&args, sources).map(Into::into)
 }
 
 /// Checks, and gives the exit code.
-pub fn checked(args: &Args, sources: &Sources) -> anyhow::Result<u8> {
+pub fn check_all(args: &Args, sources: &ConfigSources) -> anyhow::Result<u8> {
     if args.schema {
         print(&check::schema())?;
         return Ok(0);
@@ -91,24 +91,24 @@ pub fn checked(args: &Args, sources: &Sources) -> anyhow::Result<u8> {
         })?;
         return Ok(0);
     }
-    let client = Client::new(&runtime_dir(sources));
+    let client = AgentClient::new(&runtime_dir(sources));
     let report = match runtime.block_on(in_agent(&client, name)) {
-        Ok(steps) => runtime.block_on(beside_files(steps, name, sources)),
+        Ok(steps) => runtime.block_on(add_file_changes(steps, name, sources)),
         Err(error) => match error.downcast_ref() {
-            Some(ClientError::NotRunning { .. }) => match load(sources) {
+            Some(AgentClientError::NotRunning { .. }) => match load(sources) {
                 Ok(config) => {
                     let names = names(&config);
                     let chosen = choose(&names, name)?;
                     runtime.block_on(without_agent(&config, &chosen, name))
                 }
-                Err(Unusable::Secrets) => {
-                    complain(ONLY_THE_AGENT_MAY);
+                Err(StandaloneCheckError::Secrets) => {
+                    print_error(AGENT_USER_ONLY);
                     return Ok(exit::NO_PERMISSION);
                 }
-                Err(Unusable::Problems(problems)) => {
+                Err(StandaloneCheckError::Problems(problems)) => {
                     let code = exit::of_problems(&problems);
                     let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                    let report = Report::new(check::configuration(&problems), Vec::new());
+                    let report = CheckReport::new(check::configuration(&problems), Vec::new());
                     show(&report, args.json)?;
                     return Ok(code);
                 }
@@ -123,7 +123,7 @@ pub fn checked(args: &Args, sources: &Sources) -> anyhow::Result<u8> {
 }
 
 /// All steps, taken by the agent that runs: by its own rights, whatever lies on the disk meanwhile.
-async fn in_agent(client: &Client, name: Option<&str>) -> anyhow::Result<Vec<Step>> {
+async fn in_agent(client: &AgentClient, name: Option<&str>) -> anyhow::Result<Vec<CheckStep>> {
     let running = client.status().await?;
     let names: Vec<_> = running
         .forwards
@@ -139,7 +139,11 @@ async fn in_agent(client: &Client, name: Option<&str>) -> anyhow::Result<Vec<Ste
 }
 
 /// What the agent has found, beside what it would read at the next reload.
-async fn beside_files(taken: Vec<Step>, name: Option<&str>, sources: &Sources) -> Report {
+async fn add_file_changes(
+    taken: Vec<CheckStep>,
+    name: Option<&str>,
+    sources: &ConfigSources,
+) -> CheckReport {
     let (mut steps, rules) = match Config::load_to_show(sources) {
         Ok((config, _)) => (
             check::configuration(&[]),
@@ -151,44 +155,50 @@ async fn beside_files(taken: Vec<Step>, name: Option<&str>, sources: &Sources) -
         }
     };
     steps.extend(taken);
-    Report::new(steps, rules)
+    CheckReport::new(steps, rules)
 }
 
-async fn without_agent(config: &Config, chosen: &[&str], name: Option<&str>) -> Report {
-    let is_chosen = |forward: &&Forward| chosen.contains(&&*forward.name);
+async fn without_agent(config: &Config, chosen: &[&str], name: Option<&str>) -> CheckReport {
+    let is_chosen = |forward: &&ForwardConfig| chosen.contains(&&*forward.name);
     let chosen: Vec<_> = config.forwards.iter().filter(is_chosen).collect();
     let mut steps = check::configuration(&[]);
-    steps.extend(alone(config, &chosen).await);
-    Report::new(steps, check::firewall(config, name).await)
+    steps.extend(run_standalone(config, &chosen).await);
+    CheckReport::new(steps, check::firewall(config, name).await)
 }
 
 /// Why a check without a running agent cannot be made.
-enum Unusable {
-    Problems(Problems),
+enum StandaloneCheckError {
+    Problems(ConfigProblems),
     /// Nothing is wrong but that this user may not read the secrets, which is as it should be.
     Secrets,
 }
 
-fn load(sources: &Sources) -> Result<Config, Unusable> {
+fn load(sources: &ConfigSources) -> Result<Config, StandaloneCheckError> {
     let problems = match Config::load(sources) {
         Ok(config) => return Ok(config),
         Err(problems) => problems,
     };
     match Config::load_to_show(sources) {
-        Ok(_) => Err(Unusable::Secrets),
-        Err(_) => Err(Unusable::Problems(problems)),
+        Ok(_) => Err(StandaloneCheckError::Secrets),
+        Err(_) => Err(StandaloneCheckError::Problems(problems)),
     }
 }
 
 /// Nobody else uses the credentials now.
-async fn alone(config: &Config, chosen: &[&Forward]) -> Vec<Step> {
-    let new = |forward: &&Forward| forward.new_login(Arc::default());
+async fn run_standalone(config: &Config, chosen: &[&ForwardConfig]) -> Vec<CheckStep> {
+    let new = |forward: &&ForwardConfig| forward.new_login(Arc::default());
     let logins: Vec<_> = chosen.iter().map(new).collect();
     let pairs: Vec<_> = chosen.iter().copied().zip(&logins).collect();
     let state_dir = config.state_dir.clone();
-    let pauses = tokio::task::spawn_blocking(move || Pauses::load(&state_dir));
+    let pauses = tokio::task::spawn_blocking(move || PauseRegistry::load(&state_dir));
     let pauses = pauses.await.unwrap_or_default();
-    let mut steps = check::alone(&Host::of(config), &config.tunnel, &pairs, &pauses).await;
+    let mut steps = check::check_standalone(
+        &HostRequirements::of(config),
+        &config.tunnel,
+        &pairs,
+        &pauses,
+    )
+    .await;
     for (forward, login) in pairs {
         steps.extend(check::forward(forward, login).await);
         login.settle().await;
@@ -200,14 +210,14 @@ fn names(config: &Config) -> Vec<String> {
     config.forwards.iter().map(|f| f.name.to_string()).collect()
 }
 
-fn choose<'a>(forwards: &'a [String], name: Option<&str>) -> Result<Vec<&'a str>, BadUsage> {
+fn choose<'a>(forwards: &'a [String], name: Option<&str>) -> Result<Vec<&'a str>, UsageError> {
     let chosen: Vec<_> = forwards
         .iter()
         .map(String::as_str)
         .filter(|forward| name.is_none_or(|name| *forward == name))
         .collect();
     if chosen.is_empty() {
-        return Err(BadUsage(format!(
+        return Err(UsageError(format!(
             "no forward is named {:?}; there are: {}",
             name.unwrap_or_default(),
             forwards.join(", ")
@@ -216,11 +226,11 @@ fn choose<'a>(forwards: &'a [String], name: Option<&str>) -> Result<Vec<&'a str>
     Ok(chosen)
 }
 
-fn show(report: &Report, json: bool) -> anyhow::Result<()> {
+fn show(report: &CheckReport, json: bool) -> anyhow::Result<()> {
     print_as_is(&match json {
         true => serde_json::to_string_pretty(report)? + "\n",
-        false => check::render(report, Colour::on_stdout()),
+        false => check::render(report, ColorMode::on_stdout()),
     })
 }
 
-const ONLY_THE_AGENT_MAY: &str = "no agent is running here, and this user may not read its secrets, which is as it should be; run the check as root: sudo agent check";
+const AGENT_USER_ONLY: &str = "no agent is running here, and this user may not read its secrets, which is as it should be; run the check as root: sudo agent check";

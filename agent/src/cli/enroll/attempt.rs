@@ -1,14 +1,16 @@
 //! Answers are tried while the person who gave them can correct them: before the key is registered and the token's
 //! one-time secret is used up.
 
-use super::{ask::Console, flags::Args, gather, runtime};
+use super::{answers, flags::Args, prompt::TerminalPrompt, runtime};
 use crate::{
     auth,
-    check::{self, Report, Step, Verdict},
-    cli::output::{complain, print},
-    config::{Config, Draft, Sources},
-    enroll::{Answers, Proxy, SiteError, Staged, Token},
-    status::Colour,
+    check::{self, CheckReport, CheckStep, StepVerdict},
+    cli::output::{print, print_error},
+    config::{Config, ConfigSources, ProposedDropIn},
+    enroll::{
+        EnrollmentAnswers, EnrollmentFileError, EnrollmentToken, ProxyAnswers, StagedEnrollment,
+    },
+    status::ColorMode,
     tunnel::egress,
 };
 use std::{sync::Arc, time::Duration};
@@ -16,37 +18,37 @@ use tokio::{net::TcpStream, time::timeout};
 
 /// What was answered, as a configuration that is not in place yet. At a terminal Jira is asked with it first, and what
 /// it does not take is asked for again. Nothing is written while questions are open: who interrupts them leaves nothing.
-pub fn answered<'site>(
+pub fn collect_and_verify<'site>(
     args: &Args,
-    console: &Console,
-    token: &Token,
-    sources: &Sources,
-    stage: impl Fn() -> Result<Staged<'site>, SiteError>,
-) -> anyhow::Result<(Staged<'site>, Draft, Config)> {
+    console: &TerminalPrompt,
+    token: &EnrollmentToken,
+    sources: &ConfigSources,
+    stage: impl Fn() -> Result<StagedEnrollment<'site>, EnrollmentFileError>,
+) -> anyhow::Result<(StagedEnrollment<'site>, ProposedDropIn, Config)> {
     let mut proxy = None;
     loop {
-        let mut answers = gather::answers(args, console)?;
+        let mut answers = answers::answers(args, console)?;
         if let Some(proxy) = proxy.take() {
             answers.proxy = Some(proxy);
         }
         let staged = stage()?;
-        let (mut draft, mut config) = written(token, sources, &staged, &answers)?;
-        if !console.asks() {
+        let (mut draft, mut config) = write_proposal(token, sources, &staged, &answers)?;
+        if !console.is_interactive() {
             return Ok((staged, draft, config));
         }
         let runtime = runtime()?;
-        if answers.proxy.is_none() && runtime.block_on(is_cut_off(&config)) {
+        if answers.proxy.is_none() && runtime.block_on(needs_proxy(&config)) {
             answers.proxy = ask_proxy(console)?;
-            (draft, config) = written(token, sources, &staged, &answers)?;
+            (draft, config) = write_proposal(token, sources, &staged, &answers)?;
         }
         print("asking Jira with these answers\n")?;
-        let failed = runtime.block_on(troubles(&config, &token.forward.name));
+        let failed = runtime.block_on(failed_steps(&config, &token.forward.name));
         if failed.is_empty() {
             return Ok((staged, draft, config));
         }
         print(&check::render(
-            &Report::new(failed, Vec::new()),
-            Colour::on_stdout(),
+            &CheckReport::new(failed, Vec::new()),
+            ColorMode::on_stdout(),
         ))?;
         let can_answer = args.upstream.is_none() || args.auth.is_none();
         if !can_answer || !console.choice("What to do", &WRONG)? {
@@ -56,22 +58,22 @@ pub fn answered<'site>(
     }
 }
 
-fn written(
-    token: &Token,
-    sources: &Sources,
-    staged: &Staged<'_>,
-    answers: &Answers,
-) -> anyhow::Result<(Draft, Config)> {
+fn write_proposal(
+    token: &EnrollmentToken,
+    sources: &ConfigSources,
+    staged: &StagedEnrollment<'_>,
+    answers: &EnrollmentAnswers,
+) -> anyhow::Result<(ProposedDropIn, Config)> {
     let draft = staged.write(token, answers)?;
-    let config = Config::load(&sources.with_draft(draft.clone())).inspect_err(|_| {
-        complain("this makes no configuration, and nothing is changed:");
+    let config = Config::load(&sources.with_proposed(draft.clone())).inspect_err(|_| {
+        print_error("this makes no configuration, and nothing is changed:");
     })?;
     Ok((draft, config))
 }
 
 /// The steps toward Jira that fail. A password is not tried: three wrong ones lock the account, and the agent's own try
 /// is still to come. Of OAuth nobody has logged in yet.
-async fn troubles(config: &Config, forward: &str) -> Vec<Step> {
+async fn failed_steps(config: &Config, forward: &str) -> Vec<CheckStep> {
     let Some(forward) = config.forwards.iter().find(|f| *f.name == *forward) else {
         return Vec::new();
     };
@@ -83,12 +85,12 @@ async fn troubles(config: &Config, forward: &str) -> Vec<Step> {
     let login = forward.new_login(Arc::default());
     let mut steps = check::forward(&forward, &login).await;
     login.settle().await;
-    steps.retain(|step| step.verdict == Verdict::Fail);
+    steps.retain(|step| step.verdict == StepVerdict::Fail);
     steps
 }
 
 /// Whether the way out leads through no proxy, and to no gateway.
-async fn is_cut_off(config: &Config) -> bool {
+async fn needs_proxy(config: &Config) -> bool {
     for gateway in &config.tunnel.gateways {
         if config.tunnel.egress.proxy(gateway).is_some() {
             return false;
@@ -101,12 +103,12 @@ async fn is_cut_off(config: &Config) -> bool {
     true
 }
 
-fn ask_proxy(console: &Console) -> anyhow::Result<Option<Proxy>> {
+fn ask_proxy(console: &TerminalPrompt) -> anyhow::Result<Option<ProxyAnswers>> {
     print("no gateway can be reached from here directly\n")?;
     let question = "Proxy that leads there, like http://proxy.corp.example:3128";
     let url = console.line(question, Some(NONE), |answer| match answer {
         NONE => Ok(None),
-        url => match egress::Proxy::parse(url) {
+        url => match egress::ProxyServer::parse(url) {
             Ok(_) => Ok(Some(url.to_owned())),
             Err(error) => Err(error.to_string()),
         },
@@ -121,7 +123,7 @@ fn ask_proxy(console: &Console) -> anyhow::Result<Option<Proxy>> {
         Some(user) => Some((user, console.hidden("Its password (not shown)")?)),
         None => None,
     };
-    Ok(Some(Proxy { url, login }))
+    Ok(Some(ProxyAnswers { url, login }))
 }
 
 const NONE: &str = "none";

@@ -37,7 +37,7 @@ pub struct Args {
     pub ca_file: Option<PathBuf>,
     /// Who the requests are toward Jira
     #[arg(long, value_name = "MODE", help_heading = "Jira")]
-    pub auth: Option<Mode>,
+    pub auth: Option<AuthModeFlag>,
     /// With basic: Jira user name
     #[arg(long, value_name = "NAME", help_heading = "Jira")]
     pub jira_user: Option<String>,
@@ -126,9 +126,9 @@ fn presets() -> PossibleValuesParser {
     )
 }
 
-/// `[forward.auth] mode`.
+/// Values of the flag `--auth`, which sets `[forward.auth] mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mode {
+pub enum AuthModeFlag {
     /// The agent logs in with a personal access token
     Pat,
     /// The agent logs in with a user name and a password

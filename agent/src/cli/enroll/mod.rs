@@ -1,22 +1,24 @@
-//! `agent enroll`: `flags` is what was typed, `ask` the person at the terminal, `gather` makes answers of both, `attempt`
-//! tries them before anything counts, `service` starts the unit, `tell` has the longer texts. What is done is in [`crate::enroll`].
+//! `agent enroll`: `flags` is what was typed, `prompt` the person at the terminal, `answers` makes answers of both, `attempt`
+//! tries them before anything counts, `service` starts the unit, `messages` has the longer texts. What is done is in [`crate::enroll`].
 
-mod ask;
+mod answers;
 mod attempt;
 mod flags;
-mod gather;
+mod messages;
+mod prompt;
 mod service;
-mod tell;
 
 use super::{check, output::print, status};
 use crate::{
-    config::{Config, Sources, written},
-    enroll::{self, Enrolment, RegisterError, Site, Staged, Token},
+    config::{Config, ConfigSources, key_origin},
+    enroll::{
+        self, ActiveEnrollment, EnrollmentDir, EnrollmentToken, RegistrationError, StagedEnrollment,
+    },
 };
 use anyhow::{Context, bail};
-use ask::Console;
 pub use flags::Args;
-use service::Agent;
+use prompt::TerminalPrompt;
+use service::AnsweringAgent;
 use std::{
     io::{self, Read},
     path::Path,
@@ -25,33 +27,33 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Enrols this host.
-pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let console = Console::new(args.non_interactive);
+/// Enrolls this host with the vendor's token.
+pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+    let console = TerminalPrompt::new(args.non_interactive);
     let text = token_text(&args, &console)?;
-    let token = Token::parse(&text)?;
-    let digest = Token::digest(&text);
+    let token = EnrollmentToken::parse(&text)?;
+    let digest = EnrollmentToken::digest(&text);
     drop(text);
-    let known = |current: Option<&Enrolment>| {
+    let known = |current: Option<&ActiveEnrollment>| {
         current.and_then(|current| current.token.as_deref()) == Some(digest.as_str())
     };
     // Before anything is touched.
-    if !known(Site::look(sources)?.as_ref()) {
-        token.in_time(SystemTime::now())?;
+    if !known(EnrollmentDir::read_active(sources)?.as_ref()) {
+        token.check_expiry(SystemTime::now())?;
     }
-    let site = Site::open(sources)?;
+    let site = EnrollmentDir::open(sources)?;
     let current = site.current()?;
     if known(current.as_ref()) {
         correct(&args, &console, &token, sources, &site)?;
     } else {
-        refuse_second(&args, sources, &site, current.as_ref())?;
-        print(&tell::invitation(&token))?;
+        refuse_overwrite(&args, sources, &site, current.as_ref())?;
+        print(&messages::invitation(&token))?;
         let comment = format!("jira-tunnel-agent {}", token.user);
         let stage = || site.stage(&digest, &comment);
         let (mut staged, draft, config) =
-            attempt::answered(&args, &console, &token, sources, stage)?;
-        let replaces = current.is_some() || written(sources, "tunnel", "gateways").is_some();
-        if !runtime()?.block_on(settle(&config, &token, &mut staged, replaces))? {
+            attempt::collect_and_verify(&args, &console, &token, sources, stage)?;
+        let replaces = current.is_some() || key_origin(sources, "tunnel", "gateways").is_some();
+        if !runtime()?.block_on(ensure_registered(&config, &token, &mut staged, replaces))? {
             return Ok(ExitCode::FAILURE);
         }
         staged.commit(&draft)?;
@@ -64,13 +66,13 @@ pub fn run(args: Args, sources: &Sources) -> anyhow::Result<ExitCode> {
 /// not asked again.
 fn correct(
     args: &Args,
-    console: &Console,
-    token: &Token,
-    sources: &Sources,
-    site: &Site,
+    console: &TerminalPrompt,
+    token: &EnrollmentToken,
+    sources: &ConfigSources,
+    site: &EnrollmentDir,
 ) -> anyhow::Result<()> {
     print("this host is enrolled with this token already\n")?;
-    let anew = match (args.answers_something(), console.asks()) {
+    let anew = match (args.answers_something(), console.is_interactive()) {
         (true, _) => true,
         (false, true) => console.choice("What to do", &AGAIN)?,
         (false, false) => false,
@@ -79,7 +81,7 @@ fn correct(
         return print("nothing is changed\n");
     }
     let stage = || site.restage();
-    let (staged, draft, _) = attempt::answered(args, console, token, sources, stage)?;
+    let (staged, draft, _) = attempt::collect_and_verify(args, console, token, sources, stage)?;
     let differences = staged.differences(&draft)?;
     if differences.is_empty() {
         return print("and by these answers: nothing is changed\n");
@@ -93,7 +95,7 @@ fn correct(
 }
 
 /// Never an argument: those of a process can be read by everybody on the host.
-fn token_text(args: &Args, console: &Console) -> anyhow::Result<Zeroizing<String>> {
+fn token_text(args: &Args, console: &TerminalPrompt) -> anyhow::Result<Zeroizing<String>> {
     match &args.token_file {
         Some(file) => token_in(file),
         None => console.token(),
@@ -118,24 +120,24 @@ pub(super) fn token_in(file: &Path) -> anyhow::Result<Zeroizing<String>> {
 }
 
 /// What is there is not overwritten by the way.
-fn refuse_second(
+fn refuse_overwrite(
     args: &Args,
-    sources: &Sources,
-    site: &Site,
-    current: Option<&Enrolment>,
+    sources: &ConfigSources,
+    site: &EnrollmentDir,
+    current: Option<&ActiveEnrollment>,
 ) -> anyhow::Result<()> {
     if args.replace {
         return Ok(());
     }
     if let Some(current) = current {
-        let key = current.public.as_deref().and_then(tell::fingerprint);
+        let key = current.public.as_deref().and_then(messages::fingerprint);
         bail!(
             "this host is enrolled already ({}{}); nothing is changed. To enrol it anew with this token: agent enroll --replace, which keeps the old key until the new one works",
             site.drop_in().display(),
             key.map(|key| format!(", key {key}")).unwrap_or_default()
         );
     }
-    if let Some(origin) = written(sources, "tunnel", "gateways") {
+    if let Some(origin) = key_origin(sources, "tunnel", "gateways") {
         bail!(
             "a tunnel is configured already, by hand ({origin}); nothing is changed. To let the token's values win over it: agent enroll --replace"
         );
@@ -144,13 +146,13 @@ fn refuse_second(
 }
 
 /// Sees to it that the gateway knows the key. `false`: that is for the vendor to do first.
-async fn settle(
+async fn ensure_registered(
     config: &Config,
-    token: &Token,
-    staged: &mut Staged<'_>,
+    token: &EnrollmentToken,
+    staged: &mut StagedEnrollment<'_>,
     replaces: bool,
 ) -> anyhow::Result<bool> {
-    let key = tell::fingerprint(&staged.key.public).unwrap_or_default();
+    let key = messages::fingerprint(&staged.key.public).unwrap_or_default();
     print(&match staged.key.reused {
         true => format!("the key made by the last try is used: {key}\n"),
         false => format!("made a key: {key}\n"),
@@ -164,7 +166,7 @@ async fn settle(
             }
             // What cannot be reached now is not asked again for the registration.
             Err(error) if token.secret.is_some() && !error.refuses_key() => {
-                return Err(tell::not_registered(error));
+                return Err(messages::not_registered(error));
             }
             Err(_) => {}
         }
@@ -173,15 +175,15 @@ async fn settle(
         print("registering it at the gateway\n")?;
         let registered = enroll::register(&config.tunnel, token, &staged.key.public).await;
         if let Err(error) = registered {
-            if error.leaves_hope() {
-                staged.keep();
+            if error.key_may_be_known() {
+                staged.keep_key();
             }
-            return Err(tell::not_registered(error));
+            return Err(messages::not_registered(error));
         }
-        staged.keep();
+        staged.keep_key();
         let gateway = enroll::prove(&config.tunnel)
             .await
-            .map_err(tell::not_proven)?;
+            .map_err(messages::not_proven)?;
         print(&format!(
             "registered it, and logged in with it at {gateway}\n"
         ))?;
@@ -195,13 +197,17 @@ async fn settle(
             print(&format!("logged in with it at {gateway}\n"))?;
             Ok(true)
         }
-        Err(error @ RegisterError::LoginRefused { .. }) => {
-            staged.keep();
-            print(&tell::first_the_vendor(token, &staged.key.public, &error))?;
+        Err(error @ RegistrationError::LoginRefused { .. }) => {
+            staged.keep_key();
+            print(&messages::key_not_known_yet(
+                token,
+                &staged.key.public,
+                &error,
+            ))?;
             Ok(false)
         }
         Err(error) => {
-            staged.keep();
+            staged.keep_key();
             Err(error.into())
         }
     }
@@ -210,45 +216,45 @@ async fn settle(
 /// Starts, checks, shows; what came before is removed last.
 fn finish(
     args: &Args,
-    token: &Token,
-    sources: &Sources,
-    site: &Site,
-    before: Option<&Enrolment>,
+    token: &EnrollmentToken,
+    sources: &ConfigSources,
+    site: &EnrollmentDir,
+    before: Option<&ActiveEnrollment>,
 ) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
     // What is untidy was left by a run that put its drop-in in place, perhaps, and did not come to the restart.
     let changed = before != site.current()?.as_ref();
-    let start = service::start(args.no_start, changed || site.is_untidy()?, sources);
+    let start = service::start(args.no_start, changed || site.has_stale()?, sources);
     print(&start.text)?;
     // Where the vendor has yet to be given the key there is nothing to wait for.
-    if start.agent == Agent::Current && token.secret.is_some() {
+    if start.agent == AnsweringAgent::Current && token.secret.is_some() {
         service::wait_for_proof(sources);
     }
     // An agent with the configuration of before would be asked about that one.
     let mut checked = 0;
-    if !args.no_check && start.agent != Agent::Former {
+    if !args.no_check && start.agent != AnsweringAgent::Outdated {
         print("\n")?;
-        checked = check::checked(&check::Args::all(), sources)?;
+        checked = check::check_all(&check::Args::all(), sources)?;
     }
-    if start.agent == Agent::Current {
+    if start.agent == AnsweringAgent::Current {
         print("\n")?;
         status::run(status::Args::once(), sources)?;
     }
     // It still reads the files of before.
-    if start.agent != Agent::Former {
-        site.tidy()?;
+    if start.agent != AnsweringAgent::Outdated {
+        site.remove_stale()?;
     }
     let now = site.current()?;
     let public = now.as_ref().and_then(|now| now.public.as_deref());
     let before = before.filter(|before| before.public.as_deref() != public);
     let public = public.zip(site.public_file());
-    let left = tell::Left {
+    let left = messages::NextSteps {
         start: &start,
         public,
         before,
         failed: checked >= 2,
     };
-    print(&tell::last_words(token, &config, &left))?;
+    print(&messages::next_steps(token, &config, &left))?;
     Ok(ExitCode::SUCCESS)
 }
 

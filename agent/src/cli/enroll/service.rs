@@ -1,9 +1,9 @@
 //! The systemd unit: started where we may and it runs this configuration, else said how.
 
 use crate::{
-    config::{DEFAULT_FILE, Sources, runtime_dir},
-    control::Client,
-    status::{Overall, Report},
+    config::{ConfigSources, DEFAULT_FILE, runtime_dir},
+    control::AgentClient,
+    status::{OverallState, StatusReport},
 };
 use std::{
     path::Path,
@@ -13,41 +13,41 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 /// What came of it.
-pub struct Start {
-    /// What answers now.
-    pub agent: Agent,
+pub struct ServiceStart {
+    /// The agent that answers on the socket now.
+    pub agent: AnsweringAgent,
     /// What was done, or what is left to do.
     pub text: String,
 }
 
 /// What answers on the socket of `agent status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Agent {
+pub enum AnsweringAgent {
     None,
     /// One that has the configuration that counts now.
     Current,
     /// One that was started before.
-    Former,
+    Outdated,
 }
 
 /// Enables and starts the unit, or restarts it where it runs already and the configuration has `changed`.
-pub fn start(never: bool, changed: bool, sources: &Sources) -> Start {
-    let runs = answers(sources);
+pub fn start(never: bool, changed: bool, sources: &ConfigSources) -> ServiceStart {
+    let runs = is_running(sources);
     if runs && !changed {
-        return Start {
-            agent: Agent::Current,
+        return ServiceStart {
+            agent: AnsweringAgent::Current,
             text: "the agent runs\n".to_owned(),
         };
     }
     let left = |why: &str| match runs {
-        true => Start {
-            agent: Agent::Former,
+        true => ServiceStart {
+            agent: AnsweringAgent::Outdated,
             text: format!(
                 "an agent runs with the configuration of before; to have it take up this one: {RESTART}\n"
             ),
         },
-        false => Start {
-            agent: Agent::None,
+        false => ServiceStart {
+            agent: AnsweringAgent::None,
             text: format!("not started: {why}\n"),
         },
     };
@@ -80,14 +80,14 @@ pub fn start(never: bool, changed: bool, sources: &Sources) -> Start {
             Err(error) => return left(&format!("systemctl: {error}; run: {START}")),
         }
     }
-    let runs = look(sources, SOON, |report| report.is_some());
+    let runs = status_matches(sources, SOON, |report| report.is_some());
     match runs {
-        true => Start {
-            agent: Agent::Current,
+        true => ServiceStart {
+            agent: AnsweringAgent::Current,
             text: format!("the service {UNIT} is started, and will be at every boot\n"),
         },
-        false => Start {
-            agent: Agent::None,
+        false => ServiceStart {
+            agent: AnsweringAgent::None,
             text: format!(
                 "the service {UNIT} was started and does not answer; see: journalctl -u {UNIT} -n 20\n"
             ),
@@ -96,19 +96,23 @@ pub fn start(never: bool, changed: bool, sources: &Sources) -> Start {
 }
 
 /// Waits until every layer is proven, not for long: the status tells what is not.
-pub fn wait_for_proof(sources: &Sources) {
-    look(sources, PROOF, |report| {
-        report.is_some_and(|report| report.overall == Overall::Proven)
+pub fn wait_for_proof(sources: &ConfigSources) {
+    status_matches(sources, PROOF, |report| {
+        report.is_some_and(|report| report.overall == OverallState::Proven)
     });
 }
 
-fn answers(sources: &Sources) -> bool {
-    look(sources, Duration::ZERO, |report| report.is_some())
+fn is_running(sources: &ConfigSources) -> bool {
+    status_matches(sources, Duration::ZERO, |report| report.is_some())
 }
 
 /// Whether the running agent's status is as wanted within `limit`.
-fn look(sources: &Sources, limit: Duration, wanted: impl Fn(Option<&Report>) -> bool) -> bool {
-    let client = Client::new(&runtime_dir(sources));
+fn status_matches(
+    sources: &ConfigSources,
+    limit: Duration,
+    wanted: impl Fn(Option<&StatusReport>) -> bool,
+) -> bool {
+    let client = AgentClient::new(&runtime_dir(sources));
     let looking = async {
         let deadline = Instant::now() + limit;
         loop {

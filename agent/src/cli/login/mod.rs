@@ -1,18 +1,18 @@
 //! `agent login` and `agent logout`: one file for each kind of login, `redirect` for what a browser
-//! brings back, `choose` for which forward is meant.
+//! brings back, `select_forward` for which forward is meant.
 
-mod choose;
 mod myself;
 mod new_key;
 mod oauth1;
 mod oauth2;
 mod redirect;
+mod select_forward;
 
-use super::exit::BadUsage;
+use super::exit::UsageError;
 use crate::{
     auth,
-    config::{Config, Forward, Sources},
-    control::Client,
+    config::{Config, ConfigSources, ForwardConfig},
+    control::AgentClient,
 };
 use std::{path::PathBuf, process::ExitCode};
 
@@ -21,7 +21,7 @@ use std::{path::PathBuf, process::ExitCode};
 /// Prints an address to open in a browser, takes what the browser is sent back with, and stores the tokens for
 /// the agent, which picks them up without a restart. Run it as root or as the agent's user.
 #[derive(clap::Args)]
-pub struct Login {
+pub struct LoginArgs {
     /// Which forward is meant, where there are several
     forward: Option<String>,
     /// Renew the stored tokens now and prove them, instead of logging in anew
@@ -44,59 +44,59 @@ pub struct Login {
 ///
 /// Deletes them even where Jira cannot be told; then it ends with exit code 1 and says what to revoke in Jira.
 #[derive(clap::Args)]
-pub struct Logout {
+pub struct LogoutArgs {
     /// Which forward is meant, where there are several
     forward: Option<String>,
 }
 
-/// Logs in.
-pub fn login(args: Login, sources: &Sources) -> anyhow::Result<ExitCode> {
+/// Runs `agent login` for one forward.
+pub fn login(args: LoginArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.new_key {
         // A configuration that names the key cannot be right before there is one.
         return new_key::make(path, args.bits.parse()?);
     }
     let config = Config::load(sources)?;
-    let forward = choose::forward(&config.forwards, args.forward.as_deref())?;
+    let forward = select_forward::forward(&config.forwards, args.forward.as_deref())?;
     if args.callback.is_some() && !matches!(forward.auth, auth::Settings::OAuth1(_)) {
         let text = "--callback is for mode = \"oauth1\"; in mode = \"oauth2\" set redirect_uri in [forward.auth], as the application link has it";
-        return Err(BadUsage(text.to_owned()).into());
+        return Err(UsageError(text.to_owned()).into());
     }
     runtime()?.block_on(async {
         let done = match &forward.auth {
-            auth::Settings::OAuth1(settings) if args.renew => oauth1::renew(settings).await,
+            auth::Settings::OAuth1(settings) if args.renew => oauth1::refresh(settings).await,
             auth::Settings::OAuth1(settings) => {
                 oauth1::login(settings, args.callback.as_deref().unwrap_or("oob")).await
             }
             auth::Settings::OAuth2(settings) if args.renew => {
-                oauth2::renew(forward, settings).await
+                oauth2::refresh(forward, settings).await
             }
             auth::Settings::OAuth2(settings) => oauth2::login(forward, settings).await,
-            other => Err(needs_none(forward, other)),
+            other => Err(no_login_needed(forward, other)),
         };
-        tell_agent(&config, forward).await;
+        notify_agent(&config, forward).await;
         done
     })
 }
 
-/// Logs out.
-pub fn logout(args: Logout, sources: &Sources) -> anyhow::Result<ExitCode> {
+/// Runs `agent logout` for one forward.
+pub fn logout(args: LogoutArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
-    let forward = choose::forward(&config.forwards, args.forward.as_deref())?;
+    let forward = select_forward::forward(&config.forwards, args.forward.as_deref())?;
     runtime()?.block_on(async {
         let done = match &forward.auth {
             auth::Settings::OAuth1(settings) => oauth1::logout(settings).await,
             auth::Settings::OAuth2(settings) => oauth2::logout(settings).await,
-            other => Err(needs_none(forward, other)),
+            other => Err(no_login_needed(forward, other)),
         };
-        tell_agent(&config, forward).await;
+        notify_agent(&config, forward).await;
         done
     })
 }
 
 /// A running agent sees by itself what is stored, at the next request or probe; told of it, its status shows that at
 /// once. Where none runs, or this user may not speak to it, nothing is lost.
-async fn tell_agent(config: &Config, forward: &Forward) {
-    let client = Client::new(&config.runtime_dir);
+async fn notify_agent(config: &Config, forward: &ForwardConfig) {
+    let client = AgentClient::new(&config.runtime_dir);
     let _ = client.retry_login(Some(&forward.name)).await;
 }
 
@@ -108,8 +108,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-fn needs_none(forward: &Forward, auth: &auth::Settings) -> anyhow::Error {
-    BadUsage(format!(
+fn no_login_needed(forward: &ForwardConfig, auth: &auth::Settings) -> anyhow::Error {
+    UsageError(format!(
         "forward {:?} has mode {:?}, which needs no login by a person: {}",
         &*forward.name,
         auth.mode(),

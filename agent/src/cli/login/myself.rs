@@ -2,8 +2,8 @@
 
 use crate::printable::printable;
 use crate::{
-    config::Forward,
-    upstream::{ControlClient, Target},
+    config::ForwardConfig,
+    upstream::{ControlClient, UpstreamTarget},
 };
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -11,11 +11,11 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 /// The name of the user that Jira takes this `Authorization` for.
-pub async fn ask(forward: &Forward, authorization: &[u8]) -> anyhow::Result<String> {
-    let Target::Http(target) = &forward.upstream.target else {
+pub async fn ask(forward: &ForwardConfig, authorization: &[u8]) -> anyhow::Result<String> {
+    let UpstreamTarget::Http(target) = &forward.upstream.target else {
         bail!("forward {:?} leads to no Jira", &*forward.name);
     };
-    let client = ControlClient::as_the_path(&forward.upstream, target)?;
+    let client = ControlClient::like_data_path(&forward.upstream, target)?;
     let mut head = client.head("/rest/api/2/myself");
     let mut value =
         HeaderValue::from_bytes(authorization).context("the token cannot stand in a header")?;
@@ -25,7 +25,7 @@ pub async fn ask(forward: &Forward, authorization: &[u8]) -> anyhow::Result<Stri
         .send(head, Bytes::new())
         .await
         .with_context(|| format!("{target} was asked whose the token is"))?;
-    let told: Option<Myself> = serde_json::from_slice(&answer.body).ok();
+    let told: Option<LoggedInUser> = serde_json::from_slice(&answer.body).ok();
     let name = told.and_then(|told| told.name.or(told.email_address).or(told.display_name));
     match (answer.head.status, name) {
         (StatusCode::OK, Some(name)) if !name.eq_ignore_ascii_case("anonymous") => {
@@ -40,7 +40,7 @@ pub async fn ask(forward: &Forward, authorization: &[u8]) -> anyhow::Result<Stri
 /// Server and Data Center have a name, Cloud the other two.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Myself {
+struct LoggedInUser {
     name: Option<String>,
     email_address: Option<String>,
     display_name: Option<String>,

@@ -41,7 +41,7 @@ fn write(path: &Path, pem: &[u8]) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(already_there(path)),
         Err(error) => return Err(error).with_context(failed),
     };
-    own_like(&file, folder).with_context(failed)?;
+    match_folder_owner(&file, folder).with_context(failed)?;
     file.write_all(pem).with_context(failed)?;
     file.sync_all().with_context(failed)?;
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
@@ -49,7 +49,7 @@ fn write(path: &Path, pem: &[u8]) -> anyhow::Result<()> {
 }
 
 /// What root makes in a folder of the agent's user is to be that user's.
-fn own_like(file: &File, folder: &Path) -> io::Result<()> {
+fn match_folder_owner(file: &File, folder: &Path) -> io::Result<()> {
     let (own, wanted) = (file.metadata()?, std::fs::metadata(folder)?);
     if (own.uid(), own.gid()) == (wanted.uid(), wanted.gid()) {
         return Ok(());

@@ -1,13 +1,13 @@
 //! The three-legged dance of OAuth 1.0a in the way of a command line on a server (RFC 5849 §2).
 
-use super::redirect::{Answer, Receiver};
+use super::redirect::{AuthorizationResponse, RedirectListener};
 use crate::{
     auth::{
-        Renewal,
-        oauth1::{self, Endpoint, RequestToken, Settings, SigningKey, TokenFrom},
+        RefreshOutcome,
+        oauth1::{self, AccessTokenSource, OAuth1Endpoints, RequestToken, Settings, SigningKey},
     },
-    cli::{exit::BadUsage, output::print},
-    tokens::{Record, Store, Tokens},
+    cli::{exit::UsageError, output::print},
+    tokens::{TokenRecord, TokenSet, TokenStore},
 };
 use anyhow::{Context, bail};
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -17,24 +17,28 @@ use zeroize::Zeroizing;
 /// Lets a person allow the access, proves the token, stores it.
 pub async fn login(settings: &Settings, callback: &str) -> anyhow::Result<ExitCode> {
     let store = store(settings)?;
-    let callback = Callback::parse(callback)?;
+    let callback = OAuth1Callback::parse(callback)?;
     // Before the person does anything: what cannot be stored need not be asked for. Held no longer than that,
     // because the running agent may have to renew while the person reads.
     drop(store.lock(PATIENCE).await?);
     let endpoint = endpoint(settings)?;
     let token = endpoint.request_token(callback.sent()).await?;
-    let (receiver, failure) = Receiver::bind(callback.sent().unwrap_or_default()).await;
+    let (receiver, failure) = RedirectListener::bind(callback.sent().unwrap_or_default()).await;
     print(&instructions(
         &endpoint, &token, &callback, &receiver, failure,
     ))?;
-    let verifier = receiver.receive(|answer| judge(answer, &token)).await?;
+    let verifier = receiver
+        .receive(|answer| verify_redirect(answer, &token))
+        .await?;
     let verifier = verifier.as_ref().map(|text| text.as_str());
     let mut tokens = endpoint.access_token(&token, verifier).await?;
     let user = prove(&endpoint, &tokens).await?;
     tokens.user = Some(user.clone());
-    let text = lives(&tokens);
+    let text = expiry_lines(&tokens);
     let locked = store.lock(PATIENCE).await?;
-    locked.save(&Record::new(settings.owner(), tokens)).await?;
+    locked
+        .save(&TokenRecord::new(settings.owner(), tokens))
+        .await?;
     print(&format!(
         "logged in as {user}\n{text}the token is in {}; a running agent takes it up within seconds\n",
         store.path().display()
@@ -43,26 +47,29 @@ pub async fn login(settings: &Settings, callback: &str) -> anyhow::Result<ExitCo
 }
 
 /// Renews the stored token now by its session, whether it is due or not.
-pub async fn renew(settings: &Settings) -> anyhow::Result<ExitCode> {
+pub async fn refresh(settings: &Settings) -> anyhow::Result<ExitCode> {
     let store = store(settings)?;
     let endpoint = endpoint(settings)?;
     let stored = store.load().await?.and_then(|record| record.tokens);
     let stale = stored.as_ref().and_then(|tokens| tokens.access.as_ref());
-    match oauth1::renew(settings, store, &endpoint, stale, false).await {
-        Renewal::Tokens(record) => {
+    match oauth1::refresh(settings, store, &endpoint, stale, false).await {
+        RefreshOutcome::Refreshed(record) => {
             let Some(tokens) = record.tokens else {
                 bail!("there is no token; run agent login {}", store.forward());
             };
             let user = prove(&endpoint, &tokens).await?;
-            print(&format!("renewed; logged in as {user}\n{}", lives(&tokens)))?;
+            print(&format!(
+                "renewed; logged in as {user}\n{}",
+                expiry_lines(&tokens)
+            ))?;
             Ok(ExitCode::SUCCESS)
         }
-        Renewal::Ended(record) => bail!(
+        RefreshOutcome::LoginRequired(record) => bail!(
             "the login for Jira has ended: {}; log in again: agent login {}",
             record.ended.unwrap_or_default(),
             store.forward()
         ),
-        Renewal::Failed(why) => bail!("{}; {}", why.cause, why.remedy),
+        RefreshOutcome::Failed(why) => bail!("{}; {}", why.cause, why.remedy),
     }
 }
 
@@ -82,7 +89,7 @@ pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
 }
 
 /// Where Jira sends the browser (§2.1).
-enum Callback {
+enum OAuth1Callback {
     /// Jira shows the verifier.
     OutOfBand,
     /// OAuth 1.0: there is no verifier.
@@ -90,8 +97,8 @@ enum Callback {
     To(String),
 }
 
-impl Callback {
-    fn parse(text: &str) -> Result<Self, BadUsage> {
+impl OAuth1Callback {
+    fn parse(text: &str) -> Result<Self, UsageError> {
         match text {
             "oob" => Ok(Self::OutOfBand),
             "none" => Ok(Self::None),
@@ -99,7 +106,7 @@ impl Callback {
                 Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => {
                     Ok(Self::To(url.to_owned()))
                 }
-                _ => Err(BadUsage(format!(
+                _ => Err(UsageError(format!(
                     "--callback {url}: expected oob, none, or an address like http://127.0.0.1:8400/"
                 ))),
             },
@@ -115,26 +122,26 @@ impl Callback {
     }
 }
 
-fn store(settings: &Settings) -> Result<&Store, BadUsage> {
+fn store(settings: &Settings) -> Result<&TokenStore, UsageError> {
     match &settings.token {
-        TokenFrom::Login(store) => Ok(store),
-        TokenFrom::File(file) => Err(BadUsage(format!(
+        AccessTokenSource::Login(store) => Ok(store),
+        AccessTokenSource::File(file) => Err(UsageError(format!(
             "access_token_file is set, so that the token is the one in {}; remove that key to log in here",
             file.path().display()
         ))),
-        TokenFrom::TwoLegged => Err(BadUsage(
+        AccessTokenSource::TwoLegged => Err(UsageError(
             "two_legged = true needs no login by a person; see: agent status".to_owned(),
         )),
     }
 }
 
-fn endpoint(settings: &Settings) -> anyhow::Result<Endpoint> {
+fn endpoint(settings: &Settings) -> anyhow::Result<OAuth1Endpoints> {
     let pem = settings.private_key_file.read()?;
     let key = SigningKey::from_pem(pem.expose())?;
-    Ok(Endpoint::new(settings.clone(), Arc::new(key)))
+    Ok(OAuth1Endpoints::new(settings.clone(), Arc::new(key)))
 }
 
-async fn prove(endpoint: &Endpoint, tokens: &Tokens) -> anyhow::Result<String> {
+async fn prove(endpoint: &OAuth1Endpoints, tokens: &TokenSet) -> anyhow::Result<String> {
     let access = tokens
         .access
         .as_ref()
@@ -143,10 +150,10 @@ async fn prove(endpoint: &Endpoint, tokens: &Tokens) -> anyhow::Result<String> {
 }
 
 fn instructions(
-    endpoint: &Endpoint,
+    endpoint: &OAuth1Endpoints,
     token: &RequestToken,
-    callback: &Callback,
-    receiver: &Receiver,
+    callback: &OAuth1Callback,
+    receiver: &RedirectListener,
     failure: Option<String>,
 ) -> String {
     let mut text = format!(
@@ -157,10 +164,10 @@ fn instructions(
         text += &format!("(The browser's answer cannot be listened for: {failure})\n");
     }
     text += &match callback {
-        Callback::To(url) if receiver.listens() => format!(
+        OAuth1Callback::To(url) if receiver.listens() => format!(
             "Then the browser comes back to {url} on this host (from another one: through ssh -L). Or copy its address line and paste it here:\n"
         ),
-        Callback::To(url) => format!(
+        OAuth1Callback::To(url) => format!(
             "Then the browser is sent to {url}, where nothing need answer. Copy its whole address line and paste it here:\n"
         ),
         _ if token.needs_verifier => {
@@ -173,10 +180,13 @@ fn instructions(
 }
 
 /// The verifier, if the answer is the one to our request token (§2.2).
-fn judge(answer: &Answer, token: &RequestToken) -> anyhow::Result<Option<Zeroizing<String>>> {
+fn verify_redirect(
+    answer: &AuthorizationResponse,
+    token: &RequestToken,
+) -> anyhow::Result<Option<Zeroizing<String>>> {
     let verifier = match answer {
-        Answer::Bare(text) => Some(text.as_str()),
-        Answer::Query(_) => {
+        AuthorizationResponse::Code(text) => Some(text.as_str()),
+        AuthorizationResponse::Query(_) => {
             if answer.parameter("oauth_token") != Some(token.token.as_str()) {
                 bail!(
                     "the token in this address is not that of this login: it belongs to another one, or somebody has tampered with it; start again"
@@ -196,7 +206,7 @@ fn judge(answer: &Answer, token: &RequestToken) -> anyhow::Result<Option<Zeroizi
 }
 
 /// When what was issued dies, line by line.
-fn lives(tokens: &Tokens) -> String {
+fn expiry_lines(tokens: &TokenSet) -> String {
     let at = |time| humantime::format_rfc3339_seconds(time).to_string();
     let mut text = match tokens.access_expires {
         Some(end) => format!("access token: until {}\n", at(end)),

@@ -2,17 +2,19 @@
 
 use super::{
     myself,
-    redirect::{Answer, Receiver},
+    redirect::{AuthorizationResponse, RedirectListener},
 };
 use crate::printable::printable;
 use crate::{
     auth::{
-        Renewal,
-        oauth2::{self, Endpoint, Grant, Request, Settings, Unreached},
+        RefreshOutcome,
+        oauth2::{
+            self, AuthorizationRequest, GrantType, OAuth2Endpoints, Settings, SiteAccessError,
+        },
     },
     cli::output::print,
-    config::Forward,
-    tokens::{Record, Tokens},
+    config::ForwardConfig,
+    tokens::{TokenRecord, TokenSet},
 };
 use anyhow::{anyhow, bail};
 use std::{
@@ -22,26 +24,26 @@ use std::{
 use zeroize::Zeroizing;
 
 /// Lets a person consent, proves the tokens, stores them.
-pub async fn login(forward: &Forward, settings: &Settings) -> anyhow::Result<ExitCode> {
-    if settings.grant == Grant::ClientCredentials {
+pub async fn login(forward: &ForwardConfig, settings: &Settings) -> anyhow::Result<ExitCode> {
+    if settings.grant == GrantType::ClientCredentials {
         return service_account(forward, settings).await;
     }
     // Before the person does anything: what cannot be stored need not be asked for.
     // Held no longer than that, because the running agent may have to renew while the person reads.
     drop(settings.store.lock(PATIENCE).await?);
-    let request = Request::new(settings)?;
-    let (receiver, failure) = Receiver::bind(&settings.redirect_uri).await;
+    let request = AuthorizationRequest::new(settings)?;
+    let (receiver, failure) = RedirectListener::bind(&settings.redirect_uri).await;
     print(&instructions(settings, &request, &receiver, failure))?;
     let code = receiver
-        .receive(|answer| judge(answer, &request.state))
+        .receive(|answer| verify_redirect(answer, &request.state))
         .await?;
-    let tokens = Endpoint::new(settings.clone())
+    let tokens = OAuth2Endpoints::new(settings.clone())
         .redeem(&code, request.verifier.as_ref())
         .await
-        .map_err(told)?;
+        .map_err(printable_answer)?;
     let user = prove(forward, settings, &tokens).await?;
     let locked = settings.store.lock(PATIENCE).await?;
-    let tokens = Tokens {
+    let tokens = TokenSet {
         user: Some(user.clone()),
         ..tokens
     };
@@ -51,39 +53,39 @@ pub async fn login(forward: &Forward, settings: &Settings) -> anyhow::Result<Exi
     locked.save(&record).await?;
     print(&format!(
         "logged in as {user}\n{}the tokens are in {}; a running agent takes them up within seconds\n",
-        lives(record.tokens.as_deref()),
+        expiry_lines(record.tokens.as_deref()),
         settings.store.path().display()
     ))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Renews the stored tokens now, whether they are due or not.
-pub async fn renew(forward: &Forward, settings: &Settings) -> anyhow::Result<ExitCode> {
-    if settings.grant == Grant::ClientCredentials {
+pub async fn refresh(forward: &ForwardConfig, settings: &Settings) -> anyhow::Result<ExitCode> {
+    if settings.grant == GrantType::ClientCredentials {
         return service_account(forward, settings).await;
     }
     let stored = settings.store.load().await?;
     let tokens = stored.and_then(|record| record.tokens);
     let stale = tokens.as_ref().and_then(|tokens| tokens.access.as_ref());
-    let endpoint = Endpoint::new(settings.clone());
-    match oauth2::renew(settings, &endpoint, stale).await {
-        Renewal::Tokens(record) => {
+    let endpoint = OAuth2Endpoints::new(settings.clone());
+    match oauth2::refresh(settings, &endpoint, stale).await {
+        RefreshOutcome::Refreshed(record) => {
             let Some(tokens) = record.tokens else {
                 bail!("there are no tokens; log in: {}", settings.login_command());
             };
             let user = prove(forward, settings, &tokens).await?;
             print(&format!(
                 "renewed; logged in as {user}\n{}",
-                lives(Some(&tokens))
+                expiry_lines(Some(&tokens))
             ))?;
             Ok(ExitCode::SUCCESS)
         }
-        Renewal::Ended(record) => bail!(
+        RefreshOutcome::LoginRequired(record) => bail!(
             "the login for Jira has ended: {}; log in again: {}",
             record.ended.unwrap_or_default(),
             settings.login_command()
         ),
-        Renewal::Failed(why) => bail!("{}; {}", why.cause, why.remedy),
+        RefreshOutcome::Failed(why) => bail!("{}; {}", why.cause, why.remedy),
     }
 }
 
@@ -92,12 +94,12 @@ pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
     let locked = settings.store.lock(PATIENCE).await?;
     let stored = locked.load().await;
     let foreign = stored.as_ref().ok().and_then(Option::as_ref);
-    let foreign = foreign.and_then(|record| oauth2::foreign(settings, record));
+    let foreign = foreign.and_then(|record| oauth2::other_owner(settings, record));
     let tokens = match &stored {
         Ok(Some(record)) if foreign.is_none() => record.tokens.clone(),
         _ => None,
     };
-    let endpoint = Endpoint::new(settings.clone());
+    let endpoint = OAuth2Endpoints::new(settings.clone());
     let revoked = match tokens.as_deref() {
         Some(tokens) => match tokens.refresh.as_ref().or(tokens.access.as_ref()) {
             Some(token) => Some(endpoint.revoke(token).await),
@@ -108,7 +110,7 @@ pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
     // A first refresh token that has served must not be taken for a new one.
     match stored {
         Ok(Some(record)) if record.seed.is_some() => {
-            let bare = Record {
+            let bare = TokenRecord {
                 tokens: None,
                 pending: None,
                 ended: None,
@@ -135,9 +137,12 @@ pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
 }
 
 /// Needs no person: shows that it works.
-async fn service_account(forward: &Forward, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let endpoint = Endpoint::new(settings.clone());
-    let tokens = endpoint.client_credentials().await.map_err(told)?;
+async fn service_account(forward: &ForwardConfig, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let endpoint = OAuth2Endpoints::new(settings.clone());
+    let tokens = endpoint
+        .client_credentials()
+        .await
+        .map_err(printable_answer)?;
     let user = prove(forward, settings, &tokens).await?;
     print(&format!(
         "grant = \"client_credentials\" needs no login by a person, and it works: the service account is {user}; \
@@ -146,14 +151,18 @@ async fn service_account(forward: &Forward, settings: &Settings) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-async fn prove(forward: &Forward, settings: &Settings, tokens: &Tokens) -> anyhow::Result<String> {
+async fn prove(
+    forward: &ForwardConfig,
+    settings: &Settings,
+    tokens: &TokenSet,
+) -> anyhow::Result<String> {
     let Some(access) = &tokens.access else {
         bail!("no access token was issued");
     };
-    match oauth2::reaches(settings, access).await {
+    match oauth2::check_site_access(settings, access).await {
         Ok(()) => {}
-        Err(Unreached::Elsewhere(why)) => bail!("{}; {}", why.cause, why.remedy),
-        Err(Unreached::Unanswered(why)) => {
+        Err(SiteAccessError::OtherSites(why)) => bail!("{}; {}", why.cause, why.remedy),
+        Err(SiteAccessError::Unknown(why)) => {
             bail!(
                 "nobody said which sites the login reaches: {why}; check api_url, then start again"
             )
@@ -166,8 +175,8 @@ async fn prove(forward: &Forward, settings: &Settings, tokens: &Tokens) -> anyho
 
 fn instructions(
     settings: &Settings,
-    request: &Request,
-    receiver: &Receiver,
+    request: &AuthorizationRequest,
+    receiver: &RedirectListener,
     failure: Option<String>,
 ) -> String {
     let mut text = format!(
@@ -193,8 +202,11 @@ fn instructions(
 }
 
 /// The code, if the answer is the one to our request (RFC 6749 §4.1.2, §10.12).
-fn judge(answer: &Answer, state: &str) -> anyhow::Result<Zeroizing<String>> {
-    if let Answer::Bare(_) = answer {
+fn verify_redirect(
+    answer: &AuthorizationResponse,
+    state: &str,
+) -> anyhow::Result<Zeroizing<String>> {
+    if let AuthorizationResponse::Code(_) = answer {
         bail!(
             "that is no address; paste the whole address line, which begins with the redirect_uri"
         );
@@ -219,7 +231,7 @@ fn judge(answer: &Answer, state: &str) -> anyhow::Result<Zeroizing<String>> {
 }
 
 /// When what was issued dies, line by line.
-fn lives(tokens: Option<&Tokens>) -> String {
+fn expiry_lines(tokens: Option<&TokenSet>) -> String {
     let Some(tokens) = tokens else {
         return String::new();
     };
@@ -246,7 +258,7 @@ fn lives(tokens: Option<&Tokens>) -> String {
     text
 }
 
-fn told(error: oauth2::TokenError) -> anyhow::Error {
+fn printable_answer(error: oauth2::OAuth2Error) -> anyhow::Error {
     anyhow!("{}; {}", error.cause, error.remedy)
 }
 

@@ -21,16 +21,16 @@ use tokio::{
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-/// What came back.
-pub enum Answer {
+/// What the authorization server sent back through the browser.
+pub enum AuthorizationResponse {
     /// The parameters of the redirect, decoded.
     Query(Vec<(String, Zeroizing<String>)>),
     /// Something that is no URL: a code typed off the page.
     #[allow(dead_code, reason = "only a login whose page shows a code takes one")]
-    Bare(Zeroizing<String>),
+    Code(Zeroizing<String>),
 }
 
-impl Answer {
+impl AuthorizationResponse {
     /// The value of a parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         match self {
@@ -38,18 +38,18 @@ impl Answer {
                 .iter()
                 .find(|(key, _)| key == name)
                 .map(|(_, value)| value.as_str()),
-            Self::Bare(_) => None,
+            Self::Code(_) => None,
         }
     }
 }
 
 /// Listens for the browser where `redirect_uri` leads to this host over plain HTTP.
-pub struct Receiver {
+pub struct RedirectListener {
     path: String,
     listeners: Vec<TcpListener>,
 }
 
-impl Receiver {
+impl RedirectListener {
     /// Binds the listener where there is to be one. An `Err` is why there is none although there should be.
     pub async fn bind(redirect_uri: &str) -> (Self, Option<String>) {
         let mut receiver = Self {
@@ -81,17 +81,17 @@ impl Receiver {
     /// refuses is told to the browser, and the wait goes on; a refused paste ends it.
     pub async fn receive<T>(
         self,
-        judge: impl Fn(&Answer) -> anyhow::Result<T>,
+        judge: impl Fn(&AuthorizationResponse) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let listens = self.listens();
-        let (hits, mut inbox) = mpsc::channel::<Hit>(1);
+        let (hits, mut inbox) = mpsc::channel::<ReceivedRedirect>(1);
         let path: Arc<str> = self.path.into();
         let mut tasks = tokio::task::JoinSet::new();
         for listener in self.listeners {
             tasks.spawn(serve(listener, path.clone(), hits.clone()));
         }
         drop(hits);
-        let mut pasted = pasted();
+        let mut pasted = read_pasted();
         let mut typing = true;
         let wait = async {
             loop {
@@ -99,7 +99,7 @@ impl Receiver {
                     Some(hit) = inbox.recv() => {
                         let judged = judge(&hit.answer);
                         let told = judged.as_ref().err().map(|error| format!("{error:#}"));
-                        let _ = hit.told.send(told);
+                        let _ = hit.reply.send(told);
                         if let Ok(done) = judged {
                             return Ok(done);
                         }
@@ -142,12 +142,12 @@ fn loopback(redirect_uri: &str) -> Option<(Vec<IpAddr>, u16, String)> {
 }
 
 /// A redirect that arrived, and where to say what became of it.
-struct Hit {
-    answer: Answer,
-    told: oneshot::Sender<Option<String>>,
+struct ReceivedRedirect {
+    answer: AuthorizationResponse,
+    reply: oneshot::Sender<Option<String>>,
 }
 
-async fn serve(listener: TcpListener, path: Arc<str>, hits: mpsc::Sender<Hit>) {
+async fn serve(listener: TcpListener, path: Arc<str>, hits: mpsc::Sender<ReceivedRedirect>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -157,7 +157,7 @@ async fn serve(listener: TcpListener, path: Arc<str>, hits: mpsc::Sender<Hit>) {
     }
 }
 
-async fn connection(stream: TcpStream, path: Arc<str>, hits: mpsc::Sender<Hit>) {
+async fn connection(stream: TcpStream, path: Arc<str>, hits: mpsc::Sender<ReceivedRedirect>) {
     let service = service_fn(|request: Request<Incoming>| {
         let (path, hits) = (path.clone(), hits.clone());
         async move { Ok::<_, Infallible>(answer(&request, &path, &hits).await) }
@@ -173,15 +173,22 @@ async fn connection(stream: TcpStream, path: Arc<str>, hits: mpsc::Sender<Hit>) 
 async fn answer(
     request: &Request<Incoming>,
     path: &str,
-    hits: &mpsc::Sender<Hit>,
+    hits: &mpsc::Sender<ReceivedRedirect>,
 ) -> Response<Full<Bytes>> {
     let query = match request.uri().query() {
         Some(query) if request.uri().path() == path => query,
         _ => return page(StatusCode::NOT_FOUND, "Nothing is here."),
     };
     let (told, outcome) = oneshot::channel();
-    let answer = Answer::Query(parameters(query));
-    if hits.send(Hit { answer, told }).await.is_err() {
+    let answer = AuthorizationResponse::Query(parameters(query));
+    if hits
+        .send(ReceivedRedirect {
+            answer,
+            reply: told,
+        })
+        .await
+        .is_err()
+    {
         return page(
             StatusCode::GONE,
             "The agent does not wait for a login any more.",
@@ -220,7 +227,7 @@ fn page(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
 
 /// One line of standard input; `None` at its end. A thread of its own: a terminal cannot be read with
 /// a deadline, and the process may end while it waits.
-fn pasted() -> oneshot::Receiver<Option<Zeroizing<String>>> {
+fn read_pasted() -> oneshot::Receiver<Option<Zeroizing<String>>> {
     let (done, line) = oneshot::channel();
     std::thread::spawn(move || {
         let mut text = Zeroizing::new(String::with_capacity(MAX_PASTE as usize));
@@ -239,15 +246,17 @@ fn pasted() -> oneshot::Receiver<Option<Zeroizing<String>>> {
 }
 
 /// A whole URL, its query alone, or a bare code.
-fn parse(line: &str) -> Answer {
+fn parse(line: &str) -> AuthorizationResponse {
     let text = line.trim().trim_matches(['"', '\'', '<', '>']);
     let query = match text.split_once('?') {
         Some((_, query)) => Some(query),
         None => text.contains('=').then_some(text),
     };
     match query {
-        Some(query) => Answer::Query(parameters(query.split('#').next().unwrap_or_default())),
-        None => Answer::Bare(Zeroizing::new(text.to_owned())),
+        Some(query) => {
+            AuthorizationResponse::Query(parameters(query.split('#').next().unwrap_or_default()))
+        }
+        None => AuthorizationResponse::Code(Zeroizing::new(text.to_owned())),
     }
 }
 
@@ -284,7 +293,9 @@ mod tests {
             assert_eq!(answer.parameter("code"), Some("a/b"), "{line}");
             assert_eq!(answer.parameter("state"), Some("s"), "{line}");
         }
-        assert!(matches!(parse("abc-123\n"), Answer::Bare(code) if *code == "abc-123"));
+        assert!(
+            matches!(parse("abc-123\n"), AuthorizationResponse::Code(code) if *code == "abc-123")
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What comes behind a short body while nobody asks for that body: Jira has no connection free, or the request waits
 //! for the login. It would lie in the channel's spool file, up to its caps.
 
-use super::{Chunks, Framing, READ_AHEAD, READS_AT_ONCE, State};
+use super::{ChunkScanner, FramedStream, FramingState, READ_AHEAD, READS_AT_ONCE};
 use bytes::BytesMut;
 use std::{
     io,
@@ -14,12 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A chunked body as far as it lies in the buffer.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    chunks: Chunks,
+    chunks: ChunkScanner,
     /// Bytes of the buffer that were looked at, and belong to it.
     followed: usize,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
     /// Reads a short body ahead, and what comes behind it, within the bound that holds behind an unfinished answer. What
     /// comes past that is thrown away, and a refusal takes the place of the next request.
     fn take_behind_body(&mut self, cx: &mut Context<'_>) {
@@ -40,7 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
                 }
                 // A long one, which is the channel's to keep.
                 None if self.buffer.len() >= READ_AHEAD => return,
-                None if !matches!(self.state, State::Chunked(_)) => return,
+                None if !matches!(self.state, FramingState::Chunked(_)) => return,
                 None => {}
             }
             match self.poll_fill(cx) {
@@ -56,12 +56,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
     fn end_of_short_body(&mut self) -> Option<usize> {
         match &self.state {
             // hyper has all of it, and has not handed all of it on.
-            State::Head { .. } if self.turn.is_taken() => Some(0),
-            State::Known { left } => {
+            FramingState::Head { .. } if self.slot.is_taken() => Some(0),
+            FramingState::Known { left } => {
                 let left = usize::try_from(*left).ok()?;
                 (left <= READ_AHEAD).then_some(left)
             }
-            State::Chunked(chunks) => {
+            FramingState::Chunked(chunks) => {
                 let ahead = self.ahead.get_or_insert_with(|| Ahead {
                     chunks: chunks.clone(),
                     followed: 0,
@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
 }
 
 /// A framing that hyper reads, and that whoever drives hyper looks after.
-pub(in crate::http) struct SharedFraming<S>(Arc<Mutex<Framing<S>>>);
+pub(in crate::http) struct SharedFraming<S>(Arc<Mutex<FramedStream<S>>>);
 
 impl<S> Clone for SharedFraming<S> {
     fn clone(&self) -> Self {
@@ -86,7 +86,7 @@ impl<S> Clone for SharedFraming<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SharedFraming<S> {
-    pub(in crate::http) fn new(framing: Framing<S>) -> Self {
+    pub(in crate::http) fn new(framing: FramedStream<S>) -> Self {
         Self(Arc::new(Mutex::new(framing)))
     }
 
@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SharedFraming<S> {
         .await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Framing<S>> {
+    fn lock(&self) -> MutexGuard<'_, FramedStream<S>> {
         // One task has it. A panic in it ends the channel.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
 //! Hands bodies on, up to their ends and not a byte further.
 
-use super::{Chunks, Framing, State};
+use super::{ChunkScanner, FramedStream, FramingState};
 use bytes::Buf;
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
     /// Copies up to `most` bytes of our buffer. Returns how many.
     pub(super) fn hand_over(&mut self, out: &mut ReadBuf<'_>, most: usize) -> usize {
         let length = most.min(self.buffer.len()).min(out.remaining());
@@ -39,8 +39,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
             self.hand_over(out, most)
         };
         self.state = match left - length as u64 {
-            0 => State::Head { searched: 0 },
-            left => State::Known { left },
+            0 => FramingState::Head { searched: 0 },
+            left => FramingState::Known { left },
         };
         Poll::Ready(Ok(()))
     }
@@ -50,14 +50,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         &mut self,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
-        mut chunks: Chunks,
+        mut chunks: ChunkScanner,
     ) -> Poll<io::Result<()>> {
         let before = out.filled().len();
         let followed = if self.buffer.is_empty() {
             match Pin::new(&mut self.inner).poll_read(cx, out) {
                 Poll::Ready(read) => read?,
                 Poll::Pending => {
-                    self.state = State::Chunked(chunks);
+                    self.state = FramingState::Chunked(chunks);
                     return Poll::Pending;
                 }
             }
@@ -79,15 +79,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         };
         if followed.is_err() {
             out.set_filled(before);
-            self.state = State::Refused;
+            self.state = FramingState::Refused;
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "a chunked body that can be read in two ways",
             )));
         }
         self.state = match chunks.is_done() {
-            true => State::Head { searched: 0 },
-            false => State::Chunked(chunks),
+            true => FramingState::Head { searched: 0 },
+            false => FramingState::Chunked(chunks),
         };
         Poll::Ready(Ok(()))
     }

@@ -2,8 +2,8 @@
 
 /// Where in a chunked body the reader stands.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Chunks {
-    state: State,
+pub(super) struct ChunkScanner {
+    state: ChunkState,
     /// Bytes of the present size line, or of all trailer lines.
     line: usize,
     /// The present trailer line; empty outside the trailers.
@@ -11,7 +11,7 @@ pub(super) struct Chunks {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum ChunkState {
     /// Hexadecimal digits of a chunk's size; how many there were.
     Size {
         size: u64,
@@ -38,7 +38,7 @@ enum State {
     Done,
 }
 
-impl Default for State {
+impl Default for ChunkState {
     fn default() -> Self {
         Self::Size { size: 0, digits: 0 }
     }
@@ -48,20 +48,20 @@ impl Default for State {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadChunk;
 
-impl Chunks {
+impl ChunkScanner {
     /// Looks at the next bytes of the body. Returns how many belong to it: less than all of them, or
-    /// [`Chunks::is_done`], means that the body has ended.
+    /// [`ChunkScanner::is_done`], means that the body has ended.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<usize, BadChunk> {
         let mut at = 0;
         while at < bytes.len() && !self.is_done() {
-            if let State::Bytes { left } = &mut self.state {
+            if let ChunkState::Bytes { left } = &mut self.state {
                 let here = usize::try_from(*left)
                     .unwrap_or(usize::MAX)
                     .min(bytes.len() - at);
                 *left -= here as u64;
                 at += here;
                 if *left == 0 {
-                    self.state = State::EndCr;
+                    self.state = ChunkState::EndCr;
                 }
                 continue;
             }
@@ -72,7 +72,7 @@ impl Chunks {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, ChunkState::Done)
     }
 
     fn step(&mut self, byte: u8) -> Result<(), BadChunk> {
@@ -81,43 +81,43 @@ impl Chunks {
             return Err(BadChunk);
         }
         self.state = match (self.state, byte) {
-            (State::Size { size, digits }, digit) if digit.is_ascii_hexdigit() => {
+            (ChunkState::Size { size, digits }, digit) if digit.is_ascii_hexdigit() => {
                 if digits >= MAX_DIGITS {
                     return Err(BadChunk);
                 }
                 let digit = (digit as char).to_digit(16).unwrap_or(0);
-                State::Size {
+                ChunkState::Size {
                     size: size << 4 | u64::from(digit),
                     digits: digits + 1,
                 }
             }
-            (State::Size { size, digits: 1.. }, b';') => State::Extension { size },
-            (State::Size { size, digits: 1.. } | State::Extension { size }, b'\r') => {
-                State::SizeLf { size }
+            (ChunkState::Size { size, digits: 1.. }, b';') => ChunkState::Extension { size },
+            (ChunkState::Size { size, digits: 1.. } | ChunkState::Extension { size }, b'\r') => {
+                ChunkState::SizeLf { size }
             }
-            (State::Extension { size }, b'\t' | b' '..=b'~') => State::Extension { size },
-            (State::SizeLf { size }, b'\n') => {
+            (ChunkState::Extension { size }, b'\t' | b' '..=b'~') => ChunkState::Extension { size },
+            (ChunkState::SizeLf { size }, b'\n') => {
                 self.line = 0;
                 match size {
-                    0 => State::Trailer,
-                    left => State::Bytes { left },
+                    0 => ChunkState::Trailer,
+                    left => ChunkState::Bytes { left },
                 }
             }
-            (State::EndCr, b'\r') => State::EndLf,
-            (State::EndLf, b'\n') => {
+            (ChunkState::EndCr, b'\r') => ChunkState::EndLf,
+            (ChunkState::EndLf, b'\n') => {
                 self.line = 0;
-                State::default()
+                ChunkState::default()
             }
-            (State::Trailer, b'\r') => State::TrailerLf,
-            (State::Trailer, b'\n') => return Err(BadChunk),
-            (State::Trailer, byte) => {
+            (ChunkState::Trailer, b'\r') => ChunkState::TrailerLf,
+            (ChunkState::Trailer, b'\n') => return Err(BadChunk),
+            (ChunkState::Trailer, byte) => {
                 self.trailer.push(byte);
-                State::Trailer
+                ChunkState::Trailer
             }
-            (State::TrailerLf, b'\n') if self.trailer.is_empty() => State::Done,
-            (State::TrailerLf, b'\n') if super::head::is_field_line(&self.trailer) => {
+            (ChunkState::TrailerLf, b'\n') if self.trailer.is_empty() => ChunkState::Done,
+            (ChunkState::TrailerLf, b'\n') if super::head::is_field_line(&self.trailer) => {
                 self.trailer.clear();
-                State::Trailer
+                ChunkState::Trailer
             }
             _ => return Err(BadChunk),
         };
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn all(bytes: &[u8]) -> Result<Option<usize>, BadChunk> {
-        let mut chunks = Chunks::default();
+        let mut chunks = ChunkScanner::default();
         let used = chunks.follow(bytes)?;
         Ok(chunks.is_done().then_some(used))
     }
@@ -149,7 +149,7 @@ mod tests {
         wire.extend_from_slice(b"GET / HTTP/1.1\r\n");
         assert_eq!(all(&wire), Ok(Some(body.len())));
         for step in 1..body.len() {
-            let mut chunks = Chunks::default();
+            let mut chunks = ChunkScanner::default();
             let mut used = 0;
             for piece in wire.chunks(step) {
                 used += chunks.follow(piece).unwrap();

@@ -3,16 +3,17 @@
 //! RFC 9112 lets a recipient be lenient in many places; each of them is a way to make two parsers
 //! see two different requests. The vendor's clients need none of it, so none of it passes.
 
-use super::Fault;
+use super::FramingFault;
 use crate::{
-    audit::Target, http::problem::Kind, policy::require_sendable, vendor_text::VendorText,
+    audit::RedactedTarget, http::problem::ProblemKind, policy::require_sendable,
+    vendor_text::VendorText,
 };
 use http::{Method, uri::PathAndQuery};
 use std::{ops::Range, sync::Arc};
 
 /// How the body that follows a head ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Length {
+pub(super) enum BodyLength {
     /// This many bytes; 0 where there is none.
     Known(u64),
     /// `Transfer-Encoding: chunked`.
@@ -21,56 +22,62 @@ pub(super) enum Length {
 
 /// What a good head says of itself.
 #[derive(Debug)]
-pub(in crate::http) struct Inspected {
-    pub(super) body: Length,
+pub(in crate::http) struct InspectedHead {
+    pub(super) body: BodyLength,
     /// Set where hyper cannot hold the target.
-    pub(in crate::http) raw: Option<RawTarget>,
+    pub(in crate::http) raw: Option<RelaxedTarget>,
 }
 
 /// A target with characters that Jira's own Tomcat takes in a query and the `http` crate does not.
 #[derive(Debug)]
-pub(in crate::http) struct RawTarget {
+pub(in crate::http) struct RelaxedTarget {
     /// As the vendor wrote it.
     pub(in crate::http) target: Arc<str>,
     /// Where it stands in the head.
     pub(super) at: Range<usize>,
     /// What hyper is handed in its place: the same with these characters percent-encoded.
-    pub(in crate::http) stand_in: String,
+    pub(in crate::http) encoded: String,
 }
 
 /// Judges a complete head, the empty line that ends it included, of at most `max_head` bytes.
-pub(in crate::http) fn inspect(head: &[u8], max_head: usize) -> Result<Inspected, Fault> {
-    let mut lines = Lines(head);
+pub(in crate::http) fn inspect(
+    head: &[u8],
+    max_head: usize,
+) -> Result<InspectedHead, FramingFault> {
+    let mut lines = HeadLines(head);
     let request_line = lines.next().unwrap_or(Err(()));
     let request_line = request_line.map_err(|()| malformed(BARE_LF))?;
     let (method, target, minor) = request_line_parts(request_line)?;
-    let fault = |(kind, detail): (Kind, &'static str)| Fault {
+    let fault = |(kind, detail): (ProblemKind, &'static str)| FramingFault {
         kind,
         detail: detail.into(),
         method: Method::from_bytes(method).ok(),
-        target: str::from_utf8(target).map_or(Target::unknown(), Target::redact),
+        target: str::from_utf8(target).map_or(RedactedTarget::unknown(), RedactedTarget::redact),
     };
     let body = fields(lines, method, minor).map_err(fault)?;
-    let raw = raw_target(method, target).map_err(fault)?;
+    let raw = relaxed_target(method, target).map_err(fault)?;
     let grown = raw
         .as_ref()
-        .map_or(0, |raw| raw.stand_in.len() - target.len());
+        .map_or(0, |raw| raw.encoded.len() - target.len());
     if head.len() + grown > max_head {
         return Err(fault((
-            Kind::HeadTooLarge,
+            ProblemKind::HeadTooLarge,
             "the request head is too large for the raw characters in its query; percent-encode them",
         )));
     }
-    Ok(Inspected { body, raw })
+    Ok(InspectedHead { body, raw })
 }
 
-fn raw_target(method: &[u8], target: &[u8]) -> Result<Option<RawTarget>, (Kind, &'static str)> {
+fn relaxed_target(
+    method: &[u8],
+    target: &[u8],
+) -> Result<Option<RelaxedTarget>, (ProblemKind, &'static str)> {
     let is_plain = |&b: &u8| CLASS[b as usize] & PLAIN_TARGET != 0;
     if target.iter().all(is_plain) || PathAndQuery::try_from(target).is_ok() {
         return Ok(None);
     }
     let ambiguous = (
-        Kind::AmbiguousTarget,
+        ProblemKind::AmbiguousTarget,
         "the request target holds a character that must be percent-encoded",
     );
     let target = str::from_utf8(target).map_err(|_| ambiguous)?;
@@ -86,7 +93,7 @@ fn raw_target(method: &[u8], target: &[u8]) -> Result<Option<RawTarget>, (Kind, 
     }
     if stand_in.len() > MAX_TARGET {
         return Err((
-            Kind::HeadTooLarge,
+            ProblemKind::HeadTooLarge,
             "the query has too many raw characters; percent-encode them, or send long JQL in a body",
         ));
     }
@@ -94,10 +101,10 @@ fn raw_target(method: &[u8], target: &[u8]) -> Result<Option<RawTarget>, (Kind, 
         return Err(ambiguous);
     }
     let start = method.len() + 1;
-    Ok(Some(RawTarget {
+    Ok(Some(RelaxedTarget {
         at: start..start + target.len(),
         target: target.into(),
-        stand_in,
+        encoded: stand_in,
     }))
 }
 
@@ -113,13 +120,13 @@ pub(super) fn is_field_line(line: &[u8]) -> bool {
 
 /// The versions that differ here.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Minor {
+enum MinorVersion {
     /// Health checks and old proxies: no `Host`, no chunks, one request per connection.
     Zero,
     One,
 }
 
-fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8], Minor), Fault> {
+fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8], MinorVersion), FramingFault> {
     let mut parts = line.split(|&byte| byte == b' ');
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -131,20 +138,20 @@ fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8], Minor), Fault> {
     if method.is_empty() || method.len() > MAX_METHOD || !method.iter().all(|&b| is_token(b)) {
         return Err(malformed("the method is not a token"));
     }
-    let fault = |kind, detail: VendorText| Fault {
+    let fault = |kind, detail: VendorText| FramingFault {
         kind,
         detail,
         method: Method::from_bytes(method).ok(),
-        target: str::from_utf8(target).map_or(Target::unknown(), Target::redact),
+        target: str::from_utf8(target).map_or(RedactedTarget::unknown(), RedactedTarget::redact),
     };
     let minor = match version {
-        b"HTTP/1.1" => Minor::One,
-        b"HTTP/1.0" => Minor::Zero,
+        b"HTTP/1.1" => MinorVersion::One,
+        b"HTTP/1.0" => MinorVersion::Zero,
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
             return Err(fault(
-                Kind::HttpVersion,
+                ProblemKind::HttpVersion,
                 "only HTTP/1.0, HTTP/1.1, and HTTP/2 by prior knowledge, are spoken here".into(),
             ));
         }
@@ -152,19 +159,19 @@ fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8], Minor), Fault> {
     };
     if method == b"CONNECT" {
         return Err(fault(
-            Kind::MethodRefused,
+            ProblemKind::MethodRefused,
             "CONNECT asks for a tunnel; this is a way to one Jira only".into(),
         ));
     }
     if !target.starts_with(b"/") {
         return Err(fault(
-            Kind::AmbiguousTarget,
+            ProblemKind::AmbiguousTarget,
             "the request target must be a path that begins with a slash (origin form)".into(),
         ));
     }
     if target.len() > MAX_TARGET {
         return Err(fault(
-            Kind::HeadTooLarge,
+            ProblemKind::HeadTooLarge,
             "the request target is longer than 65,534 bytes".into(),
         ));
     }
@@ -175,20 +182,24 @@ fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8], Minor), Fault> {
     if !plain
         && (!target.is_ascii() || target.contains(&b'#') || PathAndQuery::try_from(target).is_err())
     {
-        require_sendable(target).map_err(|detail| fault(Kind::AmbiguousTarget, detail))?;
+        require_sendable(target).map_err(|detail| fault(ProblemKind::AmbiguousTarget, detail))?;
     }
     Ok((method, target, minor))
 }
 
-fn fields(lines: Lines<'_>, method: &[u8], minor: Minor) -> Result<Length, (Kind, &'static str)> {
-    let bad = |detail| (Kind::MalformedRequest, detail);
+fn fields(
+    lines: HeadLines<'_>,
+    method: &[u8],
+    minor: MinorVersion,
+) -> Result<BodyLength, (ProblemKind, &'static str)> {
+    let bad = |detail| (ProblemKind::MalformedRequest, detail);
     let mut hosts = 0;
     let mut length = None;
     let mut chunked = false;
     for (count, line) in lines.enumerate() {
-        let line = line.map_err(|()| (Kind::MalformedRequest, BARE_LF))?;
+        let line = line.map_err(|()| (ProblemKind::MalformedRequest, BARE_LF))?;
         if count >= MAX_FIELDS {
-            return Err((Kind::HeadTooLarge, "more than 100 header fields"));
+            return Err((ProblemKind::HeadTooLarge, "more than 100 header fields"));
         }
         let (name, value) = field(line).map_err(bad)?;
         // Only three names matter here; their lengths tell them from nearly all others.
@@ -217,7 +228,7 @@ fn fields(lines: Lines<'_>, method: &[u8], minor: Minor) -> Result<Length, (Kind
             _ => {}
         }
     }
-    if minor == Minor::Zero {
+    if minor == MinorVersion::Zero {
         if chunked {
             return Err(bad("a Transfer-Encoding in HTTP/1.0"));
         }
@@ -230,8 +241,8 @@ fn fields(lines: Lines<'_>, method: &[u8], minor: Minor) -> Result<Length, (Kind
     match (hosts, length, chunked) {
         (0, ..) => Err(bad("the Host header is missing")),
         (1, Some(_), true) => Err(bad("both Content-Length and Transfer-Encoding")),
-        (1, None, true) => Ok(Length::Chunked),
-        (1, length, false) => Ok(Length::Known(length.unwrap_or(0))),
+        (1, None, true) => Ok(BodyLength::Chunked),
+        (1, length, false) => Ok(BodyLength::Known(length.unwrap_or(0))),
         _ => Err(bad("more than one Host header")),
     }
 }
@@ -270,19 +281,19 @@ fn decimal(value: &[u8]) -> Option<u64> {
     i64::try_from(number).is_ok().then_some(number)
 }
 
-fn malformed(detail: &'static str) -> Fault {
-    Fault {
-        kind: Kind::MalformedRequest,
+fn malformed(detail: &'static str) -> FramingFault {
+    FramingFault {
+        kind: ProblemKind::MalformedRequest,
         detail: detail.into(),
         method: None,
-        target: Target::unknown(),
+        target: RedactedTarget::unknown(),
     }
 }
 
 /// Lines that end in CRLF, up to the empty one; a bare LF or CR is a fault.
-struct Lines<'a>(&'a [u8]);
+struct HeadLines<'a>(&'a [u8]);
 
-impl<'a> Iterator for Lines<'a> {
+impl<'a> Iterator for HeadLines<'a> {
     /// The error is a bare LF or CR.
     type Item = Result<&'a [u8], ()>;
 
@@ -366,7 +377,7 @@ mod tests {
             }
             head.extend_from_slice(b"\r\n");
             if let Ok(inspected) = inspect(&head, usize::MAX) {
-                let handed = inspected.raw.as_ref().map_or(target.as_str(), |raw| &raw.stand_in);
+                let handed = inspected.raw.as_ref().map_or(target.as_str(), |raw| &raw.encoded);
                 let parsed = PathAndQuery::try_from(handed).expect("a target");
                 prop_assert_eq!(parsed.as_str(), handed);
                 if let Some(raw) = inspected.raw {
@@ -374,7 +385,7 @@ mod tests {
                     // Only the query: in the path `http` takes a quote, and refuses the others.
                     let (path, query) = target.split_once('?').expect("a query");
                     let query = query.replace('"', "%22").replace('<', "%3C").replace('>', "%3E");
-                    prop_assert_eq!(raw.stand_in, format!("{path}?{query}"));
+                    prop_assert_eq!(raw.encoded, format!("{path}?{query}"));
                 }
                 for (name, value) in fields {
                     prop_assert!(http::HeaderName::from_bytes(name.as_bytes()).is_ok());

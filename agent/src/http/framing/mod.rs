@@ -9,26 +9,26 @@
 mod behind;
 mod body;
 mod chunks;
+mod exchange_slot;
 mod head;
 mod streams;
-mod turn;
 
 pub(super) use behind::SharedFraming;
+pub(super) use exchange_slot::{ExchangeGuard, ExchangeNote, ExchangeSlot};
 pub(super) use head::is_token;
-pub(super) use streams::{StreamLedger, Unserved};
-pub(super) use turn::{Aside, Turn, TurnHeld};
+pub(super) use streams::{StreamTracker, UnservedRequests};
 
 use super::{
-    Limits,
-    problem::Kind,
-    pulse::{Flow, Pulse},
+    HttpLimits,
+    problem::ProblemKind,
+    stall::{ActivityClock, ExpectedFlow},
 };
-use crate::{audit::Target, vendor_text::VendorText};
+use crate::{audit::RedactedTarget, vendor_text::VendorText};
 use behind::Ahead;
 use bytes::{Buf, BytesMut};
-use chunks::Chunks;
+use chunks::ChunkScanner;
 pub(super) use head::inspect;
-use head::{Inspected, Length, RawTarget};
+use head::{BodyLength, InspectedHead, RelaxedTarget};
 use http::Method;
 use std::{
     io,
@@ -37,7 +37,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use streams::Frames;
+use streams::FrameParser;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
@@ -45,21 +45,21 @@ use tokio::{
 
 /// Why a head is refused, and what of it could be read.
 #[derive(Clone, Debug)]
-pub(super) struct Fault {
-    pub(super) kind: Kind,
+pub(super) struct FramingFault {
+    pub(super) kind: ProblemKind,
     pub(super) detail: VendorText,
     pub(super) method: Option<Method>,
-    pub(super) target: Target,
+    pub(super) target: RedactedTarget,
 }
 
 /// A channel of which hyper sees one message at a time.
-pub(super) struct Framing<S> {
+pub(super) struct FramedStream<S> {
     inner: S,
     /// Read from the channel and not handed on yet.
     buffer: BytesMut,
-    state: State,
-    turn: Arc<Turn>,
-    pulse: Arc<Pulse>,
+    state: FramingState,
+    slot: Arc<ExchangeSlot>,
+    activity: Arc<ActivityClock>,
     write_blocked: bool,
     /// More came behind an unfinished answer than is read ahead; none of it is looked at.
     overrun: bool,
@@ -77,17 +77,17 @@ pub(super) struct Framing<S> {
     /// Since when a head, or its rest, has been waited for.
     waiting_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
-    http2: Option<Box<Watched>>,
+    http2: Option<Box<FrameMonitor>>,
 }
 
 /// The frames of an HTTP/2 connection.
-struct Watched {
-    received: Frames,
-    sent: Frames,
-    ledger: Arc<StreamLedger>,
+struct FrameMonitor {
+    received: FrameParser,
+    sent: FrameParser,
+    tracker: Arc<StreamTracker>,
 }
 
-enum State {
+enum FramingState {
     /// Waiting for a head; the end of it does not lie before `searched`.
     Head {
         searched: usize,
@@ -95,39 +95,39 @@ enum State {
     /// Handing over the first `left` bytes of the buffer.
     HandOver {
         left: usize,
-        then: After,
+        then: AfterHead,
     },
     /// Handing over a body.
     Known {
         left: u64,
     },
-    Chunked(Chunks),
+    Chunked(ChunkScanner),
     /// Nothing more is read: the last request was refused for its framing.
     Refused,
     /// HTTP/2: bytes as they come.
     Through,
 }
 
-enum After {
-    Body(Length),
+enum AfterHead {
+    Body(BodyLength),
     Refused,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
     /// `read` is what has been read from `inner` already.
     pub(super) fn http1(
         inner: S,
         read: BytesMut,
-        limits: &Limits,
-        turn: Arc<Turn>,
-        pulse: Arc<Pulse>,
+        limits: &HttpLimits,
+        turn: Arc<ExchangeSlot>,
+        pulse: Arc<ActivityClock>,
     ) -> Self {
         Self {
             inner,
             buffer: read,
-            state: State::Head { searched: 0 },
-            turn,
-            pulse,
+            state: FramingState::Head { searched: 0 },
+            slot: turn,
+            activity: pulse,
             write_blocked: false,
             overrun: false,
             is_asked: false,
@@ -147,16 +147,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
     pub(super) fn http2(
         inner: S,
         read: BytesMut,
-        limits: &Limits,
-        pulse: Arc<Pulse>,
-        ledger: Arc<StreamLedger>,
+        limits: &HttpLimits,
+        pulse: Arc<ActivityClock>,
+        ledger: Arc<StreamTracker>,
     ) -> Self {
         Self {
-            state: State::Through,
-            http2: Some(Box::new(Watched {
-                received: Frames::of_client(),
-                sent: Frames::default(),
-                ledger,
+            state: FramingState::Through,
+            http2: Some(Box::new(FrameMonitor {
+                received: FrameParser::of_client(),
+                sent: FrameParser::default(),
+                tracker: ledger,
             })),
             ..Self::http1(inner, read, limits, Arc::default(), pulse)
         }
@@ -167,12 +167,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
     fn poll_head(&mut self, cx: &mut Context<'_>, searched: usize) -> Poll<io::Result<bool>> {
         let mut searched = searched;
         loop {
-            if self.turn.is_taken() {
+            if self.slot.is_taken() {
                 return self.poll_watch(cx);
             }
             if self.overrun {
-                self.refuse(Fault::unread(
-                    Kind::Overloaded,
+                self.refuse(FramingFault::unread(
+                    ProblemKind::Overloaded,
                     "too much was sent behind a request that was not answered yet; none of it was looked at",
                 ));
                 return Poll::Ready(Ok(false));
@@ -183,8 +183,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
                 searched = 0;
                 self.empty_lines += 1;
                 if self.empty_lines > MAX_EMPTY_LINES {
-                    self.refuse(Fault::unread(
-                        Kind::MalformedRequest,
+                    self.refuse(FramingFault::unread(
+                        ProblemKind::MalformedRequest,
                         "empty lines in the place of a request",
                     ));
                     return Poll::Ready(Ok(false));
@@ -196,11 +196,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
                     self.begun = false;
                     self.empty_lines = 0;
                     match head::inspect(&self.buffer[..length], self.max_head) {
-                        Ok(Inspected { body, raw }) => {
-                            let left = raw.map_or(length, |raw| self.stand_in(length, raw));
-                            self.state = State::HandOver {
+                        Ok(InspectedHead { body, raw }) => {
+                            let left =
+                                raw.map_or(length, |raw| self.substitute_target(length, raw));
+                            self.state = FramingState::HandOver {
                                 left,
-                                then: After::Body(body),
+                                then: AfterHead::Body(body),
                             };
                         }
                         Err(fault) => self.refuse(fault),
@@ -209,12 +210,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
                 }
                 None if self.buffer.len() <= self.max_head => {}
                 _ => {
-                    self.refuse(Fault::too_large());
+                    self.refuse(FramingFault::too_large());
                     return Poll::Ready(Ok(false));
                 }
             }
             searched = self.buffer.len();
-            self.state = State::Head { searched };
+            self.state = FramingState::Head { searched };
             let begun = !self.buffer.is_empty();
             if begun && !self.begun {
                 // An empty line does not come so far: it moves no timer.
@@ -227,8 +228,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending if begun => {
                     ready!(self.poll_timer(cx, self.head_timeout));
-                    self.refuse(Fault::unread(
-                        Kind::HeadTimeout,
+                    self.refuse(FramingFault::unread(
+                        ProblemKind::HeadTimeout,
                         "the request head did not come to its end in time",
                     ));
                     return Poll::Ready(Ok(false));
@@ -251,7 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(true)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return self.turn.poll_free(cx).map(|()| Ok(false)),
+                Poll::Pending => return self.slot.poll_free(cx).map(|()| Ok(false)),
             }
             if self.overrun {
                 self.buffer.clear();
@@ -263,7 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         }
         // The answer has its turn, too.
         cx.waker().wake_by_ref();
-        self.turn.poll_free(cx).map(|()| Ok(false))
+        self.slot.poll_free(cx).map(|()| Ok(false))
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -294,27 +295,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
 
     /// Puts into the head at the buffer's beginning a target that hyper can hold; the true one goes beside it. Gives the
     /// head's new length.
-    fn stand_in(&mut self, length: usize, raw: RawTarget) -> usize {
-        let grown = raw.stand_in.len() - raw.at.len();
+    fn substitute_target(&mut self, length: usize, raw: RelaxedTarget) -> usize {
+        let grown = raw.encoded.len() - raw.at.len();
         let mut buffer = BytesMut::with_capacity(self.buffer.len() + grown);
         buffer.extend_from_slice(&self.buffer[..raw.at.start]);
-        buffer.extend_from_slice(raw.stand_in.as_bytes());
+        buffer.extend_from_slice(raw.encoded.as_bytes());
         buffer.extend_from_slice(&self.buffer[raw.at.end..]);
         self.buffer = buffer;
-        self.turn.set_aside(Aside::Target(raw.target));
+        self.slot.set_note(ExchangeNote::Target(raw.target));
         length + grown
     }
 
-    fn refuse(&mut self, fault: Fault) {
+    fn refuse(&mut self, fault: FramingFault) {
         let stand_in: &[u8] = match fault.method {
             Some(Method::HEAD) => b"HEAD / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n",
             _ => b"GET / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n",
         };
         self.buffer = BytesMut::from(stand_in);
-        self.turn.set_aside(Aside::Fault(fault));
-        self.state = State::HandOver {
+        self.slot.set_note(ExchangeNote::Fault(fault));
+        self.state = FramingState::HandOver {
             left: stand_in.len(),
-            then: After::Refused,
+            then: AfterHead::Refused,
         };
     }
 
@@ -322,12 +323,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         let Poll::Ready(Ok(taken)) = result else {
             return;
         };
-        self.pulse.vendor_moved(*taken);
+        self.activity.vendor_moved(*taken);
         if let Some(watched) = &mut self.http2 {
             let mut left = *taken;
             for part in offered {
                 let here = left.min(part.len());
-                watched.sent.follow(&part[..here], &watched.ledger);
+                watched.sent.follow(&part[..here], &watched.tracker);
                 left -= here;
             }
         }
@@ -357,13 +358,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
     fn note_write<T>(&mut self, result: Poll<T>) -> Poll<T> {
         match (result.is_pending(), self.write_blocked) {
             (true, false) => {
-                self.pulse.begin(Flow::Write);
+                self.activity.begin(ExpectedFlow::Write);
                 self.write_blocked = true;
             }
             (false, true) => {
-                self.pulse.end(Flow::Write);
+                self.activity.end(ExpectedFlow::Write);
                 self.write_blocked = false;
-                self.pulse.moved();
+                self.activity.moved();
             }
             // Download frames have been counted as movement already; blocked writes are not.
             _ => {}
@@ -372,7 +373,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Framing<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FramedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -386,7 +387,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Framing<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
     fn poll_message(
         &mut self,
         cx: &mut Context<'_>,
@@ -395,36 +396,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         let this = self;
         loop {
             match &mut this.state {
-                State::Head { searched } => {
+                FramingState::Head { searched } => {
                     let searched = *searched;
                     if ready!(this.poll_head(cx, searched))? {
                         return Poll::Ready(Ok(()));
                     }
                 }
-                State::HandOver { left, .. } if *left > 0 => {
+                FramingState::HandOver { left, .. } if *left > 0 => {
                     let most = *left;
                     let length = this.hand_over(out, most);
-                    if let State::HandOver { left, then } = &mut this.state {
+                    if let FramingState::HandOver { left, then } = &mut this.state {
                         *left -= length;
                         if *left == 0 {
-                            this.turn.take();
+                            this.slot.take();
                             this.state = then.state();
                         }
                     }
                     return Poll::Ready(Ok(()));
                 }
-                State::HandOver { then, .. } => this.state = then.state(),
-                State::Known { left } => {
+                FramingState::HandOver { then, .. } => this.state = then.state(),
+                FramingState::Known { left } => {
                     let left = *left;
                     return this.poll_known(cx, out, left);
                 }
-                State::Chunked(chunks) => {
+                FramingState::Chunked(chunks) => {
                     let chunks = std::mem::take(chunks);
                     return this.poll_chunked(cx, out, chunks);
                 }
                 // hyper closes once the answer is written; an end here would be taken for an abort.
-                State::Refused => return Poll::Pending,
-                State::Through => {
+                FramingState::Refused => return Poll::Pending,
+                FramingState::Through => {
                     let before = out.filled().len();
                     if this.buffer.is_empty() {
                         ready!(Pin::new(&mut this.inner).poll_read(cx, out))?;
@@ -433,7 +434,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
                     }
                     if let Some(watched) = &mut this.http2 {
                         let new = &out.filled()[before..];
-                        watched.received.follow(new, &watched.ledger);
+                        watched.received.follow(new, &watched.tracker);
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -442,7 +443,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -487,31 +488,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
     }
 }
 
-impl After {
-    fn state(&self) -> State {
+impl AfterHead {
+    fn state(&self) -> FramingState {
         match self {
-            Self::Body(Length::Known(0)) => State::Head { searched: 0 },
-            Self::Body(Length::Known(left)) => State::Known { left: *left },
-            Self::Body(Length::Chunked) => State::Chunked(Chunks::default()),
-            Self::Refused => State::Refused,
+            Self::Body(BodyLength::Known(0)) => FramingState::Head { searched: 0 },
+            Self::Body(BodyLength::Known(left)) => FramingState::Known { left: *left },
+            Self::Body(BodyLength::Chunked) => FramingState::Chunked(ChunkScanner::default()),
+            Self::Refused => FramingState::Refused,
         }
     }
 }
 
-impl Fault {
+impl FramingFault {
     pub(super) fn too_large() -> Self {
         Self::unread(
-            Kind::HeadTooLarge,
+            ProblemKind::HeadTooLarge,
             "the request head is larger than this agent takes",
         )
     }
 
-    pub(super) fn unread(kind: Kind, detail: &'static str) -> Self {
+    pub(super) fn unread(kind: ProblemKind, detail: &'static str) -> Self {
         Self {
             kind,
             detail: detail.into(),
             method: None,
-            target: Target::unknown(),
+            target: RedactedTarget::unknown(),
         }
     }
 }

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 /// What was seen of one connection's streams.
 #[derive(Default)]
-pub(in crate::http) struct StreamLedger(Mutex<Seen>);
+pub(in crate::http) struct StreamTracker(Mutex<TrackedStreams>);
 
 #[derive(Default)]
-struct Seen {
+struct TrackedStreams {
     opened: u64,
     served: u64,
     refused: u64,
@@ -28,25 +28,25 @@ struct Seen {
 
 /// Requests that the library answered by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::http) struct Unserved {
+pub(in crate::http) struct UnservedRequests {
     /// More than may be open at once.
     pub(in crate::http) too_many: u64,
     /// All others: their heads break the protocol, or the connection ended before them.
     pub(in crate::http) malformed: u64,
 }
 
-impl StreamLedger {
+impl StreamTracker {
     /// The service has got one.
     pub(in crate::http) fn serve(&self) {
         self.lock().served += 1;
     }
 
     /// So far; while the connection runs one may be on its way to the service.
-    pub(in crate::http) fn unserved(&self) -> Unserved {
+    pub(in crate::http) fn unserved(&self) -> UnservedRequests {
         let seen = self.lock();
         let unserved = seen.opened.saturating_sub(seen.served);
         let too_many = seen.refused.min(unserved);
-        Unserved {
+        UnservedRequests {
             too_many,
             malformed: unserved - too_many,
         }
@@ -59,15 +59,15 @@ impl StreamLedger {
         moved.any(|moved| moved.elapsed() > limit)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, TrackedStreams> {
         // Counters and a map of times: whole after each statement.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Seen {
+impl TrackedStreams {
     /// A frame that the client sent.
-    fn received(&mut self, frame: &Frame) {
+    fn received(&mut self, frame: &FrameInfo) {
         match frame.kind {
             // A second HEADERS frame of a stream holds its trailers.
             HEADERS if frame.stream > self.last_stream => {
@@ -86,7 +86,7 @@ impl Seen {
     }
 
     /// A frame that the agent sends.
-    fn sent(&mut self, frame: &Frame) {
+    fn sent(&mut self, frame: &FrameInfo) {
         match frame.kind {
             HEADERS | DATA if frame.flags & END_STREAM != 0 => {
                 self.answering.remove(&frame.stream);
@@ -105,7 +105,7 @@ impl Seen {
 }
 
 /// What is looked at of a frame.
-struct Frame {
+struct FrameInfo {
     kind: u8,
     flags: u8,
     stream: u32,
@@ -113,9 +113,9 @@ struct Frame {
     code: u32,
 }
 
-/// One direction's frames.
+/// Parses the frames that one side of a connection sends.
 #[derive(Default)]
-pub(super) struct Frames {
+pub(super) struct FrameParser {
     /// The present frame's head, and of RST_STREAM its code.
     head: [u8; HEAD + CODE],
     filled: usize,
@@ -125,7 +125,7 @@ pub(super) struct Frames {
     of_client: bool,
 }
 
-impl Frames {
+impl FrameParser {
     /// What a client sends: its preface first.
     pub(super) fn of_client() -> Self {
         Self {
@@ -136,7 +136,7 @@ impl Frames {
     }
 
     /// The next bytes of it.
-    pub(super) fn follow(&mut self, mut bytes: &[u8], ledger: &StreamLedger) {
+    pub(super) fn follow(&mut self, mut bytes: &[u8], ledger: &StreamTracker) {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -175,9 +175,9 @@ impl Frames {
         }
     }
 
-    fn frame(&self) -> Frame {
+    fn frame(&self) -> FrameInfo {
         let [_, _, _, kind, flags, a, b, c, d, code @ ..] = self.head;
-        Frame {
+        FrameInfo {
             kind,
             flags,
             stream: u32::from_be_bytes([a & 0x7f, b, c, d]),
@@ -229,14 +229,14 @@ mod tests {
         ]
         .concat();
         for step in 1..40 {
-            let ledger = StreamLedger::default();
-            let (mut ours, mut theirs) = (Frames::of_client(), Frames::default());
+            let ledger = StreamTracker::default();
+            let (mut ours, mut theirs) = (FrameParser::of_client(), FrameParser::default());
             sent.chunks(step).for_each(|b| ours.follow(b, &ledger));
             answered
                 .chunks(step)
                 .for_each(|b| theirs.follow(b, &ledger));
             ledger.serve();
-            let expected = Unserved {
+            let expected = UnservedRequests {
                 too_many: 1,
                 malformed: 1,
             };
@@ -249,8 +249,8 @@ mod tests {
     /// The library had written the head of an answer out when its client left the stream; the channel took it later.
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_its_client_has_left_is_not_waited_for() {
-        let ledger = StreamLedger::default();
-        let (mut ours, mut theirs) = (Frames::default(), Frames::of_client());
+        let ledger = StreamTracker::default();
+        let (mut ours, mut theirs) = (FrameParser::default(), FrameParser::of_client());
         theirs.follow(&[0; PREFACE], &ledger);
         theirs.follow(&frame(HEADERS, 201, b"x"), &ledger);
         theirs.follow(&frame(RST_STREAM, 1, b"\0\0\0\x08"), &ledger);
@@ -267,8 +267,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_has_begun_and_does_not_move_is_stuck() {
         const LIMIT: Duration = Duration::from_secs(10);
-        let ledger = StreamLedger::default();
-        let mut ours = Frames::default();
+        let ledger = StreamTracker::default();
+        let mut ours = FrameParser::default();
         ours.follow(&frame(HEADERS, 1, b"y"), &ledger);
         tokio::time::advance(LIMIT).await;
         ours.follow(&frame(DATA, 1, b"y"), &ledger);

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 /// What went wrong. The codes are a promise to the vendor: they may grow in number, never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ProblemKind {
     /// Framing or headers that can be read in more than one way.
     MalformedRequest,
     /// A target that can be read in more than one way.
@@ -28,7 +28,7 @@ pub enum Kind {
     TooManyRefusals,
     /// Request line and headers are too large.
     HeadTooLarge,
-    /// CONNECT or TRACE.
+    /// CONNECT or TRACE, which the agent never forwards.
     MethodRefused,
     /// WebSocket or another protocol.
     UpgradeRefused,
@@ -62,7 +62,7 @@ pub enum Kind {
 
 /// What is fixed about a kind.
 #[derive(Clone, Copy, Debug)]
-struct Advice {
+struct ProblemSpec {
     code: &'static str,
     status: StatusCode,
     deliveries: &'static str,
@@ -73,7 +73,7 @@ struct Advice {
     remedy: &'static str,
 }
 
-impl Kind {
+impl ProblemKind {
     /// All of them, in the order of `docs/errors.md`.
     pub const ALL: [Self; 26] = [
         Self::MalformedRequest,
@@ -109,7 +109,7 @@ impl Kind {
         self.advice().code
     }
 
-    /// `urn:jira-tunnel-agent:problem:policy-refused`.
+    /// The `type` member of the answer, such as `urn:jira-tunnel-agent:problem:policy-refused`.
     pub fn uri(self) -> String {
         format!("urn:jira-tunnel-agent:problem:{}", self.code())
     }
@@ -142,7 +142,7 @@ impl Kind {
         self.advice().retry_after
     }
 
-    /// The problem's title.
+    /// The `title` member of the answer.
     pub const fn title(self) -> &'static str {
         self.advice().title
     }
@@ -214,9 +214,9 @@ impl Kind {
             )
     }
 
-    const fn advice(self) -> Advice {
+    const fn advice(self) -> ProblemSpec {
         match self {
-            Self::MalformedRequest => Advice {
+            Self::MalformedRequest => ProblemSpec {
                 code: "malformed-request",
                 status: StatusCode::BAD_REQUEST,
                 deliveries: NOT_SENT,
@@ -225,7 +225,7 @@ impl Kind {
                 title: "The request can be read in more than one way",
                 remedy: "Send the request as RFC 9112 asks for; look at the client, and at a proxy before the gateway.",
             },
-            Self::AmbiguousTarget => Advice {
+            Self::AmbiguousTarget => ProblemSpec {
                 code: "ambiguous-target",
                 status: StatusCode::BAD_REQUEST,
                 deliveries: NOT_SENT,
@@ -234,7 +234,7 @@ impl Kind {
                 title: "The request target can be read in more than one way",
                 remedy: "Send the path in its plain form, without dot segments, encoded slashes, semicolons or empty segments.",
             },
-            Self::MethodOverride => Advice {
+            Self::MethodOverride => ProblemSpec {
                 code: "method-override",
                 status: StatusCode::BAD_REQUEST,
                 deliveries: NOT_SENT,
@@ -243,7 +243,7 @@ impl Kind {
                 title: "A header asks for another method than the request line",
                 remedy: "Send the method and the path that are meant on the request line, and leave that header out.",
             },
-            Self::UploadBroken => Advice {
+            Self::UploadBroken => ProblemSpec {
                 code: "upload-broken",
                 status: StatusCode::BAD_REQUEST,
                 deliveries: EITHER,
@@ -252,7 +252,7 @@ impl Kind {
                 title: "The request body broke off",
                 remedy: "Send the whole body. If it recurs, tell the customer and quote request_id.",
             },
-            Self::PolicyRefused => Advice {
+            Self::PolicyRefused => ProblemSpec {
                 code: "policy-refused",
                 status: StatusCode::FORBIDDEN,
                 deliveries: NOT_SENT,
@@ -261,7 +261,7 @@ impl Kind {
                 title: "The customer's policy does not allow this request",
                 remedy: "If you need this, ask the customer to allow it and quote request_id.",
             },
-            Self::ForeignIdentity => Advice {
+            Self::ForeignIdentity => ProblemSpec {
                 code: "foreign-identity",
                 status: StatusCode::FORBIDDEN,
                 deliveries: NOT_SENT,
@@ -270,7 +270,7 @@ impl Kind {
                 title: "The request tries to choose another identity",
                 remedy: "Leave it out: the customer's agent logs in to Jira by itself.",
             },
-            Self::HeadTimeout => Advice {
+            Self::HeadTimeout => ProblemSpec {
                 code: "head-timeout",
                 status: StatusCode::REQUEST_TIMEOUT,
                 deliveries: NOT_SENT,
@@ -279,7 +279,7 @@ impl Kind {
                 title: "The request head did not come in time",
                 remedy: "Send it again, the head at once. If it recurs, tell the customer and quote request_id.",
             },
-            Self::UploadStalled => Advice {
+            Self::UploadStalled => ProblemSpec {
                 code: "upload-stalled",
                 status: StatusCode::REQUEST_TIMEOUT,
                 deliveries: EITHER,
@@ -288,7 +288,7 @@ impl Kind {
                 title: "The request body stopped moving",
                 remedy: "Look whether it was carried out, then send it again without pauses. If it recurs, tell the customer and quote request_id.",
             },
-            Self::FormBody => Advice {
+            Self::FormBody => ProblemSpec {
                 code: "form-body",
                 status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 deliveries: NOT_SENT,
@@ -297,7 +297,7 @@ impl Kind {
                 title: "A form-encoded body could choose another identity and cannot be looked through",
                 remedy: "Send JSON or multipart, or a form of at most 64 KiB, uncompressed and in UTF-8, that names no identity.",
             },
-            Self::TooManyRefusals => Advice {
+            Self::TooManyRefusals => ProblemSpec {
                 code: "too-many-refusals",
                 status: StatusCode::TOO_MANY_REQUESTS,
                 deliveries: NOT_SENT,
@@ -306,7 +306,7 @@ impl Kind {
                 title: "The agent refuses too many requests on this forward",
                 remedy: "Stop sending what is refused; the detail says what is wrong with this one. Requests that the customer allows pass meanwhile.",
             },
-            Self::HeadTooLarge => Advice {
+            Self::HeadTooLarge => ProblemSpec {
                 code: "head-too-large",
                 status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 deliveries: NOT_SENT,
@@ -315,7 +315,7 @@ impl Kind {
                 title: "Request line and headers are too large",
                 remedy: "Send less; long JQL fits into the body of POST /rest/api/2/search. If Jira needs such requests, ask the customer to take them and quote request_id.",
             },
-            Self::MethodRefused => Advice {
+            Self::MethodRefused => ProblemSpec {
                 code: "method-refused",
                 status: StatusCode::NOT_IMPLEMENTED,
                 deliveries: NOT_SENT,
@@ -324,7 +324,7 @@ impl Kind {
                 title: "CONNECT and TRACE are not served",
                 remedy: "Use another method; no setting of the customer's allows these.",
             },
-            Self::UpgradeRefused => Advice {
+            Self::UpgradeRefused => ProblemSpec {
                 code: "upgrade-refused",
                 status: StatusCode::NOT_IMPLEMENTED,
                 deliveries: NOT_SENT,
@@ -333,7 +333,7 @@ impl Kind {
                 title: "WebSocket and other protocols are not served",
                 remedy: "Leave Upgrade out; Jira's REST interface needs no other protocol.",
             },
-            Self::HttpVersion => Advice {
+            Self::HttpVersion => ProblemSpec {
                 code: "http-version",
                 status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 deliveries: NOT_SENT,
@@ -342,7 +342,7 @@ impl Kind {
                 title: "Only HTTP/1.0, HTTP/1.1 and HTTP/2 are served",
                 remedy: "Let the client or health check speak HTTP/1.1.",
             },
-            Self::LoginFailed => Advice {
+            Self::LoginFailed => ProblemSpec {
                 code: "login-failed",
                 status: StatusCode::BAD_GATEWAY,
                 deliveries: "answered",
@@ -351,7 +351,7 @@ impl Kind {
                 title: "Jira did not take the agent's login",
                 remedy: "Tell the customer that the login of their agent fails, and quote request_id.",
             },
-            Self::JiraUnresolved => Advice {
+            Self::JiraUnresolved => ProblemSpec {
                 code: "jira-unresolved",
                 status: StatusCode::BAD_GATEWAY,
                 deliveries: NOT_SENT,
@@ -360,7 +360,7 @@ impl Kind {
                 title: "Jira's name does not resolve",
                 remedy: "Send it again after Retry-After. If it lasts, tell the customer and quote request_id.",
             },
-            Self::JiraUnreachable => Advice {
+            Self::JiraUnreachable => ProblemSpec {
                 code: "jira-unreachable",
                 status: StatusCode::BAD_GATEWAY,
                 deliveries: NOT_SENT,
@@ -369,7 +369,7 @@ impl Kind {
                 title: "Jira cannot be reached",
                 remedy: "Send it again after Retry-After. If it lasts, tell the customer and quote request_id.",
             },
-            Self::JiraTls => Advice {
+            Self::JiraTls => ProblemSpec {
                 code: "jira-tls",
                 status: StatusCode::BAD_GATEWAY,
                 deliveries: NOT_SENT,
@@ -378,7 +378,7 @@ impl Kind {
                 title: "No TLS connection with Jira",
                 remedy: "Tell the customer, and quote request_id.",
             },
-            Self::JiraBroke => Advice {
+            Self::JiraBroke => ProblemSpec {
                 code: "jira-broke",
                 status: StatusCode::BAD_GATEWAY,
                 deliveries: EITHER,
@@ -387,7 +387,7 @@ impl Kind {
                 title: "Jira broke off before it answered",
                 remedy: "Where delivery is maybe_sent, look whether it was carried out before you send it again. If it recurs, tell the customer and quote request_id.",
             },
-            Self::Overloaded => Advice {
+            Self::Overloaded => ProblemSpec {
                 code: "overloaded",
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 deliveries: NOT_SENT,
@@ -396,7 +396,7 @@ impl Kind {
                 title: "Too many requests at once",
                 remedy: "Send it again after Retry-After, and fewer at once. If that is too few, ask the customer for more.",
             },
-            Self::JiraBusy => Advice {
+            Self::JiraBusy => ProblemSpec {
                 code: "jira-busy",
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 deliveries: NOT_SENT,
@@ -405,7 +405,7 @@ impl Kind {
                 title: "All connections to Jira are busy",
                 remedy: "Send it again after Retry-After, and fewer at once. If it recurs, tell the customer and quote request_id.",
             },
-            Self::LoginUnavailable => Advice {
+            Self::LoginUnavailable => ProblemSpec {
                 code: "login-unavailable",
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 deliveries: NOT_SENT,
@@ -414,7 +414,7 @@ impl Kind {
                 title: "The agent has no login for Jira right now",
                 remedy: "Send it again after Retry-After. If it lasts, tell the customer that their agent has no login for Jira, and quote request_id.",
             },
-            Self::AuditUnavailable => Advice {
+            Self::AuditUnavailable => ProblemSpec {
                 code: "audit-unavailable",
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 deliveries: NOT_SENT,
@@ -423,7 +423,7 @@ impl Kind {
                 title: "The agent cannot record what it would do",
                 remedy: "Send it again after Retry-After. If it lasts, tell the customer that their agent cannot write its audit, and quote request_id.",
             },
-            Self::Paused => Advice {
+            Self::Paused => ProblemSpec {
                 code: "paused",
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 deliveries: NOT_SENT,
@@ -432,7 +432,7 @@ impl Kind {
                 title: "The customer has paused this forward",
                 remedy: "Wait, and send it again after Retry-After; the customer ends the pause.",
             },
-            Self::Stopping => Advice {
+            Self::Stopping => ProblemSpec {
                 code: "agent-stopping",
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 deliveries: EITHER,
@@ -441,7 +441,7 @@ impl Kind {
                 title: "The agent stopped before Jira had answered",
                 remedy: "Send it again after Retry-After; where delivery is maybe_sent, look first whether it was carried out.",
             },
-            Self::JiraTimeout => Advice {
+            Self::JiraTimeout => ProblemSpec {
                 code: "jira-timeout",
                 status: StatusCode::GATEWAY_TIMEOUT,
                 deliveries: EITHER,

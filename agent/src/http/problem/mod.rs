@@ -1,11 +1,11 @@
 //! The agent's own answers: RFC 9457 problems with an RFC 9209 `Proxy-Status`.
 //!
 //! The list of kinds is `docs/errors.md`'s table; a test compares the two. Every text in the document is a
-//! [`VendorText`], which no error's own text can become; those go into the audit line as [`Problem::cause`].
+//! [`VendorText`], which no error's own text can become; those go into the audit line as [`HttpProblem::cause`].
 
 mod kind;
 
-pub use kind::Kind;
+pub use kind::ProblemKind;
 
 use super::{
     own_headers::{BY_AGENT, PROXY_STATUS, X_TUNNEL_ANSWERED_BY},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     upstream::Delivery,
-    vendor_text::{OwnWords, VendorText},
+    vendor_text::{VendorQuote, VendorText},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
@@ -21,9 +21,9 @@ use serde::Serialize;
 
 /// One answer that the agent gives itself.
 #[derive(Clone, Debug)]
-pub struct Problem {
-    /// What it is.
-    pub kind: Kind,
+pub struct HttpProblem {
+    /// What kind of problem it is.
+    pub kind: ProblemKind,
     /// One sentence on this occurrence; holds no query and no secret.
     pub detail: VendorText,
     /// What the vendor does about it, where that is more than the kind's own advice.
@@ -37,9 +37,9 @@ pub struct Problem {
     pub cause: Option<String>,
 }
 
-impl Problem {
+impl HttpProblem {
     /// A request that has not left the agent.
-    pub fn not_sent(kind: Kind, detail: impl Into<VendorText>) -> Self {
+    pub fn not_sent(kind: ProblemKind, detail: impl Into<VendorText>) -> Self {
         Self {
             kind,
             detail: detail.into(),
@@ -60,7 +60,7 @@ impl Problem {
         ]);
         Self {
             cause: self.cause,
-            ..Self::not_sent(Kind::TooManyRefusals, detail)
+            ..Self::not_sent(ProblemKind::TooManyRefusals, detail)
         }
     }
 
@@ -89,10 +89,10 @@ impl Problem {
             &". ",
             &remedy,
             &" (request_id ",
-            &OwnWords(&request_id),
+            &VendorQuote(&request_id),
             &")",
         ]);
-        let document = Document {
+        let document = ProblemDocument {
             r#type: self.kind.uri(),
             title: self.kind.title(),
             status: status.as_u16(),
@@ -153,7 +153,7 @@ impl Problem {
 
 /// RFC 9457, with the members that clients of Jira read as extensions (§3.2 there).
 #[derive(Serialize)]
-struct Document<'a> {
+struct ProblemDocument<'a> {
     r#type: String,
     title: &'static str,
     status: u16,
@@ -206,14 +206,14 @@ mod tests {
     /// 408, 425, 429 and 503 are the statuses that stock clients and proxies repeat by themselves, POST included.
     #[test]
     fn no_status_invites_a_repeat_of_what_jira_may_have_seen() {
-        for kind in Kind::ALL {
+        for kind in ProblemKind::ALL {
             for delivery in [Delivery::MaybeSent, Delivery::Answered] {
                 let status = kind.status(delivery).as_u16();
                 assert!(![408, 425, 429, 503].contains(&status), "{kind:?} {status}");
             }
         }
-        assert_eq!(Kind::Stopping.status(Delivery::NotSent), 503);
-        assert_eq!(Kind::Stopping.status(Delivery::MaybeSent), 502);
+        assert_eq!(ProblemKind::Stopping.status(Delivery::NotSent), 503);
+        assert_eq!(ProblemKind::Stopping.status(Delivery::MaybeSent), 502);
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
             .take_while(|line| line.starts_with('|'))
             .map(cells)
             .collect();
-        let code: Vec<_> = Kind::ALL
+        let code: Vec<_> = ProblemKind::ALL
             .iter()
             .map(|kind| {
                 let retry = kind.retry_after().map_or("–".to_owned(), |s| s.to_string());
@@ -256,8 +256,8 @@ mod tests {
             super::super::request_id::X_REQUEST_ID,
             HeaderValue::from_static("id-1"),
         )]));
-        for kind in Kind::ALL {
-            let mut problem = Problem::not_sent(kind, "a \"detail\" with \\ and ü");
+        for kind in ProblemKind::ALL {
+            let mut problem = HttpProblem::not_sent(kind, "a \"detail\" with \\ and ü");
             problem.cause = Some("CANARY: /etc/jira-pat".to_owned());
             let response = problem.response("jira", &Method::POST, &id);
             let headers = response.headers();
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_post_that_may_have_been_sent_is_never_called_worth_retrying() {
-        let mut problem = Problem::not_sent(Kind::JiraTimeout, "");
+        let mut problem = HttpProblem::not_sent(ProblemKind::JiraTimeout, "");
         problem.delivery = Delivery::MaybeSent;
         assert_eq!(problem.retry_after(&Method::POST), None);
         assert_eq!(problem.retry_after(&Method::PATCH), None);
@@ -316,8 +316,11 @@ mod tests {
             super::super::request_id::X_REQUEST_ID,
             HeaderValue::from_static("id-1"),
         )]));
-        let response =
-            Problem::not_sent(Kind::Overloaded, "x").response("jira", &Method::HEAD, &id);
+        let response = HttpProblem::not_sent(ProblemKind::Overloaded, "x").response(
+            "jira",
+            &Method::HEAD,
+            &id,
+        );
         assert!(response.body().is_empty());
         assert_ne!(response.headers()["content-length"], "0");
     }

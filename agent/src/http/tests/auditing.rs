@@ -1,13 +1,13 @@
 //! What of many requests is on record, and that nothing reaches Jira that could not be.
 
 use super::support::*;
-use crate::http::Limits;
+use crate::http::HttpLimits;
 
 fn limited() -> Options {
     Options {
-        limits: Limits {
+        limits: HttpLimits {
             refusals_per_minute: 3,
-            ..Limits::default()
+            ..HttpLimits::default()
         },
         ..Options::default()
     }

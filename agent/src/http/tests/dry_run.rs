@@ -3,8 +3,8 @@
 use super::support::*;
 use crate::{
     auth::Settings as Auth,
-    http::{DryRun, Limits},
-    policy::{Policy, Settings as PolicySettings},
+    http::{DryRun, HttpLimits},
+    policy::{CompiledPolicy, Settings as PolicySettings},
     secret::SecretFile,
 };
 use http::Method;
@@ -42,9 +42,9 @@ async fn agree(auth: Auth, same_auth: Auth) {
             }
         }
     });
-    let limits = Limits {
+    let limits = HttpLimits {
         max_head: 2048,
-        ..Limits::default()
+        ..HttpLimits::default()
     };
     let agent = Agent::new(
         &jira.await,
@@ -54,7 +54,7 @@ async fn agree(auth: Auth, same_auth: Auth) {
             ..Options::default()
         },
     );
-    let policy = Policy::new(&PolicySettings {
+    let policy = CompiledPolicy::new(&PolicySettings {
         allow: vec!["* /**".to_owned()],
         deny: vec!["* /secret".to_owned()],
         ..PolicySettings::default()

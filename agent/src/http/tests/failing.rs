@@ -1,7 +1,7 @@
 //! What the vendor is told when Jira does not answer, and when either side breaks off.
 
 use super::support::*;
-use crate::{auth::Settings as Auth, secret::SecretFile, status::State};
+use crate::{auth::Settings as Auth, secret::SecretFile, status::ProofState};
 use http::Response;
 use std::{io::Write, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use tokio::{
@@ -28,7 +28,7 @@ async fn one_answer(
     let reply = vendor.reply().await;
     let problem = reply.assert_problem(code, delivery);
     assert_eq!(reply.header("retry-after").is_some(), {
-        let kind = crate::http::problem::Kind::ALL
+        let kind = crate::http::problem::ProblemKind::ALL
             .into_iter()
             .find(|k| k.code() == code)
             .unwrap();
@@ -69,7 +69,7 @@ async fn no_connection_means_not_sent() {
     )
     .await;
     let snapshot = agent.jira.snapshot();
-    assert_eq!(snapshot.state, State::Failed);
+    assert_eq!(snapshot.state, ProofState::Failed);
     assert!(snapshot.cause.is_some() && snapshot.remedy.is_some());
     one_answer(
         "jira.invalid:80",
@@ -109,7 +109,7 @@ async fn a_connection_lost_before_the_answer_means_maybe_sent() {
             "maybe_sent",
         )
         .await;
-        assert_eq!(agent.jira.snapshot().state, State::Degraded);
+        assert_eq!(agent.jira.snapshot().state, ProofState::Degraded);
     }
 }
 
@@ -350,7 +350,7 @@ async fn a_proxy_that_answers_for_jira_is_seen_in_status() {
     let reply = vendor.get("/x").await;
     assert_eq!((reply.status, reply.text()), (503, "starting"));
     assert_eq!(reply.header("proxy-status"), None);
-    assert_eq!(agent.jira.snapshot().state, State::Degraded);
+    assert_eq!(agent.jira.snapshot().state, ProofState::Degraded);
 }
 
 /// Without the header its bytes would pass for the content.

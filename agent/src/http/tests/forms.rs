@@ -3,7 +3,7 @@
 use super::{failing::secret, support::*};
 use crate::{
     auth::{MAX_FORM, Settings as Auth},
-    http::Limits,
+    http::HttpLimits,
 };
 use std::time::Duration;
 
@@ -101,9 +101,9 @@ async fn a_form_that_does_not_come_to_its_end_is_not_waited_for_and_not_sent() {
     let (_file, token_file) = secret("token");
     let jira = jira(|_| async { panic!("it was sent") }).await;
     let options = Options {
-        limits: Limits {
+        limits: HttpLimits {
             stall_timeout: Duration::from_millis(200),
-            ..Limits::default()
+            ..HttpLimits::default()
         },
         ..injecting(token_file)
     };

@@ -1,7 +1,7 @@
 //! HTTP/2 by prior knowledge.
 
 use super::support::*;
-use crate::{http::Limits, upstream::BodyError};
+use crate::{http::HttpLimits, upstream::BodyError};
 use bytes::Bytes;
 use http::{Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
@@ -102,9 +102,9 @@ async fn one_stalled_answer_is_reset_and_the_others_go_on() {
         };
         Response::new(full(vec![b'x'; size]))
     });
-    let limits = Limits {
+    let limits = HttpLimits {
         stall_timeout: stall,
-        ..Limits::default()
+        ..HttpLimits::default()
     };
     let options = Options {
         limits,
@@ -160,9 +160,9 @@ async fn when_the_vendor_resets_a_stream_its_exchange_is_dropped() {
 
 #[tokio::test]
 async fn an_idle_or_drained_connection_ends() {
-    let limits = Limits {
+    let limits = HttpLimits {
         idle_timeout: Duration::from_secs(1),
-        ..Limits::default()
+        ..HttpLimits::default()
     };
     let options = Options {
         limits,
@@ -218,9 +218,9 @@ async fn a_method_that_is_no_method_is_refused_and_its_line_is_short() {
 async fn a_stream_whose_body_never_begins_takes_no_connection_to_jira() {
     let stall = Duration::from_millis(600);
     let options = Options {
-        limits: Limits {
+        limits: HttpLimits {
             stall_timeout: stall,
-            ..Limits::default()
+            ..HttpLimits::default()
         },
         max_connections: 1,
         pool_wait: stall / 4,

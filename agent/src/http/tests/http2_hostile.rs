@@ -1,7 +1,7 @@
 //! HTTP/2 frame by frame, as no client library would write it.
 
 use super::support::*;
-use crate::http::{Limits, http2::CONNECTIONS};
+use crate::http::{HttpLimits, http2::CONNECTIONS};
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -19,9 +19,9 @@ const STALL: Duration = Duration::from_millis(400);
 
 fn options() -> Options {
     Options {
-        limits: Limits {
+        limits: HttpLimits {
             stall_timeout: STALL,
-            ..Limits::default()
+            ..HttpLimits::default()
         },
         ..Options::default()
     }
@@ -235,17 +235,17 @@ async fn a_peer_that_reads_no_replies_to_its_pings_is_left() {
 async fn what_is_refused_unseen_costs_no_more_for_being_more() {
     const COUNT: u64 = 50_000_000;
     let agent = Agent::new("127.0.0.1:1", Options::default());
-    let channel = crate::http::exchange::Channel {
+    let channel = crate::http::exchange::RequestContext {
         forward: agent.forward.clone(),
         originator: "192.0.2.1:9".into(),
         connection: 0,
-        cut: Default::default(),
+        abort: Default::default(),
     };
     let begun = std::time::Instant::now();
-    let kind = crate::http::problem::Kind::Overloaded;
-    crate::http::exchange::refuse_unseen(&channel, kind, "more streams", COUNT);
+    let kind = crate::http::problem::ProblemKind::Overloaded;
+    crate::http::exchange::audit_unread_refusal(&channel, kind, "more streams", COUNT);
     assert!(begun.elapsed() < Duration::from_secs(5));
-    assert_eq!(agent.forward.tally().total(), COUNT);
+    assert_eq!(agent.forward.counter().total(), COUNT);
     let recorded = u64::from(agent.forward.limits().refusals_per_minute);
     assert_eq!(agent.records.summed(), COUNT - recorded);
 }

@@ -2,8 +2,8 @@
 
 use super::support::*;
 use crate::{
-    http::Limits,
-    pause::{Order, Pauses},
+    http::HttpLimits,
+    pause::{PauseRegistry, PauseRequest},
 };
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-fn limited(change: impl FnOnce(&mut Limits)) -> Options {
+fn limited(change: impl FnOnce(&mut HttpLimits)) -> Options {
     let mut options = Options::default();
     change(&mut options.limits);
     options
@@ -200,7 +200,7 @@ async fn a_download_that_is_read_slowly_is_not_broken_off() {
 #[tokio::test]
 async fn an_upload_that_drips_is_broken_off_and_an_export_that_jira_writes_slowly_is_not() {
     let stall = Duration::from_millis(200);
-    let rate = |l: &mut Limits| (l.stall_timeout, l.min_body_rate) = (stall, 1 << 20);
+    let rate = |l: &mut HttpLimits| (l.stall_timeout, l.min_body_rate) = (stall, 1 << 20);
     let mut agent = Agent::new(&jira(read_all).await, limited(rate));
     let (mut io, channel) = tokio::io::duplex(16 << 10);
     let _served = agent.serve(channel);
@@ -437,12 +437,12 @@ async fn who_has_the_seat_answers_the_next_request_of_a_channel_and_counts_on() 
     let Agent { forward, seat, .. } = next;
     drop(seat);
     let forward = Arc::into_inner(forward).unwrap();
-    let forward = Arc::new(forward.succeeding(&former.forward));
-    former.seat.give(Arc::clone(&forward));
+    let forward = Arc::new(forward.with_counters_of(&former.forward));
+    former.seat.replace(Arc::clone(&forward));
     vendor.send(get).await;
     let reply = vendor.reply().await;
     assert_eq!(reply.text(), "second");
-    assert_eq!(forward.tally().total(), 2);
+    assert_eq!(forward.counter().total(), 2);
     // Opened with limits that hold no more.
     assert_eq!(reply.header("connection"), Some("close"));
     vendor.end().await;
@@ -580,7 +580,7 @@ async fn a_body_whose_begin_was_awaited_reaches_jira_as_it_was_framed() {
 /// Its head came before the pause, and nothing of it has gone to Jira.
 #[tokio::test]
 async fn what_is_paused_before_its_body_begins_is_not_sent() {
-    let pauses = Pauses::default();
+    let pauses = PauseRegistry::default();
     let options = Options {
         pauses: pauses.clone(),
         ..Options::default()
@@ -593,7 +593,7 @@ async fn what_is_paused_before_its_body_begins_is_not_sent() {
     while agent.forward.in_flight() == 0 {
         tokio::task::yield_now().await;
     }
-    pauses.pause(Order::default(), None).await.unwrap();
+    pauses.pause(PauseRequest::default(), None).await.unwrap();
     vendor.send("body").await;
     vendor.reply().await.assert_problem("paused", "not_sent");
 }

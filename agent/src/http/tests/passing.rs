@@ -443,7 +443,10 @@ async fn an_answer_keeps_its_headers_and_jiras_own_request_id_under_another_name
     assert!(record["rule"].as_str().unwrap().contains("* /**"));
     let took = record["duration_ms"].as_f64().unwrap();
     assert!(record["first_byte_ms"].as_f64().unwrap() <= took && took > 0.0);
-    assert_eq!(agent.jira.snapshot().state, crate::status::State::Proven);
+    assert_eq!(
+        agent.jira.snapshot().state,
+        crate::status::ProofState::Proven
+    );
 }
 
 /// nginx's `proxy_pass` and HAProxy's `option httpchk` as they are without another word.

@@ -1,7 +1,7 @@
 //! What is refused before policy sees it, and how.
 
 use super::support::*;
-use crate::http::Limits;
+use crate::http::HttpLimits;
 use std::time::Duration;
 
 /// Sends one request, expects one answer of this kind and the end of the channel after it, and
@@ -199,9 +199,9 @@ async fn what_policy_finds_ambiguous_is_a_bad_request() {
 
 #[tokio::test]
 async fn a_head_over_the_limit_is_431_wherever_it_is_too_large() {
-    let limits = Limits {
+    let limits = HttpLimits {
         max_head: 8 << 10,
-        ..Limits::default()
+        ..HttpLimits::default()
     };
     let many: String = (0..101).map(|number| format!("h{number}: x\r\n")).collect();
     for (head, code) in [
@@ -345,10 +345,10 @@ async fn while_a_check_stands_in_only_its_own_request_is_answered_and_others_may
         vendor.send(with_its_id(other)).await;
         vendor.reply().await.assert_problem("paused", "not_sent");
     }
-    assert!(!awaited.came());
+    assert!(!awaited.was_received());
     vendor.send(with_its_id("GET /a")).await;
     assert_eq!(vendor.reply().await.text(), "of Jira");
-    assert!(awaited.came());
+    assert!(awaited.was_received());
     // The gateway has seen the id by now.
     vendor.send(with_its_id("GET /a")).await;
     vendor.reply().await.assert_problem("paused", "not_sent");

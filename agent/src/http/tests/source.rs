@@ -1,11 +1,11 @@
 //! What an answer that passes proves of Jira: nothing, unless Jira gave it.
 
 use super::support::*;
-use crate::status::State;
+use crate::status::ProofState;
 use tokio::io::AsyncWriteExt;
 
 /// The layer after one GET below `/rest` that is answered by this head, and whether it is doubted.
-async fn seen(before: State, head: &'static str) -> (State, bool) {
+async fn seen(before: ProofState, head: &'static str) -> (ProofState, bool) {
     let jira = raw_jira(move |mut stream| async move {
         read_head(&mut stream).await;
         let answer = format!("HTTP/1.1 {head}content-length: 0\r\n\r\n");
@@ -14,7 +14,7 @@ async fn seen(before: State, head: &'static str) -> (State, bool) {
     .await;
     let agent = Agent::new(&jira, Options::default());
     match before {
-        State::Proven => agent.jira.proven(None),
+        ProofState::Proven => agent.jira.proven(None),
         before => agent.jira.failed(before, "what answers is no Jira", "look"),
     };
     agent.channel().get("/rest/api/2/issue/A-1").await;
@@ -29,8 +29,8 @@ async fn only_jiras_own_answers_prove_jira() {
         "302 X\r\natl-traceid: 0f\r\nlocation: https://media.example/1\r\n",
     ] {
         assert_eq!(
-            seen(State::Degraded, head).await,
-            (State::Proven, false),
+            seen(ProofState::Degraded, head).await,
+            (ProofState::Proven, false),
             "{head}"
         );
     }
@@ -60,14 +60,14 @@ async fn only_jiras_own_answers_prove_jira() {
             .iter()
             .any(|start| head.starts_with(start));
         assert_eq!(
-            seen(State::Degraded, head).await,
-            (State::Degraded, doubted && !fails),
+            seen(ProofState::Degraded, head).await,
+            (ProofState::Degraded, doubted && !fails),
             "{head}"
         );
         // One odd path does not spoil what stands proven, either.
         assert_eq!(
-            seen(State::Proven, head).await,
-            (State::Proven, doubted),
+            seen(ProofState::Proven, head).await,
+            (ProofState::Proven, doubted),
             "{head}"
         );
     }

@@ -1,12 +1,12 @@
 //! A vendor that writes bytes, an agent's forward, and a Jira that answers as it is told.
 
 use crate::{
-    audit::{Audit, Captured},
-    auth::{Login, Settings as Auth, VendorHeaders},
-    http::{Ends, Forward, Limits, Seat, serve},
-    pause::Pauses,
-    policy::{Policy, Settings as PolicySettings},
-    status::Layer,
+    audit::{AuditHandle, CapturedAudit},
+    auth::{Settings as Auth, UpstreamAuth, VendorHeaders},
+    http::{CurrentForward, HttpForward, HttpLimits, ShutdownTokens, serve},
+    pause::PauseRegistry,
+    policy::{CompiledPolicy, Settings as PolicySettings},
+    status::StatusLayer,
     upstream::{self, Delivery, TrustRoots, Upstream},
 };
 use bytes::Bytes;
@@ -29,10 +29,10 @@ pub(super) const LIVENESS: Duration = Duration::from_secs(30);
 
 /// A forward with its Jira, and the records of its audit.
 pub(super) struct Agent {
-    pub(super) forward: Arc<Forward>,
-    pub(super) records: Captured,
-    pub(super) jira: Arc<Layer>,
-    pub(super) seat: Seat,
+    pub(super) forward: Arc<HttpForward>,
+    pub(super) records: CapturedAudit,
+    pub(super) jira: Arc<StatusLayer>,
+    pub(super) seat: CurrentForward,
     pub(super) drain: CancellationToken,
     pub(super) leaving: CancellationToken,
     pub(super) cut: CancellationToken,
@@ -40,7 +40,7 @@ pub(super) struct Agent {
 
 /// What differs between tests.
 pub(super) struct Options {
-    pub(super) limits: Limits,
+    pub(super) limits: HttpLimits,
     pub(super) auth: Auth,
     pub(super) pass: VendorHeaders,
     pub(super) response_timeout: Duration,
@@ -51,13 +51,13 @@ pub(super) struct Options {
     pub(super) only_awaited: bool,
     /// Sends nothing without a place for its record.
     pub(super) audit_required: bool,
-    pub(super) pauses: Pauses,
+    pub(super) pauses: PauseRegistry,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            limits: Limits::default(),
+            limits: HttpLimits::default(),
             auth: Auth::PassThrough,
             pass: VendorHeaders::default(),
             response_timeout: Duration::from_secs(60),
@@ -66,7 +66,7 @@ impl Default for Options {
             scheme: "http",
             only_awaited: false,
             audit_required: false,
-            pauses: Pauses::default(),
+            pauses: PauseRegistry::default(),
         }
     }
 }
@@ -80,17 +80,17 @@ impl Agent {
         settings.response_timeout = options.response_timeout;
         settings.pool_wait = options.pool_wait;
         settings.max_connections = options.max_connections;
-        let policy = Policy::new(&PolicySettings {
+        let policy = CompiledPolicy::new(&PolicySettings {
             allow: vec!["* /**".to_owned()],
             deny: vec!["* /secret".to_owned()],
             ..PolicySettings::default()
         });
-        let (audit, records) = Audit::captured_with(options.audit_required);
-        let layer = Arc::new(Layer::default());
-        let forward = Forward::new(
+        let (audit, records) = AuditHandle::captured_with(options.audit_required);
+        let layer = Arc::new(StatusLayer::default());
+        let forward = HttpForward::new(
             "jira".into(),
             policy.unwrap(),
-            Login::new(options.auth, Arc::default()).with_vendor_headers(options.pass),
+            UpstreamAuth::new(options.auth, Arc::default()).with_vendor_headers(options.pass),
             Upstream::new(settings).unwrap(),
             audit,
             options.limits,
@@ -98,7 +98,7 @@ impl Agent {
         );
         let forward = forward.pausable(options.pauses);
         let forward = Arc::new(match options.only_awaited {
-            true => forward.only_awaited(),
+            true => forward.only_expected(),
             false => forward,
         });
         Self {
@@ -123,10 +123,10 @@ impl Agent {
     }
 
     pub(super) fn serve(&self, channel: DuplexStream) -> JoinHandle<()> {
-        let ends = Ends {
+        let ends = ShutdownTokens {
             drain: self.drain.clone(),
-            leaving: self.leaving.clone(),
-            cut: self.cut.clone(),
+            replaced: self.leaving.clone(),
+            abort: self.cut.clone(),
         };
         tokio::spawn(serve(
             channel,
@@ -247,7 +247,7 @@ impl Reply {
     /// Asserts that it is the agent's own answer of this kind, whole and as documented.
     #[track_caller]
     pub(super) fn assert_problem(&self, code: &str, delivery: &str) -> serde_json::Value {
-        let kind = crate::http::problem::Kind::ALL
+        let kind = crate::http::problem::ProblemKind::ALL
             .into_iter()
             .find(|kind| kind.code() == code)
             .unwrap();

@@ -2,7 +2,7 @@
 
 use super::{failing::secret, support::*};
 use crate::auth::{Settings as Auth, VendorHeaders};
-use crate::http::Forward;
+use crate::http::HttpForward;
 use std::sync::Arc;
 
 #[tokio::test]
@@ -70,6 +70,6 @@ async fn in_pass_through_mode_every_header_reaches_jira() {
 }
 
 /// By class: identity, forwarding, unknown.
-fn removed(forward: &Arc<Forward>) -> [u64; 3] {
+fn removed(forward: &Arc<HttpForward>) -> [u64; 3] {
     forward.traffic().removed_so_far()
 }

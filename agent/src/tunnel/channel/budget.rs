@@ -1,7 +1,7 @@
 //! What all channels of one session share.
 
-use super::{End, Limits};
-use crate::tunnel::transport::Meter;
+use super::{ChannelLimits, CloseReason};
+use crate::tunnel::transport::TransportHandle;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,12 +12,12 @@ use std::{
 
 /// Bounds and counters of the channels of one SSH session. Dropped with the last of them.
 pub struct SessionBudget {
-    meter: Arc<Meter>,
-    limits: Limits,
+    transport: Arc<TransportHandle>,
+    limits: ChannelLimits,
     used: AtomicU64,
     memory: AtomicU64,
     live: AtomicUsize,
-    awaiting: AtomicUsize,
+    unanswered: AtomicUsize,
     closed_first: AtomicU64,
     resets: AtomicU64,
     spool_resets: Mutex<SpoolResets>,
@@ -28,14 +28,14 @@ pub struct SessionBudget {
 
 impl SessionBudget {
     /// For the session that runs on the transport of this meter.
-    pub fn new(meter: Arc<Meter>, limits: Limits) -> Arc<Self> {
+    pub fn new(meter: Arc<TransportHandle>, limits: ChannelLimits) -> Arc<Self> {
         Arc::new(Self {
-            meter,
+            transport: meter,
             limits,
             used: AtomicU64::new(0),
             memory: AtomicU64::new(0),
             live: AtomicUsize::new(0),
-            awaiting: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
             closed_first: AtomicU64::new(0),
             resets: AtomicU64::new(0),
             spool_resets: Mutex::default(),
@@ -44,13 +44,13 @@ impl SessionBudget {
         })
     }
 
-    /// The transport below.
-    pub fn meter(&self) -> &Arc<Meter> {
-        &self.meter
+    /// The transport that the session runs on.
+    pub fn transport(&self) -> &Arc<TransportHandle> {
+        &self.transport
     }
 
-    /// The bounds.
-    pub fn limits(&self) -> &Limits {
+    /// The limits that apply to each channel and to the session.
+    pub fn limits(&self) -> &ChannelLimits {
         &self.limits
     }
 
@@ -70,14 +70,14 @@ impl SessionBudget {
     }
 
     /// Channels on which something has come that nothing was answered to yet.
-    pub fn awaiting(&self) -> usize {
-        self.awaiting.load(Relaxed)
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.load(Relaxed)
     }
 
-    pub(super) fn note_awaiting(&self, awaiting: bool) {
+    pub(super) fn note_unanswered(&self, awaiting: bool) {
         match awaiting {
-            true => self.awaiting.fetch_add(1, Relaxed),
-            false => self.awaiting.fetch_sub(1, Relaxed),
+            true => self.unanswered.fetch_add(1, Relaxed),
+            false => self.unanswered.fetch_sub(1, Relaxed),
         };
     }
 
@@ -103,18 +103,18 @@ impl SessionBudget {
         resets.unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn open(self: &Arc<Self>) -> Live {
+    pub(super) fn open(self: &Arc<Self>) -> LiveChannelGuard {
         self.live.fetch_add(1, Relaxed);
-        Live(Arc::clone(self))
+        LiveChannelGuard(Arc::clone(self))
     }
 
     pub(super) fn note_closed_first(&self) {
         self.closed_first.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn note_reset(&self, end: End) {
+    pub(super) fn note_reset(&self, end: CloseReason) {
         self.resets.fetch_add(1, Relaxed);
-        if matches!(end, End::SpoolFull | End::SpoolFailed) {
+        if matches!(end, CloseReason::SpoolFull | CloseReason::SpoolFailed) {
             let mut resets = self.lock_spool_resets();
             resets.count += 1;
             resets.last = Some((Instant::now(), end));
@@ -138,14 +138,15 @@ pub struct SpoolResets {
     /// How many.
     pub count: u64,
     /// When and how the last one ended.
-    pub last: Option<(Instant, End)>,
+    pub last: Option<(Instant, CloseReason)>,
 }
 
 impl SpoolResets {
     /// Counts those of another session, too.
     pub fn add(&mut self, other: &Self) {
         self.count += other.count;
-        let later = |(at, _): &(Instant, End)| self.last.is_none_or(|(last, _)| *at >= last);
+        let later =
+            |(at, _): &(Instant, CloseReason)| self.last.is_none_or(|(last, _)| *at >= last);
         if other.last.as_ref().is_some_and(later) {
             self.last = other.last;
         }
@@ -153,9 +154,9 @@ impl SpoolResets {
 }
 
 /// Counts one channel for as long as it exists.
-pub(super) struct Live(Arc<SessionBudget>);
+pub(super) struct LiveChannelGuard(Arc<SessionBudget>);
 
-impl Drop for Live {
+impl Drop for LiveChannelGuard {
     fn drop(&mut self) {
         self.0.live.fetch_sub(1, Relaxed);
     }
@@ -163,13 +164,13 @@ impl Drop for Live {
 
 /// One channel's share of what is used. Always set to a total, never added to, so that it cannot
 /// drift; dropping it gives everything back.
-pub(super) struct Charge {
+pub(super) struct BudgetCharge {
     budget: Arc<SessionBudget>,
     memory: u64,
     disk: u64,
 }
 
-impl Charge {
+impl BudgetCharge {
     pub(super) fn new(budget: Arc<SessionBudget>) -> Self {
         Self {
             budget,
@@ -185,7 +186,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for BudgetCharge {
     fn drop(&mut self) {
         self.set(0, 0);
     }

@@ -9,28 +9,28 @@ use russh::{ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use std::sync::Arc;
 
 /// What comes from the peer.
-pub(super) trait Inlet: Send + 'static {
+pub(super) trait ChannelReceiver: Send + 'static {
     /// The next message; `None` when the session has ended. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Option<ChannelMsg>> + Send;
 }
 
 /// What goes to the peer.
-pub(super) trait Outlet: Send + Sync + 'static {
+pub(super) trait ChannelSender: Send + Sync + 'static {
     /// Sends within the channel's window; waits for it where there is none.
     fn data(self: Arc<Self>, bytes: Bytes) -> BoxFuture<'static, Result<(), russh::Error>>;
-    /// Sends EOF.
+    /// Sends EOF (`SSH_MSG_CHANNEL_EOF`) to the peer.
     fn eof(self: Arc<Self>) -> BoxFuture<'static, Result<(), russh::Error>>;
-    /// Sends CLOSE.
+    /// Sends CLOSE (`SSH_MSG_CHANNEL_CLOSE`) to the peer.
     fn close(self: Arc<Self>) -> BoxFuture<'static, Result<(), russh::Error>>;
 }
 
-impl Inlet for ChannelReadHalf {
+impl ChannelReceiver for ChannelReadHalf {
     fn next(&mut self) -> impl Future<Output = Option<ChannelMsg>> + Send {
         self.wait()
     }
 }
 
-impl<S> Outlet for ChannelWriteHalf<S>
+impl<S> ChannelSender for ChannelWriteHalf<S>
 where
     S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
 {

@@ -2,9 +2,9 @@
 //! No I/O and no task: the pump carries out the jobs that are planned here.
 
 use super::{
-    End, SessionBudget,
-    budget::Charge,
-    spool::{Done, Job},
+    CloseReason, SessionBudget,
+    budget::BudgetCharge,
+    spool::{SpoolJob, SpoolJobResult},
 };
 use bytes::{Buf, Bytes};
 use std::{collections::VecDeque, sync::Arc, task::Waker};
@@ -13,17 +13,17 @@ use tokio::io::ReadBuf;
 /// Read in this order: `head`, the file from `read` to `written`, what a write is carrying, `tail`.
 pub(super) struct Inbox {
     budget: Arc<SessionBudget>,
-    charge: Charge,
-    head: Messages,
+    charge: BudgetCharge,
+    head: MessageQueue,
     read: u64,
     written: u64,
-    tail: Messages,
+    tail: MessageQueue,
     /// The job the pump is carrying out.
-    under_way: Option<UnderWay>,
+    under_way: Option<RunningSpoolJob>,
     /// The last job was a read: a write comes first now, so that neither starves.
     read_last: bool,
     eof: bool,
-    end: Option<End>,
+    end: Option<CloseReason>,
     abandoned: bool,
     reader: Option<Waker>,
     /// Something came for the reader.
@@ -32,35 +32,35 @@ pub(super) struct Inbox {
 
 /// Messages in memory.
 #[derive(Default)]
-struct Messages {
+struct MessageQueue {
     queue: VecDeque<Bytes>,
     cost: usize,
 }
 
-enum UnderWay {
+enum RunningSpoolJob {
     Write { bytes: usize, cost: usize },
     Read { bytes: usize },
 }
 
 /// What a reader gets.
-pub(super) enum Outcome {
+pub(super) enum ReadOutcome {
     /// Bytes were put into its buffer.
     Read,
     /// Nothing there yet; its waker is kept.
     Wait,
     /// Nothing more will come: `Ok` is the peer's EOF.
-    Over(Result<(), End>),
+    Over(Result<(), CloseReason>),
 }
 
 impl Inbox {
     pub(super) fn new(budget: Arc<SessionBudget>) -> Self {
         Self {
-            charge: Charge::new(Arc::clone(&budget)),
+            charge: BudgetCharge::new(Arc::clone(&budget)),
             budget,
-            head: Messages::default(),
+            head: MessageQueue::default(),
             read: 0,
             written: 0,
-            tail: Messages::default(),
+            tail: MessageQueue::default(),
             under_way: None,
             read_last: false,
             eof: false,
@@ -73,7 +73,7 @@ impl Inbox {
 
     /// Takes one message, or says which bound it would break. Messages for an application that has
     /// left vanish.
-    pub(super) fn push(&mut self, data: Bytes) -> Result<(), End> {
+    pub(super) fn push(&mut self, data: Bytes) -> Result<(), CloseReason> {
         if self.is_void() {
             return Ok(());
         }
@@ -81,7 +81,7 @@ impl Inbox {
         let held = self.memory() + cost;
         let limits = self.budget.limits();
         if held > FLOOR && self.budget.used() + cost as u64 > limits.spool_per_session {
-            return Err(End::Overflow);
+            return Err(CloseReason::Overflow);
         }
         let in_order = !self.on_disk() && self.tail.queue.is_empty();
         if in_order && self.head.cost < self.room() {
@@ -89,7 +89,7 @@ impl Inbox {
         } else {
             let ahead = self.tail.cost + self.carried() + cost;
             if self.written - self.read + ahead as u64 > limits.spool_per_channel {
-                return Err(End::Overflow);
+                return Err(CloseReason::Overflow);
             }
             self.tail.push(data);
         }
@@ -99,7 +99,7 @@ impl Inbox {
     }
 
     /// The next job for the pump, if none is under way.
-    pub(super) fn plan(&mut self) -> Option<Job> {
+    pub(super) fn plan(&mut self) -> Option<SpoolJob> {
         self.promote();
         if self.under_way.is_some() || self.is_void() {
             return None;
@@ -110,8 +110,8 @@ impl Inbox {
             let left = self.written - self.read;
             let length = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
             self.read_last = true;
-            self.under_way = Some(UnderWay::Read { bytes: length });
-            return Some(Job::Read {
+            self.under_way = Some(RunningSpoolJob::Read { bytes: length });
+            return Some(SpoolJob::Read {
                 position: self.read,
                 length,
                 last: length as u64 == left,
@@ -129,23 +129,27 @@ impl Inbox {
             bytes.push(message);
         }
         self.read_last = false;
-        self.under_way = Some(UnderWay::Write {
+        self.under_way = Some(RunningSpoolJob::Write {
             bytes: length,
             cost,
         });
-        Some(Job::Write {
+        Some(SpoolJob::Write {
             position: self.written,
             bytes,
         })
     }
 
     /// A job has been carried out.
-    pub(super) fn finish(&mut self, done: Done) {
+    pub(super) fn finish(&mut self, done: SpoolJobResult) {
         match (self.under_way.take(), done) {
-            (Some(UnderWay::Write { bytes, .. }), Done::Written) if !self.is_void() => {
+            (Some(RunningSpoolJob::Write { bytes, .. }), SpoolJobResult::Written)
+                if !self.is_void() =>
+            {
                 self.written += bytes as u64;
             }
-            (Some(UnderWay::Read { .. }), Done::Read(bytes)) if !self.is_void() => {
+            (Some(RunningSpoolJob::Read { .. }), SpoolJobResult::Read(bytes))
+                if !self.is_void() =>
+            {
                 self.read += bytes.len() as u64;
                 self.head.push(bytes);
             }
@@ -169,7 +173,7 @@ impl Inbox {
 
     /// The channel is over. After a reset what is here is worth nothing: a body with a hole in it
     /// must not look like one.
-    pub(super) fn set_end(&mut self, end: End) {
+    pub(super) fn set_end(&mut self, end: CloseReason) {
         self.end.get_or_insert(end);
         if end.is_reset() {
             self.discard();
@@ -188,7 +192,7 @@ impl Inbox {
         self.abandoned
     }
 
-    pub(super) fn end(&self) -> Option<End> {
+    pub(super) fn end(&self) -> Option<CloseReason> {
         self.end
     }
 
@@ -198,19 +202,19 @@ impl Inbox {
     }
 
     /// Reads what is in memory.
-    pub(super) fn read(&mut self, buf: &mut ReadBuf<'_>, waker: &Waker) -> Outcome {
+    pub(super) fn read(&mut self, buf: &mut ReadBuf<'_>, waker: &Waker) -> ReadOutcome {
         self.promote();
         let before = buf.remaining();
         while buf.remaining() > 0 && self.head.read(buf) {}
         if buf.remaining() < before || before == 0 {
             self.settle();
-            return Outcome::Read;
+            return ReadOutcome::Read;
         }
         if !self.has_spooled() {
             match self.end {
-                Some(end) if end.is_reset() => return Outcome::Over(Err(end)),
-                _ if self.eof => return Outcome::Over(Ok(())),
-                Some(end) => return Outcome::Over(Err(end)),
+                Some(end) if end.is_reset() => return ReadOutcome::Over(Err(end)),
+                _ if self.eof => return ReadOutcome::Over(Ok(())),
+                Some(end) => return ReadOutcome::Over(Err(end)),
                 None => {}
             }
         }
@@ -218,7 +222,7 @@ impl Inbox {
             Some(kept) => kept.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
-        Outcome::Wait
+        ReadOutcome::Wait
     }
 
     /// The reader, if there is something for it. To be woken outside the lock: a waker may run
@@ -238,7 +242,7 @@ impl Inbox {
 
     /// Is what is here, and what still comes, for nobody?
     fn is_void(&self) -> bool {
-        self.abandoned || self.end.is_some_and(End::is_reset)
+        self.abandoned || self.end.is_some_and(CloseReason::is_reset)
     }
 
     /// What need not go by the disk does not.
@@ -276,22 +280,22 @@ impl Inbox {
     /// What a write has taken out of the tail and not yet put on disk.
     fn carried(&self) -> usize {
         match self.under_way {
-            Some(UnderWay::Write { cost, .. }) => cost,
+            Some(RunningSpoolJob::Write { cost, .. }) => cost,
             _ => 0,
         }
     }
 
     fn memory(&self) -> usize {
         let reading = match self.under_way {
-            Some(UnderWay::Read { bytes }) => bytes,
+            Some(RunningSpoolJob::Read { bytes }) => bytes,
             _ => 0,
         };
         self.head.cost + self.tail.cost + self.carried() + reading
     }
 
     fn discard(&mut self) {
-        self.head = Messages::default();
-        self.tail = Messages::default();
+        self.head = MessageQueue::default();
+        self.tail = MessageQueue::default();
         self.read = self.written;
         self.settle();
     }
@@ -302,7 +306,7 @@ impl Inbox {
     }
 }
 
-impl Messages {
+impl MessageQueue {
     fn push(&mut self, data: Bytes) {
         self.cost += data.len() + MESSAGE_COST;
         self.queue.push_back(data);

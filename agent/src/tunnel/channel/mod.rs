@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `stream` | [`ChannelStream`], what the application reads and writes |
 //! | `budget` | [`SessionBudget`], the bounds and counters of all channels of one session |
-//! | `end` | [`End`], why a channel ended, and what the application sees of it |
+//! | `close_reason` | [`CloseReason`], why a channel ended, and what the application sees of it |
 //! | `inbox` | what has come and was not read yet; where it lies and what it costs |
 //! | `spool` | the unlinked file, worked on off the runtime |
 //! | `pump` | the task that drains russh and closes the channel |
@@ -18,7 +18,7 @@
 //! | `halves` | the two sides of a russh channel, as far as they are used here |
 
 mod budget;
-mod end;
+mod close_reason;
 mod halves;
 mod inbox;
 mod outgoing;
@@ -29,7 +29,7 @@ mod stream;
 mod tests;
 
 pub use budget::{SessionBudget, SpoolResets};
-pub use end::End;
+pub use close_reason::CloseReason;
 pub use stream::ChannelStream;
 
 use crate::disk::FreeSpaceFloor;
@@ -37,7 +37,7 @@ use std::{path::PathBuf, time::Duration};
 
 /// Bounds of the channels of one session. Each is a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ChannelLimits {
     /// SSH window in bytes (RFC 4254 §5.2): what the peer may have under way on one channel. One
     /// channel's upload is at most this per round trip; the peer keeps about as much for each channel
     /// whose data waits.
@@ -66,7 +66,7 @@ pub struct Limits {
     pub spool_timeout: Duration,
 }
 
-impl Default for Limits {
+impl Default for ChannelLimits {
     fn default() -> Self {
         Self {
             window: 1 << 20,

@@ -1,7 +1,7 @@
 //! One chunk on its way into russh, through the gate.
 
-use super::halves::Outlet;
-use crate::tunnel::transport::{Gate, Meter};
+use super::halves::ChannelSender;
+use crate::tunnel::transport::{Gate, TransportHandle};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::{
@@ -11,17 +11,17 @@ use std::{
 
 /// The sending side of one channel. At most one chunk is between the application and russh: it was
 /// accepted from the application, and waits for the channel's window.
-pub(super) struct Outgoing {
-    outlet: Arc<dyn Outlet>,
+pub(super) struct ChannelWriter {
+    outlet: Arc<dyn ChannelSender>,
     gate: Gate,
-    sending: Option<Sending>,
-    eof: Eof,
+    sending: Option<SendFuture>,
+    eof: EofState,
 }
 
-type Sending = BoxFuture<'static, Result<(), russh::Error>>;
+type SendFuture = BoxFuture<'static, Result<(), russh::Error>>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Eof {
+enum EofState {
     No,
     OnItsWay,
     Sent,
@@ -29,21 +29,21 @@ enum Eof {
 
 /// russh no longer takes anything for this channel: the session has ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Gone;
+pub(super) struct SessionClosed;
 
-impl Outgoing {
-    pub(super) fn new(outlet: Arc<dyn Outlet>, meter: Arc<Meter>) -> Self {
+impl ChannelWriter {
+    pub(super) fn new(outlet: Arc<dyn ChannelSender>, meter: Arc<TransportHandle>) -> Self {
         Self {
             outlet,
             gate: Gate::new(meter),
             sending: None,
-            eof: Eof::No,
+            eof: EofState::No,
         }
     }
 
     /// Was EOF asked for?
     pub(super) fn is_shut(&self) -> bool {
-        self.eof != Eof::No
+        self.eof != EofState::No
     }
 
     /// Accepts up to 32 KiB, and says how many bytes.
@@ -51,7 +51,7 @@ impl Outgoing {
         &mut self,
         cx: &mut Context<'_>,
         buf: &[u8],
-    ) -> Poll<Result<usize, Gone>> {
+    ) -> Poll<Result<usize, SessionClosed>> {
         ready!(self.poll_flush(cx))?;
         let admitted = ready!(self.gate.poll_admit(cx, buf.len().min(CHUNK)));
         let chunk = buf.get(..admitted).unwrap_or(buf);
@@ -65,7 +65,7 @@ impl Outgoing {
     }
 
     /// Ready when what was accepted is with russh.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SessionClosed>> {
         let Some(sending) = &mut self.sending else {
             return Poll::Ready(Ok(()));
         };
@@ -78,21 +78,21 @@ impl Outgoing {
             }
             Err(_) => {
                 self.gate.give_back();
-                Poll::Ready(Err(Gone))
+                Poll::Ready(Err(SessionClosed))
             }
         }
     }
 
     /// Sends what was accepted, then EOF; once.
-    pub(super) fn poll_eof(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+    pub(super) fn poll_eof(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SessionClosed>> {
         ready!(self.poll_flush(cx))?;
-        if self.eof == Eof::No {
-            self.eof = Eof::OnItsWay;
+        if self.eof == EofState::No {
+            self.eof = EofState::OnItsWay;
             self.sending = Some(Arc::clone(&self.outlet).eof());
         }
-        if self.eof == Eof::OnItsWay {
+        if self.eof == EofState::OnItsWay {
             ready!(self.poll_flush(cx))?;
-            self.eof = Eof::Sent;
+            self.eof = EofState::Sent;
         }
         Poll::Ready(Ok(()))
     }

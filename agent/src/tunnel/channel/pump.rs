@@ -1,12 +1,12 @@
 //! The task that always drains russh, and closes the channel in the order that leaks least.
 
 use super::{
-    End, SessionBudget,
-    budget::Live,
-    halves::{Inlet, Outlet},
+    CloseReason, SessionBudget,
+    budget::LiveChannelGuard,
+    halves::{ChannelReceiver, ChannelSender},
     inbox::Inbox,
-    outgoing::Outgoing,
-    spool::{Done, Job, Spool},
+    outgoing::ChannelWriter,
+    spool::{SpoolFile, SpoolJob, SpoolJobResult},
 };
 use futures_util::{future::BoxFuture, task::AtomicWaker};
 use russh::ChannelMsg;
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 /// Shared between a stream and its pump.
-pub(super) struct Shared {
+pub(super) struct PumpShared {
     pub(super) budget: Arc<SessionBudget>,
     inbox: Mutex<Inbox>,
     /// Something changed on the application's side.
@@ -34,12 +34,12 @@ pub(super) struct Shared {
     /// The writer is woken when the channel ends.
     pub(super) writer: AtomicWaker,
     /// Handed over when the application leaves: what it wrote last, and the EOF, are still sent.
-    pub(super) left_behind: Mutex<Option<Outgoing>>,
+    pub(super) left_behind: Mutex<Option<ChannelWriter>>,
     /// Something has come that nothing was answered to yet.
-    awaits: AtomicBool,
+    unanswered: AtomicBool,
 }
 
-impl Shared {
+impl PumpShared {
     pub(super) fn new(budget: Arc<SessionBudget>) -> Arc<Self> {
         Arc::new(Self {
             inbox: Mutex::new(Inbox::new(Arc::clone(&budget))),
@@ -47,7 +47,7 @@ impl Shared {
             kick: Notify::new(),
             writer: AtomicWaker::new(),
             left_behind: Mutex::new(None),
-            awaits: AtomicBool::new(false),
+            unanswered: AtomicBool::new(false),
         })
     }
 
@@ -69,14 +69,16 @@ impl Shared {
     }
 
     /// Counts the channel among those that wait for an answer of ours, or no longer.
-    pub(super) fn set_awaits(&self, awaits: bool) {
-        if self.awaits.load(Relaxed) != awaits && self.awaits.swap(awaits, Relaxed) != awaits {
-            self.budget.note_awaiting(awaits);
+    pub(super) fn set_unanswered(&self, awaits: bool) {
+        if self.unanswered.load(Relaxed) != awaits
+            && self.unanswered.swap(awaits, Relaxed) != awaits
+        {
+            self.budget.note_unanswered(awaits);
         }
     }
 
-    fn finish(&self, end: End) {
-        self.set_awaits(false);
+    fn finish(&self, end: CloseReason) {
+        self.set_unanswered(false);
         self.update(|inbox| inbox.set_end(end));
         self.writer.wake();
     }
@@ -84,12 +86,12 @@ impl Shared {
 
 /// Runs from the opening of a channel until it is closed on both sides and its bytes are read.
 pub(super) async fn pump(
-    shared: Arc<Shared>,
-    inlet: impl Inlet,
-    outlet: Arc<dyn Outlet>,
-    _live: Live,
+    shared: Arc<PumpShared>,
+    inlet: impl ChannelReceiver,
+    outlet: Arc<dyn ChannelSender>,
+    _live: LiveChannelGuard,
 ) {
-    let mut disk = Disk::new(Arc::clone(&shared));
+    let mut disk = SpoolWorker::new(Arc::clone(&shared));
     let ended = drain(&shared, inlet, &mut disk).await;
     // The inlet is gone: from here russh throws this channel's input away and cannot wait for us.
     shared.finish(ended.end);
@@ -119,21 +121,25 @@ pub(super) async fn pump(
     }
 }
 
-struct Ended {
-    end: End,
+struct ChannelEnd {
+    end: CloseReason,
     by_peer: bool,
 }
 
 /// Drains until the channel ends. Nothing is awaited outside the `select!`: during a rekey russh
 /// takes nothing from us, and would then wait for an inlet that nobody drains.
-async fn drain(shared: &Shared, mut inlet: impl Inlet, disk: &mut Disk) -> Ended {
+async fn drain(
+    shared: &PumpShared,
+    mut inlet: impl ChannelReceiver,
+    disk: &mut SpoolWorker,
+) -> ChannelEnd {
     let limits = shared.budget.limits();
-    let ours = |end| Ended {
+    let ours = |end| ChannelEnd {
         end,
         by_peer: false,
     };
-    let peers = |end| Ended { end, by_peer: true };
-    let mut farewell: Option<Outgoing> = None;
+    let peers = |end| ChannelEnd { end, by_peer: true };
+    let mut farewell: Option<ChannelWriter> = None;
     let mut close_at = None;
     let mut behind_since = None;
     let mut discarded = 0u64;
@@ -159,19 +165,19 @@ async fn drain(shared: &Shared, mut inlet: impl Inlet, disk: &mut Disk) -> Ended
                 Some(ChannelMsg::Data { data }) if close_at.is_some() => {
                     discarded += data.len() as u64;
                     if discarded > limits.discard {
-                        return ours(End::Closed);
+                        return ours(CloseReason::Closed);
                     }
                 }
                 Some(ChannelMsg::Data { data }) => {
-                    shared.set_awaits(true);
+                    shared.set_unanswered(true);
                     if let Err(end) = shared.update(|inbox| inbox.push(data)) {
                         return ours(end);
                     }
                 }
                 Some(ChannelMsg::Eof) => shared.update(Inbox::set_eof),
-                Some(ChannelMsg::Close) => return peers(End::Closed),
+                Some(ChannelMsg::Close) => return peers(CloseReason::Closed),
                 Some(_) => {}
-                None => return peers(End::SessionEnded),
+                None => return peers(CloseReason::SessionEnded),
             },
             worked = disk.work() => if let Err(end) = worked {
                 return ours(end);
@@ -180,13 +186,13 @@ async fn drain(shared: &Shared, mut inlet: impl Inlet, disk: &mut Disk) -> Ended
                 farewell = None;
                 close_at = Some(Instant::now() + limits.close_wait);
             }
-            () = until(close_at) => return ours(End::Closed),
+            () = until(close_at) => return ours(CloseReason::Closed),
             () = until(behind_since.map(|since| since + PATIENCE)) => {
                 if shared.budget.note_spool_fault() <= MAX_TOLD_RESETS {
                     tracing::warn!(folder = %limits.spool_dir.display(), remedy = "look at the load of the disk of the state folder",
                         "the spool file cannot keep up, so that one request is cut off");
                 }
-                return ours(End::SpoolFailed);
+                return ours(CloseReason::SpoolFailed);
             }
             () = shared.kick.notified() => {}
         }
@@ -194,7 +200,7 @@ async fn drain(shared: &Shared, mut inlet: impl Inlet, disk: &mut Disk) -> Ended
 }
 
 /// What was written last, then EOF. Pending where there is nothing to send.
-async fn send(farewell: &mut Option<Outgoing>) {
+async fn send(farewell: &mut Option<ChannelWriter>) {
     poll_fn(|cx| match farewell {
         Some(outgoing) => outgoing.poll_eof(cx).map(drop),
         None => Poll::Pending,
@@ -210,23 +216,23 @@ async fn until(deadline: Option<Instant>) {
 }
 
 /// Carries out the inbox's jobs one after the other.
-struct Disk {
-    shared: Arc<Shared>,
-    spool: Option<Spool>,
-    job: Option<BoxFuture<'static, (Spool, io::Result<Done>)>>,
+struct SpoolWorker {
+    shared: Arc<PumpShared>,
+    spool: Option<SpoolFile>,
+    job: Option<BoxFuture<'static, (SpoolFile, io::Result<SpoolJobResult>)>>,
 }
 
-impl Disk {
-    fn new(shared: Arc<Shared>) -> Self {
+impl SpoolWorker {
+    fn new(shared: Arc<PumpShared>) -> Self {
         Self {
             shared,
-            spool: Some(Spool::default()),
+            spool: Some(SpoolFile::default()),
             job: None,
         }
     }
 
     /// Returns when a job is done; pending while there is none. Cancel-safe.
-    async fn work(&mut self) -> Result<(), End> {
+    async fn work(&mut self) -> Result<(), CloseReason> {
         if self.job.is_none() {
             let planned = self.shared.update(Inbox::plan);
             self.job = planned.map(|job| self.begin(job));
@@ -266,15 +272,18 @@ impl Disk {
                     }
                 }
                 Err(if full {
-                    End::SpoolFull
+                    CloseReason::SpoolFull
                 } else {
-                    End::SpoolFailed
+                    CloseReason::SpoolFailed
                 })
             }
         }
     }
 
-    fn begin(&mut self, job: Job) -> BoxFuture<'static, (Spool, io::Result<Done>)> {
+    fn begin(
+        &mut self,
+        job: SpoolJob,
+    ) -> BoxFuture<'static, (SpoolFile, io::Result<SpoolJobResult>)> {
         let spool = self.spool.take().unwrap_or_default();
         Box::pin(spool.work(job, Arc::clone(&self.shared.budget)))
     }

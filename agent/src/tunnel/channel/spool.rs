@@ -21,7 +21,7 @@ use tokio::{
 /// A stretch of work on the file. Positions count from the first byte ever written; the file is used
 /// as a ring of `spool_per_channel` bytes.
 #[derive(Debug)]
-pub(super) enum Job {
+pub(super) enum SpoolJob {
     /// Appends at this position.
     Write { position: u64, bytes: Vec<Bytes> },
     /// Reads from this position, and gives the disk space back where nothing is left after it.
@@ -34,24 +34,24 @@ pub(super) enum Job {
 
 /// What came of it.
 #[derive(Debug)]
-pub(super) enum Done {
+pub(super) enum SpoolJobResult {
     Written,
     Read(Bytes),
 }
 
 /// The file, made at the first write.
 #[derive(Default)]
-pub(super) struct Spool {
+pub(super) struct SpoolFile {
     file: Option<Arc<File>>,
 }
 
-impl Spool {
-    /// Does one job.
+impl SpoolFile {
+    /// Runs one job on the file.
     pub(super) async fn work(
         mut self,
-        job: Job,
+        job: SpoolJob,
         budget: Arc<SessionBudget>,
-    ) -> (Self, io::Result<Done>) {
+    ) -> (Self, io::Result<SpoolJobResult>) {
         let limits = budget.limits();
         let stuck = budget.stuck_spools();
         if stuck.load(Relaxed) >= MOST_STUCK {
@@ -78,7 +78,7 @@ impl Spool {
     }
 }
 
-impl Drop for Spool {
+impl Drop for SpoolFile {
     /// Closing an unlinked file of a gigabyte takes the kernel a while.
     fn drop(&mut self) {
         if let Some(file) = self.file.take()
@@ -122,9 +122,9 @@ fn make(folder: &Path) -> io::Result<File> {
     tempfile::tempfile_in(folder)
 }
 
-fn run(file: &File, job: Job, ring: u64, floor: FreeSpaceFloor) -> io::Result<Done> {
+fn run(file: &File, job: SpoolJob, ring: u64, floor: FreeSpaceFloor) -> io::Result<SpoolJobResult> {
     match job {
-        Job::Write { position, bytes } => {
+        SpoolJob::Write { position, bytes } => {
             let bytes = bytes.concat();
             // Before each write: another's write may have taken the room since the last.
             floor.allows(file, bytes.len() as u64)?;
@@ -133,9 +133,9 @@ fn run(file: &File, job: Job, ring: u64, floor: FreeSpaceFloor) -> io::Result<Do
             let (first, wrapped) = bytes.split_at(bytes.len().min(until_end));
             file.write_all_at(first, at)?;
             file.write_all_at(wrapped, 0)?;
-            Ok(Done::Written)
+            Ok(SpoolJobResult::Written)
         }
-        Job::Read {
+        SpoolJob::Read {
             position,
             length,
             last,
@@ -149,7 +149,7 @@ fn run(file: &File, job: Job, ring: u64, floor: FreeSpaceFloor) -> io::Result<Do
             if last {
                 file.set_len(0)?;
             }
-            Ok(Done::Read(bytes.into()))
+            Ok(SpoolJobResult::Read(bytes.into()))
         }
     }
 }

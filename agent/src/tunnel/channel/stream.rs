@@ -1,11 +1,11 @@
 //! What the application reads and writes.
 
 use super::{
-    End, SessionBudget,
-    halves::{Inlet, Outlet},
-    inbox::Outcome,
-    outgoing::{Gone, Outgoing},
-    pump::{Shared, pump},
+    CloseReason, SessionBudget,
+    halves::{ChannelReceiver, ChannelSender},
+    inbox::ReadOutcome,
+    outgoing::{ChannelWriter, SessionClosed},
+    pump::{PumpShared, pump},
 };
 use russh::{Channel, ChannelId, ChannelMsg};
 use std::{
@@ -23,11 +23,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// window, and `flush` waits for it. `shutdown` sends EOF, and reading goes on. Dropping the stream
 /// sends what was accepted and EOF, waits for the peer's CLOSE, and only then closes first.
 ///
-/// The table at [`End`] says which error means what.
+/// The table at [`CloseReason`] says which error means what.
 pub struct ChannelStream {
-    shared: Arc<Shared>,
+    shared: Arc<PumpShared>,
     /// `None` only while dropping.
-    outgoing: Option<Outgoing>,
+    outgoing: Option<ChannelWriter>,
 }
 
 impl ChannelStream {
@@ -42,23 +42,23 @@ impl ChannelStream {
     }
 
     /// Why the channel ended; `None` while it has not.
-    pub fn end(&self) -> Option<End> {
+    pub fn end(&self) -> Option<CloseReason> {
         self.shared.inbox().end()
     }
 
     /// Which bound made us reset the channel, if one did.
-    pub fn reset_reason(&self) -> Option<End> {
+    pub fn reset_reason(&self) -> Option<CloseReason> {
         self.end().filter(|end| end.is_reset())
     }
 
     pub(super) fn of_halves(
         budget: Arc<SessionBudget>,
-        inlet: impl Inlet,
-        outlet: Arc<dyn Outlet>,
+        inlet: impl ChannelReceiver,
+        outlet: Arc<dyn ChannelSender>,
     ) -> Self {
-        let outgoing = Outgoing::new(Arc::clone(&outlet), Arc::clone(budget.meter()));
+        let outgoing = ChannelWriter::new(Arc::clone(&outlet), Arc::clone(budget.transport()));
         let live = budget.open();
-        let shared = Shared::new(budget);
+        let shared = PumpShared::new(budget);
         tokio::spawn(pump(Arc::clone(&shared), inlet, outlet, live));
         Self {
             shared,
@@ -67,7 +67,7 @@ impl ChannelStream {
     }
 
     /// The outgoing side, unless the channel has ended. The writer is woken at the end.
-    fn writable(&mut self, cx: &Context<'_>) -> io::Result<&mut Outgoing> {
+    fn writable(&mut self, cx: &Context<'_>) -> io::Result<&mut ChannelWriter> {
         self.shared.writer.register(cx.waker());
         if let Some(end) = self.end() {
             return Err(end.write_error());
@@ -78,8 +78,10 @@ impl ChannelStream {
     }
 
     /// russh took nothing: the channel has ended, whether or not the pump knows already.
-    fn gone(&self, Gone: Gone) -> io::Error {
-        self.end().unwrap_or(End::SessionEnded).write_error()
+    fn gone(&self, SessionClosed: SessionClosed) -> io::Error {
+        self.end()
+            .unwrap_or(CloseReason::SessionEnded)
+            .write_error()
     }
 }
 
@@ -95,9 +97,9 @@ impl AsyncRead for ChannelStream {
             self.shared.kick.notify_one();
         }
         match outcome {
-            Outcome::Read => Poll::Ready(Ok(())),
-            Outcome::Wait => Poll::Pending,
-            Outcome::Over(over) => Poll::Ready(over.map_err(End::read_error)),
+            ReadOutcome::Read => Poll::Ready(Ok(())),
+            ReadOutcome::Wait => Poll::Pending,
+            ReadOutcome::Over(over) => Poll::Ready(over.map_err(CloseReason::read_error)),
         }
     }
 }
@@ -116,7 +118,7 @@ impl AsyncWrite for ChannelStream {
             return Poll::Ready(Ok(0));
         }
         let written = ready!(outgoing.poll_write(cx, buf));
-        self.shared.set_awaits(false);
+        self.shared.set_unanswered(false);
         Poll::Ready(written.map_err(|gone| self.gone(gone)))
     }
 
@@ -144,7 +146,7 @@ impl Drop for ChannelStream {
             .left_behind
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = self.outgoing.take();
-        self.shared.set_awaits(false);
+        self.shared.set_unanswered(false);
         self.shared.inbox().abandon();
         self.shared.kick.notify_one();
     }

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 /// The memory of one agent, shared by all its connections. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct AddressMemory(Arc<Mutex<Memory>>);
+pub struct AddressMemory(Arc<Mutex<AddressMemoryInner>>);
 
 #[derive(Debug, Default)]
-struct Memory {
+struct AddressMemoryInner {
     failures: HashMap<SocketAddr, AddressFailure>,
     /// By host and port, as last resolved.
     names: HashMap<(String, u16), Vec<SocketAddr>>,
@@ -39,7 +39,7 @@ struct AddressFailure {
 /// Addresses in the order in which they are to be tried.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct DialOrder {
-    /// To be tried.
+    /// Addresses to try, in this order.
     pub(super) open: Vec<SocketAddr>,
     /// Not to be tried yet, each with the time that is left.
     pub(super) barred: Vec<(SocketAddr, Duration)>,
@@ -175,17 +175,27 @@ impl AddressMemory {
     }
 
     /// What failed may have been mended: key, user or host keys are others now.
-    pub fn forgive(&self) {
+    pub fn clear_failures(&self) {
         self.lock().failures.clear();
     }
 
-    fn any(&self, host: &str, port: u16, which: impl Fn(&Memory, &SocketAddr) -> bool) -> bool {
+    fn any(
+        &self,
+        host: &str,
+        port: u16,
+        which: impl Fn(&AddressMemoryInner, &SocketAddr) -> bool,
+    ) -> bool {
         let memory = self.lock();
         let known = memory.names.get(&(host.to_owned(), port));
         known.is_some_and(|all| all.iter().any(|address| which(&memory, address)))
     }
 
-    fn lease(&self, memory: &mut Memory, address: SocketAddr, connection: usize) -> AddressLease {
+    fn lease(
+        &self,
+        memory: &mut AddressMemoryInner,
+        address: SocketAddr,
+        connection: usize,
+    ) -> AddressLease {
         memory.next_lease += 1;
         let number = memory.next_lease;
         memory.leases.push((number, address, connection));
@@ -195,12 +205,12 @@ impl AddressMemory {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Memory> {
+    fn lock(&self) -> MutexGuard<'_, AddressMemoryInner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Memory {
+impl AddressMemoryInner {
     /// Other connections that use the address: a session that is to be replaced does not keep its successor away.
     fn users(&self, address: &SocketAddr, connection: Option<usize>) -> usize {
         let leases = self.leases.iter();
@@ -335,7 +345,7 @@ mod tests {
         tokio::time::advance(BARRED).await;
         assert_eq!(order(&memory, 0).0, [a, b]);
         memory.failed(a, true);
-        memory.forgive();
+        memory.clear_failures();
         assert_eq!(order(&memory, 0).0, [a, b]);
     }
 

@@ -1,6 +1,6 @@
 //! HTTP CONNECT (RFC 9110 §9.3.6), by hyper's client: the proxy's answer is hostile input.
 
-use super::{ProxyFault, proxy::Credential};
+use super::{ProxyFault, proxy::LoadedProxyCredential};
 use crate::tunnel::session::printable;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 pub(super) async fn connect(
     stream: TcpStream,
     target: &str,
-    login: Option<&Credential>,
+    login: Option<&LoadedProxyCredential>,
 ) -> Result<(TcpStream, Bytes), (ProxyFault, String)> {
     let request = request(target, login)?;
     let handshake = Builder::new()
@@ -59,7 +59,7 @@ pub(super) async fn connect(
 
 fn request(
     target: &str,
-    login: Option<&Credential>,
+    login: Option<&LoadedProxyCredential>,
 ) -> Result<Request<Empty<Bytes>>, (ProxyFault, String)> {
     let mut request = Request::connect(target)
         .header(header::HOST, target)
@@ -74,7 +74,7 @@ fn request(
 }
 
 /// RFC 7617.
-fn basic(login: &Credential) -> Result<HeaderValue, (ProxyFault, String)> {
+fn basic(login: &LoadedProxyCredential) -> Result<HeaderValue, (ProxyFault, String)> {
     let mut plain = Zeroizing::new(Vec::with_capacity(MAX_LOGIN));
     plain.extend_from_slice(login.username.as_bytes());
     plain.push(b':');
@@ -86,7 +86,10 @@ fn basic(login: &Credential) -> Result<HeaderValue, (ProxyFault, String)> {
     Ok(value)
 }
 
-fn refusal(response: &Response<Incoming>, login: Option<&Credential>) -> (ProxyFault, String) {
+fn refusal(
+    response: &Response<Incoming>,
+    login: Option<&LoadedProxyCredential>,
+) -> (ProxyFault, String) {
     let (status, headers) = (response.status(), response.headers());
     let answer = answer(status, headers);
     match status {

@@ -3,9 +3,9 @@
 use super::{
     AddressChoice,
     addresses::{AddressLease, AddressMemory, DialOrder},
-    error::{ConnectFailure, ConnectKind, DialError},
+    error::{ConnectFailure, ConnectFailureKind, DialError},
 };
-use crate::tunnel::{Passed, Tell};
+use crate::tunnel::{HopEvent, HopObserver};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use socket2::SockRef;
 use std::{io, net::SocketAddr, time::Duration};
@@ -16,7 +16,7 @@ use tokio::{
 
 /// A TCP connection, where it leads, and the lease on that address where a connection of the agent's asked for it.
 #[derive(Debug)]
-pub(super) struct Dialed {
+pub(super) struct DialedConnection {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) lease: Option<AddressLease>,
@@ -29,10 +29,10 @@ pub(super) async fn dial(
     host: &str,
     port: u16,
     limit: Duration,
-    tell: &Tell,
+    tell: &HopObserver,
     memory: &AddressMemory,
     choice: AddressChoice,
-) -> Result<Dialed, DialError> {
+) -> Result<DialedConnection, DialError> {
     let (order, lease) = match (choice.only, choice.connection) {
         (Some(address), connection) => {
             let open = vec![address];
@@ -49,7 +49,7 @@ pub(super) async fn dial(
         }
     };
     let barred = order.barred.iter().map(|(address, _)| *address);
-    tell(Passed::Dns(
+    tell(HopEvent::Dns(
         order.open.iter().copied().chain(barred).collect(),
     ));
     let mut waiting = order.open.into_iter();
@@ -61,11 +61,11 @@ pub(super) async fn dial(
         tokio::select! {
             Some(outcome) = running.next() => match outcome {
                 Ok((peer, stream)) => {
-                    tell(Passed::Tcp(peer));
+                    tell(HopEvent::Tcp(peer));
                     if let Some(lease) = &lease {
                         lease.move_to(peer);
                     }
-                    return Ok(Dialed { stream, peer, lease });
+                    return Ok(DialedConnection { stream, peer, lease });
                 }
                 Err(failure) => {
                     failures.push(failure);
@@ -84,7 +84,7 @@ pub(super) async fn dial(
             .into_iter()
             .map(|(address, left)| ConnectFailure {
                 address,
-                kind: ConnectKind::Barred,
+                kind: ConnectFailureKind::Barred,
                 problem: format!(
                     "is not tried for another {} s, since it refused us",
                     left.as_secs() + 1
@@ -134,14 +134,17 @@ async fn connect(
     match timeout(limit, connected).await {
         Ok(Ok(stream)) => Ok((address, stream)),
         Ok(Err(error)) => Err(match error.kind() {
-            io::ErrorKind::ConnectionRefused => {
-                failure(ConnectKind::Refused, "refused the connection".to_owned())
+            io::ErrorKind::ConnectionRefused => failure(
+                ConnectFailureKind::Refused,
+                "refused the connection".to_owned(),
+            ),
+            io::ErrorKind::TimedOut => {
+                failure(ConnectFailureKind::Timeout, "did not answer".to_owned())
             }
-            io::ErrorKind::TimedOut => failure(ConnectKind::Timeout, "did not answer".to_owned()),
-            _ => failure(ConnectKind::Other, error.to_string()),
+            _ => failure(ConnectFailureKind::Other, error.to_string()),
         }),
         Err(_) => Err(failure(
-            ConnectKind::Timeout,
+            ConnectFailureKind::Timeout,
             format!("did not answer within {} s", limit.as_secs()),
         )),
     }
@@ -156,15 +159,15 @@ const MAX_ADDRESSES: usize = 8;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::tunnel::tell_nobody;
+    use crate::tunnel::ignore;
     use tokio::net::TcpListener;
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    async fn dial(port: u16, host: &str) -> Result<Dialed, DialError> {
+    async fn dial(port: u16, host: &str) -> Result<DialedConnection, DialError> {
         let memory = AddressMemory::default();
         let choice = AddressChoice::default();
-        super::dial(host, port, LIMIT, &tell_nobody(), &memory, choice).await
+        super::dial(host, port, LIMIT, &ignore(), &memory, choice).await
     }
 
     #[tokio::test]
@@ -185,7 +188,7 @@ mod tests {
                 assert!(memory.suspect_size(address) && !memory.suspect_size(address));
             }
             let choice = AddressChoice::default();
-            let (tell, host) = (tell_nobody(), "127.0.0.1");
+            let (tell, host) = (ignore(), "127.0.0.1");
             let dialed = super::dial(host, address.port(), LIMIT, &tell, &memory, choice);
             let stream = dialed.await.unwrap().stream;
             let (accepted, _) = listener.accept().await.unwrap();

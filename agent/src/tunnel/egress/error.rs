@@ -1,8 +1,8 @@
 //! Which hop on the way to a gateway failed, why, and what an administrator does about it.
 
 use crate::{
-    tunnel::{Hop, session::Retry},
-    upstream::Presented,
+    tunnel::{Hop, session::RetryPace},
+    upstream::PresentedCertificate,
 };
 use std::{fmt, net::SocketAddr, time::Duration};
 
@@ -14,7 +14,7 @@ pub enum EgressError {
     /// The proxy, or what it said.
     Proxy(Box<ProxyError>),
     /// TLS with the gateway.
-    Tls(Box<TlsError>),
+    Tls(Box<GatewayTlsError>),
     /// The socket died at once.
     Lost(String),
 }
@@ -31,8 +31,8 @@ impl From<ProxyError> for EgressError {
     }
 }
 
-impl From<TlsError> for EgressError {
-    fn from(error: TlsError) -> Self {
+impl From<GatewayTlsError> for EgressError {
+    fn from(error: GatewayTlsError) -> Self {
         Self::Tls(Box::new(error))
     }
 }
@@ -54,20 +54,20 @@ pub enum DialError {
 /// One address that could not be connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectFailure {
-    /// Which.
+    /// The address that was tried.
     pub address: SocketAddr,
-    /// In what way.
-    pub kind: ConnectKind,
+    /// How the connection attempt failed.
+    pub kind: ConnectFailureKind,
     /// What the system said.
     pub problem: String,
 }
 
 /// In what way an address could not be connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectKind {
+pub enum ConnectFailureKind {
     /// Nothing listens there, or a firewall says so.
     Refused,
-    /// No answer.
+    /// The address did not answer in time.
     Timeout,
     /// Not tried: a login or its host key was refused there a moment ago.
     Barred,
@@ -214,7 +214,7 @@ impl ProxyError {
     }
 
     /// How soon another attempt makes sense.
-    pub fn retry(&self) -> Retry {
+    pub fn retry(&self) -> RetryPace {
         match self.kind {
             // An account that is asked again and again with a wrong password is locked.
             ProxyFault::Password
@@ -223,7 +223,7 @@ impl ProxyError {
             | ProxyFault::LoginScheme
             | ProxyFault::Policy
             | ProxyFault::Redirect
-            | ProxyFault::Busy => Retry::Slow,
+            | ProxyFault::Busy => RetryPace::Slow,
             ProxyFault::Resolve
             | ProxyFault::Connect
             | ProxyFault::Gateway
@@ -231,7 +231,7 @@ impl ProxyError {
             | ProxyFault::NotAProxy
             | ProxyFault::Closed
             | ProxyFault::Silent
-            | ProxyFault::Answer => Retry::Soon,
+            | ProxyFault::Answer => RetryPace::Soon,
         }
     }
 
@@ -291,35 +291,35 @@ impl ProxyError {
 /// TLS with a gateway failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("TLS with {gateway} failed: {problem}")]
-pub struct TlsError {
-    /// `host:port`.
+pub struct GatewayTlsError {
+    /// The gateway as `host:port`.
     pub gateway: String,
     /// What kind of failure.
-    pub kind: TlsFault,
+    pub kind: GatewayTlsFault,
     /// What is wrong, the issuer named where that is it.
     pub problem: String,
     /// What was presented, where that was refused; the gateway's own certificate first.
-    pub chain: Vec<Presented>,
+    pub chain: Vec<PresentedCertificate>,
 }
 
 /// In what way TLS failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsFault {
+pub enum GatewayTlsFault {
     /// The certificate comes from an issuer that is not trusted: TLS is intercepted, or the vendor has
     /// a CA of its own.
     UnknownIssuer,
     /// The handshake did not end in time.
     Silent,
-    /// Anything else.
+    /// Any other TLS failure.
     Other,
 }
 
-impl TlsError {
+impl GatewayTlsError {
     /// How soon another attempt makes sense.
-    pub fn retry(&self) -> Retry {
+    pub fn retry(&self) -> RetryPace {
         match self.kind {
-            TlsFault::UnknownIssuer => Retry::Slow,
-            TlsFault::Silent | TlsFault::Other => Retry::Soon,
+            GatewayTlsFault::UnknownIssuer => RetryPace::Slow,
+            GatewayTlsFault::Silent | GatewayTlsFault::Other => RetryPace::Soon,
         }
     }
 
@@ -327,13 +327,13 @@ impl TlsError {
     pub fn remedy(&self) -> String {
         let gateway = &self.gateway;
         match self.kind {
-            TlsFault::UnknownIssuer => format!(
+            GatewayTlsFault::UnknownIssuer => format!(
                 "if that issuer is your company's, TLS is inspected on the way: ask the network team to exempt {gateway} from TLS inspection; if the vendor has a CA of its own, name its certificate in tunnel.gateway_ca_file"
             ),
-            TlsFault::Silent => format!(
+            GatewayTlsFault::Silent => format!(
                 "ask the vendor whether {gateway} speaks TLS, and the network team whether something between holds it up; a gateway that speaks plain SSH is named without tls://"
             ),
-            TlsFault::Other => format!(
+            GatewayTlsFault::Other => format!(
                 "ask the vendor whether {gateway} speaks TLS and which certificate it shows; a gateway that speaks plain SSH is named without tls://"
             ),
         }

@@ -23,18 +23,19 @@ mod tests;
 
 pub use addresses::{AddressLease, AddressMemory};
 pub use error::{
-    ConnectFailure, ConnectKind, DialError, EgressError, ProxyError, ProxyFault, TlsError, TlsFault,
+    ConnectFailure, ConnectFailureKind, DialError, EgressError, GatewayTlsError, GatewayTlsFault,
+    ProxyError, ProxyFault,
 };
-pub use proxy::{Login, Password, Proxy, ProxyUrlError, Scheme};
+pub use proxy::{PasswordSource, ProxyCredential, ProxyScheme, ProxyServer, ProxyUrlError};
 
 use super::{
-    Gateway, Passed, Tell,
-    session::Retry,
+    GatewayAddress, HopEvent, HopObserver,
+    session::RetryPace,
     transport::{TcpPair, socket},
 };
-use crate::upstream::{self, Handshake, Party};
+use crate::upstream::{self, TlsHandshakeInfo, TlsPeer};
 use bytes::Bytes;
-use dial::Dialed;
+use dial::DialedConnection;
 pub(in crate::tunnel) use error::join;
 use hyper_util::client::proxy::matcher::Matcher;
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -54,8 +55,8 @@ use tokio_rustls::TlsConnector;
 /// Which way leads to which gateway. `Default` is straight to all of them, none inside TLS.
 #[derive(Default)]
 pub struct Egress {
-    proxy: Option<Proxy>,
-    around: Option<Matcher>,
+    proxy: Option<ProxyServer>,
+    no_proxy: Option<Matcher>,
     tls: Option<TlsConnector>,
     addresses: Mutex<AddressMemory>,
 }
@@ -70,10 +71,10 @@ pub struct AddressChoice {
 }
 
 /// A connection to a gateway, ready for SSH.
-pub struct Way {
+pub struct GatewayConnection {
     /// What the gateway sends.
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
-    /// What it gets.
+    /// What is sent to the gateway.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The TCP connection below: to the gateway, or to the proxy.
     pub tcp: Option<TcpPair>,
@@ -86,12 +87,12 @@ pub struct Way {
 impl Egress {
     /// `no_proxy` names what is reached without the proxy, as curl's variable of that name does: hosts,
     /// domains with all below them, addresses, networks, `*`. `tls` is for the gateways inside TLS.
-    pub fn new(proxy: Option<Proxy>, no_proxy: &[String], tls: Option<ClientConfig>) -> Self {
+    pub fn new(proxy: Option<ProxyServer>, no_proxy: &[String], tls: Option<ClientConfig>) -> Self {
         // The matcher wants a proxy for what is not excepted; which one is not its affair here.
         let around = Matcher::builder().all("http://proxy.invalid:1");
         Self {
             proxy,
-            around: (!no_proxy.is_empty()).then(|| around.no(no_proxy.join(",")).build()),
+            no_proxy: (!no_proxy.is_empty()).then(|| around.no(no_proxy.join(",")).build()),
             tls: tls.map(|config| TlsConnector::from(Arc::new(config))),
             addresses: Mutex::default(),
         }
@@ -113,7 +114,7 @@ impl Egress {
     }
 
     /// The proxy that leads to this gateway.
-    pub fn proxy(&self, gateway: &Gateway) -> Option<&Proxy> {
+    pub fn proxy(&self, gateway: &GatewayAddress) -> Option<&ProxyServer> {
         let excepted = |matcher: &Matcher| {
             let url = match gateway.host.contains(':') {
                 true => format!("https://[{}]/", gateway.host),
@@ -123,7 +124,7 @@ impl Egress {
             let url = url.parse();
             url.is_ok_and(|url| matcher.intercept(&url).is_none())
         };
-        let around = self.around.as_ref().is_some_and(excepted);
+        let around = self.no_proxy.as_ref().is_some_and(excepted);
         self.proxy.as_ref().filter(|_| !around)
     }
 
@@ -134,19 +135,19 @@ impl Egress {
     /// The hop that failed, with cause and remedy.
     pub async fn open(
         &self,
-        gateway: &Gateway,
+        gateway: &GatewayAddress,
         limit: Duration,
-        options: &socket::Options,
-        tell: &Tell,
+        options: &socket::SocketOptions,
+        tell: &HopObserver,
         choice: AddressChoice,
-    ) -> Result<Way, EgressError> {
+    ) -> Result<GatewayConnection, EgressError> {
         let memory = self.addresses();
         let (stream, early, peer, lease) = match self.proxy(gateway) {
             None => {
                 let (host, port) = (&gateway.host, gateway.port);
                 let dialed = dial::dial(host, port, limit, tell, &memory, choice).await?;
                 set(&dialed.stream, options)?;
-                let Dialed {
+                let DialedConnection {
                     stream,
                     peer,
                     lease,
@@ -156,13 +157,13 @@ impl Egress {
             Some(proxy) => {
                 let (stream, early, lease) =
                     through(proxy, gateway, limit, options, tell, &memory, choice).await?;
-                tell(Passed::Proxy);
+                tell(HopEvent::Proxy);
                 (stream, early, None, lease)
             }
         };
         let tcp = TcpPair::of(&stream);
         let (reader, writer) = stream.into_split();
-        let way = Way {
+        let way = GatewayConnection {
             tcp,
             reader: match early.is_empty() {
                 true => Box::new(reader),
@@ -177,7 +178,7 @@ impl Egress {
         }
         let wrapped = self.wrap(way, gateway, limit, tell).await;
         if let (Err(error), Some(peer)) = (&wrapped, peer) {
-            memory.failed(peer, error.retry() == Retry::Slow);
+            memory.failed(peer, error.retry() == RetryPace::Slow);
         }
         Ok(wrapped?)
     }
@@ -187,11 +188,11 @@ impl Egress {
     ///
     /// # Errors
     /// The hop that failed, with cause and remedy.
-    pub async fn reach(
+    pub async fn probe_first_hop(
         &self,
-        gateway: &Gateway,
+        gateway: &GatewayAddress,
         limit: Duration,
-        tell: &Tell,
+        tell: &HopObserver,
     ) -> Result<(), EgressError> {
         let (memory, choice) = (self.addresses(), AddressChoice::default());
         match self.proxy(gateway) {
@@ -208,13 +209,13 @@ impl Egress {
 
     async fn wrap(
         &self,
-        way: Way,
-        gateway: &Gateway,
+        way: GatewayConnection,
+        gateway: &GatewayAddress,
         limit: Duration,
-        tell: &Tell,
-    ) -> Result<Way, TlsError> {
+        tell: &HopObserver,
+    ) -> Result<GatewayConnection, GatewayTlsError> {
         let place = at_address(&gateway.address(), &gateway.host, way.peer);
-        let error = |kind, problem| TlsError {
+        let error = |kind, problem| GatewayTlsError {
             gateway: place.clone(),
             kind,
             problem,
@@ -222,20 +223,20 @@ impl Egress {
         };
         let Some(connector) = &self.tls else {
             let problem = "no trusted certificates were set up for it".to_owned();
-            return Err(error(TlsFault::Other, problem));
+            return Err(error(GatewayTlsFault::Other, problem));
         };
         let name = ServerName::try_from(gateway.host.clone()).map_err(|_| {
             let problem = "its name can stand in no certificate".to_owned();
-            error(TlsFault::Other, problem)
+            error(GatewayTlsFault::Other, problem)
         })?;
         let tcp = way.tcp;
         let (peer, lease) = (way.peer, way.lease);
         let below = tokio::io::join(way.reader, way.writer);
         match timeout(limit, connector.connect(name, below)).await {
             Ok(Ok(stream)) => {
-                tell(Passed::Tls(Handshake::of(stream.get_ref().1)));
+                tell(HopEvent::Tls(TlsHandshakeInfo::of(stream.get_ref().1)));
                 let (reader, writer) = tokio::io::split(stream);
-                Ok(Way {
+                Ok(GatewayConnection {
                     reader: Box::new(reader),
                     writer: Box::new(writer),
                     tcp,
@@ -245,12 +246,12 @@ impl Egress {
             }
             Ok(Err(problem)) => {
                 let kind = match upstream::is_unknown_issuer(&problem) {
-                    true => TlsFault::UnknownIssuer,
-                    false => TlsFault::Other,
+                    true => GatewayTlsFault::UnknownIssuer,
+                    false => GatewayTlsFault::Other,
                 };
-                Err(TlsError {
+                Err(GatewayTlsError {
                     chain: upstream::refused_chain(&problem).to_vec(),
-                    ..error(kind, upstream::handshake(&problem, Party::Gateway))
+                    ..error(kind, upstream::handshake(&problem, TlsPeer::Gateway))
                 })
             }
             Err(_) => {
@@ -258,7 +259,7 @@ impl Egress {
                     "the handshake did not finish within {} s",
                     limit.as_secs_f32()
                 );
-                Err(error(TlsFault::Silent, problem))
+                Err(error(GatewayTlsFault::Silent, problem))
             }
         }
     }
@@ -267,11 +268,11 @@ impl Egress {
 /// A TCP connection to the gateway by way of the proxy, and what has come on it already: an SSH server
 /// speaks first, and its banner may come in one packet with the proxy's answer.
 async fn through(
-    proxy: &Proxy,
-    gateway: &Gateway,
+    proxy: &ProxyServer,
+    gateway: &GatewayAddress,
     limit: Duration,
-    options: &socket::Options,
-    tell: &Tell,
+    options: &socket::SocketOptions,
+    tell: &HopObserver,
     memory: &AddressMemory,
     choice: AddressChoice,
 ) -> Result<(TcpStream, Bytes, Option<AddressLease>), EgressError> {
@@ -282,18 +283,18 @@ async fn through(
         problem,
     };
     let dialed = to_proxy(proxy, gateway, limit, tell, memory, choice).await?;
-    let Dialed {
+    let DialedConnection {
         stream,
         peer,
         lease,
     } = dialed;
     set(&stream, options)?;
     let asked = async {
-        let login = proxy.login().await;
+        let login = proxy.load_credential().await;
         let login = login.map_err(|problem| (ProxyFault::Password, problem))?;
         match proxy.scheme {
-            Scheme::Http => connect::connect(stream, &gateway.address(), login.as_ref()).await,
-            Scheme::Socks5 => {
+            ProxyScheme::Http => connect::connect(stream, &gateway.address(), login.as_ref()).await,
+            ProxyScheme::Socks5 => {
                 let stream =
                     socks::connect(stream, &gateway.host, gateway.port, login.as_ref()).await?;
                 Ok((stream, Bytes::new()))
@@ -314,7 +315,7 @@ async fn through(
         }
         Err(error) => {
             // One of several machines behind the proxy's name may be ill; what its rules say, all say.
-            if error.retry() == Retry::Soon && error.kind != ProxyFault::Gateway {
+            if error.retry() == RetryPace::Soon && error.kind != ProxyFault::Gateway {
                 memory.failed(peer, false);
             }
             Err(error.into())
@@ -324,13 +325,13 @@ async fn through(
 
 /// A TCP connection to the proxy, which is told nothing yet.
 async fn to_proxy(
-    proxy: &Proxy,
-    gateway: &Gateway,
+    proxy: &ProxyServer,
+    gateway: &GatewayAddress,
     limit: Duration,
-    tell: &Tell,
+    tell: &HopObserver,
     memory: &AddressMemory,
     choice: AddressChoice,
-) -> Result<Dialed, ProxyError> {
+) -> Result<DialedConnection, ProxyError> {
     let choice = AddressChoice {
         // The gateway's, which is not dialed here.
         only: None,
@@ -360,6 +361,6 @@ pub(in crate::tunnel) fn at_address(place: &str, host: &str, peer: Option<Socket
     }
 }
 
-fn set(stream: &TcpStream, options: &socket::Options) -> Result<(), EgressError> {
+fn set(stream: &TcpStream, options: &socket::SocketOptions) -> Result<(), EgressError> {
     socket::configure(stream, options).map_err(|error| EgressError::Lost(error.to_string()))
 }

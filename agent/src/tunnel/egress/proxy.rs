@@ -7,20 +7,20 @@ use std::{fmt, sync::Arc};
 
 /// A company's proxy. `Display` gives its URL, never the login.
 #[derive(Clone)]
-pub struct Proxy {
+pub struct ProxyServer {
     /// How it is spoken to.
-    pub scheme: Scheme,
+    pub scheme: ProxyScheme,
     /// Name or address, without brackets.
     pub host: String,
-    /// TCP port.
+    /// TCP port of the proxy.
     pub port: u16,
     /// Who we are there.
-    pub login: Option<Login>,
+    pub credential: Option<ProxyCredential>,
 }
 
 /// How a proxy is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
+pub enum ProxyScheme {
     /// HTTP CONNECT, with the Basic login (RFC 7617).
     Http,
     /// SOCKS5 (RFC 1928), with the login of RFC 1929. Names are resolved by the proxy.
@@ -29,16 +29,16 @@ pub enum Scheme {
 
 /// A login at a proxy.
 #[derive(Clone)]
-pub struct Login {
+pub struct ProxyCredential {
     /// 1 to 255 bytes, no control character; no colon for HTTP.
     pub username: String,
     /// 1 to 255 bytes for SOCKS5.
-    pub password: Password,
+    pub password: PasswordSource,
 }
 
 /// Where the password is.
 #[derive(Clone)]
-pub enum Password {
+pub enum PasswordSource {
     /// Read anew for each connection, so that a changed one needs no restart.
     File(SecretFile),
     /// From the environment's URL.
@@ -46,7 +46,7 @@ pub enum Password {
 }
 
 /// A login with its password at hand, for one connection.
-pub(super) struct Credential {
+pub(super) struct LoadedProxyCredential {
     pub(super) username: String,
     pub(super) password: Arc<Secret>,
 }
@@ -62,7 +62,7 @@ pub enum ProxyUrlError {
         "the agent speaks to proxies by HTTP CONNECT and SOCKS5; write http://host:port or socks5://host:port"
     )]
     Scheme,
-    /// No port.
+    /// The URL names no port.
     #[error("the port is missing; write it behind the host, like http://proxy.corp:3128")]
     NoPort,
     /// Something behind the port.
@@ -75,7 +75,7 @@ pub enum ProxyUrlError {
     Login,
 }
 
-impl Proxy {
+impl ProxyServer {
     /// Reads `http://host:port` or `socks5://host:port`, without a login.
     pub fn parse(text: &str) -> Result<Self, ProxyUrlError> {
         if text.contains('@') {
@@ -99,9 +99,9 @@ impl Proxy {
         let username = percent_decode_str(username).decode_utf8();
         let username = username.map_err(|_| ProxyUrlError::NoUrl)?.into_owned();
         let password: Vec<u8> = percent_decode_str(password).collect();
-        proxy.login = Some(Login {
+        proxy.credential = Some(ProxyCredential {
             username,
-            password: Password::Held(Arc::new(Secret::new(password))),
+            password: PasswordSource::Held(Arc::new(Secret::new(password))),
         });
         Ok(proxy)
     }
@@ -109,8 +109,8 @@ impl Proxy {
     fn parse_any(text: &str) -> Result<Self, ProxyUrlError> {
         let url: Uri = text.trim().parse().map_err(|_| ProxyUrlError::NoUrl)?;
         let scheme = match url.scheme_str() {
-            Some("http") => Scheme::Http,
-            Some("socks5" | "socks5h") => Scheme::Socks5,
+            Some("http") => ProxyScheme::Http,
+            Some("socks5" | "socks5h") => ProxyScheme::Socks5,
             Some(_) => return Err(ProxyUrlError::Scheme),
             None => return Err(ProxyUrlError::NoUrl),
         };
@@ -128,32 +128,32 @@ impl Proxy {
             scheme,
             host: bare.unwrap_or(host).to_owned(),
             port: port.ok_or(ProxyUrlError::NoPort)?,
-            login: None,
+            credential: None,
         })
     }
 
     /// The login, its password read.
-    pub(super) async fn login(&self) -> Result<Option<Credential>, String> {
-        let Some(Login { username, password }) = self.login.clone() else {
+    pub(super) async fn load_credential(&self) -> Result<Option<LoadedProxyCredential>, String> {
+        let Some(ProxyCredential { username, password }) = self.credential.clone() else {
             return Ok(None);
         };
         let password = match password {
-            Password::Held(password) => password,
-            Password::File(file) => {
+            PasswordSource::Held(password) => password,
+            PasswordSource::File(file) => {
                 let read = tokio::task::spawn_blocking(move || file.read()).await;
                 let read = read.map_err(|_| "reading it panicked".to_owned())?;
                 Arc::new(read.map_err(|error| error.to_string())?)
             }
         };
-        Ok(Some(Credential { username, password }))
+        Ok(Some(LoadedProxyCredential { username, password }))
     }
 }
 
-impl fmt::Display for Proxy {
+impl fmt::Display for ProxyServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Socks5 => "socks5",
+            ProxyScheme::Http => "http",
+            ProxyScheme::Socks5 => "socks5",
         };
         match self.host.contains(':') {
             true => write!(f, "{scheme}://[{}]:{}", self.host, self.port),

@@ -1,6 +1,6 @@
 //! SOCKS5 (RFC 1928) with its login (RFC 1929), by tokio-socks, which reads no byte more than it must.
 
-use super::{ProxyFault, proxy::Credential};
+use super::{ProxyFault, proxy::LoadedProxyCredential};
 use tokio::net::TcpStream;
 use tokio_socks::{Error, tcp::Socks5Stream};
 
@@ -9,7 +9,7 @@ pub(super) async fn connect(
     stream: TcpStream,
     host: &str,
     port: u16,
-    login: Option<&Credential>,
+    login: Option<&LoadedProxyCredential>,
 ) -> Result<TcpStream, (ProxyFault, String)> {
     let target = (host, port);
     let asked = match login {
@@ -26,8 +26,8 @@ pub(super) async fn connect(
         .map_err(|error| refusal(&error, login))
 }
 
-fn refusal(error: &Error, login: Option<&Credential>) -> (ProxyFault, String) {
-    let user = |login: &Credential| format!("user {:?}", login.username);
+fn refusal(error: &Error, login: Option<&LoadedProxyCredential>) -> (ProxyFault, String) {
+    let user = |login: &LoadedProxyCredential| format!("user {:?}", login.username);
     let fault = match (error, login) {
         (Error::PasswordAuthFailure(_), Some(login)) => {
             return (ProxyFault::LoginRefused, user(login));

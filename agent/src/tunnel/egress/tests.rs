@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     secret::Secret,
-    tunnel::{session::Retry, tell_nobody},
+    tunnel::{ignore, session::RetryPace},
 };
 use std::{net::SocketAddr, sync::Mutex};
 use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinHandle};
@@ -55,8 +55,8 @@ impl Script {
         Self::play(vec![(b"\r\n\r\n", answer.as_bytes().to_vec())]).await
     }
 
-    fn proxy(&self, scheme: &str) -> Proxy {
-        Proxy::parse(&format!("{scheme}://{}", self.address)).unwrap()
+    fn proxy(&self, scheme: &str) -> ProxyServer {
+        ProxyServer::parse(&format!("{scheme}://{}", self.address)).unwrap()
     }
 
     fn asked(&self) -> Vec<u8> {
@@ -64,38 +64,38 @@ impl Script {
     }
 }
 
-fn login(proxy: Proxy) -> Proxy {
-    let password = Password::Held(Arc::new(Secret::new(b"s3cret".to_vec())));
+fn login(proxy: ProxyServer) -> ProxyServer {
+    let password = PasswordSource::Held(Arc::new(Secret::new(b"s3cret".to_vec())));
     let username = "acme".to_owned();
-    Proxy {
-        login: Some(Login { username, password }),
+    ProxyServer {
+        credential: Some(ProxyCredential { username, password }),
         ..proxy
     }
 }
 
-fn gateway(text: &str) -> Gateway {
+fn gateway(text: &str) -> GatewayAddress {
     text.parse().unwrap()
 }
 
-async fn open(proxy: Proxy, limit: Duration) -> Result<Way, EgressError> {
+async fn open(proxy: ProxyServer, limit: Duration) -> Result<GatewayConnection, EgressError> {
     let egress = Egress::new(Some(proxy), &[], None);
-    let options = socket::Options::default();
+    let options = socket::SocketOptions::default();
     egress
         .open(
             &gateway("gw.vendor.example:443"),
             limit,
             &options,
-            &tell_nobody(),
+            &ignore(),
             AddressChoice::default(),
         )
         .await
 }
 
-async fn refused(proxy: Proxy) -> ProxyError {
+async fn refused(proxy: ProxyServer) -> ProxyError {
     refused_within(proxy, LIMIT).await
 }
 
-async fn refused_within(proxy: Proxy, limit: Duration) -> ProxyError {
+async fn refused_within(proxy: ProxyServer, limit: Duration) -> ProxyError {
     match open(proxy, limit).await {
         Err(EgressError::Proxy(error)) => *error,
         Err(other) => panic!("another error: {other:?}"),
@@ -148,7 +148,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             BASIC,
             false,
             ProxyFault::LoginMissing,
-            Retry::Slow,
+            RetryPace::Slow,
             "none is configured",
             "proxy_password_file",
         ),
@@ -156,7 +156,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             BASIC,
             true,
             ProxyFault::LoginRefused,
-            Retry::Slow,
+            RetryPace::Slow,
             "user \"acme\"",
             "may be locked",
         ),
@@ -164,7 +164,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             NTLM,
             true,
             ProxyFault::LoginScheme,
-            Retry::Slow,
+            RetryPace::Slow,
             "it offers Negotiate, NTLM",
             "Basic account",
         ),
@@ -172,7 +172,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             DENIED,
             true,
             ProxyFault::Policy,
-            Retry::Slow,
+            RetryPace::Slow,
             "403 Forbidden (ERR_ACCESS_DENIED 0)",
             "CONNECT",
         ),
@@ -180,7 +180,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             GONE,
             true,
             ProxyFault::Gateway,
-            Retry::Soon,
+            RetryPace::Soon,
             "cannot connect to gw.vendor.example:443",
             "lets the proxy out",
         ),
@@ -188,7 +188,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             "HTTP/1.1 504 Gateway Timeout\r\n\r\n",
             false,
             ProxyFault::Gateway,
-            Retry::Soon,
+            RetryPace::Soon,
             "504",
             "lets the proxy out",
         ),
@@ -196,7 +196,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             "HTTP/1.1 302 Found\r\nLocation: http://login\r\n\r\n",
             false,
             ProxyFault::Redirect,
-            Retry::Slow,
+            RetryPace::Slow,
             "302 Found to http://login",
             "without that page",
         ),
@@ -204,7 +204,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             "HTTP/1.1 302 Found\r\nLocation: http://login/?session=s3cret\r\n\r\n",
             false,
             ProxyFault::Redirect,
-            Retry::Slow,
+            RetryPace::Slow,
             "sends us to a web page",
             "without that page",
         ),
@@ -212,7 +212,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             "HTTP/1.1 429 Too Many Requests\r\n\r\n",
             false,
             ProxyFault::Busy,
-            Retry::Slow,
+            RetryPace::Slow,
             "takes no more connections from this host: 429",
             "higher limit",
         ),
@@ -220,7 +220,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             "HTTP/1.1 500 Internal Server Error\r\nX-Squid-Error: ERR_CANNOT_FORWARD 0\r\n\r\n",
             false,
             ProxyFault::Failing,
-            Retry::Soon,
+            RetryPace::Soon,
             "ERR_CANNOT_FORWARD",
             "its log at this time",
         ),
@@ -228,7 +228,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             "HTTP/1.1 404 Not Found\r\n\r\n",
             false,
             ProxyFault::NotAProxy,
-            Retry::Soon,
+            RetryPace::Soon,
             "answered 404 Not Found to CONNECT",
             "another server answers",
         ),
@@ -236,7 +236,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             "HTTP/1.1 407 x\r\nProxy-Authenticate: Negotiate, NTLM, Basic realm=\"a, Digest b\", charset=\"UTF-8\"\r\n\r\n",
             true,
             ProxyFault::LoginRefused,
-            Retry::Slow,
+            RetryPace::Slow,
             "user \"acme\"",
             "may be locked",
         ),
@@ -244,7 +244,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             "HTTP/1.1 407 x\r\nProxy-Authenticate: Digest realm=\"Basic, Basic\", nonce = \"x\", Negotiate\r\n\r\n",
             true,
             ProxyFault::LoginScheme,
-            Retry::Slow,
+            RetryPace::Slow,
             "it offers Digest, Negotiate",
             "Basic account",
         ),
@@ -252,7 +252,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             "HTTP/1.1 403 Forbidden\r\nServer : x\r\nX-Squid-Error: ERR_ACCESS_DENIED\r\n 0\r\n\r\n",
             true,
             ProxyFault::Policy,
-            Retry::Slow,
+            RetryPace::Slow,
             "403 Forbidden (ERR_ACCESS_DENIED",
             "CONNECT",
         ),
@@ -260,7 +260,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             "SSH-2.0-OpenSSH_9.2\r\n",
             false,
             ProxyFault::NotAProxy,
-            Retry::Soon,
+            RetryPace::Soon,
             "does not speak HTTP",
             "tunnel.proxy",
         ),
@@ -268,7 +268,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             "",
             false,
             ProxyFault::Closed,
-            Retry::Soon,
+            RetryPace::Soon,
             "without an answer",
             "tunnel.proxy",
         ),
@@ -297,7 +297,7 @@ async fn an_answer_without_end_and_one_that_never_comes_are_bounded() {
         // Its queue takes the connection, and nobody is there.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());
-        let proxy = Proxy::parse(&url).unwrap();
+        let proxy = ProxyServer::parse(&url).unwrap();
         let error = refused_within(proxy, Duration::from_millis(200)).await;
         assert_eq!(error.kind, ProxyFault::Silent);
         assert!(
@@ -422,14 +422,14 @@ async fn a_proxy_that_is_not_there_is_named_not_the_gateway() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    let proxy = Proxy::parse(&format!("http://{address}")).unwrap();
+    let proxy = ProxyServer::parse(&format!("http://{address}")).unwrap();
     let error = refused(proxy).await;
     assert_eq!(error.kind, ProxyFault::Connect);
     assert!(
         error.to_string().contains(&format!("{address} refused")),
         "{error}"
     );
-    let error = refused(Proxy::parse("http://proxy.invalid:3128").unwrap()).await;
+    let error = refused(ProxyServer::parse("http://proxy.invalid:3128").unwrap()).await;
     assert_eq!(error.kind, ProxyFault::Resolve);
     assert!(error.to_string().contains("proxy.invalid"), "{error}");
 }
@@ -440,21 +440,21 @@ async fn a_password_file_that_is_gone_is_told_as_such() {
     let script = Script::http("").await;
     let file = crate::secret::SecretFile::new(folder.path().join("gone"));
     let mut proxy = script.proxy("http");
-    proxy.login = Some(Login {
+    proxy.credential = Some(ProxyCredential {
         username: "acme".to_owned(),
-        password: Password::File(file),
+        password: PasswordSource::File(file),
     });
     let error = refused(proxy).await;
     assert_eq!(
         (error.kind, error.retry()),
-        (ProxyFault::Password, Retry::Slow)
+        (ProxyFault::Password, RetryPace::Slow)
     );
     assert!(error.to_string().contains("gone"), "{error}");
 }
 
 #[test]
 fn no_proxy_excepts_hosts_domains_addresses_and_networks() {
-    let proxy = Proxy::parse("http://proxy.corp:3128").unwrap();
+    let proxy = ProxyServer::parse("http://proxy.corp:3128").unwrap();
     let list = ["vendor.example", "10.0.0.0/8", "::1", "192.0.2.7"].map(str::to_owned);
     let egress = Egress::new(Some(proxy.clone()), &list, None);
     let straight = |text: &str| egress.proxy(&gateway(text)).is_none();
@@ -490,7 +490,7 @@ fn urls_are_taken_or_refused_for_a_reason() {
         ("socks5://[::1]:1080", "socks5://[::1]:1080"),
         ("socks5h://proxy:1080", "socks5://proxy:1080"),
     ] {
-        assert_eq!(Proxy::parse(text).unwrap().to_string(), shown);
+        assert_eq!(ProxyServer::parse(text).unwrap().to_string(), shown);
     }
     for (text, error) in [
         ("https://proxy.corp:3128", ProxyUrlError::Scheme),
@@ -501,17 +501,17 @@ fn urls_are_taken_or_refused_for_a_reason() {
         ("http://acme:s3cret@proxy.corp:3128", ProxyUrlError::Login),
         ("", ProxyUrlError::NoUrl),
     ] {
-        assert_eq!(Proxy::parse(text).err(), Some(error), "{text}");
+        assert_eq!(ProxyServer::parse(text).err(), Some(error), "{text}");
     }
 }
 
 #[tokio::test]
 async fn a_variable_may_leave_the_scheme_out_and_hold_a_login() {
-    let plain = Proxy::parse_variable("proxy.corp:3128").unwrap();
+    let plain = ProxyServer::parse_variable("proxy.corp:3128").unwrap();
     assert_eq!(plain.to_string(), "http://proxy.corp:3128");
-    let proxy = Proxy::parse_variable("socks5://ac%40me:s3%3Acret@proxy.corp:1080").unwrap();
+    let proxy = ProxyServer::parse_variable("socks5://ac%40me:s3%3Acret@proxy.corp:1080").unwrap();
     assert_eq!(proxy.to_string(), "socks5://proxy.corp:1080");
-    let login = proxy.login().await.unwrap().unwrap();
+    let login = proxy.load_credential().await.unwrap().unwrap();
     assert_eq!(login.username, "ac@me");
     assert_eq!(login.password.expose(), b"s3:cret");
 }

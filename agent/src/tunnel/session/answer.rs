@@ -1,33 +1,39 @@
 //! What answers where SSH was expected, told by its first bytes: sshd's own words in place of its banner, or another protocol.
 
-use super::{KeyExchangeFault, OpenError, Stranger};
+use super::{KeyExchangeFault, SessionOpenError, UnexpectedPeer};
 use russh::{AlgorithmKind, Error};
 
 /// The error for a far side that did not send an SSH banner; `first_line` is its answer, printable.
-pub(super) fn without_banner(gateway: String, bytes: &[u8], first_line: String) -> OpenError {
+pub(super) fn without_banner(
+    gateway: String,
+    bytes: &[u8],
+    first_line: String,
+) -> SessionOpenError {
     let answer = first_line;
     // sshd says both in place of a banner (srclimit.c, sshd.c), and ends the connection.
     if bytes.starts_with(BARRED) {
-        return OpenError::AddressBarred { gateway, answer };
+        return SessionOpenError::AddressBarred { gateway, answer };
     }
     if bytes.starts_with(FULL) {
-        return OpenError::GatewayFull { gateway, answer };
+        return SessionOpenError::GatewayFull { gateway, answer };
     }
-    OpenError::NotSsh {
+    SessionOpenError::NotSsh {
         gateway,
         answer,
-        stranger: stranger(bytes),
+        peer: unexpected_peer(bytes),
     }
 }
 
-fn stranger(bytes: &[u8]) -> Stranger {
+fn unexpected_peer(bytes: &[u8]) -> UnexpectedPeer {
     match bytes {
         // RFC 8446 §5.1: alert or handshake, and the version of a record.
-        [0x15 | 0x16, 3, ..] => Stranger::Tls,
-        _ if bytes.starts_with(b"HTTP/") || is_html(bytes) => Stranger::Http,
-        _ if bytes.starts_with(b"SSH-1.") && !bytes.starts_with(b"SSH-1.99") => Stranger::OldSsh,
-        _ if bytes.starts_with(b"SSH-") => Stranger::OddBanner,
-        _ => Stranger::Other,
+        [0x15 | 0x16, 3, ..] => UnexpectedPeer::Tls,
+        _ if bytes.starts_with(b"HTTP/") || is_html(bytes) => UnexpectedPeer::Http,
+        _ if bytes.starts_with(b"SSH-1.") && !bytes.starts_with(b"SSH-1.99") => {
+            UnexpectedPeer::OldSsh
+        }
+        _ if bytes.starts_with(b"SSH-") => UnexpectedPeer::InvalidBanner,
+        _ => UnexpectedPeer::Other,
     }
 }
 
@@ -97,9 +103,9 @@ const MAX_NAMES: usize = 12;
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::tunnel::session::Retry;
+    use crate::tunnel::session::RetryPace;
 
-    fn answered(bytes: &[u8]) -> OpenError {
+    fn answered(bytes: &[u8]) -> SessionOpenError {
         without_banner("gw:22".to_owned(), bytes, "its answer".to_owned())
     }
 
@@ -110,14 +116,22 @@ mod tests {
             (
                 b"Not allowed at this time\r\n".as_slice(),
                 "PerSourcePenalties",
-                Retry::Slow,
+                RetryPace::Slow,
             ),
-            (b"Exceeded MaxStartups\r\n", "MaxStartups", Retry::Soon),
-            (b"HTTP/1.1 400 Bad Request\r\n", "web server", Retry::Soon),
-            (b"<!DOCTYPE html>", "web server", Retry::Soon),
-            (b"\x15\x03\x01\x00\x02\x02\x46", "tls://", Retry::Soon),
-            (b"SSH-1.5-Cisco-1.25\n", "SSH version 2", Retry::Soon),
-            (b"220 mail.corp ESMTP\r\n", "another service", Retry::Soon),
+            (b"Exceeded MaxStartups\r\n", "MaxStartups", RetryPace::Soon),
+            (
+                b"HTTP/1.1 400 Bad Request\r\n",
+                "web server",
+                RetryPace::Soon,
+            ),
+            (b"<!DOCTYPE html>", "web server", RetryPace::Soon),
+            (b"\x15\x03\x01\x00\x02\x02\x46", "tls://", RetryPace::Soon),
+            (b"SSH-1.5-Cisco-1.25\n", "SSH version 2", RetryPace::Soon),
+            (
+                b"220 mail.corp ESMTP\r\n",
+                "another service",
+                RetryPace::Soon,
+            ),
         ] {
             let error = answered(bytes);
             if !error.remedy().contains(remedy) || error.retry() != retry {

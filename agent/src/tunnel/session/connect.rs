@@ -2,19 +2,20 @@
 //! without leaving anything behind where it fails or is no longer wanted.
 
 use super::{
-    Reason, Refused, Retry, Session, Shared, answer,
-    error::{OpenError, Step},
-    greeting::{Greeting, Listening, await_banner},
-    handler::{Failure, SessionHandler, is_text_not_utf8},
+    HostKeyRefusal, HostKeyRefusalReason, RetryPace, Session, SessionShared,
+    algorithms::preferred,
+    answer,
+    banner::{BannerCapture, BannerReader, await_banner},
+    error::{SessionOpenError, SessionOpenStep},
+    handler::{HandlerError, SessionHandler, is_text_not_utf8},
     login::login,
-    preferred::preferred,
-    session::Inner,
+    session::SessionInner,
 };
 use crate::tunnel::{
-    Accept, Gateway, Hop, Inbound, Passed, Settings, Tell,
+    ChannelAcceptor, GatewayAddress, Hop, HopEvent, HopObserver, InboundChannel, Settings,
     channel::SessionBudget,
-    egress::{AddressChoice, Way, at_address},
-    transport::{Meter, Transport, socket},
+    egress::{AddressChoice, GatewayConnection, at_address},
+    transport::{SshTransport, TransportHandle, socket},
 };
 use russh::{Error, Limits, Preferred, SshId, client, keys::Algorithm};
 use std::{
@@ -34,17 +35,17 @@ impl Session {
     /// begun then ends by itself. An address that fails past TCP is remembered: the next attempt begins at another one.
     pub async fn open(
         settings: Arc<Settings>,
-        gateway: Gateway,
+        gateway: GatewayAddress,
         connection: usize,
-        accept: Arc<dyn Accept>,
-        tell: Tell,
-    ) -> Result<Self, OpenError> {
-        let attempt = Attempt {
+        accept: Arc<dyn ChannelAcceptor>,
+        tell: HopObserver,
+    ) -> Result<Self, SessionOpenError> {
+        let attempt = SessionAttempt {
             settings,
             gateway,
             connection,
             accept,
-            tell,
+            observer: tell,
             until: Until::Login,
             only: None,
             seen: Vec::new(),
@@ -57,15 +58,15 @@ impl Session {
 /// is begun, so that none is counted there.
 pub async fn verify_host_key(
     settings: Arc<Settings>,
-    gateway: Gateway,
-    tell: Tell,
-) -> Result<(), OpenError> {
-    let attempt = Attempt {
+    gateway: GatewayAddress,
+    tell: HopObserver,
+) -> Result<(), SessionOpenError> {
+    let attempt = SessionAttempt {
         settings,
         gateway,
         connection: 0,
         accept: Arc::new(Nothing),
-        tell,
+        observer: tell,
         until: Until::HostKey,
         only: None,
         seen: Vec::new(),
@@ -77,8 +78,8 @@ pub async fn verify_host_key(
 /// Nobody can have asked for a forward before the login.
 struct Nothing;
 
-impl Accept for Nothing {
-    fn accept(&self, _: Inbound) {}
+impl ChannelAcceptor for Nothing {
+    fn accept(&self, _: InboundChannel) {}
 }
 
 /// How far an attempt goes.
@@ -93,12 +94,12 @@ enum Until {
 /// One connection to a gateway, and then others to the same address for as long as that presents a key of another type
 /// than the one that is pinned: a fingerprint does not say its key's type, and a server presents the type that is asked
 /// for first.
-struct Attempt {
+struct SessionAttempt {
     settings: Arc<Settings>,
-    gateway: Gateway,
+    gateway: GatewayAddress,
     connection: usize,
-    accept: Arc<dyn Accept>,
-    tell: Tell,
+    accept: Arc<dyn ChannelAcceptor>,
+    observer: HopObserver,
     until: Until,
     /// The address of the connection before.
     only: Option<SocketAddr>,
@@ -106,20 +107,20 @@ struct Attempt {
     seen: Vec<Algorithm>,
 }
 
-impl Attempt {
-    async fn open(mut self) -> Result<Session, OpenError> {
+impl SessionAttempt {
+    async fn open(mut self) -> Result<Session, SessionOpenError> {
         let settings = Arc::clone(&self.settings);
         let memory = settings.egress.addresses();
         let mut presented = Vec::new();
         loop {
             let (peer, outcome) = self.run().await;
             let mut refused = match outcome {
-                Err(OpenError::HostKey(refused)) => refused,
+                Err(SessionOpenError::HostKey(refused)) => refused,
                 outcome => {
                     match (&outcome, peer) {
                         (Ok(_), Some(peer)) => memory.succeeded(peer),
                         (Err(error), Some(peer)) => {
-                            memory.failed(peer, error.retry() == Retry::Slow);
+                            memory.failed(peer, error.retry() == RetryPace::Slow);
                         }
                         (_, None) => {}
                     }
@@ -132,32 +133,35 @@ impl Attempt {
                 if let Some(peer) = peer {
                     memory.failed(peer, true);
                 }
-                return Err(OpenError::HostKey(refused));
+                return Err(SessionOpenError::HostKey(refused));
             }
         }
     }
 
     /// Whether the gateway may have another key that is the pinned one.
-    fn asks_for_another_key(&mut self, refused: &Refused, peer: Option<SocketAddr>) -> bool {
+    fn asks_for_another_key(&mut self, refused: &HostKeyRefusal, peer: Option<SocketAddr>) -> bool {
         let pinned = self.settings.host_keys.pins();
         let again = self.seen.contains(&refused.kind);
         self.seen.push(refused.kind.clone());
         self.only = peer;
-        pinned && refused.reason == Reason::Changed && !again && self.seen.len() < MAX_KEY_TYPES
+        pinned
+            && refused.reason == HostKeyRefusalReason::Changed
+            && !again
+            && self.seen.len() < MAX_KEY_TYPES
     }
 
     /// Where it led, and what came of it.
-    async fn run(&self) -> (Option<SocketAddr>, Result<Session, OpenError>) {
-        let options = socket::Options {
+    async fn run(&self) -> (Option<SocketAddr>, Result<Session, SessionOpenError>) {
+        let options = socket::SocketOptions {
             // The second net, where even the task that asks hangs.
             user_timeout: (self.settings.cut_after() * 3 / 2).min(self.settings.stall_timeout),
-            ..socket::Options::default()
+            ..socket::SocketOptions::default()
         };
         let choice = AddressChoice {
             connection: Some(self.connection),
             only: self.only,
         };
-        let tell = self.tell();
+        let tell = self.observer();
         let settings = &self.settings;
         let way = settings
             .egress
@@ -169,7 +173,7 @@ impl Attempt {
                 choice,
             )
             .await
-            .map_err(|error| OpenError::no_way(&self.gateway, error));
+            .map_err(|error| SessionOpenError::no_way(&self.gateway, error));
         let way = match way {
             Ok(way) => way,
             Err(error) => return (None, Err(error)),
@@ -179,23 +183,27 @@ impl Attempt {
     }
 
     /// What was passed already is not told again.
-    fn tell(&self) -> Tell {
-        let tell = Arc::clone(&self.tell);
+    fn observer(&self) -> HopObserver {
+        let tell = Arc::clone(&self.observer);
         match self.seen.is_empty() {
             true => tell,
             false => Arc::new(move |passed| {
-                if matches!(passed, Passed::HostKey(_) | Passed::Login) {
+                if matches!(passed, HopEvent::HostKey(_) | HopEvent::Login) {
                     tell(passed);
                 }
             }),
         }
     }
 
-    async fn greeted(&self, way: Way, tell: Tell) -> Result<Session, OpenError> {
+    async fn greeted(
+        &self,
+        way: GatewayConnection,
+        tell: HopObserver,
+    ) -> Result<Session, SessionOpenError> {
         let settings = Arc::clone(&self.settings);
-        let greeting = Greeting::default();
-        let (transport, meter) = Transport::new(
-            greeting.listen(way.reader, Arc::clone(&tell)),
+        let greeting = BannerCapture::default();
+        let (transport, meter) = SshTransport::new(
+            greeting.wrap(way.reader, Arc::clone(&tell)),
             way.writer,
             settings.transport.clone(),
         );
@@ -205,7 +213,8 @@ impl Attempt {
         let budget = SessionBudget::new(Arc::clone(&meter), settings.channel.clone());
         let limit = settings.login_timeout;
         let (gateway, accept) = (self.gateway.clone(), Arc::clone(&self.accept));
-        let mut shared = Shared::new(settings, gateway, self.connection, accept, budget, tell);
+        let mut shared =
+            SessionShared::new(settings, gateway, self.connection, accept, budget, tell);
         shared.peer = way.peer;
         shared.lease = way.lease;
         let shared = Arc::new(shared);
@@ -223,7 +232,9 @@ impl Attempt {
         ));
         let session = match timeout(limit, task).await {
             Ok(Ok(outcome)) => outcome?,
-            Ok(Err(panic)) => return Err(shared.lost(Step::KeyExchange, panic.to_string())),
+            Ok(Err(panic)) => {
+                return Err(shared.lost(SessionOpenStep::KeyExchange, panic.to_string()));
+            }
             Err(_) => return Err(too_late(&shared, &greeting, limit)),
         };
         guard.disarm();
@@ -233,21 +244,25 @@ impl Attempt {
 }
 
 /// How soon another attempt at the gateway makes sense: what one of its addresses refused says nothing of the others.
-pub fn retry(settings: &Settings, gateway: &Gateway, error: &OpenError) -> Retry {
+pub fn retry(settings: &Settings, gateway: &GatewayAddress, error: &SessionOpenError) -> RetryPace {
     let straight = settings.egress.proxy(gateway).is_none();
     let memory = settings.egress.addresses();
     match straight && memory.has_open(&gateway.host, gateway.port) {
-        true => Retry::Soon,
+        true => RetryPace::Soon,
         false => error.retry(),
     }
 }
 
 /// Whether another attempt goes to another address of the gateway, after this error at one of them. Not where key or host key
 /// were refused: who tries once tries them once.
-pub fn has_untried_address(settings: &Settings, gateway: &Gateway, error: &OpenError) -> bool {
+pub fn has_untried_address(
+    settings: &Settings,
+    gateway: &GatewayAddress,
+    error: &SessionOpenError,
+) -> bool {
     let refused = matches!(
         error,
-        OpenError::LoginRefused { .. } | OpenError::HostKey(_)
+        SessionOpenError::LoginRefused { .. } | SessionOpenError::HostKey(_)
     );
     let straight = settings.egress.proxy(gateway).is_none();
     let memory = settings.egress.addresses();
@@ -259,8 +274,12 @@ pub fn has_untried_address(settings: &Settings, gateway: &Gateway, error: &OpenE
 
 /// Goes to `gateway` as a session would, waits for its SSH banner, and leaves without having said more than our own: no
 /// key is shown, and no session that stands is disturbed. `tell` hears of each hop as it is passed.
-pub async fn greet(settings: &Settings, gateway: &Gateway, tell: &Tell) -> Result<(), OpenError> {
-    let options = socket::Options::default();
+pub async fn probe_banner(
+    settings: &Settings,
+    gateway: &GatewayAddress,
+    tell: &HopObserver,
+) -> Result<(), SessionOpenError> {
+    let options = socket::SocketOptions::default();
     let mut way = settings
         .egress
         .open(
@@ -271,12 +290,12 @@ pub async fn greet(settings: &Settings, gateway: &Gateway, tell: &Tell) -> Resul
             AddressChoice::default(),
         )
         .await
-        .map_err(|error| OpenError::no_way(gateway, error))?;
+        .map_err(|error| SessionOpenError::no_way(gateway, error))?;
     let peer = way.peer;
-    let greeting = Greeting::default();
-    let mut reader = greeting.listen(way.reader, Arc::clone(tell));
+    let greeting = BannerCapture::default();
+    let mut reader = greeting.wrap(way.reader, Arc::clone(tell));
     let limit = settings.login_timeout;
-    let place = || place(settings, gateway, peer);
+    let place = || describe_gateway(settings, gateway, peer);
     let greeted = async {
         // Whoever speaks something else answers to this, as it would to a session.
         let own = format!("{CLIENT_ID}\r\n");
@@ -286,36 +305,44 @@ pub async fn greet(settings: &Settings, gateway: &Gateway, tell: &Tell) -> Resul
     };
     match timeout(limit, greeted).await {
         Ok(_) if greeting.is_ssh() => Ok(()),
-        Ok(Err(error)) if greeting.is_empty() => Err(OpenError::Lost {
+        Ok(Err(error)) if greeting.is_empty() => Err(SessionOpenError::Lost {
             gateway: place(),
-            step: Step::Banner,
+            step: SessionOpenStep::Banner,
             problem: error.to_string(),
         }),
         Ok(_) => Err(no_banner(place(), &greeting)),
-        Err(_) if greeting.is_empty() => Err(OpenError::Timeout {
+        Err(_) if greeting.is_empty() => Err(SessionOpenError::Timeout {
             gateway: place(),
-            step: Step::Banner,
+            step: SessionOpenStep::Banner,
             after: limit,
         }),
         Err(_) => Err(no_banner(place(), &greeting)),
     }
 }
 
-fn no_banner(place: String, greeting: &Greeting) -> OpenError {
+fn no_banner(place: String, greeting: &BannerCapture) -> SessionOpenError {
     answer::without_banner(place, &greeting.bytes(), greeting.first_line())
 }
 
 /// The first hop to `gateway` alone, where the next one would take a login at the proxy.
-pub async fn reach(settings: &Settings, gateway: &Gateway, tell: &Tell) -> Result<(), OpenError> {
+pub async fn probe_first_hop(
+    settings: &Settings,
+    gateway: &GatewayAddress,
+    tell: &HopObserver,
+) -> Result<(), SessionOpenError> {
     let reached = settings
         .egress
-        .reach(gateway, settings.connect_timeout, tell)
+        .probe_first_hop(gateway, settings.connect_timeout, tell)
         .await;
-    reached.map_err(|error| OpenError::no_way(gateway, error))
+    reached.map_err(|error| SessionOpenError::no_way(gateway, error))
 }
 
 /// The gateway, and its address or the proxy that leads to it, for errors: any of them may be at fault.
-pub(super) fn place(settings: &Settings, gateway: &Gateway, peer: Option<SocketAddr>) -> String {
+pub(super) fn describe_gateway(
+    settings: &Settings,
+    gateway: &GatewayAddress,
+    peer: Option<SocketAddr>,
+) -> String {
     match settings.egress.proxy(gateway) {
         Some(proxy) => format!("{gateway} (through {proxy})"),
         None => at_address(&gateway.to_string(), &gateway.host, peer),
@@ -323,12 +350,12 @@ pub(super) fn place(settings: &Settings, gateway: &Gateway, peer: Option<SocketA
 }
 
 async fn handshake<R: AsyncRead + Send + Unpin + 'static>(
-    shared: Arc<Shared>,
-    transport: Transport<Listening<R>>,
-    greeting: Greeting,
+    shared: Arc<SessionShared>,
+    transport: SshTransport<BannerReader<R>>,
+    greeting: BannerCapture,
     preferred: Preferred,
     until: Until,
-) -> Result<Session, OpenError> {
+) -> Result<Session, SessionOpenError> {
     let config = Arc::new(config(&shared, preferred));
     let handler = SessionHandler::new(Arc::clone(&shared));
     let mut handle = client::connect_stream(config, transport, handler)
@@ -337,12 +364,12 @@ async fn handshake<R: AsyncRead + Send + Unpin + 'static>(
     if until == Until::Login {
         login(&mut handle, &shared).await?;
         shared.stood.store(true, Ordering::Relaxed);
-        (shared.tell)(Passed::Login);
+        (shared.observer)(HopEvent::Login);
     }
-    Ok(Session::new(Inner::new(handle, shared)))
+    Ok(Session::new(SessionInner::new(handle, shared)))
 }
 
-fn config(shared: &Shared, preferred: Preferred) -> client::Config {
+fn config(shared: &SessionShared, preferred: Preferred) -> client::Config {
     let settings = &shared.settings;
     let keepalive_max = settings.keepalive_max.max(2);
     let beyond_keepalive = u32::try_from(keepalive_max.saturating_add(2)).unwrap_or(u32::MAX);
@@ -367,43 +394,47 @@ fn config(shared: &Shared, preferred: Preferred) -> client::Config {
 }
 
 /// The stall timer outside russh. It lives exactly as long as the transport.
-async fn watch(meter: Arc<Meter>, shared: Arc<Shared>) {
+async fn watch(meter: Arc<TransportHandle>, shared: Arc<SessionShared>) {
     let settings = &shared.settings;
     // Silence proves something only where keep-alives must have been answered meanwhile.
     let peer_must_speak = settings.stall_timeout > settings.keepalive_interval.saturating_mul(2);
     meter.watch(settings.stall_timeout, peer_must_speak).await;
 }
 
-fn classify(shared: &Shared, greeting: &Greeting, failure: Failure) -> OpenError {
-    let gateway = || shared.place();
+fn classify(
+    shared: &SessionShared,
+    greeting: &BannerCapture,
+    failure: HandlerError,
+) -> SessionOpenError {
+    let gateway = || shared.describe_gateway();
     let error = match failure {
-        Failure::HostKey(refused) => return OpenError::HostKey(refused),
-        Failure::Ssh(error) => error,
+        HandlerError::HostKey(refused) => return SessionOpenError::HostKey(refused),
+        HandlerError::Ssh(error) => error,
     };
     if !greeting.is_ssh() {
         return match greeting.is_empty() {
-            true => shared.lost(Step::Banner, text(&error)),
+            true => shared.lost(SessionOpenStep::Banner, text(&error)),
             false => no_banner(gateway(), greeting),
         };
     }
     if let Some(problem) = greeting.unusable() {
-        return OpenError::Identification {
+        return SessionOpenError::Identification {
             gateway: gateway(),
             problem,
         };
     }
     match error {
-        error if is_text_not_utf8(&error) => OpenError::TextNotUtf8 {
+        error if is_text_not_utf8(&error) => SessionOpenError::TextNotUtf8 {
             gateway: gateway(),
-            step: Step::KeyExchange,
+            step: SessionOpenStep::KeyExchange,
         },
         Error::IO(_) | Error::Disconnect | Error::HUP | Error::Join(_) => {
-            shared.lost(Step::KeyExchange, text(&error))
+            shared.lost(SessionOpenStep::KeyExchange, text(&error))
         }
         other => {
             let (fault, problem) = answer::of_exchange(&other);
             let gateway = gateway();
-            OpenError::KeyExchange {
+            SessionOpenError::KeyExchange {
                 gateway,
                 problem,
                 fault,
@@ -419,21 +450,21 @@ fn text(error: &Error) -> String {
     }
 }
 
-fn too_late(shared: &Shared, greeting: &Greeting, after: Duration) -> OpenError {
-    let gateway = shared.place();
+fn too_late(shared: &SessionShared, greeting: &BannerCapture, after: Duration) -> SessionOpenError {
+    let gateway = shared.describe_gateway();
     if !greeting.is_empty() && !greeting.is_ssh() {
         return no_banner(gateway, greeting);
     }
-    let step = match (greeting.is_empty(), shared.facts.get()) {
-        (true, _) => Step::Banner,
-        (false, None) => Step::KeyExchange,
-        (false, Some(_)) => Step::Login,
+    let step = match (greeting.is_empty(), shared.negotiated.get()) {
+        (true, _) => SessionOpenStep::Banner,
+        (false, None) => SessionOpenStep::KeyExchange,
+        (false, Some(_)) => SessionOpenStep::Login,
     };
     // A banner is small, and what follows is not: ML-KEM alone has more than a thousand bytes.
-    if step == Step::KeyExchange {
+    if step == SessionOpenStep::KeyExchange {
         shared.suspect_size();
     }
-    OpenError::Timeout {
+    SessionOpenError::Timeout {
         gateway,
         step,
         after,
@@ -441,7 +472,7 @@ fn too_late(shared: &Shared, greeting: &Greeting, after: Duration) -> OpenError 
 }
 
 /// Ends the transport unless the session has come to stand.
-struct AbortOnDrop(Option<Arc<Meter>>);
+struct AbortOnDrop(Option<Arc<TransportHandle>>);
 
 impl AbortOnDrop {
     fn disarm(mut self) {

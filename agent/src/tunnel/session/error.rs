@@ -1,18 +1,21 @@
 //! Why a session could not be opened, or has ended: a cause and a remedy that an administrator can act on.
 
-use super::{KeyExchangeFault, LoginFault, Refused, Stranger};
+use super::{HostKeyRefusal, KeyExchangeFault, LoginFault, UnexpectedPeer};
 use crate::{
     tunnel::{
-        Gateway, Hop,
-        egress::{ConnectFailure, ConnectKind, DialError, EgressError, ProxyError, TlsError, join},
+        GatewayAddress, Hop,
+        egress::{
+            ConnectFailure, ConnectFailureKind, DialError, EgressError, GatewayTlsError,
+            ProxyError, join,
+        },
     },
-    upstream::Presented,
+    upstream::PresentedCertificate,
 };
 use std::{fmt, time::Duration};
 
 /// How soon another attempt makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
+pub enum RetryPace {
     /// It may work at any moment: back off from half a second.
     Soon,
     /// Somebody must change something first: once a minute.
@@ -21,18 +24,18 @@ pub enum Retry {
 
 /// A step of opening a session, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum SessionOpenStep {
     /// Name resolution, TCP, the proxy, TLS.
     Connect,
     /// TCP stands; waiting for the SSH banner.
     Banner,
     /// Key exchange and host key.
     KeyExchange,
-    /// Login.
+    /// User authentication (RFC 4252).
     Login,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for SessionOpenStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "connecting",
@@ -45,11 +48,11 @@ impl fmt::Display for Step {
 
 /// Why no session could be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum SessionOpenError {
     /// The gateway's name gave no address.
     #[error("cannot resolve the gateway's name {host:?}: {problem}")]
     Resolve {
-        /// As configured.
+        /// The gateway's host name, as configured.
         host: String,
         /// What the resolver said.
         problem: String,
@@ -57,7 +60,7 @@ pub enum OpenError {
     /// No address of the gateway took the connection.
     #[error("cannot connect to {gateway}: {}", join(failures))]
     Connect {
-        /// `host:port`.
+        /// The gateway as `host:port`.
         gateway: String,
         /// One per address tried.
         failures: Vec<ConnectFailure>,
@@ -67,58 +70,58 @@ pub enum OpenError {
     Proxy(Box<ProxyError>),
     /// TLS with the gateway failed.
     #[error(transparent)]
-    Tls(Box<TlsError>),
+    Tls(Box<GatewayTlsError>),
     /// Something else than an SSH server answered.
     #[error("{gateway} does not speak SSH: it answered {answer:?}")]
     NotSsh {
-        /// `host:port`.
+        /// The gateway as `host:port`.
         gateway: String,
         /// Its first bytes, printable, at most one line.
         answer: String,
         /// What it seems to be.
-        stranger: Stranger,
+        peer: UnexpectedPeer,
     },
     /// The gateway talks to nobody at this host's address for a while.
     #[error("{gateway} bars the address of this host for a while: it answered {answer:?}")]
     AddressBarred {
-        /// `host:port`.
+        /// The gateway as `host:port`.
         gateway: String,
-        /// Its own words.
+        /// The gateway's own words.
         answer: String,
     },
     /// The gateway has too many logins under way.
     #[error("{gateway} takes no more logins for now: it answered {answer:?}")]
     GatewayFull {
-        /// `host:port`.
+        /// The gateway as `host:port`.
         gateway: String,
-        /// Its own words.
+        /// The gateway's own words.
         answer: String,
     },
     /// No common algorithm, or a broken exchange.
     #[error("the key exchange with {gateway} failed: {problem}")]
     KeyExchange {
-        /// `host:port`.
+        /// The gateway as `host:port`.
         gateway: String,
         /// What was offered on both sides, or what broke.
         problem: String,
-        /// Which of these.
+        /// Which part of the key exchange failed.
         fault: KeyExchangeFault,
     },
     /// The host key is not trusted.
     #[error(transparent)]
-    HostKey(Box<Refused>),
+    HostKey(Box<HostKeyRefusal>),
     /// The gateway does not let this user in with this key.
     #[error("{gateway} refused the login of user {user:?} with {credential}: {problem}")]
     LoginRefused {
-        /// `host:port`.
+        /// The gateway as `host:port`.
         gateway: String,
-        /// SSH user name.
+        /// SSH user name that was refused.
         user: String,
         /// Fingerprint of the key, and the certificate if one was used.
         credential: String,
         /// Which methods the gateway offers instead, or what else it wants; and its own words.
         problem: String,
-        /// Which of these.
+        /// Why the gateway refused the login.
         fault: LoginFault,
     },
     /// A text of the gateway's for people is not UTF-8, and russh ends the connection for it (docs/ssh.md, D8).
@@ -126,15 +129,15 @@ pub enum OpenError {
         "{gateway} sent a text that is not UTF-8 during {step}, and the SSH library ends the connection for that"
     )]
     TextNotUtf8 {
-        /// `host:port`.
+        /// The gateway as `host:port`.
         gateway: String,
-        /// Where.
-        step: Step,
+        /// The step in which the text came.
+        step: SessionOpenStep,
     },
     /// Its identification string (RFC 4253 §4.2) cannot be used.
     #[error("{gateway} speaks SSH, but its identification string {problem}")]
     Identification {
-        /// `host:port`.
+        /// The gateway as `host:port`.
         gateway: String,
         /// What is wrong with it.
         problem: String,
@@ -142,28 +145,28 @@ pub enum OpenError {
     /// The connection ended before the session stood.
     #[error("the connection to {gateway} was lost during {step}: {problem}")]
     Lost {
-        /// `host:port`.
+        /// The gateway as `host:port`.
         gateway: String,
-        /// Where.
-        step: Step,
+        /// The step in which the connection ended.
+        step: SessionOpenStep,
         /// What the socket, the library or the gateway said.
         problem: String,
     },
     /// A step took too long.
     #[error("{gateway}: {step} took longer than {} s", after.as_secs())]
     Timeout {
-        /// `host:port`.
+        /// The gateway as `host:port`.
         gateway: String,
-        /// Where.
-        step: Step,
-        /// The limit.
+        /// The step that took too long.
+        step: SessionOpenStep,
+        /// The time limit that has passed.
         after: Duration,
     },
 }
 
-impl OpenError {
+impl SessionOpenError {
     /// No way to this gateway could be opened.
-    pub(super) fn no_way(gateway: &Gateway, error: EgressError) -> Self {
+    pub(super) fn no_way(gateway: &GatewayAddress, error: EgressError) -> Self {
         match error {
             EgressError::Dial(DialError::Resolve(problem)) => Self::Resolve {
                 host: gateway.host.clone(),
@@ -181,27 +184,29 @@ impl OpenError {
             EgressError::Tls(error) => Self::Tls(error),
             EgressError::Lost(problem) => Self::Lost {
                 gateway: gateway.address(),
-                step: Step::Connect,
+                step: SessionOpenStep::Connect,
                 problem,
             },
         }
     }
 
     /// How soon another attempt makes sense.
-    pub fn retry(&self) -> Retry {
+    pub fn retry(&self) -> RetryPace {
         match self {
-            Self::LoginRefused { fault, .. } if fault.passes() => Retry::Soon,
+            Self::LoginRefused { fault, .. } if fault.is_temporary() => RetryPace::Soon,
             Self::HostKey(_)
             | Self::LoginRefused { .. }
             | Self::KeyExchange { .. }
             | Self::TextNotUtf8 { .. }
             | Self::Identification { .. }
-            | Self::AddressBarred { .. } => Retry::Slow,
+            | Self::AddressBarred { .. } => RetryPace::Slow,
             // Each address that is left was refused a moment ago.
             Self::Connect { failures, .. }
-                if failures.iter().all(|f| f.kind == ConnectKind::Barred) =>
+                if failures
+                    .iter()
+                    .all(|f| f.kind == ConnectFailureKind::Barred) =>
             {
-                Retry::Slow
+                RetryPace::Slow
             }
             Self::Proxy(error) => error.retry(),
             Self::Tls(error) => error.retry(),
@@ -210,7 +215,7 @@ impl OpenError {
             | Self::NotSsh { .. }
             | Self::GatewayFull { .. }
             | Self::Lost { .. }
-            | Self::Timeout { .. } => Retry::Soon,
+            | Self::Timeout { .. } => RetryPace::Soon,
         }
     }
 
@@ -231,16 +236,16 @@ impl OpenError {
             Self::Lost { step, .. }
             | Self::Timeout { step, .. }
             | Self::TextNotUtf8 { step, .. } => match step {
-                Step::Connect => Hop::Tcp,
-                Step::Banner => Hop::Banner,
-                Step::KeyExchange => Hop::KeyExchange,
-                Step::Login => Hop::Login,
+                SessionOpenStep::Connect => Hop::Tcp,
+                SessionOpenStep::Banner => Hop::Banner,
+                SessionOpenStep::KeyExchange => Hop::KeyExchange,
+                SessionOpenStep::Login => Hop::Login,
             },
         }
     }
 
     /// What was presented where TLS with the gateway was refused for it.
-    pub fn chain(&self) -> &[Presented] {
+    pub fn chain(&self) -> &[PresentedCertificate] {
         match self {
             Self::Tls(error) => &error.chain,
             _ => &[],
@@ -258,7 +263,7 @@ impl OpenError {
             | Self::AddressBarred { .. }
             | Self::GatewayFull { .. } => true,
             Self::Lost { step, .. } | Self::Timeout { step, .. } => {
-                matches!(step, Step::KeyExchange | Step::Login)
+                matches!(step, SessionOpenStep::KeyExchange | SessionOpenStep::Login)
             }
             Self::Resolve { .. }
             | Self::Connect { .. }
@@ -275,11 +280,11 @@ impl OpenError {
                 "check the name in tunnel.gateways and this host's DNS: getent hosts {host}"
             ),
             Self::Connect { gateway, failures } => {
-                let only = |kind: &[ConnectKind]| failures.iter().all(|f| kind.contains(&f.kind));
+                let only = |kind: &[ConnectFailureKind]| failures.iter().all(|f| kind.contains(&f.kind));
                 let test = format!("test with: nc -vz {}", gateway.replacen(':', " ", 1));
-                if only(&[ConnectKind::Barred]) {
+                if only(&[ConnectFailureKind::Barred]) {
                     "see what the gateway refused there; it is tried again after a minute".to_owned()
-                } else if only(&[ConnectKind::Refused, ConnectKind::Barred]) {
+                } else if only(&[ConnectFailureKind::Refused, ConnectFailureKind::Barred]) {
                     format!("nothing listens there: ask the vendor whether the gateway is up, and check its port; {test}")
                 } else {
                     format!("ask the network team whether the firewall lets this host out to {gateway}; {test}")
@@ -287,7 +292,7 @@ impl OpenError {
             }
             Self::Proxy(error) => error.remedy(),
             Self::Tls(error) => error.remedy(),
-            Self::NotSsh { stranger, .. } => stranger.remedy().to_owned(),
+            Self::NotSsh { peer: stranger, .. } => stranger.remedy().to_owned(),
             Self::AddressBarred { .. } => {
                 "logins from this address have failed, of this agent or of another behind the same address (PerSourcePenalties, OpenSSH 9.8 or later); it passes within minutes, and the agent tries once a minute. Ask the vendor which logins failed by the sshd log, and for this address in PerSourcePenaltyExemptList".to_owned()
             }
@@ -301,24 +306,24 @@ impl OpenError {
                 "ask the vendor to shorten it and to keep it to ASCII (OpenSSH: VersionAddendum in sshd_config)".to_owned()
             }
             Self::LoginRefused { user, fault, .. } => fault.remedy(user),
-            Self::Lost { step: Step::Banner, .. } => {
+            Self::Lost { step: SessionOpenStep::Banner, .. } => {
                 "something takes the connection and ends it: a firewall, a balancer without a gateway behind it, a full gateway (MaxStartups), or one that starts or needs TLS (tls://); ask the vendor if it stays".to_owned()
             }
-            Self::Lost { step: Step::Connect, .. } => {
+            Self::Lost { step: SessionOpenStep::Connect, .. } => {
                 "the connection ended at once: ask the network team what between this host and the gateway ends it".to_owned()
             }
-            Self::Lost { step: Step::KeyExchange, .. } => {
+            Self::Lost { step: SessionOpenStep::KeyExchange, .. } => {
                 "the connection ended between the banner and the login: ask the vendor for the gateway's log at this time; if it has nothing, the network team about firewalls that inspect SSH".to_owned()
             }
-            Self::Lost { step: Step::Login, .. } => "if it stays, ask the vendor for the gateway's log at this time".to_owned(),
-            Self::Timeout { step: Step::Connect | Step::Banner, .. } => {
+            Self::Lost { step: SessionOpenStep::Login, .. } => "if it stays, ask the vendor for the gateway's log at this time".to_owned(),
+            Self::Timeout { step: SessionOpenStep::Connect | SessionOpenStep::Banner, .. } => {
                 "ask the network team whether something between drops or inspects SSH; a gateway on port 443 often helps, or one inside TLS (tls://)".to_owned()
             }
-            Self::Timeout { step: Step::KeyExchange, gateway, .. } => format!(
+            Self::Timeout { step: SessionOpenStep::KeyExchange, gateway, .. } => format!(
                 "small packets pass and larger ones may not: ask the network team about the path MTU (VPN, PPPoE, blocked ICMP) and test with: {}; else the gateway is slow, and tunnel.login_timeout may be raised",
                 mtu_test(gateway)
             ),
-            Self::Timeout { step: Step::Login, .. } => {
+            Self::Timeout { step: SessionOpenStep::Login, .. } => {
                 "the gateway is slow to decide (PAM, LDAP, DNS of this host's address with UseDNS): ask the vendor for its log, or raise tunnel.login_timeout".to_owned()
             }
         }
@@ -336,8 +341,8 @@ pub(super) fn mtu_test(place: &str) -> String {
 
 /// Why a session has ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
-    /// We disconnected.
+pub enum SessionEnd {
+    /// The agent itself disconnected.
     #[error("closed by this agent")]
     ByUs,
     /// The gateway said goodbye (RFC 4253 §11.1).
@@ -365,7 +370,7 @@ pub enum Ended {
     Panicked,
 }
 
-impl Ended {
+impl SessionEnd {
     /// Whether the far side, or something before it, has ended the session.
     pub fn is_cut(&self) -> bool {
         match self {

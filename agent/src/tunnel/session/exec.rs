@@ -7,11 +7,11 @@ use std::time::Duration;
 
 /// A command that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ran {
+pub struct ExecOutput {
     /// Its exit status; `None` where the gateway tells none, as after a signal.
     pub status: Option<u32>,
     /// The beginning of what it said on either output, fit for a terminal: printable, one line.
-    pub said: String,
+    pub output: String,
 }
 
 /// Why a command's end is not known.
@@ -32,7 +32,7 @@ pub(super) async fn run(
     handle: &Handle<SessionHandler>,
     command: &str,
     input: Vec<u8>,
-) -> Result<Ran, ExecError> {
+) -> Result<ExecOutput, ExecError> {
     let opened = handle.channel_open_session().await;
     let mut channel = match opened {
         Ok(channel) => channel,
@@ -42,9 +42,9 @@ pub(super) async fn run(
     let lost = |_| ExecError::Lost;
     channel.exec(true, command).await.map_err(lost)?;
     let mut said = Vec::new();
-    let mut ran = Ran {
+    let mut ran = ExecOutput {
         status: None,
-        said: String::new(),
+        output: String::new(),
     };
     let mut closed = false;
     let mut input = Some(input);
@@ -70,7 +70,7 @@ pub(super) async fn run(
             _ => {}
         }
     }
-    ran.said = printable(&String::from_utf8_lossy(&said));
+    ran.output = printable(&String::from_utf8_lossy(&said));
     match closed || ran.status.is_some() {
         true => Ok(ran),
         false => Err(ExecError::Lost),

@@ -2,7 +2,7 @@
 
 /// What answered where SSH was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stranger {
+pub enum UnexpectedPeer {
     /// A web server or an HTTP proxy.
     Http,
     /// A TLS server, or something that opens TLS.
@@ -10,12 +10,12 @@ pub enum Stranger {
     /// SSH version 1 only.
     OldSsh,
     /// An SSH banner that RFC 4253 §4.2 does not have.
-    OddBanner,
-    /// Anything else.
+    InvalidBanner,
+    /// Any other answer that is not SSH.
     Other,
 }
 
-impl Stranger {
+impl UnexpectedPeer {
     /// What an administrator does about it.
     pub fn remedy(self) -> &'static str {
         match self {
@@ -28,7 +28,7 @@ impl Stranger {
             Self::OldSsh => {
                 "the server has no SSH version 2 (RFC 4253): ask the vendor for the right host and port, or for a server of this century"
             }
-            Self::OddBanner => {
+            Self::InvalidBanner => {
                 "ask the vendor for a banner as RFC 4253 §4.2 has it: SSH-2.0-…, at most 255 characters (on OpenSSH a shorter VersionAddendum)"
             }
             Self::Other => {
@@ -57,7 +57,7 @@ pub enum KeyExchangeFault {
     Text,
     /// Bytes were changed, lost or added on the way.
     Damaged,
-    /// Anything else.
+    /// Any other failure of the key exchange.
     Other,
 }
 
@@ -102,7 +102,7 @@ pub enum LoginFault {
     /// It takes no public keys from this user; what it offers.
     NoPublicKeys(String),
     /// It took the key and wants another factor as well; which.
-    WantsMore(String),
+    PartialSuccess(String),
     /// It ended the connection for the number of keys that were offered.
     TooManyFailures,
     /// It ended the connection once the key was offered.
@@ -110,15 +110,15 @@ pub enum LoginFault {
     /// It takes RSA signatures with SHA-1 only.
     Sha1Only,
     /// It refuses all logins for a while, by its own words: it starts, stops or is being maintained.
-    NotNow,
+    TemporarilyRefused,
     /// What is visibly wrong with the certificate that we hold, and what to do about it.
     Certificate(String),
 }
 
 impl LoginFault {
     /// Whether it passes by itself.
-    pub(super) fn passes(&self) -> bool {
-        matches!(self, Self::NotNow)
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self, Self::TemporarilyRefused)
     }
 
     /// What an administrator does about it.
@@ -132,7 +132,7 @@ impl LoginFault {
                 "the gateway takes no public keys from the user {user:?} (it offers {offered}): ask the vendor for \
                  \"PubkeyAuthentication yes\" for this user, and whether the user exists"
             ),
-            Self::WantsMore(more) => format!(
+            Self::PartialSuccess(more) => format!(
                 "a service cannot give a second factor ({more}): ask the vendor for \"AuthenticationMethods publickey\" \
                  for the user {user:?}"
             ),
@@ -149,7 +149,7 @@ impl LoginFault {
             Self::Sha1Only => {
                 "ask the vendor to authorise an Ed25519 key (ssh-keygen -t ed25519), or for OpenSSH 7.8 or later, which takes RSA with SHA-2".to_owned()
             }
-            Self::NotNow => {
+            Self::TemporarilyRefused => {
                 "it passes by itself once the gateway has started, or its maintenance is over; the agent tries again".to_owned()
             }
             Self::Certificate(remedy) => remedy.clone(),

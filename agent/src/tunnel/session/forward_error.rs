@@ -1,8 +1,8 @@
 //! Why a gateway does not listen for us. It never says; what we hold ourselves (bind, user, certificate) rules most reasons
 //! in or out.
 
-use super::Ended;
-use crate::tunnel::Bind;
+use super::SessionEnd;
+use crate::tunnel::BindAddress;
 use russh::keys::Certificate;
 
 /// A remote forward was not bound or not cancelled.
@@ -13,22 +13,22 @@ pub enum ForwardError {
     Refused(Box<ForwardRefusal>),
     /// The session is gone, or has just been ended since it did not answer.
     #[error("{0}")]
-    Lost(Ended),
+    Lost(SessionEnd),
 }
 
 /// What we know of a refused forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardRefusal {
     /// What was asked for.
-    pub bind: Bind,
-    /// SSH user name.
+    pub bind: BindAddress,
+    /// SSH user name of the session.
     pub user: String,
     /// The certificate that logged in does not permit forwards.
     pub certificate_forbids: bool,
 }
 
 impl ForwardRefusal {
-    pub(super) fn new(bind: Bind, user: &str, certificate: Option<&Certificate>) -> Self {
+    pub(super) fn new(bind: BindAddress, user: &str, certificate: Option<&Certificate>) -> Self {
         let permits = |certificate: &Certificate| {
             let mut extensions = certificate.extensions().iter();
             extensions.any(|(name, _)| name == PERMIT)
@@ -53,7 +53,7 @@ impl ForwardRefusal {
             return "ask the vendor for a certificate with permit-port-forwarding (ssh-keygen -s CA -O clear leaves it out; add -O permit-port-forwarding), and write it over the old one; it is used from the next connection on".to_owned();
         }
         let (host, port) = match bind {
-            Bind::Socket(path) => {
+            BindAddress::Socket(path) => {
                 return format!(
                     "the gateway does not say why. One of: a socket left behind by a former session, which stays there unless the gateway has \
                      \"StreamLocalBindUnlink yes\"; sshd_config forbids it (AllowStreamLocalForwarding, DisableForwarding); authorized_keys has \
@@ -61,7 +61,7 @@ impl ForwardRefusal {
                      It is asked again every few seconds"
                 );
             }
-            Bind::Tcp { host, port } => (host, *port),
+            BindAddress::Tcp { host, port } => (host, *port),
         };
         let other = match host.as_str() {
             "localhost" => " (the words are compared: 127.0.0.1 is another than localhost)",

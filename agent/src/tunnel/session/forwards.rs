@@ -1,6 +1,6 @@
 //! Which remote forwards this session has asked for, and which of them a channel has come by.
 
-use crate::tunnel::{Bind, RemoteForward};
+use crate::tunnel::{BindAddress, RemoteForward};
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,24 +9,24 @@ use std::{
 /// The forwards of one session. An entry exists from just before the request until it is refused or
 /// its cancellation is answered, since channels may come before and until then.
 #[derive(Default)]
-pub(super) struct Forwards(Mutex<Vec<Entry>>);
+pub(super) struct SessionForwards(Mutex<Vec<ForwardEntry>>);
 
-struct Entry {
+struct ForwardEntry {
     forward: RemoteForward,
     /// Known once the gateway has answered; the wanted one where it was not 0.
     port: Option<u16>,
 }
 
-impl Forwards {
+impl SessionForwards {
     /// Before the request goes out.
     pub(super) fn ask(&self, forward: &RemoteForward) {
         let port = match forward.bind {
-            Bind::Tcp { port, .. } if port != 0 => Some(port),
+            BindAddress::Tcp { port, .. } if port != 0 => Some(port),
             _ => None,
         };
         let mut entries = self.lock();
         entries.retain(|e| e.forward.name != forward.name);
-        entries.push(Entry {
+        entries.push(ForwardEntry {
             forward: forward.clone(),
             port,
         });
@@ -39,17 +39,17 @@ impl Forwards {
         }
     }
 
-    /// Refused, or cancelled.
+    /// Removes a forward that was refused or cancelled.
     pub(super) fn forget(&self, name: &str) {
         self.lock().retain(|e| *e.forward.name != *name);
     }
 
     /// What to name in the cancellation: the bind, with the port in use.
-    pub(super) fn bound(&self, name: &str) -> Option<Bind> {
+    pub(super) fn bound(&self, name: &str) -> Option<BindAddress> {
         let entries = self.lock();
         let entry = entries.iter().find(|e| *e.forward.name == *name)?;
         Some(match (&entry.forward.bind, entry.port) {
-            (Bind::Tcp { host, .. }, Some(port)) => Bind::Tcp {
+            (BindAddress::Tcp { host, .. }, Some(port)) => BindAddress::Tcp {
                 host: host.clone(),
                 port,
             },
@@ -68,11 +68,11 @@ impl Forwards {
         let entries = self.lock();
         let candidates = || {
             entries.iter().filter_map(|e| match &e.forward.bind {
-                Bind::Tcp { host, .. } => Some((e, host.as_str(), e.port.map(u32::from))),
-                Bind::Socket(_) => None,
+                BindAddress::Tcp { host, .. } => Some((e, host.as_str(), e.port.map(u32::from))),
+                BindAddress::Socket(_) => None,
             })
         };
-        let name = |e: &Entry| e.forward.name.clone();
+        let name = |e: &ForwardEntry| e.forward.name.clone();
         if let Some((e, ..)) = candidates().find(|(_, h, p)| *h == host && *p == Some(port)) {
             return Some(name(e));
         }
@@ -94,8 +94,8 @@ impl Forwards {
         let entries = self.lock();
         let found = entries.iter().find(|e| *e.forward.name == *name);
         found.is_some_and(|e| match &e.forward.bind {
-            Bind::Tcp { host, .. } => is_loopback(host),
-            Bind::Socket(_) => false,
+            BindAddress::Tcp { host, .. } => is_loopback(host),
+            BindAddress::Socket(_) => false,
         })
     }
 
@@ -104,11 +104,11 @@ impl Forwards {
         let entries = self.lock();
         let found = entries
             .iter()
-            .find(|e| matches!(&e.forward.bind, Bind::Socket(p) if p == path));
+            .find(|e| matches!(&e.forward.bind, BindAddress::Socket(p) if p == path));
         found.map(|e| e.forward.name.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<ForwardEntry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -133,8 +133,8 @@ mod tests {
         }
     }
 
-    fn asked(list: &[(&str, &str)]) -> Forwards {
-        let forwards = Forwards::default();
+    fn asked(list: &[(&str, &str)]) -> SessionForwards {
+        let forwards = SessionForwards::default();
         for (name, bind) in list {
             forwards.ask(&forward(name, bind));
         }

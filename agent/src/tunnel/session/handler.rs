@@ -1,8 +1,8 @@
 //! What the gateway may do to us: present its host key, open channels on forwards that we asked for, and
 //! say goodbye. Everything else is refused. Nothing here waits: the session stands still meanwhile.
 
-use super::{Ended, Facts, Refused, Shared, error::printable};
-use crate::tunnel::{Inbound, Passed, channel::ChannelStream};
+use super::{HostKeyRefusal, NegotiatedParameters, SessionEnd, SessionShared, error::printable};
+use crate::tunnel::{HopEvent, InboundChannel, channel::ChannelStream};
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, Names,
     client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session as Russh},
@@ -19,23 +19,23 @@ use std::{
 
 /// One session's side toward russh. Its drop is the end of the session, however that came about.
 pub(super) struct SessionHandler {
-    shared: Arc<Shared>,
+    shared: Arc<SessionShared>,
     host_key: Option<String>,
-    ended: Mutex<Option<Ended>>,
+    ended: Mutex<Option<SessionEnd>>,
     unasked: AtomicBool,
 }
 
 /// Why a callback, or the session, failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum HandlerError {
     #[error(transparent)]
     Ssh(#[from] russh::Error),
     #[error(transparent)]
-    HostKey(Box<Refused>),
+    HostKey(Box<HostKeyRefusal>),
 }
 
 impl SessionHandler {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<SessionShared>) -> Self {
         Self {
             shared,
             host_key: None,
@@ -73,11 +73,11 @@ impl SessionHandler {
         }
         reply.accept().await;
         let stream = ChannelStream::new(Arc::clone(&shared.budget), channel);
-        shared.accept.accept(Inbound {
+        shared.accept.accept(InboundChannel {
             forward,
             connection: shared.connection,
             originator,
-            leaving: shared.left.clone(),
+            replaced: shared.replaced.clone(),
             stream,
         });
     }
@@ -112,7 +112,7 @@ impl SessionHandler {
         }
     }
 
-    async fn refuse(&self, kind: &str, reply: ChannelOpenHandle) -> Result<(), Failure> {
+    async fn refuse(&self, kind: &str, reply: ChannelOpenHandle) -> Result<(), HandlerError> {
         self.note_unasked(kind);
         reply
             .reject(ChannelOpenFailure::AdministrativelyProhibited)
@@ -122,27 +122,27 @@ impl SessionHandler {
 }
 
 impl Handler for SessionHandler {
-    type Error = Failure;
+    type Error = HandlerError;
 
     async fn check_server_key(
         &mut self,
         presented: &PublicKeyOrCertificate,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, HandlerError> {
         let shared = &self.shared;
-        let first = shared.facts.get().is_none();
+        let first = shared.negotiated.get().is_none();
         if first {
-            (shared.tell)(Passed::KeyExchange);
+            (shared.observer)(HopEvent::KeyExchange);
         }
         let (host, port) = (shared.gateway.host.as_str(), shared.gateway.port);
         shared
             .settings
             .host_keys
-            .judge(host, port, presented, SystemTime::now())
-            .map_err(|refused| Failure::HostKey(Box::new((*refused).at(shared.peer))))?;
+            .verify(host, port, presented, SystemTime::now())
+            .map_err(|refused| HandlerError::HostKey(Box::new((*refused).at(shared.peer))))?;
         shared.settings.host_keys.trusted(host, port, presented);
         let print = presented.public_key().fingerprint(Default::default());
         if first {
-            (shared.tell)(Passed::HostKey(print.to_string()));
+            (shared.observer)(HopEvent::HostKey(print.to_string()));
         }
         self.host_key = Some(print.to_string());
         Ok(true)
@@ -153,9 +153,9 @@ impl Handler for SessionHandler {
         _secret: Option<&[u8]>,
         names: &Names,
         _session: &mut Russh,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         // Set once: a later exchange cannot change the host.
-        let _ = self.shared.facts.set(Facts {
+        let _ = self.shared.negotiated.set(NegotiatedParameters {
             host_key: self.host_key.clone().unwrap_or_default(),
             key_exchange: names.kex.as_ref().to_owned(),
             cipher: names.cipher.as_ref().to_owned(),
@@ -164,10 +164,14 @@ impl Handler for SessionHandler {
         Ok(())
     }
 
-    async fn auth_banner(&mut self, banner: &str, _session: &mut Russh) -> Result<(), Failure> {
+    async fn auth_banner(
+        &mut self,
+        banner: &str,
+        _session: &mut Russh,
+    ) -> Result<(), HandlerError> {
         let banner = printable(banner);
         tracing::debug!(banner, "the gateway says");
-        self.shared.hear(banner);
+        self.shared.set_banner_text(banner);
         Ok(())
     }
 
@@ -180,7 +184,7 @@ impl Handler for SessionHandler {
         originator_port: u32,
         reply: ChannelOpenHandle,
         _session: &mut Russh,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         let forward = self
             .shared
             .forwards
@@ -199,7 +203,7 @@ impl Handler for SessionHandler {
         socket_path: &str,
         reply: ChannelOpenHandle,
         _session: &mut Russh,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         let forward = self.shared.forwards.by_socket(socket_path);
         self.open(forward, "unix".to_owned(), channel, reply).await;
         Ok(())
@@ -210,7 +214,7 @@ impl Handler for SessionHandler {
         _channel: Channel<Msg>,
         reply: ChannelOpenHandle,
         _session: &mut Russh,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         self.refuse("agent", reply).await
     }
 
@@ -227,7 +231,7 @@ impl Handler for SessionHandler {
         _channel: Channel<Msg>,
         reply: ChannelOpenHandle,
         _session: &mut Russh,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         self.refuse("session", reply).await
     }
 
@@ -240,7 +244,7 @@ impl Handler for SessionHandler {
         _originator_port: u32,
         reply: ChannelOpenHandle,
         _session: &mut Russh,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         self.refuse("direct-tcpip", reply).await
     }
 
@@ -250,7 +254,7 @@ impl Handler for SessionHandler {
         _socket_path: &str,
         reply: ChannelOpenHandle,
         _session: &mut Russh,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         self.refuse("direct-streamlocal", reply).await
     }
 
@@ -261,20 +265,22 @@ impl Handler for SessionHandler {
         _originator_port: u32,
         reply: ChannelOpenHandle,
         _session: &mut Russh,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         self.refuse("x11", reply).await
     }
 
-    async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<HandlerError>,
+    ) -> Result<(), HandlerError> {
         let ended = match reason {
-            DisconnectReason::ReceivedDisconnect(info) => Ended::ByGateway(printable(&format!(
-                "{:?}: {}",
-                info.reason_code, info.message
-            ))),
-            DisconnectReason::Error(Failure::HostKey(refused)) => {
-                Ended::Protocol(refused.to_string())
+            DisconnectReason::ReceivedDisconnect(info) => SessionEnd::ByGateway(printable(
+                &format!("{:?}: {}", info.reason_code, info.message),
+            )),
+            DisconnectReason::Error(HandlerError::HostKey(refused)) => {
+                SessionEnd::Protocol(refused.to_string())
             }
-            DisconnectReason::Error(Failure::Ssh(error)) => of_error(error),
+            DisconnectReason::Error(HandlerError::Ssh(error)) => of_error(error),
         };
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         Ok(())
@@ -300,15 +306,15 @@ pub(super) fn is_text_not_utf8(error: &russh::Error) -> bool {
 
 /// russh says `Disconnect` both for our own goodbye and for a connection that just closed; `Shared::end`
 /// knows which.
-fn of_error(error: russh::Error) -> Ended {
+fn of_error(error: russh::Error) -> SessionEnd {
     match error {
-        russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => Ended::KeepAlive,
-        russh::Error::Disconnect | russh::Error::HUP => Ended::Closed,
+        russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => SessionEnd::KeepAlive,
+        russh::Error::Disconnect | russh::Error::HUP => SessionEnd::Closed,
         russh::Error::IO(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Ended::Closed
+            SessionEnd::Closed
         }
-        russh::Error::IO(error) => Ended::Broken(error.to_string()),
-        error if is_text_not_utf8(&error) => Ended::TextNotUtf8,
-        other => Ended::Protocol(other.to_string()),
+        russh::Error::IO(error) => SessionEnd::Broken(error.to_string()),
+        error if is_text_not_utf8(&error) => SessionEnd::TextNotUtf8,
+        other => SessionEnd::Protocol(other.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! Which host keys are accepted. Judges only; sends and stores nothing.
 
 use super::identity::date;
-use super::known_hosts::{self, Line, Marker, SkippedLine};
+use super::known_hosts::{self, KnownHostsLine, Marker, SkippedLine};
 use crate::tunnel::egress::at_address;
 use russh::keys::ssh_key::{Fingerprint, certificate::CertType, public::KeyData};
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
@@ -21,7 +21,7 @@ use std::{
 #[derive(Clone, Debug)]
 pub struct HostKeys {
     pinned: Vec<Fingerprint>,
-    lines: Vec<Line>,
+    lines: Vec<KnownHostsLine>,
     skipped: Vec<SkippedLine>,
     /// By host and port: the type of the key that was trusted last. At most one for each gateway.
     last_types: Arc<Mutex<HashMap<(String, u16), Algorithm>>>,
@@ -47,7 +47,7 @@ impl HostKeys {
                 known_hosts::parse(content).map_err(|line| HostKeyError::bad(path, &line))?
             }
         };
-        let usable = |line: &Line| line.marker() != Some(Marker::Revoked);
+        let usable = |line: &KnownHostsLine| line.marker() != Some(Marker::Revoked);
         if pinned.is_empty() && !lines.iter().any(usable) {
             return Err(match (skipped.first(), known_hosts) {
                 (Some(line), Some((path, _))) => HostKeyError::bad(path, line),
@@ -64,27 +64,27 @@ impl HostKeys {
 
     /// Whether what `host` has presented is to be trusted at `now`. The library has already checked
     /// that the host holds the private key.
-    pub fn judge(
+    pub fn verify(
         &self,
         host: &str,
         port: u16,
         presented: &PublicKeyOrCertificate,
         now: SystemTime,
-    ) -> Result<(), Box<Refused>> {
+    ) -> Result<(), Box<HostKeyRefusal>> {
         let known = self.known(host, port);
         let key = presented.public_key();
         let verdict = match presented.certificate() {
             // A certificate that does not convince may still wrap a key that is known by itself.
             Some(certificate) => known
-                .judge_certificate(certificate, host, now)
-                .or_else(|why| match known.judge_key(&key) {
-                    Ok(()) if why != Reason::Revoked => Ok(()),
+                .verify_certificate(certificate, host, now)
+                .or_else(|why| match known.verify_key(&key) {
+                    Ok(()) if why != HostKeyRefusalReason::Revoked => Ok(()),
                     _ => Err(why),
                 }),
-            None => known.judge_key(&key),
+            None => known.verify_key(&key),
         };
         verdict.map_err(|reason| {
-            Box::new(Refused {
+            Box::new(HostKeyRefusal {
                 host: host.to_owned(),
                 port,
                 address: None,
@@ -134,10 +134,10 @@ impl HostKeys {
         named.chain(last).collect()
     }
 
-    fn known(&self, host: &str, port: u16) -> Known<'_> {
+    fn known(&self, host: &str, port: u16) -> KnownHostKeys<'_> {
         let names = known_hosts::names(host, port);
-        let of = |name: &String, revoked: bool| -> Vec<&Line> {
-            let line = |l: &&Line| (l.marker() == Some(Marker::Revoked)) == revoked;
+        let of = |name: &String, revoked: bool| -> Vec<&KnownHostsLine> {
+            let line = |l: &&KnownHostsLine| (l.marker() == Some(Marker::Revoked)) == revoked;
             self.lines
                 .iter()
                 .filter(line)
@@ -153,31 +153,31 @@ impl HostKeys {
             .unwrap_or_default()
             .into_iter()
             .partition(|l| l.marker() == Some(Marker::CertAuthority));
-        Known {
+        KnownHostKeys {
             pinned: &self.pinned,
-            authorities: authorities.into_iter().map(Line::key).collect(),
-            keys: keys.into_iter().map(Line::key).collect(),
+            authorities: authorities.into_iter().map(KnownHostsLine::key).collect(),
+            keys: keys.into_iter().map(KnownHostsLine::key).collect(),
             revoked: names
                 .iter()
                 .flat_map(|n| of(n, true))
-                .map(Line::key)
+                .map(KnownHostsLine::key)
                 .collect(),
         }
     }
 }
 
 /// What is known about one host.
-struct Known<'a> {
+struct KnownHostKeys<'a> {
     pinned: &'a [Fingerprint],
     authorities: Vec<&'a PublicKey>,
     keys: Vec<&'a PublicKey>,
     revoked: Vec<&'a PublicKey>,
 }
 
-impl Known<'_> {
-    fn judge_key(&self, key: &PublicKey) -> Result<(), Reason> {
+impl KnownHostKeys<'_> {
+    fn verify_key(&self, key: &PublicKey) -> Result<(), HostKeyRefusalReason> {
         if self.revokes(key.key_data()) {
-            return Err(Reason::Revoked);
+            return Err(HostKeyRefusalReason::Revoked);
         }
         let print = key.fingerprint(HashAlg::Sha256);
         if self.pinned.contains(&print) || self.keys.iter().any(|k| same(k, key.key_data())) {
@@ -185,25 +185,25 @@ impl Known<'_> {
         }
         if self.pinned.is_empty() && self.keys.is_empty() {
             return Err(match self.authorities.is_empty() {
-                true => Reason::Unknown,
-                false => Reason::NoCertificate,
+                true => HostKeyRefusalReason::Unknown,
+                false => HostKeyRefusalReason::NoCertificate,
             });
         }
-        Err(Reason::Changed)
+        Err(HostKeyRefusalReason::Changed)
     }
 
-    fn judge_certificate(
+    fn verify_certificate(
         &self,
         certificate: &Certificate,
         host: &str,
         now: SystemTime,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), HostKeyRefusalReason> {
         let authority = certificate.signature_key();
         if self.revokes(authority) || self.revokes(certificate.public_key()) {
-            return Err(Reason::Revoked);
+            return Err(HostKeyRefusalReason::Revoked);
         }
         if !self.authorities.iter().any(|a| same(a, authority)) {
-            return Err(Reason::UnknownAuthority(print(authority)));
+            return Err(HostKeyRefusalReason::UnknownAuthority(print(authority)));
         }
         validate(certificate, host, now)
     }
@@ -228,42 +228,50 @@ impl Known<'_> {
 }
 
 /// Everything that a certificate of a trusted authority must fulfil (PROTOCOL.certkeys).
-fn validate(certificate: &Certificate, host: &str, now: SystemTime) -> Result<(), Reason> {
+fn validate(
+    certificate: &Certificate,
+    host: &str,
+    now: SystemTime,
+) -> Result<(), HostKeyRefusalReason> {
     if matches!(
         certificate.signature().algorithm(),
         Algorithm::Rsa { hash: None } | Algorithm::Dsa
     ) {
-        return Err(Reason::Sha1);
+        return Err(HostKeyRefusalReason::Sha1);
     }
     if certificate.verify_signature().is_err() {
-        return Err(Reason::BadSignature);
+        return Err(HostKeyRefusalReason::BadSignature);
     }
     if certificate.cert_type() != CertType::Host {
-        return Err(Reason::NotAHostCertificate);
+        return Err(HostKeyRefusalReason::NotAHostCertificate);
     }
     let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     if seconds < certificate.valid_after() {
-        return Err(Reason::NotYetValid(date(certificate.valid_after())));
+        return Err(HostKeyRefusalReason::NotYetValid(date(
+            certificate.valid_after(),
+        )));
     }
     if seconds >= certificate.valid_before() {
-        return Err(Reason::Expired(date(certificate.valid_before())));
+        return Err(HostKeyRefusalReason::Expired(date(
+            certificate.valid_before(),
+        )));
     }
     let principals = certificate.valid_principals();
     if !principals.iter().any(|p| p.eq_ignore_ascii_case(host)) {
-        return Err(Reason::WrongPrincipal(principals.to_vec()));
+        return Err(HostKeyRefusalReason::WrongPrincipal(principals.to_vec()));
     }
     if let Some((option, _)) = certificate.critical_options().iter().next() {
-        return Err(Reason::CriticalOption(option.clone()));
+        return Err(HostKeyRefusalReason::CriticalOption(option.clone()));
     }
     Ok(())
 }
 
 /// A host key or certificate that is not trusted, with all that is needed to find out why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct HostKeyRefusal {
     /// The gateway's host as configured.
     pub host: String,
-    /// Its port.
+    /// The gateway's port as configured.
     pub port: u16,
     /// Which of the host's addresses it was; none behind a proxy.
     pub address: Option<SocketAddr>,
@@ -274,10 +282,10 @@ pub struct Refused {
     /// What would have been accepted: fingerprints of keys and of authorities.
     pub expected: Vec<String>,
     /// Why it is not trusted.
-    pub reason: Reason,
+    pub reason: HostKeyRefusalReason,
 }
 
-impl Refused {
+impl HostKeyRefusal {
     /// Seen at this address.
     pub(super) fn at(self, address: Option<SocketAddr>) -> Self {
         Self { address, ..self }
@@ -287,33 +295,33 @@ impl Refused {
     pub fn remedy(&self) -> String {
         let Self { host, port, .. } = self;
         match &self.reason {
-            Reason::Revoked => "do not connect: ask the vendor which key replaces the revoked one".to_owned(),
-            Reason::Unknown | Reason::Changed | Reason::NoCertificate => format!(
+            HostKeyRefusalReason::Revoked => "do not connect: ask the vendor which key replaces the revoked one".to_owned(),
+            HostKeyRefusalReason::Unknown | HostKeyRefusalReason::Changed | HostKeyRefusalReason::NoCertificate => format!(
                 "ask the vendor, by another way than this connection, for the gateway's fingerprints. If the \
                  presented one is among them, put it into tunnel.host_keys; if not, somebody may be in between. \
                  The gateway's keys: ssh-keyscan -p {port} {host} | ssh-keygen -lf -"
             ),
-            Reason::UnknownAuthority(_) => "ask the vendor for its certificate authority and add it to known_hosts_file \
+            HostKeyRefusalReason::UnknownAuthority(_) => "ask the vendor for its certificate authority and add it to known_hosts_file \
                  as an @cert-authority line (host_keys pins host keys only)"
                 .to_owned(),
-            Reason::Expired(_) | Reason::NotYetValid(_) => {
+            HostKeyRefusalReason::Expired(_) | HostKeyRefusalReason::NotYetValid(_) => {
                 "compare this host's clock (timedatectl), then ask the vendor for a renewed host certificate".to_owned()
             }
-            Reason::WrongPrincipal(names) if !names.is_empty() => format!(
+            HostKeyRefusalReason::WrongPrincipal(names) if !names.is_empty() => format!(
                 "name the gateway in tunnel.gateways as its certificate does ({}), or ask the vendor for a \
                  certificate that names {host}",
                 names.join(", ")
             ),
-            Reason::WrongPrincipal(_) => format!("ask the vendor for a host certificate that names {host}"),
-            Reason::BadSignature
-            | Reason::NotAHostCertificate
-            | Reason::CriticalOption(_)
-            | Reason::Sha1 => "ask the vendor for a proper host certificate (ssh-keygen -s CA -h -n NAME)".to_owned(),
+            HostKeyRefusalReason::WrongPrincipal(_) => format!("ask the vendor for a host certificate that names {host}"),
+            HostKeyRefusalReason::BadSignature
+            | HostKeyRefusalReason::NotAHostCertificate
+            | HostKeyRefusalReason::CriticalOption(_)
+            | HostKeyRefusalReason::Sha1 => "ask the vendor for a proper host certificate (ssh-keygen -s CA -h -n NAME)".to_owned(),
         }
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for HostKeyRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = format!("{}:{}", self.host, self.port);
         let place = at_address(&place, &self.host, self.address);
@@ -330,11 +338,11 @@ impl fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for HostKeyRefusal {}
 
 /// Why a host key or certificate is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Reason {
+pub enum HostKeyRefusalReason {
     /// Nothing is known about this host.
     #[error("nothing is known about this host")]
     Unknown,
@@ -350,19 +358,19 @@ pub enum Reason {
     /// Signed by somebody else; their fingerprint.
     #[error("its certificate is signed by an unknown authority, {0}")]
     UnknownAuthority(String),
-    /// Since when.
+    /// The certificate has expired; since when.
     #[error("its certificate expired on {0}")]
     Expired(String),
-    /// From when on.
+    /// The certificate is not valid yet; from when on.
     #[error("its certificate is not valid before {0}")]
     NotYetValid(String),
     /// The names it is valid for; none at all is refused too.
     #[error("its certificate is for {0:?}")]
     WrongPrincipal(Vec<String>),
-    /// Forged or damaged.
+    /// The signature does not verify: forged or damaged.
     #[error("the signature on its certificate is wrong")]
     BadSignature,
-    /// A user certificate.
+    /// A user certificate instead of a host certificate.
     #[error("its certificate is not a host certificate")]
     NotAHostCertificate,
     /// Host certificates have none that we know.
@@ -384,11 +392,11 @@ pub enum HostKeyError {
     /// A line of the known_hosts file.
     #[error("{}, line {line}: {problem}; correct the line or remove it", path.display())]
     BadLine {
-        /// The file.
+        /// Path of the known_hosts file.
         path: PathBuf,
-        /// From 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong.
+        /// What is wrong with the line.
         problem: String,
     },
     /// Neither a fingerprint nor a key or authority.

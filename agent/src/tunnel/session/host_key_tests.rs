@@ -20,7 +20,10 @@ fn pinned(key: &PrivateKey) -> HostKeys {
     HostKeys::new(vec![fingerprint(key)], None).unwrap()
 }
 
-fn judge(keys: &HostKeys, presented: impl Into<PublicKeyOrCertificate>) -> Result<(), Reason> {
+fn judge(
+    keys: &HostKeys,
+    presented: impl Into<PublicKeyOrCertificate>,
+) -> Result<(), HostKeyRefusalReason> {
     judge_port(keys, 22, presented)
 }
 
@@ -28,9 +31,9 @@ fn judge_port(
     keys: &HostKeys,
     port: u16,
     presented: impl Into<PublicKeyOrCertificate>,
-) -> Result<(), Reason> {
+) -> Result<(), HostKeyRefusalReason> {
     let now = UNIX_EPOCH + Duration::from_secs(NOW);
-    keys.judge(HOST, port, &presented.into(), now)
+    keys.verify(HOST, port, &presented.into(), now)
         .map_err(|refused| refused.reason)
 }
 
@@ -70,10 +73,10 @@ fn a_pinned_key_is_accepted_and_any_other_refused_with_both_fingerprints() {
     let keys = pinned(&right);
     assert_eq!(judge(&keys, bare(&right)), Ok(()));
     let refused = keys
-        .judge(HOST, 443, &bare(&wrong).into(), SystemTime::now())
+        .verify(HOST, 443, &bare(&wrong).into(), SystemTime::now())
         .unwrap_err();
     let text = refused.to_string();
-    assert_eq!(refused.reason, Reason::Changed);
+    assert_eq!(refused.reason, HostKeyRefusalReason::Changed);
     assert!(text.contains(&fingerprint(&right)), "{text}");
     assert!(text.contains(&fingerprint(&wrong)), "{text}");
     assert!(
@@ -88,7 +91,7 @@ fn a_changed_key_is_refused_and_a_second_line_with_the_right_one_accepted() {
     let (old, new) = (ed25519(), ed25519());
     assert_eq!(
         judge(&known(&line(HOST, &old)), bare(&new)),
-        Err(Reason::Changed)
+        Err(HostKeyRefusalReason::Changed)
     );
     let both = line(HOST, &old) + &line(HOST, &new);
     assert_eq!(judge(&known(&both), bare(&new)), Ok(()));
@@ -98,7 +101,7 @@ fn a_changed_key_is_refused_and_a_second_line_with_the_right_one_accepted() {
 fn a_key_known_for_another_host_is_unknown_here() {
     let key = ed25519();
     let keys = known(&line("gw2.vendor.example", &key));
-    assert_eq!(judge(&keys, bare(&key)), Err(Reason::Unknown));
+    assert_eq!(judge(&keys, bare(&key)), Err(HostKeyRefusalReason::Unknown));
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn a_line_with_the_port_hides_lines_without() {
     assert_eq!(judge_port(&keys, 443, bare(&port_key)), Ok(()));
     assert_eq!(
         judge_port(&keys, 443, bare(&bare_key)),
-        Err(Reason::Changed)
+        Err(HostKeyRefusalReason::Changed)
     );
     assert_eq!(judge_port(&keys, 22, bare(&bare_key)), Ok(()));
     assert_eq!(judge_port(&keys, 8022, bare(&bare_key)), Ok(()));
@@ -126,14 +129,20 @@ fn a_revocation_wins_over_pins_lines_and_authorities() {
         )
         .unwrap()
     };
-    assert_eq!(judge(&with(&key), bare(&key)), Err(Reason::Revoked));
+    assert_eq!(
+        judge(&with(&key), bare(&key)),
+        Err(HostKeyRefusalReason::Revoked)
+    );
     assert_eq!(
         judge_port(&with(&key), 443, bare(&key)),
-        Err(Reason::Revoked)
+        Err(HostKeyRefusalReason::Revoked)
     );
     let cert = certificate(&key, &ca, for_host);
-    assert_eq!(judge(&with(&key), cert.clone()), Err(Reason::Revoked));
-    assert_eq!(judge(&with(&ca), cert), Err(Reason::Revoked));
+    assert_eq!(
+        judge(&with(&key), cert.clone()),
+        Err(HostKeyRefusalReason::Revoked)
+    );
+    assert_eq!(judge(&with(&ca), cert), Err(HostKeyRefusalReason::Revoked));
 }
 
 #[test]
@@ -147,7 +156,10 @@ fn a_certificate_of_a_trusted_authority_is_accepted() {
     );
     assert!(keys.trusts_an_authority_for(HOST, 443));
     assert!(!keys.trusts_an_authority_for("gw.other.example", 443));
-    assert_eq!(judge(&keys, bare(&key)), Err(Reason::NoCertificate));
+    assert_eq!(
+        judge(&keys, bare(&key)),
+        Err(HostKeyRefusalReason::NoCertificate)
+    );
 }
 
 #[test]
@@ -155,7 +167,10 @@ fn an_authority_for_other_hosts_vouches_for_nothing_here() {
     let (key, ca) = (ed25519(), ed25519());
     let keys = known(&line("@cert-authority *.other.example", &ca));
     let verdict = judge(&keys, certificate(&key, &ca, for_host));
-    assert_eq!(verdict, Err(Reason::UnknownAuthority(fingerprint(&ca))));
+    assert_eq!(
+        verdict,
+        Err(HostKeyRefusalReason::UnknownAuthority(fingerprint(&ca)))
+    );
 }
 
 #[test]
@@ -184,22 +199,35 @@ fn each_fault_of_a_certificate_refuses_it() {
         b.critical_option("force-command", "true").unwrap();
     });
     let stranger = certificate(&key, &ed25519(), for_host);
-    assert!(matches!(judge(&keys, early), Err(Reason::NotYetValid(_))));
-    assert!(matches!(judge(&keys, late), Err(Reason::Expired(_))));
-    assert!(matches!(judge(&keys, other), Err(Reason::WrongPrincipal(p)) if !p.is_empty()));
-    assert!(matches!(judge(&keys, nobody), Err(Reason::WrongPrincipal(p)) if p.is_empty()));
+    assert!(matches!(
+        judge(&keys, early),
+        Err(HostKeyRefusalReason::NotYetValid(_))
+    ));
+    assert!(matches!(
+        judge(&keys, late),
+        Err(HostKeyRefusalReason::Expired(_))
+    ));
+    assert!(
+        matches!(judge(&keys, other), Err(HostKeyRefusalReason::WrongPrincipal(p)) if !p.is_empty())
+    );
+    assert!(
+        matches!(judge(&keys, nobody), Err(HostKeyRefusalReason::WrongPrincipal(p)) if p.is_empty())
+    );
     assert!(matches!(
         judge(&keys, pattern),
-        Err(Reason::WrongPrincipal(_))
+        Err(HostKeyRefusalReason::WrongPrincipal(_))
     ));
-    assert_eq!(judge(&keys, user), Err(Reason::NotAHostCertificate));
+    assert_eq!(
+        judge(&keys, user),
+        Err(HostKeyRefusalReason::NotAHostCertificate)
+    );
     assert!(matches!(
         judge(&keys, critical),
-        Err(Reason::CriticalOption(_))
+        Err(HostKeyRefusalReason::CriticalOption(_))
     ));
     assert!(matches!(
         judge(&keys, stranger),
-        Err(Reason::UnknownAuthority(_))
+        Err(HostKeyRefusalReason::UnknownAuthority(_))
     ));
 }
 
@@ -214,13 +242,16 @@ fn a_certificate_whose_signature_does_not_hold_is_refused() {
         .unwrap();
     bytes[at + 2] = b'2';
     let forged = Certificate::from_bytes(&bytes).unwrap();
-    let verdict = keys.judge(
+    let verdict = keys.verify(
         "gw2.vendor.example",
         22,
         &forged.into(),
         UNIX_EPOCH + Duration::from_secs(NOW),
     );
-    assert_eq!(verdict.unwrap_err().reason, Reason::BadSignature);
+    assert_eq!(
+        verdict.unwrap_err().reason,
+        HostKeyRefusalReason::BadSignature
+    );
 }
 
 #[test]
@@ -234,14 +265,17 @@ fn a_known_key_is_accepted_even_in_a_certificate_that_does_not_convince() {
 fn pinning_an_authority_does_not_make_it_one() {
     let (key, ca) = (ed25519(), ed25519());
     let refused = pinned(&ca)
-        .judge(
+        .verify(
             HOST,
             22,
             &certificate(&key, &ca, for_host).into(),
             SystemTime::now(),
         )
         .unwrap_err();
-    assert_eq!(refused.reason, Reason::UnknownAuthority(fingerprint(&ca)));
+    assert_eq!(
+        refused.reason,
+        HostKeyRefusalReason::UnknownAuthority(fingerprint(&ca))
+    );
     assert!(refused.remedy().contains("@cert-authority"));
 }
 

@@ -1,7 +1,7 @@
 //! The key, and the certificate beside it, by which we log in.
 
 use crate::{
-    expiry::{End, Expiry, Kind},
+    expiry::{CredentialExpiry, CredentialKind, ExpiryTime},
     plain_file,
     secret::{Secret, SecretFile, SecretFileError},
 };
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 /// A private key with its optional OpenSSH user certificate. Holds the key in memory for as long as
 /// the agent runs; `Debug` shows its fingerprint only.
-pub struct Identity {
+pub struct SshIdentity {
     key: Arc<PrivateKey>,
     certificate: Option<Certificate>,
     /// `None` for a key that never was in a file.
@@ -28,33 +28,36 @@ pub struct Identity {
     file: Option<SecretFile>,
 }
 
-impl Identity {
+impl SshIdentity {
     /// Reads an OpenSSH private key (Ed25519, ECDSA, or RSA of at least 2048 bits, which then signs with
     /// SHA-2 only) and the certificate `KEY-cert.pub` where one lies beside it. Blocks on the disk.
-    pub fn load(key_file: &SecretFile, passphrase: Option<&Secret>) -> Result<Self, IdentityError> {
+    pub fn load(
+        key_file: &SecretFile,
+        passphrase: Option<&Secret>,
+    ) -> Result<Self, SshIdentityError> {
         let path = key_file.path();
         let text = key_file.read()?;
         let key = parse(path, text.expose())?;
         let key = match (key.is_encrypted(), passphrase) {
             (false, _) => key,
-            (true, None) => return Err(IdentityError::PassphraseMissing(path.to_owned())),
+            (true, None) => return Err(SshIdentityError::PassphraseMissing(path.to_owned())),
             (true, _) if key.cipher() == Cipher::TdesCbc => {
-                return Err(IdentityError::Unsuitable {
+                return Err(SshIdentityError::Unsuitable {
                     path: path.to_owned(),
                     problem: "it is encrypted with 3des-cbc; write it again with: ssh-keygen -p -Z aes256-ctr -f FILE".to_owned(),
                 });
             }
             (true, Some(phrase)) => key
                 .decrypt(phrase.expose())
-                .map_err(|_| IdentityError::PassphraseWrong(path.to_owned()))?,
+                .map_err(|_| SshIdentityError::PassphraseWrong(path.to_owned()))?,
         };
         check_kind(path, &key)?;
-        let certificate_path = beside(path);
+        let certificate_path = certificate_path(path);
         let certificate = match plain_file::read(&certificate_path, MAX_CERTIFICATE) {
             Ok(text) => Some(parse_certificate(&certificate_path, &text, &key)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
-                return Err(IdentityError::CertificateUnreadable {
+                return Err(SshIdentityError::CertificateUnreadable {
                     path: certificate_path,
                     problem: error.to_string(),
                 });
@@ -79,7 +82,7 @@ impl Identity {
     }
 
     /// A new key that no gateway knows, where the configuration is only shown.
-    pub fn stand_in() -> Self {
+    pub fn ephemeral() -> Self {
         let seed: zeroize::Zeroizing<[u8; 32]> = zeroize::Zeroizing::new(rand::random());
         Self::of_key(PrivateKey::from(Ed25519Keypair::from_seed(&seed)))
     }
@@ -108,7 +111,7 @@ impl Identity {
     }
 
     /// Key and certificate as they are shown to a gateway, to tell one identity from another.
-    pub fn shown(&self) -> String {
+    pub fn public_form(&self) -> String {
         let certificate = self.certificate.as_ref();
         let certificate = certificate.and_then(|c| c.to_openssh().ok());
         format!("{}\n{}", self.public_key(), certificate.unwrap_or_default())
@@ -135,7 +138,7 @@ impl Identity {
     }
 
     /// `None` where there is no file that can be read.
-    async fn read_certificate(&self) -> Option<Result<Certificate, IdentityError>> {
+    async fn read_certificate(&self) -> Option<Result<Certificate, SshIdentityError>> {
         let path = self.certificate_path.as_ref()?;
         let from = path.clone();
         let text = tokio::task::spawn_blocking(move || plain_file::read(&from, MAX_CERTIFICATE));
@@ -144,9 +147,9 @@ impl Identity {
     }
 }
 
-impl Identity {
+impl SshIdentity {
     /// When the certificate ends that lies beside the key now; none where there is none.
-    pub async fn expiry(&self) -> Option<Expiry> {
+    pub async fn expiry(&self) -> Option<CredentialExpiry> {
         let certificate = match self.read_certificate().await {
             Some(Ok(certificate)) => certificate,
             _ => self.certificate.clone()?,
@@ -158,15 +161,15 @@ impl Identity {
         );
         let end = certificate.valid_before();
         let end = match instant(end) {
-            Some(end) => End::At(end),
-            None => End::Never,
+            Some(end) => ExpiryTime::At(end),
+            None => ExpiryTime::Never,
         };
         let since = instant(certificate.valid_after()).filter(|at| *at > UNIX_EPOCH);
-        Some(Expiry::new(Kind::SshCertificate, end, remedy).issued(since))
+        Some(CredentialExpiry::new(CredentialKind::SshCertificate, end, remedy).issued(since))
     }
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for SshIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity")
             .field("key", &self.fingerprint())
@@ -195,7 +198,7 @@ pub(super) fn describe(certificate: &Certificate) -> String {
 }
 
 /// What about a certificate may make a gateway refuse it, and what to do; nothing where nothing is visibly wrong.
-pub(super) fn doubts(certificate: &Certificate, user: &str) -> Option<String> {
+pub(super) fn certificate_problem(certificate: &Certificate, user: &str) -> Option<String> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());
@@ -268,7 +271,7 @@ fn instant(seconds: u64) -> Option<SystemTime> {
 
 /// Why a key or its certificate cannot be used. Each text names the file and what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
+pub enum SshIdentityError {
     /// Missing, unreadable, or open to others.
     #[error(transparent)]
     File(#[from] SecretFileError),
@@ -277,7 +280,7 @@ pub enum IdentityError {
         "{} is no OpenSSH private key ({problem}); {remedy}", path.display()
     )]
     NotOpenSsh {
-        /// The file.
+        /// Path of the key file.
         path: PathBuf,
         /// What was found instead.
         problem: String,
@@ -299,7 +302,7 @@ pub enum IdentityError {
         "{} holds a key that cannot be used ({problem}); make one with: ssh-keygen -t ed25519 -f {}", path.display(), path.display()
     )]
     Unsuitable {
-        /// The file.
+        /// Path of the key file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
@@ -309,7 +312,7 @@ pub enum IdentityError {
         "{} cannot be read ({problem}); make it readable to the user the agent runs as, or remove it", path.display()
     )]
     CertificateUnreadable {
-        /// The file.
+        /// Path of the certificate file.
         path: PathBuf,
         /// What the system said.
         problem: String,
@@ -320,18 +323,18 @@ pub enum IdentityError {
         path.display(), path.display().to_string().trim_end_matches("-cert.pub")
     )]
     CertificateUnfit {
-        /// The file.
+        /// Path of the certificate file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
 }
 
-fn parse(path: &Path, text: &[u8]) -> Result<PrivateKey, IdentityError> {
+fn parse(path: &Path, text: &[u8]) -> Result<PrivateKey, SshIdentityError> {
     let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
     let first = String::from_utf8_lossy(first);
     let wrong = |problem: &str, remedy: String| {
-        Err(IdentityError::NotOpenSsh {
+        Err(SshIdentityError::NotOpenSsh {
             path: path.to_owned(),
             problem: problem.to_owned(),
             remedy,
@@ -415,9 +418,9 @@ fn rewrapped(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     Some(key)
 }
 
-fn check_kind(path: &Path, key: &PrivateKey) -> Result<(), IdentityError> {
+fn check_kind(path: &Path, key: &PrivateKey) -> Result<(), SshIdentityError> {
     let unsuitable = |problem: String| {
-        Err(IdentityError::Unsuitable {
+        Err(SshIdentityError::Unsuitable {
             path: path.to_owned(),
             problem,
         })
@@ -439,8 +442,8 @@ fn parse_certificate(
     path: &Path,
     text: &[u8],
     key: &PrivateKey,
-) -> Result<Certificate, IdentityError> {
-    let unfit = |problem: String| IdentityError::CertificateUnfit {
+) -> Result<Certificate, SshIdentityError> {
+    let unfit = |problem: String| SshIdentityError::CertificateUnfit {
         path: path.to_owned(),
         problem,
     };
@@ -468,7 +471,7 @@ fn parse_certificate(
 }
 
 /// OpenSSH's own rule: `id_ed25519` has its certificate in `id_ed25519-cert.pub`.
-fn beside(path: &Path) -> PathBuf {
+fn certificate_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-cert.pub");
     PathBuf::from(name)

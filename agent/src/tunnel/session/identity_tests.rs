@@ -19,10 +19,10 @@ impl Folder {
         path
     }
 
-    fn load(&self, text: &str, phrase: Option<&str>) -> Result<Identity, IdentityError> {
+    fn load(&self, text: &str, phrase: Option<&str>) -> Result<SshIdentity, SshIdentityError> {
         let path = self.write("id", text, 0o600);
         let phrase = phrase.map(|p| Secret::new(p.as_bytes().to_vec()));
-        Identity::load(&SecretFile::new(path), phrase.as_ref())
+        SshIdentity::load(&SecretFile::new(path), phrase.as_ref())
     }
 }
 
@@ -150,11 +150,11 @@ fn an_encrypted_key_needs_its_passphrase() {
     let text = openssh(&key.encrypt(&mut safe_rng(), "correct horse").unwrap());
     assert!(matches!(
         folder.load(&text, None),
-        Err(IdentityError::PassphraseMissing(_))
+        Err(SshIdentityError::PassphraseMissing(_))
     ));
     assert!(matches!(
         folder.load(&text, Some("wrong")),
-        Err(IdentityError::PassphraseWrong(_))
+        Err(SshIdentityError::PassphraseWrong(_))
     ));
     let identity = folder.load(&text, Some("correct horse")).unwrap();
     assert_eq!(identity.fingerprint(), test_keys::fingerprint(&key));
@@ -164,7 +164,7 @@ fn an_encrypted_key_needs_its_passphrase() {
 fn a_key_that_others_can_read_is_refused() {
     let folder = Folder::new();
     let path = folder.write("id", &openssh(&test_keys::ed25519()), 0o640);
-    let error = Identity::load(&SecretFile::new(path), None).unwrap_err();
+    let error = SshIdentity::load(&SecretFile::new(path), None).unwrap_err();
     assert!(error.to_string().contains("chmod 0600"), "{error}");
 }
 
@@ -210,9 +210,9 @@ async fn the_end_of_a_renewed_certificate_is_known_without_a_restart() {
     write(1_900_000_000);
     let expiry = identity.expiry().await.unwrap();
     let end = UNIX_EPOCH + Duration::from_secs(1_900_000_000);
-    assert_eq!(expiry.end, End::At(end));
+    assert_eq!(expiry.end, ExpiryTime::At(end));
     write(u64::MAX);
-    assert_eq!(identity.expiry().await.unwrap().end, End::Never);
+    assert_eq!(identity.expiry().await.unwrap().end, ExpiryTime::Never);
     assert!(expiry.remedy.contains("id-cert.pub"));
 }
 
@@ -228,7 +228,7 @@ fn each_doubt_about_a_certificate_has_its_remedy() {
         if let Some(source) = source {
             builder.critical_option("source-address", source).unwrap();
         }
-        doubts(&builder.sign(&ca).unwrap(), "acme")
+        certificate_problem(&builder.sign(&ca).unwrap(), "acme")
     };
     assert_eq!(doubt(year_2000, year_2100, "acme", None), None);
     for (found, words) in [

@@ -9,11 +9,11 @@ pub(super) use russh::keys::ssh_key::known_hosts::Marker;
 
 /// One line that names a key.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct KnownHostsLine {
     entry: Entry,
 }
 
-impl Line {
+impl KnownHostsLine {
     pub(super) fn marker(&self) -> Option<Marker> {
         self.entry.marker().copied()
     }
@@ -49,14 +49,14 @@ pub(super) fn names(host: &str, port: u16) -> Vec<String> {
 /// A line that speaks of no key that we could use, by its number from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkippedLine {
-    /// From 1.
+    /// Number of the line, from 1.
     pub line: usize,
     /// What is wrong with it.
     pub problem: String,
 }
 
 /// The lines of a file that name a key, and those that were left out.
-pub(super) type KnownHosts = (Vec<Line>, Vec<SkippedLine>);
+pub(super) type KnownHosts = (Vec<KnownHostsLine>, Vec<SkippedLine>);
 
 /// Reads a whole file. As ssh does, a line that cannot be read is left out: one of SSH version 1, of a type of key that is
 /// not known here, or none at all. Not so one with a marker, which is an error: skipping a revocation would be worse than
@@ -86,7 +86,7 @@ fn is_marked(text: &str) -> bool {
     text.trim_start_matches(unseen).starts_with('@')
 }
 
-fn parse_line(text: &str) -> Result<Line, String> {
+fn parse_line(text: &str) -> Result<KnownHostsLine, String> {
     if text.starts_with(BYTE_ORDER_MARK) {
         return Err(
             "it begins with a byte order mark; save the file as UTF-8 without it".to_owned(),
@@ -113,7 +113,7 @@ fn parse_line(text: &str) -> Result<Line, String> {
     let entry = normal.parse().map_err(|error| {
         format!("its marker, hosts or key cannot be read ({error}); a line is whole as ssh-keyscan prints it: hosts, key type, key in base64")
     })?;
-    Ok(Line { entry })
+    Ok(KnownHostsLine { entry })
 }
 
 /// A list matches if one pattern does and no negated one does.

@@ -1,11 +1,11 @@
 //! Public key login, with the user certificate first where there is one.
 
 use super::{
-    Ended, LoginFault, Shared,
-    error::{OpenError, Step},
+    LoginFault, SessionEnd, SessionShared,
+    error::{SessionOpenError, SessionOpenStep},
     faults::refuses_everybody,
-    handler::{Failure, SessionHandler},
-    identity::{describe, doubts},
+    handler::{HandlerError, SessionHandler},
+    identity::{certificate_problem, describe},
 };
 use russh::{
     Error, MethodKind, SendError, Signer,
@@ -21,12 +21,12 @@ use tokio::time::timeout;
 /// Logs in, or says in words what the gateway did not like.
 pub(super) async fn login(
     handle: &mut Handle<SessionHandler>,
-    shared: &Shared,
-) -> Result<(), OpenError> {
+    shared: &SessionShared,
+) -> Result<(), SessionOpenError> {
     let identity = &shared.settings.identity;
     let user = shared.settings.user.as_str();
     let key = identity.key();
-    let mut offer = Offer {
+    let mut offer = KeyOffer {
         shared,
         credential: format!("key {}", identity.fingerprint()),
         certificate: None,
@@ -80,16 +80,16 @@ async fn rsa_hash(handle: &Handle<SessionHandler>, key: &PrivateKey) -> Option<O
 }
 
 /// What was offered to the gateway.
-struct Offer<'a> {
-    shared: &'a Shared,
+struct KeyOffer<'a> {
+    shared: &'a SessionShared,
     /// In words.
     credential: String,
     certificate: Option<Certificate>,
 }
 
-impl Offer<'_> {
+impl KeyOffer<'_> {
     /// A failure is either a refusal or, with no method left, a session that has ended meanwhile.
-    async fn failed(&self, result: AuthResult) -> OpenError {
+    async fn failed(&self, result: AuthResult) -> SessionOpenError {
         let AuthResult::Failure {
             remaining_methods,
             partial_success,
@@ -97,13 +97,13 @@ impl Offer<'_> {
         else {
             return self
                 .shared
-                .lost(Step::Login, "unexpected answer".to_owned());
+                .lost(SessionOpenStep::Login, "unexpected answer".to_owned());
         };
         let methods: Vec<&str> = remaining_methods.iter().map(Into::into).collect();
         let offered = methods.join(", ");
         if partial_success {
             let problem = format!("it accepted the key and wants more: {offered}");
-            return self.refused(LoginFault::WantsMore(offered), problem);
+            return self.refused(LoginFault::PartialSuccess(offered), problem);
         }
         if methods.is_empty() {
             return self.ended().await;
@@ -116,61 +116,63 @@ impl Offer<'_> {
     }
 
     /// The session has ended, or is about to. With a key offered that is mostly the gateway's answer to it.
-    async fn ended(&self) -> OpenError {
+    async fn ended(&self) -> SessionOpenError {
         let Ok(ended) = timeout(ENDING, self.shared.ended()).await else {
-            return self.shared.lost(Step::Login, "no answer".to_owned());
+            return self
+                .shared
+                .lost(SessionOpenStep::Login, "no answer".to_owned());
         };
         match ended {
             // russh ends the session by itself where no method is left.
-            Ended::Protocol(text) if text == Error::NoAuthMethod.to_string() => {
+            SessionEnd::Protocol(text) if text == Error::NoAuthMethod.to_string() => {
                 let problem = "it was not accepted; the gateway offers nothing else".to_owned();
                 self.refused(self.not_accepted(), problem)
             }
-            Ended::ByGateway(text) if text.contains(TOO_MANY) => {
+            SessionEnd::ByGateway(text) if text.contains(TOO_MANY) => {
                 self.refused(LoginFault::TooManyFailures, text)
             }
-            Ended::ByGateway(text) => {
+            SessionEnd::ByGateway(text) => {
                 let fault = match refuses_everybody(&text) {
-                    true => LoginFault::NotNow,
+                    true => LoginFault::TemporarilyRefused,
                     false => self.closed(),
                 };
                 self.refused(fault, format!("it ended the connection: {text}"))
             }
-            Ended::Closed => {
+            SessionEnd::Closed => {
                 let problem = "it closed the connection once the key was offered".to_owned();
                 self.refused(self.closed(), problem)
             }
-            Ended::Broken(how) => {
+            SessionEnd::Broken(how) => {
                 let problem = format!("it cut the connection once the key was offered ({how})");
                 self.refused(self.closed(), problem)
             }
-            Ended::TextNotUtf8 => OpenError::TextNotUtf8 {
-                gateway: self.shared.place(),
-                step: Step::Login,
+            SessionEnd::TextNotUtf8 => SessionOpenError::TextNotUtf8 {
+                gateway: self.shared.describe_gateway(),
+                step: SessionOpenStep::Login,
             },
-            ended => self.shared.lost(Step::Login, ended.to_string()),
+            ended => self.shared.lost(SessionOpenStep::Login, ended.to_string()),
         }
     }
 
     /// What is visibly wrong with our certificate is the likeliest reason.
     fn not_accepted(&self) -> LoginFault {
         let certificate = self.certificate.as_ref();
-        let doubts = certificate.and_then(|c| doubts(c, &self.shared.settings.user));
+        let doubts = certificate.and_then(|c| certificate_problem(c, &self.shared.settings.user));
         doubts.map_or(LoginFault::NotAccepted, LoginFault::Certificate)
     }
 
     fn closed(&self) -> LoginFault {
-        match self.shared.said() {
-            Some(said) if refuses_everybody(&said) => LoginFault::NotNow,
+        match self.shared.banner_text() {
+            Some(said) if refuses_everybody(&said) => LoginFault::TemporarilyRefused,
             _ => LoginFault::ClosedAfterKey,
         }
     }
 
-    fn refused(&self, fault: LoginFault, problem: String) -> OpenError {
-        let said = self.shared.said();
+    fn refused(&self, fault: LoginFault, problem: String) -> SessionOpenError {
+        let said = self.shared.banner_text();
         let said = said.map(|said| format!("; the gateway says: {said:?}"));
-        OpenError::LoginRefused {
-            gateway: self.shared.place(),
+        SessionOpenError::LoginRefused {
+            gateway: self.shared.describe_gateway(),
             user: self.shared.settings.user.clone(),
             credential: self.credential.clone(),
             problem: format!("{problem}{}", said.unwrap_or_default()),
@@ -184,14 +186,14 @@ impl Offer<'_> {
 struct KeySigner(Arc<PrivateKey>);
 
 impl Signer for KeySigner {
-    type Error = Failure;
+    type Error = HandlerError;
 
     async fn auth_sign(
         &mut self,
         _identity: &AgentIdentity,
         hash: Option<HashAlg>,
         mut to_sign: Vec<u8>,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Vec<u8>, HandlerError> {
         let signature: ssh_key::Signature = match self.0.key_data() {
             ssh_key::private::KeypairData::Rsa(pair) => {
                 let hash = hash.or(Some(HashAlg::Sha512));
@@ -205,7 +207,7 @@ impl Signer for KeySigner {
     }
 }
 
-impl From<SendError> for Failure {
+impl From<SendError> for HandlerError {
     fn from(_: SendError) -> Self {
         Self::Ssh(Error::SendError)
     }

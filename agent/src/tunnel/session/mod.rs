@@ -4,49 +4,49 @@
 //! |---|---|
 //! | `identity` | the key and certificate we log in with |
 //! | `host_key`, `known_hosts` | which gateways are trusted |
-//! | `preferred` | which algorithms are offered |
-//! | `greeting`, `answer` | what answered, if it was not SSH |
+//! | `algorithms` | which algorithms are offered |
+//! | `banner`, `answer` | what answered, if it was not SSH |
 //! | `connect`, `login` | opening a session, step by step, each with its deadline |
 //! | `handler` | what the gateway may do to us |
 //! | `forwards` | which channel belongs to which forward |
 //! | `session` | a session that stands: forwards, probe, end |
-//! | `question` | what only a living session answers |
+//! | `probe` | what only a living session answers |
 //! | `forward_error` | why the gateway does not listen for us |
 //! | `exec` | one command on the gateway, for enrolment alone |
 //! | `faults` | what exactly was wrong in a step, one remedy each |
 //! | `error` | why a session could not be opened or has ended, and what to do |
 
+mod algorithms;
 mod answer;
+mod banner;
 mod connect;
 mod error;
 mod exec;
 mod faults;
 mod forward_error;
 mod forwards;
-mod greeting;
 mod handler;
 mod host_key;
 mod identity;
 mod known_hosts;
 mod login;
-mod preferred;
-mod question;
+mod probe;
 #[expect(clippy::module_inception, reason = "the room's own type")]
 mod session;
 #[cfg(test)]
 mod test_keys;
 
-pub use connect::{greet, has_untried_address, reach, retry, verify_host_key};
-pub use error::{Ended, OpenError, Retry, Step};
-pub use exec::{ExecError, Ran};
-pub use faults::{KeyExchangeFault, LoginFault, Stranger};
+pub use connect::{has_untried_address, probe_banner, probe_first_hop, retry, verify_host_key};
+pub use error::{RetryPace, SessionEnd, SessionOpenError, SessionOpenStep};
+pub use exec::{ExecError, ExecOutput};
+pub use faults::{KeyExchangeFault, LoginFault, UnexpectedPeer};
 pub use forward_error::{ForwardError, ForwardRefusal};
-pub use host_key::{HostKeyError, HostKeys, Reason, Refused};
-pub use identity::{Identity, IdentityError};
+pub use host_key::{HostKeyError, HostKeyRefusal, HostKeyRefusalReason, HostKeys};
+pub use identity::{SshIdentity, SshIdentityError};
 pub use known_hosts::SkippedLine;
-pub use session::{Bound, CallError, Facts, ProbeError, Session};
+pub use session::{BoundForward, NegotiatedParameters, OpenDirectError, ProbeError, Session};
 
 pub use forwards::is_loopback;
 
 pub(in crate::tunnel) use error::printable;
-use session::Shared;
+use session::SessionShared;

@@ -1,16 +1,16 @@
 //! A session that stands: requests to the gateway, its probe, its end.
 
 use super::{
-    Ended, ForwardError, ForwardRefusal,
-    connect::place,
-    error::{OpenError, Step},
-    exec::{self, ExecError, Ran},
-    forwards::Forwards,
+    ForwardError, ForwardRefusal, SessionEnd,
+    connect::describe_gateway,
+    error::{SessionOpenError, SessionOpenStep},
+    exec::{self, ExecError, ExecOutput},
+    forwards::SessionForwards,
     handler::SessionHandler,
-    question::{self, Questions},
+    probe::{self, SessionProbes},
 };
 use crate::tunnel::{
-    Accept, Bind, Gateway, RemoteForward, Settings, Tell,
+    BindAddress, ChannelAcceptor, GatewayAddress, HopObserver, RemoteForward, Settings,
     channel::{ChannelStream, SessionBudget},
     egress::AddressLease,
 };
@@ -33,14 +33,14 @@ use tokio_util::sync::CancellationToken;
 
 /// An SSH session that is logged in. Clones are the same session; it ends when the last is dropped.
 #[derive(Clone)]
-pub struct Session(Arc<Inner>);
+pub struct Session(Arc<SessionInner>);
 
-/// What was negotiated.
+/// What the key exchange of a session negotiated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct NegotiatedParameters {
     /// `SHA256:…` of the verified host key.
     pub host_key: String,
-    /// Key exchange algorithm.
+    /// Key exchange algorithm that was negotiated.
     pub key_exchange: String,
     /// Cipher toward the gateway.
     pub cipher: String,
@@ -50,9 +50,9 @@ pub struct Facts {
 
 /// Where the gateway listens for a forward, with the port that it chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bound(pub Bind);
+pub struct BoundForward(pub BindAddress);
 
-impl fmt::Display for Bound {
+impl fmt::Display for BoundForward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -60,7 +60,7 @@ impl fmt::Display for Bound {
 
 /// A channel to one of our own forwards was not opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
+pub enum OpenDirectError {
     /// The gateway does not let this user open channels there.
     #[error("the gateway does not let the agent call {0}")]
     Prohibited(String),
@@ -72,7 +72,7 @@ pub enum CallError {
     NoAnswer(Duration),
     /// The session is gone.
     #[error("{0}")]
-    Lost(Ended),
+    Lost(SessionEnd),
 }
 
 /// A probe was not answered.
@@ -83,11 +83,11 @@ pub enum ProbeError {
     NoAnswer(Duration),
     /// The session is gone.
     #[error("{0}")]
-    Lost(Ended),
+    Lost(SessionEnd),
 }
 
 impl Session {
-    pub(super) fn new(inner: Inner) -> Self {
+    pub(super) fn new(inner: SessionInner) -> Self {
         Self(Arc::new(inner))
     }
 
@@ -96,9 +96,9 @@ impl Session {
     pub fn forward(
         &self,
         forward: &RemoteForward,
-    ) -> impl Future<Output = Result<Bound, ForwardError>> + Send + use<> {
+    ) -> impl Future<Output = Result<BoundForward, ForwardError>> + Send + use<> {
         let (this, forward) = (self.clone(), forward.clone());
-        let turn = self.0.questions.ahead();
+        let turn = self.0.probes.forward_pending();
         let task = tokio::spawn(async move {
             let outcome = this.0.forward(&forward).await;
             drop(turn);
@@ -107,7 +107,7 @@ impl Session {
         async move {
             match task.await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(ForwardError::Lost(Ended::Panicked)),
+                Err(_) => Err(ForwardError::Lost(SessionEnd::Panicked)),
             }
         }
     }
@@ -118,7 +118,7 @@ impl Session {
         let task = tokio::spawn(async move { this.0.cancel(&name).await });
         match task.await {
             Ok(outcome) => outcome,
-            Err(_) => Err(ForwardError::Lost(Ended::Panicked)),
+            Err(_) => Err(ForwardError::Lost(SessionEnd::Panicked)),
         }
     }
 
@@ -133,7 +133,7 @@ impl Session {
 
     /// Asks for a reply and returns the round-trip time. Proves the session, not just the socket.
     pub async fn probe(&self, limit: Duration) -> Result<Duration, ProbeError> {
-        match timeout(limit, self.ask()).await {
+        match timeout(limit, self.probe_without_deadline()).await {
             Ok(answer) => answer.map_err(ProbeError::Lost),
             Err(_) => Err(ProbeError::NoAnswer(limit)),
         }
@@ -141,10 +141,10 @@ impl Session {
 
     /// A probe without a deadline: whoever asks knows what to make of a silence. Behind every request for a forward that
     /// has no answer yet. May be dropped; the question then goes its way all the same.
-    pub async fn ask(&self) -> Result<Duration, Ended> {
+    pub async fn probe_without_deadline(&self) -> Result<Duration, SessionEnd> {
         let inner = Arc::clone(&self.0);
-        let task = tokio::spawn(async move { question::ask(&inner).await });
-        task.await.unwrap_or(Err(Ended::Panicked))
+        let task = tokio::spawn(async move { probe::probe(&inner).await });
+        task.await.unwrap_or(Err(SessionEnd::Panicked))
     }
 
     /// Runs one command and waits for its end, `limit` at most. Meant for a session that is there for nothing else.
@@ -153,7 +153,7 @@ impl Session {
         command: &str,
         input: Vec<u8>,
         limit: Duration,
-    ) -> Result<Ran, ExecError> {
+    ) -> Result<ExecOutput, ExecError> {
         let (this, command) = (self.clone(), command.to_owned());
         // What opens a channel must not be dropped midway.
         let task = tokio::spawn(async move { exec::run(&this.0.handle, &command, input).await });
@@ -168,46 +168,49 @@ impl Session {
     }
 
     /// Where the gateway listens for this forward of ours, if this session holds it.
-    pub fn bound(&self, name: &str) -> Option<Bound> {
-        self.0.shared.forwards.bound(name).map(Bound)
+    pub fn bound(&self, name: &str) -> Option<BoundForward> {
+        self.0.shared.forwards.bound(name).map(BoundForward)
     }
 
     /// Calls one of our own forwards as the vendor's services do: the gateway connects to where it listens for us
     /// (`direct-tcpip`, RFC 4254 §7.2, or `direct-streamlocal@openssh.com`), and the other end comes back as a
     /// forwarded channel. May be dropped; the request then goes its way all the same.
-    pub async fn call(&self, bound: &Bound) -> Result<ChannelStream, CallError> {
+    pub async fn open_direct(
+        &self,
+        bound: &BoundForward,
+    ) -> Result<ChannelStream, OpenDirectError> {
         let (this, bind) = (self.clone(), bound.0.clone());
         // A cancelled open would kill the session or orphan the channel.
-        let task = tokio::spawn(async move { this.0.call(&bind).await });
+        let task = tokio::spawn(async move { this.0.open_direct(&bind).await });
         match timeout(ANSWER, task).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(CallError::Lost(Ended::Panicked)),
-            Err(_) => Err(CallError::NoAnswer(ANSWER)),
+            Ok(Err(_)) => Err(OpenDirectError::Lost(SessionEnd::Panicked)),
+            Err(_) => Err(OpenDirectError::NoAnswer(ANSWER)),
         }
     }
 
     /// Waits for the end, whoever brings it about.
-    pub async fn ended(&self) -> Ended {
+    pub async fn ended(&self) -> SessionEnd {
         self.0.shared.ended().await
     }
 
     /// Says goodbye and waits for the end, a few seconds at most. Open channels are cut off.
     pub async fn disconnect(&self) {
         let inner = &*self.0;
-        inner.shared.leaving.store(true, Relaxed);
+        inner.shared.disconnecting.store(true, Relaxed);
         let goodbye =
             inner
                 .handle
                 .disconnect(Disconnect::ByApplication, "the agent is leaving", "en");
-        let _ = timeout(GOODBYE, goodbye).await;
-        if timeout(GOODBYE, self.ended()).await.is_err() {
+        let _ = timeout(DISCONNECT_TIMEOUT, goodbye).await;
+        if timeout(DISCONNECT_TIMEOUT, self.ended()).await.is_err() {
             self.abort("it did not end after our goodbye");
         }
     }
 
     /// Ends the session at once, without a goodbye.
     pub fn abort(&self, reason: &str) {
-        self.0.shared.budget.meter().abort(reason);
+        self.0.shared.budget.transport().abort(reason);
     }
 
     /// Ends the session at once, since the gateway has fallen silent. `in_flight`: with more than questions on the way, so
@@ -220,9 +223,9 @@ impl Session {
         self.abort(reason);
     }
 
-    /// Tells the channels that a successor is there ([`Inbound::leaving`](crate::tunnel::Inbound::leaving)).
-    pub fn leave(&self) {
-        self.0.shared.left.cancel();
+    /// Tells the channels that a successor is there ([`Inbound::leaving`](crate::tunnel::InboundChannel::replaced)).
+    pub fn mark_replaced(&self) {
+        self.0.shared.replaced.cancel();
     }
 
     /// What it was opened by.
@@ -230,8 +233,8 @@ impl Session {
         &self.0.shared.settings
     }
 
-    /// Where it leads.
-    pub fn gateway(&self) -> &Gateway {
+    /// The gateway that the session is connected to.
+    pub fn gateway(&self) -> &GatewayAddress {
         &self.0.shared.gateway
     }
 
@@ -252,9 +255,9 @@ impl Session {
         self.0.shared.peer
     }
 
-    /// What was negotiated.
-    pub fn facts(&self) -> Option<&Facts> {
-        self.0.shared.facts.get()
+    /// What the key exchange negotiated.
+    pub fn negotiated(&self) -> Option<&NegotiatedParameters> {
+        self.0.shared.negotiated.get()
     }
 
     /// Bounds and counters of its channels, and the meter of its transport.
@@ -262,7 +265,7 @@ impl Session {
         &self.0.shared.budget
     }
 
-    /// Channels open now.
+    /// Number of channels that are open now.
     pub fn live_channels(&self) -> usize {
         self.0.shared.budget.live()
     }
@@ -273,34 +276,36 @@ impl Session {
     }
 }
 
-pub(super) struct Inner {
+pub(super) struct SessionInner {
     pub(super) handle: Handle<SessionHandler>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SessionShared>,
     /// One request at a time: a channel that overtakes the answer to port 0 could not be told otherwise, and a server
     /// that leaves a probe unanswered would shift all answers behind it by one.
     pub(super) one_at_a_time: tokio::sync::Mutex<()>,
-    pub(super) questions: Questions,
+    pub(super) probes: SessionProbes,
 }
 
-impl Inner {
-    pub(super) fn new(handle: Handle<SessionHandler>, shared: Arc<Shared>) -> Self {
-        let questions = Questions::new(shared.shuns_keep_alive());
+impl SessionInner {
+    pub(super) fn new(handle: Handle<SessionHandler>, shared: Arc<SessionShared>) -> Self {
+        let questions = SessionProbes::new(shared.shuns_keep_alive());
         Self {
             handle,
             shared,
             one_at_a_time: tokio::sync::Mutex::new(()),
-            questions,
+            probes: questions,
         }
     }
 
-    async fn forward(&self, forward: &RemoteForward) -> Result<Bound, ForwardError> {
+    async fn forward(&self, forward: &RemoteForward) -> Result<BoundForward, ForwardError> {
         let _turn = self.one_at_a_time.lock().await;
-        self.answers_in_order().await.map_err(ForwardError::Lost)?;
+        self.require_ordered_replies()
+            .await
+            .map_err(ForwardError::Lost)?;
         let forwards = &self.shared.forwards;
         forwards.ask(forward);
         let name = &*forward.name;
         let outcome = match &forward.bind {
-            Bind::Tcp { host, port } => {
+            BindAddress::Tcp { host, port } => {
                 let request = self.handle.tcpip_forward(host.as_str(), u32::from(*port));
                 self.answer(request).await.map(|given| {
                     // The answer is 0 where we named the port.
@@ -309,7 +314,7 @@ impl Inner {
                     }
                 })
             }
-            Bind::Socket(path) => {
+            BindAddress::Socket(path) => {
                 let request = self.handle.streamlocal_forward(path.as_str());
                 self.answer(request).await
             }
@@ -318,7 +323,7 @@ impl Inner {
             self.shared.granted.store(true, Relaxed);
         }
         match outcome {
-            Ok(()) => Ok(Bound(
+            Ok(()) => Ok(BoundForward(
                 forwards.bound(name).unwrap_or_else(|| forward.bind.clone()),
             )),
             Err(error) => {
@@ -337,15 +342,17 @@ impl Inner {
         let Some(bind) = forwards.bound(name) else {
             return Ok(());
         };
-        self.answers_in_order().await.map_err(ForwardError::Lost)?;
+        self.require_ordered_replies()
+            .await
+            .map_err(ForwardError::Lost)?;
         let outcome = match &bind {
-            Bind::Tcp { host, port } => {
+            BindAddress::Tcp { host, port } => {
                 let request = self
                     .handle
                     .cancel_tcpip_forward(host.as_str(), u32::from(*port));
                 self.answer(request).await
             }
-            Bind::Socket(path) => {
+            BindAddress::Socket(path) => {
                 let request = self.handle.cancel_streamlocal_forward(path.as_str());
                 self.answer(request).await
             }
@@ -357,15 +364,15 @@ impl Inner {
         })
     }
 
-    async fn call(&self, bind: &Bind) -> Result<ChannelStream, CallError> {
+    async fn open_direct(&self, bind: &BindAddress) -> Result<ChannelStream, OpenDirectError> {
         let opened = match bind {
-            Bind::Tcp { host, port } => {
+            BindAddress::Tcp { host, port } => {
                 let (host, port) = (reachable(host), u32::from(*port));
                 self.handle
                     .channel_open_direct_tcpip(host, port, ORIGINATOR, 0)
                     .await
             }
-            Bind::Socket(path) => {
+            BindAddress::Socket(path) => {
                 self.handle
                     .channel_open_direct_streamlocal(path.as_str())
                     .await
@@ -375,20 +382,22 @@ impl Inner {
             Ok(channel) => Ok(ChannelStream::new(Arc::clone(&self.shared.budget), channel)),
             Err(Error::ChannelOpenFailure(reason)) => Err(match reason {
                 ChannelOpenFailure::AdministrativelyProhibited
-                | ChannelOpenFailure::UnknownChannelType => CallError::Prohibited(bind.to_string()),
-                other => CallError::Failed(bind.to_string(), format!("{other:?}")),
+                | ChannelOpenFailure::UnknownChannelType => {
+                    OpenDirectError::Prohibited(bind.to_string())
+                }
+                other => OpenDirectError::Failed(bind.to_string(), format!("{other:?}")),
             }),
-            Err(_) => Err(CallError::Lost(self.shared.end_of_dead().await)),
+            Err(_) => Err(OpenDirectError::Lost(self.shared.end_of_dead().await)),
         }
     }
 
     /// Ends a session whose gateway has left a probe unanswered: russh would take the next answer for that of the probe
     /// (docs/ssh.md, D10). A new session asks for its forwards first.
-    async fn answers_in_order(&self) -> Result<(), Ended> {
-        if !self.questions.is_one_left_unanswered() {
+    async fn require_ordered_replies(&self) -> Result<(), SessionEnd> {
+        if !self.probes.ignores_global_requests() {
             return Ok(());
         }
-        let meter = self.shared.budget.meter();
+        let meter = self.shared.budget.transport();
         meter.abort(
             "the gateway leaves keep-alive requests unanswered, and forwards can change with a new session only",
         );
@@ -398,7 +407,7 @@ impl Inner {
     /// Waits until nothing has come for as long as an answer may take, or for much longer in any case: behind bulk data on
     /// a slow link an answer takes its time.
     async fn silence(&self) {
-        let meter = self.shared.budget.meter();
+        let meter = self.shared.budget.transport();
         let whatever_comes = Instant::now() + ANSWER * PATIENCE;
         loop {
             let quiet = meter.rx_age();
@@ -415,7 +424,7 @@ impl Inner {
     async fn answer<T>(
         &self,
         request: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Option<Ended>> {
+    ) -> Result<T, Option<SessionEnd>> {
         let patience = async {
             // Silence before the request proves nothing.
             sleep(ANSWER).await;
@@ -431,7 +440,7 @@ impl Inner {
             Some(Err(Error::RequestDenied)) => Err(None),
             Some(Err(_)) => Err(Some(self.shared.end_of_dead().await)),
             None => {
-                let meter = self.shared.budget.meter();
+                let meter = self.shared.budget.transport();
                 meter.abort("a request for a forward was not answered");
                 Err(Some(self.shared.end_of_dead().await))
             }
@@ -439,14 +448,14 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for SessionInner {
     fn drop(&mut self) {
         // Dropping the handle makes russh leave, except in the middle of a key exchange that the far
         // side never finishes.
-        let meter = Arc::clone(self.shared.budget.meter());
+        let meter = Arc::clone(self.shared.budget.transport());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if timeout(GOODBYE, meter.died()).await.is_err() {
+                if timeout(DISCONNECT_TIMEOUT, meter.died()).await.is_err() {
                     meter.abort("it did not end after it was dropped");
                 }
             });
@@ -455,15 +464,15 @@ impl Drop for Inner {
 }
 
 /// What the session and its handler both see.
-pub(super) struct Shared {
+pub(super) struct SessionShared {
     pub(super) settings: Arc<Settings>,
-    pub(super) gateway: Gateway,
+    pub(super) gateway: GatewayAddress,
     /// Where the connection leads, if not through a proxy.
     pub(super) peer: Option<SocketAddr>,
     /// Other connections begin at other addresses meanwhile.
     pub(super) lease: Option<AddressLease>,
     /// The last texts for people that came during the login; printable. A server may send one sentence in pieces.
-    said: Mutex<VecDeque<String>>,
+    banner_text: Mutex<VecDeque<String>>,
     /// It was logged in.
     pub(super) stood: AtomicBool,
     /// A forward of it was granted.
@@ -471,40 +480,40 @@ pub(super) struct Shared {
     /// The certificate by which the gateway let us in, if it was one.
     pub(super) certificate: OnceLock<Certificate>,
     pub(super) connection: usize,
-    pub(super) accept: Arc<dyn Accept>,
+    pub(super) accept: Arc<dyn ChannelAcceptor>,
     pub(super) budget: Arc<SessionBudget>,
-    pub(super) forwards: Forwards,
-    pub(super) facts: OnceLock<Facts>,
+    pub(super) forwards: SessionForwards,
+    pub(super) negotiated: OnceLock<NegotiatedParameters>,
     /// Since the way was opened.
     opened_at: Instant,
     /// Names of loopback forwards by which a channel from another machine came.
     exposed: Mutex<Vec<Arc<str>>>,
     /// Hears of each hop until the session stands.
-    pub(super) tell: Tell,
+    pub(super) observer: HopObserver,
     pub(super) refused_channels: AtomicU64,
     /// Whether we have said goodbye.
-    leaving: AtomicBool,
+    disconnecting: AtomicBool,
     /// Cancelled once a successor serves.
-    pub(super) left: CancellationToken,
-    end: watch::Sender<Option<Ended>>,
+    pub(super) replaced: CancellationToken,
+    end: watch::Sender<Option<SessionEnd>>,
 }
 
-impl Shared {
+impl SessionShared {
     pub(super) fn new(
         settings: Arc<Settings>,
-        gateway: Gateway,
+        gateway: GatewayAddress,
         connection: usize,
-        accept: Arc<dyn Accept>,
+        accept: Arc<dyn ChannelAcceptor>,
         budget: Arc<SessionBudget>,
-        tell: Tell,
+        tell: HopObserver,
     ) -> Self {
         Self {
-            tell,
+            observer: tell,
             settings,
             gateway,
             peer: None,
             lease: None,
-            said: Mutex::default(),
+            banner_text: Mutex::default(),
             stood: AtomicBool::new(false),
             granted: AtomicBool::new(false),
             opened_at: Instant::now(),
@@ -513,26 +522,26 @@ impl Shared {
             connection,
             accept,
             budget,
-            forwards: Forwards::default(),
-            facts: OnceLock::new(),
+            forwards: SessionForwards::default(),
+            negotiated: OnceLock::new(),
             refused_channels: AtomicU64::new(0),
-            leaving: AtomicBool::new(false),
-            left: CancellationToken::new(),
+            disconnecting: AtomicBool::new(false),
+            replaced: CancellationToken::new(),
             end: watch::Sender::new(None),
         }
     }
 
     /// The session task is over; `told` is what russh said of it.
-    pub(super) fn end(&self, told: Option<Ended>, panicked: bool) {
-        let leaving = self.leaving.load(Relaxed);
-        let death = self.budget.meter().death_reason().map(str::to_owned);
+    pub(super) fn end(&self, told: Option<SessionEnd>, panicked: bool) {
+        let leaving = self.disconnecting.load(Relaxed);
+        let death = self.budget.transport().death_reason().map(str::to_owned);
         let ended = match (told, death) {
-            _ if panicked => Ended::Panicked,
-            (Some(Ended::Closed) | None, _) if leaving => Ended::ByUs,
+            _ if panicked => SessionEnd::Panicked,
+            (Some(SessionEnd::Closed) | None, _) if leaving => SessionEnd::ByUs,
             // Our own abort shows in russh as a broken socket; the meter knows why.
-            (Some(Ended::Broken(_)) | None, Some(reason)) => Ended::Broken(reason),
+            (Some(SessionEnd::Broken(_)) | None, Some(reason)) => SessionEnd::Broken(reason),
             (Some(told), _) => told,
-            (None, None) => Ended::Broken("the session task ended".to_owned()),
+            (None, None) => SessionEnd::Broken("the session task ended".to_owned()),
         };
         self.learn(&ended, leaving);
         self.end.send_if_modified(|end| {
@@ -544,8 +553,8 @@ impl Shared {
 
     /// An address where sessions fall silent, break, or end before they have been of use, is not tried first again. One
     /// that was cut after it had served is as good as before: what cuts there by rule cuts at the others too.
-    fn learn(&self, ended: &Ended, leaving: bool) {
-        let stood = self.stood.load(Relaxed) && !leaving && *ended != Ended::ByUs;
+    fn learn(&self, ended: &SessionEnd, leaving: bool) {
+        let stood = self.stood.load(Relaxed) && !leaving && *ended != SessionEnd::ByUs;
         let served = ended.is_cut() && self.granted.load(Relaxed);
         if let Some(peer) = self.peer.filter(|_| stood && !served) {
             self.settings.egress.addresses().failed(peer, false);
@@ -560,7 +569,7 @@ impl Shared {
         if self.settings.egress.addresses().suspect_size(peer) {
             tracing::warn!(
                 connection = self.connection,
-                gateway = self.place(),
+                gateway = self.describe_gateway(),
                 "the connection fell silent under load: packets of full size may be lost on the way (path MTU); the next \
                  connections to this address have smaller ones, for a day; if the log then has no more of this, tell the \
                  network team (VPN, PPPoE, blocked ICMP)"
@@ -571,23 +580,23 @@ impl Shared {
     /// Whether the gateway is known to end sessions for a keep-alive.
     pub(super) fn shuns_keep_alive(&self) -> bool {
         let memory = self.settings.egress.addresses();
-        memory.shuns_keep_alive(&self.place())
+        memory.shuns_keep_alive(&self.describe_gateway())
     }
 
-    pub(super) async fn ended(&self) -> Ended {
+    pub(super) async fn ended(&self) -> SessionEnd {
         let mut end = self.end.subscribe();
         let ended = end.wait_for(Option::is_some).await;
         // The sender lives in `self`, so that the wait cannot fail.
         ended
             .ok()
             .and_then(|e| e.clone())
-            .unwrap_or(Ended::Panicked)
+            .unwrap_or(SessionEnd::Panicked)
     }
 
     /// The end of a session that is known to be dead; its task may still be on its way out.
-    pub(super) async fn end_of_dead(&self) -> Ended {
-        let silent = || Ended::Broken("the session task does not answer".to_owned());
-        timeout(GOODBYE, self.ended())
+    pub(super) async fn end_of_dead(&self) -> SessionEnd {
+        let silent = || SessionEnd::Broken("the session task does not answer".to_owned());
+        timeout(DISCONNECT_TIMEOUT, self.ended())
             .await
             .unwrap_or_else(|_| silent())
     }
@@ -604,18 +613,21 @@ impl Shared {
     }
 
     /// The gateway said no to listening, or to listening no more.
-    fn refusal(&self, bind: Bind) -> ForwardError {
+    fn refusal(&self, bind: BindAddress) -> ForwardError {
         let (user, certificate) = (&self.settings.user, self.certificate.get());
         ForwardError::Refused(Box::new(ForwardRefusal::new(bind, user, certificate)))
     }
 
     /// The gateway says something to people.
-    pub(super) fn hear(&self, text: String) {
+    pub(super) fn set_banner_text(&self, text: String) {
         let text = text.trim();
         if text.is_empty() {
             return;
         }
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self
+            .banner_text
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if said.len() == PIECES {
             said.pop_front();
         }
@@ -623,20 +635,23 @@ impl Shared {
     }
 
     /// What it said last.
-    pub(super) fn said(&self) -> Option<String> {
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn banner_text(&self) -> Option<String> {
+        let said = self
+            .banner_text
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let pieces: Vec<&str> = said.iter().map(String::as_str).collect();
         (!pieces.is_empty()).then(|| pieces.join(" "))
     }
 
     /// The gateway, and its address or the proxy that leads to it, for errors: any of them may be at fault.
-    pub(super) fn place(&self) -> String {
-        place(&self.settings, &self.gateway, self.peer)
+    pub(super) fn describe_gateway(&self) -> String {
+        describe_gateway(&self.settings, &self.gateway, self.peer)
     }
 
-    pub(super) fn lost(&self, step: Step, problem: String) -> OpenError {
-        OpenError::Lost {
-            gateway: self.place(),
+    pub(super) fn lost(&self, step: SessionOpenStep, problem: String) -> SessionOpenError {
+        SessionOpenError::Lost {
+            gateway: self.describe_gateway(),
             step,
             problem,
         }
@@ -662,4 +677,4 @@ const PIECES: usize = 3;
 /// So many times as long may pass where other bytes come.
 const PATIENCE: u32 = 10;
 /// For the goodbye to go out, and for the session task to end.
-const GOODBYE: Duration = Duration::from_secs(5);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);

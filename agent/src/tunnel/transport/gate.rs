@@ -1,6 +1,6 @@
 //! One channel's place before the gate.
 
-use super::{Meter, queue::Answer};
+use super::{TransportHandle, queue::GateAnswer};
 use std::{
     sync::Arc,
     task::{Context, Poll},
@@ -8,7 +8,7 @@ use std::{
 
 /// Asked once per chunk by whoever writes above russh. Dropping it gives back what it holds.
 pub struct Gate {
-    meter: Arc<Meter>,
+    transport: Arc<TransportHandle>,
     ticket: Option<u64>,
     asked: usize,
     /// Bytes let through, and the account they are on.
@@ -17,9 +17,9 @@ pub struct Gate {
 
 impl Gate {
     /// A place before the gate of this transport.
-    pub fn new(meter: Arc<Meter>) -> Self {
+    pub fn new(meter: Arc<TransportHandle>) -> Self {
         Self {
-            meter,
+            transport: meter,
             ticket: None,
             asked: 0,
             admitted: None,
@@ -37,13 +37,13 @@ impl Gate {
         if self.ticket.is_none() {
             self.asked = bytes;
         }
-        match self.meter.ask(self.ticket, self.asked, cx.waker()) {
-            Answer::Pass { generation } => {
+        match self.transport.ask(self.ticket, self.asked, cx.waker()) {
+            GateAnswer::Pass { generation } => {
                 self.ticket = None;
                 self.admitted = Some((self.asked, generation));
                 Poll::Ready(self.asked)
             }
-            Answer::Wait { ticket } => {
+            GateAnswer::Wait { ticket } => {
                 self.ticket = Some(ticket);
                 Poll::Pending
             }
@@ -58,7 +58,7 @@ impl Gate {
     /// The bytes will not come.
     pub fn give_back(&mut self) {
         if let Some((bytes, generation)) = self.admitted.take() {
-            self.meter.give_back(bytes, generation);
+            self.transport.give_back(bytes, generation);
         }
     }
 }
@@ -67,7 +67,7 @@ impl Drop for Gate {
     fn drop(&mut self) {
         self.give_back();
         if let Some(ticket) = self.ticket.take() {
-            self.meter.leave(ticket, self.asked);
+            self.transport.leave(ticket, self.asked);
         }
     }
 }

@@ -1,28 +1,27 @@
 //! Below russh: the byte stream handed to `connect_stream` / `run_stream`, whose writes never wait.
 //!
 //! A russh session reads only when it is not writing. Two such sessions that both wait in a socket
-//! write never read again, and no timer of theirs runs. So [`Transport::poll_write`] appends to a
+//! write never read again, and no timer of theirs runs. So [`SshTransport::poll_write`] appends to a
 //! buffer and is always ready, a task of its own carries that buffer to the socket, and what would
 //! have been back-pressure becomes a number, the backlog, that the channels above look at through
 //! the [`Gate`]. Nothing here knows SSH.
 //!
 //! | file | what |
 //! |---|---|
-//! | `stream` | [`Transport`], what russh reads and writes |
-//! | `meter` | [`Meter`], what everybody else sees of it: backlog, ages, abort |
+//! | `stream` | [`SshTransport`], what russh reads and writes |
+//! | `handle` | [`TransportHandle`], what everybody else sees of it: backlog, ages, abort |
 //! | `queue` | the buffer, the backlog and the gate's arithmetic, without clock or tasks |
 //! | `gate` | [`Gate`], one channel's place in the queue of writers |
 //! | `pacing` | the marks, scaled to what the link was measured to take |
-//! | `drain` | the task that carries the buffer to the socket |
+//! | `writer` | the task that carries the buffer to the socket |
 //! | `watch` | the stall timer outside russh |
 //! | `socket` | options of the TCP socket |
 //! | `tcp_pair` | what the far kernel has not acknowledged |
 //!
-//! [`Transport::poll_write`]: Transport
+//! [`SshTransport::poll_write`]: SshTransport
 
-mod drain;
 mod gate;
-mod meter;
+mod handle;
 mod pacing;
 mod queue;
 pub mod socket;
@@ -31,17 +30,18 @@ mod tcp_pair;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod writer;
 
 pub use gate::Gate;
-pub use meter::Meter;
-pub use stream::Transport;
+pub use handle::TransportHandle;
+pub use stream::SshTransport;
 pub use tcp_pair::TcpPair;
 
 use std::time::Duration;
 
 /// Bounds of one transport. Each is a setting; the defaults are what was measured to work.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct TransportLimits {
     /// Backlog in bytes above which channel writers are held back. On a link slower than this per
     /// 50 ms the mark is lowered by itself, not below 128 KiB.
     pub high_mark: usize,
@@ -56,7 +56,7 @@ pub struct Limits {
     pub shutdown_grace: Duration,
 }
 
-impl Default for Limits {
+impl Default for TransportLimits {
     fn default() -> Self {
         Self {
             high_mark: 1 << 20,

@@ -1,7 +1,7 @@
 //! The gate's marks. On a slow link a fixed mark is seconds of queue in front of a small request,
 //! so the marks follow the rate at which the kernel was seen to take bytes.
 
-use super::Limits;
+use super::TransportLimits;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+    pub(super) fn new(limits: &TransportLimits, now: Instant) -> Self {
         let most = limits.high_mark.max(1);
         Self {
             most,
@@ -82,7 +82,7 @@ mod tests {
 
     fn after(rate: usize, seconds: u64) -> Pacing {
         let start = Instant::now();
-        let mut pacing = Pacing::new(&Limits::default(), start);
+        let mut pacing = Pacing::new(&TransportLimits::default(), start);
         pacing.begin(start);
         for tick in 1..=seconds * 100 {
             pacing.taken(rate / 100, start + Duration::from_millis(10 * tick));
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn before_the_rate_is_known_the_queue_is_that_of_a_slow_link() {
-        let pacing = Pacing::new(&Limits::default(), Instant::now());
+        let pacing = Pacing::new(&TransportLimits::default(), Instant::now());
         assert_eq!(pacing.high(), 128 << 10);
     }
 
@@ -145,10 +145,10 @@ mod tests {
 
     #[test]
     fn a_configured_mark_below_the_least_one_stands() {
-        let limits = Limits {
+        let limits = TransportLimits {
             high_mark: 4096,
             low_mark: 1024,
-            ..Limits::default()
+            ..TransportLimits::default()
         };
         let pacing = Pacing::new(&limits, Instant::now());
         assert_eq!((pacing.high(), pacing.low()), (4096, 1024));

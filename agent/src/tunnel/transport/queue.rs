@@ -1,12 +1,12 @@
 //! The buffer between russh and the socket, and the gate's arithmetic. Time is an argument, wakers
 //! are results: no clock, no task, no lock of its own.
 
-use super::{Limits, pacing::Pacing};
+use super::{TransportLimits, pacing::Pacing};
 use std::{collections::BTreeMap, task::Waker};
 use tokio::time::Instant;
 
 /// What waits for the kernel, and who waits to add to it.
-pub(super) struct Queue {
+pub(super) struct WriteQueue {
     buffer: Vec<u8>,
     /// Bytes in `buffer`, and those the drain task holds that the kernel has not taken.
     backlog: usize,
@@ -28,8 +28,8 @@ struct Waiter {
     waker: Waker,
 }
 
-/// The gate's answer.
-pub(super) enum Answer {
+/// Whether a writer may go on, or has to wait.
+pub(super) enum GateAnswer {
     /// Go on. The generation tells which account the bytes are on.
     Pass { generation: u64 },
     /// Wait; the ticket is the place in the line.
@@ -37,15 +37,15 @@ pub(super) enum Answer {
 }
 
 /// Why bytes were not taken.
-pub(super) enum Refused {
+pub(super) enum PushError {
     /// The backlog would pass the cap.
     OverCap,
     /// Shutdown was asked for before.
     Closing,
 }
 
-impl Queue {
-    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+impl WriteQueue {
+    pub(super) fn new(limits: &TransportLimits, now: Instant) -> Self {
         Self {
             buffer: Vec::new(),
             backlog: 0,
@@ -79,12 +79,12 @@ impl Queue {
     }
 
     /// russh hands down `bytes`.
-    pub(super) fn push(&mut self, bytes: &[u8], now: Instant) -> Result<Vec<Waker>, Refused> {
+    pub(super) fn push(&mut self, bytes: &[u8], now: Instant) -> Result<Vec<Waker>, PushError> {
         if self.closing {
-            return Err(Refused::Closing);
+            return Err(PushError::Closing);
         }
         if self.backlog.saturating_add(bytes.len()) > self.cap {
-            return Err(Refused::OverCap);
+            return Err(PushError::OverCap);
         }
         if self.backlog == 0 {
             self.pacing.begin(now);
@@ -115,10 +115,10 @@ impl Queue {
     }
 
     /// A writer above russh asks to add `bytes`.
-    pub(super) fn ask(&mut self, bytes: usize, waker: &Waker) -> Answer {
+    pub(super) fn ask(&mut self, bytes: usize, waker: &Waker) -> GateAnswer {
         if !self.shut && self.waiting.is_empty() {
             self.admit(bytes);
-            return Answer::Pass {
+            return GateAnswer::Pass {
                 generation: self.generation,
             };
         }
@@ -126,17 +126,17 @@ impl Queue {
         self.next_ticket += 1;
         let waker = waker.clone();
         self.waiting.insert(ticket, Waiter { bytes, waker });
-        Answer::Wait { ticket }
+        GateAnswer::Wait { ticket }
     }
 
     /// Asks again with a ticket.
-    pub(super) fn ask_again(&mut self, ticket: u64, waker: &Waker) -> Answer {
+    pub(super) fn ask_again(&mut self, ticket: u64, waker: &Waker) -> GateAnswer {
         match self.waiting.get_mut(&ticket) {
             Some(waiter) => {
                 waiter.waker.clone_from(waker);
-                Answer::Wait { ticket }
+                GateAnswer::Wait { ticket }
             }
-            None => Answer::Pass {
+            None => GateAnswer::Pass {
                 generation: self.generation,
             },
         }
@@ -213,23 +213,26 @@ mod tests {
     const HIGH: usize = 128 << 10;
     const PASSED: usize = HIGH / CHUNK + 1;
 
-    fn queue() -> Queue {
-        Queue::new(&Limits::default(), Instant::now())
+    fn queue() -> WriteQueue {
+        WriteQueue::new(&TransportLimits::default(), Instant::now())
     }
 
-    fn passes(queue: &mut Queue) -> bool {
-        matches!(queue.ask(CHUNK, Waker::noop()), Answer::Pass { .. })
+    fn passes(queue: &mut WriteQueue) -> bool {
+        matches!(queue.ask(CHUNK, Waker::noop()), GateAnswer::Pass { .. })
     }
 
-    fn ticket(queue: &mut Queue) -> u64 {
+    fn ticket(queue: &mut WriteQueue) -> u64 {
         match queue.ask(CHUNK, Waker::noop()) {
-            Answer::Wait { ticket } => ticket,
-            Answer::Pass { .. } => panic!("the gate is open"),
+            GateAnswer::Wait { ticket } => ticket,
+            GateAnswer::Pass { .. } => panic!("the gate is open"),
         }
     }
 
-    fn is_through(queue: &mut Queue, ticket: u64) -> bool {
-        matches!(queue.ask_again(ticket, Waker::noop()), Answer::Pass { .. })
+    fn is_through(queue: &mut WriteQueue, ticket: u64) -> bool {
+        matches!(
+            queue.ask_again(ticket, Waker::noop()),
+            GateAnswer::Pass { .. }
+        )
     }
 
     #[test]
@@ -293,7 +296,7 @@ mod tests {
     #[test]
     fn what_was_forgotten_cannot_be_given_back() {
         let mut queue = queue();
-        let Answer::Pass { generation } = queue.ask(CHUNK, Waker::noop()) else {
+        let GateAnswer::Pass { generation } = queue.ask(CHUNK, Waker::noop()) else {
             panic!("the gate is shut");
         };
         queue.forget_admitted();
@@ -309,6 +312,6 @@ mod tests {
         let mut queue = queue();
         let now = Instant::now();
         queue.push(&vec![0; 64 << 20], now).ok().unwrap();
-        assert!(matches!(queue.push(&[0], now), Err(Refused::OverCap)));
+        assert!(matches!(queue.push(&[0], now), Err(PushError::OverCap)));
     }
 }

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 /// What to set. `Default` is for a tunnel across the internet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct SocketOptions {
     /// `TCP_USER_TIMEOUT`: the kernel gives up when sent bytes stay unacknowledged for so long.
     pub user_timeout: Duration,
     /// Time without traffic after which the kernel begins to probe.
@@ -16,7 +16,7 @@ pub struct Options {
     pub unsent: u32,
 }
 
-impl Default for Options {
+impl Default for SocketOptions {
     fn default() -> Self {
         Self {
             user_timeout: Duration::from_secs(30),
@@ -26,12 +26,12 @@ impl Default for Options {
     }
 }
 
-/// Sets `TCP_NODELAY` and [`Options`].
+/// Sets `TCP_NODELAY` and [`SocketOptions`].
 ///
 /// # Errors
 /// Only where `TCP_NODELAY` cannot be set, which means the socket is gone. An option the kernel does
 /// not know is logged and left out.
-pub fn configure(stream: &TcpStream, options: &Options) -> io::Result<()> {
+pub fn configure(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new()
@@ -68,7 +68,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap())
             .await
             .unwrap();
-        configure(&stream, &Options::default()).unwrap();
+        configure(&stream, &SocketOptions::default()).unwrap();
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());

@@ -1,6 +1,6 @@
 //! What russh reads and writes.
 
-use super::{Limits, Meter, drain::drain};
+use super::{TransportHandle, TransportLimits, writer::write_out};
 use std::{
     io,
     pin::Pin,
@@ -15,82 +15,86 @@ use tokio::{
 
 /// A byte stream for `connect_stream` / `run_stream`: writes are always ready, reads are buffered
 /// (russh reads each packet with two small reads), both fail at once when the session is aborted.
-pub struct Transport<R> {
-    reader: BufReader<Stamped<R>>,
-    meter: Arc<Meter>,
-    drain: Option<JoinHandle<()>>,
-    farewell: Option<Farewell>,
+pub struct SshTransport<R> {
+    reader: BufReader<StampedReader<R>>,
+    handle: Arc<TransportHandle>,
+    writer: Option<JoinHandle<()>>,
+    shutdown: Option<ShutdownDeadlines>,
 }
 
 /// The deadlines of a shutdown.
-struct Farewell {
+struct ShutdownDeadlines {
     begun: Instant,
     latest: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
-impl<R: AsyncRead + Unpin> Transport<R> {
+impl<R: AsyncRead + Unpin> SshTransport<R> {
     /// Takes both halves of a connection; needs a runtime. The meter outlives the transport.
-    pub fn new<W>(read_half: R, write_half: W, limits: Limits) -> (Self, Arc<Meter>)
+    pub fn new<W>(
+        read_half: R,
+        write_half: W,
+        limits: TransportLimits,
+    ) -> (Self, Arc<TransportHandle>)
     where
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let meter = Meter::new(limits);
-        let stamped = Stamped {
+        let meter = TransportHandle::new(limits);
+        let stamped = StampedReader {
             inner: read_half,
-            meter: Arc::clone(&meter),
+            handle: Arc::clone(&meter),
         };
         let transport = Self {
             reader: BufReader::with_capacity(meter.limits.read_buffer, stamped),
-            meter: Arc::clone(&meter),
-            drain: Some(tokio::spawn(drain(Arc::clone(&meter), write_half))),
-            farewell: None,
+            handle: Arc::clone(&meter),
+            writer: Some(tokio::spawn(write_out(Arc::clone(&meter), write_half))),
+            shutdown: None,
         };
         (transport, meter)
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Transport<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for SshTransport<R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.meter.register_reader(cx);
-        if let Some(error) = self.meter.error() {
+        self.handle.register_reader(cx);
+        if let Some(error) = self.handle.error() {
             return Poll::Ready(Err(error));
         }
         Pin::new(&mut self.reader).poll_read(cx, buf)
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncWrite for Transport<R> {
+impl<R: AsyncRead + Unpin> AsyncWrite for SshTransport<R> {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Poll::Ready(self.meter.push(buf))
+        Poll::Ready(self.handle.push(buf))
     }
 
     /// Ready at once: the drain task flushes whenever its buffer is empty.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.meter.error().map_or(Ok(()), Err))
+        Poll::Ready(self.handle.error().map_or(Ok(()), Err))
     }
 
     /// Waits for the kernel to take what is queued, within the grace. Never an error: russh would
     /// leave out `Handler::disconnected`.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let Some(drain) = this.drain.as_mut() else {
+        let Some(drain) = this.writer.as_mut() else {
             return Poll::Ready(Ok(()));
         };
-        let farewell = this.farewell.get_or_insert_with(|| {
-            this.meter.queue().close();
-            this.meter.work.notify_one();
+        let farewell = this.shutdown.get_or_insert_with(|| {
+            this.handle.queue().close();
+            this.handle.work.notify_one();
             let begun = Instant::now();
-            let latest = begun + this.meter.limits.shutdown_grace * TRICKLE;
-            Farewell {
+            let latest = begun + this.handle.limits.shutdown_grace * TRICKLE;
+            ShutdownDeadlines {
                 begun,
                 latest,
                 timer: Box::pin(sleep_until(latest)),
@@ -98,20 +102,20 @@ impl<R: AsyncRead + Unpin> AsyncWrite for Transport<R> {
         });
         loop {
             if Pin::new(&mut *drain).poll(cx).is_ready() {
-                this.drain = None;
+                this.writer = None;
                 return Poll::Ready(Ok(()));
             }
             let now = Instant::now();
             // A peer that has been stuck for a while gets no second wait.
-            let quiet = match this.meter.backlog() {
-                0 => this.meter.taken_age().min(now - farewell.begun),
-                _ => this.meter.tx_age(),
+            let quiet = match this.handle.backlog() {
+                0 => this.handle.taken_age().min(now - farewell.begun),
+                _ => this.handle.tx_age(),
             };
-            let left = this.meter.limits.shutdown_grace.saturating_sub(quiet);
+            let left = this.handle.limits.shutdown_grace.saturating_sub(quiet);
             if left.is_zero() || now >= farewell.latest {
-                this.meter
+                this.handle
                     .abort("shutdown: the far side did not take the last bytes in time");
-                this.drain = None;
+                this.writer = None;
                 return Poll::Ready(Ok(()));
             }
             farewell
@@ -125,20 +129,20 @@ impl<R: AsyncRead + Unpin> AsyncWrite for Transport<R> {
     }
 }
 
-impl<R> Drop for Transport<R> {
+impl<R> Drop for SshTransport<R> {
     fn drop(&mut self) {
-        self.meter
+        self.handle
             .kill(io::ErrorKind::NotConnected, "the SSH session has ended");
     }
 }
 
 /// Stamps what comes from the socket.
-struct Stamped<R> {
+struct StampedReader<R> {
     inner: R,
-    meter: Arc<Meter>,
+    handle: Arc<TransportHandle>,
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Stamped<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for StampedReader<R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -148,9 +152,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Stamped<R> {
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
         match &polled {
             Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                self.meter.note_received(buf.filled().len() - before);
+                self.handle.note_received(buf.filled().len() - before);
             }
-            Poll::Ready(Err(error)) => self.meter.kill(
+            Poll::Ready(Err(error)) => self.handle.kill(
                 error.kind(),
                 format!("reading from the gateway's socket failed: {error}"),
             ),

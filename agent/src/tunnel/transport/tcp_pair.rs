@@ -12,7 +12,7 @@ use tokio::{net::TcpStream, task::spawn_blocking};
 /// The two ends of one TCP connection of this process's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpPair {
-    /// Our end.
+    /// Address of our end.
     pub local: SocketAddr,
     /// The far end: the gateway, or the proxy that leads there.
     pub peer: SocketAddr,

@@ -1,7 +1,7 @@
 //! The promises of the whole room, kept between two ends of a pipe, in paused time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use super::{Gate, Limits, Meter, Transport};
+use super::{Gate, SshTransport, TransportHandle, TransportLimits};
 use futures_util::FutureExt;
 use std::{future::poll_fn, io, sync::Arc, time::Duration};
 use tokio::{
@@ -9,13 +9,13 @@ use tokio::{
     time::{Instant, advance, sleep, timeout},
 };
 
-type Piped = Transport<ReadHalf<DuplexStream>>;
+type Piped = SshTransport<ReadHalf<DuplexStream>>;
 
 /// A transport, and the far end of a pipe that holds `kernel` bytes.
-fn piped(kernel: usize, limits: Limits) -> (Piped, Arc<Meter>, DuplexStream) {
+fn piped(kernel: usize, limits: TransportLimits) -> (Piped, Arc<TransportHandle>, DuplexStream) {
     let (near, far) = duplex(kernel);
     let (read_half, write_half) = split(near);
-    let (transport, meter) = Transport::new(read_half, write_half, limits);
+    let (transport, meter) = SshTransport::new(read_half, write_half, limits);
     (transport, meter, far)
 }
 
@@ -28,7 +28,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn writing_never_waits_for_a_far_side_that_reads_nothing() {
-    let (mut transport, meter, _far) = piped(1024, Limits::default());
+    let (mut transport, meter, _far) = piped(1024, TransportLimits::default());
     let written = transport.write_all(&vec![7; 20 << 20]).now_or_never();
     assert!(matches!(written, Some(Ok(()))));
     sleep(SECOND).await;
@@ -39,7 +39,7 @@ async fn writing_never_waits_for_a_far_side_that_reads_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_written_arrives_in_order_and_once() {
-    let (mut transport, meter, mut far) = piped(1000, Limits::default());
+    let (mut transport, meter, mut far) = piped(1000, TransportLimits::default());
     let sent: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
     let copy = sent.clone();
     let writer = tokio::spawn(async move {
@@ -59,7 +59,7 @@ async fn what_is_written_arrives_in_order_and_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_burst_has_taken_is_given_back_at_rest() {
-    let (mut transport, meter, mut far) = piped(1000, Limits::default());
+    let (mut transport, meter, mut far) = piped(1000, TransportLimits::default());
     let mut taken = vec![0; 300 << 10];
     // Twice, because there are two buffers that change places.
     for _ in 0..2 {
@@ -76,9 +76,9 @@ async fn what_a_burst_has_taken_is_given_back_at_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn past_the_cap_the_session_dies_and_says_why() {
-    let limits = Limits {
+    let limits = TransportLimits {
         cap: 1 << 20,
-        ..Limits::default()
+        ..TransportLimits::default()
     };
     let (mut transport, meter, _far) = piped(1024, limits);
     transport.write_all(&vec![0; 1 << 20]).await.unwrap();
@@ -91,7 +91,7 @@ async fn past_the_cap_the_session_dies_and_says_why() {
 
 #[tokio::test(start_paused = true)]
 async fn an_abort_wakes_the_reader_and_those_at_the_gate_at_once() {
-    let (mut transport, meter, mut far) = piped(1024, Limits::default());
+    let (mut transport, meter, mut far) = piped(1024, TransportLimits::default());
     transport.write_all(&vec![0; 2 << 20]).await.unwrap();
     let mut gate = Gate::new(Arc::clone(&meter));
     let waiting = tokio::spawn(async move { admitted(&mut gate, CHUNK).await });
@@ -111,7 +111,7 @@ async fn an_abort_wakes_the_reader_and_those_at_the_gate_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_the_transport_closes_the_socket() {
-    let (transport, meter, mut far) = piped(1024, Limits::default());
+    let (transport, meter, mut far) = piped(1024, TransportLimits::default());
     drop(transport);
     assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0);
     assert!(meter.is_dead());
@@ -120,7 +120,7 @@ async fn dropping_the_transport_closes_the_socket() {
 
 #[tokio::test(start_paused = true)]
 async fn ages_tell_when_something_last_came_and_went() {
-    let (mut transport, meter, mut far) = piped(1024, Limits::default());
+    let (mut transport, meter, mut far) = piped(1024, TransportLimits::default());
     advance(5 * SECOND).await;
     assert_eq!(meter.rx_age(), 5 * SECOND);
     assert_eq!(meter.tx_age(), Duration::ZERO, "nothing waits");
@@ -138,7 +138,7 @@ async fn ages_tell_when_something_last_came_and_went() {
 
 #[tokio::test(start_paused = true)]
 async fn the_watch_ends_a_session_whose_bytes_nobody_takes() {
-    let (mut transport, meter, _far) = piped(1024, Limits::default());
+    let (mut transport, meter, _far) = piped(1024, TransportLimits::default());
     sleep(100 * SECOND).await;
     transport.write_all(&[0; 2048]).await.unwrap();
     let begun = Instant::now();
@@ -154,11 +154,11 @@ async fn the_watch_ends_a_session_whose_bytes_nobody_takes() {
 
 #[tokio::test(start_paused = true)]
 async fn the_watch_ends_a_silent_session_only_where_the_peer_must_speak() {
-    let (_transport, meter, _far) = piped(1024, Limits::default());
+    let (_transport, meter, _far) = piped(1024, TransportLimits::default());
     let quiet = timeout(1000 * SECOND, meter.watch(10 * SECOND, false)).await;
     assert!(quiet.is_err() && !meter.is_dead());
 
-    let (mut transport, meter, mut far) = piped(1024, Limits::default());
+    let (mut transport, meter, mut far) = piped(1024, TransportLimits::default());
     let watch = {
         let meter = Arc::clone(&meter);
         tokio::spawn(async move { meter.watch(10 * SECOND, true).await })
@@ -177,7 +177,7 @@ async fn the_watch_ends_a_silent_session_only_where_the_peer_must_speak() {
 
 #[tokio::test(start_paused = true)]
 async fn the_watch_leaves_a_slow_session_alone_and_ends_with_it() {
-    let (mut transport, meter, mut far) = piped(16, Limits::default());
+    let (mut transport, meter, mut far) = piped(16, TransportLimits::default());
     transport.write_all(&[0; 160]).await.unwrap();
     let watch = {
         let meter = Arc::clone(&meter);
@@ -194,7 +194,7 @@ async fn the_watch_leaves_a_slow_session_alone_and_ends_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_counts_its_grace_from_the_last_byte_taken() {
-    let (mut transport, meter, mut far) = piped(1024, Limits::default());
+    let (mut transport, meter, mut far) = piped(1024, TransportLimits::default());
     transport.write_all(&[0; 8 * 1024]).await.unwrap();
     let slow = tokio::spawn(async move {
         for _ in 0..4 {
@@ -213,7 +213,7 @@ async fn shutdown_counts_its_grace_from_the_last_byte_taken() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_has_been_stuck_gets_no_second_wait_at_shutdown() {
-    let (mut transport, _meter, _far) = piped(1024, Limits::default());
+    let (mut transport, _meter, _far) = piped(1024, TransportLimits::default());
     transport.write_all(&[0; 2048]).await.unwrap();
     sleep(60 * SECOND).await;
     let begun = Instant::now();
@@ -223,7 +223,7 @@ async fn a_peer_that_has_been_stuck_gets_no_second_wait_at_shutdown() {
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_has_an_end_however_slowly_bytes_go() {
-    let (mut transport, _meter, mut far) = piped(1, Limits::default());
+    let (mut transport, _meter, mut far) = piped(1, TransportLimits::default());
     transport.write_all(&[0; 4096]).await.unwrap();
     let trickle = tokio::spawn(async move {
         while far.read(&mut [0; 1]).await.unwrap() > 0 {
@@ -241,10 +241,10 @@ async fn shutdown_has_an_end_however_slowly_bytes_go() {
 async fn a_record_that_is_kept_back_below_is_flushed() {
     let (reader, writer) = simplex(64 << 10);
     let (mut far, near) = duplex(64 << 10);
-    let (mut transport, _meter) = Transport::new(
+    let (mut transport, _meter) = SshTransport::new(
         reader,
         BufWriter::with_capacity(4096, near),
-        Limits::default(),
+        TransportLimits::default(),
     );
     transport.write_all(b"hello").await.unwrap();
     let mut hello = [0; 5];
@@ -257,7 +257,7 @@ async fn a_record_that_is_kept_back_below_is_flushed() {
 
 #[tokio::test(start_paused = true)]
 async fn the_gate_holds_writers_back_by_the_backlog() {
-    let (mut transport, meter, mut far) = piped(1024, Limits::default());
+    let (mut transport, meter, mut far) = piped(1024, TransportLimits::default());
     transport.write_all(&vec![0; 2 << 20]).await.unwrap();
     let mut gate = Gate::new(Arc::clone(&meter));
     assert!(
@@ -277,7 +277,7 @@ async fn the_gate_holds_writers_back_by_the_backlog() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gate_that_is_dropped_gives_back_what_it_held() {
-    let (_transport, meter, _far) = piped(1024, Limits::default());
+    let (_transport, meter, _far) = piped(1024, TransportLimits::default());
     let mut gates: Vec<Gate> = (0..5).map(|_| Gate::new(Arc::clone(&meter))).collect();
     for gate in &mut gates {
         admitted(gate, CHUNK).await;
@@ -290,7 +290,7 @@ async fn a_gate_that_is_dropped_gives_back_what_it_held() {
 
 #[tokio::test(start_paused = true)]
 async fn channels_without_window_do_not_keep_the_gate_shut() {
-    let (_transport, meter, _far) = piped(1024, Limits::default());
+    let (_transport, meter, _far) = piped(1024, TransportLimits::default());
     let mut stalled: Vec<Gate> = (0..33).map(|_| Gate::new(Arc::clone(&meter))).collect();
     for gate in &mut stalled {
         admitted(gate, CHUNK).await;

@@ -1,10 +1,10 @@
 //! The stall timer outside russh. A keep-alive inside russh needs the very loop that may hang.
 
-use super::Meter;
+use super::TransportHandle;
 use std::time::Duration;
 use tokio::time::timeout;
 
-impl Meter {
+impl TransportHandle {
     /// Runs beside the session until it is dead, and ends it when bytes have waited for
     /// `stall_timeout` without the kernel taking one, or, where `peer_must_speak`, when nothing has
     /// come for so long. Set that only where keep-alives or probes are answered more often than

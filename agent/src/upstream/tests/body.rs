@@ -80,7 +80,7 @@ async fn an_answer_that_breaks_off_is_an_error_not_an_end() {
 }
 
 /// Polls the request's body once, as hyper does when it has room.
-fn poll(request: &mut Request<crate::upstream::exchange::Tracked>) {
+fn poll(request: &mut Request<crate::upstream::exchange::TrackedBody>) {
     let mut cx = Context::from_waker(Waker::noop());
     let _ = std::pin::Pin::new(request.body_mut()).poll_frame(&mut cx);
 }
@@ -144,7 +144,7 @@ async fn an_answer_can_be_read_where_writing_fails_already() {
     });
     let stream = TcpStream::connect(address).await.unwrap();
     drop(connected);
-    let mut stream = crate::upstream::stream::Stream::plain(stream);
+    let mut stream = crate::upstream::stream::EarlyAnswerStream::plain(stream);
     served.join().unwrap();
     let polled = soon("the reset", async {
         loop {

@@ -1,7 +1,7 @@
 //! Behind Cloud's API gateway: the site is asked for its id, and the prefix stands before the target.
 
 use super::*;
-use crate::upstream::{Cloud, ControlClient};
+use crate::upstream::{CloudRoute, ControlClient};
 use tokio::sync::mpsc;
 
 const ID: &str = "11223344-a1b2-4b33-8c44-def123456789";
@@ -25,10 +25,10 @@ async fn telling(body: &'static str) -> (SocketAddr, mpsc::Receiver<String>) {
 fn behind(site: SocketAddr, api: SocketAddr, cloud_id: Option<&str>) -> Settings {
     let mut settings = Settings::new("http://acme.test".parse().unwrap());
     settings.address = Some(site);
-    let Ok(Target::Http(api)) = format!("http://{api}").parse() else {
+    let Ok(UpstreamTarget::Http(api)) = format!("http://{api}").parse() else {
         panic!("{api}");
     };
-    settings.cloud = Some(Cloud::Gateway {
+    settings.cloud = Some(CloudRoute::Gateway {
         api,
         cloud_id: cloud_id.map(str::to_owned),
     });
@@ -67,10 +67,10 @@ async fn a_written_id_spares_the_question_and_control_traffic_goes_the_same_way(
     let (site, mut asked) = telling("").await;
     let (api, mut seen) = telling("{}").await;
     let settings = behind(site, api, Some("abc"));
-    let Target::Http(target) = settings.target.clone() else {
+    let UpstreamTarget::Http(target) = settings.target.clone() else {
         panic!("no http");
     };
-    let client = ControlClient::as_the_path(&settings, &target).unwrap();
+    let client = ControlClient::like_data_path(&settings, &target).unwrap();
     let head = client.head("/rest/api/2/myself");
     client.send(head, Bytes::new()).await.unwrap();
     text(

@@ -49,7 +49,7 @@ async fn every_address_of_a_name_is_tried() {
         listener.local_addr().unwrap()
     };
     let alive = server(Peer::serve).await;
-    let dialer = Dialer::new(&settings(alive)).unwrap();
+    let dialer = UpstreamDialer::new(&settings(alive)).unwrap();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     let stream = dialer.connect(vec![dead, alive], deadline).await.unwrap();
     assert_eq!(stream.peer_addr().unwrap(), alive);
@@ -178,6 +178,6 @@ fn a_tcp_target_is_no_http_upstream() {
     let settings = Settings::new("tcp://127.0.0.1:1".parse().unwrap());
     assert!(matches!(
         Upstream::new(settings),
-        Err(SettingsError::NotHttp)
+        Err(UpstreamSettingsError::NotHttp)
     ));
 }

@@ -119,11 +119,11 @@ fn upstream(address: SocketAddr) -> Upstream {
     Upstream::new(settings(address)).unwrap()
 }
 
-fn get(target: &str) -> Request<Body> {
+fn get(target: &str) -> Request<UpstreamBody> {
     request("GET", target, empty())
 }
 
-fn request(method: &str, target: &str, body: Body) -> Request<Body> {
+fn request(method: &str, target: &str, body: UpstreamBody) -> Request<UpstreamBody> {
     Request::builder()
         .method(method)
         .uri(target)
@@ -131,23 +131,26 @@ fn request(method: &str, target: &str, body: Body) -> Request<Body> {
         .unwrap()
 }
 
-fn empty() -> Body {
+fn empty() -> UpstreamBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-fn full(bytes: impl Into<Bytes>) -> Body {
+fn full(bytes: impl Into<Bytes>) -> UpstreamBody {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
 }
 
 /// A body fed by hand; it ends when the sender is dropped.
-fn fed() -> (http_body_util::channel::Sender<Bytes, BodyError>, Body) {
+fn fed() -> (
+    http_body_util::channel::Sender<Bytes, BodyError>,
+    UpstreamBody,
+) {
     let (sender, body) = Channel::new(1);
     (sender, body.boxed_unsync())
 }
 
-async fn text(response: Response<Body>) -> String {
+async fn text(response: Response<UpstreamBody>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(bytes.to_vec()).unwrap()
 }

@@ -1,7 +1,7 @@
 //! `tcp://` upstreams.
 
 use super::*;
-use crate::upstream::tcp::{PumpError, Pumped, pump};
+use crate::upstream::tcp::{PumpError, PumpedBytes, pump};
 use tokio::io::duplex;
 
 fn tcp(address: SocketAddr) -> Settings {
@@ -27,7 +27,7 @@ async fn each_way_ends_on_its_own() {
     result.unwrap();
     assert_eq!(
         counts,
-        Pumped {
+        PumpedBytes {
             sent: 100_000,
             received: 10
         }
@@ -41,7 +41,7 @@ async fn an_upstream_that_refuses_is_told_as_not_sent() {
     drop(listener);
     let (_vendor, ours) = duplex(64);
     let (counts, result) = pump(ours, &tcp(address)).await;
-    assert_eq!(counts, Pumped::default());
+    assert_eq!(counts, PumpedBytes::default());
     match result {
         Err(PumpError::Connect(error)) => {
             assert_eq!(error.kind, FailedStep::Connect);

@@ -15,26 +15,26 @@ use tokio::{
 /// A bind in the agent's own words (RFC 4254 §7.1, `streamlocal-forward@openssh.com`): channels
 /// opened by it must repeat them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::gateway) enum Bind {
+pub(in crate::gateway) enum RequestedBind {
     Tcp { host: String, port: u16 },
     Socket(String),
 }
 
 /// Where that is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::gateway) enum Place {
+pub(in crate::gateway) enum ListenAddress {
     Tcp(SocketAddr),
     Socket(PathBuf),
 }
 
-impl Bind {
+impl RequestedBind {
     /// The place for this bind. As an OpenSSH server with `GatewayPorts no`, "any address" means
     /// loopback; any other address is refused, and so is a socket outside the agent's folder.
-    pub(in crate::gateway) fn place(
+    pub(in crate::gateway) fn listen_address(
         &self,
         agent: &AgentName,
         agents: &Path,
-    ) -> Result<Place, BindError> {
+    ) -> Result<ListenAddress, BindError> {
         match self {
             Self::Tcp { host, port } => {
                 let ip = match host.as_str() {
@@ -49,7 +49,7 @@ impl Bind {
                 if (1..FIRST_UNPRIVILEGED).contains(port) {
                     return Err(BindError::Privileged);
                 }
-                Ok(Place::Tcp(SocketAddr::new(ip, *port)))
+                Ok(ListenAddress::Tcp(SocketAddr::new(ip, *port)))
             }
             Self::Socket(path) => {
                 let folder = agents.join(agent.as_str());
@@ -66,15 +66,15 @@ impl Bind {
                                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
                     })
                     .ok_or(BindError::OutsideFolder)?;
-                Ok(Place::Socket(folder.join(name)))
+                Ok(ListenAddress::Socket(folder.join(name)))
             }
         }
     }
 
     /// The same bind with the port that was chosen.
-    pub(in crate::gateway) fn at(&self, place: &Place) -> Self {
+    pub(in crate::gateway) fn with_port(&self, place: &ListenAddress) -> Self {
         match (self, place) {
-            (Self::Tcp { host, .. }, Place::Tcp(address)) => Self::Tcp {
+            (Self::Tcp { host, .. }, ListenAddress::Tcp(address)) => Self::Tcp {
                 host: host.clone(),
                 port: address.port(),
             },
@@ -97,9 +97,9 @@ impl Bind {
     }
 }
 
-impl Place {
+impl ListenAddress {
     /// Whether a client that looks for the one may find the other: the same socket, or the same port on whichever address.
-    pub(in crate::gateway) fn collides(&self, other: &Self) -> bool {
+    pub(in crate::gateway) fn conflicts_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp(own), Self::Tcp(other)) => own.port() == other.port(),
             _ => self == other,
@@ -107,7 +107,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Bind {
+impl fmt::Display for RequestedBind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
@@ -117,7 +117,7 @@ impl fmt::Display for Bind {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -138,9 +138,9 @@ pub(in crate::gateway) enum BindError {
     #[error("sockets live in the agent's own folder and are named NAME.sock")]
     OutsideFolder,
     #[error("agent {0} holds it")]
-    HeldBy(AgentName),
+    InUseBy(AgentName),
     #[error("this session has it already")]
-    Twice,
+    AlreadyBound,
     #[error("this session has as many forwards as it may")]
     TooMany,
     #[error("the session has ended")]
@@ -150,7 +150,7 @@ pub(in crate::gateway) enum BindError {
 }
 
 /// A listener at a place.
-pub(in crate::gateway) enum Listener {
+pub(in crate::gateway) enum ForwardListener {
     Tcp(TcpListener),
     Socket(UnixListener),
 }
@@ -172,18 +172,18 @@ impl From<SocketAddr> for Originator {
 }
 
 /// A connection of the vendor's side, as bytes.
-pub(in crate::gateway) trait Bytes:
+pub(in crate::gateway) trait VendorStream:
     AsyncRead + AsyncWrite + Unpin + Send
 {
 }
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Bytes for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> VendorStream for T {}
 
-impl Listener {
+impl ForwardListener {
     /// Listens at `place` and says where that is, which differs for port 0. A socket file left behind
     /// is replaced; anything else at its path is not. Does not block beyond a few system calls.
-    pub(in crate::gateway) fn bind(place: &Place) -> io::Result<(Self, Place)> {
+    pub(in crate::gateway) fn bind(place: &ListenAddress) -> io::Result<(Self, ListenAddress)> {
         match place {
-            Place::Tcp(address) => {
+            ListenAddress::Tcp(address) => {
                 let socket = if address.is_ipv4() {
                     TcpSocket::new_v4()?
                 } else {
@@ -192,10 +192,10 @@ impl Listener {
                 socket.set_reuseaddr(true)?;
                 socket.bind(*address)?;
                 let listener = socket.listen(BACKLOG)?;
-                let place = Place::Tcp(listener.local_addr()?);
+                let place = ListenAddress::Tcp(listener.local_addr()?);
                 Ok((Self::Tcp(listener), place))
             }
-            Place::Socket(path) => {
+            ListenAddress::Socket(path) => {
                 if let Some(folder) = path.parent() {
                     fs::create_dir_all(folder)?;
                 }
@@ -213,7 +213,9 @@ impl Listener {
     }
 
     /// The next connection.
-    pub(in crate::gateway) async fn accept(&self) -> io::Result<(Box<dyn Bytes>, Originator)> {
+    pub(in crate::gateway) async fn accept(
+        &self,
+    ) -> io::Result<(Box<dyn VendorStream>, Originator)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -244,12 +246,12 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    fn place(bind: &Bind) -> Result<Place, BindError> {
-        bind.place(&"acme".parse().unwrap(), Path::new("/data/agents"))
+    fn place(bind: &RequestedBind) -> Result<ListenAddress, BindError> {
+        bind.listen_address(&"acme".parse().unwrap(), Path::new("/data/agents"))
     }
 
-    fn tcp(host: &str, port: u16) -> Bind {
-        Bind::Tcp {
+    fn tcp(host: &str, port: u16) -> RequestedBind {
+        RequestedBind::Tcp {
             host: host.to_owned(),
             port,
         }
@@ -258,10 +260,10 @@ mod tests {
     #[test]
     fn every_tcp_bind_ends_on_loopback() {
         for any in ["", "*", "localhost", "0.0.0.0", "127.0.0.1"] {
-            let expected = Place::Tcp("127.0.0.1:8080".parse().unwrap());
+            let expected = ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap());
             assert_eq!(place(&tcp(any, 8080)).unwrap(), expected, "{any}");
         }
-        let expected = Place::Tcp("[::1]:8080".parse().unwrap());
+        let expected = ListenAddress::Tcp("[::1]:8080".parse().unwrap());
         assert_eq!(place(&tcp("::", 8080)).unwrap(), expected);
         for other in ["10.0.0.1", "example.com", "fe80::1", "127.0.0.1.example"] {
             assert!(
@@ -275,7 +277,7 @@ mod tests {
 
     #[test]
     fn sockets_stay_in_the_agents_own_folder() {
-        let good = Bind::Socket("/data/agents/acme/jira.sock".to_owned());
+        let good = RequestedBind::Socket("/data/agents/acme/jira.sock".to_owned());
         assert!(place(&good).is_ok());
         assert_eq!(good.label(), "jira");
         for bad in [
@@ -288,7 +290,7 @@ mod tests {
             "/tmp/jira.sock",
             "jira.sock",
         ] {
-            let bind = Bind::Socket(bad.to_owned());
+            let bind = RequestedBind::Socket(bad.to_owned());
             assert!(
                 matches!(place(&bind), Err(BindError::OutsideFolder)),
                 "{bad}"
@@ -300,16 +302,16 @@ mod tests {
     async fn a_socket_left_behind_is_replaced_and_a_file_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("jira.sock");
-        let place = Place::Socket(path.clone());
-        drop(Listener::bind(&place).unwrap());
+        let place = ListenAddress::Socket(path.clone());
+        drop(ForwardListener::bind(&place).unwrap());
         assert!(path.exists());
-        let (_listener, _) = Listener::bind(&place).unwrap();
+        let (_listener, _) = ForwardListener::bind(&place).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
         let file = dir.path().join("file.sock");
         fs::write(&file, "kept").unwrap();
-        assert!(Listener::bind(&Place::Socket(file.clone())).is_err());
+        assert!(ForwardListener::bind(&ListenAddress::Socket(file.clone())).is_err());
         assert_eq!(fs::read_to_string(file).unwrap(), "kept");
     }
 }

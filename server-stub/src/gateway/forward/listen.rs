@@ -1,15 +1,15 @@
 //! The accept loop of one forward, and the carrying of its raw connections.
 
-use super::{Bytes, Forward, Listener, Originator, open, rank};
-use crate::gateway::Shared;
+use super::{AgentForward, ForwardListener, Originator, VendorStream, open, order_candidates};
+use crate::gateway::GatewayState;
 use std::{sync::Arc, time::Duration};
 use tokio::io::copy_bidirectional_with_sizes;
 
 /// Accepts until the forward is released. Running out of file descriptors is waited out.
 pub(in crate::gateway) async fn listen(
-    shared: Arc<Shared>,
-    forward: Arc<Forward>,
-    listener: Listener,
+    shared: Arc<GatewayState>,
+    forward: Arc<AgentForward>,
+    listener: ForwardListener,
 ) {
     loop {
         let accepted = tokio::select! {
@@ -18,7 +18,7 @@ pub(in crate::gateway) async fn listen(
         };
         match accepted {
             Ok((stream, originator)) => {
-                let carried = carry(
+                let carried = relay(
                     Arc::clone(&shared),
                     Arc::clone(&forward),
                     stream,
@@ -27,27 +27,29 @@ pub(in crate::gateway) async fn listen(
                 shared.tasks.spawn(carried);
             }
             Err(error) => {
-                tracing::warn!(place = %forward.place, %error, "cannot accept");
+                tracing::warn!(place = %forward.address, %error, "cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn carry(
-    shared: Arc<Shared>,
-    forward: Arc<Forward>,
-    mut stream: Box<dyn Bytes>,
+async fn relay(
+    shared: Arc<GatewayState>,
+    forward: Arc<AgentForward>,
+    mut stream: Box<dyn VendorStream>,
     originator: Originator,
 ) {
     let deadline = shared.settings.limits.open_deadline;
     let mut candidates = forward.candidates();
-    rank(&mut candidates);
+    order_candidates(&mut candidates);
     // Counted before the channel is there, so that the next connection goes elsewhere.
-    let expected = candidates.first().map(|first| first.serving.session.work());
+    let expected = candidates
+        .first()
+        .map(|first| first.serving.session.count_busy());
     match open(candidates, &originator, deadline).await {
         Ok(mut channel) => {
-            let _work = channel.session().work();
+            let _work = channel.session().count_busy();
             drop(expected);
             let carried =
                 copy_bidirectional_with_sizes(&mut stream, &mut channel, COPY_BUFFER, COPY_BUFFER);
@@ -57,7 +59,7 @@ async fn carry(
             }
         }
         Err(error) => {
-            tracing::debug!(agent = %forward.agent, place = %forward.place, %error, "connection dropped");
+            tracing::debug!(agent = %forward.agent, place = %forward.address, %error, "connection dropped");
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Remote forwards: one listener, served by every live session of its agent that asked for it.
 
 mod bind;
-mod carry;
+mod counted_channel;
 mod listen;
 mod open;
 
-pub(super) use bind::{Bind, BindError, Bytes, Listener, Originator, Place};
-pub(super) use carry::Carried;
+pub(super) use bind::{
+    BindError, ForwardListener, ListenAddress, Originator, RequestedBind, VendorStream,
+};
+pub(super) use counted_channel::CountedChannel;
 pub(super) use listen::listen;
-pub(super) use open::{OpenError, open};
+pub(super) use open::{ChannelOpenError, open};
 
-use super::{AgentName, session::Session};
+use super::{AgentName, session::AgentSession};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, AtomicUsize},
@@ -18,54 +20,59 @@ use std::sync::{
 use tokio_util::sync::CancellationToken;
 
 /// One place that is listened on for one agent.
-pub(super) struct Forward {
+pub(super) struct AgentForward {
     /// Counts up, so that the lowest is an agent's first.
     pub id: u64,
-    /// Whose it is.
+    /// Name of the agent that asked for it.
     pub agent: AgentName,
-    /// Where it is.
-    pub place: Place,
-    /// What went through.
-    pub traffic: Traffic,
+    /// Address that the gateway listens on for it.
+    pub address: ListenAddress,
+    /// Counters of the channels and bytes of this forward.
+    pub traffic: TrafficCounters,
     /// Ends the listener; connections that are under way go on.
     pub stop: CancellationToken,
-    serving: Mutex<Vec<Serving>>,
+    serving: Mutex<Vec<ServingSession>>,
 }
 
 /// A session that serves a forward.
 #[derive(Clone)]
-pub(super) struct Serving {
-    /// The session.
-    pub session: Arc<Session>,
+pub(super) struct ServingSession {
+    /// The session that serves the forward.
+    pub session: Arc<AgentSession>,
     /// What it asked for; port 0 where it left the choice.
-    pub asked: Bind,
+    pub requested: RequestedBind,
     /// The same with the port that it got: what its channels are opened by.
-    pub bind: Bind,
+    pub bind: RequestedBind,
 }
 
 /// A session by which a channel of a forward can be opened.
 #[derive(Clone)]
-pub(super) struct Candidate {
-    /// The forward.
-    pub forward: Arc<Forward>,
-    /// Who serves it.
-    pub serving: Serving,
+pub(super) struct OpenCandidate {
+    /// The forward that a channel is wanted for.
+    pub forward: Arc<AgentForward>,
+    /// The session to ask for a channel.
+    pub serving: ServingSession,
 }
 
-impl Forward {
-    pub(super) fn new(id: u64, agent: AgentName, place: Place, stop: CancellationToken) -> Self {
+impl AgentForward {
+    pub(super) fn new(
+        id: u64,
+        agent: AgentName,
+        place: ListenAddress,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             id,
             agent,
-            place,
-            traffic: Traffic::default(),
+            address: place,
+            traffic: TrafficCounters::default(),
             stop,
             serving: Mutex::default(),
         }
     }
 
     /// The sessions that serve it now.
-    pub(super) fn serving(&self) -> MutexGuard<'_, Vec<Serving>> {
+    pub(super) fn serving(&self) -> MutexGuard<'_, Vec<ServingSession>> {
         // Each change is one push or one retain: a panic leaves a whole list.
         self.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,10 +84,10 @@ impl Forward {
     }
 
     /// Every session that serves it, to choose from.
-    pub(super) fn candidates(self: &Arc<Self>) -> Vec<Candidate> {
+    pub(super) fn candidates(self: &Arc<Self>) -> Vec<OpenCandidate> {
         self.serving()
             .iter()
-            .map(|serving| Candidate {
+            .map(|serving| OpenCandidate {
                 forward: Arc::clone(self),
                 serving: serving.clone(),
             })
@@ -90,22 +97,22 @@ impl Forward {
 
 /// Bytes and channels, counted where they pass.
 #[derive(Default)]
-pub(super) struct Traffic {
-    /// Channels open now.
+pub(super) struct TrafficCounters {
+    /// Number of channels open now.
     pub channels: AtomicUsize,
-    /// Channels opened ever.
+    /// Number of channels opened since the start.
     pub opened: AtomicU64,
     /// Bytes that came from the agent.
     pub from_agent: AtomicU64,
     /// Bytes that went to the agent.
     pub to_agent: AtomicU64,
-    /// HTTP requests sent.
+    /// Number of HTTP requests sent.
     pub requests: AtomicU64,
 }
 
 /// The order to ask in: those that answer before those that owe an answer, the least busy first, and
 /// equals by chance: taking turns falls into step with callers that take turns themselves.
-pub(super) fn rank(candidates: &mut [Candidate]) {
+pub(super) fn order_candidates(candidates: &mut [OpenCandidate]) {
     if candidates.len() < 2 {
         return;
     }

@@ -1,7 +1,7 @@
 //! Opens a channel by the first session that answers. A dead twin costs a moment once, not a deadline
 //! each time.
 
-use super::{Candidate, Carried, Originator};
+use super::{CountedChannel, OpenCandidate, Originator};
 use std::time::Duration;
 use tokio::{
     sync::mpsc,
@@ -11,20 +11,20 @@ use tokio::{
 /// Asks the candidates in their order, the next one as soon as one refuses or lets its patience run
 /// out; the first channel wins. `deadline` bounds the whole.
 pub(in crate::gateway) async fn open(
-    candidates: Vec<Candidate>,
+    candidates: Vec<OpenCandidate>,
     originator: &Originator,
     deadline: Duration,
-) -> Result<Carried, OpenError> {
+) -> Result<CountedChannel, ChannelOpenError> {
     let deadline = Instant::now() + deadline;
     let (answer, mut answers) = mpsc::channel(candidates.len().max(1));
     let mut waiting = candidates.into_iter();
     let mut asked = Vec::new();
-    let mut refusal = OpenError::NoSession;
+    let mut refusal = ChannelOpenError::NoSession;
     let mut refused = 0;
     'next: while let Some(candidate) = waiting.next() {
-        let patience = Instant::now() + candidate.serving.session.patience();
+        let patience = Instant::now() + candidate.serving.session.open_patience();
         asked.push(candidate.clone());
-        ask(candidate, originator.clone(), answer.clone());
+        request_channel(candidate, originator.clone(), answer.clone());
         loop {
             let until = if waiting.len() > 0 {
                 patience.min(deadline)
@@ -46,10 +46,10 @@ pub(in crate::gateway) async fn open(
                 },
                 () = sleep_until(until) => {
                     if let Some(late) = asked.last() {
-                        late.serving.session.late();
+                        late.serving.session.mark_overdue();
                     }
                     if until == deadline {
-                        refusal = OpenError::Silent;
+                        refusal = ChannelOpenError::TimedOut;
                         break 'next;
                     }
                     continue 'next;
@@ -62,10 +62,10 @@ pub(in crate::gateway) async fn open(
 
 /// Runs to its end whatever becomes of the one who asked: cancelling an open would orphan the channel
 /// or end the session. A channel that comes too late is closed by dropping it.
-fn ask(
-    candidate: Candidate,
+fn request_channel(
+    candidate: OpenCandidate,
     originator: Originator,
-    answer: mpsc::Sender<Result<Carried, OpenError>>,
+    answer: mpsc::Sender<Result<CountedChannel, ChannelOpenError>>,
 ) {
     tokio::spawn(async move {
         let opened = candidate
@@ -73,20 +73,20 @@ fn ask(
             .session
             .open(&candidate.serving.bind, &originator)
             .await;
-        let opened = opened.map(|stream| Carried::new(stream, candidate));
+        let opened = opened.map(|stream| CountedChannel::new(stream, candidate));
         let _ = answer.send(opened).await;
     });
 }
 
 /// Why no channel came to be. Nothing was sent in any of these cases.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub(in crate::gateway) enum OpenError {
+pub(in crate::gateway) enum ChannelOpenError {
     /// Nobody serves the forward.
     #[error("no session of the agent serves this forward")]
     NoSession,
     /// The session ended meanwhile.
     #[error("the agent's session ended")]
-    Lost,
+    SessionLost,
     /// Too many channels, here or at the agent.
     #[error("the agent has as many channels open as it may")]
     Busy,
@@ -95,5 +95,5 @@ pub(in crate::gateway) enum OpenError {
     Refused,
     /// Nobody answered in time.
     #[error("the agent did not answer in time")]
-    Silent,
+    TimedOut,
 }

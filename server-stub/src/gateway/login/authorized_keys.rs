@@ -1,14 +1,14 @@
 //! One authorized_keys file (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"): finds a key and reads its options.
 
-use super::{Grant, PermittedBind, Refusal};
+use super::{LoginGrant, LoginRefusal, PermittedBind};
 use russh::keys::{HashAlg, PublicKey};
 
 /// The first line with this key decides; `None` where no line has it.
-pub(super) fn find(text: &str, key: &PublicKey) -> Option<Result<Grant, Refusal>> {
+pub(super) fn find(text: &str, key: &PublicKey) -> Option<Result<LoginGrant, LoginRefusal>> {
     lines(text)
         .find(|(_, found)| found.key_data() == key.key_data())
         .map(|(options, found)| {
-            Ok(Grant {
+            Ok(LoginGrant {
                 by: found.fingerprint(HashAlg::Sha256).to_string(),
                 binds: permitted(options)?,
             })
@@ -42,7 +42,7 @@ fn lines(text: &str) -> impl Iterator<Item = (&str, PublicKey)> {
 
 /// Options that restrict what this gateway grants are honoured, those about shells, terminals and
 /// outgoing connections hold anyway, and any other refuses the key: it may be a restriction.
-fn permitted(options: &str) -> Result<Option<Vec<PermittedBind>>, Refusal> {
+fn permitted(options: &str) -> Result<Option<Vec<PermittedBind>>, LoginRefusal> {
     let mut forwarding = true;
     let mut binds = None;
     let mut rest = options;
@@ -50,7 +50,7 @@ fn permitted(options: &str) -> Result<Option<Vec<PermittedBind>>, Refusal> {
         let (option, next) = split_unquoted(rest, |c| c == ',').unwrap_or((rest, ""));
         rest = next;
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        let refused = || Refusal::Option(option.to_owned());
+        let refused = || LoginRefusal::Option(option.to_owned());
         match name.to_ascii_lowercase().as_str() {
             "restrict" | "no-port-forwarding" => forwarding = false,
             "port-forwarding" => forwarding = true,
@@ -87,7 +87,7 @@ fn permitted(options: &str) -> Result<Option<Vec<PermittedBind>>, Refusal> {
     if forwarding {
         Ok(binds)
     } else {
-        Err(Refusal::NoForwarding)
+        Err(LoginRefusal::NoForwarding)
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
             .clone()
     }
 
-    fn granted(options: &str) -> Result<Grant, Refusal> {
+    fn granted(options: &str) -> Result<LoginGrant, LoginRefusal> {
         let key = key(1);
         find(&format!("{options} {}", key.to_openssh().unwrap()), &key).unwrap()
     }
@@ -152,7 +152,10 @@ mod tests {
 
     #[test]
     fn a_key_without_forwarding_or_with_an_unknown_restriction_is_refused() {
-        assert!(matches!(granted("restrict"), Err(Refusal::NoForwarding)));
+        assert!(matches!(
+            granted("restrict"),
+            Err(LoginRefusal::NoForwarding)
+        ));
         for option in [
             r#"from="10.0.0.0/8""#,
             "cert-authority",
@@ -160,7 +163,7 @@ mod tests {
             r#"permitlisten="x:y""#,
         ] {
             assert!(
-                matches!(granted(option), Err(Refusal::Option(_))),
+                matches!(granted(option), Err(LoginRefusal::Option(_))),
                 "{option}"
             );
         }

@@ -1,7 +1,7 @@
 //! Checks an OpenSSH user certificate (PROTOCOL.certkeys). russh has verified only that its holder
 //! signed; trust, type, time, principal and options are decided here.
 
-use super::{Grant, Refusal};
+use super::{LoginGrant, LoginRefusal};
 use crate::gateway::AgentName;
 use russh::keys::{
     Algorithm, Certificate, HashAlg, PublicKey,
@@ -13,8 +13,8 @@ pub(super) fn check(
     agent: &AgentName,
     certificate: &Certificate,
     authorities: &[PublicKey],
-) -> Result<Grant, Refusal> {
-    let refuse = |why| Err(Refusal::Certificate(why));
+) -> Result<LoginGrant, LoginRefusal> {
+    let refuse = |why| Err(LoginRefusal::Certificate(why));
     if authorities.is_empty() {
         return refuse("this gateway trusts no user authority (user_ca.pub)");
     }
@@ -52,7 +52,7 @@ pub(super) fn check(
     {
         return refuse("it does not permit port forwarding");
     }
-    Ok(Grant {
+    Ok(LoginGrant {
         by: format!(
             "certificate {:?} serial {}",
             certificate.key_id(),
@@ -103,7 +103,7 @@ mod tests {
         builder.extension("permit-port-forwarding", "").unwrap();
     }
 
-    fn decide(certificate: &Certificate) -> Result<Grant, Refusal> {
+    fn decide(certificate: &Certificate) -> Result<LoginGrant, LoginRefusal> {
         check(
             &"acme".parse().unwrap(),
             certificate,

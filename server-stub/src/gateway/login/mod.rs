@@ -14,7 +14,7 @@ use std::{
 
 /// What a login was granted.
 #[derive(Clone, Debug)]
-pub(super) struct Grant {
+pub(super) struct LoginGrant {
     /// How it was proven, for logs and status: the key's fingerprint, or the certificate's id.
     pub by: String,
     /// Binds that may be listened on; `None` is any.
@@ -26,11 +26,11 @@ pub(super) struct Grant {
 pub(super) struct PermittedBind {
     /// In the words in which it must be asked for, as with OpenSSH; `None` is any.
     pub host: Option<String>,
-    /// `None` is any.
+    /// Permitted port; `None` permits any port.
     pub port: Option<u16>,
 }
 
-impl Grant {
+impl LoginGrant {
     /// Whether a bind on this host and port was granted; 0 asks for any port.
     pub(super) fn permits(&self, host: &str, port: u16) -> bool {
         let fits = |bind: &PermittedBind| {
@@ -47,63 +47,66 @@ impl Grant {
 }
 
 /// Reads the files anew at each login, so that a key added or removed counts at once.
-pub(super) struct Logins {
-    agents: PathBuf,
-    further: HashMap<AgentName, Vec<PathBuf>>,
+pub(super) struct LoginVerifier {
+    agents_folder: PathBuf,
+    extra_keys: HashMap<AgentName, Vec<PathBuf>>,
     user_ca: PathBuf,
     revoked: PathBuf,
 }
 
-impl Logins {
+impl LoginVerifier {
     pub(super) fn new(settings: &Settings) -> Self {
         let mut further: HashMap<_, Vec<_>> = HashMap::new();
         for (name, path) in &settings.authorized_keys {
             further.entry(name.clone()).or_default().push(path.clone());
         }
         Self {
-            agents: settings.data.join("agents"),
-            further,
+            agents_folder: settings.data.join("agents"),
+            extra_keys: further,
             user_ca: settings.data.join("user_ca.pub"),
             revoked: settings.data.join("revoked_keys"),
         }
     }
 
     /// Whether an agent of this name could log in at all.
-    pub(super) async fn knows(&self, agent: &AgentName) -> bool {
-        self.further.contains_key(agent)
-            || tokio::fs::try_exists(self.agents.join(agent.as_str()))
+    pub(super) async fn is_known_agent(&self, agent: &AgentName) -> bool {
+        self.extra_keys.contains_key(agent)
+            || tokio::fs::try_exists(self.agents_folder.join(agent.as_str()))
                 .await
                 .unwrap_or(false)
     }
 
     /// Whether an offered key is worth a signature. The offer of a certificate shows only the key in
-    /// it, so with a user authority every key is; [`Logins::key`] then decides on what was signed.
-    pub(super) async fn offer(
+    /// it, so with a user authority every key is; [`LoginVerifier::check_key`] then decides on what was signed.
+    pub(super) async fn accepts_offer(
         &self,
         agent: &AgentName,
         key: &PublicKey,
         algorithm: &Algorithm,
-    ) -> Result<(), Refusal> {
-        match self.key(agent, key, algorithm).await {
+    ) -> Result<(), LoginRefusal> {
+        match self.check_key(agent, key, algorithm).await {
             Ok(_) => Ok(()),
-            Err(Refusal::UnknownKey(_)) if !self.authorities().await?.is_empty() => Ok(()),
+            Err(LoginRefusal::UnknownKey(_)) if !self.authorities().await?.is_empty() => Ok(()),
             Err(refusal) => Err(refusal),
         }
     }
 
     /// Decides on a plain key.
-    pub(super) async fn key(
+    pub(super) async fn check_key(
         &self,
         agent: &AgentName,
         key: &PublicKey,
         algorithm: &Algorithm,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<LoginGrant, LoginRefusal> {
         if matches!(algorithm, Algorithm::Rsa { hash: None }) {
-            return Err(Refusal::Sha1);
+            return Err(LoginRefusal::Sha1);
         }
         self.not_revoked(key).await?;
-        let own = self.agents.join(agent.as_str()).join("authorized_keys");
-        let further = self.further.get(agent).into_iter().flatten();
+        let own = self
+            .agents_folder
+            .join(agent.as_str())
+            .join("authorized_keys");
+        let further = self.extra_keys.get(agent).into_iter().flatten();
         for path in std::iter::once(&own).chain(further) {
             if let Some(text) = read_bounded(path).await?
                 && let Some(grant) = authorized_keys::find(&text, key)
@@ -111,24 +114,24 @@ impl Logins {
                 return grant;
             }
         }
-        Err(Refusal::UnknownKey(
+        Err(LoginRefusal::UnknownKey(
             key.fingerprint(HashAlg::Sha256).to_string(),
         ))
     }
 
     /// Decides on a certificate whose holder has signed.
-    pub(super) async fn certificate(
+    pub(super) async fn check_certificate(
         &self,
         agent: &AgentName,
         certificate: &Certificate,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<LoginGrant, LoginRefusal> {
         for key in [certificate.public_key(), certificate.signature_key()] {
             self.not_revoked(&PublicKey::new(key.clone(), "")).await?;
         }
         certificate::check(agent, certificate, &self.authorities().await?)
     }
 
-    async fn authorities(&self) -> Result<Vec<PublicKey>, Refusal> {
+    async fn authorities(&self) -> Result<Vec<PublicKey>, LoginRefusal> {
         Ok(read_bounded(&self.user_ca)
             .await?
             .map(|text| authorized_keys::plain(&text))
@@ -136,7 +139,7 @@ impl Logins {
     }
 
     /// `revoked_keys` has public keys or `SHA256:` fingerprints, one a line.
-    async fn not_revoked(&self, key: &PublicKey) -> Result<(), Refusal> {
+    async fn not_revoked(&self, key: &PublicKey) -> Result<(), LoginRefusal> {
         let Some(text) = read_bounded(&self.revoked).await? else {
             return Ok(());
         };
@@ -146,7 +149,7 @@ impl Logins {
             .iter()
             .any(|revoked| revoked.key_data() == key.key_data());
         if by_print || by_key {
-            return Err(Refusal::Revoked(fingerprint));
+            return Err(LoginRefusal::Revoked(fingerprint));
         }
         Ok(())
     }
@@ -154,7 +157,7 @@ impl Logins {
 
 /// Why a login was refused. For the gateway's log; the far side learns only that it was.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum LoginRefusal {
     #[error("key {0} is not in the agent's authorized_keys")]
     UnknownKey(String),
     #[error("an RSA key must sign with SHA-2")]
@@ -172,9 +175,9 @@ pub(super) enum Refusal {
 }
 
 /// A missing file is `None`; anything else that cannot be read refuses the login.
-async fn read_bounded(path: &Path) -> Result<Option<String>, Refusal> {
+async fn read_bounded(path: &Path) -> Result<Option<String>, LoginRefusal> {
     use tokio::io::AsyncReadExt;
-    let failed = |source| Refusal::Io {
+    let failed = |source| LoginRefusal::Io {
         path: path.to_owned(),
         source,
     };
@@ -213,53 +216,72 @@ mod tests {
     #[tokio::test]
     async fn a_key_counts_as_soon_as_it_is_added_and_until_it_is_revoked() {
         let dir = tempfile::tempdir().unwrap();
-        let logins = Logins::new(&Settings::new(dir.path()));
+        let logins = LoginVerifier::new(&Settings::new(dir.path()));
         let agent: AgentName = "acme".parse().unwrap();
         let key = key(1);
-        assert!(!logins.knows(&agent).await);
-        assert!(logins.key(&agent, &key, &Algorithm::Ed25519).await.is_err());
+        assert!(!logins.is_known_agent(&agent).await);
+        assert!(
+            logins
+                .check_key(&agent, &key, &Algorithm::Ed25519)
+                .await
+                .is_err()
+        );
 
         let folder = dir.path().join("agents/acme");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("authorized_keys"), key.to_openssh().unwrap()).unwrap();
-        assert!(logins.knows(&agent).await);
-        assert!(logins.key(&agent, &key, &Algorithm::Ed25519).await.is_ok());
+        assert!(logins.is_known_agent(&agent).await);
+        assert!(
+            logins
+                .check_key(&agent, &key, &Algorithm::Ed25519)
+                .await
+                .is_ok()
+        );
         let other: AgentName = "globex".parse().unwrap();
-        assert!(logins.key(&other, &key, &Algorithm::Ed25519).await.is_err());
+        assert!(
+            logins
+                .check_key(&other, &key, &Algorithm::Ed25519)
+                .await
+                .is_err()
+        );
 
         let print = key.fingerprint(HashAlg::Sha256).to_string();
         std::fs::write(dir.path().join("revoked_keys"), print).unwrap();
         assert!(matches!(
-            logins.key(&agent, &key, &Algorithm::Ed25519).await,
-            Err(Refusal::Revoked(_))
+            logins.check_key(&agent, &key, &Algorithm::Ed25519).await,
+            Err(LoginRefusal::Revoked(_))
         ));
     }
 
     #[tokio::test]
     async fn an_unknown_key_is_not_even_worth_a_signature_without_an_authority() {
         let dir = tempfile::tempdir().unwrap();
-        let logins = Logins::new(&Settings::new(dir.path()));
+        let logins = LoginVerifier::new(&Settings::new(dir.path()));
         let agent: AgentName = "acme".parse().unwrap();
-        let offer = logins.offer(&agent, &key(1), &Algorithm::Ed25519).await;
+        let offer = logins
+            .accepts_offer(&agent, &key(1), &Algorithm::Ed25519)
+            .await;
         assert!(offer.is_err());
         std::fs::write(dir.path().join("user_ca.pub"), key(9).to_openssh().unwrap()).unwrap();
-        let offer = logins.offer(&agent, &key(1), &Algorithm::Ed25519).await;
+        let offer = logins
+            .accepts_offer(&agent, &key(1), &Algorithm::Ed25519)
+            .await;
         assert!(offer.is_ok());
-        let signed = logins.key(&agent, &key(1), &Algorithm::Ed25519).await;
+        let signed = logins.check_key(&agent, &key(1), &Algorithm::Ed25519).await;
         assert!(signed.is_err());
     }
 
     #[tokio::test]
     async fn a_sha1_signature_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let logins = Logins::new(&Settings::new(dir.path()));
+        let logins = LoginVerifier::new(&Settings::new(dir.path()));
         let refused = logins
-            .key(
+            .check_key(
                 &"acme".parse().unwrap(),
                 &key(1),
                 &Algorithm::Rsa { hash: None },
             )
             .await;
-        assert!(matches!(refused, Err(Refusal::Sha1)));
+        assert!(matches!(refused, Err(LoginRefusal::Sha1)));
     }
 }

@@ -14,14 +14,14 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// When something last moved in one direction of a request.
 #[derive(Clone)]
-pub(super) struct Progress(Arc<Mutex<Instant>>);
+pub(super) struct ActivityClock(Arc<Mutex<Instant>>);
 
-impl Progress {
+impl ActivityClock {
     pub(super) fn new() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    pub(super) fn stamp(&self) {
+    pub(super) fn touch(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -31,16 +31,16 @@ impl Progress {
 }
 
 /// A body that passes through.
-pub(super) struct Passing {
+pub(super) struct ForwardedBody {
     inner: Incoming,
-    progress: Progress,
+    progress: ActivityClock,
     stall: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Passing {
+impl ForwardedBody {
     /// Fails when its sender sends nothing for `stall`.
-    pub(super) fn new(inner: Incoming, progress: Progress, stall: Duration) -> Self {
+    pub(super) fn new(inner: Incoming, progress: ActivityClock, stall: Duration) -> Self {
         Self {
             inner,
             progress,
@@ -50,7 +50,7 @@ impl Passing {
     }
 }
 
-impl Body for Passing {
+impl Body for ForwardedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -61,7 +61,7 @@ impl Body for Passing {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             this.timer = None;
-            this.progress.stamp();
+            this.progress.touch();
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http)));
         }
         let timer = this
@@ -92,31 +92,31 @@ pub(in crate::gateway) enum BodyError {
 }
 
 /// The body of an answer: our own, or the agent's with what is to happen after it.
-pub(in crate::gateway) enum Answer {
-    /// Ours.
-    Whole(Full<Bytes>),
-    /// The agent's.
-    Passed {
+pub(in crate::gateway) enum ResponseBody {
+    /// A body of the gateway's own.
+    Own(Full<Bytes>),
+    /// A body that the agent sends.
+    FromAgent {
         /// The body.
-        body: PassedBody,
+        body: AgentResponseBody,
         /// Dropped, and told whether the body came to its end, when it has.
-        after: Option<After>,
+        after: Option<BodyEndHook>,
     },
 }
 
-/// See [`Answer::Passed`].
-pub(in crate::gateway) struct PassedBody(pub(super) Passing);
+/// See [`ResponseBody::FromAgent`].
+pub(in crate::gateway) struct AgentResponseBody(pub(super) ForwardedBody);
 
 /// What to do once a body has ended; `true` where it came to its end.
-pub(in crate::gateway) type After = Box<dyn FnOnce(bool) + Send>;
+pub(in crate::gateway) type BodyEndHook = Box<dyn FnOnce(bool) + Send>;
 
-impl Answer {
-    pub(in crate::gateway) fn whole(text: impl Into<Bytes>) -> Self {
-        Self::Whole(Full::new(text.into()))
+impl ResponseBody {
+    pub(in crate::gateway) fn own(text: impl Into<Bytes>) -> Self {
+        Self::Own(Full::new(text.into()))
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -125,10 +125,10 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Whole(body) => Pin::new(body)
+            Self::Own(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
-            Self::Passed { body, after } => {
+            Self::FromAgent { body, after } => {
                 let frame = ready!(Pin::new(&mut body.0).poll_frame(cx));
                 if !matches!(frame, Some(Ok(_)))
                     && let Some(after) = after.take()
@@ -142,22 +142,22 @@ impl Body for Answer {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(body) => body.is_end_stream(),
-            Self::Passed { body, .. } => body.0.is_end_stream(),
+            Self::Own(body) => body.is_end_stream(),
+            Self::FromAgent { body, .. } => body.0.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(body) => body.size_hint(),
-            Self::Passed { body, .. } => body.0.size_hint(),
+            Self::Own(body) => body.size_hint(),
+            Self::FromAgent { body, .. } => body.0.size_hint(),
         }
     }
 }
 
-impl Drop for Answer {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if let Self::Passed { body, after } = self
+        if let Self::FromAgent { body, after } = self
             && let Some(after) = after.take()
         {
             // hyper does not poll a body that says it is over.

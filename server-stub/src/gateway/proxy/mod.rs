@@ -7,10 +7,10 @@ mod problem;
 mod route;
 mod send;
 
-pub(super) use body::Answer;
-pub(super) use pool::Pool;
+pub(super) use body::ResponseBody;
+pub(super) use pool::ConnectionPool;
 
-use super::Shared;
+use super::GatewayState;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,7 +22,7 @@ use tokio::{
 };
 
 /// Serves HTTP until the gateway stops.
-pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
+pub(super) async fn serve(shared: Arc<GatewayState>, listener: TcpListener) {
     let room = Arc::new(Semaphore::new(shared.settings.limits.max_http_connections));
     loop {
         // Past the cap new connections wait in the kernel's queue.
@@ -50,7 +50,7 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-async fn connection(shared: Arc<Shared>, socket: TcpStream) {
+async fn connection(shared: Arc<GatewayState>, socket: TcpStream) {
     let _ = socket.set_nodelay(true);
     let limits = &shared.settings.limits;
     let service = service_fn(|request: Request<Incoming>| {
@@ -80,11 +80,11 @@ async fn connection(shared: Arc<Shared>, socket: TcpStream) {
     }
 }
 
-async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Answer> {
+async fn answer(shared: &Arc<GatewayState>, request: Request<Incoming>) -> Response<ResponseBody> {
     let id = problem::request_id(request.headers());
     let answered = match route::target(&shared.settings.domain, &request) {
-        Ok(route::Target::Page) => Ok(super::status::page(shared, &request)),
-        Ok(route::Target::Agent { agent, label }) => {
+        Ok(route::RouteTarget::Page) => Ok(super::status::page(shared, &request)),
+        Ok(route::RouteTarget::Agent { agent, label }) => {
             send::send(shared, agent, label.as_deref(), request).await
         }
         Err(problem) => Err(problem),

@@ -1,10 +1,10 @@
 //! HTTP connections over channels that are open and idle, per session and forward.
 
-use super::{MAX_HEADERS, body::Passing};
+use super::{MAX_HEADERS, body::ForwardedBody};
 use crate::gateway::{
-    Shared,
-    forward::{Carried, Forward},
-    session::Session,
+    GatewayState,
+    forward::{AgentForward, CountedChannel},
+    session::AgentSession,
 };
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -18,36 +18,36 @@ use std::{
 
 /// The idle ones of all agents.
 #[derive(Default)]
-pub(in crate::gateway) struct Pool {
-    slots: Mutex<HashMap<Key, Slot>>,
+pub(in crate::gateway) struct ConnectionPool {
+    slots: Mutex<HashMap<PoolKey, PoolSlot>>,
     ids: AtomicU64,
 }
 
 /// Session and forward, by their numbers.
-pub(in crate::gateway) type Key = (u64, u64);
+pub(in crate::gateway) type PoolKey = (u64, u64);
 
 #[derive(Default)]
-struct Slot {
-    idle: Vec<Connection>,
+struct PoolSlot {
+    idle: Vec<PooledConnection>,
     /// Channels being opened ahead of need.
-    warming: usize,
+    opening: usize,
 }
 
 /// One HTTP/1.1 connection over one channel.
-pub(super) struct Connection {
+pub(super) struct PooledConnection {
     id: u64,
-    /// Where it belongs.
-    pub key: Key,
+    /// Key of the pool slot that the connection belongs to.
+    pub key: PoolKey,
     /// The session that carries it.
-    pub session: Arc<Session>,
-    forward: Arc<Forward>,
+    pub session: Arc<AgentSession>,
+    forward: Arc<AgentForward>,
     /// By which requests are sent.
-    pub sender: SendRequest<Passing>,
+    pub sender: SendRequest<ForwardedBody>,
 }
 
-impl Pool {
+impl ConnectionPool {
     /// The connection that was used last: the least likely to be closed meanwhile.
-    pub(super) fn take(&self, key: Key) -> Option<Connection> {
+    pub(super) fn take(&self, key: PoolKey) -> Option<PooledConnection> {
         let mut slots = self.slots();
         let slot = slots.get_mut(&key)?;
         while let Some(connection) = slot.idle.pop() {
@@ -67,9 +67,9 @@ impl Pool {
 
     /// Makes an HTTP connection of a channel and drives it until it ends.
     pub(super) async fn connect(
-        shared: &Arc<Shared>,
-        channel: Carried,
-    ) -> Result<Connection, hyper::Error> {
+        shared: &Arc<GatewayState>,
+        channel: CountedChannel,
+    ) -> Result<PooledConnection, hyper::Error> {
         let key = (channel.session().id, channel.forward().id);
         let (session, forward) = (Arc::clone(channel.session()), Arc::clone(channel.forward()));
         let (sender, connection) = http1::Builder::new()
@@ -91,7 +91,7 @@ impl Pool {
             }
             owner.pool.forget(key, id);
         });
-        Ok(Connection {
+        Ok(PooledConnection {
             id,
             key,
             session,
@@ -101,10 +101,10 @@ impl Pool {
     }
 
     /// Gives a connection back once it can take the next request; one that cannot soon is closed.
-    pub(super) fn give_back(shared: &Arc<Shared>, mut connection: Connection) {
+    pub(super) fn put_idle(shared: &Arc<GatewayState>, mut connection: PooledConnection) {
         let owner = Arc::clone(shared);
         shared.tasks.spawn(async move {
-            let ready = tokio::time::timeout(GIVE_BACK, connection.sender.ready()).await;
+            let ready = tokio::time::timeout(IDLE_READY_TIMEOUT, connection.sender.ready()).await;
             if matches!(ready, Ok(Ok(()))) {
                 owner.pool.put(connection, owner.settings.limits.max_idle);
             }
@@ -112,13 +112,13 @@ impl Pool {
     }
 
     /// Closes the idle ones of a forward that its session no longer serves.
-    pub(in crate::gateway) fn close_idle(&self, key: Key) {
+    pub(in crate::gateway) fn close_idle(&self, key: PoolKey) {
         if let Some(slot) = self.slots().get_mut(&key) {
             slot.idle.clear();
         }
     }
 
-    fn put(&self, connection: Connection, max_idle: usize) {
+    fn put(&self, connection: PooledConnection, max_idle: usize) {
         let mut slots = self.slots();
         // Under the lock: the driver forgets its connection only after closing it, and a forward is
         // released before its idle connections are closed.
@@ -132,38 +132,43 @@ impl Pool {
         }
     }
 
-    fn forget(&self, key: Key, id: u64) {
+    fn forget(&self, key: PoolKey, id: u64) {
         let mut slots = self.slots();
         if let Some(slot) = slots.get_mut(&key) {
             slot.idle.retain(|connection| connection.id != id);
-            if slot.idle.is_empty() && slot.warming == 0 {
+            if slot.idle.is_empty() && slot.opening == 0 {
                 slots.remove(&key);
             }
         }
     }
 
     /// Whether one more channel should be opened ahead of need; the caller then opens it and says
-    /// [`Pool::warmed`].
-    pub(super) fn wants_more(&self, key: Key, preopened: usize) -> bool {
+    /// [`ConnectionPool::opened_ahead`].
+    pub(super) fn wants_more(&self, key: PoolKey, preopened: usize) -> bool {
         let mut slots = self.slots();
         if preopened == 0 {
             return false;
         }
         let slot = slots.entry(key).or_default();
-        let wanted = slot.idle.len() + slot.warming < preopened;
+        let wanted = slot.idle.len() + slot.opening < preopened;
         if wanted {
-            slot.warming += 1;
+            slot.opening += 1;
         }
         wanted
     }
 
-    /// Ends what [`Pool::wants_more`] began.
-    pub(super) fn warmed(&self, key: Key, connection: Option<Connection>, max_idle: usize) {
+    /// Ends what [`ConnectionPool::wants_more`] began.
+    pub(super) fn opened_ahead(
+        &self,
+        key: PoolKey,
+        connection: Option<PooledConnection>,
+        max_idle: usize,
+    ) {
         {
             let mut slots = self.slots();
             if let Some(slot) = slots.get_mut(&key) {
-                slot.warming = slot.warming.saturating_sub(1);
-                if slot.idle.is_empty() && slot.warming == 0 {
+                slot.opening = slot.opening.saturating_sub(1);
+                if slot.idle.is_empty() && slot.opening == 0 {
                     slots.remove(&key);
                 }
             }
@@ -173,11 +178,11 @@ impl Pool {
         }
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+    fn slots(&self) -> MutexGuard<'_, HashMap<PoolKey, PoolSlot>> {
         // Whole entries only: a panic leaves nothing half-written.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// After an answer, how long a connection may still be busy with the rest of its request.
-const GIVE_BACK: std::time::Duration = std::time::Duration::from_secs(1);
+const IDLE_READY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);

@@ -1,14 +1,14 @@
 //! What the gateway itself answers when a request does not reach an agent (RFC 9457, RFC 9209). An
 //! answer of the agent or of Jira passes unchanged and never looks like these.
 
-use super::body::Answer;
-use crate::gateway::forward::OpenError;
+use super::body::ResponseBody;
+use crate::gateway::forward::ChannelOpenError;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
 /// One kind of failure. Its name is a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
+pub(super) enum GatewayProblem {
     /// The host is none of this gateway's.
     UnknownHost,
     /// No agent of this name has ever been given a key.
@@ -31,9 +31,9 @@ pub(super) enum Problem {
     Upgrade,
 }
 
-impl Problem {
+impl GatewayProblem {
     /// The whole answer.
-    pub(super) fn response(self, request_id: &HeaderValue) -> Response<Answer> {
+    pub(super) fn response(self, request_id: &HeaderValue) -> Response<ResponseBody> {
         let facts = self.facts();
         let body = json!({
             "type": format!("urn:server-stub:problem:{}", facts.name),
@@ -46,7 +46,7 @@ impl Problem {
             "errors": {},
             "message": facts.title,
         });
-        let mut response = Response::new(Answer::whole(body.to_string()));
+        let mut response = Response::new(ResponseBody::own(body.to_string()));
         *response.status_mut() = facts.status;
         let headers = response.headers_mut();
         headers.insert(
@@ -67,8 +67,8 @@ impl Problem {
         response
     }
 
-    fn facts(self) -> Facts {
-        let facts = |status, name, error, title| Facts {
+    fn facts(self) -> ProblemFields {
+        let facts = |status, name, error, title| ProblemFields {
             status,
             name,
             error,
@@ -89,7 +89,7 @@ impl Problem {
                 "destination_not_found",
                 "No agent of this name has a key at this gateway",
             ),
-            Self::AgentOffline => Facts {
+            Self::AgentOffline => ProblemFields {
                 retry_after: Some(5),
                 ..facts(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -98,7 +98,7 @@ impl Problem {
                     "The agent is not connected",
                 )
             },
-            Self::NoForward => Facts {
+            Self::NoForward => ProblemFields {
                 retry_after: Some(5),
                 ..facts(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -107,7 +107,7 @@ impl Problem {
                     "The agent is connected and serves no such forward",
                 )
             },
-            Self::AgentBusy => Facts {
+            Self::AgentBusy => ProblemFields {
                 retry_after: Some(1),
                 ..facts(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -122,7 +122,7 @@ impl Problem {
                 "connection_refused",
                 "The agent refused the connection",
             ),
-            Self::AgentSilent => Facts {
+            Self::AgentSilent => ProblemFields {
                 retry_after: Some(5),
                 ..facts(
                     StatusCode::GATEWAY_TIMEOUT,
@@ -131,7 +131,7 @@ impl Problem {
                     "The agent does not answer",
                 )
             },
-            Self::AgentLost => Facts {
+            Self::AgentLost => ProblemFields {
                 delivery: "maybe_sent",
                 ..facts(
                     StatusCode::BAD_GATEWAY,
@@ -140,7 +140,7 @@ impl Problem {
                     "The connection to the agent ended before its answer",
                 )
             },
-            Self::NoAnswer => Facts {
+            Self::NoAnswer => ProblemFields {
                 delivery: "maybe_sent",
                 ..facts(
                     StatusCode::GATEWAY_TIMEOUT,
@@ -159,7 +159,7 @@ impl Problem {
     }
 }
 
-struct Facts {
+struct ProblemFields {
     status: StatusCode,
     name: &'static str,
     /// Proxy error type (RFC 9209 §2.3).
@@ -169,13 +169,13 @@ struct Facts {
     retry_after: Option<u16>,
 }
 
-impl From<OpenError> for Problem {
-    fn from(error: OpenError) -> Self {
+impl From<ChannelOpenError> for GatewayProblem {
+    fn from(error: ChannelOpenError) -> Self {
         match error {
-            OpenError::NoSession | OpenError::Lost => Self::AgentOffline,
-            OpenError::Busy => Self::AgentBusy,
-            OpenError::Refused => Self::ChannelRefused,
-            OpenError::Silent => Self::AgentSilent,
+            ChannelOpenError::NoSession | ChannelOpenError::SessionLost => Self::AgentOffline,
+            ChannelOpenError::Busy => Self::AgentBusy,
+            ChannelOpenError::Refused => Self::ChannelRefused,
+            ChannelOpenError::TimedOut => Self::AgentSilent,
         }
     }
 }
@@ -197,17 +197,17 @@ const MAX_ID: usize = 128;
 mod tests {
     use super::*;
 
-    const ALL: [Problem; 10] = [
-        Problem::AgentOffline,
-        Problem::NoForward,
-        Problem::AgentBusy,
-        Problem::ChannelRefused,
-        Problem::AgentSilent,
-        Problem::AgentLost,
-        Problem::NoAnswer,
-        Problem::UnknownAgent,
-        Problem::UnknownHost,
-        Problem::Upgrade,
+    const ALL: [GatewayProblem; 10] = [
+        GatewayProblem::AgentOffline,
+        GatewayProblem::NoForward,
+        GatewayProblem::AgentBusy,
+        GatewayProblem::ChannelRefused,
+        GatewayProblem::AgentSilent,
+        GatewayProblem::AgentLost,
+        GatewayProblem::NoAnswer,
+        GatewayProblem::UnknownAgent,
+        GatewayProblem::UnknownHost,
+        GatewayProblem::Upgrade,
     ];
 
     #[test]

@@ -1,13 +1,13 @@
 //! From the `Host` header to the status page or to an agent's forward.
 
-use super::problem::Problem;
+use super::problem::GatewayProblem;
 use crate::gateway::AgentName;
 use http::{Method, Request, header};
 use std::net::IpAddr;
 
 /// Where a request is meant to go.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum RouteTarget {
     /// The gateway itself: its bare domain, `localhost` or a loopback address.
     Page,
     /// `NAME.<domain>`, or `LABEL--NAME.<domain>` for one forward of several.
@@ -19,9 +19,9 @@ pub(super) enum Target {
 
 /// Reads the host of a request. Only the gateway's own names reach its page, so that no web page with
 /// a name of its own that resolves to this address can read it.
-pub(super) fn target<B>(domain: &str, request: &Request<B>) -> Result<Target, Problem> {
+pub(super) fn target<B>(domain: &str, request: &Request<B>) -> Result<RouteTarget, GatewayProblem> {
     if request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE) {
-        return Err(Problem::Upgrade);
+        return Err(GatewayProblem::Upgrade);
     }
     let host = match request.uri().host() {
         Some(host) => host,
@@ -34,18 +34,18 @@ pub(super) fn target<B>(domain: &str, request: &Request<B>) -> Result<Target, Pr
     };
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     if is_own(domain, &host) {
-        return Ok(Target::Page);
+        return Ok(RouteTarget::Page);
     }
     let name = host
         .strip_suffix(&domain.to_ascii_lowercase())
         .and_then(|name| name.strip_suffix('.'))
-        .ok_or(Problem::UnknownHost)?;
+        .ok_or(GatewayProblem::UnknownHost)?;
     let (label, name) = match name.split_once("--") {
         Some((label, name)) => (Some(label.to_owned()), name),
         None => (None, name),
     };
-    let agent = name.parse().map_err(|_| Problem::UnknownAgent)?;
-    Ok(Target::Agent { agent, label })
+    let agent = name.parse().map_err(|_| GatewayProblem::UnknownAgent)?;
+    Ok(RouteTarget::Agent { agent, label })
 }
 
 fn is_own(domain: &str, host: &str) -> bool {
@@ -67,13 +67,13 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    fn to(host: &str) -> Result<Target, Problem> {
+    fn to(host: &str) -> Result<RouteTarget, GatewayProblem> {
         let request = Request::get("/x").header("host", host).body(()).unwrap();
         target("gateway.localhost", &request)
     }
 
-    fn agent(name: &str, label: Option<&str>) -> Target {
-        Target::Agent {
+    fn agent(name: &str, label: Option<&str>) -> RouteTarget {
+        RouteTarget::Agent {
             agent: name.parse().unwrap(),
             label: label.map(str::to_owned),
         }
@@ -106,7 +106,7 @@ mod tests {
             "127.0.0.1:8088",
             "[::1]:8088",
         ] {
-            assert_eq!(to(own).unwrap(), Target::Page, "{own}");
+            assert_eq!(to(own).unwrap(), RouteTarget::Page, "{own}");
         }
         for other in [
             "evil.example",
@@ -114,14 +114,22 @@ mod tests {
             "10.0.0.1",
             "",
         ] {
-            assert_eq!(to(other).unwrap_err(), Problem::UnknownHost, "{other}");
+            assert_eq!(
+                to(other).unwrap_err(),
+                GatewayProblem::UnknownHost,
+                "{other}"
+            );
         }
         for no_name in [
             "a.b.gateway.localhost",
             "-.gateway.localhost",
             "..gateway.localhost",
         ] {
-            assert_eq!(to(no_name).unwrap_err(), Problem::UnknownAgent, "{no_name}");
+            assert_eq!(
+                to(no_name).unwrap_err(),
+                GatewayProblem::UnknownAgent,
+                "{no_name}"
+            );
         }
     }
 
@@ -134,7 +142,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             target("gateway.localhost", &request).unwrap_err(),
-            Problem::Upgrade
+            GatewayProblem::Upgrade
         );
     }
 }

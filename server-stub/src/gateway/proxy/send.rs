@@ -1,15 +1,15 @@
 //! The way of one request to an agent and of its answer back.
 
 use super::{
-    body::{Answer, PassedBody, Passing, Progress},
-    pool::{Connection, Pool},
-    problem::Problem,
+    body::{ActivityClock, AgentResponseBody, ForwardedBody, ResponseBody},
+    pool::{ConnectionPool, PooledConnection},
+    problem::GatewayProblem,
 };
 use crate::gateway::{
-    AgentName, Shared,
-    forward::{Candidate, Originator, open, rank},
-    registry::Route,
-    session::Work,
+    AgentName, GatewayState,
+    forward::{OpenCandidate, Originator, open, order_candidates},
+    registry::AgentRoute,
+    session::BusyGuard,
 };
 use http::{HeaderMap, HeaderName, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
@@ -23,42 +23,44 @@ use tokio::time::{Instant, sleep_until};
 /// Sends a request over an idle channel, or over a new one, and passes the answer on. A channel that
 /// turns out closed is replaced only where nothing of the request was sent.
 pub(super) async fn send(
-    shared: &Arc<Shared>,
+    shared: &Arc<GatewayState>,
     agent: AgentName,
     label: Option<&str>,
     request: Request<Incoming>,
-) -> Result<Response<Answer>, Problem> {
+) -> Result<Response<ResponseBody>, GatewayProblem> {
     let limits = &shared.settings.limits;
-    let progress = Progress::new();
+    let progress = ActivityClock::new();
     let (mut head, body) = request.into_parts();
     // A client may send the absolute form to a proxy; an origin wants the path alone (RFC 9112 §3.2).
     if head.uri.authority().is_some() {
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        head.uri = path.parse::<Uri>().map_err(|_| Problem::UnknownHost)?;
+        head.uri = path
+            .parse::<Uri>()
+            .map_err(|_| GatewayProblem::UnknownHost)?;
     }
     head.version = Version::HTTP_11;
     strip_hop_by_hop(&mut head.headers);
     let mut request = Request::from_parts(
         head,
-        Passing::new(body, progress.clone(), limits.body_stall),
+        ForwardedBody::new(body, progress.clone(), limits.body_stall),
     );
     for _ in 0..TRIES {
         let candidates = candidates(shared, &agent, label).await?;
         let (mut connection, work) = connect(shared, candidates).await?;
-        progress.stamp();
+        progress.touch();
         let sent = connection.sender.try_send_request(request);
         match before_deadline(sent, &progress, limits.answer_timeout).await {
             Some(Ok(response)) => {
                 let (mut head, body) = response.into_parts();
                 strip_hop_by_hop(&mut head.headers);
                 let shared = Arc::clone(shared);
-                let body = Passing::new(body, progress, limits.body_stall);
-                let answer = Answer::Passed {
-                    body: PassedBody(body),
+                let body = ForwardedBody::new(body, progress, limits.body_stall);
+                let answer = ResponseBody::FromAgent {
+                    body: AgentResponseBody(body),
                     after: Some(Box::new(move |whole| {
                         drop(work);
                         if whole {
-                            Pool::give_back(&shared, connection);
+                            ConnectionPool::put_idle(&shared, connection);
                         }
                     })),
                 };
@@ -66,39 +68,43 @@ pub(super) async fn send(
             }
             Some(Err(mut failed)) => match failed.take_message() {
                 Some(unsent) => request = unsent,
-                None => return Err(Problem::AgentLost),
+                None => return Err(GatewayProblem::AgentLost),
             },
-            None => return Err(Problem::NoAnswer),
+            None => return Err(GatewayProblem::NoAnswer),
         }
     }
-    Err(Problem::AgentOffline)
+    Err(GatewayProblem::AgentOffline)
 }
 
 async fn candidates(
-    shared: &Shared,
+    shared: &GatewayState,
     agent: &AgentName,
     label: Option<&str>,
-) -> Result<Vec<Candidate>, Problem> {
+) -> Result<Vec<OpenCandidate>, GatewayProblem> {
     match shared.registry.route(agent, label) {
-        Route::To(candidates) => Ok(candidates),
-        Route::NoForward => Err(Problem::NoForward),
-        Route::Offline if shared.logins.knows(agent).await => Err(Problem::AgentOffline),
-        Route::Offline => Err(Problem::UnknownAgent),
+        AgentRoute::To(candidates) => Ok(candidates),
+        AgentRoute::NoForward => Err(GatewayProblem::NoForward),
+        AgentRoute::Offline if shared.logins.is_known_agent(agent).await => {
+            Err(GatewayProblem::AgentOffline)
+        }
+        AgentRoute::Offline => Err(GatewayProblem::UnknownAgent),
     }
 }
 
 /// The idle channel of the session whose turn it is, else a new one. A session that should prove
 /// itself first is asked for a new channel: its answer is the proof.
 async fn connect(
-    shared: &Arc<Shared>,
-    mut candidates: Vec<Candidate>,
-) -> Result<(Connection, Work), Problem> {
-    rank(&mut candidates);
+    shared: &Arc<GatewayState>,
+    mut candidates: Vec<OpenCandidate>,
+) -> Result<(PooledConnection, BusyGuard), GatewayProblem> {
+    order_candidates(&mut candidates);
     // Counted before there is a channel, so that the next request goes elsewhere.
-    let expected = candidates.first().map(|first| first.serving.session.work());
+    let expected = candidates
+        .first()
+        .map(|first| first.serving.session.count_busy());
     let idle = candidates.first().and_then(|first| {
         let session = &first.serving.session;
-        if session.unproven() {
+        if session.needs_proof() {
             return None;
         }
         shared.pool.take((session.id, first.forward.id))
@@ -108,12 +114,12 @@ async fn connect(
         None => {
             let deadline = shared.settings.limits.open_deadline;
             let channel = open(candidates.clone(), &originator(shared), deadline).await?;
-            Pool::connect(shared, channel)
+            ConnectionPool::connect(shared, channel)
                 .await
-                .map_err(|_| Problem::AgentOffline)?
+                .map_err(|_| GatewayProblem::AgentOffline)?
         }
     };
-    let work = connection.session.work();
+    let work = connection.session.count_busy();
     drop(expected);
     let used = candidates
         .into_iter()
@@ -121,13 +127,13 @@ async fn connect(
     if let Some(used) = used {
         used.forward.traffic.requests.fetch_add(1, Relaxed);
         used.serving.session.traffic.requests.fetch_add(1, Relaxed);
-        warm(shared, used);
+        open_ahead(shared, used);
     }
     Ok((connection, work))
 }
 
 /// Opens a channel ahead of the next request where there are too few idle ones.
-fn warm(shared: &Arc<Shared>, candidate: Candidate) {
+fn open_ahead(shared: &Arc<GatewayState>, candidate: OpenCandidate) {
     let limits = &shared.settings.limits;
     let key = (candidate.serving.session.id, candidate.forward.id);
     if !shared.pool.wants_more(key, limits.preopened) {
@@ -138,22 +144,22 @@ fn warm(shared: &Arc<Shared>, candidate: Candidate) {
         let limits = &owner.settings.limits;
         let opened = open(vec![candidate], &originator(&owner), limits.open_deadline).await;
         let connection = match opened {
-            Ok(channel) => Pool::connect(&owner, channel).await.ok(),
+            Ok(channel) => ConnectionPool::connect(&owner, channel).await.ok(),
             Err(_) => None,
         };
-        owner.pool.warmed(key, connection, limits.max_idle);
+        owner.pool.opened_ahead(key, connection, limits.max_idle);
     });
 }
 
 /// A pooled channel serves many callers, so it is opened in the name of the listener.
-fn originator(shared: &Shared) -> Originator {
+fn originator(shared: &GatewayState) -> Originator {
     shared.http_addr.into()
 }
 
 /// Waits for the head of the answer, with a deadline that each piece of the request's body moves.
 async fn before_deadline<T>(
     sent: impl Future<Output = T>,
-    progress: &Progress,
+    progress: &ActivityClock,
     limit: Duration,
 ) -> Option<T> {
     let mut sent = pin!(sent);
@@ -223,12 +229,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_answers_deadline_counts_from_the_last_piece_of_the_request() {
         let limit = Duration::from_secs(10);
-        let progress = Progress::new();
+        let progress = ActivityClock::new();
         let uploading = progress.clone();
         let upload = async move {
             for _ in 0..5 {
                 tokio::time::sleep(Duration::from_secs(9)).await;
-                uploading.stamp();
+                uploading.touch();
             }
             "answer"
         };
@@ -236,7 +242,7 @@ mod tests {
             before_deadline(upload, &progress, limit).await,
             Some("answer")
         );
-        progress.stamp();
+        progress.touch();
         let silence = std::future::pending::<()>();
         assert_eq!(before_deadline(silence, &progress, limit).await, None);
     }

@@ -1,14 +1,14 @@
 //! The SSH accept loop and the life of one connection: login grace, stall timer, farewell.
 
 use super::{
-    call::MAX_CALLS,
-    door::Door,
-    login_queue::{LoginPlace, LoginQueue},
+    direct_channel::MAX_DIRECT_CHANNELS,
+    handler::ServerHandler,
+    login_queue::{LoginQueue, LoginSlot},
 };
-use crate::gateway::Shared;
+use crate::gateway::GatewayState;
 use agent::tunnel::{
     channel::SessionBudget,
-    transport::{Transport, socket},
+    transport::{SshTransport, socket},
 };
 use russh::{Disconnect, server};
 use std::{
@@ -39,7 +39,7 @@ pub(in crate::gateway) fn listener(address: SocketAddr) -> io::Result<TcpListene
 /// Accepts until the gateway stops. A lack of file descriptors is waited out; past the cap of those
 /// not yet logged in the oldest of them is closed.
 pub(in crate::gateway) async fn connections(
-    shared: Arc<Shared>,
+    shared: Arc<GatewayState>,
     config: Arc<server::Config>,
     listener: TcpListener,
 ) {
@@ -56,7 +56,7 @@ pub(in crate::gateway) async fn connections(
                     Arc::clone(&config),
                     socket,
                     remote,
-                    logins.enter(),
+                    logins.acquire(),
                 );
                 shared.tasks.spawn(one);
             }
@@ -69,33 +69,33 @@ pub(in crate::gateway) async fn connections(
 }
 
 async fn connection(
-    shared: Arc<Shared>,
+    shared: Arc<GatewayState>,
     config: Arc<server::Config>,
     socket: TcpStream,
     remote: SocketAddr,
-    place: LoginPlace,
+    place: LoginSlot,
 ) {
     let limits = &shared.settings.limits;
     let grace = Instant::now() + limits.login_grace;
-    if let Err(error) = socket::configure(&socket, &socket::Options::default()) {
+    if let Err(error) = socket::configure(&socket, &socket::SocketOptions::default()) {
         tracing::debug!(%remote, %error, "cannot set the socket's options");
         return;
     }
     let (reader, writer) = socket.into_split();
-    let (transport, meter) = Transport::new(reader, writer, limits.transport.clone());
+    let (transport, meter) = SshTransport::new(reader, writer, limits.transport.clone());
     let budget = SessionBudget::new(Arc::clone(&meter), limits.channel.clone());
     let logged_in = Arc::new(OnceLock::new());
-    let gave_way = place.gave_way();
-    let door = Door {
+    let gave_way = place.evicted();
+    let door = ServerHandler {
         shared: Arc::clone(&shared),
         remote,
-        meter: Arc::clone(&meter),
+        transport: Arc::clone(&meter),
         budget,
-        waiting: Some(place),
+        login_slot: Some(place),
         logged_in: Arc::clone(&logged_in),
         granted: None,
-        counter: None,
-        calls: Arc::new(Semaphore::new(MAX_CALLS)),
+        registration: None,
+        direct_channel_permits: Arc::new(Semaphore::new(MAX_DIRECT_CHANNELS)),
     };
     let greeting = timeout(
         limits.login_grace,
@@ -138,14 +138,14 @@ async fn connection(
     };
     let ended = tokio::select! { biased;
         ended = &mut running => Some(ended),
-        () = guard => timeout(FAREWELL, running).await.ok(),
+        () = guard => timeout(DISCONNECT_TIMEOUT, running).await.ok(),
         () = shared.stop.cancelled() => {
-            farewell(&handle);
-            match timeout(FAREWELL, &mut running).await {
+            disconnect_all(&handle);
+            match timeout(DISCONNECT_TIMEOUT, &mut running).await {
                 Ok(ended) => Some(ended),
                 Err(_) => {
                     meter.abort("the gateway stops");
-                    timeout(FAREWELL, running).await.ok()
+                    timeout(DISCONNECT_TIMEOUT, running).await.ok()
                 }
             }
         }
@@ -156,7 +156,7 @@ async fn connection(
         return;
     };
     // The door has said so already unless russh's task is stuck.
-    shared.registry.leave(session);
+    shared.registry.remove_session(session);
     let cause = match ended {
         Some(Ok(())) => "closed by the agent".to_owned(),
         Some(Err(error)) => error.to_string(),
@@ -168,7 +168,7 @@ async fn connection(
     tracing::info!(agent = %session.agent, session = session.id, cause, "agent disconnected");
 }
 
-fn farewell(handle: &server::Handle) {
+fn disconnect_all(handle: &server::Handle) {
     let handle = handle.clone();
     // In a task: the session may be too busy to take it.
     tokio::spawn(async move {
@@ -177,7 +177,7 @@ fn farewell(handle: &server::Handle) {
             "the gateway stops".to_owned(),
             String::new(),
         );
-        let _ = timeout(FAREWELL, farewell).await;
+        let _ = timeout(DISCONNECT_TIMEOUT, farewell).await;
     });
 }
 
@@ -186,4 +186,4 @@ const BACKLOG: u32 = 1024;
 /// Pause after a failed accept, so that a lack of descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a session may take to say goodbye before it is cut, and then to end.
-const FAREWELL: Duration = Duration::from_secs(1);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);

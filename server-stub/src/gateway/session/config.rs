@@ -1,6 +1,6 @@
 //! russh's own settings for a server: algorithms, windows, keep-alive, rekey.
 
-use crate::gateway::settings::Limits;
+use crate::gateway::settings::GatewayLimits;
 use russh::{
     MethodKind, MethodSet, Preferred, SshId, cipher, compression,
     keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey},
@@ -9,7 +9,7 @@ use russh::{
 use std::{borrow::Cow, time::Duration};
 
 /// Everything russh is told.
-pub(in crate::gateway) fn config(key: PrivateKey, limits: &Limits) -> server::Config {
+pub(in crate::gateway) fn config(key: PrivateKey, limits: &GatewayLimits) -> server::Config {
     server::Config {
         server_id: SshId::Standard(Cow::Borrowed(concat!(
             "SSH-2.0-ServerStub_",

@@ -19,10 +19,10 @@ pub(super) struct LoginQueue {
 }
 
 /// A place in it, given back when dropped.
-pub(super) struct LoginPlace {
+pub(super) struct LoginSlot {
     queue: Arc<LoginQueue>,
     number: u64,
-    gave_way: CancellationToken,
+    evicted: CancellationToken,
 }
 
 impl LoginQueue {
@@ -36,7 +36,7 @@ impl LoginQueue {
     }
 
     /// A place for a new connection; the oldest is told to give way where there was none.
-    pub(super) fn enter(self: &Arc<Self>) -> LoginPlace {
+    pub(super) fn acquire(self: &Arc<Self>) -> LoginSlot {
         let gave_way = CancellationToken::new();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut waiting = self.waiting();
@@ -47,10 +47,10 @@ impl LoginQueue {
         }
         waiting.push_back((number, gave_way.clone()));
         drop(waiting);
-        LoginPlace {
+        LoginSlot {
             queue: Arc::clone(self),
             number,
-            gave_way,
+            evicted: gave_way,
         }
     }
 
@@ -60,14 +60,14 @@ impl LoginQueue {
     }
 }
 
-impl LoginPlace {
+impl LoginSlot {
     /// Cancelled when the connection has to end for a newer one.
-    pub(super) fn gave_way(&self) -> CancellationToken {
-        self.gave_way.clone()
+    pub(super) fn evicted(&self) -> CancellationToken {
+        self.evicted.clone()
     }
 }
 
-impl Drop for LoginPlace {
+impl Drop for LoginSlot {
     fn drop(&mut self) {
         let own = self.number;
         self.queue.waiting().retain(|(number, _)| *number != own);

@@ -1,9 +1,9 @@
 //! One logged-in SSH session of an agent: who it is, what it carries, and how a channel is opened on it.
 
 mod accept;
-mod call;
 mod config;
-mod door;
+mod direct_channel;
+mod handler;
 mod login_queue;
 
 pub(super) use accept::{connections, listener};
@@ -11,12 +11,12 @@ pub(super) use config::config;
 
 use super::{
     AgentName,
-    forward::{Bind, OpenError, Originator, Traffic},
-    settings::Limits,
+    forward::{ChannelOpenError, Originator, RequestedBind, TrafficCounters},
+    settings::GatewayLimits,
 };
 use agent::tunnel::{
     channel::{ChannelStream, SessionBudget},
-    transport::Meter,
+    transport::TransportHandle,
 };
 use russh::{ChannelOpenFailure, server};
 use std::{
@@ -29,10 +29,10 @@ use std::{
 };
 
 /// A session after its login.
-pub(super) struct Session {
+pub(super) struct AgentSession {
     /// Counts up over the life of the gateway.
     pub id: u64,
-    /// Whose it is.
+    /// Name of the agent that logged in.
     pub agent: AgentName,
     /// Where it comes from.
     pub remote: SocketAddr,
@@ -42,30 +42,30 @@ pub(super) struct Session {
     pub login: String,
     /// When it logged in.
     pub connected_at: SystemTime,
-    /// What it carries.
-    pub traffic: Traffic,
+    /// Counters of the session's channels and bytes.
+    pub traffic: TrafficCounters,
     handle: server::Handle,
     budget: Arc<SessionBudget>,
-    meter: Arc<Meter>,
+    transport: Arc<TransportHandle>,
     max_channels: usize,
-    patience: Duration,
+    open_patience: Duration,
     pending: AtomicUsize,
     busy: AtomicUsize,
     /// Round trip of the last channel that was opened, in microseconds.
     round_trip: AtomicU64,
-    trust: Mutex<Trust>,
+    liveness: Mutex<SessionLiveness>,
 }
 
 /// Whether the far side has been heard from since it was last doubted.
 #[derive(Default)]
-struct Trust {
+struct SessionLiveness {
     /// A newer session of the same agent came.
-    twin_since: Option<Instant>,
+    newer_session_since: Option<Instant>,
     /// An open went unanswered for longer than its patience.
-    late_since: Option<Instant>,
+    open_overdue_since: Option<Instant>,
 }
 
-impl Session {
+impl AgentSession {
     #[expect(
         clippy::too_many_arguments,
         reason = "built in one place, from one login"
@@ -78,8 +78,8 @@ impl Session {
         client: String,
         handle: server::Handle,
         budget: Arc<SessionBudget>,
-        meter: Arc<Meter>,
-        limits: &Limits,
+        meter: Arc<TransportHandle>,
+        limits: &GatewayLimits,
     ) -> Self {
         Self {
             id,
@@ -88,32 +88,32 @@ impl Session {
             client,
             login,
             connected_at: SystemTime::now(),
-            traffic: Traffic::default(),
+            traffic: TrafficCounters::default(),
             handle,
             budget,
-            meter,
+            transport: meter,
             max_channels: limits.max_channels,
-            patience: limits.open_patience,
+            open_patience: limits.open_patience,
             pending: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             round_trip: AtomicU64::new(0),
-            trust: Mutex::default(),
+            liveness: Mutex::default(),
         }
     }
 
     /// Opens a channel. Must run to its end: never cancel it.
     pub(super) async fn open(
         &self,
-        bind: &Bind,
+        bind: &RequestedBind,
         originator: &Originator,
-    ) -> Result<ChannelStream, OpenError> {
-        let _pending = Counted::new(&self.pending);
+    ) -> Result<ChannelStream, ChannelOpenError> {
+        let _pending = CountGuard::new(&self.pending);
         if self.traffic.channels.load(Relaxed) + self.pending.load(Relaxed) > self.max_channels {
-            return Err(OpenError::Busy);
+            return Err(ChannelOpenError::Busy);
         }
         let asked = Instant::now();
         let opened = match bind {
-            Bind::Tcp { host, port } => {
+            RequestedBind::Tcp { host, port } => {
                 self.handle
                     .channel_open_forwarded_tcpip(
                         host.clone(),
@@ -123,7 +123,7 @@ impl Session {
                     )
                     .await
             }
-            Bind::Socket(path) => {
+            RequestedBind::Socket(path) => {
                 self.handle
                     .channel_open_forwarded_streamlocal(path.clone())
                     .await
@@ -132,7 +132,7 @@ impl Session {
         let answered = |session: &Self| {
             let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
             session.round_trip.store(micros, Relaxed);
-            *session.trust() = Trust::default();
+            *session.liveness() = SessionLiveness::default();
         };
         match opened {
             Ok(channel) => {
@@ -142,41 +142,43 @@ impl Session {
             Err(russh::Error::ChannelOpenFailure(reason)) => {
                 answered(self);
                 Err(match reason {
-                    ChannelOpenFailure::ResourceShortage => OpenError::Busy,
-                    _ => OpenError::Refused,
+                    ChannelOpenFailure::ResourceShortage => ChannelOpenError::Busy,
+                    _ => ChannelOpenError::Refused,
                 })
             }
-            Err(_) => Err(OpenError::Lost),
+            Err(_) => Err(ChannelOpenError::SessionLost),
         }
     }
 
     /// How long an open on this session may take before another session is asked too: four times
     /// what the last one took, and not less than the setting.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn open_patience(&self) -> Duration {
         let usual = Duration::from_micros(self.round_trip.load(Relaxed));
-        self.patience.max(usual.saturating_mul(4))
+        self.open_patience.max(usual.saturating_mul(4))
     }
 
     /// An open was not answered within the patience.
-    pub(super) fn late(&self) {
-        self.trust().late_since.get_or_insert_with(Instant::now);
+    pub(super) fn mark_overdue(&self) {
+        self.liveness()
+            .open_overdue_since
+            .get_or_insert_with(Instant::now);
     }
 
     /// A newer session of the same agent has logged in: this one may be its dead twin.
-    pub(super) fn has_twin(&self) {
-        self.trust().twin_since = Some(Instant::now());
+    pub(super) fn mark_superseded(&self) {
+        self.liveness().newer_session_since = Some(Instant::now());
     }
 
     /// Whether an open is overdue and nothing has come since.
     pub(super) fn owes_answer(&self) -> bool {
-        let late = self.trust().late_since;
+        let late = self.liveness().open_overdue_since;
         late.is_some_and(|since| !self.heard_since(since))
     }
 
     /// Whether this session should prove itself by an answer before a request is trusted to a channel
     /// of it that is already open.
-    pub(super) fn unproven(&self) -> bool {
-        let twin = self.trust().twin_since;
+    pub(super) fn needs_proof(&self) -> bool {
+        let twin = self.liveness().newer_session_since;
         twin.is_some_and(|since| !self.heard_since(since)) || self.owes_answer()
     }
 
@@ -186,50 +188,50 @@ impl Session {
     }
 
     /// Counts one request or connection as under way until it is dropped.
-    pub(super) fn work(self: &Arc<Self>) -> Work {
+    pub(super) fn count_busy(self: &Arc<Self>) -> BusyGuard {
         self.busy.fetch_add(1, Relaxed);
-        Work(Arc::clone(self))
+        BusyGuard(Arc::clone(self))
     }
 
     /// Time since anything came from the far side.
     pub(super) fn silent_for(&self) -> Duration {
-        self.meter.rx_age()
+        self.transport.rx_age()
     }
 
     /// Cuts the session at once.
     pub(super) fn abort(&self, why: &'static str) {
-        self.meter.abort(why);
+        self.transport.abort(why);
     }
 
     fn heard_since(&self, moment: Instant) -> bool {
-        self.meter.rx_age() < moment.elapsed()
+        self.transport.rx_age() < moment.elapsed()
     }
 
-    fn trust(&self) -> MutexGuard<'_, Trust> {
+    fn liveness(&self) -> MutexGuard<'_, SessionLiveness> {
         // Plain assignments only: a panic leaves a whole value.
-        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+        self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One request or connection under way.
-pub(super) struct Work(Arc<Session>);
+pub(super) struct BusyGuard(Arc<AgentSession>);
 
-impl Drop for Work {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
         self.0.busy.fetch_sub(1, Relaxed);
     }
 }
 
-struct Counted<'a>(&'a AtomicUsize);
+struct CountGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Counted<'a> {
+impl<'a> CountGuard<'a> {
     fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for CountGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }

@@ -2,7 +2,7 @@
 
 mod page;
 
-use super::{Shared, forward::Place, proxy::Answer, registry::Agent};
+use super::{GatewayState, forward::ListenAddress, proxy::ResponseBody, registry::RegisteredAgent};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 use std::{
@@ -12,8 +12,8 @@ use std::{
 
 /// The gateway at one moment. The JSON form has these names; `version` counts incompatible changes.
 #[derive(Clone, Debug, Serialize)]
-pub struct Snapshot {
-    /// 1.
+pub struct GatewaySnapshot {
+    /// Version of this JSON form, now 1.
     pub version: u32,
     /// Seconds since 1970 at which the gateway started.
     pub started_at: u64,
@@ -23,13 +23,13 @@ pub struct Snapshot {
     pub http: String,
     /// Agents are called as `NAME.<domain>`.
     pub domain: String,
-    /// `SHA256:…`.
+    /// Fingerprint of the gateway's host key, `SHA256:…`.
     pub host_key: String,
     /// Every agent that has logged in since the start, by name.
     pub agents: Vec<AgentStatus>,
 }
 
-/// One agent.
+/// Status of one agent, with its sessions and forwards.
 #[derive(Clone, Debug, Serialize)]
 pub struct AgentStatus {
     /// Its name and SSH user.
@@ -50,7 +50,7 @@ pub struct AgentStatus {
     pub forwards: Vec<ForwardStatus>,
 }
 
-/// One session.
+/// Status of one SSH session.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionStatus {
     /// Unique over the life of the gateway.
@@ -61,15 +61,15 @@ pub struct SessionStatus {
     pub client: String,
     /// Key fingerprint or certificate of the login.
     pub login: String,
-    /// Seconds since 1970.
+    /// Time of the login, in seconds since 1970.
     pub connected_at: u64,
     /// Seconds since anything came from the agent.
     pub silent_seconds: u64,
     /// An opening of a channel is overdue and nothing has come since.
     pub owes_answer: bool,
-    /// Channels open now.
+    /// Number of channels open now.
     pub channels: usize,
-    /// Channels opened ever.
+    /// Number of channels opened since the login.
     pub opened: u64,
     /// HTTP requests sent by this session.
     pub requests: u64,
@@ -81,12 +81,12 @@ pub struct SessionStatus {
     pub bytes_to_agent: u64,
 }
 
-/// One forward.
+/// Status of one forward of an agent.
 #[derive(Clone, Debug, Serialize)]
 pub struct ForwardStatus {
     /// Where it is listened on.
     pub bind: String,
-    /// For `<label>--<agent>.<domain>`.
+    /// Label in the host name `<label>--<agent>.<domain>`.
     pub label: String,
     /// The same as a URL.
     pub url: String,
@@ -96,11 +96,11 @@ pub struct ForwardStatus {
     pub sessions: Vec<u64>,
     /// HTTP channels open and idle.
     pub idle: usize,
-    /// Channels open now.
+    /// Number of channels open now.
     pub channels: usize,
-    /// Channels opened ever.
+    /// Number of channels opened since the forward began.
     pub opened: u64,
-    /// HTTP requests sent.
+    /// Number of HTTP requests sent.
     pub requests: u64,
     /// Bytes from the agent.
     pub bytes_from_agent: u64,
@@ -108,15 +108,15 @@ pub struct ForwardStatus {
     pub bytes_to_agent: u64,
 }
 
-impl Snapshot {
+impl GatewaySnapshot {
     /// The agent of this name, if it has ever logged in.
     pub fn agent(&self, name: &str) -> Option<&AgentStatus> {
         self.agents.iter().find(|agent| agent.name == name)
     }
 }
 
-pub(super) fn snapshot(shared: &Shared) -> Snapshot {
-    Snapshot {
+pub(super) fn snapshot(shared: &GatewayState) -> GatewaySnapshot {
+    GatewaySnapshot {
         version: 1,
         started_at: seconds(shared.started_at),
         ssh: shared.ssh_addr.to_string(),
@@ -133,7 +133,7 @@ pub(super) fn snapshot(shared: &Shared) -> Snapshot {
 }
 
 /// `GET /` as HTML, `GET /?format=json` and `GET /status.json` as JSON.
-pub(super) fn page<B>(shared: &Shared, request: &Request<B>) -> Response<Answer> {
+pub(super) fn page<B>(shared: &GatewayState, request: &Request<B>) -> Response<ResponseBody> {
     let html = ("text/html; charset=utf-8", StatusCode::OK);
     let plain = "text/plain; charset=utf-8";
     let json = request.uri().query() == Some("format=json");
@@ -152,7 +152,7 @@ pub(super) fn page<B>(shared: &Shared, request: &Request<B>) -> Response<Answer>
             (plain, StatusCode::METHOD_NOT_ALLOWED),
         ),
     };
-    let mut response = Response::new(Answer::whole(text));
+    let mut response = Response::new(ResponseBody::own(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -164,7 +164,7 @@ pub(super) fn page<B>(shared: &Shared, request: &Request<B>) -> Response<Answer>
     response
 }
 
-fn agent_status(shared: &Shared, name: &str, agent: &Agent) -> AgentStatus {
+fn agent_status(shared: &GatewayState, name: &str, agent: &RegisteredAgent) -> AgentStatus {
     let sessions: Vec<_> = agent
         .sessions
         .iter()
@@ -194,12 +194,12 @@ fn agent_status(shared: &Shared, name: &str, agent: &Agent) -> AgentStatus {
                 .map(|serving| serving.bind.label())
                 .unwrap_or_default();
             ForwardStatus {
-                bind: forward.place.to_string(),
+                bind: forward.address.to_string(),
                 url: url(shared, &format!("{label}--{name}")),
                 label,
-                port: match &forward.place {
-                    Place::Tcp(address) => Some(address.port()),
-                    Place::Socket(_) => None,
+                port: match &forward.address {
+                    ListenAddress::Tcp(address) => Some(address.port()),
+                    ListenAddress::Socket(_) => None,
                 },
                 sessions: serving.iter().map(|s| s.session.id).collect(),
                 idle: serving
@@ -219,14 +219,16 @@ fn agent_status(shared: &Shared, name: &str, agent: &Agent) -> AgentStatus {
         online: !sessions.is_empty(),
         url: url(shared, name),
         left_at: agent.left_at.filter(|_| sessions.is_empty()).map(seconds),
-        bytes_from_agent: agent.past.0 + sessions.iter().map(|s| s.bytes_from_agent).sum::<u64>(),
-        bytes_to_agent: agent.past.1 + sessions.iter().map(|s| s.bytes_to_agent).sum::<u64>(),
+        bytes_from_agent: agent.ended_bytes.0
+            + sessions.iter().map(|s| s.bytes_from_agent).sum::<u64>(),
+        bytes_to_agent: agent.ended_bytes.1
+            + sessions.iter().map(|s| s.bytes_to_agent).sum::<u64>(),
         sessions,
         forwards,
     }
 }
 
-fn url(shared: &Shared, label: &str) -> String {
+fn url(shared: &GatewayState, label: &str) -> String {
     format!(
         "http://{label}.{}:{}",
         shared.settings.domain,

@@ -1,10 +1,10 @@
 //! The snapshot as one HTML page without scripts.
 
-use super::{AgentStatus, ForwardStatus, SessionStatus, Snapshot};
+use super::{AgentStatus, ForwardStatus, GatewaySnapshot, SessionStatus};
 use maud::{DOCTYPE, Markup, html};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub(super) fn html(snapshot: &Snapshot) -> String {
+pub(super) fn html(snapshot: &GatewaySnapshot) -> String {
     let online = snapshot.agents.iter().filter(|agent| agent.online).count();
     html! {
         (DOCTYPE)

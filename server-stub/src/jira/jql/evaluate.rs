@@ -3,19 +3,19 @@
 
 use std::cmp::Ordering;
 
+use super::field::{JqlField, allowed, field, no_field};
 use super::moment::{instant, moment};
-use super::target::{Target, allowed, field, no_field};
-use super::{Clause, Operand, Operator, Query};
-use crate::jira::world::catalogue::{IssueType, Named, Priority, Resolution, Status};
-use crate::jira::world::fields::Kind;
-use crate::jira::world::{Issue, World};
+use super::{JqlClause, JqlOperand, JqlOperator, JqlQuery};
+use crate::jira::model::catalogue::{CatalogueItem, IssueStatus, IssueType, Priority, Resolution};
+use crate::jira::model::fields::FieldKind;
+use crate::jira::model::{Issue, JiraModel};
 
 pub(super) fn run(
-    world: &World,
+    world: &JiraModel,
     viewer: Option<&str>,
-    query: &Query,
+    query: &JqlQuery,
 ) -> Result<Vec<u64>, Vec<String>> {
-    let scope = Scope { world, viewer };
+    let scope = QueryEvaluator { world, viewer };
     let mut errors = Vec::new();
     if let Some(clause) = &query.clause {
         scope.check(clause, &mut errors);
@@ -38,7 +38,7 @@ pub(super) fn run(
             query
                 .clause
                 .as_ref()
-                .is_none_or(|clause| scope.holds(clause, issue))
+                .is_none_or(|clause| scope.matches(clause, issue))
         })
         .collect();
     found.sort_by(|a, b| {
@@ -58,19 +58,19 @@ pub(super) fn run(
     Ok(found.into_iter().map(|issue| issue.id).collect())
 }
 
-struct Scope<'a> {
-    world: &'a World,
+struct QueryEvaluator<'a> {
+    world: &'a JiraModel,
     viewer: Option<&'a str>,
 }
 
-impl Scope<'_> {
-    fn check(&self, clause: &Clause, errors: &mut Vec<String>) {
+impl QueryEvaluator<'_> {
+    fn check(&self, clause: &JqlClause, errors: &mut Vec<String>) {
         match clause {
-            Clause::And(clauses) | Clause::Or(clauses) => {
+            JqlClause::And(clauses) | JqlClause::Or(clauses) => {
                 clauses.iter().for_each(|clause| self.check(clause, errors));
             }
-            Clause::Not(clause) => self.check(clause, errors),
-            Clause::Test {
+            JqlClause::Not(clause) => self.check(clause, errors),
+            JqlClause::Test {
                 field: name,
                 operator,
                 operands,
@@ -95,33 +95,35 @@ impl Scope<'_> {
 
     fn check_operand(
         &self,
-        target: Target,
+        target: JqlField,
         name: &str,
-        operator: Operator,
-        operand: &Operand,
+        operator: JqlOperator,
+        operand: &JqlOperand,
     ) -> Option<String> {
         let value = match operand {
-            Operand::Empty => return None,
-            Operand::Function(function) if FUNCTIONS.contains(&function.as_str()) => return None,
-            Operand::Function(function) => {
+            JqlOperand::Empty => return None,
+            JqlOperand::Function(function) if FUNCTIONS.contains(&function.as_str()) => {
+                return None;
+            }
+            JqlOperand::Function(function) => {
                 return Some(format!("Unable to find JQL function '{function}()'."));
             }
-            Operand::Value(value) => value,
+            JqlOperand::Value(value) => value,
         };
-        if matches!(operator, Operator::Like | Operator::NotLike) {
+        if matches!(operator, JqlOperator::Like | JqlOperator::NotLike) {
             return None;
         }
         // An anonymous search finds nothing rather than telling what there is.
         self.viewer?;
         let known = match target {
-            Target::Key => {
+            JqlField::Key => {
                 return self.world.visible_issue(self.viewer, value).err().map(|_| {
                     format!("An issue with key '{value}' does not exist for field '{name}'.")
                 });
             }
-            Target::AllText | Target::StatusCategory => true,
-            Target::Field(field) => match field.kind {
-                Kind::Project => {
+            JqlField::AllText | JqlField::StatusCategory => true,
+            JqlField::Field(field) => match field.kind {
+                FieldKind::Project => {
                     self.world
                         .visible_projects(self.viewer)
                         .into_iter()
@@ -132,15 +134,15 @@ impl Scope<'_> {
                                 || project.id.to_string() == *value
                         })
                 }
-                Kind::IssueType => IssueType::by_either(value).is_some(),
-                Kind::Priority => Priority::by_either(value).is_some(),
-                Kind::Resolution => {
+                FieldKind::IssueType => IssueType::by_either(value).is_some(),
+                FieldKind::Priority => Priority::by_either(value).is_some(),
+                FieldKind::Resolution => {
                     value.eq_ignore_ascii_case("unresolved")
                         || Resolution::by_either(value).is_some()
                 }
-                Kind::User => self.world.people.find(value).is_some(),
-                Kind::Date => instant(value).is_some(),
-                Kind::Kept {
+                FieldKind::User => self.world.people.find(value).is_some(),
+                FieldKind::Date => instant(value).is_some(),
+                FieldKind::Stored {
                     schema: "datetime", ..
                 } => {
                     if instant(value).is_none() {
@@ -152,22 +154,22 @@ impl Scope<'_> {
                     }
                     true
                 }
-                Kind::Kept {
+                FieldKind::Stored {
                     schema: "status", ..
-                } => Status::by_either(value).is_some(),
-                Kind::Kept { schema: "user", .. } => self.world.people.find(value).is_some(),
+                } => IssueStatus::by_either(value).is_some(),
+                FieldKind::Stored { schema: "user", .. } => self.world.people.find(value).is_some(),
                 _ => true,
             },
         };
         (!known).then(|| format!("The value '{value}' does not exist for the field '{name}'."))
     }
 
-    fn holds(&self, clause: &Clause, issue: &Issue) -> bool {
+    fn matches(&self, clause: &JqlClause, issue: &Issue) -> bool {
         match clause {
-            Clause::And(clauses) => clauses.iter().all(|clause| self.holds(clause, issue)),
-            Clause::Or(clauses) => clauses.iter().any(|clause| self.holds(clause, issue)),
-            Clause::Not(clause) => !self.holds(clause, issue),
-            Clause::Test {
+            JqlClause::And(clauses) => clauses.iter().all(|clause| self.matches(clause, issue)),
+            JqlClause::Or(clauses) => clauses.iter().any(|clause| self.matches(clause, issue)),
+            JqlClause::Not(clause) => !self.matches(clause, issue),
+            JqlClause::Test {
                 field: name,
                 operator,
                 operands,
@@ -177,9 +179,9 @@ impl Scope<'_> {
 
     fn test(
         &self,
-        target: Target,
-        operator: Operator,
-        operands: &[Operand],
+        target: JqlField,
+        operator: JqlOperator,
+        operands: &[JqlOperand],
         issue: &Issue,
     ) -> bool {
         let terms = self.terms(target, issue);
@@ -189,36 +191,40 @@ impl Scope<'_> {
                 .any(|operand| self.equal(target, &terms, operand))
         };
         match operator {
-            Operator::Equals | Operator::In | Operator::Is => any(),
-            Operator::IsNot => !any(),
+            JqlOperator::Equals | JqlOperator::In | JqlOperator::Is => any(),
+            JqlOperator::IsNot => !any(),
             // Jira leaves out issues where the field is empty.
-            Operator::NotEquals | Operator::NotIn => !terms.is_empty() && !any(),
-            Operator::Like => operands.iter().any(|operand| like(&terms, operand)),
-            Operator::NotLike => !operands.iter().any(|operand| like(&terms, operand)),
-            Operator::Less
-            | Operator::LessOrEqual
-            | Operator::Greater
-            | Operator::GreaterOrEqual => operands.iter().any(|operand| {
+            JqlOperator::NotEquals | JqlOperator::NotIn => !terms.is_empty() && !any(),
+            JqlOperator::Like => operands
+                .iter()
+                .any(|operand| contains_words(&terms, operand)),
+            JqlOperator::NotLike => !operands
+                .iter()
+                .any(|operand| contains_words(&terms, operand)),
+            JqlOperator::Less
+            | JqlOperator::LessOrEqual
+            | JqlOperator::Greater
+            | JqlOperator::GreaterOrEqual => operands.iter().any(|operand| {
                 self.order_of(target, issue, operand)
                     .is_some_and(|order| match operator {
-                        Operator::Less => order.is_lt(),
-                        Operator::LessOrEqual => order.is_le(),
-                        Operator::Greater => order.is_gt(),
+                        JqlOperator::Less => order.is_lt(),
+                        JqlOperator::LessOrEqual => order.is_le(),
+                        JqlOperator::Greater => order.is_gt(),
                         _ => order.is_ge(),
                     })
             }),
         }
     }
 
-    fn equal(&self, target: Target, terms: &[String], operand: &Operand) -> bool {
+    fn equal(&self, target: JqlField, terms: &[String], operand: &JqlOperand) -> bool {
         match operand {
-            Operand::Empty => terms.is_empty(),
-            Operand::Function(function) if function == "currentuser" => self
+            JqlOperand::Empty => terms.is_empty(),
+            JqlOperand::Function(function) if function == "currentuser" => self
                 .viewer
                 .is_some_and(|viewer| terms.iter().any(|term| term.eq_ignore_ascii_case(viewer))),
-            Operand::Function(_) => false,
-            Operand::Value(value) => {
-                let unresolved = matches!(target, Target::Field(field) if field.kind == Kind::Resolution)
+            JqlOperand::Function(_) => false,
+            JqlOperand::Value(value) => {
+                let unresolved = matches!(target, JqlField::Field(field) if field.kind == FieldKind::Resolution)
                     && value.eq_ignore_ascii_case("unresolved");
                 (unresolved && terms.is_empty())
                     || terms
@@ -228,24 +234,24 @@ impl Scope<'_> {
         }
     }
 
-    fn order_of(&self, target: Target, issue: &Issue, operand: &Operand) -> Option<Ordering> {
+    fn order_of(&self, target: JqlField, issue: &Issue, operand: &JqlOperand) -> Option<Ordering> {
         let value = match operand {
-            Operand::Value(value) => value.as_str(),
-            Operand::Function(function) => function.as_str(),
-            Operand::Empty => return None,
+            JqlOperand::Value(value) => value.as_str(),
+            JqlOperand::Function(function) => function.as_str(),
+            JqlOperand::Empty => return None,
         };
         match target {
-            Target::Key => {
+            JqlField::Key => {
                 let other = self.world.visible_issue(self.viewer, value).ok()?;
                 Some(issue.id.cmp(&other))
             }
-            Target::Field(field) => match field.kind {
-                Kind::Number => issue
+            JqlField::Field(field) => match field.kind {
+                FieldKind::Number => issue
                     .plain
                     .get(field.id)?
                     .as_f64()?
                     .partial_cmp(&value.parse().ok()?),
-                Kind::Priority => {
+                FieldKind::Priority => {
                     // The more urgent the greater, and its id the smaller.
                     Some(Priority::by_either(value)?.id.cmp(issue.priority.id))
                 }
@@ -256,10 +262,10 @@ impl Scope<'_> {
     }
 
     /// What the issue has in a field, by every name it goes by; empty when unset.
-    fn terms(&self, target: Target, issue: &Issue) -> Vec<String> {
+    fn terms(&self, target: JqlField, issue: &Issue) -> Vec<String> {
         let project = &self.world.projects[issue.project];
         let named = |id: &str, name: &str| vec![id.to_owned(), name.to_owned()];
-        let parts = |ids: &[u64], parts: &[crate::jira::world::Part]| {
+        let parts = |ids: &[u64], parts: &[crate::jira::model::ProjectPart]| {
             parts
                 .iter()
                 .filter(|part| ids.contains(&part.id))
@@ -275,18 +281,18 @@ impl Scope<'_> {
         };
         let comments = || issue.comments.iter().map(|comment| comment.body.clone());
         let field = match target {
-            Target::Key => return named(&issue.id.to_string(), &issue.key),
-            Target::StatusCategory => {
+            JqlField::Key => return named(&issue.id.to_string(), &issue.key),
+            JqlField::StatusCategory => {
                 return named(issue.status.category.key, issue.status.category.name);
             }
-            Target::AllText => {
+            JqlField::AllText => {
                 let mut all = vec![issue.summary.clone()];
                 all.extend(text(issue.text("description")));
                 all.extend(text(issue.text("environment")));
                 all.extend(comments());
                 return all;
             }
-            Target::Field(field) => field,
+            JqlField::Field(field) => field,
         };
         match field.id {
             "project" => {
@@ -328,13 +334,13 @@ impl Scope<'_> {
         }
     }
 
-    fn compare(&self, target: &Target, a: &Issue, b: &Issue) -> Ordering {
+    fn compare(&self, target: &JqlField, a: &Issue, b: &Issue) -> Ordering {
         match target {
-            Target::Key => a.id.cmp(&b.id),
-            Target::Field(field) if moment(field, a).is_some() || moment(field, b).is_some() => {
+            JqlField::Key => a.id.cmp(&b.id),
+            JqlField::Field(field) if moment(field, a).is_some() || moment(field, b).is_some() => {
                 moment(field, a).cmp(&moment(field, b))
             }
-            Target::Field(field) if field.kind == Kind::Priority => {
+            JqlField::Field(field) if field.kind == FieldKind::Priority => {
                 b.priority.id.cmp(a.priority.id)
             }
             _ => self
@@ -346,8 +352,8 @@ impl Scope<'_> {
 }
 
 /// Whether every word asked for is a word of one of the texts; `*` at its end stands for any end.
-fn like(texts: &[String], operand: &Operand) -> bool {
-    let Operand::Value(wanted) = operand else {
+fn contains_words(texts: &[String], operand: &JqlOperand) -> bool {
+    let JqlOperand::Value(wanted) = operand else {
         return false;
     };
     let wanted = wanted.to_lowercase();

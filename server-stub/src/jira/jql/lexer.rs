@@ -2,14 +2,14 @@
 
 /// A token and where it began.
 #[derive(Clone, Debug)]
-pub(super) struct Token {
-    pub kind: Kind,
+pub(super) struct JqlToken {
+    pub kind: JqlTokenKind,
     pub line: usize,
     pub character: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum JqlTokenKind {
     /// Not quoted: may be a keyword.
     Word(String),
     Quoted(String),
@@ -20,20 +20,20 @@ pub(super) enum Kind {
     Comma,
 }
 
-impl Token {
+impl JqlToken {
     /// The token as the text of an error names it.
     pub fn text(&self) -> &str {
         match &self.kind {
-            Kind::Word(text) | Kind::Quoted(text) => text,
-            Kind::Symbol(text) => text,
-            Kind::Open => "(",
-            Kind::Close => ")",
-            Kind::Comma => ",",
+            JqlTokenKind::Word(text) | JqlTokenKind::Quoted(text) => text,
+            JqlTokenKind::Symbol(text) => text,
+            JqlTokenKind::Open => "(",
+            JqlTokenKind::Close => ")",
+            JqlTokenKind::Comma => ",",
         }
     }
 }
 
-pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
+pub(super) fn tokens(text: &str) -> Result<Vec<JqlToken>, String> {
     let mut tokens = Vec::new();
     let (mut line, mut character) = (1, 0);
     let mut rest = text;
@@ -49,12 +49,12 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
             continue;
         }
         let (kind, length) = if let Some(symbol) = SYMBOLS.iter().find(|s| rest.starts_with(**s)) {
-            (Kind::Symbol(symbol), symbol.len())
+            (JqlTokenKind::Symbol(symbol), symbol.len())
         } else {
             match first {
-                '(' => (Kind::Open, 1),
-                ')' => (Kind::Close, 1),
-                ',' => (Kind::Comma, 1),
+                '(' => (JqlTokenKind::Open, 1),
+                ')' => (JqlTokenKind::Close, 1),
+                ',' => (JqlTokenKind::Comma, 1),
                 '"' | '\'' => quoted(rest, first).ok_or_else(|| {
                     format!(
                         "Error in the JQL Query: The quoted string '{}' has not been completed. \
@@ -71,12 +71,12 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
                     ));
                 }
                 _ => {
-                    let length = rest.find(ends_a_word).unwrap_or(rest.len());
-                    (Kind::Word(rest[..length].to_owned()), length)
+                    let length = rest.find(is_word_end).unwrap_or(rest.len());
+                    (JqlTokenKind::Word(rest[..length].to_owned()), length)
                 }
             }
         };
-        tokens.push(Token {
+        tokens.push(JqlToken {
             kind,
             line,
             character,
@@ -88,7 +88,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
 }
 
 /// A quoted string with its escapes resolved, and its length in the text.
-fn quoted(text: &str, quote: char) -> Option<(Kind, usize)> {
+fn quoted(text: &str, quote: char) -> Option<(JqlTokenKind, usize)> {
     let mut value = String::new();
     let mut characters = text.char_indices().skip(1);
     while let Some((at, character)) = characters.next() {
@@ -99,14 +99,14 @@ fn quoted(text: &str, quote: char) -> Option<(Kind, usize)> {
                 'r' => '\r',
                 other => other,
             }),
-            end if end == quote => return Some((Kind::Quoted(value), at + 1)),
+            end if end == quote => return Some((JqlTokenKind::Quoted(value), at + 1)),
             other => value.push(other),
         }
     }
     None
 }
 
-fn ends_a_word(character: char) -> bool {
+fn is_word_end(character: char) -> bool {
     character.is_whitespace() || "()\",'=!~<>&|".contains(character) || RESERVED.contains(character)
 }
 

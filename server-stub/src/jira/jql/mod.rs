@@ -2,19 +2,19 @@
 //! and Jira's own words for what is wrong with a query.
 
 mod evaluate;
+mod field;
 mod lexer;
 mod moment;
 mod parser;
-mod target;
 
-use super::world::World;
+use super::model::JiraModel;
 
 /// The ids of the issues that `viewer` may see and `text` selects, in its order.
 ///
 /// # Errors
 /// Jira's messages.
 pub(super) fn search(
-    world: &World,
+    world: &JiraModel,
     viewer: Option<&str>,
     text: &str,
 ) -> Result<Vec<u64>, Vec<String>> {
@@ -29,33 +29,33 @@ pub(super) fn is_unbounded(text: &str) -> bool {
 
 /// A query as it was typed.
 #[derive(Debug, PartialEq)]
-struct Query {
+struct JqlQuery {
     /// `None`: everything.
-    clause: Option<Clause>,
-    order: Vec<Order>,
+    clause: Option<JqlClause>,
+    order: Vec<OrderBy>,
 }
 
 #[derive(Debug, PartialEq)]
-enum Clause {
-    And(Vec<Clause>),
-    Or(Vec<Clause>),
-    Not(Box<Clause>),
+enum JqlClause {
+    And(Vec<JqlClause>),
+    Or(Vec<JqlClause>),
+    Not(Box<JqlClause>),
     Test {
         field: String,
-        operator: Operator,
-        operands: Vec<Operand>,
+        operator: JqlOperator,
+        operands: Vec<JqlOperand>,
     },
 }
 
 #[derive(Debug, PartialEq)]
-enum Operand {
+enum JqlOperand {
     Value(String),
     Empty,
     Function(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
+enum JqlOperator {
     Equals,
     NotEquals,
     Like,
@@ -71,12 +71,12 @@ enum Operator {
 }
 
 #[derive(Debug, PartialEq)]
-struct Order {
+struct OrderBy {
     field: String,
     descending: bool,
 }
 
-impl Operator {
+impl JqlOperator {
     fn text(self) -> &'static str {
         match self {
             Self::Equals => "=",

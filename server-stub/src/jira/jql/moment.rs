@@ -4,11 +4,11 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime, Time};
 
-use crate::jira::world::Issue;
-use crate::jira::world::fields::Field;
+use crate::jira::model::Issue;
+use crate::jira::model::fields::FieldDefinition;
 
 /// The moment a date field of an issue holds.
-pub(super) fn moment(field: &Field, issue: &Issue) -> Option<OffsetDateTime> {
+pub(super) fn moment(field: &FieldDefinition, issue: &Issue) -> Option<OffsetDateTime> {
     match field.id {
         "created" => Some(issue.created),
         "updated" => Some(issue.updated),

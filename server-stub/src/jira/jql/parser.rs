@@ -1,11 +1,11 @@
 //! Tokens → query, with Jira's messages for what does not parse.
 
-use super::lexer::{Kind, Token, tokens};
-use super::{Clause, Operand, Operator, Order, Query};
+use super::lexer::{JqlToken, JqlTokenKind, tokens};
+use super::{JqlClause, JqlOperand, JqlOperator, JqlQuery, OrderBy};
 
-pub(super) fn parse(text: &str) -> Result<Query, String> {
+pub(super) fn parse(text: &str) -> Result<JqlQuery, String> {
     let tokens = tokens(text)?;
-    let mut parser = Parser {
+    let mut parser = JqlParser {
         tokens: &tokens,
         at: 0,
         depth: 0,
@@ -22,42 +22,42 @@ pub(super) fn parse(text: &str) -> Result<Query, String> {
             &format!("Expecting either 'OR' or 'AND' but got '{}'", token.text()),
         ));
     }
-    Ok(Query { clause, order })
+    Ok(JqlQuery { clause, order })
 }
 
-struct Parser<'a> {
-    tokens: &'a [Token],
+struct JqlParser<'a> {
+    tokens: &'a [JqlToken],
     at: usize,
     depth: usize,
 }
 
-impl<'a> Parser<'a> {
-    fn either(&mut self) -> Result<Clause, String> {
+impl<'a> JqlParser<'a> {
+    fn either(&mut self) -> Result<JqlClause, String> {
         let mut clauses = vec![self.both()?];
         while self.take_word(OR) || self.take_symbol(&["|", "||"]) {
             clauses.push(self.both()?);
         }
-        Ok(one_or(clauses, Clause::Or))
+        Ok(one_or(clauses, JqlClause::Or))
     }
 
-    fn both(&mut self) -> Result<Clause, String> {
+    fn both(&mut self) -> Result<JqlClause, String> {
         let mut clauses = vec![self.single()?];
         while self.take_word(AND) || self.take_symbol(&["&", "&&"]) {
             clauses.push(self.single()?);
         }
-        Ok(one_or(clauses, Clause::And))
+        Ok(one_or(clauses, JqlClause::And))
     }
 
-    fn single(&mut self) -> Result<Clause, String> {
+    fn single(&mut self) -> Result<JqlClause, String> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err("Error in the JQL Query: The query is nested too deeply.".into());
         }
         let clause = if self.take_word(NOT) || self.take_symbol(&["!"]) {
-            Clause::Not(Box::new(self.single()?))
-        } else if self.take(&Kind::Open) {
+            JqlClause::Not(Box::new(self.single()?))
+        } else if self.take(&JqlTokenKind::Open) {
             let clause = self.either()?;
-            if !self.take(&Kind::Close) {
+            if !self.take(&JqlTokenKind::Close) {
                 return Err(self.expecting("')'"));
             }
             clause
@@ -68,14 +68,14 @@ impl<'a> Parser<'a> {
         Ok(clause)
     }
 
-    fn test(&mut self) -> Result<Clause, String> {
+    fn test(&mut self) -> Result<JqlClause, String> {
         let field = self.field()?;
         let operator = self.operator()?;
         let operands = match operator {
-            Operator::In | Operator::NotIn => self.list()?,
+            JqlOperator::In | JqlOperator::NotIn => self.list()?,
             _ => vec![self.operand()?],
         };
-        Ok(Clause::Test {
+        Ok(JqlClause::Test {
             field,
             operator,
             operands,
@@ -89,9 +89,9 @@ impl<'a> Parser<'a> {
             );
         };
         match &token.kind {
-            Kind::Quoted(name) => Ok(name.clone()),
-            Kind::Word(name) if !is_keyword(name) => Ok(name.clone()),
-            Kind::Word(name) => Err(at(
+            JqlTokenKind::Quoted(name) => Ok(name.clone()),
+            JqlTokenKind::Word(name) if !is_keyword(name) => Ok(name.clone()),
+            JqlTokenKind::Word(name) => Err(at(
                 token,
                 &format!(
                     "Expecting a field name but got '{name}'. You must surround '{name}' in \
@@ -105,31 +105,31 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn operator(&mut self) -> Result<Operator, String> {
+    fn operator(&mut self) -> Result<JqlOperator, String> {
         let Some(token) = self.next() else {
             return Err(format!(
                 "Error in the JQL Query: Expecting operator before the end of the query. {OPERATORS}"
             ));
         };
         let operator = match &token.kind {
-            Kind::Symbol("=") => Operator::Equals,
-            Kind::Symbol("!=") => Operator::NotEquals,
-            Kind::Symbol("~") => Operator::Like,
-            Kind::Symbol("!~") => Operator::NotLike,
-            Kind::Symbol("<") => Operator::Less,
-            Kind::Symbol("<=") => Operator::LessOrEqual,
-            Kind::Symbol(">") => Operator::Greater,
-            Kind::Symbol(">=") => Operator::GreaterOrEqual,
-            Kind::Word(word) if word.eq_ignore_ascii_case(IN) => Operator::In,
-            Kind::Word(word) if word.eq_ignore_ascii_case(IS) => {
+            JqlTokenKind::Symbol("=") => JqlOperator::Equals,
+            JqlTokenKind::Symbol("!=") => JqlOperator::NotEquals,
+            JqlTokenKind::Symbol("~") => JqlOperator::Like,
+            JqlTokenKind::Symbol("!~") => JqlOperator::NotLike,
+            JqlTokenKind::Symbol("<") => JqlOperator::Less,
+            JqlTokenKind::Symbol("<=") => JqlOperator::LessOrEqual,
+            JqlTokenKind::Symbol(">") => JqlOperator::Greater,
+            JqlTokenKind::Symbol(">=") => JqlOperator::GreaterOrEqual,
+            JqlTokenKind::Word(word) if word.eq_ignore_ascii_case(IN) => JqlOperator::In,
+            JqlTokenKind::Word(word) if word.eq_ignore_ascii_case(IS) => {
                 if self.take_word(NOT) {
-                    Operator::IsNot
+                    JqlOperator::IsNot
                 } else {
-                    Operator::Is
+                    JqlOperator::Is
                 }
             }
-            Kind::Word(word) if word.eq_ignore_ascii_case(NOT) && self.take_word(IN) => {
-                Operator::NotIn
+            JqlTokenKind::Word(word) if word.eq_ignore_ascii_case(NOT) && self.take_word(IN) => {
+                JqlOperator::NotIn
             }
             _ => {
                 return Err(at(
@@ -141,22 +141,22 @@ impl<'a> Parser<'a> {
         Ok(operator)
     }
 
-    fn list(&mut self) -> Result<Vec<Operand>, String> {
-        if !self.take(&Kind::Open) {
+    fn list(&mut self) -> Result<Vec<JqlOperand>, String> {
+        if !self.take(&JqlTokenKind::Open) {
             return Ok(vec![self.operand()?]);
         }
         let mut operands = vec![self.operand()?];
-        while self.take(&Kind::Comma) {
+        while self.take(&JqlTokenKind::Comma) {
             operands.push(self.operand()?);
         }
-        if self.take(&Kind::Close) {
+        if self.take(&JqlTokenKind::Close) {
             Ok(operands)
         } else {
             Err(self.expecting("')'"))
         }
     }
 
-    fn operand(&mut self) -> Result<Operand, String> {
+    fn operand(&mut self) -> Result<JqlOperand, String> {
         let Some(token) = self.next() else {
             return Err(
                 "Error in the JQL Query: Expecting either a value, list or function before the end of \
@@ -165,25 +165,27 @@ impl<'a> Parser<'a> {
             );
         };
         match &token.kind {
-            Kind::Quoted(text) => Ok(Operand::Value(text.clone())),
-            Kind::Word(word) if ["empty", "null"].contains(&word.to_ascii_lowercase().as_str()) => {
-                Ok(Operand::Empty)
+            JqlTokenKind::Quoted(text) => Ok(JqlOperand::Value(text.clone())),
+            JqlTokenKind::Word(word)
+                if ["empty", "null"].contains(&word.to_ascii_lowercase().as_str()) =>
+            {
+                Ok(JqlOperand::Empty)
             }
-            Kind::Word(word) if is_keyword(word) => Err(at(
+            JqlTokenKind::Word(word) if is_keyword(word) => Err(at(
                 token,
                 &format!(
                     "Expecting either a value, list or function but got '{word}'. You must surround \
                      '{word}' in quotation marks to use it as a value."
                 ),
             )),
-            Kind::Word(word) if self.take(&Kind::Open) => {
-                if self.take(&Kind::Close) {
-                    Ok(Operand::Function(word.to_ascii_lowercase()))
+            JqlTokenKind::Word(word) if self.take(&JqlTokenKind::Open) => {
+                if self.take(&JqlTokenKind::Close) {
+                    Ok(JqlOperand::Function(word.to_ascii_lowercase()))
                 } else {
                     Err(self.expecting("')'"))
                 }
             }
-            Kind::Word(word) => Ok(Operand::Value(word.clone())),
+            JqlTokenKind::Word(word) => Ok(JqlOperand::Value(word.clone())),
             _ => Err(at(
                 token,
                 &format!(
@@ -194,7 +196,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn order(&mut self) -> Result<Vec<Order>, String> {
+    fn order(&mut self) -> Result<Vec<OrderBy>, String> {
         if !self.take_word(ORDER) {
             return Ok(Vec::new());
         }
@@ -208,24 +210,24 @@ impl<'a> Parser<'a> {
             if !descending {
                 self.take_word(ASC);
             }
-            order.push(Order { field, descending });
-            if !self.take(&Kind::Comma) {
+            order.push(OrderBy { field, descending });
+            if !self.take(&JqlTokenKind::Comma) {
                 return Ok(order);
             }
         }
     }
 
-    fn peek(&self) -> Option<&'a Token> {
+    fn peek(&self) -> Option<&'a JqlToken> {
         self.tokens.get(self.at)
     }
 
-    fn next(&mut self) -> Option<&'a Token> {
+    fn next(&mut self) -> Option<&'a JqlToken> {
         let token = self.tokens.get(self.at);
         self.at += usize::from(token.is_some());
         token
     }
 
-    fn take(&mut self, kind: &Kind) -> bool {
+    fn take(&mut self, kind: &JqlTokenKind) -> bool {
         let taken = self.peek().is_some_and(|token| token.kind == *kind);
         self.at += usize::from(taken);
         taken
@@ -234,7 +236,7 @@ impl<'a> Parser<'a> {
     fn take_symbol(&mut self, symbols: &[&'static str]) -> bool {
         symbols
             .iter()
-            .any(|symbol| self.take(&Kind::Symbol(symbol)))
+            .any(|symbol| self.take(&JqlTokenKind::Symbol(symbol)))
     }
 
     fn take_word(&mut self, word: &str) -> bool {
@@ -245,7 +247,7 @@ impl<'a> Parser<'a> {
 
     fn is_word(&self, word: &str) -> bool {
         self.peek().is_some_and(
-            |token| matches!(&token.kind, Kind::Word(w) if w.eq_ignore_ascii_case(word)),
+            |token| matches!(&token.kind, JqlTokenKind::Word(w) if w.eq_ignore_ascii_case(word)),
         )
     }
 
@@ -262,7 +264,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn one_or(mut clauses: Vec<Clause>, many: fn(Vec<Clause>) -> Clause) -> Clause {
+fn one_or(mut clauses: Vec<JqlClause>, many: fn(Vec<JqlClause>) -> JqlClause) -> JqlClause {
     if clauses.len() == 1 {
         clauses.remove(0)
     } else {
@@ -270,8 +272,8 @@ fn one_or(mut clauses: Vec<Clause>, many: fn(Vec<Clause>) -> Clause) -> Clause {
     }
 }
 
-fn at(token: &Token, what: &str) -> String {
-    let Token {
+fn at(token: &JqlToken, what: &str) -> String {
+    let JqlToken {
         line, character, ..
     } = token;
     format!("Error in the JQL Query: {what} (line {line}, character {character})")
@@ -304,16 +306,16 @@ mod tests {
 
     #[test]
     fn and_binds_stronger_than_or() {
-        let test = |field: &str| Clause::Test {
+        let test = |field: &str| JqlClause::Test {
             field: field.into(),
-            operator: Operator::Equals,
-            operands: vec![Operand::Value("1".into())],
+            operator: JqlOperator::Equals,
+            operands: vec![JqlOperand::Value("1".into())],
         };
         assert_eq!(
             parse("a = 1 or b = 1 AND not c = '1'").unwrap().clause,
-            Some(Clause::Or(vec![
+            Some(JqlClause::Or(vec![
                 test("a"),
-                Clause::And(vec![test("b"), Clause::Not(Box::new(test("c")))]),
+                JqlClause::And(vec![test("b"), JqlClause::Not(Box::new(test("c")))]),
             ]))
         );
     }

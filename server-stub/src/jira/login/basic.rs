@@ -6,35 +6,37 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::{Attempt, AuthKind, Head, WrongPassword, with_password};
+use super::{AuthKind, LoginRequest, LoginResult, PasswordError, with_password};
 use crate::jira::answer;
-use crate::jira::shared::Shared;
+use crate::jira::shared::JiraState;
 
-pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
+pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResult {
     let Some(value) = head.parts.headers.get(header::AUTHORIZATION) else {
-        return Attempt::NotMine;
+        return LoginResult::NotPresent;
     };
     let value = String::from_utf8_lossy(value.as_bytes());
     let Some((scheme, credential)) = value.split_once(' ') else {
-        return Attempt::NotMine;
+        return LoginResult::NotPresent;
     };
     if !scheme.eq_ignore_ascii_case("basic") {
-        return Attempt::NotMine;
+        return LoginResult::NotPresent;
     }
-    if !shared.dials().basic {
-        return Attempt::Refused(Box::new(switched_off()));
+    if !shared.controls().basic {
+        return LoginResult::Refused(Box::new(switched_off()));
     }
     let decoded = STANDARD.decode(credential.trim()).unwrap_or_default();
     let decoded = String::from_utf8_lossy(&decoded).into_owned();
     let (name, password) = decoded.split_once(':').unwrap_or((&decoded, ""));
     match with_password(shared, name, password) {
-        Ok(user) => Attempt::In {
+        Ok(user) => LoginResult::LoggedIn {
             user,
             kind: AuthKind::Basic,
         },
-        Err(WrongPassword::Challenged) => Attempt::Refused(Box::new(challenge(&shared.base_url))),
-        Err(WrongPassword::Unknown | WrongPassword::Wrong) => {
-            Attempt::Refused(Box::new(wrong(&shared.base_url)))
+        Err(PasswordError::CaptchaRequired) => {
+            LoginResult::Refused(Box::new(challenge(&shared.base_url)))
+        }
+        Err(PasswordError::Unknown | PasswordError::Wrong) => {
+            LoginResult::Refused(Box::new(wrong(&shared.base_url)))
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Who is asking. One file per way to log in, each a function that looks at a request's head and
-//! says whether the credential is its kind and whether it is good; [`CHAIN`] is the order in which
+//! says whether the credential is its kind and whether it is good; [`METHODS`] is the order in which
 //! they are asked. A new way is a new file and a line there.
 
 mod basic;
@@ -14,30 +14,30 @@ use axum::response::Response;
 use http::HeaderMap;
 use http::request::Parts;
 
-pub(super) use captcha::Lockouts;
-pub(super) use session::Sessions;
+pub(super) use captcha::FailedLogins;
+pub(super) use session::CookieSessions;
 
-use super::oauth2::Scope;
-use super::shared::Shared;
+use super::oauth2::OAuth2Scope;
+use super::shared::JiraState;
 
 /// How a request was logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthKind {
     /// Not at all, or by a credential that Jira silently ignores.
     Anonymous,
-    /// `Authorization: Basic`.
+    /// By user name and password in `Authorization: Basic`.
     Basic,
     /// `Authorization: Bearer` with a personal access token.
     Pat,
     /// A signature of OAuth 1.0a.
     OAuth1,
     /// `Authorization: Bearer` with an OAuth 2.0 access token of this scope.
-    OAuth2(Scope),
+    OAuth2(OAuth2Scope),
     /// An access token of Cloud's token service.
     CloudToken,
     /// Email address and API token, in Cloud.
     ApiToken,
-    /// The `JSESSIONID` cookie.
+    /// By the session cookie `JSESSIONID`.
     Session,
     /// `os_username` and `os_password` in query or form.
     Query,
@@ -46,15 +46,15 @@ pub enum AuthKind {
 /// Who is asking, as the resources see it.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    /// `None`: anonymous.
+    /// Login name of the user; `None` means anonymous.
     pub user: Option<String>,
     pub kind: AuthKind,
-    /// `X-Seraph-LoginReason`.
+    /// Value of the header `X-Seraph-LoginReason`.
     pub reason: Option<&'static str>,
 }
 
 /// What a way to log in is shown of a request.
-pub(super) struct Head<'a> {
+pub(super) struct LoginRequest<'a> {
     pub parts: &'a Parts,
     /// The path below the context path.
     pub path: &'a str,
@@ -63,21 +63,21 @@ pub(super) struct Head<'a> {
 }
 
 /// What a way to log in makes of it.
-pub(super) enum Attempt {
+pub(super) enum LoginResult {
     /// No credential of this kind.
-    NotMine,
-    /// A good one.
-    In { user: String, kind: AuthKind },
+    NotPresent,
+    /// The credential is valid for this user.
+    LoggedIn { user: String, kind: AuthKind },
     /// A bad one that Jira passes over: the request goes on as anonymous.
     Ignored { reason: Option<&'static str> },
     /// A bad one that Jira answers itself.
     Refused(Box<Response>),
 }
 
-type Way = fn(&Shared, &Head<'_>) -> Attempt;
+type LoginMethod = fn(&JiraState, &LoginRequest<'_>) -> LoginResult;
 
 /// In this order. The session before Basic, as Seraph does: whoever sends both is the session's user.
-const CHAIN: &[Way] = &[
+const METHODS: &[LoginMethod] = &[
     query::attempt,
     oauth1::attempt,
     oauth2::attempt,
@@ -87,30 +87,33 @@ const CHAIN: &[Way] = &[
 ];
 
 /// Of a Cloud's site: what else logs in there, whoever embeds this Jira has looked at already.
-const CLOUD_CHAIN: &[Way] = &[oauth1::attempt];
+const CLOUD_METHODS: &[LoginMethod] = &[oauth1::attempt];
 
 /// Decides who is asking, or what to answer instead.
-pub(super) fn decide(shared: &Shared, head: &Head<'_>) -> Result<Caller, Box<Response>> {
+pub(super) fn authenticate(
+    shared: &JiraState,
+    head: &LoginRequest<'_>,
+) -> Result<Caller, Box<Response>> {
     // Put there by whoever embeds this Jira; nothing of it comes off the wire.
     if let Some(caller) = head.parts.extensions.get::<Caller>() {
         return Ok(caller.clone());
     }
     let chain = match shared.cloud {
-        true => CLOUD_CHAIN,
-        false => CHAIN,
+        true => CLOUD_METHODS,
+        false => METHODS,
     };
     for way in chain {
         match way(shared, head) {
-            Attempt::NotMine => {}
-            Attempt::In { user, kind } => {
+            LoginResult::NotPresent => {}
+            LoginResult::LoggedIn { user, kind } => {
                 return Ok(Caller {
                     user: Some(user),
                     kind,
                     reason: Some(OK),
                 });
             }
-            Attempt::Ignored { reason } => return Ok(Caller::anonymous(reason)),
-            Attempt::Refused(response) => return Err(response),
+            LoginResult::Ignored { reason } => return Ok(Caller::anonymous(reason)),
+            LoginResult::Refused(response) => return Err(response),
         }
     }
     Ok(Caller::anonymous(None))
@@ -118,7 +121,7 @@ pub(super) fn decide(shared: &Shared, head: &Head<'_>) -> Result<Caller, Box<Res
 
 /// The cookies of a login or of its absence: a session that really logs in, and the XSRF token.
 pub(super) fn cookies(
-    shared: &Shared,
+    shared: &JiraState,
     caller: &Caller,
     request: &HeaderMap,
     answer: &mut HeaderMap,
@@ -129,40 +132,40 @@ pub(super) fn cookies(
 /// Logs in with a name and a password, counting failures: what Basic, the query and the session
 /// resource have in common.
 pub(super) fn with_password(
-    shared: &Shared,
+    shared: &JiraState,
     name: &str,
     password: &str,
-) -> Result<String, WrongPassword> {
+) -> Result<String, PasswordError> {
     let user = {
-        let world = shared.world();
-        let Some(person) = world.people.who_types(name, world.cloud) else {
-            return Err(WrongPassword::Unknown);
+        let world = shared.model();
+        let Some(person) = world.people.find_by_login_name(name, world.cloud) else {
+            return Err(PasswordError::Unknown);
         };
         let good = person.has_password(password);
         (person.name.clone(), good)
     };
     let (user, good) = user;
     let mut lockouts = shared.lockouts();
-    if lockouts.challenged(&user, shared.settings.captcha_after) {
-        return Err(WrongPassword::Challenged);
+    if lockouts.requires_captcha(&user, shared.settings.captcha_after) {
+        return Err(PasswordError::CaptchaRequired);
     }
     if good {
         lockouts.clear(&user);
         Ok(user)
     } else {
         lockouts.failed(&user);
-        Err(WrongPassword::Wrong)
+        Err(PasswordError::Wrong)
     }
 }
 
 /// Why a password did not log in.
-pub(super) enum WrongPassword {
-    /// No such user.
+pub(super) enum PasswordError {
+    /// No user has this name.
     Unknown,
-    /// Not the password.
+    /// The password does not match.
     Wrong,
     /// A CAPTCHA has to be solved first, whatever the password.
-    Challenged,
+    CaptchaRequired,
 }
 
 impl Caller {

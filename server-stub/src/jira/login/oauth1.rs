@@ -2,15 +2,15 @@
 //! `oauth_token`, two-legged. A bad one is answered with its problem. A request that lacks one of the
 //! parameters is no attempt at all.
 
-use super::{Attempt, AuthKind, Head};
-use crate::jira::oauth1::{self, Message, Problem};
-use crate::jira::shared::Shared;
+use super::{AuthKind, LoginRequest, LoginResult};
+use crate::jira::oauth1::{self, OAuth1Message, OAuth1Problem};
+use crate::jira::shared::JiraState;
 
-pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
+pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResult {
     if head.path.starts_with(oauth1::PREFIX) {
-        return Attempt::NotMine;
+        return LoginResult::NotPresent;
     }
-    let message = Message::new(
+    let message = OAuth1Message::new(
         &head.parts.method,
         &head.parts.uri,
         &head.parts.headers,
@@ -19,21 +19,22 @@ pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
         shared.scheme(),
     );
     if !PRESENT.iter().all(|name| message.get(name).is_some()) {
-        return Attempt::NotMine;
+        return LoginResult::NotPresent;
     }
-    let user = oauth1::access(&mut shared.consumers(), &message, shared.now()).and_then(|name| {
-        let world = shared.world();
-        let person = world.people.find(&name);
-        person
-            .map(|person| person.name.clone())
-            .ok_or_else(|| Problem::new("permission_denied"))
-    });
+    let user =
+        oauth1::verify_access(&mut shared.consumers(), &message, shared.now()).and_then(|name| {
+            let world = shared.model();
+            let person = world.people.find(&name);
+            person
+                .map(|person| person.name.clone())
+                .ok_or_else(|| OAuth1Problem::new("permission_denied"))
+        });
     match user {
-        Ok(user) => Attempt::In {
+        Ok(user) => LoginResult::LoggedIn {
             user,
             kind: AuthKind::OAuth1,
         },
-        Err(problem) => Attempt::Refused(Box::new(problem.response(&shared.base_url))),
+        Err(problem) => LoginResult::Refused(Box::new(problem.response(&shared.base_url))),
     }
 }
 

@@ -3,10 +3,10 @@
 
 use http::header;
 
-use super::{Attempt, AuthKind, Head};
-use crate::jira::shared::Shared;
+use super::{AuthKind, LoginRequest, LoginResult};
+use crate::jira::shared::JiraState;
 
-pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
+pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResult {
     let Some(token) = head
         .parts
         .headers
@@ -14,13 +14,13 @@ pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "))
     else {
-        return Attempt::NotMine;
+        return LoginResult::NotPresent;
     };
     match shared.grants().owner(token, shared.now()) {
-        Some((user, scope)) => Attempt::In {
+        Some((user, scope)) => LoginResult::LoggedIn {
             user: user.to_owned(),
             kind: AuthKind::OAuth2(scope),
         },
-        None => Attempt::NotMine,
+        None => LoginResult::NotPresent,
     }
 }

@@ -1,12 +1,12 @@
 //! `os_username` and `os_password` in the query or in a form: a login that old Jiras honour on every
 //! URL, and before any other. A wrong one leaves the request anonymous.
 
-use super::{Attempt, AuthKind, Head, with_password};
-use crate::jira::shared::Shared;
+use super::{AuthKind, LoginRequest, LoginResult, with_password};
+use crate::jira::shared::JiraState;
 
-pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
+pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResult {
     if !shared.settings.query_login {
-        return Attempt::NotMine;
+        return LoginResult::NotPresent;
     }
     let parameter = |name: &str| {
         head.parameters
@@ -15,14 +15,14 @@ pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
             .map(|(_, value)| value.as_str())
     };
     let (Some(name), Some(password)) = (parameter("os_username"), parameter("os_password")) else {
-        return Attempt::NotMine;
+        return LoginResult::NotPresent;
     };
     match with_password(shared, name, password) {
-        Ok(user) => Attempt::In {
+        Ok(user) => LoginResult::LoggedIn {
             user,
             kind: AuthKind::Query,
         },
-        Err(_) => Attempt::Ignored {
+        Err(_) => LoginResult::Ignored {
             reason: Some("AUTHENTICATED_FAILED"),
         },
     }

@@ -6,17 +6,17 @@ use std::collections::{HashMap, VecDeque};
 use http::{HeaderMap, HeaderValue, header};
 use rand::Rng;
 
-use super::{Attempt, AuthKind, Caller, Head};
-use crate::jira::shared::Shared;
+use super::{AuthKind, Caller, LoginRequest, LoginResult};
+use crate::jira::shared::JiraState;
 
 /// Who is logged in by cookie.
 #[derive(Default)]
-pub(in crate::jira) struct Sessions {
+pub(in crate::jira) struct CookieSessions {
     users: HashMap<String, String>,
     order: VecDeque<String>,
 }
 
-impl Sessions {
+impl CookieSessions {
     /// A new session; the oldest one makes room.
     pub fn open(&mut self, user: &str) -> String {
         if self.order.len() == MAX_SESSIONS
@@ -45,22 +45,22 @@ impl Sessions {
     }
 }
 
-pub(super) fn attempt(shared: &Shared, head: &Head<'_>) -> Attempt {
+pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResult {
     let Some(id) = cookie(&head.parts.headers) else {
-        return Attempt::NotMine;
+        return LoginResult::NotPresent;
     };
     match shared.sessions().user(&id) {
-        Some(user) => Attempt::In {
+        Some(user) => LoginResult::LoggedIn {
             user: user.to_owned(),
             kind: AuthKind::Session,
         },
-        None => Attempt::NotMine,
+        None => LoginResult::NotPresent,
     }
 }
 
 /// Sets the cookies of a login that did not come by cookie.
 pub(super) fn cookies(
-    shared: &Shared,
+    shared: &JiraState,
     caller: &Caller,
     request: &HeaderMap,
     answer: &mut HeaderMap,

@@ -8,15 +8,15 @@ use http::StatusCode;
 use serde::Deserialize;
 use url::Url;
 
-use super::problem::Problem;
-use super::tokens::{Callback, RequestToken};
-use crate::jira::consent::{self, Answer, Decided};
+use super::problem::OAuth1Problem;
+use super::tokens::{OAuthCallback, RequestToken};
+use crate::jira::consent::{self, ConsentDecision, ConsentForm};
 use crate::jira::login::Caller;
-use crate::jira::shared::Shared;
+use crate::jira::shared::JiraState;
 
 /// The query of the page.
 #[derive(Deserialize)]
-pub(super) struct Asked {
+pub(super) struct AuthorizePageQuery {
     #[serde(default)]
     oauth_token: String,
     /// Of OAuth 1.0; a token of 1.0a has its own.
@@ -25,9 +25,9 @@ pub(super) struct Asked {
 }
 
 pub(super) async fn ask(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<JiraState>>,
     caller: Caller,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<AuthorizePageQuery>,
 ) -> Response {
     let found = shared
         .consumers()
@@ -38,12 +38,12 @@ pub(super) async fn ask(
     }
 }
 
-/// Fields as in [`consent::Answer`].
+/// Fields as in [`consent::ConsentDecision`].
 pub(super) async fn decide(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<JiraState>>,
     caller: Caller,
-    Query(asked): Query<Asked>,
-    Form(answer): Form<Answer>,
+    Query(asked): Query<AuthorizePageQuery>,
+    Form(answer): Form<ConsentForm>,
 ) -> Response {
     let found = shared
         .consumers()
@@ -52,15 +52,15 @@ pub(super) async fn decide(
         Ok(token) => token,
         Err(problem) => return wrong(&problem),
     };
-    match consent::decided(&shared, &caller, answer, &token.consumer, PURPOSE) {
-        Decided::Again(page) => *page,
-        Decided::Denied => {
+    match consent::read_decision(&shared, &caller, answer, &token.consumer, PURPOSE) {
+        ConsentDecision::AskAgain(page) => *page,
+        ConsentDecision::Denied => {
             shared.consumers().deny(&token.token);
             after(&token, asked.oauth_callback.as_deref(), "denied", || {
                 consent::message(StatusCode::OK, "Access Denied", "You have denied access.")
             })
         }
-        Decided::Allowed { user, cookie } => {
+        ConsentDecision::Allowed { user, cookie } => {
             let verifier = shared.consumers().allow(&token.token, user);
             let response = after(&token, asked.oauth_callback.as_deref(), &verifier, || {
                 let mut text = format!("You have successfully authorized '{}'.", token.consumer);
@@ -88,16 +88,16 @@ fn after(
     let named = ("oauth_token", token.token.as_str());
     let callback_of_1_0 = callback_of_1_0.and_then(|text| Url::parse(text).ok());
     match (&token.callback, callback_of_1_0) {
-        (Some(Callback::To(url)), _) => {
+        (Some(OAuthCallback::To(url)), _) => {
             let pairs = [named, ("oauth_verifier", verifier)];
             consent::redirect(&consent::with_query(url, &pairs))
         }
         (None, Some(url)) => consent::redirect(&consent::with_query(&url, &[named])),
-        (Some(Callback::OutOfBand), _) | (None, None) => page(),
+        (Some(OAuthCallback::OutOfBand), _) | (None, None) => page(),
     }
 }
 
-fn wrong(problem: &Problem) -> Response {
+fn wrong(problem: &OAuth1Problem) -> Response {
     consent::message(problem.status(), "Invalid token", problem.code)
 }
 

@@ -3,17 +3,17 @@
 
 use http::{HeaderMap, Method, Uri, header};
 
-use crate::jira::settings::Connector;
+use crate::jira::settings::TomcatConnector;
 
 /// Method, URL and parameters of a request, decoded.
-pub(in crate::jira) struct Message {
+pub(in crate::jira) struct OAuth1Message {
     method: String,
     /// Scheme, authority and raw path, as §3.4.1.2 wants them.
     url: String,
     parameters: Vec<(String, String)>,
 }
 
-impl Message {
+impl OAuth1Message {
     /// `parameters` are those of the query and of a form body; the header's come to them. The host is
     /// the connector's if it has one, else what `Host` says: never Jira's base URL.
     pub fn new(
@@ -21,7 +21,7 @@ impl Message {
         uri: &Uri,
         headers: &HeaderMap,
         parameters: &[(String, String)],
-        connector: &Connector,
+        connector: &TomcatConnector,
         scheme: &str,
     ) -> Self {
         let mut all = authorization(headers);
@@ -45,7 +45,7 @@ impl Message {
             .map(|(_, value)| value.as_str())
     }
 
-    /// RFC 5849 §3.4.1.1.
+    /// The signature base string (RFC 5849 §3.4.1.1).
     pub fn base_string(&self) -> String {
         let mut pairs: Vec<(String, String)> = self
             .parameters
@@ -65,7 +65,7 @@ impl Message {
 }
 
 /// RFC 5849 §3.4.1.2: lower case, no default port, the path untouched.
-fn url(uri: &Uri, headers: &HeaderMap, connector: &Connector, scheme: &str) -> String {
+fn url(uri: &Uri, headers: &HeaderMap, connector: &TomcatConnector, scheme: &str) -> String {
     let scheme = connector.scheme.as_deref().unwrap_or(scheme);
     let received = headers
         .get(header::HOST)
@@ -200,12 +200,12 @@ mod tests {
             ("c2", ""),
             ("a3", "2 q"),
         ]);
-        let message = Message::new(
+        let message = OAuth1Message::new(
             &Method::POST,
             &uri,
             &headers,
             &parameters,
-            &Connector::default(),
+            &TomcatConnector::default(),
             "http",
         );
         assert_eq!(
@@ -219,26 +219,41 @@ mod tests {
 
     #[test]
     fn the_url_is_the_one_the_servlet_sees() {
-        let proxied = Connector {
+        let proxied = TomcatConnector {
             scheme: Some("https".into()),
             proxy_name: Some("Jira.corp.example".into()),
             proxy_port: Some(443),
         };
-        let only_scheme = Connector {
+        let only_scheme = TomcatConnector {
             scheme: Some("https".into()),
-            ..Connector::default()
+            ..TomcatConnector::default()
         };
         let uri: Uri = "/jira/rest/a%20b%2Fc?x=1".parse().unwrap();
         for (connector, scheme, host, seen) in [
-            (&Connector::default(), "http", "JIRA:80", "http://jira"),
-            (&Connector::default(), "http", "jira:443", "http://jira:443"),
             (
-                &Connector::default(),
+                &TomcatConnector::default(),
+                "http",
+                "JIRA:80",
+                "http://jira",
+            ),
+            (
+                &TomcatConnector::default(),
+                "http",
+                "jira:443",
+                "http://jira:443",
+            ),
+            (
+                &TomcatConnector::default(),
                 "https",
                 "jira:8443",
                 "https://jira:8443",
             ),
-            (&Connector::default(), "http", "[::1]:80", "http://[::1]"),
+            (
+                &TomcatConnector::default(),
+                "http",
+                "[::1]:80",
+                "http://[::1]",
+            ),
             (&only_scheme, "http", "jira:8080", "https://jira:8080"),
             (
                 &proxied,

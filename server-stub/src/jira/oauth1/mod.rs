@@ -16,16 +16,16 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 
-pub(super) use message::Message;
-pub(super) use problem::Problem;
-pub use settings::{OAuth1, OAuth1Consumer, PublicKeyError};
-pub(super) use tokens::Consumers;
-pub(super) use verify::access;
+pub(super) use message::OAuth1Message;
+pub(super) use problem::OAuth1Problem;
+pub use settings::{OAuth1Consumer, OAuth1Settings, PublicKeyError};
+pub(super) use tokens::OAuth1Store;
+pub(super) use verify::verify_access;
 
-use super::shared::Shared;
+use super::shared::JiraState;
 
 /// Below [`PREFIX`].
-pub(super) fn routes() -> Router<Arc<Shared>> {
+pub(super) fn routes() -> Router<Arc<JiraState>> {
     Router::new()
         .route("/request-token", post(servlet::request_token))
         .route("/access-token", post(servlet::access_token))

@@ -9,12 +9,12 @@ use super::message::escape;
 
 /// A problem and its details.
 #[derive(Debug)]
-pub(in crate::jira) struct Problem {
+pub(in crate::jira) struct OAuth1Problem {
     pub code: &'static str,
     details: Vec<(&'static str, String)>,
 }
 
-impl Problem {
+impl OAuth1Problem {
     pub fn new(code: &'static str) -> Self {
         Self {
             code,

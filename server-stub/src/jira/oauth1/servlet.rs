@@ -9,16 +9,19 @@ use time::OffsetDateTime;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::message::Message;
-use super::problem::Problem;
-use super::tokens::{Callback, Consumers};
-use super::verify::{required, signer};
-use crate::jira::front::AsReceived;
-use crate::jira::shared::Shared;
+use super::message::OAuth1Message;
+use super::problem::OAuth1Problem;
+use super::tokens::{OAuth1Store, OAuthCallback};
+use super::verify::{required, verify_consumer};
+use crate::jira::middleware::ReceivedTarget;
+use crate::jira::shared::JiraState;
 
-pub(super) async fn request_token(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+pub(super) async fn request_token(
+    State(shared): State<Arc<JiraState>>,
+    request: Request,
+) -> Response {
     answer(&shared, &request, |consumers, message, now| {
-        let consumer = signer(consumers, message, now)?;
+        let consumer = verify_consumer(consumers, message, now)?;
         let callback = callback(message)?;
         let confirmed = callback.is_some();
         let token = consumers.request(&consumer.key, callback, now);
@@ -33,13 +36,16 @@ pub(super) async fn request_token(State(shared): State<Arc<Shared>>, request: Re
     })
 }
 
-pub(super) async fn access_token(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+pub(super) async fn access_token(
+    State(shared): State<Arc<JiraState>>,
+    request: Request,
+) -> Response {
     answer(&shared, &request, |consumers, message, now| {
-        let consumer = signer(consumers, message, now)?;
+        let consumer = verify_consumer(consumers, message, now)?;
         required(message, &["oauth_token"])?;
         let token = message.get("oauth_token").unwrap_or_default();
         let issued = match message.get("oauth_session_handle") {
-            Some(session) => consumers.renew(token, &consumer.key, session, now)?,
+            Some(session) => consumers.refresh(token, &consumer.key, session, now)?,
             None => {
                 let verifier = message.get("oauth_verifier");
                 consumers.exchange(token, &consumer.key, verifier, now)?
@@ -58,15 +64,19 @@ pub(super) async fn access_token(State(shared): State<Arc<Shared>>, request: Req
     })
 }
 
-type Pairs = Vec<(&'static str, String)>;
+type FormPairs = Vec<(&'static str, String)>;
 
 fn answer(
-    shared: &Shared,
+    shared: &JiraState,
     request: &Request,
-    serve: impl FnOnce(&mut Consumers, &Message, OffsetDateTime) -> Result<Pairs, Problem>,
+    serve: impl FnOnce(
+        &mut OAuth1Store,
+        &OAuth1Message,
+        OffsetDateTime,
+    ) -> Result<FormPairs, OAuth1Problem>,
 ) -> Response {
-    let received = request.extensions().get::<AsReceived>();
-    let message = Message::new(
+    let received = request.extensions().get::<ReceivedTarget>();
+    let message = OAuth1Message::new(
         request.method(),
         received.map_or(request.uri(), |received| &received.uri),
         request.headers(),
@@ -88,16 +98,16 @@ fn answer(
 }
 
 /// Absolute, or `oob`; none at all is OAuth 1.0.
-fn callback(message: &Message) -> Result<Option<Callback>, Problem> {
+fn callback(message: &OAuth1Message) -> Result<Option<OAuthCallback>, OAuth1Problem> {
     match message.get("oauth_callback") {
         None => Ok(None),
-        Some("oob") => Ok(Some(Callback::OutOfBand)),
+        Some("oob") => Ok(Some(OAuthCallback::OutOfBand)),
         Some(url) => Url::parse(url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
-            .map(|url| Some(Callback::To(url)))
+            .map(|url| Some(OAuthCallback::To(url)))
             .ok_or_else(|| {
-                Problem::new("parameter_rejected")
+                OAuth1Problem::new("parameter_rejected")
                     .with("oauth_parameters_rejected", "oauth_callback")
             }),
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 /// The OAuth 1.0a provider.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct OAuth1 {
+pub struct OAuth1Settings {
     /// The incoming application links.
     pub consumers: Vec<OAuth1Consumer>,
     /// Life of a request token, seconds. Jira: ten minutes.
@@ -24,7 +24,7 @@ pub struct OAuth1 {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OAuth1Consumer {
-    /// `oauth_consumer_key`.
+    /// The consumer key, sent as `oauth_consumer_key`.
     pub key: String,
     /// RSA, SubjectPublicKeyInfo: PEM, or its base64 alone as some set-up screens want it.
     pub public_key: String,
@@ -71,7 +71,7 @@ impl OAuth1Consumer {
     }
 }
 
-impl Default for OAuth1 {
+impl Default for OAuth1Settings {
     fn default() -> Self {
         Self {
             consumers: Vec::new(),

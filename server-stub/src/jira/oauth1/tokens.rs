@@ -5,21 +5,21 @@ use std::collections::HashSet;
 use rsa::RsaPublicKey;
 use time::OffsetDateTime;
 
-use super::problem::Problem;
-use super::settings::{OAuth1, OAuth1Consumer, PublicKeyError};
-use crate::issued::{Issued, after, random, same};
+use super::problem::OAuth1Problem;
+use super::settings::{OAuth1Consumer, OAuth1Settings, PublicKeyError};
+use crate::token_store::{TokenStore, expires_at, random_token, secrets_match};
 
 /// Everything that the provider holds.
-pub(in crate::jira) struct Consumers {
-    settings: OAuth1,
+pub(in crate::jira) struct OAuth1Store {
+    settings: OAuth1Settings,
     consumers: Vec<(OAuth1Consumer, RsaPublicKey)>,
-    requests: Issued<RequestToken>,
-    accesses: Issued<AccessToken>,
-    nonces: HashSet<Nonce>,
+    request_tokens: TokenStore<RequestToken>,
+    access_tokens: TokenStore<AccessToken>,
+    nonces: HashSet<UsedNonce>,
 }
 
 /// Timestamp, nonce, consumer, token.
-type Nonce = (i64, String, String, String);
+type UsedNonce = (i64, String, String, String);
 
 /// A request token.
 #[derive(Clone)]
@@ -28,21 +28,21 @@ pub(super) struct RequestToken {
     pub secret: String,
     pub consumer: String,
     /// Absent: OAuth 1.0, whose access token needs no verifier.
-    pub callback: Option<Callback>,
+    pub callback: Option<OAuthCallback>,
     until: OffsetDateTime,
-    decided: Option<Decision>,
+    decision: Option<TokenDecision>,
 }
 
 /// Where the user goes after deciding.
 #[derive(Clone)]
-pub(super) enum Callback {
+pub(super) enum OAuthCallback {
     /// Nowhere: the verifier is shown.
     OutOfBand,
     To(url::Url),
 }
 
 #[derive(Clone)]
-enum Decision {
+enum TokenDecision {
     Denied,
     Allowed { user: String, verifier: String },
 }
@@ -53,9 +53,9 @@ pub(super) struct AccessToken {
     pub token: String,
     pub secret: String,
     pub session: String,
-    /// Seconds.
+    /// Lifetime of the access token in seconds.
     pub lifetime: u32,
-    /// Seconds.
+    /// Lifetime of the session handle in seconds.
     pub authorization_lifetime: u32,
     consumer: String,
     user: String,
@@ -63,12 +63,12 @@ pub(super) struct AccessToken {
     session_until: OffsetDateTime,
 }
 
-impl Consumers {
-    pub fn new(settings: OAuth1) -> Result<Self, PublicKeyError> {
+impl OAuth1Store {
+    pub fn new(settings: OAuth1Settings) -> Result<Self, PublicKeyError> {
         let mut consumers = Self {
             consumers: Vec::new(),
-            requests: Issued::default(),
-            accesses: Issued::default(),
+            request_tokens: TokenStore::default(),
+            access_tokens: TokenStore::default(),
             nonces: HashSet::new(),
             settings: settings.clone(),
         };
@@ -95,7 +95,7 @@ impl Consumers {
     }
 
     /// Whether a nonce is seen for the first time; those older than `since` are forgotten.
-    pub(super) fn first_use(&mut self, nonce: Nonce, since: i64) -> bool {
+    pub(super) fn is_new_nonce(&mut self, nonce: UsedNonce, since: i64) -> bool {
         if self.nonces.len() >= MAX_NONCES {
             self.nonces.retain(|(timestamp, ..)| *timestamp >= since);
         }
@@ -105,18 +105,18 @@ impl Consumers {
     pub(super) fn request(
         &mut self,
         consumer: &str,
-        callback: Option<Callback>,
+        callback: Option<OAuthCallback>,
         now: OffsetDateTime,
     ) -> RequestToken {
         let token = RequestToken {
-            token: random(TOKEN_LENGTH),
-            secret: random(TOKEN_LENGTH),
+            token: random_token(TOKEN_LENGTH),
+            secret: random_token(TOKEN_LENGTH),
             consumer: consumer.to_owned(),
             callback,
-            until: after(now, self.settings.request_lifetime),
-            decided: None,
+            until: expires_at(now, self.settings.request_lifetime),
+            decision: None,
         };
-        self.requests.keep(token.clone());
+        self.request_tokens.push(token.clone());
         token
     }
 
@@ -125,25 +125,25 @@ impl Consumers {
         &self,
         token: &str,
         now: OffsetDateTime,
-    ) -> Result<RequestToken, Problem> {
+    ) -> Result<RequestToken, OAuth1Problem> {
         let found = self
-            .requests
+            .request_tokens
             .iter()
-            .find(|known| same(&known.token, token))
-            .ok_or_else(|| Problem::new("token_rejected"))?;
+            .find(|known| secrets_match(&known.token, token))
+            .ok_or_else(|| OAuth1Problem::new("token_rejected"))?;
         if found.until <= now {
-            return Err(Problem::new("token_expired"));
+            return Err(OAuth1Problem::new("token_expired"));
         }
-        if found.decided.is_some() {
-            return Err(Problem::new("token_used"));
+        if found.decision.is_some() {
+            return Err(OAuth1Problem::new("token_used"));
         }
         Ok(found.clone())
     }
 
     /// The user allowed it; gives the verifier.
     pub(super) fn allow(&mut self, token: &str, user: String) -> String {
-        let verifier = random(VERIFIER_LENGTH);
-        let decision = Decision::Allowed {
+        let verifier = random_token(VERIFIER_LENGTH);
+        let decision = TokenDecision::Allowed {
             user,
             verifier: verifier.clone(),
         };
@@ -152,12 +152,16 @@ impl Consumers {
     }
 
     pub(super) fn deny(&mut self, token: &str) {
-        self.decide(token, Decision::Denied);
+        self.decide(token, TokenDecision::Denied);
     }
 
-    fn decide(&mut self, token: &str, decision: Decision) {
-        if let Some(known) = self.requests.iter_mut().find(|known| known.token == token) {
-            known.decided = Some(decision);
+    fn decide(&mut self, token: &str, decision: TokenDecision) {
+        if let Some(known) = self
+            .request_tokens
+            .iter_mut()
+            .find(|known| known.token == token)
+        {
+            known.decision = Some(decision);
         }
     }
 
@@ -168,62 +172,62 @@ impl Consumers {
         consumer: &str,
         verifier: Option<&str>,
         now: OffsetDateTime,
-    ) -> Result<AccessToken, Problem> {
-        let rejected = || Problem::new("token_rejected");
+    ) -> Result<AccessToken, OAuth1Problem> {
+        let rejected = || OAuth1Problem::new("token_rejected");
         let index = self
-            .requests
+            .request_tokens
             .iter()
-            .position(|known| same(&known.token, token) && known.consumer == consumer)
+            .position(|known| secrets_match(&known.token, token) && known.consumer == consumer)
             .ok_or_else(rejected)?;
-        let known = &self.requests[index];
+        let known = &self.request_tokens[index];
         if known.until <= now {
-            return Err(Problem::new("token_expired"));
+            return Err(OAuth1Problem::new("token_expired"));
         }
-        let user = match &known.decided {
-            None => return Err(Problem::new("permission_unknown")),
-            Some(Decision::Denied) => return Err(Problem::new("permission_denied")),
-            Some(Decision::Allowed {
+        let user = match &known.decision {
+            None => return Err(OAuth1Problem::new("permission_unknown")),
+            Some(TokenDecision::Denied) => return Err(OAuth1Problem::new("permission_denied")),
+            Some(TokenDecision::Allowed {
                 user,
                 verifier: expected,
             }) => {
                 if known.callback.is_some() {
                     let verifier = verifier.ok_or_else(|| {
-                        Problem::new("parameter_absent")
+                        OAuth1Problem::new("parameter_absent")
                             .with("oauth_parameters_absent", "oauth_verifier")
                     })?;
-                    if !same(expected, verifier) {
+                    if !secrets_match(expected, verifier) {
                         return Err(rejected());
                     }
                 }
                 user.clone()
             }
         };
-        self.requests.remove(index);
+        self.request_tokens.remove(index);
         Ok(self.issue(consumer, user, now))
     }
 
     /// A new access token for one whose session is still open, which is gone then.
-    pub(super) fn renew(
+    pub(super) fn refresh(
         &mut self,
         token: &str,
         consumer: &str,
         session: &str,
         now: OffsetDateTime,
-    ) -> Result<AccessToken, Problem> {
+    ) -> Result<AccessToken, OAuth1Problem> {
         let index = self
-            .accesses
+            .access_tokens
             .iter()
             .position(|known| {
-                same(&known.token, token)
+                secrets_match(&known.token, token)
                     && known.consumer == consumer
-                    && same(&known.session, session)
+                    && secrets_match(&known.session, session)
             })
-            .ok_or_else(|| Problem::new("token_rejected"))?;
-        if self.accesses[index].session_until <= now {
-            return Err(Problem::new("token_expired"));
+            .ok_or_else(|| OAuth1Problem::new("token_rejected"))?;
+        if self.access_tokens[index].session_until <= now {
+            return Err(OAuth1Problem::new("token_expired"));
         }
-        let Some(old) = self.accesses.remove(index) else {
-            return Err(Problem::new("token_rejected"));
+        let Some(old) = self.access_tokens.remove(index) else {
+            return Err(OAuth1Problem::new("token_rejected"));
         };
         Ok(self.issue(consumer, old.user, now))
     }
@@ -234,21 +238,21 @@ impl Consumers {
         token: &str,
         consumer: &str,
         now: OffsetDateTime,
-    ) -> Result<String, Problem> {
+    ) -> Result<String, OAuth1Problem> {
         let found = self
-            .accesses
+            .access_tokens
             .iter()
-            .find(|known| same(&known.token, token) && known.consumer == consumer)
-            .ok_or_else(|| Problem::new("token_rejected"))?;
+            .find(|known| secrets_match(&known.token, token) && known.consumer == consumer)
+            .ok_or_else(|| OAuth1Problem::new("token_rejected"))?;
         if found.until <= now {
-            return Err(Problem::new("token_expired"));
+            return Err(OAuth1Problem::new("token_expired"));
         }
         Ok(found.user.clone())
     }
 
     /// Ends the life of every access token now, and that of their sessions if told so.
     pub fn expire(&mut self, sessions_too: bool, now: OffsetDateTime) {
-        for token in self.accesses.iter_mut() {
+        for token in self.access_tokens.iter_mut() {
             token.until = now;
             if sessions_too {
                 token.session_until = now;
@@ -260,17 +264,17 @@ impl Consumers {
         let lifetime = self.settings.access_lifetime;
         let authorization_lifetime = lifetime.saturating_add(self.settings.session_lifetime);
         let token = AccessToken {
-            token: random(TOKEN_LENGTH),
-            secret: random(TOKEN_LENGTH),
-            session: random(TOKEN_LENGTH),
+            token: random_token(TOKEN_LENGTH),
+            secret: random_token(TOKEN_LENGTH),
+            session: random_token(TOKEN_LENGTH),
             lifetime,
             authorization_lifetime,
             consumer: consumer.to_owned(),
             user,
-            until: after(now, lifetime),
-            session_until: after(now, authorization_lifetime),
+            until: expires_at(now, lifetime),
+            session_until: expires_at(now, authorization_lifetime),
         };
-        self.accesses.keep(token.clone());
+        self.access_tokens.push(token.clone());
         token
     }
 }

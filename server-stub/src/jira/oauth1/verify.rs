@@ -8,27 +8,29 @@ use rsa::signature::Verifier;
 use sha1::Sha1;
 use time::OffsetDateTime;
 
-use super::message::Message;
-use super::problem::Problem;
+use super::message::OAuth1Message;
+use super::problem::OAuth1Problem;
 use super::settings::OAuth1Consumer;
-use super::tokens::Consumers;
+use super::tokens::OAuth1Store;
 
 /// The consumer that signed the request.
-pub(super) fn signer(
-    consumers: &mut Consumers,
-    message: &Message,
+pub(super) fn verify_consumer(
+    consumers: &mut OAuth1Store,
+    message: &OAuth1Message,
     now: OffsetDateTime,
-) -> Result<OAuth1Consumer, Problem> {
+) -> Result<OAuth1Consumer, OAuth1Problem> {
     required(message, &["oauth_consumer_key"])?;
     for name in SINGLE {
         if message.all(name).count() > 1 {
-            return Err(Problem::new("parameter_rejected").with("oauth_parameters_rejected", *name));
+            return Err(
+                OAuth1Problem::new("parameter_rejected").with("oauth_parameters_rejected", *name)
+            );
         }
     }
     let key = message.get("oauth_consumer_key").unwrap_or_default();
     let (consumer, rsa_key) = consumers
         .consumer(key)
-        .ok_or_else(|| Problem::new("consumer_key_unknown"))?;
+        .ok_or_else(|| OAuth1Problem::new("consumer_key_unknown"))?;
     required(
         message,
         &[
@@ -39,13 +41,15 @@ pub(super) fn signer(
         ],
     )?;
     if message.get("oauth_version").is_some_and(|v| v != "1.0") {
-        return Err(Problem::new("version_rejected").with("oauth_acceptable_versions", "1.0-1.0"));
+        return Err(
+            OAuth1Problem::new("version_rejected").with("oauth_acceptable_versions", "1.0-1.0")
+        );
     }
     if message.get("oauth_signature_method") != Some(METHOD) {
-        return Err(Problem::new("signature_method_rejected")
+        return Err(OAuth1Problem::new("signature_method_rejected")
             .with("oauth_acceptable_signature_methods", METHOD));
     }
-    fresh(consumers, message, now)?;
+    check_freshness(consumers, message, now)?;
     let base_string = message.base_string();
     let signature = message.get("oauth_signature").unwrap_or_default();
     let good = STANDARD
@@ -60,19 +64,19 @@ pub(super) fn signer(
     if good {
         return Ok(consumer);
     }
-    Err(Problem::new("signature_invalid")
+    Err(OAuth1Problem::new("signature_invalid")
         .with("oauth_signature", signature)
         .with("oauth_signature_base_string", base_string)
         .with("oauth_signature_method", METHOD))
 }
 
 /// Whom a signed request for a resource logs in.
-pub(in crate::jira) fn access(
-    consumers: &mut Consumers,
-    message: &Message,
+pub(in crate::jira) fn verify_access(
+    consumers: &mut OAuth1Store,
+    message: &OAuth1Message,
     now: OffsetDateTime,
-) -> Result<String, Problem> {
-    let consumer = signer(consumers, message, now)?;
+) -> Result<String, OAuth1Problem> {
+    let consumer = verify_consumer(consumers, message, now)?;
     match message.get("oauth_token").unwrap_or_default() {
         "" => two_legged(&consumer, message),
         token => consumers.user(token, &consumer.key, now),
@@ -81,14 +85,14 @@ pub(in crate::jira) fn access(
 
 /// Whom a two-legged request wants to be: the newer parameter, or the older one, which is but a word
 /// where impersonation is not allowed.
-fn impersonated<'a>(consumer: &OAuth1Consumer, message: &'a Message) -> Option<&'a str> {
+fn impersonated<'a>(consumer: &OAuth1Consumer, message: &'a OAuth1Message) -> Option<&'a str> {
     message
         .get("xoauth_requestor_id")
         .or_else(|| message.get("user_id").filter(|_| consumer.impersonation))
 }
 
-fn two_legged(consumer: &OAuth1Consumer, message: &Message) -> Result<String, Problem> {
-    let denied = || Problem::new("permission_denied");
+fn two_legged(consumer: &OAuth1Consumer, message: &OAuth1Message) -> Result<String, OAuth1Problem> {
+    let denied = || OAuth1Problem::new("permission_denied");
     let user = consumer.two_legged_user.as_ref().ok_or_else(denied)?;
     match impersonated(consumer, message) {
         None => Ok(user.clone()),
@@ -98,16 +102,21 @@ fn two_legged(consumer: &OAuth1Consumer, message: &Message) -> Result<String, Pr
 }
 
 /// RFC 5849 §3.3: a timestamp near ours, with a nonce that was not there before.
-fn fresh(consumers: &mut Consumers, message: &Message, now: OffsetDateTime) -> Result<(), Problem> {
+fn check_freshness(
+    consumers: &mut OAuth1Store,
+    message: &OAuth1Message,
+    now: OffsetDateTime,
+) -> Result<(), OAuth1Problem> {
     let timestamp: i64 = message
         .get("oauth_timestamp")
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| {
-            Problem::new("parameter_rejected").with("oauth_parameters_rejected", "oauth_timestamp")
+            OAuth1Problem::new("parameter_rejected")
+                .with("oauth_parameters_rejected", "oauth_timestamp")
         })?;
     let now = now.unix_timestamp();
     if timestamp.abs_diff(now) > WINDOW.unsigned_abs() {
-        return Err(Problem::new("timestamp_refused").with(
+        return Err(OAuth1Problem::new("timestamp_refused").with(
             "oauth_acceptable_timestamps",
             format!("{}-{}", now - WINDOW, now + WINDOW),
         ));
@@ -119,14 +128,14 @@ fn fresh(consumers: &mut Consumers, message: &Message, now: OffsetDateTime) -> R
         key("oauth_consumer_key"),
         key("oauth_token"),
     );
-    if consumers.first_use(nonce, now - WINDOW) {
+    if consumers.is_new_nonce(nonce, now - WINDOW) {
         Ok(())
     } else {
-        Err(Problem::new("nonce_used"))
+        Err(OAuth1Problem::new("nonce_used"))
     }
 }
 
-pub(super) fn required(message: &Message, names: &[&str]) -> Result<(), Problem> {
+pub(super) fn required(message: &OAuth1Message, names: &[&str]) -> Result<(), OAuth1Problem> {
     let absent: Vec<&str> = names
         .iter()
         .copied()
@@ -135,7 +144,7 @@ pub(super) fn required(message: &Message, names: &[&str]) -> Result<(), Problem>
     if absent.is_empty() {
         return Ok(());
     }
-    Err(Problem::new("parameter_absent").with("oauth_parameters_absent", absent.join("&")))
+    Err(OAuth1Problem::new("parameter_absent").with("oauth_parameters_absent", absent.join("&")))
 }
 
 const METHOD: &str = "RSA-SHA1";
@@ -159,8 +168,8 @@ mod tests {
     use http::{HeaderMap, Method};
 
     use super::*;
-    use crate::jira::oauth1::settings::OAuth1;
-    use crate::jira::settings::Connector;
+    use crate::jira::oauth1::settings::OAuth1Settings;
+    use crate::jira::settings::TomcatConnector;
 
     /// Made with `openssl dgst -sha1 -sign`, over a base string written by hand.
     const SIGNATURE: &str = "ENbWRySdIYUy/GR9KdkEnHnTUPPxVDVoTgz+nAYcEXJMADAnog8wLSvWYpKB5/uP9HLGBJx/gNrEZibY9K/a3dRR\
@@ -183,9 +192,9 @@ qwIDAQAB
         let judged = |query_value: &str, signature: &str| {
             let mut consumer = OAuth1Consumer::new("acme", PUBLIC_KEY);
             consumer.two_legged_user = Some("bot".into());
-            let mut consumers = Consumers::new(OAuth1 {
+            let mut consumers = OAuth1Store::new(OAuth1Settings {
                 consumers: vec![consumer],
-                ..OAuth1::default()
+                ..OAuth1Settings::default()
             })
             .unwrap();
             let parameters: Vec<(String, String)> = [
@@ -201,15 +210,15 @@ qwIDAQAB
             .map(|(name, value)| (name.into(), value.into()))
             .into();
             let host = [(http::header::HOST, "jira.example".parse().unwrap())];
-            let message = Message::new(
+            let message = OAuth1Message::new(
                 &Method::GET,
                 &"/jira/rest/api/2/myself?a=2&a=%20".parse().unwrap(),
                 &HeaderMap::from_iter(host),
                 &parameters,
-                &Connector::default(),
+                &TomcatConnector::default(),
                 "http",
             );
-            access(&mut consumers, &message, now).map_err(|problem| problem.code)
+            verify_access(&mut consumers, &message, now).map_err(|problem| problem.code)
         };
         assert_eq!(judged(" ", SIGNATURE), Ok("bot".into()));
         assert_eq!(judged("+", SIGNATURE), Err("signature_invalid"));

@@ -8,43 +8,47 @@ use axum::response::{IntoResponse, Response};
 use http::Uri;
 use url::Url;
 
-use super::grants::{Challenge, Consent};
-use super::refusal::Refusal;
-use super::scope::Scope;
-use crate::jira::consent::{self, Answer, Decided};
+use super::grants::{CodeChallenge, OAuth2Consent};
+use super::refusal::OAuth2Error;
+use super::scope::OAuth2Scope;
+use crate::jira::consent::{self, ConsentDecision, ConsentForm};
 use crate::jira::login::Caller;
-use crate::jira::shared::Shared;
+use crate::jira::shared::JiraState;
 
 /// The page.
-pub(super) async fn ask(State(shared): State<Arc<Shared>>, caller: Caller, uri: Uri) -> Response {
-    match Asked::read(&shared, &uri) {
-        Ok(asked) => consent::page(&asked.client, &asked.purpose(), caller.name()),
-        Err(Wrong::Page(refusal)) => refusal.into_response(),
-        Err(Wrong::Redirect(url)) => consent::redirect(&url),
+pub(super) async fn ask(
+    State(shared): State<Arc<JiraState>>,
+    caller: Caller,
+    uri: Uri,
+) -> Response {
+    match AuthorizeRequest::read(&shared, &uri) {
+        Ok(asked) => consent::page(&asked.client, &asked.consent_text(), caller.name()),
+        Err(AuthorizeError::ShowPage(refusal)) => refusal.into_response(),
+        Err(AuthorizeError::Redirect(url)) => consent::redirect(&url),
     }
 }
 
 /// What the user said on it: fields `decision` (`allow`, `deny`) and, when not logged in, `username`
 /// and `password`.
 pub(super) async fn decide(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<JiraState>>,
     caller: Caller,
     uri: Uri,
-    Form(answer): Form<Answer>,
+    Form(answer): Form<ConsentForm>,
 ) -> Response {
-    let asked = match Asked::read(&shared, &uri) {
+    let asked = match AuthorizeRequest::read(&shared, &uri) {
         Ok(asked) => asked,
-        Err(Wrong::Page(refusal)) => return refusal.into_response(),
-        Err(Wrong::Redirect(url)) => return consent::redirect(&url),
+        Err(AuthorizeError::ShowPage(refusal)) => return refusal.into_response(),
+        Err(AuthorizeError::Redirect(url)) => return consent::redirect(&url),
     };
-    let purpose = asked.purpose();
-    match consent::decided(&shared, &caller, answer, &asked.client, &purpose) {
-        Decided::Again(page) => *page,
-        Decided::Denied => consent::redirect(&asked.back(&[
+    let purpose = asked.consent_text();
+    match consent::read_decision(&shared, &caller, answer, &asked.client, &purpose) {
+        ConsentDecision::AskAgain(page) => *page,
+        ConsentDecision::Denied => consent::redirect(&asked.redirect_with(&[
             ("error", "access_denied"),
             ("error_description", "The user denied the request"),
         ])),
-        Decided::Allowed { user, cookie } => {
+        ConsentDecision::Allowed { user, cookie } => {
             let back = asked.redirect_with_code(&shared, user);
             consent::with_cookie(consent::redirect(&back), cookie)
         }
@@ -52,25 +56,25 @@ pub(super) async fn decide(
 }
 
 /// An authorization request that is in order.
-struct Asked {
+struct AuthorizeRequest {
     client: String,
     redirect: Url,
     /// As it came, to be compared when the code is redeemed.
     redirect_text: String,
     state: Option<String>,
-    scope: Scope,
-    challenge: Option<Challenge>,
+    scope: OAuth2Scope,
+    challenge: Option<CodeChallenge>,
 }
 
-enum Wrong {
+enum AuthorizeError {
     /// The client or its redirect is not known: nobody to redirect to.
-    Page(Refusal),
+    ShowPage(OAuth2Error),
     /// Told to the client (RFC 6749 §4.1.2.1).
     Redirect(Url),
 }
 
-impl Asked {
-    fn read(shared: &Shared, uri: &Uri) -> Result<Self, Wrong> {
+impl AuthorizeRequest {
+    fn read(shared: &JiraState, uri: &Uri) -> Result<Self, AuthorizeError> {
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
         let parameter = |name: &str| {
             pairs
@@ -79,7 +83,8 @@ impl Asked {
                 .map(|(_, value)| value.as_str())
                 .filter(|value| !value.is_empty())
         };
-        let page = |error, description| Wrong::Page(Refusal::bad(error, description));
+        let page =
+            |error, description| AuthorizeError::ShowPage(OAuth2Error::bad(error, description));
         let https = shared.settings.oauth2.https;
 
         let client = parameter("client_id")
@@ -88,7 +93,7 @@ impl Asked {
         let redirect_text = parameter("redirect_uri")
             .ok_or_else(|| page("invalid_request", "Missing redirect_uri"))?;
         if !https.allows(&shared.base_url) || !https.allows(redirect_text) {
-            return Err(Wrong::Page(Refusal::insecure()));
+            return Err(AuthorizeError::ShowPage(OAuth2Error::insecure()));
         }
         if !client.redirects.iter().any(|known| known == redirect_text) {
             return Err(page("invalid_request", "Invalid redirect_uri"));
@@ -97,30 +102,30 @@ impl Asked {
             .map_err(|_| page("invalid_request", "Invalid redirect_uri"))?;
 
         let state = parameter("state").map(str::to_owned);
-        let told = |refusal: Refusal| {
+        let told = |refusal: OAuth2Error| {
             let mut pairs = vec![
                 ("error", refusal.error),
                 ("error_description", refusal.description),
             ];
             pairs.extend(state.as_deref().map(|state| ("state", state)));
-            Wrong::Redirect(consent::with_query(&redirect, &pairs))
+            AuthorizeError::Redirect(consent::with_query(&redirect, &pairs))
         };
         if parameter("response_type") != Some("code") {
-            return Err(told(Refusal::bad(
+            return Err(told(OAuth2Error::bad(
                 "unsupported_response_type",
                 "Only code is supported",
             )));
         }
-        let scope = Scope::asked(parameter("scope"), client.scope).map_err(told)?;
+        let scope = OAuth2Scope::asked(parameter("scope"), client.scope).map_err(told)?;
         let challenge = match (
             parameter("code_challenge").map(str::to_owned),
             parameter("code_challenge_method"),
         ) {
             (None, _) => None,
-            (Some(challenge), Some("S256")) => Some(Challenge::S256(challenge)),
-            (Some(challenge), None | Some("plain")) => Some(Challenge::Plain(challenge)),
+            (Some(challenge), Some("S256")) => Some(CodeChallenge::S256(challenge)),
+            (Some(challenge), None | Some("plain")) => Some(CodeChallenge::Plain(challenge)),
             (Some(_), Some(_)) => {
-                return Err(told(Refusal::bad(
+                return Err(told(OAuth2Error::bad(
                     "invalid_request",
                     "Invalid code_challenge_method",
                 )));
@@ -136,13 +141,13 @@ impl Asked {
         })
     }
 
-    fn purpose(&self) -> String {
+    fn consent_text(&self) -> String {
         format!("access to this Jira with the scope {}", self.scope.name())
     }
 
-    fn redirect_with_code(&self, shared: &Shared, user: String) -> Url {
+    fn redirect_with_code(&self, shared: &JiraState, user: String) -> Url {
         let code = shared.grants().code(
-            Consent {
+            OAuth2Consent {
                 client: self.client.clone(),
                 redirect: self.redirect_text.clone(),
                 user,
@@ -151,11 +156,11 @@ impl Asked {
             },
             shared.now(),
         );
-        self.back(&[("code", &code)])
+        self.redirect_with(&[("code", &code)])
     }
 
     /// The client's redirect URI with these parameters and the state.
-    fn back(&self, pairs: &[(&str, &str)]) -> Url {
+    fn redirect_with(&self, pairs: &[(&str, &str)]) -> Url {
         let mut pairs = pairs.to_vec();
         pairs.extend(self.state.as_deref().map(|state| ("state", state)));
         consent::with_query(&self.redirect, &pairs)

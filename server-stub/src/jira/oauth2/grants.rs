@@ -5,16 +5,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::refusal::Refusal;
-use super::scope::Scope;
-use super::settings::{OAuth2, OAuth2Client};
-use crate::issued::{Issued, after, random, same};
+use super::refusal::OAuth2Error;
+use super::scope::OAuth2Scope;
+use super::settings::{OAuth2Client, OAuth2Settings};
+use crate::token_store::{TokenStore, expires_at, random_token, secrets_match};
 
 /// Everything that was issued and may still be of use.
-pub(in crate::jira) struct Grants {
-    settings: OAuth2,
-    codes: Issued<Code>,
-    grants: Issued<Grant>,
+pub(in crate::jira) struct OAuth2Grants {
+    settings: OAuth2Settings,
+    codes: TokenStore<OAuth2AuthCode>,
+    grants: TokenStore<OAuth2Grant>,
     next_grant: u64,
     counts: OAuth2Counts,
 }
@@ -22,65 +22,65 @@ pub(in crate::jira) struct Grants {
 /// How often tokens were issued since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct OAuth2Counts {
-    /// By authorization code.
+    /// Tokens issued for an authorization code.
     pub codes: u64,
-    /// By refresh token.
+    /// Tokens issued for a refresh token.
     pub refreshes: u64,
-    /// By client credentials.
+    /// Tokens issued for client credentials.
     pub client_credentials: u64,
-    /// Token requests refused.
+    /// Token requests that were refused.
     pub refused: u64,
 }
 
 /// What a user has consented to.
-pub(super) struct Consent {
+pub(super) struct OAuth2Consent {
     pub client: String,
     pub redirect: String,
     pub user: String,
-    pub scope: Scope,
-    pub challenge: Option<Challenge>,
+    pub scope: OAuth2Scope,
+    pub challenge: Option<CodeChallenge>,
 }
 
 /// RFC 7636 §4.3.
 #[derive(Clone)]
-pub(super) enum Challenge {
+pub(super) enum CodeChallenge {
     Plain(String),
     S256(String),
 }
 
 /// A pair of tokens, as the client gets it.
-pub(super) struct Tokens {
+pub(super) struct OAuth2Tokens {
     pub access: String,
     pub refresh: Option<String>,
     pub created: OffsetDateTime,
     pub lifetime: u32,
 }
 
-struct Code {
+struct OAuth2AuthCode {
     code: String,
     until: OffsetDateTime,
-    consent: Consent,
+    consent: OAuth2Consent,
     /// The grant that it was redeemed for.
-    spent: Option<u64>,
+    redeemed: Option<u64>,
 }
 
-struct Grant {
+struct OAuth2Grant {
     id: u64,
     client: String,
     user: String,
-    scope: Scope,
+    scope: OAuth2Scope,
     access: String,
     access_until: OffsetDateTime,
     refresh: Option<String>,
     refresh_until: OffsetDateTime,
 }
 
-impl Grants {
-    pub fn new(settings: OAuth2) -> Self {
+impl OAuth2Grants {
+    pub fn new(settings: OAuth2Settings) -> Self {
         Self {
             settings,
-            codes: Issued::default(),
-            grants: Issued::default(),
+            codes: TokenStore::default(),
+            grants: TokenStore::default(),
             next_grant: 1,
             counts: OAuth2Counts::default(),
         }
@@ -109,13 +109,13 @@ impl Grants {
     }
 
     /// A code for what was consented to.
-    pub(super) fn code(&mut self, consent: Consent, now: OffsetDateTime) -> String {
-        let code = random(CODE_LENGTH);
-        self.codes.keep(Code {
+    pub(super) fn code(&mut self, consent: OAuth2Consent, now: OffsetDateTime) -> String {
+        let code = random_token(CODE_LENGTH);
+        self.codes.push(OAuth2AuthCode {
             code: code.clone(),
-            until: after(now, self.settings.code_lifetime),
+            until: expires_at(now, self.settings.code_lifetime),
             consent,
-            spent: None,
+            redeemed: None,
         });
         code
     }
@@ -128,15 +128,15 @@ impl Grants {
         redirect: Option<&str>,
         verifier: Option<&str>,
         now: OffsetDateTime,
-    ) -> Result<Tokens, Refusal> {
-        let invalid = || Refusal::bad("invalid_grant", "Invalid or expired code");
+    ) -> Result<OAuth2Tokens, OAuth2Error> {
+        let invalid = || OAuth2Error::bad("invalid_grant", "Invalid or expired code");
         let index = self
             .codes
             .iter()
-            .position(|known| same(&known.code, code) && known.consent.client == client)
+            .position(|known| secrets_match(&known.code, code) && known.consent.client == client)
             .ok_or_else(invalid)?;
         let known = &mut self.codes[index];
-        if let Some(grant) = known.spent {
+        if let Some(grant) = known.redeemed {
             self.grants.retain(|known| known.id != grant);
             return Err(invalid());
         }
@@ -144,10 +144,10 @@ impl Grants {
             return Err(invalid());
         }
         if redirect != Some(known.consent.redirect.as_str()) {
-            return Err(Refusal::bad("invalid_grant", "Invalid redirect_uri"));
+            return Err(OAuth2Error::bad("invalid_grant", "Invalid redirect_uri"));
         }
         verify(known.consent.challenge.as_ref(), verifier)?;
-        known.spent = Some(self.next_grant);
+        known.redeemed = Some(self.next_grant);
         let (user, scope) = (known.consent.user.clone(), known.consent.scope);
         self.counts.codes += 1;
         Ok(self.issue(client, &user, scope, true, now))
@@ -160,23 +160,26 @@ impl Grants {
         client: &str,
         scope: Option<&str>,
         now: OffsetDateTime,
-    ) -> Result<Tokens, Refusal> {
+    ) -> Result<OAuth2Tokens, OAuth2Error> {
         let index = self
             .grants
             .iter()
             .position(|grant| {
                 grant.client == client
                     && grant.refresh_until > now
-                    && grant.refresh.as_deref().is_some_and(|r| same(r, refresh))
+                    && grant
+                        .refresh
+                        .as_deref()
+                        .is_some_and(|r| secrets_match(r, refresh))
             })
-            .ok_or_else(|| Refusal::bad("invalid_grant", "Invalid refresh token"))?;
-        let scope = Scope::asked(scope, self.grants[index].scope)?;
+            .ok_or_else(|| OAuth2Error::bad("invalid_grant", "Invalid refresh token"))?;
+        let scope = OAuth2Scope::asked(scope, self.grants[index].scope)?;
         let Some(old) = self.grants.remove(index) else {
-            return Err(Refusal::bad("invalid_grant", "Invalid refresh token"));
+            return Err(OAuth2Error::bad("invalid_grant", "Invalid refresh token"));
         };
         for code in self.codes.iter_mut() {
-            if code.spent == Some(old.id) {
-                code.spent = Some(self.next_grant);
+            if code.redeemed == Some(old.id) {
+                code.redeemed = Some(self.next_grant);
             }
         }
         self.counts.refreshes += 1;
@@ -184,19 +187,19 @@ impl Grants {
     }
 
     /// `grant_type=client_credentials`, for a client with a service account.
-    pub(super) fn service(
+    pub(super) fn client_credentials(
         &mut self,
         client: &OAuth2Client,
         scope: Option<&str>,
         now: OffsetDateTime,
-    ) -> Result<Tokens, Refusal> {
+    ) -> Result<OAuth2Tokens, OAuth2Error> {
         let Some(user) = &client.service_account else {
-            return Err(Refusal::bad(
+            return Err(OAuth2Error::bad(
                 "unauthorized_client",
                 "The client has no service account",
             ));
         };
-        let scope = Scope::asked(scope, client.scope)?;
+        let scope = OAuth2Scope::asked(scope, client.scope)?;
         self.counts.client_credentials += 1;
         Ok(self.issue(&client.id, user, scope, false, now))
     }
@@ -204,20 +207,24 @@ impl Grants {
     /// RFC 7009: a refresh token takes its access token along; an unknown one is no error.
     pub(super) fn revoke(&mut self, token: &str, client: &str, now: OffsetDateTime) {
         self.grants.retain(|grant| {
-            grant.client != client || !grant.refresh.as_deref().is_some_and(|r| same(r, token))
+            grant.client != client
+                || !grant
+                    .refresh
+                    .as_deref()
+                    .is_some_and(|r| secrets_match(r, token))
         });
         for grant in self.grants.iter_mut() {
-            if grant.client == client && same(&grant.access, token) {
+            if grant.client == client && secrets_match(&grant.access, token) {
                 grant.access_until = now;
             }
         }
     }
 
     /// Whose a live access token is, and what it may do.
-    pub fn owner(&self, access: &str, now: OffsetDateTime) -> Option<(&str, Scope)> {
+    pub fn owner(&self, access: &str, now: OffsetDateTime) -> Option<(&str, OAuth2Scope)> {
         self.grants
             .iter()
-            .find(|grant| same(&grant.access, access))
+            .find(|grant| secrets_match(&grant.access, access))
             .filter(|grant| grant.access_until > now)
             .map(|grant| (grant.user.as_str(), grant.scope))
     }
@@ -236,25 +243,25 @@ impl Grants {
         &mut self,
         client: &str,
         user: &str,
-        scope: Scope,
+        scope: OAuth2Scope,
         refreshable: bool,
         now: OffsetDateTime,
-    ) -> Tokens {
-        let tokens = Tokens {
-            access: random(TOKEN_LENGTH),
-            refresh: refreshable.then(|| random(TOKEN_LENGTH)),
+    ) -> OAuth2Tokens {
+        let tokens = OAuth2Tokens {
+            access: random_token(TOKEN_LENGTH),
+            refresh: refreshable.then(|| random_token(TOKEN_LENGTH)),
             created: now,
             lifetime: self.settings.access_lifetime,
         };
-        self.grants.keep(Grant {
+        self.grants.push(OAuth2Grant {
             id: self.next_grant,
             client: client.to_owned(),
             user: user.to_owned(),
             scope,
             access: tokens.access.clone(),
-            access_until: after(now, self.settings.access_lifetime),
+            access_until: expires_at(now, self.settings.access_lifetime),
             refresh: tokens.refresh.clone(),
-            refresh_until: after(now, self.settings.refresh_lifetime),
+            refresh_until: expires_at(now, self.settings.refresh_lifetime),
         });
         self.next_grant += 1;
         tokens
@@ -262,25 +269,25 @@ impl Grants {
 }
 
 /// RFC 7636 §4.6; the verifier's length is §4.1's, but for Jira's 127 at the most.
-fn verify(challenge: Option<&Challenge>, verifier: Option<&str>) -> Result<(), Refusal> {
+fn verify(challenge: Option<&CodeChallenge>, verifier: Option<&str>) -> Result<(), OAuth2Error> {
     let Some(challenge) = challenge else {
         return Ok(());
     };
     let verifier =
-        verifier.ok_or_else(|| Refusal::bad("invalid_request", "Missing code_verifier"))?;
+        verifier.ok_or_else(|| OAuth2Error::bad("invalid_request", "Missing code_verifier"))?;
     if !VERIFIER_LENGTH.contains(&verifier.len()) {
-        return Err(Refusal::bad("invalid_request", "Invalid code_verifier"));
+        return Err(OAuth2Error::bad("invalid_request", "Invalid code_verifier"));
     }
     let good = match challenge {
-        Challenge::Plain(expected) => same(expected, verifier),
-        Challenge::S256(expected) => {
-            same(expected, &URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)))
+        CodeChallenge::Plain(expected) => secrets_match(expected, verifier),
+        CodeChallenge::S256(expected) => {
+            secrets_match(expected, &URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)))
         }
     };
     if good {
         Ok(())
     } else {
-        Err(Refusal::bad("invalid_grant", "Invalid code_verifier"))
+        Err(OAuth2Error::bad("invalid_grant", "Invalid code_verifier"))
     }
 }
 

@@ -18,16 +18,16 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::json;
 
-pub(in crate::jira) use grants::Grants;
 pub use grants::OAuth2Counts;
-pub use scope::Scope;
-pub use settings::{HttpsRule, OAuth2, OAuth2Client};
+pub(in crate::jira) use grants::OAuth2Grants;
+pub use scope::OAuth2Scope;
+pub use settings::{HttpsRule, OAuth2Client, OAuth2Settings};
 
 use super::answer;
-use super::shared::Shared;
+use super::shared::JiraState;
 
 /// Below `/rest/oauth2/latest` and `/rest/oauth2/1.0`.
-pub(super) fn routes() -> Router<Arc<Shared>> {
+pub(super) fn routes() -> Router<Arc<JiraState>> {
     Router::new()
         .route("/authorize", get(authorize::ask).post(authorize::decide))
         .route("/token", post(token::token))
@@ -36,7 +36,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 }
 
 /// RFC 8414.
-async fn metadata(State(shared): State<Arc<Shared>>) -> Response {
+async fn metadata(State(shared): State<Arc<JiraState>>) -> Response {
     let at = |name: &str| format!("{}/rest/oauth2/latest/{name}", shared.base_url);
     answer::ok(&json!({
         "issuer": shared.base_url,
@@ -47,6 +47,6 @@ async fn metadata(State(shared): State<Arc<Shared>>) -> Response {
         "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
         "token_endpoint_auth_methods_supported": ["client_secret_post"],
         "code_challenge_methods_supported": ["S256", "plain"],
-        "scopes_supported": Scope::ALL.map(Scope::name),
+        "scopes_supported": OAuth2Scope::ALL.map(OAuth2Scope::name),
     }))
 }

@@ -8,13 +8,13 @@ use crate::jira::answer;
 
 /// An error that the client gets as JSON or, once its redirect is known to be its own, by redirect.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct OAuth2Error {
     pub status: StatusCode,
     pub error: &'static str,
     pub description: &'static str,
 }
 
-impl Refusal {
+impl OAuth2Error {
     pub fn bad(error: &'static str, description: &'static str) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
@@ -42,7 +42,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for OAuth2Error {
     fn into_response(self) -> Response {
         answer::json(
             self.status,

@@ -2,15 +2,15 @@
 
 use serde::Deserialize;
 
-use super::refusal::Refusal;
+use super::refusal::OAuth2Error;
 
 /// A scope of the Data Center provider; Cloud's scopes are none of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Scope {
-    /// Look.
+pub enum OAuth2Scope {
+    /// Read access to what the user may see.
     Read,
-    /// And change.
+    /// Read and write access as the user.
     Write,
     /// And administer projects and users.
     Admin,
@@ -18,7 +18,7 @@ pub enum Scope {
     SystemAdmin,
 }
 
-impl Scope {
+impl OAuth2Scope {
     /// All of them, the smallest first.
     pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Admin, Self::SystemAdmin];
 
@@ -34,18 +34,18 @@ impl Scope {
 
     /// The largest of the scopes asked for, which may not pass `allowed`; `allowed` itself when none
     /// is asked for.
-    pub(super) fn asked(list: Option<&str>, allowed: Self) -> Result<Self, Refusal> {
+    pub(super) fn asked(list: Option<&str>, allowed: Self) -> Result<Self, OAuth2Error> {
         let mut largest = None;
         for name in list.unwrap_or_default().split_ascii_whitespace() {
             let scope = Self::ALL
                 .into_iter()
                 .find(|scope| scope.name() == name)
-                .ok_or_else(|| Refusal::bad("invalid_scope", "Requested scope is invalid"))?;
+                .ok_or_else(|| OAuth2Error::bad("invalid_scope", "Requested scope is invalid"))?;
             largest = largest.max(Some(scope));
         }
         let scope = largest.unwrap_or(allowed);
         if scope > allowed {
-            return Err(Refusal::bad(
+            return Err(OAuth2Error::bad(
                 "invalid_scope",
                 "Requested scope exceeds the scope of the client",
             ));

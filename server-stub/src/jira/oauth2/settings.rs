@@ -2,12 +2,12 @@
 
 use serde::Deserialize;
 
-use super::scope::Scope;
+use super::scope::OAuth2Scope;
 
 /// The OAuth 2.0 provider.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct OAuth2 {
+pub struct OAuth2Settings {
     /// The incoming application links.
     pub clients: Vec<OAuth2Client>,
     /// Where plain http is let through.
@@ -24,16 +24,16 @@ pub struct OAuth2 {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OAuth2Client {
-    /// `client_id`.
+    /// The client's id, sent as `client_id`.
     pub id: String,
-    /// `client_secret`.
+    /// The client's secret, sent as `client_secret`.
     pub secret: String,
     /// Redirect URIs; one of them must be sent, character for character.
     #[serde(default)]
     pub redirects: Vec<String>,
     /// The permission chosen in the application link: the largest scope it may have.
     #[serde(default = "write")]
-    pub scope: Scope,
+    pub scope: OAuth2Scope,
     /// The service account that `client_credentials` logs in; absent: that grant is refused.
     #[serde(default)]
     pub service_account: Option<String>,
@@ -44,7 +44,7 @@ pub struct OAuth2Client {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HttpsRule {
-    /// As Jira comes.
+    /// The default of Jira: https everywhere.
     #[default]
     Strict,
     /// http is let through on loopback addresses.
@@ -60,7 +60,7 @@ impl OAuth2Client {
             id: id.into(),
             secret: secret.into(),
             redirects: vec![redirect.into()],
-            scope: Scope::Write,
+            scope: OAuth2Scope::Write,
             service_account: None,
         }
     }
@@ -88,7 +88,7 @@ impl HttpsRule {
     }
 }
 
-impl Default for OAuth2 {
+impl Default for OAuth2Settings {
     fn default() -> Self {
         Self {
             clients: Vec::new(),
@@ -100,6 +100,6 @@ impl Default for OAuth2 {
     }
 }
 
-fn write() -> Scope {
-    Scope::Write
+fn write() -> OAuth2Scope {
+    OAuth2Scope::Write
 }

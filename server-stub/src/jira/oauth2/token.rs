@@ -7,14 +7,14 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde_json::json;
 
-use super::refusal::Refusal;
+use super::refusal::OAuth2Error;
 use super::settings::OAuth2Client;
-use crate::issued::same;
 use crate::jira::answer;
-use crate::jira::shared::Shared;
+use crate::jira::shared::JiraState;
+use crate::token_store::secrets_match;
 
-pub(super) async fn token(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let form = match Fields::read(request).await {
+pub(super) async fn token(State(shared): State<Arc<JiraState>>, request: Request) -> Response {
+    let form = match FormFields::read(request).await {
         Ok(form) => form,
         Err(response) => return response,
     };
@@ -27,8 +27,8 @@ pub(super) async fn token(State(shared): State<Arc<Shared>>, request: Request) -
     }
 }
 
-pub(super) async fn revoke(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let form = match Fields::read(request).await {
+pub(super) async fn revoke(State(shared): State<Arc<JiraState>>, request: Request) -> Response {
+    let form = match FormFields::read(request).await {
         Ok(form) => form,
         Err(response) => return response,
     };
@@ -36,14 +36,14 @@ pub(super) async fn revoke(State(shared): State<Arc<Shared>>, request: Request) 
         let client = client(&shared, &form)?;
         let token = form.required("token")?;
         shared.grants().revoke(token, &client.id, shared.now());
-        Ok::<_, Refusal>(StatusCode::OK.into_response())
+        Ok::<_, OAuth2Error>(StatusCode::OK.into_response())
     };
     revoked().unwrap_or_else(IntoResponse::into_response)
 }
 
-fn issue(shared: &Shared, form: &Fields) -> Result<Response, Refusal> {
+fn issue(shared: &JiraState, form: &FormFields) -> Result<Response, OAuth2Error> {
     if !shared.settings.oauth2.https.allows(&shared.base_url) {
-        return Err(Refusal::insecure());
+        return Err(OAuth2Error::insecure());
     }
     let grant_type = form.required("grant_type")?;
     let client = client(shared, form)?;
@@ -63,9 +63,9 @@ fn issue(shared: &Shared, form: &Fields) -> Result<Response, Refusal> {
             form.one("scope")?,
             now,
         )?,
-        "client_credentials" => grants.service(&client, form.one("scope")?, now)?,
+        "client_credentials" => grants.client_credentials(&client, form.one("scope")?, now)?,
         _ => {
-            return Err(Refusal::bad(
+            return Err(OAuth2Error::bad(
                 "unsupported_grant_type",
                 "Unsupported grant type",
             ));
@@ -84,20 +84,20 @@ fn issue(shared: &Shared, form: &Fields) -> Result<Response, Refusal> {
 }
 
 /// The client that the form names, with its secret.
-fn client(shared: &Shared, form: &Fields) -> Result<OAuth2Client, Refusal> {
+fn client(shared: &JiraState, form: &FormFields) -> Result<OAuth2Client, OAuth2Error> {
     let (id, secret) = (
         form.required("client_id")?,
         form.one("client_secret")?.unwrap_or_default(),
     );
     let client = shared.grants().client(id).cloned();
-    let good = |client: &OAuth2Client| same(&client.secret, secret);
-    client.filter(good).ok_or_else(Refusal::client)
+    let good = |client: &OAuth2Client| secrets_match(&client.secret, secret);
+    client.filter(good).ok_or_else(OAuth2Error::client)
 }
 
 /// The fields of a form body.
-pub(super) struct Fields(Vec<(String, String)>);
+pub(super) struct FormFields(Vec<(String, String)>);
 
-impl Fields {
+impl FormFields {
     /// Anything but a form gives 500, as Jira's JAX-RS does.
     pub async fn read(request: Request) -> Result<Self, Response> {
         let form = request
@@ -122,18 +122,18 @@ impl Fields {
     }
 
     /// RFC 6749 §3.2: no parameter more than once; an empty one is none.
-    pub fn one(&self, name: &str) -> Result<Option<&str>, Refusal> {
+    pub fn one(&self, name: &str) -> Result<Option<&str>, OAuth2Error> {
         let mut all = self.0.iter().filter(|(known, _)| known == name);
         match (all.next(), all.next()) {
-            (_, Some(_)) => Err(Refusal::bad("invalid_request", "Repeated parameter")),
+            (_, Some(_)) => Err(OAuth2Error::bad("invalid_request", "Repeated parameter")),
             (found, None) => Ok(found
                 .map(|(_, value)| value.as_str())
                 .filter(|value| !value.is_empty())),
         }
     }
 
-    pub fn required(&self, name: &str) -> Result<&str, Refusal> {
+    pub fn required(&self, name: &str) -> Result<&str, OAuth2Error> {
         self.one(name)?
-            .ok_or_else(|| Refusal::bad("invalid_request", "Missing required parameter"))
+            .ok_or_else(|| OAuth2Error::bad("invalid_request", "Missing required parameter"))
     }
 }

@@ -13,31 +13,31 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
-use super::App;
-use super::bean::Beans;
-use super::extract::LoggedIn;
+use super::RestState;
+use super::bean::BeanRenderer;
+use super::extract::LoggedInUser;
 use super::issue::find;
-use crate::jira::answer::{self, Answer, Failure, no_content, ok};
+use crate::jira::answer::{self, RestError, RestResult, no_content, ok};
 use crate::jira::login::Caller;
-use crate::jira::shared::Shared;
-use crate::jira::world::{Attachment, NotHad, Permission, World};
+use crate::jira::model::{Attachment, IssueUnavailable, JiraModel, JiraPermission};
+use crate::jira::shared::JiraState;
 
-pub(super) async fn meta(State(shared): App, LoggedIn(_): LoggedIn) -> Response {
+pub(super) async fn meta(State(shared): RestState, LoggedInUser(_): LoggedInUser) -> Response {
     ok(&json!({ "enabled": true, "uploadLimit": shared.settings.upload_limit }))
 }
 
 pub(super) async fn upload(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
     request: Request,
-) -> Answer {
+) -> RestResult {
     let issue = {
-        let world = shared.world();
+        let world = shared.model();
         let id = find(&world, caller.name(), &name)?;
         let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
-        if !world.may(caller.name(), project, Permission::CreateAttachments) {
-            return Err(Failure::forbidden(
+        if !world.may(caller.name(), project, JiraPermission::CreateAttachments) {
+            return Err(RestError::forbidden(
                 "You do not have permission to create attachments for this issue.",
             ));
         }
@@ -59,11 +59,11 @@ pub(super) async fn upload(
             continue;
         }
         let attachment = take(&shared, issue, caller.name(), field).await?;
-        shared.world().add_attachment(attachment.clone())?;
+        shared.model().add_attachment(attachment.clone())?;
         kept.push(attachment);
     }
-    let world = shared.world();
-    let beans = Beans {
+    let world = shared.model();
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
@@ -75,10 +75,14 @@ pub(super) async fn upload(
     Ok(ok(&beans))
 }
 
-pub(super) async fn get(State(shared): App, caller: Caller, Path(id): Path<String>) -> Answer {
-    let world = shared.world();
+pub(super) async fn get(
+    State(shared): RestState,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> RestResult {
+    let world = shared.model();
     let attachment = visible(&world, caller.name(), &id).map_err(|why| missing(&why, &id))?;
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
@@ -86,14 +90,18 @@ pub(super) async fn get(State(shared): App, caller: Caller, Path(id): Path<Strin
     Ok(ok(&beans.attachment(attachment)))
 }
 
-pub(super) async fn delete(State(shared): App, caller: Caller, Path(id): Path<String>) -> Answer {
+pub(super) async fn delete(
+    State(shared): RestState,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> RestResult {
     let id = {
-        let mut world = shared.world();
+        let mut world = shared.model();
         let attachment = visible(&world, caller.name(), &id).map_err(|why| missing(&why, &id))?;
         let (id, issue) = (attachment.id, attachment.issue);
         let project = world.issue(issue).map_or(usize::MAX, |issue| issue.project);
-        if !world.may(caller.name(), project, Permission::DeleteAllAttachments) {
-            return Err(Failure::forbidden(format!(
+        if !world.may(caller.name(), project, JiraPermission::DeleteAllAttachments) {
+            return Err(RestError::forbidden(format!(
                 "You do not have permission to delete attachment with id: {id}"
             )));
         }
@@ -106,18 +114,18 @@ pub(super) async fn delete(State(shared): App, caller: Caller, Path(id): Path<St
 
 /// `/secure/attachment/{id}/{name}`: a page for browsers, so its errors are pages too.
 pub(super) async fn download(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path((id, _)): Path<(String, String)>,
     request: Request,
 ) -> Response {
     let attachment = {
-        let world = shared.world();
+        let world = shared.model();
         visible(&world, caller.name(), &id).cloned()
     };
     let attachment = match attachment {
         Ok(attachment) => attachment,
-        Err(NotHad::Forbidden) if caller.user.is_none() => {
+        Err(IssueUnavailable::Forbidden) if caller.user.is_none() => {
             let login = format!(
                 "{}/login.jsp?permissionViolation=true&os_destination=%2Fsecure%2Fattachment%2F{id}",
                 shared.settings.context_path
@@ -127,13 +135,13 @@ pub(super) async fn download(
             *response.status_mut() = StatusCode::FOUND;
             return response;
         }
-        Err(NotHad::Forbidden) => {
+        Err(IssueUnavailable::Forbidden) => {
             return answer::page(
                 StatusCode::FORBIDDEN,
                 "Access to this attachment is denied.",
             );
         }
-        Err(NotHad::Missing) => {
+        Err(IssueUnavailable::Missing) => {
             return answer::page(StatusCode::NOT_FOUND, "The attachment does not exist.");
         }
     };
@@ -160,17 +168,17 @@ pub(super) async fn download(
 
 /// Writes one part to disk; what does not become an attachment leaves no file behind.
 async fn take(
-    shared: &Shared,
+    shared: &JiraState,
     issue: u64,
     author: Option<&str>,
     mut field: Field<'_>,
-) -> Result<Attachment, Failure> {
+) -> Result<Attachment, RestError> {
     let name = field.file_name().unwrap_or("file").to_owned();
     let mime = field
         .content_type()
         .unwrap_or("application/octet-stream")
         .to_owned();
-    let id = shared.world().fresh_id();
+    let id = shared.model().fresh_id();
     let path = shared.attachment_file(id);
     let size = match write(&path, &mut field, shared.settings.upload_limit, &name).await {
         Ok(size) => size,
@@ -195,9 +203,9 @@ async fn write(
     field: &mut Field<'_>,
     limit: u64,
     name: &str,
-) -> Result<u64, Failure> {
+) -> Result<u64, RestError> {
     let disk = |error: std::io::Error| {
-        Failure::message(
+        RestError::message(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("Unable to save attachment {name}: {error}"),
         )
@@ -207,7 +215,7 @@ async fn write(
     while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
         size += chunk.len() as u64;
         if size > limit {
-            return Err(Failure::message(
+            return Err(RestError::message(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("The file {name} has exceeded its size limit of {limit} bytes."),
             ));
@@ -218,29 +226,33 @@ async fn write(
     Ok(size)
 }
 
-fn visible<'a>(world: &'a World, viewer: Option<&str>, id: &str) -> Result<&'a Attachment, NotHad> {
+fn visible<'a>(
+    world: &'a JiraModel,
+    viewer: Option<&str>,
+    id: &str,
+) -> Result<&'a Attachment, IssueUnavailable> {
     let attachment = id
         .parse()
         .ok()
         .and_then(|id| world.attachment(id))
-        .ok_or(NotHad::Missing)?;
+        .ok_or(IssueUnavailable::Missing)?;
     world.visible_issue(viewer, &attachment.issue.to_string())?;
     Ok(attachment)
 }
 
-fn missing(why: &NotHad, id: &str) -> Failure {
+fn missing(why: &IssueUnavailable, id: &str) -> RestError {
     match why {
-        NotHad::Missing => {
-            Failure::missing(format!("The attachment with id '{id}' does not exist"))
+        IssueUnavailable::Missing => {
+            RestError::missing(format!("The attachment with id '{id}' does not exist"))
         }
-        NotHad::Forbidden => Failure::forbidden(format!(
+        IssueUnavailable::Forbidden => RestError::forbidden(format!(
             "You do not have permission to view attachment with id: {id}"
         )),
     }
 }
 
-fn broken(error: &MultipartError) -> Failure {
-    Failure::bad(format!("The multipart request cannot be read: {error}"))
+fn broken(error: &MultipartError) -> RestError {
+    RestError::bad(format!("The multipart request cannot be read: {error}"))
 }
 
 /// One read from disk.

@@ -2,24 +2,24 @@
 
 use serde_json::{Value, json};
 
-use crate::jira::world::catalogue::{
-    ISSUE_TYPES, IssueType, LinkType, Priority, Resolution, Status,
+use crate::jira::model::catalogue::{
+    ISSUE_TYPES, IssueLinkType, IssueStatus, IssueType, Priority, Resolution,
 };
-use crate::jira::world::{Part, Project, World};
+use crate::jira::model::{JiraModel, Project, ProjectPart};
 
 /// Draws beans for one viewer.
-pub(super) struct Beans<'a> {
+pub(super) struct BeanRenderer<'a> {
     pub base: &'a str,
-    pub world: &'a World,
+    pub world: &'a JiraModel,
     pub viewer: Option<&'a str>,
 }
 
-impl Beans<'_> {
+impl BeanRenderer<'_> {
     pub fn url(&self, rest: &str) -> String {
         format!("{}/rest/api/2/{rest}", self.base)
     }
 
-    /// `null` for nobody.
+    /// The user's JSON; `null` for nobody.
     pub fn user(&self, name: Option<&str>) -> Value {
         let Some(name) = name else {
             return Value::Null;
@@ -70,7 +70,7 @@ impl Beans<'_> {
         })
     }
 
-    pub fn status(&self, status: &Status) -> Value {
+    pub fn status(&self, status: &IssueStatus) -> Value {
         let category = status.category;
         json!({
             "self": self.url(&format!("status/{}", status.id)),
@@ -107,7 +107,7 @@ impl Beans<'_> {
         })
     }
 
-    pub fn link_type(&self, kind: &LinkType) -> Value {
+    pub fn link_type(&self, kind: &IssueLinkType) -> Value {
         json!({
             "id": kind.id,
             "name": kind.name,
@@ -117,7 +117,7 @@ impl Beans<'_> {
         })
     }
 
-    pub fn component(&self, project: &Project, part: &Part) -> Value {
+    pub fn component(&self, project: &Project, part: &ProjectPart) -> Value {
         json!({
             "self": self.url(&format!("component/{}", part.id)),
             "id": part.id.to_string(),
@@ -132,7 +132,7 @@ impl Beans<'_> {
         })
     }
 
-    pub fn version(&self, project: &Project, part: &Part) -> Value {
+    pub fn version(&self, project: &Project, part: &ProjectPart) -> Value {
         json!({
             "self": self.url(&format!("version/{}", part.id)),
             "id": part.id.to_string(),

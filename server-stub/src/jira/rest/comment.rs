@@ -5,25 +5,25 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::App;
-use super::bean::Beans;
+use super::RestState;
+use super::bean::BeanRenderer;
 use super::create::new_comment;
-use super::extract::{JsonObject, Parameters};
+use super::extract::{JsonObject, QueryParameters};
 use super::issue::find;
-use crate::jira::answer::{self, Answer, Failure, no_content, ok};
+use crate::jira::answer::{self, RestError, RestResult, no_content, ok};
 use crate::jira::login::Caller;
-use crate::jira::shared::Shared;
-use crate::jira::world::{Comment, Issue, Permission, World};
+use crate::jira::model::{Comment, Issue, JiraModel, JiraPermission};
+use crate::jira::shared::JiraState;
 
 pub(super) async fn list(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
-    parameters: Parameters,
-) -> Answer {
-    let world = shared.world();
+    parameters: QueryParameters,
+) -> RestResult {
+    let world = shared.model();
     let issue = issue(&world, caller.name(), &name)?;
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
@@ -49,28 +49,34 @@ pub(super) async fn list(
 }
 
 pub(super) async fn get(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path((name, id)): Path<(String, String)>,
-) -> Answer {
-    let world = shared.world();
+) -> RestResult {
+    let world = shared.model();
     let issue = issue(&world, caller.name(), &name)?;
     let comment = comment(issue, &id)?;
-    Ok(ok(&draw(&shared, &world, caller.name(), issue, comment)))
+    Ok(ok(&comment_bean(
+        &shared,
+        &world,
+        caller.name(),
+        issue,
+        comment,
+    )))
 }
 
 pub(super) async fn add(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
     JsonObject(body): JsonObject,
-) -> Answer {
-    let mut world = shared.world();
+) -> RestResult {
+    let mut world = shared.model();
     let viewer = caller.name();
     let id = find(&world, viewer, &name)?;
     let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
-    if !world.may(viewer, project, Permission::AddComments) {
-        return Err(Failure::forbidden(
+    if !world.may(viewer, project, JiraPermission::AddComments) {
+        return Err(RestError::forbidden(
             "You do not have the permission to comment on this issue.",
         ));
     }
@@ -84,25 +90,25 @@ pub(super) async fn add(
     let comment = comment(issue, &comment_id.to_string())?;
     Ok(answer::json(
         StatusCode::CREATED,
-        &draw(&shared, &world, viewer, issue, comment),
+        &comment_bean(&shared, &world, viewer, issue, comment),
     ))
 }
 
 pub(super) async fn put(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path((name, id)): Path<(String, String)>,
     JsonObject(body): JsonObject,
-) -> Answer {
-    let mut world = shared.world();
+) -> RestResult {
+    let mut world = shared.model();
     let viewer = caller.name();
     let (issue_id, comment_id) = editable(
         &world,
         viewer,
         (&name, &id),
         (
-            Permission::EditAllComments,
-            Some(Permission::EditOwnComments),
+            JiraPermission::EditAllComments,
+            Some(JiraPermission::EditOwnComments),
         ),
         "You do not have permission to edit this comment.",
     )?;
@@ -125,20 +131,20 @@ pub(super) async fn put(
     }
     let issue = issue(&world, viewer, &name)?;
     let comment = comment(issue, &id)?;
-    Ok(ok(&draw(&shared, &world, viewer, issue, comment)))
+    Ok(ok(&comment_bean(&shared, &world, viewer, issue, comment)))
 }
 
 pub(super) async fn delete(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path((name, id)): Path<(String, String)>,
-) -> Answer {
-    let mut world = shared.world();
+) -> RestResult {
+    let mut world = shared.model();
     let (issue_id, comment_id) = editable(
         &world,
         caller.name(),
         (&name, &id),
-        (Permission::DeleteAllComments, None),
+        (JiraPermission::DeleteAllComments, None),
         "You do not have permission to delete comment with id: this comment.",
     )?;
     if let Some(issue) = world.issue_mut(issue_id) {
@@ -151,12 +157,12 @@ pub(super) async fn delete(
 /// The ids of a comment that the viewer may change: by the permission for all, or as its author by
 /// the permission for one's own.
 fn editable(
-    world: &World,
+    world: &JiraModel,
     viewer: Option<&str>,
     (name, id): (&str, &str),
-    (all, own): (Permission, Option<Permission>),
+    (all, own): (JiraPermission, Option<JiraPermission>),
     refusal: &str,
-) -> Result<(u64, u64), Failure> {
+) -> Result<(u64, u64), RestError> {
     let issue = issue(world, viewer, name)?;
     let comment = comment(issue, id)?;
     let own = own.is_some_and(|own| {
@@ -167,33 +173,37 @@ fn editable(
     if own || world.may(viewer, issue.project, all) {
         Ok((issue.id, comment.id))
     } else {
-        Err(Failure::forbidden(refusal))
+        Err(RestError::forbidden(refusal))
     }
 }
 
-fn issue<'a>(world: &'a World, viewer: Option<&str>, name: &str) -> Result<&'a Issue, Failure> {
+fn issue<'a>(
+    world: &'a JiraModel,
+    viewer: Option<&str>,
+    name: &str,
+) -> Result<&'a Issue, RestError> {
     let id = find(world, viewer, name)?;
     world
         .issue(id)
-        .ok_or_else(|| Failure::missing("Issue Does Not Exist"))
+        .ok_or_else(|| RestError::missing("Issue Does Not Exist"))
 }
 
-fn comment<'a>(issue: &'a Issue, id: &str) -> Result<&'a Comment, Failure> {
+fn comment<'a>(issue: &'a Issue, id: &str) -> Result<&'a Comment, RestError> {
     issue
         .comments
         .iter()
         .find(|comment| comment.id.to_string() == id)
-        .ok_or_else(|| Failure::missing(format!("Can not find a comment for the id: {id}.")))
+        .ok_or_else(|| RestError::missing(format!("Can not find a comment for the id: {id}.")))
 }
 
-fn draw(
-    shared: &Shared,
-    world: &World,
+fn comment_bean(
+    shared: &JiraState,
+    world: &JiraModel,
     viewer: Option<&str>,
     issue: &Issue,
     comment: &Comment,
 ) -> Value {
-    Beans {
+    BeanRenderer {
         base: &shared.base_url,
         world,
         viewer,
@@ -201,10 +211,13 @@ fn draw(
     .comment(issue, comment)
 }
 
-fn text(body: &Map<String, Value>) -> Result<String, Failure> {
+fn text(body: &Map<String, Value>) -> Result<String, RestError> {
     match body.get("body").and_then(Value::as_str) {
         Some(text) if !text.trim().is_empty() => Ok(text.to_owned()),
-        _ => Err(Failure::field("comment", "Comment body can not be empty!")),
+        _ => Err(RestError::field(
+            "comment",
+            "Comment body can not be empty!",
+        )),
     }
 }
 

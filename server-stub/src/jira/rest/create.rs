@@ -8,30 +8,30 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::App;
-use super::bean::Beans;
-use super::edit::{self, Errors};
+use super::RestState;
+use super::bean::BeanRenderer;
+use super::edit::{self, FieldErrors};
 use super::extract::JsonObject;
-use crate::jira::answer::{Answer, Failure, json};
+use crate::jira::answer::{RestError, RestResult, json};
 use crate::jira::login::Caller;
-use crate::jira::shared::Shared;
-use crate::jira::world::catalogue::{IssueType, Named, PRIORITIES, Priority, STATUSES};
-use crate::jira::world::{Comment, Issue, Permission, World};
+use crate::jira::model::catalogue::{CatalogueItem, IssueType, PRIORITIES, Priority, STATUSES};
+use crate::jira::model::{Comment, Issue, JiraModel, JiraPermission};
+use crate::jira::shared::JiraState;
 
 pub(super) async fn one(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     JsonObject(body): JsonObject,
-) -> Answer {
+) -> RestResult {
     let bean = create(&shared, caller.name(), &body)?;
     Ok(json(StatusCode::CREATED, &bean))
 }
 
 pub(super) async fn many(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     JsonObject(body): JsonObject,
-) -> Answer {
+) -> RestResult {
     let (mut issues, mut errors) = (Vec::new(), Vec::new());
     let updates = body.get("issueUpdates").and_then(Value::as_array);
     for (number, update) in updates.into_iter().flatten().enumerate() {
@@ -54,15 +54,15 @@ pub(super) async fn many(
 }
 
 fn create(
-    shared: &Shared,
+    shared: &JiraState,
     viewer: Option<&str>,
     body: &Map<String, Value>,
-) -> Result<Value, Failure> {
-    let mut world = shared.world();
+) -> Result<Value, RestError> {
+    let mut world = shared.model();
     let fields = body.get("fields").cloned().unwrap_or_else(|| json!({}));
     let project = edit::project(&world, viewer, &fields);
     let kind = edit::issue_type(&fields);
-    let mut errors = Errors::new();
+    let mut errors = FieldErrors::new();
     let (project, kind) = match (project, kind) {
         (Ok(project), Ok(kind)) => (project, kind),
         (project, kind) => {
@@ -71,11 +71,11 @@ fn create(
             if no_summary(&fields) {
                 errors.push(("summary".into(), edit::NO_SUMMARY.into()));
             }
-            return Err(Failure::fields(errors));
+            return Err(RestError::fields(errors));
         }
     };
-    if !world.may(viewer, project, Permission::CreateIssues) {
-        return Err(Failure::forbidden(
+    if !world.may(viewer, project, JiraPermission::CreateIssues) {
+        return Err(RestError::forbidden(
             "You do not have permission to create issues in this project.",
         ));
     }
@@ -98,7 +98,7 @@ fn create(
         ));
     }
     if !errors.is_empty() {
-        return Err(Failure::fields(errors));
+        return Err(RestError::fields(errors));
     }
     let id = world.add_issue(issue)?;
     for body in comments {
@@ -107,8 +107,8 @@ fn create(
     Ok(created(shared, &world, viewer, id))
 }
 
-fn created(shared: &Shared, world: &World, viewer: Option<&str>, id: u64) -> Value {
-    let beans = Beans {
+fn created(shared: &JiraState, world: &JiraModel, viewer: Option<&str>, id: u64) -> Value {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world,
         viewer,

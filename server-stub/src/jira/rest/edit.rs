@@ -4,26 +4,26 @@ use serde_json::{Map, Value};
 use time::Date;
 use time::macros::format_description;
 
-use crate::jira::world::catalogue::{IssueType, Named, Priority};
-use crate::jira::world::fields::{Field, Kind};
-use crate::jira::world::{Issue, Part, Permission, World};
+use crate::jira::model::catalogue::{CatalogueItem, IssueType, Priority};
+use crate::jira::model::fields::{FieldDefinition, FieldKind};
+use crate::jira::model::{Issue, JiraModel, JiraPermission, ProjectPart};
 
 /// Messages by field.
-pub(super) type Errors = Vec<(String, String)>;
+pub(super) type FieldErrors = Vec<(String, String)>;
 
 /// Sets the fields in `fields`, then does what is in `update`; a comment in `update` is given back.
 pub(super) fn apply(
-    world: &World,
+    world: &JiraModel,
     viewer: Option<&str>,
     issue: &mut Issue,
     body: &Map<String, Value>,
-    on_screen: impl Fn(&Field) -> bool,
-) -> Result<Vec<String>, Errors> {
-    let mut errors = Errors::new();
+    on_screen: impl Fn(&FieldDefinition) -> bool,
+) -> Result<Vec<String>, FieldErrors> {
+    let mut errors = FieldErrors::new();
     let mut comments = Vec::new();
-    let assigns = world.may(viewer, issue.project, Permission::AssignIssues);
+    let assigns = world.may(viewer, issue.project, JiraPermission::AssignIssues);
     let allowed = |id: &str| {
-        Field::by_id(id)
+        FieldDefinition::by_id(id)
             .filter(|field| on_screen(field))
             .filter(|field| field.id != "assignee" || assigns)
     };
@@ -65,7 +65,7 @@ pub(super) fn apply(
 
 /// The project that `fields` names, if the viewer knows it.
 pub(super) fn project(
-    world: &World,
+    world: &JiraModel,
     viewer: Option<&str>,
     fields: &Value,
 ) -> Result<usize, String> {
@@ -92,7 +92,7 @@ pub(super) fn issue_type(fields: &Value) -> Result<&'static IssueType, String> {
 
 /// A user in `{"name":…}`; `None` for nobody.
 pub(super) fn assignee(
-    world: &World,
+    world: &JiraModel,
     project: usize,
     value: &Value,
 ) -> Result<Option<String>, String> {
@@ -114,7 +114,7 @@ pub(super) fn assignee(
             let Some(person) = world.people.find(name) else {
                 return Err(format!("User '{name}' does not exist."));
             };
-            if world.may(Some(&person.name), project, Permission::AssignableUser) {
+            if world.may(Some(&person.name), project, JiraPermission::AssignableUser) {
                 Ok(Some(person.name.clone()))
             } else {
                 Err(format!("User '{name}' cannot be assigned issues."))
@@ -124,19 +124,19 @@ pub(super) fn assignee(
 }
 
 fn set(
-    world: &World,
+    world: &JiraModel,
     issue: &mut Issue,
-    field: &'static Field,
+    field: &'static FieldDefinition,
     value: &Value,
 ) -> Result<(), String> {
     let project = &world.projects[issue.project];
     match field.kind {
-        Kind::Project | Kind::Kept { .. } | Kind::Resolution => {}
-        Kind::IssueType => {
+        FieldKind::Project | FieldKind::Stored { .. } | FieldKind::Resolution => {}
+        FieldKind::IssueType => {
             issue.kind = issue_type(&serde_json::json!({ "issuetype": value }))?;
         }
-        Kind::Summary => issue.summary = summary(value)?,
-        Kind::Text | Kind::Line => {
+        FieldKind::Summary => issue.summary = summary(value)?,
+        FieldKind::Text | FieldKind::Line => {
             let text = match value {
                 Value::Null => None,
                 Value::String(text) if text.chars().count() > MAX_TEXT => {
@@ -151,12 +151,12 @@ fn set(
             };
             keep(issue, field, text.map(Value::String));
         }
-        Kind::Number => match value {
+        FieldKind::Number => match value {
             Value::Null => keep(issue, field, None),
             Value::Number(number) => keep(issue, field, number.as_f64().map(Value::from)),
             _ => return Err("Operation value must be a number".into()),
         },
-        Kind::Date => match value {
+        FieldKind::Date => match value {
             Value::Null => keep(issue, field, None),
             Value::String(text) if Date::parse(text, DATE).is_ok() => {
                 keep(issue, field, Some(value.clone()));
@@ -164,8 +164,8 @@ fn set(
             Value::String(text) => return Err(format!("Error parsing date string: {text}")),
             _ => return Err("Operation value must be a string".into()),
         },
-        Kind::Priority => issue.priority = priority(value)?,
-        Kind::User => {
+        FieldKind::Priority => issue.priority = priority(value)?,
+        FieldKind::User => {
             let user = if field.id == "assignee" {
                 assignee(world, issue.project, value)?
             } else {
@@ -177,9 +177,9 @@ fn set(
                 issue.reporter = user;
             }
         }
-        Kind::Labels => issue.labels = labels(value)?,
-        Kind::Components => issue.components = parts(&project.components, value, "Component")?,
-        Kind::Versions => {
+        FieldKind::Labels => issue.labels = labels(value)?,
+        FieldKind::Components => issue.components = parts(&project.components, value, "Component")?,
+        FieldKind::Versions => {
             let versions = parts(&project.versions, value, "Version")?;
             if field.id == "versions" {
                 issue.versions = versions;
@@ -187,7 +187,7 @@ fn set(
                 issue.fix_versions = versions;
             }
         }
-        Kind::Parent => {
+        FieldKind::Parent => {
             let name = by_keys(value, &["key", "id"]).unwrap_or_default();
             let parent = world.issues().find(|other| {
                 other.project == issue.project
@@ -203,9 +203,9 @@ fn set(
 }
 
 fn update(
-    world: &World,
+    world: &JiraModel,
     issue: &mut Issue,
-    field: &'static Field,
+    field: &'static FieldDefinition,
     operation: &Value,
 ) -> Result<(), String> {
     let Some((verb, value)) = operation.as_object().and_then(|one| one.iter().next()) else {
@@ -224,15 +224,15 @@ fn update(
     let one = Value::Array(vec![value.clone()]);
     let project = &world.projects[issue.project];
     match field.kind {
-        Kind::Labels => change(&mut issue.labels, labels(&one)?, adds),
-        Kind::Components => {
+        FieldKind::Labels => change(&mut issue.labels, labels(&one)?, adds),
+        FieldKind::Components => {
             change(
                 &mut issue.components,
                 parts(&project.components, &one, "Component")?,
                 adds,
             );
         }
-        Kind::Versions => {
+        FieldKind::Versions => {
             let versions = parts(&project.versions, &one, "Version")?;
             let held = if field.id == "versions" {
                 &mut issue.versions
@@ -255,7 +255,7 @@ fn change<T: PartialEq>(held: &mut Vec<T>, these: Vec<T>, adds: bool) {
     }
 }
 
-fn keep(issue: &mut Issue, field: &'static Field, value: Option<Value>) {
+fn keep(issue: &mut Issue, field: &'static FieldDefinition, value: Option<Value>) {
     match value {
         Some(value) => issue.plain.insert(field.id, value),
         None => issue.plain.remove(field.id),
@@ -288,7 +288,7 @@ fn priority(value: &Value) -> Result<&'static Priority, String> {
     Err("Could not find valid 'id' or 'name' in priority object.".into())
 }
 
-fn reporter(world: &World, value: &Value) -> Result<Option<String>, String> {
+fn reporter(world: &JiraModel, value: &Value) -> Result<Option<String>, String> {
     let Some(name) = by_keys(value, &["name", "key"]) else {
         return Err("Reporter is required.".into());
     };
@@ -320,7 +320,7 @@ fn labels(value: &Value) -> Result<Vec<String>, String> {
     Ok(labels)
 }
 
-fn parts(known: &[Part], value: &Value, what: &str) -> Result<Vec<u64>, String> {
+fn parts(known: &[ProjectPart], value: &Value, what: &str) -> Result<Vec<u64>, String> {
     if value.is_null() {
         return Ok(Vec::new());
     }
@@ -330,7 +330,7 @@ fn parts(known: &[Part], value: &Value, what: &str) -> Result<Vec<u64>, String> 
     array
         .iter()
         .map(|named| {
-            let find = |key: &str, same: &dyn Fn(&Part, &str) -> bool| {
+            let find = |key: &str, same: &dyn Fn(&ProjectPart, &str) -> bool| {
                 by_keys(named, &[key]).map(|wanted| {
                     known
                         .iter()

@@ -6,19 +6,19 @@ use http::request::Parts;
 use http::{StatusCode, header};
 use serde_json::{Map, Value};
 
-use crate::jira::answer::{self, Failure};
+use crate::jira::answer::{self, RestError};
 use crate::jira::login::{AuthKind, Caller};
 
 /// Someone who is logged in; others get the framework's 401.
-pub(super) struct LoggedIn(pub String);
+pub(super) struct LoggedInUser(pub String);
 
 /// Parameters of the query, in order.
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(super) struct QueryParameters(Vec<(String, String)>);
 
 /// A JSON object as the body.
 pub(super) struct JsonObject(pub Map<String, Value>);
 
-impl Parameters {
+impl QueryParameters {
     /// The first of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
@@ -64,7 +64,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for LoggedIn {
+impl<S: Sync> FromRequestParts<S> for LoggedInUser {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
@@ -77,7 +77,7 @@ impl<S: Sync> FromRequestParts<S> for LoggedIn {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Parameters {
+impl<S: Sync> FromRequestParts<S> for QueryParameters {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
@@ -109,17 +109,17 @@ impl<S: Sync> FromRequest<S> for JsonObject {
             .map_err(|_| answer::page(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"))?;
         if bytes.is_empty() {
             return Err(
-                Failure::bad("No content to map to Object due to end of input").into_response(),
+                RestError::bad("No content to map to Object due to end of input").into_response(),
             );
         }
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(object)) => Ok(Self(object)),
             Ok(_) => Err(
-                Failure::bad("Can not deserialize instance of java.util.LinkedHashMap")
+                RestError::bad("Can not deserialize instance of java.util.LinkedHashMap")
                     .into_response(),
             ),
             Err(error) => {
-                Err(Failure::bad(format!("Unexpected character: {error}")).into_response())
+                Err(RestError::bad(format!("Unexpected character: {error}")).into_response())
             }
         }
     }

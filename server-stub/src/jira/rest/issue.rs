@@ -4,37 +4,37 @@ use axum::extract::{Path, State};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::App;
-use super::bean::Beans;
+use super::RestState;
+use super::bean::BeanRenderer;
 use super::create::new_comment;
 use super::edit;
-use super::extract::{JsonObject, Parameters};
-use super::issue_bean::{ALL, Wanted};
+use super::extract::{JsonObject, QueryParameters};
+use super::issue_bean::{ALL, FieldSelection};
 use super::meta::edit_fields;
-use crate::jira::answer::{Answer, Failure, no_content, ok};
+use crate::jira::answer::{RestError, RestResult, no_content, ok};
 use crate::jira::login::Caller;
-use crate::jira::world::catalogue::Transition;
-use crate::jira::world::fields::FIELDS;
-use crate::jira::world::{Permission, World};
+use crate::jira::model::catalogue::WorkflowTransition;
+use crate::jira::model::fields::FIELDS;
+use crate::jira::model::{JiraModel, JiraPermission};
 
 pub(super) async fn get(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
-    parameters: Parameters,
-) -> Answer {
-    let world = shared.world();
+    parameters: QueryParameters,
+) -> RestResult {
+    let world = shared.model();
     let viewer = caller.name();
     let id = find(&world, viewer, &name)?;
     let Some(issue) = world.issue(id) else {
-        return Err(Failure::missing("Issue Does Not Exist"));
+        return Err(RestError::missing("Issue Does Not Exist"));
     };
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer,
     };
-    let mut bean = beans.issue(issue, &Wanted::new(&parameters.list("fields"), ALL));
+    let mut bean = beans.issue(issue, &FieldSelection::new(&parameters.list("fields"), ALL));
     for expand in parameters.list("expand") {
         match expand.as_str() {
             "names" => {
@@ -44,7 +44,7 @@ pub(super) async fn get(
                     .collect();
             }
             "transitions" => {
-                bean["transitions"] = Transition::leaving(issue.status)
+                bean["transitions"] = WorkflowTransition::leaving(issue.status)
                     .map(|one| beans.transition(one))
                     .collect();
             }
@@ -63,24 +63,24 @@ pub(super) async fn get(
 }
 
 pub(super) async fn put(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
     JsonObject(body): JsonObject,
-) -> Answer {
-    let mut world = shared.world();
+) -> RestResult {
+    let mut world = shared.model();
     let viewer = caller.name();
     let id = find(&world, viewer, &name)?;
     let Some(mut issue) = world.issue(id).cloned() else {
-        return Err(Failure::missing("Issue Does Not Exist"));
+        return Err(RestError::missing("Issue Does Not Exist"));
     };
-    if !world.may(viewer, issue.project, Permission::EditIssues) {
-        return Err(Failure::forbidden(
+    if !world.may(viewer, issue.project, JiraPermission::EditIssues) {
+        return Err(RestError::forbidden(
             "You do not have permission to edit issues in this project.",
         ));
     }
     let comments = edit::apply(&world, viewer, &mut issue, &body, |field| field.on_edit())
-        .map_err(Failure::fields)?;
+        .map_err(RestError::fields)?;
     issue.updated = OffsetDateTime::now_utc();
     if let Some(kept) = world.issue_mut(id) {
         *kept = issue;
@@ -92,22 +92,22 @@ pub(super) async fn put(
 }
 
 pub(super) async fn assign(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
     JsonObject(body): JsonObject,
-) -> Answer {
-    let mut world = shared.world();
+) -> RestResult {
+    let mut world = shared.model();
     let viewer = caller.name();
     let id = find(&world, viewer, &name)?;
     let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
-    if !world.may(viewer, project, Permission::AssignIssues) {
-        return Err(Failure::forbidden(
+    if !world.may(viewer, project, JiraPermission::AssignIssues) {
+        return Err(RestError::forbidden(
             "You do not have permission to assign issues.",
         ));
     }
     let assignee = edit::assignee(&world, project, &Value::Object(body))
-        .map_err(|text| Failure::field("assignee", text))?;
+        .map_err(|text| RestError::field("assignee", text))?;
     if let Some(issue) = world.issue_mut(id) {
         issue.assignee = assignee;
         issue.updated = OffsetDateTime::now_utc();
@@ -116,24 +116,24 @@ pub(super) async fn assign(
 }
 
 pub(super) async fn delete(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
-    parameters: Parameters,
-) -> Answer {
+    parameters: QueryParameters,
+) -> RestResult {
     let files = {
-        let mut world = shared.world();
+        let mut world = shared.model();
         let viewer = caller.name();
         let id = find(&world, viewer, &name)?;
         let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
-        if !world.may(viewer, project, Permission::DeleteIssues) {
-            return Err(Failure::forbidden(
+        if !world.may(viewer, project, JiraPermission::DeleteIssues) {
+            return Err(RestError::forbidden(
                 "You do not have permission to delete issues in this project.",
             ));
         }
         let subtasks: Vec<u64> = world.subtasks_of(id).collect();
         if !subtasks.is_empty() && parameters.get("deleteSubtasks") != Some("true") {
-            return Err(Failure::bad(format!(
+            return Err(RestError::bad(format!(
                 "The issue '{name}' has subtasks. You must specify the 'deleteSubtasks' parameter to \
                  delete this issue and all its subtasks."
             )));
@@ -151,8 +151,8 @@ pub(super) async fn delete(
 }
 
 /// The issue of this key or id, or why it cannot be had.
-pub(super) fn find(world: &World, viewer: Option<&str>, name: &str) -> Result<u64, Failure> {
+pub(super) fn find(world: &JiraModel, viewer: Option<&str>, name: &str) -> Result<u64, RestError> {
     world
         .visible_issue(viewer, name)
-        .map_err(|why| Failure::issue(why, viewer))
+        .map_err(|why| RestError::issue(why, viewer))
 }

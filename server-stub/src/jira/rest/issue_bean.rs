@@ -2,19 +2,21 @@
 
 use serde_json::{Map, Value, json};
 
-use super::bean::Beans;
+use super::bean::BeanRenderer;
 use crate::jira::answer::timestamp;
-use crate::jira::world::catalogue::{Named, Priority, Transition};
-use crate::jira::world::fields::{FIELDS, Field};
-use crate::jira::world::{Attachment, Comment, Issue, Link, Part, Permission, Project, RemoteLink};
+use crate::jira::model::catalogue::{CatalogueItem, Priority, WorkflowTransition};
+use crate::jira::model::fields::{FIELDS, FieldDefinition};
+use crate::jira::model::{
+    Attachment, Comment, Issue, IssueLink, JiraPermission, Project, ProjectPart, RemoteLink,
+};
 
 /// Which fields of an issue are wanted.
-pub(super) struct Wanted {
+pub(super) struct FieldSelection {
     with: Vec<String>,
     without: Vec<String>,
 }
 
-impl Wanted {
+impl FieldSelection {
     /// From the elements of a `fields` parameter; `default` when it names nothing to include.
     pub fn new(elements: &[String], default: &str) -> Self {
         let without: Vec<String> = elements
@@ -32,7 +34,7 @@ impl Wanted {
         Self { with, without }
     }
 
-    fn wants(&self, field: &str) -> bool {
+    fn includes(&self, field: &str) -> bool {
         let listed = |list: &[String]| {
             list.iter().any(|one| {
                 one == field || one == ALL || (one == NAVIGABLE && !NOT_NAVIGABLE.contains(&field))
@@ -42,7 +44,7 @@ impl Wanted {
     }
 }
 
-impl Beans<'_> {
+impl BeanRenderer<'_> {
     pub fn comment(&self, issue: &Issue, comment: &Comment) -> Value {
         let mut bean = json!({
             "self": self.url(&format!("issue/{}/comment/{}", issue.id, comment.id)),
@@ -87,7 +89,7 @@ impl Beans<'_> {
     }
 
     /// A link as seen from `here`.
-    pub fn link(&self, here: u64, link: &Link) -> Value {
+    pub fn link(&self, here: u64, link: &IssueLink) -> Value {
         let (side, other) = if link.from == here {
             ("outwardIssue", link.to)
         } else {
@@ -97,33 +99,33 @@ impl Beans<'_> {
             "id": link.id.to_string(),
             "self": self.url(&format!("issueLink/{}", link.id)),
             "type": self.link_type(link.kind),
-            side: self.issue_in_short(other),
+            side: self.issue_summary(other),
         })
     }
 
     /// An issue as others name it; `null` when it is not for this viewer.
-    pub fn issue_in_short(&self, id: u64) -> Value {
+    pub fn issue_summary(&self, id: u64) -> Value {
         let Some(issue) = self.world.issue(id) else {
             return Value::Null;
         };
         if !self
             .world
-            .may(self.viewer, issue.project, Permission::BrowseProjects)
+            .may(self.viewer, issue.project, JiraPermission::BrowseProjects)
         {
             return Value::Null;
         }
         let short = ["summary", "status", "priority", "issuetype"].map(str::to_owned);
-        let mut bean = self.issue(issue, &Wanted::new(&short, ALL));
+        let mut bean = self.issue(issue, &FieldSelection::new(&short, ALL));
         if let Some(bean) = bean.as_object_mut() {
             bean.remove("expand");
         }
         bean
     }
 
-    pub fn issue(&self, issue: &Issue, wanted: &Wanted) -> Value {
+    pub fn issue(&self, issue: &Issue, wanted: &FieldSelection) -> Value {
         let fields: Map<String, Value> = FIELDS
             .iter()
-            .filter(|field| wanted.wants(field.id))
+            .filter(|field| wanted.includes(field.id))
             .filter_map(|field| Some((field.id.to_owned(), self.field_of(issue, field)?)))
             .collect();
         json!({
@@ -135,7 +137,7 @@ impl Beans<'_> {
         })
     }
 
-    pub fn transition(&self, transition: &Transition) -> Value {
+    pub fn transition(&self, transition: &WorkflowTransition) -> Value {
         json!({
             "id": transition.id,
             "name": transition.name,
@@ -144,7 +146,7 @@ impl Beans<'_> {
     }
 
     /// `{"required":…,"schema":…,…}` of createmeta and editmeta.
-    pub fn field_meta(&self, project: &Project, field: &Field) -> Map<String, Value> {
+    pub fn field_meta(&self, project: &Project, field: &FieldDefinition) -> Map<String, Value> {
         let mut meta = Map::new();
         meta.insert("required".into(), field.required.into());
         meta.insert("schema".into(), schema(field));
@@ -188,17 +190,17 @@ impl Beans<'_> {
     }
 
     /// The value of a field; nothing for one that this issue cannot have.
-    fn field_of(&self, issue: &Issue, field: &Field) -> Option<Value> {
+    fn field_of(&self, issue: &Issue, field: &FieldDefinition) -> Option<Value> {
         let project = self.world.projects.get(issue.project)?;
-        let parts = |ids: &[u64], parts: &[Part], draw: &dyn Fn(&Part) -> Value| {
+        let parts = |ids: &[u64], parts: &[ProjectPart], draw: &dyn Fn(&ProjectPart) -> Value| {
             parts
                 .iter()
                 .filter(|part| ids.contains(&part.id))
                 .map(draw)
                 .collect::<Value>()
         };
-        let component = |part: &Part| self.component(project, part);
-        let version = |part: &Part| self.version(project, part);
+        let component = |part: &ProjectPart| self.component(project, part);
+        let version = |part: &ProjectPart| self.version(project, part);
         Some(match field.id {
             "project" => self.project(project),
             "issuetype" => self.issue_type(issue.kind),
@@ -241,16 +243,16 @@ impl Beans<'_> {
             "subtasks" => self
                 .world
                 .subtasks_of(issue.id)
-                .map(|subtask| self.issue_in_short(subtask))
+                .map(|subtask| self.issue_summary(subtask))
                 .collect(),
-            "parent" => return issue.parent.map(|parent| self.issue_in_short(parent)),
+            "parent" => return issue.parent.map(|parent| self.issue_summary(parent)),
             other => issue.plain.get(other).cloned().unwrap_or(Value::Null),
         })
     }
 }
 
 /// The schema of a field.
-pub(super) fn schema(field: &Field) -> Value {
+pub(super) fn schema(field: &FieldDefinition) -> Value {
     let (kind, items) = field.schema();
     let mut schema = json!({ "type": kind });
     if let Some(items) = items {

@@ -5,31 +5,31 @@ use axum::response::IntoResponse;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use super::App;
-use super::bean::Beans;
+use super::RestState;
+use super::bean::BeanRenderer;
 use super::create::new_comment;
-use super::extract::{JsonObject, Parameters};
+use super::extract::{JsonObject, QueryParameters};
 use super::issue::find;
-use crate::jira::answer::{self, Answer, Failure, ok};
+use crate::jira::answer::{self, RestError, RestResult, ok};
 use crate::jira::login::Caller;
-use crate::jira::world::catalogue::{LinkType, Named};
-use crate::jira::world::{Link, Permission, RemoteLink, World};
+use crate::jira::model::catalogue::{CatalogueItem, IssueLinkType};
+use crate::jira::model::{IssueLink, JiraModel, JiraPermission, RemoteLink};
 
 pub(super) async fn remote_list(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
-    parameters: Parameters,
-) -> Answer {
-    let world = shared.world();
+    parameters: QueryParameters,
+) -> RestResult {
+    let world = shared.model();
     let id = find(&world, caller.name(), &name)?;
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
     };
     let Some(issue) = world.issue(id) else {
-        return Err(Failure::missing("Issue Does Not Exist"));
+        return Err(RestError::missing("Issue Does Not Exist"));
     };
     if let Some(global_id) = parameters.get("globalId") {
         return issue
@@ -38,7 +38,7 @@ pub(super) async fn remote_list(
             .find(|link| link.global_id.as_deref() == Some(global_id))
             .map(|link| ok(&beans.remote_link(issue, link)))
             .ok_or_else(|| {
-                Failure::missing(format!(
+                RestError::missing(format!(
                     "The remote link with global id '{global_id}' does not exist."
                 ))
             });
@@ -51,13 +51,13 @@ pub(super) async fn remote_list(
 }
 
 pub(super) async fn remote_get(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path((name, id)): Path<(String, String)>,
-) -> Answer {
-    let world = shared.world();
+) -> RestResult {
+    let world = shared.model();
     let issue = find(&world, caller.name(), &name)?;
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
@@ -71,16 +71,18 @@ pub(super) async fn remote_get(
                 .find(|link| link.id.to_string() == id)?;
             Some(ok(&beans.remote_link(issue, link)))
         })
-        .ok_or_else(|| Failure::missing(format!("The remote link with id '{id}' does not exist.")))
+        .ok_or_else(|| {
+            RestError::missing(format!("The remote link with id '{id}' does not exist."))
+        })
 }
 
 pub(super) async fn remote_add(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
     JsonObject(body): JsonObject,
-) -> Answer {
-    let mut world = shared.world();
+) -> RestResult {
+    let mut world = shared.model();
     let viewer = caller.name();
     let issue = find(&world, viewer, &name)?;
     may_link(&world, viewer, issue)?;
@@ -96,7 +98,7 @@ pub(super) async fn remote_add(
         .map(|key| (key.to_owned(), format!("'{key}' is required.")));
     let missing: Vec<_> = missing.collect();
     if !missing.is_empty() {
-        return Err(Failure::fields(missing));
+        return Err(RestError::fields(missing));
     }
     let global_id = body
         .get("globalId")
@@ -114,7 +116,7 @@ pub(super) async fn remote_add(
             content,
         },
     )?;
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer,
@@ -132,11 +134,11 @@ pub(super) async fn remote_add(
 }
 
 pub(super) async fn add(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     JsonObject(body): JsonObject,
-) -> Answer {
-    let mut world = shared.world();
+) -> RestResult {
+    let mut world = shared.model();
     let viewer = caller.name();
     let text = |outer: &str, inner: &str| {
         body.get(outer)
@@ -145,14 +147,15 @@ pub(super) async fn add(
             .map(str::to_owned)
     };
     let kind = match (text("type", "name"), text("type", "id")) {
-        (Some(name), _) => LinkType::by_name(&name).ok_or_else(|| {
-            Failure::missing(format!("No issue link type with name '{name}' found."))
+        (Some(name), _) => IssueLinkType::by_name(&name).ok_or_else(|| {
+            RestError::missing(format!("No issue link type with name '{name}' found."))
         })?,
-        (None, Some(id)) => LinkType::by_id(&id)
-            .ok_or_else(|| Failure::missing(format!("No issue link type with id '{id}' found.")))?,
-        (None, None) => return Err(Failure::bad("Issue link type must be specified.")),
+        (None, Some(id)) => IssueLinkType::by_id(&id).ok_or_else(|| {
+            RestError::missing(format!("No issue link type with id '{id}' found."))
+        })?,
+        (None, None) => return Err(RestError::bad("Issue link type must be specified.")),
     };
-    let side = |outer: &str| -> Result<u64, Failure> {
+    let side = |outer: &str| -> Result<u64, RestError> {
         let name = text(outer, "key")
             .or_else(|| text(outer, "id"))
             .unwrap_or_default();
@@ -161,7 +164,7 @@ pub(super) async fn add(
     // Jira's names are those of the page of the other: "inwardIssue" is where the outward words start.
     let (from, to) = (side("inwardIssue")?, side("outwardIssue")?);
     may_link(&world, viewer, from)?;
-    let id = world.add_link(Link {
+    let id = world.add_link(IssueLink {
         id: 0,
         kind,
         from,
@@ -179,11 +182,11 @@ pub(super) async fn add(
     Ok(response)
 }
 
-fn may_link(world: &World, viewer: Option<&str>, issue: u64) -> Result<(), Failure> {
+fn may_link(world: &JiraModel, viewer: Option<&str>, issue: u64) -> Result<(), RestError> {
     let project = world.issue(issue).map_or(usize::MAX, |issue| issue.project);
-    if world.may(viewer, project, Permission::LinkIssues) {
+    if world.may(viewer, project, JiraPermission::LinkIssues) {
         Ok(())
     } else {
-        Err(Failure::forbidden("No Link Issue Permission for issue."))
+        Err(RestError::forbidden("No Link Issue Permission for issue."))
     }
 }

@@ -4,30 +4,30 @@
 use axum::extract::{Path, State};
 use serde_json::{Map, Value, json};
 
-use super::App;
-use super::bean::Beans;
-use super::extract::Parameters;
+use super::RestState;
+use super::bean::BeanRenderer;
+use super::extract::QueryParameters;
 use super::issue::find;
 use super::project::no_project;
-use crate::jira::answer::{Answer, Failure, ok};
+use crate::jira::answer::{RestError, RestResult, ok};
 use crate::jira::login::Caller;
-use crate::jira::world::catalogue::{ISSUE_TYPES, IssueType, Named};
-use crate::jira::world::fields::{FIELDS, Field};
-use crate::jira::world::{Permission, World};
+use crate::jira::model::catalogue::{CatalogueItem, ISSUE_TYPES, IssueType};
+use crate::jira::model::fields::{FIELDS, FieldDefinition};
+use crate::jira::model::{JiraModel, JiraPermission};
 
 /// `createmeta?projectKeys=…&expand=projects.issuetypes.fields`, up to 8.
 pub(super) async fn create_old(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
-    parameters: Parameters,
-) -> Answer {
+    parameters: QueryParameters,
+) -> RestResult {
     let viewer = caller.name();
-    let world = shared.world();
+    let world = shared.model();
     if shared.settings.major() >= PAGED_ONLY_SINCE {
         // From 9.0 the path names an issue, and there is none of this key.
         find(&world, viewer, "createmeta")?;
     }
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer,
@@ -43,7 +43,7 @@ pub(super) async fn create_old(
         .iter()
         .any(|one| one == "projects.issuetypes.fields");
     let projects: Value = (0..world.projects.len())
-        .filter(|&index| world.may(viewer, index, Permission::CreateIssues))
+        .filter(|&index| world.may(viewer, index, JiraPermission::CreateIssues))
         .filter(|&index| {
             let project = &world.projects[index];
             (keys.is_empty() && ids.is_empty())
@@ -79,14 +79,14 @@ pub(super) async fn create_old(
 }
 
 pub(super) async fn create_types(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
-    parameters: Parameters,
-) -> Answer {
-    let world = shared.world();
+    parameters: QueryParameters,
+) -> RestResult {
+    let world = shared.model();
     creatable(&world, caller.name(), &name)?;
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
@@ -99,17 +99,17 @@ pub(super) async fn create_types(
 }
 
 pub(super) async fn create_fields(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path((name, id)): Path<(String, String)>,
-    parameters: Parameters,
-) -> Answer {
-    let world = shared.world();
+    parameters: QueryParameters,
+) -> RestResult {
+    let world = shared.model();
     let project = creatable(&world, caller.name(), &name)?;
     let kind = IssueType::by_id(&id).ok_or_else(|| {
-        Failure::missing(format!("Issue type with id '{id}' could not be found."))
+        RestError::missing(format!("Issue type with id '{id}' could not be found."))
     })?;
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
@@ -120,16 +120,20 @@ pub(super) async fn create_fields(
     Ok(ok(&page(&parameters, fields)))
 }
 
-pub(super) async fn edit(State(shared): App, caller: Caller, Path(name): Path<String>) -> Answer {
-    let world = shared.world();
+pub(super) async fn edit(
+    State(shared): RestState,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> RestResult {
+    let world = shared.model();
     let id = find(&world, caller.name(), &name)?;
     let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
     };
-    let fields = if world.may(caller.name(), project, Permission::EditIssues) {
+    let fields = if world.may(caller.name(), project, JiraPermission::EditIssues) {
         edit_fields(&beans, project)
     } else {
         Map::new()
@@ -138,7 +142,7 @@ pub(super) async fn edit(State(shared): App, caller: Caller, Path(name): Path<St
 }
 
 /// The fields of the edit screen by id.
-pub(super) fn edit_fields(beans: &Beans<'_>, project: usize) -> Map<String, Value> {
+pub(super) fn edit_fields(beans: &BeanRenderer<'_>, project: usize) -> Map<String, Value> {
     let Some(project) = beans.world.projects.get(project) else {
         return Map::new();
     };
@@ -153,13 +157,18 @@ pub(super) fn edit_fields(beans: &Beans<'_>, project: usize) -> Map<String, Valu
         .collect()
 }
 
-fn create_screen(kind: &IssueType) -> impl Iterator<Item = &'static Field> {
+fn create_screen(kind: &IssueType) -> impl Iterator<Item = &'static FieldDefinition> {
     FIELDS
         .iter()
         .filter(|field| field.on_create && (field.id != "parent" || kind.subtask))
 }
 
-fn meta(beans: &Beans<'_>, project: usize, field: &Field, kind: &IssueType) -> Value {
+fn meta(
+    beans: &BeanRenderer<'_>,
+    project: usize,
+    field: &FieldDefinition,
+    kind: &IssueType,
+) -> Value {
     let mut meta = beans.field_meta(&beans.world.projects[project], field);
     match field.id {
         "issuetype" => {
@@ -174,14 +183,14 @@ fn meta(beans: &Beans<'_>, project: usize, field: &Field, kind: &IssueType) -> V
 }
 
 /// The index of a project in which the viewer may create issues.
-fn creatable(world: &World, viewer: Option<&str>, name: &str) -> Result<usize, Failure> {
+fn creatable(world: &JiraModel, viewer: Option<&str>, name: &str) -> Result<usize, RestError> {
     world
         .project(viewer, name)
-        .filter(|&project| world.may(viewer, project, Permission::CreateIssues))
+        .filter(|&project| world.may(viewer, project, JiraPermission::CreateIssues))
         .ok_or_else(|| no_project(name))
 }
 
-fn page(parameters: &Parameters, all: Vec<Value>) -> Value {
+fn page(parameters: &QueryParameters, all: Vec<Value>) -> Value {
     let start_at = parameters.number("startAt", 0);
     let max_results = parameters.number("maxResults", DEFAULT_PAGE).min(MAX_PAGE);
     let total = all.len();

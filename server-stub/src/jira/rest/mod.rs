@@ -26,18 +26,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{delete, get, post, put};
 use http::StatusCode;
 
-use super::shared::Shared;
-use super::{answer, front, oauth1, oauth2};
+use super::shared::JiraState;
+use super::{answer, middleware, oauth1, oauth2};
 
-type App = State<Arc<Shared>>;
+type RestState = State<Arc<JiraState>>;
 
-/// Everything below the context path, behind [`front`].
-pub(super) fn router(shared: Arc<Shared>) -> Router {
+/// Everything below the context path, behind [`middleware`].
+pub(super) fn router(shared: Arc<JiraState>) -> Router {
     let inner = Router::new()
         .nest("/rest/api/2", api())
         .nest("/rest/pat/latest", pat::routes())
@@ -57,10 +57,10 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared.clone());
     Router::new()
         .fallback_service(inner)
-        .layer(middleware::from_fn_with_state(shared, front::front))
+        .layer(from_fn_with_state(shared, middleware::around))
 }
 
-fn api() -> Router<Arc<Shared>> {
+fn api() -> Router<Arc<JiraState>> {
     Router::new()
         .route("/serverInfo", get(server_info::server_info))
         .route("/myself", get(user::myself))
@@ -105,7 +105,7 @@ fn api() -> Router<Arc<Shared>> {
         .route("/issue/{issue}/assignee", put(issue::assign))
         .route(
             "/issue/{issue}/transitions",
-            get(transition::list).post(transition::act),
+            get(transition::list).post(transition::perform),
         )
         .route(
             "/issue/{issue}/comment",
@@ -127,7 +127,7 @@ fn api() -> Router<Arc<Shared>> {
         .route("/attachment/{id}", delete(attachment::delete))
 }
 
-async fn home(State(shared): App) -> Redirect {
+async fn home(State(shared): RestState) -> Redirect {
     Redirect::to(&format!(
         "{}/secure/Dashboard.jspa",
         shared.settings.context_path
@@ -142,7 +142,7 @@ async fn dashboard() -> Response {
     answer::page(StatusCode::OK, "System Dashboard")
 }
 
-async fn missing(State(shared): App, request: Request) -> Response {
+async fn missing(State(shared): RestState, request: Request) -> Response {
     let path = request.uri().path();
     if path.starts_with("/rest/") {
         answer::framework(

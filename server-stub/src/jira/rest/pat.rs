@@ -10,59 +10,67 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use time::Duration;
 
-use super::App;
-use super::extract::{JsonObject, LoggedIn};
-use crate::jira::answer::{Answer, Failure, json, no_content, ok, timestamp};
-use crate::jira::shared::Shared;
-use crate::jira::world::Token;
+use super::RestState;
+use super::extract::{JsonObject, LoggedInUser};
+use crate::jira::answer::{RestError, RestResult, json, no_content, ok, timestamp};
+use crate::jira::model::PersonalAccessToken;
+use crate::jira::shared::JiraState;
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
+pub(super) fn routes() -> Router<Arc<JiraState>> {
     Router::new()
         .route("/tokens", get(list).post(make))
         .route("/tokens/{id}", delete(revoke))
 }
 
-async fn list(State(shared): App, LoggedIn(me): LoggedIn) -> Response {
-    let world = shared.world();
-    ok(&world.people.tokens_of(&me).map(draw).collect())
+async fn list(State(shared): RestState, LoggedInUser(me): LoggedInUser) -> Response {
+    let world = shared.model();
+    ok(&world.people.tokens_of(&me).map(token_bean).collect())
 }
 
-async fn make(State(shared): App, LoggedIn(me): LoggedIn, JsonObject(body): JsonObject) -> Answer {
+async fn make(
+    State(shared): RestState,
+    LoggedInUser(me): LoggedInUser,
+    JsonObject(body): JsonObject,
+) -> RestResult {
     let name = body.get("name").and_then(Value::as_str).unwrap_or_default();
     if name.is_empty() {
-        return Err(Failure::bad("Token name can not be empty."));
+        return Err(RestError::bad("Token name can not be empty."));
     }
     let days = match body.get("expirationDuration") {
         None | Some(Value::Null) => None,
         Some(days) => match days.as_i64() {
             Some(days @ 1..=MAX_DAYS) => Some(Duration::days(days)),
             _ => {
-                return Err(Failure::bad(
+                return Err(RestError::bad(
                     "Expiration duration must be a positive number of days.",
                 ));
             }
         },
     };
-    let mut world = shared.world();
+    let mut world = shared.model();
     let Some((token, secret)) = world.people.make_token(&me, name, days) else {
-        return Err(Failure::bad(
+        return Err(RestError::bad(
             "The maximum number of tokens has been reached.",
         ));
     };
-    let mut bean = draw(token);
+    let mut bean = token_bean(token);
     bean["rawToken"] = secret.into();
     Ok(json(StatusCode::CREATED, &bean))
 }
 
-async fn revoke(State(shared): App, LoggedIn(me): LoggedIn, Path(id): Path<u64>) -> Response {
-    if shared.world().people.revoke_token(&me, id) {
+async fn revoke(
+    State(shared): RestState,
+    LoggedInUser(me): LoggedInUser,
+    Path(id): Path<u64>,
+) -> Response {
+    if shared.model().people.revoke_token(&me, id) {
         no_content()
     } else {
-        Failure::missing("Token does not exist.").into_response()
+        RestError::missing("Token does not exist.").into_response()
     }
 }
 
-fn draw(token: &Token) -> Value {
+fn token_bean(token: &PersonalAccessToken) -> Value {
     let mut bean = json!({
         "id": token.id,
         "name": token.name,

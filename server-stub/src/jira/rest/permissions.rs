@@ -3,16 +3,20 @@
 use axum::extract::State;
 use serde_json::{Map, Value, json};
 
-use super::App;
-use super::extract::Parameters;
+use super::RestState;
+use super::extract::QueryParameters;
 use super::project::no_project;
-use crate::jira::answer::{Answer, Failure, ok};
+use crate::jira::answer::{RestError, RestResult, ok};
 use crate::jira::login::Caller;
-use crate::jira::world::Permission;
+use crate::jira::model::JiraPermission;
 
-pub(super) async fn mine(State(shared): App, caller: Caller, parameters: Parameters) -> Answer {
+pub(super) async fn mine(
+    State(shared): RestState,
+    caller: Caller,
+    parameters: QueryParameters,
+) -> RestResult {
     let viewer = caller.name();
-    let world = shared.world();
+    let world = shared.model();
     let issue = parameters
         .get("issueKey")
         .or_else(|| parameters.get("issueId"));
@@ -23,7 +27,7 @@ pub(super) async fn mine(State(shared): App, caller: Caller, parameters: Paramet
         (Some(issue), _) => {
             let id = world
                 .visible_issue(viewer, issue)
-                .map_err(|why| Failure::issue(why, viewer))?;
+                .map_err(|why| RestError::issue(why, viewer))?;
             world.issue(id).map(|issue| issue.project)
         }
         (None, Some(name)) => Some(
@@ -33,7 +37,7 @@ pub(super) async fn mine(State(shared): App, caller: Caller, parameters: Paramet
         ),
         (None, None) => None,
     };
-    let permissions: Map<String, Value> = Permission::ALL
+    let permissions: Map<String, Value> = JiraPermission::ALL
         .iter()
         .map(|&permission| {
             let have = match project {

@@ -4,17 +4,17 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::App;
-use super::bean::Beans;
-use crate::jira::answer::{Answer, Failure, ok};
+use super::RestState;
+use super::bean::BeanRenderer;
+use crate::jira::answer::{RestError, RestResult, ok};
 use crate::jira::login::Caller;
-use crate::jira::shared::Shared;
-use crate::jira::world::Project;
-use crate::jira::world::catalogue::{ISSUE_TYPES, STATUSES};
+use crate::jira::model::Project;
+use crate::jira::model::catalogue::{ISSUE_TYPES, STATUSES};
+use crate::jira::shared::JiraState;
 
-pub(super) async fn all(State(shared): App, caller: Caller) -> Response {
-    let world = shared.world();
-    let beans = Beans {
+pub(super) async fn all(State(shared): RestState, caller: Caller) -> Response {
+    let world = shared.model();
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
@@ -30,18 +30,22 @@ pub(super) async fn all(State(shared): App, caller: Caller) -> Response {
     ok(&projects.collect())
 }
 
-pub(super) async fn one(State(shared): App, caller: Caller, Path(name): Path<String>) -> Answer {
-    draw(&shared, &caller, &name, |beans, project| {
+pub(super) async fn one(
+    State(shared): RestState,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> RestResult {
+    project_bean(&shared, &caller, &name, |beans, project| {
         beans.whole_project(project)
     })
 }
 
 pub(super) async fn components(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
-) -> Answer {
-    draw(&shared, &caller, &name, |beans, project| {
+) -> RestResult {
+    project_bean(&shared, &caller, &name, |beans, project| {
         project
             .components
             .iter()
@@ -51,11 +55,11 @@ pub(super) async fn components(
 }
 
 pub(super) async fn versions(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
-) -> Answer {
-    draw(&shared, &caller, &name, |beans, project| {
+) -> RestResult {
+    project_bean(&shared, &caller, &name, |beans, project| {
         project
             .versions
             .iter()
@@ -65,11 +69,11 @@ pub(super) async fn versions(
 }
 
 pub(super) async fn statuses(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
-) -> Answer {
-    draw(&shared, &caller, &name, |beans, _| {
+) -> RestResult {
+    project_bean(&shared, &caller, &name, |beans, _| {
         let statuses: Value = STATUSES.iter().map(|status| beans.status(status)).collect();
         let types = ISSUE_TYPES.iter().map(|kind| {
             json!({
@@ -84,17 +88,17 @@ pub(super) async fn statuses(
     })
 }
 
-fn draw(
-    shared: &Shared,
+fn project_bean(
+    shared: &JiraState,
     caller: &Caller,
     name: &str,
-    draw: impl Fn(&Beans<'_>, &Project) -> Value,
-) -> Answer {
-    let world = shared.world();
+    draw: impl Fn(&BeanRenderer<'_>, &Project) -> Value,
+) -> RestResult {
+    let world = shared.model();
     let index = world
         .project(caller.name(), name)
         .ok_or_else(|| no_project(name))?;
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
@@ -103,6 +107,6 @@ fn draw(
 }
 
 /// No such project, or not for this viewer.
-pub(super) fn no_project(name: &str) -> Failure {
-    Failure::missing(format!("No project could be found with key '{name}'."))
+pub(super) fn no_project(name: &str) -> RestError {
+    RestError::missing(format!("No project could be found with key '{name}'."))
 }

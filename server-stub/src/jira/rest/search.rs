@@ -4,22 +4,26 @@ use axum::extract::State;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::App;
-use super::bean::Beans;
-use super::extract::{JsonObject, Parameters};
-use super::issue_bean::{NAVIGABLE, Wanted};
-use crate::jira::answer::{self, Answer, Failure, ok};
+use super::RestState;
+use super::bean::BeanRenderer;
+use super::extract::{JsonObject, QueryParameters};
+use super::issue_bean::{FieldSelection, NAVIGABLE};
+use crate::jira::answer::{self, RestError, RestResult, ok};
 use crate::jira::jql;
 use crate::jira::login::Caller;
-use crate::jira::shared::Shared;
-use crate::jira::world::fields::FIELDS;
+use crate::jira::model::fields::FIELDS;
+use crate::jira::shared::JiraState;
 
-pub(super) async fn get(State(shared): App, caller: Caller, parameters: Parameters) -> Answer {
+pub(super) async fn get(
+    State(shared): RestState,
+    caller: Caller,
+    parameters: QueryParameters,
+) -> RestResult {
     require_data_center(&shared)?;
     run(
         &shared,
         &caller,
-        &Asked {
+        &SearchQuery {
             jql: parameters.get("jql").unwrap_or_default().to_owned(),
             start_at: number(parameters.get("startAt"))?,
             max_results: number(parameters.get("maxResults"))?,
@@ -30,10 +34,10 @@ pub(super) async fn get(State(shared): App, caller: Caller, parameters: Paramete
 }
 
 pub(super) async fn post(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     JsonObject(body): JsonObject,
-) -> Answer {
+) -> RestResult {
     require_data_center(&shared)?;
     let strings = |key: &str| -> Vec<String> {
         match body.get(key) {
@@ -50,7 +54,7 @@ pub(super) async fn post(
     run(
         &shared,
         &caller,
-        &Asked {
+        &SearchQuery {
             jql: body
                 .get("jql")
                 .and_then(Value::as_str)
@@ -65,14 +69,14 @@ pub(super) async fn post(
 }
 
 /// Cloud took `search` away (CHANGE-2046).
-fn require_data_center(shared: &Shared) -> Result<(), Failure> {
+fn require_data_center(shared: &JiraState) -> Result<(), RestError> {
     match shared.cloud {
         false => Ok(()),
-        true => Err(Failure::message(StatusCode::GONE, REMOVED)),
+        true => Err(RestError::message(StatusCode::GONE, REMOVED)),
     }
 }
 
-struct Asked {
+struct SearchQuery {
     jql: String,
     start_at: Option<i64>,
     max_results: Option<i64>,
@@ -80,9 +84,9 @@ struct Asked {
     names: bool,
 }
 
-fn run(shared: &Shared, caller: &Caller, asked: &Asked) -> Answer {
+fn run(shared: &JiraState, caller: &Caller, asked: &SearchQuery) -> RestResult {
     if asked.start_at.is_some_and(|start| start < 0) {
-        return Err(Failure::bad("The value of startAt must be zero or more."));
+        return Err(RestError::bad("The value of startAt must be zero or more."));
     }
     let start_at = usize::try_from(asked.start_at.unwrap_or(0)).unwrap_or(0);
     // A negative one asks for as many as there may be.
@@ -90,7 +94,7 @@ fn run(shared: &Shared, caller: &Caller, asked: &Asked) -> Answer {
         .max_results
         .map_or(DEFAULT_PAGE, |max| usize::try_from(max).unwrap_or(MAX_PAGE))
         .min(MAX_PAGE);
-    let world = shared.world();
+    let world = shared.model();
     let found = match jql::search(&world, caller.name(), &asked.jql) {
         Ok(found) => found,
         Err(messages) => {
@@ -100,12 +104,12 @@ fn run(shared: &Shared, caller: &Caller, asked: &Asked) -> Answer {
             ));
         }
     };
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
     };
-    let wanted = Wanted::new(&asked.fields, NAVIGABLE);
+    let wanted = FieldSelection::new(&asked.fields, NAVIGABLE);
     let issues: Value = found
         .iter()
         .skip(start_at)
@@ -129,10 +133,10 @@ fn run(shared: &Shared, caller: &Caller, asked: &Asked) -> Answer {
     Ok(ok(&bean))
 }
 
-fn number(text: Option<&str>) -> Result<Option<i64>, Failure> {
+fn number(text: Option<&str>) -> Result<Option<i64>, RestError> {
     text.map(|text| {
         text.parse()
-            .map_err(|_| Failure::missing(format!("For input string: \"{text}\"")))
+            .map_err(|_| RestError::missing(format!("For input string: \"{text}\"")))
     })
     .transpose()
 }

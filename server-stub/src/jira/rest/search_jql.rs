@@ -7,21 +7,21 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::App;
-use super::bean::Beans;
-use super::extract::{JsonObject, Parameters};
-use super::issue_bean::Wanted;
-use crate::jira::answer::{self, Answer, Failure, ok};
+use super::RestState;
+use super::bean::BeanRenderer;
+use super::extract::{JsonObject, QueryParameters};
+use super::issue_bean::FieldSelection;
+use crate::jira::answer::{self, RestError, RestResult, ok};
 use crate::jira::jql;
 use crate::jira::login::Caller;
-use crate::jira::shared::Shared;
+use crate::jira::shared::JiraState;
 
 pub(super) async fn get(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
-    parameters: Parameters,
+    parameters: QueryParameters,
     request: Request,
-) -> Answer {
+) -> RestResult {
     if !shared.cloud {
         return Ok(super::missing(State(shared), request).await);
     }
@@ -29,16 +29,16 @@ pub(super) async fn get(
     run(
         &shared,
         &caller,
-        &Asked {
+        &SearchJqlQuery {
             jql: parameters.get("jql").unwrap_or_default().to_owned(),
             token: parameters.get("nextPageToken").map(str::to_owned),
-            max_results: max_results.map_err(|_| Failure::bad("maxResults is no number"))?,
+            max_results: max_results.map_err(|_| RestError::bad("maxResults is no number"))?,
             fields: parameters.list("fields"),
         },
     )
 }
 
-pub(super) async fn post(State(shared): App, caller: Caller, request: Request) -> Answer {
+pub(super) async fn post(State(shared): RestState, caller: Caller, request: Request) -> RestResult {
     if !shared.cloud {
         return Ok(super::missing(State(shared), request).await);
     }
@@ -52,7 +52,7 @@ pub(super) async fn post(State(shared): App, caller: Caller, request: Request) -
     run(
         &shared,
         &caller,
-        &Asked {
+        &SearchJqlQuery {
             jql: text("jql").unwrap_or_default(),
             token: text("nextPageToken"),
             max_results: body.get("maxResults").and_then(Value::as_u64),
@@ -61,28 +61,28 @@ pub(super) async fn post(State(shared): App, caller: Caller, request: Request) -
     )
 }
 
-struct Asked {
+struct SearchJqlQuery {
     jql: String,
     token: Option<String>,
     max_results: Option<u64>,
     fields: Vec<String>,
 }
 
-fn run(shared: &Shared, caller: &Caller, asked: &Asked) -> Answer {
+fn run(shared: &JiraState, caller: &Caller, asked: &SearchJqlQuery) -> RestResult {
     if jql::is_unbounded(&asked.jql) {
-        return Err(Failure::bad(UNBOUNDED));
+        return Err(RestError::bad(UNBOUNDED));
     }
     let start = match &asked.token {
         None => 0,
         Some(token) => {
-            read_token(token, &asked.jql).ok_or_else(|| Failure::bad("Invalid nextPageToken."))?
+            read_token(token, &asked.jql).ok_or_else(|| RestError::bad("Invalid nextPageToken."))?
         }
     };
     let most = asked.max_results.map_or(DEFAULT_PAGE, |most| {
         usize::try_from(most).unwrap_or(MAX_PAGE)
     });
     let most = most.clamp(1, MAX_PAGE);
-    let world = shared.world();
+    let world = shared.model();
     let found = match jql::search(&world, caller.name(), &asked.jql) {
         Ok(found) => found,
         Err(messages) => {
@@ -90,12 +90,12 @@ fn run(shared: &Shared, caller: &Caller, asked: &Asked) -> Answer {
             return Ok(answer::json(StatusCode::BAD_REQUEST, &body));
         }
     };
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: caller.name(),
     };
-    let wanted = Wanted::new(&asked.fields, "id");
+    let wanted = FieldSelection::new(&asked.fields, "id");
     let page = found.iter().skip(start).take(most);
     let issues: Value = page
         .filter_map(|&id| world.issue(id))

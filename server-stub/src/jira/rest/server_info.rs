@@ -4,11 +4,11 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::App;
-use super::extract::Parameters;
+use super::RestState;
+use super::extract::QueryParameters;
 use crate::jira::answer::{ok, timestamp};
 
-pub(super) async fn server_info(State(shared): App, parameters: Parameters) -> Response {
+pub(super) async fn server_info(State(shared): RestState, parameters: QueryParameters) -> Response {
     let settings = &shared.settings;
     let numbers = settings.version_numbers();
     let mut bean = json!({

@@ -9,18 +9,18 @@ use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::App;
-use super::extract::{JsonObject, LoggedIn};
-use crate::jira::answer::{Answer, Failure, no_content, ok};
+use super::RestState;
+use super::extract::{JsonObject, LoggedInUser};
+use crate::jira::answer::{RestError, RestResult, no_content, ok};
 use crate::jira::login::session::cookie;
-use crate::jira::login::{WrongPassword, with_password};
-use crate::jira::shared::Shared;
+use crate::jira::login::{PasswordError, with_password};
+use crate::jira::shared::JiraState;
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
+pub(super) fn routes() -> Router<Arc<JiraState>> {
     Router::new().route("/session", get(who).post(log_in).delete(log_out))
 }
 
-async fn who(State(shared): App, LoggedIn(me): LoggedIn) -> Response {
+async fn who(State(shared): RestState, LoggedInUser(me): LoggedInUser) -> Response {
     ok(&json!({
         "self": format!("{}/rest/api/latest/user?username={me}", shared.base_url),
         "name": me,
@@ -28,7 +28,7 @@ async fn who(State(shared): App, LoggedIn(me): LoggedIn) -> Response {
     }))
 }
 
-async fn log_in(State(shared): App, JsonObject(body): JsonObject) -> Answer {
+async fn log_in(State(shared): RestState, JsonObject(body): JsonObject) -> RestResult {
     let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
     match with_password(&shared, text("username"), text("password")) {
         Ok(user) => {
@@ -49,12 +49,16 @@ async fn log_in(State(shared): App, JsonObject(body): JsonObject) -> Answer {
             }
             Ok(response)
         }
-        Err(WrongPassword::Challenged) => Err(Failure::forbidden("Login denied")),
-        Err(_) => Err(Failure::message(StatusCode::UNAUTHORIZED, "Login failed")),
+        Err(PasswordError::CaptchaRequired) => Err(RestError::forbidden("Login denied")),
+        Err(_) => Err(RestError::message(StatusCode::UNAUTHORIZED, "Login failed")),
     }
 }
 
-async fn log_out(State(shared): App, LoggedIn(_): LoggedIn, headers: HeaderMap) -> Response {
+async fn log_out(
+    State(shared): RestState,
+    LoggedInUser(_): LoggedInUser,
+    headers: HeaderMap,
+) -> Response {
     if let Some(id) = cookie(&headers) {
         shared.sessions().close(&id);
     }

@@ -4,27 +4,27 @@ use axum::extract::{Path, State};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::App;
-use super::bean::Beans;
+use super::RestState;
+use super::bean::BeanRenderer;
 use super::create::new_comment;
 use super::edit;
-use super::extract::{JsonObject, Parameters};
+use super::extract::{JsonObject, QueryParameters};
 use super::issue::find;
-use crate::jira::answer::{Answer, Failure, no_content, ok};
+use crate::jira::answer::{RestError, RestResult, no_content, ok};
 use crate::jira::login::Caller;
-use crate::jira::world::Permission;
-use crate::jira::world::catalogue::{Named, RESOLUTIONS, Resolution, Transition};
+use crate::jira::model::JiraPermission;
+use crate::jira::model::catalogue::{CatalogueItem, RESOLUTIONS, Resolution, WorkflowTransition};
 
 pub(super) async fn list(
-    State(shared): App,
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
-    parameters: Parameters,
-) -> Answer {
-    let world = shared.world();
+    parameters: QueryParameters,
+) -> RestResult {
+    let world = shared.model();
     let viewer = caller.name();
     let id = find(&world, viewer, &name)?;
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer,
@@ -35,9 +35,9 @@ pub(super) async fn list(
         .any(|one| one == "transitions.fields");
     let transitions: Vec<Value> = world
         .issue(id)
-        .filter(|issue| world.may(viewer, issue.project, Permission::TransitionIssues))
+        .filter(|issue| world.may(viewer, issue.project, JiraPermission::TransitionIssues))
         .into_iter()
-        .flat_map(|issue| Transition::leaving(issue.status))
+        .flat_map(|issue| WorkflowTransition::leaving(issue.status))
         .filter(|one| {
             parameters
                 .get("transitionId")
@@ -56,17 +56,17 @@ pub(super) async fn list(
     ))
 }
 
-pub(super) async fn act(
-    State(shared): App,
+pub(super) async fn perform(
+    State(shared): RestState,
     caller: Caller,
     Path(name): Path<String>,
     JsonObject(mut body): JsonObject,
-) -> Answer {
-    let mut world = shared.world();
+) -> RestResult {
+    let mut world = shared.model();
     let viewer = caller.name();
     let id = find(&world, viewer, &name)?;
     let Some(mut issue) = world.issue(id).cloned() else {
-        return Err(Failure::missing("Issue Does Not Exist"));
+        return Err(RestError::missing("Issue Does Not Exist"));
     };
     let wanted = match body
         .get("transition")
@@ -74,14 +74,14 @@ pub(super) async fn act(
     {
         Some(Value::String(id)) => id.clone(),
         Some(Value::Number(id)) => id.to_string(),
-        _ => return Err(Failure::bad("Missing 'transition' identifier")),
+        _ => return Err(RestError::bad("Missing 'transition' identifier")),
     };
-    let allowed = world.may(viewer, issue.project, Permission::TransitionIssues);
-    let Some(transition) = Transition::leaving(issue.status)
+    let allowed = world.may(viewer, issue.project, JiraPermission::TransitionIssues);
+    let Some(transition) = WorkflowTransition::leaving(issue.status)
         .find(|one| one.id == wanted)
         .filter(|_| allowed)
     else {
-        return Err(Failure::bad(format!(
+        return Err(RestError::bad(format!(
             "It seems that you have tried to perform a workflow operation that is not valid for the \
              current state of this issue ({}). The likely cause is that somebody has changed the issue \
              recently, please look at the issue history for details. Transition id '{wanted}' is not \
@@ -96,8 +96,8 @@ pub(super) async fn act(
     let comments = edit::apply(&world, viewer, &mut issue, &body, |field| {
         field.id == "assignee" && transition.target().category.key == DONE
     })
-    .map_err(Failure::fields)?;
-    issue.enter(transition.target(), resolution);
+    .map_err(RestError::fields)?;
+    issue.set_status(transition.target(), resolution);
     issue.updated = OffsetDateTime::now_utc();
     if let Some(kept) = world.issue_mut(id) {
         *kept = issue;
@@ -111,8 +111,8 @@ pub(super) async fn act(
 /// Takes the resolution out of the fields; "Done" when the screen has one and none was given.
 fn resolution(
     fields: Option<&mut Map<String, Value>>,
-    transition: &Transition,
-) -> Result<Option<&'static Resolution>, Failure> {
+    transition: &WorkflowTransition,
+) -> Result<Option<&'static Resolution>, RestError> {
     if transition.target().category.key != DONE {
         return Ok(None);
     }
@@ -122,15 +122,15 @@ fn resolution(
     let text = |key: &str| given.get(key).and_then(Value::as_str);
     match (text("id"), text("name")) {
         (Some(id), _) => Resolution::by_id(id).map(Some).ok_or_else(|| {
-            Failure::field("resolution", format!("Resolution id '{id}' is not valid"))
+            RestError::field("resolution", format!("Resolution id '{id}' is not valid"))
         }),
         (None, Some(name)) => Resolution::by_name(name).map(Some).ok_or_else(|| {
-            Failure::field(
+            RestError::field(
                 "resolution",
                 format!("Resolution name '{name}' is not valid"),
             )
         }),
-        (None, None) => Err(Failure::field(
+        (None, None) => Err(RestError::field(
             "resolution",
             "Could not find valid 'id' or 'name' in resolution object.",
         )),
@@ -138,7 +138,7 @@ fn resolution(
 }
 
 /// The fields of a transition's screen.
-fn fields(beans: &Beans<'_>, transition: &Transition) -> Value {
+fn fields(beans: &BeanRenderer<'_>, transition: &WorkflowTransition) -> Value {
     if transition.target().category.key != DONE {
         return json!({});
     }

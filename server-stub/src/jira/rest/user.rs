@@ -4,30 +4,30 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::App;
-use super::bean::Beans;
-use super::extract::{LoggedIn, Parameters};
+use super::RestState;
+use super::bean::BeanRenderer;
+use super::extract::{LoggedInUser, QueryParameters};
 use super::project::no_project;
-use crate::jira::answer::{Answer, Failure, ok};
-use crate::jira::world::{Permission, Person, World};
+use crate::jira::answer::{RestError, RestResult, ok};
+use crate::jira::model::{DirectoryUser, JiraModel, JiraPermission};
 
-pub(super) async fn myself(State(shared): App, LoggedIn(me): LoggedIn) -> Response {
-    let world = shared.world();
-    let beans = Beans {
+pub(super) async fn myself(State(shared): RestState, LoggedInUser(me): LoggedInUser) -> Response {
+    let world = shared.model();
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: Some(&me),
     };
-    ok(&whole(&beans, &me))
+    ok(&full_bean(&beans, &me))
 }
 
 pub(super) async fn user(
-    State(shared): App,
-    LoggedIn(me): LoggedIn,
-    parameters: Parameters,
-) -> Answer {
-    let world = shared.world();
-    let beans = Beans {
+    State(shared): RestState,
+    LoggedInUser(me): LoggedInUser,
+    parameters: QueryParameters,
+) -> RestResult {
+    let world = shared.model();
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: Some(&me),
@@ -36,33 +36,33 @@ pub(super) async fn user(
         (Some(name), _) => world
             .people
             .find(name)
-            .ok_or_else(|| Failure::missing(format!("The user named '{name}' does not exist"))),
+            .ok_or_else(|| RestError::missing(format!("The user named '{name}' does not exist"))),
         (None, Some(key)) => world
             .people
             .all()
             .find(|person| beans.user_key(&person.name) == key)
             .ok_or_else(|| {
-                Failure::missing(format!("The user with the key '{key}' does not exist"))
+                RestError::missing(format!("The user with the key '{key}' does not exist"))
             }),
-        (None, None) => Err(Failure::missing(
+        (None, None) => Err(RestError::missing(
             "Either the 'username' or the 'key' query parameters need to be provided",
         )),
     }?;
-    Ok(ok(&whole(&beans, &found.name)))
+    Ok(ok(&full_bean(&beans, &found.name)))
 }
 
 pub(super) async fn search(
-    State(shared): App,
-    LoggedIn(me): LoggedIn,
-    parameters: Parameters,
-) -> Answer {
+    State(shared): RestState,
+    LoggedInUser(me): LoggedInUser,
+    parameters: QueryParameters,
+) -> RestResult {
     if parameters.get("username").is_none() {
-        return Err(Failure::bad(
+        return Err(RestError::bad(
             "The username query parameter was not provided",
         ));
     }
-    let world = shared.world();
-    let beans = Beans {
+    let world = shared.model();
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: Some(&me),
@@ -71,16 +71,16 @@ pub(super) async fn search(
 }
 
 pub(super) async fn assignable(
-    State(shared): App,
-    LoggedIn(me): LoggedIn,
-    parameters: Parameters,
-) -> Answer {
-    let world = shared.world();
+    State(shared): RestState,
+    LoggedInUser(me): LoggedInUser,
+    parameters: QueryParameters,
+) -> RestResult {
+    let world = shared.model();
     let project = match (parameters.get("issueKey"), parameters.get("project")) {
         (Some(key), _) => {
             let id = world
                 .visible_issue(Some(&me), key)
-                .map_err(|why| Failure::issue(why, Some(&me)))?;
+                .map_err(|why| RestError::issue(why, Some(&me)))?;
             world.issue(id).map(|issue| issue.project)
         }
         (None, Some(name)) => Some(
@@ -89,29 +89,29 @@ pub(super) async fn assignable(
                 .ok_or_else(|| no_project(name))?,
         ),
         (None, None) => {
-            return Err(Failure::bad(
+            return Err(RestError::bad(
                 "Either the 'project' or the 'issueKey' query parameters need to be provided",
             ));
         }
     };
-    let beans = Beans {
+    let beans = BeanRenderer {
         base: &shared.base_url,
         world: &world,
         viewer: Some(&me),
     };
     Ok(ok(&matching(&beans, &world, &parameters, |person| {
         project.is_some_and(|project| {
-            world.may(Some(&person.name), project, Permission::AssignableUser)
+            world.may(Some(&person.name), project, JiraPermission::AssignableUser)
         })
     })))
 }
 
 /// The users whose login or display name begins with what is asked for.
 fn matching(
-    beans: &Beans<'_>,
-    world: &World,
-    parameters: &Parameters,
-    allowed: impl Fn(&Person) -> bool,
+    beans: &BeanRenderer<'_>,
+    world: &JiraModel,
+    parameters: &QueryParameters,
+    allowed: impl Fn(&DirectoryUser) -> bool,
 ) -> Value {
     let wanted = parameters
         .get("username")
@@ -136,7 +136,7 @@ fn matching(
         .collect()
 }
 
-fn whole(beans: &Beans<'_>, name: &str) -> Value {
+fn full_bean(beans: &BeanRenderer<'_>, name: &str) -> Value {
     let mut bean = beans.user(Some(name));
     let groups: Vec<Value> = beans
         .world

@@ -8,7 +8,7 @@ use tokio::{
 
 #[tokio::test(start_paused = true)]
 async fn leaving_sends_eof_and_waits_for_the_peer_to_close() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (stream, peer) = session.open();
     drop(stream);
     sleep(9 * SECOND).await;
@@ -21,7 +21,7 @@ async fn leaving_sends_eof_and_waits_for_the_peer_to_close() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_never_closes_is_closed_and_counted() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (stream, peer) = session.open();
     let begun = Instant::now();
     drop(stream);
@@ -34,7 +34,7 @@ async fn a_peer_that_never_closes_is_closed_and_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn what_still_comes_for_one_who_has_left_is_swallowed_up_to_a_limit() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (stream, peer) = session.open();
     drop(stream);
     let begun = Instant::now();
@@ -57,7 +57,7 @@ async fn what_still_comes_for_one_who_has_left_is_swallowed_up_to_a_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_accepted_is_sent_before_the_eof_although_the_stream_is_gone() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     stream.write_all(b"last words").await.unwrap();
     drop(stream);
@@ -70,7 +70,7 @@ async fn what_was_accepted_is_sent_before_the_eof_although_the_stream_is_gone() 
 
 #[tokio::test(start_paused = true)]
 async fn an_eof_that_was_sent_by_shutdown_is_not_sent_again() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     stream.shutdown().await.unwrap();
     drop(stream);
@@ -81,7 +81,7 @@ async fn an_eof_that_was_sent_by_shutdown_is_not_sent_again() {
 
 #[tokio::test(start_paused = true)]
 async fn channels_are_counted_while_they_live() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let open: Vec<_> = (0..5).map(|_| session.open()).collect();
     assert_eq!(session.budget.live(), 5);
     for (_stream, mut peer) in open {

@@ -7,10 +7,10 @@ mod reading;
 mod writing;
 
 use super::{
-    ChannelStream, Limits, SessionBudget,
-    halves::{Inlet, Outlet},
+    ChannelLimits, ChannelStream, SessionBudget,
+    halves::{ChannelReceiver, ChannelSender},
 };
-use crate::tunnel::transport::{self, Meter, Transport};
+use crate::tunnel::transport::{self, SshTransport, TransportHandle};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use russh::ChannelMsg;
@@ -26,16 +26,16 @@ use tokio::{
 /// One session's budget, over a transport whose far end nobody reads.
 struct Session {
     budget: Arc<SessionBudget>,
-    transport: Transport<ReadHalf<DuplexStream>>,
+    transport: SshTransport<ReadHalf<DuplexStream>>,
     far: DuplexStream,
 }
 
 impl Session {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: ChannelLimits) -> Self {
         let (near, far) = duplex(1024);
         let (read_half, write_half) = split(near);
         let (transport, meter) =
-            Transport::new(read_half, write_half, transport::Limits::default());
+            SshTransport::new(read_half, write_half, transport::TransportLimits::default());
         Self {
             budget: SessionBudget::new(meter, limits),
             transport,
@@ -43,8 +43,8 @@ impl Session {
         }
     }
 
-    fn meter(&self) -> &Meter {
-        self.budget.meter()
+    fn meter(&self) -> &TransportHandle {
+        self.budget.transport()
     }
 
     fn open(&self) -> (ChannelStream, Peer) {
@@ -54,7 +54,7 @@ impl Session {
         let stream = ChannelStream::of_halves(
             Arc::clone(&self.budget),
             Queue(messages),
-            Arc::clone(&sent) as Arc<dyn Outlet>,
+            Arc::clone(&sent) as Arc<dyn ChannelSender>,
         );
         let peer = Peer {
             messages: Some(send),
@@ -128,7 +128,7 @@ impl Default for Sent {
     }
 }
 
-impl Outlet for Sent {
+impl ChannelSender for Sent {
     fn data(self: Arc<Self>, bytes: Bytes) -> BoxFuture<'static, Result<(), russh::Error>> {
         Box::pin(async move {
             match self.window.acquire().await {
@@ -157,7 +157,7 @@ impl Outlet for Sent {
 
 struct Queue(mpsc::Receiver<ChannelMsg>);
 
-impl Inlet for Queue {
+impl ChannelReceiver for Queue {
     fn next(&mut self) -> impl Future<Output = Option<ChannelMsg>> + Send {
         self.0.recv()
     }

@@ -2,9 +2,9 @@
 
 use super::{
     super::{
-        End,
+        CloseReason,
         inbox::Inbox,
-        spool::{Done, Job},
+        spool::{SpoolJob, SpoolJobResult},
     },
     *,
 };
@@ -26,7 +26,7 @@ async fn settled(session: &Session) {
 
 #[tokio::test]
 async fn a_reader_that_reads_nothing_holds_nobody_up_and_loses_nothing() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     let sent = pattern(20 << 20);
     peer.send_all(&sent).await;
@@ -41,10 +41,10 @@ async fn a_reader_that_reads_nothing_holds_nobody_up_and_loses_nothing() {
 
 #[tokio::test]
 async fn order_is_kept_across_memory_and_a_file_that_wraps() {
-    let limits = Limits {
+    let limits = ChannelLimits {
         memory: 64 << 10,
         spool_per_channel: 3 << 20,
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let session = Session::new(limits);
     let (mut stream, peer) = session.open();
@@ -66,10 +66,10 @@ async fn order_is_kept_across_memory_and_a_file_that_wraps() {
 
 #[tokio::test]
 async fn a_reader_and_a_sender_at_full_speed_both_get_on() {
-    let limits = Limits {
+    let limits = ChannelLimits {
         memory: 256 << 10,
         spool_per_channel: 8 << 20,
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let session = Session::new(limits);
     let (mut stream, peer) = session.open();
@@ -98,19 +98,19 @@ async fn a_reader_and_a_sender_at_full_speed_both_get_on() {
 
 #[tokio::test]
 async fn neither_reading_the_file_nor_writing_it_starves() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let mut inbox = Inbox::new(Arc::clone(&session.budget));
     let work = |inbox: &mut Inbox| {
         for _ in 0..64 {
             inbox.push(Bytes::from(vec![0; PACKET])).unwrap();
         }
         match inbox.plan().unwrap() {
-            Job::Write { .. } => {
-                inbox.finish(Done::Written);
+            SpoolJob::Write { .. } => {
+                inbox.finish(SpoolJobResult::Written);
                 'w'
             }
-            Job::Read { length, .. } => {
-                inbox.finish(Done::Read(Bytes::from(vec![0; length])));
+            SpoolJob::Read { length, .. } => {
+                inbox.finish(SpoolJobResult::Read(Bytes::from(vec![0; length])));
                 'r'
             }
         }
@@ -129,10 +129,10 @@ async fn neither_reading_the_file_nor_writing_it_starves() {
 
 #[tokio::test]
 async fn past_its_cap_a_channel_is_reset_and_only_that_one() {
-    let limits = Limits {
+    let limits = ChannelLimits {
         memory: 64 << 10,
         spool_per_channel: 1 << 20,
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let session = Session::new(limits);
     let (mut stream, peer) = session.open();
@@ -150,8 +150,8 @@ async fn past_its_cap_a_channel_is_reset_and_only_that_one() {
     eventually("closed", || peer.said().contains(&Said::Close)).await;
     let error = stream.read(&mut [0; 8]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
-    assert_eq!(End::of(&error), Some(End::Overflow));
-    assert_eq!(stream.reset_reason(), Some(End::Overflow));
+    assert_eq!(CloseReason::of(&error), Some(CloseReason::Overflow));
+    assert_eq!(stream.reset_reason(), Some(CloseReason::Overflow));
     let error = stream.write(b"x").await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
     assert_eq!(session.budget.resets(), 1);
@@ -163,9 +163,9 @@ async fn past_its_cap_a_channel_is_reset_and_only_that_one() {
 
 #[tokio::test(start_paused = true)]
 async fn small_requests_pass_when_others_have_used_up_the_session() {
-    let limits = Limits {
+    let limits = ChannelLimits {
         spool_per_session: 1 << 20,
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let session = Session::new(limits);
     let (_greedy, greedy_peer) = session.open();
@@ -184,9 +184,9 @@ async fn small_requests_pass_when_others_have_used_up_the_session() {
 
 #[tokio::test]
 async fn past_the_sessions_memory_each_channel_keeps_little() {
-    let limits = Limits {
+    let limits = ChannelLimits {
         memory_per_session: 2 << 20,
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let session = Session::new(limits);
     let mut open = Vec::new();
@@ -204,10 +204,10 @@ async fn past_the_sessions_memory_each_channel_keeps_little() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_one_byte_packets_is_paid_for() {
-    let limits = Limits {
+    let limits = ChannelLimits {
         memory: 64 << 10,
         spool_per_channel: 128 << 10,
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let session = Session::new(limits);
     let (_stream, peer) = session.open();
@@ -226,10 +226,10 @@ async fn a_flood_of_one_byte_packets_is_paid_for() {
 #[tokio::test]
 async fn a_spool_that_cannot_be_made_resets_the_channel() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let limits = Limits {
+    let limits = ChannelLimits {
         memory: 64 << 10,
         spool_dir: file.path().join("no folder"),
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let session = Session::new(limits);
     let (mut stream, peer) = session.open();
@@ -237,19 +237,19 @@ async fn a_spool_that_cannot_be_made_resets_the_channel() {
     eventually("reset", || session.budget.resets() == 1).await;
     let error = stream.read(&mut [0; 8]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert_eq!(stream.reset_reason(), Some(End::SpoolFailed));
+    assert_eq!(stream.reset_reason(), Some(CloseReason::SpoolFailed));
 }
 
 /// A vendor cannot fill the disk that tokens, pauses and the audit are on; a channel that stays in memory goes on.
 #[tokio::test]
 async fn a_spool_whose_disk_is_down_to_its_floor_resets_the_channel_that_needs_it_and_no_other() {
-    let limits = Limits {
+    let limits = ChannelLimits {
         memory: 64 << 10,
         spool_floor: FreeSpaceFloor {
             bytes: u64::MAX,
             parts: 1,
         },
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let session = Session::new(limits);
     let (mut small, other) = session.open();
@@ -258,7 +258,7 @@ async fn a_spool_whose_disk_is_down_to_its_floor_resets_the_channel_that_needs_i
     eventually("reset", || session.budget.resets() == 1).await;
     let error = stream.read(&mut [0; 8]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert_eq!(stream.reset_reason(), Some(End::SpoolFull));
+    assert_eq!(stream.reset_reason(), Some(CloseReason::SpoolFull));
 
     other.send_all(&pattern(32 << 10)).await;
     let mut read = vec![0; 32 << 10];
@@ -271,10 +271,10 @@ async fn the_spools_folder_is_made_and_nothing_is_left_in_it() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let spool_dir = folder.path().join("state/spool");
-    let limits = Limits {
+    let limits = ChannelLimits {
         memory: 64 << 10,
         spool_dir: spool_dir.clone(),
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let session = Session::new(limits);
     let (_stream, peer) = session.open();
@@ -300,10 +300,10 @@ fn a_disk_that_hangs_ends_its_channel_by_a_deadline_and_holds_nobody_up() {
     let (release, hang) = std::sync::mpsc::channel::<()>();
     runtime.block_on(async {
         tokio::task::spawn_blocking(move || hang.recv());
-        let limits = Limits {
+        let limits = ChannelLimits {
             memory: 64 << 10,
             spool_timeout: SECOND,
-            ..Limits::default()
+            ..ChannelLimits::default()
         };
         let session = Session::new(limits);
         let (_stream, peer) = session.open();
@@ -329,7 +329,7 @@ fn a_disk_that_hangs_ends_its_channel_by_a_deadline_and_holds_nobody_up() {
 
 #[tokio::test(start_paused = true)]
 async fn empty_data_is_no_end_of_file() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     let reader = tokio::spawn(async move {
         let mut read = [0; 4];
@@ -344,7 +344,7 @@ async fn empty_data_is_no_end_of_file() {
 
 #[tokio::test(start_paused = true)]
 async fn end_of_file_close_and_session_death_are_told_apart() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
 
     let (mut stream, peer) = session.open();
     peer.send(b"last").await;
@@ -360,7 +360,7 @@ async fn end_of_file_close_and_session_death_are_told_apart() {
     stream.read_exact(&mut [0; 4]).await.unwrap();
     let error = stream.read(&mut [0; 4]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-    assert_eq!(End::of(&error), Some(End::Closed));
+    assert_eq!(CloseReason::of(&error), Some(CloseReason::Closed));
 
     let (mut stream, mut peer) = session.open();
     peer.send(b"last").await;
@@ -377,9 +377,9 @@ async fn end_of_file_close_and_session_death_are_told_apart() {
 
 #[tokio::test]
 async fn what_was_spooled_is_read_after_the_peer_has_closed() {
-    let limits = Limits {
+    let limits = ChannelLimits {
         memory: 64 << 10,
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let session = Session::new(limits);
     let (mut stream, peer) = session.open();
@@ -387,7 +387,7 @@ async fn what_was_spooled_is_read_after_the_peer_has_closed() {
     peer.send_all(&sent).await;
     peer.say(ChannelMsg::Eof).await;
     peer.say(ChannelMsg::Close).await;
-    eventually("closed", || stream.end() == Some(End::Closed)).await;
+    eventually("closed", || stream.end() == Some(CloseReason::Closed)).await;
     let mut read = Vec::new();
     stream.read_to_end(&mut read).await.unwrap();
     assert!(read == sent);
@@ -397,10 +397,10 @@ async fn what_was_spooled_is_read_after_the_peer_has_closed() {
 
 #[tokio::test]
 async fn leaving_in_the_middle_gives_everything_back() {
-    let limits = Limits {
+    let limits = ChannelLimits {
         memory: 64 << 10,
         close_wait: Duration::ZERO,
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let session = Session::new(limits);
     for size in [1, 100 << 10, 700 << 10, 3 << 20] {
@@ -428,24 +428,24 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
 /// Whoever opens channels can have each of them reset, by a cap or by the disk: the log holds a few of these.
 #[tokio::test]
 async fn however_many_channels_of_a_session_are_reset_the_log_holds_a_few_lines() {
-    let capped = Limits {
+    let capped = ChannelLimits {
         memory: 64 << 10,
         spool_per_channel: 128 << 10,
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
-    let full = Limits {
+    let full = ChannelLimits {
         memory: 64 << 10,
         spool_floor: FreeSpaceFloor {
             bytes: u64::MAX,
             parts: 1,
         },
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     let file = tempfile::NamedTempFile::new().unwrap();
-    let broken = Limits {
+    let broken = ChannelLimits {
         memory: 64 << 10,
         spool_dir: file.path().join("no folder"),
-        ..Limits::default()
+        ..ChannelLimits::default()
     };
     for (limits, lines) in [(capped, 10), (full, 20), (broken, 20)] {
         let warnings = Warnings::default();

@@ -19,7 +19,7 @@ fn data(said: &[Said]) -> Vec<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_goes_in_chunks_of_32_kib() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     peer.open_window(1000);
     let sent = pattern(100_000);
@@ -32,7 +32,7 @@ async fn a_write_goes_in_chunks_of_32_kib() {
 
 #[tokio::test(start_paused = true)]
 async fn writers_wait_while_the_transport_is_behind() {
-    let mut session = Session::new(Limits::default());
+    let mut session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     peer.open_window(1000);
     session
@@ -51,7 +51,7 @@ async fn writers_wait_while_the_transport_is_behind() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_write_is_neither_sent_nor_repeated() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     stream.write_all(b"first ").await.unwrap();
     assert!(stream.write_all(b"given up").now_or_never().is_none());
@@ -68,7 +68,7 @@ async fn a_cancelled_write_is_neither_sent_nor_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn flush_waits_for_the_window() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     stream.write_all(b"hello").await.unwrap();
     assert!(timeout(60 * SECOND, stream.flush()).await.is_err());
@@ -79,7 +79,7 @@ async fn flush_waits_for_the_window() {
 
 #[tokio::test(start_paused = true)]
 async fn the_peers_close_fails_a_waiting_writer_at_once() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     let writer = tokio::spawn(async move { stream.write_all(&[0; 1 << 20]).await });
     sleep(60 * SECOND).await;
@@ -93,7 +93,7 @@ async fn the_peers_close_fails_a_waiting_writer_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn the_peers_close_fails_a_writer_that_waits_at_the_gate() {
-    let mut session = Session::new(Limits::default());
+    let mut session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     session
         .transport
@@ -109,7 +109,7 @@ async fn the_peers_close_fails_a_writer_that_waits_at_the_gate() {
 
 #[tokio::test(start_paused = true)]
 async fn the_death_of_the_session_fails_a_waiting_writer_as_such() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (mut stream, mut peer) = session.open();
     let writer = tokio::spawn(async move {
         let error = stream.write_all(&[0; 1 << 20]).await.unwrap_err();
@@ -124,7 +124,7 @@ async fn the_death_of_the_session_fails_a_waiting_writer_as_such() {
 
 #[tokio::test(start_paused = true)]
 async fn half_closed_a_stream_still_reads_and_no_longer_writes() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     peer.open_window(10);
     stream.write_all(b"all I have").await.unwrap();
@@ -140,7 +140,7 @@ async fn half_closed_a_stream_still_reads_and_no_longer_writes() {
 
 #[tokio::test(start_paused = true)]
 async fn the_other_direction_goes_on_after_the_peers_eof() {
-    let session = Session::new(Limits::default());
+    let session = Session::new(ChannelLimits::default());
     let (mut stream, peer) = session.open();
     peer.say(ChannelMsg::Eof).await;
     assert_eq!(stream.read(&mut [0; 4]).await.unwrap(), 0);

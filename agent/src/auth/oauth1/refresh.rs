@@ -1,0 +1,125 @@
+//! Renews the stored access token by its session (`oauth_session_handle`).
+
+use super::{OAuth1Endpoints, OAuth1Error, Settings};
+use crate::{
+    auth::{
+        CredentialUnavailable,
+        rotation::{LOCK_PATIENCE, OldToken, RefreshError, RefreshOutcome, rotate},
+    },
+    secret::Secret,
+    tokens::{TokenRecord, TokenStore, TokenStoreError},
+};
+use std::time::SystemTime;
+
+/// Renews the access token, unless the stored one is another than `stale` already. `disowned`: Jira takes
+/// `stale` no more, whatever its time says.
+pub async fn refresh(
+    settings: &Settings,
+    store: &TokenStore,
+    endpoint: &OAuth1Endpoints,
+    stale: Option<&Secret>,
+    disowned: bool,
+) -> RefreshOutcome {
+    match steps(settings, store, endpoint, stale, disowned).await {
+        Ok(renewal) => renewal,
+        Err(why) => RefreshOutcome::Failed(why),
+    }
+}
+
+async fn steps(
+    settings: &Settings,
+    store: &TokenStore,
+    endpoint: &OAuth1Endpoints,
+    stale: Option<&Secret>,
+    disowned: bool,
+) -> Result<RefreshOutcome, CredentialUnavailable> {
+    let disk = |error: TokenStoreError| CredentialUnavailable {
+        cause: error.to_string(),
+        remedy: "mend the state folder; the agent tries again by itself".to_owned(),
+    };
+    let locked = store.lock(LOCK_PATIENCE).await.map_err(disk)?;
+    let Some(record) = locked.load().await.map_err(disk)? else {
+        return Err(logged_out(settings, store));
+    };
+    usable(settings, store, &record)?;
+    if record.ended.is_some() {
+        return Ok(RefreshOutcome::LoginRequired(record));
+    }
+    let Some(old) = record.tokens.clone() else {
+        return Err(logged_out(settings, store));
+    };
+    let Some(access) = &old.access else {
+        return Err(logged_out(settings, store));
+    };
+    let is_news = stale.is_none_or(|stale| stale.expose() != access.expose());
+    if is_news && record.pending.is_none() {
+        return Ok(RefreshOutcome::Refreshed(record));
+    }
+    let Some(session) = &old.refresh else {
+        return Err(CredentialUnavailable {
+            cause: "Jira gave no session to renew the access token by".to_owned(),
+            remedy: log_in(store),
+        });
+    };
+    let now = SystemTime::now();
+    let over =
+        disowned || record.pending.is_some() || old.access_expires.is_some_and(|end| end <= now);
+    let ask = async {
+        let refused = |error: OAuth1Error| RefreshError {
+            why: error.why,
+            old_token: match error.old_token {
+                // Renewed ahead of its end, the access token may outlive its session.
+                OldToken::Invalid if !over => OldToken::Valid,
+                spent => spent,
+            },
+        };
+        endpoint.refresh(access, session).await.map_err(refused)
+    };
+    rotate(&locked, record.clone(), &old, ask, LIKELY_CAUSE)
+        .await
+        .map_err(disk)
+}
+
+/// Refuses tokens of another consumer or Jira: they must not be shown to this one.
+pub(super) fn usable(
+    settings: &Settings,
+    store: &TokenStore,
+    record: &TokenRecord,
+) -> Result<(), CredentialUnavailable> {
+    if record.owner == settings.owner() {
+        return Ok(());
+    }
+    Err(CredentialUnavailable {
+        cause: format!(
+            "the stored tokens belong to consumer {:?} at {}, and the configuration names another",
+            record.owner.client, record.owner.issuer
+        ),
+        remedy: log_in(store),
+    })
+}
+
+/// Why there is nothing to sign with.
+pub(super) fn logged_out(settings: &Settings, store: &TokenStore) -> CredentialUnavailable {
+    CredentialUnavailable {
+        cause: format!(
+            "nobody has logged in yet as consumer {:?} at {}",
+            settings.consumer_key, settings.target
+        ),
+        remedy: log_in(store),
+    }
+}
+
+/// Why stored tokens are of no use any more.
+pub(super) fn ended(store: &TokenStore, reason: &str) -> CredentialUnavailable {
+    CredentialUnavailable {
+        cause: format!("the login for Jira has ended: {reason}"),
+        remedy: format!("log in again: agent login {}", store.forward()),
+    }
+}
+
+fn log_in(store: &TokenStore) -> String {
+    format!("run agent login {}", store.forward())
+}
+
+const LIKELY_CAUSE: &str =
+    "the session has ended, or another agent has renewed a copy of the same token";

@@ -1,0 +1,247 @@
+//! Which of Cloud's sites a token reaches: a person consents for some of them, and it must be the one
+//! that the forward leads to.
+
+use super::Settings;
+use crate::printable::printable;
+use crate::{
+    auth::CredentialUnavailable,
+    secret::Secret,
+    upstream::{CloudRoute, ControlClient, HttpTarget, UpstreamTarget},
+};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+/// What is known of a login's reach.
+#[derive(Default)]
+pub(super) struct SiteAccess {
+    known: Mutex<Option<SiteAccessState>>,
+    /// Held by the one task that asks.
+    asking: tokio::sync::Mutex<()>,
+}
+
+enum SiteAccessState {
+    /// It reaches the site; a login that replaces it was proven by `agent login`.
+    Granted,
+    /// This generation's token does not; asked again after a while.
+    Denied(u64, Instant, CredentialUnavailable),
+    /// Nobody said; asked again after a while.
+    Unknown(Instant),
+}
+
+impl SiteAccess {
+    /// Refuses a token that does not reach the forward's site. A question that stays unanswered
+    /// refuses nothing: the request itself will tell.
+    pub(super) async fn check(
+        &self,
+        settings: &Settings,
+        access: &Secret,
+        generation: u64,
+    ) -> Result<(), CredentialUnavailable> {
+        if let Some(known) = self.known(generation) {
+            return known;
+        }
+        let _asking = self.asking.lock().await;
+        if let Some(known) = self.known(generation) {
+            return known;
+        }
+        let answer = check_site_access(settings, access).await;
+        let mut known = self.lock();
+        match answer {
+            Ok(()) => *known = Some(SiteAccessState::Granted),
+            Err(SiteAccessError::OtherSites(why)) => {
+                *known = Some(SiteAccessState::Denied(
+                    generation,
+                    Instant::now(),
+                    why.clone(),
+                ));
+                return Err(why);
+            }
+            Err(SiteAccessError::Unknown(why)) => {
+                tracing::debug!(why, "it is not known which sites the login reaches");
+                *known = Some(SiteAccessState::Unknown(Instant::now()));
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` where it is time to ask.
+    fn known(&self, generation: u64) -> Option<Result<(), CredentialUnavailable>> {
+        match &*self.lock() {
+            Some(SiteAccessState::Granted) => Some(Ok(())),
+            Some(SiteAccessState::Denied(of, at, why))
+                if *of == generation && at.elapsed() < RECHECK_AFTER =>
+            {
+                Some(Err(why.clone()))
+            }
+            Some(SiteAccessState::Unknown(at)) if at.elapsed() < RECHECK_AFTER => Some(Ok(())),
+            _ => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<SiteAccessState>> {
+        // Every write is a plain assignment.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why it is not sure that a token reaches the site.
+#[derive(Debug)]
+pub enum SiteAccessError {
+    /// The token gives access to other sites only.
+    OtherSites(CredentialUnavailable),
+    /// Nobody said, and why.
+    Unknown(String),
+}
+
+/// Asks which sites a token reaches. Without Cloud's API gateway there is nothing to ask.
+pub async fn check_site_access(
+    settings: &Settings,
+    access: &Secret,
+) -> Result<(), SiteAccessError> {
+    let (Some(CloudRoute::Gateway { api, cloud_id }), UpstreamTarget::Http(site)) =
+        (&settings.upstream.cloud, &settings.upstream.target)
+    else {
+        return Ok(());
+    };
+    let (upstream, place) = (settings.upstream.clone(), api.clone());
+    // At the first time it reads the system's certificates.
+    let client = tokio::task::spawn_blocking(move || ControlClient::for_host(&upstream, &place));
+    let client = client
+        .await
+        .map_err(|e| SiteAccessError::Unknown(e.to_string()))?;
+    let client = client.map_err(|e| SiteAccessError::Unknown(e.to_string()))?;
+    let mut head = client.head(RESOURCES);
+    let mut bearer = Zeroizing::new(b"Bearer ".to_vec());
+    bearer.extend_from_slice(access.expose());
+    let mut value = HeaderValue::from_bytes(&bearer)
+        .map_err(|_| SiteAccessError::Unknown("the token cannot stand in a header".to_owned()))?;
+    value.set_sensitive(true);
+    head.headers.insert(header::AUTHORIZATION, value);
+    let answer = client.send(head, Bytes::new()).await;
+    let answer = answer.map_err(|failure| SiteAccessError::Unknown(failure.detail))?;
+    let sites: Option<Vec<AccessibleResource>> = serde_json::from_slice(&answer.body).ok();
+    match (answer.head.status, sites) {
+        (StatusCode::OK, Some(sites)) => {
+            find_site(&sites, site, cloud_id.as_deref()).map_err(|why| {
+                SiteAccessError::OtherSites(CredentialUnavailable {
+                    cause: why,
+                    remedy: format!(
+                        "log in again as a user of that site, and choose it where consent is asked for: {}; or correct upstream",
+                        settings.login_command()
+                    ),
+                })
+            })
+        }
+        (status, _) => Err(SiteAccessError::Unknown(format!(
+            "{RESOURCES} answers {}",
+            status.as_u16()
+        ))),
+    }
+}
+
+/// One entry of `accessible-resources`: each site is there once for each of its products.
+#[derive(Deserialize)]
+struct AccessibleResource {
+    id: String,
+    url: String,
+}
+
+/// Whether the site is among them, by its URL or its id.
+fn find_site(
+    sites: &[AccessibleResource],
+    site: &HttpTarget,
+    cloud_id: Option<&str>,
+) -> Result<(), String> {
+    let is_it = |resource: &AccessibleResource| match (cloud_id, resource.url.parse()) {
+        (Some(id), _) => resource.id == id,
+        (None, Ok(UpstreamTarget::Http(url))) => {
+            (url.tls, &url.host, url.port) == (site.tls, &site.host, site.port)
+        }
+        (None, _) => false,
+    };
+    if sites.iter().any(is_it) {
+        return Ok(());
+    }
+    let mut urls: Vec<String> = sites
+        .iter()
+        .map(|found| printable_url(&found.url))
+        .collect();
+    urls.sort();
+    urls.dedup();
+    let more = urls.len().saturating_sub(MAX_NAMED);
+    urls.truncate(MAX_NAMED);
+    let mut reached = urls.join(", ");
+    if more > 0 {
+        reached += &format!(" and {more} more");
+    }
+    Err(match reached.as_str() {
+        "" => format!("the login reaches no site of Jira Cloud, and {site} is wanted"),
+        reached => format!("the login reaches {reached}, and {site} is wanted"),
+    })
+}
+
+fn printable_url(url: &str) -> String {
+    printable(url, MAX_URL)
+}
+
+const RESOURCES: &str = "/oauth/token/accessible-resources";
+/// Somebody may add the site to the consent.
+const RECHECK_AFTER: Duration = Duration::from_secs(60);
+/// Sites named in one message.
+const MAX_NAMED: usize = 10;
+const MAX_URL: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn site(url: &str) -> HttpTarget {
+        match url.parse().unwrap() {
+            UpstreamTarget::Http(target) => target,
+            UpstreamTarget::Tcp { .. } => panic!("{url}"),
+        }
+    }
+
+    fn list(urls: &[&str]) -> Vec<AccessibleResource> {
+        let resource = |(index, url): (usize, &&str)| AccessibleResource {
+            id: format!("id-{index}"),
+            url: (*url).to_owned(),
+        };
+        urls.iter().enumerate().map(resource).collect()
+    }
+
+    #[test]
+    fn the_site_is_found_among_several_by_its_url_or_its_id() {
+        let sites = list(&["https://other.atlassian.net", "https://Acme.atlassian.net/"]);
+        let acme = site("https://acme.atlassian.net");
+        assert_eq!(find_site(&sites, &acme, None), Ok(()));
+        let own = site("https://jira.acme.example");
+        assert_eq!(find_site(&sites, &own, Some("id-1")), Ok(()));
+        assert!(find_site(&sites, &acme, Some("id-7")).is_err());
+        assert!(find_site(&sites, &site("https://acme.atlassian.net:8443"), None).is_err());
+    }
+
+    #[test]
+    fn a_site_that_is_not_among_them_is_told_with_those_that_are() {
+        let sites = list(&[
+            "https://b.atlassian.net",
+            "https://a.atlassian.net",
+            "https://b.atlassian.net",
+        ]);
+        let told = find_site(&sites, &site("https://acme.atlassian.net"), None).unwrap_err();
+        assert_eq!(
+            told,
+            "the login reaches https://a.atlassian.net, https://b.atlassian.net, and https://acme.atlassian.net is wanted"
+        );
+        let none = find_site(&[], &site("https://acme.atlassian.net"), None).unwrap_err();
+        assert!(none.contains("no site"), "{none}");
+    }
+}

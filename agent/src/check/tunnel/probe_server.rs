@@ -1,0 +1,101 @@
+//! Serves the forwards for the length of a check, with the real policy, login and way to Jira, and answers nothing but
+//! the check's own requests: a vendor's request that comes meanwhile is told that nothing was sent.
+
+use crate::{
+    audit::AuditHandle,
+    auth::UpstreamAuth,
+    config, http,
+    pause::PauseRegistry,
+    policy::CompiledPolicy,
+    tunnel::{ChannelAcceptor, InboundChannel},
+    upstream::{Upstream, UpstreamTarget},
+};
+use std::{collections::HashMap, sync::Arc};
+use tokio_util::sync::CancellationToken;
+
+/// The forwards that could be built; one that could not has a failing step of its own.
+pub(super) struct ProbeServer {
+    forwards: HashMap<Arc<str>, Arc<http::HttpForward>>,
+    drain: CancellationToken,
+}
+
+impl ProbeServer {
+    /// What the administrator has paused stays so.
+    pub(super) async fn new(
+        forwards: &[(&config::ForwardConfig, &UpstreamAuth)],
+        pauses: &PauseRegistry,
+    ) -> Arc<Self> {
+        let pauses = pauses.clone();
+        let wanted: Vec<_> = forwards
+            .iter()
+            .map(|(forward, login)| ((*forward).clone(), (*login).clone()))
+            .collect();
+        // Reads the system's certificate store.
+        let built = tokio::task::spawn_blocking(move || {
+            let each = wanted.into_iter();
+            each.filter_map(|(forward, login)| build(forward, login, &pauses))
+                .collect()
+        });
+        Arc::new(Self {
+            forwards: built.await.unwrap_or_default(),
+            drain: CancellationToken::new(),
+        })
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<Arc<http::HttpForward>> {
+        self.forwards.get(name).cloned()
+    }
+
+    /// Takes no further request.
+    pub(super) fn stop(&self) {
+        self.drain.cancel();
+    }
+}
+
+impl ChannelAcceptor for ProbeServer {
+    fn accept(&self, inbound: InboundChannel) {
+        // Bytes without HTTP cannot be told why; the channel is closed.
+        let Some(forward) = self.named(&inbound.forward) else {
+            return;
+        };
+        let drain = self.drain.clone();
+        tokio::spawn(async move {
+            let (from, number) = (inbound.originator, inbound.connection);
+            let ends = http::ShutdownTokens {
+                drain,
+                replaced: inbound.replaced,
+                ..http::ShutdownTokens::default()
+            };
+            http::serve(inbound.stream, forward, from, number, ends).await;
+        });
+    }
+}
+
+fn build(
+    config: config::ForwardConfig,
+    login: UpstreamAuth,
+    pauses: &PauseRegistry,
+) -> Option<(Arc<str>, Arc<http::HttpForward>)> {
+    if matches!(config.upstream.target, UpstreamTarget::Tcp { .. }) {
+        return None;
+    }
+    let policy = CompiledPolicy::new(&config.policy).ok()?;
+    let upstream = Upstream::new(config.upstream).ok()?;
+    let name = config.name;
+    // No record: nothing of the vendor's is answered, one GET of our own is, and the log belongs to the service's user.
+    let audit = AuditHandle::off();
+    let jira = Arc::default();
+    let forward = http::HttpForward::new(
+        Arc::clone(&name),
+        policy,
+        login,
+        upstream,
+        audit,
+        config.http,
+        jira,
+    );
+    Some((
+        name,
+        Arc::new(forward.pausable(pauses.clone()).only_expected()),
+    ))
+}

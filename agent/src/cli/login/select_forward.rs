@@ -1,0 +1,42 @@
+//! Which forward a login is for.
+
+use crate::{cli::exit::UsageError, config::ForwardConfig};
+
+/// The one of that name; without a name the only one whose login needs a person.
+pub fn forward<'a>(
+    forwards: &'a [ForwardConfig],
+    name: Option<&str>,
+) -> Result<&'a ForwardConfig, UsageError> {
+    let names = |chosen: &[&ForwardConfig]| {
+        let names: Vec<_> = chosen.iter().map(|forward| &*forward.name).collect();
+        names.join(", ")
+    };
+    let all: Vec<_> = forwards.iter().collect();
+    if let Some(name) = name {
+        return forwards
+            .iter()
+            .find(|forward| &*forward.name == name)
+            .ok_or_else(|| {
+                UsageError(format!(
+                    "no forward is named {name:?}; there are: {}",
+                    names(&all)
+                ))
+            });
+    }
+    let candidates: Vec<_> = forwards
+        .iter()
+        .filter(|forward| forward.auth.stores_tokens())
+        .collect();
+    match (candidates.as_slice(), forwards) {
+        ([only], _) => Ok(only),
+        // Its mode is told with the refusal.
+        ([], [only]) => Ok(only),
+        ([], _) => Err(UsageError(
+            "no forward has a login that needs a person; those with mode = \"oauth1\" or \"oauth2\" do".to_owned(),
+        )),
+        (several, _) => Err(UsageError(format!(
+            "there are several forwards to log in to; name one of: {}",
+            names(several)
+        ))),
+    }
+}

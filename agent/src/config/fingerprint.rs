@@ -1,0 +1,143 @@
+//! What a section was made of, so that another reading of it can be told from the same one.
+
+use super::{raw, units::HumanDuration};
+use crate::upstream::CloudRoute;
+use sha2::{Digest, Sha256};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The keys of a section, with their defaults, and what was in the files that are read once. Equal imprints make equal
+/// settings. Of a file it holds the digest alone, and it cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfigFingerprint {
+    keys: FingerprintedKeys,
+    /// Of a way to Jira: what the keys of its login say about it.
+    cloud: Option<CloudRoute>,
+    files: FileDigests,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum FingerprintedKeys {
+    Tunnel(Box<raw::RawTunnel>),
+    Forward(Box<raw::RawForward>),
+    Auth(Box<raw::RawAuth>),
+}
+
+impl ConfigFingerprint {
+    /// Of `[tunnel]`, but for what can change while its sessions stand: how many there are and to which gateways, and how they
+    /// end.
+    pub(super) fn of_tunnel(raw: &raw::RawTunnel, files: FileDigests) -> Self {
+        let lasting = raw::RawTunnel {
+            connections: 1,
+            gateways: Vec::new(),
+            drain_limit: HumanDuration(Duration::ZERO),
+            ..raw.clone()
+        };
+        Self {
+            keys: FingerprintedKeys::Tunnel(Box::new(lasting)),
+            cloud: None,
+            files,
+        }
+    }
+
+    /// Of the way to Jira in `[[forward]]`: without where the gateway listens, and without the sections below.
+    pub(super) fn of_upstream(
+        raw: &raw::RawForward,
+        cloud: Option<CloudRoute>,
+        files: FileDigests,
+    ) -> Self {
+        let way = raw::RawForward {
+            bind: String::new(),
+            auth: raw::RawAuth::default(),
+            policy: raw::RawPolicy::default(),
+            headers: raw::RawHeaders::default(),
+            http: raw::RawHttp::default(),
+            ..raw.clone()
+        };
+        Self {
+            keys: FingerprintedKeys::Forward(Box::new(way)),
+            cloud,
+            files,
+        }
+    }
+
+    /// What is not the same in two ways to Jira, by the names of keys and files. Empty: they are equal.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let (FingerprintedKeys::Forward(was), FingerprintedKeys::Forward(is)) =
+            (&self.keys, &other.keys)
+        else {
+            return Vec::new();
+        };
+        let keys = [
+            ("upstream", was.upstream != is.upstream),
+            ("address", was.address != is.address),
+            ("roots", was.roots != is.roots),
+            ("ca_file", was.ca_file != is.ca_file),
+            (
+                "client_certificate_file",
+                was.client_certificate_file != is.client_certificate_file,
+            ),
+            ("client_key_file", was.client_key_file != is.client_key_file),
+            ("server_name", was.server_name != is.server_name),
+            ("max_connections", was.max_connections != is.max_connections),
+            ("pool_wait", was.pool_wait != is.pool_wait),
+            ("idle_timeout", was.idle_timeout != is.idle_timeout),
+            ("connect_timeout", was.connect_timeout != is.connect_timeout),
+            (
+                "response_timeout",
+                was.response_timeout != is.response_timeout,
+            ),
+            (
+                "tcp_idle_timeout",
+                was.tcp_idle_timeout != is.tcp_idle_timeout,
+            ),
+        ];
+        let keys = keys.into_iter().filter(|(_, differ)| *differ);
+        let mut names: Vec<_> = keys.map(|(key, _)| key.to_owned()).collect();
+        let content = self.files.iter().filter(|(path, digest)| {
+            let now = other.files.get(*path);
+            now.is_some_and(|now| now != *digest)
+        });
+        names.extend(content.map(|(path, _)| {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            format!("what is in {}", name.to_string_lossy())
+        }));
+        // What the keys of a login say about the way, or a key of another version.
+        if names.is_empty() && self != other {
+            names.push("upstream".to_owned());
+        }
+        names
+    }
+
+    /// Of `[forward.auth]`.
+    pub(super) fn of_auth(raw: &raw::RawAuth, files: FileDigests) -> Self {
+        Self {
+            keys: FingerprintedKeys::Auth(Box::new(raw.clone())),
+            cloud: None,
+            files,
+        }
+    }
+}
+
+/// Digests of files by their paths.
+pub(super) type FileDigests = BTreeMap<PathBuf, [u8; 32]>;
+
+/// Takes note of what is read for one section after another.
+#[derive(Default)]
+pub(super) struct ReadRecorder(RefCell<FileDigests>);
+
+impl ReadRecorder {
+    pub(super) fn note(&self, path: &Path, content: &[u8]) {
+        let digest = Sha256::digest(content).into();
+        self.0.borrow_mut().insert(path.to_owned(), digest);
+    }
+
+    /// What was read since the last call.
+    pub(super) fn take(&self) -> FileDigests {
+        self.0.take()
+    }
+}

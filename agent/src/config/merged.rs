@@ -1,0 +1,271 @@
+//! The layers merged into one tree in which every value still knows where it comes from.
+
+use super::{
+    keys::{self, SectionSchema, joined},
+    layer::ConfigLayer,
+    problem::{ConfigProblems, ValueOrigin},
+    raw,
+    source::ConfigSources,
+};
+use config::{Value, ValueKind};
+
+/// The merged configuration, before its values are judged.
+#[derive(Clone, Debug)]
+pub struct MergedConfig {
+    pub(super) tree: Value,
+    /// Names of the forwards in the order in which they were first written, and where.
+    pub(super) forwards: Vec<(String, ValueOrigin)>,
+    /// The file, for what is missing.
+    file: ValueOrigin,
+}
+
+/// One section of the merged tree, with the path to it for messages.
+#[derive(Clone)]
+pub struct MergedSection<'a> {
+    label: String,
+    section: Option<&'a Value>,
+    /// Where the section begins, for keys that are not written.
+    origin: ValueOrigin,
+}
+
+impl MergedConfig {
+    /// Reads and merges all layers. Notes everything that does not fit.
+    pub(super) fn read(sources: &ConfigSources, problems: &mut ConfigProblems) -> Self {
+        let layers = sources.layers(problems);
+        let mut forwards: Vec<(String, ValueOrigin)> = Vec::new();
+        for (name, origin) in layers
+            .iter()
+            .flat_map(|layer: &ConfigLayer| &layer.forwards)
+        {
+            if !forwards.iter().any(|(known, _)| known == name) {
+                forwards.push((name.clone(), origin.clone()));
+            }
+        }
+        let mut builder = config::Config::builder();
+        for layer in layers {
+            builder = builder.add_source(layer);
+        }
+        let file = ValueOrigin::file(&sources.file);
+        let tree = match builder.build() {
+            Ok(merged) => merged.cache,
+            Err(error) => {
+                problems.add(file.clone(), "", error.to_string());
+                Value::new(None, ValueKind::Table(config::Map::new()))
+            }
+        };
+        Self {
+            tree,
+            forwards,
+            file,
+        }
+    }
+
+    /// The typed form, or what is missing for it.
+    pub(super) fn to_raw(&self, problems: &mut ConfigProblems) -> Option<raw::RawConfig> {
+        let before = problems.len();
+        self.missing(keys::root(), &self.top(), problems);
+        if self.forwards.is_empty() {
+            let text = "no forward; add a [[forward]] section with name, bind and upstream";
+            problems.add(self.file.clone(), "forward", text);
+        }
+        if problems.len() > before {
+            return None;
+        }
+        let mut tree = self.tree.clone();
+        if let ValueKind::Table(table) = &mut tree.kind {
+            let mut by_name = match table.remove("forward").map(|value| value.kind) {
+                Some(ValueKind::Table(by_name)) => by_name,
+                _ => config::Map::new(),
+            };
+            let in_order = self
+                .forwards
+                .iter()
+                .filter_map(|(name, _)| by_name.remove(name));
+            let in_order: Vec<Value> = in_order.collect();
+            table.insert("forward".to_owned(), in_order.into());
+        }
+        // Every value has been held against the catalog, which comes from the same types.
+        tree.try_deserialize()
+            .map_err(|error| problems.add(self.file.clone(), "", error.to_string()))
+            .ok()
+    }
+
+    /// Whether neither a gateway nor a forward is written: the package's file as it comes.
+    pub(super) fn is_blank(&self) -> bool {
+        self.forwards.is_empty() && !self.top().is_written("tunnel")
+    }
+
+    /// Adds the defaults that follow from other keys, so that they are shown.
+    pub(super) fn note_derived_defaults(&mut self, tunnel: &crate::tunnel::Settings) {
+        let folder = tunnel.channel.spool_dir.display().to_string();
+        self.note_default(&["tunnel", "channel"], "spool_dir", folder);
+        // Between 1 and 16.
+        let connections = i64::try_from(tunnel.connections).unwrap_or(i64::MAX);
+        self.note_default(&["tunnel"], "connections", connections);
+    }
+
+    fn note_default(&mut self, path: &[&str], key: &str, value: impl Into<ValueKind>) {
+        let mut section = &mut self.tree;
+        for name in path {
+            let ValueKind::Table(table) = &mut section.kind else {
+                return;
+            };
+            let empty = || Value::new(None, ValueKind::Table(config::Map::new()));
+            section = table.entry((*name).to_owned()).or_insert_with(empty);
+        }
+        if let ValueKind::Table(table) = &mut section.kind {
+            let origin = ValueOrigin::default_value().as_str().to_owned();
+            let value = Value::new(Some(&origin), value);
+            table.entry(key.to_owned()).or_insert(value);
+        }
+    }
+
+    /// The folder of the runtime socket, as written or by default.
+    pub(super) fn runtime_dir(&self) -> String {
+        let written = member(&self.tree, "runtime_dir").map(Value::to_string);
+        written.unwrap_or_else(|| raw::runtime_dir().display().to_string())
+    }
+
+    /// The folder of what must survive a restart, as written or by default.
+    pub(super) fn state_dir(&self) -> String {
+        let written = member(&self.tree, "state_dir").map(Value::to_string);
+        written.unwrap_or_else(|| raw::state_dir().display().to_string())
+    }
+
+    /// Where in the order the forward of this name stands.
+    pub(super) fn position(&self, name: &str) -> usize {
+        let found = self.forwards.iter().position(|(known, _)| known == name);
+        found.unwrap_or_default()
+    }
+
+    /// The top of the file.
+    pub(super) fn top(&self) -> MergedSection<'_> {
+        MergedSection {
+            label: String::new(),
+            section: Some(&self.tree),
+            origin: self.file.clone(),
+        }
+    }
+
+    /// The forward at this position.
+    pub(super) fn forward(&self, index: usize) -> MergedSection<'_> {
+        let (name, origin) = match self.forwards.get(index) {
+            Some((name, origin)) => (name.as_str(), origin.clone()),
+            None => ("", self.file.clone()),
+        };
+        MergedSection {
+            label: format!("forward[{index}] {name:?}"),
+            section: member(&self.tree, "forward").and_then(|all| member(all, name)),
+            origin,
+        }
+    }
+
+    fn missing(
+        &self,
+        section: &SectionSchema,
+        place: &MergedSection<'_>,
+        problems: &mut ConfigProblems,
+    ) {
+        for key in section.keys.iter().filter(|key| key.required) {
+            if !place.is_written(&key.name) {
+                let text = format!("missing; it takes {}: {}", key.kind.description(), key.doc);
+                problems.add(place.origin(&key.name), place.label(&key.name), text);
+            }
+        }
+        for inner in &section.sections {
+            if inner.repeated {
+                for index in 0..self.forwards.len() {
+                    self.missing(inner, &self.forward(index), problems);
+                }
+            } else {
+                self.missing(inner, &place.section(&inner.name), problems);
+            }
+        }
+    }
+}
+
+impl<'a> MergedSection<'a> {
+    /// A section of this one.
+    pub fn section(&self, name: &str) -> MergedSection<'a> {
+        let section = self.section.and_then(|section| member(section, name));
+        let written = section.and_then(Value::origin).map(ValueOrigin::from_text);
+        MergedSection {
+            label: self.label(name),
+            section,
+            origin: written.unwrap_or_else(|| self.origin.clone()),
+        }
+    }
+
+    /// The value of a key, if it is written.
+    pub fn value(&self, key: &str) -> Option<&'a Value> {
+        member(self.section?, key)
+    }
+
+    /// Whether a key, or anything in a section, is written.
+    pub fn is_written(&self, key: &str) -> bool {
+        self.value(key).is_some()
+    }
+
+    /// Where a key is written; where its section begins, if it is not.
+    pub fn origin(&self, key: &str) -> ValueOrigin {
+        let written = self.value(key).and_then(Value::origin);
+        written.map_or_else(|| self.origin.clone(), ValueOrigin::from_text)
+    }
+
+    /// The whole path of a key, for messages.
+    pub fn label(&self, key: &str) -> String {
+        joined(&self.label, key)
+    }
+
+    /// Notes what is wrong with a key.
+    pub fn error(&self, key: &str, text: impl Into<String>, problems: &mut ConfigProblems) {
+        problems.add(self.origin(key), self.label(key), text);
+    }
+
+    /// Notes what is wrong with a key because of another one, which is where to look if the key itself is
+    /// not written.
+    pub fn error_at(
+        &self,
+        key: &str,
+        other: &str,
+        text: impl Into<String>,
+        problems: &mut ConfigProblems,
+    ) {
+        let place = if self.is_written(key) { key } else { other };
+        problems.add(self.origin(place), self.label(key), text);
+    }
+
+    /// Notes what is wrong with one element of an array.
+    pub fn element_error(
+        &self,
+        key: &str,
+        index: usize,
+        text: String,
+        problems: &mut ConfigProblems,
+    ) {
+        problems.add(
+            self.origin(key),
+            self.label(&format!("{key}[{index}]")),
+            text,
+        );
+    }
+
+    /// The value, or the note of why there is none.
+    pub fn value_or_error<T, E: std::fmt::Display>(
+        &self,
+        key: &str,
+        result: Result<T, E>,
+        problems: &mut ConfigProblems,
+    ) -> Option<T> {
+        result
+            .map_err(|error| self.error(key, error.to_string(), problems))
+            .ok()
+    }
+}
+
+pub(super) fn member<'a>(table: &'a Value, name: &str) -> Option<&'a Value> {
+    match &table.kind {
+        ValueKind::Table(table) => table.get(name),
+        _ => None,
+    }
+}

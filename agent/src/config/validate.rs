@@ -1,0 +1,382 @@
+//! From what was written to the rooms' own types, which cannot hold a wrong value. Collects everything
+//! that is wrong instead of stopping at the first.
+
+use super::{
+    Config, ConfigFingerprint, ForwardConfig,
+    files::FileResolver,
+    merged::{MergedConfig, MergedSection},
+    problem::ConfigProblems,
+    raw,
+    validate_egress::egress,
+    validate_forward::forward,
+};
+use crate::{
+    audit,
+    disk::FreeSpaceFloor,
+    telemetry,
+    tunnel::{
+        self, RemoteForward,
+        session::{HostKeyError, HostKeys, SshIdentity},
+    },
+};
+use std::{path::Path, sync::Arc};
+
+/// The whole configuration, if nothing is wrong with it.
+pub fn config(
+    raw: raw::RawConfig,
+    effective: &MergedConfig,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<Config> {
+    let before = problems.len();
+    let top = effective.top();
+    let state_dir = files.resolve(&raw.state_dir);
+    let mut forwards = Vec::with_capacity(raw.forward.len());
+    for (index, section) in raw.forward.into_iter().enumerate() {
+        let place = effective.forward(index);
+        forwards.extend(forward(section, &place, files, &state_dir, problems));
+    }
+    unique_binds(&forwards, effective, problems);
+    let remote = |forward: &ForwardConfig| RemoteForward {
+        name: Arc::clone(&forward.name),
+        bind: forward.bind.clone(),
+    };
+    let remote = forwards.iter().map(remote).collect();
+    let place = top.section("tunnel");
+    let written = raw.tunnel.clone();
+    files.recorder.take();
+    let tunnel = tunnel(raw.tunnel, remote, &place, files, &state_dir, problems);
+    let sessions = ConfigFingerprint::of_tunnel(&written, files.recorder.take());
+    let in_flight = forwards.iter().map(|f| f.http.max_concurrent).sum();
+    let audit = audit(
+        raw.audit,
+        &top.section("audit"),
+        &state_dir,
+        in_flight,
+        problems,
+    );
+    let log = log(raw.log, &top.section("log"), problems);
+    if problems.len() > before {
+        return None;
+    }
+    Some(Config {
+        tunnel: Arc::new(tunnel?),
+        tunnel_fingerprint: sessions,
+        forwards,
+        audit: audit?,
+        log: log?,
+        state_dir,
+        runtime_dir: files.resolve(&raw.runtime_dir),
+    })
+}
+
+fn tunnel(
+    raw: raw::RawTunnel,
+    forwards: Vec<RemoteForward>,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    state_dir: &Path,
+    problems: &mut ConfigProblems,
+) -> Option<tunnel::Settings> {
+    if raw.gateways.is_empty() {
+        let text = "empty; name at least one gateway, like [\"gw1.vendor.example:443\"]";
+        place.error("gateways", text, problems);
+    }
+    let mut gateways = Vec::with_capacity(raw.gateways.len());
+    for (index, text) in raw.gateways.iter().enumerate() {
+        match text.parse() {
+            Ok(gateway) => gateways.push(gateway),
+            Err(error) => place.element_error("gateways", index, format!("{error}"), problems),
+        }
+    }
+    if raw.user.is_empty() || raw.user.chars().any(char::is_control) {
+        let text = "not a user name; write the one that the vendor gave you";
+        place.error("user", text, problems);
+    }
+    if raw.stall_timeout <= raw.keepalive_interval {
+        let text = format!(
+            "{} is not longer than keepalive_interval ({}), so that a session at rest would be aborted; make it at least twice as long",
+            raw.stall_timeout, raw.keepalive_interval
+        );
+        place.error_at("stall_timeout", "keepalive_interval", text, problems);
+    }
+    let egress = egress(&raw, &gateways, place, files, problems);
+    let identity = identity(&raw, place, files, problems);
+    let host_keys = host_keys(raw.host_keys, raw.known_hosts_file, place, files, problems);
+    let transport = transport(raw.transport, &place.section("transport"), problems);
+    let channel = channel(
+        raw.channel,
+        &place.section("channel"),
+        files,
+        state_dir,
+        problems,
+    );
+    let connections = match place.is_written("connections") {
+        true => raw.connections as usize,
+        false => default_connections(raw.connections as usize, gateways.len(), &forwards),
+    };
+    Some(tunnel::Settings {
+        gateways,
+        egress: Arc::new(egress?),
+        user: raw.user,
+        identity: Arc::new(identity?),
+        host_keys: Arc::new(host_keys?),
+        connections,
+        connect_timeout: raw.connect_timeout.0,
+        login_timeout: raw.login_timeout.0,
+        keepalive_interval: raw.keepalive_interval.0,
+        keepalive_max: raw.keepalive_max as usize,
+        stall_timeout: raw.stall_timeout.0,
+        probe_interval: raw.probe_interval.0,
+        probe_timeout: raw.probe_timeout.0,
+        drain_limit: raw.drain_limit.0,
+        max_channels: raw.max_channels as usize,
+        transport,
+        channel,
+        forwards,
+    })
+}
+
+/// With `StreamLocalBindUnlink yes` the later of two sessions on one sshd takes a socket path over, and the earlier one is
+/// not told: it would look as if it served, and no request would reach it.
+fn default_connections(usual: usize, gateways: usize, forwards: &[RemoteForward]) -> usize {
+    let binds_socket =
+        |forward: &RemoteForward| matches!(forward.bind, tunnel::BindAddress::Socket(_));
+    match forwards.iter().any(binds_socket) {
+        true => usual.min(gateways).max(1),
+        false => usual,
+    }
+}
+
+fn identity(
+    raw: &raw::RawTunnel,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<SshIdentity> {
+    let file = files.named(place, "identity_file", &raw.identity_file, problems)?;
+    if files.may_be_unreadable(&file) {
+        return Some(SshIdentity::ephemeral());
+    }
+    let passphrase = match &raw.identity_passphrase_file {
+        Some(name) => Some(files.read_secret(place, "identity_passphrase_file", name, problems)?),
+        None => None,
+    };
+    let identity = SshIdentity::load(&file, passphrase.as_ref());
+    let identity = place.value_or_error("identity_file", identity, problems)?;
+    let shown = identity.public_form();
+    files.recorder.note(file.path(), shown.as_bytes());
+    Some(identity)
+}
+
+fn host_keys(
+    fingerprints: Vec<String>,
+    known_hosts: Option<String>,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<HostKeys> {
+    if fingerprints.is_empty() && known_hosts.is_none() {
+        let text = "no host key is named, so that no gateway could be trusted; put the fingerprints that \
+                    the vendor gave you here, like [\"SHA256:…\"], or name a known_hosts_file";
+        place.error("host_keys", text, problems);
+        return None;
+    }
+    let known_hosts = match known_hosts {
+        Some(name) => Some(files.text(place, "known_hosts_file", &name, problems)?),
+        None => None,
+    };
+    let content = known_hosts
+        .as_ref()
+        .map(|(path, text)| (path.as_path(), text.as_str()));
+    match HostKeys::new(fingerprints, content) {
+        Ok(keys) => Some(keys),
+        Err(error) => {
+            let key = match error {
+                HostKeyError::BadLine { .. } => "known_hosts_file",
+                _ => "host_keys",
+            };
+            place.error_at(key, "known_hosts_file", error.to_string(), problems);
+            None
+        }
+    }
+}
+
+fn transport(
+    raw: raw::RawTransport,
+    place: &MergedSection<'_>,
+    problems: &mut ConfigProblems,
+) -> tunnel::transport::TransportLimits {
+    if raw.low_mark >= raw.high_mark {
+        let text = format!(
+            "{} is not less than high_mark ({}); half of it is a good value",
+            raw.low_mark, raw.high_mark
+        );
+        place.error_at("low_mark", "high_mark", text, problems);
+    }
+    if raw.cap <= raw.high_mark {
+        let text = format!(
+            "{} is not more than high_mark ({}); make it several times as much",
+            raw.cap, raw.high_mark
+        );
+        place.error_at("cap", "high_mark", text, problems);
+    }
+    tunnel::transport::TransportLimits {
+        high_mark: raw.high_mark.as_usize(),
+        low_mark: raw.low_mark.as_usize(),
+        cap: raw.cap.as_usize(),
+        read_buffer: raw.read_buffer.as_usize(),
+        shutdown_grace: raw.shutdown_grace.0,
+    }
+}
+
+fn channel(
+    raw: raw::RawChannel,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    state_dir: &Path,
+    problems: &mut ConfigProblems,
+) -> tunnel::channel::ChannelLimits {
+    if raw.memory_per_session < raw.memory {
+        let text = format!(
+            "{} is less than memory ({}), which one channel alone may hold; make it more",
+            raw.memory_per_session, raw.memory
+        );
+        place.error_at("memory_per_session", "memory", text, problems);
+    }
+    if raw.spool_per_session < raw.memory_per_session {
+        let text = format!(
+            "{} is less than memory_per_session ({}), which it includes; make it more",
+            raw.spool_per_session, raw.memory_per_session
+        );
+        place.error_at("spool_per_session", "memory_per_session", text, problems);
+    }
+    let spool_dir = match &raw.spool_dir {
+        Some(folder) => {
+            let folder = files.resolve(folder);
+            // In the state folder the agent makes it itself.
+            if !folder.is_dir() && !folder.starts_with(state_dir) {
+                let text = format!("{} is not a folder; create it", folder.display());
+                place.error("spool_dir", text, problems);
+            }
+            folder
+        }
+        None => state_dir.join("spool"),
+    };
+    tunnel::channel::ChannelLimits {
+        memory: raw.memory.as_usize(),
+        window: u32::try_from(raw.window.0).unwrap_or(u32::MAX),
+        memory_per_session: raw.memory_per_session.as_usize(),
+        spool_per_channel: raw.spool_per_channel.0,
+        spool_per_session: raw.spool_per_session.0,
+        spool_floor: FreeSpaceFloor {
+            bytes: raw.spool_min_free.0,
+            ..tunnel::channel::ChannelLimits::default().spool_floor
+        },
+        spool_dir,
+        close_wait: raw.close_wait.0,
+        discard: raw.discard.0,
+        spool_timeout: raw.spool_timeout.0,
+    }
+}
+
+/// `in_flight`: requests that all forwards may answer at once.
+fn audit(
+    raw: raw::RawAudit,
+    place: &MergedSection<'_>,
+    state_dir: &Path,
+    in_flight: usize,
+    problems: &mut ConfigProblems,
+) -> Option<audit::Settings> {
+    if raw.required && raw.sink == raw::RawSink::Off {
+        let text = "true with sink = \"off\", so that no request could ever pass; name another sink, or remove this key";
+        place.error_at("required", "sink", text, problems);
+        return None;
+    }
+    if raw.required && (raw.queue as usize) < in_flight {
+        let text = format!(
+            "{} is less than the {in_flight} requests that the forwards may have in flight (max_concurrent), and with \
+             required each of them holds a place in it; make it at least that",
+            raw.queue
+        );
+        place.error_at("queue", "required", text, problems);
+        return None;
+    }
+    let sink = match (raw.sink, raw.file) {
+        (raw::RawSink::File, Some(path)) if path.is_absolute() => audit::SinkSetting::File(path),
+        (raw::RawSink::File, Some(_)) => {
+            let text = "not an absolute path; write it from the root, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
+            place.error("file", text, problems);
+            return None;
+        }
+        (raw::RawSink::File, None) => {
+            let text = "missing with sink = \"file\"; name the file, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
+            place.error_at("file", "sink", text, problems);
+            return None;
+        }
+        (_, Some(_)) => {
+            place.error(
+                "file",
+                "only used with sink = \"file\"; set that, or remove this key",
+                problems,
+            );
+            return None;
+        }
+        (raw::RawSink::Auto, None) => audit::SinkSetting::Auto {
+            fallback: state_dir.join("audit.log"),
+        },
+        (raw::RawSink::Journal, None) => audit::SinkSetting::Journal,
+        (raw::RawSink::Off, None) => audit::SinkSetting::Off,
+    };
+    Some(audit::Settings {
+        sink,
+        queue: raw.queue as usize,
+        required: raw.required,
+        floor: FreeSpaceFloor {
+            bytes: raw.min_free.0,
+            parts: AUDIT_PARTS,
+        },
+    })
+}
+
+fn log(
+    raw: raw::RawLog,
+    place: &MergedSection<'_>,
+    problems: &mut ConfigProblems,
+) -> Option<telemetry::Settings> {
+    place.value_or_error("level", telemetry::parse_level(&raw.level), problems)?;
+    Some(telemetry::Settings {
+        level: raw.level,
+        format: match raw.format {
+            raw::RawLogFormat::Auto => telemetry::LogLineFormat::Auto,
+            raw::RawLogFormat::Human => telemetry::LogLineFormat::Human,
+            raw::RawLogFormat::Json => telemetry::LogLineFormat::Json,
+            raw::RawLogFormat::Journald => telemetry::LogLineFormat::Journald,
+        },
+    })
+}
+
+/// Two forwards cannot listen at one place; several may let the gateway choose.
+fn unique_binds(
+    forwards: &[ForwardConfig],
+    effective: &MergedConfig,
+    problems: &mut ConfigProblems,
+) {
+    for (index, forward) in forwards.iter().enumerate() {
+        let chosen_by_gateway = matches!(forward.bind, tunnel::BindAddress::Tcp { port: 0, .. });
+        let first = forwards[..index]
+            .iter()
+            .find(|other| other.bind == forward.bind);
+        if let Some(first) = first.filter(|_| !chosen_by_gateway) {
+            let text = format!(
+                "{} is already the bind of forward {:?}; give each its own port or path",
+                forward.bind, first.name
+            );
+            let position = effective.position(&forward.name);
+            effective.forward(position).error("bind", text, problems);
+        }
+    }
+}
+
+/// Half of what the spool leaves on a small disk, so that it stops first.
+const AUDIT_PARTS: u64 = 20;

@@ -1,0 +1,163 @@
+//! `[forward.auth]`, judged: which keys belong to which mode, and what each mode needs.
+
+use super::{
+    files::FileResolver, merged::MergedSection, problem::ConfigProblems, raw, raw::RawAuthMode,
+    validate_oauth1::oauth1, validate_oauth2::oauth2,
+};
+use crate::{
+    auth,
+    expiry::timestamps,
+    tokens::TokenStore,
+    upstream::{self, HttpTarget},
+};
+use std::time::SystemTime;
+
+/// What a login needs to know of its forward.
+pub struct AuthContext<'a> {
+    /// Where the forward leads.
+    pub target: &'a HttpTarget,
+    /// The way there; `None` where something is wrong with it.
+    pub upstream: Option<&'a upstream::Settings>,
+    /// Where tokens are to live.
+    pub store: TokenStore,
+}
+
+/// The login of one forward, if nothing is wrong with it.
+pub fn auth(
+    raw: raw::RawAuth,
+    site: AuthContext<'_>,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<auth::Settings> {
+    let mode = word(raw.mode);
+    for (key, owners) in KEYS {
+        if !owners.contains(&raw.mode) && place.is_written(key) {
+            let owners: Vec<_> = owners.iter().map(|o| format!("{:?}", word(*o))).collect();
+            let owners = owners.join(" or ");
+            let text = format!(
+                "belongs to mode {owners}, and the mode is {mode:?}; set mode = {owners}, or remove this key"
+            );
+            place.error(key, text, problems);
+        }
+    }
+    match raw.mode {
+        RawAuthMode::PassThrough => Some(auth::Settings::PassThrough),
+        RawAuthMode::Basic => {
+            let username = required("username", raw.username, mode, place, problems);
+            let file = required("password_file", raw.password_file, mode, place, problems);
+            let password_file = files.secret(place, "password_file", &file?, problems);
+            let username = username?;
+            if username.is_empty() || username.contains(|c: char| c == ':' || c.is_control()) {
+                let text = "not a user name: it may be neither empty nor hold a colon (RFC 7617)";
+                place.error("username", text, problems);
+            }
+            Some(auth::Settings::Basic {
+                username,
+                password_file: password_file?,
+            })
+        }
+        RawAuthMode::Pat => {
+            let file = required("token_file", raw.token_file, mode, place, problems)?;
+            let token_file = files.secret(place, "token_file", &file, problems)?;
+            Some(auth::Settings::Pat {
+                token_file,
+                expires: expires(raw.expires, place, problems)?,
+            })
+        }
+        RawAuthMode::ApiToken => {
+            let email = required("email", raw.email, mode, place, problems);
+            let file = required("token_file", raw.token_file, mode, place, problems);
+            let token_file = files.secret(place, "token_file", &file?, problems);
+            let email = email?;
+            let control = |c: char| c == ':' || c.is_control() || c.is_whitespace();
+            if !email.contains('@') || email.contains(control) {
+                let text = "not an email address; write the one that the Atlassian account of the API token logs in with";
+                place.error("email", text, problems);
+            }
+            Some(auth::Settings::ApiToken {
+                email,
+                token_file: token_file?,
+                scoped: raw.scoped.unwrap_or(false),
+                expires: expires(raw.expires, place, problems)?,
+            })
+        }
+        RawAuthMode::OAuth2 => {
+            let settings = oauth2(raw, site, place, files, problems)?;
+            Some(auth::Settings::OAuth2(Box::new(settings)))
+        }
+        RawAuthMode::OAuth1 => {
+            let settings = oauth1(raw, site, place, files, problems)?;
+            Some(auth::Settings::OAuth1(Box::new(settings)))
+        }
+    }
+}
+
+/// The value of a key that this mode cannot do without.
+pub fn required(
+    key: &str,
+    value: Option<String>,
+    mode: &str,
+    place: &MergedSection<'_>,
+    problems: &mut ConfigProblems,
+) -> Option<String> {
+    if value.is_none() {
+        let text = format!("missing; mode {mode:?} needs it");
+        place.error_at(key, "mode", text, problems);
+    }
+    value
+}
+
+/// When a credential ends, as the configuration says. `Some(None)` where it does not.
+pub fn expires(
+    raw: Option<String>,
+    place: &MergedSection<'_>,
+    problems: &mut ConfigProblems,
+) -> Option<Option<SystemTime>> {
+    let Some(text) = raw else {
+        return Some(None);
+    };
+    let day = timestamps::day(&text);
+    if day.is_none() {
+        let text = "not a day; write it like \"2027-01-31\"";
+        place.error("expires", text, problems);
+    }
+    day.map(Some)
+}
+
+fn word(mode: RawAuthMode) -> &'static str {
+    match mode {
+        RawAuthMode::PassThrough => "pass-through",
+        RawAuthMode::Basic => "basic",
+        RawAuthMode::Pat => "pat",
+        RawAuthMode::OAuth2 => "oauth2",
+        RawAuthMode::ApiToken => "api-token",
+        RawAuthMode::OAuth1 => "oauth1",
+    }
+}
+
+/// Which modes each key of `[forward.auth]` belongs to.
+const KEYS: &[(&str, &[RawAuthMode])] = &[
+    ("username", &[RawAuthMode::Basic]),
+    ("password_file", &[RawAuthMode::Basic]),
+    ("token_file", &[RawAuthMode::Pat, RawAuthMode::ApiToken]),
+    ("expires", &[RawAuthMode::Pat, RawAuthMode::ApiToken]),
+    ("client_id", &[RawAuthMode::OAuth2]),
+    ("client_secret_file", &[RawAuthMode::OAuth2]),
+    ("grant", &[RawAuthMode::OAuth2]),
+    ("scope", &[RawAuthMode::OAuth2]),
+    ("redirect_uri", &[RawAuthMode::OAuth2]),
+    ("refresh_token_file", &[RawAuthMode::OAuth2]),
+    ("authorize_url", &[RawAuthMode::OAuth2]),
+    ("token_url", &[RawAuthMode::OAuth2]),
+    ("audience", &[RawAuthMode::OAuth2]),
+    ("email", &[RawAuthMode::ApiToken]),
+    ("scoped", &[RawAuthMode::ApiToken]),
+    ("cloud_id", &[RawAuthMode::OAuth2, RawAuthMode::ApiToken]),
+    ("api_url", &[RawAuthMode::OAuth2, RawAuthMode::ApiToken]),
+    ("consumer_key", &[RawAuthMode::OAuth1]),
+    ("private_key_file", &[RawAuthMode::OAuth1]),
+    ("access_token_file", &[RawAuthMode::OAuth1]),
+    ("two_legged", &[RawAuthMode::OAuth1]),
+    ("signed_base_url", &[RawAuthMode::OAuth1]),
+];

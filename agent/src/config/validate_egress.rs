@@ -1,0 +1,180 @@
+//! The way out to the gateways: proxy, exceptions from it, TLS.
+
+use super::{files::FileResolver, merged::MergedSection, problem::ConfigProblems, raw};
+use crate::{
+    tunnel::{
+        GatewayAddress,
+        egress::{Egress, PasswordSource, ProxyCredential, ProxyScheme, ProxyServer},
+    },
+    upstream::{self, TlsConfigError},
+};
+use rustls::ClientConfig;
+
+/// The way out, if nothing is wrong with it.
+pub(super) fn egress(
+    raw: &raw::RawTunnel,
+    gateways: &[GatewayAddress],
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<Egress> {
+    let before = problems.len();
+    let mut around = no_proxy(raw, place, problems);
+    let proxy = match raw.proxy.as_deref() {
+        None => {
+            for (key, written) in [
+                ("proxy_username", raw.proxy_username.is_some()),
+                ("proxy_password_file", raw.proxy_password_file.is_some()),
+                ("no_proxy", !raw.no_proxy.is_empty()),
+            ] {
+                if written {
+                    let text = "only used with a proxy; name it in proxy, or remove this key";
+                    place.error(key, text, problems);
+                }
+            }
+            None
+        }
+        Some(ENVIRONMENT) => {
+            let excepted = files.variable(&["NO_PROXY", "no_proxy"]);
+            around.extend(excepted.map(str::to_owned));
+            from_environment(place, files, problems)
+        }
+        Some(url) => place.value_or_error("proxy", ProxyServer::parse(url), problems),
+    };
+    let login = login(raw, proxy.as_ref(), place, files, problems);
+    let proxy = proxy.map(|proxy| ProxyServer {
+        credential: login.or_else(|| proxy.credential.clone()),
+        ..proxy
+    });
+    let tls = tls(raw, gateways, place, files, problems);
+    (problems.len() == before).then(|| Egress::new(proxy, &around, tls))
+}
+
+fn from_environment(
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<ProxyServer> {
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let Some(url) = files.variable(&names) else {
+        let text = "neither HTTPS_PROXY nor ALL_PROXY is set in the agent's environment; set one in the unit \
+                    (Environment=), or write the proxy's URL here";
+        place.error("proxy", text, problems);
+        return None;
+    };
+    let proxy = ProxyServer::parse_variable(url);
+    let named = proxy.map_err(|error| format!("the environment's proxy: {error}"));
+    place.value_or_error("proxy", named, problems)
+}
+
+fn login(
+    raw: &raw::RawTunnel,
+    proxy: Option<&ProxyServer>,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<ProxyCredential> {
+    raw.proxy.as_ref()?;
+    let (username, file) = match (&raw.proxy_username, &raw.proxy_password_file) {
+        (Some(username), Some(file)) => (username, file),
+        (Some(_), None) => {
+            let text = "missing beside proxy_username; name the file with the password";
+            place.error_at("proxy_password_file", "proxy_username", text, problems);
+            return None;
+        }
+        (None, Some(_)) => {
+            let text = "missing beside proxy_password_file; write the user name at the proxy";
+            place.error_at("proxy_username", "proxy_password_file", text, problems);
+            return None;
+        }
+        (None, None) => return None,
+    };
+    let http = proxy.is_some_and(|proxy| proxy.scheme == ProxyScheme::Http);
+    let odd = |c: char| c.is_control() || (http && c == ':');
+    if !(1..=MAX_SOCKS).contains(&username.len()) || username.chars().any(odd) {
+        let text = "no user name of a proxy: 1 to 255 bytes, no control character, and no colon for an http proxy";
+        place.error("proxy_username", text, problems);
+    }
+    let secret = files.secret(place, "proxy_password_file", file, problems)?;
+    if proxy.is_some_and(|proxy| proxy.scheme == ProxyScheme::Socks5)
+        && secret.read().is_ok_and(|s| s.expose().len() > MAX_SOCKS)
+    {
+        let text = "the password has more than 255 bytes, which SOCKS5 cannot carry; have a shorter one set";
+        place.error("proxy_password_file", text, problems);
+    }
+    Some(ProxyCredential {
+        username: username.clone(),
+        password: PasswordSource::File(secret),
+    })
+}
+
+fn no_proxy(
+    raw: &raw::RawTunnel,
+    place: &MergedSection<'_>,
+    problems: &mut ConfigProblems,
+) -> Vec<String> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "/:@".contains(c);
+    for (index, entry) in raw.no_proxy.iter().enumerate() {
+        let network = entry.parse::<std::net::IpAddr>().is_ok() || is_network(entry);
+        let wild = entry != "*" && entry.contains('*');
+        if !network && (entry.is_empty() || entry.contains(',') || wild || entry.contains(odd)) {
+            let text = "no host, domain, address or network; write one of them, without scheme and port, like \
+                        \"vendor.example\" (with all below it) or \"10.0.0.0/8\"";
+            place.element_error("no_proxy", index, text.to_owned(), problems);
+        }
+    }
+    raw.no_proxy.clone()
+}
+
+fn is_network(entry: &str) -> bool {
+    let Some((address, bits)) = entry.split_once('/') else {
+        return false;
+    };
+    let most = match address.parse() {
+        Ok(std::net::IpAddr::V4(_)) => 32,
+        Ok(std::net::IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+}
+
+fn tls(
+    raw: &raw::RawTunnel,
+    gateways: &[GatewayAddress],
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<ClientConfig> {
+    let ca_file = match &raw.gateway_ca_file {
+        Some(name) => Some(files.certificates(place, "gateway_ca_file", name, problems)?),
+        None => None,
+    };
+    if !gateways.iter().any(|gateway| gateway.tls) {
+        if ca_file.is_some() {
+            let text = "only used with gateways that begin with tls://; remove this key, or write tls:// before \
+                        a gateway that speaks SSH inside TLS";
+            place.error("gateway_ca_file", text, problems);
+        }
+        return None;
+    }
+    let config = upstream::gateway_config(ca_file);
+    let config = config.map_err(|error| match error {
+        TlsConfigError::NoSystemRoots(why) => format!(
+            "tls:// needs certificates to trust, and the system's store has none ({why}); install the package \
+             ca-certificates, or name a gateway_ca_file"
+        ),
+        TlsConfigError::BadRoot(number, why) => {
+            format!("certificate {number} is no usable CA certificate: {why}")
+        }
+        other => other.to_string(),
+    });
+    let key = match raw.gateway_ca_file {
+        Some(_) => "gateway_ca_file",
+        None => "gateways",
+    };
+    place.value_or_error(key, config, problems)
+}
+
+const ENVIRONMENT: &str = "environment";
+/// RFC 1929 §2.
+const MAX_SOCKS: usize = 255;

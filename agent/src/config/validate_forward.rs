@@ -1,0 +1,318 @@
+//! One `[[forward]]` section, judged.
+
+use super::{
+    ConfigFingerprint, ForwardConfig,
+    files::FileResolver,
+    merged::MergedSection,
+    problem::ConfigProblems,
+    raw,
+    validate_auth::{AuthContext, auth},
+    validate_cloud::cloud,
+};
+use crate::{
+    auth::{self, VendorHeaders},
+    http,
+    policy::{self, CompiledPolicy},
+    tokens::TokenStore,
+    upstream::{
+        self, ClientCertificate, CloudRoute, HttpTarget, TlsConfigError, TlsSettings, TrustRoots,
+        UpstreamTarget,
+    },
+};
+use rustls::pki_types::ServerName;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+
+/// One forward, if nothing is wrong with it.
+pub fn forward(
+    mut raw: raw::RawForward,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    state_dir: &Path,
+    problems: &mut ConfigProblems,
+) -> Option<ForwardConfig> {
+    let bind = place.value_or_error("bind", raw.bind.parse(), problems);
+    let target =
+        place.value_or_error("upstream", raw.upstream.parse::<UpstreamTarget>(), problems)?;
+    let name: Arc<str> = Arc::from(raw.name.as_str());
+    let written = raw.clone();
+    let login = std::mem::take(&mut raw.auth);
+    let rules = std::mem::take(&mut raw.policy);
+    let headers = std::mem::take(&mut raw.headers);
+    let http = http::HttpLimits {
+        max_head: raw.http.max_head.as_usize(),
+        head_timeout: raw.http.head_timeout.0,
+        idle_timeout: raw.http.idle_timeout.0,
+        stall_timeout: raw.http.stall_timeout.0,
+        min_body_rate: raw.http.min_body_rate.0,
+        max_concurrent: raw.http.max_concurrent as usize,
+        refusals_per_minute: raw.http.refusals_per_minute,
+    };
+    let cloud = match &target {
+        UpstreamTarget::Http(http) => cloud(&login, http, &place.section("auth"), problems),
+        UpstreamTarget::Tcp { .. } => None,
+    };
+    files.recorder.take();
+    let upstream = upstream(raw, target.clone(), cloud.clone(), place, files, problems);
+    let way = ConfigFingerprint::of_upstream(&written, cloud, files.recorder.take());
+    let (auth, policy) = match &target {
+        UpstreamTarget::Http(http) => {
+            let site = AuthContext {
+                target: http,
+                upstream: upstream.as_ref(),
+                store: TokenStore::new(state_dir, &name),
+            };
+            let auth = auth(login, site, &place.section("auth"), files, problems);
+            (auth, policy(rules, http, place, problems))
+        }
+        UpstreamTarget::Tcp { .. } => {
+            check_tcp_keys(place, problems);
+            (
+                Some(auth::Settings::PassThrough),
+                Some(policy::Settings::default()),
+            )
+        }
+    };
+    let headers = vendor_headers(headers, &target, auth.as_ref(), place, problems);
+    let login = ConfigFingerprint::of_auth(&written.auth, files.recorder.take());
+    Some(ForwardConfig {
+        upstream_fingerprint: way,
+        auth_fingerprint: login,
+        name,
+        bind: bind?,
+        upstream: upstream?,
+        auth: auth?,
+        policy: policy?,
+        headers: headers?,
+        http,
+    })
+}
+
+fn upstream(
+    raw: raw::RawForward,
+    target: UpstreamTarget,
+    cloud: Option<CloudRoute>,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<upstream::Settings> {
+    let port = match &target {
+        UpstreamTarget::Http(http) => http.port,
+        UpstreamTarget::Tcp { port, .. } => *port,
+    };
+    let address = match &raw.address {
+        Some(text) => Some(place.value_or_error("address", address(text, port), problems)?),
+        None => None,
+    };
+    let tls = match &target {
+        UpstreamTarget::Http(HttpTarget { tls: true, .. }) => tls(&raw, place, files, problems)?,
+        _ => {
+            for key in TLS_KEYS.into_iter().filter(|key| place.is_written(key)) {
+                let text =
+                    "has no effect without TLS; write upstream with https://, or remove this key";
+                place.error(key, text, problems);
+            }
+            TlsSettings::default()
+        }
+    };
+    Some(upstream::Settings {
+        target,
+        cloud,
+        tls,
+        address,
+        max_connections: raw.max_connections as usize,
+        pool_wait: raw.pool_wait.0,
+        idle_timeout: raw.idle_timeout.0,
+        connect_timeout: raw.connect_timeout.0,
+        response_timeout: raw.response_timeout.0,
+        tcp_idle_timeout: raw.tcp_idle_timeout.0,
+    })
+}
+
+fn tls(
+    raw: &raw::RawForward,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<TlsSettings> {
+    let extra_roots = match &raw.ca_file {
+        Some(name) => files.certificates(place, "ca_file", name, problems),
+        None => Some(Vec::new()),
+    };
+    let certificate = client_certificate(raw, place, files, problems);
+    if let Some(name) = &raw.server_name
+        && ServerName::try_from(name.as_str()).is_err()
+    {
+        let text = "not a host name; write it like \"jira.corp.example\"";
+        place.error("server_name", text, problems);
+    }
+    let settings = TlsSettings {
+        roots: match raw.roots {
+            raw::RawRoots::System => TrustRoots::System,
+            raw::RawRoots::Webpki => TrustRoots::Webpki,
+            raw::RawRoots::None => TrustRoots::None,
+        },
+        extra_roots: extra_roots?,
+        client_certificate: certificate?,
+        server_name: raw.server_name.clone(),
+    };
+    // The same step that the running agent takes: what it would stumble over is known here.
+    if let Err(error) = upstream::client_config(&settings) {
+        let key = match error {
+            TlsConfigError::NoSystemRoots(_) | TlsConfigError::NoRoots => "roots",
+            TlsConfigError::BadRoot(..) => "ca_file",
+            TlsConfigError::ClientCertificate(_) => "client_certificate_file",
+            _ => "upstream",
+        };
+        place.error(key, error.to_string(), problems);
+        return None;
+    }
+    Some(settings)
+}
+
+/// `Some(None)` where there is none and none is meant.
+fn client_certificate(
+    raw: &raw::RawForward,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<Option<Arc<ClientCertificate>>> {
+    let (certificate, key) = (&raw.client_certificate_file, &raw.client_key_file);
+    let (certificate, key) = match (certificate, key) {
+        (None, None) => return Some(None),
+        (Some(certificate), Some(key)) => (certificate, key),
+        (Some(_), None) => {
+            let text = "missing beside client_certificate_file; name the file with its private key";
+            place.error_at("client_key_file", "client_certificate_file", text, problems);
+            return None;
+        }
+        (None, Some(_)) => {
+            let text = "missing beside client_key_file; name the file with its certificate";
+            place.error_at("client_certificate_file", "client_key_file", text, problems);
+            return None;
+        }
+    };
+    let chain = files.certificates(place, "client_certificate_file", certificate, problems);
+    let file = files.named(place, "client_key_file", key, problems)?;
+    if files.may_be_unreadable(&file) {
+        // Nothing is connected to then.
+        return Some(None);
+    }
+    let key = files.private_key(place, "client_key_file", key, problems);
+    Some(Some(Arc::new(ClientCertificate {
+        chain: chain?,
+        key: key?,
+    })))
+}
+
+fn policy(
+    raw: raw::RawPolicy,
+    target: &HttpTarget,
+    forward: &MergedSection<'_>,
+    problems: &mut ConfigProblems,
+) -> Option<policy::Settings> {
+    let place = forward.section("policy");
+    let before = problems.len();
+    let base = policy::Settings {
+        context_path: target.context_path.clone(),
+        ..policy::Settings::default()
+    };
+    if let Err(error) = CompiledPolicy::new(&base) {
+        forward.error("upstream", error.problem, problems);
+        return None;
+    }
+    // One at a time, so that every rule that cannot be used is named, not only the first.
+    let lists = [
+        ("presets", &raw.presets),
+        ("allow", &raw.allow),
+        ("deny", &raw.deny),
+    ];
+    for (key, rules) in lists {
+        for (index, rule) in rules.iter().enumerate() {
+            let mut one = base.clone();
+            match key {
+                "presets" => one.presets.push(rule.clone()),
+                "allow" => one.allow.push(rule.clone()),
+                _ => one.deny.push(rule.clone()),
+            }
+            if let Err(error) = CompiledPolicy::new(&one) {
+                let text = format!("{:?}: {}", error.text, error.problem);
+                place.element_error(key, index, text, problems);
+            }
+        }
+    }
+    (problems.len() == before).then_some(policy::Settings {
+        presets: raw.presets,
+        allow: raw.allow,
+        deny: raw.deny,
+        ..base
+    })
+}
+
+/// Which of the vendor's headers reach Jira.
+fn vendor_headers(
+    raw: raw::RawHeaders,
+    target: &UpstreamTarget,
+    auth: Option<&auth::Settings>,
+    forward: &MergedSection<'_>,
+    problems: &mut ConfigProblems,
+) -> Option<VendorHeaders> {
+    let place = forward.section("headers");
+    let is_http = matches!(target, UpstreamTarget::Http(_));
+    if is_http && matches!(auth, Some(auth::Settings::PassThrough)) && !raw.pass.is_empty() {
+        let text = "has no effect with mode = \"pass-through\", where all headers reach Jira; remove it, or let the \
+                    agent log in";
+        place.error("pass", text, problems);
+        return None;
+    }
+    match VendorHeaders::new(&raw.pass) {
+        Ok(headers) => Some(headers),
+        Err((index, why)) => {
+            let name = raw.pass.get(index).map_or("", String::as_str);
+            place.element_error("pass", index, format!("{name:?}: {why}"), problems);
+            None
+        }
+    }
+}
+
+/// What speaks of HTTP cannot be kept where only bytes are seen: to pretend would be dangerous.
+fn check_tcp_keys(place: &MergedSection<'_>, problems: &mut ConfigProblems) {
+    for section in HTTP_SECTIONS {
+        if place.is_written(section) {
+            let text = format!(
+                "[forward.{section}] cannot hold for a tcp:// upstream, whose bytes are forwarded as they are; \
+                 remove the section, or write upstream with https://"
+            );
+            place.error(section, text, problems);
+        }
+    }
+}
+
+fn address(text: &str, port: u16) -> Result<SocketAddr, &'static str> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(ip) = bare.unwrap_or(text).parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(address),
+        _ => Err(
+            "not an IP address; write it like \"10.1.2.3\" or \"10.1.2.3:443\", an IPv6 address with a port in brackets",
+        ),
+    }
+}
+
+/// What is said about requests.
+pub const HTTP_SECTIONS: [&str; 4] = ["auth", "policy", "headers", "http"];
+/// What is said about TLS.
+pub const TLS_KEYS: [&str; 5] = [
+    "roots",
+    "ca_file",
+    "client_certificate_file",
+    "client_key_file",
+    "server_name",
+];

@@ -1,0 +1,88 @@
+//! `[forward.auth]` with `mode = "oauth1"`, judged.
+
+use super::{
+    files::FileResolver,
+    merged::MergedSection,
+    problem::ConfigProblems,
+    raw,
+    validate_auth::{AuthContext, required},
+};
+use crate::{
+    auth::oauth1::{AccessTokenSource, Settings, SigningKey},
+    secret::SecretFile,
+    upstream::{HttpTarget, UpstreamTarget},
+};
+
+/// The settings, if nothing is wrong with them.
+pub fn oauth1(
+    raw: raw::RawAuth,
+    site: AuthContext<'_>,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<Settings> {
+    let consumer_key = required("consumer_key", raw.consumer_key, "oauth1", place, problems);
+    if let Some(text) = &consumer_key
+        && (text.is_empty() || text.chars().any(char::is_control))
+    {
+        let text = "not a consumer key; write it as it stands in Jira's application link";
+        place.error("consumer_key", text, problems);
+    }
+    let key_file = raw.private_key_file;
+    let key_file = required("private_key_file", key_file, "oauth1", place, problems);
+    let private_key_file = key_file.and_then(|name| private_key(&name, place, files, problems));
+    let signed_base = match &raw.signed_base_url {
+        Some(text) => Some(place.value_or_error("signed_base_url", base_url(text), problems)?),
+        None => None,
+    };
+    let token = match (&raw.access_token_file, raw.two_legged.unwrap_or(false)) {
+        (Some(_), true) => {
+            let text = "cannot stand beside two_legged = true, which needs no access token; remove one of the two";
+            place.error("access_token_file", text, problems);
+            return None;
+        }
+        (Some(name), false) => {
+            AccessTokenSource::File(files.secret(place, "access_token_file", name, problems)?)
+        }
+        (None, true) => AccessTokenSource::TwoLegged,
+        (None, false) => AccessTokenSource::Login(site.store),
+    };
+    Some(Settings {
+        consumer_key: consumer_key?,
+        private_key_file: private_key_file?,
+        token,
+        signed_base,
+        target: site.target.clone(),
+        upstream: site.upstream?.clone(),
+    })
+}
+
+fn private_key(
+    name: &str,
+    place: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<SecretFile> {
+    let key = "private_key_file";
+    let file = files.named(place, key, name, problems)?;
+    if files.may_be_unreadable(&file) {
+        return Some(file);
+    }
+    let pem = place.value_or_error(key, file.read(), problems)?;
+    // The same step that the running agent takes: what it would stumble over is known here.
+    let usable = SigningKey::from_pem(pem.expose());
+    let told = usable.map_err(|error| format!("{}: {error}", file.path().display()));
+    place.value_or_error(key, told.map(drop), problems)?;
+    Some(file)
+}
+
+fn base_url(text: &str) -> Result<HttpTarget, String> {
+    match text.parse() {
+        Ok(UpstreamTarget::Http(target)) => Ok(target),
+        Ok(UpstreamTarget::Tcp { .. }) => Err(
+            "write scheme, host, port and context path as Jira sees them, like https://jira.corp.example/jira"
+                .to_owned(),
+        ),
+        Err(error) => Err(error.to_string()),
+    }
+}

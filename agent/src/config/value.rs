@@ -1,0 +1,218 @@
+//! Whether one written value fits one key: its type and its range. Texts never repeat what was
+//! written, which may be a secret in the wrong place; numbers out of range are the exception.
+
+use super::{
+    keys::{KeySchema, SectionSchema, ValueSchema, joined},
+    units::{HumanDuration, HumanSize},
+};
+use crate::spelling::nearest;
+use config::ValueKind;
+
+/// A value as written, before it is known whether it fits.
+pub enum WrittenValue {
+    /// A string, before it is parsed further.
+    Text(String),
+    /// A whole number, before its range is checked.
+    Integer(i64),
+    /// A boolean, `true` or `false`.
+    Flag(bool),
+    /// An array of strings.
+    List(Vec<WrittenValue>),
+    /// Something no key takes: `a date`, `a section`.
+    Other(&'static str),
+}
+
+impl WrittenValue {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a text",
+            Self::Integer(_) => "a number",
+            Self::Flag(_) => "true or false",
+            Self::List(_) => "an array",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl KeySchema {
+    /// The value as it is kept, or what is wrong with it and what would be right.
+    pub fn parse_value(&self, written: WrittenValue) -> Result<ValueKind, String> {
+        let range = |inside: bool, shown: String, kept: ValueKind| match inside {
+            true => Ok(kept),
+            false => Err(format!(
+                "{shown} is out of range; expected {}",
+                self.kind.description()
+            )),
+        };
+        match (&self.kind, written) {
+            (ValueSchema::Text, WrittenValue::Text(text)) => Ok(text.into()),
+            (ValueSchema::Choice(words), WrittenValue::Text(text)) => match words.contains(&text) {
+                true => Ok(text.into()),
+                false => {
+                    let hint = nearest(&text, words.iter().map(String::as_str))
+                        .map(|word| format!("; did you mean {word:?}?"))
+                        .unwrap_or_default();
+                    Err(format!(
+                        "not a known value; expected {}{hint}",
+                        self.kind.description()
+                    ))
+                }
+            },
+            (ValueSchema::Integer(min, max), WrittenValue::Integer(number)) => range(
+                (*min..=*max).contains(&number),
+                number.to_string(),
+                number.into(),
+            ),
+            (ValueSchema::Duration(min, max), WrittenValue::Text(text)) => {
+                let span: HumanDuration = text.parse().map_err(|error| format!("{error}"))?;
+                range((min..=max).contains(&&span), span.to_string(), text.into())
+            }
+            (ValueSchema::Size(min, max), WrittenValue::Text(text)) => {
+                let size: HumanSize = text.parse().map_err(|error| format!("{error}"))?;
+                range((min..=max).contains(&&size), size.to_string(), text.into())
+            }
+            (ValueSchema::Size(min, max), WrittenValue::Integer(number)) => {
+                let inside =
+                    u64::try_from(number).is_ok_and(|n| (min..=max).contains(&&HumanSize(n)));
+                range(inside, number.to_string(), number.to_string().into())
+            }
+            (ValueSchema::Flag, WrittenValue::Flag(flag)) => Ok(flag.into()),
+            (ValueSchema::List, WrittenValue::List(items)) => {
+                let mut texts = Vec::with_capacity(items.len());
+                for (index, item) in items.into_iter().enumerate() {
+                    match item {
+                        WrittenValue::Text(text) => texts.push(text),
+                        other => {
+                            return Err(format!(
+                                "element {index} is {}; expected {}",
+                                other.name(),
+                                self.kind.description()
+                            ));
+                        }
+                    }
+                }
+                Ok(texts.into())
+            }
+            (kind, other) => Err(format!(
+                "expected {}, found {}",
+                kind.description(),
+                other.name()
+            )),
+        }
+    }
+
+    /// A variable's text as the kind of value this key takes.
+    pub fn read_variable(&self, text: &str) -> WrittenValue {
+        match &self.kind {
+            ValueSchema::Integer(..) => match text.trim().parse() {
+                Ok(number) => WrittenValue::Integer(number),
+                Err(_) => WrittenValue::Text(text.to_owned()),
+            },
+            ValueSchema::Flag => match text.trim() {
+                "true" => WrittenValue::Flag(true),
+                "false" => WrittenValue::Flag(false),
+                _ => WrittenValue::Text(text.to_owned()),
+            },
+            // Rules hold commas: only TOML's own array syntax can carry several.
+            ValueSchema::List => match toml::from_str::<StringArray>(&format!("array = {text}")) {
+                Ok(several) => {
+                    WrittenValue::List(several.array.into_iter().map(WrittenValue::Text).collect())
+                }
+                Err(_) => WrittenValue::List(vec![WrittenValue::Text(text.to_owned())]),
+            },
+            _ => WrittenValue::Text(text.to_owned()),
+        }
+    }
+}
+
+impl ValueSchema {
+    /// What may be written, in words.
+    pub fn description(&self) -> String {
+        match self {
+            Self::Text => "text in quotes".to_owned(),
+            Self::Choice(words) => {
+                let words: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+                match words.split_last() {
+                    Some((last, [])) => last.clone(),
+                    Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+                    None => String::new(),
+                }
+            }
+            Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
+            Self::Duration(min, max) => format!("a duration from {min} to {max}, like \"30s\""),
+            Self::Size(min, max) => {
+                format!("a number of bytes from {min} to {max}, also like \"1MiB\"")
+            }
+            Self::Flag => "true or false".to_owned(),
+            Self::List => "an array of texts, like [\"one\", \"two\"]".to_owned(),
+        }
+    }
+}
+
+impl SectionSchema {
+    /// What to say of a name that is not in this section; `path` is the section's own.
+    pub fn unknown(&self, name: &str, path: &str, top: &SectionSchema) -> String {
+        let here = || {
+            let keys = self.keys.iter().map(|key| key.name.as_str());
+            keys.chain(self.sections.iter().map(|section| section.name.as_str()))
+        };
+        if let Some(near) = nearest(name, here()) {
+            return format!("unknown key; did you mean {near:?}?");
+        }
+        if let Some(header) = top.header_of(name, "") {
+            return format!("unknown key here; it belongs to {header}");
+        }
+        let all: Vec<_> = here().collect();
+        let place = match path {
+            "" => "at the top of the file".to_owned(),
+            path => format!("in {}", self.header(path)),
+        };
+        format!("unknown key; known {place}: {}", all.join(", "))
+    }
+}
+
+impl SectionSchema {
+    /// How the section at this path is written.
+    pub fn header(&self, path: &str) -> String {
+        match self.repeated {
+            true => format!("[[{path}]]"),
+            false => format!("[{path}]"),
+        }
+    }
+
+    /// The header of the first section, inner ones included, that has a key of that name.
+    fn header_of(&self, key: &str, path: &str) -> Option<String> {
+        self.sections.iter().find_map(|inner| {
+            let path = joined(path, &inner.name);
+            match inner.key(key) {
+                Some(_) => Some(inner.header(&path)),
+                None => inner.header_of(key, &path),
+            }
+        })
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct StringArray {
+    array: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn the_nearest_known_word_is_found_and_a_stranger_is_not() {
+        let known = ["gateways", "user", "identity_file", "password_file"];
+        for (written, near) in [
+            ("gateway", Some("gateways")),
+            ("identity-file", Some("identity_file")),
+            ("usre", Some("user")),
+            ("password", Some("password_file")),
+            ("colour", None),
+        ] {
+            assert_eq!(nearest(written, known.into_iter()), near, "{written}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Whether a body on its way still moves, and fast enough.
+//!
+//! There is no deadline for a body that moves. For one that does not there is the stall limit, seen by one lazily
+//! re-armed timer instead of one that is reset with each frame. For one that moves by a few bytes each time there is the
+//! least rate: counted over the time in which the vendor was the one to act, so that a slow Jira costs nobody a transfer.
+
+use super::HttpLimits;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// When something last moved, what is expected to move, and how much the vendor let move while it was waited for.
+#[derive(Default)]
+pub(super) struct ActivityClock {
+    origin: OnceLock<Instant>,
+    /// Milliseconds since `origin`.
+    moved: AtomicU64,
+    waiting: AtomicU8,
+    stalled: AtomicBool,
+    /// Bytes that the vendor sent or took.
+    bytes: AtomicU64,
+    /// Milliseconds for which the vendor was waited for, without the present wait.
+    waited: AtomicU64,
+    /// Milliseconds since `origin` at which the present wait for the vendor began.
+    vendor_since: AtomicU64,
+}
+
+/// Something that is expected to move.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(super) enum ExpectedFlow {
+    /// The vendor's body; Jira's side would take more of it.
+    Upload = 1,
+    /// An answer on its way to the vendor.
+    Download = 2,
+    /// Bytes that the channel has not taken.
+    Write = 4,
+    /// A part of an answer that an HTTP/2 stream's window has not let through.
+    Window = 8,
+}
+
+/// How long a body may stand still, and how slow it may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StallLimits {
+    stall: Duration,
+    /// Bytes per second.
+    rate: u64,
+}
+
+impl From<&HttpLimits> for StallLimits {
+    fn from(limits: &HttpLimits) -> Self {
+        Self {
+            stall: limits.stall_timeout,
+            rate: limits.min_body_rate,
+        }
+    }
+}
+
+/// Why a body is not waited for any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StallReason {
+    /// Nothing moved for the stall limit.
+    Stalled,
+    /// The vendor let less than the least rate through.
+    BelowMinRate,
+}
+
+impl ActivityClock {
+    /// From now on `flow` is expected to move.
+    pub(super) fn begin(&self, flow: ExpectedFlow) {
+        let now = self.now();
+        self.moved.store(now, Ordering::Relaxed);
+        let before = self.waiting.fetch_or(flow as u8, Ordering::Relaxed);
+        if before & VENDORS == 0 && flow as u8 & VENDORS != 0 {
+            self.vendor_since.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// `flow` has ended or waits for nothing.
+    pub(super) fn end(&self, flow: ExpectedFlow) {
+        let before = self.waiting.fetch_and(!(flow as u8), Ordering::Relaxed);
+        if before & VENDORS != 0 && before & !(flow as u8) & VENDORS == 0 {
+            let since = self.vendor_since.load(Ordering::Relaxed);
+            let waited = self.now().saturating_sub(since);
+            self.waited.fetch_add(waited, Ordering::Relaxed);
+        }
+    }
+
+    /// Something moved just now.
+    pub(super) fn moved(&self) {
+        self.moved.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// The vendor sent or took so many bytes.
+    pub(super) fn vendor_moved(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Whether [`ActivityClock::too_slow`] has come to its end.
+    pub(super) fn has_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Ends when something is expected to move and nothing has for the stall limit, or when the vendor has let less than
+    /// the least rate through while it was waited for.
+    pub(super) async fn too_slow(&self, patience: StallLimits) -> StallReason {
+        let limit = patience.stall;
+        let mut checked = (0, 0);
+        loop {
+            let moved = self.moved.load(Ordering::Relaxed);
+            let still = Duration::from_millis(self.now().saturating_sub(moved));
+            let waiting = self.waiting.load(Ordering::Relaxed) != 0;
+            let verdict = if waiting && still >= limit {
+                Some(StallReason::Stalled)
+            } else {
+                self.is_below_min_rate(patience, &mut checked)
+                    .then_some(StallReason::BelowMinRate)
+            };
+            if let Some(verdict) = verdict {
+                self.stalled.store(true, Ordering::Relaxed);
+                return verdict;
+            }
+            // While nothing is expected, a wait that begins right now is seen in time after one limit.
+            let next = if waiting { limit - still } else { limit };
+            tokio::time::sleep(next.max(SHORTEST)).await;
+        }
+    }
+
+    /// Looks at what the vendor was waited for, and what it let move, since `checked`.
+    fn is_below_min_rate(&self, patience: StallLimits, checked: &mut (u64, u64)) -> bool {
+        let mut waited = self.waited.load(Ordering::Relaxed);
+        if self.waiting.load(Ordering::Relaxed) & VENDORS != 0 {
+            let since = self.vendor_since.load(Ordering::Relaxed);
+            waited += self.now().saturating_sub(since);
+        }
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let (waited_before, bytes_before) = *checked;
+        let time = Duration::from_millis(waited - waited_before.min(waited));
+        if time < patience.stall * RATE_STALLS {
+            return false;
+        }
+        *checked = (waited, bytes);
+        let least = patience.rate.saturating_mul(time.as_secs());
+        bytes - bytes_before < least
+    }
+
+    fn now(&self) -> u64 {
+        let origin = self.origin.get_or_init(Instant::now);
+        u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// While one of these is waited for, the vendor is the one to act.
+const VENDORS: u8 =
+    ExpectedFlow::Upload as u8 | ExpectedFlow::Write as u8 | ExpectedFlow::Window as u8;
+/// The least rate is judged over so many stall limits: a pause that the stall limit allows must not look like a drip.
+const RATE_STALLS: u32 = 5;
+/// Keeps a limit of zero, or rounding to milliseconds, from becoming a busy loop.
+const SHORTEST: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::sync::Arc;
+    use tokio::time::{advance, timeout};
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn patience(rate: u64) -> StallLimits {
+        StallLimits { stall: LIMIT, rate }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_moves_never_stalls_and_what_stands_still_does() {
+        let pulse = Arc::new(ActivityClock::default());
+        pulse.begin(ExpectedFlow::Upload);
+        let watch = tokio::spawn({
+            let pulse = pulse.clone();
+            async move { pulse.too_slow(patience(50)).await }
+        });
+        for _ in 0..50 {
+            advance(LIMIT - Duration::from_secs(1)).await;
+            pulse.moved();
+            pulse.vendor_moved(500);
+            tokio::task::yield_now().await;
+        }
+        assert!(!watch.is_finished());
+        let stopped = Instant::now();
+        assert_eq!(watch.await.unwrap(), StallReason::Stalled);
+        assert!(stopped.elapsed() >= LIMIT && stopped.elapsed() < LIMIT + Duration::from_secs(1));
+        assert!(pulse.has_stalled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_expected_means_no_stall() {
+        let pulse = ActivityClock::default();
+        assert!(
+            timeout(LIMIT * 5, pulse.too_slow(patience(50)))
+                .await
+                .is_err()
+        );
+        pulse.begin(ExpectedFlow::Download);
+        pulse.end(ExpectedFlow::Download);
+        assert!(
+            timeout(LIMIT * 5, pulse.too_slow(patience(50)))
+                .await
+                .is_err()
+        );
+    }
+
+    /// Moves `bytes` each nine seconds, one second before it would stall, until it is broken off.
+    async fn dripping(bytes: usize, flow: ExpectedFlow) -> Option<Duration> {
+        let pulse = Arc::new(ActivityClock::default());
+        let began = Instant::now();
+        pulse.begin(flow);
+        let watch = tokio::spawn({
+            let pulse = pulse.clone();
+            async move { pulse.too_slow(patience(50)).await }
+        });
+        for _ in 0..100 {
+            advance(LIMIT - Duration::from_secs(1)).await;
+            pulse.moved();
+            pulse.vendor_moved(bytes);
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            if watch.is_finished() {
+                assert_eq!(watch.await.unwrap(), StallReason::BelowMinRate);
+                return Some(began.elapsed());
+            }
+        }
+        None
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_drips_is_broken_off_and_what_is_merely_slow_is_not() {
+        for flow in [
+            ExpectedFlow::Upload,
+            ExpectedFlow::Write,
+            ExpectedFlow::Window,
+        ] {
+            let ended = dripping(1, flow).await.unwrap();
+            assert!(ended >= LIMIT * 5 && ended <= LIMIT * 7, "{ended:?}");
+            // 450 bytes in nine seconds are 50 a second.
+            assert_eq!(dripping(460, flow).await, None);
+        }
+        assert_eq!(
+            dripping(1, ExpectedFlow::Download).await,
+            None,
+            "Jira's own pace"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_time_in_which_the_vendor_was_waited_for_counts() {
+        let pulse = Arc::new(ActivityClock::default());
+        let watch = tokio::spawn({
+            let pulse = pulse.clone();
+            async move { pulse.too_slow(patience(50)).await }
+        });
+        pulse.begin(ExpectedFlow::Download);
+        for _ in 0..100 {
+            pulse.begin(ExpectedFlow::Window);
+            advance(Duration::from_millis(100)).await;
+            pulse.end(ExpectedFlow::Window);
+            pulse.vendor_moved(10);
+            advance(LIMIT - Duration::from_secs(1)).await;
+            pulse.moved();
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(!watch.is_finished());
+        watch.abort();
+    }
+}

@@ -1,0 +1,127 @@
+//! Which gateway and which forward the state machine means by a number.
+
+use super::step::DesiredState;
+use crate::tunnel::{GatewayAddress, RemoteForward, Settings};
+use std::sync::Arc;
+
+/// The settings in force, with the numbers of what they name.
+#[derive(Clone)]
+pub(super) struct IdRegistry {
+    pub settings: Arc<Settings>,
+    gateways: Vec<(usize, GatewayAddress)>,
+    forwards: Vec<(usize, RemoteForward)>,
+    /// No longer configured, and not let go of everywhere yet.
+    former: Vec<(usize, RemoteForward)>,
+    /// Given to nothing so far.
+    next: usize,
+}
+
+impl IdRegistry {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        let mut register = Self {
+            settings: Arc::clone(&settings),
+            gateways: Vec::new(),
+            forwards: Vec::new(),
+            former: Vec::new(),
+            next: 0,
+        };
+        register.change(settings);
+        register
+    }
+
+    /// Takes other settings over. What both name keeps its number.
+    pub(super) fn change(&mut self, settings: Arc<Settings>) {
+        self.gateways = numbered(&settings.gateways, &self.gateways, &mut self.next);
+        let forwards = numbered(&settings.forwards, &self.forwards, &mut self.next);
+        let before = std::mem::replace(&mut self.forwards, forwards);
+        let gone = before
+            .into_iter()
+            .filter(|one| !self.forwards.contains(one));
+        self.former.extend(gone);
+        self.settings = settings;
+    }
+
+    /// Forgets forwards that no session has to do with any more.
+    pub(super) fn forget(&mut self, known: impl Fn(usize) -> bool) {
+        self.former.retain(|(number, _)| known(*number));
+    }
+
+    /// What the machine is to bring about; `anew` as it is meant there.
+    pub(super) fn desired_state(&self, anew: bool) -> DesiredState {
+        DesiredState {
+            connections: self.settings.connections,
+            gateways: self.gateways.iter().map(|(number, _)| *number).collect(),
+            forwards: self.forwards.iter().map(|(number, _)| *number).collect(),
+            replace_sessions: anew,
+        }
+    }
+
+    /// The numbers of those that are configured, in their order.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = usize> {
+        self.gateways.iter().map(|(number, _)| *number)
+    }
+
+    pub(super) fn gateway(&self, number: usize) -> Option<&GatewayAddress> {
+        let found = self.gateways.iter().find(|(known, _)| *known == number);
+        found.map(|(_, gateway)| gateway)
+    }
+
+    pub(super) fn forward(&self, number: usize) -> Option<&RemoteForward> {
+        let all = self.forwards.iter().chain(&self.former);
+        let mut found = all.filter(|(known, _)| *known == number);
+        found.next().map(|(_, forward)| forward)
+    }
+
+    /// Names of the forwards of which `which` says so, configured and former.
+    pub(super) fn named(&self, which: impl Fn(usize) -> bool) -> Vec<Arc<str>> {
+        let all = self.forwards.iter().chain(&self.former);
+        let all = all.filter(|(number, _)| which(*number));
+        all.map(|(_, forward)| Arc::clone(&forward.name)).collect()
+    }
+
+    /// Those that are configured, in their order.
+    pub(super) fn forwards(&self) -> impl Iterator<Item = (usize, &RemoteForward)> {
+        let all = self.forwards.iter();
+        all.map(|(number, forward)| (*number, forward))
+    }
+}
+
+/// A gateway that is written twice is two, as it was before there were numbers.
+fn numbered<T: Clone + PartialEq>(
+    named: &[T],
+    before: &[(usize, T)],
+    next: &mut usize,
+) -> Vec<(usize, T)> {
+    let mut known = before.to_vec();
+    let number = |one: &T| {
+        let number = match known.iter().position(|(_, other)| other == one) {
+            Some(at) => known.remove(at).0,
+            None => {
+                *next += 1;
+                *next
+            }
+        };
+        (number, one.clone())
+    };
+    named.iter().map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_stays_keeps_its_number_and_no_number_is_given_twice() {
+        let (mut next, named) = (0, |list: &[&str]| -> Vec<String> {
+            list.iter().map(|&name| name.to_owned()).collect()
+        });
+        let first = numbered(&named(&["a", "b"]), &[], &mut next);
+        let second = numbered(&named(&["c", "a"]), &first, &mut next);
+        let third = numbered(&named(&["b", "c", "c"]), &second, &mut next);
+        let numbers = |all: &[(usize, String)]| all.iter().map(|(n, _)| *n).collect::<Vec<_>>();
+        assert_eq!(numbers(&first), [1, 2]);
+        assert_eq!(numbers(&second), [3, 1]);
+        assert_eq!(numbers(&third), [4, 3, 5]);
+    }
+}

@@ -1,0 +1,557 @@
+//! What status sees of the supervisor. Written in passing, read without holding anything up.
+
+use super::{
+    cuts::{self, CutHistory},
+    ids::IdRegistry,
+    liveness::LivenessVerdict,
+    session_liveness::SessionLiveness,
+    step::SessionId,
+    summary::ConnectionSummary,
+};
+use crate::{
+    status::{
+        ConnectionView, ForwardState, ForwardView, LayerReport, LayerSnapshot, LayerState,
+        ProofState, StatusLayer,
+    },
+    tunnel::{
+        Hop, Settings,
+        channel::SpoolResets,
+        session::{ForwardError, Session, SessionEnd, SessionOpenError},
+    },
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// The published state of all connections.
+pub(super) struct PublishedState {
+    /// The zero of the machine's clock.
+    start: Instant,
+    inner: Mutex<PublishedStateInner>,
+    revision: watch::Sender<u64>,
+    stopped: watch::Sender<bool>,
+}
+
+struct PublishedStateInner {
+    ids: IdRegistry,
+    connections: Vec<ConnectionEntry>,
+    sessions: HashMap<SessionId, Session>,
+    liveness: HashMap<SessionId, Arc<SessionLiveness>>,
+    /// By the gateway's number: the last attempt there, where that has failed.
+    failures: HashMap<usize, LastFailure>,
+    /// By the gateway's number: the sessions that it has cut.
+    cuts: HashMap<usize, CutHistory>,
+    /// Of the sessions that have ended.
+    spool_resets: SpoolResets,
+    /// Names of the forwards that a channel may still come by.
+    active_forwards: Vec<Arc<str>>,
+}
+
+/// Why the last attempt to open a session to a gateway failed.
+#[derive(Clone, Debug)]
+pub struct LastFailure {
+    /// How far it came.
+    pub hop: Hop,
+    /// What failed, in one sentence.
+    pub cause: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// When the attempt failed.
+    pub at: Instant,
+}
+
+struct ConnectionEntry {
+    summary: ConnectionSummary,
+    since: Instant,
+    network: Arc<StatusLayer>,
+    tunnel: Arc<StatusLayer>,
+    /// Where the last attempt failed; none since one has led to a session.
+    failed_hop: Option<Hop>,
+    rtt: Option<Duration>,
+    /// By the forward's number.
+    answers: HashMap<usize, ForwardAnswer>,
+}
+
+impl ConnectionEntry {
+    fn new(summary: ConnectionSummary, since: Instant) -> Self {
+        Self {
+            summary,
+            since,
+            network: Arc::default(),
+            tunnel: Arc::default(),
+            failed_hop: None,
+            rtt: None,
+            answers: HashMap::new(),
+        }
+    }
+}
+
+/// How the gateway last answered for one forward.
+#[derive(Clone, Default)]
+struct ForwardAnswer {
+    bound: Option<String>,
+    cause: Option<String>,
+    remedy: Option<String>,
+}
+
+impl PublishedState {
+    pub(super) fn new(
+        register: IdRegistry,
+        start: Instant,
+        summaries: Vec<ConnectionSummary>,
+    ) -> Self {
+        let connections = summaries
+            .into_iter()
+            .map(|s| ConnectionEntry::new(s, start));
+        let cells = PublishedStateInner {
+            connections: connections.collect(),
+            ids: register,
+            sessions: HashMap::new(),
+            liveness: HashMap::new(),
+            failures: HashMap::new(),
+            cuts: HashMap::new(),
+            spool_resets: SpoolResets::default(),
+            active_forwards: Vec::new(),
+        };
+        Self {
+            start,
+            inner: Mutex::new(cells),
+            revision: watch::Sender::new(0),
+            stopped: watch::Sender::new(false),
+        }
+    }
+
+    /// Takes over what the machine says now; gives back what it said before of the connections that there are still.
+    pub(super) fn publish(
+        &self,
+        register: &IdRegistry,
+        summaries: Vec<ConnectionSummary>,
+        held: Vec<Arc<str>>,
+    ) -> Vec<ConnectionSummary> {
+        let mut cells = self.lock();
+        cells.active_forwards = held;
+        let now = Instant::now();
+        if !Arc::ptr_eq(&cells.ids.settings, &register.settings) {
+            cells.ids = register.clone();
+            let gateways: Vec<_> = register.gateways().collect();
+            cells.failures.retain(|number, _| gateways.contains(number));
+            cells.cuts.retain(|number, _| gateways.contains(number));
+            let forwards: Vec<_> = register.forwards().map(|(number, _)| number).collect();
+            for cell in &mut cells.connections {
+                cell.answers.retain(|number, _| forwards.contains(number));
+            }
+        }
+        cells.connections.truncate(summaries.len());
+        let mut before = Vec::new();
+        for (index, summary) in summaries.into_iter().enumerate() {
+            match cells.connections.get_mut(index) {
+                Some(cell) => {
+                    if cell.summary.phase != summary.phase {
+                        cell.since = now;
+                    }
+                    before.push(std::mem::replace(&mut cell.summary, summary));
+                }
+                None => cells.connections.push(ConnectionEntry::new(summary, now)),
+            }
+        }
+        drop(cells);
+        self.revision.send_modify(|r| *r += 1);
+        before
+    }
+
+    pub(super) fn opened(&self, id: SessionId, session: &Session) {
+        let mut cells = self.lock();
+        cells.sessions.insert(id, session.clone());
+        cells.liveness.insert(id, SessionLiveness::new(session));
+        if let Some(cell) = cells.connections.get_mut(id.slot) {
+            cell.rtt = None;
+            cell.failed_hop = None;
+            let gateway = cell.summary.gateway;
+            cells.failures.remove(&gateway);
+        }
+    }
+
+    /// SSH has answered, whatever comes of it.
+    pub(super) fn reached(&self, slot: usize) {
+        if let Some(cell) = self.lock().connections.get(slot) {
+            cell.network.proven(None);
+        }
+    }
+
+    pub(super) fn open_failed(&self, id: SessionId, error: &SessionOpenError) -> bool {
+        let mut cells = self.lock();
+        let Some(cell) = cells.connections.get_mut(id.slot) else {
+            return false;
+        };
+        let (cause, remedy) = (error.to_string(), error.remedy());
+        cell.failed_hop = Some(error.hop());
+        match error.reached_ssh() {
+            true => cell.network.proven(None),
+            false => cell.network.failed(ProofState::Failed, &cause, &remedy),
+        };
+        // While a session serves, it is its replacement that has failed.
+        let state = match cell.summary.current {
+            Some(_) => ProofState::Degraded,
+            None => ProofState::Failed,
+        };
+        let news = cell.tunnel.failed(state, &cause, &remedy);
+        let failure = LastFailure {
+            hop: error.hop(),
+            cause,
+            remedy,
+            at: Instant::now(),
+        };
+        let gateway = cell.summary.gateway;
+        cells.failures.insert(gateway, failure);
+        news
+    }
+
+    pub(super) fn ended(&self, id: SessionId, ended: &SessionEnd) {
+        let mut cells = self.lock();
+        let session = cells.sessions.remove(&id);
+        if let Some(session) = &session {
+            let resets = session.budget().spool_resets();
+            cells.spool_resets.add(&resets);
+        }
+        cells.liveness.remove(&id);
+        let number = cells.connections.get(id.slot);
+        let number = number.filter(|cell| cell.summary.current == Some(id.generation));
+        let number = number.map(|cell| cell.summary.gateway);
+        if let (Some(session), Some(number)) = (session, number)
+            && ended.is_cut()
+        {
+            let cuts = cells.cuts.entry(number).or_default();
+            cuts.note(Instant::now(), session.age());
+        }
+        if let Some(cell) = cells.connections.get_mut(id.slot)
+            && cell.summary.current == Some(id.generation)
+        {
+            cell.rtt = None;
+            let remedy = ended.remedy();
+            cell.tunnel
+                .failed(ProofState::Failed, &ended.to_string(), &remedy);
+        }
+    }
+
+    /// The session has answered a probe.
+    pub(super) fn probe_answered(&self, id: SessionId, rtt: Duration) {
+        let mut cells = self.lock();
+        if let Some(cell) = cells.current(id) {
+            cell.rtt = Some(rtt);
+            let detail = format!("round trip {:.1} ms", milliseconds(rtt));
+            cell.tunnel.proven(Some(&detail));
+            cell.network.proven(None);
+        }
+        drop(cells);
+        self.revision.send_modify(|r| *r += 1);
+    }
+
+    /// Something that status shows has changed.
+    pub(super) fn changed(&self) {
+        self.revision.send_modify(|r| *r += 1);
+    }
+
+    pub(super) fn granted(&self, id: SessionId, forward: usize, bound: String) {
+        self.answer(
+            id,
+            forward,
+            ForwardAnswer {
+                bound: Some(bound),
+                ..ForwardAnswer::default()
+            },
+        );
+    }
+
+    pub(super) fn refused(&self, id: SessionId, forward: usize, error: &ForwardError) {
+        let answer = ForwardAnswer {
+            bound: None,
+            cause: Some(error.to_string()),
+            remedy: Some(error.remedy()),
+        };
+        self.answer(id, forward, answer);
+    }
+
+    /// Cause and remedy of what [`refused`](Self::refused) told last.
+    pub(super) fn refusal(&self, slot: usize, forward: usize) -> (Option<String>, Option<String>) {
+        let cells = self.lock();
+        let cell = cells.connections.get(slot);
+        let answer = cell.and_then(|cell| cell.answers.get(&forward));
+        answer.map_or((None, None), |answer| {
+            (answer.cause.clone(), answer.remedy.clone())
+        })
+    }
+
+    fn answer(&self, id: SessionId, forward: usize, answer: ForwardAnswer) {
+        let mut cells = self.lock();
+        let known = cells.ids.forwards().any(|(known, _)| known == forward);
+        if let Some(cell) = cells.current(id).filter(|_| known) {
+            cell.answers.insert(forward, answer);
+        }
+    }
+
+    pub(super) fn liveness(&self, id: SessionId) -> Option<Arc<SessionLiveness>> {
+        self.lock().liveness.get(&id).cloned()
+    }
+
+    /// The gateway that this connection is at, or dials.
+    pub(super) fn dialed_gateway(&self, slot: usize) -> Option<String> {
+        let cells = self.lock();
+        let gateway = cells.connections.get(slot)?.summary.gateway;
+        cells.ids.gateway(gateway).map(ToString::to_string)
+    }
+
+    pub(super) fn session(&self, id: SessionId) -> Option<Session> {
+        self.lock().sessions.get(&id).cloned()
+    }
+
+    /// One per gateway: the last attempt there, where that has failed.
+    pub(super) fn failures(&self) -> Vec<Option<LastFailure>> {
+        let cells = self.lock();
+        let gateways = cells.ids.gateways();
+        gateways
+            .map(|gateway| cells.failures.get(&gateway).cloned())
+            .collect()
+    }
+
+    /// What new sessions are opened by.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.lock().ids.settings)
+    }
+
+    /// The sessions that hold this forward, each with the number of its connection.
+    pub(super) fn holders(&self, forward: &str) -> Vec<(usize, Session)> {
+        let cells = self.lock();
+        let mut forwards = cells.ids.forwards();
+        let index = forwards.position(|(_, known)| *known.name == *forward);
+        drop(forwards);
+        let mut holders = Vec::new();
+        for (slot, cell) in cells.connections.iter().enumerate() {
+            let bound = index.and_then(|index| cell.summary.forwards.get(index));
+            let (Some(ForwardState::Bound), Some(generation)) = (bound, cell.summary.current)
+            else {
+                continue;
+            };
+            let session = cells.sessions.get(&SessionId { slot, generation });
+            holders.extend(session.map(|session| (slot, session.clone())));
+        }
+        holders
+    }
+
+    /// Whether a channel may still come by a forward of which `which` says so.
+    pub(super) fn expects_channels(&self, which: impl Fn(&str) -> bool) -> bool {
+        self.lock().active_forwards.iter().any(|name| which(name))
+    }
+
+    pub(super) fn live_channels(&self) -> usize {
+        let cells = self.lock();
+        cells.sessions.values().map(Session::live_channels).sum()
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    pub(super) async fn stopped(&self) {
+        let mut stopped = self.stopped.subscribe();
+        // The sender lives as long as `self`.
+        let _ = stopped.wait_for(|s| *s).await;
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Since the agent started.
+    pub(super) fn spool_resets(&self) -> SpoolResets {
+        let cells = self.lock();
+        let mut all = cells.spool_resets.clone();
+        for session in cells.sessions.values() {
+            all.add(&session.budget().spool_resets());
+        }
+        all
+    }
+
+    pub(super) fn views(&self) -> Vec<ConnectionView> {
+        let cells = self.lock();
+        let views = cells.connections.iter().enumerate();
+        views
+            .map(|(index, cell)| self.view(index, cell, &cells))
+            .collect()
+    }
+
+    fn view(
+        &self,
+        index: usize,
+        cell: &ConnectionEntry,
+        cells: &PublishedStateInner,
+    ) -> ConnectionView {
+        let register = &cells.ids;
+        let summary = &cell.summary;
+        let now = Instant::now();
+        let id = summary.current.map(|generation| SessionId {
+            slot: index,
+            generation,
+        });
+        let session = id.and_then(|id| cells.sessions.get(&id));
+        let pulse = id.and_then(|id| cells.liveness.get(&id));
+        // A session that was opened before the configuration changed stands by what held then.
+        let settings = session.map_or(&register.settings, Session::settings);
+        let gateway = session.map(Session::gateway);
+        let gateway = gateway.or_else(|| register.gateway(summary.gateway));
+        let facts = session.and_then(Session::negotiated);
+        let budget = session.map(Session::budget);
+        let meter = budget.map(|b| b.transport());
+        let report = |layer: &StatusLayer| match pulse {
+            Some(pulse) => live_layer(layer.snapshot(), now, pulse),
+            None => LayerReport::new(&layer.snapshot(), now, STALE_AFTER),
+        };
+        let clock = now.saturating_duration_since(self.start);
+        let mut tunnel = report(&cell.tunnel);
+        let cuts = cells.cuts.get(&summary.gateway);
+        if let Some(pattern) = cuts.and_then(|cuts| cuts.pattern(now))
+            && tunnel.state == LayerState::Proven
+        {
+            // It answers now, and will be gone again soon.
+            tunnel.state = LayerState::Degraded;
+            tunnel.cause = Some(pattern);
+            tunnel.remedy = Some(cuts::REMEDY.to_owned());
+        }
+        ConnectionView {
+            index,
+            gateway: gateway.map(ToString::to_string).unwrap_or_default(),
+            via: gateway
+                .and_then(|gateway| settings.egress.proxy(gateway))
+                .map(ToString::to_string),
+            address: session
+                .and_then(Session::peer)
+                .map(|peer| peer.ip().to_string()),
+            user: settings.user.clone(),
+            phase: summary.phase,
+            since_seconds: now.saturating_duration_since(cell.since).as_secs_f64(),
+            attempt: summary.attempt,
+            next_retry_seconds: summary
+                .next_dial
+                .map(|at| at.saturating_sub(clock).as_secs_f64()),
+            network: report(&cell.network),
+            tunnel,
+            failed_hop: cell.failed_hop,
+            rtt_ms: cell.rtt.map(milliseconds),
+            generation: summary.sessions,
+            host_key: facts.map(|f| f.host_key.clone()),
+            key_exchange: facts.map(|f| f.key_exchange.clone()),
+            cipher: facts.map(|f| f.cipher.clone()),
+            strict_key_exchange: facts.map(|f| f.strict),
+            channels: session.map_or(0, Session::live_channels),
+            bytes_received: meter.map_or(0, |m| m.received()),
+            bytes_sent: meter.map_or(0, |m| m.sent()),
+            backlog: meter.map_or(0, |m| m.backlog()),
+            closed_first: budget.map_or(0, |b| b.closed_first()),
+            channel_resets: budget.map_or(0, |b| b.resets()),
+            forwards: forward_views(register, cell, session),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PublishedStateInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PublishedStateInner {
+    /// The connection, if this session is the one that serves; what an old one says is of no interest.
+    fn current(&mut self, id: SessionId) -> Option<&mut ConnectionEntry> {
+        let cell = self.connections.get_mut(id.slot)?;
+        (cell.summary.current == Some(id.generation)).then_some(cell)
+    }
+}
+
+fn forward_views(
+    register: &IdRegistry,
+    cell: &ConnectionEntry,
+    session: Option<&Session>,
+) -> Vec<ForwardView> {
+    let each = register.forwards().zip(&cell.summary.forwards);
+    let views = each.map(|((number, forward), state)| {
+        let answer = cell.answers.get(&number).cloned().unwrap_or_default();
+        let bound = *state == ForwardState::Bound;
+        let refused = *state == ForwardState::Refused;
+        let standby = *state == ForwardState::Standby;
+        let exposed = bound && session.is_some_and(|session| session.is_exposed(&forward.name));
+        let (cause, remedy) = match exposed {
+            true => (Some(EXPOSED.to_owned()), Some(EXPOSED_REMEDY.to_owned())),
+            false => (answer.cause.clone(), answer.remedy.clone()),
+        };
+        let shown = refused || exposed;
+        ForwardView {
+            name: forward.name.to_string(),
+            bind: forward.bind.to_string(),
+            state: *state,
+            bound: answer.bound.clone().filter(|_| bound),
+            cause: match standby {
+                true => Some(STANDBY.to_owned()),
+                false => cause.filter(|_| shown),
+            },
+            remedy: remedy.filter(|_| shown),
+        }
+    });
+    views.collect()
+}
+
+/// A layer while a session stands: any byte from the gateway renews its proof, and a silence ends it.
+fn live_layer(mut snapshot: LayerSnapshot, now: Instant, pulse: &SessionLiveness) -> LayerReport {
+    let verdict = pulse.verdict(now);
+    let bounds = pulse.limits();
+    if snapshot.state == ProofState::Proven {
+        let heard_at = pulse.heard_at();
+        snapshot.proven_at = snapshot.proven_at.max(Some(heard_at));
+        if let LivenessVerdict::Silent { silence, .. } | LivenessVerdict::Dead { silence } = verdict
+        {
+            let seconds = silence.as_secs();
+            let moving = matches!(verdict, LivenessVerdict::Silent { moving: true, .. });
+            snapshot.state = ProofState::Degraded;
+            snapshot.changed_at = Some(heard_at);
+            (snapshot.cause, snapshot.remedy) = match moving {
+                true => (
+                    Some(format!(
+                        "nothing has come from the gateway for {seconds} s; a probe still waits behind other data"
+                    )),
+                    Some(
+                        "the link is slow or full: what is sent still arrives; if it stays, ask the network team for its bandwidth"
+                            .to_owned(),
+                    ),
+                ),
+                false => (
+                    Some(format!("the gateway has not answered for {seconds} s")),
+                    Some(format!(
+                        "the session is ended {} s after its first unanswered probe and opened again; if it stays, ask the vendor \
+                         whether the gateway hangs, and the network team whether packets to it are dropped",
+                        bounds.cut_after.as_secs()
+                    )),
+                ),
+            };
+        }
+    }
+    LayerReport::new(
+        &snapshot,
+        now,
+        bounds.interval.saturating_add(bounds.timeout),
+    )
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// The gateway refused, as it does while the port is taken; that it would grant the port then has not been shown.
+const STANDBY: &str =
+    "another connection of this agent holds it; this one asks again when that one ends";
+const EXPOSED: &str = "connections from other machines come by this forward, although it was asked for on the gateway's loopback address alone";
+const EXPOSED_REMEDY: &str = "ask the vendor for \"GatewayPorts no\" or \"GatewayPorts clientspecified\" on the gateway: with \"yes\" it listens on all addresses";
+/// While there is no session, the network is proven by each attempt: at least once in a minute, one may be missed.
+const STALE_AFTER: Duration = Duration::from_secs(120);

@@ -1,0 +1,86 @@
+//! The liveness of one session that stands, shared by the task that asks and by whoever reads the status.
+
+use super::liveness::{LinkSample, Liveness, LivenessLimits, LivenessVerdict};
+use crate::tunnel::{session::Session, transport::TransportHandle};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+/// Whoever looks takes note of what has come meanwhile, so that status does not depend on the task that asks.
+pub(super) struct SessionLiveness {
+    limits: LivenessLimits,
+    transport: Arc<TransportHandle>,
+    liveness: Mutex<Liveness>,
+}
+
+impl SessionLiveness {
+    pub(super) fn new(session: &Session) -> Arc<Self> {
+        let bounds = LivenessLimits::of(session.settings());
+        let meter = Arc::clone(session.budget().transport());
+        let liveness = Liveness::new(bounds, Instant::now(), sample(&meter));
+        Arc::new(Self {
+            limits: bounds,
+            liveness: Mutex::new(liveness),
+            transport: meter,
+        })
+    }
+
+    /// What may be said of the session.
+    pub(super) fn verdict(&self, now: Instant) -> LivenessVerdict {
+        let mut liveness = self.lock();
+        liveness.on_sample(now, sample(&self.transport));
+        liveness.verdict(now)
+    }
+
+    /// A question goes out now.
+    pub(super) fn on_probe_sent(&self, now: Instant) {
+        self.lock().on_probe_sent(now, sample(&self.transport));
+    }
+
+    /// Whether a question is due; it counts as asked from now on.
+    pub(super) fn probe_if_due(&self, now: Instant, in_flight: bool) -> bool {
+        let mut liveness = self.lock();
+        let due = liveness.next_probe(in_flight);
+        let due = due.is_some_and(|due| due <= now);
+        if due {
+            liveness.on_probe_sent(now, sample(&self.transport));
+        }
+        due
+    }
+
+    pub(super) fn on_acknowledged(&self, acknowledged: u64) {
+        self.lock().on_acknowledged(Instant::now(), acknowledged);
+    }
+
+    pub(super) fn probe_sent_at(&self) -> Option<Instant> {
+        self.lock().probe_sent_at()
+    }
+
+    /// When a question is due at the earliest.
+    pub(super) fn next_probe(&self, in_flight: bool) -> Instant {
+        let liveness = self.lock();
+        let next = liveness.next_probe(in_flight);
+        next.unwrap_or_else(|| liveness.heard_at())
+    }
+
+    pub(super) fn heard_at(&self) -> Instant {
+        self.lock().heard_at()
+    }
+
+    pub(super) fn limits(&self) -> LivenessLimits {
+        self.limits
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Liveness> {
+        // Every write leaves a whole state behind.
+        self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sample(meter: &TransportHandle) -> LinkSample {
+    LinkSample {
+        received: meter.received(),
+        given: meter.given(),
+    }
+}

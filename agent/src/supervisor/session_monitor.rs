@@ -1,0 +1,198 @@
+//! The tasks that the shell starts: one per dial, one per session for as long as it stands.
+
+use super::{
+    liveness::LivenessVerdict, published_state::PublishedState, run::SupervisorMessage,
+    step::SessionId,
+};
+use crate::tunnel::{
+    GatewayAddress,
+    channel::SessionBudget,
+    session::{Session, SessionOpenError, SessionOpenStep},
+};
+use futures_util::future::{Fuse, FusedFuture, FutureExt};
+use std::{pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Runs a dial as a task of its own, so that a panic in it is an error here; ends it when it is given up.
+pub(super) async fn spawn_cancellable<T: Send + 'static>(
+    abandon: CancellationToken,
+    dial: impl Future<Output = T> + Send + 'static,
+) -> Result<T, String> {
+    let mut task = tokio::spawn(dial);
+    let outcome = tokio::select! {
+        outcome = &mut task => outcome,
+        () = abandon.cancelled() => {
+            task.abort();
+            task.await
+        }
+    };
+    outcome.map_err(|error| match error.is_cancelled() {
+        true => "given up".to_owned(),
+        false => "the task panicked; please report this with the log".to_owned(),
+    })
+}
+
+pub(super) fn panicked_dial(gateway: &GatewayAddress, problem: String) -> SessionOpenError {
+    SessionOpenError::Lost {
+        gateway: gateway.to_string(),
+        step: SessionOpenStep::Connect,
+        problem,
+    }
+}
+
+/// Asks a session whether it lives for as long as it stands, ends it when it does not, and tells of its end.
+pub(super) async fn monitor(
+    id: SessionId,
+    session: Session,
+    board: Arc<PublishedState>,
+    news: mpsc::Sender<SupervisorMessage>,
+) {
+    let meter = Arc::clone(session.budget().transport());
+    let Some(pulse) = board.liveness(id) else {
+        return;
+    };
+    let mut ended = pin!(session.ended());
+    let mut answer = pin!(Fuse::terminated());
+    let mut silent = false;
+    let mut worn = false;
+    pulse.on_probe_sent(Instant::now().into_std());
+    answer.set(session.probe_without_deadline().fuse());
+    loop {
+        // Before anything is looked at, so that nothing is missed.
+        meter.arm_activity();
+        let now = Instant::now();
+        let in_flight = is_in_flight(session.budget());
+        let verdict = pulse.verdict(now.into_std());
+        report_silence(id, &session, &board, &mut silent, verdict);
+        if let LivenessVerdict::Dead { silence } = verdict {
+            let seconds = silence.as_secs();
+            let reason = format!("the gateway has not answered for {seconds} s");
+            session.abort_silent(&reason, in_flight);
+        }
+        if !worn && needs_replacement(session.budget()) {
+            worn = true;
+            let _ = news.send(SupervisorMessage::NeedsReplacement(id)).await;
+        }
+        if pulse.probe_if_due(now.into_std(), in_flight) && answer.is_terminated() {
+            answer.set(session.probe_without_deadline().fuse());
+        }
+        let asked = pulse.probe_sent_at().map(Instant::from_std);
+        let next = match asked {
+            // Where the question still waits in a queue shows only in the kernel; an answer is usually there before.
+            Some(asked) => (now + SAMPLE).max(asked + FIRST_SAMPLE),
+            None => Instant::from_std(pulse.next_probe(in_flight)),
+        };
+        tokio::select! {
+            answered = &mut answer => if let Ok(round_trip) = answered {
+                board.probe_answered(id, round_trip);
+            },
+            ended = &mut ended => {
+                let _ = news.send(SupervisorMessage::Ended(id, ended)).await;
+                return;
+            }
+            () = meter.activity(), if !in_flight && asked.is_none() => {}
+            () = sleep_until(next) => if asked.is_some() {
+                pulse.on_acknowledged(meter.acknowledged().await);
+            },
+        }
+    }
+}
+
+/// Something is under way that a dead gateway would swallow.
+fn is_in_flight(budget: &SessionBudget) -> bool {
+    budget.transport().is_unanswered() || budget.unanswered() > 0
+}
+
+/// Shows and logs a silence, and its end, once each.
+fn report_silence(
+    id: SessionId,
+    session: &Session,
+    board: &PublishedState,
+    silent: &mut bool,
+    verdict: LivenessVerdict,
+) {
+    let is_silent = verdict != LivenessVerdict::Alive;
+    if *silent == is_silent {
+        return;
+    }
+    *silent = is_silent;
+    let (connection, gateway) = (id.slot, session.gateway());
+    match verdict {
+        LivenessVerdict::Silent {
+            silence,
+            moving: true,
+        } => tracing::info!(
+            connection,
+            %gateway,
+            silence_seconds = silence.as_secs(),
+            "the link to the gateway is slow: a probe still waits behind other data"
+        ),
+        LivenessVerdict::Silent { silence, .. } | LivenessVerdict::Dead { silence } => {
+            tracing::warn!(
+                connection,
+                %gateway,
+                silence_seconds = silence.as_secs(),
+                "the gateway does not answer; the session is ended and opened again if this lasts"
+            )
+        }
+        LivenessVerdict::Alive => tracing::info!(connection, %gateway, "the gateway answers again"),
+    }
+    board.changed();
+}
+
+/// Whether a session should be replaced before it does harm.
+fn needs_replacement(budget: &SessionBudget) -> bool {
+    let meter = budget.transport();
+    is_past_limits(budget.closed_first(), meter.received(), meter.sent())
+}
+
+fn is_past_limits(closed_first: u64, received: u64, sent: u64) -> bool {
+    closed_first >= MAX_CLOSED_FIRST || received.max(sent) >= MAX_BYTES
+}
+
+/// Tells when no channel is open any more.
+pub(super) async fn watch_idle(
+    id: SessionId,
+    session: Session,
+    news: mpsc::Sender<SupervisorMessage>,
+) {
+    while session.live_channels() > 0 {
+        if timeout(IDLE_POLL, session.ended()).await.is_ok() {
+            return;
+        }
+    }
+    let _ = news.send(SupervisorMessage::Idle(id)).await;
+}
+
+/// While a question is unanswered.
+const SAMPLE: Duration = Duration::from_millis(250);
+/// Most answers are there before.
+const FIRST_SAMPLE: Duration = Duration::from_millis(400);
+/// About 14 MiB of memory that russh gives back only with the session (docs/ssh.md, D4).
+const MAX_CLOSED_FIRST: u64 = 4096;
+/// A quarter of what makes russh exchange keys by itself, so that what is under way then has room to
+/// finish (docs/ssh.md, D3).
+const MAX_BYTES: u64 = 8 << 30;
+/// Only a drain polls.
+const IDLE_POLL: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_wears_by_closings_and_by_bytes_either_way() {
+        assert!(!is_past_limits(
+            MAX_CLOSED_FIRST - 1,
+            MAX_BYTES - 1,
+            MAX_BYTES - 1
+        ));
+        assert!(is_past_limits(MAX_CLOSED_FIRST, 0, 0));
+        assert!(is_past_limits(0, MAX_BYTES, 0));
+        assert!(is_past_limits(0, 0, MAX_BYTES));
+    }
+}

@@ -1,0 +1,131 @@
+//! Why a channel ended. russh alone shows EOF, close and session death all as a read of no bytes.
+
+use std::{error::Error, io};
+
+/// Why a channel ended before, or instead of, its EOF.
+///
+/// What the application sees:
+///
+/// | what happened | a read gives, once the inbox is empty | a write gives |
+/// |---|---|---|
+/// | the peer sent EOF | `Ok(0)` | goes on |
+/// | the peer sent EOF, then CLOSE | `Ok(0)` | `BrokenPipe` |
+/// | the peer sent CLOSE alone | `ConnectionReset` | `BrokenPipe` |
+/// | the SSH session ended | `ConnectionAborted` (after an EOF `Ok(0)`) | `ConnectionAborted` |
+/// | the inbox was over its bound | `QuotaExceeded`, at once | `QuotaExceeded` |
+/// | the spool file failed, or its disk has no room left | `StorageFull`, at once | `StorageFull` |
+/// | the application shut the stream down | goes on | `BrokenPipe` |
+///
+/// Every such [`io::Error`] except the last carries the `End`; see [`CloseReason::of`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum CloseReason {
+    /// The peer closed the channel.
+    #[error("the peer closed the channel")]
+    Closed,
+    /// The SSH session ended under the channel.
+    #[error("the SSH session ended")]
+    SessionEnded,
+    /// More came than was read and may be kept; the channel was reset.
+    #[error("more was sent than may be buffered for one channel or session; channel reset")]
+    Overflow,
+    /// The spool file could not be written or read, or not in time; the channel was reset.
+    #[error("the spool file failed or was too slow; channel reset")]
+    SpoolFailed,
+    /// The spool's disk is full, or down to what must stay free on it; the channel was reset.
+    #[error("the spool's disk has no room left for what was sent; channel reset")]
+    SpoolFull,
+}
+
+impl CloseReason {
+    /// Finds the end of a channel in an error and its causes, for example in a `hyper::Error`.
+    pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(end) = error.downcast_ref::<Self>() {
+                return Some(*end);
+            }
+            let inside = error
+                .downcast_ref::<io::Error>()
+                .and_then(|error| error.get_ref())
+                .and_then(|inner| inner.downcast_ref::<Self>());
+            if let Some(end) = inside {
+                return Some(*end);
+            }
+            next = error.source();
+        }
+        None
+    }
+
+    /// Did we break the channel off, rather than the peer or the session?
+    pub fn is_reset(self) -> bool {
+        matches!(self, Self::Overflow | Self::SpoolFailed | Self::SpoolFull)
+    }
+
+    pub(super) fn read_error(self) -> io::Error {
+        io::Error::new(self.kind(io::ErrorKind::ConnectionReset), self)
+    }
+
+    pub(super) fn write_error(self) -> io::Error {
+        io::Error::new(self.kind(io::ErrorKind::BrokenPipe), self)
+    }
+
+    fn kind(self, closed: io::ErrorKind) -> io::ErrorKind {
+        match self {
+            Self::Closed => closed,
+            Self::SessionEnded => io::ErrorKind::ConnectionAborted,
+            Self::Overflow => io::ErrorKind::QuotaExceeded,
+            Self::SpoolFailed | Self::SpoolFull => io::ErrorKind::StorageFull,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn the_end_is_found_below_other_errors() {
+        assert_eq!(
+            CloseReason::of(&Outer(CloseReason::Overflow.read_error())),
+            Some(CloseReason::Overflow)
+        );
+        assert_eq!(
+            CloseReason::of(&Outer(io::ErrorKind::BrokenPipe.into())),
+            None
+        );
+    }
+
+    #[test]
+    fn each_end_has_its_own_kind() {
+        let kinds = [
+            (
+                CloseReason::Closed.read_error(),
+                io::ErrorKind::ConnectionReset,
+            ),
+            (CloseReason::Closed.write_error(), io::ErrorKind::BrokenPipe),
+            (
+                CloseReason::SessionEnded.read_error(),
+                io::ErrorKind::ConnectionAborted,
+            ),
+            (
+                CloseReason::Overflow.write_error(),
+                io::ErrorKind::QuotaExceeded,
+            ),
+            (
+                CloseReason::SpoolFailed.read_error(),
+                io::ErrorKind::StorageFull,
+            ),
+            (
+                CloseReason::SpoolFull.read_error(),
+                io::ErrorKind::StorageFull,
+            ),
+        ];
+        for (error, kind) in kinds {
+            assert_eq!(error.kind(), kind);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What a far side sends before the key exchange: the lines that may come before its identification string, and that
+//! string (RFC 4253 §4.2).
+//!
+//! russh takes twenty lines of at most 255 bytes and breaks off otherwise. OpenSSH's client takes 1,024 lines of 8 KiB in any
+//! encoding, so this does too: only the identification string and what follows go on to russh. The beginning is kept, so
+//! that an error can say what answered instead of SSH.
+
+use super::error::printable;
+use crate::{
+    printable::printable_bytes,
+    tunnel::{HopEvent, HopObserver},
+};
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+
+/// The beginning of one connection.
+#[derive(Clone, Default)]
+pub(super) struct BannerCapture(Arc<Mutex<BannerBytes>>);
+
+#[derive(Default)]
+struct BannerBytes {
+    /// The first bytes.
+    first: Vec<u8>,
+    /// The identification string, once it is whole, without its line end.
+    identification: Option<Vec<u8>>,
+}
+
+impl BannerCapture {
+    /// Keeps the beginning, passes on what is SSH, and tells of the banner when it has come.
+    pub(super) fn wrap<R>(&self, inner: R, tell: HopObserver) -> BannerReader<R> {
+        BannerReader {
+            inner,
+            capture: self.clone(),
+            state: BannerState::Before {
+                line: Vec::new(),
+                lines: 0,
+            },
+            observer: tell,
+        }
+    }
+
+    /// Nothing has come at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().first.is_empty()
+    }
+
+    /// An identification string has come, or begins in the first bytes.
+    pub(super) fn is_ssh(&self) -> bool {
+        let beginning = self.lock();
+        let mut lines = beginning.first.split(|b| *b == b'\n');
+        beginning.identification.is_some() || lines.any(|line| line.starts_with(MARK))
+    }
+
+    /// Why russh cannot use the identification string, if that is why it broke off.
+    pub(super) fn unusable(&self) -> Option<String> {
+        let beginning = self.lock();
+        let line = beginning.identification.as_ref()?;
+        // With the line end that RFC 4253 counts.
+        match line.len() + 2 {
+            length if length > LONGEST_IDENTIFICATION => Some(format!(
+                "has {length} bytes, and at most {LONGEST_IDENTIFICATION} are allowed (RFC 4253, section 4.2)"
+            )),
+            _ if str::from_utf8(line).is_err() => {
+                Some("is not UTF-8, and the SSH library does not read it".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// The first line, printable.
+    pub(super) fn first_line(&self) -> String {
+        let beginning = self.lock();
+        let line = beginning.first.split(|b| *b == b'\n').next();
+        printable(&String::from_utf8_lossy(line.unwrap_or_default()))
+    }
+
+    /// At most the first [`KEPT`].
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.lock().first.clone()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.lock().identification.is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BannerBytes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reader whose first bytes are kept, and whose first lines are passed over.
+pub(super) struct BannerReader<R> {
+    inner: R,
+    capture: BannerCapture,
+    state: BannerState,
+    observer: HopObserver,
+}
+
+enum BannerState {
+    /// No identification string yet: the line that comes, and how many have come.
+    Before { line: Vec<u8>, lines: usize },
+    /// It is being handed on, with what came behind it.
+    Passing { bytes: Vec<u8>, from: usize },
+    /// From here on this costs one comparison per read.
+    Through,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for BannerReader<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.state {
+                BannerState::Through => return Pin::new(&mut this.inner).poll_read(cx, buf),
+                BannerState::Passing { bytes, from } => {
+                    let rest = bytes.get(*from..).unwrap_or_default();
+                    let now = rest.get(..buf.remaining()).unwrap_or(rest);
+                    buf.put_slice(now);
+                    *from += now.len();
+                    if *from >= bytes.len() {
+                        this.state = BannerState::Through;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                BannerState::Before { .. } => {
+                    let mut chunk = [0; 512];
+                    let mut chunk = ReadBuf::new(&mut chunk);
+                    ready!(Pin::new(&mut this.inner).poll_read(cx, &mut chunk))?;
+                    if chunk.filled().is_empty() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    this.take(chunk.filled())?;
+                }
+            }
+        }
+    }
+}
+
+impl<R> BannerReader<R> {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let BannerState::Before { line, lines } = &mut self.state else {
+            return Ok(());
+        };
+        let mut beginning = self.capture.lock();
+        let room = KEPT.saturating_sub(beginning.first.len());
+        beginning.first.extend(bytes.iter().take(room));
+        for (at, byte) in bytes.iter().enumerate() {
+            line.push(*byte);
+            if line.len() > LONGEST_LINE {
+                return Err(no_ssh("a line without an end"));
+            }
+            if *byte != b'\n' {
+                continue;
+            }
+            if line.starts_with(MARK) {
+                let whole = line.trim_ascii_end().to_vec();
+                let mut bytes_on = std::mem::take(line);
+                bytes_on.extend_from_slice(bytes.get(at + 1..).unwrap_or_default());
+                let text = printable_bytes(&whole, MAX_BANNER);
+                beginning.identification = Some(whole);
+                drop(beginning);
+                let software = text.splitn(3, '-').nth(2);
+                (self.observer)(HopEvent::Banner(
+                    software.map_or_else(|| text.clone(), str::to_owned),
+                ));
+                self.state = BannerState::Passing {
+                    bytes: bytes_on,
+                    from: 0,
+                };
+                return Ok(());
+            }
+            if *lines == 0 && line.starts_with(b"HTTP/") {
+                return Err(no_ssh("an answer of HTTP"));
+            }
+            *lines += 1;
+            if *lines > MOST_LINES {
+                return Err(no_ssh("too many lines"));
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+}
+
+fn no_ssh(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{what} instead of an SSH identification string"),
+    )
+}
+
+/// Reads until the identification string is whole, or it is clear that none comes.
+pub(super) async fn await_banner<R: AsyncRead + Unpin>(
+    reader: &mut BannerReader<R>,
+    greeting: &BannerCapture,
+) -> io::Result<()> {
+    let mut buffer = [0; KEPT];
+    while !greeting.is_whole() {
+        if reader.read(&mut buffer).await? == 0 {
+            let closed = "the far side closed the connection";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, closed));
+        }
+    }
+    Ok(())
+}
+
+const MARK: &[u8] = b"SSH-";
+/// Bytes of the beginning that are kept for an error.
+const KEPT: usize = 512;
+/// As many as OpenSSH's client takes before it gives up, and as long.
+const MOST_LINES: usize = 1024;
+const LONGEST_LINE: usize = 8192;
+/// Bytes, line end included.
+const LONGEST_IDENTIFICATION: usize = 255;
+/// Characters of a banner that are shown.
+const MAX_BANNER: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::tunnel::ignore;
+
+    async fn after(bytes: &[u8]) -> BannerCapture {
+        let greeting = BannerCapture::default();
+        let mut all = Vec::new();
+        let mut reader = greeting.wrap(bytes, ignore());
+        let _ = reader.read_to_end(&mut all).await;
+        greeting
+    }
+
+    #[tokio::test]
+    async fn the_banner_is_told_once_it_is_whole_and_only_once() {
+        use std::sync::Mutex;
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let hear = Arc::clone(&told);
+        let tell: HopObserver = Arc::new(move |passed| hear.lock().unwrap().push(passed));
+        let (mut far, near) = tokio::io::duplex(64);
+        let greeting = BannerCapture::default();
+        let mut reader = greeting.wrap(near, tell);
+        let feed = async {
+            use tokio::io::AsyncWriteExt;
+            for part in ["welcome\r\nSSH-2.0-Open", "SSH_9.2 x-1\r\n", "\0more"] {
+                far.write_all(part.as_bytes()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            drop(far);
+        };
+        let mut all = Vec::new();
+        let (_, read) = tokio::join!(feed, reader.read_to_end(&mut all));
+        read.unwrap();
+        let banner = HopEvent::Banner("OpenSSH_9.2 x-1".to_owned());
+        assert_eq!(*told.lock().unwrap(), [banner]);
+    }
+
+    #[tokio::test]
+    async fn an_http_server_is_told_from_ssh() {
+        let http = after(b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n").await;
+        assert!(!http.is_ssh());
+        assert_eq!(http.first_line(), "HTTP/1.1 400 Bad Request");
+        assert!(after(b"welcome\r\nSSH-2.0-OpenSSH_9.2\r\n").await.is_ssh());
+        assert!(after(b"").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_the_beginning_is_kept_and_control_bytes_are_not_shown() {
+        let greeting = after(&[b'\x1b'; 100_000]).await;
+        assert_eq!(greeting.lock().first.len(), KEPT);
+        assert!(!greeting.first_line().contains('\x1b'));
+    }
+
+    /// What ssh takes before the identification string, the agent takes: here 19 and 21 lines, long ones, any bytes.
+    #[tokio::test]
+    async fn lines_before_the_identification_string_are_passed_over() {
+        for before in [
+            b"welcome to this host, be good\r\n".repeat(21),
+            [b"x".repeat(300), b"\n".to_vec()].concat().repeat(3),
+            b"f\xfcr Befugte\x00\x1b[31m\r\n".to_vec(),
+            b"y\n".repeat(MOST_LINES),
+        ] {
+            let ssh = b"SSH-2.0-OpenSSH_9.2\r\n\0\x01binary\n".to_vec();
+            let all = [before, ssh.clone()].concat();
+            let greeting = BannerCapture::default();
+            let mut passed = Vec::new();
+            let mut reader = greeting.wrap(all.as_slice(), ignore());
+            reader.read_to_end(&mut passed).await.unwrap();
+            assert_eq!(passed, ssh);
+            assert!(greeting.is_ssh());
+            let mut reader = BannerCapture::default().wrap(all.as_slice(), ignore());
+            let greeting = reader.capture.clone();
+            await_banner(&mut reader, &greeting).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_never_becomes_ssh_has_an_end() {
+        for endless in [b"y\n".repeat(MOST_LINES + 2), vec![b'z'; LONGEST_LINE + 2]] {
+            let mut reader = BannerCapture::default().wrap(endless.as_slice(), ignore());
+            assert!(reader.read_to_end(&mut Vec::new()).await.is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_identification_string_that_russh_cannot_use_is_named() {
+        let long = [
+            b"SSH-2.0-OpenSSH_9.2 ".to_vec(),
+            vec![b'x'; 300],
+            b"\r\n".to_vec(),
+        ]
+        .concat();
+        let problem = after(&long).await.unusable().unwrap();
+        assert!(problem.contains("has 322 bytes"), "{problem}");
+        let latin = after(b"SSH-2.0-Gateway f\xfcr uns\r\n").await;
+        assert!(latin.unusable().unwrap().contains("not UTF-8"));
+        assert_eq!(after(b"SSH-2.0-OpenSSH_9.2\r\n").await.unusable(), None);
+    }
+}

@@ -1,0 +1,202 @@
+//! The question that only a living session answers.
+//!
+//! russh matches the answers to global requests by their order alone, and takes no notice of UNIMPLEMENTED (docs/ssh.md,
+//! D10). So no question goes out while a forward is asked for, and a gateway that leaves this one unanswered is asked in
+//! another way from then on: by opening a channel, whose answer has a number. One that ends the session for the question is
+//! remembered, and asked in the other way from the first question of its next session on.
+
+use super::{SessionEnd, session::SessionInner};
+use crate::tunnel::{channel::ChannelStream, egress::AddressMemory};
+use russh::Error;
+use std::{
+    pin::pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{sync::watch, time::timeout};
+
+/// What goes before a question, and how this gateway answers one.
+pub(super) struct SessionProbes {
+    /// Requests for forwards that are not answered yet.
+    pending_forwards: Arc<watch::Sender<usize>>,
+    method: OnceLock<ProbeMethod>,
+    /// A global request of this session was never answered.
+    left_unanswered: AtomicBool,
+    /// A global request is on its way.
+    asking: AtomicBool,
+}
+
+/// What a gateway answers to, known from the first question on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProbeMethod {
+    /// A global request that wants a reply, as RFC 4254 §4 asks for.
+    GlobalRequest,
+    /// The opening of a channel only.
+    ChannelOpen,
+}
+
+/// A request for a forward, until it is answered.
+pub(super) struct PendingForwardRequest(Arc<watch::Sender<usize>>);
+
+impl Drop for PendingForwardRequest {
+    fn drop(&mut self) {
+        self.0.send_modify(|ahead| *ahead = ahead.saturating_sub(1));
+    }
+}
+
+impl SessionProbes {
+    /// No question goes out before this is dropped.
+    pub(super) fn forward_pending(&self) -> PendingForwardRequest {
+        self.pending_forwards
+            .send_modify(|ahead| *ahead = ahead.saturating_add(1));
+        PendingForwardRequest(Arc::clone(&self.pending_forwards))
+    }
+
+    /// `no_keep_alive`: the gateway is known to end sessions for one.
+    pub(super) fn new(no_keep_alive: bool) -> Self {
+        let habit = OnceLock::new();
+        if no_keep_alive {
+            let _ = habit.set(ProbeMethod::ChannelOpen);
+        }
+        Self {
+            pending_forwards: Arc::new(watch::Sender::new(0)),
+            method: habit,
+            left_unanswered: AtomicBool::new(false),
+            asking: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn ignores_global_requests(&self) -> bool {
+        self.left_unanswered.load(Relaxed)
+    }
+
+    async fn no_forward_pending(&self) {
+        let mut ahead = self.pending_forwards.subscribe();
+        // The sender lives in `self`.
+        let _ = ahead.wait_for(|ahead| *ahead == 0).await;
+    }
+}
+
+/// Asks, and gives the time until the answer, whatever it says.
+pub(super) async fn probe(inner: &Arc<SessionInner>) -> Result<Duration, SessionEnd> {
+    let answer = async {
+        inner.probes.no_forward_pending().await;
+        let _turn = inner.one_at_a_time.lock().await;
+        let start = Instant::now();
+        let answered = match inner.probes.method.get() {
+            Some(ProbeMethod::GlobalRequest) => global_request(inner).await,
+            Some(ProbeMethod::ChannelOpen) => channel_open(Arc::clone(inner)).await,
+            None => detect_method(inner).await,
+        };
+        answered.then(|| start.elapsed())
+    };
+    let answer = tokio::select! {
+        answer = answer => answer,
+        ended = inner.shared.ended() => {
+            blame(inner, &ended);
+            return Err(ended);
+        }
+    };
+    match answer {
+        Some(round_trip) => Ok(round_trip),
+        None => {
+            let ended = inner.shared.end_of_dead().await;
+            blame(inner, &ended);
+            Err(ended)
+        }
+    }
+}
+
+/// Remembers a gateway that has ended the session while a keep-alive was on its way. Where that was chance, the other
+/// question does no harm. A reset counts for nothing: a firewall that has forgotten the connection resets it, whatever we send.
+fn blame(inner: &SessionInner, ended: &SessionEnd) {
+    let said_so = matches!(
+        ended,
+        SessionEnd::ByGateway(_) | SessionEnd::Closed | SessionEnd::TextNotUtf8
+    );
+    if !said_so || !inner.probes.asking.swap(false, Relaxed) {
+        return;
+    }
+    let shared = &inner.shared;
+    let place = shared.describe_gateway();
+    if memory(inner).shun_keep_alive(&place) {
+        tracing::info!(
+            connection = shared.connection,
+            gateway = place,
+            cause = %ended,
+            "the gateway ended the session when keepalive@openssh.com came (RFC 4254, section 4, wants an answer); from \
+             the next session on it is probed by opening a session channel instead"
+        );
+    }
+}
+
+fn memory(inner: &SessionInner) -> AddressMemory {
+    inner.shared.settings.egress.addresses()
+}
+
+/// The first question of a session.
+async fn detect_method(inner: &Arc<SessionInner>) -> bool {
+    let mut usual = pin!(global_request(inner));
+    let answered = match timeout(SECOND_QUESTION, usual.as_mut()).await {
+        Ok(answered) => answered,
+        Err(_) => {
+            // A task of its own: dropped midway it would end the session.
+            let mut other = tokio::spawn(channel_open(Arc::clone(inner)));
+            tokio::select! {
+                answered = usual => answered,
+                answered = &mut other => {
+                    let answered = answered.unwrap_or(false);
+                    if answered {
+                        inner.probes.left_unanswered.store(true, Relaxed);
+                        inner.probes.asking.store(false, Relaxed);
+                        let _ = inner.probes.method.set(ProbeMethod::ChannelOpen);
+                        tracing::info!(
+                            connection = inner.shared.connection,
+                            gateway = %inner.shared.gateway,
+                            "the gateway does not reply to keepalive@openssh.com (RFC 4254, section 4); it is probed by \
+                             opening a session channel instead"
+                        );
+                    }
+                    return answered;
+                }
+            }
+        }
+    };
+    if answered {
+        let _ = inner.probes.method.set(ProbeMethod::GlobalRequest);
+    }
+    answered
+}
+
+async fn global_request(inner: &SessionInner) -> bool {
+    inner.probes.asking.store(true, Relaxed);
+    let question = inner.handle.send_global_request(PROBE, &[], true).await;
+    // "Request failed" is OpenSSH's usual answer, and as good as any.
+    let answered = matches!(question, Ok(_) | Err(Error::RequestDenied));
+    if answered {
+        inner.probes.asking.store(false, Relaxed);
+    }
+    answered
+}
+
+/// Asked for a session, which is closed at once where the gateway grants it.
+async fn channel_open(inner: Arc<SessionInner>) -> bool {
+    match inner.handle.channel_open_session().await {
+        Ok(channel) => {
+            drop(ChannelStream::new(
+                Arc::clone(&inner.shared.budget),
+                channel,
+            ));
+            true
+        }
+        Err(error) => matches!(error, Error::ChannelOpenFailure(_)),
+    }
+}
+
+/// The request that nearly every server answers, OpenSSH's own keep-alive (PROTOCOL, "keepalive@openssh.com").
+const PROBE: &str = "keepalive@openssh.com";
+/// Half of what a probe may take by default.
+const SECOND_QUESTION: Duration = Duration::from_secs(2);

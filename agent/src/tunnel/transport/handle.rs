@@ -1,0 +1,303 @@
+//! What everybody but russh sees of a transport: how much waits, when something last moved, and the
+//! switch that ends it.
+
+use super::{
+    TcpPair, TransportLimits,
+    queue::{GateAnswer, PushError, WriteQueue},
+};
+use futures_util::task::AtomicWaker;
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Waker},
+    time::Duration,
+};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// The shared view of one transport. Liveness is judged from here, outside russh, because a russh
+/// session that hangs cannot judge itself.
+pub struct TransportHandle {
+    pub(super) limits: TransportLimits,
+    queue: Mutex<WriteQueue>,
+    /// Something to do for the drain task.
+    pub(super) work: Notify,
+    reader: AtomicWaker,
+    backlog: AtomicUsize,
+    peak: AtomicUsize,
+    received: AtomicU64,
+    taken: AtomicU64,
+    start: Instant,
+    /// Microseconds since `start`.
+    last_received: AtomicU64,
+    last_taken: AtomicU64,
+    last_given: AtomicU64,
+    /// Somebody waits for the next byte either way.
+    resting: AtomicBool,
+    activity: Notify,
+    tcp: OnceLock<TcpPair>,
+    death: OnceLock<TransportDeath>,
+    dead: CancellationToken,
+}
+
+struct TransportDeath {
+    kind: io::ErrorKind,
+    reason: String,
+}
+
+impl TransportHandle {
+    pub(super) fn new(limits: TransportLimits) -> Arc<Self> {
+        let start = Instant::now();
+        Arc::new(Self {
+            queue: Mutex::new(WriteQueue::new(&limits, start)),
+            limits,
+            work: Notify::new(),
+            reader: AtomicWaker::new(),
+            backlog: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            received: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            start,
+            last_received: AtomicU64::new(0),
+            last_taken: AtomicU64::new(0),
+            last_given: AtomicU64::new(0),
+            resting: AtomicBool::new(false),
+            activity: Notify::new(),
+            tcp: OnceLock::new(),
+            death: OnceLock::new(),
+            dead: CancellationToken::new(),
+        })
+    }
+
+    /// Bytes handed down by russh that the kernel has not taken.
+    pub fn backlog(&self) -> usize {
+        self.backlog.load(Relaxed)
+    }
+
+    /// The largest backlog so far, in bytes.
+    pub fn peak(&self) -> usize {
+        self.peak.load(Relaxed)
+    }
+
+    /// Bytes read from the socket.
+    pub fn received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    /// Bytes the kernel took.
+    pub fn sent(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
+    /// Bytes handed down by russh, whether the kernel has taken them or not.
+    pub fn given(&self) -> u64 {
+        self.sent().saturating_add(self.backlog() as u64)
+    }
+
+    /// Something was handed down after the last byte came, or still waits for the kernel.
+    pub fn is_unanswered(&self) -> bool {
+        self.backlog() > 0 || self.last_given.load(Relaxed) > self.last_received.load(Relaxed)
+    }
+
+    /// The TCP connection below, for [`acknowledged`](Self::acknowledged).
+    pub fn tie_to(&self, tcp: TcpPair) {
+        // Set once, before the first byte.
+        let _ = self.tcp.set(tcp);
+    }
+
+    /// Bytes that the far side's kernel has, at least; where ours does not say, those that ours took. Inside TLS it is
+    /// a little less than that, until all have gone.
+    pub async fn acknowledged(&self) -> u64 {
+        let taken = self.sent();
+        let queued = match self.tcp.get() {
+            Some(tcp) => tcp.unacknowledged().await,
+            None => None,
+        };
+        taken.saturating_sub(queued.unwrap_or(0))
+    }
+
+    /// From here on, until the next byte either way, [`stirred`](Self::activity) waits for one.
+    pub fn arm_activity(&self) {
+        self.resting.store(true, Relaxed);
+    }
+
+    /// Waits for the first byte after [`rest`](Self::arm_activity).
+    pub async fn activity(&self) {
+        self.activity.notified().await;
+    }
+
+    /// Time since a byte last came from the socket.
+    pub fn rx_age(&self) -> Duration {
+        self.since(&self.last_received)
+    }
+
+    /// For how long bytes have waited without the kernel taking one; zero while none wait.
+    pub fn tx_age(&self) -> Duration {
+        match self.backlog() {
+            0 => Duration::ZERO,
+            _ => self.taken_age(),
+        }
+    }
+
+    /// Time since the kernel last took a byte, or since there was one to take.
+    pub(super) fn taken_age(&self) -> Duration {
+        self.since(&self.last_taken)
+    }
+
+    /// Ends the session at once: russh sees an error on read and write, waiting writers go on to
+    /// meet it, queued bytes are dropped. The first reason given stays.
+    pub fn abort(&self, reason: impl Into<String>) {
+        self.kill(io::ErrorKind::ConnectionAborted, reason);
+    }
+
+    /// Has this transport ended?
+    pub fn is_dead(&self) -> bool {
+        self.death.get().is_some()
+    }
+
+    /// Why the transport ended; `None` while it is alive.
+    pub fn death_reason(&self) -> Option<&str> {
+        self.death.get().map(|death| death.reason.as_str())
+    }
+
+    /// Waits for the end.
+    pub async fn died(&self) {
+        self.dead.cancelled().await;
+    }
+
+    pub(super) fn kill(&self, kind: io::ErrorKind, reason: impl Into<String>) {
+        let reason = reason.into();
+        if self.death.set(TransportDeath { kind, reason }).is_ok() {
+            self.dead.cancel();
+            self.reader.wake();
+            wake(self.queue().dissolve());
+        }
+    }
+
+    pub(super) fn error(&self) -> Option<io::Error> {
+        self.death
+            .get()
+            .map(|death| io::Error::new(death.kind, death.reason.clone()))
+    }
+
+    /// The reader is woken when the transport dies.
+    pub(super) fn register_reader(&self, cx: &Context<'_>) {
+        self.reader.register(cx.waker());
+    }
+
+    pub(super) fn note_received(&self, n: usize) {
+        self.last_received.store(self.now(), Relaxed);
+        self.received.fetch_add(n as u64, Relaxed);
+        self.signal_activity();
+    }
+
+    /// Appends what russh writes. Never waits.
+    pub(super) fn push(&self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(error) = self.error() {
+            return Err(error);
+        }
+        let pushed = {
+            let mut queue = self.queue();
+            let now = self.now();
+            self.last_given.store(now, Relaxed);
+            if queue.backlog() == 0 {
+                self.last_taken.store(now, Relaxed);
+            }
+            let pushed = queue.push(bytes, Instant::now());
+            self.mirror(&queue);
+            pushed
+        };
+        match pushed {
+            Ok(wakers) => {
+                self.work.notify_one();
+                self.signal_activity();
+                wake(wakers);
+                Ok(bytes.len())
+            }
+            Err(PushError::Closing) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(PushError::OverCap) => {
+                let reason = format!(
+                    "the far side takes too little: {} bytes waited for the kernel, the cap is {}",
+                    self.backlog(),
+                    self.limits.cap
+                );
+                self.kill(io::ErrorKind::OutOfMemory, reason);
+                Err(io::ErrorKind::OutOfMemory.into())
+            }
+        }
+    }
+
+    pub(super) fn note_taken(&self, n: usize) {
+        self.last_taken.store(self.now(), Relaxed);
+        self.taken.fetch_add(n as u64, Relaxed);
+        let wakers = {
+            let mut queue = self.queue();
+            let wakers = queue.taken(n, Instant::now());
+            self.mirror(&queue);
+            wakers
+        };
+        wake(wakers);
+    }
+
+    pub(super) fn ask(&self, ticket: Option<u64>, bytes: usize, waker: &Waker) -> GateAnswer {
+        let mut queue = self.queue();
+        if self.is_dead() {
+            return GateAnswer::Pass { generation: 0 };
+        }
+        let answer = match ticket {
+            None => queue.ask(bytes, waker),
+            Some(ticket) => queue.ask_again(ticket, waker),
+        };
+        if queue.is_shut() {
+            // The drain task has to look whether what shuts the gate ever comes down.
+            self.work.notify_one();
+        }
+        answer
+    }
+
+    pub(super) fn give_back(&self, bytes: usize, generation: u64) {
+        let wakers = self.queue().give_back(bytes, generation);
+        wake(wakers);
+    }
+
+    pub(super) fn leave(&self, ticket: u64, bytes: usize) {
+        let wakers = self.queue().leave(ticket, bytes);
+        wake(wakers);
+    }
+
+    pub(super) fn forget_admitted(&self) {
+        let wakers = self.queue().forget_admitted();
+        wake(wakers);
+    }
+
+    fn signal_activity(&self) {
+        if self.resting.load(Relaxed) && self.resting.swap(false, Relaxed) {
+            self.activity.notify_one();
+        }
+    }
+
+    pub(super) fn queue(&self) -> MutexGuard<'_, WriteQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mirror(&self, queue: &WriteQueue) {
+        self.backlog.store(queue.backlog(), Relaxed);
+        self.peak.fetch_max(queue.backlog(), Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn since(&self, stamp: &AtomicU64) -> Duration {
+        Duration::from_micros(self.now().saturating_sub(stamp.load(Relaxed)))
+    }
+}
+
+/// Outside the lock: a waker may run anything.
+fn wake(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(Waker::wake);
+}

@@ -1,0 +1,385 @@
+//! One folder per agent, `enrolments/NAME/`: `ID.json` is an invitation, `ID.used` says by which key it was used. The
+//! second is made by a hard link, which fails where there is one already: of two that race, one wins.
+
+use crate::gateway::AgentName;
+use agent::{
+    enroll::{OneTimeSecret, registered_options},
+    tunnel::BindAddress,
+};
+use russh::keys::{HashAlg, PublicKey};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// The invitations of one gateway. All its calls block on the disk.
+#[derive(Clone, Debug)]
+pub struct InvitationStore {
+    gateway_folder: PathBuf,
+}
+
+/// One invitation to register an agent's key.
+#[derive(Clone, Debug)]
+pub struct Invitation {
+    /// Short name of it, from its key.
+    pub id: String,
+    /// Name of the invited agent.
+    pub agent: AgentName,
+    /// What the registered key may listen on.
+    pub bind: String,
+    /// When the invitation expires.
+    pub expires: SystemTime,
+    /// What has become of it.
+    pub state: InvitationState,
+}
+
+/// What has become of an invitation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvitationState {
+    /// It can be used.
+    Open,
+    /// Its time is over.
+    Expired,
+    /// A key was registered.
+    Used {
+        /// `SHA256:…` of that key.
+        key: String,
+        /// RFC 3339.
+        at: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct InvitationFile {
+    /// The one-time key's public half.
+    key: String,
+    bind: String,
+    expires: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct InvitationUse {
+    key: String,
+    at: String,
+}
+
+impl InvitationStore {
+    /// The one in the gateway's folder, which need not exist yet.
+    pub fn new(data: &Path) -> Self {
+        Self {
+            gateway_folder: data.to_owned(),
+        }
+    }
+
+    /// Makes an invitation whose holder may register one key that may listen on `bind`.
+    pub fn invite(
+        &self,
+        agent: &AgentName,
+        secret: &OneTimeSecret,
+        bind: &BindAddress,
+        expires: SystemTime,
+    ) -> Result<Invitation, InvitationError> {
+        let public = secret.key().public_key().clone();
+        let folder = self.folder(agent);
+        make_folder(&folder)?;
+        // The gateway knows agents by their folders.
+        make_folder(&self.gateway_folder.join("agents").join(agent.as_str()))?;
+        let id = id(&public);
+        let written = InvitationFile {
+            key: public.to_openssh().map_err(InvitationError::Key)?,
+            bind: bind.to_string(),
+            expires: humantime::format_rfc3339_seconds(expires).to_string(),
+        };
+        write_new(&folder, &invitation_file(&id), &written)?;
+        self.read(agent, &id)?.ok_or(InvitationError::Unknown(id))
+    }
+
+    /// The invitation of this one-time key, used and expired ones too.
+    pub fn find(
+        &self,
+        agent: &AgentName,
+        key: &PublicKey,
+    ) -> Result<Option<Invitation>, InvitationError> {
+        let id = id(key);
+        let path = self.folder(agent).join(invitation_file(&id));
+        let Some(written) = read_json::<InvitationFile>(&path)? else {
+            return Ok(None);
+        };
+        // The name is a hash cut short; the key itself decides.
+        let same = PublicKey::from_openssh(&written.key)
+            .is_ok_and(|known| known.key_data() == key.key_data());
+        match same {
+            true => self.read(agent, &id),
+            false => Ok(None),
+        }
+    }
+
+    /// All invitations, by agent and end.
+    pub fn list(&self) -> Result<Vec<Invitation>, InvitationError> {
+        let mut all = Vec::new();
+        for agent in names(&self.gateway_folder.join(FOLDER))? {
+            let Ok(agent) = agent.parse::<AgentName>() else {
+                continue;
+            };
+            for name in names(&self.folder(&agent))? {
+                if let Some(id) = name.strip_suffix(".json") {
+                    all.extend(self.read(&agent, id)?);
+                }
+            }
+        }
+        all.sort_by(|a, b| (&a.agent, a.expires).cmp(&(&b.agent, b.expires)));
+        Ok(all)
+    }
+
+    /// Takes an invitation back. A key that was registered by it stays.
+    pub fn revoke(&self, invitation: &Invitation) -> Result<(), InvitationError> {
+        let path = self
+            .folder(&invitation.agent)
+            .join(invitation_file(&invitation.id));
+        fs::remove_file(&path).map_err(|error| InvitationError::io(&path, error))
+    }
+
+    /// Registers `key` by this invitation, once. The same key again, in time, is a yes again, since the last answer may
+    /// have been lost; it is written again only where that had not been done. A key that the vendor has taken away
+    /// since does so not come back.
+    pub fn redeem(
+        &self,
+        invitation: &Invitation,
+        key: &PublicKey,
+        now: SystemTime,
+    ) -> Result<(), InvitationError> {
+        let print = key.fingerprint(HashAlg::Sha256).to_string();
+        // Read again: it may have been withdrawn since the login.
+        let invitation = self
+            .read(&invitation.agent, &invitation.id)?
+            .ok_or_else(|| InvitationError::Unknown(invitation.id.clone()))?;
+        if now >= invitation.expires {
+            return Err(InvitationError::Expired(
+                humantime::format_rfc3339_seconds(invitation.expires).to_string(),
+            ));
+        }
+        match &invitation.state {
+            InvitationState::Used { key, .. } if *key == print => {}
+            InvitationState::Used { key, at } => {
+                return Err(InvitationError::Used {
+                    key: key.clone(),
+                    at: at.clone(),
+                });
+            }
+            _ => {
+                let taken = InvitationUse {
+                    key: print.clone(),
+                    at: humantime::format_rfc3339_seconds(now).to_string(),
+                };
+                let folder = self.folder(&invitation.agent);
+                match write_new(&folder, &used_file(&invitation.id), &taken) {
+                    // Somebody else was faster, or ourselves on another session.
+                    Err(InvitationError::Io { error, .. })
+                        if error.kind() == io::ErrorKind::AlreadyExists =>
+                    {
+                        return self.redeem(&invitation, key, now);
+                    }
+                    other => other?,
+                }
+            }
+        }
+        let folder = self.folder(&invitation.agent);
+        if folder.join(done_file(&invitation.id)).exists() {
+            return Ok(());
+        }
+        self.authorize(&invitation, key)?;
+        let done = humantime::format_rfc3339_seconds(now).to_string();
+        match write_new(&folder, &done_file(&invitation.id), &done) {
+            // Another session with the same key.
+            Err(InvitationError::Io { error, .. })
+                if error.kind() == io::ErrorKind::AlreadyExists =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Adds the key to the agent's authorized_keys, unless it is there.
+    fn authorize(&self, invitation: &Invitation, key: &PublicKey) -> Result<(), InvitationError> {
+        let folder = self
+            .gateway_folder
+            .join("agents")
+            .join(invitation.agent.as_str());
+        let path = folder.join("authorized_keys");
+        let failed = |error| InvitationError::io(&path, error);
+        make_folder(&folder)?;
+        let mut file = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(failed)?;
+        // Two agents of one name may enrol at once, by two invitations.
+        file.lock().map_err(failed)?;
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        file.read_to_string(&mut text).map_err(failed)?;
+        let line = key.to_openssh().map_err(InvitationError::Key)?;
+        let known = line.split(' ').nth(1).unwrap_or(&line);
+        if text.contains(known) {
+            return Ok(());
+        }
+        let bind: BindAddress = invitation
+            .bind
+            .parse()
+            .map_err(|_| InvitationError::Unknown(invitation.id.clone()))?;
+        let gap = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        let entry = format!("{gap}{} {line}\n", registered_options(&bind));
+        file.write_all(entry.as_bytes()).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        sync(&folder)
+    }
+
+    fn read(&self, agent: &AgentName, id: &str) -> Result<Option<Invitation>, InvitationError> {
+        let folder = self.folder(agent);
+        let path = folder.join(invitation_file(id));
+        let Some(written) = read_json::<InvitationFile>(&path)? else {
+            return Ok(None);
+        };
+        let expires = humantime::parse_rfc3339(&written.expires)
+            .map_err(|_| InvitationError::Format(path.display().to_string()))?;
+        let state = match read_json::<InvitationUse>(&folder.join(used_file(id)))? {
+            Some(InvitationUse { key, at }) => InvitationState::Used { key, at },
+            None if SystemTime::now() >= expires => InvitationState::Expired,
+            None => InvitationState::Open,
+        };
+        Ok(Some(Invitation {
+            id: id.to_owned(),
+            agent: agent.clone(),
+            bind: written.bind,
+            expires,
+            state,
+        }))
+    }
+
+    fn folder(&self, agent: &AgentName) -> PathBuf {
+        self.gateway_folder.join(FOLDER).join(agent.as_str())
+    }
+}
+
+/// Why an invitation could not be made, read or used. An agent is told the text of `Used`, `Expired` and `Unknown`.
+#[derive(Debug, thiserror::Error)]
+pub enum InvitationError {
+    /// A file could not be read or written.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file is not as it was written.
+    #[error("{0} is not what this gateway writes; delete it")]
+    Format(String),
+    /// A key could not be written as text.
+    #[error("the key cannot be written: {0}")]
+    Key(russh::keys::ssh_key::Error),
+    /// The invitation does not exist, or was revoked meanwhile.
+    #[error("this invitation was withdrawn ({0})")]
+    Unknown(String),
+    /// Another key was registered by it.
+    #[error("this token was used already, at {at}, for the key {key}")]
+    Used {
+        /// `SHA256:…`.
+        key: String,
+        /// RFC 3339.
+        at: String,
+    },
+    /// The invitation has expired.
+    #[error("this token ended at {0}")]
+    Expired(String),
+}
+
+impl InvitationError {
+    fn io(path: &Path, error: io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+/// Whole before it has its name, and never in place of another.
+fn write_new(folder: &Path, name: &str, content: &impl Serialize) -> Result<(), InvitationError> {
+    let path = folder.join(name);
+    let failed = |error| InvitationError::io(&path, error);
+    let text =
+        serde_json::to_string_pretty(content).map_err(|error| failed(io::Error::other(error)))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist_noclobber(&path)
+        .map_err(|error| failed(error.error))?;
+    sync(folder)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, InvitationError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(InvitationError::io(path, error)),
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|_| InvitationError::Format(path.display().to_string()))
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, InvitationError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(InvitationError::io(folder, error)),
+    };
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect())
+}
+
+fn make_folder(path: &Path) -> Result<(), InvitationError> {
+    fs::create_dir_all(path).map_err(|error| InvitationError::io(path, error))
+}
+
+fn sync(folder: &Path) -> Result<(), InvitationError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| InvitationError::io(folder, error))
+}
+
+fn id(key: &PublicKey) -> String {
+    let print = key.fingerprint(HashAlg::Sha256);
+    let digits = print.as_bytes().iter().take(ID_BYTES);
+    digits.map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn invitation_file(id: &str) -> String {
+    format!("{id}.json")
+}
+
+fn used_file(id: &str) -> String {
+    format!("{id}.used")
+}
+
+/// There once the key has been written.
+fn done_file(id: &str) -> String {
+    format!("{id}.done")
+}
+
+const FOLDER: &str = "enrolments";
+/// Of a key's hash; enough to tell invitations apart.
+const ID_BYTES: usize = 6;
+
+#[cfg(test)]
+#[path = "invitation_store_tests.rs"]
+mod tests;

@@ -1,0 +1,180 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use super::*;
+use std::{sync::Barrier, time::Duration};
+
+fn key() -> PublicKey {
+    OneTimeSecret::generate().key().public_key().clone()
+}
+
+struct Office {
+    _folder: tempfile::TempDir,
+    book: InvitationStore,
+    secret: OneTimeSecret,
+    invitation: Invitation,
+}
+
+fn office(lives: Duration) -> Office {
+    let folder = tempfile::tempdir().unwrap();
+    let book = InvitationStore::new(folder.path());
+    let secret = OneTimeSecret::generate();
+    let invitation = book
+        .invite(
+            &"acme".parse().unwrap(),
+            &secret,
+            &"127.0.0.1:8080".parse().unwrap(),
+            SystemTime::now() + lives,
+        )
+        .unwrap();
+    Office {
+        _folder: folder,
+        book,
+        secret,
+        invitation,
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl Office {
+    fn redeem(&self, key: &PublicKey) -> Result<(), InvitationError> {
+        self.book.redeem(&self.invitation, key, SystemTime::now())
+    }
+
+    fn authorized(&self) -> String {
+        let path = self.book.gateway_folder.join("agents/acme/authorized_keys");
+        fs::read_to_string(path).unwrap_or_default()
+    }
+}
+
+#[test]
+fn an_invitation_registers_one_key_and_confines_it() {
+    let office = office(HOUR);
+    let key = key();
+    office.redeem(&key).unwrap();
+    let line = office.authorized();
+    assert!(
+        line.starts_with("restrict,port-forwarding,command=\"/bin/false\",permitlisten=\"127.0.0.1:8080\" ssh-ed25519 "),
+        "{line}"
+    );
+    let again = office.redeem(&self::key()).unwrap_err();
+    assert!(matches!(again, InvitationError::Used { .. }), "{again}");
+    // The same key again: the answer may have been lost.
+    office.redeem(&key).unwrap();
+    assert_eq!(office.authorized(), line);
+}
+
+#[test]
+fn of_many_that_race_one_wins() {
+    let office = office(HOUR);
+    let begin = Barrier::new(16);
+    let won = std::thread::scope(|scope| {
+        let race = || {
+            begin.wait();
+            office.redeem(&key()).is_ok()
+        };
+        let racing: Vec<_> = (0..16).map(|_| scope.spawn(race)).collect();
+        racing
+            .into_iter()
+            .filter(|_| true)
+            .map(|one| one.join().unwrap())
+            .filter(|won| *won)
+            .count()
+    });
+    assert_eq!(won, 1);
+    assert_eq!(office.authorized().lines().count(), 1);
+}
+
+#[test]
+fn an_expired_or_withdrawn_invitation_registers_nothing() {
+    let late = office(Duration::ZERO);
+    assert!(matches!(
+        late.redeem(&key()),
+        Err(InvitationError::Expired(_))
+    ));
+    let withdrawn = office(HOUR);
+    withdrawn.book.revoke(&withdrawn.invitation).unwrap();
+    assert!(matches!(
+        withdrawn.redeem(&key()),
+        Err(InvitationError::Unknown(_))
+    ));
+    assert_eq!(withdrawn.authorized() + &late.authorized(), "");
+}
+
+#[test]
+fn nothing_that_is_kept_lets_anybody_in() {
+    let office = office(HOUR);
+    let agent = "acme".parse().unwrap();
+    let one_time = office.secret.key();
+    let found = office.book.find(&agent, one_time.public_key()).unwrap();
+    assert_eq!(found.unwrap().state, InvitationState::Open);
+    assert!(office.book.find(&agent, &key()).unwrap().is_none());
+    let other = "globex".parse().unwrap();
+    assert!(
+        office
+            .book
+            .find(&other, one_time.public_key())
+            .unwrap()
+            .is_none()
+    );
+    let text = fs::read_to_string(
+        office
+            .book
+            .gateway_folder
+            .join(format!("enrolments/acme/{}.json", office.invitation.id)),
+    )
+    .unwrap();
+    assert!(
+        text.contains("ssh-ed25519 AAAA") && !text.contains("PRIVATE"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_file_without_a_newline_at_its_end_loses_no_key() {
+    let office = office(HOUR);
+    let path = office
+        .book
+        .gateway_folder
+        .join("agents/acme/authorized_keys");
+    let old = key().to_openssh().unwrap();
+    fs::write(&path, &old).unwrap();
+    office.redeem(&key()).unwrap();
+    assert_eq!(office.authorized().lines().next(), Some(old.as_str()));
+    assert_eq!(office.authorized().lines().count(), 2);
+}
+
+#[test]
+fn a_key_that_was_taken_away_does_not_come_back_by_its_token() {
+    let office = office(HOUR);
+    let key = key();
+    office.redeem(&key).unwrap();
+    let file = office
+        .book
+        .gateway_folder
+        .join("agents/acme/authorized_keys");
+    fs::write(&file, "").unwrap();
+    // The answer may have been lost, so that this is no error.
+    office.redeem(&key).unwrap();
+    assert_eq!(office.authorized(), "");
+    let later = SystemTime::now() + 2 * HOUR;
+    let refused = office.book.redeem(&office.invitation, &key, later);
+    assert!(
+        matches!(refused, Err(InvitationError::Expired(_))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_key_that_could_not_be_written_is_written_at_the_next_try() {
+    let office = office(HOUR);
+    let key = key();
+    let obstacle = office
+        .book
+        .gateway_folder
+        .join("agents/acme/authorized_keys");
+    fs::create_dir_all(&obstacle).unwrap();
+    office.redeem(&key).unwrap_err();
+    fs::remove_dir(&obstacle).unwrap();
+    office.redeem(&key).unwrap();
+    assert_ne!(office.authorized(), "");
+}

@@ -1,0 +1,173 @@
+//! The SSH side of one enrolment: the command, the public key on its standard input, the answer.
+
+use super::{Invitation, InvitationError, InvitationState, InvitationStore};
+use agent::enroll::COMMAND;
+use russh::{ChannelId, keys::PublicKey};
+use std::time::SystemTime;
+
+/// Serves one connection whose login was a one-time key.
+pub(in crate::gateway) struct RegistrationSession {
+    store: InvitationStore,
+    invitation: Invitation,
+    /// The one channel, once it is open.
+    channel: Option<ChannelId>,
+    command_received: bool,
+    input: Vec<u8>,
+}
+
+/// What the agent is told: text and exit status.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::gateway) struct RegistrationReply {
+    pub text: String,
+    pub status: u32,
+}
+
+impl RegistrationSession {
+    pub(in crate::gateway) fn new(book: InvitationStore, invitation: Invitation) -> Self {
+        Self {
+            store: book,
+            invitation,
+            channel: None,
+            command_received: false,
+            input: Vec::new(),
+        }
+    }
+
+    pub(in crate::gateway) fn invitation(&self) -> &Invitation {
+        &self.invitation
+    }
+
+    /// One channel, no more.
+    pub(in crate::gateway) fn open(&mut self, channel: ChannelId) -> bool {
+        let first = self.channel.is_none();
+        self.channel.get_or_insert(channel);
+        first
+    }
+
+    /// One command, and only this one.
+    pub(in crate::gateway) fn exec(&mut self, channel: ChannelId, command: &[u8]) -> bool {
+        let right = self.channel == Some(channel)
+            && !self.command_received
+            && command == COMMAND.as_bytes();
+        self.command_received |= right;
+        right
+    }
+
+    /// Part of the public key; what is too long is not kept.
+    pub(in crate::gateway) fn data(&mut self, channel: ChannelId, data: &[u8]) {
+        if self.command_received && self.channel == Some(channel) && self.input.len() <= MAX_INPUT {
+            self.input
+                .extend_from_slice(data.get(..MAX_INPUT + 1).unwrap_or(data));
+        }
+    }
+
+    /// The input is whole. `None` where nothing was asked.
+    pub(in crate::gateway) async fn finish(
+        &mut self,
+        channel: ChannelId,
+    ) -> Option<RegistrationReply> {
+        if !self.command_received || self.channel != Some(channel) {
+            return None;
+        }
+        let input = std::mem::take(&mut self.input);
+        let (book, invitation) = (self.store.clone(), self.invitation.clone());
+        let answered =
+            tokio::task::spawn_blocking(move || register(&book, &invitation, &input)).await;
+        Some(answered.unwrap_or_else(|_| RegistrationReply {
+            text: "the gateway failed".to_owned(),
+            status: FAILED,
+        }))
+    }
+}
+
+fn register(book: &InvitationStore, invitation: &Invitation, input: &[u8]) -> RegistrationReply {
+    let agent = &invitation.agent;
+    let Some(key) = public_key(input) else {
+        return RegistrationReply {
+            text: "expected one Ed25519 public key, as in an authorized_keys line without options"
+                .to_owned(),
+            status: REFUSED,
+        };
+    };
+    match book.redeem(invitation, &key, SystemTime::now()) {
+        Ok(()) => {
+            tracing::info!(%agent, invitation = invitation.id, key = %key.fingerprint(Default::default()), "key registered");
+            RegistrationReply {
+                text: "registered".to_owned(),
+                status: 0,
+            }
+        }
+        Err(
+            error @ (InvitationError::Used { .. }
+            | InvitationError::Expired(_)
+            | InvitationError::Unknown(_)),
+        ) => {
+            tracing::warn!(%agent, invitation = invitation.id, %error, "enrolment refused");
+            RegistrationReply {
+                text: error.to_string(),
+                status: REFUSED,
+            }
+        }
+        // Its paths are nobody's business.
+        Err(error) => {
+            tracing::error!(%agent, invitation = invitation.id, %error, "enrolment failed");
+            RegistrationReply {
+                text: "the gateway could not write the key; its log says why".to_owned(),
+                status: FAILED,
+            }
+        }
+    }
+}
+
+/// One line, and nothing that could be read as options.
+fn public_key(input: &[u8]) -> Option<PublicKey> {
+    if input.len() > MAX_INPUT {
+        return None;
+    }
+    let text = std::str::from_utf8(input).ok()?.trim();
+    if text.contains(char::is_control) || !text.starts_with("ssh-ed25519 ") {
+        return None;
+    }
+    PublicKey::from_openssh(text).ok()
+}
+
+impl InvitationState {
+    /// In a word or two.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Open => "open".to_owned(),
+            Self::Expired => "expired".to_owned(),
+            Self::Used { key, at } => format!("used {at} by {key}"),
+        }
+    }
+}
+
+/// Bytes. A line with an Ed25519 key and a comment has about 100.
+const MAX_INPUT: usize = 1024;
+/// The invitation does not do.
+const REFUSED: u32 = 2;
+/// The gateway's own fault.
+const FAILED: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use agent::enroll::OneTimeSecret;
+
+    #[test]
+    fn only_one_plain_ed25519_key_is_taken() {
+        let key = OneTimeSecret::generate().key();
+        let line = key.public_key().to_openssh().unwrap();
+        assert!(public_key(format!("{line} comment\n").as_bytes()).is_some());
+        for bad in [
+            String::new(),
+            format!("{line}\n{line}"),
+            format!("command=\"x\" {line}"),
+            line.replace("ssh-ed25519", "ssh-rsa"),
+            format!("{line} {}", "x".repeat(MAX_INPUT)),
+        ] {
+            assert!(public_key(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The user directory: names, passwords, groups, and the tokens people made.
+
+use time::{Duration, OffsetDateTime};
+
+use crate::jira::settings;
+use crate::token_store::{random_token, secrets_match};
+
+/// Everyone who may log in.
+pub(in crate::jira) struct UserDirectory {
+    people: Vec<DirectoryUser>,
+    tokens: Vec<PersonalAccessToken>,
+    next_token: u64,
+}
+
+/// Someone who may log in.
+pub(in crate::jira) struct DirectoryUser {
+    pub name: String,
+    pub email: String,
+    pub display_name: String,
+    pub groups: Vec<String>,
+    password: String,
+}
+
+/// A personal access token.
+pub(in crate::jira) struct PersonalAccessToken {
+    pub id: u64,
+    pub owner: String,
+    pub name: String,
+    pub created: OffsetDateTime,
+    pub expires: Option<OffsetDateTime>,
+    secret: String,
+}
+
+impl UserDirectory {
+    pub fn new(users: &[settings::UserSettings], tokens: &[settings::TokenSettings]) -> Self {
+        let mut people = Self {
+            people: users.iter().map(DirectoryUser::new).collect(),
+            tokens: Vec::new(),
+            next_token: 1,
+        };
+        for token in tokens {
+            let lifetime = token.expires_in.map(Duration::seconds);
+            people.keep_token(&token.user, &token.name, lifetime, token.token.clone());
+            // Who has had a token from the start has had it for a while.
+            if let Some(kept) = people.tokens.last_mut() {
+                kept.created -= OLD;
+            }
+        }
+        people
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &DirectoryUser> {
+        self.people.iter()
+    }
+
+    /// Login names know no case.
+    pub fn find(&self, name: &str) -> Option<&DirectoryUser> {
+        self.people
+            .iter()
+            .find(|person| person.name.eq_ignore_ascii_case(name))
+    }
+
+    /// What people type to log in: in Cloud their email address, elsewhere the login name.
+    pub fn find_by_login_name(&self, text: &str, cloud: bool) -> Option<&DirectoryUser> {
+        match cloud {
+            true => self
+                .people
+                .iter()
+                .find(|person| person.email.eq_ignore_ascii_case(text)),
+            false => self.find(text),
+        }
+    }
+
+    pub fn set_password(&mut self, name: &str, password: &str) {
+        if let Some(person) = self.people.iter_mut().find(|person| person.name == name) {
+            password.clone_into(&mut person.password);
+        }
+    }
+
+    /// The owner of a token that is known and has not expired.
+    pub fn owner_of(&self, secret: &str, now: OffsetDateTime) -> Option<&DirectoryUser> {
+        let token = self
+            .tokens
+            .iter()
+            .find(|token| secrets_match(&token.secret, secret))?;
+        if token.expires.is_some_and(|end| end <= now) {
+            return None;
+        }
+        self.find(&token.owner)
+    }
+
+    pub fn tokens_of(&self, owner: &str) -> impl Iterator<Item = &PersonalAccessToken> {
+        self.tokens.iter().filter(move |token| token.owner == owner)
+    }
+
+    /// Makes a token and tells its secret, this once; nothing when the owner has enough of them.
+    pub fn make_token(
+        &mut self,
+        owner: &str,
+        name: &str,
+        lifetime: Option<Duration>,
+    ) -> Option<(&PersonalAccessToken, String)> {
+        if self.tokens_of(owner).count() >= MAX_TOKENS_PER_PERSON {
+            return None;
+        }
+        let secret = random_token(SECRET_LENGTH);
+        self.keep_token(owner, name, lifetime, secret.clone());
+        self.tokens.last().map(|token| (token, secret))
+    }
+
+    /// Whether there was such a token.
+    pub fn revoke_token(&mut self, owner: &str, id: u64) -> bool {
+        let before = self.tokens.len();
+        self.tokens
+            .retain(|token| !(token.owner == owner && token.id == id));
+        self.tokens.len() < before
+    }
+
+    /// Ends a token's life now.
+    pub fn expire_token(&mut self, secret: &str) {
+        let now = OffsetDateTime::now_utc();
+        for token in self
+            .tokens
+            .iter_mut()
+            .filter(|token| secrets_match(&token.secret, secret))
+        {
+            token.expires = Some(now);
+        }
+    }
+
+    fn keep_token(&mut self, owner: &str, name: &str, lifetime: Option<Duration>, secret: String) {
+        let created = OffsetDateTime::now_utc();
+        self.tokens.push(PersonalAccessToken {
+            id: self.next_token,
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+            created,
+            expires: lifetime.map(|lifetime| created.saturating_add(lifetime)),
+            secret,
+        });
+        self.next_token += 1;
+    }
+}
+
+impl DirectoryUser {
+    fn new(user: &settings::UserSettings) -> Self {
+        Self {
+            name: user.name.clone(),
+            email: if user.email.is_empty() {
+                format!("{}@corp.example", user.name)
+            } else {
+                user.email.clone()
+            },
+            display_name: if user.display_name.is_empty() {
+                user.name.clone()
+            } else {
+                user.display_name.clone()
+            },
+            groups: user.groups.clone(),
+            password: user.password.clone(),
+        }
+    }
+
+    pub fn has_password(&self, password: &str) -> bool {
+        secrets_match(&self.password, password)
+    }
+
+    pub fn is_administrator(&self) -> bool {
+        self.groups.iter().any(|group| group == ADMINISTRATORS)
+    }
+}
+
+/// Jira's own limit is 10 by default.
+const MAX_TOKENS_PER_PERSON: usize = 100;
+/// As long as a real one.
+const SECRET_LENGTH: usize = 44;
+const ADMINISTRATORS: &str = "jira-administrators";
+
+/// How long before the start the first tokens were made.
+const OLD: Duration = Duration::days(300);

@@ -1,0 +1,212 @@
+//! What reached Jira: the last requests, byte for byte as far as hyper hands them on, for tests to
+//! look at.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use tokio::sync::watch;
+
+use super::login::AuthKind;
+
+/// A request as Jira got it.
+#[derive(Clone, Debug)]
+pub struct ReceivedRequest {
+    /// HTTP method of the request.
+    pub method: String,
+    /// The request target, undecoded: path and query as they stood in the request line, context path
+    /// included. (A `#` and what follows never gets past hyper.)
+    pub target: Vec<u8>,
+    /// Names in lower case; values untouched; several of one name in their order.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Who Jira took it for; `None`: anonymous, or not decided yet.
+    pub user: Option<String>,
+    /// By which login; `None` until decided, and for what never gets as far as the login.
+    pub auth: Option<AuthKind>,
+    /// The first 64 KiB of the body.
+    pub body_head: Vec<u8>,
+    /// Bytes of the body that Jira has read.
+    pub body_length: u64,
+    /// Whether Jira has read the body to its end.
+    pub body_complete: bool,
+    /// Trailers of the body.
+    pub trailers: Vec<(String, Vec<u8>)>,
+    /// The status of the answer; `None` until there is one.
+    pub status: Option<u16>,
+}
+
+impl ReceivedRequest {
+    /// The target as text.
+    pub fn target_text(&self) -> String {
+        String::from_utf8_lossy(&self.target).into_owned()
+    }
+
+    /// The first value of a header, as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+/// The last requests, bounded.
+pub(super) struct RequestLog {
+    entries: Mutex<VecDeque<RequestLogEntry>>,
+    count: watch::Sender<u64>,
+}
+
+type RequestLogEntry = Arc<Mutex<ReceivedRequest>>;
+
+/// One request's place in the record, filled in as the request goes on.
+#[derive(Clone)]
+pub(super) struct RequestLogSlot(RequestLogEntry);
+
+impl RequestLog {
+    pub fn new() -> Self {
+        Self {
+            entries: Mutex::new(VecDeque::new()),
+            count: watch::Sender::new(0),
+        }
+    }
+
+    /// Notes a request's head, and has its body noted as it is read.
+    pub fn record(&self, request: Request<Body>) -> (Request<Body>, RequestLogSlot) {
+        let (parts, body) = request.into_parts();
+        let entry = Arc::new(Mutex::new(ReceivedRequest {
+            method: parts.method.to_string(),
+            target: parts.uri.to_string().into_bytes(),
+            headers: pairs(&parts.headers),
+            user: None,
+            auth: None,
+            body_head: Vec::new(),
+            body_length: 0,
+            body_complete: http_body::Body::is_end_stream(&body),
+            trailers: Vec::new(),
+            status: None,
+        }));
+        let place = RequestLogSlot(entry.clone());
+        {
+            let mut kept = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() == MAX_KEPT {
+                kept.pop_front();
+            }
+            kept.push_back(entry);
+        }
+        self.count.send_modify(|count| *count += 1);
+        let seen = place.clone();
+        let body = Body::new(RecordedBody { body, slot: seen });
+        (Request::from_parts(parts, body), place)
+    }
+
+    /// The requests that are kept, oldest first.
+    pub fn snapshot(&self) -> Vec<ReceivedRequest> {
+        let kept = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter()
+            .map(|entry| entry.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .collect()
+    }
+
+    pub fn clear(&self) {
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    /// How many requests have come since the start, and a way to wait for more.
+    pub fn count(&self) -> watch::Receiver<u64> {
+        self.count.subscribe()
+    }
+}
+
+impl RequestLogSlot {
+    pub fn set_user(&self, user: Option<&str>, auth: AuthKind) {
+        self.with(|received| {
+            received.user = user.map(str::to_owned);
+            received.auth = Some(auth);
+        });
+    }
+
+    pub fn set_status(&self, status: u16) {
+        self.with(|received| received.status = Some(status));
+    }
+
+    fn add_body_data(&self, data: &Bytes) {
+        self.with(|received| {
+            received.body_length += data.len() as u64;
+            let room = MAX_BODY_HEAD - received.body_head.len();
+            received
+                .body_head
+                .extend_from_slice(&data[..data.len().min(room)]);
+        });
+    }
+
+    fn with(&self, change: impl FnOnce(&mut ReceivedRequest)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A body that notes what is read of it.
+struct RecordedBody {
+    body: Body,
+    slot: RequestLogSlot,
+}
+
+impl http_body::Body for RecordedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        let polled = std::pin::Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            std::task::Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    self.slot.add_body_data(data);
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    self.slot
+                        .with(|received| received.trailers = pairs(trailers));
+                }
+                if self.body.is_end_stream() {
+                    self.slot.with(|received| received.body_complete = true);
+                }
+            }
+            std::task::Poll::Ready(None) => {
+                self.slot.with(|received| received.body_complete = true);
+            }
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Reads a body that nobody wants, so that the record has it and the connection can be kept.
+pub(super) async fn drain(body: Body) {
+    let mut body = body;
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
+fn pairs(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+        .collect()
+}
+
+/// With [`MAX_BODY_HEAD`] at most 64 MiB, and that only if every request carries a large body.
+const MAX_KEPT: usize = 1024;
+const MAX_BODY_HEAD: usize = 64 << 10;

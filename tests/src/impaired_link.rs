@@ -1,0 +1,152 @@
+//! A network of its own for one test, whose way to the gateway can be slow, lossy or dead. Needs root, `ip` and `tc`.
+//!
+//! All parts of the test run in one network namespace and meet on its loopback; packets to and from the gateway's port
+//! are shaped there, all others are not.
+
+use anyhow::{Context, Result, ensure};
+use std::{
+    env,
+    process::{Command, id},
+};
+
+/// Runs the test `name` of this binary in a network namespace of its own. True inside: there the test goes on. False once
+/// it has run there and passed.
+///
+/// # Errors
+/// The test has failed there, or there is no namespace.
+pub fn run_in_namespace(name: &str) -> Result<bool> {
+    if env::var_os(INSIDE).is_some() {
+        return Ok(true);
+    }
+    let namespace = NetworkNamespace::new(format!("e2e-{}-{}", id(), name.len()))?;
+    let mut again = Command::new("ip");
+    again
+        .args(["netns", "exec", &namespace.0])
+        .arg(env::current_exe()?)
+        .args([name, "--exact", "--nocapture"])
+        .env(INSIDE, "1");
+    let passed = again.status().context("ip netns exec")?;
+    ensure!(passed.success(), "{name} failed in its namespace: {passed}");
+    Ok(false)
+}
+
+struct NetworkNamespace(String);
+
+impl NetworkNamespace {
+    fn new(name: String) -> Result<Self> {
+        run("ip", &["netns", "add", &name])?;
+        Ok(Self(name))
+    }
+}
+
+impl Drop for NetworkNamespace {
+    fn drop(&mut self) {
+        let _ = run("ip", &["netns", "del", &self.0]);
+    }
+}
+
+/// The way between the agent and a gateway on 127.0.0.1, in a namespace of its own ([`run_in_namespace`]).
+pub struct ImpairedLink;
+
+/// Which way packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkDirection {
+    /// From the agent to the gateway.
+    Out,
+    /// From the gateway to the agent.
+    Back,
+}
+
+impl ImpairedLink {
+    /// A good link, before the gateway is started.
+    pub fn new() -> Result<Self> {
+        run("ip", &["link", "set", "lo", "mtu", "1500"])?;
+        run("ip", &["link", "set", "lo", "gso_max_segs", "1"])?;
+        run("ip", &["link", "set", "lo", "up"])?;
+        tc("qdisc add dev lo root handle 1: htb default 10")?;
+        tc("class add dev lo parent 1: classid 1:10 htb rate 10gbit quantum 60000")?;
+        for way in [LinkDirection::Out, LinkDirection::Back] {
+            tc(&format!(
+                "class add dev lo parent 1: classid {} htb {FAST}",
+                way.class()
+            ))?;
+        }
+        Ok(Self)
+    }
+
+    /// Shapes what goes to and comes from this port of the gateway.
+    pub fn shape_port(&self, port: u16) -> Result<()> {
+        for (way, side) in [
+            (LinkDirection::Out, "dport"),
+            (LinkDirection::Back, "sport"),
+        ] {
+            let class = way.class();
+            tc(&format!(
+                "filter add dev lo parent 1: protocol ip u32 match ip {side} {port} 0xffff flowid {class}"
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// Drops every packet this way, unseen, from now on.
+    pub fn drop_all(&self, way: LinkDirection) -> Result<()> {
+        let class = way.class();
+        tc(&format!(
+            "qdisc replace dev lo parent {class} bfifo limit 1"
+        ))
+    }
+
+    /// Drops every packet of more than 1,200 bytes this way, unseen: a black hole for packets of full size (RFC 2923).
+    pub fn drop_large(&self, way: LinkDirection) -> Result<()> {
+        let class = way.class();
+        // It holds what waits, which on this link is one packet.
+        tc(&format!(
+            "qdisc replace dev lo parent {class} bfifo limit 1214"
+        ))
+    }
+
+    /// Lets packets through again.
+    pub fn restore(&self, way: LinkDirection) -> Result<()> {
+        let class = way.class();
+        tc(&format!(
+            "qdisc replace dev lo parent {class} bfifo limit 65536"
+        ))
+    }
+
+    /// 64 kbit/s each way, with a queue of 64 KiB in front.
+    pub fn slow_down(&self) -> Result<()> {
+        for way in [LinkDirection::Out, LinkDirection::Back] {
+            let class = way.class();
+            tc(&format!(
+                "class change dev lo parent 1: classid {class} htb rate 64kbit ceil 64kbit burst 3k cburst 3k quantum 1514"
+            ))?;
+            self.restore(way)?;
+        }
+        Ok(())
+    }
+}
+
+impl LinkDirection {
+    fn class(self) -> &'static str {
+        match self {
+            Self::Out => "1:20",
+            Self::Back => "1:30",
+        }
+    }
+}
+
+fn tc(line: &str) -> Result<()> {
+    let words: Vec<_> = line.split(' ').collect();
+    run("tc", &words)
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let done = Command::new(program).args(arguments).output();
+    let done = done.with_context(|| format!("{program} (iproute2)"))?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{program} {arguments:?}: {said}");
+    Ok(())
+}
+
+const FAST: &str = "rate 10gbit quantum 60000";
+const INSIDE: &str = "E2E_INSIDE_NAMESPACE";
