@@ -19,7 +19,7 @@ demo: ## One of everything through the tunnel, then leaves it running (ONCE=1: e
 test: setup build ## All tests, on real parts.
 	cargo nextest run --locked --workspace
 
-test-ssh: setup ## The gate for every version of russh (docs/ssh.md).
+test-ssh: setup ## The gate for every version of russh (docs/dev/ssh.md).
 	cargo nextest run --locked -p agent -E 'test(tunnel::transport) + test(tunnel::channel)'
 	cargo nextest run --locked -p e2e --test ssh_gate
 
