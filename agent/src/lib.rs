@@ -12,34 +12,27 @@
 //! | [`upstream`] | pooled connections to Jira, streaming both ways |
 //! | [`audit`] | one record per request, allowed or refused |
 //!
-//! Beside the path, never on it: [`accounts`], [`support_bundle`], [`config`], [`disk`], [`supervisor`], [`status`], [`health`], [`control`],
+//! Beside the path, never on it: [`support_bundle`], [`config`], [`supervisor`], [`status`], [`health`], [`control`],
 //! [`check`], [`enroll`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`verify`], [`cli`]. [`service`] joins the rooms into the running agent.
 //!
-//! Words and secrets, used by all: [`printable`] (text of other hosts, made harmless), [`vendor_text`] (what a vendor may
-//! read), [`secret`], `plain_file` (files that are none), `spelling` (did you
-//! mean).
+//! Used by all, in the crate `agent-base`: [`accounts`], [`disk`], [`printable`], [`secret`], [`vendor_text`], `plain_file`,
+//! `spelling`.
 #![forbid(unsafe_code)]
 
-pub mod accounts;
 pub mod audit;
 pub mod auth;
 pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod disk;
 pub mod enroll;
 pub mod expiry;
 pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod pause;
-mod plain_file;
 pub mod policy;
-pub mod printable;
-pub mod secret;
 pub mod service;
-mod spelling;
 pub mod status;
 pub mod supervisor;
 pub mod support_bundle;
@@ -47,5 +40,7 @@ pub mod telemetry;
 pub mod tokens;
 pub mod tunnel;
 pub mod upstream;
-pub mod vendor_text;
 pub mod verify;
+
+pub use agent_base::{accounts, disk, printable, secret, vendor_text};
+use agent_base::{plain_file, spelling};

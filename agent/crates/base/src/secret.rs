@@ -29,14 +29,14 @@ impl Secret {
 impl Secret {
     /// Tells whether another secret has the same content, without keeping it. For this process's memory alone: a short
     /// secret could be guessed from it.
-    pub(crate) fn digest(&self) -> SecretDigest {
+    pub fn digest(&self) -> SecretDigest {
         SecretDigest(Sha256::digest(&self.0).into())
     }
 }
 
 /// See [`Secret::digest`]. It cannot be printed either.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SecretDigest([u8; 32]);
+pub struct SecretDigest([u8; 32]);
 
 /// Keeps what this process holds in memory to itself: no core dump, and no debugger of the same user.
 /// Call it before the first secret is read. What the system refuses here, the unit's `LimitCORE=0` still does.

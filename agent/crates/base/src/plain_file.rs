@@ -8,7 +8,7 @@ use std::{
 
 /// All of a regular file of at most `most` bytes. A pipe would wait until somebody writes, and a device may have no end.
 /// Blocks on the disk.
-pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     // Before opening, which may be what waits.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
