@@ -31,7 +31,6 @@ pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod pause;
-pub mod policy;
 pub mod service;
 pub mod status;
 pub mod supervisor;
@@ -44,3 +43,4 @@ pub mod verify;
 
 pub use agent_base::{accounts, disk, printable, secret, vendor_text};
 use agent_base::{plain_file, spelling};
+pub use agent_policy as policy;

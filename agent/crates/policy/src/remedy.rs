@@ -4,7 +4,7 @@ use super::{
     CompiledPolicy, NormalTargetError, areas_of, method, method::RuleEffect, pattern, presets,
     rules::PolicyRule,
 };
-use crate::vendor_text::{ContextPath, VendorQuote, VendorText};
+use agent_base::vendor_text::{ContextPath, VendorQuote, VendorText};
 use http::Method;
 
 impl CompiledPolicy {

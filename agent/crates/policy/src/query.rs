@@ -1,7 +1,7 @@
 //! What could change a request's method or path behind the policy's back: names in the query, and the
 //! headers that `http/` must refuse. The query itself reaches Jira byte for byte.
 
-use crate::vendor_text::{QuotedByte, VendorText};
+use agent_base::vendor_text::{QuotedByte, VendorText};
 
 /// Request headers by which some servers take another method than the one on the request line. A
 /// request that carries one is to be refused: the policy judged the method it could see.

@@ -3,6 +3,7 @@
 //! [`target`](NormalTarget) reads the target, `query` looks for what could overrule it, `rules` and
 //! `pattern` compile what the customer wrote, [`presets()`] are rules with a name, and [`PolicyExplanation`]
 //! tells an admin why. Nothing here knows of connections or logins.
+#![forbid(unsafe_code)]
 
 mod explain;
 mod file_name;
@@ -17,11 +18,11 @@ mod target;
 pub use explain::{ConsideredRule, PolicyExplanation};
 pub use presets::{Preset, presets};
 pub use query::{method_override_headers, path_override_headers};
-pub(crate) use target::require_sendable;
+pub use target::require_sendable;
 pub use target::{NormalTarget, NormalTargetError};
 
-use crate::spelling::nearest;
-use crate::vendor_text::{VendorPart, VendorQuote, VendorText};
+use agent_base::spelling::nearest;
+use agent_base::vendor_text::{VendorPart, VendorQuote, VendorText};
 use http::Method;
 use method::RuleEffect;
 use rules::{ALWAYS_REFUSED, PolicyRule, areas_of};

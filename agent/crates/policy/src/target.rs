@@ -2,7 +2,7 @@
 //! Nothing is repaired: what two servers could read differently is refused.
 
 use super::{file_name, query};
-use crate::vendor_text::{ContextPath, QuotedByte, VendorPart, VendorQuote, VendorText};
+use agent_base::vendor_text::{ContextPath, QuotedByte, VendorPart, VendorQuote, VendorText};
 use std::borrow::Cow;
 
 /// The path of a request target as Jira reads it: decoded, without context path, query and the one
@@ -186,7 +186,7 @@ fn require_origin_form(target: &str) -> Result<(), NormalTargetError> {
 
 /// Says which byte of a raw target cannot stand there unencoded, for whoever has the bytes before they are known to be
 /// text. What passes is ASCII without spaces and control bytes.
-pub(crate) fn require_sendable(target: &[u8]) -> Result<(), VendorText> {
+pub fn require_sendable(target: &[u8]) -> Result<(), VendorText> {
     match target.iter().position(|byte| *byte == b'?') {
         None => require_plain_bytes(target),
         Some(at) => {

@@ -4,7 +4,7 @@
 //! the file, percent-encoded. So any encoding passes that is one segment however often it is decoded.
 
 use super::target::hex;
-use crate::vendor_text::{VendorPart, VendorText};
+use agent_base::vendor_text::{VendorPart, VendorText};
 use std::borrow::Cow;
 
 /// Splits a raw path into everything up to the file name, and the name. `None` where there is none: then every segment is

@@ -5,7 +5,7 @@ use super::{
     CompiledPolicy, NormalTarget, NormalTargetError, PolicyDecision, PolicyRefusal, areas_of,
     printable, rules::PolicyRule,
 };
-use crate::vendor_text::VendorText;
+use agent_base::vendor_text::VendorText;
 use http::Method;
 use std::{fmt, sync::Arc};
 
@@ -31,7 +31,7 @@ pub struct PolicyExplanation {
 
 impl PolicyExplanation {
     /// A request that never comes before the policy.
-    pub(crate) fn refused_elsewhere(
+    pub fn refused_elsewhere(
         method: &Method,
         target: &[u8],
         code: &'static str,
@@ -56,7 +56,7 @@ impl PolicyExplanation {
     }
 
     /// A request that the policy would let pass.
-    pub(crate) fn but_refused(
+    pub fn but_refused(
         self,
         code: &'static str,
         detail: &VendorText,
