@@ -28,7 +28,7 @@ test-e2e: setup build
 
 bench: ## Speed and memory side by side with OpenSSH, as ratios (target/bench.json).
 	tools/setup bench
-	cargo build --release --locked --workspace
+	cargo build --release --locked --config packaging/at-rest/build.toml --workspace
 	target/release/bench
 
 lint:
