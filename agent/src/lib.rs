@@ -1,7 +1,7 @@
 //! The on-prem side of the tunnel, as a library. The binary `agent` is a thin shell around it.
 //!
 //! A request meets these rooms in this order. `http/exchange.rs` is the hub: it asks policy, auth and upstream in turn and
-//! keeps the audit record open until the last byte (docs/architecture.md, "One request"):
+//! keeps the audit record open until the last byte (docs/dev/architecture.md, "One request"):
 //!
 //! | room | what it knows |
 //! |---|---|

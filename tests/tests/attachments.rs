@@ -86,7 +86,7 @@ async fn a_gibibyte_goes_up_and_comes_down_whole_and_memory_stays_flat() {
         "what came down is not what was sent"
     );
 
-    // Only the first: a key exchange that the agent starts under load may end the session (docs/ssh.md, D3).
+    // Only the first: a key exchange that the agent starts under load may end the session (docs/dev/ssh.md, D3).
     let log = site.sshd.log();
     let exchanges = log.matches("SSH2_MSG_KEXINIT received").count();
     assert_eq!(exchanges, 1, "key exchanges");

@@ -105,7 +105,7 @@ async fn a_text_that_comes_in_pieces_stands_whole_in_the_cause() {
         .unwrap();
 }
 
-/// Nor the answer to a probe for that to the forward, which russh tells apart by their order alone (docs/ssh.md, D10).
+/// Nor the answer to a probe for that to the forward, which russh tells apart by their order alone (docs/dev/ssh.md, D10).
 #[tokio::test]
 async fn a_forward_that_is_granted_late_is_not_taken_for_a_probe() {
     let gateway = asyncssh("slow-forward").await;
@@ -186,7 +186,7 @@ async fn a_goodbye_is_shown_and_steers_nothing() {
     }
 }
 
-/// russh reads them strictly and ends the session: that is said in plain words, and tried again slowly (docs/ssh.md, D8).
+/// russh reads them strictly and ends the session: the cause is plain, and retries are slow (docs/dev/ssh.md, D8).
 #[tokio::test]
 async fn texts_that_are_not_utf8_are_named_as_the_cause() {
     let jira = RecordingOrigin::start().await.unwrap();
@@ -222,7 +222,7 @@ async fn texts_that_are_not_utf8_are_named_as_the_cause() {
         .unwrap();
 }
 
-/// A strict peer takes russh's answer to what wants none for a breach (docs/ssh.md, D9).
+/// A strict peer takes russh's answer to what wants none for a breach (docs/dev/ssh.md, D9).
 #[tokio::test]
 async fn a_peer_that_objects_to_an_unasked_answer_is_quoted_with_a_remedy() {
     let jira = RecordingOrigin::start().await.unwrap();

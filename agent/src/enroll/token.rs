@@ -1,5 +1,5 @@
 //! The token by which a vendor invites: one printable line, `jtaenroll1.BODY.CHECK`. `BODY` is JSON in unpadded
-//! base64url, `CHECK` the first eight hex digits of the SHA-256 of all before its dot. docs/enrol.md has the format.
+//! base64url, `CHECK` the first eight hex digits of the SHA-256 of all before its dot. docs/enroll.md has the format.
 //!
 //! What comes in may be anything that fits into a clipboard, so the reader is strict and bounded, and says apart what
 //! is cut, mistyped, foreign, newer or expired. Nothing here repeats what was in the token but the one value that is

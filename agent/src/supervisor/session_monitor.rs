@@ -172,10 +172,10 @@ pub(super) async fn watch_idle(
 const SAMPLE: Duration = Duration::from_millis(250);
 /// Most answers are there before.
 const FIRST_SAMPLE: Duration = Duration::from_millis(400);
-/// About 14 MiB of memory that russh gives back only with the session (docs/ssh.md, D4).
+/// About 14 MiB of memory that russh gives back only with the session (docs/dev/ssh.md, D4).
 const MAX_CLOSED_FIRST: u64 = 4096;
 /// A quarter of what makes russh exchange keys by itself, so that what is under way then has room to
-/// finish (docs/ssh.md, D3).
+/// finish (docs/dev/ssh.md, D3).
 const MAX_BYTES: u64 = 8 << 30;
 /// Only a drain polls.
 const IDLE_POLL: Duration = Duration::from_millis(50);

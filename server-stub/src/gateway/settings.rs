@@ -107,7 +107,7 @@ impl Default for GatewayLimits {
             max_packet: 32768,
             transport: transport::TransportLimits::default(),
             channel: channel::ChannelLimits {
-                // Large, because this side starts key exchanges (docs/ssh.md, D3).
+                // Large, because this side starts key exchanges (docs/dev/ssh.md, D3).
                 window: 32 << 20,
                 close_wait: Duration::from_millis(250),
                 ..channel::ChannelLimits::default()

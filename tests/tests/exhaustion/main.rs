@@ -34,7 +34,7 @@ const SETTINGS: [(&str, &str); 5] = [
 /// themselves are most of it: about 50 KiB each with russh's part and the connection's buffers.
 const MOST_MEMORY: u64 = 128 << 20;
 /// What may be left half a minute after the last of them, on top of what there was before the first: about 3 KiB for each
-/// channel that the agent closed first (docs/ssh.md, D4), russh's buffers, and pages of the program that were not needed
+/// channel that the agent closed first (docs/dev/ssh.md, D4), russh's buffers, and pages of the program that were not needed
 /// before, of which a debug build has more.
 const MOST_LEFT: u64 = if cfg!(debug_assertions) { 24 } else { 16 } << 20;
 /// Spool: nothing but bodies on their way to Jira may lie there, and no attack sends one that Jira does not take.

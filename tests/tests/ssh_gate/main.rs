@@ -1,5 +1,5 @@
 //! The gate for every version of russh: seven defects of 0.65.1, each with the tests that fail when its answer is
-//! taken out (`docs/ssh.md` says how to take it out and which test is for which). Each test runs in a process of its
+//! taken out (`docs/dev/ssh.md` says how to take it out and which test is for which). Each test runs in a process of its
 //! own and alone, see `.config/nextest.toml`.
 #![forbid(unsafe_code)]
 

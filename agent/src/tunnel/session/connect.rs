@@ -495,7 +495,7 @@ const PACKET: u32 = 32 << 10;
 /// Messages between russh and a channel's pump.
 const CHANNEL_QUEUE: usize = 100;
 /// A last net. A key exchange that russh starts ends the session when more than twice the window is on
-/// its way to us (docs/ssh.md, D3), so a session is replaced long before ([`supervisor`](crate::supervisor)),
+/// its way to us (docs/dev/ssh.md, D3), so a session is replaced long before ([`supervisor`](crate::supervisor)),
 /// which is a new key exchange too, and one that the gateway starts is harmless. Half of what RFC 4344
 /// §3.2 allows a 128-bit block cipher (2^32 blocks), and by packets of at least 16 bytes half of the
 /// sequence numbers that are chacha20-poly1305's nonces.

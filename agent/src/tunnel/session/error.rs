@@ -124,7 +124,7 @@ pub enum SessionOpenError {
         /// Why the gateway refused the login.
         fault: LoginFault,
     },
-    /// A text of the gateway's for people is not UTF-8, and russh ends the connection for it (docs/ssh.md, D8).
+    /// A text of the gateway's for people is not UTF-8, and russh ends the connection for it (docs/dev/ssh.md, D8).
     #[error(
         "{gateway} sent a text that is not UTF-8 during {step}, and the SSH library ends the connection for that"
     )]
@@ -360,7 +360,7 @@ pub enum SessionEnd {
     /// The far side broke the protocol, or the library met a case it does not know.
     #[error("protocol error: {0}")]
     Protocol(String),
-    /// A goodbye, a refusal or a banner that is not UTF-8: russh ends the session for it (docs/ssh.md, D8).
+    /// A goodbye, a refusal or a banner that is not UTF-8: russh ends the session for it (docs/dev/ssh.md, D8).
     #[error(
         "the gateway sent a text that is not UTF-8, and the SSH library ends the session for that"
     )]

@@ -298,7 +298,7 @@ impl Drop for SessionHandler {
     }
 }
 
-/// russh reads texts for people as strictly as names (docs/ssh.md, D8).
+/// russh reads texts for people as strictly as names (docs/dev/ssh.md, D8).
 pub(super) fn is_text_not_utf8(error: &russh::Error) -> bool {
     use russh::keys::ssh_encoding::Error::CharacterEncoding;
     matches!(error, russh::Error::SshEncoding(CharacterEncoding))

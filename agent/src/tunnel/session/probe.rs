@@ -1,6 +1,6 @@
 //! The question that only a living session answers.
 //!
-//! russh matches the answers to global requests by their order alone, and takes no notice of UNIMPLEMENTED (docs/ssh.md,
+//! russh matches the answers to global requests by their order alone, and ignores UNIMPLEMENTED (docs/dev/ssh.md,
 //! D10). So no question goes out while a forward is asked for, and a gateway that leaves this one unanswered is asked in
 //! another way from then on: by opening a channel, whose answer has a number. One that ends the session for the question is
 //! remembered, and asked in the other way from the first question of its next session on.

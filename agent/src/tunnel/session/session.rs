@@ -392,7 +392,7 @@ impl SessionInner {
     }
 
     /// Ends a session whose gateway has left a probe unanswered: russh would take the next answer for that of the probe
-    /// (docs/ssh.md, D10). A new session asks for its forwards first.
+    /// (docs/dev/ssh.md, D10). A new session asks for its forwards first.
     async fn require_ordered_replies(&self) -> Result<(), SessionEnd> {
         if !self.probes.ignores_global_requests() {
             return Ok(());
