@@ -111,9 +111,9 @@ fn other_than(first: &str, sshd: &Sshd) -> String {
 async fn the_script_of_the_vendor_guide_registers_a_key_once() {
     let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
     let keys = sshd.folder().join("authorized_keys");
-    let script = documented("#!/bin/sh\n# jira-tunnel-enrol");
+    let script = documented("#!/bin/sh\n# jira-tunnel-enroll");
     let script = script.replace("$HOME/.ssh/authorized_keys", &keys.display().to_string());
-    let script = executable(sshd.folder().join("jira-tunnel-enrol"), &script);
+    let script = executable(sshd.folder().join("jira-tunnel-enroll"), &script);
     let once = sshd.folder().join("once");
     keygen(&once, &["-t", "ed25519"], "").unwrap();
     let public = fs::read_to_string(once.with_extension("pub")).unwrap();
