@@ -1,21 +1,17 @@
 //! Lines for the systemd journal, by its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL).
 //!
-//! `MESSAGE` is the whole sentence, since plain `journalctl` shows nothing else; each field of the event is `F_NAME`
-//! beside it. The layer of `tracing-journald` writes the bare message, and waits where the journal is slow; here the
+//! `MESSAGE` is the whole sentence, since plain `journalctl` shows nothing else; each field of the event and its spans is
+//! `F_NAME` beside it. The layer of `tracing-journald` writes the bare message, and waits where the journal is slow; here the
 //! caller's queue and thread do.
 
-use super::sentence::{LogSentence, printable};
+use super::{lines::LogFields, sentence::LogSentence};
 use std::{
-    fmt::{Debug, Write as _},
+    fmt::{Display, Write as _},
     io::{self, Write},
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
 };
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-};
-use tracing_subscriber::layer::{Context, Layer};
+use tracing::{Level, Metadata};
 
 /// The journal's socket: each write is one datagram, and so one entry. Addressed each time, so that a journal that was
 /// restarted is found again.
@@ -47,95 +43,34 @@ impl Write for JournalSocket {
     }
 }
 
-/// Gives each event to `queue`, as an entry of the journal in one write.
-pub(super) struct JournalLayer<Queue> {
-    queue: Queue,
-    identifier: &'static str,
+/// One event as an entry of the journal.
+pub(super) fn entry(metadata: &Metadata<'_>, fields: &LogFields) -> String {
+    let mut entry = String::with_capacity(512);
+    let mut put = |name: &str, value: &dyn Display| {
+        // Writing to a string cannot fail; no value has a line break in it.
+        let _ = writeln!(entry, "{name}={value}");
+    };
+    put("PRIORITY", &priority(metadata));
+    put("SYSLOG_IDENTIFIER", &SYSLOG_IDENTIFIER);
+    put("TARGET", &fields.target(metadata));
+    if let (Some(file), Some(line)) = (metadata.file(), metadata.line()) {
+        put("CODE_FILE", &file);
+        put("CODE_LINE", &line);
+    }
+    put("MESSAGE", &LogSentence::of(fields));
+    for (name, value) in fields.texts().filter(|(name, _)| *name != "message") {
+        put(&field_name(name), &value);
+    }
+    entry
 }
 
-impl<Queue> JournalLayer<Queue> {
-    /// `identifier` is what `journalctl -t` finds the entries by.
-    pub(super) fn new(queue: Queue, identifier: &'static str) -> Self {
-        Self { queue, identifier }
-    }
-
-    fn entry(&self, event: &Event<'_>) -> String {
-        let mut fields = JournalFields::default();
-        event.record(&mut fields);
-        let metadata = event.metadata();
-        let mut entry = String::with_capacity(512);
-        let mut put = |name: &str, value: &dyn std::fmt::Display| {
-            // Writing to a string cannot fail; no value has a line break in it.
-            let _ = writeln!(entry, "{name}={value}");
-        };
-        put("PRIORITY", &priority(metadata));
-        put("SYSLOG_IDENTIFIER", &self.identifier);
-        // The `log` crate's events all have the target "log".
-        put(
-            "TARGET",
-            &fields.target.as_deref().unwrap_or(metadata.target()),
-        );
-        if let (Some(file), Some(line)) = (metadata.file(), metadata.line()) {
-            put("CODE_FILE", &file);
-            put("CODE_LINE", &line);
-        }
-        put("MESSAGE", &fields.sentence);
-        entry + &fields.fields
-    }
-}
-
-impl<S, Queue> Layer<S> for JournalLayer<Queue>
-where
-    S: Subscriber,
-    Queue: Write + Clone + 'static,
-{
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        // The queue takes it, or the line is lost: there is no other place to say so.
-        let _ = self.queue.clone().write_all(self.entry(event).as_bytes());
-    }
-}
-
-#[derive(Default)]
-struct JournalFields {
-    sentence: LogSentence,
-    target: Option<String>,
-    /// `F_NAME=value` lines.
-    fields: String,
-}
-
-impl JournalFields {
-    fn add(&mut self, name: &str, value: &str) {
-        match name {
-            "message" => {}
-            "log.target" => self.target = Some(printable(value)),
-            _ if name.starts_with("log.") => {}
-            _ => {
-                let name: String = name
-                    .chars()
-                    .map(|c| {
-                        if c.is_ascii_alphanumeric() {
-                            c.to_ascii_uppercase()
-                        } else {
-                            '_'
-                        }
-                    })
-                    .collect();
-                let _ = writeln!(self.fields, "F_{name}={}", printable(value));
-            }
-        }
-    }
-}
-
-impl Visit for JournalFields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.sentence.record_str(field, value);
-        self.add(field.name(), value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.sentence.record_debug(field, value);
-        self.add(field.name(), &format!("{value:?}"));
-    }
+/// `F_` and the name in the letters that the journal takes.
+fn field_name(name: &str) -> String {
+    let letters = name.chars().map(|c| match c.is_ascii_alphanumeric() {
+        true => c.to_ascii_uppercase(),
+        false => '_',
+    });
+    "F_".chars().chain(letters).collect()
 }
 
 /// As `tracing-journald` maps them: `info` is a notice, so that `debug` has a level of its own.
@@ -151,11 +86,14 @@ fn priority(metadata: &Metadata<'_>) -> u8 {
 
 /// Path of the socket on which systemd-journald listens.
 pub(super) const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
+/// The name by which `journalctl -t` finds the lines.
+const SYSLOG_IDENTIFIER: &str = "jira-tunnel-agent";
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::telemetry::lines::{LineFormat, LineLayer};
     use std::sync::Arc;
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -181,7 +119,7 @@ mod tests {
         let journal = UnixDatagram::bind(&path).unwrap();
         let socket = JournalSocket::new(&path).unwrap();
         let queue = Direct(Arc::new(std::sync::Mutex::new(socket)));
-        let layer = JournalLayer::new(queue, "jira-tunnel-agent");
+        let layer = LineLayer::new(queue, LineFormat::Journal);
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(

@@ -1,11 +1,12 @@
 //! Logs: human on a terminal, JSON or journald otherwise; the level changes at run time.
 //!
-//! `level` is what a level may be, `signals` changes it by SIGUSR1 and SIGUSR2. `sentence` makes one line of an event
-//! and its fields, `journal` writes it where systemd is. Lines go through a bounded queue and a thread of its own: a
+//! `level` is what a level may be, `signals` changes it by SIGUSR1 and SIGUSR2. `lines` gathers the
+//! fields of an event and of its spans, `sentence` makes one sentence of them, `journal` an entry for systemd. Lines go through a bounded queue and a thread of its own: a
 //! terminal, pipe or journal that takes nothing holds up no request, it loses lines.
 
 mod journal;
 mod level;
+mod lines;
 mod sentence;
 mod signals;
 
@@ -13,17 +14,15 @@ pub use level::{LogLevelError, LogLevelHandle, parse_level};
 pub use signals::signals;
 
 use self::{
-    journal::{JOURNAL_SOCKET, JournalLayer, JournalSocket},
-    sentence::SentenceFields,
+    journal::{JOURNAL_SOCKET, JournalSocket},
+    lines::{LineFormat, LineLayer},
 };
 use std::{
     io::{IsTerminal, Write},
     path::Path,
 };
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{
-    Layer, Registry, filter::FilterExt, layer::SubscriberExt, util::SubscriberInitExt,
-};
+use tracing_subscriber::{Layer, filter::FilterExt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The `[log]` section of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,9 +77,7 @@ pub fn set_up(settings: &Settings) -> Result<(LogLevelHandle, FlushGuard), LogSe
     Ok((handle, flush))
 }
 
-type LogLineLayer = Box<dyn Layer<Registry> + Send + Sync>;
-
-fn lines(format: LogLineFormat) -> Result<(LogLineLayer, FlushGuard), LogSetupError> {
+fn lines(format: LogLineFormat) -> Result<(LineLayer<NonBlocking>, FlushGuard), LogSetupError> {
     let terminal = std::io::stderr().is_terminal();
     // systemd sets it where standard error is the journal (systemd.exec(5)).
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
@@ -92,8 +89,8 @@ fn lines(format: LogLineFormat) -> Result<(LogLineLayer, FlushGuard), LogSetupEr
         match JournalSocket::new(Path::new(JOURNAL_SOCKET)) {
             Ok(journal) => {
                 let (queue, guard) = queue(journal);
-                let journal = JournalLayer::new(queue, SYSLOG_IDENTIFIER);
-                return Ok((journal.boxed(), FlushGuard(Some(guard))));
+                let lines = LineLayer::new(queue, LineFormat::Journal);
+                return Ok((lines, FlushGuard(Some(guard))));
             }
             Err(error) if chosen == ResolvedFormat::Journald => {
                 return Err(LogSetupError::Journal(error));
@@ -103,18 +100,13 @@ fn lines(format: LogLineFormat) -> Result<(LogLineLayer, FlushGuard), LogSetupEr
         }
     }
     let (writer, guard) = queue(std::io::stderr());
-    let to_stderr = tracing_subscriber::fmt::layer().with_writer(writer);
-    let lines = match chosen {
-        ResolvedFormat::Human => {
-            let color = terminal && color_wanted();
-            to_stderr
-                .fmt_fields(SentenceFields)
-                .with_ansi(color)
-                .boxed()
-        }
-        _ => to_stderr.json().flatten_event(true).boxed(),
+    let format = match chosen {
+        ResolvedFormat::Human => LineFormat::Human {
+            color: terminal && color_wanted(),
+        },
+        _ => LineFormat::Json,
     };
-    Ok((lines, FlushGuard(Some(guard))))
+    Ok((LineLayer::new(writer, format), FlushGuard(Some(guard))))
 }
 
 /// Whether whoever reads a terminal wants color on it: not with `NO_COLOR` (no-color.org), and not on one that cannot
@@ -155,8 +147,6 @@ fn resolve(format: LogLineFormat, terminal: bool, journal: bool) -> ResolvedForm
 /// Lines that wait for standard error or the journal; more are lost. At 200 bytes a line below 1 MiB. Were each of them
 /// full of a peer's text (2 KiB a value, written twice), 8 MiB.
 const QUEUED_LINES: usize = 2048;
-/// The name by which `journalctl -t` finds the lines.
-const SYSLOG_IDENTIFIER: &str = "jira-tunnel-agent";
 
 #[cfg(test)]
 mod tests {

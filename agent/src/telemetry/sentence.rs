@@ -3,12 +3,8 @@
 //! `journalctl` and a terminal show this sentence and nothing else, so everything that an event carries is in it. The
 //! fields keep their places in JSON and in the journal's `F_*` beside it.
 
-use std::fmt::{self, Debug, Display};
-use tracing::field::{Field, Visit};
-use tracing_subscriber::{
-    field::RecordFields,
-    fmt::{FormatFields, format::Writer},
-};
+use super::lines::LogFields;
+use std::fmt::{self, Display};
 
 /// The values of one event, each already printable and bounded.
 #[derive(Default)]
@@ -21,17 +17,15 @@ pub(super) struct LogSentence {
     others: Vec<(&'static str, String)>,
 }
 
-impl Visit for LogSentence {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field.name(), printable(value));
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.add(field.name(), printable(&format!("{value:?}")));
-    }
-}
-
 impl LogSentence {
+    pub(super) fn of(fields: &LogFields) -> Self {
+        let mut sentence = Self::default();
+        for (name, value) in fields.texts() {
+            sentence.add(name, value);
+        }
+        sentence
+    }
+
     fn add(&mut self, name: &'static str, value: String) {
         match name {
             "message" => self.message = value,
@@ -42,8 +36,6 @@ impl LogSentence {
                 self.cause.push(value.trim_end_matches('.').to_owned());
             }
             "remedy" if !value.is_empty() => self.remedy = Some(value),
-            // Where the `log` crate's lines come from; journal and terminal say it elsewhere.
-            _ if name.starts_with("log.") => {}
             _ => self.others.push((name, value)),
         }
     }
@@ -73,21 +65,6 @@ impl Display for LogSentence {
             Some(remedy) => write!(f, "; remedy: {remedy}"),
             None => Ok(()),
         }
-    }
-}
-
-/// The same sentence for lines on standard error.
-pub(super) struct SentenceFields;
-
-impl<'writer> FormatFields<'writer> for SentenceFields {
-    fn format_fields<R: RecordFields>(
-        &self,
-        mut writer: Writer<'writer>,
-        fields: R,
-    ) -> fmt::Result {
-        let mut sentence = LogSentence::default();
-        fields.record(&mut sentence);
-        write!(writer, "{sentence}")
     }
 }
 
@@ -126,46 +103,16 @@ const LONGEST_VALUE: usize = 2 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{
-        io,
-        sync::{Arc, Mutex, PoisonError},
-    };
-    use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
+    use crate::telemetry::lines::{LineFormat, tests::logged};
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl MakeWriter<'_> for Lines {
-        type Writer = Self;
-
-        fn make_writer(&self) -> Self {
-            self.clone()
-        }
-    }
-
+    /// The sentence alone.
     fn line(log: impl FnOnce()) -> String {
-        let lines = Lines::default();
-        let layer = tracing_subscriber::fmt::layer()
-            .fmt_fields(SentenceFields)
-            .with_writer(lines.clone())
-            .with_target(false)
-            .with_level(false)
-            .without_time();
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
-        let bytes = lines.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).trim().to_owned()
+        let line = logged(LineFormat::Human { color: false }, log);
+        let place = concat!(module_path!(), ": ");
+        line.split_once(place)
+            .map_or("", |(_, sentence)| sentence)
+            .trim()
+            .to_owned()
     }
 
     #[test]
