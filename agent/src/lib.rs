@@ -15,7 +15,7 @@
 //! Beside the path, never on it: [`support_bundle`], [`config`], [`supervisor`], [`status`], [`health`], [`control`],
 //! [`check`], [`enroll`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`verify`], [`cli`]. [`service`] joins the rooms into the running agent.
 //!
-//! Used by all, in the crate `agent-base`: [`accounts`], [`disk`], [`printable`], [`secret`], [`vendor_text`], `plain_file`,
+//! Used by all, in the crate `agent-base`: [`accounts`], [`backoff`], [`disk`], [`printable`], [`secret`], [`vendor_text`], `plain_file`,
 //! `spelling`.
 #![forbid(unsafe_code)]
 
@@ -41,6 +41,6 @@ pub mod tunnel;
 pub mod upstream;
 pub mod verify;
 
-pub use agent_base::{accounts, disk, printable, secret, vendor_text};
+pub use agent_base::{accounts, backoff, disk, printable, secret, vendor_text};
 use agent_base::{plain_file, spelling};
 pub use agent_policy as policy;

@@ -1,12 +1,12 @@
-//! How long to wait. The one place that knows the crate `backoff`; no clock and no dice of its own.
+//! How long the supervisor waits before each kind of attempt.
 
-use backoff::{ExponentialBackoffBuilder, backoff::Backoff};
+use crate::backoff::{ExponentialBackoff, jittered};
 use std::time::Duration;
 
 /// Before the next attempt to connect, after `attempt` failures in a row: full jitter, anywhere between
 /// nothing and a ceiling that doubles from half a second to 30 s. `jitter` is in 0..1.
 pub(super) fn reconnect(attempt: u32, jitter: f64) -> Duration {
-    ceiling(attempt, FIRST, CEILING, 2.0).mul_f64(jitter.clamp(0.0, 1.0))
+    jittered(RECONNECT.after(attempt.saturating_add(1)), 0.0, jitter)
 }
 
 /// Before a gateway that somebody must change something on (or for) is tried again: a minute and a bit,
@@ -19,32 +19,15 @@ pub(super) fn slow(jitter: f64) -> Duration {
 /// free in a moment and a connection that stands by is to have it before the lost one is back; then longer, since
 /// a session that was cut off frees its port after half a minute or so; at most 15 s.
 pub(super) fn forward(refusals: u32, jitter: f64) -> Duration {
-    let share = 0.8 + 0.2 * jitter.clamp(0.0, 1.0);
-    ceiling(refusals, FIRST_FORWARD, FORWARD_CEILING, 1.6).mul_f64(share)
+    jittered(FORWARD.after(refusals.saturating_add(1)), 0.8, jitter)
 }
 
-/// The interval after `failures` failures, without the crate's own jitter, which draws from the system.
-fn ceiling(failures: u32, first: Duration, last: Duration, factor: f64) -> Duration {
-    let mut intervals = ExponentialBackoffBuilder::new()
-        .with_initial_interval(first)
-        .with_max_interval(last)
-        .with_multiplier(factor)
-        .with_randomization_factor(0.0)
-        .with_max_elapsed_time(None)
-        .build();
-    // Both series have reached their end long before this many steps.
-    for _ in 0..failures.min(MAX_STEPS) {
-        intervals.next_backoff();
-    }
-    // The crate adds a nanosecond.
-    intervals.next_backoff().map_or(last, |i| i.min(last))
-}
-
-const FIRST: Duration = Duration::from_millis(500);
-const MAX_STEPS: u32 = 20;
+const RECONNECT: ExponentialBackoff =
+    ExponentialBackoff::new(Duration::from_millis(500), CEILING, 2.0);
 /// No reconnect waits longer, except for a gateway that is barred.
 pub(super) const CEILING: Duration = Duration::from_secs(30);
-const FIRST_FORWARD: Duration = Duration::from_millis(50);
+const FORWARD: ExponentialBackoff =
+    ExponentialBackoff::new(Duration::from_millis(50), FORWARD_CEILING, 1.6);
 /// No refused forward waits longer.
 pub(super) const FORWARD_CEILING: Duration = Duration::from_secs(15);
 /// Nothing that needs somebody's hand is tried more often.

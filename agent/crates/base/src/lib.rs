@@ -4,6 +4,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`accounts`] | names of local users and groups |
+//! | [`backoff`] | how long to wait after failures |
 //! | [`disk`] | free space that must remain, space that is reserved, blocking work with a bound |
 //! | [`plain_file`] | regular files read within a bound |
 //! | [`printable`] | text of other hosts, made safe to print |
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod backoff;
 pub mod disk;
 pub mod plain_file;
 pub mod printable;
