@@ -210,7 +210,7 @@ async fn a_drain_takes_nothing_new_and_lets_what_is_under_way_finish() {
     busy.write_all(b"half").await.unwrap();
     let mut half = [0; 4];
     busy.read_exact(&mut half).await.unwrap();
-    assert_eq!(handle.live_channels(), 1);
+    assert_eq!(handle.open_channels(), 1);
 
     let draining = tokio::spawn({
         let handle = handle.clone();
@@ -227,7 +227,7 @@ async fn a_drain_takes_nothing_new_and_lets_what_is_under_way_finish() {
     echo(busy, "the other half").await.unwrap();
     timeout(PATIENCE, draining).await.unwrap().unwrap();
     assert_eq!(handle.connections()[0].phase, ConnectionPhase::Stopped);
-    assert_eq!(handle.live_channels(), 0);
+    assert_eq!(handle.open_channels(), 0);
     sshd.logged("the agent is leaving").await.unwrap();
 }
 

@@ -1,6 +1,6 @@
 //! Which gateway and which forward the state machine means by a number.
 
-use super::step::DesiredState;
+use super::machine::DesiredState;
 use crate::tunnel::{GatewayAddress, RemoteForward, Settings};
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ pub(super) struct IdRegistry {
 
 impl IdRegistry {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
-        let mut register = Self {
+        let mut ids = Self {
             settings: Arc::clone(&settings),
             gateways: Vec::new(),
             forwards: Vec::new(),
             former: Vec::new(),
             next: 0,
         };
-        register.change(settings);
-        register
+        ids.change(settings);
+        ids
     }
 
     /// Takes other settings over. What both name keeps its number.
@@ -46,13 +46,13 @@ impl IdRegistry {
         self.former.retain(|(number, _)| known(*number));
     }
 
-    /// What the machine is to bring about; `anew` as it is meant there.
-    pub(super) fn desired_state(&self, anew: bool) -> DesiredState {
+    /// What the machine is to bring about; `replace_sessions` as in [`DesiredState`].
+    pub(super) fn desired_state(&self, replace_sessions: bool) -> DesiredState {
         DesiredState {
             connections: self.settings.connections,
             gateways: self.gateways.iter().map(|(number, _)| *number).collect(),
             forwards: self.forwards.iter().map(|(number, _)| *number).collect(),
-            replace_sessions: anew,
+            replace_sessions,
         }
     }
 

@@ -1,9 +1,9 @@
 //! Whether a session still lives: a function of time and of what is seen of its link. No clock, no socket.
 //!
-//! A question is put to the gateway after an interval without a byte from it, and soon where something is in flight. Any
+//! A probe is put to the gateway after an interval without a byte from it, and soon where something is in flight. Any
 //! byte that comes is an answer. One that does not come within the deadline is no proof that the gateway is dead: on a
-//! slow link the question waits behind bulk data. So the deadline counts from the moment at which the gateway's kernel has
-//! the question, or has last acknowledged anything before it. *Silent* is what status says then; *dead*, several deadlines
+//! slow link the probe waits behind bulk data. So the deadline counts from the moment at which the gateway's kernel has
+//! the probe, or has last acknowledged anything before it. *Silent* is what status says then; *dead*, several deadlines
 //! later, ends the session.
 
 use crate::tunnel::Settings;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub(super) struct LivenessLimits {
     /// Between two questions at rest.
     pub interval: Duration,
-    /// For the answer to a question.
+    /// For the answer to a probe.
     pub timeout: Duration,
     /// Without any sign of life, after which the session is ended.
     pub cut_after: Duration,
@@ -36,7 +36,7 @@ pub(super) struct LinkSample {
     /// Bytes that have come.
     pub received: u64,
     /// Bytes that were given to the transport.
-    pub given: u64,
+    pub written: u64,
 }
 
 /// What is known of one session.
@@ -64,9 +64,9 @@ struct PendingProbe {
 /// What may be said of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LivenessVerdict {
-    /// Something has come within an interval and a deadline, and no question is overdue.
+    /// Something has come within an interval and a deadline, and no probe is overdue.
     Alive,
-    /// Nothing has come for so long. `moving`: the far kernel acknowledges bytes, and has not had the question for longer
+    /// Nothing has come for so long. `moving`: the far kernel acknowledges bytes, and has not had the probe for longer
     /// than the answer may take.
     Silent {
         /// Since the last byte.
@@ -83,9 +83,9 @@ pub(super) enum LivenessVerdict {
 
 impl Liveness {
     /// A session that has just logged in has been heard.
-    pub(super) fn new(bounds: LivenessLimits, now: Instant, sample: LinkSample) -> Self {
+    pub(super) fn new(limits: LivenessLimits, now: Instant, sample: LinkSample) -> Self {
         Self {
-            limits: bounds,
+            limits,
             received: sample.received,
             heard_at: now,
             acknowledged: 0,
@@ -108,31 +108,31 @@ impl Liveness {
     pub(super) fn on_acknowledged(&mut self, now: Instant, acknowledged: u64) {
         let grown = acknowledged > self.acknowledged;
         self.acknowledged = self.acknowledged.max(acknowledged);
-        let Some(question) = &mut self.probe else {
+        let Some(probe) = &mut self.probe else {
             return;
         };
-        let first = !std::mem::replace(&mut question.sampled, true);
+        let first = !std::mem::replace(&mut probe.sampled, true);
         if grown && !first {
             self.acknowledged_at = now;
         }
-        if question.delivered_at.is_none() && acknowledged >= question.position {
+        if probe.delivered_at.is_none() && acknowledged >= probe.position {
             // Where it is there at the first look, it may have been from the beginning.
-            question.delivered_at = Some(if first { question.sent_at } else { now });
+            probe.delivered_at = Some(if first { probe.sent_at } else { now });
         }
     }
 
-    /// A question goes out now, behind what was given to the transport before.
+    /// A probe goes out now, behind what was given to the transport before.
     pub(super) fn on_probe_sent(&mut self, now: Instant, sample: LinkSample) {
         self.last_probe = now;
         self.probe = Some(PendingProbe {
             sent_at: now,
-            position: sample.given.saturating_add(1),
+            position: sample.written.saturating_add(1),
             delivered_at: None,
             sampled: false,
         });
     }
 
-    /// When a question is due; none while one is unanswered.
+    /// When a probe is due; none while one is unanswered.
     pub(super) fn next_probe(&self, in_flight: bool) -> Option<Instant> {
         let quiet = match in_flight {
             true => QUIET.min(self.limits.interval),
@@ -143,9 +143,9 @@ impl Liveness {
         self.probe.is_none().then_some(due)
     }
 
-    /// Since when a question has been unanswered.
+    /// Since when a probe has been unanswered.
     pub(super) fn probe_sent_at(&self) -> Option<Instant> {
-        self.probe.map(|question| question.sent_at)
+        self.probe.map(|probe| probe.sent_at)
     }
 
     /// When a byte last came, as far as it was seen.
@@ -157,7 +157,7 @@ impl Liveness {
     pub(super) fn verdict(&self, now: Instant) -> LivenessVerdict {
         let silence = now.saturating_duration_since(self.heard_at);
         let stale = silence > self.limits.interval.saturating_add(self.limits.timeout);
-        let Some(question) = self.probe else {
+        let Some(probe) = self.probe else {
             return match stale {
                 // Nobody has asked: whoever should have, hangs.
                 true => LivenessVerdict::Silent {
@@ -167,13 +167,13 @@ impl Liveness {
                 false => LivenessVerdict::Alive,
             };
         };
-        let latest_sign = question.sent_at.max(self.acknowledged_at);
-        let waits_since = question.delivered_at.unwrap_or(latest_sign);
+        let latest_sign = probe.sent_at.max(self.acknowledged_at);
+        let waits_since = probe.delivered_at.unwrap_or(latest_sign);
         let waits = now.saturating_duration_since(waits_since);
         if waits >= self.limits.cut_after {
             LivenessVerdict::Dead { silence }
         } else if stale || waits >= self.limits.timeout {
-            let moved = self.acknowledged_at > question.sent_at;
+            let moved = self.acknowledged_at > probe.sent_at;
             LivenessVerdict::Silent {
                 silence,
                 moving: moved && waits < self.limits.timeout,
@@ -184,5 +184,5 @@ impl Liveness {
     }
 }
 
-/// With something in flight the question goes out after so long without a byte.
+/// With something in flight the probe goes out after so long without a byte.
 const QUIET: Duration = Duration::from_millis(500);

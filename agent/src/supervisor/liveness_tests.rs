@@ -60,7 +60,7 @@ impl Link {
                 .is_some_and(|due| due <= now)
             {
                 self.liveness.on_probe_sent(now, self.sample);
-                self.sample.given += 64;
+                self.sample.written += 64;
             }
             verdicts.push((self.now, self.liveness.verdict(now)));
         }
@@ -85,7 +85,7 @@ fn a_gateway_that_says_nothing_is_noticed_in_ten_seconds_at_rest_and_five_in_fli
         for delivered in [true, false] {
             let verdicts = Link::new(in_flight).pass(40.0, |link| {
                 if delivered {
-                    link.acknowledged = link.sample.given;
+                    link.acknowledged = link.sample.written;
                 }
             });
             let slow = |(_, v): &(f64, LivenessVerdict)| {
@@ -118,16 +118,16 @@ fn a_gateway_that_answers_is_alive() {
 fn a_slow_link_under_a_full_upload_is_slow_and_not_dead() {
     for window in [98_304, u64::MAX] {
         let mut link = Link::new(true);
-        link.sample.given = 256 << 10;
+        link.sample.written = 256 << 10;
         let mut question = None;
         let verdicts = link.pass(600.0, |link| {
             let before = link.acknowledged;
             link.acknowledged += 800;
-            link.sample.given += 800;
+            link.sample.written += 800;
             let opened = before / window != link.acknowledged / window;
             let asked = link.liveness.probe_sent_at();
             if asked != question.map(|(at, _)| at) {
-                question = asked.map(|at| (at, link.sample.given));
+                question = asked.map(|at| (at, link.sample.written));
             }
             let answered = question.is_some_and(|(_, end)| link.acknowledged >= end);
             if opened || answered {
@@ -153,8 +153,8 @@ fn a_slow_link_under_a_full_upload_is_slow_and_not_dead() {
 fn a_stopped_gateway_whose_kernel_goes_on_taking_is_noticed() {
     let mut link = Link::new(true);
     let verdicts = link.pass(40.0, |link| {
-        link.sample.given += 10_000;
-        link.acknowledged = link.sample.given;
+        link.sample.written += 10_000;
+        link.acknowledged = link.sample.written;
     });
     assert!(first_silence(&verdicts).is_some_and(|at| at < 5.0));
     assert!(death(&verdicts).is_some());
@@ -169,7 +169,7 @@ fn losses_of_two_seconds_on_a_slow_way_cut_nothing() {
         let asked = link.liveness.probe_sent_at();
         let waited = asked.map_or(0.0, |asked| (link.at() - asked).as_secs_f64());
         if !lost && waited > 0.6 {
-            link.acknowledged = link.sample.given;
+            link.acknowledged = link.sample.written;
             link.sample.received += 64;
         }
     });

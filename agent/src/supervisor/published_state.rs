@@ -4,9 +4,8 @@ use super::{
     cuts::{self, CutHistory},
     ids::IdRegistry,
     liveness::LivenessVerdict,
+    machine::{ConnectionSummary, SessionId},
     session_liveness::SessionLiveness,
-    step::SessionId,
-    summary::ConnectionSummary,
 };
 use crate::{
     status::{
@@ -98,17 +97,13 @@ struct ForwardAnswer {
 }
 
 impl PublishedState {
-    pub(super) fn new(
-        register: IdRegistry,
-        start: Instant,
-        summaries: Vec<ConnectionSummary>,
-    ) -> Self {
+    pub(super) fn new(ids: IdRegistry, start: Instant, summaries: Vec<ConnectionSummary>) -> Self {
         let connections = summaries
             .into_iter()
             .map(|s| ConnectionEntry::new(s, start));
-        let cells = PublishedStateInner {
+        let inner = PublishedStateInner {
             connections: connections.collect(),
-            ids: register,
+            ids,
             sessions: HashMap::new(),
             liveness: HashMap::new(),
             failures: HashMap::new(),
@@ -118,7 +113,7 @@ impl PublishedState {
         };
         Self {
             start,
-            inner: Mutex::new(cells),
+            inner: Mutex::new(inner),
             revision: watch::Sender::new(0),
             stopped: watch::Sender::new(false),
         }
@@ -127,125 +122,126 @@ impl PublishedState {
     /// Takes over what the machine says now; gives back what it said before of the connections that there are still.
     pub(super) fn publish(
         &self,
-        register: &IdRegistry,
+        ids: &IdRegistry,
         summaries: Vec<ConnectionSummary>,
-        held: Vec<Arc<str>>,
+        active_forwards: Vec<Arc<str>>,
     ) -> Vec<ConnectionSummary> {
-        let mut cells = self.lock();
-        cells.active_forwards = held;
+        let mut inner = self.lock();
+        inner.active_forwards = active_forwards;
         let now = Instant::now();
-        if !Arc::ptr_eq(&cells.ids.settings, &register.settings) {
-            cells.ids = register.clone();
-            let gateways: Vec<_> = register.gateways().collect();
-            cells.failures.retain(|number, _| gateways.contains(number));
-            cells.cuts.retain(|number, _| gateways.contains(number));
-            let forwards: Vec<_> = register.forwards().map(|(number, _)| number).collect();
-            for cell in &mut cells.connections {
-                cell.answers.retain(|number, _| forwards.contains(number));
+        if !Arc::ptr_eq(&inner.ids.settings, &ids.settings) {
+            inner.ids = ids.clone();
+            let gateways: Vec<_> = ids.gateways().collect();
+            inner.failures.retain(|number, _| gateways.contains(number));
+            inner.cuts.retain(|number, _| gateways.contains(number));
+            let forwards: Vec<_> = ids.forwards().map(|(number, _)| number).collect();
+            for entry in &mut inner.connections {
+                entry.answers.retain(|number, _| forwards.contains(number));
             }
         }
-        cells.connections.truncate(summaries.len());
+        inner.connections.truncate(summaries.len());
         let mut before = Vec::new();
         for (index, summary) in summaries.into_iter().enumerate() {
-            match cells.connections.get_mut(index) {
-                Some(cell) => {
-                    if cell.summary.phase != summary.phase {
-                        cell.since = now;
+            match inner.connections.get_mut(index) {
+                Some(entry) => {
+                    if entry.summary.phase != summary.phase {
+                        entry.since = now;
                     }
-                    before.push(std::mem::replace(&mut cell.summary, summary));
+                    before.push(std::mem::replace(&mut entry.summary, summary));
                 }
-                None => cells.connections.push(ConnectionEntry::new(summary, now)),
+                None => inner.connections.push(ConnectionEntry::new(summary, now)),
             }
         }
-        drop(cells);
+        drop(inner);
         self.revision.send_modify(|r| *r += 1);
         before
     }
 
     pub(super) fn opened(&self, id: SessionId, session: &Session) {
-        let mut cells = self.lock();
-        cells.sessions.insert(id, session.clone());
-        cells.liveness.insert(id, SessionLiveness::new(session));
-        if let Some(cell) = cells.connections.get_mut(id.slot) {
-            cell.rtt = None;
-            cell.failed_hop = None;
-            let gateway = cell.summary.gateway;
-            cells.failures.remove(&gateway);
+        let mut inner = self.lock();
+        inner.sessions.insert(id, session.clone());
+        inner.liveness.insert(id, SessionLiveness::new(session));
+        if let Some(entry) = inner.connections.get_mut(id.slot) {
+            entry.rtt = None;
+            entry.failed_hop = None;
+            let gateway = entry.summary.gateway;
+            inner.failures.remove(&gateway);
         }
     }
 
     /// SSH has answered, whatever comes of it.
     pub(super) fn reached(&self, slot: usize) {
-        if let Some(cell) = self.lock().connections.get(slot) {
-            cell.network.proven(None);
+        if let Some(entry) = self.lock().connections.get(slot) {
+            entry.network.proven(None);
         }
     }
 
     pub(super) fn open_failed(&self, id: SessionId, error: &SessionOpenError) -> bool {
-        let mut cells = self.lock();
-        let Some(cell) = cells.connections.get_mut(id.slot) else {
+        let mut inner = self.lock();
+        let Some(entry) = inner.connections.get_mut(id.slot) else {
             return false;
         };
         let (cause, remedy) = (error.to_string(), error.remedy());
-        cell.failed_hop = Some(error.hop());
+        entry.failed_hop = Some(error.hop());
         match error.reached_ssh() {
-            true => cell.network.proven(None),
-            false => cell.network.failed(ProofState::Failed, &cause, &remedy),
+            true => entry.network.proven(None),
+            false => entry.network.failed(ProofState::Failed, &cause, &remedy),
         };
         // While a session serves, it is its replacement that has failed.
-        let state = match cell.summary.current {
+        let state = match entry.summary.current {
             Some(_) => ProofState::Degraded,
             None => ProofState::Failed,
         };
-        let news = cell.tunnel.failed(state, &cause, &remedy);
+        let changed = entry.tunnel.failed(state, &cause, &remedy);
         let failure = LastFailure {
             hop: error.hop(),
             cause,
             remedy,
             at: Instant::now(),
         };
-        let gateway = cell.summary.gateway;
-        cells.failures.insert(gateway, failure);
-        news
+        let gateway = entry.summary.gateway;
+        inner.failures.insert(gateway, failure);
+        changed
     }
 
     pub(super) fn ended(&self, id: SessionId, ended: &SessionEnd) {
-        let mut cells = self.lock();
-        let session = cells.sessions.remove(&id);
+        let mut inner = self.lock();
+        let session = inner.sessions.remove(&id);
         if let Some(session) = &session {
             let resets = session.budget().spool_resets();
-            cells.spool_resets.add(&resets);
+            inner.spool_resets.add(&resets);
         }
-        cells.liveness.remove(&id);
-        let number = cells.connections.get(id.slot);
-        let number = number.filter(|cell| cell.summary.current == Some(id.generation));
-        let number = number.map(|cell| cell.summary.gateway);
+        inner.liveness.remove(&id);
+        let number = inner.connections.get(id.slot);
+        let number = number.filter(|entry| entry.summary.current == Some(id.generation));
+        let number = number.map(|entry| entry.summary.gateway);
         if let (Some(session), Some(number)) = (session, number)
             && ended.is_cut()
         {
-            let cuts = cells.cuts.entry(number).or_default();
+            let cuts = inner.cuts.entry(number).or_default();
             cuts.note(Instant::now(), session.age());
         }
-        if let Some(cell) = cells.connections.get_mut(id.slot)
-            && cell.summary.current == Some(id.generation)
+        if let Some(entry) = inner.connections.get_mut(id.slot)
+            && entry.summary.current == Some(id.generation)
         {
-            cell.rtt = None;
+            entry.rtt = None;
             let remedy = ended.remedy();
-            cell.tunnel
+            entry
+                .tunnel
                 .failed(ProofState::Failed, &ended.to_string(), &remedy);
         }
     }
 
     /// The session has answered a probe.
     pub(super) fn probe_answered(&self, id: SessionId, rtt: Duration) {
-        let mut cells = self.lock();
-        if let Some(cell) = cells.current(id) {
-            cell.rtt = Some(rtt);
+        let mut inner = self.lock();
+        if let Some(entry) = inner.current(id) {
+            entry.rtt = Some(rtt);
             let detail = format!("round trip {:.1} ms", milliseconds(rtt));
-            cell.tunnel.proven(Some(&detail));
-            cell.network.proven(None);
+            entry.tunnel.proven(Some(&detail));
+            entry.network.proven(None);
         }
-        drop(cells);
+        drop(inner);
         self.revision.send_modify(|r| *r += 1);
     }
 
@@ -276,19 +272,19 @@ impl PublishedState {
 
     /// Cause and remedy of what [`refused`](Self::refused) told last.
     pub(super) fn refusal(&self, slot: usize, forward: usize) -> (Option<String>, Option<String>) {
-        let cells = self.lock();
-        let cell = cells.connections.get(slot);
-        let answer = cell.and_then(|cell| cell.answers.get(&forward));
+        let inner = self.lock();
+        let entry = inner.connections.get(slot);
+        let answer = entry.and_then(|entry| entry.answers.get(&forward));
         answer.map_or((None, None), |answer| {
             (answer.cause.clone(), answer.remedy.clone())
         })
     }
 
     fn answer(&self, id: SessionId, forward: usize, answer: ForwardAnswer) {
-        let mut cells = self.lock();
-        let known = cells.ids.forwards().any(|(known, _)| known == forward);
-        if let Some(cell) = cells.current(id).filter(|_| known) {
-            cell.answers.insert(forward, answer);
+        let mut inner = self.lock();
+        let known = inner.ids.forwards().any(|(known, _)| known == forward);
+        if let Some(entry) = inner.current(id).filter(|_| known) {
+            entry.answers.insert(forward, answer);
         }
     }
 
@@ -298,9 +294,9 @@ impl PublishedState {
 
     /// The gateway that this connection is at, or dials.
     pub(super) fn dialed_gateway(&self, slot: usize) -> Option<String> {
-        let cells = self.lock();
-        let gateway = cells.connections.get(slot)?.summary.gateway;
-        cells.ids.gateway(gateway).map(ToString::to_string)
+        let inner = self.lock();
+        let gateway = inner.connections.get(slot)?.summary.gateway;
+        inner.ids.gateway(gateway).map(ToString::to_string)
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<Session> {
@@ -309,10 +305,10 @@ impl PublishedState {
 
     /// One per gateway: the last attempt there, where that has failed.
     pub(super) fn failures(&self) -> Vec<Option<LastFailure>> {
-        let cells = self.lock();
-        let gateways = cells.ids.gateways();
+        let inner = self.lock();
+        let gateways = inner.ids.gateways();
         gateways
-            .map(|gateway| cells.failures.get(&gateway).cloned())
+            .map(|gateway| inner.failures.get(&gateway).cloned())
             .collect()
     }
 
@@ -323,18 +319,18 @@ impl PublishedState {
 
     /// The sessions that hold this forward, each with the number of its connection.
     pub(super) fn holders(&self, forward: &str) -> Vec<(usize, Session)> {
-        let cells = self.lock();
-        let mut forwards = cells.ids.forwards();
+        let inner = self.lock();
+        let mut forwards = inner.ids.forwards();
         let index = forwards.position(|(_, known)| *known.name == *forward);
         drop(forwards);
         let mut holders = Vec::new();
-        for (slot, cell) in cells.connections.iter().enumerate() {
-            let bound = index.and_then(|index| cell.summary.forwards.get(index));
-            let (Some(ForwardState::Bound), Some(generation)) = (bound, cell.summary.current)
+        for (slot, entry) in inner.connections.iter().enumerate() {
+            let bound = index.and_then(|index| entry.summary.forwards.get(index));
+            let (Some(ForwardState::Bound), Some(generation)) = (bound, entry.summary.current)
             else {
                 continue;
             };
-            let session = cells.sessions.get(&SessionId { slot, generation });
+            let session = inner.sessions.get(&SessionId { slot, generation });
             holders.extend(session.map(|session| (slot, session.clone())));
         }
         holders
@@ -345,9 +341,9 @@ impl PublishedState {
         self.lock().active_forwards.iter().any(|name| which(name))
     }
 
-    pub(super) fn live_channels(&self) -> usize {
-        let cells = self.lock();
-        cells.sessions.values().map(Session::live_channels).sum()
+    pub(super) fn open_channels(&self) -> usize {
+        let inner = self.lock();
+        inner.sessions.values().map(Session::open_channels).sum()
     }
 
     pub(super) fn stop(&self) {
@@ -370,51 +366,51 @@ impl PublishedState {
 
     /// Since the agent started.
     pub(super) fn spool_resets(&self) -> SpoolResets {
-        let cells = self.lock();
-        let mut all = cells.spool_resets.clone();
-        for session in cells.sessions.values() {
+        let inner = self.lock();
+        let mut all = inner.spool_resets.clone();
+        for session in inner.sessions.values() {
             all.add(&session.budget().spool_resets());
         }
         all
     }
 
     pub(super) fn views(&self) -> Vec<ConnectionView> {
-        let cells = self.lock();
-        let views = cells.connections.iter().enumerate();
+        let inner = self.lock();
+        let views = inner.connections.iter().enumerate();
         views
-            .map(|(index, cell)| self.view(index, cell, &cells))
+            .map(|(index, entry)| self.view(index, entry, &inner))
             .collect()
     }
 
     fn view(
         &self,
         index: usize,
-        cell: &ConnectionEntry,
-        cells: &PublishedStateInner,
+        entry: &ConnectionEntry,
+        inner: &PublishedStateInner,
     ) -> ConnectionView {
-        let register = &cells.ids;
-        let summary = &cell.summary;
+        let ids = &inner.ids;
+        let summary = &entry.summary;
         let now = Instant::now();
         let id = summary.current.map(|generation| SessionId {
             slot: index,
             generation,
         });
-        let session = id.and_then(|id| cells.sessions.get(&id));
-        let pulse = id.and_then(|id| cells.liveness.get(&id));
+        let session = id.and_then(|id| inner.sessions.get(&id));
+        let liveness = id.and_then(|id| inner.liveness.get(&id));
         // A session that was opened before the configuration changed stands by what held then.
-        let settings = session.map_or(&register.settings, Session::settings);
+        let settings = session.map_or(&ids.settings, Session::settings);
         let gateway = session.map(Session::gateway);
-        let gateway = gateway.or_else(|| register.gateway(summary.gateway));
-        let facts = session.and_then(Session::negotiated);
+        let gateway = gateway.or_else(|| ids.gateway(summary.gateway));
+        let negotiated = session.and_then(Session::negotiated);
         let budget = session.map(Session::budget);
-        let meter = budget.map(|b| b.transport());
-        let report = |layer: &StatusLayer| match pulse {
-            Some(pulse) => live_layer(layer.snapshot(), now, pulse),
+        let transport = budget.map(|b| b.transport());
+        let report = |layer: &StatusLayer| match liveness {
+            Some(liveness) => live_layer(layer.snapshot(), now, liveness),
             None => LayerReport::new(&layer.snapshot(), now, STALE_AFTER),
         };
         let clock = now.saturating_duration_since(self.start);
-        let mut tunnel = report(&cell.tunnel);
-        let cuts = cells.cuts.get(&summary.gateway);
+        let mut tunnel = report(&entry.tunnel);
+        let cuts = inner.cuts.get(&summary.gateway);
         if let Some(pattern) = cuts.and_then(|cuts| cuts.pattern(now))
             && tunnel.state == LayerState::Proven
         {
@@ -434,27 +430,27 @@ impl PublishedState {
                 .map(|peer| peer.ip().to_string()),
             user: settings.user.clone(),
             phase: summary.phase,
-            since_seconds: now.saturating_duration_since(cell.since).as_secs_f64(),
+            since_seconds: now.saturating_duration_since(entry.since).as_secs_f64(),
             attempt: summary.attempt,
             next_retry_seconds: summary
                 .next_dial
                 .map(|at| at.saturating_sub(clock).as_secs_f64()),
-            network: report(&cell.network),
+            network: report(&entry.network),
             tunnel,
-            failed_hop: cell.failed_hop,
-            rtt_ms: cell.rtt.map(milliseconds),
+            failed_hop: entry.failed_hop,
+            rtt_ms: entry.rtt.map(milliseconds),
             generation: summary.sessions,
-            host_key: facts.map(|f| f.host_key.clone()),
-            key_exchange: facts.map(|f| f.key_exchange.clone()),
-            cipher: facts.map(|f| f.cipher.clone()),
-            strict_key_exchange: facts.map(|f| f.strict),
-            channels: session.map_or(0, Session::live_channels),
-            bytes_received: meter.map_or(0, |m| m.received()),
-            bytes_sent: meter.map_or(0, |m| m.sent()),
-            backlog: meter.map_or(0, |m| m.backlog()),
+            host_key: negotiated.map(|f| f.host_key.clone()),
+            key_exchange: negotiated.map(|f| f.key_exchange.clone()),
+            cipher: negotiated.map(|f| f.cipher.clone()),
+            strict_key_exchange: negotiated.map(|f| f.strict),
+            channels: session.map_or(0, Session::open_channels),
+            bytes_received: transport.map_or(0, |m| m.received()),
+            bytes_sent: transport.map_or(0, |m| m.sent()),
+            backlog: transport.map_or(0, |m| m.backlog()),
             closed_first: budget.map_or(0, |b| b.closed_first()),
             channel_resets: budget.map_or(0, |b| b.resets()),
-            forwards: forward_views(register, cell, session),
+            forwards: forward_views(ids, entry, session),
         }
     }
 
@@ -466,19 +462,19 @@ impl PublishedState {
 impl PublishedStateInner {
     /// The connection, if this session is the one that serves; what an old one says is of no interest.
     fn current(&mut self, id: SessionId) -> Option<&mut ConnectionEntry> {
-        let cell = self.connections.get_mut(id.slot)?;
-        (cell.summary.current == Some(id.generation)).then_some(cell)
+        let entry = self.connections.get_mut(id.slot)?;
+        (entry.summary.current == Some(id.generation)).then_some(entry)
     }
 }
 
 fn forward_views(
-    register: &IdRegistry,
-    cell: &ConnectionEntry,
+    ids: &IdRegistry,
+    entry: &ConnectionEntry,
     session: Option<&Session>,
 ) -> Vec<ForwardView> {
-    let each = register.forwards().zip(&cell.summary.forwards);
+    let each = ids.forwards().zip(&entry.summary.forwards);
     let views = each.map(|((number, forward), state)| {
-        let answer = cell.answers.get(&number).cloned().unwrap_or_default();
+        let answer = entry.answers.get(&number).cloned().unwrap_or_default();
         let bound = *state == ForwardState::Bound;
         let refused = *state == ForwardState::Refused;
         let standby = *state == ForwardState::Standby;
@@ -504,11 +500,15 @@ fn forward_views(
 }
 
 /// A layer while a session stands: any byte from the gateway renews its proof, and a silence ends it.
-fn live_layer(mut snapshot: LayerSnapshot, now: Instant, pulse: &SessionLiveness) -> LayerReport {
-    let verdict = pulse.verdict(now);
-    let bounds = pulse.limits();
+fn live_layer(
+    mut snapshot: LayerSnapshot,
+    now: Instant,
+    liveness: &SessionLiveness,
+) -> LayerReport {
+    let verdict = liveness.verdict(now);
+    let limits = liveness.limits();
     if snapshot.state == ProofState::Proven {
-        let heard_at = pulse.heard_at();
+        let heard_at = liveness.heard_at();
         snapshot.proven_at = snapshot.proven_at.max(Some(heard_at));
         if let LivenessVerdict::Silent { silence, .. } | LivenessVerdict::Dead { silence } = verdict
         {
@@ -531,7 +531,7 @@ fn live_layer(mut snapshot: LayerSnapshot, now: Instant, pulse: &SessionLiveness
                     Some(format!(
                         "the session is ended {} s after its first unanswered probe and opened again; if it stays, ask the vendor \
                          whether the gateway hangs, and the network team whether packets to it are dropped",
-                        bounds.cut_after.as_secs()
+                        limits.cut_after.as_secs()
                     )),
                 ),
             };
@@ -540,7 +540,7 @@ fn live_layer(mut snapshot: LayerSnapshot, now: Instant, pulse: &SessionLiveness
     LayerReport::new(
         &snapshot,
         now,
-        bounds.interval.saturating_add(bounds.timeout),
+        limits.interval.saturating_add(limits.timeout),
     )
 }
 

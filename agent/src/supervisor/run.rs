@@ -2,11 +2,10 @@
 //! is a task of its own, so that nothing here ever waits.
 
 use super::{
-    backoff,
     ids::IdRegistry,
+    machine::{SessionId, StateMachine, SupervisorAction, SupervisorEvent},
     published_state::{LastFailure, PublishedState},
     session_monitor::{monitor, panicked_dial, spawn_cancellable, watch_idle},
-    step::{SessionId, StateMachine, SupervisorAction, SupervisorEvent},
 };
 use crate::{
     status::{ConnectionView, ForwardState},
@@ -35,7 +34,7 @@ pub struct Supervisor {
     start: Instant,
     messages: mpsc::Sender<SupervisorMessage>,
     dials: HashMap<SessionId, CancellationToken>,
-    /// New sessions, to be tended once the board knows which connection they serve.
+    /// New sessions, to be monitored once the state knows which connection they serve.
     unmonitored: Vec<(SessionId, Session)>,
     /// Those to be told that what they have changed is in force.
     unanswered: Vec<oneshot::Sender<()>>,
@@ -77,23 +76,23 @@ impl Supervisor {
         cancel: CancellationToken,
     ) -> SupervisorHandle {
         log_skipped_lines(&settings);
-        let register = IdRegistry::new(settings);
-        let machine = StateMachine::new(register.desired_state(false));
+        let ids = IdRegistry::new(settings);
+        let machine = StateMachine::new(ids.desired_state(false));
         let start = Instant::now();
-        let board = PublishedState::new(register.clone(), start.into_std(), machine.summaries());
-        let board = Arc::new(board);
-        let (news, inbox) = mpsc::channel(NEWS);
+        let state = PublishedState::new(ids.clone(), start.into_std(), machine.summaries());
+        let state = Arc::new(state);
+        let (messages, inbox) = mpsc::channel(MAX_MESSAGES);
         let handle = SupervisorHandle {
-            state: Arc::clone(&board),
-            messages: news.clone(),
+            state: Arc::clone(&state),
+            messages: messages.clone(),
         };
         let supervisor = Self {
             machine,
-            ids: register,
-            state: board,
+            ids,
+            state,
             accept,
             start,
-            messages: news,
+            messages,
             dials: HashMap::new(),
             unmonitored: Vec::new(),
             unanswered: Vec::new(),
@@ -119,8 +118,8 @@ impl Supervisor {
             self.ids.forget(|forward| self.machine.involves(forward));
             self.publish();
             for (id, session) in self.unmonitored.drain(..) {
-                let (board, news) = (Arc::clone(&self.state), self.messages.clone());
-                tokio::spawn(monitor(id, session, board, news));
+                let (state, messages) = (Arc::clone(&self.state), self.messages.clone());
+                tokio::spawn(monitor(id, session, state, messages));
             }
             for answer in self.unanswered.drain(..) {
                 // Whoever asked may have given up.
@@ -130,10 +129,10 @@ impl Supervisor {
                 self.state.stop();
                 return;
             }
-            // Without a deadline something is under way that will tell.
+            // Without a deadline a task is under way that will send a message.
             let deadline = self.machine.next_deadline().unwrap_or(FAR);
             event = tokio::select! {
-                Some(news) = inbox.recv() => self.on_message(news),
+                Some(message) = inbox.recv() => self.on_message(message),
                 () = cancel.cancelled(), if !cancelled => {
                     cancelled = true;
                     SupervisorEvent::Drain(Duration::ZERO)
@@ -160,8 +159,8 @@ impl Supervisor {
             SupervisorAction::Request(id, forward) => self.request(id, forward),
             SupervisorAction::Cancel(id, forward) => self.cancel(id, forward),
             SupervisorAction::WatchIdle(id) => {
-                let news = self.messages.clone();
-                self.with_session(id, |session| watch_idle(id, session, news));
+                let messages = self.messages.clone();
+                self.with_session(id, |session| watch_idle(id, session, messages));
             }
             SupervisorAction::Disconnect(id) => {
                 self.with_session(id, |session| async move { session.disconnect().await });
@@ -182,17 +181,17 @@ impl Supervisor {
         };
         let abandon = CancellationToken::new();
         self.dials.insert(id, abandon.clone());
-        let board = Arc::clone(&self.state);
-        let tell: HopObserver = Arc::new(move |passed| {
+        let state = Arc::clone(&self.state);
+        let observer: HopObserver = Arc::new(move |passed| {
             if matches!(passed, HopEvent::HostKey(_)) {
-                board.reached(id.slot);
+                state.reached(id.slot);
             }
         });
         let accept = Arc::clone(&self.accept);
-        let open = Session::open(settings, gateway.clone(), id.slot, accept, tell);
-        let news = self.messages.clone();
+        let open = Session::open(settings, gateway.clone(), id.slot, accept, observer);
+        let messages = self.messages.clone();
         tokio::spawn(async move {
-            let told = match spawn_cancellable(abandon.clone(), open).await {
+            let message = match spawn_cancellable(abandon.clone(), open).await {
                 Ok(Ok(session)) => SupervisorMessage::Opened(id, session),
                 _ if abandon.is_cancelled() => SupervisorMessage::Abandoned(id),
                 Ok(Err(error)) => SupervisorMessage::OpenFailed(id, number, error),
@@ -200,12 +199,12 @@ impl Supervisor {
                     SupervisorMessage::OpenFailed(id, number, panicked_dial(&gateway, problem))
                 }
             };
-            let _ = news.send(told).await;
+            let _ = messages.send(message).await;
         });
     }
 
     fn request(&self, id: SessionId, forward: usize) {
-        let news = self.messages.clone();
+        let messages = self.messages.clone();
         let Some(wanted) = self.ids.forward(forward).cloned() else {
             return;
         };
@@ -213,7 +212,7 @@ impl Supervisor {
             // Called here and not in the task, so that it is ahead of the first probe.
             let asked = session.forward(&wanted);
             async move {
-                let told = match asked.await {
+                let message = match asked.await {
                     Ok(bound) => SupervisorMessage::Granted(id, forward, bound),
                     Err(error @ ForwardError::Refused(_)) => {
                         SupervisorMessage::Refused(id, forward, error)
@@ -221,21 +220,24 @@ impl Supervisor {
                     // The end of the session is told by whoever tends it.
                     Err(ForwardError::Lost(_)) => return,
                 };
-                let _ = news.send(told).await;
+                let _ = messages.send(message).await;
             }
         });
     }
 
     fn cancel(&self, id: SessionId, forward: usize) {
-        let news = self.messages.clone();
-        let Some(held) = self.ids.forward(forward).cloned() else {
+        let messages = self.messages.clone();
+        let Some(forward_settings) = self.ids.forward(forward).cloned() else {
             return;
         };
         self.with_session(id, |session| async move {
-            if let Err(ForwardError::Lost(_)) = session.cancel_forward(&held.name).await {
+            if let Err(ForwardError::Lost(_)) = session.cancel_forward(&forward_settings.name).await
+            {
                 return;
             }
-            let _ = news.send(SupervisorMessage::Cancelled(id, forward)).await;
+            let _ = messages
+                .send(SupervisorMessage::Cancelled(id, forward))
+                .await;
         });
     }
 
@@ -249,19 +251,19 @@ impl Supervisor {
         }
     }
 
-    /// Notes and logs the news, and makes of it what the machine understands.
-    fn on_message(&mut self, news: SupervisorMessage) -> SupervisorEvent {
-        match news {
+    /// Notes and logs a message, and makes of it what the machine understands.
+    fn on_message(&mut self, message: SupervisorMessage) -> SupervisorEvent {
+        match message {
             SupervisorMessage::Opened(id, session) => {
                 self.dials.remove(&id);
                 self.state.opened(id, &session);
-                if let Some(facts) = session.negotiated() {
+                if let Some(negotiated) = session.negotiated() {
                     tracing::info!(
                         connection = id.slot,
                         gateway = %session.gateway(),
-                        host_key = facts.host_key,
-                        key_exchange = facts.key_exchange,
-                        cipher = facts.cipher,
+                        host_key = negotiated.host_key,
+                        key_exchange = negotiated.key_exchange,
+                        cipher = negotiated.cipher,
                         "logged in to the gateway"
                     );
                 }
@@ -274,9 +276,9 @@ impl Supervisor {
                     Some(gateway) => retry(&self.ids.settings, gateway, &error),
                     None => error.retry(),
                 };
-                let news = self.state.open_failed(id, &error);
+                let changed = self.state.open_failed(id, &error);
                 let gateway = self.gateway(id);
-                if news {
+                if changed {
                     tracing::warn!(
                         connection = id.slot,
                         gateway,
@@ -342,16 +344,16 @@ impl Supervisor {
                 let _ = answer.send(());
                 SupervisorEvent::Tick
             }
-            SupervisorMessage::Reload(settings, anew, answer) => {
+            SupervisorMessage::Reload(settings, replace_sessions, answer) => {
                 log_skipped_lines(&settings);
                 let egress = &settings.egress;
                 egress.adopt_addresses(&self.ids.settings.egress);
-                if anew {
+                if replace_sessions {
                     egress.addresses().clear_failures();
                 }
                 self.ids.change(settings);
                 self.unanswered.push(answer);
-                SupervisorEvent::Reload(self.ids.desired_state(anew))
+                SupervisorEvent::Reload(self.ids.desired_state(replace_sessions))
             }
             SupervisorMessage::Drain(limit) => {
                 tracing::info!(limit_seconds = limit.as_secs(), "draining");
@@ -363,10 +365,12 @@ impl Supervisor {
     /// Shows what has changed, and logs what the machine has decided about forwards.
     fn publish(&self) {
         let after = self.machine.summaries();
-        let held = self
+        let active_forwards = self
             .ids
             .named(|forward| self.machine.expects_channels(forward));
-        let before = self.state.publish(&self.ids, after.clone(), held);
+        let before = self
+            .state
+            .publish(&self.ids, after.clone(), active_forwards);
         for (connection, (before, after)) in before.iter().zip(&after).enumerate() {
             let gateway = self.ids.gateway(after.gateway);
             let gateway = gateway.map(ToString::to_string);
@@ -439,8 +443,8 @@ impl SupervisorHandle {
     }
 
     /// Forwarded channels open now, on all sessions.
-    pub fn live_channels(&self) -> usize {
-        self.state.live_channels()
+    pub fn open_channels(&self) -> usize {
+        self.state.open_channels()
     }
 
     /// Counts up with every change of [`connections`](Self::connections) worth looking at.
@@ -451,23 +455,28 @@ impl SupervisorHandle {
     /// Whether the supervisor's own loop answers a question, or has ended as it was told to. Waits for as long as it
     /// does neither: the caller sets a limit.
     pub async fn ping(&self) -> bool {
-        let (question, answer) = oneshot::channel();
-        let asked = self.messages.send(SupervisorMessage::Ping(question)).await;
+        let (ping, answer) = oneshot::channel();
+        let asked = self.messages.send(SupervisorMessage::Ping(ping)).await;
         asked.is_ok() && answer.await.is_ok() || self.state.is_stopped()
     }
 
     /// Brings about what `settings` say: binds and cancels forwards on the sessions that stand, opens and leaves
-    /// sessions. `anew`: sessions that stand are to be replaced, since they would be opened in another way now. Returns
+    /// sessions. `replace_sessions`: sessions that stand are to be replaced, since they would be opened in another way now. Returns
     /// as soon as that is under way.
-    pub async fn reload(&self, settings: Arc<Settings>, anew: bool) {
+    pub async fn reload(&self, settings: Arc<Settings>, replace_sessions: bool) {
         let (answer, answered) = oneshot::channel();
-        let news = self.messages.clone();
+        let messages = self.messages.clone();
         // A closed queue means that everything has stopped already.
         tokio::spawn(async move {
-            news.send(SupervisorMessage::Reload(settings, anew, answer))
+            messages
+                .send(SupervisorMessage::Reload(
+                    settings,
+                    replace_sessions,
+                    answer,
+                ))
                 .await
         });
-        if timeout(TAKEN, answered).await.is_err() {
+        if timeout(RELOAD_TIMEOUT, answered).await.is_err() {
             tracing::error!(
                 "the loop that keeps the connections does not answer; the change takes effect when it does"
             );
@@ -490,13 +499,13 @@ impl SupervisorHandle {
     pub async fn drain(&self, limit: Duration) {
         // A closed queue means that everything has stopped already.
         let _ = self.messages.send(SupervisorMessage::Drain(limit)).await;
-        let _ = timeout(limit.saturating_add(GOODBYES), self.state.stopped()).await;
+        let _ = timeout(limit.saturating_add(DISCONNECT_TIME), self.state.stopped()).await;
     }
 }
 
 /// What of known_hosts is not used; a revocation is never among it.
 fn log_skipped_lines(settings: &Settings) {
-    for skipped in settings.host_keys.skipped().iter().take(SKIPPED) {
+    for skipped in settings.host_keys.skipped().iter().take(MAX_SKIPPED_LINES) {
         let (line, problem) = (skipped.line, &skipped.problem);
         tracing::warn!(
             line,
@@ -507,12 +516,12 @@ fn log_skipped_lines(settings: &Settings) {
 }
 
 /// Lines that are named; the others are of the same kind.
-const SKIPPED: usize = 10;
-/// The machine takes news faster than sessions can make them; senders wait otherwise.
-const NEWS: usize = 64;
+const MAX_SKIPPED_LINES: usize = 10;
+/// The machine takes messages faster than sessions can make them; senders wait otherwise.
+const MAX_MESSAGES: usize = 64;
 /// A loop that takes longer hangs, which is the watchdog's business.
-const TAKEN: Duration = Duration::from_secs(10);
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the goodbyes after a drain.
-const GOODBYES: Duration = Duration::from_secs(15);
+const DISCONNECT_TIME: Duration = Duration::from_secs(15);
 /// Stands for "never" where tokio wants an instant.
-const FAR: Duration = backoff::SLOW.saturating_mul(60);
+const FAR: Duration = Duration::from_secs(3600);

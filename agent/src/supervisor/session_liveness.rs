@@ -16,13 +16,13 @@ pub(super) struct SessionLiveness {
 
 impl SessionLiveness {
     pub(super) fn new(session: &Session) -> Arc<Self> {
-        let bounds = LivenessLimits::of(session.settings());
-        let meter = Arc::clone(session.budget().transport());
-        let liveness = Liveness::new(bounds, Instant::now(), sample(&meter));
+        let limits = LivenessLimits::of(session.settings());
+        let transport = Arc::clone(session.budget().transport());
+        let liveness = Liveness::new(limits, Instant::now(), sample(&transport));
         Arc::new(Self {
-            limits: bounds,
+            limits,
             liveness: Mutex::new(liveness),
-            transport: meter,
+            transport,
         })
     }
 
@@ -33,12 +33,12 @@ impl SessionLiveness {
         liveness.verdict(now)
     }
 
-    /// A question goes out now.
+    /// A probe goes out now.
     pub(super) fn on_probe_sent(&self, now: Instant) {
         self.lock().on_probe_sent(now, sample(&self.transport));
     }
 
-    /// Whether a question is due; it counts as asked from now on.
+    /// Whether a probe is due; it counts as asked from now on.
     pub(super) fn probe_if_due(&self, now: Instant, in_flight: bool) -> bool {
         let mut liveness = self.lock();
         let due = liveness.next_probe(in_flight);
@@ -57,7 +57,7 @@ impl SessionLiveness {
         self.lock().probe_sent_at()
     }
 
-    /// When a question is due at the earliest.
+    /// When a probe is due at the earliest.
     pub(super) fn next_probe(&self, in_flight: bool) -> Instant {
         let liveness = self.lock();
         let next = liveness.next_probe(in_flight);
@@ -78,9 +78,9 @@ impl SessionLiveness {
     }
 }
 
-fn sample(meter: &TransportHandle) -> LinkSample {
+fn sample(transport: &TransportHandle) -> LinkSample {
     LinkSample {
-        received: meter.received(),
-        given: meter.given(),
+        received: transport.received(),
+        written: transport.written(),
     }
 }

@@ -1,8 +1,8 @@
 //! The tasks that the shell starts: one per dial, one per session for as long as it stands.
 
 use super::{
-    liveness::LivenessVerdict, published_state::PublishedState, run::SupervisorMessage,
-    step::SessionId,
+    liveness::LivenessVerdict, machine::SessionId, published_state::PublishedState,
+    run::SupervisorMessage,
 };
 use crate::tunnel::{
     GatewayAddress,
@@ -48,55 +48,55 @@ pub(super) fn panicked_dial(gateway: &GatewayAddress, problem: String) -> Sessio
 pub(super) async fn monitor(
     id: SessionId,
     session: Session,
-    board: Arc<PublishedState>,
-    news: mpsc::Sender<SupervisorMessage>,
+    state: Arc<PublishedState>,
+    messages: mpsc::Sender<SupervisorMessage>,
 ) {
-    let meter = Arc::clone(session.budget().transport());
-    let Some(pulse) = board.liveness(id) else {
+    let transport = Arc::clone(session.budget().transport());
+    let Some(liveness) = state.liveness(id) else {
         return;
     };
     let mut ended = pin!(session.ended());
     let mut answer = pin!(Fuse::terminated());
     let mut silent = false;
-    let mut worn = false;
-    pulse.on_probe_sent(Instant::now().into_std());
+    let mut replacement_asked = false;
+    liveness.on_probe_sent(Instant::now().into_std());
     answer.set(session.probe_without_deadline().fuse());
     loop {
         // Before anything is looked at, so that nothing is missed.
-        meter.arm_activity();
+        transport.arm_activity();
         let now = Instant::now();
         let in_flight = is_in_flight(session.budget());
-        let verdict = pulse.verdict(now.into_std());
-        report_silence(id, &session, &board, &mut silent, verdict);
+        let verdict = liveness.verdict(now.into_std());
+        report_silence(id, &session, &state, &mut silent, verdict);
         if let LivenessVerdict::Dead { silence } = verdict {
             let seconds = silence.as_secs();
             let reason = format!("the gateway has not answered for {seconds} s");
             session.abort_silent(&reason, in_flight);
         }
-        if !worn && needs_replacement(session.budget()) {
-            worn = true;
-            let _ = news.send(SupervisorMessage::NeedsReplacement(id)).await;
+        if !replacement_asked && needs_replacement(session.budget()) {
+            replacement_asked = true;
+            let _ = messages.send(SupervisorMessage::NeedsReplacement(id)).await;
         }
-        if pulse.probe_if_due(now.into_std(), in_flight) && answer.is_terminated() {
+        if liveness.probe_if_due(now.into_std(), in_flight) && answer.is_terminated() {
             answer.set(session.probe_without_deadline().fuse());
         }
-        let asked = pulse.probe_sent_at().map(Instant::from_std);
+        let asked = liveness.probe_sent_at().map(Instant::from_std);
         let next = match asked {
-            // Where the question still waits in a queue shows only in the kernel; an answer is usually there before.
+            // Where the probe still waits in a queue shows only in the kernel; an answer is usually there before.
             Some(asked) => (now + SAMPLE).max(asked + FIRST_SAMPLE),
-            None => Instant::from_std(pulse.next_probe(in_flight)),
+            None => Instant::from_std(liveness.next_probe(in_flight)),
         };
         tokio::select! {
             answered = &mut answer => if let Ok(round_trip) = answered {
-                board.probe_answered(id, round_trip);
+                state.probe_answered(id, round_trip);
             },
             ended = &mut ended => {
-                let _ = news.send(SupervisorMessage::Ended(id, ended)).await;
+                let _ = messages.send(SupervisorMessage::Ended(id, ended)).await;
                 return;
             }
-            () = meter.activity(), if !in_flight && asked.is_none() => {}
+            () = transport.activity(), if !in_flight && asked.is_none() => {}
             () = sleep_until(next) => if asked.is_some() {
-                pulse.on_acknowledged(meter.acknowledged().await);
+                liveness.on_acknowledged(transport.acknowledged().await);
             },
         }
     }
@@ -111,7 +111,7 @@ fn is_in_flight(budget: &SessionBudget) -> bool {
 fn report_silence(
     id: SessionId,
     session: &Session,
-    board: &PublishedState,
+    state: &PublishedState,
     silent: &mut bool,
     verdict: LivenessVerdict,
 ) {
@@ -141,13 +141,17 @@ fn report_silence(
         }
         LivenessVerdict::Alive => tracing::info!(connection, %gateway, "the gateway answers again"),
     }
-    board.changed();
+    state.changed();
 }
 
 /// Whether a session should be replaced before it does harm.
 fn needs_replacement(budget: &SessionBudget) -> bool {
-    let meter = budget.transport();
-    is_past_limits(budget.closed_first(), meter.received(), meter.sent())
+    let transport = budget.transport();
+    is_past_limits(
+        budget.closed_first(),
+        transport.received(),
+        transport.sent(),
+    )
 }
 
 fn is_past_limits(closed_first: u64, received: u64, sent: u64) -> bool {
@@ -158,17 +162,17 @@ fn is_past_limits(closed_first: u64, received: u64, sent: u64) -> bool {
 pub(super) async fn watch_idle(
     id: SessionId,
     session: Session,
-    news: mpsc::Sender<SupervisorMessage>,
+    messages: mpsc::Sender<SupervisorMessage>,
 ) {
-    while session.live_channels() > 0 {
+    while session.open_channels() > 0 {
         if timeout(IDLE_POLL, session.ended()).await.is_ok() {
             return;
         }
     }
-    let _ = news.send(SupervisorMessage::Idle(id)).await;
+    let _ = messages.send(SupervisorMessage::Idle(id)).await;
 }
 
-/// While a question is unanswered.
+/// While a probe is unanswered.
 const SAMPLE: Duration = Duration::from_millis(250);
 /// Most answers are there before.
 const FIRST_SAMPLE: Duration = Duration::from_millis(400);

@@ -68,7 +68,7 @@ async fn a_vendor_that_leaves_a_download_ends_it_at_once() -> Result<()> {
         }
         let theirs = gateway.budget()?;
         eventually("nobody writes any more", || {
-            client.service.live() + client.budget.live() + theirs.live() == 0
+            client.service.live() + client.budget.open_channels() + theirs.open_channels() == 0
         })
         .await
     })

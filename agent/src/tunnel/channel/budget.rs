@@ -16,7 +16,7 @@ pub struct SessionBudget {
     limits: ChannelLimits,
     used: AtomicU64,
     memory: AtomicU64,
-    live: AtomicUsize,
+    open_channels: AtomicUsize,
     unanswered: AtomicUsize,
     closed_first: AtomicU64,
     resets: AtomicU64,
@@ -27,14 +27,14 @@ pub struct SessionBudget {
 }
 
 impl SessionBudget {
-    /// For the session that runs on the transport of this meter.
-    pub fn new(meter: Arc<TransportHandle>, limits: ChannelLimits) -> Arc<Self> {
+    /// For the session that runs on the transport of this handle.
+    pub fn new(handle: Arc<TransportHandle>, limits: ChannelLimits) -> Arc<Self> {
         Arc::new(Self {
-            transport: meter,
+            transport: handle,
             limits,
             used: AtomicU64::new(0),
             memory: AtomicU64::new(0),
-            live: AtomicUsize::new(0),
+            open_channels: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
             closed_first: AtomicU64::new(0),
             resets: AtomicU64::new(0),
@@ -65,8 +65,8 @@ impl SessionBudget {
     }
 
     /// Channels that are not closed on both sides yet, or whose bytes are not read yet.
-    pub fn live(&self) -> usize {
-        self.live.load(Relaxed)
+    pub fn open_channels(&self) -> usize {
+        self.open_channels.load(Relaxed)
     }
 
     /// Channels on which something has come that nothing was answered to yet.
@@ -103,9 +103,9 @@ impl SessionBudget {
         resets.unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn open(self: &Arc<Self>) -> LiveChannelGuard {
-        self.live.fetch_add(1, Relaxed);
-        LiveChannelGuard(Arc::clone(self))
+    pub(super) fn open(self: &Arc<Self>) -> OpenChannelGuard {
+        self.open_channels.fetch_add(1, Relaxed);
+        OpenChannelGuard(Arc::clone(self))
     }
 
     pub(super) fn note_closed_first(&self) {
@@ -154,11 +154,11 @@ impl SpoolResets {
 }
 
 /// Counts one channel for as long as it exists.
-pub(super) struct LiveChannelGuard(Arc<SessionBudget>);
+pub(super) struct OpenChannelGuard(Arc<SessionBudget>);
 
-impl Drop for LiveChannelGuard {
+impl Drop for OpenChannelGuard {
     fn drop(&mut self) {
-        self.0.live.fetch_sub(1, Relaxed);
+        self.0.open_channels.fetch_sub(1, Relaxed);
     }
 }
 

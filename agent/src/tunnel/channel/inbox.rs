@@ -19,7 +19,7 @@ pub(super) struct Inbox {
     written: u64,
     tail: MessageQueue,
     /// The job the pump is carrying out.
-    under_way: Option<RunningSpoolJob>,
+    running: Option<RunningSpoolJob>,
     /// The last job was a read: a write comes first now, so that neither starves.
     read_last: bool,
     eof: bool,
@@ -27,7 +27,7 @@ pub(super) struct Inbox {
     abandoned: bool,
     reader: Option<Waker>,
     /// Something came for the reader.
-    news: bool,
+    readable: bool,
 }
 
 /// Messages in memory.
@@ -61,56 +61,56 @@ impl Inbox {
             read: 0,
             written: 0,
             tail: MessageQueue::default(),
-            under_way: None,
+            running: None,
             read_last: false,
             eof: false,
             end: None,
             abandoned: false,
             reader: None,
-            news: false,
+            readable: false,
         }
     }
 
     /// Takes one message, or says which bound it would break. Messages for an application that has
     /// left vanish.
     pub(super) fn push(&mut self, data: Bytes) -> Result<(), CloseReason> {
-        if self.is_void() {
+        if self.is_discarding() {
             return Ok(());
         }
         let cost = data.len() + MESSAGE_COST;
         let held = self.memory() + cost;
         let limits = self.budget.limits();
-        if held > FLOOR && self.budget.used() + cost as u64 > limits.spool_per_session {
+        if held > MIN_MEMORY && self.budget.used() + cost as u64 > limits.spool_per_session {
             return Err(CloseReason::Overflow);
         }
         let in_order = !self.on_disk() && self.tail.queue.is_empty();
-        if in_order && self.head.cost < self.room() {
+        if in_order && self.head.cost < self.memory_limit() {
             self.head.push(data);
         } else {
-            let ahead = self.tail.cost + self.carried() + cost;
+            let ahead = self.tail.cost + self.in_write() + cost;
             if self.written - self.read + ahead as u64 > limits.spool_per_channel {
                 return Err(CloseReason::Overflow);
             }
             self.tail.push(data);
         }
-        self.settle();
-        self.news = true;
+        self.update_charge();
+        self.readable = true;
         Ok(())
     }
 
     /// The next job for the pump, if none is under way.
     pub(super) fn plan(&mut self) -> Option<SpoolJob> {
         self.promote();
-        if self.under_way.is_some() || self.is_void() {
+        if self.running.is_some() || self.is_discarding() {
             return None;
         }
-        let may_read = self.written > self.read && self.head.cost < self.room() / 2;
+        let may_read = self.written > self.read && self.head.cost < self.memory_limit() / 2;
         let may_write = self.tail.cost >= BATCH;
         if may_read && !(may_write && self.read_last) {
             let left = self.written - self.read;
             let length = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
             self.read_last = true;
-            self.under_way = Some(RunningSpoolJob::Read { bytes: length });
+            self.running = Some(RunningSpoolJob::Read { bytes: length });
             return Some(SpoolJob::Read {
                 position: self.read,
                 length,
@@ -129,7 +129,7 @@ impl Inbox {
             bytes.push(message);
         }
         self.read_last = false;
-        self.under_way = Some(RunningSpoolJob::Write {
+        self.running = Some(RunningSpoolJob::Write {
             bytes: length,
             cost,
         });
@@ -139,16 +139,16 @@ impl Inbox {
         })
     }
 
-    /// A job has been carried out.
+    /// A job has been in_write out.
     pub(super) fn finish(&mut self, done: SpoolJobResult) {
-        match (self.under_way.take(), done) {
+        match (self.running.take(), done) {
             (Some(RunningSpoolJob::Write { bytes, .. }), SpoolJobResult::Written)
-                if !self.is_void() =>
+                if !self.is_discarding() =>
             {
                 self.written += bytes as u64;
             }
             (Some(RunningSpoolJob::Read { .. }), SpoolJobResult::Read(bytes))
-                if !self.is_void() =>
+                if !self.is_discarding() =>
             {
                 self.read += bytes.len() as u64;
                 self.head.push(bytes);
@@ -156,19 +156,19 @@ impl Inbox {
             _ => {}
         }
         self.promote();
-        self.settle();
-        self.news = true;
+        self.update_charge();
+        self.readable = true;
     }
 
     /// Does more wait for the disk than may? Then nothing must be pushed for a moment.
     pub(super) fn is_behind(&self) -> bool {
-        self.tail.cost + self.carried() > self.allowance()
+        self.tail.cost + self.in_write() > self.disk_queue_limit()
     }
 
     /// The peer will send no more.
     pub(super) fn set_eof(&mut self) {
         self.eof = true;
-        self.news = true;
+        self.readable = true;
     }
 
     /// The channel is over. After a reset what is here is worth nothing: a body with a hole in it
@@ -178,7 +178,7 @@ impl Inbox {
         if end.is_reset() {
             self.discard();
         }
-        self.news = true;
+        self.readable = true;
     }
 
     /// The application has left.
@@ -198,7 +198,7 @@ impl Inbox {
 
     /// Is there still work for the pump after the channel's end?
     pub(super) fn has_spooled(&self) -> bool {
-        !self.is_void() && (self.on_disk() || !self.tail.queue.is_empty())
+        !self.is_discarding() && (self.on_disk() || !self.tail.queue.is_empty())
     }
 
     /// Reads what is in memory.
@@ -207,7 +207,7 @@ impl Inbox {
         let before = buf.remaining();
         while buf.remaining() > 0 && self.head.read(buf) {}
         if buf.remaining() < before || before == 0 {
-            self.settle();
+            self.update_charge();
             return ReadOutcome::Read;
         }
         if !self.has_spooled() {
@@ -228,7 +228,7 @@ impl Inbox {
     /// The reader, if there is something for it. To be woken outside the lock: a waker may run
     /// anything.
     pub(super) fn reader_to_wake(&mut self) -> Option<Waker> {
-        if std::mem::take(&mut self.news) {
+        if std::mem::take(&mut self.readable) {
             self.reader.take()
         } else {
             None
@@ -237,70 +237,75 @@ impl Inbox {
 
     /// Would the pump find something to do?
     pub(super) fn wants_work(&self) -> bool {
-        self.under_way.is_none() && self.written > self.read && self.head.cost < self.room() / 2
+        self.running.is_none()
+            && self.written > self.read
+            && self.head.cost < self.memory_limit() / 2
     }
 
     /// Is what is here, and what still comes, for nobody?
-    fn is_void(&self) -> bool {
+    fn is_discarding(&self) -> bool {
         self.abandoned || self.end.is_some_and(CloseReason::is_reset)
     }
 
     /// What need not go by the disk does not.
     fn promote(&mut self) {
-        if !self.on_disk() && !self.tail.queue.is_empty() && self.head.cost < self.room() / 2 {
+        if !self.on_disk()
+            && !self.tail.queue.is_empty()
+            && self.head.cost < self.memory_limit() / 2
+        {
             self.head.cost += std::mem::take(&mut self.tail.cost);
             self.head.queue.append(&mut self.tail.queue);
         }
     }
 
     /// How much may lie in memory before the disk is used.
-    fn room(&self) -> usize {
+    fn memory_limit(&self) -> usize {
         let limits = self.budget.limits();
         if self.budget.memory() < limits.memory_per_session as u64 {
             limits.memory
         } else {
-            limits.memory.min(FLOOR)
+            limits.memory.min(MIN_MEMORY)
         }
     }
 
     /// How much may wait for the disk.
-    fn allowance(&self) -> usize {
+    fn disk_queue_limit(&self) -> usize {
         let limits = self.budget.limits();
         if self.budget.memory() < 2 * limits.memory_per_session as u64 {
-            AHEAD
+            MAX_DISK_QUEUE
         } else {
             2 * BATCH
         }
     }
 
     fn on_disk(&self) -> bool {
-        self.written > self.read || self.carried() > 0
+        self.written > self.read || self.in_write() > 0
     }
 
     /// What a write has taken out of the tail and not yet put on disk.
-    fn carried(&self) -> usize {
-        match self.under_way {
+    fn in_write(&self) -> usize {
+        match self.running {
             Some(RunningSpoolJob::Write { cost, .. }) => cost,
             _ => 0,
         }
     }
 
     fn memory(&self) -> usize {
-        let reading = match self.under_way {
+        let reading = match self.running {
             Some(RunningSpoolJob::Read { bytes }) => bytes,
             _ => 0,
         };
-        self.head.cost + self.tail.cost + self.carried() + reading
+        self.head.cost + self.tail.cost + self.in_write() + reading
     }
 
     fn discard(&mut self) {
         self.head = MessageQueue::default();
         self.tail = MessageQueue::default();
         self.read = self.written;
-        self.settle();
+        self.update_charge();
     }
 
-    fn settle(&mut self) {
+    fn update_charge(&mut self) {
         let memory = self.memory() as u64;
         self.charge.set(memory, self.written - self.read);
     }
@@ -332,7 +337,7 @@ impl MessageQueue {
             self.queue.pop_front();
             self.cost -= MESSAGE_COST;
         }
-        if self.queue.is_empty() && self.queue.capacity() > KEPT {
+        if self.queue.is_empty() && self.queue.capacity() > MAX_IDLE_SLOTS {
             self.queue = VecDeque::new();
         }
         true
@@ -344,8 +349,8 @@ const MESSAGE_COST: usize = 128;
 /// Bytes written to or read from the file at once.
 const BATCH: usize = 256 << 10;
 /// Bytes that may wait for the disk while it is slower than the link for a moment. When all channels together hold twice `memory_per_session`, two batches must do.
-const AHEAD: usize = 8 << 20;
+const MAX_DISK_QUEUE: usize = 8 << 20;
 /// What a channel may hold however much the others do: a request's head and a small body.
-const FLOOR: usize = 64 << 10;
+const MIN_MEMORY: usize = 64 << 10;
 /// Slots of an empty queue that are kept.
-const KEPT: usize = 64;
+const MAX_IDLE_SLOTS: usize = 64;

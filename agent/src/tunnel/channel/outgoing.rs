@@ -12,7 +12,7 @@ use std::{
 /// The sending side of one channel. At most one chunk is between the application and russh: it was
 /// accepted from the application, and waits for the channel's window.
 pub(super) struct ChannelWriter {
-    outlet: Arc<dyn ChannelSender>,
+    sender: Arc<dyn ChannelSender>,
     gate: Gate,
     sending: Option<SendFuture>,
     eof: EofState,
@@ -32,10 +32,10 @@ enum EofState {
 pub(super) struct SessionClosed;
 
 impl ChannelWriter {
-    pub(super) fn new(outlet: Arc<dyn ChannelSender>, meter: Arc<TransportHandle>) -> Self {
+    pub(super) fn new(sender: Arc<dyn ChannelSender>, handle: Arc<TransportHandle>) -> Self {
         Self {
-            outlet,
-            gate: Gate::new(meter),
+            sender,
+            gate: Gate::new(handle),
             sending: None,
             eof: EofState::No,
         }
@@ -56,7 +56,7 @@ impl ChannelWriter {
         let admitted = ready!(self.gate.poll_admit(cx, buf.len().min(CHUNK)));
         let chunk = buf.get(..admitted).unwrap_or(buf);
         let bytes = Bytes::copy_from_slice(chunk);
-        self.sending = Some(Arc::clone(&self.outlet).data(bytes));
+        self.sending = Some(Arc::clone(&self.sender).data(bytes));
         // Started at once: most chunks are with russh before this returns.
         match self.poll_flush(cx) {
             Poll::Ready(Err(gone)) => Poll::Ready(Err(gone)),
@@ -73,7 +73,7 @@ impl ChannelWriter {
         self.sending = None;
         match sent {
             Ok(()) => {
-                self.gate.passed();
+                self.gate.mark_sent();
                 Poll::Ready(Ok(()))
             }
             Err(_) => {
@@ -88,7 +88,7 @@ impl ChannelWriter {
         ready!(self.poll_flush(cx))?;
         if self.eof == EofState::No {
             self.eof = EofState::OnItsWay;
-            self.sending = Some(Arc::clone(&self.outlet).eof());
+            self.sending = Some(Arc::clone(&self.sender).eof());
         }
         if self.eof == EofState::OnItsWay {
             ready!(self.poll_flush(cx))?;

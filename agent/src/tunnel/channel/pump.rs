@@ -2,7 +2,7 @@
 
 use super::{
     CloseReason, SessionBudget,
-    budget::LiveChannelGuard,
+    budget::OpenChannelGuard,
     halves::{ChannelReceiver, ChannelSender},
     inbox::Inbox,
     outgoing::ChannelWriter,
@@ -30,11 +30,11 @@ pub(super) struct PumpShared {
     pub(super) budget: Arc<SessionBudget>,
     inbox: Mutex<Inbox>,
     /// Something changed on the application's side.
-    pub(super) kick: Notify,
+    pub(super) stream_changed: Notify,
     /// The writer is woken when the channel ends.
     pub(super) writer: AtomicWaker,
     /// Handed over when the application leaves: what it wrote last, and the EOF, are still sent.
-    pub(super) left_behind: Mutex<Option<ChannelWriter>>,
+    pub(super) orphaned_writer: Mutex<Option<ChannelWriter>>,
     /// Something has come that nothing was answered to yet.
     unanswered: AtomicBool,
 }
@@ -44,9 +44,9 @@ impl PumpShared {
         Arc::new(Self {
             inbox: Mutex::new(Inbox::new(Arc::clone(&budget))),
             budget,
-            kick: Notify::new(),
+            stream_changed: Notify::new(),
             writer: AtomicWaker::new(),
-            left_behind: Mutex::new(None),
+            orphaned_writer: Mutex::new(None),
             unanswered: AtomicBool::new(false),
         })
     }
@@ -87,13 +87,13 @@ impl PumpShared {
 /// Runs from the opening of a channel until it is closed on both sides and its bytes are read.
 pub(super) async fn pump(
     shared: Arc<PumpShared>,
-    inlet: impl ChannelReceiver,
-    outlet: Arc<dyn ChannelSender>,
-    _live: LiveChannelGuard,
+    receiver: impl ChannelReceiver,
+    sender: Arc<dyn ChannelSender>,
+    _counted: OpenChannelGuard,
 ) {
     let mut disk = SpoolWorker::new(Arc::clone(&shared));
-    let ended = drain(&shared, inlet, &mut disk).await;
-    // The inlet is gone: from here russh throws this channel's input away and cannot wait for us.
+    let ended = drain(&shared, receiver, &mut disk).await;
+    // The receiver is gone: from here russh throws this channel's input away and cannot wait for us.
     shared.finish(ended.end);
     if !ended.by_peer {
         shared.budget.note_closed_first();
@@ -103,12 +103,12 @@ pub(super) async fn pump(
             let text = "one channel of the vendor's was reset; other requests are not affected";
             // What a gateway does a thousand times must not fill the log.
             match shared.budget.resets() {
-                0..=MAX_TOLD_RESETS => tracing::warn!(%cause, bytes_held, "{text}"),
+                0..=MAX_LOGGED_FAULTS => tracing::warn!(%cause, bytes_held, "{text}"),
                 _ => tracing::debug!(%cause, bytes_held, "{text}"),
             }
         }
         // Fails only where the session has ended.
-        let _ = outlet.close().await;
+        let _ = sender.close().await;
     }
     // The application may still be reading what was spooled.
     while shared.inbox().has_spooled() {
@@ -116,7 +116,7 @@ pub(super) async fn pump(
             worked = disk.work() => if let Err(end) = worked {
                 shared.finish(end);
             },
-            () = shared.kick.notified() => {}
+            () = shared.stream_changed.notified() => {}
         }
     }
 }
@@ -127,10 +127,10 @@ struct ChannelEnd {
 }
 
 /// Drains until the channel ends. Nothing is awaited outside the `select!`: during a rekey russh
-/// takes nothing from us, and would then wait for an inlet that nobody drains.
+/// takes nothing from us, and would then wait for an receiver that nobody drains.
 async fn drain(
     shared: &PumpShared,
-    mut inlet: impl ChannelReceiver,
+    mut receiver: impl ChannelReceiver,
     disk: &mut SpoolWorker,
 ) -> ChannelEnd {
     let limits = shared.budget.limits();
@@ -139,15 +139,15 @@ async fn drain(
         by_peer: false,
     };
     let peers = |end| ChannelEnd { end, by_peer: true };
-    let mut farewell: Option<ChannelWriter> = None;
+    let mut last_writes: Option<ChannelWriter> = None;
     let mut close_at = None;
     let mut behind_since = None;
     let mut discarded = 0u64;
     loop {
         if close_at.is_none() && shared.inbox().is_abandoned() {
             close_at = Some(Instant::now() + limits.close_wait);
-            farewell = shared
-                .left_behind
+            last_writes = shared
+                .orphaned_writer
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .take();
@@ -159,7 +159,7 @@ async fn drain(
             behind_since = Some(Instant::now());
         }
         tokio::select! {
-            message = inlet.next(), if !behind => match message {
+            message = receiver.next(), if !behind => match message {
                 // Empty data is no end of file (RFC 4254 §5.2 does not forbid it).
                 Some(ChannelMsg::Data { data }) if data.is_empty() => {}
                 Some(ChannelMsg::Data { data }) if close_at.is_some() => {
@@ -182,26 +182,26 @@ async fn drain(
             worked = disk.work() => if let Err(end) = worked {
                 return ours(end);
             },
-            _ = send(&mut farewell) => {
-                farewell = None;
+            _ = send(&mut last_writes) => {
+                last_writes = None;
                 close_at = Some(Instant::now() + limits.close_wait);
             }
             () = until(close_at) => return ours(CloseReason::Closed),
             () = until(behind_since.map(|since| since + PATIENCE)) => {
-                if shared.budget.note_spool_fault() <= MAX_TOLD_RESETS {
+                if shared.budget.note_spool_fault() <= MAX_LOGGED_FAULTS {
                     tracing::warn!(folder = %limits.spool_dir.display(), remedy = "look at the load of the disk of the state folder",
                         "the spool file cannot keep up, so that one request is cut off");
                 }
                 return ours(CloseReason::SpoolFailed);
             }
-            () = shared.kick.notified() => {}
+            () = shared.stream_changed.notified() => {}
         }
     }
 }
 
 /// What was written last, then EOF. Pending where there is nothing to send.
-async fn send(farewell: &mut Option<ChannelWriter>) {
-    poll_fn(|cx| match farewell {
+async fn send(last_writes: &mut Option<ChannelWriter>) {
+    poll_fn(|cx| match last_writes {
         Some(outgoing) => outgoing.poll_eof(cx).map(drop),
         None => Poll::Pending,
     })
@@ -254,7 +254,7 @@ impl SpoolWorker {
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
                 );
                 // Whoever opens channels can have this as often as he likes.
-                if self.shared.budget.note_spool_fault() <= MAX_TOLD_RESETS {
+                if self.shared.budget.note_spool_fault() <= MAX_LOGGED_FAULTS {
                     let folder = self.shared.budget.limits().spool_dir.display();
                     match full {
                         true => tracing::warn!(
@@ -290,7 +290,7 @@ impl SpoolWorker {
 }
 
 /// Resets of one session, and faults of its spool files, that are logged as warnings; status counts all resets.
-const MAX_TOLD_RESETS: u64 = 10;
+const MAX_LOGGED_FAULTS: u64 = 10;
 /// For so long a channel may hold up its session because the disk is behind; then it is reset. Below
 /// every keep-alive, and longer than a busy machine takes to write a few megabytes to its page cache.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -54,7 +54,7 @@ impl SpoolFile {
     ) -> (Self, io::Result<SpoolJobResult>) {
         let limits = budget.limits();
         let stuck = budget.stuck_spools();
-        if stuck.load(Relaxed) >= MOST_STUCK {
+        if stuck.load(Relaxed) >= MAX_STUCK {
             return (self, Err(io::Error::other("the spool disk hangs")));
         }
         let (file, ring) = (self.file.clone(), limits.spool_per_channel);
@@ -155,4 +155,4 @@ fn run(file: &File, job: SpoolJob, ring: u64, floor: FreeSpaceFloor) -> io::Resu
 }
 
 /// Blocking threads that may hang in the disk per session; the pool has 512 for everything.
-const MOST_STUCK: usize = 4;
+const MAX_STUCK: usize = 4;

@@ -37,8 +37,8 @@ impl ChannelStream {
     where
         S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
     {
-        let (inlet, outlet) = channel.split();
-        Self::of_halves(budget, inlet, Arc::new(outlet))
+        let (receiver, sender) = channel.split();
+        Self::of_halves(budget, receiver, Arc::new(sender))
     }
 
     /// Why the channel ended; `None` while it has not.
@@ -53,13 +53,13 @@ impl ChannelStream {
 
     pub(super) fn of_halves(
         budget: Arc<SessionBudget>,
-        inlet: impl ChannelReceiver,
-        outlet: Arc<dyn ChannelSender>,
+        receiver: impl ChannelReceiver,
+        sender: Arc<dyn ChannelSender>,
     ) -> Self {
-        let outgoing = ChannelWriter::new(Arc::clone(&outlet), Arc::clone(budget.transport()));
-        let live = budget.open();
+        let outgoing = ChannelWriter::new(Arc::clone(&sender), Arc::clone(budget.transport()));
+        let guard = budget.open();
         let shared = PumpShared::new(budget);
-        tokio::spawn(pump(Arc::clone(&shared), inlet, outlet, live));
+        tokio::spawn(pump(Arc::clone(&shared), receiver, sender, guard));
         Self {
             shared,
             outgoing: Some(outgoing),
@@ -94,7 +94,7 @@ impl AsyncRead for ChannelStream {
         let mut inbox = self.shared.inbox();
         let outcome = inbox.read(buf, cx.waker());
         if inbox.wants_work() {
-            self.shared.kick.notify_one();
+            self.shared.stream_changed.notify_one();
         }
         match outcome {
             ReadOutcome::Read => Poll::Ready(Ok(())),
@@ -143,11 +143,11 @@ impl Drop for ChannelStream {
     fn drop(&mut self) {
         *self
             .shared
-            .left_behind
+            .orphaned_writer
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = self.outgoing.take();
         self.shared.set_unanswered(false);
         self.shared.inbox().abandon();
-        self.shared.kick.notify_one();
+        self.shared.stream_changed.notify_one();
     }
 }

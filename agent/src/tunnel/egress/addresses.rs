@@ -26,7 +26,7 @@ struct AddressMemoryInner {
     /// By place: when a gateway last ended a session for a keep-alive.
     no_keep_alive: HashMap<String, Instant>,
     /// Where packets of full size may be lost on the way, and since when.
-    narrow: HashMap<SocketAddr, Instant>,
+    small_segments: HashMap<SocketAddr, Instant>,
 }
 
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl AddressMemory {
     /// TCP stood, and what came after it failed. `barred`: no login before a minute has passed.
     pub fn failed(&self, address: SocketAddr, barred: bool) {
         let at = Instant::now();
-        let barred_until = barred.then(|| at + BARRED);
+        let barred_until = barred.then(|| at + BARRED_FOR);
         let failure = AddressFailure { at, barred_until };
         self.lock().failures.insert(address, failure);
     }
@@ -120,58 +120,59 @@ impl AddressMemory {
     /// Whether the name has an address where a login may be tried now.
     pub fn has_open(&self, host: &str, port: u16) -> bool {
         let now = Instant::now();
-        self.any(host, port, |memory, address| {
+        self.any_address(host, port, |memory, address| {
             memory.barred(address, now).is_none()
         })
     }
 
     /// Whether the name has an address that has not failed.
     pub fn has_untried(&self, host: &str, port: u16) -> bool {
-        self.any(host, port, |memory, address| {
+        self.any_address(host, port, |memory, address| {
             !memory.failures.contains_key(address)
         })
     }
 
     /// The gateway at this place has ended a session for a keep-alive. Whether that is news.
-    pub fn shun_keep_alive(&self, place: &str) -> bool {
+    pub fn record_keep_alive_rejection(&self, place: &str) -> bool {
         let now = Instant::now();
         let mut memory = self.lock();
         let known = &mut memory.no_keep_alive;
-        known.retain(|_, since| now.saturating_duration_since(*since) < SHUNNED);
+        known.retain(|_, since| now.saturating_duration_since(*since) < KEEP_ALIVE_REJECTED_FOR);
         // A name whose addresses keep changing must not fill memory; what is left out is learnt anew.
-        if known.len() >= MOST_PLACES {
+        if known.len() >= MAX_PLACES {
             known.clear();
         }
         known.insert(place.to_owned(), now).is_none()
     }
 
     /// Whether a session there had better not send keep-alives.
-    pub fn shuns_keep_alive(&self, place: &str) -> bool {
+    pub fn rejects_keep_alive(&self, place: &str) -> bool {
         let now = Instant::now();
         let memory = self.lock();
         let since = memory.no_keep_alive.get(place);
-        since.is_some_and(|since| now.saturating_duration_since(*since) < SHUNNED)
+        since.is_some_and(|since| now.saturating_duration_since(*since) < KEEP_ALIVE_REJECTED_FOR)
     }
 
     /// A connection to this address fell silent while more than questions was on its way: packets of full size may be lost
     /// there, unannounced (a path MTU black hole, RFC 2923). Whether that is news.
-    pub fn suspect_size(&self, address: SocketAddr) -> bool {
+    pub fn suspect_mtu(&self, address: SocketAddr) -> bool {
         let now = Instant::now();
         let mut memory = self.lock();
-        let narrow = &mut memory.narrow;
-        narrow.retain(|_, since| now.saturating_duration_since(*since) < NARROW);
-        if narrow.len() >= MOST_PLACES {
-            narrow.clear();
+        let small_segments = &mut memory.small_segments;
+        small_segments
+            .retain(|_, since| now.saturating_duration_since(*since) < SMALL_SEGMENTS_FOR);
+        if small_segments.len() >= MAX_PLACES {
+            small_segments.clear();
         }
-        narrow.insert(address, now).is_none()
+        small_segments.insert(address, now).is_none()
     }
 
     /// The largest segment for a new connection to this address, where the usual one may be too large.
     pub(super) fn segment(&self, address: &SocketAddr) -> Option<u32> {
         let now = Instant::now();
         let memory = self.lock();
-        let since = memory.narrow.get(address)?;
-        (now.saturating_duration_since(*since) < NARROW).then_some(SMALL_SEGMENT)
+        let since = memory.small_segments.get(address)?;
+        (now.saturating_duration_since(*since) < SMALL_SEGMENTS_FOR).then_some(SMALL_SEGMENT)
     }
 
     /// What failed may have been mended: key, user or host keys are others now.
@@ -179,7 +180,7 @@ impl AddressMemory {
         self.lock().failures.clear();
     }
 
-    fn any(
+    fn any_address(
         &self,
         host: &str,
         port: u16,
@@ -227,7 +228,7 @@ impl AddressMemoryInner {
 
 impl AddressFailure {
     fn counts(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.at) < REMEMBERED
+        now.saturating_duration_since(self.at) < REMEMBER_FAILURE_FOR
     }
 }
 
@@ -267,18 +268,18 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// The supervisor bars a gateway for a minute and a bit: by then its addresses must be open again.
-const BARRED: Duration = Duration::from_secs(59);
+const BARRED_FOR: Duration = Duration::from_secs(59);
 /// Longer than a restart or a failover takes; then the resolver's order counts again.
-const REMEMBERED: Duration = Duration::from_secs(300);
+const REMEMBER_FAILURE_FOR: Duration = Duration::from_secs(300);
 /// Then the usual question is tried once more, at the beginning of a session.
-const SHUNNED: Duration = Duration::from_secs(6 * 3600);
+const KEEP_ALIVE_REJECTED_FOR: Duration = Duration::from_secs(6 * 3600);
 /// A session lives for a day at most, so that the next one is narrow too where the first one was cut for it.
-const NARROW: Duration = Duration::from_secs(25 * 3600);
+const SMALL_SEGMENTS_FOR: Duration = Duration::from_secs(25 * 3600);
 /// Bytes of `TCP_MAXSEG`, for both directions: with the heads of IPv6 it fits 1,180 bytes, less than any tunnel of the field
 /// leaves (IPv6 itself wants 1,280).
 const SMALL_SEGMENT: u32 = 1100;
 /// Places that are remembered, of either kind.
-const MOST_PLACES: usize = 256;
+const MAX_PLACES: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -327,7 +328,7 @@ mod tests {
         assert_eq!(order(&memory, 0).0, [a, b], "the older failure first");
         memory.succeeded(b);
         assert_eq!(order(&memory, 0).0, [b, a]);
-        tokio::time::advance(REMEMBERED).await;
+        tokio::time::advance(REMEMBER_FAILURE_FOR).await;
         assert_eq!(order(&memory, 0).0, [a, b]);
     }
 
@@ -342,7 +343,7 @@ mod tests {
         assert!(!memory.has_open("gw", 1) && !memory.has_untried("gw", 1));
         let (greeted, _) = memory.order("gw", 1, parse(&PAIR), None, false);
         assert_eq!(greeted.open, [a, b], "without a login nothing is barred");
-        tokio::time::advance(BARRED).await;
+        tokio::time::advance(BARRED_FOR).await;
         assert_eq!(order(&memory, 0).0, [a, b]);
         memory.failed(a, true);
         memory.clear_failures();
@@ -353,16 +354,19 @@ mod tests {
     async fn a_gateway_that_ends_sessions_for_a_keep_alive_is_remembered_for_hours_and_within_bounds()
      {
         let memory = AddressMemory::default();
-        assert!(!memory.shuns_keep_alive("gw:1"));
-        assert!(memory.shun_keep_alive("gw:1") && !memory.shun_keep_alive("gw:1"));
-        assert!(memory.shuns_keep_alive("gw:1") && !memory.shuns_keep_alive("gw:2"));
+        assert!(!memory.rejects_keep_alive("gw:1"));
+        assert!(
+            memory.record_keep_alive_rejection("gw:1")
+                && !memory.record_keep_alive_rejection("gw:1")
+        );
+        assert!(memory.rejects_keep_alive("gw:1") && !memory.rejects_keep_alive("gw:2"));
         for n in 0..10_000 {
-            memory.shun_keep_alive(&format!("gw:{n}"));
-            assert!(memory.lock().no_keep_alive.len() <= MOST_PLACES);
+            memory.record_keep_alive_rejection(&format!("gw:{n}"));
+            assert!(memory.lock().no_keep_alive.len() <= MAX_PLACES);
         }
-        memory.shun_keep_alive("gw:1");
-        tokio::time::advance(SHUNNED).await;
-        assert!(!memory.shuns_keep_alive("gw:1"));
+        memory.record_keep_alive_rejection("gw:1");
+        tokio::time::advance(KEEP_ALIVE_REJECTED_FOR).await;
+        assert!(!memory.rejects_keep_alive("gw:1"));
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ pub(super) async fn dial(
     host: &str,
     port: u16,
     limit: Duration,
-    tell: &HopObserver,
+    observer: &HopObserver,
     memory: &AddressMemory,
     choice: AddressChoice,
 ) -> Result<DialedConnection, DialError> {
@@ -49,7 +49,7 @@ pub(super) async fn dial(
         }
     };
     let barred = order.barred.iter().map(|(address, _)| *address);
-    tell(HopEvent::Dns(
+    observer(HopEvent::Dns(
         order.open.iter().copied().chain(barred).collect(),
     ));
     let mut waiting = order.open.into_iter();
@@ -61,7 +61,7 @@ pub(super) async fn dial(
         tokio::select! {
             Some(outcome) = running.next() => match outcome {
                 Ok((peer, stream)) => {
-                    tell(HopEvent::Tcp(peer));
+                    observer(HopEvent::Tcp(peer));
                     if let Some(lease) = &lease {
                         lease.move_to(peer);
                     }
@@ -185,11 +185,11 @@ mod tests {
         let memory = AddressMemory::default();
         for suspected in [false, true] {
             if suspected {
-                assert!(memory.suspect_size(address) && !memory.suspect_size(address));
+                assert!(memory.suspect_mtu(address) && !memory.suspect_mtu(address));
             }
             let choice = AddressChoice::default();
-            let (tell, host) = (ignore(), "127.0.0.1");
-            let dialed = super::dial(host, address.port(), LIMIT, &tell, &memory, choice);
+            let (observer, host) = (ignore(), "127.0.0.1");
+            let dialed = super::dial(host, address.port(), LIMIT, &observer, &memory, choice);
             let stream = dialed.await.unwrap().stream;
             let (accepted, _) = listener.accept().await.unwrap();
             for end in [&stream, &accepted] {

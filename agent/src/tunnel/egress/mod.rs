@@ -129,7 +129,7 @@ impl Egress {
     }
 
     /// Opens the way. `limit` holds for resolving, for each address tried, for the proxy's answer and
-    /// for the TLS handshake, each. `tell` hears of each hop as it is passed.
+    /// for the TLS handshake, each. `observer` hears of each hop as it is passed.
     ///
     /// # Errors
     /// The hop that failed, with cause and remedy.
@@ -138,14 +138,14 @@ impl Egress {
         gateway: &GatewayAddress,
         limit: Duration,
         options: &socket::SocketOptions,
-        tell: &HopObserver,
+        observer: &HopObserver,
         choice: AddressChoice,
     ) -> Result<GatewayConnection, EgressError> {
         let memory = self.addresses();
         let (stream, early, peer, lease) = match self.proxy(gateway) {
             None => {
                 let (host, port) = (&gateway.host, gateway.port);
-                let dialed = dial::dial(host, port, limit, tell, &memory, choice).await?;
+                let dialed = dial::dial(host, port, limit, observer, &memory, choice).await?;
                 set(&dialed.stream, options)?;
                 let DialedConnection {
                     stream,
@@ -156,8 +156,8 @@ impl Egress {
             }
             Some(proxy) => {
                 let (stream, early, lease) =
-                    through(proxy, gateway, limit, options, tell, &memory, choice).await?;
-                tell(HopEvent::Proxy);
+                    through(proxy, gateway, limit, options, observer, &memory, choice).await?;
+                observer(HopEvent::Proxy);
                 (stream, early, None, lease)
             }
         };
@@ -176,7 +176,7 @@ impl Egress {
         if !gateway.tls {
             return Ok(way);
         }
-        let wrapped = self.wrap(way, gateway, limit, tell).await;
+        let wrapped = self.wrap(way, gateway, limit, observer).await;
         if let (Err(error), Some(peer)) = (&wrapped, peer) {
             memory.failed(peer, error.retry() == RetryPace::Slow);
         }
@@ -192,16 +192,16 @@ impl Egress {
         &self,
         gateway: &GatewayAddress,
         limit: Duration,
-        tell: &HopObserver,
+        observer: &HopObserver,
     ) -> Result<(), EgressError> {
         let (memory, choice) = (self.addresses(), AddressChoice::default());
         match self.proxy(gateway) {
             None => {
                 let (host, port) = (&gateway.host, gateway.port);
-                drop(dial::dial(host, port, limit, tell, &memory, choice).await?);
+                drop(dial::dial(host, port, limit, observer, &memory, choice).await?);
             }
             Some(proxy) => {
-                drop(to_proxy(proxy, gateway, limit, tell, &memory, choice).await?);
+                drop(to_proxy(proxy, gateway, limit, observer, &memory, choice).await?);
             }
         }
         Ok(())
@@ -212,7 +212,7 @@ impl Egress {
         way: GatewayConnection,
         gateway: &GatewayAddress,
         limit: Duration,
-        tell: &HopObserver,
+        observer: &HopObserver,
     ) -> Result<GatewayConnection, GatewayTlsError> {
         let place = at_address(&gateway.address(), &gateway.host, way.peer);
         let error = |kind, problem| GatewayTlsError {
@@ -234,7 +234,7 @@ impl Egress {
         let below = tokio::io::join(way.reader, way.writer);
         match timeout(limit, connector.connect(name, below)).await {
             Ok(Ok(stream)) => {
-                tell(HopEvent::Tls(TlsHandshakeInfo::of(stream.get_ref().1)));
+                observer(HopEvent::Tls(TlsHandshakeInfo::of(stream.get_ref().1)));
                 let (reader, writer) = tokio::io::split(stream);
                 Ok(GatewayConnection {
                     reader: Box::new(reader),
@@ -272,7 +272,7 @@ async fn through(
     gateway: &GatewayAddress,
     limit: Duration,
     options: &socket::SocketOptions,
-    tell: &HopObserver,
+    observer: &HopObserver,
     memory: &AddressMemory,
     choice: AddressChoice,
 ) -> Result<(TcpStream, Bytes, Option<AddressLease>), EgressError> {
@@ -282,7 +282,7 @@ async fn through(
         kind,
         problem,
     };
-    let dialed = to_proxy(proxy, gateway, limit, tell, memory, choice).await?;
+    let dialed = to_proxy(proxy, gateway, limit, observer, memory, choice).await?;
     let DialedConnection {
         stream,
         peer,
@@ -328,7 +328,7 @@ async fn to_proxy(
     proxy: &ProxyServer,
     gateway: &GatewayAddress,
     limit: Duration,
-    tell: &HopObserver,
+    observer: &HopObserver,
     memory: &AddressMemory,
     choice: AddressChoice,
 ) -> Result<DialedConnection, ProxyError> {
@@ -337,7 +337,7 @@ async fn to_proxy(
         only: None,
         ..choice
     };
-    let dialed = dial::dial(&proxy.host, proxy.port, limit, tell, memory, choice).await;
+    let dialed = dial::dial(&proxy.host, proxy.port, limit, observer, memory, choice).await;
     dialed.map_err(|problem| {
         let (kind, problem) = match problem {
             DialError::Resolve(problem) => (ProxyFault::Resolve, problem),

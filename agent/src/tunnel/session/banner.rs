@@ -32,7 +32,7 @@ struct BannerBytes {
 
 impl BannerCapture {
     /// Keeps the beginning, passes on what is SSH, and tells of the banner when it has come.
-    pub(super) fn wrap<R>(&self, inner: R, tell: HopObserver) -> BannerReader<R> {
+    pub(super) fn wrap<R>(&self, inner: R, observer: HopObserver) -> BannerReader<R> {
         BannerReader {
             inner,
             capture: self.clone(),
@@ -40,7 +40,7 @@ impl BannerCapture {
                 line: Vec::new(),
                 lines: 0,
             },
-            observer: tell,
+            observer,
         }
     }
 
@@ -200,10 +200,10 @@ fn no_ssh(what: &str) -> io::Error {
 /// Reads until the identification string is whole, or it is clear that none comes.
 pub(super) async fn await_banner<R: AsyncRead + Unpin>(
     reader: &mut BannerReader<R>,
-    greeting: &BannerCapture,
+    capture: &BannerCapture,
 ) -> io::Result<()> {
     let mut buffer = [0; KEPT];
-    while !greeting.is_whole() {
+    while !capture.is_whole() {
         if reader.read(&mut buffer).await? == 0 {
             let closed = "the far side closed the connection";
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, closed));
@@ -230,22 +230,22 @@ mod tests {
     use crate::tunnel::ignore;
 
     async fn after(bytes: &[u8]) -> BannerCapture {
-        let greeting = BannerCapture::default();
+        let capture = BannerCapture::default();
         let mut all = Vec::new();
-        let mut reader = greeting.wrap(bytes, ignore());
+        let mut reader = capture.wrap(bytes, ignore());
         let _ = reader.read_to_end(&mut all).await;
-        greeting
+        capture
     }
 
     #[tokio::test]
     async fn the_banner_is_told_once_it_is_whole_and_only_once() {
         use std::sync::Mutex;
         let told = Arc::new(Mutex::new(Vec::new()));
-        let hear = Arc::clone(&told);
-        let tell: HopObserver = Arc::new(move |passed| hear.lock().unwrap().push(passed));
+        let heard = Arc::clone(&told);
+        let observer: HopObserver = Arc::new(move |passed| heard.lock().unwrap().push(passed));
         let (mut far, near) = tokio::io::duplex(64);
-        let greeting = BannerCapture::default();
-        let mut reader = greeting.wrap(near, tell);
+        let capture = BannerCapture::default();
+        let mut reader = capture.wrap(near, observer);
         let feed = async {
             use tokio::io::AsyncWriteExt;
             for part in ["welcome\r\nSSH-2.0-Open", "SSH_9.2 x-1\r\n", "\0more"] {
@@ -272,9 +272,9 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_beginning_is_kept_and_control_bytes_are_not_shown() {
-        let greeting = after(&[b'\x1b'; 100_000]).await;
-        assert_eq!(greeting.lock().first.len(), KEPT);
-        assert!(!greeting.first_line().contains('\x1b'));
+        let capture = after(&[b'\x1b'; 100_000]).await;
+        assert_eq!(capture.lock().first.len(), KEPT);
+        assert!(!capture.first_line().contains('\x1b'));
     }
 
     /// What ssh takes before the identification string, the agent takes: here 19 and 21 lines, long ones, any bytes.
@@ -288,15 +288,15 @@ mod tests {
         ] {
             let ssh = b"SSH-2.0-OpenSSH_9.2\r\n\0\x01binary\n".to_vec();
             let all = [before, ssh.clone()].concat();
-            let greeting = BannerCapture::default();
+            let capture = BannerCapture::default();
             let mut passed = Vec::new();
-            let mut reader = greeting.wrap(all.as_slice(), ignore());
+            let mut reader = capture.wrap(all.as_slice(), ignore());
             reader.read_to_end(&mut passed).await.unwrap();
             assert_eq!(passed, ssh);
-            assert!(greeting.is_ssh());
+            assert!(capture.is_ssh());
             let mut reader = BannerCapture::default().wrap(all.as_slice(), ignore());
-            let greeting = reader.capture.clone();
-            await_banner(&mut reader, &greeting).await.unwrap();
+            let capture = reader.capture.clone();
+            await_banner(&mut reader, &capture).await.unwrap();
         }
     }
 

@@ -31,21 +31,21 @@ use tokio::{
 
 impl Session {
     /// Opens a session to `gateway`; `connection` is the number that channels are handed to `accept`
-    /// with. `tell` hears of each hop as it is passed. May be dropped at any point: what has been
+    /// with. `observer` hears of each hop as it is passed. May be dropped at any point: what has been
     /// begun then ends by itself. An address that fails past TCP is remembered: the next attempt begins at another one.
     pub async fn open(
         settings: Arc<Settings>,
         gateway: GatewayAddress,
         connection: usize,
         accept: Arc<dyn ChannelAcceptor>,
-        tell: HopObserver,
+        observer: HopObserver,
     ) -> Result<Self, SessionOpenError> {
         let attempt = SessionAttempt {
             settings,
             gateway,
             connection,
             accept,
-            observer: tell,
+            observer,
             until: Until::Login,
             only: None,
             seen: Vec::new(),
@@ -59,14 +59,14 @@ impl Session {
 pub async fn verify_host_key(
     settings: Arc<Settings>,
     gateway: GatewayAddress,
-    tell: HopObserver,
+    observer: HopObserver,
 ) -> Result<(), SessionOpenError> {
     let attempt = SessionAttempt {
         settings,
         gateway,
         connection: 0,
         accept: Arc::new(Nothing),
-        observer: tell,
+        observer,
         until: Until::HostKey,
         only: None,
         seen: Vec::new(),
@@ -161,7 +161,7 @@ impl SessionAttempt {
             connection: Some(self.connection),
             only: self.only,
         };
-        let tell = self.observer();
+        let observer = self.observer();
         let settings = &self.settings;
         let way = settings
             .egress
@@ -169,64 +169,64 @@ impl SessionAttempt {
                 &self.gateway,
                 settings.connect_timeout,
                 &options,
-                &tell,
+                &observer,
                 choice,
             )
             .await
-            .map_err(|error| SessionOpenError::no_way(&self.gateway, error));
+            .map_err(|error| SessionOpenError::from_egress(&self.gateway, error));
         let way = match way {
             Ok(way) => way,
             Err(error) => return (None, Err(error)),
         };
         let peer = way.peer;
-        (peer, self.greeted(way, tell).await)
+        (peer, self.handshake_over(way, observer).await)
     }
 
     /// What was passed already is not told again.
     fn observer(&self) -> HopObserver {
-        let tell = Arc::clone(&self.observer);
+        let observer = Arc::clone(&self.observer);
         match self.seen.is_empty() {
-            true => tell,
+            true => observer,
             false => Arc::new(move |passed| {
                 if matches!(passed, HopEvent::HostKey(_) | HopEvent::Login) {
-                    tell(passed);
+                    observer(passed);
                 }
             }),
         }
     }
 
-    async fn greeted(
+    async fn handshake_over(
         &self,
         way: GatewayConnection,
-        tell: HopObserver,
+        observer: HopObserver,
     ) -> Result<Session, SessionOpenError> {
         let settings = Arc::clone(&self.settings);
-        let greeting = BannerCapture::default();
-        let (transport, meter) = SshTransport::new(
-            greeting.wrap(way.reader, Arc::clone(&tell)),
+        let banner = BannerCapture::default();
+        let (transport, handle) = SshTransport::new(
+            banner.wrap(way.reader, Arc::clone(&observer)),
             way.writer,
             settings.transport.clone(),
         );
         if let Some(tcp) = way.tcp {
-            meter.tie_to(tcp);
+            handle.set_tcp_pair(tcp);
         }
-        let budget = SessionBudget::new(Arc::clone(&meter), settings.channel.clone());
+        let budget = SessionBudget::new(Arc::clone(&handle), settings.channel.clone());
         let limit = settings.login_timeout;
         let (gateway, accept) = (self.gateway.clone(), Arc::clone(&self.accept));
         let mut shared =
-            SessionShared::new(settings, gateway, self.connection, accept, budget, tell);
+            SessionShared::new(settings, gateway, self.connection, accept, budget, observer);
         shared.peer = way.peer;
         shared.lease = way.lease;
         let shared = Arc::new(shared);
         let preferred = preferred(&shared.settings.host_keys, &shared.gateway, &self.seen);
 
-        // russh's handshake must not be cancelled: its task would stay. It runs beside us, and the meter
+        // russh's handshake must not be cancelled: its task would stay. It runs beside us, and the handle
         // is what ends it.
-        let guard = AbortOnDrop(Some(Arc::clone(&meter)));
+        let guard = AbortOnDrop(Some(Arc::clone(&handle)));
         let task = tokio::spawn(handshake(
             Arc::clone(&shared),
             transport,
-            greeting.clone(),
+            banner.clone(),
             preferred,
             self.until,
         ));
@@ -235,10 +235,10 @@ impl SessionAttempt {
             Ok(Err(panic)) => {
                 return Err(shared.lost(SessionOpenStep::KeyExchange, panic.to_string()));
             }
-            Err(_) => return Err(too_late(&shared, &greeting, limit)),
+            Err(_) => return Err(too_late(&shared, &banner, limit)),
         };
         guard.disarm();
-        tokio::spawn(watch(meter, Arc::clone(&shared)));
+        tokio::spawn(watch(handle, Arc::clone(&shared)));
         Ok(session)
     }
 }
@@ -273,11 +273,11 @@ pub fn has_untried_address(
 }
 
 /// Goes to `gateway` as a session would, waits for its SSH banner, and leaves without having said more than our own: no
-/// key is shown, and no session that stands is disturbed. `tell` hears of each hop as it is passed.
+/// key is shown, and no session that stands is disturbed. `observer` hears of each hop as it is passed.
 pub async fn probe_banner(
     settings: &Settings,
     gateway: &GatewayAddress,
-    tell: &HopObserver,
+    observer: &HopObserver,
 ) -> Result<(), SessionOpenError> {
     let options = socket::SocketOptions::default();
     let mut way = settings
@@ -286,55 +286,55 @@ pub async fn probe_banner(
             gateway,
             settings.connect_timeout,
             &options,
-            tell,
+            observer,
             AddressChoice::default(),
         )
         .await
-        .map_err(|error| SessionOpenError::no_way(gateway, error))?;
+        .map_err(|error| SessionOpenError::from_egress(gateway, error))?;
     let peer = way.peer;
-    let greeting = BannerCapture::default();
-    let mut reader = greeting.wrap(way.reader, Arc::clone(tell));
+    let banner = BannerCapture::default();
+    let mut reader = banner.wrap(way.reader, Arc::clone(observer));
     let limit = settings.login_timeout;
     let place = || describe_gateway(settings, gateway, peer);
-    let greeted = async {
+    let banner_read = async {
         // Whoever speaks something else answers to this, as it would to a session.
         let own = format!("{CLIENT_ID}\r\n");
         way.writer.write_all(own.as_bytes()).await?;
         way.writer.flush().await?;
-        await_banner(&mut reader, &greeting).await
+        await_banner(&mut reader, &banner).await
     };
-    match timeout(limit, greeted).await {
-        Ok(_) if greeting.is_ssh() => Ok(()),
-        Ok(Err(error)) if greeting.is_empty() => Err(SessionOpenError::Lost {
+    match timeout(limit, banner_read).await {
+        Ok(_) if banner.is_ssh() => Ok(()),
+        Ok(Err(error)) if banner.is_empty() => Err(SessionOpenError::Lost {
             gateway: place(),
             step: SessionOpenStep::Banner,
             problem: error.to_string(),
         }),
-        Ok(_) => Err(no_banner(place(), &greeting)),
-        Err(_) if greeting.is_empty() => Err(SessionOpenError::Timeout {
+        Ok(_) => Err(no_banner(place(), &banner)),
+        Err(_) if banner.is_empty() => Err(SessionOpenError::Timeout {
             gateway: place(),
             step: SessionOpenStep::Banner,
             after: limit,
         }),
-        Err(_) => Err(no_banner(place(), &greeting)),
+        Err(_) => Err(no_banner(place(), &banner)),
     }
 }
 
-fn no_banner(place: String, greeting: &BannerCapture) -> SessionOpenError {
-    answer::without_banner(place, &greeting.bytes(), greeting.first_line())
+fn no_banner(place: String, banner: &BannerCapture) -> SessionOpenError {
+    answer::without_banner(place, &banner.bytes(), banner.first_line())
 }
 
 /// The first hop to `gateway` alone, where the next one would take a login at the proxy.
 pub async fn probe_first_hop(
     settings: &Settings,
     gateway: &GatewayAddress,
-    tell: &HopObserver,
+    observer: &HopObserver,
 ) -> Result<(), SessionOpenError> {
     let reached = settings
         .egress
-        .probe_first_hop(gateway, settings.connect_timeout, tell)
+        .probe_first_hop(gateway, settings.connect_timeout, observer)
         .await;
-    reached.map_err(|error| SessionOpenError::no_way(gateway, error))
+    reached.map_err(|error| SessionOpenError::from_egress(gateway, error))
 }
 
 /// The gateway, and its address or the proxy that leads to it, for errors: any of them may be at fault.
@@ -352,7 +352,7 @@ pub(super) fn describe_gateway(
 async fn handshake<R: AsyncRead + Send + Unpin + 'static>(
     shared: Arc<SessionShared>,
     transport: SshTransport<BannerReader<R>>,
-    greeting: BannerCapture,
+    banner: BannerCapture,
     preferred: Preferred,
     until: Until,
 ) -> Result<Session, SessionOpenError> {
@@ -360,10 +360,10 @@ async fn handshake<R: AsyncRead + Send + Unpin + 'static>(
     let handler = SessionHandler::new(Arc::clone(&shared));
     let mut handle = client::connect_stream(config, transport, handler)
         .await
-        .map_err(|failure| classify(&shared, &greeting, failure))?;
+        .map_err(|failure| classify(&shared, &banner, failure))?;
     if until == Until::Login {
         login(&mut handle, &shared).await?;
-        shared.stood.store(true, Ordering::Relaxed);
+        shared.logged_in.store(true, Ordering::Relaxed);
         (shared.observer)(HopEvent::Login);
     }
     Ok(Session::new(SessionInner::new(handle, shared)))
@@ -373,7 +373,7 @@ fn config(shared: &SessionShared, preferred: Preferred) -> client::Config {
     let settings = &shared.settings;
     let keepalive_max = settings.keepalive_max.max(2);
     let beyond_keepalive = u32::try_from(keepalive_max.saturating_add(2)).unwrap_or(u32::MAX);
-    let keepalive = (!shared.shuns_keep_alive()).then_some(settings.keepalive_interval);
+    let keepalive = (!shared.rejects_keep_alive()).then_some(settings.keepalive_interval);
     client::Config {
         client_id: SshId::Standard(Cow::Borrowed(CLIENT_ID)),
         limits: Limits {
@@ -394,16 +394,16 @@ fn config(shared: &SessionShared, preferred: Preferred) -> client::Config {
 }
 
 /// The stall timer outside russh. It lives exactly as long as the transport.
-async fn watch(meter: Arc<TransportHandle>, shared: Arc<SessionShared>) {
+async fn watch(handle: Arc<TransportHandle>, shared: Arc<SessionShared>) {
     let settings = &shared.settings;
     // Silence proves something only where keep-alives must have been answered meanwhile.
     let peer_must_speak = settings.stall_timeout > settings.keepalive_interval.saturating_mul(2);
-    meter.watch(settings.stall_timeout, peer_must_speak).await;
+    handle.watch(settings.stall_timeout, peer_must_speak).await;
 }
 
 fn classify(
     shared: &SessionShared,
-    greeting: &BannerCapture,
+    banner: &BannerCapture,
     failure: HandlerError,
 ) -> SessionOpenError {
     let gateway = || shared.describe_gateway();
@@ -411,13 +411,13 @@ fn classify(
         HandlerError::HostKey(refused) => return SessionOpenError::HostKey(refused),
         HandlerError::Ssh(error) => error,
     };
-    if !greeting.is_ssh() {
-        return match greeting.is_empty() {
+    if !banner.is_ssh() {
+        return match banner.is_empty() {
             true => shared.lost(SessionOpenStep::Banner, text(&error)),
-            false => no_banner(gateway(), greeting),
+            false => no_banner(gateway(), banner),
         };
     }
-    if let Some(problem) = greeting.unusable() {
+    if let Some(problem) = banner.unusable() {
         return SessionOpenError::Identification {
             gateway: gateway(),
             problem,
@@ -450,19 +450,19 @@ fn text(error: &Error) -> String {
     }
 }
 
-fn too_late(shared: &SessionShared, greeting: &BannerCapture, after: Duration) -> SessionOpenError {
+fn too_late(shared: &SessionShared, banner: &BannerCapture, after: Duration) -> SessionOpenError {
     let gateway = shared.describe_gateway();
-    if !greeting.is_empty() && !greeting.is_ssh() {
-        return no_banner(gateway, greeting);
+    if !banner.is_empty() && !banner.is_ssh() {
+        return no_banner(gateway, banner);
     }
-    let step = match (greeting.is_empty(), shared.negotiated.get()) {
+    let step = match (banner.is_empty(), shared.negotiated.get()) {
         (true, _) => SessionOpenStep::Banner,
         (false, None) => SessionOpenStep::KeyExchange,
         (false, Some(_)) => SessionOpenStep::Login,
     };
     // A banner is small, and what follows is not: ML-KEM alone has more than a thousand bytes.
     if step == SessionOpenStep::KeyExchange {
-        shared.suspect_size();
+        shared.suspect_mtu();
     }
     SessionOpenError::Timeout {
         gateway,
@@ -482,8 +482,8 @@ impl AbortOnDrop {
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
-        if let Some(meter) = &self.0 {
-            meter.abort("the session was given up before it stood");
+        if let Some(handle) = &self.0 {
+            handle.abort("the session was given up before it stood");
         }
     }
 }

@@ -166,7 +166,7 @@ pub enum SessionOpenError {
 
 impl SessionOpenError {
     /// No way to this gateway could be opened.
-    pub(super) fn no_way(gateway: &GatewayAddress, error: EgressError) -> Self {
+    pub(super) fn from_egress(gateway: &GatewayAddress, error: EgressError) -> Self {
         match error {
             EgressError::Dial(DialError::Resolve(problem)) => Self::Resolve {
                 host: gateway.host.clone(),

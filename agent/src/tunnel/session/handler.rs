@@ -59,7 +59,7 @@ impl SessionHandler {
                 .reject(ChannelOpenFailure::AdministrativelyProhibited)
                 .await;
         };
-        if shared.budget.live() >= shared.settings.max_channels {
+        if shared.budget.open_channels() >= shared.settings.max_channels {
             if shared.refused_channels.fetch_add(1, Relaxed) == 0 {
                 tracing::warn!(
                     connection = shared.connection,

@@ -92,7 +92,7 @@ fn a_key_is_read_however_its_lines_were_wrapped_when_it_was_pasted() {
     let text = openssh(&key);
     let lines: Vec<&str> = text.lines().collect();
     let body = lines[1..lines.len() - 1].concat();
-    let narrow: Vec<&str> = body
+    let small_segments: Vec<&str> = body
         .as_bytes()
         .chunks(50)
         .map(|part| str::from_utf8(part).unwrap())
@@ -104,8 +104,8 @@ fn a_key_is_read_however_its_lines_were_wrapped_when_it_was_pasted() {
         text.replace('\n', "\n\n"),
         text.replace('\n', " \t\r\n"),
         whole(&body),
-        whole(&narrow.join("\n")),
-        whole(&format!("  {}", narrow.join("\n  "))),
+        whole(&small_segments.join("\n")),
+        whole(&format!("  {}", small_segments.join("\n  "))),
     ] {
         let identity = folder.load(&pasted, None);
         let identity = identity.unwrap_or_else(|error| panic!("{pasted}: {error}"));

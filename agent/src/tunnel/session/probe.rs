@@ -24,9 +24,9 @@ pub(super) struct SessionProbes {
     pending_forwards: Arc<watch::Sender<usize>>,
     method: OnceLock<ProbeMethod>,
     /// A global request of this session was never answered.
-    left_unanswered: AtomicBool,
+    unanswered: AtomicBool,
     /// A global request is on its way.
-    asking: AtomicBool,
+    in_flight: AtomicBool,
 }
 
 /// What a gateway answers to, known from the first question on.
@@ -43,7 +43,8 @@ pub(super) struct PendingForwardRequest(Arc<watch::Sender<usize>>);
 
 impl Drop for PendingForwardRequest {
     fn drop(&mut self) {
-        self.0.send_modify(|ahead| *ahead = ahead.saturating_sub(1));
+        self.0
+            .send_modify(|pending| *pending = pending.saturating_sub(1));
     }
 }
 
@@ -51,32 +52,32 @@ impl SessionProbes {
     /// No question goes out before this is dropped.
     pub(super) fn forward_pending(&self) -> PendingForwardRequest {
         self.pending_forwards
-            .send_modify(|ahead| *ahead = ahead.saturating_add(1));
+            .send_modify(|pending| *pending = pending.saturating_add(1));
         PendingForwardRequest(Arc::clone(&self.pending_forwards))
     }
 
     /// `no_keep_alive`: the gateway is known to end sessions for one.
     pub(super) fn new(no_keep_alive: bool) -> Self {
-        let habit = OnceLock::new();
+        let method = OnceLock::new();
         if no_keep_alive {
-            let _ = habit.set(ProbeMethod::ChannelOpen);
+            let _ = method.set(ProbeMethod::ChannelOpen);
         }
         Self {
             pending_forwards: Arc::new(watch::Sender::new(0)),
-            method: habit,
-            left_unanswered: AtomicBool::new(false),
-            asking: AtomicBool::new(false),
+            method,
+            unanswered: AtomicBool::new(false),
+            in_flight: AtomicBool::new(false),
         }
     }
 
     pub(super) fn ignores_global_requests(&self) -> bool {
-        self.left_unanswered.load(Relaxed)
+        self.unanswered.load(Relaxed)
     }
 
     async fn no_forward_pending(&self) {
-        let mut ahead = self.pending_forwards.subscribe();
+        let mut pending = self.pending_forwards.subscribe();
         // The sender lives in `self`.
-        let _ = ahead.wait_for(|ahead| *ahead == 0).await;
+        let _ = pending.wait_for(|pending| *pending == 0).await;
     }
 }
 
@@ -84,7 +85,7 @@ impl SessionProbes {
 pub(super) async fn probe(inner: &Arc<SessionInner>) -> Result<Duration, SessionEnd> {
     let answer = async {
         inner.probes.no_forward_pending().await;
-        let _turn = inner.one_at_a_time.lock().await;
+        let _guard = inner.one_at_a_time.lock().await;
         let start = Instant::now();
         let answered = match inner.probes.method.get() {
             Some(ProbeMethod::GlobalRequest) => global_request(inner).await,
@@ -96,7 +97,7 @@ pub(super) async fn probe(inner: &Arc<SessionInner>) -> Result<Duration, Session
     let answer = tokio::select! {
         answer = answer => answer,
         ended = inner.shared.ended() => {
-            blame(inner, &ended);
+            record_keep_alive_end(inner, &ended);
             return Err(ended);
         }
     };
@@ -104,7 +105,7 @@ pub(super) async fn probe(inner: &Arc<SessionInner>) -> Result<Duration, Session
         Some(round_trip) => Ok(round_trip),
         None => {
             let ended = inner.shared.end_of_dead().await;
-            blame(inner, &ended);
+            record_keep_alive_end(inner, &ended);
             Err(ended)
         }
     }
@@ -112,17 +113,17 @@ pub(super) async fn probe(inner: &Arc<SessionInner>) -> Result<Duration, Session
 
 /// Remembers a gateway that has ended the session while a keep-alive was on its way. Where that was chance, the other
 /// question does no harm. A reset counts for nothing: a firewall that has forgotten the connection resets it, whatever we send.
-fn blame(inner: &SessionInner, ended: &SessionEnd) {
-    let said_so = matches!(
+fn record_keep_alive_end(inner: &SessionInner, ended: &SessionEnd) {
+    let ended_by_gateway = matches!(
         ended,
         SessionEnd::ByGateway(_) | SessionEnd::Closed | SessionEnd::TextNotUtf8
     );
-    if !said_so || !inner.probes.asking.swap(false, Relaxed) {
+    if !ended_by_gateway || !inner.probes.in_flight.swap(false, Relaxed) {
         return;
     }
     let shared = &inner.shared;
     let place = shared.describe_gateway();
-    if memory(inner).shun_keep_alive(&place) {
+    if addresses(inner).record_keep_alive_rejection(&place) {
         tracing::info!(
             connection = shared.connection,
             gateway = place,
@@ -133,25 +134,25 @@ fn blame(inner: &SessionInner, ended: &SessionEnd) {
     }
 }
 
-fn memory(inner: &SessionInner) -> AddressMemory {
+fn addresses(inner: &SessionInner) -> AddressMemory {
     inner.shared.settings.egress.addresses()
 }
 
 /// The first question of a session.
 async fn detect_method(inner: &Arc<SessionInner>) -> bool {
-    let mut usual = pin!(global_request(inner));
-    let answered = match timeout(SECOND_QUESTION, usual.as_mut()).await {
+    let mut request = pin!(global_request(inner));
+    let answered = match timeout(FALLBACK_DELAY, request.as_mut()).await {
         Ok(answered) => answered,
         Err(_) => {
             // A task of its own: dropped midway it would end the session.
-            let mut other = tokio::spawn(channel_open(Arc::clone(inner)));
+            let mut channel = tokio::spawn(channel_open(Arc::clone(inner)));
             tokio::select! {
-                answered = usual => answered,
-                answered = &mut other => {
+                answered = request => answered,
+                answered = &mut channel => {
                     let answered = answered.unwrap_or(false);
                     if answered {
-                        inner.probes.left_unanswered.store(true, Relaxed);
-                        inner.probes.asking.store(false, Relaxed);
+                        inner.probes.unanswered.store(true, Relaxed);
+                        inner.probes.in_flight.store(false, Relaxed);
                         let _ = inner.probes.method.set(ProbeMethod::ChannelOpen);
                         tracing::info!(
                             connection = inner.shared.connection,
@@ -172,12 +173,12 @@ async fn detect_method(inner: &Arc<SessionInner>) -> bool {
 }
 
 async fn global_request(inner: &SessionInner) -> bool {
-    inner.probes.asking.store(true, Relaxed);
-    let question = inner.handle.send_global_request(PROBE, &[], true).await;
+    inner.probes.in_flight.store(true, Relaxed);
+    let answer = inner.handle.send_global_request(PROBE, &[], true).await;
     // "Request failed" is OpenSSH's usual answer, and as good as any.
-    let answered = matches!(question, Ok(_) | Err(Error::RequestDenied));
+    let answered = matches!(answer, Ok(_) | Err(Error::RequestDenied));
     if answered {
-        inner.probes.asking.store(false, Relaxed);
+        inner.probes.in_flight.store(false, Relaxed);
     }
     answered
 }
@@ -199,4 +200,4 @@ async fn channel_open(inner: Arc<SessionInner>) -> bool {
 /// The request that nearly every server answers, OpenSSH's own keep-alive (PROTOCOL, "keepalive@openssh.com").
 const PROBE: &str = "keepalive@openssh.com";
 /// Half of what a probe may take by default.
-const SECOND_QUESTION: Duration = Duration::from_secs(2);
+const FALLBACK_DELAY: Duration = Duration::from_secs(2);

@@ -98,10 +98,10 @@ impl Session {
         forward: &RemoteForward,
     ) -> impl Future<Output = Result<BoundForward, ForwardError>> + Send + use<> {
         let (this, forward) = (self.clone(), forward.clone());
-        let turn = self.0.probes.forward_pending();
+        let pending = self.0.probes.forward_pending();
         let task = tokio::spawn(async move {
             let outcome = this.0.forward(&forward).await;
-            drop(turn);
+            drop(pending);
             outcome
         });
         async move {
@@ -182,10 +182,10 @@ impl Session {
         let (this, bind) = (self.clone(), bound.0.clone());
         // A cancelled open would kill the session or orphan the channel.
         let task = tokio::spawn(async move { this.0.open_direct(&bind).await });
-        match timeout(ANSWER, task).await {
+        match timeout(ANSWER_TIMEOUT, task).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(OpenDirectError::Lost(SessionEnd::Panicked)),
-            Err(_) => Err(OpenDirectError::NoAnswer(ANSWER)),
+            Err(_) => Err(OpenDirectError::NoAnswer(ANSWER_TIMEOUT)),
         }
     }
 
@@ -217,8 +217,8 @@ impl Session {
     /// that the size of the packets may be why; the next connection to this address then has smaller ones.
     pub fn abort_silent(&self, reason: &str, in_flight: bool) {
         let shared = &self.0.shared;
-        if in_flight && shared.budget.live() > 0 {
-            shared.suspect_size();
+        if in_flight && shared.budget.open_channels() > 0 {
+            shared.suspect_mtu();
         }
         self.abort(reason);
     }
@@ -260,14 +260,14 @@ impl Session {
         self.0.shared.negotiated.get()
     }
 
-    /// Bounds and counters of its channels, and the meter of its transport.
+    /// Bounds and counters of its channels, and its transport.
     pub fn budget(&self) -> &Arc<SessionBudget> {
         &self.0.shared.budget
     }
 
     /// Number of channels that are open now.
-    pub fn live_channels(&self) -> usize {
-        self.0.shared.budget.live()
+    pub fn open_channels(&self) -> usize {
+        self.0.shared.budget.open_channels()
     }
 
     /// Channels refused because too many were open.
@@ -287,17 +287,17 @@ pub(super) struct SessionInner {
 
 impl SessionInner {
     pub(super) fn new(handle: Handle<SessionHandler>, shared: Arc<SessionShared>) -> Self {
-        let questions = SessionProbes::new(shared.shuns_keep_alive());
+        let probes = SessionProbes::new(shared.rejects_keep_alive());
         Self {
             handle,
             shared,
             one_at_a_time: tokio::sync::Mutex::new(()),
-            probes: questions,
+            probes,
         }
     }
 
     async fn forward(&self, forward: &RemoteForward) -> Result<BoundForward, ForwardError> {
-        let _turn = self.one_at_a_time.lock().await;
+        let _guard = self.one_at_a_time.lock().await;
         self.require_ordered_replies()
             .await
             .map_err(ForwardError::Lost)?;
@@ -337,7 +337,7 @@ impl SessionInner {
     }
 
     async fn cancel(&self, name: &str) -> Result<(), ForwardError> {
-        let _turn = self.one_at_a_time.lock().await;
+        let _guard = self.one_at_a_time.lock().await;
         let forwards = &self.shared.forwards;
         let Some(bind) = forwards.bound(name) else {
             return Ok(());
@@ -367,7 +367,7 @@ impl SessionInner {
     async fn open_direct(&self, bind: &BindAddress) -> Result<ChannelStream, OpenDirectError> {
         let opened = match bind {
             BindAddress::Tcp { host, port } => {
-                let (host, port) = (reachable(host), u32::from(*port));
+                let (host, port) = (connect_host(host), u32::from(*port));
                 self.handle
                     .channel_open_direct_tcpip(host, port, ORIGINATOR, 0)
                     .await
@@ -397,8 +397,8 @@ impl SessionInner {
         if !self.probes.ignores_global_requests() {
             return Ok(());
         }
-        let meter = self.shared.budget.transport();
-        meter.abort(
+        let transport = self.shared.budget.transport();
+        transport.abort(
             "the gateway leaves keep-alive requests unanswered, and forwards can change with a new session only",
         );
         Err(self.shared.end_of_dead().await)
@@ -406,16 +406,16 @@ impl SessionInner {
 
     /// Waits until nothing has come for as long as an answer may take, or for much longer in any case: behind bulk data on
     /// a slow link an answer takes its time.
-    async fn silence(&self) {
-        let meter = self.shared.budget.transport();
-        let whatever_comes = Instant::now() + ANSWER * PATIENCE;
+    async fn wait_until_quiet(&self) {
+        let transport = self.shared.budget.transport();
+        let deadline = Instant::now() + ANSWER_TIMEOUT * MAX_WAITS;
         loop {
-            let quiet = meter.rx_age();
-            let left = whatever_comes.saturating_duration_since(Instant::now());
-            if quiet >= ANSWER || left.is_zero() {
+            let quiet = transport.rx_age();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if quiet >= ANSWER_TIMEOUT || left.is_zero() {
                 return;
             }
-            sleep((ANSWER - quiet).min(left)).await;
+            sleep((ANSWER_TIMEOUT - quiet).min(left)).await;
         }
     }
 
@@ -427,8 +427,8 @@ impl SessionInner {
     ) -> Result<T, Option<SessionEnd>> {
         let patience = async {
             // Silence before the request proves nothing.
-            sleep(ANSWER).await;
-            self.silence().await;
+            sleep(ANSWER_TIMEOUT).await;
+            self.wait_until_quiet().await;
         };
         let answer = tokio::select! {
             answer = request => Some(answer),
@@ -440,8 +440,8 @@ impl SessionInner {
             Some(Err(Error::RequestDenied)) => Err(None),
             Some(Err(_)) => Err(Some(self.shared.end_of_dead().await)),
             None => {
-                let meter = self.shared.budget.transport();
-                meter.abort("a request for a forward was not answered");
+                let transport = self.shared.budget.transport();
+                transport.abort("a request for a forward was not answered");
                 Err(Some(self.shared.end_of_dead().await))
             }
         }
@@ -452,11 +452,11 @@ impl Drop for SessionInner {
     fn drop(&mut self) {
         // Dropping the handle makes russh leave, except in the middle of a key exchange that the far
         // side never finishes.
-        let meter = Arc::clone(self.shared.budget.transport());
+        let transport = Arc::clone(self.shared.budget.transport());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if timeout(DISCONNECT_TIMEOUT, meter.died()).await.is_err() {
-                    meter.abort("it did not end after it was dropped");
+                if timeout(DISCONNECT_TIMEOUT, transport.died()).await.is_err() {
+                    transport.abort("it did not end after it was dropped");
                 }
             });
         }
@@ -474,7 +474,7 @@ pub(super) struct SessionShared {
     /// The last texts for people that came during the login; printable. A server may send one sentence in pieces.
     banner_text: Mutex<VecDeque<String>>,
     /// It was logged in.
-    pub(super) stood: AtomicBool,
+    pub(super) logged_in: AtomicBool,
     /// A forward of it was granted.
     granted: AtomicBool,
     /// The certificate by which the gateway let us in, if it was one.
@@ -505,16 +505,16 @@ impl SessionShared {
         connection: usize,
         accept: Arc<dyn ChannelAcceptor>,
         budget: Arc<SessionBudget>,
-        tell: HopObserver,
+        observer: HopObserver,
     ) -> Self {
         Self {
-            observer: tell,
+            observer,
             settings,
             gateway,
             peer: None,
             lease: None,
             banner_text: Mutex::default(),
-            stood: AtomicBool::new(false),
+            logged_in: AtomicBool::new(false),
             granted: AtomicBool::new(false),
             opened_at: Instant::now(),
             exposed: Mutex::default(),
@@ -538,12 +538,12 @@ impl SessionShared {
         let ended = match (told, death) {
             _ if panicked => SessionEnd::Panicked,
             (Some(SessionEnd::Closed) | None, _) if leaving => SessionEnd::ByUs,
-            // Our own abort shows in russh as a broken socket; the meter knows why.
+            // Our own abort shows in russh as a broken socket; the transport knows why.
             (Some(SessionEnd::Broken(_)) | None, Some(reason)) => SessionEnd::Broken(reason),
             (Some(told), _) => told,
             (None, None) => SessionEnd::Broken("the session task ended".to_owned()),
         };
-        self.learn(&ended, leaving);
+        self.record_address_failure(&ended, leaving);
         self.end.send_if_modified(|end| {
             let first = end.is_none();
             end.get_or_insert(ended);
@@ -553,20 +553,20 @@ impl SessionShared {
 
     /// An address where sessions fall silent, break, or end before they have been of use, is not tried first again. One
     /// that was cut after it had served is as good as before: what cuts there by rule cuts at the others too.
-    fn learn(&self, ended: &SessionEnd, leaving: bool) {
-        let stood = self.stood.load(Relaxed) && !leaving && *ended != SessionEnd::ByUs;
+    fn record_address_failure(&self, ended: &SessionEnd, leaving: bool) {
+        let logged_in = self.logged_in.load(Relaxed) && !leaving && *ended != SessionEnd::ByUs;
         let served = ended.is_cut() && self.granted.load(Relaxed);
-        if let Some(peer) = self.peer.filter(|_| stood && !served) {
+        if let Some(peer) = self.peer.filter(|_| logged_in && !served) {
             self.settings.egress.addresses().failed(peer, false);
         }
     }
 
     /// Packets of full size may be lost on the way to the gateway, or from it.
-    pub(super) fn suspect_size(&self) {
+    pub(super) fn suspect_mtu(&self) {
         let Some(peer) = self.peer else {
             return;
         };
-        if self.settings.egress.addresses().suspect_size(peer) {
+        if self.settings.egress.addresses().suspect_mtu(peer) {
             tracing::warn!(
                 connection = self.connection,
                 gateway = self.describe_gateway(),
@@ -578,9 +578,9 @@ impl SessionShared {
     }
 
     /// Whether the gateway is known to end sessions for a keep-alive.
-    pub(super) fn shuns_keep_alive(&self) -> bool {
+    pub(super) fn rejects_keep_alive(&self) -> bool {
         let memory = self.settings.egress.addresses();
-        memory.shuns_keep_alive(&self.describe_gateway())
+        memory.rejects_keep_alive(&self.describe_gateway())
     }
 
     pub(super) async fn ended(&self) -> SessionEnd {
@@ -624,23 +624,23 @@ impl SessionShared {
         if text.is_empty() {
             return;
         }
-        let mut said = self
+        let mut texts = self
             .banner_text
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if said.len() == PIECES {
-            said.pop_front();
+        if texts.len() == MAX_BANNER_TEXTS {
+            texts.pop_front();
         }
-        said.push_back(text.to_owned());
+        texts.push_back(text.to_owned());
     }
 
     /// What it said last.
     pub(super) fn banner_text(&self) -> Option<String> {
-        let said = self
+        let texts = self
             .banner_text
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let pieces: Vec<&str> = said.iter().map(String::as_str).collect();
+        let pieces: Vec<&str> = texts.iter().map(String::as_str).collect();
         (!pieces.is_empty()).then(|| pieces.join(" "))
     }
 
@@ -659,7 +659,7 @@ impl SessionShared {
 }
 
 /// Where a forward on this host of the gateway's can be connected to: "any address" is none.
-fn reachable(host: &str) -> &str {
+fn connect_host(host: &str) -> &str {
     match host {
         "" | "*" | "0.0.0.0" => "127.0.0.1",
         "::" => "::1",
@@ -671,10 +671,10 @@ fn reachable(host: &str) -> &str {
 const ORIGINATOR: &str = "127.0.0.1";
 /// A gateway that does not answer a request for a forward within this, and says nothing else meanwhile, does not answer
 /// at all.
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Texts for people that are kept of one login.
-const PIECES: usize = 3;
+const MAX_BANNER_TEXTS: usize = 3;
 /// So many times as long may pass where other bytes come.
-const PATIENCE: u32 = 10;
+const MAX_WAITS: u32 = 10;
 /// For the goodbye to go out, and for the session task to end.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);

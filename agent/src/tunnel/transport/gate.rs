@@ -17,9 +17,9 @@ pub struct Gate {
 
 impl Gate {
     /// A place before the gate of this transport.
-    pub fn new(meter: Arc<TransportHandle>) -> Self {
+    pub fn new(handle: Arc<TransportHandle>) -> Self {
         Self {
-            transport: meter,
+            transport: handle,
             ticket: None,
             asked: 0,
             admitted: None,
@@ -28,7 +28,7 @@ impl Gate {
 
     /// Ready when `bytes` more may be given to russh, with the number that was let through (what
     /// was asked first, if the caller had asked before and changed its mind). Asked again before
-    /// [`passed`](Self::passed) or [`give_back`](Self::give_back) it is ready at once. Always ready
+    /// [`mark_sent`](Self::mark_sent) or [`give_back`](Self::give_back) it is ready at once. Always ready
     /// on a dead session: russh has the error.
     pub fn poll_admit(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<usize> {
         if let Some((bytes, _)) = self.admitted {
@@ -51,7 +51,7 @@ impl Gate {
     }
 
     /// The bytes are with russh now and will show in the backlog.
-    pub fn passed(&mut self) {
+    pub fn mark_sent(&mut self) {
         self.admitted = None;
     }
 

@@ -34,9 +34,9 @@ pub struct TransportHandle {
     /// Microseconds since `start`.
     last_received: AtomicU64,
     last_taken: AtomicU64,
-    last_given: AtomicU64,
+    last_written: AtomicU64,
     /// Somebody waits for the next byte either way.
-    resting: AtomicBool,
+    activity_armed: AtomicBool,
     activity: Notify,
     tcp: OnceLock<TcpPair>,
     death: OnceLock<TransportDeath>,
@@ -63,8 +63,8 @@ impl TransportHandle {
             start,
             last_received: AtomicU64::new(0),
             last_taken: AtomicU64::new(0),
-            last_given: AtomicU64::new(0),
-            resting: AtomicBool::new(false),
+            last_written: AtomicU64::new(0),
+            activity_armed: AtomicBool::new(false),
             activity: Notify::new(),
             tcp: OnceLock::new(),
             death: OnceLock::new(),
@@ -93,17 +93,17 @@ impl TransportHandle {
     }
 
     /// Bytes handed down by russh, whether the kernel has taken them or not.
-    pub fn given(&self) -> u64 {
+    pub fn written(&self) -> u64 {
         self.sent().saturating_add(self.backlog() as u64)
     }
 
     /// Something was handed down after the last byte came, or still waits for the kernel.
     pub fn is_unanswered(&self) -> bool {
-        self.backlog() > 0 || self.last_given.load(Relaxed) > self.last_received.load(Relaxed)
+        self.backlog() > 0 || self.last_written.load(Relaxed) > self.last_received.load(Relaxed)
     }
 
     /// The TCP connection below, for [`acknowledged`](Self::acknowledged).
-    pub fn tie_to(&self, tcp: TcpPair) {
+    pub fn set_tcp_pair(&self, tcp: TcpPair) {
         // Set once, before the first byte.
         let _ = self.tcp.set(tcp);
     }
@@ -119,12 +119,12 @@ impl TransportHandle {
         taken.saturating_sub(queued.unwrap_or(0))
     }
 
-    /// From here on, until the next byte either way, [`stirred`](Self::activity) waits for one.
+    /// From here on, until the next byte either way, [`activity`](Self::activity) waits for one.
     pub fn arm_activity(&self) {
-        self.resting.store(true, Relaxed);
+        self.activity_armed.store(true, Relaxed);
     }
 
-    /// Waits for the first byte after [`rest`](Self::arm_activity).
+    /// Waits for the first byte after [`arm_activity`](Self::arm_activity).
     pub async fn activity(&self) {
         self.activity.notified().await;
     }
@@ -173,7 +173,7 @@ impl TransportHandle {
         if self.death.set(TransportDeath { kind, reason }).is_ok() {
             self.dead.cancel();
             self.reader.wake();
-            wake(self.queue().dissolve());
+            wake(self.queue().release_all());
         }
     }
 
@@ -202,12 +202,12 @@ impl TransportHandle {
         let pushed = {
             let mut queue = self.queue();
             let now = self.now();
-            self.last_given.store(now, Relaxed);
+            self.last_written.store(now, Relaxed);
             if queue.backlog() == 0 {
                 self.last_taken.store(now, Relaxed);
             }
             let pushed = queue.push(bytes, Instant::now());
-            self.mirror(&queue);
+            self.publish_backlog(&queue);
             pushed
         };
         match pushed {
@@ -236,7 +236,7 @@ impl TransportHandle {
         let wakers = {
             let mut queue = self.queue();
             let wakers = queue.taken(n, Instant::now());
-            self.mirror(&queue);
+            self.publish_backlog(&queue);
             wakers
         };
         wake(wakers);
@@ -274,7 +274,7 @@ impl TransportHandle {
     }
 
     fn signal_activity(&self) {
-        if self.resting.load(Relaxed) && self.resting.swap(false, Relaxed) {
+        if self.activity_armed.load(Relaxed) && self.activity_armed.swap(false, Relaxed) {
             self.activity.notify_one();
         }
     }
@@ -283,7 +283,7 @@ impl TransportHandle {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn mirror(&self, queue: &WriteQueue) {
+    fn publish_backlog(&self, queue: &WriteQueue) {
         self.backlog.store(queue.backlog(), Relaxed);
         self.peak.fetch_max(queue.backlog(), Relaxed);
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// Measures while there is something to send, and derives the marks.
 pub(super) struct Pacing {
-    most: usize,
+    max_mark: usize,
     low_of_high: f64,
     high: usize,
     rate: Option<f64>,
@@ -18,12 +18,12 @@ pub(super) struct Pacing {
 
 impl Pacing {
     pub(super) fn new(limits: &TransportLimits, now: Instant) -> Self {
-        let most = limits.high_mark.max(1);
+        let max_mark = limits.high_mark.max(1);
         Self {
-            most,
-            low_of_high: (limits.low_mark as f64 / most as f64).min(1.0),
+            max_mark,
+            low_of_high: (limits.low_mark as f64 / max_mark as f64).min(1.0),
             // Until the rate is known: on a slow link the first burst would be minutes of queue.
-            high: LEAST_MARK.min(most),
+            high: MIN_MARK.min(max_mark),
             rate: None,
             since: now,
             busy: Duration::ZERO,
@@ -61,8 +61,8 @@ impl Pacing {
             _ => seen,
         };
         self.rate = Some(rate);
-        self.high =
-            ((rate * WORTH.as_secs_f64()) as usize).clamp(LEAST_MARK.min(self.most), self.most);
+        self.high = ((rate * TARGET_DELAY.as_secs_f64()) as usize)
+            .clamp(MIN_MARK.min(self.max_mark), self.max_mark);
         (self.busy, self.bytes) = (Duration::ZERO, 0);
     }
 }
@@ -72,9 +72,9 @@ const SAMPLE: Duration = Duration::from_millis(100);
 /// So long a sample outweighs all before it.
 const LONG_SAMPLE: Duration = Duration::from_secs(1);
 /// So much queueing is bearable in front of a small request.
-const WORTH: Duration = Duration::from_millis(50);
+const TARGET_DELAY: Duration = Duration::from_millis(50);
 /// Below this the channels and the drain task wake each other for every packet.
-const LEAST_MARK: usize = 128 << 10;
+const MIN_MARK: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -169,7 +169,7 @@ impl WriteQueue {
     }
 
     /// Everybody may go: the session is dead, and russh tells them so.
-    pub(super) fn dissolve(&mut self) -> Vec<Waker> {
+    pub(super) fn release_all(&mut self) -> Vec<Waker> {
         self.shut = false;
         std::mem::take(&mut self.waiting)
             .into_values()

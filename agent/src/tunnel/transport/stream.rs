@@ -30,7 +30,7 @@ struct ShutdownDeadlines {
 }
 
 impl<R: AsyncRead + Unpin> SshTransport<R> {
-    /// Takes both halves of a connection; needs a runtime. The meter outlives the transport.
+    /// Takes both halves of a connection; needs a runtime. The handle outlives the transport.
     pub fn new<W>(
         read_half: R,
         write_half: W,
@@ -39,18 +39,18 @@ impl<R: AsyncRead + Unpin> SshTransport<R> {
     where
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let meter = TransportHandle::new(limits);
+        let handle = TransportHandle::new(limits);
         let stamped = StampedReader {
             inner: read_half,
-            handle: Arc::clone(&meter),
+            handle: Arc::clone(&handle),
         };
         let transport = Self {
-            reader: BufReader::with_capacity(meter.limits.read_buffer, stamped),
-            handle: Arc::clone(&meter),
-            writer: Some(tokio::spawn(write_out(Arc::clone(&meter), write_half))),
+            reader: BufReader::with_capacity(handle.limits.read_buffer, stamped),
+            handle: Arc::clone(&handle),
+            writer: Some(tokio::spawn(write_out(Arc::clone(&handle), write_half))),
             shutdown: None,
         };
-        (transport, meter)
+        (transport, handle)
     }
 }
 
@@ -89,11 +89,11 @@ impl<R: AsyncRead + Unpin> AsyncWrite for SshTransport<R> {
         let Some(drain) = this.writer.as_mut() else {
             return Poll::Ready(Ok(()));
         };
-        let farewell = this.shutdown.get_or_insert_with(|| {
+        let deadlines = this.shutdown.get_or_insert_with(|| {
             this.handle.queue().close();
             this.handle.work.notify_one();
             let begun = Instant::now();
-            let latest = begun + this.handle.limits.shutdown_grace * TRICKLE;
+            let latest = begun + this.handle.limits.shutdown_grace * MAX_GRACES;
             ShutdownDeadlines {
                 begun,
                 latest,
@@ -108,21 +108,21 @@ impl<R: AsyncRead + Unpin> AsyncWrite for SshTransport<R> {
             let now = Instant::now();
             // A peer that has been stuck for a while gets no second wait.
             let quiet = match this.handle.backlog() {
-                0 => this.handle.taken_age().min(now - farewell.begun),
+                0 => this.handle.taken_age().min(now - deadlines.begun),
                 _ => this.handle.tx_age(),
             };
             let left = this.handle.limits.shutdown_grace.saturating_sub(quiet);
-            if left.is_zero() || now >= farewell.latest {
+            if left.is_zero() || now >= deadlines.latest {
                 this.handle
                     .abort("shutdown: the far side did not take the last bytes in time");
                 this.writer = None;
                 return Poll::Ready(Ok(()));
             }
-            farewell
+            deadlines
                 .timer
                 .as_mut()
-                .reset((now + left).min(farewell.latest));
-            if farewell.timer.as_mut().poll(cx).is_pending() {
+                .reset((now + left).min(deadlines.latest));
+            if deadlines.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -165,4 +165,4 @@ impl<R: AsyncRead + Unpin> AsyncRead for StampedReader<R> {
 }
 
 /// However slowly bytes still go, shutdown ends after so many times the grace.
-const TRICKLE: u32 = 10;
+const MAX_GRACES: u32 = 10;

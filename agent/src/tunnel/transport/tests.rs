@@ -15,8 +15,8 @@ type Piped = SshTransport<ReadHalf<DuplexStream>>;
 fn piped(kernel: usize, limits: TransportLimits) -> (Piped, Arc<TransportHandle>, DuplexStream) {
     let (near, far) = duplex(kernel);
     let (read_half, write_half) = split(near);
-    let (transport, meter) = SshTransport::new(read_half, write_half, limits);
-    (transport, meter, far)
+    let (transport, handle) = SshTransport::new(read_half, write_half, limits);
+    (transport, handle, far)
 }
 
 async fn admitted(gate: &mut Gate, bytes: usize) -> usize {
@@ -28,18 +28,18 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn writing_never_waits_for_a_far_side_that_reads_nothing() {
-    let (mut transport, meter, _far) = piped(1024, TransportLimits::default());
+    let (mut transport, handle, _far) = piped(1024, TransportLimits::default());
     let written = transport.write_all(&vec![7; 20 << 20]).now_or_never();
     assert!(matches!(written, Some(Ok(()))));
     sleep(SECOND).await;
-    assert_eq!(meter.backlog(), (20 << 20) - 1024);
-    assert_eq!(meter.sent(), 1024);
-    assert!(meter.peak() >= meter.backlog());
+    assert_eq!(handle.backlog(), (20 << 20) - 1024);
+    assert_eq!(handle.sent(), 1024);
+    assert!(handle.peak() >= handle.backlog());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_written_arrives_in_order_and_once() {
-    let (mut transport, meter, mut far) = piped(1000, TransportLimits::default());
+    let (mut transport, handle, mut far) = piped(1000, TransportLimits::default());
     let sent: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
     let copy = sent.clone();
     let writer = tokio::spawn(async move {
@@ -53,13 +53,13 @@ async fn what_is_written_arrives_in_order_and_once() {
     let mut received = Vec::new();
     far.read_to_end(&mut received).await.unwrap();
     assert!(received == sent);
-    assert_eq!(meter.backlog(), 0);
+    assert_eq!(handle.backlog(), 0);
     drop(writer.await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_burst_has_taken_is_given_back_at_rest() {
-    let (mut transport, meter, mut far) = piped(1000, TransportLimits::default());
+    let (mut transport, handle, mut far) = piped(1000, TransportLimits::default());
     let mut taken = vec![0; 300 << 10];
     // Twice, because there are two buffers that change places.
     for _ in 0..2 {
@@ -67,9 +67,9 @@ async fn what_a_burst_has_taken_is_given_back_at_rest() {
         far.read_exact(&mut taken).await.unwrap();
         sleep(Duration::from_millis(1)).await;
     }
-    assert!(meter.queue().capacity() >= 300 << 10);
+    assert!(handle.queue().capacity() >= 300 << 10);
     sleep(20 * SECOND).await;
-    assert_eq!(meter.queue().capacity(), 0);
+    assert_eq!(handle.queue().capacity(), 0);
     transport.write_all(&taken).await.unwrap();
     far.read_exact(&mut taken).await.unwrap();
 }
@@ -80,27 +80,32 @@ async fn past_the_cap_the_session_dies_and_says_why() {
         cap: 1 << 20,
         ..TransportLimits::default()
     };
-    let (mut transport, meter, _far) = piped(1024, limits);
+    let (mut transport, handle, _far) = piped(1024, limits);
     transport.write_all(&vec![0; 1 << 20]).await.unwrap();
     sleep(SECOND).await;
     let error = transport.write_all(&[0; 2048]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
-    assert!(meter.death_reason().unwrap().contains("the cap is 1048576"));
+    assert!(
+        handle
+            .death_reason()
+            .unwrap()
+            .contains("the cap is 1048576")
+    );
     assert!(transport.read_u8().await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_abort_wakes_the_reader_and_those_at_the_gate_at_once() {
-    let (mut transport, meter, mut far) = piped(1024, TransportLimits::default());
+    let (mut transport, handle, mut far) = piped(1024, TransportLimits::default());
     transport.write_all(&vec![0; 2 << 20]).await.unwrap();
-    let mut gate = Gate::new(Arc::clone(&meter));
+    let mut gate = Gate::new(Arc::clone(&handle));
     let waiting = tokio::spawn(async move { admitted(&mut gate, CHUNK).await });
     let reading = tokio::spawn(async move { transport.read_u8().await.unwrap_err() });
     sleep(SECOND).await;
     assert!(!waiting.is_finished() && !reading.is_finished());
     let begun = Instant::now();
-    meter.abort("a test said so");
-    meter.abort("too late");
+    handle.abort("a test said so");
+    handle.abort("too late");
     assert_eq!(waiting.await.unwrap(), CHUNK);
     assert_eq!(reading.await.unwrap().to_string(), "a test said so");
     assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -111,41 +116,41 @@ async fn an_abort_wakes_the_reader_and_those_at_the_gate_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_the_transport_closes_the_socket() {
-    let (transport, meter, mut far) = piped(1024, TransportLimits::default());
+    let (transport, handle, mut far) = piped(1024, TransportLimits::default());
     drop(transport);
     assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0);
-    assert!(meter.is_dead());
-    meter.died().await;
+    assert!(handle.is_dead());
+    handle.died().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn ages_tell_when_something_last_came_and_went() {
-    let (mut transport, meter, mut far) = piped(1024, TransportLimits::default());
+    let (mut transport, handle, mut far) = piped(1024, TransportLimits::default());
     advance(5 * SECOND).await;
-    assert_eq!(meter.rx_age(), 5 * SECOND);
-    assert_eq!(meter.tx_age(), Duration::ZERO, "nothing waits");
+    assert_eq!(handle.rx_age(), 5 * SECOND);
+    assert_eq!(handle.tx_age(), Duration::ZERO, "nothing waits");
     far.write_all(b"x").await.unwrap();
     transport.read_u8().await.unwrap();
-    assert_eq!(meter.rx_age(), Duration::ZERO);
-    assert_eq!(meter.received(), 1);
+    assert_eq!(handle.rx_age(), Duration::ZERO);
+    assert_eq!(handle.received(), 1);
     transport.write_all(&[0; 2048]).await.unwrap();
     sleep(3 * SECOND).await;
-    assert_eq!(meter.tx_age(), 3 * SECOND);
+    assert_eq!(handle.tx_age(), 3 * SECOND);
     far.read_exact(&mut [0; 2048]).await.unwrap();
     sleep(SECOND).await;
-    assert_eq!(meter.tx_age(), Duration::ZERO);
+    assert_eq!(handle.tx_age(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_watch_ends_a_session_whose_bytes_nobody_takes() {
-    let (mut transport, meter, _far) = piped(1024, TransportLimits::default());
+    let (mut transport, handle, _far) = piped(1024, TransportLimits::default());
     sleep(100 * SECOND).await;
     transport.write_all(&[0; 2048]).await.unwrap();
     let begun = Instant::now();
-    meter.watch(10 * SECOND, false).await;
+    handle.watch(10 * SECOND, false).await;
     assert_eq!(begun.elapsed().as_secs(), 10);
     assert!(
-        meter
+        handle
             .death_reason()
             .unwrap()
             .starts_with("stalled: 1024 bytes")
@@ -154,47 +159,47 @@ async fn the_watch_ends_a_session_whose_bytes_nobody_takes() {
 
 #[tokio::test(start_paused = true)]
 async fn the_watch_ends_a_silent_session_only_where_the_peer_must_speak() {
-    let (_transport, meter, _far) = piped(1024, TransportLimits::default());
-    let quiet = timeout(1000 * SECOND, meter.watch(10 * SECOND, false)).await;
-    assert!(quiet.is_err() && !meter.is_dead());
+    let (_transport, handle, _far) = piped(1024, TransportLimits::default());
+    let quiet = timeout(1000 * SECOND, handle.watch(10 * SECOND, false)).await;
+    assert!(quiet.is_err() && !handle.is_dead());
 
-    let (mut transport, meter, mut far) = piped(1024, TransportLimits::default());
+    let (mut transport, handle, mut far) = piped(1024, TransportLimits::default());
     let watch = {
-        let meter = Arc::clone(&meter);
-        tokio::spawn(async move { meter.watch(10 * SECOND, true).await })
+        let handle = Arc::clone(&handle);
+        tokio::spawn(async move { handle.watch(10 * SECOND, true).await })
     };
     for _ in 0..10 {
         sleep(9 * SECOND).await;
         far.write_all(b"x").await.unwrap();
         transport.read_u8().await.unwrap();
     }
-    assert!(!meter.is_dead());
+    assert!(!handle.is_dead());
     let begun = Instant::now();
     watch.await.unwrap();
     assert_eq!(begun.elapsed().as_secs(), 10);
-    assert!(meter.death_reason().unwrap().contains("nothing has come"));
+    assert!(handle.death_reason().unwrap().contains("nothing has come"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_watch_leaves_a_slow_session_alone_and_ends_with_it() {
-    let (mut transport, meter, mut far) = piped(16, TransportLimits::default());
+    let (mut transport, handle, mut far) = piped(16, TransportLimits::default());
     transport.write_all(&[0; 160]).await.unwrap();
     let watch = {
-        let meter = Arc::clone(&meter);
-        tokio::spawn(async move { meter.watch(10 * SECOND, false).await })
+        let handle = Arc::clone(&handle);
+        tokio::spawn(async move { handle.watch(10 * SECOND, false).await })
     };
     for _ in 0..9 {
         sleep(9 * SECOND).await;
         far.read_exact(&mut [0; 16]).await.unwrap();
     }
-    assert!(!meter.is_dead());
+    assert!(!handle.is_dead());
     drop(transport);
     watch.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_counts_its_grace_from_the_last_byte_taken() {
-    let (mut transport, meter, mut far) = piped(1024, TransportLimits::default());
+    let (mut transport, handle, mut far) = piped(1024, TransportLimits::default());
     transport.write_all(&[0; 8 * 1024]).await.unwrap();
     let slow = tokio::spawn(async move {
         for _ in 0..4 {
@@ -207,7 +212,7 @@ async fn shutdown_counts_its_grace_from_the_last_byte_taken() {
     transport.shutdown().await.unwrap();
     // Four times two seconds, in each of which bytes went, then the grace of three.
     assert_eq!(begun.elapsed().as_secs(), 11);
-    assert!(meter.death_reason().unwrap().starts_with("shutdown"));
+    assert!(handle.death_reason().unwrap().starts_with("shutdown"));
     drop(slow.await.unwrap());
 }
 
@@ -257,9 +262,9 @@ async fn a_record_that_is_kept_back_below_is_flushed() {
 
 #[tokio::test(start_paused = true)]
 async fn the_gate_holds_writers_back_by_the_backlog() {
-    let (mut transport, meter, mut far) = piped(1024, TransportLimits::default());
+    let (mut transport, handle, mut far) = piped(1024, TransportLimits::default());
     transport.write_all(&vec![0; 2 << 20]).await.unwrap();
-    let mut gate = Gate::new(Arc::clone(&meter));
+    let mut gate = Gate::new(Arc::clone(&handle));
     assert!(
         timeout(60 * SECOND, admitted(&mut gate, CHUNK))
             .await
@@ -270,19 +275,19 @@ async fn the_gate_holds_writers_back_by_the_backlog() {
         while far.read(&mut sink).await.unwrap() > 0 {}
     });
     assert_eq!(admitted(&mut gate, CHUNK).await, CHUNK);
-    assert!(meter.backlog() <= 512 << 10);
+    assert!(handle.backlog() <= 512 << 10);
     drop(transport);
     reader.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gate_that_is_dropped_gives_back_what_it_held() {
-    let (_transport, meter, _far) = piped(1024, TransportLimits::default());
-    let mut gates: Vec<Gate> = (0..5).map(|_| Gate::new(Arc::clone(&meter))).collect();
+    let (_transport, handle, _far) = piped(1024, TransportLimits::default());
+    let mut gates: Vec<Gate> = (0..5).map(|_| Gate::new(Arc::clone(&handle))).collect();
     for gate in &mut gates {
         admitted(gate, CHUNK).await;
     }
-    let mut next = Gate::new(Arc::clone(&meter));
+    let mut next = Gate::new(Arc::clone(&handle));
     assert!(admitted(&mut next, CHUNK).now_or_never().is_none());
     drop(gates);
     assert!(admitted(&mut next, CHUNK).now_or_never().is_some());
@@ -290,12 +295,12 @@ async fn a_gate_that_is_dropped_gives_back_what_it_held() {
 
 #[tokio::test(start_paused = true)]
 async fn channels_without_window_do_not_keep_the_gate_shut() {
-    let (_transport, meter, _far) = piped(1024, TransportLimits::default());
-    let mut stalled: Vec<Gate> = (0..33).map(|_| Gate::new(Arc::clone(&meter))).collect();
+    let (_transport, handle, _far) = piped(1024, TransportLimits::default());
+    let mut stalled: Vec<Gate> = (0..33).map(|_| Gate::new(Arc::clone(&handle))).collect();
     for gate in &mut stalled {
         admitted(gate, CHUNK).await;
     }
-    let mut live = Gate::new(Arc::clone(&meter));
+    let mut live = Gate::new(Arc::clone(&handle));
     timeout(SECOND, admitted(&mut live, CHUNK))
         .await
         .expect("the gate stayed shut with nothing in the backlog");

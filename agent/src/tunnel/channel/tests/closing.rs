@@ -14,7 +14,7 @@ async fn leaving_sends_eof_and_waits_for_the_peer_to_close() {
     sleep(9 * SECOND).await;
     assert_eq!(peer.said(), [Said::Eof]);
     peer.say(ChannelMsg::Close).await;
-    eventually("over", || session.budget.live() == 0).await;
+    eventually("over", || session.budget.open_channels() == 0).await;
     assert_eq!(peer.said(), [Said::Eof], "russh answers a CLOSE itself");
     assert_eq!(session.budget.closed_first(), 0);
 }
@@ -25,7 +25,7 @@ async fn a_peer_that_never_closes_is_closed_and_counted() {
     let (stream, peer) = session.open();
     let begun = Instant::now();
     drop(stream);
-    eventually("over", || session.budget.live() == 0).await;
+    eventually("over", || session.budget.open_channels() == 0).await;
     assert_eq!(begun.elapsed().as_secs(), 10);
     assert_eq!(peer.said(), [Said::Eof, Said::Close]);
     assert_eq!(session.budget.closed_first(), 1);
@@ -75,7 +75,7 @@ async fn an_eof_that_was_sent_by_shutdown_is_not_sent_again() {
     stream.shutdown().await.unwrap();
     drop(stream);
     peer.say(ChannelMsg::Close).await;
-    eventually("over", || session.budget.live() == 0).await;
+    eventually("over", || session.budget.open_channels() == 0).await;
     assert_eq!(peer.said(), [Said::Eof]);
 }
 
@@ -83,10 +83,10 @@ async fn an_eof_that_was_sent_by_shutdown_is_not_sent_again() {
 async fn channels_are_counted_while_they_live() {
     let session = Session::new(ChannelLimits::default());
     let open: Vec<_> = (0..5).map(|_| session.open()).collect();
-    assert_eq!(session.budget.live(), 5);
+    assert_eq!(session.budget.open_channels(), 5);
     for (_stream, mut peer) in open {
         peer.die();
     }
-    eventually("none left", || session.budget.live() == 0).await;
+    eventually("none left", || session.budget.open_channels() == 0).await;
     assert_eq!(session.budget.closed_first(), 0);
 }

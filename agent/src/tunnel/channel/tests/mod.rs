@@ -34,16 +34,16 @@ impl Session {
     fn new(limits: ChannelLimits) -> Self {
         let (near, far) = duplex(1024);
         let (read_half, write_half) = split(near);
-        let (transport, meter) =
+        let (transport, handle) =
             SshTransport::new(read_half, write_half, transport::TransportLimits::default());
         Self {
-            budget: SessionBudget::new(meter, limits),
+            budget: SessionBudget::new(handle, limits),
             transport,
             far,
         }
     }
 
-    fn meter(&self) -> &TransportHandle {
+    fn handle(&self) -> &TransportHandle {
         self.budget.transport()
     }
 

@@ -392,7 +392,7 @@ async fn what_was_spooled_is_read_after_the_peer_has_closed() {
     stream.read_to_end(&mut read).await.unwrap();
     assert!(read == sent);
     drop(stream);
-    eventually("over", || session.budget.live() == 0).await;
+    eventually("over", || session.budget.open_channels() == 0).await;
 }
 
 #[tokio::test]
@@ -408,7 +408,7 @@ async fn leaving_in_the_middle_gives_everything_back() {
         peer.send_all(&pattern(size)).await;
         let _ = stream.read(&mut vec![0; 50 << 10]).await.unwrap();
         drop(stream);
-        eventually("over", || session.budget.live() == 0).await;
+        eventually("over", || session.budget.open_channels() == 0).await;
     }
     settled(&session).await;
 }

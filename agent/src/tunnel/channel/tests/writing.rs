@@ -116,7 +116,7 @@ async fn the_death_of_the_session_fails_a_waiting_writer_as_such() {
         (error.kind(), stream.shutdown().await.unwrap_err().kind())
     });
     sleep(SECOND).await;
-    session.meter().abort("test");
+    session.handle().abort("test");
     peer.die();
     let aborted = io::ErrorKind::ConnectionAborted;
     assert_eq!(writer.await.unwrap(), (aborted, aborted));

@@ -1,15 +1,15 @@
 //! What the state machine says of one connection, for the log and the status.
 
 use super::{
+    StateMachine,
     slot::{ConnectionSlot, DialState, DrainingSession, ForwardPhase, ReleasePhase},
-    step::StateMachine,
 };
 use crate::status::{ConnectionPhase, ForwardState};
 use std::time::Duration;
 
 /// One connection at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ConnectionSummary {
+pub(in crate::supervisor) struct ConnectionSummary {
     pub phase: ConnectionPhase,
     /// Number of the gateway it is at, or will dial next.
     pub gateway: usize,
@@ -26,7 +26,7 @@ pub(super) struct ConnectionSummary {
 
 impl StateMachine {
     /// All connections that are wanted.
-    pub(super) fn summaries(&self) -> Vec<ConnectionSummary> {
+    pub(in crate::supervisor) fn summaries(&self) -> Vec<ConnectionSummary> {
         let summary = |(index, slot): (usize, &ConnectionSlot)| {
             let forwards = self.forward_states(slot);
             ConnectionSummary {
@@ -36,13 +36,13 @@ impl StateMachine {
                 next_dial: match (slot.dial, &slot.current) {
                     (DialState::Waiting { until, .. }, _) => Some(until),
                     // Of its replacement.
-                    (DialState::Idle, Some(live)) => {
-                        live.retry_at.map(|at| self.choose(index, at).1)
+                    (DialState::Idle, Some(active)) => {
+                        active.retry_at.map(|at| self.choose(index, at).1)
                     }
                     _ => None,
                 },
                 sessions: slot.sessions,
-                current: slot.current.as_ref().map(|live| live.generation),
+                current: slot.current.as_ref().map(|active| active.generation),
                 forwards,
             }
         };
@@ -80,16 +80,16 @@ impl StateMachine {
     }
 
     fn forward_state(&self, slot: &ConnectionSlot, forward: usize) -> ForwardState {
-        let keeps = |leaving: &DrainingSession| {
-            leaving.forwards.get(&forward) == Some(&ReleasePhase::Retained)
+        let keeps = |draining: &DrainingSession| {
+            draining.forwards.get(&forward) == Some(&ReleasePhase::Retained)
         };
         if slot.draining.iter().any(keeps) {
             return ForwardState::Bound;
         }
-        let Some(live) = &slot.current else {
+        let Some(active) = &slot.current else {
             return ForwardState::Pending;
         };
-        match live.forwards.get(&forward) {
+        match active.forwards.get(&forward) {
             Some(ForwardPhase::Granted) => ForwardState::Bound,
             None
             | Some(
@@ -104,10 +104,10 @@ impl StateMachine {
                 | ForwardPhase::Requested { .. }
                 | ForwardPhase::Refused { .. },
             ) => {
-                match self.is_held_by_any(live.gateway, forward) {
+                match self.is_held_by_any(active.gateway, forward) {
                     true => ForwardState::Standby,
                     // Another connection was faster, and its answer is still to come.
-                    false if self.is_first_asked(live.gateway, forward) => ForwardState::Pending,
+                    false if self.is_first_asked(active.gateway, forward) => ForwardState::Pending,
                     false => ForwardState::Refused,
                 }
             }
@@ -116,22 +116,22 @@ impl StateMachine {
 
     fn is_first_asked(&self, gateway: usize, forward: usize) -> bool {
         let lives = self.slots.iter().filter_map(|slot| slot.current.as_ref());
-        let mut held = lives
-            .filter(|live| live.gateway == gateway)
-            .filter_map(|live| live.forwards.get(&forward));
-        held.any(|held| matches!(held, ForwardPhase::Requested { refusals: 0 }))
+        let mut phase = lives
+            .filter(|active| active.gateway == gateway)
+            .filter_map(|active| active.forwards.get(&forward));
+        phase.any(|phase| matches!(phase, ForwardPhase::Requested { refusals: 0 }))
     }
 
     pub(super) fn is_held_by_any(&self, gateway: usize, forward: usize) -> bool {
         let lives = self.slots.iter().filter_map(|slot| slot.current.as_ref());
         lives
-            .filter(|live| live.gateway == gateway)
-            .any(|live| live.forwards.get(&forward) == Some(&ForwardPhase::Granted))
+            .filter(|active| active.gateway == gateway)
+            .any(|active| active.forwards.get(&forward) == Some(&ForwardPhase::Granted))
     }
 
     fn gateway(&self, slot: &ConnectionSlot) -> usize {
         match (&slot.current, slot.dial) {
-            (Some(live), _) => live.gateway,
+            (Some(active), _) => active.gateway,
             (None, DialState::Waiting { gateway, .. } | DialState::Dialing { gateway, .. }) => {
                 gateway
             }

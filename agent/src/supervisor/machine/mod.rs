@@ -1,8 +1,18 @@
 //! The state machine: which connection to open, when to retry, when to drain. Pure: time and jitter are
 //! arguments, what is to be done are values. No sockets, no clock, no randomness.
 
-use super::{
-    backoff,
+mod backoff;
+mod dialing;
+mod forwards;
+mod reload;
+mod slot;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+pub(super) use summary::ConnectionSummary;
+
+use self::{
     dialing::MAX_AGE,
     slot::{ActiveSession, ConnectionSlot, DialState, DrainingSession, ForwardPhase, ReleasePhase},
 };
@@ -84,18 +94,18 @@ pub(super) struct SessionId {
 
 /// The supervisor's state machine, without sockets and clock.
 pub(super) struct StateMachine {
-    pub(super) slots: Vec<ConnectionSlot>,
+    slots: Vec<ConnectionSlot>,
     /// How many of the slots are wanted; those behind are retired.
-    pub(super) connections: usize,
+    connections: usize,
     /// The gateways, by number; never empty.
-    pub(super) gateways: Vec<usize>,
-    pub(super) forwards: Vec<usize>,
+    gateways: Vec<usize>,
+    forwards: Vec<usize>,
     /// Per gateway: not before this, since somebody must change something first.
-    pub(super) barred: BTreeMap<usize, Duration>,
+    barred: BTreeMap<usize, Duration>,
     /// Gateways whose last login, or host key, was refused: until one connection has got in, one at a time tries.
-    pub(super) refusing: BTreeSet<usize>,
-    pub(super) generations: u64,
-    pub(super) draining: bool,
+    refusing: BTreeSet<usize>,
+    generations: u64,
+    draining: bool,
     stopped: bool,
 }
 
@@ -134,13 +144,13 @@ impl StateMachine {
             SupervisorEvent::Cancelled(id, forward) => self.on_cancelled(now, id, forward),
             SupervisorEvent::Ended(id) => self.ended(now, id, jitter),
             SupervisorEvent::NeedsReplacement(id) => {
-                if let Some(live) = self.active_session(id) {
-                    live.needs_replacement = true;
+                if let Some(active) = self.active_session(id) {
+                    active.needs_replacement = true;
                 }
             }
             SupervisorEvent::Idle(id) => {
-                if let Some(leaving) = self.draining_session(id) {
-                    leaving.deadline = now;
+                if let Some(draining) = self.draining_session(id) {
+                    draining.deadline = now;
                 }
             }
             SupervisorEvent::Reload(wanted) => self.reload(now, wanted, &mut actions),
@@ -157,16 +167,16 @@ impl StateMachine {
                 DialState::Waiting { until, .. } => Some(until),
                 _ => None,
             };
-            let retries = slot.current.iter().flat_map(|live| {
-                let waits = live.forwards.values().filter(|_| !live.is_releasing());
-                let retry = waits.filter_map(|held| match held {
+            let retries = slot.current.iter().flat_map(|active| {
+                let waits = active.forwards.values().filter(|_| !active.is_releasing());
+                let retry = waits.filter_map(|phase| match phase {
                     ForwardPhase::Refused { retry_at, .. } => Some(*retry_at),
                     _ => None,
                 });
-                retry.chain((!live.needs_replacement).then(|| live.since + MAX_AGE))
+                retry.chain((!active.needs_replacement).then(|| active.since + MAX_AGE))
             });
-            let leaving = slot.draining.iter().filter(|l| !l.disconnecting);
-            let ends = leaving.map(|l| l.deadline);
+            let draining = slot.draining.iter().filter(|l| !l.disconnecting);
+            let ends = draining.map(|l| l.deadline);
             dial.into_iter().chain(retries).chain(ends).min()
         };
         let replacement = self.next_replacement().map(|(due, _)| due);
@@ -180,30 +190,31 @@ impl StateMachine {
     /// Whether a session still has to do with this forward.
     pub(super) fn involves(&self, forward: usize) -> bool {
         self.slots.iter().any(|slot| {
-            let live = slot
+            let active = slot
                 .current
                 .iter()
-                .any(|live| live.forwards.contains_key(&forward));
-            live || slot
-                .draining
-                .iter()
-                .any(|l| l.forwards.contains_key(&forward))
+                .any(|active| active.forwards.contains_key(&forward));
+            active
+                || slot
+                    .draining
+                    .iter()
+                    .any(|l| l.forwards.contains_key(&forward))
         })
     }
 
     /// Whether channels may still come by this forward, on any session.
     pub(super) fn expects_channels(&self, forward: usize) -> bool {
         self.slots.iter().any(|slot| {
-            let live = slot.current.as_ref();
-            let held = live.and_then(|live| live.forwards.get(&forward));
-            let leaving = slot.draining.iter();
-            let mut leaving = leaving.filter_map(|leaving| leaving.forwards.get(&forward));
-            held.is_some_and(ForwardPhase::may_listen)
-                || leaving.any(|left| *left != ReleasePhase::Released)
+            let active = slot.current.as_ref();
+            let phase = active.and_then(|active| active.forwards.get(&forward));
+            let draining = slot.draining.iter();
+            let mut draining = draining.filter_map(|draining| draining.forwards.get(&forward));
+            phase.is_some_and(ForwardPhase::may_listen)
+                || draining.any(|left| *left != ReleasePhase::Released)
         })
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    fn is_draining(&self) -> bool {
         self.draining
     }
 
@@ -241,7 +252,7 @@ impl StateMachine {
                 disconnecting: false,
             });
             if stale {
-                self.dial_anew(now, id.slot);
+                self.dial_now(now, id.slot);
             }
             return;
         }
@@ -251,9 +262,9 @@ impl StateMachine {
         if let Some(old) = slot.current.take() {
             if old.gateway == gateway {
                 // What another connection holds is not asked for sooner for it.
-                let refused = |held: &ForwardPhase| matches!(held, ForwardPhase::Refused { .. });
-                let refused = old.forwards.iter().filter(|(_, held)| refused(held));
-                forwards.extend(refused.map(|(forward, held)| (*forward, *held)));
+                let refused = |phase: &ForwardPhase| matches!(phase, ForwardPhase::Refused { .. });
+                let refused = old.forwards.iter().filter(|(_, phase)| refused(phase));
+                forwards.extend(refused.map(|(forward, phase)| (*forward, *phase)));
             }
             let old_id = SessionId {
                 slot: id.slot,
@@ -264,13 +275,13 @@ impl StateMachine {
                 .push(old.drain(old_id, deadline, true, actions));
         }
         // What an older session here is letting go of cannot be had yet.
-        for leaving in slot.draining.iter().filter(|l| l.gateway == gateway) {
-            for (forward, held) in &mut forwards {
+        for draining in slot.draining.iter().filter(|l| l.gateway == gateway) {
+            for (forward, phase) in &mut forwards {
                 if let Some(ReleasePhase::Requested | ReleasePhase::Cancelling) =
-                    leaving.forwards.get(forward)
+                    draining.forwards.get(forward)
                 {
-                    *held = ForwardPhase::AwaitingRelease {
-                        from: leaving.generation,
+                    *phase = ForwardPhase::AwaitingRelease {
+                        from: draining.generation,
                     };
                 }
             }
@@ -304,7 +315,7 @@ impl StateMachine {
         slot.dial = DialState::Idle;
         if stale {
             // It says nothing of the configuration that holds now.
-            self.dial_anew(now, id.slot);
+            self.dial_now(now, id.slot);
             return;
         }
         if retry == RetryPace::Slow {
@@ -325,10 +336,10 @@ impl StateMachine {
             .iter()
             .position(|l| l.generation == id.generation)
         {
-            let leaving = slot.draining.remove(at);
-            for (forward, farewell) in &leaving.forwards {
-                if *farewell != ReleasePhase::Released {
-                    self.on_released(now, id, leaving.gateway, *forward);
+            let draining = slot.draining.remove(at);
+            for (forward, release) in &draining.forwards {
+                if *release != ReleasePhase::Released {
+                    self.on_released(now, id, draining.gateway, *forward);
                 }
             }
             return;
@@ -337,13 +348,13 @@ impl StateMachine {
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
         };
-        let Some(live) = slot
+        let Some(active) = slot
             .current
-            .take_if(|live| live.generation == id.generation)
+            .take_if(|active| active.generation == id.generation)
         else {
             return;
         };
-        let lived = now.saturating_sub(live.since);
+        let lived = now.saturating_sub(active.since);
         if lived >= STABLE {
             slot.attempt = 0;
             slot.rotation = 0;
@@ -358,9 +369,9 @@ impl StateMachine {
         if !matches!(slot.dial, DialState::Dialing { .. }) {
             self.wait(now, id.slot, jitter);
         }
-        for (forward, held) in &live.forwards {
-            if *held == ForwardPhase::Granted {
-                self.retry_now(now, live.gateway, *forward);
+        for (forward, phase) in &active.forwards {
+            if *phase == ForwardPhase::Granted {
+                self.retry_now(now, active.gateway, *forward);
             }
         }
     }
@@ -383,16 +394,17 @@ impl StateMachine {
                 }
                 DialState::Dialing { .. } | DialState::Idle => {}
             }
-            for leaving in &mut slot.draining {
-                leaving.deadline = leaving.deadline.min(deadline);
-                leaving.cancel_forwards(index, |_| true, actions);
+            for draining in &mut slot.draining {
+                draining.deadline = draining.deadline.min(deadline);
+                draining.cancel_forwards(index, |_| true, actions);
             }
-            if let Some(live) = slot.current.take() {
+            if let Some(active) = slot.current.take() {
                 let id = SessionId {
                     slot: index,
-                    generation: live.generation,
+                    generation: active.generation,
                 };
-                slot.draining.push(live.drain(id, deadline, false, actions));
+                slot.draining
+                    .push(active.drain(id, deadline, false, actions));
             }
         }
     }
@@ -416,45 +428,33 @@ impl StateMachine {
         }
     }
 
-    pub(super) fn active_session(&mut self, id: SessionId) -> Option<&mut ActiveSession> {
-        let live = self.slots.get_mut(id.slot)?.current.as_mut()?;
-        (live.generation == id.generation).then_some(live)
+    fn active_session(&mut self, id: SessionId) -> Option<&mut ActiveSession> {
+        let active = self.slots.get_mut(id.slot)?.current.as_mut()?;
+        (active.generation == id.generation).then_some(active)
     }
 
-    pub(super) fn forward_phase(
-        &mut self,
-        id: SessionId,
-        forward: usize,
-    ) -> Option<&mut ForwardPhase> {
+    fn forward_phase(&mut self, id: SessionId, forward: usize) -> Option<&mut ForwardPhase> {
         self.active_session(id)?.forwards.get_mut(&forward)
     }
 
-    pub(super) fn draining_session(&mut self, id: SessionId) -> Option<&mut DrainingSession> {
+    fn draining_session(&mut self, id: SessionId) -> Option<&mut DrainingSession> {
         let slot = self.slots.get_mut(id.slot)?;
         slot.draining
             .iter_mut()
             .find(|l| l.generation == id.generation)
     }
 
-    pub(super) fn release_phase(
-        &mut self,
-        id: SessionId,
-        forward: usize,
-    ) -> Option<&mut ReleasePhase> {
+    fn release_phase(&mut self, id: SessionId, forward: usize) -> Option<&mut ReleasePhase> {
         self.draining_session(id)?.forwards.get_mut(&forward)
     }
 }
 
 /// A session that stood for so long was a good one: the next loss begins a new count of attempts.
-pub(super) const STABLE: Duration = Duration::from_secs(60);
+const STABLE: Duration = Duration::from_secs(60);
 /// One that ends sooner has a gateway that cannot keep sessions, and is not to be flooded with logins.
-pub(super) const SERVED: Duration = Duration::from_secs(1);
+const SERVED: Duration = Duration::from_secs(1);
 /// The wait after a session that has served is this attempt's at most: a second.
-pub(super) const SERVED_ATTEMPT: u32 = 1;
+const SERVED_ATTEMPT: u32 = 1;
 /// How long a replaced session may take to finish what is under way: a large attachment over a slow link
 /// is not cut for it, and it ends well before russh would exchange keys.
-pub(super) const REPLACED_DRAIN: Duration = Duration::from_secs(12 * 3600);
-
-#[cfg(test)]
-#[path = "step_tests.rs"]
-mod tests;
+const REPLACED_DRAIN: Duration = Duration::from_secs(12 * 3600);

@@ -2,8 +2,8 @@
 //! asked for or replaced.
 
 use super::{
+    DesiredState, REPLACED_DRAIN, SessionId, StateMachine, SupervisorAction,
     slot::{ConnectionSlot, DialState, MAX_DRAINING},
-    step::{DesiredState, REPLACED_DRAIN, SessionId, StateMachine, SupervisorAction},
 };
 use std::time::Duration;
 
@@ -47,23 +47,23 @@ impl StateMachine {
             if wanted.replace_sessions || rearranged {
                 (slot.attempt, slot.rotation) = (0, 0);
             }
-            if let Some(live) = &mut slot.current {
-                let lost = !self.gateways.contains(&live.gateway);
-                let displaced = own_now != Some(live.gateway);
-                live.relocate = lost || displaced && (live.relocate || own_before != own_now);
-                live.needs_replacement |= wanted.replace_sessions || live.relocate;
+            if let Some(active) = &mut slot.current {
+                let lost = !self.gateways.contains(&active.gateway);
+                let displaced = own_now != Some(active.gateway);
+                active.relocate = lost || displaced && (active.relocate || own_before != own_now);
+                active.needs_replacement |= wanted.replace_sessions || active.relocate;
                 if wanted.replace_sessions || rearranged {
-                    live.retry_at = None;
+                    active.retry_at = None;
                 }
                 let id = SessionId {
                     slot: index,
-                    generation: live.generation,
+                    generation: active.generation,
                 };
-                live.reconcile(id, &self.forwards, actions);
+                active.reconcile(id, &self.forwards, actions);
             }
             let forwards = &self.forwards;
-            for leaving in &mut slot.draining {
-                leaving.cancel_forwards(index, |forward| !forwards.contains(&forward), actions);
+            for draining in &mut slot.draining {
+                draining.cancel_forwards(index, |forward| !forwards.contains(&forward), actions);
             }
             match &mut slot.dial {
                 DialState::Dialing {
@@ -83,9 +83,9 @@ impl StateMachine {
                 }
                 DialState::Waiting { .. } if slot.retired => slot.dial = DialState::Idle,
                 DialState::Waiting { .. } if wanted.replace_sessions || rearranged => {
-                    self.dial_anew(now, index)
+                    self.dial_now(now, index)
                 }
-                DialState::Idle if back && slot.current.is_none() => self.dial_anew(now, index),
+                DialState::Idle if back && slot.current.is_none() => self.dial_now(now, index),
                 _ => {}
             }
         }
@@ -98,18 +98,19 @@ impl StateMachine {
             let slots = self.slots.iter_mut().enumerate();
             for (index, slot) in slots.filter(|(_, slot)| slot.retired) {
                 // What it kept for a successor, which is not wanted any more.
-                for leaving in &mut slot.draining {
-                    leaving.cancel_forwards(index, |_| true, actions);
+                for draining in &mut slot.draining {
+                    draining.cancel_forwards(index, |_| true, actions);
                 }
                 if slot.draining.len() < MAX_DRAINING
-                    && let Some(live) = slot.current.take()
+                    && let Some(active) = slot.current.take()
                 {
                     let id = SessionId {
                         slot: index,
-                        generation: live.generation,
+                        generation: active.generation,
                     };
                     let deadline = now + REPLACED_DRAIN;
-                    slot.draining.push(live.drain(id, deadline, false, actions));
+                    slot.draining
+                        .push(active.drain(id, deadline, false, actions));
                 }
             }
         }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+use super::slot::MAX_DRAINING;
 use super::*;
-use crate::supervisor::slot::MAX_DRAINING;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::collections::{BTreeMap, BTreeSet};
 

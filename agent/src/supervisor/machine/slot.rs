@@ -1,7 +1,7 @@
 //! One connection of the supervisor: at most one dial, at most one session that serves, and sessions on
 //! their way out.
 
-use super::step::{SessionId, SupervisorAction};
+use super::{SessionId, SupervisorAction};
 use std::{collections::BTreeMap, time::Duration};
 
 /// State of one connection. Without a session it always waits or dials, except in a drain.
@@ -125,9 +125,10 @@ impl ConnectionSlot {
     /// Its session has a successor under way, or one that has not taken everything over yet. One that waits to be tried
     /// again is none: it would hold up the other connections for as long as it cannot log in.
     pub(super) fn is_being_replaced(&self) -> bool {
-        self.current.as_ref().is_some_and(|live| {
-            let moving = |held: &ForwardPhase| matches!(held, ForwardPhase::AwaitingRelease { .. });
-            self.dial != DialState::Idle || live.forwards.values().any(moving)
+        self.current.as_ref().is_some_and(|active| {
+            let moving =
+                |phase: &ForwardPhase| matches!(phase, ForwardPhase::AwaitingRelease { .. });
+            self.dial != DialState::Idle || active.forwards.values().any(moving)
         })
     }
 
@@ -139,7 +140,7 @@ impl ConnectionSlot {
             && self
                 .current
                 .as_ref()
-                .is_some_and(|live| live.needs_replacement)
+                .is_some_and(|active| active.needs_replacement)
     }
 
     pub(super) fn request_due(
@@ -148,24 +149,24 @@ impl ConnectionSlot {
         index: usize,
         actions: &mut Vec<SupervisorAction>,
     ) {
-        let Some(live) = &mut self.current else {
+        let Some(active) = &mut self.current else {
             return;
         };
         let id = SessionId {
             slot: index,
-            generation: live.generation,
+            generation: active.generation,
         };
         // A forward whose place or name has changed may need what is being let go of.
-        if live.is_releasing() {
+        if active.is_releasing() {
             return;
         }
-        for (forward, held) in &mut live.forwards {
-            let refusals = match *held {
+        for (forward, phase) in &mut active.forwards {
+            let refusals = match *phase {
                 ForwardPhase::Due { refusals } => refusals,
                 ForwardPhase::Refused { retry_at, refusals } if retry_at <= now => refusals,
                 _ => continue,
             };
-            *held = ForwardPhase::Requested { refusals };
+            *phase = ForwardPhase::Requested { refusals };
             actions.push(SupervisorAction::Request(id, *forward));
         }
     }
@@ -178,30 +179,30 @@ impl ConnectionSlot {
     ) {
         // Whoever comes anew finds somebody: before, a channel that ends would send its client into the gap.
         let settled = match &self.current {
-            Some(live) => live.forwards.values().all(ForwardPhase::is_settled),
+            Some(active) => active.forwards.values().all(ForwardPhase::is_settled),
             None => self.retired || self.dial == DialState::Idle,
         };
-        for leaving in &mut self.draining {
+        for draining in &mut self.draining {
             let id = SessionId {
                 slot: index,
-                generation: leaving.generation,
+                generation: draining.generation,
             };
-            if leaving.disconnecting {
+            if draining.disconnecting {
                 continue;
             }
-            let gone = leaving
+            let gone = draining
                 .forwards
                 .values()
                 .all(|f| *f == ReleasePhase::Released);
-            if gone && settled && !leaving.marked_replaced {
-                leaving.marked_replaced = true;
+            if gone && settled && !draining.marked_replaced {
+                draining.marked_replaced = true;
                 actions.push(SupervisorAction::MarkReplaced(id));
             }
-            if leaving.deadline <= now {
-                leaving.disconnecting = true;
+            if draining.deadline <= now {
+                draining.disconnecting = true;
                 actions.push(SupervisorAction::Disconnect(id));
-            } else if gone && !leaving.watched {
-                leaving.watched = true;
+            } else if gone && !draining.watched {
+                draining.watched = true;
                 actions.push(SupervisorAction::WatchIdle(id));
             }
         }
@@ -233,23 +234,23 @@ impl ActiveSession {
         keep: bool,
         actions: &mut Vec<SupervisorAction>,
     ) -> DrainingSession {
-        let mut farewell = |(forward, held)| {
-            let farewell = match held {
+        let mut release = |(forward, phase)| {
+            let release = match phase {
                 ForwardPhase::Granted if keep => ReleasePhase::Retained,
                 ForwardPhase::Granted => {
                     actions.push(SupervisorAction::Cancel(id, forward));
                     ReleasePhase::Cancelling
                 }
                 ForwardPhase::Requested { .. } => ReleasePhase::Requested,
-                ForwardPhase::Releasing(farewell) => farewell,
+                ForwardPhase::Releasing(release) => release,
                 ForwardPhase::Due { .. }
                 | ForwardPhase::AwaitingRelease { .. }
                 | ForwardPhase::Refused { .. } => ReleasePhase::Released,
             };
-            (forward, farewell)
+            (forward, release)
         };
         DrainingSession {
-            forwards: self.forwards.into_iter().map(&mut farewell).collect(),
+            forwards: self.forwards.into_iter().map(&mut release).collect(),
             generation: self.generation,
             gateway: self.gateway,
             deadline,
@@ -261,7 +262,7 @@ impl ActiveSession {
 
     /// Whether something is being let go of.
     pub(super) fn is_releasing(&self) -> bool {
-        let parting = |held: &ForwardPhase| matches!(held, ForwardPhase::Releasing(_));
+        let parting = |phase: &ForwardPhase| matches!(phase, ForwardPhase::Releasing(_));
         self.forwards.values().any(parting)
     }
 
@@ -272,22 +273,22 @@ impl ActiveSession {
         wanted: &[usize],
         actions: &mut Vec<SupervisorAction>,
     ) {
-        self.forwards.retain(|forward, held| {
+        self.forwards.retain(|forward, phase| {
             if wanted.contains(forward) {
                 return true;
             }
-            let farewell = match *held {
+            let release = match *phase {
                 ForwardPhase::Granted => {
                     actions.push(SupervisorAction::Cancel(id, *forward));
                     ReleasePhase::Cancelling
                 }
                 ForwardPhase::Requested { .. } => ReleasePhase::Requested,
-                ForwardPhase::Releasing(farewell) => farewell,
+                ForwardPhase::Releasing(release) => release,
                 ForwardPhase::Due { .. }
                 | ForwardPhase::AwaitingRelease { .. }
                 | ForwardPhase::Refused { .. } => return false,
             };
-            *held = ForwardPhase::Releasing(farewell);
+            *phase = ForwardPhase::Releasing(release);
             true
         });
         for forward in wanted {
@@ -309,9 +310,9 @@ impl DrainingSession {
             slot,
             generation: self.generation,
         };
-        for (forward, farewell) in &mut self.forwards {
-            if *farewell == ReleasePhase::Retained && which(*forward) {
-                *farewell = ReleasePhase::Cancelling;
+        for (forward, release) in &mut self.forwards {
+            if *release == ReleasePhase::Retained && which(*forward) {
+                *release = ReleasePhase::Cancelling;
                 actions.push(SupervisorAction::Cancel(id, *forward));
             }
         }

@@ -1,9 +1,8 @@
 //! What becomes of the forwards: asked for, held, let go of, and handed from one session to the next.
 
 use super::{
-    backoff,
+    SessionId, StateMachine, SupervisorAction, backoff,
     slot::{ForwardPhase, ReleasePhase},
-    step::{SessionId, StateMachine, SupervisorAction},
 };
 use std::time::Duration;
 
@@ -15,23 +14,23 @@ impl StateMachine {
         actions: &mut Vec<SupervisorAction>,
     ) {
         match self.forward_phase(id, forward) {
-            Some(held @ ForwardPhase::Requested { .. }) => {
-                *held = ForwardPhase::Granted;
+            Some(phase @ ForwardPhase::Requested { .. }) => {
+                *phase = ForwardPhase::Granted;
                 // From here on the session that was there before is not needed for it.
                 self.release_predecessors(id.slot, forward, actions);
             }
             // It was asked for before it was taken out of the configuration.
-            Some(held @ ForwardPhase::Releasing(ReleasePhase::Requested)) => {
-                *held = ForwardPhase::Releasing(ReleasePhase::Cancelling);
+            Some(phase @ ForwardPhase::Releasing(ReleasePhase::Requested)) => {
+                *phase = ForwardPhase::Releasing(ReleasePhase::Cancelling);
                 actions.push(SupervisorAction::Cancel(id, forward));
             }
             _ => {}
         }
         // It was asked for before the session was left.
-        if let Some(farewell) = self.release_phase(id, forward)
-            && *farewell == ReleasePhase::Requested
+        if let Some(release) = self.release_phase(id, forward)
+            && *release == ReleasePhase::Requested
         {
-            *farewell = ReleasePhase::Cancelling;
+            *release = ReleasePhase::Cancelling;
             actions.push(SupervisorAction::Cancel(id, forward));
         }
     }
@@ -48,15 +47,15 @@ impl StateMachine {
             Some(ForwardPhase::Requested { refusals }) => {
                 // Where only one may listen, the session that was there before lets go first: at another gateway too,
                 // which may be another way to the same machine.
-                let held = match self.release_predecessors(id.slot, forward, actions) {
+                let phase = match self.release_predecessors(id.slot, forward, actions) {
                     Some(from) => ForwardPhase::AwaitingRelease { from },
                     None => ForwardPhase::Refused {
                         retry_at: now + backoff::forward(refusals, jitter),
                         refusals: refusals.saturating_add(1),
                     },
                 };
-                if let Some(live) = self.active_session(id) {
-                    live.forwards.insert(forward, held);
+                if let Some(active) = self.active_session(id) {
+                    active.forwards.insert(forward, phase);
                 }
             }
             Some(ForwardPhase::Releasing(ReleasePhase::Requested)) => {
@@ -64,10 +63,10 @@ impl StateMachine {
             }
             _ => {}
         }
-        if let Some(farewell) = self.release_phase(id, forward)
-            && *farewell == ReleasePhase::Requested
+        if let Some(release) = self.release_phase(id, forward)
+            && *release == ReleasePhase::Requested
         {
-            *farewell = ReleasePhase::Released;
+            *release = ReleasePhase::Released;
             self.release(now, id, forward);
         }
     }
@@ -78,17 +77,17 @@ impl StateMachine {
         {
             self.remove_forward(id, forward);
         }
-        if let Some(farewell) = self.release_phase(id, forward)
-            && *farewell == ReleasePhase::Cancelling
+        if let Some(release) = self.release_phase(id, forward)
+            && *release == ReleasePhase::Cancelling
         {
-            *farewell = ReleasePhase::Released;
+            *release = ReleasePhase::Released;
             self.release(now, id, forward);
         }
     }
 
     fn remove_forward(&mut self, id: SessionId, forward: usize) {
-        if let Some(live) = self.active_session(id) {
-            live.forwards.remove(&forward);
+        if let Some(active) = self.active_session(id) {
+            active.forwards.remove(&forward);
         }
     }
 
@@ -101,17 +100,17 @@ impl StateMachine {
     ) -> Option<u64> {
         let slot = self.slots.get_mut(index)?;
         let mut last = None;
-        for leaving in &mut slot.draining {
-            if leaving.forwards.get(&forward) == Some(&ReleasePhase::Retained) {
-                leaving.cancel_forwards(index, |f| f == forward, actions);
-                last = Some(leaving.generation);
+        for draining in &mut slot.draining {
+            if draining.forwards.get(&forward) == Some(&ReleasePhase::Retained) {
+                draining.cancel_forwards(index, |f| f == forward, actions);
+                last = Some(draining.generation);
             }
         }
         last
     }
 
     fn release(&mut self, now: Duration, id: SessionId, forward: usize) {
-        if let Some(gateway) = self.draining_session(id).map(|leaving| leaving.gateway) {
+        if let Some(gateway) = self.draining_session(id).map(|draining| draining.gateway) {
             self.on_released(now, id, gateway, forward);
         }
     }
@@ -127,11 +126,11 @@ impl StateMachine {
     ) {
         let from = id.generation;
         let successor = self.slots.get_mut(id.slot).and_then(|slot| {
-            let held = slot.current.as_mut()?.forwards.get_mut(&forward)?;
-            (*held == ForwardPhase::AwaitingRelease { from }).then_some(held)
+            let phase = slot.current.as_mut()?.forwards.get_mut(&forward)?;
+            (*phase == ForwardPhase::AwaitingRelease { from }).then_some(phase)
         });
         match successor {
-            Some(held) => *held = ForwardPhase::Due { refusals: 0 },
+            Some(phase) => *phase = ForwardPhase::Due { refusals: 0 },
             None => self.retry_now(now, gateway, forward),
         }
     }
@@ -139,9 +138,9 @@ impl StateMachine {
     /// Those that stand by for a forward of this gateway ask at once: its holder is gone.
     pub(super) fn retry_now(&mut self, now: Duration, gateway: usize, forward: usize) {
         let lives = self.slots.iter_mut().filter_map(|s| s.current.as_mut());
-        for live in lives.filter(|live| live.gateway == gateway) {
-            if let Some(held @ ForwardPhase::Refused { .. }) = live.forwards.get_mut(&forward) {
-                *held = ForwardPhase::Refused {
+        for active in lives.filter(|active| active.gateway == gateway) {
+            if let Some(phase @ ForwardPhase::Refused { .. }) = active.forwards.get_mut(&forward) {
+                *phase = ForwardPhase::Refused {
                     retry_at: now,
                     refusals: 0,
                 };

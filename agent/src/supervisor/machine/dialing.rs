@@ -1,9 +1,8 @@
 //! When the state machine dials, and where: retries, barred gateways, replacement of worn sessions.
 
 use super::{
-    backoff,
+    STABLE, SessionId, StateMachine, SupervisorAction, backoff,
     slot::{ConnectionSlot, DialState, ForwardPhase},
-    step::{STABLE, SessionId, StateMachine, SupervisorAction},
 };
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ impl StateMachine {
     }
 
     /// At once, since it is the configuration that has changed and not the gateway that has failed.
-    pub(super) fn dial_anew(&mut self, now: Duration, index: usize) {
+    pub(super) fn dial_now(&mut self, now: Duration, index: usize) {
         let wanted = |slot: &ConnectionSlot| !self.draining && !slot.retired;
         if self.slots.get(index).is_some_and(wanted) {
             self.dial_at(index, now);
@@ -36,8 +35,8 @@ impl StateMachine {
             return;
         };
         slot.dial = match &mut slot.current {
-            Some(live) => {
-                live.retry_at = Some(until);
+            Some(active) => {
+                active.retry_at = Some(until);
                 DialState::Idle
             }
             None => DialState::Waiting {
@@ -53,25 +52,25 @@ impl StateMachine {
         self.choose_where(index, at, |_| false)
     }
 
-    /// As [`choose`](Self::choose); where `held` says so, not before the longest wait has passed.
+    /// As [`choose`](Self::choose); a gateway that is `postponed` not before the longest wait has passed.
     fn choose_where(
         &self,
         index: usize,
         at: Duration,
-        held: impl Fn(usize) -> bool,
+        postponed: impl Fn(usize) -> bool,
     ) -> (usize, Duration) {
         let Some(slot) = self.slots.get(index) else {
             return (0, at);
         };
         let open_at = |gateway: usize| {
             let barred = self.barred.get(&gateway).copied().unwrap_or_default();
-            match held(gateway) {
+            match postponed(gateway) {
                 true => barred.max(at + backoff::CEILING),
                 false => barred,
             }
         };
-        if let Some(live) = slot.current.as_ref().filter(|live| !live.relocate) {
-            return (live.gateway, at.max(open_at(live.gateway)));
+        if let Some(active) = slot.current.as_ref().filter(|active| !active.relocate) {
+            return (active.gateway, at.max(open_at(active.gateway)));
         }
         let first = slot.home.wrapping_add(slot.rotation);
         let order = self.gateways.iter().cycle();
@@ -112,27 +111,27 @@ impl StateMachine {
     /// Whether a session has come as far as a session can: each forward is held, by it or beside it.
     pub(super) fn has_served(&self, id: SessionId) -> bool {
         let slot = self.slots.get(id.slot);
-        let Some(live) = slot.and_then(|slot| slot.current.as_ref()) else {
+        let Some(active) = slot.and_then(|slot| slot.current.as_ref()) else {
             return false;
         };
-        let has = |(forward, held): (&usize, &ForwardPhase)| match held {
+        let has = |(forward, phase): (&usize, &ForwardPhase)| match phase {
             ForwardPhase::Granted
             | ForwardPhase::AwaitingRelease { .. }
             | ForwardPhase::Releasing(_) => true,
             ForwardPhase::Due { .. }
             | ForwardPhase::Requested { .. }
-            | ForwardPhase::Refused { .. } => self.is_held_by_any(live.gateway, *forward),
+            | ForwardPhase::Refused { .. } => self.is_held_by_any(active.gateway, *forward),
         };
-        live.generation == id.generation && live.forwards.iter().all(has)
+        active.generation == id.generation && active.forwards.iter().all(has)
     }
 
     /// Replaces sessions that are worn or old, one at a time, so that the others carry the load.
     pub(super) fn replace_one(&mut self, now: Duration) {
         for slot in &mut self.slots {
-            if let Some(live) = &mut slot.current
-                && now.saturating_sub(live.since) >= MAX_AGE
+            if let Some(active) = &mut slot.current
+                && now.saturating_sub(active.since) >= MAX_AGE
             {
-                live.needs_replacement = true;
+                active.needs_replacement = true;
             }
         }
         let Some((due, index)) = self.next_replacement().filter(|(due, _)| *due <= now) else {
@@ -140,10 +139,10 @@ impl StateMachine {
         };
         let (gateway, _) = self.choose(index, due);
         if let Some(slot) = self.slots.get_mut(index)
-            && let Some(live) = &slot.current
+            && let Some(active) = &slot.current
         {
-            let first = live.retry_at.is_none();
-            if first && now.saturating_sub(live.since) >= STABLE {
+            let first = active.retry_at.is_none();
+            if first && now.saturating_sub(active.since) >= STABLE {
                 slot.attempt = 0;
             }
             slot.dial = DialState::Waiting {
@@ -161,7 +160,7 @@ impl StateMachine {
         let slots = self.slots.iter().enumerate();
         let waiting = slots.filter(|(_, slot)| slot.awaits_replacement());
         let due = waiting.map(|(index, slot)| {
-            let retry_at = slot.current.as_ref().and_then(|live| live.retry_at);
+            let retry_at = slot.current.as_ref().and_then(|active| active.retry_at);
             let (_, due) = self.choose(index, retry_at.unwrap_or_default());
             (due, index)
         });
@@ -186,8 +185,8 @@ impl StateMachine {
             .slots
             .get(index)
             .is_some_and(|slot| slot.current.is_some());
-        let held = |gateway| !serves && self.is_tried_elsewhere(index, gateway);
-        let (gateway, until) = self.choose_where(index, now, held);
+        let postponed = |gateway| !serves && self.is_tried_elsewhere(index, gateway);
+        let (gateway, until) = self.choose_where(index, now, postponed);
         let generation = self.generations + 1;
         let Some(slot) = self.slots.get_mut(index) else {
             return;
