@@ -1,9 +1,9 @@
-//! The hops between this host and a forward that is bound. Errors, status and check name them by the same words.
+//! The hops between this host and a bound forward. Errors, status and check use the same names for them.
 
 use crate::upstream::TlsHandshakeInfo;
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-/// One hop, in the order in which they are passed. Behind a proxy `Dns` and `Tcp` lead to the proxy.
+/// One hop, in the order in which they are passed. With a proxy, `Dns` and `Tcp` are those of the proxy.
 #[derive(
     Clone,
     Copy,
@@ -19,28 +19,28 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Hop {
-    /// A name gives an address.
+    /// The name resolves to an address.
     Dns,
-    /// An address takes a TCP connection.
+    /// An address accepts a TCP connection.
     Tcp,
-    /// The proxy lets us through to the gateway.
+    /// The proxy connects us to the gateway.
     Proxy,
     /// TLS with a gateway inside TLS; interception shows here.
     Tls,
-    /// An SSH server greets (RFC 4253 §4.2).
+    /// An SSH server sends its identification string (RFC 4253 §4.2).
     Banner,
-    /// Algorithms and keys are agreed on.
+    /// Algorithms and keys are negotiated.
     KeyExchange,
-    /// The gateway is the one that we were told of.
+    /// The gateway's host key is trusted.
     HostKey,
-    /// The gateway lets us in.
+    /// The gateway accepts our key.
     Login,
-    /// The gateway listens for us.
+    /// The gateway listens for a remote forward.
     Forward,
 }
 
 impl Hop {
-    /// As in the status document and in the steps of a check.
+    /// The name in the status document and in the steps of a check.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Dns => "dns",
@@ -62,22 +62,22 @@ impl fmt::Display for Hop {
     }
 }
 
-/// A hop that has just been passed, and what was seen there.
+/// A hop that was just passed, and what was found there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HopEvent {
     /// The addresses, in the order in which they are tried.
     Dns(Vec<SocketAddr>),
-    /// The address that took the connection.
+    /// The address that accepted the connection.
     Tcp(SocketAddr),
-    /// The proxy has opened the way.
+    /// The proxy has connected us to the gateway.
     Proxy,
-    /// Version, issuer and end of the gateway's certificate.
+    /// TLS version, and issuer and expiry of the gateway's certificate.
     Tls(TlsHandshakeInfo),
     /// The gateway's banner, without `SSH-2.0-`; printable.
     Banner(String),
-    /// The gateway holds the key that it has shown.
+    /// The gateway has proven that it holds the host key that it presented.
     KeyExchange,
-    /// `SHA256:…` of the host key that was found trusted.
+    /// `SHA256:…` of the trusted host key.
     HostKey(String),
     /// The gateway accepted our login; the session is open.
     Login,
@@ -99,7 +99,7 @@ impl HopEvent {
     }
 }
 
-/// Is told of each hop as it is passed. Must return at once: the session stands still meanwhile.
+/// Called for each hop as it is passed. It must return at once: the session waits for it.
 pub type HopObserver = Arc<dyn Fn(HopEvent) + Send + Sync>;
 
 /// An observer that ignores all events.

@@ -1,7 +1,7 @@
-//! Knows SSH, knows no HTTP: from the socket to the byte stream of one forwarded channel.
+//! The SSH tunnel, from the socket to the byte stream of one forwarded channel. Knows no HTTP.
 //!
-//! `egress` (the way out: TCP, proxy, TLS) → `transport` (below russh: writes never wait) → `session` (russh: host key, login, remote
-//! forwards, probe) → `channel` (above russh: always drains, holds back, closes without leaking).
+//! `egress` (TCP, proxy, TLS) → `transport` (below russh: writes never wait) → `session` (russh: host key, login, remote
+//! forwards, probe) → `channel` (above russh: always receives, limits writers, closes without leaking).
 
 pub mod channel;
 pub mod egress;
@@ -16,22 +16,22 @@ pub use settings::{BindAddress, GatewayAddress, RemoteForward, Settings};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// A channel the gateway has opened on one of our forwards, as bytes.
+/// A channel that the gateway has opened on one of our forwards.
 pub struct InboundChannel {
-    /// Name of the forward it came by.
+    /// Name of the forward that it belongs to.
     pub forward: Arc<str>,
     /// Index of the SSH connection, from 0.
     pub connection: usize,
-    /// `address:port` of the vendor's side as the gateway tells it; `unix` for a socket forward.
+    /// `address:port` of the vendor's client as the gateway reports it; `unix` for a socket forward.
     pub originator: String,
-    /// Cancelled when the session is left for a successor: what ends of itself should, so that the vendor's next
-    /// connection comes by that one. What is under way may finish.
+    /// Cancelled when a new session replaces this one. An idle HTTP connection should end then, so that the vendor's next
+    /// one uses the new session; requests in flight may finish.
     pub replaced: CancellationToken,
     /// The channel's data, in both directions.
     pub stream: channel::ChannelStream,
 }
 
-/// Takes inbound channels. Called from within the session: it must return at once (spawn, then work).
+/// Receives inbound channels. Called by the session, which waits for it: it must return at once (spawn, then work).
 pub trait ChannelAcceptor: Send + Sync + 'static {
     /// Takes over one inbound channel.
     fn accept(&self, inbound: InboundChannel);

@@ -1,14 +1,14 @@
-//! What the tunnel needs to know, in types that cannot hold a wrong value.
+//! The settings of the tunnel, in types that cannot hold an invalid value.
 
 use super::{channel, egress, session, transport};
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-/// All settings of the `[tunnel]` section, plus the remote forwards to ask for.
+/// The settings of the `[tunnel]` section, and the remote forwards to request.
 #[derive(Clone)]
 pub struct Settings {
     /// Gateways to spread the connections over; never empty.
     pub gateways: Vec<GatewayAddress>,
-    /// Which way leads to them.
+    /// How gateways are reached: directly, through a proxy, inside TLS.
     pub egress: Arc<egress::Egress>,
     /// SSH user name to log in with.
     pub user: String,
@@ -16,23 +16,23 @@ pub struct Settings {
     pub identity: Arc<session::SshIdentity>,
     /// Which host keys are accepted; anything else is refused.
     pub host_keys: Arc<session::HostKeys>,
-    /// SSH sessions held at once, 1..=16.
+    /// Number of SSH sessions, 1..=16.
     pub connections: usize,
-    /// Resolving, TCP connect (per address tried), the proxy's answer, TLS: each.
+    /// Time limit of name resolution, TCP connect (per address), the proxy's answer and TLS, each.
     pub connect_timeout: Duration,
-    /// SSH banner, key exchange and login together.
+    /// Time limit of SSH banner, key exchange and login together.
     pub login_timeout: Duration,
     /// Keep-alive interval of SSH itself; the far side must answer.
     pub keepalive_interval: Duration,
     /// Unanswered keep-alives before the session counts as lost; at least 2.
     pub keepalive_max: usize,
-    /// Nothing received, or nothing taken by the kernel, for this long: the session is aborted.
+    /// A session is aborted when nothing was received, or the kernel took nothing, for this long.
     pub stall_timeout: Duration,
-    /// How often a session is proven by a replied probe.
+    /// Time between two probes of a session.
     pub probe_interval: Duration,
     /// How long the answer to a probe may take before the session counts as silent.
     pub probe_timeout: Duration,
-    /// How long requests under way may go on when the agent stops.
+    /// How long requests in flight may continue when the agent stops.
     pub drain_limit: Duration,
     /// Forwarded channels open at once per session; more are refused with `ResourceShortage`.
     pub max_channels: usize,
@@ -40,12 +40,12 @@ pub struct Settings {
     pub transport: transport::TransportLimits,
     /// Bounds of the channel adapter above russh.
     pub channel: channel::ChannelLimits,
-    /// What to ask the gateway to listen on.
+    /// The remote forwards to request from each gateway.
     pub forwards: Vec<RemoteForward>,
 }
 
 impl Settings {
-    /// Without any sign of life for so long, a session is ended.
+    /// A session without any sign of life for this long is ended.
     pub fn cut_after(&self) -> Duration {
         let deadlines = self.probe_timeout.saturating_mul(DEADLINES);
         deadlines.min(self.stall_timeout)
@@ -64,7 +64,7 @@ pub struct GatewayAddress {
 }
 
 impl GatewayAddress {
-    /// `host:port`, whatever is spoken there.
+    /// `host:port` without the scheme; IPv6 literals in brackets.
     pub fn address(&self) -> String {
         match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),
@@ -98,15 +98,15 @@ impl FromStr for GatewayAddress {
 }
 
 const TLS: &str = "tls://";
-/// So many deadlines of a probe pass without a sign of life before a session is ended.
+/// A session without a sign of life is ended after this many probe timeouts.
 const DEADLINES: u32 = 5;
 
-/// One remote forward to ask for (RFC 4254 §7.1, or `streamlocal-forward@openssh.com`).
+/// One remote forward to request (RFC 4254 §7.1, or `streamlocal-forward@openssh.com`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteForward {
     /// Name of the `[[forward]]` section, unique.
     pub name: Arc<str>,
-    /// Where the gateway is to listen.
+    /// Where the gateway should listen.
     pub bind: BindAddress,
 }
 
@@ -155,17 +155,17 @@ pub enum AddressError {
     /// The part after the last colon is no number in 0..=65535.
     #[error("{0:?} is not a port number (1 to 65535)")]
     BadPort(String),
-    /// Port 0 where something must be reached.
+    /// Port 0, which cannot be connected to.
     #[error("port 0 cannot be connected to")]
     PortZero,
-    /// What a terminal, a log line or the gateway's file system could take for something else.
+    /// A path that a terminal, a log line or the gateway's file system could misread.
     #[error(
         "\"{0}\" is no path of a socket: it must be printable ASCII without white space, at most {LONGEST_SOCKET} bytes, and not end with a slash"
     )]
     BadSocket(String),
 }
 
-/// What is shown in terminals and logs, and what `sockaddr_un` on the gateway can hold.
+/// A path that is safe in terminals and logs, and fits into `sockaddr_un` on the gateway.
 fn socket_path(text: &str) -> Result<String, AddressError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
     match plain && text.len() <= LONGEST_SOCKET && !text.ends_with('/') {
@@ -187,7 +187,7 @@ fn split_host_port(text: &str) -> Result<(String, u16), AddressError> {
         None if host.contains(':') => return Err(AddressError::NoHostPort),
         None => host,
     };
-    // Names of hosts are ASCII, addresses too: anything else only looks like what it is not.
+    // Host names and addresses are ASCII: anything else could imitate another name.
     if host.is_empty() || !host.bytes().all(|b| b.is_ascii_graphic() && b != b'/') {
         return Err(AddressError::NoHostPort);
     }

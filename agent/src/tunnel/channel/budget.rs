@@ -1,4 +1,4 @@
-//! What all channels of one session share.
+//! Bounds and counters that all channels of one session share.
 
 use super::{ChannelLimits, CloseReason};
 use crate::tunnel::transport::TransportHandle;
@@ -27,7 +27,7 @@ pub struct SessionBudget {
 }
 
 impl SessionBudget {
-    /// For the session that runs on the transport of this handle.
+    /// The budget of the session that runs on this transport.
     pub fn new(handle: Arc<TransportHandle>, limits: ChannelLimits) -> Arc<Self> {
         Arc::new(Self {
             transport: handle,
@@ -54,7 +54,7 @@ impl SessionBudget {
         &self.limits
     }
 
-    /// Bytes that have come and were not read, in memory and on disk, bookkeeping included.
+    /// Bytes received and not read, in memory and on disk, bookkeeping included.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }
@@ -64,12 +64,12 @@ impl SessionBudget {
         self.memory.load(Relaxed)
     }
 
-    /// Channels that are not closed on both sides yet, or whose bytes are not read yet.
+    /// Number of channels that are not closed on both sides, or whose bytes are not all read.
     pub fn open_channels(&self) -> usize {
         self.open_channels.load(Relaxed)
     }
 
-    /// Channels on which something has come that nothing was answered to yet.
+    /// Number of channels with received bytes and no answer yet.
     pub fn unanswered(&self) -> usize {
         self.unanswered.load(Relaxed)
     }
@@ -81,24 +81,24 @@ impl SessionBudget {
         };
     }
 
-    /// Channels that we closed before the peer did. Each costs russh about 3.5 KiB for the life of
-    /// the session, so a session is replaced past a number of them.
+    /// Number of channels that we closed before the peer did. Each costs russh about 3.5 KiB for the life of the session,
+    /// so a session with many of them is replaced.
     pub fn closed_first(&self) -> u64 {
         self.closed_first.load(Relaxed)
     }
 
-    /// Channels reset because they were over a bound or their spool failed.
+    /// Number of channels reset because they exceeded a bound or their spool failed.
     pub fn resets(&self) -> u64 {
         self.resets.load(Relaxed)
     }
 
-    /// Those of them whose spool had no room, or failed.
+    /// Resets because the spool had no room, or failed.
     pub fn spool_resets(&self) -> SpoolResets {
         self.lock_spool_resets().clone()
     }
 
     fn lock_spool_resets(&self) -> std::sync::MutexGuard<'_, SpoolResets> {
-        // A count and a time: whole after each statement.
+        // A count and a time: consistent after each statement.
         let resets = self.spool_resets.lock();
         resets.unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,28 +121,28 @@ impl SessionBudget {
         }
     }
 
-    /// Counts one more, and gives how many this session has had.
+    /// Counts one more fault and returns the total of this session.
     pub(super) fn note_spool_fault(&self) -> u64 {
         self.spool_faults.fetch_add(1, Relaxed).saturating_add(1)
     }
 
-    /// Spool operations that have passed their deadline and still hang.
+    /// Spool operations that missed their deadline and still hang.
     pub(super) fn stuck_spools(&self) -> &Arc<AtomicUsize> {
         &self.stuck_spools
     }
 }
 
-/// Channels that were reset because their spool had no room, or failed.
+/// Channels reset because their spool had no room, or failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpoolResets {
-    /// How many.
+    /// Number of channels that were reset.
     pub count: u64,
-    /// When and how the last one ended.
+    /// Time and cause of the last reset.
     pub last: Option<(Instant, CloseReason)>,
 }
 
 impl SpoolResets {
-    /// Counts those of another session, too.
+    /// Adds the resets of another session.
     pub fn add(&mut self, other: &Self) {
         self.count += other.count;
         let later =
@@ -162,8 +162,8 @@ impl Drop for OpenChannelGuard {
     }
 }
 
-/// One channel's share of what is used. Always set to a total, never added to, so that it cannot
-/// drift; dropping it gives everything back.
+/// One channel's share of the budget. It is set to a total and never incremented, so that it cannot drift. Dropping it
+/// returns everything.
 pub(super) struct BudgetCharge {
     budget: Arc<SessionBudget>,
     memory: u64,

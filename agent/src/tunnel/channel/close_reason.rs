@@ -1,4 +1,4 @@
-//! Why a channel ended. russh alone shows EOF, close and session death all as a read of no bytes.
+//! Why a channel ended. russh alone shows EOF, CLOSE and the end of the session all as an empty read.
 
 use std::{error::Error, io};
 
@@ -6,17 +6,17 @@ use std::{error::Error, io};
 ///
 /// What the application sees:
 ///
-/// | what happened | a read gives, once the inbox is empty | a write gives |
+/// | what happened | a read returns, once the inbox is empty | a write returns |
 /// |---|---|---|
-/// | the peer sent EOF | `Ok(0)` | goes on |
+/// | the peer sent EOF | `Ok(0)` | as before |
 /// | the peer sent EOF, then CLOSE | `Ok(0)` | `BrokenPipe` |
 /// | the peer sent CLOSE alone | `ConnectionReset` | `BrokenPipe` |
 /// | the SSH session ended | `ConnectionAborted` (after an EOF `Ok(0)`) | `ConnectionAborted` |
 /// | the inbox was over its bound | `QuotaExceeded`, at once | `QuotaExceeded` |
 /// | the spool file failed, or its disk has no room left | `StorageFull`, at once | `StorageFull` |
-/// | the application shut the stream down | goes on | `BrokenPipe` |
+/// | the application shut the stream down | as before | `BrokenPipe` |
 ///
-/// Every such [`io::Error`] except the last carries the `End`; see [`CloseReason::of`].
+/// Each [`io::Error`] except the last contains the `CloseReason`; see [`CloseReason::of`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum CloseReason {
     /// The peer closed the channel.
@@ -25,19 +25,19 @@ pub enum CloseReason {
     /// The SSH session ended under the channel.
     #[error("the SSH session ended")]
     SessionEnded,
-    /// More came than was read and may be kept; the channel was reset.
+    /// The peer sent more than may be buffered; the channel was reset.
     #[error("more was sent than may be buffered for one channel or session; channel reset")]
     Overflow,
-    /// The spool file could not be written or read, or not in time; the channel was reset.
+    /// The spool file failed or was too slow; the channel was reset.
     #[error("the spool file failed or was too slow; channel reset")]
     SpoolFailed,
-    /// The spool's disk is full, or down to what must stay free on it; the channel was reset.
+    /// The spool's disk is full, or at its floor of free space; the channel was reset.
     #[error("the spool's disk has no room left for what was sent; channel reset")]
     SpoolFull,
 }
 
 impl CloseReason {
-    /// Finds the end of a channel in an error and its causes, for example in a `hyper::Error`.
+    /// Finds the close reason in an error and its sources, for example in a `hyper::Error`.
     pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -56,7 +56,7 @@ impl CloseReason {
         None
     }
 
-    /// Did we break the channel off, rather than the peer or the session?
+    /// Whether we reset the channel, rather than the peer or the session ending it.
     pub fn is_reset(self) -> bool {
         matches!(self, Self::Overflow | Self::SpoolFailed | Self::SpoolFull)
     }

@@ -1,6 +1,6 @@
-//! The two sides of a russh channel, as far as they are used here.
+//! The two halves of a russh channel, as traits that tests can implement.
 //!
-//! russh's own `ChannelStream` cannot be used: it shows EOF, close and session death alike, and its
+//! russh's own `ChannelStream` cannot be used: it does not distinguish EOF, CLOSE and the end of the session, and its
 //! writer keeps the first buffer of a cancelled write and sends it in place of the next.
 
 use bytes::Bytes;
@@ -8,15 +8,15 @@ use futures_util::future::BoxFuture;
 use russh::{ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use std::sync::Arc;
 
-/// What comes from the peer.
+/// The receiving half: messages from the peer.
 pub(super) trait ChannelReceiver: Send + 'static {
     /// The next message; `None` when the session has ended. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Option<ChannelMsg>> + Send;
 }
 
-/// What goes to the peer.
+/// The sending half: messages to the peer.
 pub(super) trait ChannelSender: Send + Sync + 'static {
-    /// Sends within the channel's window; waits for it where there is none.
+    /// Sends within the channel's window, and waits for it where there is none.
     fn data(self: Arc<Self>, bytes: Bytes) -> BoxFuture<'static, Result<(), russh::Error>>;
     /// Sends EOF (`SSH_MSG_CHANNEL_EOF`) to the peer.
     fn eof(self: Arc<Self>) -> BoxFuture<'static, Result<(), russh::Error>>;

@@ -1,5 +1,5 @@
-//! What has come on one channel and was not read yet: where it lies, in which order, at what cost.
-//! No I/O and no task: the pump carries out the jobs that are planned here.
+//! Bytes received on one channel and not read yet: where they are, in which order, at what cost. No I/O and no task: the
+//! pump executes the jobs that are planned here.
 
 use super::{
     CloseReason, SessionBudget,
@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use std::{collections::VecDeque, sync::Arc, task::Waker};
 use tokio::io::ReadBuf;
 
-/// Read in this order: `head`, the file from `read` to `written`, what a write is carrying, `tail`.
+/// Read in this order: `head`, the file from `read` to `written`, the bytes of a running write, `tail`.
 pub(super) struct Inbox {
     budget: Arc<SessionBudget>,
     charge: BudgetCharge,
@@ -18,15 +18,15 @@ pub(super) struct Inbox {
     read: u64,
     written: u64,
     tail: MessageQueue,
-    /// The job the pump is carrying out.
+    /// The job that the pump executes.
     running: Option<RunningSpoolJob>,
-    /// The last job was a read: a write comes first now, so that neither starves.
+    /// The last job was a read: a write is next, so that neither starves.
     read_last: bool,
     eof: bool,
     end: Option<CloseReason>,
     abandoned: bool,
     reader: Option<Waker>,
-    /// Something came for the reader.
+    /// The reader must be woken.
     readable: bool,
 }
 
@@ -42,13 +42,13 @@ enum RunningSpoolJob {
     Read { bytes: usize },
 }
 
-/// What a reader gets.
+/// The result of a read.
 pub(super) enum ReadOutcome {
     /// Bytes were put into its buffer.
     Read,
-    /// Nothing there yet; its waker is kept.
+    /// Nothing to read yet; the waker is kept.
     Wait,
-    /// Nothing more will come: `Ok` is the peer's EOF.
+    /// There will be no more bytes: `Ok` is the peer's EOF.
     Over(Result<(), CloseReason>),
 }
 
@@ -71,8 +71,8 @@ impl Inbox {
         }
     }
 
-    /// Takes one message, or says which bound it would break. Messages for an application that has
-    /// left vanish.
+    /// Takes one message, or returns the bound that it would exceed. Messages for an application that has dropped its
+    /// stream are discarded.
     pub(super) fn push(&mut self, data: Bytes) -> Result<(), CloseReason> {
         if self.is_discarding() {
             return Ok(());
@@ -98,7 +98,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// The next job for the pump, if none is under way.
+    /// The next job for the pump, if none is running.
     pub(super) fn plan(&mut self) -> Option<SpoolJob> {
         self.promote();
         if self.running.is_some() || self.is_discarding() {
@@ -139,7 +139,7 @@ impl Inbox {
         })
     }
 
-    /// A job has been in_write out.
+    /// A job has finished.
     pub(super) fn finish(&mut self, done: SpoolJobResult) {
         match (self.running.take(), done) {
             (Some(RunningSpoolJob::Write { bytes, .. }), SpoolJobResult::Written)
@@ -160,7 +160,7 @@ impl Inbox {
         self.readable = true;
     }
 
-    /// Does more wait for the disk than may? Then nothing must be pushed for a moment.
+    /// Whether too much waits for the disk. Nothing may be pushed then.
     pub(super) fn is_behind(&self) -> bool {
         self.tail.cost + self.in_write() > self.disk_queue_limit()
     }
@@ -171,8 +171,7 @@ impl Inbox {
         self.readable = true;
     }
 
-    /// The channel is over. After a reset what is here is worth nothing: a body with a hole in it
-    /// must not look like one.
+    /// The channel has ended. After a reset everything is discarded: a body with a gap must not look complete.
     pub(super) fn set_end(&mut self, end: CloseReason) {
         self.end.get_or_insert(end);
         if end.is_reset() {
@@ -181,7 +180,7 @@ impl Inbox {
         self.readable = true;
     }
 
-    /// The application has left.
+    /// The application has dropped its stream.
     pub(super) fn abandon(&mut self) {
         self.abandoned = true;
         self.reader = None;
@@ -196,7 +195,7 @@ impl Inbox {
         self.end
     }
 
-    /// Is there still work for the pump after the channel's end?
+    /// Whether the pump still has work after the channel's end.
     pub(super) fn has_spooled(&self) -> bool {
         !self.is_discarding() && (self.on_disk() || !self.tail.queue.is_empty())
     }
@@ -225,8 +224,7 @@ impl Inbox {
         ReadOutcome::Wait
     }
 
-    /// The reader, if there is something for it. To be woken outside the lock: a waker may run
-    /// anything.
+    /// The waker of the reader, if there is something to read. Call it outside the lock: a waker may run anything.
     pub(super) fn reader_to_wake(&mut self) -> Option<Waker> {
         if std::mem::take(&mut self.readable) {
             self.reader.take()
@@ -235,19 +233,19 @@ impl Inbox {
         }
     }
 
-    /// Would the pump find something to do?
+    /// Whether the pump would find a job.
     pub(super) fn wants_work(&self) -> bool {
         self.running.is_none()
             && self.written > self.read
             && self.head.cost < self.memory_limit() / 2
     }
 
-    /// Is what is here, and what still comes, for nobody?
+    /// Whether everything received is discarded.
     fn is_discarding(&self) -> bool {
         self.abandoned || self.end.is_some_and(CloseReason::is_reset)
     }
 
-    /// What need not go by the disk does not.
+    /// Moves bytes that need not be spooled to the head.
     fn promote(&mut self) {
         if !self.on_disk()
             && !self.tail.queue.is_empty()
@@ -258,7 +256,7 @@ impl Inbox {
         }
     }
 
-    /// How much may lie in memory before the disk is used.
+    /// Bytes in memory above which the disk is used.
     fn memory_limit(&self) -> usize {
         let limits = self.budget.limits();
         if self.budget.memory() < limits.memory_per_session as u64 {
@@ -268,7 +266,7 @@ impl Inbox {
         }
     }
 
-    /// How much may wait for the disk.
+    /// Bytes that may wait for the disk.
     fn disk_queue_limit(&self) -> usize {
         let limits = self.budget.limits();
         if self.budget.memory() < 2 * limits.memory_per_session as u64 {
@@ -282,7 +280,7 @@ impl Inbox {
         self.written > self.read || self.in_write() > 0
     }
 
-    /// What a write has taken out of the tail and not yet put on disk.
+    /// Bytes that a running write has taken from the tail.
     fn in_write(&self) -> usize {
         match self.running {
             Some(RunningSpoolJob::Write { cost, .. }) => cost,
@@ -324,7 +322,7 @@ impl MessageQueue {
         Some((data, cost))
     }
 
-    /// Moves bytes of the first message; `false` when there is none.
+    /// Moves bytes of the first message into `buf`; `false` when there is none.
     fn read(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let Some(first) = self.queue.front_mut() else {
             return false;
@@ -344,13 +342,14 @@ impl MessageQueue {
     }
 }
 
-/// Bookkeeping of one queued message, so that a flood of one-byte packets is paid for.
+/// Memory of one queued message besides its bytes, so that a flood of one-byte packets is counted.
 const MESSAGE_COST: usize = 128;
 /// Bytes written to or read from the file at once.
 const BATCH: usize = 256 << 10;
-/// Bytes that may wait for the disk while it is slower than the link for a moment. When all channels together hold twice `memory_per_session`, two batches must do.
+/// Bytes that may wait for a disk that is slower than the link for a moment. When all channels together use twice
+/// `memory_per_session`, the limit is two batches.
 const MAX_DISK_QUEUE: usize = 8 << 20;
-/// What a channel may hold however much the others do: a request's head and a small body.
+/// Bytes that a channel may always use, whatever the others use: a request's head and a small body.
 const MIN_MEMORY: usize = 64 << 10;
-/// Slots of an empty queue that are kept.
+/// Allocated slots that an empty queue keeps.
 const MAX_IDLE_SLOTS: usize = 64;

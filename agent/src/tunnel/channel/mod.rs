@@ -1,21 +1,20 @@
 //! Above russh: the only way the rest of the code sees an SSH channel.
 //!
-//! A russh session waits for the reader of each of its channels, so one reader that stalls would
-//! stall them all, keep-alives and rekeys included. Here a pump per channel always takes what has
-//! come, into memory and then into an unlinked file, and past its bound resets that one channel.
-//! Writers wait for the transport's backlog, not in russh. Closing follows one order, because russh
-//! keeps 3.5 KiB for every channel that is closed from our side first. Nothing here knows HTTP.
+//! A russh session waits for the reader of each of its channels: one stalled reader would stall all of them, keep-alives
+//! and rekeys included. So a pump per channel always receives, into memory and then into an unlinked file, and resets a
+//! channel that exceeds its bound. Writers wait for the transport's backlog, not in russh. Closing follows one order,
+//! because russh keeps 3.5 KiB for each channel that we close first. Nothing here knows HTTP.
 //!
-//! | file | what |
+//! | module | what it holds |
 //! |---|---|
 //! | `stream` | [`ChannelStream`], what the application reads and writes |
 //! | `budget` | [`SessionBudget`], the bounds and counters of all channels of one session |
 //! | `close_reason` | [`CloseReason`], why a channel ended, and what the application sees of it |
-//! | `inbox` | what has come and was not read yet; where it lies and what it costs |
-//! | `spool` | the unlinked file, worked on off the runtime |
+//! | `inbox` | bytes received and not read yet: where they are and what they cost |
+//! | `spool` | the unlinked file, accessed on blocking threads |
 //! | `pump` | the task that drains russh and closes the channel |
 //! | `outgoing` | one chunk on its way into russh, through the gate |
-//! | `halves` | the two sides of a russh channel, as far as they are used here |
+//! | `halves` | the two halves of a russh channel, as traits |
 
 mod budget;
 mod close_reason;

@@ -41,12 +41,12 @@ impl ChannelWriter {
         }
     }
 
-    /// Was EOF asked for?
+    /// Whether EOF was requested.
     pub(super) fn is_shut(&self) -> bool {
         self.eof != EofState::No
     }
 
-    /// Accepts up to 32 KiB, and says how many bytes.
+    /// Accepts up to 32 KiB, and returns the number of bytes.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -57,14 +57,14 @@ impl ChannelWriter {
         let chunk = buf.get(..admitted).unwrap_or(buf);
         let bytes = Bytes::copy_from_slice(chunk);
         self.sending = Some(Arc::clone(&self.sender).data(bytes));
-        // Started at once: most chunks are with russh before this returns.
+        // Started at once: russh has most chunks before this returns.
         match self.poll_flush(cx) {
             Poll::Ready(Err(gone)) => Poll::Ready(Err(gone)),
             _ => Poll::Ready(Ok(chunk.len())),
         }
     }
 
-    /// Ready when what was accepted is with russh.
+    /// Ready when russh has what was accepted.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SessionClosed>> {
         let Some(sending) = &mut self.sending else {
             return Poll::Ready(Ok(()));
@@ -98,5 +98,5 @@ impl ChannelWriter {
     }
 }
 
-/// One gate's worth: one SSH packet of the usual largest size.
+/// Bytes per pass of the gate: one SSH packet of the usual maximum size.
 const CHUNK: usize = 32 << 10;

@@ -1,4 +1,4 @@
-//! The task that always drains russh, and closes the channel in the order that leaks least.
+//! The task that always drains russh, and closes the channel in the order that leaks the least.
 
 use super::{
     CloseReason, SessionBudget,
@@ -29,13 +29,13 @@ use tokio::{
 pub(super) struct PumpShared {
     pub(super) budget: Arc<SessionBudget>,
     inbox: Mutex<Inbox>,
-    /// Something changed on the application's side.
+    /// Wakes the pump when the application has read, or has dropped the stream.
     pub(super) stream_changed: Notify,
     /// The writer is woken when the channel ends.
     pub(super) writer: AtomicWaker,
-    /// Handed over when the application leaves: what it wrote last, and the EOF, are still sent.
+    /// Set when the stream is dropped: its last write and EOF are still sent.
     pub(super) orphaned_writer: Mutex<Option<ChannelWriter>>,
-    /// Something has come that nothing was answered to yet.
+    /// Bytes were received, and nothing was answered yet.
     unanswered: AtomicBool,
 }
 
@@ -55,7 +55,7 @@ impl PumpShared {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the inbox, and wakes its reader if there is something for it.
+    /// Changes the inbox, and wakes its reader if there is something to read.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut Inbox) -> T) -> T {
         let (result, reader) = {
             let mut inbox = self.inbox();
@@ -68,7 +68,7 @@ impl PumpShared {
         result
     }
 
-    /// Counts the channel among those that wait for an answer of ours, or no longer.
+    /// Sets whether the channel counts among the unanswered ones.
     pub(super) fn set_unanswered(&self, awaits: bool) {
         if self.unanswered.load(Relaxed) != awaits
             && self.unanswered.swap(awaits, Relaxed) != awaits
@@ -84,7 +84,7 @@ impl PumpShared {
     }
 }
 
-/// Runs from the opening of a channel until it is closed on both sides and its bytes are read.
+/// Runs until a channel is closed on both sides and its bytes are read.
 pub(super) async fn pump(
     shared: Arc<PumpShared>,
     receiver: impl ChannelReceiver,
@@ -93,7 +93,7 @@ pub(super) async fn pump(
 ) {
     let mut disk = SpoolWorker::new(Arc::clone(&shared));
     let ended = drain(&shared, receiver, &mut disk).await;
-    // The receiver is gone: from here russh throws this channel's input away and cannot wait for us.
+    // The receiver is dropped: russh discards this channel's input now and does not wait for us.
     shared.finish(ended.end);
     if !ended.by_peer {
         shared.budget.note_closed_first();
@@ -101,13 +101,13 @@ pub(super) async fn pump(
             shared.budget.note_reset(ended.end);
             let (cause, bytes_held) = (ended.end, shared.budget.used());
             let text = "one channel of the vendor's was reset; other requests are not affected";
-            // What a gateway does a thousand times must not fill the log.
+            // A gateway must not be able to fill the log.
             match shared.budget.resets() {
                 0..=MAX_LOGGED_FAULTS => tracing::warn!(%cause, bytes_held, "{text}"),
                 _ => tracing::debug!(%cause, bytes_held, "{text}"),
             }
         }
-        // Fails only where the session has ended.
+        // Fails only if the session has ended.
         let _ = sender.close().await;
     }
     // The application may still be reading what was spooled.
@@ -127,7 +127,7 @@ struct ChannelEnd {
 }
 
 /// Drains until the channel ends. Nothing is awaited outside the `select!`: during a rekey russh
-/// takes nothing from us, and would then wait for an receiver that nobody drains.
+/// accepts nothing from us, and would then wait for a receiver that is not drained.
 async fn drain(
     shared: &PumpShared,
     mut receiver: impl ChannelReceiver,
@@ -160,7 +160,7 @@ async fn drain(
         }
         tokio::select! {
             message = receiver.next(), if !behind => match message {
-                // Empty data is no end of file (RFC 4254 §5.2 does not forbid it).
+                // Empty data is not EOF (RFC 4254 §5.2 allows it).
                 Some(ChannelMsg::Data { data }) if data.is_empty() => {}
                 Some(ChannelMsg::Data { data }) if close_at.is_some() => {
                     discarded += data.len() as u64;
@@ -199,7 +199,7 @@ async fn drain(
     }
 }
 
-/// What was written last, then EOF. Pending where there is nothing to send.
+/// Sends the last write, then EOF. Pending where there is nothing to send.
 async fn send(last_writes: &mut Option<ChannelWriter>) {
     poll_fn(|cx| match last_writes {
         Some(outgoing) => outgoing.poll_eof(cx).map(drop),
@@ -215,7 +215,7 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// Carries out the inbox's jobs one after the other.
+/// Executes the inbox's jobs one after the other.
 struct SpoolWorker {
     shared: Arc<PumpShared>,
     spool: Option<SpoolFile>,
@@ -253,7 +253,7 @@ impl SpoolWorker {
                     error.kind(),
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
                 );
-                // Whoever opens channels can have this as often as he likes.
+                // The gateway can cause this any number of times.
                 if self.shared.budget.note_spool_fault() <= MAX_LOGGED_FAULTS {
                     let folder = self.shared.budget.limits().spool_dir.display();
                     match full {
@@ -289,8 +289,8 @@ impl SpoolWorker {
     }
 }
 
-/// Resets of one session, and faults of its spool files, that are logged as warnings; status counts all resets.
+/// Resets and spool faults of one session that are logged as warnings; status counts all of them.
 const MAX_LOGGED_FAULTS: u64 = 10;
-/// For so long a channel may hold up its session because the disk is behind; then it is reset. Below
-/// every keep-alive, and longer than a busy machine takes to write a few megabytes to its page cache.
+/// A channel that blocks its session for this long because the disk is behind is reset. Shorter than every keep-alive, and
+/// longer than a busy machine takes to write a few megabytes to its page cache.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! The unlinked file of one channel. All work on it happens off the runtime and has a deadline.
+//! The unlinked file of one channel. Each access runs on a blocking thread and has a deadline.
 
 use super::SessionBudget;
 use crate::disk::FreeSpaceFloor;
@@ -18,13 +18,13 @@ use tokio::{
     time::timeout,
 };
 
-/// A stretch of work on the file. Positions count from the first byte ever written; the file is used
-/// as a ring of `spool_per_channel` bytes.
+/// One access to the file. Positions count from the first byte ever written; the file is a ring of `spool_per_channel`
+/// bytes.
 #[derive(Debug)]
 pub(super) enum SpoolJob {
     /// Appends at this position.
     Write { position: u64, bytes: Vec<Bytes> },
-    /// Reads from this position, and gives the disk space back where nothing is left after it.
+    /// Reads from this position, and frees the disk space if nothing is left after it.
     Read {
         position: u64,
         length: usize,
@@ -32,14 +32,14 @@ pub(super) enum SpoolJob {
     },
 }
 
-/// What came of it.
+/// The result of a [`SpoolJob`].
 #[derive(Debug)]
 pub(super) enum SpoolJobResult {
     Written,
     Read(Bytes),
 }
 
-/// The file, made at the first write.
+/// The file, created at the first write.
 #[derive(Default)]
 pub(super) struct SpoolFile {
     file: Option<Arc<File>>,
@@ -79,7 +79,7 @@ impl SpoolFile {
 }
 
 impl Drop for SpoolFile {
-    /// Closing an unlinked file of a gigabyte takes the kernel a while.
+    /// On a blocking thread: closing an unlinked file of a gigabyte takes the kernel a while.
     fn drop(&mut self) {
         if let Some(file) = self.file.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
@@ -89,8 +89,8 @@ impl Drop for SpoolFile {
     }
 }
 
-/// Nobody can stop a thread that hangs in the disk: it is counted, and when several do, no more are
-/// sent after them.
+/// A thread that hangs in the disk cannot be stopped. Such threads are counted, and no more jobs run while there are
+/// several.
 async fn in_time<T>(
     mut task: JoinHandle<io::Result<T>>,
     limit: std::time::Duration,
@@ -113,7 +113,7 @@ where
     }
 }
 
-/// An unlinked file that only its owner may read, and its folder where that is missing.
+/// Creates an unlinked file that only its owner may read, and its folder if that is missing.
 fn make(folder: &Path) -> io::Result<File> {
     if !folder.is_dir() {
         let mut private = DirBuilder::new();
@@ -126,7 +126,7 @@ fn run(file: &File, job: SpoolJob, ring: u64, floor: FreeSpaceFloor) -> io::Resu
     match job {
         SpoolJob::Write { position, bytes } => {
             let bytes = bytes.concat();
-            // Before each write: another's write may have taken the room since the last.
+            // Before each write: another process may have used the room meanwhile.
             floor.allows(file, bytes.len() as u64)?;
             let at = position % ring;
             let until_end = usize::try_from(ring - at).unwrap_or(usize::MAX);
@@ -154,5 +154,5 @@ fn run(file: &File, job: SpoolJob, ring: u64, floor: FreeSpaceFloor) -> io::Resu
     }
 }
 
-/// Blocking threads that may hang in the disk per session; the pool has 512 for everything.
+/// Blocking threads that may hang in the disk per session, of 512 in the process.
 const MAX_STUCK: usize = 4;

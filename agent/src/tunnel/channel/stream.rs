@@ -1,4 +1,4 @@
-//! What the application reads and writes.
+//! The byte stream that the application reads and writes.
 
 use super::{
     CloseReason, SessionBudget,
@@ -18,12 +18,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// One SSH channel as a byte stream (`AsyncRead + AsyncWrite + Unpin + Send`).
 ///
-/// Reading never holds up the session. A write is accepted in chunks of at most 32 KiB, each when the
-/// transport's backlog allows, and is cancel-safe; at most one accepted chunk waits for the channel's
-/// window, and `flush` waits for it. `shutdown` sends EOF, and reading goes on. Dropping the stream
-/// sends what was accepted and EOF, waits for the peer's CLOSE, and only then closes first.
+/// A stream that is not read never blocks the session. A write is accepted in chunks of at most 32 KiB, each when the
+/// transport's backlog allows it, and is cancel-safe. At most one accepted chunk waits for the channel's window; `flush`
+/// waits for it. `shutdown` sends EOF; reads still work. Dropping the stream sends what was accepted and EOF, waits for
+/// the peer's CLOSE, and closes first if that does not come.
 ///
-/// The table at [`CloseReason`] says which error means what.
+/// The table at [`CloseReason`] lists the errors.
 pub struct ChannelStream {
     shared: Arc<PumpShared>,
     /// `None` only while dropping.
@@ -31,8 +31,7 @@ pub struct ChannelStream {
 }
 
 impl ChannelStream {
-    /// Takes over a channel of a client's or a server's session; needs a runtime. From here on nobody
-    /// else may touch the channel.
+    /// Takes over a channel of a client's or a server's session. Needs a tokio runtime.
     pub fn new<S>(budget: Arc<SessionBudget>, channel: Channel<S>) -> Self
     where
         S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
@@ -46,7 +45,7 @@ impl ChannelStream {
         self.shared.inbox().end()
     }
 
-    /// Which bound made us reset the channel, if one did.
+    /// Why we reset the channel, if we did.
     pub fn reset_reason(&self) -> Option<CloseReason> {
         self.end().filter(|end| end.is_reset())
     }
@@ -66,7 +65,7 @@ impl ChannelStream {
         }
     }
 
-    /// The outgoing side, unless the channel has ended. The writer is woken at the end.
+    /// The sending side, unless the channel has ended. The writer is woken when it ends.
     fn writable(&mut self, cx: &Context<'_>) -> io::Result<&mut ChannelWriter> {
         self.shared.writer.register(cx.waker());
         if let Some(end) = self.end() {
@@ -77,7 +76,7 @@ impl ChannelStream {
             .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// russh took nothing: the channel has ended, whether or not the pump knows already.
+    /// russh accepted nothing: the channel has ended, even if the pump does not know yet.
     fn gone(&self, SessionClosed: SessionClosed) -> io::Error {
         self.end()
             .unwrap_or(CloseReason::SessionEnded)
@@ -127,7 +126,7 @@ impl AsyncWrite for ChannelStream {
         Poll::Ready(flushed.map_err(|gone| self.gone(gone)))
     }
 
-    /// Sends EOF. No error where the peer has closed already: there is nothing left to shut down.
+    /// Sends EOF. No error if the peer has closed already: there is nothing left to shut down.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outgoing = match self.writable(cx) {
             Ok(outgoing) => outgoing,

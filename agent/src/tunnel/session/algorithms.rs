@@ -8,9 +8,8 @@ use russh::{
 };
 use std::borrow::Cow;
 
-/// What to offer this gateway: the post-quantum key exchange first, AES-GCM first (most throughput on
-/// processors with AES), nothing with SHA-1, no compression; certificates only where one could be
-/// judged. `seen`: types of host keys that this gateway has presented and that are not trusted; it may have others.
+/// The algorithms to offer this gateway: host key types that are known for it come first, and host certificates only if a
+/// CA is trusted for it. `seen`: types of untrusted host keys that it has presented; it may have others.
 pub(super) fn preferred(
     host_keys: &HostKeys,
     gateway: &GatewayAddress,
@@ -19,7 +18,7 @@ pub(super) fn preferred(
     let (host, port) = (gateway.host.as_str(), gateway.port);
     let known = host_keys.key_types(host, port);
     let mut keys = HOST_KEYS.to_vec();
-    // A gateway with several keys must present the one we know. Stable: the order stays otherwise.
+    // A gateway with several keys must present the one we know. The sort is stable.
     let among =
         |list: &[Algorithm], offered: &Algorithm| list.iter().any(|one| same_type(one, offered));
     keys.sort_by_key(|offered| (among(seen, offered), !among(&known, offered)));

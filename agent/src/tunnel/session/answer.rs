@@ -1,4 +1,4 @@
-//! What answers where SSH was expected, told by its first bytes: sshd's own words in place of its banner, or another protocol.
+//! Recognizes what answers instead of SSH by its first bytes: sshd's own message in place of its banner, or another protocol.
 
 use super::{KeyExchangeFault, SessionOpenError, UnexpectedPeer};
 use russh::{AlgorithmKind, Error};
@@ -10,7 +10,7 @@ pub(super) fn without_banner(
     first_line: String,
 ) -> SessionOpenError {
     let answer = first_line;
-    // sshd says both in place of a banner (srclimit.c, sshd.c), and ends the connection.
+    // sshd sends either in place of a banner (srclimit.c, sshd.c), and closes the connection.
     if bytes.starts_with(BARRED) {
         return SessionOpenError::AddressBarred { gateway, answer };
     }
@@ -42,7 +42,7 @@ fn is_html(bytes: &[u8]) -> bool {
     start.eq_ignore_ascii_case(b"<html") || start.eq_ignore_ascii_case(b"<!doc")
 }
 
-/// What broke a key exchange, and the error in words: russh shows the length of a packet where text came.
+/// What broke a key exchange, and the error as text. Where text was received, russh reports it as a packet length.
 pub(super) fn of_exchange(error: &Error) -> (KeyExchangeFault, String) {
     let fault = match error {
         Error::NoCommonAlgo { kind, ours, theirs } => {
@@ -75,7 +75,7 @@ pub(super) fn of_exchange(error: &Error) -> (KeyExchangeFault, String) {
     (fault, error.to_string())
 }
 
-/// The four bytes that were read as a length, where they are text.
+/// The four bytes that were read as a packet length, if they are text.
 fn text_of(size: usize) -> Option<String> {
     let bytes = u32::try_from(size).ok()?.to_be_bytes();
     let printable = |b: &u8| matches!(b, b' '..=b'~' | b'\r' | b'\n' | b'\t');
@@ -85,7 +85,7 @@ fn text_of(size: usize) -> Option<String> {
         .then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What a peer offers is bounded only by the size of a packet.
+/// At most [`MAX_NAMES`] names: a peer's list is bounded only by the packet size.
 fn listed(names: &[String]) -> String {
     let shown: Vec<_> = names.iter().take(MAX_NAMES).map(String::as_str).collect();
     let more = if names.len() > MAX_NAMES { ", …" } else { "" };

@@ -1,9 +1,9 @@
-//! What a far side sends before the key exchange: the lines that may come before its identification string, and that
-//! string (RFC 4253 §4.2).
+//! What a server sends before the key exchange: lines that may precede its identification string, and that string (RFC
+//! 4253 §4.2).
 //!
-//! russh takes twenty lines of at most 255 bytes and breaks off otherwise. OpenSSH's client takes 1,024 lines of 8 KiB in any
-//! encoding, so this does too: only the identification string and what follows go on to russh. The beginning is kept, so
-//! that an error can say what answered instead of SSH.
+//! russh accepts twenty lines of at most 255 bytes. OpenSSH's client accepts 1,024 lines of 8 KiB in any encoding, so this
+//! does too: only the identification string and what follows reach russh. The first bytes are kept, so that an error can
+//! name what answered instead of SSH.
 
 use super::error::printable;
 use crate::{
@@ -18,20 +18,20 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-/// The beginning of one connection.
+/// The first bytes of one connection, and its identification string. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct BannerCapture(Arc<Mutex<BannerBytes>>);
 
 #[derive(Default)]
 struct BannerBytes {
-    /// The first bytes.
+    /// The first [`KEPT`] bytes at most.
     first: Vec<u8>,
-    /// The identification string, once it is whole, without its line end.
+    /// The identification string, once it is complete, without its line end.
     identification: Option<Vec<u8>>,
 }
 
 impl BannerCapture {
-    /// Keeps the beginning, passes on what is SSH, and tells of the banner when it has come.
+    /// A reader that captures the first bytes, passes SSH on, and reports the banner to `observer`.
     pub(super) fn wrap<R>(&self, inner: R, observer: HopObserver) -> BannerReader<R> {
         BannerReader {
             inner,
@@ -44,19 +44,19 @@ impl BannerCapture {
         }
     }
 
-    /// Nothing has come at all.
+    /// Nothing was received.
     pub(super) fn is_empty(&self) -> bool {
         self.lock().first.is_empty()
     }
 
-    /// An identification string has come, or begins in the first bytes.
+    /// An identification string was received, or begins in the first bytes.
     pub(super) fn is_ssh(&self) -> bool {
         let beginning = self.lock();
         let mut lines = beginning.first.split(|b| *b == b'\n');
         beginning.identification.is_some() || lines.any(|line| line.starts_with(MARK))
     }
 
-    /// Why russh cannot use the identification string, if that is why it broke off.
+    /// Why russh cannot use the identification string, if it cannot.
     pub(super) fn unusable(&self) -> Option<String> {
         let beginning = self.lock();
         let line = beginning.identification.as_ref()?;
@@ -79,7 +79,7 @@ impl BannerCapture {
         printable(&String::from_utf8_lossy(line.unwrap_or_default()))
     }
 
-    /// At most the first [`KEPT`].
+    /// The first [`KEPT`] bytes at most.
     pub(super) fn bytes(&self) -> Vec<u8> {
         self.lock().first.clone()
     }
@@ -93,7 +93,7 @@ impl BannerCapture {
     }
 }
 
-/// A reader whose first bytes are kept, and whose first lines are passed over.
+/// A reader that captures the first bytes and skips the lines before the identification string.
 pub(super) struct BannerReader<R> {
     inner: R,
     capture: BannerCapture,
@@ -102,11 +102,11 @@ pub(super) struct BannerReader<R> {
 }
 
 enum BannerState {
-    /// No identification string yet: the line that comes, and how many have come.
+    /// No identification string yet: the current line, and the number of lines before it.
     Before { line: Vec<u8>, lines: usize },
-    /// It is being handed on, with what came behind it.
+    /// The identification string is passed on, with the bytes after it.
     Passing { bytes: Vec<u8>, from: usize },
-    /// From here on this costs one comparison per read.
+    /// Everything is passed on.
     Through,
 }
 
@@ -197,7 +197,7 @@ fn no_ssh(what: &str) -> io::Error {
     )
 }
 
-/// Reads until the identification string is whole, or it is clear that none comes.
+/// Reads until the identification string is complete. Fails when there is none.
 pub(super) async fn await_banner<R: AsyncRead + Unpin>(
     reader: &mut BannerReader<R>,
     capture: &BannerCapture,
@@ -215,10 +215,10 @@ pub(super) async fn await_banner<R: AsyncRead + Unpin>(
 const MARK: &[u8] = b"SSH-";
 /// Bytes of the beginning that are kept for an error.
 const KEPT: usize = 512;
-/// As many as OpenSSH's client takes before it gives up, and as long.
+/// Lines before the identification string, and bytes of a line: as OpenSSH's client accepts.
 const MOST_LINES: usize = 1024;
 const LONGEST_LINE: usize = 8192;
-/// Bytes, line end included.
+/// Bytes of an identification string, line end included (RFC 4253 §4.2).
 const LONGEST_IDENTIFICATION: usize = 255;
 /// Characters of a banner that are shown.
 const MAX_BANNER: usize = 200;

@@ -1,5 +1,5 @@
-//! Opens a session: the way to the gateway, transport, key exchange, host key, login; each step within its deadline, and
-//! without leaving anything behind where it fails or is no longer wanted.
+//! Opens a session: egress, transport, key exchange, host key, login. Each step has a deadline, and a failed or cancelled
+//! attempt leaves nothing behind.
 
 use super::{
     HostKeyRefusal, HostKeyRefusalReason, RetryPace, Session, SessionShared,
@@ -30,9 +30,9 @@ use tokio::{
 };
 
 impl Session {
-    /// Opens a session to `gateway`; `connection` is the number that channels are handed to `accept`
-    /// with. `observer` hears of each hop as it is passed. May be dropped at any point: what has been
-    /// begun then ends by itself. An address that fails past TCP is remembered: the next attempt begins at another one.
+    /// Opens a session to `gateway`. `accept` gets its channels with the number `connection`; `observer` is called for each
+    /// hop. The future may be dropped at any point. An address that fails after TCP is remembered: the next attempt starts
+    /// at another one.
     pub async fn open(
         settings: Arc<Settings>,
         gateway: GatewayAddress,
@@ -54,8 +54,8 @@ impl Session {
     }
 }
 
-/// Goes to `gateway` as [`Session::open`] does, and leaves once its host key is verified (RFC 4253 §8): no authentication
-/// is begun, so that none is counted there.
+/// Connects to `gateway` as [`Session::open`] does, and disconnects once its host key is verified (RFC 4253 §8). No
+/// authentication begins, so the gateway counts no failed one.
 pub async fn verify_host_key(
     settings: Arc<Settings>,
     gateway: GatewayAddress,
@@ -75,25 +75,24 @@ pub async fn verify_host_key(
     Ok(())
 }
 
-/// Nobody can have asked for a forward before the login.
+/// No forward can be requested before the login.
 struct Nothing;
 
 impl ChannelAcceptor for Nothing {
     fn accept(&self, _: InboundChannel) {}
 }
 
-/// How far an attempt goes.
+/// The last step of an attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Until {
-    /// The gateway has shown that it has the host key.
+    /// The gateway has proven that it holds a trusted host key.
     HostKey,
     /// We are logged in.
     Login,
 }
 
-/// One connection to a gateway, and then others to the same address for as long as that presents a key of another type
-/// than the one that is pinned: a fingerprint does not say its key's type, and a server presents the type that is asked
-/// for first.
+/// One connection to a gateway, and further ones to the same address while it presents a key of another type than the
+/// pinned one: a fingerprint does not name its key's type, and a server presents the type that is requested first.
 struct SessionAttempt {
     settings: Arc<Settings>,
     gateway: GatewayAddress,
@@ -101,7 +100,7 @@ struct SessionAttempt {
     accept: Arc<dyn ChannelAcceptor>,
     observer: HopObserver,
     until: Until,
-    /// The address of the connection before.
+    /// The address of the previous connection.
     only: Option<SocketAddr>,
     /// Types of the host keys that were presented and refused.
     seen: Vec<Algorithm>,
@@ -150,10 +149,10 @@ impl SessionAttempt {
             && self.seen.len() < MAX_KEY_TYPES
     }
 
-    /// Where it led, and what came of it.
+    /// One connection: its address, and the session or the error.
     async fn run(&self) -> (Option<SocketAddr>, Result<Session, SessionOpenError>) {
         let options = socket::SocketOptions {
-            // The second net, where even the task that asks hangs.
+            // The fallback, for the case that the probing task hangs too.
             user_timeout: (self.settings.cut_after() * 3 / 2).min(self.settings.stall_timeout),
             ..socket::SocketOptions::default()
         };
@@ -163,7 +162,7 @@ impl SessionAttempt {
         };
         let observer = self.observer();
         let settings = &self.settings;
-        let way = settings
+        let link = settings
             .egress
             .open(
                 &self.gateway,
@@ -174,15 +173,15 @@ impl SessionAttempt {
             )
             .await
             .map_err(|error| SessionOpenError::from_egress(&self.gateway, error));
-        let way = match way {
-            Ok(way) => way,
+        let link = match link {
+            Ok(link) => link,
             Err(error) => return (None, Err(error)),
         };
-        let peer = way.peer;
-        (peer, self.handshake_over(way, observer).await)
+        let peer = link.peer;
+        (peer, self.handshake_over(link, observer).await)
     }
 
-    /// What was passed already is not told again.
+    /// The observer; on a further connection it is called only for the hops not passed yet.
     fn observer(&self) -> HopObserver {
         let observer = Arc::clone(&self.observer);
         match self.seen.is_empty() {
@@ -197,17 +196,17 @@ impl SessionAttempt {
 
     async fn handshake_over(
         &self,
-        way: GatewayConnection,
+        link: GatewayConnection,
         observer: HopObserver,
     ) -> Result<Session, SessionOpenError> {
         let settings = Arc::clone(&self.settings);
         let banner = BannerCapture::default();
         let (transport, handle) = SshTransport::new(
-            banner.wrap(way.reader, Arc::clone(&observer)),
-            way.writer,
+            banner.wrap(link.reader, Arc::clone(&observer)),
+            link.writer,
             settings.transport.clone(),
         );
-        if let Some(tcp) = way.tcp {
+        if let Some(tcp) = link.tcp {
             handle.set_tcp_pair(tcp);
         }
         let budget = SessionBudget::new(Arc::clone(&handle), settings.channel.clone());
@@ -215,13 +214,12 @@ impl SessionAttempt {
         let (gateway, accept) = (self.gateway.clone(), Arc::clone(&self.accept));
         let mut shared =
             SessionShared::new(settings, gateway, self.connection, accept, budget, observer);
-        shared.peer = way.peer;
-        shared.lease = way.lease;
+        shared.peer = link.peer;
+        shared.lease = link.lease;
         let shared = Arc::new(shared);
         let preferred = preferred(&shared.settings.host_keys, &shared.gateway, &self.seen);
 
-        // russh's handshake must not be cancelled: its task would stay. It runs beside us, and the handle
-        // is what ends it.
+        // russh's handshake must not be cancelled: its task would stay. It runs as a task, and the handle ends it.
         let guard = AbortOnDrop(Some(Arc::clone(&handle)));
         let task = tokio::spawn(handshake(
             Arc::clone(&shared),
@@ -243,7 +241,7 @@ impl SessionAttempt {
     }
 }
 
-/// How soon another attempt at the gateway makes sense: what one of its addresses refused says nothing of the others.
+/// How soon the gateway should be tried again: soon if it has another address, whatever this one refused.
 pub fn retry(settings: &Settings, gateway: &GatewayAddress, error: &SessionOpenError) -> RetryPace {
     let straight = settings.egress.proxy(gateway).is_none();
     let memory = settings.egress.addresses();
@@ -253,8 +251,8 @@ pub fn retry(settings: &Settings, gateway: &GatewayAddress, error: &SessionOpenE
     }
 }
 
-/// Whether another attempt goes to another address of the gateway, after this error at one of them. Not where key or host key
-/// were refused: who tries once tries them once.
+/// Whether another attempt would go to another address of the gateway. Not after a refused key or host key, which a
+/// single attempt tries once.
 pub fn has_untried_address(
     settings: &Settings,
     gateway: &GatewayAddress,
@@ -272,15 +270,15 @@ pub fn has_untried_address(
         && memory.has_untried(&gateway.host, gateway.port)
 }
 
-/// Goes to `gateway` as a session would, waits for its SSH banner, and leaves without having said more than our own: no
-/// key is shown, and no session that stands is disturbed. `observer` hears of each hop as it is passed.
+/// Connects to `gateway` as a session does, sends and receives the SSH banner, and disconnects. No key is presented and no
+/// open session is disturbed. `observer` is called for each hop.
 pub async fn probe_banner(
     settings: &Settings,
     gateway: &GatewayAddress,
     observer: &HopObserver,
 ) -> Result<(), SessionOpenError> {
     let options = socket::SocketOptions::default();
-    let mut way = settings
+    let mut link = settings
         .egress
         .open(
             gateway,
@@ -291,16 +289,16 @@ pub async fn probe_banner(
         )
         .await
         .map_err(|error| SessionOpenError::from_egress(gateway, error))?;
-    let peer = way.peer;
+    let peer = link.peer;
     let banner = BannerCapture::default();
-    let mut reader = banner.wrap(way.reader, Arc::clone(observer));
+    let mut reader = banner.wrap(link.reader, Arc::clone(observer));
     let limit = settings.login_timeout;
     let place = || describe_gateway(settings, gateway, peer);
     let banner_read = async {
-        // Whoever speaks something else answers to this, as it would to a session.
+        // A server of another protocol answers this as it would answer a session.
         let own = format!("{CLIENT_ID}\r\n");
-        way.writer.write_all(own.as_bytes()).await?;
-        way.writer.flush().await?;
+        link.writer.write_all(own.as_bytes()).await?;
+        link.writer.flush().await?;
         await_banner(&mut reader, &banner).await
     };
     match timeout(limit, banner_read).await {
@@ -324,7 +322,7 @@ fn no_banner(place: String, banner: &BannerCapture) -> SessionOpenError {
     answer::without_banner(place, &banner.bytes(), banner.first_line())
 }
 
-/// The first hop to `gateway` alone, where the next one would take a login at the proxy.
+/// Tests the first hop to `gateway` alone, because the next one would send the credential to the proxy.
 pub async fn probe_first_hop(
     settings: &Settings,
     gateway: &GatewayAddress,
@@ -337,7 +335,7 @@ pub async fn probe_first_hop(
     reached.map_err(|error| SessionOpenError::from_egress(gateway, error))
 }
 
-/// The gateway, and its address or the proxy that leads to it, for errors: any of them may be at fault.
+/// The gateway with its address or proxy, for errors: any of them may be at fault.
 pub(super) fn describe_gateway(
     settings: &Settings,
     gateway: &GatewayAddress,
@@ -387,16 +385,16 @@ fn config(shared: &SessionShared, preferred: Preferred) -> client::Config {
         preferred,
         keepalive_interval: keepalive,
         keepalive_max,
-        // A last net only: keep-alives are to notice first.
+        // A fallback: keep-alives should notice first.
         inactivity_timeout: keepalive.map(|interval| interval.saturating_mul(beyond_keepalive)),
         ..client::Config::default()
     }
 }
 
-/// The stall timer outside russh. It lives exactly as long as the transport.
+/// The stall timer outside russh. It ends with the transport.
 async fn watch(handle: Arc<TransportHandle>, shared: Arc<SessionShared>) {
     let settings = &shared.settings;
-    // Silence proves something only where keep-alives must have been answered meanwhile.
+    // Silence is a sign only if keep-alives must have been answered meanwhile.
     let peer_must_speak = settings.stall_timeout > settings.keepalive_interval.saturating_mul(2);
     handle.watch(settings.stall_timeout, peer_must_speak).await;
 }
@@ -460,7 +458,7 @@ fn too_late(shared: &SessionShared, banner: &BannerCapture, after: Duration) -> 
         (false, None) => SessionOpenStep::KeyExchange,
         (false, Some(_)) => SessionOpenStep::Login,
     };
-    // A banner is small, and what follows is not: ML-KEM alone has more than a thousand bytes.
+    // A banner is small, the key exchange is not: ML-KEM alone has more than a thousand bytes.
     if step == SessionOpenStep::KeyExchange {
         shared.suspect_mtu();
     }
@@ -471,7 +469,7 @@ fn too_late(shared: &SessionShared, banner: &BannerCapture, after: Duration) -> 
     }
 }
 
-/// Ends the transport unless the session has come to stand.
+/// Aborts the transport unless the session was opened.
 struct AbortOnDrop(Option<Arc<TransportHandle>>);
 
 impl AbortOnDrop {
@@ -494,12 +492,11 @@ const CLIENT_ID: &str = concat!("SSH-2.0-JiraTunnelAgent_", env!("CARGO_PKG_VERS
 const PACKET: u32 = 32 << 10;
 /// Messages between russh and a channel's pump.
 const CHANNEL_QUEUE: usize = 100;
-/// A last net. A key exchange that russh starts ends the session when more than twice the window is on
-/// its way to us (docs/dev/ssh.md, D3), so a session is replaced long before ([`supervisor`](crate::supervisor)),
-/// which is a new key exchange too, and one that the gateway starts is harmless. Half of what RFC 4344
-/// §3.2 allows a 128-bit block cipher (2^32 blocks), and by packets of at least 16 bytes half of the
-/// sequence numbers that are chacha20-poly1305's nonces.
+/// A fallback. A key exchange that russh starts ends the session when more than twice the window is in flight to us
+/// (docs/dev/ssh.md, D3). So a session is replaced long before, which is a key exchange too; one that the gateway starts is
+/// harmless. This is half of what RFC 4344 §3.2 allows a 128-bit block cipher (2^32 blocks), and, with packets of at least
+/// 16 bytes, half of the sequence numbers, which are chacha20-poly1305's nonces.
 const REKEY_BYTES: usize = 32 << 30;
 const REKEY_AGE: Duration = Duration::from_secs(48 * 3600);
-/// Ed25519, three curves of ECDSA, RSA: what a gateway can present, one after the other.
+/// Types of host key that a gateway can present: Ed25519, three curves of ECDSA, RSA.
 const MAX_KEY_TYPES: usize = 5;

@@ -54,7 +54,7 @@ pub enum SessionOpenError {
     Resolve {
         /// The gateway's host name, as configured.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         problem: String,
     },
     /// No address of the gateway took the connection.
@@ -149,7 +149,7 @@ pub enum SessionOpenError {
         gateway: String,
         /// The step in which the connection ended.
         step: SessionOpenStep,
-        /// What the socket, the library or the gateway said.
+        /// The error of the socket, the library or the gateway.
         problem: String,
     },
     /// A step took too long.
@@ -345,7 +345,7 @@ pub enum SessionEnd {
     /// The agent itself disconnected.
     #[error("closed by this agent")]
     ByUs,
-    /// The gateway said goodbye (RFC 4253 §11.1).
+    /// The gateway sent SSH_MSG_DISCONNECT with this text (RFC 4253 §11.1).
     #[error("the gateway closed the session: {0}")]
     ByGateway(String),
     /// The connection was closed without a goodbye.
@@ -375,7 +375,7 @@ impl SessionEnd {
     pub fn is_cut(&self) -> bool {
         match self {
             // What breaks the protocol is no rule about how long a session may last.
-            Self::ByGateway(said) => !said.starts_with(PROTOCOL_ERROR),
+            Self::ByGateway(text) => !text.starts_with(PROTOCOL_ERROR),
             Self::Closed => true,
             Self::Broken(how) => how.contains("reset by peer"),
             Self::ByUs
@@ -391,7 +391,7 @@ impl SessionEnd {
         match self {
             Self::ByUs => "nothing".to_owned(),
             Self::TextNotUtf8 => TEXT_NOT_UTF8.to_owned(),
-            Self::ByGateway(said) if said.starts_with(PROTOCOL_ERROR) => {
+            Self::ByGateway(text) if text.starts_with(PROTOCOL_ERROR) => {
                 "the agent reconnects by itself; if it recurs, the gateway's SSH server may object to how the SSH library \
                  answers requests that want no reply: ask the vendor to switch its global requests off"
                     .to_owned()
@@ -412,7 +412,7 @@ impl SessionEnd {
     }
 }
 
-/// What a peer said, made fit for a log line: printable, one line, bounded.
+/// A peer's text for a log line: printable, one line, at most [`MAX_PEER_TEXT`] characters.
 pub(in crate::tunnel) fn printable(text: &str) -> String {
     crate::printable::printable(text, MAX_PEER_TEXT)
 }

@@ -1,29 +1,29 @@
-//! One command on the gateway (RFC 4254 §6.5): its standard input, what it says, its exit status. Enrolment is what it is
-//! for; the running agent opens no such channel.
+//! One command on the gateway (RFC 4254 §6.5): its standard input, its output, its exit status. Only enrollment uses it; the
+//! running agent opens no such channel.
 
 use super::{error::printable, handler::SessionHandler};
 use russh::{ChannelMsg, client::Handle};
 use std::time::Duration;
 
-/// A command that has ended.
+/// The result of a command that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecOutput {
-    /// Its exit status; `None` where the gateway tells none, as after a signal.
+    /// Its exit status; `None` if the gateway reports none, as after a signal.
     pub status: Option<u32>,
-    /// The beginning of what it said on either output, fit for a terminal: printable, one line.
+    /// The beginning of its standard output and error, printable and on one line.
     pub output: String,
 }
 
-/// Why a command's end is not known.
+/// Why the result of a command is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExecError {
-    /// No session channel, or no commands on it. Nothing has been run.
+    /// The gateway refuses session channels, or commands on them. Nothing was run.
     #[error("the gateway runs no commands for this login")]
     Refused,
-    /// It may have been run.
+    /// The session ended; the command may have been run.
     #[error("the session ended before the gateway answered")]
     Lost,
-    /// It may have been run.
+    /// There was no answer in time; the command may have been run.
     #[error("the gateway did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
 }
@@ -41,14 +41,14 @@ pub(super) async fn run(
     };
     let lost = |_| ExecError::Lost;
     channel.exec(true, command).await.map_err(lost)?;
-    let mut said = Vec::new();
-    let mut ran = ExecOutput {
+    let mut output = Vec::new();
+    let mut result = ExecOutput {
         status: None,
         output: String::new(),
     };
     let mut closed = false;
     let mut input = Some(input);
-    // Drained to its end, whatever comes: who does not read holds the whole session up.
+    // Received to the end: an unread channel blocks the whole session.
     while let Some(message) = channel.wait().await {
         match message {
             ChannelMsg::Success => {
@@ -59,10 +59,10 @@ pub(super) async fn run(
             }
             ChannelMsg::Failure => return Err(ExecError::Refused),
             ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => {
-                let room = MAX_SAID.saturating_sub(said.len());
-                said.extend_from_slice(data.get(..room).unwrap_or(&data));
+                let room = MAX_OUTPUT.saturating_sub(output.len());
+                output.extend_from_slice(data.get(..room).unwrap_or(&data));
             }
-            ChannelMsg::ExitStatus { exit_status } => ran.status = Some(exit_status),
+            ChannelMsg::ExitStatus { exit_status } => result.status = Some(exit_status),
             ChannelMsg::Close => {
                 closed = true;
                 break;
@@ -70,12 +70,12 @@ pub(super) async fn run(
             _ => {}
         }
     }
-    ran.output = printable(&String::from_utf8_lossy(&said));
-    match closed || ran.status.is_some() {
-        true => Ok(ran),
+    result.output = printable(&String::from_utf8_lossy(&output));
+    match closed || result.status.is_some() {
+        true => Ok(result),
         false => Err(ExecError::Lost),
     }
 }
 
-/// Bytes; more than anybody reads.
-const MAX_SAID: usize = 4096;
+/// Bytes of the output that are kept.
+const MAX_OUTPUT: usize = 4096;

@@ -159,12 +159,12 @@ impl LoginFault {
 
 /// Whether the words of a gateway say that it refuses everybody for a while: systemd's and shutdown's own, and what people
 /// write into /etc/nologin.
-pub(super) fn refuses_everybody(said: &str) -> bool {
-    let said = said.to_ascii_lowercase();
-    PASSING.iter().any(|words| said.contains(words))
+pub(super) fn refuses_all_logins(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    TEMPORARY_TEXTS.iter().any(|known| text.contains(known))
 }
 
-const PASSING: [&str; 6] = [
+const TEMPORARY_TEXTS: [&str; 6] = [
     "booting up",
     "going down",
     "shutting down",
@@ -179,13 +179,13 @@ mod tests {
 
     #[test]
     fn a_gateway_that_starts_is_told_from_an_account_that_has_ended() {
-        assert!(refuses_everybody(
+        assert!(refuses_all_logins(
             "System is booting up. Unprivileged users are not permitted to log in yet."
         ));
-        assert!(refuses_everybody("Maintenance until noon"));
-        assert!(!refuses_everybody(
+        assert!(refuses_all_logins("Maintenance until noon"));
+        assert!(!refuses_all_logins(
             "Your account has expired; please contact your system administrator."
         ));
-        assert!(!refuses_everybody("Authorised use only."));
+        assert!(!refuses_all_logins("Authorised use only."));
     }
 }

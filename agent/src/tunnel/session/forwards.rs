@@ -1,4 +1,4 @@
-//! Which remote forwards this session has asked for, and which of them a channel has come by.
+//! The remote forwards that a session has requested, and the one that a channel belongs to.
 
 use crate::tunnel::{BindAddress, RemoteForward};
 use std::{
@@ -6,19 +6,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The forwards of one session. An entry exists from just before the request until it is refused or
-/// its cancellation is answered, since channels may come before and until then.
+/// The forwards of one session. An entry exists from just before the request until it is refused or its cancellation is
+/// answered, because channels may be opened during all that time.
 #[derive(Default)]
 pub(super) struct SessionForwards(Mutex<Vec<ForwardEntry>>);
 
 struct ForwardEntry {
     forward: RemoteForward,
-    /// Known once the gateway has answered; the wanted one where it was not 0.
+    /// The port, if it was named or the gateway has answered.
     port: Option<u16>,
 }
 
 impl SessionForwards {
-    /// Before the request goes out.
+    /// Adds an entry, before the request is sent.
     pub(super) fn ask(&self, forward: &RemoteForward) {
         let port = match forward.bind {
             BindAddress::Tcp { port, .. } if port != 0 => Some(port),
@@ -32,7 +32,7 @@ impl SessionForwards {
         });
     }
 
-    /// The gateway has chosen this port.
+    /// Sets the port that the gateway has chosen.
     pub(super) fn given(&self, name: &str, port: u16) {
         if let Some(entry) = self.lock().iter_mut().find(|e| *e.forward.name == *name) {
             entry.port = Some(port);
@@ -44,7 +44,7 @@ impl SessionForwards {
         self.lock().retain(|e| *e.forward.name != *name);
     }
 
-    /// What to name in the cancellation: the bind, with the port in use.
+    /// The bind address with the port in use, as a cancellation names it.
     pub(super) fn bound(&self, name: &str) -> Option<BindAddress> {
         let entries = self.lock();
         let entry = entries.iter().find(|e| *e.forward.name == *name)?;
@@ -62,8 +62,8 @@ impl SessionForwards {
         self.lock().iter().map(|e| e.forward.name.clone()).collect()
     }
 
-    /// The forward that a `forwarded-tcpip` channel belongs to. OpenSSH reports the host as it was asked
-    /// for, others the address they listen on: then the port decides, where only one forward has it.
+    /// The forward that a `forwarded-tcpip` channel belongs to. OpenSSH reports the host as it was requested, other servers
+    /// the address that they listen on: then the port decides, if only one forward has it.
     pub(super) fn by_address(&self, host: &str, port: u32) -> Option<Arc<str>> {
         let entries = self.lock();
         let candidates = || {
@@ -80,8 +80,8 @@ impl SessionForwards {
         if let (Some((e, ..)), None) = (by_port.next(), by_port.next()) {
             return Some(name(e));
         }
-        // The channel has overtaken the answer that tells the port. Requests are made one at a time,
-        // so that there is at most one such.
+        // The channel has overtaken the answer with the port. There is at most one such forward, because requests are made
+        // one at a time.
         let mut unknown = candidates().filter(|(.., p)| p.is_none());
         match (unknown.next(), unknown.next()) {
             (Some((e, ..)), None) => Some(name(e)),
@@ -89,7 +89,7 @@ impl SessionForwards {
         }
     }
 
-    /// Whether only programs on the gateway were to reach this forward.
+    /// Whether only programs on the gateway should reach this forward.
     pub(super) fn is_loopback(&self, name: &str) -> bool {
         let entries = self.lock();
         let found = entries.iter().find(|e| *e.forward.name == *name);
@@ -113,7 +113,7 @@ impl SessionForwards {
     }
 }
 
-/// A host that is this machine, for whoever says it.
+/// Whether `host` is `localhost` or a loopback address.
 pub fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
         || host

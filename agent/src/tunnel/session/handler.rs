@@ -1,5 +1,5 @@
-//! What the gateway may do to us: present its host key, open channels on forwards that we asked for, and
-//! say goodbye. Everything else is refused. Nothing here waits: the session stands still meanwhile.
+//! What the gateway may do: present its host key, open channels of forwards that we requested, and disconnect. Everything
+//! else is refused. Nothing here waits, because the session would wait too.
 
 use super::{HostKeyRefusal, NegotiatedParameters, SessionEnd, SessionShared, error::printable};
 use crate::tunnel::{HopEvent, InboundChannel, channel::ChannelStream};
@@ -17,7 +17,7 @@ use std::{
     time::SystemTime,
 };
 
-/// One session's side toward russh. Its drop is the end of the session, however that came about.
+/// The callbacks of one session. russh drops it when the session ends, for any reason.
 pub(super) struct SessionHandler {
     shared: Arc<SessionShared>,
     host_key: Option<String>,
@@ -44,7 +44,7 @@ impl SessionHandler {
         }
     }
 
-    /// Takes the channel of one of our forwards, or says why not.
+    /// Accepts a channel of one of our forwards, or rejects it.
     async fn open(
         &self,
         forward: Option<Arc<str>>,
@@ -82,7 +82,7 @@ impl SessionHandler {
         });
     }
 
-    /// A forward that was asked for on the loopback address alone is reached from another machine: GatewayPorts is "yes".
+    /// Warns if another machine reaches a forward that was requested on the loopback address: GatewayPorts is "yes".
     fn note_originator(&self, forward: &Arc<str>, originator: &str) {
         let shared = &self.shared;
         let foreign = originator
@@ -100,7 +100,7 @@ impl SessionHandler {
         }
     }
 
-    /// Once per session: what a gateway does a thousand times must not fill the log.
+    /// Warns once per session: a gateway must not be able to fill the log.
     fn note_unasked(&self, kind: &str) {
         if !self.unasked.swap(true, Relaxed) {
             tracing::warn!(
@@ -154,7 +154,7 @@ impl Handler for SessionHandler {
         names: &Names,
         _session: &mut Russh,
     ) -> Result<(), HandlerError> {
-        // Set once: a later exchange cannot change the host.
+        // Set once: a rekey cannot change the host.
         let _ = self.shared.negotiated.set(NegotiatedParameters {
             host_key: self.host_key.clone().unwrap_or_default(),
             key_exchange: names.kex.as_ref().to_owned(),
@@ -289,23 +289,23 @@ impl Handler for SessionHandler {
 
 impl Drop for SessionHandler {
     fn drop(&mut self) {
-        let told = self
+        let reported = self
             .ended
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        self.shared.end(told, std::thread::panicking());
+        self.shared.end(reported, std::thread::panicking());
     }
 }
 
-/// russh reads texts for people as strictly as names (docs/dev/ssh.md, D8).
+/// russh requires UTF-8 in texts for people too (docs/dev/ssh.md, D8).
 pub(super) fn is_text_not_utf8(error: &russh::Error) -> bool {
     use russh::keys::ssh_encoding::Error::CharacterEncoding;
     matches!(error, russh::Error::SshEncoding(CharacterEncoding))
 }
 
-/// russh says `Disconnect` both for our own goodbye and for a connection that just closed; `Shared::end`
-/// knows which.
+/// russh reports `Disconnect` both for our own disconnect and for a closed connection; [`SessionShared::end`] distinguishes
+/// them.
 fn of_error(error: russh::Error) -> SessionEnd {
     match error {
         russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => SessionEnd::KeepAlive,

@@ -3,7 +3,7 @@
 use super::{
     LoginFault, SessionEnd, SessionShared,
     error::{SessionOpenError, SessionOpenStep},
-    faults::refuses_everybody,
+    faults::refuses_all_logins,
     handler::{HandlerError, SessionHandler},
     identity::{certificate_problem, describe},
 };
@@ -132,7 +132,7 @@ impl KeyOffer<'_> {
                 self.refused(LoginFault::TooManyFailures, text)
             }
             SessionEnd::ByGateway(text) => {
-                let fault = match refuses_everybody(&text) {
+                let fault = match refuses_all_logins(&text) {
                     true => LoginFault::TemporarilyRefused,
                     false => self.closed(),
                 };
@@ -163,19 +163,19 @@ impl KeyOffer<'_> {
 
     fn closed(&self) -> LoginFault {
         match self.shared.banner_text() {
-            Some(said) if refuses_everybody(&said) => LoginFault::TemporarilyRefused,
+            Some(text) if refuses_all_logins(&text) => LoginFault::TemporarilyRefused,
             _ => LoginFault::ClosedAfterKey,
         }
     }
 
     fn refused(&self, fault: LoginFault, problem: String) -> SessionOpenError {
-        let said = self.shared.banner_text();
-        let said = said.map(|said| format!("; the gateway says: {said:?}"));
+        let text = self.shared.banner_text();
+        let text = text.map(|text| format!("; the gateway says: {text:?}"));
         SessionOpenError::LoginRefused {
             gateway: self.shared.describe_gateway(),
             user: self.shared.settings.user.clone(),
             credential: self.credential.clone(),
-            problem: format!("{problem}{}", said.unwrap_or_default()),
+            problem: format!("{problem}{}", text.unwrap_or_default()),
             fault,
         }
     }

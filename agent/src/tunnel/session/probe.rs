@@ -1,9 +1,9 @@
-//! The question that only a living session answers.
+//! The probe, a request that only a live session answers.
 //!
-//! russh matches the answers to global requests by their order alone, and ignores UNIMPLEMENTED (docs/dev/ssh.md,
-//! D10). So no question goes out while a forward is asked for, and a gateway that leaves this one unanswered is asked in
-//! another way from then on: by opening a channel, whose answer has a number. One that ends the session for the question is
-//! remembered, and asked in the other way from the first question of its next session on.
+//! russh matches the answers to global requests by their order alone, and ignores UNIMPLEMENTED (docs/dev/ssh.md, D10). So no
+//! probe is sent while a request for a forward is pending. A gateway that leaves a global request unanswered is probed by
+//! opening a channel instead, whose answer has a number. One that ends the session for a global request is remembered, and
+//! its next sessions open a channel from the first probe on.
 
 use super::{SessionEnd, session::SessionInner};
 use crate::tunnel::{channel::ChannelStream, egress::AddressMemory};
@@ -18,23 +18,23 @@ use std::{
 };
 use tokio::{sync::watch, time::timeout};
 
-/// What goes before a question, and how this gateway answers one.
+/// Requests that a probe waits for, and the kind of probe that this gateway answers.
 pub(super) struct SessionProbes {
-    /// Requests for forwards that are not answered yet.
+    /// Number of requests for forwards that are not answered yet.
     pending_forwards: Arc<watch::Sender<usize>>,
     method: OnceLock<ProbeMethod>,
     /// A global request of this session was never answered.
     unanswered: AtomicBool,
-    /// A global request is on its way.
+    /// A global request was sent and is not answered yet.
     in_flight: AtomicBool,
 }
 
-/// What a gateway answers to, known from the first question on.
+/// The kind of probe that a gateway answers, known after the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProbeMethod {
-    /// A global request that wants a reply, as RFC 4254 §4 asks for.
+    /// A global request that wants a reply (RFC 4254 §4).
     GlobalRequest,
-    /// The opening of a channel only.
+    /// Opening a channel.
     ChannelOpen,
 }
 
@@ -49,14 +49,14 @@ impl Drop for PendingForwardRequest {
 }
 
 impl SessionProbes {
-    /// No question goes out before this is dropped.
+    /// No probe is sent until the result is dropped.
     pub(super) fn forward_pending(&self) -> PendingForwardRequest {
         self.pending_forwards
             .send_modify(|pending| *pending = pending.saturating_add(1));
         PendingForwardRequest(Arc::clone(&self.pending_forwards))
     }
 
-    /// `no_keep_alive`: the gateway is known to end sessions for one.
+    /// `no_keep_alive`: the gateway is known to end sessions that send a keep-alive.
     pub(super) fn new(no_keep_alive: bool) -> Self {
         let method = OnceLock::new();
         if no_keep_alive {
@@ -76,12 +76,12 @@ impl SessionProbes {
 
     async fn no_forward_pending(&self) {
         let mut pending = self.pending_forwards.subscribe();
-        // The sender lives in `self`.
+        // The sender is in `self`.
         let _ = pending.wait_for(|pending| *pending == 0).await;
     }
 }
 
-/// Asks, and gives the time until the answer, whatever it says.
+/// Sends a probe, and returns the time until its answer; a refusal is an answer.
 pub(super) async fn probe(inner: &Arc<SessionInner>) -> Result<Duration, SessionEnd> {
     let answer = async {
         inner.probes.no_forward_pending().await;
@@ -111,8 +111,8 @@ pub(super) async fn probe(inner: &Arc<SessionInner>) -> Result<Duration, Session
     }
 }
 
-/// Remembers a gateway that has ended the session while a keep-alive was on its way. Where that was chance, the other
-/// question does no harm. A reset counts for nothing: a firewall that has forgotten the connection resets it, whatever we send.
+/// Remembers a gateway that ended the session while a keep-alive was unanswered. If that was chance, the other probe does no
+/// harm. A TCP reset does not count: a firewall that has forgotten the connection resets it, whatever we send.
 fn record_keep_alive_end(inner: &SessionInner, ended: &SessionEnd) {
     let ended_by_gateway = matches!(
         ended,
@@ -138,13 +138,13 @@ fn addresses(inner: &SessionInner) -> AddressMemory {
     inner.shared.settings.egress.addresses()
 }
 
-/// The first question of a session.
+/// The first probe of a session, which finds the method that the gateway answers.
 async fn detect_method(inner: &Arc<SessionInner>) -> bool {
     let mut request = pin!(global_request(inner));
     let answered = match timeout(FALLBACK_DELAY, request.as_mut()).await {
         Ok(answered) => answered,
         Err(_) => {
-            // A task of its own: dropped midway it would end the session.
+            // A task: cancelling it would end the session.
             let mut channel = tokio::spawn(channel_open(Arc::clone(inner)));
             tokio::select! {
                 answered = request => answered,
@@ -175,7 +175,7 @@ async fn detect_method(inner: &Arc<SessionInner>) -> bool {
 async fn global_request(inner: &SessionInner) -> bool {
     inner.probes.in_flight.store(true, Relaxed);
     let answer = inner.handle.send_global_request(PROBE, &[], true).await;
-    // "Request failed" is OpenSSH's usual answer, and as good as any.
+    // OpenSSH answers with "request failed".
     let answered = matches!(answer, Ok(_) | Err(Error::RequestDenied));
     if answered {
         inner.probes.in_flight.store(false, Relaxed);
@@ -183,7 +183,7 @@ async fn global_request(inner: &SessionInner) -> bool {
     answered
 }
 
-/// Asked for a session, which is closed at once where the gateway grants it.
+/// Opens a session channel, which is closed at once if the gateway grants it.
 async fn channel_open(inner: Arc<SessionInner>) -> bool {
     match inner.handle.channel_open_session().await {
         Ok(channel) => {

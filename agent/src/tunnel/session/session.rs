@@ -1,4 +1,4 @@
-//! A session that stands: requests to the gateway, its probe, its end.
+//! An open session: requests to the gateway, its probe, its end.
 
 use super::{
     ForwardError, ForwardRefusal, SessionEnd,
@@ -64,13 +64,13 @@ pub enum OpenDirectError {
     /// The gateway does not let this user open channels there.
     #[error("the gateway does not let the agent call {0}")]
     Prohibited(String),
-    /// It would, and cannot: nothing listens there, or it has too much to do.
+    /// The gateway could not connect: nothing listens there, or it is overloaded.
     #[error("the gateway cannot connect to {0} ({1})")]
     Failed(String, String),
     /// The gateway did not answer within this.
     #[error("the gateway did not answer a call within {} s", .0.as_secs())]
     NoAnswer(Duration),
-    /// The session is gone.
+    /// The session has ended.
     #[error("{0}")]
     Lost(SessionEnd),
 }
@@ -78,10 +78,10 @@ pub enum OpenDirectError {
 /// A probe was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
-    /// The session stands as far as we know, but has not answered within the deadline.
+    /// The session has not answered within the deadline; it may still be alive.
     #[error("no answer to a probe within {} s", .0.as_secs())]
     NoAnswer(Duration),
-    /// The session is gone.
+    /// The session has ended, for this reason.
     #[error("{0}")]
     Lost(SessionEnd),
 }
@@ -91,8 +91,8 @@ impl Session {
         Self(Arc::new(inner))
     }
 
-    /// Asks the gateway to listen. May be dropped; the request then goes its way all the same.
-    /// From the call on no probe goes out before the answer has come.
+    /// Asks the gateway to listen. The request continues if the future is dropped. No probe is sent between the call and
+    /// the answer.
     pub fn forward(
         &self,
         forward: &RemoteForward,
@@ -112,7 +112,7 @@ impl Session {
         }
     }
 
-    /// Asks the gateway to listen no more. Channels that are open stay open.
+    /// Asks the gateway to stop listening. Open channels stay open.
     pub async fn cancel_forward(&self, name: &str) -> Result<(), ForwardError> {
         let (this, name) = (self.clone(), name.to_owned());
         let task = tokio::spawn(async move { this.0.cancel(&name).await });
@@ -122,7 +122,7 @@ impl Session {
         }
     }
 
-    /// Cancels all forwards: no new channels come, those that are open stay.
+    /// Cancels all forwards. Open channels stay open.
     pub async fn cancel_forwards(&self) {
         for name in self.0.shared.forwards.names() {
             if let Err(ForwardError::Lost(_)) = self.cancel_forward(&name).await {
@@ -139,15 +139,15 @@ impl Session {
         }
     }
 
-    /// A probe without a deadline: whoever asks knows what to make of a silence. Behind every request for a forward that
-    /// has no answer yet. May be dropped; the question then goes its way all the same.
+    /// A probe without a deadline: the caller judges a silence. It is sent after all pending requests for forwards are
+    /// answered. The probe continues if the future is dropped.
     pub async fn probe_without_deadline(&self) -> Result<Duration, SessionEnd> {
         let inner = Arc::clone(&self.0);
         let task = tokio::spawn(async move { probe::probe(&inner).await });
         task.await.unwrap_or(Err(SessionEnd::Panicked))
     }
 
-    /// Runs one command and waits for its end, `limit` at most. Meant for a session that is there for nothing else.
+    /// Runs one command and waits at most `limit` for its end. For a session that is used for nothing else.
     pub async fn exec(
         &self,
         command: &str,
@@ -155,7 +155,7 @@ impl Session {
         limit: Duration,
     ) -> Result<ExecOutput, ExecError> {
         let (this, command) = (self.clone(), command.to_owned());
-        // What opens a channel must not be dropped midway.
+        // A task: opening a channel must not be cancelled.
         let task = tokio::spawn(async move { exec::run(&this.0.handle, &command, input).await });
         match timeout(limit, task).await {
             Ok(Ok(outcome)) => outcome,
@@ -172,15 +172,15 @@ impl Session {
         self.0.shared.forwards.bound(name).map(BoundForward)
     }
 
-    /// Calls one of our own forwards as the vendor's services do: the gateway connects to where it listens for us
-    /// (`direct-tcpip`, RFC 4254 §7.2, or `direct-streamlocal@openssh.com`), and the other end comes back as a
-    /// forwarded channel. May be dropped; the request then goes its way all the same.
+    /// Connects to one of our own forwards as the vendor's services do: the gateway connects to the port or socket where
+    /// it listens for us (`direct-tcpip`, RFC 4254 §7.2, or `direct-streamlocal@openssh.com`), and opens the other end as
+    /// a forwarded channel. The request continues if the future is dropped.
     pub async fn open_direct(
         &self,
         bound: &BoundForward,
     ) -> Result<ChannelStream, OpenDirectError> {
         let (this, bind) = (self.clone(), bound.0.clone());
-        // A cancelled open would kill the session or orphan the channel.
+        // A cancelled open would end the session or orphan the channel.
         let task = tokio::spawn(async move { this.0.open_direct(&bind).await });
         match timeout(ANSWER_TIMEOUT, task).await {
             Ok(Ok(outcome)) => outcome,
@@ -189,32 +189,33 @@ impl Session {
         }
     }
 
-    /// Waits for the end, whoever brings it about.
+    /// Waits until the session has ended, for any reason.
     pub async fn ended(&self) -> SessionEnd {
         self.0.shared.ended().await
     }
 
-    /// Says goodbye and waits for the end, a few seconds at most. Open channels are cut off.
+    /// Sends SSH_MSG_DISCONNECT and waits a few seconds for the end. Open channels are cut off.
     pub async fn disconnect(&self) {
         let inner = &*self.0;
         inner.shared.disconnecting.store(true, Relaxed);
-        let goodbye =
-            inner
-                .handle
-                .disconnect(Disconnect::ByApplication, "the agent is leaving", "en");
+        let goodbye = inner.handle.disconnect(
+            Disconnect::ByApplication,
+            "the agent is disconnecting",
+            "en",
+        );
         let _ = timeout(DISCONNECT_TIMEOUT, goodbye).await;
         if timeout(DISCONNECT_TIMEOUT, self.ended()).await.is_err() {
             self.abort("it did not end after our goodbye");
         }
     }
 
-    /// Ends the session at once, without a goodbye.
+    /// Ends the session at once, without SSH_MSG_DISCONNECT.
     pub fn abort(&self, reason: &str) {
         self.0.shared.budget.transport().abort(reason);
     }
 
-    /// Ends the session at once, since the gateway has fallen silent. `in_flight`: with more than questions on the way, so
-    /// that the size of the packets may be why; the next connection to this address then has smaller ones.
+    /// Ends a session whose gateway is silent. `in_flight`: more than probes was being sent, so that the packet size may be
+    /// the cause; the next connection to this address then uses smaller segments.
     pub fn abort_silent(&self, reason: &str, in_flight: bool) {
         let shared = &self.0.shared;
         if in_flight && shared.budget.open_channels() > 0 {
@@ -223,12 +224,12 @@ impl Session {
         self.abort(reason);
     }
 
-    /// Tells the channels that a successor is there ([`Inbound::leaving`](crate::tunnel::InboundChannel::replaced)).
+    /// Signals to the channels that a new session serves ([`InboundChannel::replaced`](crate::tunnel::InboundChannel::replaced)).
     pub fn mark_replaced(&self) {
         self.0.shared.replaced.cancel();
     }
 
-    /// What it was opened by.
+    /// The settings that the session was opened with.
     pub fn settings(&self) -> &Arc<Settings> {
         &self.0.shared.settings
     }
@@ -238,19 +239,20 @@ impl Session {
         &self.0.shared.gateway
     }
 
-    /// How long ago its connection was opened.
+    /// Time since the connection was opened.
     pub fn age(&self) -> Duration {
         self.0.shared.opened_at.elapsed()
     }
 
-    /// Whether a channel came from another machine by this forward, although only the gateway itself should reach it.
+    /// Whether another machine has opened a channel of this forward, although it is bound to the gateway's loopback
+    /// address.
     pub fn is_exposed(&self, forward: &str) -> bool {
         let exposed = self.0.shared.exposed.lock();
         let exposed = exposed.unwrap_or_else(PoisonError::into_inner);
         exposed.iter().any(|name| **name == *forward)
     }
 
-    /// The gateway's address; none behind a proxy, which alone knows it.
+    /// The gateway's address; `None` behind a proxy, which resolves the name.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.0.shared.peer
     }
@@ -279,8 +281,8 @@ impl Session {
 pub(super) struct SessionInner {
     pub(super) handle: Handle<SessionHandler>,
     pub(super) shared: Arc<SessionShared>,
-    /// One request at a time: a channel that overtakes the answer to port 0 could not be told otherwise, and a server
-    /// that leaves a probe unanswered would shift all answers behind it by one.
+    /// One request at a time: otherwise a channel that overtakes the answer to port 0 could not be assigned, and one
+    /// unanswered probe would shift all later answers.
     pub(super) one_at_a_time: tokio::sync::Mutex<()>,
     pub(super) probes: SessionProbes,
 }
@@ -308,7 +310,7 @@ impl SessionInner {
             BindAddress::Tcp { host, port } => {
                 let request = self.handle.tcpip_forward(host.as_str(), u32::from(*port));
                 self.answer(request).await.map(|given| {
-                    // The answer is 0 where we named the port.
+                    // The answer is 0 if we named the port.
                     if let (0, Ok(given)) = (*port, u16::try_from(given)) {
                         forwards.given(name, given);
                     }
@@ -404,8 +406,8 @@ impl SessionInner {
         Err(self.shared.end_of_dead().await)
     }
 
-    /// Waits until nothing has come for as long as an answer may take, or for much longer in any case: behind bulk data on
-    /// a slow link an answer takes its time.
+    /// Waits until nothing was received for as long as an answer may take, and at most ten times as long: on a slow link
+    /// bulk data delays the answer.
     async fn wait_until_quiet(&self) {
         let transport = self.shared.budget.transport();
         let deadline = Instant::now() + ANSWER_TIMEOUT * MAX_WAITS;
@@ -419,8 +421,8 @@ impl SessionInner {
         }
     }
 
-    /// The answer to a global request; `Err(None)` is a refusal. A gateway that gives none is ended: what
-    /// it would grant later nobody would know of.
+    /// The answer to a global request; `Err(None)` is a refusal. A session without an answer is ended, because a late
+    /// grant would go unnoticed.
     async fn answer<T>(
         &self,
         request: impl Future<Output = Result<T, Error>>,
@@ -450,8 +452,7 @@ impl SessionInner {
 
 impl Drop for SessionInner {
     fn drop(&mut self) {
-        // Dropping the handle makes russh leave, except in the middle of a key exchange that the far
-        // side never finishes.
+        // Dropping the handle ends russh's task, except during a key exchange that the far side never finishes.
         let transport = Arc::clone(self.shared.budget.transport());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
@@ -463,37 +464,37 @@ impl Drop for SessionInner {
     }
 }
 
-/// What the session and its handler both see.
+/// State that the session shares with its handler.
 pub(super) struct SessionShared {
     pub(super) settings: Arc<Settings>,
     pub(super) gateway: GatewayAddress,
-    /// Where the connection leads, if not through a proxy.
+    /// The gateway's address, if not through a proxy.
     pub(super) peer: Option<SocketAddr>,
-    /// Other connections begin at other addresses meanwhile.
+    /// Makes other connections prefer other addresses.
     pub(super) lease: Option<AddressLease>,
-    /// The last texts for people that came during the login; printable. A server may send one sentence in pieces.
+    /// The last texts for people that the gateway sent, printable. A server may send one sentence in pieces.
     banner_text: Mutex<VecDeque<String>>,
-    /// It was logged in.
+    /// The login has succeeded.
     pub(super) logged_in: AtomicBool,
-    /// A forward of it was granted.
+    /// A forward was granted.
     granted: AtomicBool,
-    /// The certificate by which the gateway let us in, if it was one.
+    /// The user certificate that the gateway accepted, if it was one.
     pub(super) certificate: OnceLock<Certificate>,
     pub(super) connection: usize,
     pub(super) accept: Arc<dyn ChannelAcceptor>,
     pub(super) budget: Arc<SessionBudget>,
     pub(super) forwards: SessionForwards,
     pub(super) negotiated: OnceLock<NegotiatedParameters>,
-    /// Since the way was opened.
+    /// When the connection was opened.
     opened_at: Instant,
-    /// Names of loopback forwards by which a channel from another machine came.
+    /// Loopback forwards that another machine has opened a channel of.
     exposed: Mutex<Vec<Arc<str>>>,
-    /// Hears of each hop until the session stands.
+    /// Called for each hop until the session is open.
     pub(super) observer: HopObserver,
     pub(super) refused_channels: AtomicU64,
-    /// Whether we have said goodbye.
+    /// Whether we have sent SSH_MSG_DISCONNECT.
     disconnecting: AtomicBool,
-    /// Cancelled once a successor serves.
+    /// Cancelled once a new session serves.
     pub(super) replaced: CancellationToken,
     end: watch::Sender<Option<SessionEnd>>,
 }
@@ -531,19 +532,19 @@ impl SessionShared {
         }
     }
 
-    /// The session task is over; `told` is what russh said of it.
-    pub(super) fn end(&self, told: Option<SessionEnd>, panicked: bool) {
-        let leaving = self.disconnecting.load(Relaxed);
+    /// The session task has ended; `reported` is the reason that russh gave.
+    pub(super) fn end(&self, reported: Option<SessionEnd>, panicked: bool) {
+        let disconnecting = self.disconnecting.load(Relaxed);
         let death = self.budget.transport().death_reason().map(str::to_owned);
-        let ended = match (told, death) {
+        let ended = match (reported, death) {
             _ if panicked => SessionEnd::Panicked,
-            (Some(SessionEnd::Closed) | None, _) if leaving => SessionEnd::ByUs,
-            // Our own abort shows in russh as a broken socket; the transport knows why.
+            (Some(SessionEnd::Closed) | None, _) if disconnecting => SessionEnd::ByUs,
+            // russh reports our own abort as a broken socket; the transport has the reason.
             (Some(SessionEnd::Broken(_)) | None, Some(reason)) => SessionEnd::Broken(reason),
-            (Some(told), _) => told,
+            (Some(reported), _) => reported,
             (None, None) => SessionEnd::Broken("the session task ended".to_owned()),
         };
-        self.record_address_failure(&ended, leaving);
+        self.record_address_failure(&ended, disconnecting);
         self.end.send_if_modified(|end| {
             let first = end.is_none();
             end.get_or_insert(ended);
@@ -551,17 +552,18 @@ impl SessionShared {
         });
     }
 
-    /// An address where sessions fall silent, break, or end before they have been of use, is not tried first again. One
-    /// that was cut after it had served is as good as before: what cuts there by rule cuts at the others too.
-    fn record_address_failure(&self, ended: &SessionEnd, leaving: bool) {
-        let logged_in = self.logged_in.load(Relaxed) && !leaving && *ended != SessionEnd::ByUs;
+    /// An address where sessions break, fall silent, or end before they serve is not tried first again. A cut after the
+    /// session has served does not count: a rule that cuts there cuts at the other addresses too.
+    fn record_address_failure(&self, ended: &SessionEnd, disconnecting: bool) {
+        let logged_in =
+            self.logged_in.load(Relaxed) && !disconnecting && *ended != SessionEnd::ByUs;
         let served = ended.is_cut() && self.granted.load(Relaxed);
         if let Some(peer) = self.peer.filter(|_| logged_in && !served) {
             self.settings.egress.addresses().failed(peer, false);
         }
     }
 
-    /// Packets of full size may be lost on the way to the gateway, or from it.
+    /// Notes that packets of full size may be lost between this host and the gateway.
     pub(super) fn suspect_mtu(&self) {
         let Some(peer) = self.peer else {
             return;
@@ -577,7 +579,7 @@ impl SessionShared {
         }
     }
 
-    /// Whether the gateway is known to end sessions for a keep-alive.
+    /// Whether the gateway is known to end sessions that send a keep-alive.
     pub(super) fn rejects_keep_alive(&self) -> bool {
         let memory = self.settings.egress.addresses();
         memory.rejects_keep_alive(&self.describe_gateway())
@@ -586,14 +588,14 @@ impl SessionShared {
     pub(super) async fn ended(&self) -> SessionEnd {
         let mut end = self.end.subscribe();
         let ended = end.wait_for(Option::is_some).await;
-        // The sender lives in `self`, so that the wait cannot fail.
+        // The sender is in `self`, so the wait cannot fail.
         ended
             .ok()
             .and_then(|e| e.clone())
             .unwrap_or(SessionEnd::Panicked)
     }
 
-    /// The end of a session that is known to be dead; its task may still be on its way out.
+    /// The end of a session that is known to be dead; its task may not have ended yet.
     pub(super) async fn end_of_dead(&self) -> SessionEnd {
         let silent = || SessionEnd::Broken("the session task does not answer".to_owned());
         timeout(DISCONNECT_TIMEOUT, self.ended())
@@ -601,8 +603,7 @@ impl SessionShared {
             .unwrap_or_else(|_| silent())
     }
 
-    /// A channel came by a forward that only programs on the gateway were to reach, from another machine. Whether that is
-    /// the first such.
+    /// Another machine has opened a channel of a loopback forward. Returns whether it is the first one.
     pub(super) fn note_exposed(&self, forward: &Arc<str>) -> bool {
         let mut exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
         let first = !exposed.contains(forward);
@@ -612,13 +613,13 @@ impl SessionShared {
         first
     }
 
-    /// The gateway said no to listening, or to listening no more.
+    /// The error for a gateway that refuses to listen, or to stop listening.
     fn refusal(&self, bind: BindAddress) -> ForwardError {
         let (user, certificate) = (&self.settings.user, self.certificate.get());
         ForwardError::Refused(Box::new(ForwardRefusal::new(bind, user, certificate)))
     }
 
-    /// The gateway says something to people.
+    /// Keeps a text for people that the gateway sent.
     pub(super) fn set_banner_text(&self, text: String) {
         let text = text.trim();
         if text.is_empty() {
@@ -634,7 +635,7 @@ impl SessionShared {
         texts.push_back(text.to_owned());
     }
 
-    /// What it said last.
+    /// The last texts for people, joined.
     pub(super) fn banner_text(&self) -> Option<String> {
         let texts = self
             .banner_text
@@ -644,7 +645,7 @@ impl SessionShared {
         (!pieces.is_empty()).then(|| pieces.join(" "))
     }
 
-    /// The gateway, and its address or the proxy that leads to it, for errors: any of them may be at fault.
+    /// The gateway with its address or proxy, for errors: any of them may be at fault.
     pub(super) fn describe_gateway(&self) -> String {
         describe_gateway(&self.settings, &self.gateway, self.peer)
     }
@@ -658,7 +659,7 @@ impl SessionShared {
     }
 }
 
-/// Where a forward on this host of the gateway's can be connected to: "any address" is none.
+/// The address to connect to for a forward on this host of the gateway: "any address" is not one.
 fn connect_host(host: &str) -> &str {
     match host {
         "" | "*" | "0.0.0.0" => "127.0.0.1",
@@ -667,14 +668,13 @@ fn connect_host(host: &str) -> &str {
     }
 }
 
-/// Who calls, where RFC 4254 §7.2 wants to know; no machine of the vendor's reads it.
+/// Originator of a direct channel (RFC 4254 §7.2).
 const ORIGINATOR: &str = "127.0.0.1";
-/// A gateway that does not answer a request for a forward within this, and says nothing else meanwhile, does not answer
-/// at all.
+/// A gateway that sends nothing for this long does not answer a request for a forward.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Texts for people that are kept of one login.
+/// Number of texts for people that are kept.
 const MAX_BANNER_TEXTS: usize = 3;
-/// So many times as long may pass where other bytes come.
+/// The wait for an answer is extended up to this many times while other bytes arrive.
 const MAX_WAITS: u32 = 10;
-/// For the goodbye to go out, and for the session task to end.
+/// Time limit of sending SSH_MSG_DISCONNECT, and of the end of the session task.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);

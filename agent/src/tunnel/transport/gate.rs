@@ -1,4 +1,4 @@
-//! One channel's place before the gate.
+//! The gate: lets a channel's writer add bytes when the backlog allows it.
 
 use super::{TransportHandle, queue::GateAnswer};
 use std::{
@@ -6,17 +6,17 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Asked once per chunk by whoever writes above russh. Dropping it gives back what it holds.
+/// One channel's access to the gate, asked before each chunk is given to russh. Dropping it returns admitted bytes.
 pub struct Gate {
     transport: Arc<TransportHandle>,
     ticket: Option<u64>,
     asked: usize,
-    /// Bytes let through, and the account they are on.
+    /// Bytes admitted, and the generation of the queue that counts them.
     admitted: Option<(usize, u64)>,
 }
 
 impl Gate {
-    /// A place before the gate of this transport.
+    /// Access to the gate of this transport, with nothing admitted yet.
     pub fn new(handle: Arc<TransportHandle>) -> Self {
         Self {
             transport: handle,
@@ -26,10 +26,9 @@ impl Gate {
         }
     }
 
-    /// Ready when `bytes` more may be given to russh, with the number that was let through (what
-    /// was asked first, if the caller had asked before and changed its mind). Asked again before
-    /// [`mark_sent`](Self::mark_sent) or [`give_back`](Self::give_back) it is ready at once. Always ready
-    /// on a dead session: russh has the error.
+    /// Ready when `bytes` more may be given to russh, with the number of bytes admitted: that of the first call, if a
+    /// later one asks for another number. Ready at once until [`mark_sent`](Self::mark_sent) or
+    /// [`give_back`](Self::give_back) is called, and always on a dead session, where russh reports the error.
     pub fn poll_admit(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<usize> {
         if let Some((bytes, _)) = self.admitted {
             return Poll::Ready(bytes);
@@ -50,12 +49,12 @@ impl Gate {
         }
     }
 
-    /// The bytes are with russh now and will show in the backlog.
+    /// The admitted bytes were given to russh; the backlog counts them from now on.
     pub fn mark_sent(&mut self) {
         self.admitted = None;
     }
 
-    /// The bytes will not come.
+    /// The admitted bytes will not be sent.
     pub fn give_back(&mut self) {
         if let Some((bytes, generation)) = self.admitted.take() {
             self.transport.give_back(bytes, generation);

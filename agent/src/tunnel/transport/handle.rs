@@ -1,5 +1,4 @@
-//! What everybody but russh sees of a transport: how much waits, when something last moved, and the
-//! switch that ends it.
+//! The view of a transport outside russh: its backlog, its last activity, and the abort.
 
 use super::{
     TcpPair, TransportLimits,
@@ -18,12 +17,12 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// The shared view of one transport. Liveness is judged from here, outside russh, because a russh
-/// session that hangs cannot judge itself.
+/// The shared view of one transport. Liveness is checked here, outside russh, because a russh session that hangs cannot
+/// check itself.
 pub struct TransportHandle {
     pub(super) limits: TransportLimits,
     queue: Mutex<WriteQueue>,
-    /// Something to do for the drain task.
+    /// Wakes the writer task.
     pub(super) work: Notify,
     reader: AtomicWaker,
     backlog: AtomicUsize,
@@ -35,7 +34,7 @@ pub struct TransportHandle {
     last_received: AtomicU64,
     last_taken: AtomicU64,
     last_written: AtomicU64,
-    /// Somebody waits for the next byte either way.
+    /// A task waits for the next byte in either direction.
     activity_armed: AtomicBool,
     activity: Notify,
     tcp: OnceLock<TcpPair>,
@@ -97,19 +96,19 @@ impl TransportHandle {
         self.sent().saturating_add(self.backlog() as u64)
     }
 
-    /// Something was handed down after the last byte came, or still waits for the kernel.
+    /// Whether bytes were written after the last byte was received, or still wait for the kernel.
     pub fn is_unanswered(&self) -> bool {
         self.backlog() > 0 || self.last_written.load(Relaxed) > self.last_received.load(Relaxed)
     }
 
-    /// The TCP connection below, for [`acknowledged`](Self::acknowledged).
+    /// Sets the TCP connection below, for [`acknowledged`](Self::acknowledged).
     pub fn set_tcp_pair(&self, tcp: TcpPair) {
         // Set once, before the first byte.
         let _ = self.tcp.set(tcp);
     }
 
-    /// Bytes that the far side's kernel has, at least; where ours does not say, those that ours took. Inside TLS it is
-    /// a little less than that, until all have gone.
+    /// Bytes that the far kernel has acknowledged, at least; where ours does not report that, the bytes ours took. Inside
+    /// TLS the number is a little too small until everything is acknowledged.
     pub async fn acknowledged(&self) -> u64 {
         let taken = self.sent();
         let queued = match self.tcp.get() {
@@ -119,22 +118,22 @@ impl TransportHandle {
         taken.saturating_sub(queued.unwrap_or(0))
     }
 
-    /// From here on, until the next byte either way, [`activity`](Self::activity) waits for one.
+    /// Arms [`activity`](Self::activity) for the next byte in either direction.
     pub fn arm_activity(&self) {
         self.activity_armed.store(true, Relaxed);
     }
 
-    /// Waits for the first byte after [`arm_activity`](Self::arm_activity).
+    /// Waits for the first byte in either direction after [`arm_activity`](Self::arm_activity).
     pub async fn activity(&self) {
         self.activity.notified().await;
     }
 
-    /// Time since a byte last came from the socket.
+    /// Time since the socket last delivered a byte.
     pub fn rx_age(&self) -> Duration {
         self.since(&self.last_received)
     }
 
-    /// For how long bytes have waited without the kernel taking one; zero while none wait.
+    /// How long bytes have waited without the kernel taking one; zero without a backlog.
     pub fn tx_age(&self) -> Duration {
         match self.backlog() {
             0 => Duration::ZERO,
@@ -147,13 +146,13 @@ impl TransportHandle {
         self.since(&self.last_taken)
     }
 
-    /// Ends the session at once: russh sees an error on read and write, waiting writers go on to
-    /// meet it, queued bytes are dropped. The first reason given stays.
+    /// Ends the session at once: reads and writes of russh fail, waiting writers are released, queued bytes are dropped.
+    /// Only the first reason is kept.
     pub fn abort(&self, reason: impl Into<String>) {
         self.kill(io::ErrorKind::ConnectionAborted, reason);
     }
 
-    /// Has this transport ended?
+    /// Whether this transport has ended.
     pub fn is_dead(&self) -> bool {
         self.death.get().is_some()
     }
@@ -163,7 +162,7 @@ impl TransportHandle {
         self.death.get().map(|death| death.reason.as_str())
     }
 
-    /// Waits for the end.
+    /// Waits until the transport has ended, for any reason.
     pub async fn died(&self) {
         self.dead.cancelled().await;
     }
@@ -183,7 +182,7 @@ impl TransportHandle {
             .map(|death| io::Error::new(death.kind, death.reason.clone()))
     }
 
-    /// The reader is woken when the transport dies.
+    /// Registers the reader to be woken when the transport ends.
     pub(super) fn register_reader(&self, cx: &Context<'_>) {
         self.reader.register(cx.waker());
     }
@@ -252,7 +251,7 @@ impl TransportHandle {
             Some(ticket) => queue.ask_again(ticket, waker),
         };
         if queue.is_shut() {
-            // The drain task has to look whether what shuts the gate ever comes down.
+            // The writer task checks whether the admitted bytes are ever written.
             self.work.notify_one();
         }
         answer

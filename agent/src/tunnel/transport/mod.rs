@@ -1,19 +1,18 @@
 //! Below russh: the byte stream handed to `connect_stream` / `run_stream`, whose writes never wait.
 //!
-//! A russh session reads only when it is not writing. Two such sessions that both wait in a socket
-//! write never read again, and no timer of theirs runs. So [`SshTransport::poll_write`] appends to a
-//! buffer and is always ready, a task of its own carries that buffer to the socket, and what would
-//! have been back-pressure becomes a number, the backlog, that the channels above look at through
-//! the [`Gate`]. Nothing here knows SSH.
+//! A russh session does not read while it writes. Two such sessions that both wait in a socket write never read again,
+//! and none of their timers run. So [`SshTransport::poll_write`] appends to a buffer and is always ready, and a separate
+//! task writes that buffer to the socket. The size of the buffer, the backlog, replaces back-pressure: channels check it
+//! through the [`Gate`]. Nothing here knows SSH.
 //!
-//! | file | what |
+//! | module | what it holds |
 //! |---|---|
 //! | `stream` | [`SshTransport`], what russh reads and writes |
-//! | `handle` | [`TransportHandle`], what everybody else sees of it: backlog, ages, abort |
+//! | `handle` | [`TransportHandle`], the view of it outside russh: backlog, ages, abort |
 //! | `queue` | the buffer, the backlog and the gate's arithmetic, without clock or tasks |
-//! | `gate` | [`Gate`], one channel's place in the queue of writers |
-//! | `pacing` | the marks, scaled to what the link was measured to take |
-//! | `writer` | the task that carries the buffer to the socket |
+//! | `gate` | [`Gate`], one channel's access to the gate |
+//! | `pacing` | the gate's marks, scaled to the measured rate of the link |
+//! | `writer` | the task that writes the buffer to the socket |
 //! | `watch` | the stall timer outside russh |
 //! | `socket` | options of the TCP socket |
 //! | `tcp_pair` | what the far kernel has not acknowledged |

@@ -1,11 +1,11 @@
-//! The gate's marks. On a slow link a fixed mark is seconds of queue in front of a small request,
-//! so the marks follow the rate at which the kernel was seen to take bytes.
+//! The gate's marks. On a slow link a fixed mark puts seconds of queue before a small request, so the marks follow the
+//! measured rate at which the kernel takes bytes.
 
 use super::TransportLimits;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Measures while there is something to send, and derives the marks.
+/// Measures the rate while there is a backlog, and derives the marks from it.
 pub(super) struct Pacing {
     max_mark: usize,
     low_of_high: f64,
@@ -22,7 +22,7 @@ impl Pacing {
         Self {
             max_mark,
             low_of_high: (limits.low_mark as f64 / max_mark as f64).min(1.0),
-            // Until the rate is known: on a slow link the first burst would be minutes of queue.
+            // Until the rate is known: on a slow link the first burst would fill minutes of queue.
             high: MIN_MARK.min(max_mark),
             rate: None,
             since: now,
@@ -31,17 +31,17 @@ impl Pacing {
         }
     }
 
-    /// Above this many bytes writers are held back.
+    /// Above this many bytes writers wait.
     pub(super) fn high(&self) -> usize {
         self.high
     }
 
-    /// At this many bytes they are let through again.
+    /// At this many bytes they are admitted again.
     pub(super) fn low(&self) -> usize {
         (self.high as f64 * self.low_of_high) as usize
     }
 
-    /// The backlog is no longer empty: from here on time counts.
+    /// The backlog is no longer empty: starts the measurement.
     pub(super) fn begin(&mut self, now: Instant) {
         self.since = now;
     }
@@ -55,7 +55,7 @@ impl Pacing {
             return;
         }
         let seen = self.bytes as f64 / self.busy.as_secs_f64();
-        // A link that has become slow shows that in one long wait.
+        // One long wait shows that a link has become slow.
         let rate = match self.rate {
             Some(rate) if self.busy < LONG_SAMPLE => (rate + seen) / 2.0,
             _ => seen,
@@ -67,13 +67,13 @@ impl Pacing {
     }
 }
 
-/// Long enough that one gulp of the socket buffer does not pass for a fast link.
+/// Long enough that filling an empty socket buffer is not measured as a fast link.
 const SAMPLE: Duration = Duration::from_millis(100);
-/// So long a sample outweighs all before it.
+/// A sample this long replaces the average.
 const LONG_SAMPLE: Duration = Duration::from_secs(1);
-/// So much queueing is bearable in front of a small request.
+/// Acceptable queueing delay of a small request.
 const TARGET_DELAY: Duration = Duration::from_millis(50);
-/// Below this the channels and the drain task wake each other for every packet.
+/// Below this the channels and the writer task wake each other for every packet.
 const MIN_MARK: usize = 128 << 10;
 
 #[cfg(test)]

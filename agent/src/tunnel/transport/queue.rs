@@ -1,19 +1,19 @@
-//! The buffer between russh and the socket, and the gate's arithmetic. Time is an argument, wakers
-//! are results: no clock, no task, no lock of its own.
+//! The buffer between russh and the socket, and the gate's arithmetic. Time is an argument, wakers are results: it has no
+//! clock, no task and no lock.
 
 use super::{TransportLimits, pacing::Pacing};
 use std::{collections::BTreeMap, task::Waker};
 use tokio::time::Instant;
 
-/// What waits for the kernel, and who waits to add to it.
+/// Bytes that wait for the kernel, and writers that wait to add to them.
 pub(super) struct WriteQueue {
     buffer: Vec<u8>,
-    /// Bytes in `buffer`, and those the drain task holds that the kernel has not taken.
+    /// Bytes in `buffer`, and those of the writer task that the kernel has not taken.
     backlog: usize,
-    /// Bytes let through the gate that russh has not yet handed down. Without them a hundred
-    /// writers would pass together before the first byte shows in the backlog.
+    /// Bytes admitted that russh has not written yet. Without them a hundred writers would pass the gate together before
+    /// the backlog shows the first byte.
     admitted: usize,
-    /// Counts how often `admitted` was forgotten, so that nobody gives back what is forgotten.
+    /// Counts resets of `admitted`, so that bytes from before a reset are not given back.
     generation: u64,
     shut: bool,
     closing: bool,
@@ -28,19 +28,19 @@ struct Waiter {
     waker: Waker,
 }
 
-/// Whether a writer may go on, or has to wait.
+/// Whether a writer may write, or has to wait.
 pub(super) enum GateAnswer {
-    /// Go on. The generation tells which account the bytes are on.
+    /// Admitted; the generation is needed to give bytes back.
     Pass { generation: u64 },
-    /// Wait; the ticket is the place in the line.
+    /// Wait; the ticket is the writer's place in the queue.
     Wait { ticket: u64 },
 }
 
-/// Why bytes were not taken.
+/// Why bytes were not accepted.
 pub(super) enum PushError {
-    /// The backlog would pass the cap.
+    /// The backlog would exceed the cap.
     OverCap,
-    /// Shutdown was asked for before.
+    /// A shutdown has begun.
     Closing,
 }
 
@@ -68,17 +68,17 @@ impl WriteQueue {
         self.closing
     }
 
-    /// No more bytes come after these.
+    /// No more bytes are accepted.
     pub(super) fn close(&mut self) {
         self.closing = true;
     }
 
-    /// Does somebody wait for what only time can tell?
+    /// Whether the gate is shut, so that admitted bytes may have to be forgotten.
     pub(super) fn is_shut(&self) -> bool {
         self.shut
     }
 
-    /// russh hands down `bytes`.
+    /// Appends what russh writes.
     pub(super) fn push(&mut self, bytes: &[u8], now: Instant) -> Result<Vec<Waker>, PushError> {
         if self.closing {
             return Err(PushError::Closing);
@@ -96,13 +96,13 @@ impl WriteQueue {
         Ok(self.grant())
     }
 
-    /// Exchanges the buffer against an empty one.
+    /// Swaps the buffer with an empty one.
     pub(super) fn swap(&mut self, empty: &mut Vec<u8>) {
         debug_assert!(empty.is_empty());
         std::mem::swap(&mut self.buffer, empty);
     }
 
-    /// Memory of the buffer, whether it is filled or not.
+    /// Allocated size of the buffer in bytes.
     pub(super) fn capacity(&self) -> usize {
         self.buffer.capacity()
     }
@@ -142,7 +142,7 @@ impl WriteQueue {
         }
     }
 
-    /// Leaves the line. `bytes` are given back where the ticket had been let through already.
+    /// Leaves the queue of writers. `bytes` are given back if the ticket was admitted already.
     pub(super) fn leave(&mut self, ticket: u64, bytes: usize) -> Vec<Waker> {
         if self.waiting.remove(&ticket).is_some() {
             return Vec::new();
@@ -150,7 +150,7 @@ impl WriteQueue {
         self.give_back(bytes, self.generation)
     }
 
-    /// `bytes` were let through, but will not come down through russh.
+    /// `bytes` were admitted, but russh will not write them.
     pub(super) fn give_back(&mut self, bytes: usize, generation: u64) -> Vec<Waker> {
         if generation == self.generation {
             self.admitted = self.admitted.saturating_sub(bytes);
@@ -158,8 +158,8 @@ impl WriteQueue {
         self.grant()
     }
 
-    /// Nothing has moved for a while. What was admitted and has not come down hangs in a channel
-    /// whose peer gives no window, or died with its channel: others must not wait for it.
+    /// Forgets admitted bytes that russh has not written for a while: their channel has no window, or has ended. Other
+    /// channels must not wait for them.
     pub(super) fn forget_admitted(&mut self) -> Vec<Waker> {
         if self.backlog == 0 {
             self.admitted = 0;
@@ -168,7 +168,7 @@ impl WriteQueue {
         self.grant()
     }
 
-    /// Everybody may go: the session is dead, and russh tells them so.
+    /// Releases all writers: the session is dead, and russh reports that to them.
     pub(super) fn release_all(&mut self) -> Vec<Waker> {
         self.shut = false;
         std::mem::take(&mut self.waiting)
@@ -186,8 +186,7 @@ impl WriteQueue {
         self.shut |= self.load() > self.pacing.high();
     }
 
-    /// Lets through as many as fit, in the order in which they came: nobody who comes later, or
-    /// comes back, passes those who wait.
+    /// Admits as many waiting writers as fit, in the order of their tickets.
     fn grant(&mut self) -> Vec<Waker> {
         if self.load() <= self.pacing.low() {
             self.shut = false;

@@ -1,18 +1,18 @@
-//! Options of the TCP socket below SSH. russh sets none of them on a stream it is given.
+//! Options of the TCP socket below SSH. russh sets none of them on the stream that it gets.
 
 use socket2::{SockRef, TcpKeepalive};
 use std::{io, time::Duration};
 use tokio::net::TcpStream;
 
-/// What to set. `Default` is for a tunnel across the internet.
+/// Values of the socket options. `Default` is for a tunnel across the internet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// `TCP_USER_TIMEOUT`: the kernel gives up when sent bytes stay unacknowledged for so long.
+    /// `TCP_USER_TIMEOUT`: the kernel closes the connection when sent bytes stay unacknowledged for this long.
     pub user_timeout: Duration,
-    /// Time without traffic after which the kernel begins to probe.
+    /// Time without traffic after which the kernel starts TCP keep-alive probes.
     pub keepalive: Duration,
-    /// `TCP_NOTSENT_LOWAT` in bytes: what the kernel may hold beyond what is under way. Without it
-    /// megabytes of bulk sit in the socket buffer in front of every small answer.
+    /// `TCP_NOTSENT_LOWAT` in bytes: how much the kernel may buffer beyond what is in flight. Without it megabytes of bulk
+    /// data wait in the socket buffer before each small response.
     pub unsent: u32,
 }
 
@@ -29,8 +29,8 @@ impl Default for SocketOptions {
 /// Sets `TCP_NODELAY` and [`SocketOptions`].
 ///
 /// # Errors
-/// Only where `TCP_NODELAY` cannot be set, which means the socket is gone. An option the kernel does
-/// not know is logged and left out.
+/// Where `TCP_NODELAY` cannot be set, which means that the socket is closed. An option that the kernel does not know is
+/// logged and skipped.
 pub fn configure(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -50,7 +50,7 @@ pub fn configure(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> 
         ),
     ] {
         if let Err(error) = result {
-            tracing::debug!(option, %error, "socket option not set");
+            tracing::debug!(option, %error, "cannot set a socket option");
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What russh reads and writes.
+//! The byte stream that russh reads and writes.
 
 use super::{TransportHandle, TransportLimits, writer::write_out};
 use std::{
@@ -30,7 +30,7 @@ struct ShutdownDeadlines {
 }
 
 impl<R: AsyncRead + Unpin> SshTransport<R> {
-    /// Takes both halves of a connection; needs a runtime. The handle outlives the transport.
+    /// Takes both halves of a connection. Needs a tokio runtime. The handle outlives the transport.
     pub fn new<W>(
         read_half: R,
         write_half: W,
@@ -77,13 +77,13 @@ impl<R: AsyncRead + Unpin> AsyncWrite for SshTransport<R> {
         Poll::Ready(self.handle.push(buf))
     }
 
-    /// Ready at once: the drain task flushes whenever its buffer is empty.
+    /// Ready at once: the writer task flushes whenever its buffer is empty.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.handle.error().map_or(Ok(()), Err))
     }
 
-    /// Waits for the kernel to take what is queued, within the grace. Never an error: russh would
-    /// leave out `Handler::disconnected`.
+    /// Waits within the grace until the kernel has taken the queue. Never an error: russh would skip
+    /// `Handler::disconnected`.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let Some(drain) = this.writer.as_mut() else {
@@ -106,7 +106,7 @@ impl<R: AsyncRead + Unpin> AsyncWrite for SshTransport<R> {
                 return Poll::Ready(Ok(()));
             }
             let now = Instant::now();
-            // A peer that has been stuck for a while gets no second wait.
+            // A peer that was stuck before the shutdown gets no second grace.
             let quiet = match this.handle.backlog() {
                 0 => this.handle.taken_age().min(now - deadlines.begun),
                 _ => this.handle.tx_age(),
@@ -136,7 +136,7 @@ impl<R> Drop for SshTransport<R> {
     }
 }
 
-/// Stamps what comes from the socket.
+/// Counts the bytes that are read from the socket, and notes the time.
 struct StampedReader<R> {
     inner: R,
     handle: Arc<TransportHandle>,
@@ -164,5 +164,5 @@ impl<R: AsyncRead + Unpin> AsyncRead for StampedReader<R> {
     }
 }
 
-/// However slowly bytes still go, shutdown ends after so many times the grace.
+/// A shutdown ends after this many times the grace, even while bytes are still sent.
 const MAX_GRACES: u32 = 10;

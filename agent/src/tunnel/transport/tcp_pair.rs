@@ -1,6 +1,6 @@
-//! What the kernel holds that the far side has not acknowledged.
+//! Bytes in the kernel that the far side has not acknowledged.
 //!
-//! `SIOCOUTQ` and `TCP_INFO` need unsafe code, and the kernel lists the same number as text.
+//! `SIOCOUTQ` and `TCP_INFO` need unsafe code; `/proc` has the same number as text.
 
 use std::{
     fs::File,
@@ -9,17 +9,17 @@ use std::{
 };
 use tokio::{net::TcpStream, task::spawn_blocking};
 
-/// The two ends of one TCP connection of this process's network.
+/// The two ends of one TCP connection in this process's network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpPair {
-    /// Address of our end.
+    /// Address of the local end.
     pub local: SocketAddr,
     /// The far end: the gateway, or the proxy that leads there.
     pub peer: SocketAddr,
 }
 
 impl TcpPair {
-    /// The ends of `stream`; `None` where it is gone.
+    /// The ends of `stream`; `None` if it is closed.
     pub fn of(stream: &TcpStream) -> Option<Self> {
         Some(Self {
             local: stream.local_addr().ok()?,
@@ -27,9 +27,8 @@ impl TcpPair {
         })
     }
 
-    /// Bytes in the send queue, sent or not, that the far side's kernel has not acknowledged. `None` where the kernel
-    /// does not say, or the connection is no longer there. One read of `/proc/self/net/tcp`: meant for a link that is
-    /// silent, not for every packet.
+    /// Bytes in the send queue, sent or not, that the far kernel has not acknowledged. `None` if the kernel does not list
+    /// the connection. Reads `/proc/self/net/tcp`: for a silent link, not for every packet.
     pub async fn unacknowledged(self) -> Option<u64> {
         spawn_blocking(move || {
             let table = match self.local {
@@ -57,7 +56,7 @@ impl TcpPair {
     }
 }
 
-/// An address as the kernel lists it: words of 32 bits in the order of this machine, in hexadecimal.
+/// An address as the kernel lists it: words of 32 bits in native byte order, in hexadecimal.
 fn listed(address: SocketAddr) -> String {
     let octets = match address.ip() {
         IpAddr::V4(ip) => ip.octets().to_vec(),
@@ -68,7 +67,7 @@ fn listed(address: SocketAddr) -> String {
     format!("{words}:{:04X}", address.port())
 }
 
-/// Bytes of the kernel's list that are read: more than 100,000 connections.
+/// Bytes of the list that are read: more than 100,000 connections.
 const MAX_TABLE: u64 = 16 << 20;
 
 #[cfg(test)]

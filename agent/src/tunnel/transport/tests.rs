@@ -1,4 +1,4 @@
-//! The promises of the whole room, kept between two ends of a pipe, in paused time.
+//! The promises of the module, tested between two ends of a pipe in paused time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::{Gate, SshTransport, TransportHandle, TransportLimits};

@@ -1,14 +1,13 @@
-//! The stall timer outside russh. A keep-alive inside russh needs the very loop that may hang.
+//! The stall timer outside russh. A keep-alive inside russh needs the loop that may hang.
 
 use super::TransportHandle;
 use std::time::Duration;
 use tokio::time::timeout;
 
 impl TransportHandle {
-    /// Runs beside the session until it is dead, and ends it when bytes have waited for
-    /// `stall_timeout` without the kernel taking one, or, where `peer_must_speak`, when nothing has
-    /// come for so long. Set that only where keep-alives or probes are answered more often than
-    /// `stall_timeout`: an idle tunnel is silent otherwise.
+    /// Runs until the session has ended, and ends it when bytes have waited for `stall_timeout` without the kernel taking
+    /// one, or, with `peer_must_speak`, when nothing was received for that long. Set that only where keep-alives or probes
+    /// are answered more often than every `stall_timeout`: otherwise an idle tunnel is silent.
     pub async fn watch(&self, stall_timeout: Duration, peer_must_speak: bool) {
         loop {
             let silent = if peer_must_speak {
@@ -29,7 +28,7 @@ impl TransportHandle {
                     silent.as_secs()
                 ));
             }
-            // A backlog that begins now cannot be due before a whole timeout has passed.
+            // A backlog that starts now is due after a whole timeout at the earliest.
             let next = stall_timeout - silent.max(stuck).min(stall_timeout);
             if timeout(next.max(FINEST), self.died()).await.is_ok() {
                 return;
@@ -38,5 +37,5 @@ impl TransportHandle {
     }
 }
 
-/// Stamps are no finer than the runtime's clock.
+/// Resolution of the runtime's clock.
 const FINEST: Duration = Duration::from_millis(1);

@@ -1,4 +1,4 @@
-//! The task that carries the buffer to the socket.
+//! The task that writes the buffer to the socket.
 
 use super::TransportHandle;
 use std::{io, sync::Arc, time::Duration};
@@ -33,7 +33,7 @@ async fn copy_to_socket<W: AsyncWrite + Unpin>(
                 return writer.shutdown().await;
             }
             if wait_for_work(handle, chunk.capacity()).await == Waited::Long {
-                // The queue's own buffer comes next, after one more rest: the two change places.
+                // The queue's buffer is freed after one more idle period: the two are swapped.
                 chunk = Vec::new();
             }
             continue;
@@ -47,7 +47,7 @@ async fn copy_to_socket<W: AsyncWrite + Unpin>(
             handle.note_taken(n);
             rest = rest.get(n..).unwrap_or_default();
         }
-        // TLS below keeps the end of a record back until it is flushed.
+        // TLS below sends the end of a record only when it is flushed.
         writer.flush().await?;
         chunk.clear();
         if chunk.capacity() > MAX_KEPT_BUFFER {
@@ -59,7 +59,7 @@ async fn copy_to_socket<W: AsyncWrite + Unpin>(
 #[derive(PartialEq)]
 enum Waited {
     Briefly,
-    /// Long enough for buffers to be given back.
+    /// Long enough to free the buffers.
     Long,
 }
 
@@ -80,11 +80,11 @@ async fn wait_for_work(handle: &TransportHandle, kept: usize) -> Waited {
     Waited::Briefly
 }
 
-/// A buffer that a burst has grown past this is given back.
+/// A buffer that a burst has grown past this is freed.
 const MAX_KEPT_BUFFER: usize = 1 << 20;
-/// For so long nothing has come down from russh although writers were let through: it will not.
+/// If russh has not written the admitted bytes after this time, it will not.
 const QUIET: Duration = Duration::from_millis(10);
-/// After so long without work buffers go back, even small ones: a session may rest for hours.
+/// Without work for this long, even small buffers are freed: a session may be idle for hours.
 const REST: Duration = Duration::from_secs(5);
-/// What may be kept through a rest.
+/// Bytes of buffers that are kept in an idle period.
 const MAX_IDLE_BUFFER: usize = 16 << 10;
