@@ -20,7 +20,7 @@ test: setup build ## All tests, on real parts.
 	cargo nextest run --locked --workspace
 
 test-ssh: setup ## The gate for every version of russh (docs/dev/ssh.md).
-	cargo nextest run --locked -p agent -E 'test(tunnel::transport) + test(tunnel::channel)'
+	cargo nextest run --locked -p agent -p agent-ssh -E 'package(agent-ssh)'
 	cargo nextest run --locked -p e2e --test ssh_gate
 
 test-e2e: setup build

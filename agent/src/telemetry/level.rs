@@ -1,6 +1,7 @@
 //! What a log level may be, and changing it while the agent runs.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -52,8 +53,34 @@ fn filter(text: &str) -> Option<Targets> {
                 .with_target("russh", LevelFilter::OFF),
         };
     }
-    let directives: Targets = directives.join(",").parse().ok()?;
+    let directives: Targets = with_member_crates(&directives).join(",").parse().ok()?;
     Some(filter.with_targets(directives))
+}
+
+/// Adds the directives that reach the modules in member crates. What was written comes last and the longer name after the
+/// shorter, because the last directive for a name counts.
+fn with_member_crates<'a>(written: &[&'a str]) -> Vec<Cow<'a, str>> {
+    let mut shorter_first = written.to_vec();
+    shorter_first.sort_by_key(|directive| {
+        directive.len() - directive.rsplit('=').next().map_or(0, str::len)
+    });
+    let mut all = Vec::new();
+    for (target, level) in shorter_first
+        .iter()
+        .filter_map(|directive| directive.rsplit_once('='))
+    {
+        let target = target.trim();
+        for (module, member) in MEMBER_CRATES {
+            // As the filter itself compares: by the beginning, whether or not that is a whole name.
+            if let Some(below) = target.strip_prefix(module) {
+                all.push(format!("{member}{below}={level}").into());
+            } else if module.starts_with(target) {
+                all.push(format!("{member}={level}").into());
+            }
+        }
+    }
+    all.extend(written.iter().copied().map(Cow::Borrowed));
+    all
 }
 
 /// Whether a level opens libraries on purpose: then their lines are not limited.
@@ -67,7 +94,7 @@ fn opens_libraries(text: &str) -> bool {
 fn is_own(target: &str) -> bool {
     target
         .strip_prefix(OWN)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::") || rest.starts_with('_'))
 }
 
 /// Changes the level of the running process. Cheap to clone.
@@ -216,8 +243,14 @@ fn one_step_more(level: &str) -> LevelFilter {
     }
 }
 
-/// What the agent's own lines are named after.
+/// What the agent's own lines are named after; those of a member crate begin with it too (`agent_ssh`).
 const OWN: &str = "agent";
+/// Modules that are member crates, whose lines have the crate's name: a level names them as modules of the agent.
+const MEMBER_CRATES: [(&str, &str); 3] = [
+    ("agent::policy", "agent_policy"),
+    ("agent::tunnel::channel", "agent_ssh::channel"),
+    ("agent::tunnel::transport", "agent_ssh::transport"),
+];
 /// Lines of libraries in a minute: enough to see that something is wrong.
 const LIBRARY_LINES: u32 = 20;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -285,6 +318,41 @@ mod tests {
         assert!(lets("trace", "russh::client", tracing::Level::TRACE));
         assert!(!lets("off", "h2::proto", error));
         assert!(lets("info,agent=debug", "agent::http", debug));
+    }
+
+    #[test]
+    fn a_module_in_a_member_crate_keeps_its_name_in_a_level() {
+        let lets = |level: &str, target: &'static str| {
+            let filter = parse_level(level).unwrap();
+            filter.would_enable(target, &tracing::Level::DEBUG)
+        };
+        let (channel, transport) = ("agent_ssh::channel::pump", "agent_ssh::transport::socket");
+        for (level, of_channel, of_transport) in [
+            ("info", false, false),
+            ("debug", true, true),
+            ("info,agent=debug", true, true),
+            ("info,agent::tunnel=debug", true, true),
+            ("info,agent::tunnel::channel=debug", true, false),
+            ("info,agent::tunnel::channel::pump=debug", true, false),
+            (
+                "info,agent::tunnel::transport=debug,agent::tunnel=warn",
+                false,
+                true,
+            ),
+            ("debug,agent::tunnel=warn", false, false),
+            ("info,agent::http=debug", false, false),
+            ("info,agent_ssh=debug", true, true),
+            (
+                "agent_ssh::channel=info,debug,agent::tunnel=debug",
+                false,
+                true,
+            ),
+        ] {
+            assert_eq!(lets(level, channel), of_channel, "{level}");
+            assert_eq!(lets(level, transport), of_transport, "{level}");
+            assert!(!opens_libraries(level), "{level}");
+        }
+        assert!(lets("info,agent::policy=debug", "agent_policy::rules"));
     }
 
     #[test]

@@ -3,13 +3,12 @@
 //! `egress` (TCP, proxy, TLS) → `transport` (below russh: writes never wait) → `session` (russh: host key, login, remote
 //! forwards, probe) → `channel` (above russh: always receives, limits writers, closes without leaking).
 
-pub mod channel;
 pub mod egress;
 mod hop;
 pub mod session;
 pub mod settings;
-pub mod transport;
 
+pub use agent_ssh::{channel, transport};
 pub use hop::{Hop, HopEvent, HopObserver, ignore};
 pub use settings::{BindAddress, GatewayAddress, RemoteForward, Settings};
 

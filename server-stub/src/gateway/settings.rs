@@ -1,7 +1,7 @@
 //! What the gateway is told, and the bounds of everything in it.
 
 use super::AgentName;
-use agent::tunnel::{channel, transport};
+use agent_ssh::{channel, transport};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Where the gateway listens, where it keeps its files, and its bounds.

@@ -1,11 +1,9 @@
-//! Which algorithms are offered, in which order.
+//! Which algorithms are offered to a gateway, in which order.
 
 use super::HostKeys;
 use crate::tunnel::GatewayAddress;
-use russh::{
-    Preferred, cipher,
-    keys::{Algorithm, EcdsaCurve, HashAlg},
-};
+use agent_ssh::algorithms::{self, HOST_KEYS};
+use russh::{Preferred, keys::Algorithm};
 use std::borrow::Cow;
 
 /// The algorithms to offer this gateway: host key types that are known for it come first, and host certificates only if a
@@ -27,14 +25,9 @@ pub(super) fn preferred(
         false => Cow::Borrowed(&[][..]),
     };
     Preferred {
-        // The library's own list: mlkem768x25519, curve25519, then finite-field groups with SHA-2, and
-        // the four markers without which strict key exchange would be off.
-        kex: Preferred::DEFAULT.kex,
         key: Cow::Owned(keys),
         host_key_certificates: certificates,
-        cipher: Cow::Borrowed(CIPHERS),
-        mac: Preferred::DEFAULT.mac,
-        compression: Cow::Borrowed(&[russh::compression::NONE]),
+        ..algorithms::preferred()
     }
 }
 
@@ -43,38 +36,12 @@ fn same_type(known: &Algorithm, offered: &Algorithm) -> bool {
     known == offered || (rsa(known) && rsa(offered))
 }
 
-const CIPHERS: &[cipher::Name] = &[
-    cipher::AES_128_GCM,
-    cipher::AES_256_GCM,
-    cipher::CHACHA20_POLY1305,
-    cipher::AES_256_CTR,
-];
-
-const HOST_KEYS: &[Algorithm] = &[
-    Algorithm::Ed25519,
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP256,
-    },
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP384,
-    },
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP521,
-    },
-    Algorithm::Rsa {
-        hash: Some(HashAlg::Sha512),
-    },
-    Algorithm::Rsa {
-        hash: Some(HashAlg::Sha256),
-    },
-];
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::super::test_keys::ed25519;
     use super::*;
-    use russh::kex;
+    use russh::{cipher, kex};
     use std::path::Path;
 
     fn gateway() -> GatewayAddress {

@@ -2,7 +2,7 @@
 
 use super::{AgentForward, OpenCandidate};
 use crate::gateway::session::AgentSession;
-use agent::tunnel::channel::ChannelStream;
+use agent_ssh::channel::ChannelStream;
 use std::{
     io,
     pin::Pin,

@@ -6,7 +6,7 @@ use super::{
     login_queue::{LoginQueue, LoginSlot},
 };
 use crate::gateway::GatewayState;
-use agent::tunnel::{
+use agent_ssh::{
     channel::SessionBudget,
     transport::{SshTransport, socket},
 };

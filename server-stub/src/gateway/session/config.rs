@@ -1,11 +1,7 @@
 //! russh's own settings for a server: algorithms, windows, keep-alive, rekey.
 
 use crate::gateway::settings::GatewayLimits;
-use russh::{
-    MethodKind, MethodSet, Preferred, SshId, cipher, compression,
-    keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey},
-    server,
-};
+use russh::{MethodKind, MethodSet, SshId, keys::PrivateKey, server};
 use std::{borrow::Cow, time::Duration};
 
 /// Everything russh is told.
@@ -27,7 +23,7 @@ pub(in crate::gateway) fn config(key: PrivateKey, limits: &GatewayLimits) -> ser
         window_size: limits.channel.window,
         maximum_packet_size: limits.max_packet,
         channel_buffer_size: CHANNEL_BUFFER,
-        preferred: preferred(),
+        preferred: agent_ssh::algorithms::preferred(),
         max_auth_attempts: MAX_ATTEMPTS,
         // A last net above the keep-alive.
         inactivity_timeout: Some(
@@ -43,42 +39,6 @@ pub(in crate::gateway) fn config(key: PrivateKey, limits: &GatewayLimits) -> ser
     }
 }
 
-/// AES-GCM first, no SHA-1, no compression. The key exchange list stays the crate's own: it carries
-/// the markers that switch strict key exchange on, and ML-KEM first.
-fn preferred() -> Preferred {
-    Preferred {
-        cipher: Cow::Borrowed(CIPHERS),
-        key: Cow::Borrowed(KEYS),
-        compression: Cow::Borrowed(&[compression::NONE]),
-        ..Preferred::DEFAULT
-    }
-}
-
-const CIPHERS: &[cipher::Name] = &[
-    cipher::AES_128_GCM,
-    cipher::AES_256_GCM,
-    cipher::CHACHA20_POLY1305,
-    cipher::AES_256_CTR,
-];
-/// Also what `server-sig-algs` tells the client (RFC 8308): plain `ssh-rsa` is left out.
-const KEYS: &[Algorithm] = &[
-    Algorithm::Ed25519,
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP256,
-    },
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP384,
-    },
-    Algorithm::Ecdsa {
-        curve: EcdsaCurve::NistP521,
-    },
-    Algorithm::Rsa {
-        hash: Some(HashAlg::Sha512),
-    },
-    Algorithm::Rsa {
-        hash: Some(HashAlg::Sha256),
-    },
-];
 /// A rejection takes the same time whatever the reason.
 const REJECTION_TIME: Duration = Duration::from_millis(300);
 /// Agents carry one key; a developer's ssh may offer several first.

@@ -3,7 +3,7 @@
 //! another agent's forward, not to another port of this host.
 
 use crate::gateway::{GatewayState, forward::ListenAddress};
-use agent::tunnel::channel::{ChannelStream, SessionBudget};
+use agent_ssh::channel::{ChannelStream, SessionBudget};
 use russh::{
     Channel, ChannelOpenFailure,
     server::{ChannelOpenHandle, Msg},

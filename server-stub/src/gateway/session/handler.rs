@@ -9,7 +9,7 @@ use crate::gateway::{
     forward::{BindError, RequestedBind, listen},
     login::{LoginGrant, LoginRefusal},
 };
-use agent::tunnel::{channel::SessionBudget, transport::TransportHandle};
+use agent_ssh::{channel::SessionBudget, transport::TransportHandle};
 use russh::{
     Channel, ChannelId, ChannelOpenFailure,
     keys::{Certificate, PublicKey},

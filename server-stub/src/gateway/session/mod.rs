@@ -14,7 +14,7 @@ use super::{
     forward::{ChannelOpenError, Originator, RequestedBind, TrafficCounters},
     settings::GatewayLimits,
 };
-use agent::tunnel::{
+use agent_ssh::{
     channel::{ChannelStream, SessionBudget},
     transport::TransportHandle,
 };

@@ -1,7 +1,7 @@
 //! The unlinked file of one channel. Each access runs on a blocking thread and has a deadline.
 
 use super::SessionBudget;
-use crate::disk::FreeSpaceFloor;
+use agent_base::disk::FreeSpaceFloor;
 use bytes::Bytes;
 use std::{
     fs::{DirBuilder, File},

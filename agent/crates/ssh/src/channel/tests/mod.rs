@@ -10,7 +10,7 @@ use super::{
     ChannelLimits, ChannelStream, SessionBudget,
     halves::{ChannelReceiver, ChannelSender},
 };
-use crate::tunnel::transport::{self, SshTransport, TransportHandle};
+use crate::transport::{self, SshTransport, TransportHandle};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use russh::ChannelMsg;

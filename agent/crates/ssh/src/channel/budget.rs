@@ -1,7 +1,7 @@
 //! Bounds and counters that all channels of one session share.
 
 use super::{ChannelLimits, CloseReason};
-use crate::tunnel::transport::TransportHandle;
+use crate::transport::TransportHandle;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,

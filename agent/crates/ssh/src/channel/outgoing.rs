@@ -1,7 +1,7 @@
 //! One chunk on its way into russh, through the gate.
 
 use super::halves::ChannelSender;
-use crate::tunnel::transport::{Gate, TransportHandle};
+use crate::transport::{Gate, TransportHandle};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::{

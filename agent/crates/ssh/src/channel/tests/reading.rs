@@ -8,7 +8,7 @@ use super::{
     },
     *,
 };
-use crate::disk::FreeSpaceFloor;
+use agent_base::disk::FreeSpaceFloor;
 use std::{
     io,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},

@@ -31,7 +31,7 @@ pub use budget::{SessionBudget, SpoolResets};
 pub use close_reason::CloseReason;
 pub use stream::ChannelStream;
 
-use crate::disk::FreeSpaceFloor;
+use agent_base::disk::FreeSpaceFloor;
 use std::{path::PathBuf, time::Duration};
 
 /// Bounds of the channels of one session. Each is a setting.
