@@ -129,7 +129,7 @@ impl CredentialCircuit {
         &mut self,
         generation: u64,
         rules: CircuitRules,
-        asker: CallerKind,
+        caller: CallerKind,
         now: Instant,
     ) -> AdmissionDecision {
         if generation < self.generation {
@@ -141,7 +141,7 @@ impl CredentialCircuit {
                 phase: UNTRIED,
             };
         }
-        let probe = asker == CallerKind::Probe;
+        let probe = caller == CallerKind::Probe;
         let holds = rules.locks_out && !probe;
         let (phase, admission) = match std::mem::replace(&mut self.phase, UNTRIED) {
             CircuitPhase::Untried { probed: false } if holds && rules.probed => {
@@ -191,7 +191,7 @@ impl CredentialCircuit {
         &mut self,
         generation: u64,
         rules: CircuitRules,
-        asker: CallerKind,
+        caller: CallerKind,
         trial: bool,
         outcome: CredentialOutcome,
         now: Instant,
@@ -199,12 +199,13 @@ impl CredentialCircuit {
         if generation != self.generation {
             return CircuitChange::None;
         }
-        let decides = asker == CallerKind::Probe || (!rules.probed && asker == CallerKind::Traffic);
+        let decides =
+            caller == CallerKind::Probe || (!rules.probed && caller == CallerKind::Traffic);
         let before = std::mem::replace(&mut self.phase, UNTRIED);
         let (after, change) = match outcome {
             CredentialOutcome::Accepted => (accepted(before, trial, decides), CircuitChange::None),
             CredentialOutcome::Undecided => {
-                (undecided(before, trial, asker, now), CircuitChange::None)
+                (undecided(before, trial, caller, now), CircuitChange::None)
             }
             CredentialOutcome::Rejected { why, retry } if decides => {
                 rejected(before, trial, rules, (why, retry), now)
@@ -283,8 +284,8 @@ fn accepted(before: CircuitPhase, trial: bool, decides: bool) -> CircuitPhase {
     }
 }
 
-fn undecided(before: CircuitPhase, trial: bool, asker: CallerKind, now: Instant) -> CircuitPhase {
-    let probe = asker == CallerKind::Probe;
+fn undecided(before: CircuitPhase, trial: bool, caller: CallerKind, now: Instant) -> CircuitPhase {
+    let probe = caller == CallerKind::Probe;
     match before {
         CircuitPhase::Testing { probed } if trial => CircuitPhase::Untried {
             probed: probed || probe,

@@ -16,89 +16,94 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct LockoutGuard {
     /// When the last good answer came.
-    answered: Option<Instant>,
+    last_accepted: Option<Instant>,
     /// When the last one came to a request without a session.
-    password_answered: Option<Instant>,
+    password_last_accepted: Option<Instant>,
     /// When the request left that goes first, while it has no answer.
-    first: Option<Instant>,
+    first_sent_at: Option<Instant>,
     /// Since when the probe has been wanted, while it has no answer.
-    probe_wanted: Option<Instant>,
+    probe_requested_at: Option<Instant>,
 }
 
 /// What a request may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum GuardDecision {
     /// Go; others do, too.
-    Free,
+    Send,
     /// Go, and say how it ended: others wait for that.
-    First,
+    SendFirst,
     /// Ask again when something has changed; after so long, have the probe find out.
-    After(Duration),
+    WaitAtMost(Duration),
 }
 
 /// A request that was let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sent {
+pub(super) struct AdmittedRequest {
     pub(super) first: bool,
     /// A session of the agent's login went with it.
     pub(super) by_session: bool,
 }
 
 impl LockoutGuard {
-    pub(super) fn admit(&mut self, by_session: bool, now: Instant) -> Turn {
-        let answered = match by_session {
-            true => self.answered,
-            false => self.password_answered,
+    pub(super) fn admit(&mut self, by_session: bool, now: Instant) -> GuardDecision {
+        let last_accepted = match by_session {
+            true => self.last_accepted,
+            false => self.password_last_accepted,
         };
-        if answered.is_some_and(|at| now < at + CONFIDENT) {
-            return Turn::Free;
+        if last_accepted.is_some_and(|at| now < at + CONFIDENT) {
+            return GuardDecision::Send;
         }
-        let is_probed = self.probe_wanted.is_some_and(|at| now < at + PROBE_LIMIT);
-        match self.first {
-            _ if is_probed => Turn::After(PROBE_LIMIT),
-            Some(left) => Turn::After((left + PATIENCE).saturating_duration_since(now)),
+        let is_probed = self
+            .probe_requested_at
+            .is_some_and(|at| now < at + PROBE_LIMIT);
+        match self.first_sent_at {
+            _ if is_probed => GuardDecision::WaitAtMost(PROBE_LIMIT),
+            Some(left) => {
+                GuardDecision::WaitAtMost((left + PATIENCE).saturating_duration_since(now))
+            }
             None => {
-                self.first = Some(now);
-                Turn::First
+                self.first_sent_at = Some(now);
+                GuardDecision::SendFirst
             }
         }
     }
 
     /// Somebody waits, and the probe is to find out.
-    pub(super) fn want_probe(&mut self, now: Instant) {
-        self.probe_wanted.get_or_insert(now);
+    pub(super) fn request_probe(&mut self, now: Instant) {
+        self.probe_requested_at.get_or_insert(now);
     }
 
     /// Whether somebody waits for the probe.
-    pub(super) fn wants_probe(&self, now: Instant) -> bool {
-        self.probe_wanted.is_some_and(|at| now < at + PROBE_LIMIT)
+    pub(super) fn is_probe_requested(&self, now: Instant) -> bool {
+        self.probe_requested_at
+            .is_some_and(|at| now < at + PROBE_LIMIT)
     }
 
     /// A request has its answer. `good`: not the refusal of a login.
-    pub(super) fn answered(&mut self, sent: Sent, good: bool, now: Instant) {
-        self.unanswered(sent);
+    pub(super) fn on_answer(&mut self, request: AdmittedRequest, good: bool, now: Instant) {
+        self.on_no_answer(request);
         if good {
-            self.answered = Some(now);
-            if !sent.by_session {
-                self.password_answered = Some(now);
+            self.last_accepted = Some(now);
+            if !request.by_session {
+                self.password_last_accepted = Some(now);
             }
         }
     }
 
     /// A request is given up without an answer.
-    pub(super) fn unanswered(&mut self, sent: Sent) {
-        if sent.first {
-            self.first = None;
+    pub(super) fn on_no_answer(&mut self, request: AdmittedRequest) {
+        if request.first {
+            self.first_sent_at = None;
         }
     }
 
     /// The probe has ended. Where it found nothing out, requests go as they like again: a Jira that does not answer
     /// counts no passwords.
-    pub(super) fn probed(&mut self, refused: bool, now: Instant) {
-        self.probe_wanted = None;
+    pub(super) fn on_probe_result(&mut self, refused: bool, now: Instant) {
+        self.probe_requested_at = None;
         if !refused {
-            self.answered = Some(now);
-            self.password_answered = Some(now);
+            self.last_accepted = Some(now);
+            self.password_last_accepted = Some(now);
         }
     }
 
@@ -119,11 +124,11 @@ const PROBE_LIMIT: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
 
-    const FIRST: Sent = Sent {
+    const FIRST: AdmittedRequest = AdmittedRequest {
         first: true,
         by_session: false,
     };
-    const OTHER: Sent = Sent {
+    const OTHER: AdmittedRequest = AdmittedRequest {
         first: false,
         by_session: false,
     };
@@ -136,55 +141,67 @@ mod tests {
     #[test]
     fn after_a_second_of_silence_one_goes_first_and_its_answer_frees_the_others() {
         let mut guard = LockoutGuard::default();
-        assert_eq!(guard.admit(false, at(0)), Turn::First);
+        assert_eq!(guard.admit(false, at(0)), GuardDecision::SendFirst);
         assert_eq!(
             guard.admit(false, at(100)),
-            Turn::After(PATIENCE - Duration::from_millis(100))
+            GuardDecision::WaitAtMost(PATIENCE - Duration::from_millis(100))
         );
-        guard.answered(FIRST, true, at(200));
+        guard.on_answer(FIRST, true, at(200));
         for _ in 0..40 {
-            assert_eq!(guard.admit(false, at(1199)), Turn::Free);
+            assert_eq!(guard.admit(false, at(1199)), GuardDecision::Send);
         }
-        guard.answered(OTHER, true, at(1200));
-        assert_eq!(guard.admit(false, at(2199)), Turn::Free);
-        assert_eq!(guard.admit(false, at(2200)), Turn::First);
+        guard.on_answer(OTHER, true, at(1200));
+        assert_eq!(guard.admit(false, at(2199)), GuardDecision::Send);
+        assert_eq!(guard.admit(false, at(2200)), GuardDecision::SendFirst);
         // Given up without an answer: the next one finds out.
-        guard.unanswered(FIRST);
-        assert_eq!(guard.admit(false, at(2201)), Turn::First);
-        guard.answered(FIRST, false, at(2300));
-        assert_eq!(guard.admit(false, at(2301)), Turn::First);
+        guard.on_no_answer(FIRST);
+        assert_eq!(guard.admit(false, at(2201)), GuardDecision::SendFirst);
+        guard.on_answer(FIRST, false, at(2300));
+        assert_eq!(guard.admit(false, at(2301)), GuardDecision::SendFirst);
     }
 
     #[test]
     fn where_the_first_takes_long_only_the_probe_frees_the_others() {
         let mut guard = LockoutGuard::default();
-        assert_eq!(guard.admit(false, at(0)), Turn::First);
-        assert_eq!(guard.admit(false, at(60_000)), Turn::After(Duration::ZERO));
-        guard.want_probe(at(60_000));
-        assert!(guard.wants_probe(at(60_001)));
-        assert_eq!(guard.admit(false, at(60_001)), Turn::After(PROBE_LIMIT));
-        guard.probed(true, at(60_100));
-        assert!(matches!(guard.admit(false, at(60_100)), Turn::After(_)));
-        guard.want_probe(at(60_200));
-        guard.probed(false, at(60_300));
-        assert!(!guard.wants_probe(at(60_300)));
-        assert_eq!(guard.admit(false, at(60_301)), Turn::Free);
+        assert_eq!(guard.admit(false, at(0)), GuardDecision::SendFirst);
+        assert_eq!(
+            guard.admit(false, at(60_000)),
+            GuardDecision::WaitAtMost(Duration::ZERO)
+        );
+        guard.request_probe(at(60_000));
+        assert!(guard.is_probe_requested(at(60_001)));
+        assert_eq!(
+            guard.admit(false, at(60_001)),
+            GuardDecision::WaitAtMost(PROBE_LIMIT)
+        );
+        guard.on_probe_result(true, at(60_100));
+        assert!(matches!(
+            guard.admit(false, at(60_100)),
+            GuardDecision::WaitAtMost(_)
+        ));
+        guard.request_probe(at(60_200));
+        guard.on_probe_result(false, at(60_300));
+        assert!(!guard.is_probe_requested(at(60_300)));
+        assert_eq!(guard.admit(false, at(60_301)), GuardDecision::Send);
     }
 
     #[test]
     fn what_a_session_got_says_nothing_of_the_password() {
         let mut guard = LockoutGuard::default();
-        let by_session = Sent {
+        let by_session = AdmittedRequest {
             first: true,
             by_session: true,
         };
-        assert_eq!(guard.admit(true, at(0)), Turn::First);
-        guard.answered(by_session, true, at(100));
-        assert_eq!(guard.admit(true, at(200)), Turn::Free);
-        assert_eq!(guard.admit(false, at(200)), Turn::First);
-        assert!(matches!(guard.admit(false, at(201)), Turn::After(_)));
-        assert_eq!(guard.admit(true, at(201)), Turn::Free);
-        guard.answered(FIRST, true, at(300));
-        assert_eq!(guard.admit(false, at(301)), Turn::Free);
+        assert_eq!(guard.admit(true, at(0)), GuardDecision::SendFirst);
+        guard.on_answer(by_session, true, at(100));
+        assert_eq!(guard.admit(true, at(200)), GuardDecision::Send);
+        assert_eq!(guard.admit(false, at(200)), GuardDecision::SendFirst);
+        assert!(matches!(
+            guard.admit(false, at(201)),
+            GuardDecision::WaitAtMost(_)
+        ));
+        assert_eq!(guard.admit(true, at(201)), GuardDecision::Send);
+        guard.on_answer(FIRST, true, at(300));
+        assert_eq!(guard.admit(false, at(301)), GuardDecision::Send);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthVerdict {
     /// Nothing wrong.
-    Fine,
+    Accepted,
     /// Jira took us for somebody else or nobody: the answer must not reach the vendor as a success.
     LoginFailed {
         /// What Jira said, one sentence.
@@ -59,13 +59,13 @@ enum AttemptKind {
 
 impl UpstreamAuth {
     /// `layer` is the login layer of this forward's status. Cookies that Jira's side wants inside TLS alone are not
-    /// kept; see [`over`](Self::over).
+    /// kept; see [`new_with_tls`](Self::new_with_tls).
     pub fn new(settings: Settings, layer: Arc<StatusLayer>) -> Self {
-        Self::over(settings, layer, false)
+        Self::new_with_tls(settings, layer, false)
     }
 
     /// Like [`new`](Self::new); `tls` is whether requests reach Jira inside TLS.
-    pub fn over(settings: Settings, layer: Arc<StatusLayer>, tls: bool) -> Self {
+    pub fn new_with_tls(settings: Settings, layer: Arc<StatusLayer>, tls: bool) -> Self {
         let scheme: Box<dyn AuthScheme> = match settings {
             Settings::PassThrough => {
                 let way = pass_through::PassThroughAuth::new(layer);
@@ -149,8 +149,8 @@ impl UpstreamAuth {
 
     /// What to ask Jira for with the credential, below the context path, to learn when it ends. `None`
     /// where there is nothing to ask, or while it is not time to. The answer goes to
-    /// [`AuthAttempt::learn`].
-    pub fn expiry_question(&self) -> Option<&'static str> {
+    /// [`AuthAttempt::on_expiry_response`].
+    pub fn expiry_probe_path(&self) -> Option<&'static str> {
         match &self.mode {
             AuthMode::PassThrough(_) => None,
             AuthMode::Inject(inject) => inject.expiry_probe_path(),
@@ -171,7 +171,7 @@ impl UpstreamAuth {
     /// A credential that can lock the account waits for the [probe](Self::prepare_probe) until Jira has
     /// accepted it once, and again after a request was refused with it, half a minute at most: several wrong
     /// passwords would lock it. Tokens, which lock nothing, are tried by all at once. Where [nobody
-    /// probes](Self::be_probed), one request at a time finds out.
+    /// probes](Self::enable_probing), one request at a time finds out.
     pub async fn prepare(&self, head: &mut request::Parts) -> Result<AuthAttempt, AuthRefusal> {
         match &self.mode {
             AuthMode::PassThrough(way) => Ok(AuthAttempt(AttemptKind::PassThrough(way.clone()))),
@@ -194,7 +194,7 @@ impl UpstreamAuth {
 
     /// Like [`prepare_probe`](Self::prepare_probe) for another question of the agent's own, whose answer decides
     /// nothing.
-    pub async fn prepare_question(
+    pub async fn prepare_auxiliary(
         &self,
         head: &mut request::Parts,
     ) -> Result<Option<AuthAttempt>, AuthRefusal> {
@@ -204,12 +204,12 @@ impl UpstreamAuth {
     async fn prepare_own(
         &self,
         head: &mut request::Parts,
-        asker: circuit::CallerKind,
+        caller: circuit::CallerKind,
     ) -> Result<Option<AuthAttempt>, AuthRefusal> {
         match &self.mode {
             AuthMode::PassThrough(_) => Ok(None),
             AuthMode::Inject(inject) => {
-                let attempt = inject.clone().prepare_own(head, asker).await?;
+                let attempt = inject.clone().prepare_own(head, caller).await?;
                 Ok(attempt.map(|attempt| AuthAttempt(AttemptKind::Inject(attempt))))
             }
         }
@@ -224,7 +224,7 @@ impl UpstreamAuth {
     }
 
     /// Somebody probes this login from now on: what requests meet decides no more about the credential.
-    pub fn be_probed(&self) {
+    pub fn enable_probing(&self) {
         if let AuthMode::Inject(inject) = &self.mode {
             inject.enable_probing();
         }
@@ -232,7 +232,7 @@ impl UpstreamAuth {
 
     /// Completes when the login is to be probed: a request was refused, or waits to know whether Jira takes the
     /// credential; the secret has changed; or an administrator wants it.
-    pub async fn probe_wanted(&self) {
+    pub async fn probe_requested(&self) {
         match &self.mode {
             AuthMode::PassThrough(_) => std::future::pending().await,
             AuthMode::Inject(inject) => inject.probe_requested().await,
@@ -240,7 +240,7 @@ impl UpstreamAuth {
     }
 
     /// Has whoever probes look at the secret and the login soon.
-    pub fn want_probe(&self) {
+    pub fn request_probe(&self) {
         if let AuthMode::Inject(inject) = &self.mode {
             inject.request_probe();
         }
@@ -256,7 +256,7 @@ impl UpstreamAuth {
 
     /// Looks at the disk whether the secret is another one now; such a one is unproven, and is to be probed.
     /// With a deadline of its own.
-    pub async fn look(&self) -> bool {
+    pub async fn reload_if_changed(&self) -> bool {
         match &self.mode {
             AuthMode::PassThrough(_) => false,
             AuthMode::Inject(inject) => inject.reload_if_changed().await,
@@ -264,7 +264,7 @@ impl UpstreamAuth {
     }
 
     /// The probe gave nothing to judge the credential by; cause and remedy for the layer.
-    pub fn undecided(&self, cause: &str, remedy: &str) {
+    pub fn probe_inconclusive(&self, cause: &str, remedy: &str) {
         if let AuthMode::Inject(inject) = &self.mode {
             inject.probe_inconclusive(cause, remedy);
         }
@@ -272,7 +272,7 @@ impl UpstreamAuth {
 
     /// Whether a refused credential can be replaced at once, so that keeping a request for a second
     /// sending is worth it.
-    pub fn renews(&self) -> bool {
+    pub fn can_refresh(&self) -> bool {
         match &self.mode {
             AuthMode::PassThrough(_) => false,
             AuthMode::Inject(inject) => inject.can_refresh(),
@@ -280,7 +280,7 @@ impl UpstreamAuth {
     }
 
     /// Completes when nothing is under way that would be lost with the process.
-    pub async fn settle(&self) {
+    pub async fn wait_idle(&self) {
         if let AuthMode::Inject(inject) = &self.mode {
             inject.wait_idle().await;
         }
@@ -306,8 +306,8 @@ impl From<AuthMode> for UpstreamAuth {
 impl AuthAttempt {
     /// Whether Jira refused our credential and there is another one now, renewed just now or by
     /// somebody else meanwhile: the request may be prepared and sent anew, if nothing else forbids it.
-    /// `body` may be empty. Ask before [`observe`](Self::observe), which then calls the refusal by that name.
-    pub async fn renewed(&mut self, head: &response::Parts, body: &[u8]) -> bool {
+    /// `body` may be empty. Ask before [`on_response`](Self::on_response), which then calls the refusal by that name.
+    pub async fn refresh_if_rejected(&mut self, head: &response::Parts, body: &[u8]) -> bool {
         match &mut self.0 {
             AttemptKind::PassThrough(_) => false,
             AttemptKind::Inject(attempt) => attempt.refresh_if_rejected(head, body).await,
@@ -316,24 +316,24 @@ impl AuthAttempt {
 
     /// Looks at the head of Jira's answer: strips session and credentials, opens the circuit, notices silent
     /// anonymity. In pass-through mode changes nothing and finds nothing wrong.
-    pub fn observe(self, head: &mut response::Parts) -> AuthVerdict {
-        self.observe_with(head, &[])
+    pub fn on_response(self, head: &mut response::Parts) -> AuthVerdict {
+        self.on_response_with_body(head, &[])
     }
 
-    /// Takes the answer to [`UpstreamAuth::expiry_question`]. It says nothing about the login: a Jira that keeps
+    /// Takes the answer to [`UpstreamAuth::expiry_probe_path`]. It says nothing about the login: a Jira that keeps
     /// its list of tokens to itself is no reason to stop.
-    pub fn learn(self, status: StatusCode, body: &[u8]) {
+    pub fn on_expiry_response(self, status: StatusCode, body: &[u8]) {
         if let AttemptKind::Inject(attempt) = self.0 {
             attempt.on_expiry_response(status, body);
         }
     }
 
-    /// Like [`observe`](Self::observe), for an answer whose body was read too.
-    pub fn observe_with(self, head: &mut response::Parts, body: &[u8]) -> AuthVerdict {
+    /// Like [`on_response`](Self::on_response), for an answer whose body was read too.
+    pub fn on_response_with_body(self, head: &mut response::Parts, body: &[u8]) -> AuthVerdict {
         match self.0 {
             AttemptKind::PassThrough(way) => {
-                way.observe(head);
-                AuthVerdict::Fine
+                way.on_response(head);
+                AuthVerdict::Accepted
             }
             AttemptKind::Inject(attempt) => attempt.on_response(head, body),
         }

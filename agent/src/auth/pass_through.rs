@@ -7,21 +7,21 @@ use std::sync::Arc;
 
 pub(super) struct PassThroughAuth {
     layer: Arc<StatusLayer>,
-    seen: identity::LastSeenUser,
+    last_user: identity::LastSeenUser,
 }
 
 impl PassThroughAuth {
     pub(super) fn new(layer: Arc<StatusLayer>) -> Self {
         Self {
             layer,
-            seen: identity::LastSeenUser::new(" (the vendor's own login)"),
+            last_user: identity::LastSeenUser::new(" (the vendor's own login)"),
         }
     }
 
     /// Records whom Jira took the vendor for. A refused login is the vendor's affair, no fault here.
-    pub(super) fn observe(&self, head: &response::Parts) {
+    pub(super) fn on_response(&self, head: &response::Parts) {
         if let identity::ResponseUser::Named(name) = identity::user(&head.headers) {
-            self.seen.prove(&self.layer, name);
+            self.last_user.prove(&self.layer, name);
         }
     }
 }

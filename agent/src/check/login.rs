@@ -117,7 +117,7 @@ async fn fetch_permissions(
         "/rest/api/2/mypermissions?permissions={}",
         permission_keys()
     ));
-    let attempt = match login.prepare_question(&mut head).await {
+    let attempt = match login.prepare_auxiliary(&mut head).await {
         Ok(Some(attempt)) => attempt,
         _ => return Err("the login is being tried by a request".to_owned()),
     };
@@ -126,7 +126,7 @@ async fn fetch_permissions(
         .await
         .map_err(|failure| failure.detail)?;
     if let auth::AuthVerdict::LoginFailed { cause, .. } =
-        attempt.observe_with(&mut answer.head, &answer.body)
+        attempt.on_response_with_body(&mut answer.head, &answer.body)
     {
         return Err(cause);
     }

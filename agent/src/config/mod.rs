@@ -91,7 +91,8 @@ impl ForwardConfig {
     /// A login of its own, which has not been tried yet; `layer` is that of its status.
     pub fn new_login(&self, layer: Arc<StatusLayer>) -> UpstreamAuth {
         let tls = matches!(&self.upstream.target, UpstreamTarget::Http(target) if target.tls);
-        UpstreamAuth::over(self.auth.clone(), layer, tls).with_vendor_headers(self.headers.clone())
+        UpstreamAuth::new_with_tls(self.auth.clone(), layer, tls)
+            .with_vendor_headers(self.headers.clone())
     }
 }
 

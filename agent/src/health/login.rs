@@ -27,20 +27,20 @@ pub(crate) enum LoginProbeResult {
 /// Asks once, if the circuit lets us, and once more where the credential could be renewed in between.
 /// What comes of it stands in the login layer, too.
 pub(crate) async fn probe_login(client: &ControlClient, login: &UpstreamAuth) -> LoginProbeResult {
-    ask_whom(client, login).await.0
+    probe_login_and_source(client, login).await.0
 }
 
 /// Like [`probe_login`], and whether something answered that is not Jira.
-pub(super) async fn ask_whom(
+pub(super) async fn probe_login_and_source(
     client: &ControlClient,
     login: &UpstreamAuth,
 ) -> (LoginProbeResult, bool) {
     let mut is_foreign = false;
-    let asked = ask_noting(client, login, &mut is_foreign).await;
+    let asked = run_probe(client, login, &mut is_foreign).await;
     (asked, is_foreign)
 }
 
-async fn ask_noting(
+async fn run_probe(
     client: &ControlClient,
     login: &UpstreamAuth,
     is_foreign: &mut bool,
@@ -53,19 +53,19 @@ async fn ask_noting(
             Ok(None) => return LoginProbeResult::Busy,
             Err(AuthRefusal::Unavailable(why)) => return LoginProbeResult::NotTried(why),
             // A probe has neither query nor body.
-            Err(refusal) => return undecided(login, refusal.to_string(), JIRA_FIRST),
+            Err(refusal) => return inconclusive(login, refusal.to_string(), JIRA_FIRST),
         };
         let mut answer = match client.send(head, Bytes::new()).await {
             Ok(answer) => answer,
             Err(failure) => {
                 let cause = format!("Jira did not answer the login probe: {}", failure.detail);
-                return undecided(login, cause, JIRA_FIRST);
+                return inconclusive(login, cause, JIRA_FIRST);
             }
         };
         name_user(&mut answer);
         if AnswerSource::is_from_a_cache(&answer.head.headers) {
             drop(attempt);
-            return undecided(login, BY_A_CACHE.to_owned(), NO_CACHE);
+            return inconclusive(login, BY_A_CACHE.to_owned(), NO_CACHE);
         }
         if names_nobody(&answer) {
             *is_foreign = super::jira::is_foreign(&answer);
@@ -75,30 +75,34 @@ async fn ask_noting(
                 "the login probe was answered {} without naming a user, as Jira always does there",
                 answer.head.status
             );
-            return undecided(login, cause, NOT_MYSELF);
+            return inconclusive(login, cause, NOT_MYSELF);
         }
-        if std::mem::take(&mut again) && attempt.renewed(&answer.head, &answer.body).await {
+        if std::mem::take(&mut again)
+            && attempt
+                .refresh_if_rejected(&answer.head, &answer.body)
+                .await
+        {
             continue;
         }
         let (status, source) = (answer.head.status, AnswerSource::noted(&answer.head));
         let name = shown_name(&answer);
         *is_foreign =
             name.is_none() && source.intermediary().is_some() && super::jira::is_foreign(&answer);
-        return match attempt.observe_with(&mut answer.head, &answer.body) {
+        return match attempt.on_response_with_body(&mut answer.head, &answer.body) {
             AuthVerdict::LoginFailed { cause, remedy } => {
                 tracing::debug!(cause, "the login probe failed");
                 LoginProbeResult::Refused(CredentialUnavailable { cause, remedy })
             }
-            AuthVerdict::Fine if name.is_some() => LoginProbeResult::Known(name),
-            AuthVerdict::Fine if status == StatusCode::OK && is_from_jira(&source) => {
+            AuthVerdict::Accepted if name.is_some() => LoginProbeResult::Known(name),
+            AuthVerdict::Accepted if status == StatusCode::OK && is_from_jira(&source) => {
                 LoginProbeResult::Known(None)
             }
-            AuthVerdict::Fine => match source.intermediary() {
+            AuthVerdict::Accepted => match source.intermediary() {
                 Some(intermediary) => {
                     let diagnosis = intermediary.diagnosis();
-                    undecided(login, diagnosis.cause, diagnosis.remedy)
+                    inconclusive(login, diagnosis.cause, diagnosis.remedy)
                 }
-                None => undecided(
+                None => inconclusive(
                     login,
                     format!(
                         "the login probe was answered {status}, which says nothing of the credential"
@@ -120,8 +124,8 @@ fn is_from_jira(source: &AnswerSource) -> bool {
 }
 
 /// Leaves it in the layer, too.
-fn undecided(login: &UpstreamAuth, cause: String, remedy: &str) -> LoginProbeResult {
-    login.undecided(&cause, remedy);
+fn inconclusive(login: &UpstreamAuth, cause: String, remedy: &str) -> LoginProbeResult {
+    login.probe_inconclusive(&cause, remedy);
     let remedy = remedy.to_owned();
     LoginProbeResult::Undecided(CredentialUnavailable { cause, remedy })
 }
@@ -175,15 +179,15 @@ fn shown_name(answer: &ControlAnswer) -> Option<String> {
 
 /// Asks when the credential ends, where Jira can tell and it is time to.
 pub(crate) async fn probe_expiry(client: &ControlClient, login: &UpstreamAuth) {
-    let Some(path) = login.expiry_question() else {
+    let Some(path) = login.expiry_probe_path() else {
         return;
     };
     let mut head = client.head(path);
-    let Ok(Some(attempt)) = login.prepare_question(&mut head).await else {
+    let Ok(Some(attempt)) = login.prepare_auxiliary(&mut head).await else {
         return;
     };
     match client.send(head, Bytes::new()).await {
-        Ok(answer) => attempt.learn(answer.head.status, &answer.body),
+        Ok(answer) => attempt.on_expiry_response(answer.head.status, &answer.body),
         Err(error) => tracing::debug!(%error, "when the credential ends was not told"),
     }
 }

@@ -55,7 +55,7 @@ impl HealthProber {
         let http = match &settings.target {
             UpstreamTarget::Tcp { .. } => None,
             UpstreamTarget::Http(target) => {
-                login.be_probed();
+                login.enable_probing();
                 let cookies = login.clone();
                 let client = ControlClient::like_data_path(&settings, target)?
                     .with_cookies(Box::new(move |head| cookies.add_cookies(head)));
@@ -107,7 +107,7 @@ impl HealthProber {
             let slice = end.min(Instant::now() + LOOK_EVERY);
             let wanted = tokio::select! {
                 () = tokio::time::sleep_until(slice) => self.secret_changed().await,
-                () = self.probe_wanted() => true,
+                () = self.probe_requested() => true,
             };
             let now = Instant::now();
             if wanted {
@@ -129,14 +129,14 @@ impl HealthProber {
 
     async fn secret_changed(&self) -> bool {
         match &self.http {
-            Some(http) => http.login.look().await,
+            Some(http) => http.login.reload_if_changed().await,
             None => false,
         }
     }
 
-    async fn probe_wanted(&self) {
+    async fn probe_requested(&self) {
         match &self.http {
-            Some(http) => http.login.probe_wanted().await,
+            Some(http) => http.login.probe_requested().await,
             None => std::future::pending().await,
         }
     }
@@ -176,7 +176,7 @@ impl HealthProber {
             version,
             foreign_rounds,
         } = http;
-        login.look().await;
+        login.reload_if_changed().await;
         let asks_login =
             login.injects() && (login.probe_need() != ProbeNeed::None || !is_fresh(layer));
         let cloud = self.settings.cloud.is_some();
@@ -193,7 +193,7 @@ impl HealthProber {
                 let mut is_foreign = false;
                 if asks_login {
                     // What comes of it stands in the layer.
-                    (_, is_foreign) = login::ask_whom(client, login).await;
+                    (_, is_foreign) = login::probe_login_and_source(client, login).await;
                 }
                 if login.injects() && is_fresh(layer) {
                     login::probe_expiry(client, login).await;

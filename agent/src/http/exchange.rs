@@ -343,7 +343,7 @@ async fn forward_request(
     let (mut head, jira_body) = answer.into_parts();
     forward.answered(&head);
     let (mut words, mut jira_body) = error_body::peek(forward, &head, jira_body).await;
-    let mut renewed = attempt.renewed(&head, &words).await;
+    let mut renewed = attempt.refresh_if_rejected(&head, &words).await;
     if renewed
         && let Some((mut again, body)) = second.and_then(|second| second.into_replay(head.status))
         && let Ok(next) = forward.login().prepare(&mut again).await
@@ -363,7 +363,9 @@ async fn forward_request(
     }
     let user = head.headers.get(X_AUSERNAME);
     draft.answered(user.or(head.headers.get(X_AACCOUNTID)).cloned());
-    if let AuthVerdict::LoginFailed { cause, remedy } = attempt.observe_with(&mut head, &words) {
+    if let AuthVerdict::LoginFailed { cause, remedy } =
+        attempt.on_response_with_body(&mut head, &words)
+    {
         let problem = login_failed(renewed, &cause, &remedy);
         return Err(RejectedRequest::failed(problem, progress.as_deref()));
     }

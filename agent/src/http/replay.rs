@@ -30,7 +30,7 @@ impl ReplayableRequest {
         head: &request::Parts,
         length: Option<u64>,
     ) -> Option<Self> {
-        if !login.renews() {
+        if !login.can_refresh() {
             return None;
         }
         let body = match (head.extensions.get::<FormBody>(), length) {

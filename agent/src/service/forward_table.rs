@@ -192,7 +192,7 @@ impl ForwardTable {
     pub(super) async fn wait_for_logins(&self) {
         let former = self.read().former.clone();
         for forward in self.forwards().chain(former) {
-            forward.login().settle().await;
+            forward.login().wait_idle().await;
         }
     }
 
@@ -245,7 +245,7 @@ impl ForwardTable {
     /// Has each login looked at soon: its secret may be another one.
     pub(super) fn recheck_logins(&self) {
         for forward in self.forwards() {
-            forward.login().want_probe();
+            forward.login().request_probe();
         }
     }
 

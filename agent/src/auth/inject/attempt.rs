@@ -8,7 +8,7 @@ use crate::{
         identity::{
             self, BasicAuthDisabled, ExpectedUser, IdentityFinding, ProvenUser, RejectionReason,
         },
-        lockout_guard::Sent,
+        lockout_guard::AdmittedRequest,
         strip,
         upstream_cookies::SentCookies,
     },
@@ -25,16 +25,16 @@ pub(in crate::auth) struct InjectedAttempt {
     pub(super) generation: u64,
     /// Of the secret behind the credential.
     pub(super) version: u64,
-    pub(super) asker: CallerKind,
+    pub(super) caller: CallerKind,
     pub(super) trial: bool,
-    pub(super) sent: Sent,
+    pub(super) request: AdmittedRequest,
     pub(super) cookies: SentCookies,
     pub(super) below_rest: bool,
     /// Jira refused the credential: whether there is another one since, or why there is none.
-    pub(super) renewed: Result<bool, CredentialUnavailable>,
+    pub(super) refreshed: Result<bool, CredentialUnavailable>,
     /// The probe has decided about this refusal already.
     pub(super) probed_since: bool,
-    pub(super) settled: bool,
+    pub(super) recorded: bool,
 }
 
 impl InjectedAttempt {
@@ -49,7 +49,7 @@ impl InjectedAttempt {
         }
         let is_refused = match inject.scheme.classify_rejection(head, body) {
             // The scheme's own words say what it was that Jira refused.
-            Some(told) => told.rejected == RejectedPart::Token,
+            Some(rejection) => rejection.rejected == RejectedPart::Token,
             None => matches!(
                 self.classify(head, body),
                 IdentityFinding::Rejected(RejectionReason::Refused | RejectionReason::Anonymous)
@@ -57,11 +57,11 @@ impl InjectedAttempt {
         };
         if is_refused && self.decides() {
             let proven = !self.trial || inject.circuit().was_accepted();
-            self.renewed = inject.scheme.refresh(self.generation, proven).await;
+            self.refreshed = inject.scheme.refresh(self.generation, proven).await;
         } else if is_refused {
-            self.renewed = Ok(self.await_probe_decision().await);
+            self.refreshed = Ok(self.await_probe_decision().await);
         }
-        self.renewed == Ok(true)
+        self.refreshed == Ok(true)
     }
 
     /// Has the probe find out whether Jira refuses the credential or only this request; it renews the credential
@@ -70,18 +70,18 @@ impl InjectedAttempt {
         let inject = self.inject.clone();
         let (why, retry) =
             inject.describe_rejection(&RejectionReason::Refused, StatusCode::UNAUTHORIZED);
-        self.settle(CredentialOutcome::Rejected { why, retry });
+        self.record_outcome(CredentialOutcome::Rejected { why, retry });
         self.probed_since = true;
         let deadline = Instant::now() + PROBE_WAIT;
         loop {
-            let settled = inject.settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
+            let changed = inject.outcome_changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
             let decided = inject.circuit().newer_credential_accepted(self.generation);
             if let Some(taken) = decided {
                 return taken;
             }
-            if timeout_at(deadline, settled).await.is_err() {
+            if timeout_at(deadline, changed).await.is_err() {
                 return false;
             }
         }
@@ -90,12 +90,12 @@ impl InjectedAttempt {
     /// Whether what Jira says to this request decides about the credential.
     fn decides(&self) -> bool {
         let probed = self.inject.rules().probed;
-        self.asker == CallerKind::Probe || (self.asker == CallerKind::Traffic && !probed)
+        self.caller == CallerKind::Probe || (self.caller == CallerKind::Traffic && !probed)
     }
 
     /// Whether the secret is still the one that this was sent with.
     fn is_current(&self) -> bool {
-        self.inject.known().version == self.version
+        self.inject.findings().version == self.version
     }
 
     pub(in crate::auth) fn on_response(
@@ -104,11 +104,11 @@ impl InjectedAttempt {
         body: &[u8],
     ) -> AuthVerdict {
         let inject = self.inject.clone();
-        if let Some(told) = inject.scheme.classify_rejection(head, body) {
+        if let Some(rejection) = inject.scheme.classify_rejection(head, body) {
             let status = head.status;
             inject.cookies.forget_sessions(&self.cookies);
             strip::response(head);
-            return self.refused(told, status);
+            return self.refused(rejection, status);
         }
         let finding = self.classify(head, body);
         // A likely reading of a 403 counts only for a credential that Jira never took and that is
@@ -129,35 +129,35 @@ impl InjectedAttempt {
         }
         let verdict = match finding {
             // Says nothing of the credential that there is now.
-            IdentityFinding::Rejected(_) if self.renewed == Ok(true) => {
-                self.settle(CredentialOutcome::Undecided);
+            IdentityFinding::Rejected(_) if self.refreshed == Ok(true) => {
+                self.record_outcome(CredentialOutcome::Undecided);
                 let CredentialUnavailable { cause, remedy } = token_was_refreshed(head.status);
                 AuthVerdict::LoginFailed { cause, remedy }
             }
             IdentityFinding::KnownUser(name) => {
-                if self.asker == CallerKind::Probe && self.is_current() {
+                if self.caller == CallerKind::Probe && self.is_current() {
                     self.remember(head);
                 }
-                self.settle(CredentialOutcome::Accepted);
-                if self.asker != CallerKind::Probe && self.is_current() {
+                self.record_outcome(CredentialOutcome::Accepted);
+                if self.caller != CallerKind::Probe && self.is_current() {
                     inject.prove_by_request(name);
                 }
-                AuthVerdict::Fine
+                AuthVerdict::Accepted
             }
             IdentityFinding::Accepted => {
-                if self.asker == CallerKind::Probe && self.is_current() {
+                if self.caller == CallerKind::Probe && self.is_current() {
                     self.remember(head);
                 }
-                self.settle(CredentialOutcome::Accepted);
-                AuthVerdict::Fine
+                self.record_outcome(CredentialOutcome::Accepted);
+                AuthVerdict::Accepted
             }
             IdentityFinding::Inconclusive | IdentityFinding::Unreadable => {
-                self.settle(CredentialOutcome::Undecided);
-                AuthVerdict::Fine
+                self.record_outcome(CredentialOutcome::Undecided);
+                AuthVerdict::Accepted
             }
             IdentityFinding::Rejected(rejection) => {
                 let (mut why, retry) = inject.describe_rejection(&rejection, head.status);
-                if let Err(deeper) = &self.renewed {
+                if let Err(deeper) = &self.refreshed {
                     why = deeper.clone();
                 }
                 match &rejection {
@@ -165,7 +165,7 @@ impl InjectedAttempt {
                     RejectionReason::Intermediary(by)
                         if self.decides() && !matches!(by, Intermediary::LoginDemanded { .. }) =>
                     {
-                        self.settle(CredentialOutcome::Undecided);
+                        self.record_outcome(CredentialOutcome::Undecided);
                         inject.probe_inconclusive(&why.cause, &why.remedy);
                         let CredentialUnavailable { cause, remedy } = why;
                         AuthVerdict::LoginFailed { cause, remedy }
@@ -188,7 +188,7 @@ impl InjectedAttempt {
             Some(name) => format!("user {name}"),
             None => "accepted; Jira names no user".to_owned(),
         };
-        let former = std::mem::replace(&mut inject.known().user, user.clone());
+        let former = std::mem::replace(&mut inject.findings().user, user.clone());
         if former.is_some() && former != user {
             tracing::warn!(
                 forward = inject.layer.forward(),
@@ -208,13 +208,13 @@ impl InjectedAttempt {
         let CredentialUnavailable { cause, remedy } = why.clone();
         if self.decides() {
             // First the circuit, so that no answer to an earlier request proves the layer after this.
-            let is_told = self.settle(CredentialOutcome::Rejected { why, retry });
+            let is_logged = self.record_outcome(CredentialOutcome::Rejected { why, retry });
             let is_news = self.is_current()
                 && self
                     .inject
                     .layer
                     .failed(ProofState::Failed, &cause, &remedy);
-            if is_news && !is_told {
+            if is_news && !is_logged {
                 tracing::warn!(
                     forward = self.inject.layer.forward(),
                     cause,
@@ -225,8 +225,8 @@ impl InjectedAttempt {
             return AuthVerdict::LoginFailed { cause, remedy };
         }
         match self.probed_since {
-            true => self.settle(CredentialOutcome::Undecided),
-            false => self.settle(CredentialOutcome::Rejected { why, retry }),
+            true => self.record_outcome(CredentialOutcome::Undecided),
+            false => self.record_outcome(CredentialOutcome::Rejected { why, retry }),
         };
         AuthVerdict::LoginFailed {
             cause,
@@ -235,14 +235,14 @@ impl InjectedAttempt {
     }
 
     fn classify<'a>(&self, head: &'a response::Parts, body: &[u8]) -> IdentityFinding<'a> {
-        let known = self.inject.known();
+        let findings = self.inject.findings();
         // The probe is what tells the user.
-        let proven = match self.asker {
+        let proven = match self.caller {
             CallerKind::Probe => None,
-            _ if known.version == self.version => known.user.clone(),
+            _ if findings.version == self.version => findings.user.clone(),
             _ => None,
         };
-        drop(known);
+        drop(findings);
         let expected = ExpectedUser {
             configured: self.inject.scheme.expected_user(),
             proven: proven.as_ref(),
@@ -263,48 +263,49 @@ impl InjectedAttempt {
     }
 
     /// In the scheme's own words.
-    fn refused(mut self, told: AuthRejection, status: StatusCode) -> AuthVerdict {
+    fn refused(mut self, rejection: AuthRejection, status: StatusCode) -> AuthVerdict {
         let AuthRejection {
             mut why,
             rejected: blame,
-        } = told;
-        if self.renewed == Ok(true) {
+        } = rejection;
+        if self.refreshed == Ok(true) {
             // Says nothing of the credential that there is now.
-            self.settle(CredentialOutcome::Undecided);
+            self.record_outcome(CredentialOutcome::Undecided);
             let CredentialUnavailable { cause, remedy } = token_was_refreshed(status);
             return AuthVerdict::LoginFailed { cause, remedy };
         }
-        if let Err(deeper) = &self.renewed {
+        if let Err(deeper) = &self.refreshed {
             why = deeper.clone();
         }
         let of_this_request = match blame {
             RejectedPart::Credential | RejectedPart::Token => false,
             // The probe's request is one that cannot be wrong by itself.
-            RejectedPart::Signature => !self.trial && self.asker == CallerKind::Traffic,
+            RejectedPart::Signature => !self.trial && self.caller == CallerKind::Traffic,
             RejectedPart::Request => true,
         };
         if of_this_request {
             let CredentialUnavailable { cause, remedy } = why;
-            self.settle(CredentialOutcome::Undecided);
+            self.record_outcome(CredentialOutcome::Undecided);
             return AuthVerdict::LoginFailed { cause, remedy };
         }
         let retry = !self.inject.scheme.locks_out();
         self.reject(why, retry)
     }
 
-    /// True: the log has told that Jira rejected the credential.
-    fn settle(&mut self, outcome: CredentialOutcome) -> bool {
-        self.settled = true;
-        self.inject.settle(self, outcome)
+    /// True: the log has rejection that Jira rejected the credential.
+    fn record_outcome(&mut self, outcome: CredentialOutcome) -> bool {
+        self.recorded = true;
+        self.inject.record_outcome(self, outcome)
     }
 }
 
 impl Drop for InjectedAttempt {
     fn drop(&mut self) {
         // Where there is another credential, that one is asked with next, and who waits for the answer waits on.
-        let goes_on = self.asker == CallerKind::Probe && self.renewed == Ok(true);
-        if !self.settled && !goes_on {
-            self.inject.settle(self, CredentialOutcome::Undecided);
+        let goes_on = self.caller == CallerKind::Probe && self.refreshed == Ok(true);
+        if !self.recorded && !goes_on {
+            self.inject
+                .record_outcome(self, CredentialOutcome::Undecided);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
         CredentialOutcome,
     },
     identity::{self, ProvenUser},
-    lockout_guard::{LockoutGuard, Sent, Turn},
+    lockout_guard::{AdmittedRequest, GuardDecision, LockoutGuard},
     strip,
     upstream_cookies::UpstreamCookies,
 };
@@ -40,26 +40,26 @@ pub(super) struct CredentialInjector {
     layer: Arc<StatusLayer>,
     circuit: Mutex<CredentialCircuit>,
     guard: Mutex<LockoutGuard>,
-    known: Mutex<ProbeFindings>,
+    findings: Mutex<ProbeFindings>,
     /// Somebody probes the login; only what the probe meets decides.
     is_probed: AtomicBool,
     /// The file of the secret could not be read when it was last looked at.
-    is_unread: AtomicBool,
+    is_unreadable: AtomicBool,
     /// Wakes those who wait for a trial's outcome.
-    settled: Notify,
+    outcome_changed: Notify,
     /// Wakes whoever probes.
     probe_requested: Notify,
-    seen: identity::LastSeenUser,
+    last_user: identity::LastSeenUser,
     pub(super) cookies: UpstreamCookies,
 }
 
 /// What becomes of a request that asks to be sent.
-enum Admitted {
-    Go(Box<InjectedAttempt>),
+enum RequestAdmission {
+    Ready(Box<InjectedAttempt>),
     /// Another one is just finding out; the probe is wanted.
     Wait,
     /// Another one is just finding out; the probe is wanted after so long.
-    Follow(Duration),
+    WaitAtMost(Duration),
 }
 
 /// What the probe has found out about the secret that there is now.
@@ -87,12 +87,12 @@ impl CredentialInjector {
             layer,
             circuit: Mutex::default(),
             guard: Mutex::default(),
-            known: Mutex::default(),
+            findings: Mutex::default(),
             is_probed: AtomicBool::new(false),
-            is_unread: AtomicBool::new(false),
-            settled: Notify::new(),
+            is_unreadable: AtomicBool::new(false),
+            outcome_changed: Notify::new(),
             probe_requested: Notify::new(),
-            seen: identity::LastSeenUser::new(""),
+            last_user: identity::LastSeenUser::new(""),
             cookies: UpstreamCookies::new(over_tls),
         }
     }
@@ -134,26 +134,26 @@ impl CredentialInjector {
         self.scheme.check_request(head)?;
         let deadline = Instant::now() + TRIAL_WAIT;
         loop {
-            let settled = self.settled.notified();
-            tokio::pin!(settled);
+            let changed = self.outcome_changed.notified();
+            tokio::pin!(changed);
             // Registered before asking, so that an outcome in between is not missed.
-            settled.as_mut().enable();
+            changed.as_mut().enable();
             match self.clone().attempt(head, CallerKind::Traffic).await? {
-                Admitted::Go(attempt) => return Ok(*attempt),
-                Admitted::Follow(patience) => {
+                RequestAdmission::Ready(attempt) => return Ok(*attempt),
+                RequestAdmission::WaitAtMost(patience) => {
                     let patience = Instant::now() + patience;
-                    if timeout_at(patience.min(deadline), settled.as_mut())
+                    if timeout_at(patience.min(deadline), changed.as_mut())
                         .await
                         .is_ok()
                     {
                         continue;
                     }
-                    self.guard().want_probe(Instant::now());
+                    self.guard().request_probe(Instant::now());
                 }
-                Admitted::Wait => {}
+                RequestAdmission::Wait => {}
             }
             self.probe_requested.notify_one();
-            if timeout_at(deadline, settled).await.is_err() {
+            if timeout_at(deadline, changed).await.is_err() {
                 return Err(AuthRefusal::Unavailable(still_trying()));
             }
         }
@@ -162,11 +162,11 @@ impl CredentialInjector {
     pub(super) async fn prepare_own(
         self: Arc<Self>,
         head: &mut request::Parts,
-        asker: CallerKind,
+        caller: CallerKind,
     ) -> Result<Option<InjectedAttempt>, AuthRefusal> {
-        Ok(match self.attempt(head, asker).await? {
-            Admitted::Go(attempt) => Some(*attempt),
-            Admitted::Wait | Admitted::Follow(_) => None,
+        Ok(match self.attempt(head, caller).await? {
+            RequestAdmission::Ready(attempt) => Some(*attempt),
+            RequestAdmission::Wait | RequestAdmission::WaitAtMost(_) => None,
         })
     }
 
@@ -180,8 +180,8 @@ impl CredentialInjector {
     async fn attempt(
         self: Arc<Self>,
         head: &mut request::Parts,
-        asker: CallerKind,
-    ) -> Result<Admitted, AuthRefusal> {
+        caller: CallerKind,
+    ) -> Result<RequestAdmission, AuthRefusal> {
         loop {
             let credential = match self.scheme.authorization(head).await {
                 Ok(credential) => credential,
@@ -189,21 +189,21 @@ impl CredentialInjector {
                     self.on_credential_changed();
                     // Tokens that are renewed have other reasons to be missing than their file.
                     if !self.scheme.can_refresh() {
-                        self.is_unread.store(true, Ordering::Relaxed);
+                        self.is_unreadable.store(true, Ordering::Relaxed);
                     }
                     self.fail(&why);
                     return Err(AuthRefusal::Unavailable(why));
                 }
             };
             self.on_credential_changed();
-            let version = self.known().version;
+            let version = self.findings().version;
             let generation = credential.generation;
             let admission = self
                 .circuit()
-                .admit(generation, self.rules(), asker, Instant::now());
+                .admit(generation, self.rules(), caller, Instant::now());
             let trial = match admission {
                 AdmissionDecision::Send { trial } => trial,
-                AdmissionDecision::Wait => return Ok(Admitted::Wait),
+                AdmissionDecision::Wait => return Ok(RequestAdmission::Wait),
                 AdmissionDecision::Stale => {
                     tokio::task::yield_now().await;
                     continue;
@@ -214,72 +214,72 @@ impl CredentialInjector {
             head.headers
                 .insert(header::AUTHORIZATION, credential.authorization);
             let CircuitRules { locks_out, probed } = self.rules();
-            let is_guarded = locks_out && probed && asker == CallerKind::Traffic && !trial;
+            let is_guarded = locks_out && probed && caller == CallerKind::Traffic && !trial;
             // One request in a while logs in anew, so that the others always have a session.
             let mut logs_in = is_guarded && self.cookies.is_login_due();
             let mut cookies =
                 self.cookies
-                    .attach(head, version, asker == CallerKind::Probe || logs_in);
-            let mut turn = Turn::Free;
+                    .attach(head, version, caller == CallerKind::Probe || logs_in);
+            let mut decision = GuardDecision::Send;
             if is_guarded {
-                turn = self.guard().admit(cookies.by_session, Instant::now());
-                if logs_in && matches!(turn, Turn::After(_)) {
+                decision = self.guard().admit(cookies.by_session, Instant::now());
+                if logs_in && matches!(decision, GuardDecision::WaitAtMost(_)) {
                     logs_in = false;
                     cookies = self.cookies.attach(head, version, logs_in);
-                    turn = self.guard().admit(cookies.by_session, Instant::now());
+                    decision = self.guard().admit(cookies.by_session, Instant::now());
                 }
             }
-            if let Turn::After(patience) = turn {
-                return Ok(Admitted::Follow(patience));
+            if let GuardDecision::WaitAtMost(patience) = decision {
+                return Ok(RequestAdmission::WaitAtMost(patience));
             }
-            let sent = Sent {
-                first: turn == Turn::First,
+            let request = AdmittedRequest {
+                first: decision == GuardDecision::SendFirst,
                 by_session: cookies.by_session,
             };
             // A refusal may have come since the circuit was asked. The circuit hears of it before the guard lets the
             // next one go first, so that one sees it here.
             if is_guarded && self.circuit().is_doubted_or_open() {
-                self.guard().unanswered(sent);
+                self.guard().on_no_answer(request);
                 continue;
             }
-            return Ok(Admitted::Go(Box::new(InjectedAttempt {
+            return Ok(RequestAdmission::Ready(Box::new(InjectedAttempt {
                 inject: self,
                 generation,
                 version,
-                asker,
+                caller,
                 trial,
-                sent,
+                request,
                 cookies,
                 below_rest,
-                renewed: Ok(false),
+                refreshed: Ok(false),
                 probed_since: false,
-                settled: false,
+                recorded: false,
             })));
         }
     }
 
     /// True: the log has told that Jira rejected the credential.
-    fn settle(&self, attempt: &InjectedAttempt, outcome: CredentialOutcome) -> bool {
+    fn record_outcome(&self, attempt: &InjectedAttempt, outcome: CredentialOutcome) -> bool {
         let decided =
-            attempt.asker == CallerKind::Probe && !matches!(outcome, CredentialOutcome::Undecided);
+            attempt.caller == CallerKind::Probe && !matches!(outcome, CredentialOutcome::Undecided);
         let refused = matches!(outcome, CredentialOutcome::Rejected { .. });
-        let answered = attempt.settled;
+        let answered = attempt.recorded;
         let change = self.circuit().record_outcome(
             attempt.generation,
             self.rules(),
-            attempt.asker,
+            attempt.caller,
             attempt.trial,
             outcome,
             Instant::now(),
         );
-        self.tell_guard(attempt, refused, answered);
+        self.update_guard(attempt, refused, answered);
         if decided {
-            let mut known = self.known();
-            if known.version == attempt.version {
-                known.decided = true;
+            let mut findings = self.findings();
+            if findings.version == attempt.version {
+                findings.decided = true;
             }
         }
-        let is_told = matches!(change, CircuitChange::Opened);
+        let is_logged = matches!(change, CircuitChange::Opened);
         match change {
             CircuitChange::None => {}
             CircuitChange::Doubted => {
@@ -299,20 +299,20 @@ impl CredentialInjector {
                 );
             }
         }
-        self.settled.notify_waiters();
-        is_told
+        self.outcome_changed.notify_waiters();
+        is_logged
     }
 
     /// After the circuit has heard of a refusal, which holds everybody.
-    fn tell_guard(&self, attempt: &InjectedAttempt, refused: bool, answered: bool) {
+    fn update_guard(&self, attempt: &InjectedAttempt, refused: bool, answered: bool) {
         if !self.scheme.locks_out() {
             return;
         }
         let now = Instant::now();
-        match attempt.asker {
-            CallerKind::Probe => self.guard().probed(refused, now),
-            _ if answered => self.guard().answered(attempt.sent, !refused, now),
-            _ => self.guard().unanswered(attempt.sent),
+        match attempt.caller {
+            CallerKind::Probe => self.guard().on_probe_result(refused, now),
+            _ if answered => self.guard().on_answer(attempt.request, !refused, now),
+            _ => self.guard().on_no_answer(attempt.request),
         }
     }
 
@@ -322,7 +322,7 @@ impl CredentialInjector {
         // Held until the layer is written: the probe opens the circuit first, and writes the layer then.
         let circuit = self.circuit();
         if !circuit.is_doubted_or_open() {
-            self.seen.prove(&self.layer, user);
+            self.last_user.prove(&self.layer, user);
         }
     }
 
@@ -340,9 +340,9 @@ impl CredentialInjector {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, ProbeFindings> {
+    fn findings(&self) -> MutexGuard<'_, ProbeFindings> {
         // Every write is a plain assignment; a panic leaves an older but whole state.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn guard(&self) -> MutexGuard<'_, LockoutGuard> {

@@ -11,12 +11,12 @@ impl CredentialInjector {
         self.cookies.forget_all();
         self.circuit().reset();
         self.guard().reset();
-        self.known().decided = false;
+        self.findings().decided = false;
         self.layer.unknown(
             "an administrator wants the credential tried again, and Jira has not answered yet",
             TRYING,
         );
-        self.settled.notify_waiters();
+        self.outcome_changed.notify_waiters();
         self.probe_requested.notify_one();
     }
 
@@ -35,10 +35,10 @@ impl CredentialInjector {
     }
 
     pub(in crate::auth) fn probe_need(&self) -> ProbeNeed {
-        if !self.known().decided {
+        if !self.findings().decided {
             return ProbeNeed::Untried;
         }
-        if self.guard().wants_probe(Instant::now()) {
+        if self.guard().is_probe_requested(Instant::now()) {
             return ProbeNeed::HeldBack;
         }
         match (self.circuit().is_doubted(), self.scheme.locks_out()) {
@@ -53,9 +53,9 @@ impl CredentialInjector {
         let found = self.scheme.reload().await;
         let changed = self.on_credential_changed();
         match found {
-            Ok(()) => self.can_be_read() || changed,
+            Ok(()) => self.on_readable_again() || changed,
             Err(why) => {
-                self.is_unread.store(true, Ordering::Relaxed);
+                self.is_unreadable.store(true, Ordering::Relaxed);
                 self.fail(&why);
                 changed
             }
@@ -64,8 +64,8 @@ impl CredentialInjector {
 
     /// A file that was gone or closed to us is back with the secret that was known: no other one, but what the layer
     /// says of the file is over. True: Jira is to be asked.
-    fn can_be_read(&self) -> bool {
-        if !self.is_unread.swap(false, Ordering::Relaxed) {
+    fn on_readable_again(&self) -> bool {
+        if !self.is_unreadable.swap(false, Ordering::Relaxed) {
             return false;
         }
         if let Some(why) = self.refused() {
@@ -77,7 +77,7 @@ impl CredentialInjector {
             "the secret can be read again, and Jira has not yet said whether it takes it",
             TRYING,
         );
-        self.settled.notify_waiters();
+        self.outcome_changed.notify_waiters();
         self.probe_requested.notify_one();
         true
     }
@@ -99,12 +99,12 @@ impl CredentialInjector {
     pub(super) fn on_credential_changed(&self) -> bool {
         let version = self.scheme.version();
         {
-            let mut known = self.known();
-            if known.version == version {
+            let mut findings = self.findings();
+            if findings.version == version {
                 return false;
             }
-            let first = known.version == 0;
-            *known = ProbeFindings {
+            let first = findings.version == 0;
+            *findings = ProbeFindings {
                 version,
                 ..ProbeFindings::default()
             };
@@ -121,7 +121,7 @@ impl CredentialInjector {
             forward = self.layer.forward(),
             "the secret of the login has changed; it is tried now"
         );
-        self.settled.notify_waiters();
+        self.outcome_changed.notify_waiters();
         self.probe_requested.notify_one();
         true
     }

@@ -503,7 +503,7 @@ async fn the_node_of_a_cluster_is_kept_across_renewals_and_not_across_logins() {
         let attempt = login.prepare(&mut head).await.unwrap();
         let answer = http::Response::builder().header("x-ausername", "acme-bot");
         let answer = answer.header("set-cookie", "SERVERID=n1; Path=/");
-        attempt.observe(&mut answer.body(()).unwrap().into_parts().0);
+        attempt.on_response(&mut answer.body(()).unwrap().into_parts().0);
         let text = |name| Some(head.headers.get(name)?.to_str().unwrap().to_owned());
         (text("authorization").unwrap(), text("cookie"))
     };
@@ -518,7 +518,7 @@ async fn the_node_of_a_cluster_is_kept_across_renewals_and_not_across_logins() {
     }
     // Somebody else's, perhaps.
     world.logged_in(7200).await;
-    login.look().await;
+    login.reload_if_changed().await;
     assert_eq!(send().await, ("Bearer access-0".to_owned(), None));
 }
 

@@ -47,7 +47,7 @@ async fn no_credential_of_the_vendor_reaches_jira_and_no_session_of_jira_the_ven
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let sent = upstream.send(Request::from_parts(head, body));
     let (mut heard, _) = sent.await.unwrap().into_parts();
-    assert_eq!(attempt.observe(&mut heard), AuthVerdict::Fine);
+    assert_eq!(attempt.on_response(&mut heard), AuthVerdict::Accepted);
     let seen = jira.await.unwrap();
     assert!(!seen.contains(CANARY), "{seen}");
     assert!(

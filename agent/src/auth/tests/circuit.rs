@@ -62,29 +62,29 @@ impl Tried {
         let mut tried = Self::new(rules);
         assert_eq!(tried.admit(Probe), TRIAL);
         assert_eq!(
-            tried.settle(Probe, true, CredentialOutcome::Accepted),
+            tried.record(Probe, true, CredentialOutcome::Accepted),
             CircuitChange::None
         );
         tried
     }
 
-    fn admit(&mut self, asker: CallerKind) -> AdmissionDecision {
-        self.admit_at(asker, 0)
+    fn admit(&mut self, caller: CallerKind) -> AdmissionDecision {
+        self.admit_at(caller, 0)
     }
 
-    fn admit_at(&mut self, asker: CallerKind, seconds: u64) -> AdmissionDecision {
-        self.circuit.admit(1, self.rules, asker, after(seconds))
+    fn admit_at(&mut self, caller: CallerKind, seconds: u64) -> AdmissionDecision {
+        self.circuit.admit(1, self.rules, caller, after(seconds))
     }
 
-    fn settle(
+    fn record(
         &mut self,
-        asker: CallerKind,
+        caller: CallerKind,
         trial: bool,
         outcome: CredentialOutcome,
     ) -> CircuitChange {
         let rules = self.rules;
         self.circuit
-            .record_outcome(1, rules, asker, trial, outcome, after(0))
+            .record_outcome(1, rules, caller, trial, outcome, after(0))
     }
 
     fn is_open(&self) -> bool {
@@ -103,10 +103,10 @@ async fn an_untried_password_is_tried_by_the_probe_first() {
     assert_eq!(tried.admit(Auxiliary), AdmissionDecision::Wait);
     assert_eq!(tried.admit(Probe), TRIAL);
     assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
-    tried.settle(Probe, true, CredentialOutcome::Accepted);
+    tried.record(Probe, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
     // Once proven, answers that say nothing do not unprove it.
-    tried.settle(Traffic, false, CredentialOutcome::Undecided);
+    tried.record(Traffic, false, CredentialOutcome::Undecided);
     assert_eq!(tried.admit(Traffic), FREE);
 }
 
@@ -114,16 +114,16 @@ async fn an_untried_password_is_tried_by_the_probe_first() {
 async fn where_the_probe_found_nothing_out_one_request_at_a_time_may() {
     let mut tried = Tried::new(PASSWORD);
     assert_eq!(tried.admit(Probe), TRIAL);
-    tried.settle(Probe, true, CredentialOutcome::Undecided);
+    tried.record(Probe, true, CredentialOutcome::Undecided);
     assert_eq!(tried.admit(Traffic), TRIAL);
     assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
     assert_eq!(tried.admit(Probe), AdmissionDecision::Wait);
     // A refusal is the path's own affair, until the probe has said the same.
-    let change = tried.settle(Traffic, true, rejected(false));
+    let change = tried.record(Traffic, true, rejected(false));
     assert_eq!(change, CircuitChange::Doubted);
     assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
     assert_eq!(tried.admit(Probe), TRIAL);
-    tried.settle(Probe, true, CredentialOutcome::Accepted);
+    tried.record(Probe, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
 }
 
@@ -132,21 +132,21 @@ async fn one_refused_request_holds_a_password_until_the_probe_has_decided() {
     let mut tried = Tried::proven(PASSWORD);
     for _ in 0..5 {
         assert_eq!(tried.admit(Traffic), FREE);
-        let change = tried.settle(Traffic, false, rejected(false));
+        let change = tried.record(Traffic, false, rejected(false));
         assert_eq!(change, CircuitChange::Doubted);
         assert!(!tried.is_open() && tried.circuit.is_doubted());
         assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
         // Sent before the doubt, answered after it.
-        tried.settle(Traffic, false, CredentialOutcome::Accepted);
+        tried.record(Traffic, false, CredentialOutcome::Accepted);
         assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
         assert_eq!(tried.admit(Probe), TRIAL);
         assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
-        tried.settle(Probe, true, CredentialOutcome::Accepted);
+        tried.record(Probe, true, CredentialOutcome::Accepted);
         assert_eq!(tried.admit(Traffic), FREE);
     }
-    tried.settle(Traffic, false, rejected(false));
+    tried.record(Traffic, false, rejected(false));
     assert_eq!(tried.admit(Probe), TRIAL);
-    let change = tried.settle(Probe, true, rejected(false));
+    let change = tried.record(Probe, true, rejected(false));
     assert_eq!(change, CircuitChange::Opened);
     // Two wrong passwords; a third may lock the account.
     for seconds in [0, 60, 86_400 * 365] {
@@ -159,7 +159,7 @@ async fn one_refused_request_holds_a_password_until_the_probe_has_decided() {
     assert_eq!(tried.admit(Traffic), AdmissionDecision::Stale);
     // What is still heard of the old one no longer counts.
     assert_eq!(
-        tried.settle(Traffic, false, rejected(false)),
+        tried.record(Traffic, false, rejected(false)),
         CircuitChange::None
     );
 }
@@ -167,12 +167,12 @@ async fn one_refused_request_holds_a_password_until_the_probe_has_decided() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_says_nothing_leaves_the_doubt_and_keeps_nobody_waiting() {
     let mut tried = Tried::proven(PASSWORD);
-    tried.settle(Traffic, false, rejected(false));
+    tried.record(Traffic, false, rejected(false));
     assert_eq!(tried.admit(Probe), TRIAL);
-    tried.settle(Probe, true, CredentialOutcome::Undecided);
+    tried.record(Probe, true, CredentialOutcome::Undecided);
     assert!(refuses(tried.admit(Traffic)));
     assert_eq!(tried.admit(Probe), TRIAL);
-    tried.settle(Probe, true, CredentialOutcome::Accepted);
+    tried.record(Probe, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
 }
 
@@ -181,12 +181,12 @@ async fn one_odd_answer_to_the_probe_itself_is_asked_about_once_more() {
     let mut tried = Tried::proven(PASSWORD);
     for last in [CredentialOutcome::Accepted, rejected(false)] {
         assert_eq!(tried.admit(Probe), FREE);
-        let change = tried.settle(Probe, false, rejected(false));
+        let change = tried.record(Probe, false, rejected(false));
         assert_eq!(change, CircuitChange::Opened);
         assert!(refuses(tried.admit_at(Probe, 14)));
         assert!(refuses(tried.admit_at(Traffic, 15)));
         assert_eq!(tried.admit_at(Probe, 15), TRIAL);
-        tried.settle(Probe, true, last);
+        tried.record(Probe, true, last);
     }
     assert!(refuses(tried.admit_at(Probe, 86_400)));
 }
@@ -196,26 +196,26 @@ async fn a_probe_and_a_request_that_were_both_refused_are_two() {
     let mut tried = Tried::proven(PASSWORD);
     assert_eq!(tried.admit(Traffic), FREE);
     assert_eq!(tried.admit(Probe), FREE);
-    tried.settle(Probe, false, rejected(false));
-    tried.settle(Traffic, false, rejected(false));
+    tried.record(Probe, false, rejected(false));
+    tried.record(Traffic, false, rejected(false));
     assert!(refuses(tried.admit_at(Probe, 86_400)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_doubted_token_goes_on_being_sent_until_the_probe_refuses_it() {
     let mut tried = Tried::proven(TOKEN);
-    tried.settle(Traffic, false, rejected(true));
+    tried.record(Traffic, false, rejected(true));
     assert_eq!(tried.admit(Traffic), FREE);
     assert_eq!(tried.admit(Probe), TRIAL);
     assert_eq!(tried.admit(Traffic), FREE);
     assert_eq!(
-        tried.settle(Traffic, false, rejected(true)),
+        tried.record(Traffic, false, rejected(true)),
         CircuitChange::None
     );
     // Worth a refresh: Jira took it before.
     assert!(tried.circuit.was_accepted());
     assert_eq!(
-        tried.settle(Probe, true, rejected(true)),
+        tried.record(Probe, true, rejected(true)),
         CircuitChange::Opened
     );
     assert!(!tried.circuit.was_accepted());
@@ -226,7 +226,7 @@ async fn a_doubted_token_goes_on_being_sent_until_the_probe_refuses_it() {
 async fn a_harmless_retry_is_the_probes_alone_and_less_and_less_frequent() {
     let mut tried = Tried::new(TOKEN);
     tried.admit(Probe);
-    tried.settle(Probe, true, rejected(true));
+    tried.record(Probe, true, rejected(true));
     let mut at = 0;
     for pause in [15, 30, 60, 120, 240, 300, 300] {
         assert!(refuses(tried.admit_at(Probe, at + pause - 1)));
@@ -242,19 +242,19 @@ async fn a_harmless_retry_is_the_probes_alone_and_less_and_less_frequent() {
         assert_eq!(change, CircuitChange::None, "no news");
     }
     assert_eq!(tried.admit_at(Probe, at + 300), TRIAL);
-    tried.settle(Probe, true, CredentialOutcome::Accepted);
+    tried.record(Probe, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_credential_that_locks_nothing_out_is_tried_by_all_at_once() {
     let mut tried = Tried::new(TOKEN);
-    for asker in [Traffic, Traffic, Probe] {
-        assert_eq!(tried.admit(asker), TRIAL);
+    for caller in [Traffic, Traffic, Probe] {
+        assert_eq!(tried.admit(caller), TRIAL);
     }
     // One that says nothing takes nothing away from the others.
-    tried.settle(Traffic, true, CredentialOutcome::Undecided);
-    tried.settle(Traffic, true, CredentialOutcome::Accepted);
+    tried.record(Traffic, true, CredentialOutcome::Undecided);
+    tried.record(Traffic, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
     // The next one, renewed ahead of the end, holds up nobody either.
     let next = |tried: &mut Tried| tried.circuit.admit(2, TOKEN, Traffic, after(0));
@@ -272,12 +272,12 @@ async fn where_nobody_probes_a_request_decides() {
     let mut tried = Tried::new(ALONE);
     assert_eq!(tried.admit(Traffic), TRIAL);
     assert_eq!(tried.admit(Traffic), AdmissionDecision::Wait);
-    let change = tried.settle(Traffic, true, rejected(false));
+    let change = tried.record(Traffic, true, rejected(false));
     assert_eq!(change, CircuitChange::Opened);
     assert!(refuses(tried.admit_at(Traffic, 86_400)));
     tried.circuit.reset();
     assert_eq!(tried.admit(Traffic), TRIAL);
-    tried.settle(Traffic, true, CredentialOutcome::Accepted);
+    tried.record(Traffic, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
 }
 
@@ -321,27 +321,27 @@ proptest! {
         let mut under_way: Vec<(CallerKind, bool, bool)> = Vec::new();
         for event in events {
             match event {
-                Event::Begins(asker) => {
-                    if let AdmissionDecision::Send { trial } = circuit.admit(1, PASSWORD, asker, now) {
+                Event::Begins(caller) => {
+                    if let AdmissionDecision::Send { trial } = circuit.admit(1, PASSWORD, caller, now) {
                         // One at a time, so that what counts is what the circuit lets go after an answer.
                         if under_way.is_empty() || trial {
                             wrong += u32::from(!good);
-                            under_way.push((asker, trial, good));
+                            under_way.push((caller, trial, good));
                         } else {
-                            circuit.record_outcome(1, PASSWORD, asker, trial, CredentialOutcome::Undecided, now);
+                            circuit.record_outcome(1, PASSWORD, caller, trial, CredentialOutcome::Undecided, now);
                         }
                     }
                 }
                 Event::Ends if !under_way.is_empty() => {
-                    let (asker, trial, was) = under_way.remove(0);
+                    let (caller, trial, was) = under_way.remove(0);
                     let outcome = if was { CredentialOutcome::Accepted } else { rejected(false) };
-                    circuit.record_outcome(1, PASSWORD, asker, trial, outcome, now);
+                    circuit.record_outcome(1, PASSWORD, caller, trial, outcome, now);
                 }
                 Event::Lost if !under_way.is_empty() => {
-                    let (asker, trial, was) = under_way.remove(0);
+                    let (caller, trial, was) = under_way.remove(0);
                     // Jira never saw it.
                     wrong -= u32::from(!was && wrong > 0);
-                    circuit.record_outcome(1, PASSWORD, asker, trial, CredentialOutcome::Undecided, now);
+                    circuit.record_outcome(1, PASSWORD, caller, trial, CredentialOutcome::Undecided, now);
                 }
                 Event::Ends | Event::Lost => {}
                 Event::Passes(seconds) => now += Duration::from_secs(seconds),

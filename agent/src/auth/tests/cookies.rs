@@ -48,7 +48,7 @@ async fn answered(
 ) -> AuthVerdict {
     let (_, attempt) = sent(login, target).await;
     let mut head = answer(status, headers);
-    let verdict = attempt.observe(&mut head);
+    let verdict = attempt.on_response(&mut head);
     assert!(!head.headers.contains_key("set-cookie"), "to the vendor");
     verdict
 }
@@ -72,7 +72,7 @@ async fn node_and_session_of_the_agents_login_go_back_to_jira_and_never_to_the_v
         let attempt = login.prepare_probe(&mut probe).await.unwrap().unwrap();
         assert_eq!(probe.headers["cookie"], "SERVERID=n1");
         let moved = [USER, ("set-cookie", "SERVERID=n2; path=/")];
-        attempt.observe(&mut answer(200, &moved));
+        attempt.on_response(&mut answer(200, &moved));
         let cookies = cookie(&login, CREATE).await;
         assert_eq!(cookies.as_deref(), Some("JSESSIONID=S1.n1; SERVERID=n2"));
     }
@@ -119,7 +119,7 @@ async fn an_answer_that_refuses_the_login_ends_the_session() {
         answered(&login, CREATE, status, headers).await;
         assert_eq!(kept(&login).as_deref(), left, "{status}");
         // Nor does one that was under way bring it back.
-        under_way.observe(&mut answer(200, &[USER, SESSION]));
+        under_way.on_response(&mut answer(200, &[USER, SESSION]));
         assert_eq!(kept(&login).as_deref(), left, "{status}");
     }
 }
@@ -134,7 +134,7 @@ async fn a_changed_credential_and_an_administrators_reset_begin_without_cookies(
     secrets.write("another");
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(cookie(&login, CREATE).await, None);
-    of_the_old.observe(&mut answer(200, &[USER, SESSION]));
+    of_the_old.on_response(&mut answer(200, &[USER, SESSION]));
     assert_eq!(cookie(&login, CREATE).await, None);
 
     answered(&login, CREATE, 201, &[USER, AFFINITY, SESSION]).await;
@@ -171,19 +171,19 @@ async fn of_many_requests_at_once_the_first_answer_decides() {
     let (login, _) = secrets.pat();
     let (_, first) = sent(&login, CREATE).await;
     let (_, second) = sent(&login, CREATE).await;
-    first.observe(&mut answer(200, &[USER, AFFINITY, SESSION]));
+    first.on_response(&mut answer(200, &[USER, AFFINITY, SESSION]));
     let other = [
         USER,
         ("set-cookie", "SERVERID=n2; path=/"),
         ("set-cookie", "JSESSIONID=S2.n2; Path=/jira"),
     ];
-    second.observe(&mut answer(200, &other));
+    second.on_response(&mut answer(200, &other));
     assert_eq!(cookie(&login, CREATE).await.as_deref(), BOTH);
     // The node is gone: whoever knew of it moves all.
     let (_, third) = sent(&login, CREATE).await;
     let (_, fourth) = sent(&login, CREATE).await;
-    third.observe(&mut answer(200, &other));
-    fourth.observe(&mut answer(200, &[USER, AFFINITY, SESSION]));
+    third.on_response(&mut answer(200, &other));
+    fourth.on_response(&mut answer(200, &[USER, AFFINITY, SESSION]));
     let moved = Some("JSESSIONID=S2.n2; SERVERID=n2");
     assert_eq!(cookie(&login, CREATE).await.as_deref(), moved);
 }
@@ -274,7 +274,7 @@ async fn path_expiry_and_secure_are_heeded() {
         token_file: secrets.file(),
         expires: None,
     };
-    let over_tls = UpstreamAuth::over(settings, Arc::default(), true);
+    let over_tls = UpstreamAuth::new_with_tls(settings, Arc::default(), true);
     let secure = [USER, ("set-cookie", "a=1; Secure; Path=/")];
     answered(&over_tls, CREATE, 200, &secure).await;
     assert_eq!(cookie(&over_tls, CREATE).await.as_deref(), Some("a=1"));
@@ -312,7 +312,7 @@ async fn in_pass_through_mode_the_cookies_are_the_vendors() {
         let attempt = login.prepare(&mut head).await.unwrap();
         assert_eq!(head.headers["cookie"], "JSESSIONID=of-the-vendor");
         let mut head = answer(200, &[USER, SESSION]);
-        attempt.observe(&mut head);
+        attempt.on_response(&mut head);
         assert_eq!(head.headers["set-cookie"], SESSION.1);
     }
 }
@@ -342,28 +342,28 @@ async fn a_cookie_of_a_node_outlives_the_session_whatever_its_name() {
 async fn one_request_in_a_while_logs_in_anew_so_that_the_others_have_a_session() {
     let secrets = Secrets::new("hunter2");
     let (login, _) = secrets.basic();
-    login.be_probed();
+    login.enable_probing();
     let probe = login
         .prepare_probe(&mut get(MYSELF))
         .await
         .unwrap()
         .unwrap();
-    probe.observe(&mut answer(200, &[USER, AFFINITY, SESSION]));
+    probe.on_response(&mut answer(200, &[USER, AFFINITY, SESSION]));
     let mut without = 0;
     for _ in 0..100 {
         tokio::time::advance(Duration::from_millis(900)).await;
         let (cookie, attempt) = sent(&login, CREATE).await;
         let (second, also) = sent(&login, CREATE).await;
         assert!(second.unwrap().contains("JSESSIONID"));
-        also.observe(&mut answer(201, &[USER]));
+        also.on_response(&mut answer(201, &[USER]));
         let cookie = cookie.unwrap();
         assert!(cookie.contains("SERVERID=n1"), "{cookie}");
         if cookie.contains("JSESSIONID") {
-            attempt.observe(&mut answer(201, &[USER]));
+            attempt.on_response(&mut answer(201, &[USER]));
         } else {
             without += 1;
             let session = format!("JSESSIONID=N{without}.n1; Path=/jira; HttpOnly");
-            attempt.observe(&mut answer(201, &[USER, ("set-cookie", &session)]));
+            attempt.on_response(&mut answer(201, &[USER, ("set-cookie", &session)]));
         }
     }
     assert!((4..=5).contains(&without), "{without} in 90 s");

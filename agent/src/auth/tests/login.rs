@@ -21,7 +21,7 @@ async fn pass_through_touches_nothing_at_all() {
     assert_eq!(head.uri, target);
     assert_eq!(head.headers, request(target, &headers).headers);
     let mut heard = answer(200, KNOWN);
-    assert_eq!(attempt.observe(&mut heard), AuthVerdict::Fine);
+    assert_eq!(attempt.on_response(&mut heard), AuthVerdict::Accepted);
     assert_eq!(heard.headers, answer(200, KNOWN).headers);
     let snapshot = layer.snapshot();
     assert_eq!(snapshot.state, ProofState::Proven);
@@ -36,8 +36,8 @@ async fn pass_through_leaves_the_vendors_failed_login_to_the_vendor() {
         for _ in 0..3 {
             let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
             assert_eq!(
-                attempt.observe(&mut answer(status, headers)),
-                AuthVerdict::Fine
+                attempt.on_response(&mut answer(status, headers)),
+                AuthVerdict::Accepted
             );
         }
     }
@@ -55,7 +55,7 @@ async fn basic_sends_user_and_password_as_rfc_7617_says() {
     assert_eq!(sent, ["Basic YWNtZS1ib3Q6QWxhZGRpbjrDtnBlbiBzZXNhbWU="]);
     assert!(sent[0].is_sensitive());
     let mut heard = answer(200, KNOWN);
-    assert_eq!(attempt.observe(&mut heard), AuthVerdict::Fine);
+    assert_eq!(attempt.on_response(&mut heard), AuthVerdict::Accepted);
     assert!(!heard.headers.contains_key("set-cookie"));
     assert_eq!(layer.snapshot().state, ProofState::Proven);
     assert_eq!(layer.snapshot().detail.unwrap(), "user acme-bot");
@@ -111,7 +111,7 @@ async fn storm(
             sent.fetch_add(1, Ordering::SeqCst);
             // Jira thinks for a while; all the others arrive meanwhile.
             tokio::time::sleep(Duration::from_millis(500)).await;
-            Ok::<_, AuthRefusal>(attempt.observe(&mut answer(status, headers)))
+            Ok::<_, AuthRefusal>(attempt.on_response(&mut answer(status, headers)))
         })
     });
     for one in all.collect::<Vec<_>>() {
@@ -189,13 +189,13 @@ async fn a_first_request_that_gets_no_answer_lets_the_next_one_try() {
             login
                 .prepare(&mut get(MYSELF))
                 .await
-                .map(|attempt| attempt.observe(&mut answer(200, KNOWN)))
+                .map(|attempt| attempt.on_response(&mut answer(200, KNOWN)))
         }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!second.is_finished());
     drop(first);
-    assert_eq!(second.await.unwrap(), Ok(AuthVerdict::Fine));
+    assert_eq!(second.await.unwrap(), Ok(AuthVerdict::Accepted));
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,14 +234,20 @@ async fn a_refusal_that_cannot_be_read_stops_only_a_credential_that_jira_never_t
     let secrets = Secrets::new("token");
     let (login, _) = secrets.pat();
     let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
-    assert_eq!(attempt.observe(&mut answer(200, KNOWN)), AuthVerdict::Fine);
+    assert_eq!(
+        attempt.on_response(&mut answer(200, KNOWN)),
+        AuthVerdict::Accepted
+    );
     for _ in 0..2 {
         let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
-        assert_eq!(attempt.observe(&mut answer(401, words)), AuthVerdict::Fine);
+        assert_eq!(
+            attempt.on_response(&mut answer(401, words)),
+            AuthVerdict::Accepted
+        );
     }
     let (login, _) = secrets.pat();
     let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
-    let verdict = attempt.observe(&mut answer(401, words));
+    let verdict = attempt.on_response(&mut answer(401, words));
     assert!(matches!(verdict, AuthVerdict::LoginFailed { .. }));
     assert!(login.prepare(&mut get(MYSELF)).await.is_err());
 }
@@ -253,7 +259,10 @@ async fn an_answer_from_before_the_login_does_not_let_a_wrong_password_loose() {
     let (login, _) = secrets.basic();
     for status in [400, 404, 405, 413, 414, 431] {
         let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
-        assert_eq!(attempt.observe(&mut answer(status, &[])), AuthVerdict::Fine);
+        assert_eq!(
+            attempt.on_response(&mut answer(status, &[])),
+            AuthVerdict::Accepted
+        );
         let _trial = login.prepare(&mut get(MYSELF)).await.unwrap();
         assert!(
             login.prepare(&mut get(MYSELF)).await.is_err(),
@@ -267,7 +276,7 @@ async fn a_token_that_makes_us_anonymous_is_a_failed_login_not_a_success() {
     let secrets = Secrets::new("revoked");
     let (login, layer) = secrets.pat();
     let attempt = login.prepare(&mut get("/rest/api/2/search")).await.unwrap();
-    let verdict = attempt.observe(&mut answer(200, &[("x-ausername", "anonymous")]));
+    let verdict = attempt.on_response(&mut answer(200, &[("x-ausername", "anonymous")]));
     let AuthVerdict::LoginFailed { cause, remedy } = verdict else {
         panic!("{verdict:?}");
     };
@@ -283,7 +292,10 @@ async fn a_token_that_makes_us_anonymous_is_a_failed_login_not_a_success() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(probe.observe(&mut answer(200, KNOWN)), AuthVerdict::Fine);
+    assert_eq!(
+        probe.on_response(&mut answer(200, KNOWN)),
+        AuthVerdict::Accepted
+    );
     assert!(login.prepare(&mut get(MYSELF)).await.is_ok());
 }
 
@@ -292,7 +304,7 @@ async fn another_user_than_the_configured_one_is_a_failed_login() {
     let secrets = Secrets::new("right");
     let (login, _) = secrets.basic();
     let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
-    let verdict = attempt.observe(&mut answer(200, &[("x-ausername", "admin")]));
+    let verdict = attempt.on_response(&mut answer(200, &[("x-ausername", "admin")]));
     assert!(
         matches!(verdict, AuthVerdict::LoginFailed { cause, .. } if cause.contains("admin, not acme-bot"))
     );
@@ -309,8 +321,8 @@ async fn a_lacking_permission_does_not_open_the_circuit() {
     ] {
         let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
         assert_eq!(
-            attempt.observe(&mut answer(status, headers)),
-            AuthVerdict::Fine,
+            attempt.on_response(&mut answer(status, headers)),
+            AuthVerdict::Accepted,
             "{status}"
         );
     }
@@ -322,7 +334,7 @@ async fn basic_switched_off_stops_the_first_request_and_is_named() {
     let secrets = Secrets::new("right");
     let (login, _) = secrets.basic();
     let attempt = login.prepare(&mut get(MYSELF)).await.unwrap();
-    let verdict = attempt.observe(&mut answer(403, &[("content-type", "application/json")]));
+    let verdict = attempt.on_response(&mut answer(403, &[("content-type", "application/json")]));
     assert!(matches!(verdict, AuthVerdict::LoginFailed { remedy, .. } if remedy.contains("pat")));
     assert!(login.prepare(&mut get(MYSELF)).await.is_err());
 }
@@ -332,9 +344,9 @@ async fn probed(
     settings: (Arc<UpstreamAuth>, Arc<StatusLayer>),
 ) -> (Arc<UpstreamAuth>, Arc<StatusLayer>) {
     let (login, layer) = settings;
-    login.be_probed();
+    login.enable_probing();
     assert_eq!(login.probe_need(), ProbeNeed::Untried);
-    assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Fine);
+    assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Accepted);
     assert_eq!(layer.snapshot().state, ProofState::Proven);
     assert_eq!(login.probe_need(), ProbeNeed::None);
     (login, layer)
@@ -342,14 +354,14 @@ async fn probed(
 
 async fn probe(login: &UpstreamAuth, status: u16, headers: &[(&str, &str)]) -> AuthVerdict {
     let attempt = login.prepare_probe(&mut get(MYSELF)).await.unwrap();
-    attempt.unwrap().observe(&mut answer(status, headers))
+    attempt.unwrap().on_response(&mut answer(status, headers))
 }
 
 async fn ask(login: &UpstreamAuth, status: u16, headers: &[(&str, &str)]) -> AuthVerdict {
     let attempt = login
         .prepare(&mut get("/jira/secure/attachment/1/a.png"))
         .await;
-    attempt.unwrap().observe(&mut answer(status, headers))
+    attempt.unwrap().on_response(&mut answer(status, headers))
 }
 
 /// Ways in which one path refuses what Jira takes elsewhere.
@@ -382,9 +394,9 @@ async fn what_one_path_refuses_fails_that_request_alone() {
         assert_eq!(layer.snapshot().state, ProofState::Proven);
         // The probe is called, and nobody waits for it.
         assert_eq!(login.probe_need(), ProbeNeed::Doubted);
-        login.probe_wanted().await;
-        assert_eq!(ask(&login, 200, KNOWN).await, AuthVerdict::Fine);
-        assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Fine);
+        login.probe_requested().await;
+        assert_eq!(ask(&login, 200, KNOWN).await, AuthVerdict::Accepted);
+        assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Accepted);
         assert_eq!(login.probe_need(), ProbeNeed::None);
     }
 }
@@ -402,8 +414,8 @@ async fn a_refused_password_waits_for_the_probe_and_goes_on_where_that_is_taken(
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!waiting.is_finished());
-        assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Fine);
-        assert_eq!(waiting.await.unwrap(), AuthVerdict::Fine);
+        assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Accepted);
+        assert_eq!(waiting.await.unwrap(), AuthVerdict::Accepted);
     }
 }
 
@@ -440,14 +452,14 @@ async fn a_good_answer_after_the_probes_refusal_proves_nothing() {
         ask(&login, 401, REFUSED).await;
         // In doubt, and after it.
         assert_eq!(
-            earlier.pop().unwrap().observe(&mut answer(200, KNOWN)),
-            AuthVerdict::Fine
+            earlier.pop().unwrap().on_response(&mut answer(200, KNOWN)),
+            AuthVerdict::Accepted
         );
         probe(&login, 401, REFUSED).await;
         assert_eq!(layer.snapshot().state, ProofState::Failed);
         assert_eq!(
-            earlier.pop().unwrap().observe(&mut answer(200, KNOWN)),
-            AuthVerdict::Fine
+            earlier.pop().unwrap().on_response(&mut answer(200, KNOWN)),
+            AuthVerdict::Accepted
         );
         assert_eq!(layer.snapshot().state, ProofState::Failed);
         assert!(login.prepare(&mut get(MYSELF)).await.is_err());
@@ -466,22 +478,22 @@ async fn a_changed_secret_is_unproven_until_the_probe_has_proven_it() {
             (200, KNOWN, ProofState::Proven),
             (401, REFUSED, ProofState::Failed),
         ] {
-            assert!(!login.look().await, "nothing has changed");
+            assert!(!login.reload_if_changed().await, "nothing has changed");
             secrets.write(&format!("another-{status}"));
-            assert!(login.look().await);
+            assert!(login.reload_if_changed().await);
             let told = layer.snapshot();
             assert_eq!((told.state, told.proven_at), (ProofState::Unknown, None));
             assert!(told.cause.unwrap().contains("has changed"));
             assert!(!told.remedy.unwrap().is_empty());
             assert_eq!(login.probe_need(), ProbeNeed::Untried);
             assert_eq!(login.refused().is_some(), state == ProofState::Proven);
-            login.probe_wanted().await;
+            login.probe_requested().await;
             probe(&login, status, headers).await;
             assert_eq!(layer.snapshot().state, state);
         }
         secrets.write("the-last-one");
-        login.look().await;
-        late.observe(&mut answer(200, KNOWN));
+        login.reload_if_changed().await;
+        late.on_response(&mut answer(200, KNOWN));
         assert_eq!(layer.snapshot().state, ProofState::Unknown);
     }
 }
@@ -491,12 +503,12 @@ async fn a_secret_that_cannot_be_read_fails_the_login_without_any_request() {
     let secrets = Secrets::new("token");
     let (login, layer) = probed(secrets.pat()).await;
     std::fs::remove_file(secrets.path()).unwrap();
-    login.look().await;
+    login.reload_if_changed().await;
     let told = layer.snapshot();
     assert_eq!(told.state, ProofState::Failed);
     assert!(told.cause.unwrap().contains("does not exist"));
     secrets.write("token");
-    assert!(login.look().await);
+    assert!(login.reload_if_changed().await);
     assert_eq!(layer.snapshot().state, ProofState::Unknown);
 }
 
@@ -513,19 +525,19 @@ async fn an_answer_for_another_user_than_the_probes_is_a_failed_login_in_every_m
     assert_eq!(login.probe_need(), ProbeNeed::Doubted);
     // Letter case and encodings are Jira's own.
     let verdict = ask(&login, 200, &[("x-ausername", "Acme%2Dbot")]).await;
-    assert_eq!(verdict, AuthVerdict::Fine);
+    assert_eq!(verdict, AuthVerdict::Accepted);
 
     // Renamed in Jira: the probe meets the new name, and from then on that one counts.
     assert_eq!(
         probe(&login, 200, &[("x-ausername", "bot")]).await,
-        AuthVerdict::Fine
+        AuthVerdict::Accepted
     );
     assert_eq!(layer.snapshot().detail.unwrap(), "user bot");
     assert_eq!(
         ask(&login, 200, &[("x-ausername", "bot")]).await,
-        AuthVerdict::Fine
+        AuthVerdict::Accepted
     );
-    assert_ne!(ask(&login, 200, KNOWN).await, AuthVerdict::Fine);
+    assert_ne!(ask(&login, 200, KNOWN).await, AuthVerdict::Accepted);
 }
 
 #[tokio::test]
@@ -543,15 +555,15 @@ async fn single_sign_on_in_the_probes_way_is_no_word_about_the_credential() {
 /// A password that Jira has taken, a while ago.
 async fn taken_a_while_ago(secrets: &Secrets) -> Arc<UpstreamAuth> {
     let (login, _) = secrets.basic();
-    login.be_probed();
+    login.enable_probing();
     let probe = login
         .prepare_probe(&mut get(MYSELF))
         .await
         .unwrap()
         .unwrap();
     assert_eq!(
-        probe.observe(&mut answer(200, &KNOWN[..2])),
-        AuthVerdict::Fine
+        probe.on_response(&mut answer(200, &KNOWN[..2])),
+        AuthVerdict::Accepted
     );
     tokio::time::advance(Duration::from_secs(5)).await;
     login
@@ -583,15 +595,15 @@ async fn of_many_requests_at_once_one_tries_a_password_that_may_have_changed() {
     let login = taken_a_while_ago(&secrets).await;
     let mut requests = at_once(&login);
     let first = first_of(&mut requests).await;
-    let verdict = first.observe(&mut answer(401, REFUSED));
+    let verdict = first.on_response(&mut answer(401, REFUSED));
     assert!(matches!(verdict, AuthVerdict::LoginFailed { .. }));
-    login.probe_wanted().await;
+    login.probe_requested().await;
     let probe = login
         .prepare_probe(&mut get(MYSELF))
         .await
         .unwrap()
         .unwrap();
-    probe.observe(&mut answer(401, REFUSED));
+    probe.on_response(&mut answer(401, REFUSED));
     while let Some(request) = requests.join_next().await {
         assert!(matches!(request.unwrap(), Err(AuthRefusal::Unavailable(_))));
     }
@@ -604,9 +616,9 @@ async fn a_refusal_in_the_middle_of_many_requests_lets_no_second_one_go() {
     let mut logins = Vec::new();
     for _ in 0..300 {
         let (login, _) = secrets.basic();
-        login.be_probed();
+        login.enable_probing();
         let probe = login.prepare_probe(&mut get(MYSELF)).await.unwrap();
-        probe.unwrap().observe(&mut answer(200, &KNOWN[..2]));
+        probe.unwrap().on_response(&mut answer(200, &KNOWN[..2]));
         logins.push(login);
     }
     // Real time, since the threads are real: until no good answer speaks for the requests that follow.
@@ -622,7 +634,7 @@ async fn a_refusal_in_the_middle_of_many_requests_lets_no_second_one_go() {
                     let request = async { login.prepare(&mut get(MYSELF)).await };
                     if let Ok(Ok(first)) = tokio::time::timeout(limit, request).await {
                         sent.fetch_add(1, Ordering::SeqCst);
-                        first.observe(&mut answer(401, REFUSED));
+                        first.on_response(&mut answer(401, REFUSED));
                     }
                 })
             })
@@ -641,10 +653,10 @@ async fn the_answer_to_the_first_of_many_requests_lets_the_others_go() {
     let mut requests = at_once(&login);
     let first = first_of(&mut requests).await;
     // 404 from Jira, say: no word against the login.
-    first.observe(&mut answer(404, &[]));
+    first.on_response(&mut answer(404, &[]));
     let begun = tokio::time::Instant::now();
     for request in requests.join_all().await {
-        request.unwrap().observe(&mut answer(200, &KNOWN[..2]));
+        request.unwrap().on_response(&mut answer(200, &KNOWN[..2]));
     }
     assert_eq!(begun.elapsed(), Duration::ZERO);
     // While answers come, nobody waits.
@@ -659,7 +671,7 @@ async fn where_the_first_of_many_requests_takes_long_the_probe_lets_the_others_g
     let mut requests = at_once(&login);
     let first = first_of(&mut requests).await;
     let begun = tokio::time::Instant::now();
-    login.probe_wanted().await;
+    login.probe_requested().await;
     assert!(begun.elapsed() < Duration::from_millis(300));
     assert_eq!(login.probe_need(), ProbeNeed::HeldBack);
     let probe = login
@@ -667,7 +679,7 @@ async fn where_the_first_of_many_requests_takes_long_the_probe_lets_the_others_g
         .await
         .unwrap()
         .unwrap();
-    probe.observe(&mut answer(200, &KNOWN[..2]));
+    probe.on_response(&mut answer(200, &KNOWN[..2]));
     assert_eq!(login.probe_need(), ProbeNeed::None);
     assert!(requests.join_all().await.iter().all(Result::is_ok));
     drop(first);
@@ -689,7 +701,7 @@ async fn the_same_secret_written_once_more_is_not_tried_again() {
             _ => secrets.write("\n"),
         }
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!login.look().await);
+        assert!(!login.reload_if_changed().await);
         let cause = layer.snapshot().cause.unwrap();
         assert_eq!(cause.starts_with("Jira refused"), round < 2, "{cause}");
         match round {
@@ -697,7 +709,7 @@ async fn the_same_secret_written_once_more_is_not_tried_again() {
             _ => secrets.write("wrong"),
         }
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!login.look().await, "{round}");
+        assert!(!login.reload_if_changed().await, "{round}");
         assert_eq!(storm(&login, 5, 401, REFUSED).await, 0, "{round}");
         let told = layer.snapshot();
         assert_eq!(told.state, ProofState::Failed);
@@ -720,7 +732,7 @@ async fn a_proven_secret_that_is_written_once_more_stays_proven_and_one_that_was
         let (login, layer) = probed(settings).await;
         secrets.write("token\n");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!login.look().await);
+        assert!(!login.reload_if_changed().await);
         assert_eq!(layer.snapshot().state, ProofState::Proven);
         assert_eq!(login.probe_need(), ProbeNeed::None);
         std::fs::remove_file(secrets.path()).unwrap();
@@ -730,9 +742,9 @@ async fn a_proven_secret_that_is_written_once_more_stays_proven_and_one_that_was
         assert_eq!(layer.snapshot().state, ProofState::Failed);
         secrets.write("token");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(login.look().await, "to be probed at once");
+        assert!(login.reload_if_changed().await, "to be probed at once");
         assert_eq!(layer.snapshot().state, ProofState::Unknown);
-        assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Fine);
+        assert_eq!(probe(&login, 200, KNOWN).await, AuthVerdict::Accepted);
         assert_eq!(layer.snapshot().state, ProofState::Proven);
     }
 }

@@ -201,7 +201,7 @@ async fn run_standalone(config: &Config, chosen: &[&ForwardConfig]) -> Vec<Check
     .await;
     for (forward, login) in pairs {
         steps.extend(check::forward(forward, login).await);
-        login.settle().await;
+        login.wait_idle().await;
     }
     steps
 }

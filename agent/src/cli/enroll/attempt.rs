@@ -84,7 +84,7 @@ async fn failed_steps(config: &Config, forward: &str) -> Vec<CheckStep> {
     }
     let login = forward.new_login(Arc::default());
     let mut steps = check::forward(&forward, &login).await;
-    login.settle().await;
+    login.wait_idle().await;
     steps.retain(|step| step.verdict == StepVerdict::Fail);
     steps
 }
