@@ -8,6 +8,7 @@
 //! A state machine without clock or sockets; `inject` asks it and tells it.
 
 use super::CredentialUnavailable;
+use crate::backoff::ExponentialBackoff;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -298,7 +299,7 @@ fn undecided(before: CircuitPhase, trial: bool, caller: CallerKind, now: Instant
             ..doubt
         }),
         CircuitPhase::HalfOpen(opened) if trial => CircuitPhase::Open(OpenCircuit {
-            retry_at: Some(now + backoff(opened.failures)),
+            retry_at: Some(now + RETRY.after(opened.failures)),
             ..opened
         }),
         before => before,
@@ -331,7 +332,7 @@ fn rejected(
     };
     let opened = OpenCircuit {
         why,
-        retry_at: again.then(|| now + backoff(failures)),
+        retry_at: again.then(|| now + RETRY.after(failures)),
         failures,
     };
     (CircuitPhase::Open(opened), change)
@@ -367,16 +368,9 @@ fn doubted(
     }
 }
 
-/// Doubling from [`FIRST_RETRY`] to [`LAST_RETRY`].
-fn backoff(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    (FIRST_RETRY * (1 << doublings)).min(LAST_RETRY)
-}
-
 const UNTRIED: CircuitPhase = CircuitPhase::Untried { probed: false };
 const SEND: AdmissionDecision = AdmissionDecision::Send { trial: false };
 const SEND_TRIAL: AdmissionDecision = AdmissionDecision::Send { trial: true };
-/// Soon enough to shrug off one odd answer.
-const FIRST_RETRY: Duration = Duration::from_secs(15);
-/// A revoked token is asked about twelve times an hour, no more.
-const LAST_RETRY: Duration = Duration::from_secs(300);
+/// Soon enough for one odd answer to pass; a revoked token is tried twelve times an hour, no more.
+const RETRY: ExponentialBackoff =
+    ExponentialBackoff::new(Duration::from_secs(15), Duration::from_secs(300), 2.0);

@@ -54,3 +54,14 @@ pub(super) fn sensitive(value: &[u8]) -> Result<HeaderValue, CredentialUnavailab
     value.set_sensitive(true);
     Ok(value)
 }
+
+/// A bearer token's `Authorization` value. Exactly this case and one space: Jira compares the prefix as it is.
+pub(crate) fn bearer(token: &Secret) -> Secret {
+    let token = token.expose();
+    let mut value = Vec::with_capacity(BEARER.len() + token.len());
+    value.extend_from_slice(BEARER);
+    value.extend_from_slice(token);
+    Secret::new(value)
+}
+
+const BEARER: &[u8] = b"Bearer ";

@@ -14,10 +14,8 @@ use crate::{
     upstream::{AnswerSource, Intermediary, is_login_path},
 };
 use http::{HeaderMap, StatusCode, header, response};
-use std::{
-    borrow::Cow,
-    sync::{Mutex, PoisonError},
-};
+use parking_lot::Mutex;
+use std::borrow::Cow;
 
 /// What one answer says of the login.
 #[derive(Debug, PartialEq, Eq)]
@@ -252,8 +250,7 @@ impl LastSeenUser {
 
     /// Proves the layer by this user.
     pub(super) fn prove(&self, layer: &StatusLayer, name: &[u8]) {
-        // A panic while it is held leaves at worst an old name, which is compared anew.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if last.0 != name {
             *last = (
                 name.to_vec(),

@@ -24,10 +24,13 @@ mod refusal;
 mod rotation;
 mod scheme;
 mod settings;
+mod shared_read;
 mod strip;
+mod token_cache;
 mod upstream_cookies;
 mod vendor_headers;
 
+pub(crate) use credential::bearer;
 pub use form::{FormBody, MAX_FORM};
 pub(crate) use inject::UserDisplayName;
 pub use login::{AuthAttempt, AuthVerdict, ProbeNeed, UpstreamAuth};

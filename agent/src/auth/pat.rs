@@ -4,7 +4,8 @@
 //! was shown. So the list tells when ours ends only where a single token in it is still alive.
 
 use super::{
-    AuthScheme, Concern, CredentialUnavailable, RequestCredential, credential::FileCredential,
+    AuthScheme, Concern, CredentialUnavailable, RequestCredential,
+    credential::{FileCredential, bearer},
 };
 use crate::{
     expiry::{CredentialExpiry, CredentialKind, ExpiryTime, timestamps},
@@ -12,11 +13,9 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use http::{StatusCode, request};
+use parking_lot::Mutex;
 use serde::Deserialize;
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 pub(super) struct PatScheme {
@@ -42,15 +41,10 @@ struct TokenLifetime {
 impl PatScheme {
     pub(super) fn new(token_file: SecretFile, stated: Option<SystemTime>) -> Self {
         Self {
-            credential: FileCredential::new(token_file, |token| render(token.expose())),
+            credential: FileCredential::new(token_file, render),
             configured_expiry: stated,
             reported: Mutex::default(),
         }
-    }
-
-    fn reported(&self) -> MutexGuard<'_, ReportedExpiry> {
-        // Every write is a plain assignment; a panic leaves an older but whole state.
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,7 +89,7 @@ impl AuthScheme for PatScheme {
             "make a new token in Jira (Profile, Personal Access Tokens), write it into {}, then revoke the old one; no restart is needed",
             self.credential.file().path().display()
         );
-        let told = self.reported();
+        let told = self.reported.lock();
         let current = self.credential.generation();
         let lifetime = told
             .answer
@@ -119,7 +113,7 @@ impl AuthScheme for PatScheme {
         if self.configured_expiry.is_some() {
             return None;
         }
-        let mut told = self.reported();
+        let mut told = self.reported.lock();
         let current = self.credential.generation();
         let due = told
             .asked
@@ -132,7 +126,7 @@ impl AuthScheme for PatScheme {
 
     fn on_expiry_response(&self, generation: u64, status: StatusCode, body: &[u8]) {
         let lifetime = read(status, body, SystemTime::now());
-        let mut told = self.reported();
+        let mut told = self.reported.lock();
         // Which token it was is known only now.
         told.asked = told.asked.map(|(_, at)| (generation, at));
         told.answer = Some((generation, lifetime));
@@ -183,18 +177,14 @@ struct ListedToken {
     expiring_at: Option<String>,
 }
 
-fn render(token: &[u8]) -> Result<Secret, String> {
-    if !token.iter().all(u8::is_ascii_graphic) {
+fn render(token: &Secret) -> Result<Secret, String> {
+    if !token.expose().iter().all(u8::is_ascii_graphic) {
         return Err(
             "holds a space, a control character or a letter outside ASCII, which no token has; write the token alone, as one line"
                 .to_owned(),
         );
     }
-    let mut value = Vec::with_capacity(7 + token.len());
-    // Exactly this case and one space: Jira compares the prefix as it is.
-    value.extend_from_slice(b"Bearer ");
-    value.extend_from_slice(token);
-    Ok(Secret::new(value))
+    Ok(bearer(token))
 }
 
 const TOKENS: &str = "/rest/pat/latest/tokens";

@@ -10,10 +10,8 @@ use super::credential::sensitive;
 use crate::secret::Secret;
 use cookie::Cookie;
 use http::{HeaderMap, Uri, header, request};
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
-};
+use parking_lot::Mutex;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// The cookies of one forward's login.
@@ -75,7 +73,7 @@ impl UpstreamCookies {
         version: u64,
         logs_in: bool,
     ) -> SentCookies {
-        let mut jar = self.jar();
+        let mut jar = self.jar.lock();
         if version > jar.version {
             jar.clear();
             jar.version = version;
@@ -97,7 +95,7 @@ impl UpstreamCookies {
 
     /// Whether the session should be replaced by another one before it ends: true for one request in a while.
     pub(super) fn is_login_due(&self) -> bool {
-        let (mut jar, now) = (self.jar(), Instant::now());
+        let (mut jar, now) = (self.jar.lock(), Instant::now());
         let is_due = |cookie: &StoredCookie| {
             let end = cookie.session_ends;
             end.is_some_and(|end| now < end && end - now <= SESSION_MAX_AGE - SESSION_RENEWED_AFTER)
@@ -113,7 +111,7 @@ impl UpstreamCookies {
     /// Puts them into a request of the agent's own that logs nobody in, so that it meets the node that the others meet
     /// and opens no session of its own. Its answer sets nothing.
     pub(super) fn add_to(&self, head: &mut request::Parts) {
-        self.jar().add_to(head, true);
+        self.jar.lock().add_to(head, true);
     }
 
     /// Takes what the answer sets. Jira gave it to us as our user.
@@ -126,7 +124,7 @@ impl UpstreamCookies {
         if lines.peek().is_none() {
             return;
         }
-        let mut jar = self.jar();
+        let mut jar = self.jar.lock();
         if sent.version != jar.version || sent.revision != jar.revision {
             return;
         }
@@ -150,7 +148,7 @@ impl UpstreamCookies {
 
     /// Jira did not take a request with this credential: if a session of ours was to blame, the next one shows it.
     pub(super) fn forget_sessions(&self, sent: &SentCookies) {
-        let mut jar = self.jar();
+        let mut jar = self.jar.lock();
         if sent.version == jar.version {
             jar.cookies.retain(|cookie| cookie.session_ends.is_none());
             jar.revision += 1;
@@ -159,19 +157,14 @@ impl UpstreamCookies {
 
     /// Jira took us for somebody else, or an administrator wants to begin again: none can be trusted.
     pub(super) fn forget_all(&self) {
-        self.jar().clear();
+        self.jar.lock().clear();
     }
 
     /// What a request for this path would carry.
     #[cfg(test)]
     pub(super) fn for_path(&self, path: &str) -> Option<String> {
-        let line = self.jar().line(path, true)?;
+        let line = self.jar.lock().line(path, true)?;
         Some(String::from_utf8_lossy(line.expose()).into_owned())
-    }
-
-    fn jar(&self) -> MutexGuard<'_, CookieJar> {
-        // Its changes do not panic; were one to, a cookie may be lost.
-        self.jar.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,6 +6,7 @@
 //! wrong, and never the secret.
 
 use crate::{
+    printable::hex,
     secret::Secret,
     tunnel::{BindAddress, GatewayAddress, session::HostKeys},
 };
@@ -363,10 +364,6 @@ fn checksum(sealed: &str) -> String {
     let mut digits = hex(&Sha256::digest(sealed.as_bytes()));
     digits.truncate(CHECK_DIGITS);
     digits
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a scanner for secrets looks for: `jtaenroll[0-9]+\.[A-Za-z0-9_-]+\.[0-9a-f]{8}`.

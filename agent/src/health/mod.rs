@@ -6,6 +6,7 @@ pub(crate) mod login;
 
 use crate::{
     auth::{ProbeNeed, UpstreamAuth},
+    backoff::{self, ExponentialBackoff},
     status::{LayerReporter, ProofState, StatusLayer},
     upstream::{self, ControlClient, ControlError, HttpTarget, UpstreamTarget, tcp},
 };
@@ -259,13 +260,13 @@ fn is_fresh(layer: &StatusLayer) -> bool {
 fn probe_interval(failures: u32) -> Duration {
     match failures {
         0 => INTERVAL,
-        _ => (FIRST_PAUSE * (1 << (failures - 1).min(8))).min(INTERVAL),
+        _ => RETRY.after(failures),
     }
 }
 
 /// Spreads the probes of many agents: 80 to 100 per cent.
 fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::rng().random_range(0.8..=1.0))
+    backoff::jittered(pause, 0.8, rand::rng().random())
 }
 
 /// Between two regular probes.
@@ -280,6 +281,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two probes that one refused request after the other asks for, where nothing waits for them.
 const DOUBT_PAUSE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const RETRY: ExponentialBackoff = ExponentialBackoff::new(FIRST_PAUSE, INTERVAL, 2.0);
 /// One odd round, as by something that wants a cookie first, is none that lasts.
 const FOREIGN_ROUNDS: u32 = 2;
 

@@ -4,7 +4,7 @@ use super::{
     manifest::{EntryKind, ManifestEntry, PackageManifest},
     report::{FileFinding, FileVerdict},
 };
-use crate::accounts::SystemAccounts;
+use crate::{accounts::SystemAccounts, printable::hex};
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 use std::{
@@ -139,11 +139,7 @@ fn sha256(path: &Path) -> io::Result<String> {
             count => hash.update(&buffer[..count]),
         }
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex(&hash.finalize()))
 }
 
 fn reinstall(manifest: &PackageManifest) -> String {

@@ -30,6 +30,11 @@ pub fn printable_lines(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// Hexadecimal digits in lower case, two for each byte, as `sha256sum` prints a digest.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Whether a terminal shows `c` as itself and obeys nothing.
 pub fn is_printable(c: char) -> bool {
     match c {

@@ -56,7 +56,7 @@ impl InjectedAttempt {
             ),
         };
         if is_refused && self.decides() {
-            let proven = !self.trial || inject.circuit().was_accepted();
+            let proven = !self.trial || inject.circuit.lock().was_accepted();
             self.refreshed = inject.scheme.refresh(self.generation, proven).await;
         } else if is_refused {
             self.refreshed = Ok(self.await_probe_decision().await);
@@ -77,7 +77,10 @@ impl InjectedAttempt {
             let changed = inject.outcome_changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let decided = inject.circuit().newer_credential_accepted(self.generation);
+            let decided = inject
+                .circuit
+                .lock()
+                .newer_credential_accepted(self.generation);
             if let Some(taken) = decided {
                 return taken;
             }
@@ -95,7 +98,7 @@ impl InjectedAttempt {
 
     /// Whether the secret is still the one that this was sent with.
     fn is_current(&self) -> bool {
-        self.inject.findings().version == self.version
+        self.inject.findings.lock().version == self.version
     }
 
     pub(in crate::auth) fn on_response(
@@ -188,7 +191,7 @@ impl InjectedAttempt {
             Some(name) => format!("user {name}"),
             None => "accepted; Jira names no user".to_owned(),
         };
-        let former = std::mem::replace(&mut inject.findings().user, user.clone());
+        let former = std::mem::replace(&mut inject.findings.lock().user, user.clone());
         if former.is_some() && former != user {
             tracing::warn!(
                 forward = inject.layer.forward(),
@@ -235,7 +238,7 @@ impl InjectedAttempt {
     }
 
     fn classify<'a>(&self, head: &'a response::Parts, body: &[u8]) -> IdentityFinding<'a> {
-        let findings = self.inject.findings();
+        let findings = self.inject.findings.lock();
         // The probe is what tells the user.
         let proven = match self.caller {
             CallerKind::Probe => None,

@@ -23,9 +23,10 @@ use crate::{
     status::{ProofState, StatusLayer},
 };
 use http::{header, request};
+use parking_lot::Mutex;
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -122,7 +123,7 @@ impl CredentialInjector {
     }
 
     pub(super) fn refused(&self) -> Option<CredentialUnavailable> {
-        self.circuit().refusal()
+        self.circuit.lock().refusal()
     }
 
     pub(super) async fn prepare(
@@ -148,7 +149,7 @@ impl CredentialInjector {
                     {
                         continue;
                     }
-                    self.guard().request_probe(Instant::now());
+                    self.guard.lock().request_probe(Instant::now());
                 }
                 RequestAdmission::Wait => {}
             }
@@ -196,11 +197,12 @@ impl CredentialInjector {
                 }
             };
             self.on_credential_changed();
-            let version = self.findings().version;
+            let version = self.findings.lock().version;
             let generation = credential.generation;
-            let admission = self
-                .circuit()
-                .admit(generation, self.rules(), caller, Instant::now());
+            let admission =
+                self.circuit
+                    .lock()
+                    .admit(generation, self.rules(), caller, Instant::now());
             let trial = match admission {
                 AdmissionDecision::Send { trial } => trial,
                 AdmissionDecision::Wait => return Ok(RequestAdmission::Wait),
@@ -222,11 +224,11 @@ impl CredentialInjector {
                     .attach(head, version, caller == CallerKind::Probe || logs_in);
             let mut decision = GuardDecision::Send;
             if is_guarded {
-                decision = self.guard().admit(cookies.by_session, Instant::now());
+                decision = self.guard.lock().admit(cookies.by_session, Instant::now());
                 if logs_in && matches!(decision, GuardDecision::WaitAtMost(_)) {
                     logs_in = false;
                     cookies = self.cookies.attach(head, version, logs_in);
-                    decision = self.guard().admit(cookies.by_session, Instant::now());
+                    decision = self.guard.lock().admit(cookies.by_session, Instant::now());
                 }
             }
             if let GuardDecision::WaitAtMost(patience) = decision {
@@ -238,8 +240,8 @@ impl CredentialInjector {
             };
             // A refusal may have come since the circuit was asked. The circuit hears of it before the guard lets the
             // next one go first, so that one sees it here.
-            if is_guarded && self.circuit().is_doubted_or_open() {
-                self.guard().on_no_answer(request);
+            if is_guarded && self.circuit.lock().is_doubted_or_open() {
+                self.guard.lock().on_no_answer(request);
                 continue;
             }
             return Ok(RequestAdmission::Ready(Box::new(InjectedAttempt {
@@ -264,7 +266,7 @@ impl CredentialInjector {
             attempt.caller == CallerKind::Probe && !matches!(outcome, CredentialOutcome::Undecided);
         let refused = matches!(outcome, CredentialOutcome::Rejected { .. });
         let answered = attempt.recorded;
-        let change = self.circuit().record_outcome(
+        let change = self.circuit.lock().record_outcome(
             attempt.generation,
             self.rules(),
             attempt.caller,
@@ -274,7 +276,7 @@ impl CredentialInjector {
         );
         self.update_guard(attempt, refused, answered);
         if decided {
-            let mut findings = self.findings();
+            let mut findings = self.findings.lock();
             if findings.version == attempt.version {
                 findings.decided = true;
             }
@@ -290,7 +292,7 @@ impl CredentialInjector {
                 self.probe_requested.notify_one();
             }
             CircuitChange::Opened => {
-                let why = self.circuit().refusal();
+                let why = self.circuit.lock().refusal();
                 tracing::warn!(
                     forward = self.layer.forward(),
                     cause = why.as_ref().map(|why| &*why.cause),
@@ -310,9 +312,9 @@ impl CredentialInjector {
         }
         let now = Instant::now();
         match attempt.caller {
-            CallerKind::Probe => self.guard().on_probe_result(refused, now),
-            _ if answered => self.guard().on_answer(attempt.request, !refused, now),
-            _ => self.guard().on_no_answer(attempt.request),
+            CallerKind::Probe => self.guard.lock().on_probe_result(refused, now),
+            _ if answered => self.guard.lock().on_answer(attempt.request, !refused, now),
+            _ => self.guard.lock().on_no_answer(attempt.request),
         }
     }
 
@@ -320,7 +322,7 @@ impl CredentialInjector {
     /// that was on its way meanwhile, or came by a session that Jira still keeps, says nothing of the credential.
     fn prove_by_request(&self, user: &[u8]) {
         // Held until the layer is written: the probe opens the circuit first, and writes the layer then.
-        let circuit = self.circuit();
+        let circuit = self.circuit.lock();
         if !circuit.is_doubted_or_open() {
             self.last_user.prove(&self.layer, user);
         }
@@ -338,21 +340,6 @@ impl CredentialInjector {
                 "there is no credential to send requests with"
             );
         }
-    }
-
-    fn findings(&self) -> MutexGuard<'_, ProbeFindings> {
-        // Every write is a plain assignment; a panic leaves an older but whole state.
-        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn guard(&self) -> MutexGuard<'_, LockoutGuard> {
-        // Every write is a plain assignment; a panic leaves an older but whole state.
-        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn circuit(&self) -> MutexGuard<'_, CredentialCircuit> {
-        // Its transitions do not panic; were one to, an untried circuit is what remains.
-        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,9 +9,9 @@ impl CredentialInjector {
     pub(in crate::auth) fn reset(&self) {
         self.scheme.invalidate();
         self.cookies.forget_all();
-        self.circuit().reset();
-        self.guard().reset();
-        self.findings().decided = false;
+        self.circuit.lock().reset();
+        self.guard.lock().reset();
+        self.findings.lock().decided = false;
         self.layer.unknown(
             "an administrator wants the credential tried again, and Jira has not answered yet",
             TRYING,
@@ -35,13 +35,13 @@ impl CredentialInjector {
     }
 
     pub(in crate::auth) fn probe_need(&self) -> ProbeNeed {
-        if !self.findings().decided {
+        if !self.findings.lock().decided {
             return ProbeNeed::Untried;
         }
-        if self.guard().is_probe_requested(Instant::now()) {
+        if self.guard.lock().is_probe_requested(Instant::now()) {
             return ProbeNeed::HeldBack;
         }
-        match (self.circuit().is_doubted(), self.scheme.locks_out()) {
+        match (self.circuit.lock().is_doubted(), self.scheme.locks_out()) {
             (true, true) => ProbeNeed::HeldBack,
             (true, false) => ProbeNeed::Doubted,
             (false, _) => ProbeNeed::None,
@@ -99,7 +99,7 @@ impl CredentialInjector {
     pub(super) fn on_credential_changed(&self) -> bool {
         let version = self.scheme.version();
         {
-            let mut findings = self.findings();
+            let mut findings = self.findings.lock();
             if findings.version == version {
                 return false;
             }
@@ -112,7 +112,7 @@ impl CredentialInjector {
                 return false;
             }
         }
-        self.guard().reset();
+        self.guard.lock().reset();
         self.layer.unknown(
             "the secret has changed, and Jira has not yet said whether it takes the new one",
             TRYING,

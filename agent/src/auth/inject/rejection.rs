@@ -59,7 +59,7 @@ impl CredentialInjector {
                 true,
             ),
             RejectionReason::OtherUser(user) => {
-                let proven = self.findings().user.as_ref().map(ProvenUser::display_name);
+                let proven = self.findings.lock().user.as_ref().map(ProvenUser::display_name);
                 let meant = self.scheme.expected_user().map(str::to_owned).or(proven);
                 (
                     format!(

@@ -2,9 +2,9 @@
 //! Center and, as legacy, Cloud.
 //!
 //! Bottom up: `encode` reads and writes parameters, `base_string` makes the text that is signed, `key` signs,
-//! `signer` makes the header. Those are pure. `signing` does it off the asynchronous workers, `endpoint` asks
-//! Jira for tokens, `refresh` exchanges stored ones, `stored_tokens` holds them, `token_file` sees when they change on the disk, `scheme` signs requests; `problem` says what a refusal of
-//! Jira's means.
+//! `signer` makes the header. Those are pure. `signing` signs off the asynchronous workers, `endpoint` asks Jira for
+//! tokens, `refresh` exchanges stored ones, `token_provider` does so for the token cache, `scheme` signs requests.
+//! `problem` explains Jira's rejections.
 
 mod base_string;
 mod encode;
@@ -16,8 +16,7 @@ mod scheme;
 mod settings;
 mod signer;
 mod signing;
-mod stored_tokens;
-mod token_file;
+mod token_provider;
 
 pub use base_string::{SignedUrl, base_string};
 pub use encode::{FormDecodeError, OAuthParameter, form, parse};

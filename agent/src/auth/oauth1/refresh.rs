@@ -41,7 +41,7 @@ async fn steps(
     let Some(record) = locked.load().await.map_err(disk)? else {
         return Err(logged_out(settings, store));
     };
-    usable(settings, store, &record)?;
+    check_owner(settings, store, &record)?;
     if record.ended.is_some() {
         return Ok(RefreshOutcome::LoginRequired(record));
     }
@@ -81,7 +81,7 @@ async fn steps(
 }
 
 /// Refuses tokens of another consumer or Jira: they must not be shown to this one.
-pub(super) fn usable(
+pub(super) fn check_owner(
     settings: &Settings,
     store: &TokenStore,
     record: &TokenRecord,

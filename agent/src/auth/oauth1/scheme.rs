@@ -5,15 +5,16 @@ use super::{
     SignedUrl, SigningKey, SigningKeyError, encode,
     endpoint::text,
     signing::{UnsignedRequest, sign},
-    stored_tokens::StoredTokens,
+    token_provider::OAuth1TokenProvider,
 };
 use crate::{
     auth::{
         AuthRefusal, AuthRejection, AuthScheme, Concern, CredentialUnavailable, FormBody,
-        RequestCredential, cached_file::CachedFile, credential::sensitive,
+        RequestCredential, cached_file::CachedFile, credential::sensitive, token_cache::TokenCache,
     },
     expiry::{CredentialExpiry, CredentialKind, ExpiryTime},
     secret::Secret,
+    tokens::{TokenSet, TokenStore},
 };
 use futures_util::future::BoxFuture;
 use http::{Method, request, response};
@@ -23,30 +24,34 @@ use zeroize::Zeroizing;
 pub(in crate::auth) struct OAuth1Scheme {
     settings: Settings,
     signed_url: SignedUrl,
-    key: CachedFile<SigningKey>,
-    token: TokenProvider,
+    key: Arc<CachedFile<SigningKey>>,
+    token: TokenSource,
 }
 
-enum TokenProvider {
-    Stored(Arc<StoredTokens>),
+enum TokenSource {
+    Stored(Arc<TokenCache<OAuth1TokenProvider>>),
     File(Box<CachedFile<Secret>>),
     TwoLegged,
 }
 
 impl OAuth1Scheme {
     pub(in crate::auth) fn new(settings: Settings) -> Self {
-        let key = CachedFile::new(settings.private_key_file.clone(), |pem| {
+        let key = Arc::new(CachedFile::new(settings.private_key_file.clone(), |pem| {
             SigningKey::from_pem(pem.expose())
                 .map_err(|error: SigningKeyError| format!("holds no usable key: {error}"))
-        });
+        }));
         let token = match &settings.token {
             AccessTokenSource::Login(store) => {
-                TokenProvider::Stored(Arc::new(StoredTokens::new(settings.clone(), store.clone())))
+                TokenSource::Stored(TokenCache::new(OAuth1TokenProvider {
+                    settings: settings.clone(),
+                    store: store.clone(),
+                    key: Arc::clone(&key),
+                }))
             }
             AccessTokenSource::File(file) => {
-                TokenProvider::File(Box::new(CachedFile::new(file.clone(), token)))
+                TokenSource::File(Box::new(CachedFile::new(file.clone(), token)))
             }
-            AccessTokenSource::TwoLegged => TokenProvider::TwoLegged,
+            AccessTokenSource::TwoLegged => TokenSource::TwoLegged,
         };
         Self {
             signed_url: settings.signed_url(),
@@ -62,15 +67,15 @@ impl OAuth1Scheme {
     ) -> Result<RequestCredential, CredentialUnavailable> {
         let key = self.key.current().await?;
         let (token, generation) = match &self.token {
-            TokenProvider::TwoLegged => (Zeroizing::new(String::new()), 0),
-            TokenProvider::File(file) => {
+            TokenSource::TwoLegged => (Zeroizing::new(String::new()), 0),
+            TokenSource::File(file) => {
                 let current = file.current().await?;
                 (text(&current.value), current.generation)
             }
-            TokenProvider::Stored(stored) => {
-                let (tokens, generation) = stored.current(&key.value).await?;
-                let access = tokens.access.as_ref().map(text);
-                (access.unwrap_or_default(), generation)
+            TokenSource::Stored(stored) => {
+                let current = stored.current().await?;
+                let access = current.tokens.access.as_ref().map(text);
+                (access.unwrap_or_default(), current.generation)
             }
         };
         let request = UnsignedRequest {
@@ -97,12 +102,12 @@ impl OAuth1Scheme {
         refused: u64,
         proven: bool,
     ) -> Result<bool, CredentialUnavailable> {
-        let TokenProvider::Stored(stored) = &self.token else {
+        let TokenSource::Stored(stored) = &self.token else {
             return Ok(false);
         };
         let key = self.key.current().await?;
         match refused.checked_sub(key.generation) {
-            Some(refused) => stored.refresh_rejected(&key.value, refused, proven).await,
+            Some(refused) => stored.refresh_rejected(refused, proven).await,
             None => Ok(false),
         }
     }
@@ -158,7 +163,7 @@ impl AuthScheme for OAuth1Scheme {
 
     /// By its session, where there is one.
     fn can_refresh(&self) -> bool {
-        matches!(self.token, TokenProvider::Stored(_))
+        matches!(self.token, TokenSource::Stored(_))
     }
 
     fn refresh(
@@ -173,48 +178,51 @@ impl AuthScheme for OAuth1Scheme {
         Box::pin(async {
             self.key.reload().await?;
             match &self.token {
-                TokenProvider::Stored(stored) => stored.reload().await.map(drop),
-                TokenProvider::File(file) => file.reload().await.map(drop),
-                TokenProvider::TwoLegged => Ok(()),
+                TokenSource::Stored(stored) => stored.reload().await,
+                TokenSource::File(file) => file.reload().await.map(drop),
+                TokenSource::TwoLegged => Ok(()),
             }
         })
     }
 
     fn version(&self) -> u64 {
         let token = match &self.token {
-            TokenProvider::Stored(stored) => stored.version(),
-            TokenProvider::File(file) => file.generation(),
-            TokenProvider::TwoLegged => 0,
+            TokenSource::Stored(stored) => stored.version(),
+            TokenSource::File(file) => file.generation(),
+            TokenSource::TwoLegged => 0,
         };
         self.key.generation() + token
     }
 
     fn concern(&self) -> Option<Concern> {
         let of_token = match &self.token {
-            TokenProvider::Stored(stored) => stored.concern(),
-            TokenProvider::File(file) => file.concern(),
-            TokenProvider::TwoLegged => None,
+            TokenSource::Stored(stored) => stored.concern(),
+            TokenSource::File(file) => file.concern(),
+            TokenSource::TwoLegged => None,
         };
         self.key.concern().or(of_token)
     }
 
     fn invalidate(&self) {
-        if let TokenProvider::Stored(stored) = &self.token {
+        if let TokenSource::Stored(stored) = &self.token {
             stored.invalidate();
         }
     }
 
     fn wait_idle(&self) -> BoxFuture<'_, ()> {
         match &self.token {
-            TokenProvider::Stored(stored) => Box::pin(stored.wait_idle()),
+            TokenSource::Stored(stored) => Box::pin(stored.wait_idle()),
             _ => Box::pin(std::future::ready(())),
         }
     }
 
     fn expiries(&self) -> Vec<CredentialExpiry> {
         match &self.token {
-            TokenProvider::Stored(stored) => stored.expiries(),
-            TokenProvider::File(file) => {
+            TokenSource::Stored(stored) => match stored.peek() {
+                Some((tokens, false)) => stored_expiries(&tokens, &stored.provider().store),
+                _ => Vec::new(),
+            },
+            TokenSource::File(file) => {
                 let remedy = format!("write a new one into {}", file.file().path().display());
                 let end = ExpiryTime::Unknown("the file does not tell".to_owned());
                 vec![CredentialExpiry::new(
@@ -223,8 +231,27 @@ impl AuthScheme for OAuth1Scheme {
                     remedy,
                 )]
             }
-            TokenProvider::TwoLegged => Vec::new(),
+            TokenSource::TwoLegged => Vec::new(),
         }
+    }
+}
+
+fn stored_expiries(tokens: &TokenSet, store: &TokenStore) -> Vec<CredentialExpiry> {
+    let expiry = |kind, at: Option<SystemTime>| {
+        let end = match at {
+            Some(at) => ExpiryTime::At(at),
+            None => ExpiryTime::Unknown("Jira did not tell".to_owned()),
+        };
+        let remedy = format!("run agent login {}", store.forward());
+        CredentialExpiry::new(kind, end, remedy).issued(Some(tokens.obtained))
+    };
+    let access = expiry(CredentialKind::Oauth1Token, tokens.access_expires);
+    match &tokens.refresh {
+        None => vec![access],
+        Some(_) => vec![
+            access.auto_refreshed(),
+            expiry(CredentialKind::Oauth1Session, tokens.refresh_expires),
+        ],
     }
 }
 

@@ -4,19 +4,19 @@
 use super::Settings;
 use crate::printable::printable;
 use crate::{
-    auth::CredentialUnavailable,
+    auth::{
+        CredentialUnavailable,
+        credential::{bearer, sensitive},
+    },
     secret::Secret,
     upstream::{CloudRoute, ControlClient, HttpTarget, UpstreamTarget},
 };
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
+use parking_lot::Mutex;
 use serde::Deserialize;
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 /// What is known of a login's reach.
 #[derive(Default)]
@@ -52,7 +52,7 @@ impl SiteAccess {
             return known;
         }
         let answer = check_site_access(settings, access).await;
-        let mut known = self.lock();
+        let mut known = self.known.lock();
         match answer {
             Ok(()) => *known = Some(SiteAccessState::Granted),
             Err(SiteAccessError::OtherSites(why)) => {
@@ -73,7 +73,7 @@ impl SiteAccess {
 
     /// `None` where it is time to ask.
     fn known(&self, generation: u64) -> Option<Result<(), CredentialUnavailable>> {
-        match &*self.lock() {
+        match &*self.known.lock() {
             Some(SiteAccessState::Granted) => Some(Ok(())),
             Some(SiteAccessState::Denied(of, at, why))
                 if *of == generation && at.elapsed() < RECHECK_AFTER =>
@@ -83,11 +83,6 @@ impl SiteAccess {
             Some(SiteAccessState::Unknown(at)) if at.elapsed() < RECHECK_AFTER => Some(Ok(())),
             _ => None,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<SiteAccessState>> {
-        // Every write is a plain assignment.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,11 +113,8 @@ pub async fn check_site_access(
         .map_err(|e| SiteAccessError::Unknown(e.to_string()))?;
     let client = client.map_err(|e| SiteAccessError::Unknown(e.to_string()))?;
     let mut head = client.head(RESOURCES);
-    let mut bearer = Zeroizing::new(b"Bearer ".to_vec());
-    bearer.extend_from_slice(access.expose());
-    let mut value = HeaderValue::from_bytes(&bearer)
+    let value = sensitive(bearer(access).expose())
         .map_err(|_| SiteAccessError::Unknown("the token cannot stand in a header".to_owned()))?;
-    value.set_sensitive(true);
     head.headers.insert(header::AUTHORIZATION, value);
     let answer = client.send(head, Bytes::new()).await;
     let answer = answer.map_err(|failure| SiteAccessError::Unknown(failure.detail))?;

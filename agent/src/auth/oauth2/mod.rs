@@ -1,19 +1,16 @@
 //! `oauth2`: Jira's own provider (Data Center 8.22 and later) and Atlassian's Cloud (3LO).
 //!
-//! `settings` says who issues the tokens, `authorize` makes the address that a person opens, `endpoint`
-//! speaks with the token endpoint, `refresh` exchanges stored tokens for the next ones. `scheme` gives each
-//! request its header: what it holds is a `state`, which `token_files` compares with the files and `refresh_task` renews
-//! ahead of its end.
+//! `settings` names the issuer of the tokens, `authorize` makes the address that a person opens, `endpoint` speaks
+//! to the token endpoint, `refresh` exchanges stored tokens for the next ones, `token_provider` does so for the token
+//! cache, `scheme` gives each request its header.
 
 mod accessible_resources;
 mod authorize;
 mod endpoint;
 mod refresh;
-mod refresh_task;
 mod scheme;
 mod settings;
-mod state;
-mod token_files;
+mod token_provider;
 
 pub use accessible_resources::{SiteAccessError, check_site_access};
 pub use authorize::AuthorizationRequest;

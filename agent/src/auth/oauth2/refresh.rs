@@ -6,6 +6,7 @@ use crate::{
         CredentialUnavailable,
         rotation::{LOCK_PATIENCE, RefreshError, RefreshOutcome, rotate},
     },
+    printable::hex,
     secret::{Secret, SecretFile, SecretFileError},
     tokens::{TokenRecord, TokenSet, TokenStoreError},
 };
@@ -158,8 +159,7 @@ pub async fn logged_in(
 
 /// Tells one refresh token from the next without keeping it.
 fn fingerprint(token: &Secret) -> String {
-    let digest = Sha256::digest(token.expose());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(token.expose()))
 }
 
 /// Why there is nothing to renew.

@@ -3,6 +3,7 @@
 use crate::printable::printable;
 use crate::{
     config::ForwardConfig,
+    secret::Secret,
     upstream::{ControlClient, UpstreamTarget},
 };
 use anyhow::{Context, bail};
@@ -11,14 +12,14 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 /// The name of the user that Jira takes this `Authorization` for.
-pub async fn ask(forward: &ForwardConfig, authorization: &[u8]) -> anyhow::Result<String> {
+pub async fn ask(forward: &ForwardConfig, authorization: &Secret) -> anyhow::Result<String> {
     let UpstreamTarget::Http(target) = &forward.upstream.target else {
         bail!("forward {:?} leads to no Jira", &*forward.name);
     };
     let client = ControlClient::like_data_path(&forward.upstream, target)?;
     let mut head = client.head("/rest/api/2/myself");
-    let mut value =
-        HeaderValue::from_bytes(authorization).context("the token cannot stand in a header")?;
+    let mut value = HeaderValue::from_bytes(authorization.expose())
+        .context("the token contains bytes that an HTTP header cannot carry")?;
     value.set_sensitive(true);
     head.headers.insert(header::AUTHORIZATION, value);
     let answer = client

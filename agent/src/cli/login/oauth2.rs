@@ -7,7 +7,7 @@ use super::{
 use crate::printable::printable;
 use crate::{
     auth::{
-        RefreshOutcome,
+        RefreshOutcome, bearer,
         oauth2::{
             self, AuthorizationRequest, GrantType, OAuth2Endpoints, Settings, SiteAccessError,
         },
@@ -168,9 +168,7 @@ async fn prove(
             )
         }
     }
-    let mut bearer = Zeroizing::new(b"Bearer ".to_vec());
-    bearer.extend_from_slice(access.expose());
-    myself::ask(forward, &bearer).await
+    myself::ask(forward, &bearer(access)).await
 }
 
 fn instructions(

@@ -1,68 +1,100 @@
-//! What is held of one forward's login, and how what is on the disk changes that.
+//! What is known of one forward's tokens, and how the files and each refresh change it. No clock of its own beyond the
+//! times that it notes.
 
-use super::token_files::FileStamps;
+use super::{FileStamps, StoredRecord, TokenFilesReading, TokenProvider};
 use crate::{
     auth::{Concern, CredentialUnavailable},
     secret::{Secret, SecretDigest},
     tokens::{TokenRecord, TokenSet},
 };
-use rand::Rng;
 use std::{sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 
 #[derive(Default)]
-pub(super) struct OAuth2State {
-    pub checked_at: Option<Instant>,
-    /// Why the last look found nothing out.
+pub(super) struct TokenState {
+    /// Why the last read failed.
     pub read_error: Option<CredentialUnavailable>,
-    /// From when on that is worth telling while what is held still serves.
+    /// From when on that is reported while the cached token is usable.
     pub unread_since: Option<Instant>,
-    /// Counts what was taken over, so that a slow look does not bring back what is older.
-    pub record_count: u64,
-    /// Of the token file, of the one with a first refresh token, and of the client's secret.
+    /// Rises with each record that is taken over, so that a slow read does not bring back an older one.
+    pub revision: u64,
+    /// Of the files that were last taken over.
     pub stamps: Option<FileStamps>,
     /// Of the client's secret that was last seen.
-    pub secret: Option<SecretDigest>,
-    pub secret_is_readable: bool,
-    /// Rises with each other thing that a person put there: a login, a client secret.
+    pub client_secret: Option<SecretDigest>,
+    pub client_secret_is_readable: bool,
+    /// Rises with each other thing that a person put there: a login, a client secret. 0 before the first read.
     pub version: u64,
     pub tokens: Option<Arc<TokenSet>>,
-    /// Rises with each new access token.
+    /// Why there are no tokens, where only a login brings some.
+    pub missing: Option<CredentialUnavailable>,
+    /// Rises with each other access token.
     pub generation: u64,
-    /// From here on it is renewed, while it still serves.
+    /// From when on the access token is refreshed although it is usable.
     pub refresh_at: Option<SystemTime>,
-    /// Jira has refused it: it is not sent again.
+    /// Jira has rejected the access token: it is not sent again.
     pub rejected: bool,
-    /// An interrupted renewal of before may have killed it: it is renewed before it is sent, if it can be.
+    /// An interrupted refresh may have invalidated the access token: it is refreshed before it is sent, if possible.
     pub refresh_interrupted: bool,
     /// Why only a person can help.
     pub ended: Option<String>,
-    /// Why the last renewal failed.
+    /// Why the last refresh failed.
     pub refresh_error: Option<CredentialUnavailable>,
     /// Since when none has succeeded.
     pub trouble_since: Option<Instant>,
-    /// The client has another secret since then, and no renewal has shown whether it is good.
+    /// Since when the client has another secret that no refresh has tried.
     pub untried_since: Option<Instant>,
     pub failures: u32,
     pub retry_at: Option<Instant>,
-    /// When Jira last refused a token that it had never taken.
+    /// When Jira last rejected a token that it had never accepted.
     pub ineffective_refresh_at: Option<Instant>,
 }
 
-impl OAuth2State {
-    /// Takes over what is on the disk.
-    pub fn apply_record(&mut self, record: &TokenRecord) {
+impl TokenState {
+    /// Takes over what a read found.
+    pub fn apply_reading(&mut self, reading: TokenFilesReading, provider: &impl TokenProvider) {
+        let is_first = self.version == 0;
+        let generation = self.generation;
+        let known_secret = self.client_secret;
+        let was_readable = is_first || self.client_secret_is_readable;
+        match reading.record {
+            StoredRecord::NotStored => {}
+            StoredRecord::Found(record) => self.apply_record(&record, provider),
+            StoredRecord::Missing(why) => self.forget_tokens(why),
+        }
+        let secret = reading.client_secret;
+        // The same content written once more is no other secret.
+        let is_new_secret = !is_first && secret.is_some() && secret != known_secret;
+        if is_new_secret {
+            self.use_new_secret();
+        }
+        // A secret that becomes readable is used at once.
+        if secret.is_some() && !was_readable {
+            self.failures = 0;
+            self.retry_at = None;
+        }
+        self.client_secret_is_readable = secret.is_some();
+        self.client_secret = secret.or(known_secret);
+        if is_first || is_new_secret || self.generation != generation {
+            self.version += 1;
+        }
+        self.stamps = reading.stamps;
+    }
+
+    /// Takes over what is stored.
+    pub fn apply_record(&mut self, record: &TokenRecord, provider: &impl TokenProvider) {
         let same = match (&self.tokens, &record.tokens) {
-            (Some(held), Some(stored)) => is_same(&held.access, &stored.access),
+            (Some(cached), Some(stored)) => is_same(&cached.access, &stored.access),
             _ => false,
         };
         // The same token issued once more: its end is another one, and it may be tried again.
         let reissued = match (&self.tokens, &record.tokens) {
-            (Some(held), Some(stored)) => same && held.obtained != stored.obtained,
+            (Some(cached), Some(stored)) => same && cached.obtained != stored.obtained,
             _ => false,
         };
-        self.record_count += 1;
+        self.revision += 1;
         self.tokens = record.tokens.clone();
+        self.missing = None;
         if same && !reissued && self.ended == record.ended {
             return;
         }
@@ -76,28 +108,27 @@ impl OAuth2State {
         if !same || reissued {
             self.rejected = false;
             self.refresh_interrupted = record.pending.is_some();
-            self.refresh_at = record.tokens.as_deref().and_then(refresh_at);
+            let tokens = record.tokens.as_deref();
+            self.refresh_at = tokens.and_then(|tokens| provider.refresh_at(tokens));
         }
     }
 
-    /// Discards the tokens after a logout.
-    pub fn forget(&mut self) {
-        let Self {
-            generation,
-            record_count: adoptions,
-            version,
-            ..
-        } = *self;
+    /// Forgets the tokens after a logout, or where those that are stored must not be used.
+    fn forget_tokens(&mut self, why: CredentialUnavailable) {
+        if self.missing.as_ref() == Some(&why) {
+            return;
+        }
         *self = Self {
-            generation: generation + 1,
-            record_count: adoptions + 1,
-            version,
+            generation: self.generation + 1,
+            revision: self.revision + 1,
+            version: self.version,
+            missing: Some(why),
             ..Self::default()
         };
     }
 
-    /// The client has another secret: it is used now, to see whether it is good, however the former one fared.
-    pub fn use_new_secret(&mut self) {
+    /// The client has another secret: a refresh tries it now, whatever became of the former one.
+    fn use_new_secret(&mut self) {
         self.forget_trouble();
         self.failures = 0;
         self.retry_at = None;
@@ -107,21 +138,21 @@ impl OAuth2State {
         }
     }
 
-    /// A renewal failed.
+    /// Notes that a refresh failed.
     pub fn fail(&mut self, why: CredentialUnavailable) {
         self.untried_since = None;
         self.trouble_since.get_or_insert_with(Instant::now);
         self.refresh_error = Some(why);
     }
 
-    /// What failed before counts no more.
+    /// Drops what is known of failed refreshes.
     pub fn forget_trouble(&mut self) {
         self.refresh_error = None;
         self.trouble_since = None;
         self.untried_since = None;
     }
 
-    /// What is wrong although what is held still serves.
+    /// What is wrong although the cached token is still usable.
     pub fn concern(&self) -> Option<Concern> {
         self.tokens.as_ref()?;
         let concern = |why, since: &Option<Instant>| {
@@ -160,14 +191,4 @@ fn is_same(one: &Option<Secret>, other: &Option<Secret>) -> bool {
         (None, None) => true,
         _ => false,
     }
-}
-
-/// Somewhere between 70 and 85 per cent of its life, so that many agents do not come all at once.
-fn refresh_at(tokens: &TokenSet) -> Option<SystemTime> {
-    let life = tokens
-        .access_expires?
-        .duration_since(tokens.obtained)
-        .ok()?;
-    let share = rand::rng().random_range(0.7..0.85);
-    tokens.obtained.checked_add(life.mul_f64(share))
 }
