@@ -7,11 +7,11 @@ use std::{
 };
 
 /// One line on standard output.
-macro_rules! say {
+macro_rules! outln {
     () => { $crate::output::write(format_args!("\n")) };
     ($($text:tt)*) => { $crate::output::write(format_args!("{}\n", format_args!($($text)*))) };
 }
-pub(crate) use say;
+pub(crate) use outln;
 
 /// Text on standard output as it is.
 pub(crate) fn write(text: Arguments<'_>) {
@@ -20,6 +20,6 @@ pub(crate) fn write(text: Arguments<'_>) {
 }
 
 /// One line on standard error.
-pub(crate) fn complain(text: &str) {
+pub(crate) fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "server-stub: {text}");
 }

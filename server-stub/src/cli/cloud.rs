@@ -1,6 +1,6 @@
 //! `server-stub cloud`: its arguments, and running it until a signal.
 
-use crate::output::say;
+use crate::output::outln;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -51,17 +51,17 @@ pub struct Args {
 /// When the settings cannot be read or Cloud cannot start.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let cloud = CloudStub::start(settings(args)?).await?;
-    say!("token service {}", cloud.auth_url);
-    say!("API gateway   {}", cloud.api_url);
+    outln!("token service {}", cloud.auth_url);
+    outln!("API gateway   {}", cloud.api_url);
     for site in &cloud.sites {
-        say!(
+        outln!(
             "site          {} at {} ({})",
             site.url,
             site.addr,
             site.cloud_id
         );
     }
-    say!("ca file       {}", cloud.ca_path.display());
+    outln!("ca file       {}", cloud.ca_path.display());
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,

@@ -1,7 +1,7 @@
 //! `server-stub gateway`: its arguments, and running it until a signal.
 
 use crate::gateway::{AgentName, Gateway, Settings};
-use crate::output::say;
+use crate::output::outln;
 use anyhow::{Context, bail};
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long, default_value = "gateway.localhost", value_name = "DOMAIN")]
     domain: String,
     /// A further authorized_keys file for an agent.
-    #[arg(long, value_name = "NAME=FILE", value_parser = further_keys)]
+    #[arg(long, value_name = "NAME=FILE", value_parser = extra_keys)]
     authorized_keys: Vec<(AgentName, PathBuf)>,
     /// Idle HTTP channels kept ready per session and forward. Use 0 where the far end serves one
     /// connection at a time.
@@ -49,11 +49,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let data = settings.data.display().to_string();
     let domain = settings.domain.clone();
     let running = Gateway::start(settings).await?;
-    say!("SSH         {}", running.ssh_addr);
-    say!("host key    {}", running.host_key_fingerprint);
-    say!("known_hosts {}", running.known_hosts_line);
-    say!("HTTP        http://{}/", running.http_addr);
-    say!(
+    outln!("SSH         {}", running.ssh_addr);
+    outln!("host key    {}", running.host_key_fingerprint);
+    outln!("known_hosts {}", running.known_hosts_line);
+    outln!("HTTP        http://{}/", running.http_addr);
+    outln!(
         "agents      http://NAME.{domain}:{}/ (keys in {data}/agents/NAME/authorized_keys)",
         running.http_addr.port()
     );
@@ -71,7 +71,7 @@ async fn interrupted() -> std::io::Result<()> {
     }
 }
 
-fn further_keys(text: &str) -> Result<(AgentName, PathBuf), String> {
+fn extra_keys(text: &str) -> Result<(AgentName, PathBuf), String> {
     let (name, file) = text
         .split_once('=')
         .ok_or("expected NAME=FILE, for example acme=/home/acme/.ssh/id_ed25519.pub")?;

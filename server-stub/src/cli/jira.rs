@@ -1,6 +1,6 @@
 //! `server-stub jira`: its arguments, and running it until a signal.
 
-use crate::output::say;
+use crate::output::outln;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -76,10 +76,10 @@ pub struct Args {
 /// When the settings cannot be read or Jira cannot start.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let jira = JiraStub::start(settings(args)?).await?;
-    say!("url      {}", jira.url);
-    say!("base url {}", jira.base_url);
+    outln!("url      {}", jira.url);
+    outln!("base url {}", jira.base_url);
     if let Some(path) = &jira.ca_path {
-        say!("ca file  {}", path.display());
+        outln!("ca file  {}", path.display());
     }
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

@@ -26,7 +26,7 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            crate::output::complain(&format!("{error:#}"));
+            crate::output::print_error(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

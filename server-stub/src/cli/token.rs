@@ -5,7 +5,7 @@ use crate::gateway::{
     enrollment::{InvitationState, InvitationStore},
     host_key_fingerprint,
 };
-use crate::output::say;
+use crate::output::outln;
 use agent::{
     enroll::{EnrollmentToken, OneTimeSecret, TokenForward},
     tunnel::{BindAddress, GatewayAddress},
@@ -84,8 +84,8 @@ fn invite(new: NewTokenArgs) -> anyhow::Result<()> {
     let expires = SystemTime::now() + new.expires;
     let secret = OneTimeSecret::generate();
     let fingerprint = host_key_fingerprint(&new.folder.data)?;
-    let book = InvitationStore::new(&new.folder.data);
-    let invitation = book.invite(&new.name, &secret, &new.bind, expires)?;
+    let store = InvitationStore::new(&new.folder.data);
+    let invitation = store.invite(&new.name, &secret, &new.bind, expires)?;
     let token = EnrollmentToken {
         gateways: new.gateway,
         user: new.name.to_string(),
@@ -101,7 +101,7 @@ fn invite(new: NewTokenArgs) -> anyhow::Result<()> {
     let text = token.to_text();
     // What the agent would refuse is better refused here.
     if let Err(error) = EnrollmentToken::parse(&text) {
-        book.revoke(&invitation)?;
+        store.revoke(&invitation)?;
         return Err(error).context("this token could not be used");
     }
     eprintln!(
@@ -110,13 +110,13 @@ fn invite(new: NewTokenArgs) -> anyhow::Result<()> {
         invitation.agent,
         humantime::format_rfc3339_seconds(expires)
     );
-    say!("{}", text.as_str());
+    outln!("{}", text.as_str());
     Ok(())
 }
 
-fn list(book: &InvitationStore) -> anyhow::Result<()> {
-    for one in book.list()? {
-        say!(
+fn list(store: &InvitationStore) -> anyhow::Result<()> {
+    for one in store.list()? {
+        outln!(
             "{}  {:20}  until {}  {:24}  {}",
             one.id,
             one.agent.as_str(),
@@ -128,8 +128,8 @@ fn list(book: &InvitationStore) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn revoke(book: &InvitationStore, which: &str) -> anyhow::Result<()> {
-    let all = book.list()?;
+fn revoke(store: &InvitationStore, which: &str) -> anyhow::Result<()> {
+    let all = store.list()?;
     let meant: Vec<_> = all
         .iter()
         .filter(|one| {
@@ -140,8 +140,8 @@ fn revoke(book: &InvitationStore, which: &str) -> anyhow::Result<()> {
         bail!("there is no invitation {which}, and no open one for an agent of that name");
     }
     for one in meant {
-        book.revoke(one)?;
-        say!("{} for {} is withdrawn", one.id, one.agent);
+        store.revoke(one)?;
+        outln!("{} for {} is withdrawn", one.id, one.agent);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
 use super::scope;
-use super::shared::CloudState;
+use super::state::CloudState;
 use super::site::basic;
 use crate::jira::AuthKind;
 
@@ -34,12 +34,12 @@ async fn resources(State(shared): ApiState, headers: HeaderMap, uri: Uri) -> Res
     let sites: Vec<Value> = shared
         .sites
         .iter()
-        .filter(|place| consent.sites.contains(&place.cloud_id))
-        .map(|place| {
+        .filter(|site| consent.sites.contains(&site.cloud_id))
+        .map(|site| {
             json!({
-                "id": place.cloud_id,
-                "url": place.url,
-                "name": place.name,
+                "id": site.cloud_id,
+                "url": site.url,
+                "name": site.name,
                 "scopes": scopes,
                 "avatarUrl": "https://site-admin-avatar-cdn.prod.public.atl-paas.net/avatars/240/flag.png",
             })
@@ -56,8 +56,8 @@ async fn jira(State(shared): ApiState, mut request: Request) -> Response {
         Some(slash) => below.split_at(slash),
         None => (below, ""),
     };
-    let place = shared.sites.iter().find(|place| place.cloud_id == cloud_id);
-    let (Some(place), Ok(uri)) = (place, rest.parse::<Uri>()) else {
+    let site = shared.sites.iter().find(|site| site.cloud_id == cloud_id);
+    let (Some(site), Ok(uri)) = (site, rest.parse::<Uri>()) else {
         let body = json!({
             "timestamp": shared.now().unix_timestamp(),
             "status": 404,
@@ -87,7 +87,7 @@ async fn jira(State(shared): ApiState, mut request: Request) -> Response {
         return unauthorized("Unauthorized; scope does not match");
     }
     *request.uri_mut() = uri;
-    place.jira.serve(request, Some(account), kind, None).await
+    site.jira.serve(request, Some(account), kind, None).await
 }
 
 fn unauthorized(message: &str) -> Response {

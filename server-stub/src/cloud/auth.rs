@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::grants::{CloudConsent, CloudTokenError, CloudTokens, OFFLINE};
-use super::shared::CloudState;
+use super::state::CloudState;
 use crate::consent::{self, ConsentForm};
 use crate::jira::server::abort_response;
 
@@ -21,14 +21,14 @@ type AuthServiceState = State<Arc<CloudState>>;
 
 pub(super) fn router(shared: Arc<CloudState>) -> Router {
     Router::new()
-        .route("/authorize", get(ask).post(decide))
+        .route("/authorize", get(show_consent).post(decide))
         .route("/oauth/token", post(token))
         .with_state(shared)
 }
 
-async fn ask(State(shared): AuthServiceState, uri: Uri) -> Response {
+async fn show_consent(State(shared): AuthServiceState, uri: Uri) -> Response {
     match CloudAuthorizeRequest::read(&shared, &uri) {
-        Ok(asked) => consent::page(&asked.app, &asked.consent_text(), None),
+        Ok(request) => consent::page(&request.app, &request.consent_text(), None),
         Err(refused) => *refused,
     }
 }
@@ -38,33 +38,33 @@ async fn decide(
     uri: Uri,
     Form(answer): Form<ConsentForm>,
 ) -> Response {
-    let asked = match CloudAuthorizeRequest::read(&shared, &uri) {
-        Ok(asked) => asked,
+    let request = match CloudAuthorizeRequest::read(&shared, &uri) {
+        Ok(request) => request,
         Err(refused) => return *refused,
     };
     let account = shared.settings.accounts.iter().find(|account| {
         account.email.eq_ignore_ascii_case(&answer.username) && account.password == answer.password
     });
     let Some(account) = account else {
-        return consent::page_again(&asked.app, &asked.consent_text());
+        return consent::page_again(&request.app, &request.consent_text());
     };
     match answer.decision.as_str() {
         "allow" => {
             let consent = CloudConsent {
-                app: asked.app.clone(),
+                app: request.app.clone(),
                 account: account.id.clone(),
-                scopes: asked.scopes.clone(),
+                scopes: request.scopes.clone(),
                 sites: shared.sites.iter().map(|p| p.cloud_id.clone()).collect(),
             };
             let now = shared.now();
-            let code = shared.grants().code(consent, asked.redirect.as_str(), now);
-            asked.redirect_with(&[("code", &code)])
+            let code = shared.grants().code(consent, request.redirect.as_str(), now);
+            request.redirect_with(&[("code", &code)])
         }
-        "deny" => asked.redirect_with(&[
+        "deny" => request.redirect_with(&[
             ("error", "access_denied"),
             ("error_description", "User did not authorize the request"),
         ]),
-        _ => consent::page(&asked.app, &asked.consent_text(), None),
+        _ => consent::page(&request.app, &request.consent_text(), None),
     }
 }
 
@@ -98,7 +98,7 @@ impl CloudAuthorizeRequest {
             .split_ascii_whitespace()
             .map(str::to_owned)
             .collect();
-        let asked = Self {
+        let request = Self {
             app: app.id,
             redirect,
             state: parameter("state").map(str::to_owned),
@@ -107,15 +107,15 @@ impl CloudAuthorizeRequest {
         if parameter("response_type") != Some("code") || parameter("prompt") != Some("consent") {
             let what = "response_type must be code and prompt must be consent";
             let error = [("error", "invalid_request"), ("error_description", what)];
-            return Err(Box::new(asked.redirect_with(&error)));
+            return Err(Box::new(request.redirect_with(&error)));
         }
         let known = |scope: &String| scope == OFFLINE || app.scopes.contains(scope);
-        if asked.scopes.is_empty() || !asked.scopes.iter().all(known) {
+        if request.scopes.is_empty() || !request.scopes.iter().all(known) {
             let what = "The app has not all of the scopes";
             let error = [("error", "invalid_scope"), ("error_description", what)];
-            return Err(Box::new(asked.redirect_with(&error)));
+            return Err(Box::new(request.redirect_with(&error)));
         }
-        Ok(asked)
+        Ok(request)
     }
 
     fn consent_text(&self) -> String {

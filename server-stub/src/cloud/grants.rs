@@ -53,7 +53,7 @@ pub(super) struct CloudTokenError(pub u16, pub &'static str, pub &'static str);
 struct CloudAuthCode {
     code: String,
     redirect: String,
-    until: OffsetDateTime,
+    expires: OffsetDateTime,
     consent: CloudConsent,
 }
 
@@ -61,7 +61,7 @@ struct CloudRefreshToken {
     token: String,
     family: u64,
     consent: CloudConsent,
-    until: OffsetDateTime,
+    expires: OffsetDateTime,
     /// When it was first used.
     used: Option<OffsetDateTime>,
 }
@@ -70,7 +70,7 @@ struct CloudAccessToken {
     token: String,
     family: u64,
     consent: CloudConsent,
-    until: OffsetDateTime,
+    expires: OffsetDateTime,
 }
 
 impl CloudGrants {
@@ -116,11 +116,11 @@ impl CloudGrants {
 
     pub fn code(&mut self, consent: CloudConsent, redirect: &str, now: OffsetDateTime) -> String {
         let code = random_token(TOKEN_LENGTH);
-        let until = expires_at(now, self.settings.code_lifetime);
+        let expires = expires_at(now, self.settings.code_lifetime);
         self.codes.push(CloudAuthCode {
             code: code.clone(),
             redirect: redirect.to_owned(),
-            until,
+            expires,
             consent,
         });
         code
@@ -142,7 +142,7 @@ impl CloudGrants {
         let Some(code) = found.and_then(|index| self.codes.remove(index)) else {
             return Err(invalid);
         };
-        if code.until <= now || code.redirect != redirect {
+        if code.expires <= now || code.redirect != redirect {
             return Err(invalid);
         }
         self.counts.codes += 1;
@@ -170,7 +170,7 @@ impl CloudGrants {
             .refresh_tokens
             .iter_mut()
             .find(|known| secrets_match(&known.token, token) && known.consent.app == app);
-        let Some(known) = known.filter(|known| known.until > now) else {
+        let Some(known) = known.filter(|known| known.expires > now) else {
             return Err(dead);
         };
         let (family, consent) = (known.family, known.consent.clone());
@@ -189,7 +189,7 @@ impl CloudGrants {
     pub fn access(&self, token: &str, now: OffsetDateTime) -> Option<CloudConsent> {
         self.access_tokens
             .iter()
-            .find(|known| secrets_match(&known.token, token) && known.until > now)
+            .find(|known| secrets_match(&known.token, token) && known.expires > now)
             .map(|known| known.consent.clone())
     }
 
@@ -212,10 +212,10 @@ impl CloudGrants {
 
     pub fn expire(&mut self, refresh_too: bool, now: OffsetDateTime) {
         for access in self.access_tokens.iter_mut() {
-            access.until = now;
+            access.expires = now;
         }
         for refresh in self.refresh_tokens.iter_mut().filter(|_| refresh_too) {
-            refresh.until = now;
+            refresh.expires = now;
         }
     }
 
@@ -232,7 +232,7 @@ impl CloudGrants {
                 token,
                 family,
                 consent: consent.clone(),
-                until: expires_at(now, self.settings.refresh_lifetime),
+                expires: expires_at(now, self.settings.refresh_lifetime),
                 used: None,
             };
             self.refresh_tokens.push(refresh);
@@ -241,7 +241,7 @@ impl CloudGrants {
             token: tokens.access.clone(),
             family,
             consent,
-            until: expires_at(now, self.settings.access_lifetime),
+            expires: expires_at(now, self.settings.access_lifetime),
         };
         self.access_tokens.push(access);
         tokens

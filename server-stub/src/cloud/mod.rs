@@ -1,7 +1,7 @@
 //! An imitation of Jira Cloud, as far as a client's login goes: `auth` is auth.atlassian.com (consent
 //! and the token service), `api` is api.atlassian.com (accessible resources, and the sites behind
 //! `/ex/jira/{cloudid}`), `site` is one customer's URL. `grants` holds what was issued, `scope` says
-//! which one a request wants, `settings` names people, apps, tokens and sites. Each has a listener of
+//! which one a request wants, `settings` names users, apps, tokens and sites. Each has a listener of
 //! its own; all are https with certificates of one authority. The sites hold the same world as the
 //! imitation [`jira`](crate::jira).
 
@@ -10,7 +10,7 @@ mod auth;
 mod grants;
 mod scope;
 mod settings;
-mod shared;
+mod state;
 mod site;
 
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ use crate::jira::{
     EmbeddedJira, InjectedFault, JiraStartError as JiraError, OAuth1Consumer, PublicKeyError,
     ReceivedRequest, UserSettings, server,
 };
-use shared::{CloudSite, CloudState};
+use state::{CloudSite, CloudState};
 
 /// The imitation of Jira Cloud and its token service.
 pub struct CloudStub;
@@ -111,13 +111,13 @@ impl CloudStub {
         let (auth, auth_addr) = listen(settings.auth_listen).await?;
         let (api, api_addr) = listen(settings.api_listen).await?;
 
-        let people: Vec<UserSettings> = settings
+        let users: Vec<UserSettings> = settings
             .accounts
             .iter()
             .map(AtlassianAccount::user)
             .collect();
         let mut listeners = Vec::new();
-        let mut places = Vec::new();
+        let mut cloud_sites = Vec::new();
         let mut sites = Vec::new();
         for site in &settings.sites {
             let (listener, addr) = listen(site.listen).await?;
@@ -126,13 +126,13 @@ impl CloudStub {
                 None => format!("https://{addr}"),
             };
             let attachments = directory.join(&site.name).join("attachments");
-            places.push(CloudSite {
+            cloud_sites.push(CloudSite {
                 name: site.name.clone(),
                 cloud_id: site.cloud_id.clone(),
                 jira: EmbeddedJira::new(
                     &url,
                     &site.name,
-                    people.clone(),
+                    users.clone(),
                     settings.oauth1.clone(),
                     attachments,
                 )?,
@@ -146,7 +146,7 @@ impl CloudStub {
             listeners.push(listener);
         }
 
-        let shared = Arc::new(CloudState::new(settings, places));
+        let shared = Arc::new(CloudState::new(settings, cloud_sites));
         let (stop, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         let mut serve = |listener, addr: SocketAddr, url: &str, router: Router| {
@@ -194,8 +194,8 @@ impl RunningCloud {
     /// The last requests for resources of the site of this number, however they came: below
     /// `/ex/jira/{cloudid}` without that prefix.
     pub fn requests(&self, site: usize) -> Vec<ReceivedRequest> {
-        let place = self.shared.sites.get(site);
-        place.map(|place| place.jira.requests()).unwrap_or_default()
+        let site = self.shared.sites.get(site);
+        site.map(|site| site.jira.requests()).unwrap_or_default()
     }
 
     /// The raw targets that the API gateway got, oldest first; at most 1,024.
@@ -206,15 +206,15 @@ impl RunningCloud {
     /// Forgets the requests received so far.
     pub fn clear_requests(&self) {
         self.shared.api_targets().clear();
-        for place in &self.shared.sites {
-            place.jira.clear_requests();
+        for site in &self.shared.sites {
+            site.jira.clear_requests();
         }
     }
 
     /// Replaces the faults of a site, however it is reached.
     pub fn set_faults(&self, site: usize, faults: Vec<InjectedFault>) {
-        if let Some(place) = self.shared.sites.get(site) {
-            place.jira.set_faults(faults);
+        if let Some(site) = self.shared.sites.get(site) {
+            site.jira.set_faults(faults);
         }
     }
 
@@ -245,14 +245,14 @@ impl RunningCloud {
     /// # Errors
     /// When its public key is none.
     pub fn register_oauth1_consumer(&self, consumer: OAuth1Consumer) -> Result<(), PublicKeyError> {
-        let mut places = self.shared.sites.iter();
-        places.try_for_each(|place| place.jira.register_oauth1_consumer(consumer.clone()))
+        let mut cloud_sites = self.shared.sites.iter();
+        cloud_sites.try_for_each(|site| site.jira.register_oauth1_consumer(consumer.clone()))
     }
 
     /// Ends the life of every access token of an application link, and that of their sessions if told so.
     pub fn expire_oauth1_tokens(&self, sessions_too: bool) {
-        for place in &self.shared.sites {
-            place.jira.expire_oauth1_tokens(sessions_too);
+        for site in &self.shared.sites {
+            site.jira.expire_oauth1_tokens(sessions_too);
         }
     }
 
@@ -264,8 +264,8 @@ impl RunningCloud {
     /// Sets Cloud's clock off by so many seconds.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.shared.set_clock_offset(seconds);
-        for place in &self.shared.sites {
-            place.jira.set_clock_offset(seconds);
+        for site in &self.shared.sites {
+            site.jira.set_clock_offset(seconds);
         }
     }
 

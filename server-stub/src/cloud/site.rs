@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::shared::CloudState;
+use super::state::CloudState;
 use crate::jira::AuthKind;
 
 /// A listener's site.
@@ -33,17 +33,17 @@ pub(super) fn router(shared: Arc<CloudState>, index: usize) -> Router {
         })
 }
 
-async fn tenant_info(State(here): State<ListenerSite>) -> Response {
-    let place = &here.shared.sites[here.site_index];
-    axum::Json(json!({ "cloudId": place.cloud_id })).into_response()
+async fn tenant_info(State(listener): State<ListenerSite>) -> Response {
+    let site = &listener.shared.sites[listener.site_index];
+    axum::Json(json!({ "cloudId": site.cloud_id })).into_response()
 }
 
-async fn jira(State(here): State<ListenerSite>, request: Request) -> Response {
-    let place = &here.shared.sites[here.site_index];
+async fn jira(State(listener): State<ListenerSite>, request: Request) -> Response {
+    let site = &listener.shared.sites[listener.site_index];
     let Some((email, token)) = basic(request.headers()) else {
-        return place.jira.serve_signed(request).await;
+        return site.jira.serve_signed(request).await;
     };
-    let account = match here.shared.grants().api_token(&email, &token) {
+    let account = match listener.shared.grants().api_token(&email, &token) {
         Some((account, None)) => Some(account),
         _ => None,
     };
@@ -62,7 +62,7 @@ async fn jira(State(here): State<ListenerSite>, request: Request) -> Response {
         Some(_) => (AuthKind::ApiToken, None),
         None => (AuthKind::Anonymous, Some("AUTHENTICATED_FAILED")),
     };
-    place.jira.serve(request, account, kind, reason).await
+    site.jira.serve(request, account, kind, reason).await
 }
 
 /// Email address and token of `Authorization: Basic`.

@@ -58,11 +58,11 @@ impl DemoAgent {
     pub(super) fn start(
         binary: &Path,
         folder: &Path,
-        plan: &AgentSettings<'_>,
+        settings: &AgentSettings<'_>,
     ) -> anyhow::Result<Self> {
-        write_private(&folder.join("jira-pat"), plan.token)?;
-        fs::write(folder.join("ca.pem"), plan.ca)?;
-        fs::write(folder.join(CONFIG), configuration(folder, plan))?;
+        write_private(&folder.join("jira-pat"), settings.token)?;
+        fs::write(folder.join("ca.pem"), settings.ca)?;
+        fs::write(folder.join(CONFIG), configuration(folder, settings))?;
         let log = fs::File::create(folder.join(LOG))?;
         let child = command(binary, folder)
             .arg("run")
@@ -86,7 +86,7 @@ impl DemoAgent {
 
     /// Waits until every layer is proven.
     pub(super) async fn wait_until_proven(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PROVEN;
+        let deadline = Instant::now() + PROVEN_TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the agent ended with {status}:\n{}", self.log_tail());
@@ -97,12 +97,12 @@ impl DemoAgent {
             }
             if Instant::now() > deadline {
                 bail!(
-                    "the agent has not proven its way in {PROVEN:?}:\n{}{}",
+                    "the agent has not proven its way in {PROVEN_TIMEOUT:?}:\n{}{}",
                     String::from_utf8_lossy(&output.stdout),
                     self.log_tail()
                 );
             }
-            sleep(LOOK_EVERY).await;
+            sleep(STATUS_INTERVAL).await;
         }
     }
 
@@ -121,11 +121,11 @@ impl DemoAgent {
     /// Tells the agent to finish what is under way; kills it when that takes too long.
     pub(super) async fn stop(mut self) {
         if let Some(id) = self.child.id() {
-            let told = Command::new("kill")
+            let signaled = Command::new("kill")
                 .args(["-TERM", &id.to_string()])
                 .status()
                 .await;
-            if told.is_ok() && timeout(STOP_TIMEOUT, self.child.wait()).await.is_ok() {
+            if signaled.is_ok() && timeout(STOP_TIMEOUT, self.child.wait()).await.is_ok() {
                 return;
             }
         }
@@ -157,7 +157,7 @@ impl DemoAgent {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        timeout(COMMAND, running)
+        timeout(COMMAND_TIMEOUT, running)
             .await
             .with_context(|| format!("`agent {}` hangs", arguments.join(" ")))?
             .context("cannot run the agent")
@@ -175,7 +175,7 @@ fn command(binary: &Path, folder: &Path) -> Command {
     command
 }
 
-fn configuration(folder: &Path, plan: &AgentSettings<'_>) -> String {
+fn configuration(folder: &Path, settings: &AgentSettings<'_>) -> String {
     format!(
         r#"# Made by the demo.
 [tunnel]
@@ -206,12 +206,12 @@ file = "{audit}"
 [log]
 format = "human"
 "#,
-        gateway = plan.gateway,
-        user = plan.user,
-        host_key = plan.host_key,
-        connections = plan.connections,
-        bind = plan.bind,
-        upstream = plan.upstream,
+        gateway = settings.gateway,
+        user = settings.user,
+        host_key = settings.host_key,
+        connections = settings.connections,
+        bind = settings.bind,
+        upstream = settings.upstream,
         audit = folder.join(AUDIT).display(),
     )
 }
@@ -233,8 +233,8 @@ const LOG: &str = "agent.log";
 pub(super) const AUDIT: &str = "audit.log";
 const LOG_LINES: usize = 40;
 /// Everything is on loopback; a loaded machine is no reason to fail.
-const PROVEN: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-const COMMAND: Duration = Duration::from_secs(20);
+const PROVEN_TIMEOUT: Duration = Duration::from_secs(60);
+const STATUS_INTERVAL: Duration = Duration::from_millis(200);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 /// The agent's own drain has a shorter deadline.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);

@@ -55,7 +55,7 @@ impl DemoEnvironment {
             .context("the gateway does not start")?;
 
         let bind = local(FORWARD_PORT);
-        let plan = AgentSettings {
+        let agent_settings = AgentSettings {
             gateway: gateway.ssh_addr,
             host_key: &gateway.host_key_fingerprint,
             user: AGENT,
@@ -65,7 +65,7 @@ impl DemoEnvironment {
             ca: jira.ca_pem.as_deref().unwrap_or_default(),
             token: TOKEN,
         };
-        let mut agent = DemoAgent::start(&options.agent, &agent_folder, &plan)?;
+        let mut agent = DemoAgent::start(&options.agent, &agent_folder, &agent_settings)?;
         if let Err(error) = agent.wait_until_proven().await {
             agent.stop().await;
             return Err(error);

@@ -14,7 +14,7 @@ mod report;
 mod script;
 mod step;
 
-use crate::output::say;
+use crate::output::outln;
 use environment::DemoEnvironment;
 use std::{future::Future, path::PathBuf};
 
@@ -28,7 +28,7 @@ pub struct DemoOptions {
     pub once: bool,
 }
 
-/// Starts everything, sends one of everything through, tells about it. `true` where all went well.
+/// Starts everything, sends one of everything through, tells about it. `true` where everything succeeded.
 /// Without `once` it then stays until `interrupted` returns.
 ///
 /// # Errors
@@ -42,33 +42,33 @@ pub async fn run(
         started = DemoEnvironment::start(&options) => started?,
         () = &mut interrupted => return Ok(false),
     };
-    let mut stage = started;
-    let played = tokio::select! {
-        played = play(&mut stage, options.once) => played,
+    let mut environment = started;
+    let succeeded = tokio::select! {
+        succeeded = run_round(&mut environment, options.once) => succeeded,
         () = &mut interrupted => Ok(false),
     };
-    if matches!(played, Ok(true)) && !options.once {
-        report::print_addresses(&stage);
+    if matches!(succeeded, Ok(true)) && !options.once {
+        report::print_addresses(&environment);
         tokio::select! {
             () = &mut interrupted => {}
-            () = stage.agent.wait_for_exit() => say!("The agent has ended; its log: {}", stage.agent.log_file().display()),
+            () = environment.agent.wait_for_exit() => outln!("The agent has ended; its log: {}", environment.agent.log_file().display()),
         }
     }
-    stage.stop().await;
-    played
+    environment.stop().await;
+    succeeded
 }
 
-async fn play(stage: &mut DemoEnvironment, once: bool) -> anyhow::Result<bool> {
-    report::print_header(stage);
-    let steps = script::run_script(stage, report::print_step).await;
-    let (status, proven) = stage.agent.status_text().await?;
+async fn run_round(environment: &mut DemoEnvironment, once: bool) -> anyhow::Result<bool> {
+    report::print_header(environment);
+    let steps = script::run_script(environment, report::print_step).await;
+    let (status, proven) = environment.agent.status_text().await?;
     report::print_status(&status);
     let failed = steps.iter().filter(|step| !step.as_expected()).count();
     report::print_verdict(steps.len(), failed, proven);
-    let well = failed == 0 && proven;
-    if !well {
-        report::print_agent_log(&stage.agent.log_tail());
+    let succeeded = failed == 0 && proven;
+    if !succeeded {
+        report::print_agent_log(&environment.agent.log_tail());
     }
     // Left running, a failed demo is for looking at.
-    Ok(well || !once)
+    Ok(succeeded || !once)
 }

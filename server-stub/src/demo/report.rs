@@ -1,28 +1,28 @@
 //! The story on the terminal: short lines, one per step.
 
 use super::{agent::AUDIT, environment::DemoEnvironment, step::CompletedStep};
-use crate::output::say;
+use crate::output::outln;
 
 /// What stands where.
-pub(super) fn print_header(stage: &DemoEnvironment) {
-    let jira = &stage.jira.url;
-    say!("The customer's Jira    {jira}");
-    say!(
+pub(super) fn print_header(environment: &DemoEnvironment) {
+    let jira = &environment.jira.url;
+    outln!("The customer's Jira    {jira}");
+    outln!(
         "The vendor's gateway   ssh {}, http {}",
-        stage.gateway.ssh_addr,
-        stage.gateway.http_addr
+        environment.gateway.ssh_addr,
+        environment.gateway.http_addr
     );
-    say!(
+    outln!(
         "The customer's agent   {} (logs in to Jira as acme-bot by a token that stays there)",
-        stage.agent.binary().display()
+        environment.agent.binary().display()
     );
-    say!();
-    say!(
+    outln!();
+    outln!(
         "vendor ──HTTP──▶ {} ──SSH──▶ agent ──HTTPS──▶ Jira",
-        stage.url()
+        environment.url()
     );
-    say!();
-    say!(
+    outln!();
+    outln!(
         "{:<17} {:<6} {:<46} {:<16} {:<6} {:>9}  what came back",
         "step",
         "",
@@ -45,7 +45,7 @@ pub(super) fn print_step(step: &CompletedStep) {
         Some(complaint) if complaint == step.note => format!("WRONG: {complaint}"),
         Some(complaint) => format!("WRONG: {complaint}; {}", step.note),
     };
-    say!(
+    outln!(
         "{:<17} {:<6} {:<46} {login:<16} {status:<6} {took:>9}  {note}",
         step.what,
         step.method.as_str(),
@@ -55,48 +55,48 @@ pub(super) fn print_step(step: &CompletedStep) {
 
 /// What the agent says of itself.
 pub(super) fn print_status(text: &str) {
-    say!("\n$ agent status");
+    outln!("\n$ agent status");
     crate::output::write(format_args!("{text}"));
 }
 
 /// Whether all went well.
 pub(super) fn print_verdict(steps: usize, failed: usize, proven: bool) {
-    say!();
+    outln!();
     match (failed, proven) {
-        (0, true) => say!("All {steps} steps went as they should."),
+        (0, true) => outln!("All {steps} steps went as they should."),
         (0, false) => {
-            say!("All {steps} steps went as they should, but the status does not say so.")
+            outln!("All {steps} steps went as they should, but the status does not say so.")
         }
-        _ => say!("{failed} of {steps} steps did not go as they should."),
+        _ => outln!("{failed} of {steps} steps did not go as they should."),
     }
 }
 
 /// For looking into what went wrong.
 pub(super) fn print_agent_log(text: &str) {
-    say!("\nThe end of the agent's log:\n{text}");
+    outln!("\nThe end of the agent's log:\n{text}");
 }
 
 /// What to try while everything runs.
-pub(super) fn print_addresses(stage: &DemoEnvironment) {
-    let folder = stage.agent.folder().display();
-    let url = stage.url();
-    say!("\nEverything keeps running. Try:");
-    say!("  curl {url}/jira/rest/api/2/serverInfo");
-    say!(
+pub(super) fn print_addresses(environment: &DemoEnvironment) {
+    let folder = environment.agent.folder().display();
+    let url = environment.url();
+    outln!("\nEverything keeps running. Try:");
+    outln!("  curl {url}/jira/rest/api/2/serverInfo");
+    outln!(
         "  curl http://{}/jira/rest/api/2/myself            # the forward itself, without the HTTP listener",
-        stage.bind
+        environment.bind
     );
-    say!(
+    outln!(
         "  curl -X DELETE {url}/jira/rest/api/2/issue/DEMO-1   # refused by the customer's policy"
     );
-    say!(
+    outln!(
         "  http://{}/                                        # who is connected to the gateway",
-        stage.gateway.http_addr
+        environment.gateway.http_addr
     );
-    say!(
+    outln!(
         "  JIRA_TUNNEL_AGENT_CONFIG={folder}/agent.toml RUNTIME_DIRECTORY={folder}/run {} status",
-        stage.agent.binary().display()
+        environment.agent.binary().display()
     );
-    say!("  tail -f {folder}/{AUDIT}");
-    say!("Ctrl-C stops all of it.");
+    outln!("  tail -f {folder}/{AUDIT}");
+    outln!("Ctrl-C stops all of it.");
 }

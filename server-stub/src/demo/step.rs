@@ -63,29 +63,29 @@ impl StepRequest {
         }
     }
 
-    /// Sends it and looks at the answer: `read` says in a few words what it is, or what is wrong
+    /// Sends it and looks at the response: `read` says in a few words what it is, or what is wrong
     /// with it, and hands on what later steps need.
     pub(super) async fn send<T: Default>(
         self,
-        stage: &DemoEnvironment,
+        environment: &DemoEnvironment,
         client: &reqwest::Client,
         fill: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
         read: impl AsyncFnOnce(Response) -> Result<(T, String), String>,
     ) -> (CompletedStep, T) {
-        let begun = Instant::now();
-        let url = format!("{}{}", stage.url(), self.path);
+        let started = Instant::now();
+        let url = format!("{}{}", environment.url(), self.path);
         let sent = fill(client.request(self.method.clone(), url)).send().await;
         let (status, read) = match sent {
-            Ok(answer) => (Some(answer.status()), read(answer).await),
+            Ok(response) => (Some(response.status()), read(response).await),
             Err(error) => (None, Err(with_causes(&error))),
         };
-        let took = begun.elapsed();
+        let took = started.elapsed();
         let ((found, note), content) = match read {
             Ok(read) => (read, Ok(())),
             Err(why) => ((T::default(), why.clone()), Err(why)),
         };
         let step = CompletedStep {
-            login: self.jira_user(stage),
+            login: self.jira_user(environment),
             what: self.what,
             method: self.method,
             path: self.path,
@@ -99,8 +99,8 @@ impl StepRequest {
     }
 
     /// Jira's own record says who asked.
-    fn jira_user(&self, stage: &DemoEnvironment) -> Option<String> {
-        let requests = stage.jira.requests();
+    fn jira_user(&self, environment: &DemoEnvironment) -> Option<String> {
+        let requests = environment.jira.requests();
         let request = requests.iter().rev().find(|received| {
             received.method == self.method.as_str() && received.target_text() == self.path
         })?;
@@ -112,9 +112,9 @@ impl StepRequest {
     }
 }
 
-/// The answer as JSON.
-pub(super) async fn json(answer: Response) -> Result<Value, String> {
-    answer.json().await.map_err(|error| with_causes(&error))
+/// The response as JSON.
+pub(super) async fn json(response: Response) -> Result<Value, String> {
+    response.json().await.map_err(|error| with_causes(&error))
 }
 
 /// A text in a JSON document, by pointer (RFC 6901).
@@ -125,7 +125,7 @@ pub(super) fn text(value: &Value, pointer: &str) -> Result<String, String> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     });
-    found.ok_or_else(|| format!("the answer has no {pointer}"))
+    found.ok_or_else(|| format!("the response has no {pointer}"))
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

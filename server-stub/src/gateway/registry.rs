@@ -1,4 +1,4 @@
-//! Who is here: agents, their sessions and their forwards. The only place that changes them.
+//! Who is here: agents, their sessions and their forwards. The only address that changes them.
 
 use super::{
     AgentName,
@@ -87,7 +87,7 @@ impl AgentRegistry {
         if agent.sessions.len() >= self.max_sessions
             && let Some(silent) = agent.sessions.iter().max_by_key(|s| s.silent_for())
         {
-            silent.abort("a newer session of the same agent needs its place");
+            silent.abort("a newer session of the same agent needs its address");
         }
         agent.sessions.push(session);
         drop(agents);
@@ -119,21 +119,21 @@ impl AgentRegistry {
         self.changed.send_replace(());
     }
 
-    /// `session` wants to be served at `asked`, and gets the bind with the port that was chosen. Where
+    /// `session` wants to be served at `requested`, and gets the bind with the port that was chosen. Where
     /// the same agent already listens there, the session joins; otherwise `run` gets the new listener.
     pub(super) fn listen(
         &self,
         session: &Arc<AgentSession>,
-        asked: &RequestedBind,
+        requested: &RequestedBind,
         run: impl FnOnce(Arc<AgentForward>, ForwardListener),
     ) -> Result<RequestedBind, BindError> {
-        let place = asked.listen_address(&session.agent, &self.folder)?;
+        let address = requested.listen_address(&session.agent, &self.folder)?;
         let mut agents = self.agents();
         let holder = agents.iter().find_map(|(name, agent)| {
             // Another agent's port is its own on every loopback address: clients of `localhost` may try one after another.
-            let takes = |held: &ListenAddress| match *name == session.agent {
-                true => *held == place,
-                false => held.conflicts_with(&place),
+            let takes = |own_forwards: &ListenAddress| match *name == session.agent {
+                true => *own_forwards == address,
+                false => own_forwards.conflicts_with(&address),
             };
             let forward = agent.forwards.iter().find(|f| takes(&f.address))?;
             Some((name.clone(), Arc::clone(forward)))
@@ -142,12 +142,12 @@ impl AgentRegistry {
         if !agent.sessions.iter().any(|live| live.id == session.id) {
             return Err(BindError::Ended);
         }
-        let held = agent
+        let own_forwards = agent
             .forwards
             .iter()
             .filter(|forward| forward.is_served_by(session.id))
             .count();
-        if held >= self.max_forwards {
+        if own_forwards >= self.max_forwards {
             return Err(BindError::TooMany);
         }
         let (forward, listener) = match holder {
@@ -157,21 +157,21 @@ impl AgentRegistry {
             }
             Some((_, forward)) => (forward, None),
             None => {
-                let (listener, place) = ForwardListener::bind(&place)?;
+                let (listener, address) = ForwardListener::bind(&address)?;
                 let forward = Arc::new(AgentForward::new(
                     self.next_id(),
                     session.agent.clone(),
-                    place,
+                    address,
                     CancellationToken::new(),
                 ));
                 agent.forwards.push(Arc::clone(&forward));
                 (forward, Some(listener))
             }
         };
-        let bind = asked.with_port(&forward.address);
+        let bind = requested.with_port(&forward.address);
         forward.serving().push(ServingSession {
             session: Arc::clone(session),
-            requested: asked.clone(),
+            requested: requested.clone(),
             bind: bind.clone(),
         });
         if let Some(listener) = listener {
@@ -188,11 +188,11 @@ impl AgentRegistry {
         session: &AgentSession,
         bind: &RequestedBind,
     ) -> Option<ListenAddress> {
-        let place = bind.listen_address(&session.agent, &self.folder).ok()?;
+        let address = bind.listen_address(&session.agent, &self.folder).ok()?;
         let agents = self.agents();
         let forwards = &agents.get(&session.agent)?.forwards;
-        let own = forwards.iter().any(|forward| forward.address == place);
-        own.then_some(place)
+        let own = forwards.iter().any(|forward| forward.address == address);
+        own.then_some(address)
     }
 
     /// `session` no longer wants `bind`. The forward, if it had it.
@@ -219,7 +219,7 @@ impl AgentRegistry {
     }
 
     /// Where a request goes. With a label, to the forward that has it. Without, to the agent's oldest
-    /// forward, and to whatever its other sessions got by the same words: each session that asked for
+    /// forward, and to whatever its other sessions got by the same words: each session that requested for
     /// port 0 has a port of its own.
     pub(super) fn route(&self, name: &AgentName, label: Option<&str>) -> AgentRoute {
         let agents = self.agents();
@@ -258,7 +258,7 @@ impl AgentRegistry {
     }
 
     fn agents(&self) -> MutexGuard<'_, BTreeMap<AgentName, RegisteredAgent>> {
-        // Lists of whole entries: a panic while this is held leaves nothing half-written that matters.
+        // Lists of whole entries: a panic while this is own_forwards leaves nothing half-written that matters.
         self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

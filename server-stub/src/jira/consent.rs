@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::{HeaderValue, header};
 
 use super::login::{Caller, with_password};
-use super::shared::JiraState;
+use super::state::JiraState;
 use crate::consent;
 pub(super) use crate::consent::{ConsentForm, message, page, redirect, with_query};
 

@@ -10,10 +10,10 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::answer;
+use super::response;
 use super::fault::InjectedFault;
 use super::request_log::ReceivedRequest;
-use super::shared::{JiraState, ServerState};
+use super::state::{JiraState, ServerState};
 
 /// Every control path starts so.
 pub(super) const PREFIX: &str = "/__stub/";
@@ -51,7 +51,7 @@ pub(super) async fn serve(shared: &Arc<JiraState>, parts: &Parts, body: Body) ->
             }
             Err(_) => bad_request("enabled: true or false"),
         },
-        "oauth2" => answer::ok(&json!(shared.grants().counts())),
+        "oauth2" => response::ok(&json!(shared.grants().counts())),
         "oauth2/expire" => {
             let now = shared.now();
             shared.grants().expire(parameter("refresh") == "true", now);
@@ -82,7 +82,7 @@ pub(super) async fn serve(shared: &Arc<JiraState>, parts: &Parts, body: Body) ->
                 .iter()
                 .map(without_credentials)
                 .collect();
-            answer::ok(&Value::from(requests))
+            response::ok(&Value::from(requests))
         }
         "faults" => {
             let bytes = axum::body::to_bytes(body, MAX_COMMAND)
@@ -93,7 +93,7 @@ pub(super) async fn serve(shared: &Arc<JiraState>, parts: &Parts, body: Body) ->
                     shared.controls().faults = faults;
                     no_content()
                 }
-                Err(error) => answer::json(
+                Err(error) => response::json(
                     StatusCode::BAD_REQUEST,
                     &json!({ "error": error.to_string() }),
                 ),
@@ -131,11 +131,11 @@ fn without_credentials(received: &ReceivedRequest) -> Value {
 }
 
 fn no_content() -> Response {
-    answer::ok(&json!({}))
+    response::ok(&json!({}))
 }
 
 fn bad_request(what: &str) -> Response {
-    answer::json(StatusCode::BAD_REQUEST, &json!({ "error": what }))
+    response::json(StatusCode::BAD_REQUEST, &json!({ "error": what }))
 }
 
 const MAX_COMMAND: usize = 64 << 10;

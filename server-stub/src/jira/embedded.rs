@@ -17,7 +17,7 @@ use super::oauth1::{OAuth1Consumer, OAuth1Settings, PublicKeyError};
 use super::request_log::ReceivedRequest;
 use super::rest;
 use super::settings::{HttpsSettings, Settings, UserSettings};
-use super::shared::JiraState;
+use super::state::JiraState;
 use super::{InjectedFault, JiraStartError};
 
 /// The site.
@@ -28,11 +28,11 @@ pub(crate) struct EmbeddedJira {
 }
 
 impl EmbeddedJira {
-    /// The login name of `people` is their account id.
+    /// The login name of `users` is their account id.
     pub fn new(
         base_url: &str,
         title: &str,
-        people: Vec<UserSettings>,
+        users: Vec<UserSettings>,
         oauth1: OAuth1Settings,
         attachments: PathBuf,
     ) -> Result<Self, JiraStartError> {
@@ -41,7 +41,7 @@ impl EmbeddedJira {
             source,
         })?;
         let settings = Settings {
-            users: people,
+            users: users,
             oauth1,
             // Whoever embeds it speaks TLS, and signatures are made over that.
             https: Some(HttpsSettings::default()),

@@ -18,8 +18,8 @@ use super::fault::{self, FaultKind};
 use super::login::{self, AuthKind, Caller, LoginRequest};
 use super::oauth2::OAuth2Scope;
 use super::request_log::{self, RequestLogSlot};
-use super::shared::{JiraState, ServerState};
-use super::{aborted_response, answer, control, oauth1, path, xsrf};
+use super::state::{JiraState, ServerState};
+use super::{aborted_response, control, oauth1, path, response, xsrf};
 
 /// What a signature is made over: kept for resources that verify one themselves.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ pub(super) struct ReceivedTarget {
 }
 
 /// Everything between the connection and the resources.
-pub(super) async fn around(
+pub(super) async fn handle(
     State(shared): State<Arc<JiraState>>,
     request: Request,
     next: Next,
@@ -43,40 +43,40 @@ pub(super) async fn around(
         .iter()
         .find(|fault| fault.applies(request.method(), &target))
         .map(|fault| fault.kind.clone());
-    let (request, place) = shared.request_log.record(request);
+    let (request, slot) = shared.request_log.record(request);
     let mut response = match &fault {
         Some(FaultKind::Stall) => {
             tokio::time::sleep(STALL_LIMIT).await;
-            answer::page(StatusCode::SERVICE_UNAVAILABLE, "stalled")
+            response::page(StatusCode::SERVICE_UNAVAILABLE, "stalled")
         }
         Some(FaultKind::HangUp) => {
             request_log::drain(request.into_body()).await;
             return aborted_response::abort_response();
         }
-        Some(FaultKind::Intermediary(answer)) => {
+        Some(FaultKind::Intermediary(canned)) => {
             request_log::drain(request.into_body()).await;
-            place.set_status(answer.status);
-            return canned(answer);
+            slot.set_status(canned.status);
+            return canned_response(canned);
         }
-        Some(FaultKind::Answer(answer)) => {
+        Some(FaultKind::Answer(canned)) => {
             request_log::drain(request.into_body()).await;
-            canned(answer)
+            canned_response(canned)
         }
         Some(kind) => {
             if let Some(delay) = kind.delay() {
                 tokio::time::sleep(delay).await;
             }
             match kind.early_status() {
-                Some(status) => answer::page(status, "answered before the request was read"),
-                None => serve(&shared, request, next, &place).await,
+                Some(status) => response::page(status, "answered before the request was read"),
+                None => serve(&shared, request, next, &slot).await,
             }
         }
-        None => serve(&shared, request, next, &place).await,
+        None => serve(&shared, request, next, &slot).await,
     };
     if let Some(FaultKind::CutAfter(bytes)) = fault {
         response = aborted_response::truncated(response, bytes);
     }
-    place.set_status(response.status().as_u16());
+    slot.set_status(response.status().as_u16());
     match fault {
         Some(FaultKind::SlowAnswer(milliseconds)) => {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
@@ -93,7 +93,7 @@ async fn serve(
     shared: &Arc<JiraState>,
     request: Request,
     next: Next,
-    place: &RequestLogSlot,
+    slot: &RequestLogSlot,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let raw = parts.uri.path();
@@ -101,10 +101,10 @@ async fn serve(
         return control::serve(shared, &parts, body).await;
     }
     let Some(path) = path::normalize(raw) else {
-        return answer::page(StatusCode::BAD_REQUEST, "Invalid URI");
+        return response::page(StatusCode::BAD_REQUEST, "Invalid URI");
     };
     let Some(path) = strip_context_path(&shared.settings.context_path, &path) else {
-        return answer::page(
+        return response::page(
             StatusCode::NOT_FOUND,
             "The requested resource is not available",
         );
@@ -116,49 +116,49 @@ async fn serve(
     let state = shared.controls().state;
     // Cloud is not known to have this page.
     if path == "/status" && !shared.cloud {
-        return answer::json(state.status(), &json!({ "state": state.name() }));
+        return response::json(state.status(), &json!({ "state": state.name() }));
     }
     if state != ServerState::Running {
-        return answer::page(StatusCode::SERVICE_UNAVAILABLE, "Jira is not available yet");
+        return response::page(StatusCode::SERVICE_UNAVAILABLE, "Jira is not available yet");
     }
 
     let (parameters, body) = match parameters(&parts, body).await {
         Ok(both) => both,
         Err(refused) => return refused,
     };
-    let head = LoginRequest {
+    let login_request = LoginRequest {
         parts: &parts,
         path: &path,
         parameters: &parameters,
     };
-    let caller = match login::authenticate(shared, &head) {
+    let caller = match login::authenticate(shared, &login_request) {
         Ok(caller) => caller,
         Err(mut refused) => {
-            place.set_user(None, AuthKind::Anonymous);
-            let nobody = Caller {
+            slot.set_user(None, AuthKind::Anonymous);
+            let anonymous = Caller {
                 user: None,
                 kind: AuthKind::Anonymous,
                 reason: None,
             };
-            add_identity_headers(&nobody, shared.cloud, refused.headers_mut());
+            add_identity_headers(&anonymous, shared.cloud, refused.headers_mut());
             return *refused;
         }
     };
-    place.set_user(caller.name(), caller.kind);
+    slot.set_user(caller.name(), caller.kind);
     let request_headers = parts.headers.clone();
 
     let limit = shared.controls().rate_limit.clone();
-    let taken = caller
+    let rate = caller
         .name()
         .map(|user| shared.buckets().take(user, &limit, Instant::now()));
-    let mut response = if taken.as_ref().is_some_and(|taken| taken.refused) {
-        answer::page(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded.")
+    let mut response = if rate.as_ref().is_some_and(|rate| rate.refused) {
+        response::page(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded.")
     } else if !is_oauth_page(&path)
         && xsrf::refuses(&parts.method, &parts.headers, &shared.base_url)
     {
-        answer::text(StatusCode::FORBIDDEN, "XSRF check failed")
+        response::text(StatusCode::FORBIDDEN, "XSRF check failed")
     } else if exceeds_scope(&caller, &parts.method, &path) {
-        answer::framework(
+        response::framework(
             StatusCode::FORBIDDEN,
             "The scope of the access token does not allow this request",
         )
@@ -173,11 +173,11 @@ async fn serve(
                 parts.extensions.insert(caller.clone());
                 next.run(Request::from_parts(parts, body)).await
             }
-            None => answer::page(StatusCode::BAD_REQUEST, "Invalid URI"),
+            None => response::page(StatusCode::BAD_REQUEST, "Invalid URI"),
         }
     };
-    if let Some(taken) = taken {
-        taken.add_headers(&limit, response.headers_mut());
+    if let Some(rate) = rate {
+        rate.add_headers(&limit, response.headers_mut());
     }
     add_identity_headers(&caller, shared.cloud, response.headers_mut());
     if !shared.cloud {
@@ -187,11 +187,11 @@ async fn serve(
 }
 
 /// As it is told; a field that HTTP does not know is left out.
-fn canned(told: &fault::CannedResponse) -> Response {
-    let mut response = Response::new(Body::from(told.body.clone()));
+fn canned_response(canned: &fault::CannedResponse) -> Response {
+    let mut response = Response::new(Body::from(canned.body.clone()));
     *response.status_mut() =
-        StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in &told.headers {
+        StatusCode::from_u16(canned.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in &canned.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().append(name, value);
         }
@@ -241,7 +241,7 @@ async fn parameters(parts: &Parts, body: Body) -> Result<(Vec<(String, String)>,
         return Ok((parameters, body));
     }
     let Ok(bytes) = axum::body::to_bytes(body, MAX_FORM).await else {
-        return Err(answer::page(
+        return Err(response::page(
             StatusCode::PAYLOAD_TOO_LARGE,
             "The form is too large",
         ));
@@ -269,7 +269,7 @@ fn exceeds_scope(caller: &Caller, method: &Method, path: &str) -> bool {
         && path != "/rest/api/2/search"
 }
 
-/// Cloud names the account, and names nobody where there is none.
+/// Cloud names the account, and names anonymous where there is none.
 fn add_identity_headers(caller: &Caller, cloud: bool, headers: &mut HeaderMap) {
     let (header, name) = match (cloud, caller.name()) {
         (false, name) => ("x-ausername", name.unwrap_or("anonymous")),
@@ -292,7 +292,7 @@ fn add_fixed_headers(headers: &mut HeaderMap, number: u64, now: OffsetDateTime) 
     if let Ok(id) = HeaderValue::try_from(format!("{minute}x{number}x1")) {
         headers.insert("x-arequestid", id);
     }
-    if let Ok(date) = HeaderValue::try_from(answer::http_date(now)) {
+    if let Ok(date) = HeaderValue::try_from(response::http_date(now)) {
         headers.insert(header::DATE, date);
     }
     for (name, value) in FIXED_HEADERS {

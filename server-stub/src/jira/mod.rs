@@ -7,7 +7,7 @@
 //! is `jql`.
 
 mod aborted_response;
-mod answer;
+mod response;
 mod consent;
 mod control;
 mod defaults;
@@ -25,7 +25,7 @@ mod request_log;
 mod rest;
 pub(crate) mod server;
 mod settings;
-mod shared;
+mod state;
 mod xsrf;
 
 use std::net::SocketAddr;
@@ -49,12 +49,12 @@ pub use settings::{
     HttpsSettings, PermissionGrant, PermissionHolder, ProjectSettings, Settings, TokenSettings,
     TomcatConnector, UserSettings,
 };
-pub use shared::ServerState;
+pub use state::ServerState;
 
 use crate::certificate_authority::{
     CERTIFICATE_FILE, CertificateAuthority, CertificateAuthorityError, LeafCertificate,
 };
-use shared::JiraState;
+use state::JiraState;
 
 /// The imitation of Jira; start it with `start`.
 pub struct JiraStub;
@@ -242,13 +242,13 @@ impl RunningJira {
 
     /// Changes a user's password, and ends all sessions, which would otherwise go on without it.
     pub fn set_password(&self, user: &str, password: &str) {
-        self.shared.model().people.set_password(user, password);
+        self.shared.model().users.set_password(user, password);
         self.end_sessions();
     }
 
     /// Changes a user's password; who has a session goes on by it.
     pub fn set_password_and_keep_sessions(&self, user: &str, password: &str) {
-        self.shared.model().people.set_password(user, password);
+        self.shared.model().users.set_password(user, password);
     }
 
     /// Ends all sessions: whoever comes by one has to log in again.
@@ -258,7 +258,7 @@ impl RunningJira {
 
     /// Ends the life of a personal access token.
     pub fn expire_token(&self, token: &str) {
-        self.shared.model().people.expire_token(token);
+        self.shared.model().users.expire_token(token);
     }
 
     /// Registers a client of the OAuth 2.0 provider, or replaces the one with its id.

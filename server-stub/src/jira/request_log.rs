@@ -61,7 +61,7 @@ pub(super) struct RequestLog {
 
 type RequestLogEntry = Arc<Mutex<ReceivedRequest>>;
 
-/// One request's place in the record, filled in as the request goes on.
+/// One request's slot in the record, filled in as the request goes on.
 #[derive(Clone)]
 pub(super) struct RequestLogSlot(RequestLogEntry);
 
@@ -88,24 +88,24 @@ impl RequestLog {
             trailers: Vec::new(),
             status: None,
         }));
-        let place = RequestLogSlot(entry.clone());
+        let slot = RequestLogSlot(entry.clone());
         {
-            let mut kept = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() == MAX_KEPT {
-                kept.pop_front();
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            if entries.len() == MAX_KEPT {
+                entries.pop_front();
             }
-            kept.push_back(entry);
+            entries.push_back(entry);
         }
         self.count.send_modify(|count| *count += 1);
-        let seen = place.clone();
+        let seen = slot.clone();
         let body = Body::new(RecordedBody { body, slot: seen });
-        (Request::from_parts(parts, body), place)
+        (Request::from_parts(parts, body), slot)
     }
 
-    /// The requests that are kept, oldest first.
+    /// The requests that are entries, oldest first.
     pub fn snapshot(&self) -> Vec<ReceivedRequest> {
-        let kept = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter()
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter()
             .map(|entry| entry.lock().unwrap_or_else(PoisonError::into_inner).clone())
             .collect()
     }
@@ -194,7 +194,7 @@ impl http_body::Body for RecordedBody {
     }
 }
 
-/// Reads a body that nobody wants, so that the record has it and the connection can be kept.
+/// Reads a body that nobody wants, so that the record has it and the connection can be entries.
 pub(super) async fn drain(body: Body) {
     let mut body = body;
     while let Some(Ok(_)) = body.frame().await {}

@@ -1,5 +1,5 @@
 //! What an imitation Jira is told before it starts: plain values, no behaviour. The defaults of
-//! people and projects are in `defaults`.
+//! users and projects are in `defaults`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -93,7 +93,7 @@ pub struct UserSettings {
     pub name: String,
     /// Password, in the clear: this is an imitation.
     pub password: String,
-    /// Email address; `NAME@corp.example` when empty. In Cloud people log in with it.
+    /// Email address; `NAME@corp.example` when empty. In Cloud users log in with it.
     #[serde(default)]
     pub email: String,
     /// `displayName`; the login name when empty.

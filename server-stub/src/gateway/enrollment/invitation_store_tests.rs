@@ -6,28 +6,28 @@ fn key() -> PublicKey {
     OneTimeSecret::generate().key().public_key().clone()
 }
 
-struct Office {
+struct TestStore {
     _folder: tempfile::TempDir,
-    book: InvitationStore,
+    store: InvitationStore,
     secret: OneTimeSecret,
     invitation: Invitation,
 }
 
-fn office(lives: Duration) -> Office {
+fn env(lifetime: Duration) -> TestStore {
     let folder = tempfile::tempdir().unwrap();
-    let book = InvitationStore::new(folder.path());
+    let store = InvitationStore::new(folder.path());
     let secret = OneTimeSecret::generate();
-    let invitation = book
+    let invitation = store
         .invite(
             &"acme".parse().unwrap(),
             &secret,
             &"127.0.0.1:8080".parse().unwrap(),
-            SystemTime::now() + lives,
+            SystemTime::now() + lifetime,
         )
         .unwrap();
-    Office {
+    TestStore {
         _folder: folder,
-        book,
+        store,
         secret,
         invitation,
     }
@@ -35,42 +35,42 @@ fn office(lives: Duration) -> Office {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-impl Office {
+impl TestStore {
     fn redeem(&self, key: &PublicKey) -> Result<(), InvitationError> {
-        self.book.redeem(&self.invitation, key, SystemTime::now())
+        self.store.redeem(&self.invitation, key, SystemTime::now())
     }
 
     fn authorized(&self) -> String {
-        let path = self.book.gateway_folder.join("agents/acme/authorized_keys");
+        let path = self.store.gateway_folder.join("agents/acme/authorized_keys");
         fs::read_to_string(path).unwrap_or_default()
     }
 }
 
 #[test]
 fn an_invitation_registers_one_key_and_confines_it() {
-    let office = office(HOUR);
+    let env = env(HOUR);
     let key = key();
-    office.redeem(&key).unwrap();
-    let line = office.authorized();
+    env.redeem(&key).unwrap();
+    let line = env.authorized();
     assert!(
         line.starts_with("restrict,port-forwarding,command=\"/bin/false\",permitlisten=\"127.0.0.1:8080\" ssh-ed25519 "),
         "{line}"
     );
-    let again = office.redeem(&self::key()).unwrap_err();
+    let again = env.redeem(&self::key()).unwrap_err();
     assert!(matches!(again, InvitationError::Used { .. }), "{again}");
     // The same key again: the answer may have been lost.
-    office.redeem(&key).unwrap();
-    assert_eq!(office.authorized(), line);
+    env.redeem(&key).unwrap();
+    assert_eq!(env.authorized(), line);
 }
 
 #[test]
 fn of_many_that_race_one_wins() {
-    let office = office(HOUR);
+    let env = env(HOUR);
     let begin = Barrier::new(16);
     let won = std::thread::scope(|scope| {
         let race = || {
             begin.wait();
-            office.redeem(&key()).is_ok()
+            env.redeem(&key()).is_ok()
         };
         let racing: Vec<_> = (0..16).map(|_| scope.spawn(race)).collect();
         racing
@@ -81,18 +81,18 @@ fn of_many_that_race_one_wins() {
             .count()
     });
     assert_eq!(won, 1);
-    assert_eq!(office.authorized().lines().count(), 1);
+    assert_eq!(env.authorized().lines().count(), 1);
 }
 
 #[test]
 fn an_expired_or_withdrawn_invitation_registers_nothing() {
-    let late = office(Duration::ZERO);
+    let late = env(Duration::ZERO);
     assert!(matches!(
         late.redeem(&key()),
         Err(InvitationError::Expired(_))
     ));
-    let withdrawn = office(HOUR);
-    withdrawn.book.revoke(&withdrawn.invitation).unwrap();
+    let withdrawn = env(HOUR);
+    withdrawn.store.revoke(&withdrawn.invitation).unwrap();
     assert!(matches!(
         withdrawn.redeem(&key()),
         Err(InvitationError::Unknown(_))
@@ -102,25 +102,25 @@ fn an_expired_or_withdrawn_invitation_registers_nothing() {
 
 #[test]
 fn nothing_that_is_kept_lets_anybody_in() {
-    let office = office(HOUR);
+    let env = env(HOUR);
     let agent = "acme".parse().unwrap();
-    let one_time = office.secret.key();
-    let found = office.book.find(&agent, one_time.public_key()).unwrap();
+    let one_time = env.secret.key();
+    let found = env.store.find(&agent, one_time.public_key()).unwrap();
     assert_eq!(found.unwrap().state, InvitationState::Open);
-    assert!(office.book.find(&agent, &key()).unwrap().is_none());
+    assert!(env.store.find(&agent, &key()).unwrap().is_none());
     let other = "globex".parse().unwrap();
     assert!(
-        office
-            .book
+        env
+            .store
             .find(&other, one_time.public_key())
             .unwrap()
             .is_none()
     );
     let text = fs::read_to_string(
-        office
-            .book
+        env
+            .store
             .gateway_folder
-            .join(format!("enrolments/acme/{}.json", office.invitation.id)),
+            .join(format!("enrolments/acme/{}.json", env.invitation.id)),
     )
     .unwrap();
     assert!(
@@ -131,33 +131,33 @@ fn nothing_that_is_kept_lets_anybody_in() {
 
 #[test]
 fn a_file_without_a_newline_at_its_end_loses_no_key() {
-    let office = office(HOUR);
-    let path = office
-        .book
+    let env = env(HOUR);
+    let path = env
+        .store
         .gateway_folder
         .join("agents/acme/authorized_keys");
     let old = key().to_openssh().unwrap();
     fs::write(&path, &old).unwrap();
-    office.redeem(&key()).unwrap();
-    assert_eq!(office.authorized().lines().next(), Some(old.as_str()));
-    assert_eq!(office.authorized().lines().count(), 2);
+    env.redeem(&key()).unwrap();
+    assert_eq!(env.authorized().lines().next(), Some(old.as_str()));
+    assert_eq!(env.authorized().lines().count(), 2);
 }
 
 #[test]
 fn a_key_that_was_taken_away_does_not_come_back_by_its_token() {
-    let office = office(HOUR);
+    let env = env(HOUR);
     let key = key();
-    office.redeem(&key).unwrap();
-    let file = office
-        .book
+    env.redeem(&key).unwrap();
+    let file = env
+        .store
         .gateway_folder
         .join("agents/acme/authorized_keys");
     fs::write(&file, "").unwrap();
     // The answer may have been lost, so that this is no error.
-    office.redeem(&key).unwrap();
-    assert_eq!(office.authorized(), "");
+    env.redeem(&key).unwrap();
+    assert_eq!(env.authorized(), "");
     let later = SystemTime::now() + 2 * HOUR;
-    let refused = office.book.redeem(&office.invitation, &key, later);
+    let refused = env.store.redeem(&env.invitation, &key, later);
     assert!(
         matches!(refused, Err(InvitationError::Expired(_))),
         "{refused:?}"
@@ -166,15 +166,15 @@ fn a_key_that_was_taken_away_does_not_come_back_by_its_token() {
 
 #[test]
 fn a_key_that_could_not_be_written_is_written_at_the_next_try() {
-    let office = office(HOUR);
+    let env = env(HOUR);
     let key = key();
-    let obstacle = office
-        .book
+    let obstacle = env
+        .store
         .gateway_folder
         .join("agents/acme/authorized_keys");
     fs::create_dir_all(&obstacle).unwrap();
-    office.redeem(&key).unwrap_err();
+    env.redeem(&key).unwrap_err();
     fs::remove_dir(&obstacle).unwrap();
-    office.redeem(&key).unwrap();
-    assert_ne!(office.authorized(), "");
+    env.redeem(&key).unwrap();
+    assert_ne!(env.authorized(), "");
 }

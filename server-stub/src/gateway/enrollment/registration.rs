@@ -23,9 +23,9 @@ pub(in crate::gateway) struct RegistrationReply {
 }
 
 impl RegistrationSession {
-    pub(in crate::gateway) fn new(book: InvitationStore, invitation: Invitation) -> Self {
+    pub(in crate::gateway) fn new(store: InvitationStore, invitation: Invitation) -> Self {
         Self {
-            store: book,
+            store,
             invitation,
             channel: None,
             command_received: false,
@@ -70,9 +70,9 @@ impl RegistrationSession {
             return None;
         }
         let input = std::mem::take(&mut self.input);
-        let (book, invitation) = (self.store.clone(), self.invitation.clone());
+        let (store, invitation) = (self.store.clone(), self.invitation.clone());
         let answered =
-            tokio::task::spawn_blocking(move || register(&book, &invitation, &input)).await;
+            tokio::task::spawn_blocking(move || register(&store, &invitation, &input)).await;
         Some(answered.unwrap_or_else(|_| RegistrationReply {
             text: "the gateway failed".to_owned(),
             status: FAILED,
@@ -80,7 +80,7 @@ impl RegistrationSession {
     }
 }
 
-fn register(book: &InvitationStore, invitation: &Invitation, input: &[u8]) -> RegistrationReply {
+fn register(store: &InvitationStore, invitation: &Invitation, input: &[u8]) -> RegistrationReply {
     let agent = &invitation.agent;
     let Some(key) = public_key(input) else {
         return RegistrationReply {
@@ -89,7 +89,7 @@ fn register(book: &InvitationStore, invitation: &Invitation, input: &[u8]) -> Re
             status: REFUSED,
         };
     };
-    match book.redeem(invitation, &key, SystemTime::now()) {
+    match store.redeem(invitation, &key, SystemTime::now()) {
         Ok(()) => {
             tracing::info!(%agent, invitation = invitation.id, key = %key.fingerprint(Default::default()), "key registered");
             RegistrationReply {

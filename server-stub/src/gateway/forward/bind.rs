@@ -28,7 +28,7 @@ pub(in crate::gateway) enum ListenAddress {
 }
 
 impl RequestedBind {
-    /// The place for this bind. As an OpenSSH server with `GatewayPorts no`, "any address" means
+    /// The address for this bind. As an OpenSSH server with `GatewayPorts no`, "any address" means
     /// loopback; any other address is refused, and so is a socket outside the agent's folder.
     pub(in crate::gateway) fn listen_address(
         &self,
@@ -72,8 +72,8 @@ impl RequestedBind {
     }
 
     /// The same bind with the port that was chosen.
-    pub(in crate::gateway) fn with_port(&self, place: &ListenAddress) -> Self {
-        match (self, place) {
+    pub(in crate::gateway) fn with_port(&self, address: &ListenAddress) -> Self {
+        match (self, address) {
             (Self::Tcp { host, .. }, ListenAddress::Tcp(address)) => Self::Tcp {
                 host: host.clone(),
                 port: address.port(),
@@ -149,7 +149,7 @@ pub(in crate::gateway) enum BindError {
     Io(#[from] io::Error),
 }
 
-/// A listener at a place.
+/// A listener at a address.
 pub(in crate::gateway) enum ForwardListener {
     Tcp(TcpListener),
     Socket(UnixListener),
@@ -179,10 +179,10 @@ pub(in crate::gateway) trait VendorStream:
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> VendorStream for T {}
 
 impl ForwardListener {
-    /// Listens at `place` and says where that is, which differs for port 0. A socket file left behind
+    /// Listens at `address` and says where that is, which differs for port 0. A socket file left behind
     /// is replaced; anything else at its path is not. Does not block beyond a few system calls.
-    pub(in crate::gateway) fn bind(place: &ListenAddress) -> io::Result<(Self, ListenAddress)> {
-        match place {
+    pub(in crate::gateway) fn bind(address: &ListenAddress) -> io::Result<(Self, ListenAddress)> {
+        match address {
             ListenAddress::Tcp(address) => {
                 let socket = if address.is_ipv4() {
                     TcpSocket::new_v4()?
@@ -192,8 +192,8 @@ impl ForwardListener {
                 socket.set_reuseaddr(true)?;
                 socket.bind(*address)?;
                 let listener = socket.listen(BACKLOG)?;
-                let place = ListenAddress::Tcp(listener.local_addr()?);
-                Ok((Self::Tcp(listener), place))
+                let address = ListenAddress::Tcp(listener.local_addr()?);
+                Ok((Self::Tcp(listener), address))
             }
             ListenAddress::Socket(path) => {
                 if let Some(folder) = path.parent() {
@@ -207,7 +207,7 @@ impl ForwardListener {
                 }
                 let listener = UnixListener::bind(path)?;
                 fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-                Ok((Self::Socket(listener), place.clone()))
+                Ok((Self::Socket(listener), address.clone()))
             }
         }
     }
@@ -246,7 +246,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    fn place(bind: &RequestedBind) -> Result<ListenAddress, BindError> {
+    fn address(bind: &RequestedBind) -> Result<ListenAddress, BindError> {
         bind.listen_address(&"acme".parse().unwrap(), Path::new("/data/agents"))
     }
 
@@ -261,24 +261,24 @@ mod tests {
     fn every_tcp_bind_ends_on_loopback() {
         for any in ["", "*", "localhost", "0.0.0.0", "127.0.0.1"] {
             let expected = ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap());
-            assert_eq!(place(&tcp(any, 8080)).unwrap(), expected, "{any}");
+            assert_eq!(address(&tcp(any, 8080)).unwrap(), expected, "{any}");
         }
         let expected = ListenAddress::Tcp("[::1]:8080".parse().unwrap());
-        assert_eq!(place(&tcp("::", 8080)).unwrap(), expected);
+        assert_eq!(address(&tcp("::", 8080)).unwrap(), expected);
         for other in ["10.0.0.1", "example.com", "fe80::1", "127.0.0.1.example"] {
             assert!(
-                matches!(place(&tcp(other, 8080)), Err(BindError::NotLoopback)),
+                matches!(address(&tcp(other, 8080)), Err(BindError::NotLoopback)),
                 "{other}"
             );
         }
-        assert!(matches!(place(&tcp("", 80)), Err(BindError::Privileged)));
-        assert!(place(&tcp("", 0)).is_ok());
+        assert!(matches!(address(&tcp("", 80)), Err(BindError::Privileged)));
+        assert!(address(&tcp("", 0)).is_ok());
     }
 
     #[test]
     fn sockets_stay_in_the_agents_own_folder() {
         let good = RequestedBind::Socket("/data/agents/acme/jira.sock".to_owned());
-        assert!(place(&good).is_ok());
+        assert!(address(&good).is_ok());
         assert_eq!(good.label(), "jira");
         for bad in [
             "/data/agents/globex/jira.sock",
@@ -292,7 +292,7 @@ mod tests {
         ] {
             let bind = RequestedBind::Socket(bad.to_owned());
             assert!(
-                matches!(place(&bind), Err(BindError::OutsideFolder)),
+                matches!(address(&bind), Err(BindError::OutsideFolder)),
                 "{bad}"
             );
         }
@@ -302,10 +302,10 @@ mod tests {
     async fn a_socket_left_behind_is_replaced_and_a_file_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("jira.sock");
-        let place = ListenAddress::Socket(path.clone());
-        drop(ForwardListener::bind(&place).unwrap());
+        let address = ListenAddress::Socket(path.clone());
+        drop(ForwardListener::bind(&address).unwrap());
         assert!(path.exists());
-        let (_listener, _) = ForwardListener::bind(&place).unwrap();
+        let (_listener, _) = ForwardListener::bind(&address).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 

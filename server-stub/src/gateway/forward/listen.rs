@@ -18,16 +18,16 @@ pub(in crate::gateway) async fn listen(
         };
         match accepted {
             Ok((stream, originator)) => {
-                let carried = relay(
+                let relayed = relay(
                     Arc::clone(&shared),
                     Arc::clone(&forward),
                     stream,
                     originator,
                 );
-                shared.tasks.spawn(carried);
+                shared.tasks.spawn(relayed);
             }
             Err(error) => {
-                tracing::warn!(place = %forward.address, %error, "cannot accept");
+                tracing::warn!(address = %forward.address, %error, "cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -51,15 +51,15 @@ async fn relay(
         Ok(mut channel) => {
             let _work = channel.session().count_busy();
             drop(expected);
-            let carried =
+            let relayed =
                 copy_bidirectional_with_sizes(&mut stream, &mut channel, COPY_BUFFER, COPY_BUFFER);
             tokio::select! {
                 () = shared.stop.cancelled() => {}
-                _ = carried => {}
+                _ = relayed => {}
             }
         }
         Err(error) => {
-            tracing::debug!(agent = %forward.agent, place = %forward.address, %error, "connection dropped");
+            tracing::debug!(agent = %forward.agent, address = %forward.address, %error, "connection dropped");
         }
     }
 }

@@ -19,7 +19,7 @@ use std::sync::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// One place that is listened on for one agent.
+/// One address that is listened on for one agent.
 pub(super) struct AgentForward {
     /// Counts up, so that the lowest is an agent's first.
     pub id: u64,
@@ -58,13 +58,13 @@ impl AgentForward {
     pub(super) fn new(
         id: u64,
         agent: AgentName,
-        place: ListenAddress,
+        address: ListenAddress,
         stop: CancellationToken,
     ) -> Self {
         Self {
             id,
             agent,
-            address: place,
+            address,
             traffic: TrafficCounters::default(),
             stop,
             serving: Mutex::default(),

@@ -18,24 +18,24 @@ pub(in crate::gateway) async fn open(
     let deadline = Instant::now() + deadline;
     let (answer, mut answers) = mpsc::channel(candidates.len().max(1));
     let mut waiting = candidates.into_iter();
-    let mut asked = Vec::new();
+    let mut tried = Vec::new();
     let mut refusal = ChannelOpenError::NoSession;
     let mut refused = 0;
     'next: while let Some(candidate) = waiting.next() {
         let patience = Instant::now() + candidate.serving.session.open_patience();
-        asked.push(candidate.clone());
+        tried.push(candidate.clone());
         request_channel(candidate, originator.clone(), answer.clone());
         loop {
             let until = if waiting.len() > 0 {
                 patience.min(deadline)
-            } else if refused == asked.len() {
+            } else if refused == tried.len() {
                 break 'next;
             } else {
                 deadline
             };
             tokio::select! {
                 Some(answered) = answers.recv() => match answered {
-                    Ok(carried) => return Ok(carried),
+                    Ok(channel) => return Ok(channel),
                     Err(error) => {
                         refusal = error;
                         refused += 1;
@@ -45,8 +45,8 @@ pub(in crate::gateway) async fn open(
                     }
                 },
                 () = sleep_until(until) => {
-                    if let Some(late) = asked.last() {
-                        late.serving.session.mark_overdue();
+                    if let Some(overdue) = tried.last() {
+                        overdue.serving.session.mark_overdue();
                     }
                     if until == deadline {
                         refusal = ChannelOpenError::TimedOut;
@@ -60,8 +60,8 @@ pub(in crate::gateway) async fn open(
     Err(refusal)
 }
 
-/// Runs to its end whatever becomes of the one who asked: cancelling an open would orphan the channel
-/// or end the session. A channel that comes too late is closed by dropping it.
+/// Runs to its end whatever becomes of the one who tried: cancelling an open would orphan the channel
+/// or end the session. A channel that comes too overdue is closed by dropping it.
 fn request_channel(
     candidate: OpenCandidate,
     originator: Originator,

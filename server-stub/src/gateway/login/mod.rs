@@ -56,13 +56,13 @@ pub(super) struct LoginVerifier {
 
 impl LoginVerifier {
     pub(super) fn new(settings: &Settings) -> Self {
-        let mut further: HashMap<_, Vec<_>> = HashMap::new();
+        let mut extra_keys: HashMap<_, Vec<_>> = HashMap::new();
         for (name, path) in &settings.authorized_keys {
-            further.entry(name.clone()).or_default().push(path.clone());
+            extra_keys.entry(name.clone()).or_default().push(path.clone());
         }
         Self {
             agents_folder: settings.data.join("agents"),
-            extra_keys: further,
+            extra_keys,
             user_ca: settings.data.join("user_ca.pub"),
             revoked: settings.data.join("revoked_keys"),
         }
@@ -106,8 +106,8 @@ impl LoginVerifier {
             .agents_folder
             .join(agent.as_str())
             .join("authorized_keys");
-        let further = self.extra_keys.get(agent).into_iter().flatten();
-        for path in std::iter::once(&own).chain(further) {
+        let extra_keys = self.extra_keys.get(agent).into_iter().flatten();
+        for path in std::iter::once(&own).chain(extra_keys) {
             if let Some(text) = read_bounded(path).await?
                 && let Some(grant) = authorized_keys::find(&text, key)
             {

@@ -1,4 +1,4 @@
-//! The SSH accept loop and the life of one connection: login grace, stall timer, farewell.
+//! The SSH accept loop and the life of one connection: login grace, stall timer, disconnecting.
 
 use super::{
     direct_channel::MAX_DIRECT_CHANNELS,
@@ -73,7 +73,7 @@ async fn connection(
     config: Arc<server::Config>,
     socket: TcpStream,
     remote: SocketAddr,
-    place: LoginSlot,
+    login_slot: LoginSlot,
 ) {
     let limits = &shared.settings.limits;
     let grace = Instant::now() + limits.login_grace;
@@ -82,40 +82,40 @@ async fn connection(
         return;
     }
     let (reader, writer) = socket.into_split();
-    let (transport, meter) = SshTransport::new(reader, writer, limits.transport.clone());
-    let budget = SessionBudget::new(Arc::clone(&meter), limits.channel.clone());
+    let (transport, transport_handle) = SshTransport::new(reader, writer, limits.transport.clone());
+    let budget = SessionBudget::new(Arc::clone(&transport_handle), limits.channel.clone());
     let logged_in = Arc::new(OnceLock::new());
-    let gave_way = place.evicted();
-    let door = ServerHandler {
+    let evicted = login_slot.evicted();
+    let handler = ServerHandler {
         shared: Arc::clone(&shared),
         remote,
-        transport: Arc::clone(&meter),
+        transport: Arc::clone(&transport_handle),
         budget,
-        login_slot: Some(place),
+        login_slot: Some(login_slot),
         logged_in: Arc::clone(&logged_in),
         granted: None,
         registration: None,
         direct_channel_permits: Arc::new(Semaphore::new(MAX_DIRECT_CHANNELS)),
     };
-    let greeting = timeout(
+    let handshake = timeout(
         limits.login_grace,
-        server::run_stream(config, transport, door),
+        server::run_stream(config, transport, handler),
     );
-    let greeting = tokio::select! { biased;
-        greeting = greeting => greeting,
-        () = gave_way.cancelled() => {
+    let handshake = tokio::select! { biased;
+        handshake = handshake => handshake,
+        () = evicted.cancelled() => {
             tracing::debug!(%remote, "closed for a newer one: too many connections have not logged in");
             return;
         }
     };
-    let running = match greeting {
+    let running = match handshake {
         Ok(Ok(running)) => running,
         Ok(Err(error)) => {
-            tracing::debug!(%remote, %error, "no SSH greeting");
+            tracing::debug!(%remote, %error, "no SSH handshake");
             return;
         }
         Err(_) => {
-            tracing::debug!(%remote, "no SSH greeting in time");
+            tracing::debug!(%remote, "no SSH handshake in time");
             return;
         }
     };
@@ -125,16 +125,16 @@ async fn connection(
         tokio::select! {
             () = sleep_until(grace) => {
                 if logged_in.get().is_none() {
-                    meter.abort("no login in time");
+                    transport_handle.abort("no login in time");
                 }
             }
-            () = gave_way.cancelled() => {
+            () = evicted.cancelled() => {
                 if logged_in.get().is_none() {
-                    meter.abort("too many connections have not logged in");
+                    transport_handle.abort("too many connections have not logged in");
                 }
             }
         }
-        meter.watch(limits.stall_timeout, true).await;
+        transport_handle.watch(limits.stall_timeout, true).await;
     };
     let ended = tokio::select! { biased;
         ended = &mut running => Some(ended),
@@ -144,23 +144,23 @@ async fn connection(
             match timeout(DISCONNECT_TIMEOUT, &mut running).await {
                 Ok(ended) => Some(ended),
                 Err(_) => {
-                    meter.abort("the gateway stops");
+                    transport_handle.abort("the gateway stops");
                     timeout(DISCONNECT_TIMEOUT, running).await.ok()
                 }
             }
         }
     };
     let Some(session) = logged_in.get() else {
-        let cause = meter.death_reason().unwrap_or("closed by the far side");
+        let cause = transport_handle.death_reason().unwrap_or("closed by the far side");
         tracing::debug!(%remote, cause, "connection ended before a login");
         return;
     };
-    // The door has said so already unless russh's task is stuck.
+    // The handler has said so already unless russh's task is stuck.
     shared.registry.remove_session(session);
     let cause = match ended {
         Some(Ok(())) => "closed by the agent".to_owned(),
         Some(Err(error)) => error.to_string(),
-        None => meter
+        None => transport_handle
             .death_reason()
             .unwrap_or("did not end in time")
             .to_owned(),
@@ -172,12 +172,12 @@ fn disconnect_all(handle: &server::Handle) {
     let handle = handle.clone();
     // In a task: the session may be too busy to take it.
     tokio::spawn(async move {
-        let farewell = handle.disconnect(
+        let disconnecting = handle.disconnect(
             Disconnect::ByApplication,
             "the gateway stops".to_owned(),
             String::new(),
         );
-        let _ = timeout(DISCONNECT_TIMEOUT, farewell).await;
+        let _ = timeout(DISCONNECT_TIMEOUT, disconnecting).await;
     });
 }
 

@@ -19,14 +19,14 @@ use tokio::{
 /// Connects to where we listen for the agent, then accepts and carries the channel until either side ends it.
 pub(super) async fn serve_direct_channel(
     shared: Arc<GatewayState>,
-    place: ListenAddress,
+    address: ListenAddress,
     budget: Arc<SessionBudget>,
     channel: Channel<Msg>,
     reply: ChannelOpenHandle,
-    _one_of_few: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 ) {
-    let connected = timeout(CONNECT, async {
-        let stream: Box<dyn ReadWrite> = match &place {
+    let connected = timeout(CONNECT_TIMEOUT, async {
+        let stream: Box<dyn ReadWrite> = match &address {
             ListenAddress::Tcp(address) => Box::new(TcpStream::connect(address).await?),
             ListenAddress::Socket(path) => Box::new(UnixStream::connect(path).await?),
         };
@@ -35,18 +35,18 @@ pub(super) async fn serve_direct_channel(
     let mut stream = match connected.await {
         Ok(Ok(stream)) => stream,
         Ok(Err(_)) | Err(_) => {
-            tracing::debug!(%place, "an agent's call to its own forward failed");
+            tracing::debug!(%address, "an agent's call to its own forward failed");
             return reply.reject(ChannelOpenFailure::ConnectFailed).await;
         }
     };
     reply.accept().await;
     let mut channel = ChannelStream::new(budget, channel);
-    let carried =
+    let relayed =
         copy_bidirectional_with_sizes(&mut stream, &mut channel, COPY_BUFFER, COPY_BUFFER);
     tokio::select! {
         () = shared.stop.cancelled() => {}
-        // A call is one request; a channel that stays open would keep a place.
-        _ = timeout(LONGEST, carried) => {}
+        // A call is one request; a channel that stays open would keep a address.
+        _ = timeout(MAX_LIFETIME, relayed) => {}
     }
 }
 
@@ -56,7 +56,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> ReadWrite for T {}
 /// Calls of one session at once: a check makes one per forward, one after the other.
 pub(super) const MAX_DIRECT_CHANNELS: usize = 4;
 /// The listener is on this host.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Above the agent's own limit for a step of its check.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_LIFETIME: Duration = Duration::from_secs(60);
 const COPY_BUFFER: usize = 16 << 10;

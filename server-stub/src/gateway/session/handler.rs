@@ -58,14 +58,14 @@ impl ServerHandler {
         agent: &AgentName,
         key: &PublicKey,
     ) -> Option<RegistrationSession> {
-        let book = InvitationStore::new(&self.shared.settings.data);
+        let store = InvitationStore::new(&self.shared.settings.data);
         let (agent, key) = (agent.clone(), key.clone());
         let found = tokio::task::spawn_blocking(move || {
-            let found = book.find(&agent, &key);
-            found.map(|invitation| invitation.map(|found| RegistrationSession::new(book, found)))
+            let found = store.find(&agent, &key);
+            found.map(|invitation| invitation.map(|found| RegistrationSession::new(store, found)))
         });
         match found.await {
-            Ok(Ok(counter)) => counter,
+            Ok(Ok(registration)) => registration,
             Ok(Err(error)) => {
                 tracing::error!(%error, "the invitations cannot be read");
                 None
@@ -80,12 +80,12 @@ impl ServerHandler {
     }
 
     /// A place whose last session has just left is free in a moment: its listener ends in a task.
-    async fn listen(&self, asked: RequestedBind) -> Result<RequestedBind, BindError> {
+    async fn listen(&self, requested: RequestedBind) -> Result<RequestedBind, BindError> {
         let (session, grant) = match (self.logged_in.get(), &self.granted) {
             (Some(session), Some((_, grant))) => (session, grant),
             _ => return Err(BindError::Ended),
         };
-        if let RequestedBind::Tcp { host, port } = &asked
+        if let RequestedBind::Tcp { host, port } = &requested
             && !grant.permits(host, *port)
         {
             return Err(BindError::NotPermitted);
@@ -96,7 +96,7 @@ impl ServerHandler {
                 let shared = Arc::clone(&self.shared);
                 self.shared.tasks.spawn(listen(shared, forward, listener));
             };
-            match self.shared.registry.listen(session, &asked, run) {
+            match self.shared.registry.listen(session, &requested, run) {
                 Ok(bind) => return Ok(bind),
                 Err(BindError::Io(error))
                     if error.kind() == io::ErrorKind::AddrInUse && tries < BIND_TRIES =>
@@ -109,14 +109,14 @@ impl ServerHandler {
         }
     }
 
-    fn listened(&self, asked: &RequestedBind, result: &Result<RequestedBind, BindError>) {
+    fn listened(&self, requested: &RequestedBind, result: &Result<RequestedBind, BindError>) {
         let Some(session) = self.logged_in.get() else {
             return;
         };
         let (agent, session) = (&session.agent, session.id);
         match result {
             Ok(bind) => tracing::info!(%agent, session, %bind, "forward bound"),
-            Err(error) => tracing::info!(%agent, session, bind = %asked, %error, "forward refused"),
+            Err(error) => tracing::info!(%agent, session, bind = %requested, %error, "forward refused"),
         }
     }
 
@@ -128,9 +128,9 @@ impl ServerHandler {
         reply: ChannelOpenHandle,
     ) {
         let session = self.logged_in.get();
-        let place =
+        let address =
             session.and_then(|session| self.shared.registry.listen_address_of(session, bind));
-        let Some(place) = place else {
+        let Some(address) = address else {
             tracing::info!(remote = %self.remote, "call refused: not a forward of this agent");
             let refusal = ChannelOpenFailure::AdministrativelyProhibited;
             return reply.reject(refusal).await;
@@ -139,7 +139,7 @@ impl ServerHandler {
             return reply.reject(ChannelOpenFailure::ResourceShortage).await;
         };
         let (shared, budget) = (Arc::clone(&self.shared), Arc::clone(&self.budget));
-        let calling = serve_direct_channel(shared, place, budget, channel, reply, permit);
+        let calling = serve_direct_channel(shared, address, budget, channel, reply, permit);
         self.shared.tasks.spawn(calling);
     }
 
@@ -229,8 +229,8 @@ impl Handler for ServerHandler {
     }
 
     async fn auth_succeeded(&mut self, ssh: &mut server::Session) -> Result<(), Self::Error> {
-        if let Some(counter) = &self.registration {
-            let invitation = counter.invitation();
+        if let Some(registration) = &self.registration {
+            let invitation = registration.invitation();
             tracing::info!(agent = %invitation.agent, invitation = invitation.id, remote = %self.remote, "enrolment begins");
             // It is no session of the agent, and the grace of a login is time enough for it.
             return Ok(());
@@ -267,7 +267,7 @@ impl Handler for ServerHandler {
         let opens = self
             .registration
             .as_mut()
-            .is_some_and(|counter| counter.open(channel.id()));
+            .is_some_and(|registration| registration.open(channel.id()));
         match opens {
             true => reply.accept().await,
             false => {
@@ -288,7 +288,7 @@ impl Handler for ServerHandler {
         let right = self
             .registration
             .as_mut()
-            .is_some_and(|counter| counter.exec(channel, command));
+            .is_some_and(|registration| registration.exec(channel, command));
         match right {
             true => ssh.channel_success(channel),
             false => ssh.channel_failure(channel),
@@ -301,8 +301,8 @@ impl Handler for ServerHandler {
         data: &[u8],
         _: &mut server::Session,
     ) -> Result<(), Self::Error> {
-        if let Some(counter) = &mut self.registration {
-            counter.data(channel, data);
+        if let Some(registration) = &mut self.registration {
+            registration.data(channel, data);
         }
         Ok(())
     }
@@ -312,10 +312,10 @@ impl Handler for ServerHandler {
         channel: ChannelId,
         ssh: &mut server::Session,
     ) -> Result<(), Self::Error> {
-        let Some(counter) = &mut self.registration else {
+        let Some(registration) = &mut self.registration else {
             return Ok(());
         };
-        if let Some(answer) = counter.finish(channel).await {
+        if let Some(answer) = registration.finish(channel).await {
             ssh.data(channel, answer.text + "\n")?;
             ssh.exit_status_request(channel, answer.status)?;
             ssh.eof(channel)?;
@@ -333,12 +333,12 @@ impl Handler for ServerHandler {
         let Ok(number) = u16::try_from(*port) else {
             return Ok(false);
         };
-        let asked = RequestedBind::Tcp {
+        let requested = RequestedBind::Tcp {
             host: address.to_owned(),
             port: number,
         };
-        let result = self.listen(asked.clone()).await;
-        self.listened(&asked, &result);
+        let result = self.listen(requested.clone()).await;
+        self.listened(&requested, &result);
         if let Ok(RequestedBind::Tcp { port: chosen, .. }) = result {
             *port = u32::from(chosen);
         }
@@ -365,9 +365,9 @@ impl Handler for ServerHandler {
         path: &str,
         _: &mut server::Session,
     ) -> Result<bool, Self::Error> {
-        let asked = RequestedBind::Socket(path.to_owned());
-        let result = self.listen(asked.clone()).await;
-        self.listened(&asked, &result);
+        let requested = RequestedBind::Socket(path.to_owned());
+        let result = self.listen(requested.clone()).await;
+        self.listened(&requested, &result);
         Ok(result.is_ok())
     }
 

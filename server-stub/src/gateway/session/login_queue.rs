@@ -37,7 +37,7 @@ impl LoginQueue {
 
     /// A place for a new connection; the oldest is told to give way where there was none.
     pub(super) fn acquire(self: &Arc<Self>) -> LoginSlot {
-        let gave_way = CancellationToken::new();
+        let evicted = CancellationToken::new();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut waiting = self.waiting();
         if waiting.len() >= self.most
@@ -45,12 +45,12 @@ impl LoginQueue {
         {
             oldest.cancel();
         }
-        waiting.push_back((number, gave_way.clone()));
+        waiting.push_back((number, evicted.clone()));
         drop(waiting);
         LoginSlot {
             queue: Arc::clone(self),
             number,
-            evicted: gave_way,
+            evicted: evicted,
         }
     }
 

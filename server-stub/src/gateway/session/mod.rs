@@ -78,7 +78,7 @@ impl AgentSession {
         client: String,
         handle: server::Handle,
         budget: Arc<SessionBudget>,
-        meter: Arc<TransportHandle>,
+        transport: Arc<TransportHandle>,
         limits: &GatewayLimits,
     ) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl AgentSession {
             traffic: TrafficCounters::default(),
             handle,
             budget,
-            transport: meter,
+            transport,
             max_channels: limits.max_channels,
             open_patience: limits.open_patience,
             pending: AtomicUsize::new(0),
@@ -111,7 +111,7 @@ impl AgentSession {
         if self.traffic.channels.load(Relaxed) + self.pending.load(Relaxed) > self.max_channels {
             return Err(ChannelOpenError::Busy);
         }
-        let asked = Instant::now();
+        let started = Instant::now();
         let opened = match bind {
             RequestedBind::Tcp { host, port } => {
                 self.handle
@@ -130,7 +130,7 @@ impl AgentSession {
             }
         };
         let answered = |session: &Self| {
-            let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             session.round_trip.store(micros, Relaxed);
             *session.liveness() = SessionLiveness::default();
         };
@@ -150,7 +150,7 @@ impl AgentSession {
         }
     }
 
-    /// How long an open on this session may take before another session is asked too: four times
+    /// How long an open on this session may take before another session is started too: four times
     /// what the last one took, and not less than the setting.
     pub(super) fn open_patience(&self) -> Duration {
         let usual = Duration::from_micros(self.round_trip.load(Relaxed));
@@ -164,22 +164,22 @@ impl AgentSession {
             .get_or_insert_with(Instant::now);
     }
 
-    /// A newer session of the same agent has logged in: this one may be its dead twin.
+    /// A newer session of the same agent has logged in: this one may be its dead superseded.
     pub(super) fn mark_superseded(&self) {
         self.liveness().newer_session_since = Some(Instant::now());
     }
 
     /// Whether an open is overdue and nothing has come since.
     pub(super) fn owes_answer(&self) -> bool {
-        let late = self.liveness().open_overdue_since;
-        late.is_some_and(|since| !self.heard_since(since))
+        let overdue = self.liveness().open_overdue_since;
+        overdue.is_some_and(|since| !self.heard_since(since))
     }
 
     /// Whether this session should prove itself by an answer before a request is trusted to a channel
     /// of it that is already open.
     pub(super) fn needs_proof(&self) -> bool {
-        let twin = self.liveness().newer_session_since;
-        twin.is_some_and(|since| !self.heard_since(since)) || self.owes_answer()
+        let superseded = self.liveness().newer_session_since;
+        superseded.is_some_and(|since| !self.heard_since(since)) || self.owes_answer()
     }
 
     /// Requests and raw connections under way.

@@ -4,18 +4,18 @@
 use std::cmp::Ordering;
 
 use super::field::{JqlField, allowed, field, no_field};
-use super::moment::{instant, moment};
+use super::date::{date_value, parse_date};
 use super::{JqlClause, JqlOperand, JqlOperator, JqlQuery};
 use crate::jira::model::catalogue::{CatalogueItem, IssueStatus, IssueType, Priority, Resolution};
 use crate::jira::model::fields::FieldKind;
 use crate::jira::model::{Issue, JiraModel};
 
 pub(super) fn run(
-    world: &JiraModel,
+    model: &JiraModel,
     viewer: Option<&str>,
     query: &JqlQuery,
 ) -> Result<Vec<u64>, Vec<String>> {
-    let scope = QueryEvaluator { world, viewer };
+    let scope = QueryEvaluator { model, viewer };
     let mut errors = Vec::new();
     if let Some(clause) = &query.clause {
         scope.check(clause, &mut errors);
@@ -30,8 +30,8 @@ pub(super) fn run(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let visible = world.visible_projects(viewer);
-    let mut found: Vec<&Issue> = world
+    let visible = model.visible_projects(viewer);
+    let mut found: Vec<&Issue> = model
         .issues()
         .filter(|issue| visible.contains(&issue.project))
         .filter(|issue| {
@@ -59,7 +59,7 @@ pub(super) fn run(
 }
 
 struct QueryEvaluator<'a> {
-    world: &'a JiraModel,
+    model: &'a JiraModel,
     viewer: Option<&'a str>,
 }
 
@@ -70,7 +70,7 @@ impl QueryEvaluator<'_> {
                 clauses.iter().for_each(|clause| self.check(clause, errors));
             }
             JqlClause::Not(clause) => self.check(clause, errors),
-            JqlClause::Test {
+            JqlClause::Comparison {
                 field: name,
                 operator,
                 operands,
@@ -117,18 +117,18 @@ impl QueryEvaluator<'_> {
         self.viewer?;
         let known = match target {
             JqlField::Key => {
-                return self.world.visible_issue(self.viewer, value).err().map(|_| {
+                return self.model.visible_issue(self.viewer, value).err().map(|_| {
                     format!("An issue with key '{value}' does not exist for field '{name}'.")
                 });
             }
             JqlField::AllText | JqlField::StatusCategory => true,
             JqlField::Field(field) => match field.kind {
                 FieldKind::Project => {
-                    self.world
+                    self.model
                         .visible_projects(self.viewer)
                         .into_iter()
                         .any(|project| {
-                            let project = &self.world.projects[project];
+                            let project = &self.model.projects[project];
                             project.key.eq_ignore_ascii_case(value)
                                 || project.name.eq_ignore_ascii_case(value)
                                 || project.id.to_string() == *value
@@ -140,12 +140,12 @@ impl QueryEvaluator<'_> {
                     value.eq_ignore_ascii_case("unresolved")
                         || Resolution::by_either(value).is_some()
                 }
-                FieldKind::User => self.world.people.find(value).is_some(),
-                FieldKind::Date => instant(value).is_some(),
+                FieldKind::User => self.model.users.find(value).is_some(),
+                FieldKind::Date => parse_date(value).is_some(),
                 FieldKind::Stored {
                     schema: "datetime", ..
                 } => {
-                    if instant(value).is_none() {
+                    if parse_date(value).is_none() {
                         return Some(format!(
                             "Date value '{value}' for field '{name}' is invalid. Valid formats \
                              include: 'yyyy/MM/dd HH:mm', 'yyyy-MM-dd HH:mm', 'yyyy/MM/dd', \
@@ -157,7 +157,7 @@ impl QueryEvaluator<'_> {
                 FieldKind::Stored {
                     schema: "status", ..
                 } => IssueStatus::by_either(value).is_some(),
-                FieldKind::Stored { schema: "user", .. } => self.world.people.find(value).is_some(),
+                FieldKind::Stored { schema: "user", .. } => self.model.users.find(value).is_some(),
                 _ => true,
             },
         };
@@ -169,15 +169,15 @@ impl QueryEvaluator<'_> {
             JqlClause::And(clauses) => clauses.iter().all(|clause| self.matches(clause, issue)),
             JqlClause::Or(clauses) => clauses.iter().any(|clause| self.matches(clause, issue)),
             JqlClause::Not(clause) => !self.matches(clause, issue),
-            JqlClause::Test {
+            JqlClause::Comparison {
                 field: name,
                 operator,
                 operands,
-            } => field(name).is_some_and(|target| self.test(target, *operator, operands, issue)),
+            } => field(name).is_some_and(|target| self.compares(target, *operator, operands, issue)),
         }
     }
 
-    fn test(
+    fn compares(
         &self,
         target: JqlField,
         operator: JqlOperator,
@@ -242,7 +242,7 @@ impl QueryEvaluator<'_> {
         };
         match target {
             JqlField::Key => {
-                let other = self.world.visible_issue(self.viewer, value).ok()?;
+                let other = self.model.visible_issue(self.viewer, value).ok()?;
                 Some(issue.id.cmp(&other))
             }
             JqlField::Field(field) => match field.kind {
@@ -255,7 +255,7 @@ impl QueryEvaluator<'_> {
                     // The more urgent the greater, and its id the smaller.
                     Some(Priority::by_either(value)?.id.cmp(issue.priority.id))
                 }
-                _ => Some(moment(field, issue)?.cmp(&instant(value)?)),
+                _ => Some(date_value(field, issue)?.cmp(&parse_date(value)?)),
             },
             _ => None,
         }
@@ -263,7 +263,7 @@ impl QueryEvaluator<'_> {
 
     /// What the issue has in a field, by every name it goes by; empty when unset.
     fn terms(&self, target: JqlField, issue: &Issue) -> Vec<String> {
-        let project = &self.world.projects[issue.project];
+        let project = &self.model.projects[issue.project];
         let named = |id: &str, name: &str| vec![id.to_owned(), name.to_owned()];
         let parts = |ids: &[u64], parts: &[crate::jira::model::ProjectPart]| {
             parts
@@ -319,10 +319,10 @@ impl QueryEvaluator<'_> {
             "attachment" => issue.attachments.iter().map(u64::to_string).collect(),
             "parent" => issue
                 .parent
-                .and_then(|id| self.world.issue(id))
+                .and_then(|id| self.model.issue(id))
                 .map(|parent| named(&parent.id.to_string(), &parent.key))
                 .unwrap_or_default(),
-            "created" | "updated" | "resolutiondate" => moment(field, issue)
+            "created" | "updated" | "resolutiondate" => date_value(field, issue)
                 .map(|at| at.to_string())
                 .into_iter()
                 .collect(),
@@ -337,8 +337,8 @@ impl QueryEvaluator<'_> {
     fn compare(&self, target: &JqlField, a: &Issue, b: &Issue) -> Ordering {
         match target {
             JqlField::Key => a.id.cmp(&b.id),
-            JqlField::Field(field) if moment(field, a).is_some() || moment(field, b).is_some() => {
-                moment(field, a).cmp(&moment(field, b))
+            JqlField::Field(field) if date_value(field, a).is_some() || date_value(field, b).is_some() => {
+                date_value(field, a).cmp(&date_value(field, b))
             }
             JqlField::Field(field) if field.kind == FieldKind::Priority => {
                 b.priority.id.cmp(a.priority.id)

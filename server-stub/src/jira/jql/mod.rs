@@ -4,7 +4,7 @@
 mod evaluate;
 mod field;
 mod lexer;
-mod moment;
+mod date;
 mod parser;
 
 use super::model::JiraModel;
@@ -14,12 +14,12 @@ use super::model::JiraModel;
 /// # Errors
 /// Jira's messages.
 pub(super) fn search(
-    world: &JiraModel,
+    model: &JiraModel,
     viewer: Option<&str>,
     text: &str,
 ) -> Result<Vec<u64>, Vec<String>> {
     let query = parser::parse(text).map_err(|error| vec![error])?;
-    evaluate::run(world, viewer, &query)
+    evaluate::run(model, viewer, &query)
 }
 
 /// Whether a query restricts nothing. One that cannot be read restricts something.
@@ -40,7 +40,7 @@ enum JqlClause {
     And(Vec<JqlClause>),
     Or(Vec<JqlClause>),
     Not(Box<JqlClause>),
-    Test {
+    Comparison {
         field: String,
         operator: JqlOperator,
         operands: Vec<JqlOperand>,

@@ -13,7 +13,7 @@ pub(super) fn parse(text: &str) -> Result<JqlQuery, String> {
     let clause = if parser.peek().is_none() || parser.is_word(ORDER) {
         None
     } else {
-        Some(parser.either()?)
+        Some(parser.or_clause()?)
     };
     let order = parser.order()?;
     if let Some(token) = parser.peek() {
@@ -32,50 +32,50 @@ struct JqlParser<'a> {
 }
 
 impl<'a> JqlParser<'a> {
-    fn either(&mut self) -> Result<JqlClause, String> {
-        let mut clauses = vec![self.both()?];
+    fn or_clause(&mut self) -> Result<JqlClause, String> {
+        let mut clauses = vec![self.and_clause()?];
         while self.take_word(OR) || self.take_symbol(&["|", "||"]) {
-            clauses.push(self.both()?);
+            clauses.push(self.and_clause()?);
         }
-        Ok(one_or(clauses, JqlClause::Or))
+        Ok(single_or(clauses, JqlClause::Or))
     }
 
-    fn both(&mut self) -> Result<JqlClause, String> {
-        let mut clauses = vec![self.single()?];
+    fn and_clause(&mut self) -> Result<JqlClause, String> {
+        let mut clauses = vec![self.not_clause()?];
         while self.take_word(AND) || self.take_symbol(&["&", "&&"]) {
-            clauses.push(self.single()?);
+            clauses.push(self.not_clause()?);
         }
-        Ok(one_or(clauses, JqlClause::And))
+        Ok(single_or(clauses, JqlClause::And))
     }
 
-    fn single(&mut self) -> Result<JqlClause, String> {
+    fn not_clause(&mut self) -> Result<JqlClause, String> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err("Error in the JQL Query: The query is nested too deeply.".into());
         }
         let clause = if self.take_word(NOT) || self.take_symbol(&["!"]) {
-            JqlClause::Not(Box::new(self.single()?))
+            JqlClause::Not(Box::new(self.not_clause()?))
         } else if self.take(&JqlTokenKind::Open) {
-            let clause = self.either()?;
+            let clause = self.or_clause()?;
             if !self.take(&JqlTokenKind::Close) {
                 return Err(self.expecting("')'"));
             }
             clause
         } else {
-            self.test()?
+            self.comparison()?
         };
         self.depth -= 1;
         Ok(clause)
     }
 
-    fn test(&mut self) -> Result<JqlClause, String> {
+    fn comparison(&mut self) -> Result<JqlClause, String> {
         let field = self.field()?;
         let operator = self.operator()?;
         let operands = match operator {
             JqlOperator::In | JqlOperator::NotIn => self.list()?,
             _ => vec![self.operand()?],
         };
-        Ok(JqlClause::Test {
+        Ok(JqlClause::Comparison {
             field,
             operator,
             operands,
@@ -264,7 +264,7 @@ impl<'a> JqlParser<'a> {
     }
 }
 
-fn one_or(mut clauses: Vec<JqlClause>, many: fn(Vec<JqlClause>) -> JqlClause) -> JqlClause {
+fn single_or(mut clauses: Vec<JqlClause>, many: fn(Vec<JqlClause>) -> JqlClause) -> JqlClause {
     if clauses.len() == 1 {
         clauses.remove(0)
     } else {
@@ -294,7 +294,7 @@ const ORDER: &str = "order";
 const BY: &str = "by";
 const ASC: &str = "asc";
 const DESC: &str = "desc";
-/// Deeper ones are no query that a person or a client writes.
+/// Deeper ones are no query that a user or a client writes.
 const MAX_DEPTH: usize = 64;
 const OPERATORS: &str = "The valid operators are '=', '!=', '<', '>', '<=', '>=', '~', '!~', 'IN', \
                          'NOT IN', 'IS' and 'IS NOT'.";
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn and_binds_stronger_than_or() {
-        let test = |field: &str| JqlClause::Test {
+        let test = |field: &str| JqlClause::Comparison {
             field: field.into(),
             operator: JqlOperator::Equals,
             operands: vec![JqlOperand::Value("1".into())],

@@ -7,11 +7,11 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::{AuthKind, LoginRequest, LoginResult, PasswordError, with_password};
-use crate::jira::answer;
-use crate::jira::shared::JiraState;
+use crate::jira::response;
+use crate::jira::state::JiraState;
 
-pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResult {
-    let Some(value) = head.parts.headers.get(header::AUTHORIZATION) else {
+pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginResult {
+    let Some(value) = request.parts.headers.get(header::AUTHORIZATION) else {
         return LoginResult::NotPresent;
     };
     let value = String::from_utf8_lossy(value.as_bytes());
@@ -42,14 +42,14 @@ pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResul
 }
 
 fn switched_off() -> Response {
-    answer::json(
+    response::json(
         StatusCode::FORBIDDEN,
         &json!({ "message": "Basic Authentication has been disabled on this instance." }),
     )
 }
 
 fn wrong(base_url: &str) -> Response {
-    let mut response = answer::page(
+    let mut response = response::page(
         StatusCode::UNAUTHORIZED,
         "Basic Authentication Failure - Reason : AUTHENTICATED_FAILED",
     );
@@ -63,7 +63,7 @@ fn wrong(base_url: &str) -> Response {
 }
 
 fn challenge(base_url: &str) -> Response {
-    let mut response = answer::page(
+    let mut response = response::page(
         StatusCode::FORBIDDEN,
         "Basic Authentication Failure - Reason : AUTHENTICATION_DENIED",
     );

@@ -18,7 +18,7 @@ pub(super) use captcha::FailedLogins;
 pub(super) use session::CookieSessions;
 
 use super::oauth2::OAuth2Scope;
-use super::shared::JiraState;
+use super::state::JiraState;
 
 /// How a request was logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,18 +92,18 @@ const CLOUD_METHODS: &[LoginMethod] = &[oauth1::attempt];
 /// Decides who is asking, or what to answer instead.
 pub(super) fn authenticate(
     shared: &JiraState,
-    head: &LoginRequest<'_>,
+    request: &LoginRequest<'_>,
 ) -> Result<Caller, Box<Response>> {
     // Put there by whoever embeds this Jira; nothing of it comes off the wire.
-    if let Some(caller) = head.parts.extensions.get::<Caller>() {
+    if let Some(caller) = request.parts.extensions.get::<Caller>() {
         return Ok(caller.clone());
     }
-    let chain = match shared.cloud {
+    let methods = match shared.cloud {
         true => CLOUD_METHODS,
         false => METHODS,
     };
-    for way in chain {
-        match way(shared, head) {
+    for method in methods {
+        match method(shared, request) {
             LoginResult::NotPresent => {}
             LoginResult::LoggedIn { user, kind } => {
                 return Ok(Caller {
@@ -137,12 +137,12 @@ pub(super) fn with_password(
     password: &str,
 ) -> Result<String, PasswordError> {
     let user = {
-        let world = shared.model();
-        let Some(person) = world.people.find_by_login_name(name, world.cloud) else {
+        let model = shared.model();
+        let Some(user) = model.users.find_by_login_name(name, model.cloud) else {
             return Err(PasswordError::Unknown);
         };
-        let good = person.has_password(password);
-        (person.name.clone(), good)
+        let good = user.has_password(password);
+        (user.name.clone(), good)
     };
     let (user, good) = user;
     let mut lockouts = shared.lockouts();

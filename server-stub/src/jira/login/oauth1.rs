@@ -4,17 +4,17 @@
 
 use super::{AuthKind, LoginRequest, LoginResult};
 use crate::jira::oauth1::{self, OAuth1Message, OAuth1Problem};
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
-pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResult {
-    if head.path.starts_with(oauth1::PREFIX) {
+pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginResult {
+    if request.path.starts_with(oauth1::PREFIX) {
         return LoginResult::NotPresent;
     }
     let message = OAuth1Message::new(
-        &head.parts.method,
-        &head.parts.uri,
-        &head.parts.headers,
-        head.parameters,
+        &request.parts.method,
+        &request.parts.uri,
+        &request.parts.headers,
+        request.parameters,
         &shared.settings.connector,
         shared.scheme(),
     );
@@ -23,10 +23,10 @@ pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResul
     }
     let user =
         oauth1::verify_access(&mut shared.consumers(), &message, shared.now()).and_then(|name| {
-            let world = shared.model();
-            let person = world.people.find(&name);
-            person
-                .map(|person| person.name.clone())
+            let model = shared.model();
+            let user = model.users.find(&name);
+            user
+                .map(|user| user.name.clone())
                 .ok_or_else(|| OAuth1Problem::new("permission_denied"))
         });
     match user {

@@ -4,9 +4,9 @@
 use http::header;
 
 use super::{AuthKind, LoginRequest, LoginResult};
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
-pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResult {
+pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginResult {
     let Some(token) = head
         .parts
         .headers

@@ -4,10 +4,10 @@ use http::header;
 
 use super::basic::realm;
 use super::{AuthKind, LoginRequest, LoginResult};
-use crate::jira::answer;
-use crate::jira::shared::JiraState;
+use crate::jira::response;
+use crate::jira::state::JiraState;
 
-pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResult {
+pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginResult {
     let Some(token) = head
         .parts
         .headers
@@ -19,21 +19,21 @@ pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResul
     };
     let owner = shared
         .model()
-        .people
+        .users
         .owner_of(token, shared.now())
-        .map(|person| person.name.clone());
+        .map(|user| user.name.clone());
     match owner {
         // Passed over without a word, as a bad one is.
-        Some(_) if !head.path.starts_with("/rest/") && only_below_rest(shared) => {
+        Some(_) if !request.path.starts_with("/rest/") && only_below_rest(shared) => {
             LoginResult::Ignored { reason: None }
         }
         Some(user) => LoginResult::LoggedIn {
             user,
             kind: AuthKind::Pat,
         },
-        None if ignores_bad_token(head.path) => LoginResult::Ignored { reason: None },
+        None if ignores_bad_token(request.path) => LoginResult::Ignored { reason: None },
         None => {
-            let mut response = answer::login_required();
+            let mut response = response::login_required();
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, realm(&shared.base_url));

@@ -2,14 +2,14 @@
 //! URL, and before any other. A wrong one leaves the request anonymous.
 
 use super::{AuthKind, LoginRequest, LoginResult, with_password};
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
-pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResult {
+pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginResult {
     if !shared.settings.query_login {
         return LoginResult::NotPresent;
     }
     let parameter = |name: &str| {
-        head.parameters
+        request.parameters
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())

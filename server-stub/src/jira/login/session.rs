@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, header};
 use rand::Rng;
 
 use super::{AuthKind, Caller, LoginRequest, LoginResult};
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 /// Who is logged in by cookie.
 #[derive(Default)]
@@ -45,8 +45,8 @@ impl CookieSessions {
     }
 }
 
-pub(super) fn attempt(shared: &JiraState, head: &LoginRequest<'_>) -> LoginResult {
-    let Some(id) = cookie(&head.parts.headers) else {
+pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginResult {
+    let Some(id) = cookie(&request.parts.headers) else {
         return LoginResult::NotPresent;
     };
     match shared.sessions().user(&id) {

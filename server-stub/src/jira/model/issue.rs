@@ -12,7 +12,7 @@ use super::catalogue::{IssueLinkType, IssueStatus, IssueType, Priority, Resoluti
 pub(in crate::jira) struct Issue {
     pub id: u64,
     pub key: String,
-    /// Index into the world's projects.
+    /// Index into the model's projects.
     pub project: usize,
     pub kind: &'static IssueType,
     pub summary: String,

@@ -1,4 +1,4 @@
-//! What this Jira holds, in memory and bounded: people, projects, issues. It knows permissions, and
+//! What this Jira holds, in memory and bounded: users, projects, issues. It knows permissions, and
 //! knows no HTTP and no JSON shapes.
 
 pub(in crate::jira) mod catalogue;
@@ -23,7 +23,7 @@ use super::settings::Settings;
 pub(super) struct JiraModel {
     /// Users are drawn as Cloud draws them: by account id, without name and key.
     pub cloud: bool,
-    pub people: UserDirectory,
+    pub users: UserDirectory,
     pub projects: Vec<Project>,
     issues: BTreeMap<u64, Issue>,
     keys: HashMap<String, u64>,
@@ -53,7 +53,7 @@ impl JiraModel {
     pub fn new(settings: &Settings) -> Self {
         Self {
             cloud: false,
-            people: UserDirectory::new(&settings.users, &settings.tokens),
+            users: UserDirectory::new(&settings.users, &settings.tokens),
             projects: settings
                 .projects
                 .iter()
@@ -71,12 +71,12 @@ impl JiraModel {
 
     /// Whether `viewer` (nobody: anonymous) may do this in this project.
     pub fn may(&self, viewer: Option<&str>, project: usize, permission: JiraPermission) -> bool {
-        let person = viewer.and_then(|name| self.people.find(name));
+        let user = viewer.and_then(|name| self.users.find(name));
         let Some(project) = self.projects.get(project) else {
             return false;
         };
-        person.is_some_and(DirectoryUser::is_administrator)
-            || (!permission.is_global() && project.grants(person, permission))
+        user.is_some_and(DirectoryUser::is_administrator)
+            || (!permission.is_global() && project.grants(user, permission))
     }
 
     /// Whether `viewer` may do this somewhere.

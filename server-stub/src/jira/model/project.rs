@@ -55,8 +55,8 @@ impl Project {
                     (PermissionHolder::Anyone, _) => true,
                     (_, None) => false,
                     (PermissionHolder::LoggedIn, Some(_)) => true,
-                    (PermissionHolder::Group(group), Some(person)) => person.groups.contains(group),
-                    (PermissionHolder::User(name), Some(person)) => person.name == *name,
+                    (PermissionHolder::Group(group), Some(user)) => user.groups.contains(group),
+                    (PermissionHolder::User(name), Some(user)) => user.name == *name,
                 }
         })
     }

@@ -1,4 +1,4 @@
-//! The user directory: names, passwords, groups, and the tokens people made.
+//! The user directory: names, passwords, groups, and the tokens users made.
 
 use time::{Duration, OffsetDateTime};
 
@@ -7,7 +7,7 @@ use crate::token_store::{random_token, secrets_match};
 
 /// Everyone who may log in.
 pub(in crate::jira) struct UserDirectory {
-    people: Vec<DirectoryUser>,
+    users: Vec<DirectoryUser>,
     tokens: Vec<PersonalAccessToken>,
     next_token: u64,
 }
@@ -33,47 +33,47 @@ pub(in crate::jira) struct PersonalAccessToken {
 
 impl UserDirectory {
     pub fn new(users: &[settings::UserSettings], tokens: &[settings::TokenSettings]) -> Self {
-        let mut people = Self {
-            people: users.iter().map(DirectoryUser::new).collect(),
+        let mut users = Self {
+            users: users.iter().map(DirectoryUser::new).collect(),
             tokens: Vec::new(),
             next_token: 1,
         };
         for token in tokens {
             let lifetime = token.expires_in.map(Duration::seconds);
-            people.keep_token(&token.user, &token.name, lifetime, token.token.clone());
+            users.add_token(&token.user, &token.name, lifetime, token.token.clone());
             // Who has had a token from the start has had it for a while.
-            if let Some(kept) = people.tokens.last_mut() {
-                kept.created -= OLD;
+            if let Some(token) = users.tokens.last_mut() {
+                token.created -= INITIAL_TOKEN_AGE;
             }
         }
-        people
+        users
     }
 
     pub fn all(&self) -> impl Iterator<Item = &DirectoryUser> {
-        self.people.iter()
+        self.users.iter()
     }
 
     /// Login names know no case.
     pub fn find(&self, name: &str) -> Option<&DirectoryUser> {
-        self.people
+        self.users
             .iter()
-            .find(|person| person.name.eq_ignore_ascii_case(name))
+            .find(|user| user.name.eq_ignore_ascii_case(name))
     }
 
-    /// What people type to log in: in Cloud their email address, elsewhere the login name.
+    /// What users type to log in: in Cloud their email address, elsewhere the login name.
     pub fn find_by_login_name(&self, text: &str, cloud: bool) -> Option<&DirectoryUser> {
         match cloud {
             true => self
-                .people
+                .users
                 .iter()
-                .find(|person| person.email.eq_ignore_ascii_case(text)),
+                .find(|user| user.email.eq_ignore_ascii_case(text)),
             false => self.find(text),
         }
     }
 
     pub fn set_password(&mut self, name: &str, password: &str) {
-        if let Some(person) = self.people.iter_mut().find(|person| person.name == name) {
-            password.clone_into(&mut person.password);
+        if let Some(user) = self.users.iter_mut().find(|user| user.name == name) {
+            password.clone_into(&mut user.password);
         }
     }
 
@@ -94,7 +94,7 @@ impl UserDirectory {
     }
 
     /// Makes a token and tells its secret, this once; nothing when the owner has enough of them.
-    pub fn make_token(
+    pub fn create_token(
         &mut self,
         owner: &str,
         name: &str,
@@ -104,7 +104,7 @@ impl UserDirectory {
             return None;
         }
         let secret = random_token(SECRET_LENGTH);
-        self.keep_token(owner, name, lifetime, secret.clone());
+        self.add_token(owner, name, lifetime, secret.clone());
         self.tokens.last().map(|token| (token, secret))
     }
 
@@ -128,7 +128,7 @@ impl UserDirectory {
         }
     }
 
-    fn keep_token(&mut self, owner: &str, name: &str, lifetime: Option<Duration>, secret: String) {
+    fn add_token(&mut self, owner: &str, name: &str, lifetime: Option<Duration>, secret: String) {
         let created = OffsetDateTime::now_utc();
         self.tokens.push(PersonalAccessToken {
             id: self.next_token,
@@ -177,4 +177,4 @@ const SECRET_LENGTH: usize = 44;
 const ADMINISTRATORS: &str = "jira-administrators";
 
 /// How long before the start the first tokens were made.
-const OLD: Duration = Duration::days(300);
+const INITIAL_TOKEN_AGE: Duration = Duration::days(300);

@@ -12,7 +12,7 @@ use super::problem::OAuth1Problem;
 use super::tokens::{OAuthCallback, RequestToken};
 use crate::jira::consent::{self, ConsentDecision, ConsentForm};
 use crate::jira::login::Caller;
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 /// The query of the page.
 #[derive(Deserialize)]
@@ -24,14 +24,14 @@ pub(super) struct AuthorizePageQuery {
     oauth_callback: Option<String>,
 }
 
-pub(super) async fn ask(
+pub(super) async fn show_consent(
     State(shared): State<Arc<JiraState>>,
     caller: Caller,
-    Query(asked): Query<AuthorizePageQuery>,
+    Query(query): Query<AuthorizePageQuery>,
 ) -> Response {
     let found = shared
         .consumers()
-        .undecided(&asked.oauth_token, shared.now());
+        .undecided(&query.oauth_token, shared.now());
     match found {
         Ok(token) => consent::page(&token.consumer, PURPOSE, caller.name()),
         Err(problem) => wrong(&problem),
@@ -42,12 +42,12 @@ pub(super) async fn ask(
 pub(super) async fn decide(
     State(shared): State<Arc<JiraState>>,
     caller: Caller,
-    Query(asked): Query<AuthorizePageQuery>,
+    Query(query): Query<AuthorizePageQuery>,
     Form(answer): Form<ConsentForm>,
 ) -> Response {
     let found = shared
         .consumers()
-        .undecided(&asked.oauth_token, shared.now());
+        .undecided(&query.oauth_token, shared.now());
     let token = match found {
         Ok(token) => token,
         Err(problem) => return wrong(&problem),
@@ -56,13 +56,13 @@ pub(super) async fn decide(
         ConsentDecision::AskAgain(page) => *page,
         ConsentDecision::Denied => {
             shared.consumers().deny(&token.token);
-            after(&token, asked.oauth_callback.as_deref(), "denied", || {
+            after(&token, query.oauth_callback.as_deref(), "denied", || {
                 consent::message(StatusCode::OK, "Access Denied", "You have denied access.")
             })
         }
         ConsentDecision::Allowed { user, cookie } => {
             let verifier = shared.consumers().allow(&token.token, user);
-            let response = after(&token, asked.oauth_callback.as_deref(), &verifier, || {
+            let response = after(&token, query.oauth_callback.as_deref(), &verifier, || {
                 let mut text = format!("You have successfully authorized '{}'.", token.consumer);
                 if token.callback.is_some() {
                     text.push_str(&format!(

@@ -22,14 +22,14 @@ pub use settings::{OAuth1Consumer, OAuth1Settings, PublicKeyError};
 pub(super) use tokens::OAuth1Store;
 pub(super) use verify::verify_access;
 
-use super::shared::JiraState;
+use super::state::JiraState;
 
 /// Below [`PREFIX`].
 pub(super) fn routes() -> Router<Arc<JiraState>> {
     Router::new()
         .route("/request-token", post(servlet::request_token))
         .route("/access-token", post(servlet::access_token))
-        .route("/authorize", get(authorize::ask).post(authorize::decide))
+        .route("/authorize", get(authorize::show_consent).post(authorize::decide))
 }
 
 /// Where the dance takes place; everything else is a resource.

@@ -14,7 +14,7 @@ use super::problem::OAuth1Problem;
 use super::tokens::{OAuth1Store, OAuthCallback};
 use super::verify::{required, verify_consumer};
 use crate::jira::middleware::ReceivedTarget;
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 pub(super) async fn request_token(
     State(shared): State<Arc<JiraState>>,

@@ -29,7 +29,7 @@ pub(super) struct RequestToken {
     pub consumer: String,
     /// Absent: OAuth 1.0, whose access token needs no verifier.
     pub callback: Option<OAuthCallback>,
-    until: OffsetDateTime,
+    expires: OffsetDateTime,
     decision: Option<TokenDecision>,
 }
 
@@ -59,8 +59,8 @@ pub(super) struct AccessToken {
     pub authorization_lifetime: u32,
     consumer: String,
     user: String,
-    until: OffsetDateTime,
-    session_until: OffsetDateTime,
+    expires: OffsetDateTime,
+    session_expires: OffsetDateTime,
 }
 
 impl OAuth1Store {
@@ -113,7 +113,7 @@ impl OAuth1Store {
             secret: random_token(TOKEN_LENGTH),
             consumer: consumer.to_owned(),
             callback,
-            until: expires_at(now, self.settings.request_lifetime),
+            expires: expires_at(now, self.settings.request_lifetime),
             decision: None,
         };
         self.request_tokens.push(token.clone());
@@ -131,7 +131,7 @@ impl OAuth1Store {
             .iter()
             .find(|known| secrets_match(&known.token, token))
             .ok_or_else(|| OAuth1Problem::new("token_rejected"))?;
-        if found.until <= now {
+        if found.expires <= now {
             return Err(OAuth1Problem::new("token_expired"));
         }
         if found.decision.is_some() {
@@ -180,7 +180,7 @@ impl OAuth1Store {
             .position(|known| secrets_match(&known.token, token) && known.consumer == consumer)
             .ok_or_else(rejected)?;
         let known = &self.request_tokens[index];
-        if known.until <= now {
+        if known.expires <= now {
             return Err(OAuth1Problem::new("token_expired"));
         }
         let user = match &known.decision {
@@ -223,7 +223,7 @@ impl OAuth1Store {
                     && secrets_match(&known.session, session)
             })
             .ok_or_else(|| OAuth1Problem::new("token_rejected"))?;
-        if self.access_tokens[index].session_until <= now {
+        if self.access_tokens[index].session_expires <= now {
             return Err(OAuth1Problem::new("token_expired"));
         }
         let Some(old) = self.access_tokens.remove(index) else {
@@ -244,7 +244,7 @@ impl OAuth1Store {
             .iter()
             .find(|known| secrets_match(&known.token, token) && known.consumer == consumer)
             .ok_or_else(|| OAuth1Problem::new("token_rejected"))?;
-        if found.until <= now {
+        if found.expires <= now {
             return Err(OAuth1Problem::new("token_expired"));
         }
         Ok(found.user.clone())
@@ -253,9 +253,9 @@ impl OAuth1Store {
     /// Ends the life of every access token now, and that of their sessions if told so.
     pub fn expire(&mut self, sessions_too: bool, now: OffsetDateTime) {
         for token in self.access_tokens.iter_mut() {
-            token.until = now;
+            token.expires = now;
             if sessions_too {
-                token.session_until = now;
+                token.session_expires = now;
             }
         }
     }
@@ -271,8 +271,8 @@ impl OAuth1Store {
             authorization_lifetime,
             consumer: consumer.to_owned(),
             user,
-            until: expires_at(now, lifetime),
-            session_until: expires_at(now, authorization_lifetime),
+            expires: expires_at(now, lifetime),
+            session_expires: expires_at(now, authorization_lifetime),
         };
         self.access_tokens.push(token.clone());
         token

@@ -189,7 +189,7 @@ qwIDAQAB
     #[test]
     fn a_signature_that_openssl_made_is_good_and_for_this_request_alone() {
         let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-        let judged = |query_value: &str, signature: &str| {
+        let verified_user = |query_value: &str, signature: &str| {
             let mut consumer = OAuth1Consumer::new("acme", PUBLIC_KEY);
             consumer.two_legged_user = Some("bot".into());
             let mut consumers = OAuth1Store::new(OAuth1Settings {
@@ -220,10 +220,10 @@ qwIDAQAB
             );
             verify_access(&mut consumers, &message, now).map_err(|problem| problem.code)
         };
-        assert_eq!(judged(" ", SIGNATURE), Ok("bot".into()));
-        assert_eq!(judged("+", SIGNATURE), Err("signature_invalid"));
+        assert_eq!(verified_user(" ", SIGNATURE), Ok("bot".into()));
+        assert_eq!(verified_user("+", SIGNATURE), Err("signature_invalid"));
         let other = SIGNATURE.replacen('E', "F", 1);
-        assert_eq!(judged(" ", &other), Err("signature_invalid"));
-        assert_eq!(judged(" ", "no base64"), Err("signature_invalid"));
+        assert_eq!(verified_user(" ", &other), Err("signature_invalid"));
+        assert_eq!(verified_user(" ", "no base64"), Err("signature_invalid"));
     }
 }

@@ -13,16 +13,16 @@ use super::refusal::OAuth2Error;
 use super::scope::OAuth2Scope;
 use crate::jira::consent::{self, ConsentDecision, ConsentForm};
 use crate::jira::login::Caller;
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 /// The page.
-pub(super) async fn ask(
+pub(super) async fn show_consent(
     State(shared): State<Arc<JiraState>>,
     caller: Caller,
     uri: Uri,
 ) -> Response {
     match AuthorizeRequest::read(&shared, &uri) {
-        Ok(asked) => consent::page(&asked.client, &asked.consent_text(), caller.name()),
+        Ok(request) => consent::page(&request.client, &request.consent_text(), caller.name()),
         Err(AuthorizeError::ShowPage(refusal)) => refusal.into_response(),
         Err(AuthorizeError::Redirect(url)) => consent::redirect(&url),
     }
@@ -36,20 +36,20 @@ pub(super) async fn decide(
     uri: Uri,
     Form(answer): Form<ConsentForm>,
 ) -> Response {
-    let asked = match AuthorizeRequest::read(&shared, &uri) {
-        Ok(asked) => asked,
+    let request = match AuthorizeRequest::read(&shared, &uri) {
+        Ok(request) => request,
         Err(AuthorizeError::ShowPage(refusal)) => return refusal.into_response(),
         Err(AuthorizeError::Redirect(url)) => return consent::redirect(&url),
     };
-    let purpose = asked.consent_text();
-    match consent::read_decision(&shared, &caller, answer, &asked.client, &purpose) {
+    let purpose = request.consent_text();
+    match consent::read_decision(&shared, &caller, answer, &request.client, &purpose) {
         ConsentDecision::AskAgain(page) => *page,
-        ConsentDecision::Denied => consent::redirect(&asked.redirect_with(&[
+        ConsentDecision::Denied => consent::redirect(&request.redirect_with(&[
             ("error", "access_denied"),
             ("error_description", "The user denied the request"),
         ])),
         ConsentDecision::Allowed { user, cookie } => {
-            let back = asked.redirect_with_code(&shared, user);
+            let back = request.redirect_with_code(&shared, user);
             consent::with_cookie(consent::redirect(&back), cookie)
         }
     }
@@ -102,7 +102,7 @@ impl AuthorizeRequest {
             .map_err(|_| page("invalid_request", "Invalid redirect_uri"))?;
 
         let state = parameter("state").map(str::to_owned);
-        let told = |refusal: OAuth2Error| {
+        let redirect_error = |refusal: OAuth2Error| {
             let mut pairs = vec![
                 ("error", refusal.error),
                 ("error_description", refusal.description),
@@ -111,12 +111,12 @@ impl AuthorizeRequest {
             AuthorizeError::Redirect(consent::with_query(&redirect, &pairs))
         };
         if parameter("response_type") != Some("code") {
-            return Err(told(OAuth2Error::bad(
+            return Err(redirect_error(OAuth2Error::bad(
                 "unsupported_response_type",
                 "Only code is supported",
             )));
         }
-        let scope = OAuth2Scope::asked(parameter("scope"), client.scope).map_err(told)?;
+        let scope = OAuth2Scope::request(parameter("scope"), client.scope).map_err(redirect_error)?;
         let challenge = match (
             parameter("code_challenge").map(str::to_owned),
             parameter("code_challenge_method"),
@@ -125,7 +125,7 @@ impl AuthorizeRequest {
             (Some(challenge), Some("S256")) => Some(CodeChallenge::S256(challenge)),
             (Some(challenge), None | Some("plain")) => Some(CodeChallenge::Plain(challenge)),
             (Some(_), Some(_)) => {
-                return Err(told(OAuth2Error::bad(
+                return Err(redirect_error(OAuth2Error::bad(
                     "invalid_request",
                     "Invalid code_challenge_method",
                 )));

@@ -58,7 +58,7 @@ pub(super) struct OAuth2Tokens {
 
 struct OAuth2AuthCode {
     code: String,
-    until: OffsetDateTime,
+    expires: OffsetDateTime,
     consent: OAuth2Consent,
     /// The grant that it was redeemed for.
     redeemed: Option<u64>,
@@ -70,9 +70,9 @@ struct OAuth2Grant {
     user: String,
     scope: OAuth2Scope,
     access: String,
-    access_until: OffsetDateTime,
+    access_expires: OffsetDateTime,
     refresh: Option<String>,
-    refresh_until: OffsetDateTime,
+    refresh_expires: OffsetDateTime,
 }
 
 impl OAuth2Grants {
@@ -113,7 +113,7 @@ impl OAuth2Grants {
         let code = random_token(CODE_LENGTH);
         self.codes.push(OAuth2AuthCode {
             code: code.clone(),
-            until: expires_at(now, self.settings.code_lifetime),
+            expires: expires_at(now, self.settings.code_lifetime),
             consent,
             redeemed: None,
         });
@@ -140,7 +140,7 @@ impl OAuth2Grants {
             self.grants.retain(|known| known.id != grant);
             return Err(invalid());
         }
-        if known.until <= now {
+        if known.expires <= now {
             return Err(invalid());
         }
         if redirect != Some(known.consent.redirect.as_str()) {
@@ -166,7 +166,7 @@ impl OAuth2Grants {
             .iter()
             .position(|grant| {
                 grant.client == client
-                    && grant.refresh_until > now
+                    && grant.refresh_expires > now
                     && grant
                         .refresh
                         .as_deref()
@@ -215,7 +215,7 @@ impl OAuth2Grants {
         });
         for grant in self.grants.iter_mut() {
             if grant.client == client && secrets_match(&grant.access, token) {
-                grant.access_until = now;
+                grant.access_expires = now;
             }
         }
     }
@@ -225,16 +225,16 @@ impl OAuth2Grants {
         self.grants
             .iter()
             .find(|grant| secrets_match(&grant.access, access))
-            .filter(|grant| grant.access_until > now)
+            .filter(|grant| grant.access_expires > now)
             .map(|grant| (grant.user.as_str(), grant.scope))
     }
 
     /// Ends the life of every access token now, and that of every refresh token if told so.
     pub fn expire(&mut self, refresh_too: bool, now: OffsetDateTime) {
         for grant in self.grants.iter_mut() {
-            grant.access_until = now;
+            grant.access_expires = now;
             if refresh_too {
-                grant.refresh_until = now;
+                grant.refresh_expires = now;
             }
         }
     }
@@ -259,9 +259,9 @@ impl OAuth2Grants {
             user: user.to_owned(),
             scope,
             access: tokens.access.clone(),
-            access_until: expires_at(now, self.settings.access_lifetime),
+            access_expires: expires_at(now, self.settings.access_lifetime),
             refresh: tokens.refresh.clone(),
-            refresh_until: expires_at(now, self.settings.refresh_lifetime),
+            refresh_expires: expires_at(now, self.settings.refresh_lifetime),
         });
         self.next_grant += 1;
         tokens

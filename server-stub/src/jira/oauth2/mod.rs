@@ -23,13 +23,13 @@ pub(in crate::jira) use grants::OAuth2Grants;
 pub use scope::OAuth2Scope;
 pub use settings::{HttpsRule, OAuth2Client, OAuth2Settings};
 
-use super::answer;
-use super::shared::JiraState;
+use super::response;
+use super::state::JiraState;
 
 /// Below `/rest/oauth2/latest` and `/rest/oauth2/1.0`.
 pub(super) fn routes() -> Router<Arc<JiraState>> {
     Router::new()
-        .route("/authorize", get(authorize::ask).post(authorize::decide))
+        .route("/authorize", get(authorize::show_consent).post(authorize::decide))
         .route("/token", post(token::token))
         .route("/revoke", post(token::revoke))
         .route("/.well-known/oauth-authorization-server", get(metadata))
@@ -38,7 +38,7 @@ pub(super) fn routes() -> Router<Arc<JiraState>> {
 /// RFC 8414.
 async fn metadata(State(shared): State<Arc<JiraState>>) -> Response {
     let at = |name: &str| format!("{}/rest/oauth2/latest/{name}", shared.base_url);
-    answer::ok(&json!({
+    response::ok(&json!({
         "issuer": shared.base_url,
         "authorization_endpoint": at("authorize"),
         "token_endpoint": at("token"),

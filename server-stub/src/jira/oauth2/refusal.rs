@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::jira::answer;
+use crate::jira::response;
 
 /// An error that the client gets as JSON or, once its redirect is known to be its own, by redirect.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl OAuth2Error {
 
 impl IntoResponse for OAuth2Error {
     fn into_response(self) -> Response {
-        answer::json(
+        response::json(
             self.status,
             &json!({ "error": self.error, "error_description": self.description }),
         )

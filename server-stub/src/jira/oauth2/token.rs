@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::refusal::OAuth2Error;
 use super::settings::OAuth2Client;
-use crate::jira::answer;
-use crate::jira::shared::JiraState;
+use crate::jira::response;
+use crate::jira::state::JiraState;
 use crate::token_store::secrets_match;
 
 pub(super) async fn token(State(shared): State<Arc<JiraState>>, request: Request) -> Response {
@@ -80,7 +80,7 @@ fn issue(shared: &JiraState, form: &FormFields) -> Result<Response, OAuth2Error>
     if let Some(refresh) = tokens.refresh {
         body["refresh_token"] = refresh.into();
     }
-    Ok(answer::ok(&body))
+    Ok(response::ok(&body))
 }
 
 /// The client that the form names, with its secret.
@@ -114,7 +114,7 @@ impl FormFields {
         };
         match fields {
             Some(axum::Form(fields)) => Ok(Self(fields)),
-            None => Err(answer::framework(
+            None => Err(response::framework(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "Failed to obtain parameters from the request",
             )),

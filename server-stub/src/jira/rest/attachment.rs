@@ -16,11 +16,11 @@ use tokio_util::io::ReaderStream;
 use super::RestState;
 use super::bean::BeanRenderer;
 use super::extract::LoggedInUser;
-use super::issue::find;
-use crate::jira::answer::{self, RestError, RestResult, no_content, ok};
+use super::issue::find_issue;
+use crate::jira::response::{self, RestError, RestResult, no_content, ok};
 use crate::jira::login::Caller;
 use crate::jira::model::{Attachment, IssueUnavailable, JiraModel, JiraPermission};
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 pub(super) async fn meta(State(shared): RestState, LoggedInUser(_): LoggedInUser) -> Response {
     ok(&json!({ "enabled": true, "uploadLimit": shared.settings.upload_limit }))
@@ -33,10 +33,10 @@ pub(super) async fn upload(
     request: Request,
 ) -> RestResult {
     let issue = {
-        let world = shared.model();
-        let id = find(&world, caller.name(), &name)?;
-        let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
-        if !world.may(caller.name(), project, JiraPermission::CreateAttachments) {
+        let model = shared.model();
+        let id = find_issue(&model, caller.name(), &name)?;
+        let project = model.issue(id).map_or(usize::MAX, |issue| issue.project);
+        if !model.may(caller.name(), project, JiraPermission::CreateAttachments) {
             return Err(RestError::forbidden(
                 "You do not have permission to create attachments for this issue.",
             ));
@@ -44,12 +44,12 @@ pub(super) async fn upload(
         id
     };
     let Ok(mut multipart) = Multipart::from_request(request, &()).await else {
-        return Ok(answer::page(
+        return Ok(response::page(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "Unsupported Media Type",
         ));
     };
-    let mut kept = Vec::new();
+    let mut attachments = Vec::new();
     while let Some(field) = multipart
         .next_field()
         .await
@@ -58,17 +58,17 @@ pub(super) async fn upload(
         if field.name() != Some("file") {
             continue;
         }
-        let attachment = take(&shared, issue, caller.name(), field).await?;
+        let attachment = store_part(&shared, issue, caller.name(), field).await?;
         shared.model().add_attachment(attachment.clone())?;
-        kept.push(attachment);
+        attachments.push(attachment);
     }
-    let world = shared.model();
+    let model = shared.model();
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
-    let beans: Value = kept
+    let beans: Value = attachments
         .iter()
         .map(|attachment| beans.attachment(attachment))
         .collect();
@@ -80,11 +80,11 @@ pub(super) async fn get(
     caller: Caller,
     Path(id): Path<String>,
 ) -> RestResult {
-    let world = shared.model();
-    let attachment = visible(&world, caller.name(), &id).map_err(|why| missing(&why, &id))?;
+    let model = shared.model();
+    let attachment = visible(&model, caller.name(), &id).map_err(|why| missing(&why, &id))?;
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
     Ok(ok(&beans.attachment(attachment)))
@@ -96,16 +96,16 @@ pub(super) async fn delete(
     Path(id): Path<String>,
 ) -> RestResult {
     let id = {
-        let mut world = shared.model();
-        let attachment = visible(&world, caller.name(), &id).map_err(|why| missing(&why, &id))?;
+        let mut model = shared.model();
+        let attachment = visible(&model, caller.name(), &id).map_err(|why| missing(&why, &id))?;
         let (id, issue) = (attachment.id, attachment.issue);
-        let project = world.issue(issue).map_or(usize::MAX, |issue| issue.project);
-        if !world.may(caller.name(), project, JiraPermission::DeleteAllAttachments) {
+        let project = model.issue(issue).map_or(usize::MAX, |issue| issue.project);
+        if !model.may(caller.name(), project, JiraPermission::DeleteAllAttachments) {
             return Err(RestError::forbidden(format!(
                 "You do not have permission to delete attachment with id: {id}"
             )));
         }
-        world.remove_attachment(id);
+        model.remove_attachment(id);
         id
     };
     let _ = tokio::fs::remove_file(shared.attachment_file(id)).await;
@@ -120,8 +120,8 @@ pub(super) async fn download(
     request: Request,
 ) -> Response {
     let attachment = {
-        let world = shared.model();
-        visible(&world, caller.name(), &id).cloned()
+        let model = shared.model();
+        visible(&model, caller.name(), &id).cloned()
     };
     let attachment = match attachment {
         Ok(attachment) => attachment,
@@ -136,18 +136,18 @@ pub(super) async fn download(
             return response;
         }
         Err(IssueUnavailable::Forbidden) => {
-            return answer::page(
+            return response::page(
                 StatusCode::FORBIDDEN,
                 "Access to this attachment is denied.",
             );
         }
         Err(IssueUnavailable::Missing) => {
-            return answer::page(StatusCode::NOT_FOUND, "The attachment does not exist.");
+            return response::page(StatusCode::NOT_FOUND, "The attachment does not exist.");
         }
     };
     drop(request);
     let Ok(file) = File::open(shared.attachment_file(attachment.id)).await else {
-        return answer::page(StatusCode::NOT_FOUND, "The attachment's file is missing.");
+        return response::page(StatusCode::NOT_FOUND, "The attachment's file is missing.");
     };
     let mut response = Response::new(Body::from_stream(ReaderStream::with_capacity(file, CHUNK)));
     let headers = response.headers_mut();
@@ -167,7 +167,7 @@ pub(super) async fn download(
 }
 
 /// Writes one part to disk; what does not become an attachment leaves no file behind.
-async fn take(
+async fn store_part(
     shared: &JiraState,
     issue: u64,
     author: Option<&str>,
@@ -227,16 +227,16 @@ async fn write(
 }
 
 fn visible<'a>(
-    world: &'a JiraModel,
+    model: &'a JiraModel,
     viewer: Option<&str>,
     id: &str,
 ) -> Result<&'a Attachment, IssueUnavailable> {
     let attachment = id
         .parse()
         .ok()
-        .and_then(|id| world.attachment(id))
+        .and_then(|id| model.attachment(id))
         .ok_or(IssueUnavailable::Missing)?;
-    world.visible_issue(viewer, &attachment.issue.to_string())?;
+    model.visible_issue(viewer, &attachment.issue.to_string())?;
     Ok(attachment)
 }
 

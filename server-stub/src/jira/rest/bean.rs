@@ -10,7 +10,7 @@ use crate::jira::model::{JiraModel, Project, ProjectPart};
 /// Draws beans for one viewer.
 pub(super) struct BeanRenderer<'a> {
     pub base: &'a str,
-    pub world: &'a JiraModel,
+    pub model: &'a JiraModel,
     pub viewer: Option<&'a str>,
 }
 
@@ -24,15 +24,15 @@ impl BeanRenderer<'_> {
         let Some(name) = name else {
             return Value::Null;
         };
-        let person = self.world.people.find(name);
-        if self.world.cloud {
+        let user = self.model.users.find(name);
+        if self.model.cloud {
             return json!({
                 "self": self.url(&format!("user?accountId={name}")),
                 "accountId": name,
                 "accountType": "atlassian",
                 "avatarUrls": self.avatars("useravatar?avatarId=10122"),
-                "displayName": person.map_or(name, |person| &person.display_name),
-                "active": person.is_some(),
+                "displayName": user.map_or(name, |user| &user.display_name),
+                "active": user.is_some(),
                 "timeZone": "Etc/UTC",
             });
         }
@@ -40,10 +40,10 @@ impl BeanRenderer<'_> {
             "self": self.url(&format!("user?username={name}")),
             "name": name,
             "key": self.user_key(name),
-            "emailAddress": person.map(|person| &person.email),
+            "emailAddress": user.map(|user| &user.email),
             "avatarUrls": self.avatars("useravatar?avatarId=10122"),
-            "displayName": person.map_or(name, |person| &person.display_name),
-            "active": person.is_some(),
+            "displayName": user.map_or(name, |user| &user.display_name),
+            "active": user.is_some(),
             "timeZone": "Etc/UTC",
         })
     }
@@ -51,10 +51,10 @@ impl BeanRenderer<'_> {
     /// Keys of users made since 8.4 are numbered.
     pub fn user_key(&self, name: &str) -> String {
         let number = self
-            .world
-            .people
+            .model
+            .users
             .all()
-            .position(|person| person.name == name);
+            .position(|user| user.name == name);
         format!("JIRAUSER{}", 10_000 + number.unwrap_or(0))
     }
 

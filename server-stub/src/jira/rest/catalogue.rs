@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::RestState;
 use super::bean::BeanRenderer;
 use super::issue_bean::schema;
-use crate::jira::answer::{RestError, RestResult, login_required, ok};
+use crate::jira::response::{RestError, RestResult, login_required, ok};
 use crate::jira::login::Caller;
 use crate::jira::model::catalogue::{
     CatalogueItem, IssueLinkType, IssueStatus, IssueType, Priority, Resolution,
@@ -87,10 +87,10 @@ pub(super) async fn issue_type(
 }
 
 pub(super) async fn link_types(State(shared): RestState, caller: Caller) -> Response {
-    let world = shared.model();
+    let model = shared.model();
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
     let types: Value = IssueLinkType::ALL
@@ -110,35 +110,35 @@ pub(super) async fn link_type(
     })
 }
 
-/// All of a kind. A Jira where anonymous people see no project tells them none of these.
+/// All of a kind. A Jira where anonymous users see no project tells them none of these.
 fn list<T: CatalogueItem>(
-    shared: &crate::jira::shared::JiraState,
+    shared: &crate::jira::state::JiraState,
     caller: &Caller,
     draw: fn(&BeanRenderer<'_>, &T) -> Value,
 ) -> Response {
-    let world = shared.model();
-    if caller.user.is_none() && world.visible_projects(None).is_empty() {
+    let model = shared.model();
+    if caller.user.is_none() && model.visible_projects(None).is_empty() {
         return login_required();
     }
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
     ok(&T::ALL.iter().map(|one| draw(&beans, one)).collect())
 }
 
 fn one<T: CatalogueItem>(
-    shared: &crate::jira::shared::JiraState,
+    shared: &crate::jira::state::JiraState,
     caller: &Caller,
     id: &str,
     what: &str,
     draw: fn(&BeanRenderer<'_>, &T) -> Value,
 ) -> RestResult {
-    let world = shared.model();
+    let model = shared.model();
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
     match T::by_either(id) {

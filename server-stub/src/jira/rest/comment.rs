@@ -9,11 +9,11 @@ use super::RestState;
 use super::bean::BeanRenderer;
 use super::create::new_comment;
 use super::extract::{JsonObject, QueryParameters};
-use super::issue::find;
-use crate::jira::answer::{self, RestError, RestResult, no_content, ok};
+use super::issue::find_issue;
+use crate::jira::response::{self, RestError, RestResult, no_content, ok};
 use crate::jira::login::Caller;
 use crate::jira::model::{Comment, Issue, JiraModel, JiraPermission};
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 pub(super) async fn list(
     State(shared): RestState,
@@ -21,11 +21,11 @@ pub(super) async fn list(
     Path(name): Path<String>,
     parameters: QueryParameters,
 ) -> RestResult {
-    let world = shared.model();
-    let issue = issue(&world, caller.name(), &name)?;
+    let model = shared.model();
+    let issue = issue(&model, caller.name(), &name)?;
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
     let start_at = parameters.number("startAt", 0);
@@ -53,12 +53,12 @@ pub(super) async fn get(
     caller: Caller,
     Path((name, id)): Path<(String, String)>,
 ) -> RestResult {
-    let world = shared.model();
-    let issue = issue(&world, caller.name(), &name)?;
+    let model = shared.model();
+    let issue = issue(&model, caller.name(), &name)?;
     let comment = comment(issue, &id)?;
     Ok(ok(&comment_bean(
         &shared,
-        &world,
+        &model,
         caller.name(),
         issue,
         comment,
@@ -71,11 +71,11 @@ pub(super) async fn add(
     Path(name): Path<String>,
     JsonObject(body): JsonObject,
 ) -> RestResult {
-    let mut world = shared.model();
+    let mut model = shared.model();
     let viewer = caller.name();
-    let id = find(&world, viewer, &name)?;
-    let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
-    if !world.may(viewer, project, JiraPermission::AddComments) {
+    let id = find_issue(&model, viewer, &name)?;
+    let project = model.issue(id).map_or(usize::MAX, |issue| issue.project);
+    if !model.may(viewer, project, JiraPermission::AddComments) {
         return Err(RestError::forbidden(
             "You do not have the permission to comment on this issue.",
         ));
@@ -85,12 +85,12 @@ pub(super) async fn add(
         .get("visibility")
         .filter(|value| value.is_object())
         .cloned();
-    let comment_id = world.add_comment(id, new)?;
-    let issue = issue(&world, viewer, &name)?;
+    let comment_id = model.add_comment(id, new)?;
+    let issue = issue(&model, viewer, &name)?;
     let comment = comment(issue, &comment_id.to_string())?;
-    Ok(answer::json(
+    Ok(response::json(
         StatusCode::CREATED,
-        &comment_bean(&shared, &world, viewer, issue, comment),
+        &comment_bean(&shared, &model, viewer, issue, comment),
     ))
 }
 
@@ -100,10 +100,10 @@ pub(super) async fn put(
     Path((name, id)): Path<(String, String)>,
     JsonObject(body): JsonObject,
 ) -> RestResult {
-    let mut world = shared.model();
+    let mut model = shared.model();
     let viewer = caller.name();
     let (issue_id, comment_id) = editable(
-        &world,
+        &model,
         viewer,
         (&name, &id),
         (
@@ -113,7 +113,7 @@ pub(super) async fn put(
         "You do not have permission to edit this comment.",
     )?;
     let new = text(&body)?;
-    if let Some(issue) = world.issue_mut(issue_id) {
+    if let Some(issue) = model.issue_mut(issue_id) {
         let now = OffsetDateTime::now_utc();
         issue.updated = now;
         for comment in issue
@@ -129,9 +129,9 @@ pub(super) async fn put(
             }
         }
     }
-    let issue = issue(&world, viewer, &name)?;
+    let issue = issue(&model, viewer, &name)?;
     let comment = comment(issue, &id)?;
-    Ok(ok(&comment_bean(&shared, &world, viewer, issue, comment)))
+    Ok(ok(&comment_bean(&shared, &model, viewer, issue, comment)))
 }
 
 pub(super) async fn delete(
@@ -139,15 +139,15 @@ pub(super) async fn delete(
     caller: Caller,
     Path((name, id)): Path<(String, String)>,
 ) -> RestResult {
-    let mut world = shared.model();
+    let mut model = shared.model();
     let (issue_id, comment_id) = editable(
-        &world,
+        &model,
         caller.name(),
         (&name, &id),
         (JiraPermission::DeleteAllComments, None),
         "You do not have permission to delete comment with id: this comment.",
     )?;
-    if let Some(issue) = world.issue_mut(issue_id) {
+    if let Some(issue) = model.issue_mut(issue_id) {
         issue.comments.retain(|comment| comment.id != comment_id);
         issue.updated = OffsetDateTime::now_utc();
     }
@@ -157,20 +157,20 @@ pub(super) async fn delete(
 /// The ids of a comment that the viewer may change: by the permission for all, or as its author by
 /// the permission for one's own.
 fn editable(
-    world: &JiraModel,
+    model: &JiraModel,
     viewer: Option<&str>,
     (name, id): (&str, &str),
     (all, own): (JiraPermission, Option<JiraPermission>),
     refusal: &str,
 ) -> Result<(u64, u64), RestError> {
-    let issue = issue(world, viewer, name)?;
+    let issue = issue(model, viewer, name)?;
     let comment = comment(issue, id)?;
     let own = own.is_some_and(|own| {
         viewer.is_some()
             && comment.author.as_deref() == viewer
-            && world.may(viewer, issue.project, own)
+            && model.may(viewer, issue.project, own)
     });
-    if own || world.may(viewer, issue.project, all) {
+    if own || model.may(viewer, issue.project, all) {
         Ok((issue.id, comment.id))
     } else {
         Err(RestError::forbidden(refusal))
@@ -178,12 +178,12 @@ fn editable(
 }
 
 fn issue<'a>(
-    world: &'a JiraModel,
+    model: &'a JiraModel,
     viewer: Option<&str>,
     name: &str,
 ) -> Result<&'a Issue, RestError> {
-    let id = find(world, viewer, name)?;
-    world
+    let id = find_issue(model, viewer, name)?;
+    model
         .issue(id)
         .ok_or_else(|| RestError::missing("Issue Does Not Exist"))
 }
@@ -198,14 +198,14 @@ fn comment<'a>(issue: &'a Issue, id: &str) -> Result<&'a Comment, RestError> {
 
 fn comment_bean(
     shared: &JiraState,
-    world: &JiraModel,
+    model: &JiraModel,
     viewer: Option<&str>,
     issue: &Issue,
     comment: &Comment,
 ) -> Value {
     BeanRenderer {
         base: &shared.base_url,
-        world,
+        model,
         viewer,
     }
     .comment(issue, comment)

@@ -12,11 +12,11 @@ use super::RestState;
 use super::bean::BeanRenderer;
 use super::edit::{self, FieldErrors};
 use super::extract::JsonObject;
-use crate::jira::answer::{RestError, RestResult, json};
+use crate::jira::response::{RestError, RestResult, json};
 use crate::jira::login::Caller;
 use crate::jira::model::catalogue::{CatalogueItem, IssueType, PRIORITIES, Priority, STATUSES};
 use crate::jira::model::{Comment, Issue, JiraModel, JiraPermission};
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 pub(super) async fn one(
     State(shared): RestState,
@@ -58,9 +58,9 @@ fn create(
     viewer: Option<&str>,
     body: &Map<String, Value>,
 ) -> Result<Value, RestError> {
-    let mut world = shared.model();
+    let mut model = shared.model();
     let fields = body.get("fields").cloned().unwrap_or_else(|| json!({}));
-    let project = edit::project(&world, viewer, &fields);
+    let project = edit::project(&model, viewer, &fields);
     let kind = edit::issue_type(&fields);
     let mut errors = FieldErrors::new();
     let (project, kind) = match (project, kind) {
@@ -74,13 +74,13 @@ fn create(
             return Err(RestError::fields(errors));
         }
     };
-    if !world.may(viewer, project, JiraPermission::CreateIssues) {
+    if !model.may(viewer, project, JiraPermission::CreateIssues) {
         return Err(RestError::forbidden(
             "You do not have permission to create issues in this project.",
         ));
     }
     let mut issue = blank(viewer, project, kind);
-    let comments = match edit::apply(&world, viewer, &mut issue, body, |field| field.on_create) {
+    let comments = match edit::apply(&model, viewer, &mut issue, body, |field| field.on_create) {
         Ok(comments) => comments,
         Err(wrong) => {
             errors.extend(wrong);
@@ -100,20 +100,20 @@ fn create(
     if !errors.is_empty() {
         return Err(RestError::fields(errors));
     }
-    let id = world.add_issue(issue)?;
+    let id = model.add_issue(issue)?;
     for body in comments {
-        world.add_comment(id, new_comment(viewer, body))?;
+        model.add_comment(id, new_comment(viewer, body))?;
     }
-    Ok(created(shared, &world, viewer, id))
+    Ok(created(shared, &model, viewer, id))
 }
 
-fn created(shared: &JiraState, world: &JiraModel, viewer: Option<&str>, id: u64) -> Value {
+fn created(shared: &JiraState, model: &JiraModel, viewer: Option<&str>, id: u64) -> Value {
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world,
+        model,
         viewer,
     };
-    let key = world.issue(id).map(|issue| issue.key.as_str());
+    let key = model.issue(id).map(|issue| issue.key.as_str());
     json!({ "id": id.to_string(), "key": key, "self": beans.url(&format!("issue/{id}")) })
 }
 

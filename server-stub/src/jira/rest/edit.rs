@@ -13,7 +13,7 @@ pub(super) type FieldErrors = Vec<(String, String)>;
 
 /// Sets the fields in `fields`, then does what is in `update`; a comment in `update` is given back.
 pub(super) fn apply(
-    world: &JiraModel,
+    model: &JiraModel,
     viewer: Option<&str>,
     issue: &mut Issue,
     body: &Map<String, Value>,
@@ -21,7 +21,7 @@ pub(super) fn apply(
 ) -> Result<Vec<String>, FieldErrors> {
     let mut errors = FieldErrors::new();
     let mut comments = Vec::new();
-    let assigns = world.may(viewer, issue.project, JiraPermission::AssignIssues);
+    let assigns = model.may(viewer, issue.project, JiraPermission::AssignIssues);
     let allowed = |id: &str| {
         FieldDefinition::by_id(id)
             .filter(|field| on_screen(field))
@@ -32,7 +32,7 @@ pub(super) fn apply(
     };
     for (id, value) in object(body.get("fields")) {
         let outcome = match allowed(id) {
-            Some(field) => set(world, issue, field, value),
+            Some(field) => set(model, issue, field, value),
             None => Err(off_screen(id)),
         };
         if let Err(text) = outcome {
@@ -48,7 +48,7 @@ pub(super) fn apply(
                     .and_then(Value::as_str)
                     .map(|body| comments.push(body.to_owned()))
                     .ok_or_else(|| "Comment body can not be empty!".to_owned()),
-                (_, Some(field)) => update(world, issue, field, operation),
+                (_, Some(field)) => update(model, issue, field, operation),
                 (_, None) => Err(off_screen(id)),
             };
             if let Err(text) = outcome {
@@ -65,7 +65,7 @@ pub(super) fn apply(
 
 /// The project that `fields` names, if the viewer knows it.
 pub(super) fn project(
-    world: &JiraModel,
+    model: &JiraModel,
     viewer: Option<&str>,
     fields: &Value,
 ) -> Result<usize, String> {
@@ -75,7 +75,7 @@ pub(super) fn project(
     let Some(name) = by_keys(named, &["key", "id"]) else {
         return Err("data was not an object".into());
     };
-    world
+    model
         .project(viewer, &name)
         .ok_or_else(|| "valid project is required".into())
 }
@@ -92,7 +92,7 @@ pub(super) fn issue_type(fields: &Value) -> Result<&'static IssueType, String> {
 
 /// A user in `{"name":…}`; `None` for nobody.
 pub(super) fn assignee(
-    world: &JiraModel,
+    model: &JiraModel,
     project: usize,
     value: &Value,
 ) -> Result<Option<String>, String> {
@@ -106,16 +106,16 @@ pub(super) fn assignee(
     };
     match name {
         "" => Ok(None),
-        AUTOMATIC => Ok(world
+        AUTOMATIC => Ok(model
             .projects
             .get(project)
             .map(|project| project.lead.clone())),
         name => {
-            let Some(person) = world.people.find(name) else {
+            let Some(user) = model.users.find(name) else {
                 return Err(format!("User '{name}' does not exist."));
             };
-            if world.may(Some(&person.name), project, JiraPermission::AssignableUser) {
-                Ok(Some(person.name.clone()))
+            if model.may(Some(&user.name), project, JiraPermission::AssignableUser) {
+                Ok(Some(user.name.clone()))
             } else {
                 Err(format!("User '{name}' cannot be assigned issues."))
             }
@@ -124,12 +124,12 @@ pub(super) fn assignee(
 }
 
 fn set(
-    world: &JiraModel,
+    model: &JiraModel,
     issue: &mut Issue,
     field: &'static FieldDefinition,
     value: &Value,
 ) -> Result<(), String> {
-    let project = &world.projects[issue.project];
+    let project = &model.projects[issue.project];
     match field.kind {
         FieldKind::Project | FieldKind::Stored { .. } | FieldKind::Resolution => {}
         FieldKind::IssueType => {
@@ -149,17 +149,17 @@ fn set(
                 Value::String(text) => Some(text.clone()),
                 _ => return Err("Operation value must be a string".into()),
             };
-            keep(issue, field, text.map(Value::String));
+            set_plain(issue, field, text.map(Value::String));
         }
         FieldKind::Number => match value {
-            Value::Null => keep(issue, field, None),
-            Value::Number(number) => keep(issue, field, number.as_f64().map(Value::from)),
+            Value::Null => set_plain(issue, field, None),
+            Value::Number(number) => set_plain(issue, field, number.as_f64().map(Value::from)),
             _ => return Err("Operation value must be a number".into()),
         },
         FieldKind::Date => match value {
-            Value::Null => keep(issue, field, None),
+            Value::Null => set_plain(issue, field, None),
             Value::String(text) if Date::parse(text, DATE).is_ok() => {
-                keep(issue, field, Some(value.clone()));
+                set_plain(issue, field, Some(value.clone()));
             }
             Value::String(text) => return Err(format!("Error parsing date string: {text}")),
             _ => return Err("Operation value must be a string".into()),
@@ -167,9 +167,9 @@ fn set(
         FieldKind::Priority => issue.priority = priority(value)?,
         FieldKind::User => {
             let user = if field.id == "assignee" {
-                assignee(world, issue.project, value)?
+                assignee(model, issue.project, value)?
             } else {
-                reporter(world, value)?
+                reporter(model, value)?
             };
             if field.id == "assignee" {
                 issue.assignee = user;
@@ -189,7 +189,7 @@ fn set(
         }
         FieldKind::Parent => {
             let name = by_keys(value, &["key", "id"]).unwrap_or_default();
-            let parent = world.issues().find(|other| {
+            let parent = model.issues().find(|other| {
                 other.project == issue.project
                     && (other.key == name || other.id.to_string() == name)
             });
@@ -203,7 +203,7 @@ fn set(
 }
 
 fn update(
-    world: &JiraModel,
+    model: &JiraModel,
     issue: &mut Issue,
     field: &'static FieldDefinition,
     operation: &Value,
@@ -212,7 +212,7 @@ fn update(
         return Err("data was not an object".into());
     };
     if verb == "set" {
-        return set(world, issue, field, value);
+        return set(model, issue, field, value);
     }
     let adds = verb == "add";
     if !field.operations().contains(&verb.as_str()) {
@@ -222,7 +222,7 @@ fn update(
         ));
     }
     let one = Value::Array(vec![value.clone()]);
-    let project = &world.projects[issue.project];
+    let project = &model.projects[issue.project];
     match field.kind {
         FieldKind::Labels => change(&mut issue.labels, labels(&one)?, adds),
         FieldKind::Components => {
@@ -234,28 +234,28 @@ fn update(
         }
         FieldKind::Versions => {
             let versions = parts(&project.versions, &one, "Version")?;
-            let held = if field.id == "versions" {
+            let values = if field.id == "versions" {
                 &mut issue.versions
             } else {
                 &mut issue.fix_versions
             };
-            change(held, versions, adds);
+            change(values, versions, adds);
         }
         _ => {}
     }
     Ok(())
 }
 
-fn change<T: PartialEq>(held: &mut Vec<T>, these: Vec<T>, adds: bool) {
-    for one in these {
-        held.retain(|other| *other != one);
+fn change<T: PartialEq>(values: &mut Vec<T>, changed: Vec<T>, adds: bool) {
+    for one in changed {
+        values.retain(|other| *other != one);
         if adds {
-            held.push(one);
+            values.push(one);
         }
     }
 }
 
-fn keep(issue: &mut Issue, field: &'static FieldDefinition, value: Option<Value>) {
+fn set_plain(issue: &mut Issue, field: &'static FieldDefinition, value: Option<Value>) {
     match value {
         Some(value) => issue.plain.insert(field.id, value),
         None => issue.plain.remove(field.id),
@@ -288,12 +288,12 @@ fn priority(value: &Value) -> Result<&'static Priority, String> {
     Err("Could not find valid 'id' or 'name' in priority object.".into())
 }
 
-fn reporter(world: &JiraModel, value: &Value) -> Result<Option<String>, String> {
+fn reporter(model: &JiraModel, value: &Value) -> Result<Option<String>, String> {
     let Some(name) = by_keys(value, &["name", "key"]) else {
         return Err("Reporter is required.".into());
     };
-    match world.people.find(&name) {
-        Some(person) => Ok(Some(person.name.clone())),
+    match model.users.find(&name) {
+        Some(user) => Ok(Some(user.name.clone())),
         None => Err("The reporter specified is not a user.".into()),
     }
 }
@@ -346,7 +346,7 @@ fn parts(known: &[ProjectPart], value: &Value, what: &str) -> Result<Vec<u64>, S
         .collect()
 }
 
-/// The first of these keys, a string or a number.
+/// The first of changed keys, a string or a number.
 fn by_keys(value: &Value, keys: &[&str]) -> Option<String> {
     keys.iter().find_map(|key| match value.get(key)? {
         Value::String(text) => Some(text.clone()),

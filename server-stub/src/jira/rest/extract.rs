@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{StatusCode, header};
 use serde_json::{Map, Value};
 
-use crate::jira::answer::{self, RestError};
+use crate::jira::response::{self, RestError};
 use crate::jira::login::{AuthKind, Caller};
 
 /// Someone who is logged in; others get the framework's 401.
@@ -73,7 +73,7 @@ impl<S: Sync> FromRequestParts<S> for LoggedInUser {
             .get::<Caller>()
             .and_then(|caller| caller.user.clone())
             .map(Self)
-            .ok_or_else(answer::login_required)
+            .ok_or_else(response::login_required)
     }
 }
 
@@ -99,14 +99,14 @@ impl<S: Sync> FromRequest<S> for JsonObject {
                     .starts_with(b"application/json")
             });
         if !json {
-            return Err(answer::page(
+            return Err(response::page(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "Unsupported Media Type",
             ));
         }
         let bytes = axum::body::to_bytes(request.into_body(), MAX_JSON)
             .await
-            .map_err(|_| answer::page(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"))?;
+            .map_err(|_| response::page(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"))?;
         if bytes.is_empty() {
             return Err(
                 RestError::bad("No content to map to Object due to end of input").into_response(),

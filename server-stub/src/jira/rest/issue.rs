@@ -11,7 +11,7 @@ use super::edit;
 use super::extract::{JsonObject, QueryParameters};
 use super::issue_bean::{ALL, FieldSelection};
 use super::meta::edit_fields;
-use crate::jira::answer::{RestError, RestResult, no_content, ok};
+use crate::jira::response::{RestError, RestResult, no_content, ok};
 use crate::jira::login::Caller;
 use crate::jira::model::catalogue::WorkflowTransition;
 use crate::jira::model::fields::FIELDS;
@@ -23,15 +23,15 @@ pub(super) async fn get(
     Path(name): Path<String>,
     parameters: QueryParameters,
 ) -> RestResult {
-    let world = shared.model();
+    let model = shared.model();
     let viewer = caller.name();
-    let id = find(&world, viewer, &name)?;
-    let Some(issue) = world.issue(id) else {
+    let id = find_issue(&model, viewer, &name)?;
+    let Some(issue) = model.issue(id) else {
         return Err(RestError::missing("Issue Does Not Exist"));
     };
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer,
     };
     let mut bean = beans.issue(issue, &FieldSelection::new(&parameters.list("fields"), ALL));
@@ -68,25 +68,25 @@ pub(super) async fn put(
     Path(name): Path<String>,
     JsonObject(body): JsonObject,
 ) -> RestResult {
-    let mut world = shared.model();
+    let mut model = shared.model();
     let viewer = caller.name();
-    let id = find(&world, viewer, &name)?;
-    let Some(mut issue) = world.issue(id).cloned() else {
+    let id = find_issue(&model, viewer, &name)?;
+    let Some(mut issue) = model.issue(id).cloned() else {
         return Err(RestError::missing("Issue Does Not Exist"));
     };
-    if !world.may(viewer, issue.project, JiraPermission::EditIssues) {
+    if !model.may(viewer, issue.project, JiraPermission::EditIssues) {
         return Err(RestError::forbidden(
             "You do not have permission to edit issues in this project.",
         ));
     }
-    let comments = edit::apply(&world, viewer, &mut issue, &body, |field| field.on_edit())
+    let comments = edit::apply(&model, viewer, &mut issue, &body, |field| field.on_edit())
         .map_err(RestError::fields)?;
     issue.updated = OffsetDateTime::now_utc();
-    if let Some(kept) = world.issue_mut(id) {
-        *kept = issue;
+    if let Some(stored) = model.issue_mut(id) {
+        *stored = issue;
     }
     for body in comments {
-        world.add_comment(id, new_comment(viewer, body))?;
+        model.add_comment(id, new_comment(viewer, body))?;
     }
     Ok(no_content())
 }
@@ -97,18 +97,18 @@ pub(super) async fn assign(
     Path(name): Path<String>,
     JsonObject(body): JsonObject,
 ) -> RestResult {
-    let mut world = shared.model();
+    let mut model = shared.model();
     let viewer = caller.name();
-    let id = find(&world, viewer, &name)?;
-    let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
-    if !world.may(viewer, project, JiraPermission::AssignIssues) {
+    let id = find_issue(&model, viewer, &name)?;
+    let project = model.issue(id).map_or(usize::MAX, |issue| issue.project);
+    if !model.may(viewer, project, JiraPermission::AssignIssues) {
         return Err(RestError::forbidden(
             "You do not have permission to assign issues.",
         ));
     }
-    let assignee = edit::assignee(&world, project, &Value::Object(body))
+    let assignee = edit::assignee(&model, project, &Value::Object(body))
         .map_err(|text| RestError::field("assignee", text))?;
-    if let Some(issue) = world.issue_mut(id) {
+    if let Some(issue) = model.issue_mut(id) {
         issue.assignee = assignee;
         issue.updated = OffsetDateTime::now_utc();
     }
@@ -122,25 +122,25 @@ pub(super) async fn delete(
     parameters: QueryParameters,
 ) -> RestResult {
     let files = {
-        let mut world = shared.model();
+        let mut model = shared.model();
         let viewer = caller.name();
-        let id = find(&world, viewer, &name)?;
-        let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
-        if !world.may(viewer, project, JiraPermission::DeleteIssues) {
+        let id = find_issue(&model, viewer, &name)?;
+        let project = model.issue(id).map_or(usize::MAX, |issue| issue.project);
+        if !model.may(viewer, project, JiraPermission::DeleteIssues) {
             return Err(RestError::forbidden(
                 "You do not have permission to delete issues in this project.",
             ));
         }
-        let subtasks: Vec<u64> = world.subtasks_of(id).collect();
+        let subtasks: Vec<u64> = model.subtasks_of(id).collect();
         if !subtasks.is_empty() && parameters.get("deleteSubtasks") != Some("true") {
             return Err(RestError::bad(format!(
                 "The issue '{name}' has subtasks. You must specify the 'deleteSubtasks' parameter to \
                  delete this issue and all its subtasks."
             )));
         }
-        let mut files = world.remove_issue(id);
+        let mut files = model.remove_issue(id);
         for subtask in subtasks {
-            files.extend(world.remove_issue(subtask));
+            files.extend(model.remove_issue(subtask));
         }
         files
     };
@@ -151,8 +151,8 @@ pub(super) async fn delete(
 }
 
 /// The issue of this key or id, or why it cannot be had.
-pub(super) fn find(world: &JiraModel, viewer: Option<&str>, name: &str) -> Result<u64, RestError> {
-    world
+pub(super) fn find_issue(model: &JiraModel, viewer: Option<&str>, name: &str) -> Result<u64, RestError> {
+    model
         .visible_issue(viewer, name)
         .map_err(|why| RestError::issue(why, viewer))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::bean::BeanRenderer;
-use crate::jira::answer::timestamp;
+use crate::jira::response::timestamp;
 use crate::jira::model::catalogue::{CatalogueItem, Priority, WorkflowTransition};
 use crate::jira::model::fields::{FIELDS, FieldDefinition};
 use crate::jira::model::{
@@ -105,11 +105,11 @@ impl BeanRenderer<'_> {
 
     /// An issue as others name it; `null` when it is not for this viewer.
     pub fn issue_summary(&self, id: u64) -> Value {
-        let Some(issue) = self.world.issue(id) else {
+        let Some(issue) = self.model.issue(id) else {
             return Value::Null;
         };
         if !self
-            .world
+            .model
             .may(self.viewer, issue.project, JiraPermission::BrowseProjects)
         {
             return Value::Null;
@@ -191,7 +191,7 @@ impl BeanRenderer<'_> {
 
     /// The value of a field; nothing for one that this issue cannot have.
     fn field_of(&self, issue: &Issue, field: &FieldDefinition) -> Option<Value> {
-        let project = self.world.projects.get(issue.project)?;
+        let project = self.model.projects.get(issue.project)?;
         let parts = |ids: &[u64], parts: &[ProjectPart], draw: &dyn Fn(&ProjectPart) -> Value| {
             parts
                 .iter()
@@ -232,16 +232,16 @@ impl BeanRenderer<'_> {
             "attachment" => issue
                 .attachments
                 .iter()
-                .filter_map(|&id| self.world.attachment(id))
+                .filter_map(|&id| self.model.attachment(id))
                 .map(|attachment| self.attachment(attachment))
                 .collect(),
             "issuelinks" => self
-                .world
+                .model
                 .links_of(issue.id)
                 .map(|link| self.link(issue.id, link))
                 .collect(),
             "subtasks" => self
-                .world
+                .model
                 .subtasks_of(issue.id)
                 .map(|subtask| self.issue_summary(subtask))
                 .collect(),

@@ -9,8 +9,8 @@ use super::RestState;
 use super::bean::BeanRenderer;
 use super::create::new_comment;
 use super::extract::{JsonObject, QueryParameters};
-use super::issue::find;
-use crate::jira::answer::{self, RestError, RestResult, ok};
+use super::issue::find_issue;
+use crate::jira::response::{self, RestError, RestResult, ok};
 use crate::jira::login::Caller;
 use crate::jira::model::catalogue::{CatalogueItem, IssueLinkType};
 use crate::jira::model::{IssueLink, JiraModel, JiraPermission, RemoteLink};
@@ -21,14 +21,14 @@ pub(super) async fn remote_list(
     Path(name): Path<String>,
     parameters: QueryParameters,
 ) -> RestResult {
-    let world = shared.model();
-    let id = find(&world, caller.name(), &name)?;
+    let model = shared.model();
+    let id = find_issue(&model, caller.name(), &name)?;
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
-    let Some(issue) = world.issue(id) else {
+    let Some(issue) = model.issue(id) else {
         return Err(RestError::missing("Issue Does Not Exist"));
     };
     if let Some(global_id) = parameters.get("globalId") {
@@ -55,14 +55,14 @@ pub(super) async fn remote_get(
     caller: Caller,
     Path((name, id)): Path<(String, String)>,
 ) -> RestResult {
-    let world = shared.model();
-    let issue = find(&world, caller.name(), &name)?;
+    let model = shared.model();
+    let issue = find_issue(&model, caller.name(), &name)?;
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
-    world
+    model
         .issue(issue)
         .and_then(|issue| {
             let link = issue
@@ -82,10 +82,10 @@ pub(super) async fn remote_add(
     Path(name): Path<String>,
     JsonObject(body): JsonObject,
 ) -> RestResult {
-    let mut world = shared.model();
+    let mut model = shared.model();
     let viewer = caller.name();
-    let issue = find(&world, viewer, &name)?;
-    may_link(&world, viewer, issue)?;
+    let issue = find_issue(&model, viewer, &name)?;
+    may_link(&model, viewer, issue)?;
     let object = body.get("object").and_then(Value::as_object);
     let missing = ["title", "url"]
         .into_iter()
@@ -108,7 +108,7 @@ pub(super) async fn remote_add(
         .into_iter()
         .filter_map(|key| Some((key.to_owned(), body.get(key)?.clone())))
         .collect();
-    let (id, new) = world.put_remote_link(
+    let (id, new) = model.put_remote_link(
         issue,
         RemoteLink {
             id: 0,
@@ -118,16 +118,16 @@ pub(super) async fn remote_add(
     )?;
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer,
     };
-    let key = world.issue(issue).map_or("", |issue| &issue.key);
+    let key = model.issue(issue).map_or("", |issue| &issue.key);
     let status = if new {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
-    Ok(answer::json(
+    Ok(response::json(
         status,
         &json!({ "id": id, "self": beans.url(&format!("issue/{key}/remotelink/{id}")) }),
     ))
@@ -138,7 +138,7 @@ pub(super) async fn add(
     caller: Caller,
     JsonObject(body): JsonObject,
 ) -> RestResult {
-    let mut world = shared.model();
+    let mut model = shared.model();
     let viewer = caller.name();
     let text = |outer: &str, inner: &str| {
         body.get(outer)
@@ -159,19 +159,19 @@ pub(super) async fn add(
         let name = text(outer, "key")
             .or_else(|| text(outer, "id"))
             .unwrap_or_default();
-        find(&world, viewer, &name)
+        find_issue(&model, viewer, &name)
     };
     // Jira's names are those of the page of the other: "inwardIssue" is where the outward words start.
     let (from, to) = (side("inwardIssue")?, side("outwardIssue")?);
-    may_link(&world, viewer, from)?;
-    let id = world.add_link(IssueLink {
+    may_link(&model, viewer, from)?;
+    let id = model.add_link(IssueLink {
         id: 0,
         kind,
         from,
         to,
     })?;
     if let Some(comment) = text("comment", "body") {
-        world.add_comment(from, new_comment(viewer, comment))?;
+        model.add_comment(from, new_comment(viewer, comment))?;
     }
     let mut response = StatusCode::CREATED.into_response();
     if let Ok(location) =
@@ -182,9 +182,9 @@ pub(super) async fn add(
     Ok(response)
 }
 
-fn may_link(world: &JiraModel, viewer: Option<&str>, issue: u64) -> Result<(), RestError> {
-    let project = world.issue(issue).map_or(usize::MAX, |issue| issue.project);
-    if world.may(viewer, project, JiraPermission::LinkIssues) {
+fn may_link(model: &JiraModel, viewer: Option<&str>, issue: u64) -> Result<(), RestError> {
+    let project = model.issue(issue).map_or(usize::MAX, |issue| issue.project);
+    if model.may(viewer, project, JiraPermission::LinkIssues) {
         Ok(())
     } else {
         Err(RestError::forbidden("No Link Issue Permission for issue."))

@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use super::RestState;
 use super::bean::BeanRenderer;
 use super::extract::QueryParameters;
-use super::issue::find;
+use super::issue::find_issue;
 use super::project::no_project;
-use crate::jira::answer::{RestError, RestResult, ok};
+use crate::jira::response::{RestError, RestResult, ok};
 use crate::jira::login::Caller;
 use crate::jira::model::catalogue::{CatalogueItem, ISSUE_TYPES, IssueType};
 use crate::jira::model::fields::{FIELDS, FieldDefinition};
@@ -22,14 +22,14 @@ pub(super) async fn create_old(
     parameters: QueryParameters,
 ) -> RestResult {
     let viewer = caller.name();
-    let world = shared.model();
+    let model = shared.model();
     if shared.settings.major() >= PAGED_ONLY_SINCE {
         // From 9.0 the path names an issue, and there is none of this key.
-        find(&world, viewer, "createmeta")?;
+        find_issue(&model, viewer, "createmeta")?;
     }
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer,
     };
     let (keys, ids) = (
@@ -42,10 +42,10 @@ pub(super) async fn create_old(
         .list("expand")
         .iter()
         .any(|one| one == "projects.issuetypes.fields");
-    let projects: Value = (0..world.projects.len())
-        .filter(|&index| world.may(viewer, index, JiraPermission::CreateIssues))
+    let projects: Value = (0..model.projects.len())
+        .filter(|&index| model.may(viewer, index, JiraPermission::CreateIssues))
         .filter(|&index| {
-            let project = &world.projects[index];
+            let project = &model.projects[index];
             (keys.is_empty() && ids.is_empty())
                 || keys.contains(&project.key)
                 || ids.contains(&project.id.to_string())
@@ -69,7 +69,7 @@ pub(super) async fn create_old(
                     bean
                 })
                 .collect();
-            let mut bean = beans.project(&world.projects[index]);
+            let mut bean = beans.project(&model.projects[index]);
             bean["expand"] = "issuetypes".into();
             bean["issuetypes"] = types;
             bean
@@ -84,11 +84,11 @@ pub(super) async fn create_types(
     Path(name): Path<String>,
     parameters: QueryParameters,
 ) -> RestResult {
-    let world = shared.model();
-    creatable(&world, caller.name(), &name)?;
+    let model = shared.model();
+    creatable(&model, caller.name(), &name)?;
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
     let types = ISSUE_TYPES
@@ -104,14 +104,14 @@ pub(super) async fn create_fields(
     Path((name, id)): Path<(String, String)>,
     parameters: QueryParameters,
 ) -> RestResult {
-    let world = shared.model();
-    let project = creatable(&world, caller.name(), &name)?;
+    let model = shared.model();
+    let project = creatable(&model, caller.name(), &name)?;
     let kind = IssueType::by_id(&id).ok_or_else(|| {
         RestError::missing(format!("Issue type with id '{id}' could not be found."))
     })?;
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
     let fields = create_screen(kind)
@@ -125,15 +125,15 @@ pub(super) async fn edit(
     caller: Caller,
     Path(name): Path<String>,
 ) -> RestResult {
-    let world = shared.model();
-    let id = find(&world, caller.name(), &name)?;
-    let project = world.issue(id).map_or(usize::MAX, |issue| issue.project);
+    let model = shared.model();
+    let id = find_issue(&model, caller.name(), &name)?;
+    let project = model.issue(id).map_or(usize::MAX, |issue| issue.project);
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
-    let fields = if world.may(caller.name(), project, JiraPermission::EditIssues) {
+    let fields = if model.may(caller.name(), project, JiraPermission::EditIssues) {
         edit_fields(&beans, project)
     } else {
         Map::new()
@@ -143,7 +143,7 @@ pub(super) async fn edit(
 
 /// The fields of the edit screen by id.
 pub(super) fn edit_fields(beans: &BeanRenderer<'_>, project: usize) -> Map<String, Value> {
-    let Some(project) = beans.world.projects.get(project) else {
+    let Some(project) = beans.model.projects.get(project) else {
         return Map::new();
     };
     FIELDS
@@ -169,7 +169,7 @@ fn meta(
     field: &FieldDefinition,
     kind: &IssueType,
 ) -> Value {
-    let mut meta = beans.field_meta(&beans.world.projects[project], field);
+    let mut meta = beans.field_meta(&beans.model.projects[project], field);
     match field.id {
         "issuetype" => {
             meta.insert("allowedValues".into(), vec![beans.issue_type(kind)].into());
@@ -183,10 +183,10 @@ fn meta(
 }
 
 /// The index of a project in which the viewer may create issues.
-fn creatable(world: &JiraModel, viewer: Option<&str>, name: &str) -> Result<usize, RestError> {
-    world
+fn creatable(model: &JiraModel, viewer: Option<&str>, name: &str) -> Result<usize, RestError> {
+    model
         .project(viewer, name)
-        .filter(|&project| world.may(viewer, project, JiraPermission::CreateIssues))
+        .filter(|&project| model.may(viewer, project, JiraPermission::CreateIssues))
         .ok_or_else(|| no_project(name))
 }
 

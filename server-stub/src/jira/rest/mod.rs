@@ -1,4 +1,4 @@
-//! The resources: one file per group. They take who is asking as decided, and the world under its
+//! The resources: one file per group. They take who is asking as decided, and the model under its
 //! lock; none waits while it holds it.
 
 mod attachment;
@@ -31,8 +31,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{delete, get, post, put};
 use http::StatusCode;
 
-use super::shared::JiraState;
-use super::{answer, middleware, oauth1, oauth2};
+use super::state::JiraState;
+use super::{middleware, oauth1, oauth2, response};
 
 type RestState = State<Arc<JiraState>>;
 
@@ -57,7 +57,7 @@ pub(super) fn router(shared: Arc<JiraState>) -> Router {
         .with_state(shared.clone());
     Router::new()
         .fallback_service(inner)
-        .layer(from_fn_with_state(shared, middleware::around))
+        .layer(from_fn_with_state(shared, middleware::handle))
 }
 
 fn api() -> Router<Arc<JiraState>> {
@@ -135,25 +135,25 @@ async fn home(State(shared): RestState) -> Redirect {
 }
 
 async fn login_page() -> Response {
-    answer::page(StatusCode::OK, "Log in")
+    response::page(StatusCode::OK, "Log in")
 }
 
 async fn dashboard() -> Response {
-    answer::page(StatusCode::OK, "System Dashboard")
+    response::page(StatusCode::OK, "System Dashboard")
 }
 
 async fn missing(State(shared): RestState, request: Request) -> Response {
     let path = request.uri().path();
     if path.starts_with("/rest/") {
-        answer::framework(
+        response::framework(
             StatusCode::NOT_FOUND,
             &format!("null for uri: {}{path}", shared.base_url),
         )
     } else {
-        answer::page(StatusCode::NOT_FOUND, "Oops, you&#39;ve found a dead link.")
+        response::page(StatusCode::NOT_FOUND, "Oops, you&#39;ve found a dead link.")
     }
 }
 
 async fn not_allowed() -> Response {
-    answer::page(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed").into_response()
+    response::page(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed").into_response()
 }

@@ -12,22 +12,22 @@ use time::Duration;
 
 use super::RestState;
 use super::extract::{JsonObject, LoggedInUser};
-use crate::jira::answer::{RestError, RestResult, json, no_content, ok, timestamp};
+use crate::jira::response::{RestError, RestResult, json, no_content, ok, timestamp};
 use crate::jira::model::PersonalAccessToken;
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 pub(super) fn routes() -> Router<Arc<JiraState>> {
     Router::new()
-        .route("/tokens", get(list).post(make))
+        .route("/tokens", get(list).post(create))
         .route("/tokens/{id}", delete(revoke))
 }
 
 async fn list(State(shared): RestState, LoggedInUser(me): LoggedInUser) -> Response {
-    let world = shared.model();
-    ok(&world.people.tokens_of(&me).map(token_bean).collect())
+    let model = shared.model();
+    ok(&model.users.tokens_of(&me).map(token_bean).collect())
 }
 
-async fn make(
+async fn create(
     State(shared): RestState,
     LoggedInUser(me): LoggedInUser,
     JsonObject(body): JsonObject,
@@ -47,8 +47,8 @@ async fn make(
             }
         },
     };
-    let mut world = shared.model();
-    let Some((token, secret)) = world.people.make_token(&me, name, days) else {
+    let mut model = shared.model();
+    let Some((token, secret)) = model.users.create_token(&me, name, days) else {
         return Err(RestError::bad(
             "The maximum number of tokens has been reached.",
         ));
@@ -63,7 +63,7 @@ async fn revoke(
     LoggedInUser(me): LoggedInUser,
     Path(id): Path<u64>,
 ) -> Response {
-    if shared.model().people.revoke_token(&me, id) {
+    if shared.model().users.revoke_token(&me, id) {
         no_content()
     } else {
         RestError::missing("Token does not exist.").into_response()

@@ -1,4 +1,4 @@
-//! `mypermissions`: open to everyone; anonymous people have few.
+//! `mypermissions`: open to everyone; anonymous users have few.
 
 use axum::extract::State;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::RestState;
 use super::extract::QueryParameters;
 use super::project::no_project;
-use crate::jira::answer::{RestError, RestResult, ok};
+use crate::jira::response::{RestError, RestResult, ok};
 use crate::jira::login::Caller;
 use crate::jira::model::JiraPermission;
 
@@ -16,7 +16,7 @@ pub(super) async fn mine(
     parameters: QueryParameters,
 ) -> RestResult {
     let viewer = caller.name();
-    let world = shared.model();
+    let model = shared.model();
     let issue = parameters
         .get("issueKey")
         .or_else(|| parameters.get("issueId"));
@@ -25,13 +25,13 @@ pub(super) async fn mine(
         .or_else(|| parameters.get("projectId"));
     let project = match (issue, project) {
         (Some(issue), _) => {
-            let id = world
+            let id = model
                 .visible_issue(viewer, issue)
                 .map_err(|why| RestError::issue(why, viewer))?;
-            world.issue(id).map(|issue| issue.project)
+            model.issue(id).map(|issue| issue.project)
         }
         (None, Some(name)) => Some(
-            world
+            model
                 .project(viewer, name)
                 .ok_or_else(|| no_project(name))?,
         ),
@@ -41,8 +41,8 @@ pub(super) async fn mine(
         .iter()
         .map(|&permission| {
             let have = match project {
-                Some(project) => world.may(viewer, project, permission),
-                None => world.may_anywhere(viewer, permission),
+                Some(project) => model.may(viewer, project, permission),
+                None => model.may_anywhere(viewer, permission),
             };
             let kind = if permission.is_global() {
                 "GLOBAL"

@@ -6,24 +6,24 @@ use serde_json::{Value, json};
 
 use super::RestState;
 use super::bean::BeanRenderer;
-use crate::jira::answer::{RestError, RestResult, ok};
+use crate::jira::response::{RestError, RestResult, ok};
 use crate::jira::login::Caller;
 use crate::jira::model::Project;
 use crate::jira::model::catalogue::{ISSUE_TYPES, STATUSES};
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 pub(super) async fn all(State(shared): RestState, caller: Caller) -> Response {
-    let world = shared.model();
+    let model = shared.model();
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
-    let projects = world
+    let projects = model
         .visible_projects(caller.name())
         .into_iter()
         .map(|index| {
-            let mut bean = beans.project(&world.projects[index]);
+            let mut bean = beans.project(&model.projects[index]);
             bean["expand"] = "description,lead,url,projectKeys".into();
             bean
         });
@@ -94,16 +94,16 @@ fn project_bean(
     name: &str,
     draw: impl Fn(&BeanRenderer<'_>, &Project) -> Value,
 ) -> RestResult {
-    let world = shared.model();
-    let index = world
+    let model = shared.model();
+    let index = model
         .project(caller.name(), name)
         .ok_or_else(|| no_project(name))?;
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
-    Ok(ok(&draw(&beans, &world.projects[index])))
+    Ok(ok(&draw(&beans, &model.projects[index])))
 }
 
 /// No such project, or not for this viewer.

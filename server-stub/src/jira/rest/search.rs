@@ -1,4 +1,4 @@
-//! `search`: GET and POST. Anonymous people may search; they find what anonymous people may see.
+//! `search`: GET and POST. Anonymous users may search; they find what anonymous users may see.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -8,11 +8,11 @@ use super::RestState;
 use super::bean::BeanRenderer;
 use super::extract::{JsonObject, QueryParameters};
 use super::issue_bean::{FieldSelection, NAVIGABLE};
-use crate::jira::answer::{self, RestError, RestResult, ok};
+use crate::jira::response::{self, RestError, RestResult, ok};
 use crate::jira::jql;
 use crate::jira::login::Caller;
 use crate::jira::model::fields::FIELDS;
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 pub(super) async fn get(
     State(shared): RestState,
@@ -84,21 +84,21 @@ struct SearchQuery {
     names: bool,
 }
 
-fn run(shared: &JiraState, caller: &Caller, asked: &SearchQuery) -> RestResult {
-    if asked.start_at.is_some_and(|start| start < 0) {
+fn run(shared: &JiraState, caller: &Caller, query: &SearchQuery) -> RestResult {
+    if query.start_at.is_some_and(|start| start < 0) {
         return Err(RestError::bad("The value of startAt must be zero or more."));
     }
-    let start_at = usize::try_from(asked.start_at.unwrap_or(0)).unwrap_or(0);
+    let start_at = usize::try_from(query.start_at.unwrap_or(0)).unwrap_or(0);
     // A negative one asks for as many as there may be.
-    let max_results = asked
+    let max_results = query
         .max_results
         .map_or(DEFAULT_PAGE, |max| usize::try_from(max).unwrap_or(MAX_PAGE))
         .min(MAX_PAGE);
-    let world = shared.model();
-    let found = match jql::search(&world, caller.name(), &asked.jql) {
+    let model = shared.model();
+    let found = match jql::search(&model, caller.name(), &query.jql) {
         Ok(found) => found,
         Err(messages) => {
-            return Ok(answer::json(
+            return Ok(response::json(
                 StatusCode::BAD_REQUEST,
                 &json!({ "errorMessages": messages, "warningMessages": [] }),
             ));
@@ -106,15 +106,15 @@ fn run(shared: &JiraState, caller: &Caller, asked: &SearchQuery) -> RestResult {
     };
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
-    let wanted = FieldSelection::new(&asked.fields, NAVIGABLE);
+    let wanted = FieldSelection::new(&query.fields, NAVIGABLE);
     let issues: Value = found
         .iter()
         .skip(start_at)
         .take(max_results)
-        .filter_map(|&id| world.issue(id))
+        .filter_map(|&id| model.issue(id))
         .map(|issue| beans.issue(issue, &wanted))
         .collect();
     let mut bean = json!({
@@ -124,7 +124,7 @@ fn run(shared: &JiraState, caller: &Caller, asked: &SearchQuery) -> RestResult {
         "total": found.len(),
         "issues": issues,
     });
-    if asked.names {
+    if query.names {
         bean["names"] = FIELDS
             .iter()
             .map(|field| (field.id.to_owned(), Value::from(field.name)))

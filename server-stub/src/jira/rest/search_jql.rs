@@ -11,10 +11,10 @@ use super::RestState;
 use super::bean::BeanRenderer;
 use super::extract::{JsonObject, QueryParameters};
 use super::issue_bean::FieldSelection;
-use crate::jira::answer::{self, RestError, RestResult, ok};
+use crate::jira::response::{self, RestError, RestResult, ok};
 use crate::jira::jql;
 use crate::jira::login::Caller;
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 pub(super) async fn get(
     State(shared): RestState,
@@ -68,38 +68,38 @@ struct SearchJqlQuery {
     fields: Vec<String>,
 }
 
-fn run(shared: &JiraState, caller: &Caller, asked: &SearchJqlQuery) -> RestResult {
-    if jql::is_unbounded(&asked.jql) {
+fn run(shared: &JiraState, caller: &Caller, query: &SearchJqlQuery) -> RestResult {
+    if jql::is_unbounded(&query.jql) {
         return Err(RestError::bad(UNBOUNDED));
     }
-    let start = match &asked.token {
+    let start = match &query.token {
         None => 0,
         Some(token) => {
-            read_token(token, &asked.jql).ok_or_else(|| RestError::bad("Invalid nextPageToken."))?
+            read_token(token, &query.jql).ok_or_else(|| RestError::bad("Invalid nextPageToken."))?
         }
     };
-    let most = asked.max_results.map_or(DEFAULT_PAGE, |most| {
+    let most = query.max_results.map_or(DEFAULT_PAGE, |most| {
         usize::try_from(most).unwrap_or(MAX_PAGE)
     });
     let most = most.clamp(1, MAX_PAGE);
-    let world = shared.model();
-    let found = match jql::search(&world, caller.name(), &asked.jql) {
+    let model = shared.model();
+    let found = match jql::search(&model, caller.name(), &query.jql) {
         Ok(found) => found,
         Err(messages) => {
             let body = json!({ "errorMessages": messages, "errors": {} });
-            return Ok(answer::json(StatusCode::BAD_REQUEST, &body));
+            return Ok(response::json(StatusCode::BAD_REQUEST, &body));
         }
     };
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: caller.name(),
     };
-    let wanted = FieldSelection::new(&asked.fields, "id");
+    let wanted = FieldSelection::new(&query.fields, "id");
     let page = found.iter().skip(start).take(most);
     let issues: Value = page
-        .filter_map(|&id| world.issue(id))
-        .map(|issue| match asked.fields.is_empty() {
+        .filter_map(|&id| model.issue(id))
+        .map(|issue| match query.fields.is_empty() {
             true => json!({ "id": issue.id.to_string() }),
             false => beans.issue(issue, &wanted),
         })
@@ -108,13 +108,13 @@ fn run(shared: &JiraState, caller: &Caller, asked: &SearchJqlQuery) -> RestResul
     let is_last = end >= found.len();
     let mut bean = json!({ "issues": issues, "isLast": is_last });
     if !is_last {
-        bean["nextPageToken"] = make_token(end, &asked.jql).into();
+        bean["nextPageToken"] = write_token(end, &query.jql).into();
     }
     Ok(ok(&bean))
 }
 
 /// Of this query alone.
-fn make_token(start: usize, jql: &str) -> String {
+fn write_token(start: usize, jql: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("{start}:{jql}"))
 }
 

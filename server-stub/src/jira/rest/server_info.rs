@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::RestState;
 use super::extract::QueryParameters;
-use crate::jira::answer::{ok, timestamp};
+use crate::jira::response::{ok, timestamp};
 
 pub(super) async fn server_info(State(shared): RestState, parameters: QueryParameters) -> Response {
     let settings = &shared.settings;

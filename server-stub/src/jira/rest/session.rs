@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::RestState;
 use super::extract::{JsonObject, LoggedInUser};
-use crate::jira::answer::{RestError, RestResult, no_content, ok};
+use crate::jira::response::{RestError, RestResult, no_content, ok};
 use crate::jira::login::session::cookie;
 use crate::jira::login::{PasswordError, with_password};
-use crate::jira::shared::JiraState;
+use crate::jira::state::JiraState;
 
 pub(super) fn routes() -> Router<Arc<JiraState>> {
     Router::new().route("/session", get(who).post(log_in).delete(log_out))

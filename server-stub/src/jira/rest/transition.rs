@@ -9,8 +9,8 @@ use super::bean::BeanRenderer;
 use super::create::new_comment;
 use super::edit;
 use super::extract::{JsonObject, QueryParameters};
-use super::issue::find;
-use crate::jira::answer::{RestError, RestResult, no_content, ok};
+use super::issue::find_issue;
+use crate::jira::response::{RestError, RestResult, no_content, ok};
 use crate::jira::login::Caller;
 use crate::jira::model::JiraPermission;
 use crate::jira::model::catalogue::{CatalogueItem, RESOLUTIONS, Resolution, WorkflowTransition};
@@ -21,21 +21,21 @@ pub(super) async fn list(
     Path(name): Path<String>,
     parameters: QueryParameters,
 ) -> RestResult {
-    let world = shared.model();
+    let model = shared.model();
     let viewer = caller.name();
-    let id = find(&world, viewer, &name)?;
+    let id = find_issue(&model, viewer, &name)?;
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer,
     };
     let with_fields = parameters
         .list("expand")
         .iter()
         .any(|one| one == "transitions.fields");
-    let transitions: Vec<Value> = world
+    let transitions: Vec<Value> = model
         .issue(id)
-        .filter(|issue| world.may(viewer, issue.project, JiraPermission::TransitionIssues))
+        .filter(|issue| model.may(viewer, issue.project, JiraPermission::TransitionIssues))
         .into_iter()
         .flat_map(|issue| WorkflowTransition::leaving(issue.status))
         .filter(|one| {
@@ -62,10 +62,10 @@ pub(super) async fn perform(
     Path(name): Path<String>,
     JsonObject(mut body): JsonObject,
 ) -> RestResult {
-    let mut world = shared.model();
+    let mut model = shared.model();
     let viewer = caller.name();
-    let id = find(&world, viewer, &name)?;
-    let Some(mut issue) = world.issue(id).cloned() else {
+    let id = find_issue(&model, viewer, &name)?;
+    let Some(mut issue) = model.issue(id).cloned() else {
         return Err(RestError::missing("Issue Does Not Exist"));
     };
     let wanted = match body
@@ -76,7 +76,7 @@ pub(super) async fn perform(
         Some(Value::Number(id)) => id.to_string(),
         _ => return Err(RestError::bad("Missing 'transition' identifier")),
     };
-    let allowed = world.may(viewer, issue.project, JiraPermission::TransitionIssues);
+    let allowed = model.may(viewer, issue.project, JiraPermission::TransitionIssues);
     let Some(transition) = WorkflowTransition::leaving(issue.status)
         .find(|one| one.id == wanted)
         .filter(|_| allowed)
@@ -93,17 +93,17 @@ pub(super) async fn perform(
         body.get_mut("fields").and_then(Value::as_object_mut),
         transition,
     )?;
-    let comments = edit::apply(&world, viewer, &mut issue, &body, |field| {
+    let comments = edit::apply(&model, viewer, &mut issue, &body, |field| {
         field.id == "assignee" && transition.target().category.key == DONE
     })
     .map_err(RestError::fields)?;
     issue.set_status(transition.target(), resolution);
     issue.updated = OffsetDateTime::now_utc();
-    if let Some(kept) = world.issue_mut(id) {
-        *kept = issue;
+    if let Some(stored) = model.issue_mut(id) {
+        *stored = issue;
     }
     for body in comments {
-        world.add_comment(id, new_comment(viewer, body))?;
+        model.add_comment(id, new_comment(viewer, body))?;
     }
     Ok(no_content())
 }

@@ -8,14 +8,14 @@ use super::RestState;
 use super::bean::BeanRenderer;
 use super::extract::{LoggedInUser, QueryParameters};
 use super::project::no_project;
-use crate::jira::answer::{RestError, RestResult, ok};
+use crate::jira::response::{RestError, RestResult, ok};
 use crate::jira::model::{DirectoryUser, JiraModel, JiraPermission};
 
 pub(super) async fn myself(State(shared): RestState, LoggedInUser(me): LoggedInUser) -> Response {
-    let world = shared.model();
+    let model = shared.model();
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: Some(&me),
     };
     ok(&full_bean(&beans, &me))
@@ -26,21 +26,21 @@ pub(super) async fn user(
     LoggedInUser(me): LoggedInUser,
     parameters: QueryParameters,
 ) -> RestResult {
-    let world = shared.model();
+    let model = shared.model();
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: Some(&me),
     };
     let found = match (parameters.get("username"), parameters.get("key")) {
-        (Some(name), _) => world
-            .people
+        (Some(name), _) => model
+            .users
             .find(name)
             .ok_or_else(|| RestError::missing(format!("The user named '{name}' does not exist"))),
-        (None, Some(key)) => world
-            .people
+        (None, Some(key)) => model
+            .users
             .all()
-            .find(|person| beans.user_key(&person.name) == key)
+            .find(|user| beans.user_key(&user.name) == key)
             .ok_or_else(|| {
                 RestError::missing(format!("The user with the key '{key}' does not exist"))
             }),
@@ -61,13 +61,13 @@ pub(super) async fn search(
             "The username query parameter was not provided",
         ));
     }
-    let world = shared.model();
+    let model = shared.model();
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: Some(&me),
     };
-    Ok(ok(&matching(&beans, &world, &parameters, |_| true)))
+    Ok(ok(&matching(&beans, &model, &parameters, |_| true)))
 }
 
 pub(super) async fn assignable(
@@ -75,16 +75,16 @@ pub(super) async fn assignable(
     LoggedInUser(me): LoggedInUser,
     parameters: QueryParameters,
 ) -> RestResult {
-    let world = shared.model();
+    let model = shared.model();
     let project = match (parameters.get("issueKey"), parameters.get("project")) {
         (Some(key), _) => {
-            let id = world
+            let id = model
                 .visible_issue(Some(&me), key)
                 .map_err(|why| RestError::issue(why, Some(&me)))?;
-            world.issue(id).map(|issue| issue.project)
+            model.issue(id).map(|issue| issue.project)
         }
         (None, Some(name)) => Some(
-            world
+            model
                 .project(Some(&me), name)
                 .ok_or_else(|| no_project(name))?,
         ),
@@ -96,12 +96,12 @@ pub(super) async fn assignable(
     };
     let beans = BeanRenderer {
         base: &shared.base_url,
-        world: &world,
+        model: &model,
         viewer: Some(&me),
     };
-    Ok(ok(&matching(&beans, &world, &parameters, |person| {
+    Ok(ok(&matching(&beans, &model, &parameters, |user| {
         project.is_some_and(|project| {
-            world.may(Some(&person.name), project, JiraPermission::AssignableUser)
+            model.may(Some(&user.name), project, JiraPermission::AssignableUser)
         })
     })))
 }
@@ -109,7 +109,7 @@ pub(super) async fn assignable(
 /// The users whose login or display name begins with what is asked for.
 fn matching(
     beans: &BeanRenderer<'_>,
-    world: &JiraModel,
+    model: &JiraModel,
     parameters: &QueryParameters,
     allowed: impl Fn(&DirectoryUser) -> bool,
 ) -> Value {
@@ -117,33 +117,33 @@ fn matching(
         .get("username")
         .unwrap_or_default()
         .to_lowercase();
-    world
-        .people
+    model
+        .users
         .all()
-        .filter(|person| {
+        .filter(|user| {
             wanted == "."
-                || person.name.to_lowercase().starts_with(&wanted)
-                || person
+                || user.name.to_lowercase().starts_with(&wanted)
+                || user
                     .display_name
                     .to_lowercase()
                     .split_whitespace()
                     .any(|word| word.starts_with(&wanted))
         })
-        .filter(|person| allowed(person))
+        .filter(|user| allowed(user))
         .skip(parameters.number("startAt", 0))
         .take(parameters.number("maxResults", DEFAULT_PAGE).min(MAX_PAGE))
-        .map(|person| beans.user(Some(&person.name)))
+        .map(|user| beans.user(Some(&user.name)))
         .collect()
 }
 
 fn full_bean(beans: &BeanRenderer<'_>, name: &str) -> Value {
     let mut bean = beans.user(Some(name));
     let groups: Vec<Value> = beans
-        .world
-        .people
+        .model
+        .users
         .find(name)
         .into_iter()
-        .flat_map(|person| &person.groups)
+        .flat_map(|user| &user.groups)
         .map(|group| json!({ "name": group, "self": beans.url(&format!("group?groupname={group}")) }))
         .collect();
     bean["locale"] = "en_US".into();

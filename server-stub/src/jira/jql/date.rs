@@ -8,18 +8,18 @@ use crate::jira::model::Issue;
 use crate::jira::model::fields::FieldDefinition;
 
 /// The moment a date field of an issue holds.
-pub(super) fn moment(field: &FieldDefinition, issue: &Issue) -> Option<OffsetDateTime> {
+pub(super) fn date_value(field: &FieldDefinition, issue: &Issue) -> Option<OffsetDateTime> {
     match field.id {
         "created" => Some(issue.created),
         "updated" => Some(issue.updated),
         "resolutiondate" => issue.resolved,
-        "duedate" => instant(issue.text("duedate")),
+        "duedate" => parse_date(issue.text("duedate")),
         _ => None,
     }
 }
 
 /// A date, a date and time, a period such as `-7d`, or a function without arguments.
-pub(super) fn instant(text: &str) -> Option<OffsetDateTime> {
+pub(super) fn parse_date(text: &str) -> Option<OffsetDateTime> {
     let now = OffsetDateTime::now_utc();
     match text {
         "now" => return Some(now),
@@ -31,8 +31,8 @@ pub(super) fn instant(text: &str) -> Option<OffsetDateTime> {
     if let Ok(date) = Date::parse(&dashed, DATE) {
         return Some(date.midnight().assume_utc());
     }
-    if let Ok(moment) = PrimitiveDateTime::parse(&dashed, MOMENT) {
-        return Some(moment.assume_utc());
+    if let Ok(date_time) = PrimitiveDateTime::parse(&dashed, DATE_TIME) {
+        return Some(date_time.assume_utc());
     }
     let (sign, period) = match text.strip_prefix('-') {
         Some(period) => (-1, period),
@@ -60,5 +60,5 @@ pub(super) fn instant(text: &str) -> Option<OffsetDateTime> {
 /// A thousand years.
 const MAX_PERIOD_MINUTES: i64 = 1000 * 366 * 24 * 60;
 const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
-const MOMENT: &[BorrowedFormatItem<'_>] =
+const DATE_TIME: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day] [hour]:[minute]");

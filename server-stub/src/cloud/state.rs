@@ -29,14 +29,14 @@ pub(super) struct CloudSite {
 }
 
 impl CloudState {
-    pub fn new(settings: Settings, places: Vec<CloudSite>) -> Self {
+    pub fn new(settings: Settings, cloud_sites: Vec<CloudSite>) -> Self {
         Self {
             grants: Mutex::new(CloudGrants::new(settings.clone())),
             api_targets: Mutex::default(),
             clock_offset: AtomicI64::new(0),
             responses_to_drop: AtomicUsize::new(0),
             settings,
-            sites: places,
+            sites: cloud_sites,
         }
     }
 
