@@ -1,6 +1,8 @@
-//! A certificate authority made on the spot, and the leaves it signs. The authority's certificate
-//! is never a leaf, so that a client has to build a chain as it would against a corporate CA.
+//! A certificate authority and the certificates that it signs. No server uses the CA certificate
+//! itself, so that a client has to build a chain as with a corporate CA.
 
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,13 +15,13 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
-/// An authority and its signing key.
+/// A CA certificate and its signing key.
 pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     certificate_pem: String,
 }
 
-/// A certificate signed by an [`CertificateAuthority`], and its key.
+/// A certificate signed by a [`CertificateAuthority`], and its key.
 pub struct LeafCertificate {
     /// The leaf's certificate alone, PEM.
     pub certificate_pem: String,
@@ -27,21 +29,21 @@ pub struct LeafCertificate {
     pub key_pem: String,
 }
 
-/// What went wrong while making or reading certificates.
+/// Why a certificate could not be created, read or used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateAuthorityError {
-    /// A name that no certificate can carry, or a key that is none.
-    #[error("cannot make a certificate: {0}")]
+    /// A name is invalid in certificates, or a key is malformed.
+    #[error("cannot create a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     /// The directory cannot be read or written.
     #[error("{path}: {source}")]
     File {
-        /// Which file.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// rustls refuses what was made.
+    /// rustls refuses the certificate or the key.
     #[error("cannot use the certificate: {0}")]
     Tls(#[from] rustls::Error),
     /// The verifier for client certificates cannot be built.
@@ -50,7 +52,7 @@ pub enum CertificateAuthorityError {
 }
 
 impl CertificateAuthority {
-    /// A new authority that lives as long as this value.
+    /// A new CA that exists only in memory.
     ///
     /// # Errors
     /// When no key can be generated.
@@ -58,11 +60,11 @@ impl CertificateAuthority {
         Self::from_key(KeyPair::generate()?)
     }
 
-    /// The authority kept in `directory` (`ca.pem`, `ca-key.pem`); made there on first use, so that
-    /// clients which trusted it keep doing so after a restart.
+    /// The CA in `directory` (`ca.pem`, `ca-key.pem`). The first call creates it, so that clients keep
+    /// trusting it after a restart.
     ///
     /// # Errors
-    /// When the files cannot be read, written or understood.
+    /// When the files cannot be read, written or parsed.
     pub fn in_directory(directory: &Path) -> Result<Self, CertificateAuthorityError> {
         let key_path = directory.join(KEY_FILE);
         let at = |path: &Path| {
@@ -85,7 +87,7 @@ impl CertificateAuthority {
         Ok(authority)
     }
 
-    /// The authority's own certificate, PEM: what a client puts in its `ca_file`.
+    /// The CA certificate, PEM, for a client's `ca_file`.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
@@ -93,7 +95,7 @@ impl CertificateAuthority {
     /// A server certificate for these DNS names and IP addresses.
     ///
     /// # Errors
-    /// When a name is neither.
+    /// When a name is neither a DNS name nor an IP address.
     pub fn server(&self, names: &[String]) -> Result<LeafCertificate, CertificateAuthorityError> {
         self.sign(names, ExtendedKeyUsagePurpose::ServerAuth, None)
     }
@@ -101,7 +103,7 @@ impl CertificateAuthority {
     /// A client certificate whose subject is `name`.
     ///
     /// # Errors
-    /// When the name cannot stand in a certificate.
+    /// When the name is invalid in certificates.
     pub fn client(&self, name: &str) -> Result<LeafCertificate, CertificateAuthorityError> {
         self.sign(
             &[name.to_owned()],
@@ -110,10 +112,10 @@ impl CertificateAuthority {
         )
     }
 
-    /// The same, good from `since` to `end`.
+    /// A client certificate that is valid from `since` to `end`.
     ///
     /// # Errors
-    /// When the name cannot stand in a certificate.
+    /// When the name is invalid in certificates.
     pub fn client_for(
         &self,
         name: &str,
@@ -128,8 +130,8 @@ impl CertificateAuthority {
         )
     }
 
-    /// A TLS server configuration with `leaf`, HTTP/1.1 by ALPN. With `require_client` a client must
-    /// show a certificate of this same authority.
+    /// A TLS server configuration with `leaf` and HTTP/1.1 by ALPN. With `require_client` a client must
+    /// present a certificate of this CA.
     ///
     /// # Errors
     /// When rustls refuses the certificate or the key.
@@ -199,6 +201,23 @@ impl CertificateAuthority {
     }
 }
 
+/// The names of a listener's certificate: loopback, its address, the host of its URL, and `extra`.
+pub(crate) fn server_names(addr: SocketAddr, url: &str, extra: &[String]) -> Vec<String> {
+    let mut names = ["localhost", "127.0.0.1", "::1"]
+        .map(str::to_owned)
+        .to_vec();
+    names.push(addr.ip().to_string());
+    if let Ok(uri) = url.parse::<http::Uri>()
+        && let Some(host) = uri.host()
+    {
+        names.push(host.trim_matches(['[', ']']).to_owned());
+    }
+    names.extend_from_slice(extra);
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
 fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
     rustls_pemfile::certs(&mut pem.as_bytes())
         .filter_map(Result::ok)
@@ -223,7 +242,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         .write_all(bytes)
 }
 
-/// Where [`CertificateAuthority::in_directory`] keeps the certificate that clients trust.
+/// Name of the file in which [`CertificateAuthority::in_directory`] keeps the CA certificate.
 pub const CERTIFICATE_FILE: &str = "ca.pem";
 const KEY_FILE: &str = "ca-key.pem";
 const AUTHORITY_NAME: &str = "server-stub CA";

@@ -1,6 +1,5 @@
-//! The page on which a user logs in and allows or denies an application's access, and the way back
-//! to that application. Every provider here has it in common; each decides for itself whose
-//! password is right.
+//! The page on which a user logs in and allows or denies an application's access, and the redirect
+//! back to the application. All providers use it; each checks the password itself.
 
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -15,22 +14,22 @@ pub(crate) struct ConsentForm {
     pub username: String,
     #[serde(default)]
     pub password: String,
-    /// `allow` or `deny`; anything else is no decision yet.
+    /// `allow` or `deny`; anything else shows the page again.
     #[serde(default)]
     pub decision: String,
 }
 
-/// The page itself.
+/// The page, 200; `user` is the one who is logged in.
 pub(crate) fn page(application: &str, purpose: &str, user: Option<&str>) -> Response {
     render(StatusCode::OK, application, purpose, user, false)
 }
 
-/// The page once more after a wrong password.
+/// The page after a wrong password, 401.
 pub(crate) fn page_again(application: &str, purpose: &str) -> Response {
     render(StatusCode::UNAUTHORIZED, application, purpose, None, true)
 }
 
-/// 302.
+/// A redirect to this URL, 302.
 pub(crate) fn redirect(to: &Url) -> Response {
     let mut response = StatusCode::FOUND.into_response();
     if let Ok(value) = HeaderValue::try_from(to.as_str()) {
@@ -57,7 +56,7 @@ pub(crate) fn message(status: StatusCode, title: &str, text: &str) -> Response {
     (status, Html(page.into_string())).into_response()
 }
 
-/// Without an `action` the form goes to the page's own URL, parameters and all.
+/// A form without `action` posts to the page's own URL with its query.
 fn render(
     status: StatusCode,
     application: &str,

@@ -1,12 +1,12 @@
 //! The vendor's side for tests and demos, as a library. The binary `server-stub` is a thin shell.
 //!
-//! | room | what lives there |
+//! | module | what it holds |
 //! |---|---|
-//! | [`jira`] | an imitation Jira Server / Data Center that really verifies every login |
+//! | [`jira`] | an imitation Jira Server / Data Center that verifies every credential |
 //! | [`cloud`] | an imitation Jira Cloud: token service, API gateway, sites |
 //! | [`gateway`] | an SSH server for many agents, and one HTTP listener in front of them |
-//! | [`demo`] | the two of them joined with the real agent |
-//! | [`certificate_authority`] | the certificate authority that the rooms above take their certificates from |
+//! | [`demo`] | Jira and the gateway joined with the real agent |
+//! | [`certificate_authority`] | the CA that signs the certificates of the imitations |
 //! | [`cli`] | one file per subcommand |
 #![forbid(unsafe_code)]
 

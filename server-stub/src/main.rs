@@ -1,4 +1,4 @@
-//! The binary `server-stub`: parses, runs, returns an exit code. Nothing else lives here.
+//! The binary `server-stub`. Everything is in the library.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! What every provider here does with what it issues: random text, compared in constant time, kept until
-//! newer ones need the room, with an end. Time is an argument.
+//! What all providers need for codes and tokens: random text, comparison in constant time, a bounded store, expiry. The
+//! time is an argument.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
@@ -9,7 +9,7 @@ use rand::distr::Alphanumeric;
 use subtle::ConstantTimeEq;
 use time::{Duration, OffsetDateTime};
 
-/// Codes, tokens or grants, oldest first; at most [`MAX_KEPT`], of which the oldest makes room.
+/// Codes, tokens or grants, oldest first. Beyond [`MAX_KEPT`] the oldest is dropped.
 pub(crate) struct TokenStore<T>(VecDeque<T>);
 
 impl<T> TokenStore<T> {
@@ -41,7 +41,7 @@ impl<T> DerefMut for TokenStore<T> {
     }
 }
 
-/// So many letters and digits that nobody guesses.
+/// Random letters and digits.
 pub(crate) fn random_token(length: usize) -> String {
     rand::rng()
         .sample_iter(Alphanumeric)
@@ -50,15 +50,15 @@ pub(crate) fn random_token(length: usize) -> String {
         .collect()
 }
 
-/// Whether a secret is the one, told in the same time whichever byte differs.
+/// Whether two secrets are equal, in constant time.
 pub(crate) fn secrets_match(one: &str, other: &str) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
-/// So many seconds from now.
+/// The time this many seconds after `now`.
 pub(crate) fn expires_at(now: OffsetDateTime, seconds: u32) -> OffsetDateTime {
     now.saturating_add(Duration::seconds(seconds.into()))
 }
 
-/// More than any test has under way.
+/// More than any test uses at once.
 const MAX_KEPT: usize = 4096;

@@ -32,7 +32,7 @@ async fn once_it_sends_one_of_everything_and_succeeds() {
         "refused by the agent: policy-refused",
         "refused by the agent: ambiguous-target",
         "$ agent status",
-        "All 13 steps went as they should.",
+        "All 13 steps succeeded.",
     ] {
         assert!(said.contains(wanted), "{wanted}: {said}");
     }

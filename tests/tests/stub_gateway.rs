@@ -79,8 +79,8 @@ impl Vendor {
         text
     }
 
-    async fn until(&self, wanted: impl Fn(&GatewaySnapshot) -> bool) -> GatewaySnapshot {
-        soon(self.gateway.until(wanted)).await
+    async fn wait_until(&self, wanted: impl Fn(&GatewaySnapshot) -> bool) -> GatewaySnapshot {
+        soon(self.gateway.wait_until(wanted)).await
     }
 }
 
@@ -210,7 +210,7 @@ async fn an_agent_that_comes_back_is_not_blocked_by_its_twin_that_hangs() {
     // With the process its sessions go, and nobody misses them.
     hanging.process().kill();
     vendor
-        .until(|g| g.agent("acme").is_some_and(|a| a.sessions.len() == 2))
+        .wait_until(|g| g.agent("acme").is_some_and(|a| a.sessions.len() == 2))
         .await;
     assert_eq!(vendor.get_issue("acme", "DEMO-11").await, issue("DEMO-11"));
 }
@@ -229,7 +229,7 @@ async fn while_the_agent_is_away_the_vendor_gets_a_typed_error_and_its_return_is
 
     signal(agent.process().pid(), "TERM").unwrap();
     let gone = |g: &GatewaySnapshot| g.agent("acme").is_some_and(|a| !a.online);
-    vendor.until(gone).await;
+    vendor.wait_until(gone).await;
     let answer = vendor
         .get("acme.gateway.localhost", "/rest/api/2/issue/DEMO-1")
         .await;

@@ -4,43 +4,41 @@ use crate::output::outln;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::links::ApplicationLinkArgs;
+use super::{interrupted, read_settings, triple};
 use crate::cloud::{CloudStub, DeadTokenAnswer, OAuthApp, Settings};
 
-/// Run the imitation Jira Cloud until interrupted.
+/// Run the imitation Jira Cloud until interrupted
 ///
 /// Without a settings file it has the sites acme and other, the account acme-bot@acme.example
 /// (acme-password), and its API tokens acme-bot-api-token (for the sites' own URLs) and
 /// acme-bot-scoped-token (for the API gateway).
 #[derive(clap::Args)]
 pub struct Args {
-    /// TOML with accounts, API tokens, apps and sites; the flags below win over it
+    /// TOML file with accounts, API tokens, apps and sites; flags override it
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// Where the token service listens [default: the settings file's, else 127.0.0.1:2991]
+    /// Address of the token service [default: from the settings file, else 127.0.0.1:2991]
     #[arg(long, value_name = "ADDR:PORT")]
     listen_auth: Option<SocketAddr>,
-    /// Where the API gateway listens [default: the settings file's, else 127.0.0.1:2992]
+    /// Address of the API gateway [default: from the settings file, else 127.0.0.1:2992]
     #[arg(long, value_name = "ADDR:PORT")]
     listen_api: Option<SocketAddr>,
-    /// Keep ca.pem and attachments here, instead of in a directory that goes with the process
+    /// Keep ca.pem and attachments here instead of in a temporary directory
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// An OAuth 2.0 (3LO) app with the common permissions; may be given several times
+    /// OAuth 2.0 (3LO) app with the common permissions; may be repeated
     #[arg(long, value_name = "ID:SECRET:CALLBACK", value_parser = app)]
     app: Vec<OAuthApp>,
     #[command(flatten)]
     links: ApplicationLinkArgs,
-    /// Life of an access token
+    /// Lifetime of an access token
     #[arg(long, value_name = "SECONDS")]
     access_lifetime: Option<u32>,
-    /// How long a refresh token that was used still works
+    /// How long a used refresh token still works
     #[arg(long, value_name = "SECONDS")]
     refresh_leeway: Option<u32>,
-    /// How a dead refresh token is told: invalid_grant or unauthorized_client
+    /// Error for an invalid refresh token: invalid_grant or unauthorized_client
     #[arg(long, value_name = "ERROR", value_parser = dead_token)]
     dead_token: Option<DeadTokenAnswer>,
 }
@@ -62,11 +60,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         );
     }
     outln!("ca file       {}", cloud.ca_path.display());
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
-    }
+    interrupted().await?;
     cloud.stop().await;
     Ok(())
 }
@@ -78,11 +72,7 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
             api_listen: API,
             ..Settings::default()
         },
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            toml::from_str(&text).with_context(|| format!("{} is not right", path.display()))?
-        }
+        Some(path) => read_settings(path)?,
     };
     settings.auth_listen = args.listen_auth.unwrap_or(settings.auth_listen);
     settings.api_listen = args.listen_api.unwrap_or(settings.api_listen);
@@ -96,21 +86,18 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
 }
 
 fn app(text: &str) -> Result<OAuthApp, String> {
-    let mut parts = text.splitn(3, ':');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(id), Some(secret), Some(callback)) => Ok(OAuthApp::new(id, secret, callback)),
-        _ => Err("write ID:SECRET:CALLBACK".into()),
-    }
+    let (id, secret, callback) = triple(text).ok_or("expected ID:SECRET:CALLBACK")?;
+    Ok(OAuthApp::new(id, secret, callback))
 }
 
 fn dead_token(text: &str) -> Result<DeadTokenAnswer, String> {
     match text {
         "invalid_grant" => Ok(DeadTokenAnswer::InvalidGrant),
         "unauthorized_client" => Ok(DeadTokenAnswer::UnauthorizedClient),
-        _ => Err("invalid_grant or unauthorized_client".into()),
+        _ => Err("expected invalid_grant or unauthorized_client".into()),
     }
 }
 
-/// Beside the imitation Jira's.
+/// The ports after the imitation Jira's.
 const AUTH: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2991);
 const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2992);

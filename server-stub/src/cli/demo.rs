@@ -5,18 +5,18 @@ use anyhow::{Context, bail};
 use std::{path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Run the imitation Jira, the gateway and the real agent together, and send one of everything through.
+/// Run the imitation Jira, the gateway and the real agent together, and send one request of each kind
 ///
-/// Everything is on loopback and in a folder that goes with the process.
+/// Everything runs on loopback, in a folder that is removed at the end.
 #[derive(clap::Args)]
 pub struct Args {
     /// The agent's binary [default: `agent` beside this one]
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
-    /// SSH sessions that the agent holds
+    /// Number of SSH sessions of the agent
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     connections: u8,
-    /// End after one round, with exit code 0 only if all of it went well
+    /// End after one round, with exit code 0 only if every step succeeded
     #[arg(long)]
     once: bool,
 }
@@ -32,7 +32,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     if !agent.is_file() {
         bail!(
-            "there is no agent at {}; build it with `cargo build`, or name it with --agent",
+            "there is no agent at {}; build it with `cargo build` or pass its path with --agent",
             agent.display()
         );
     }
@@ -41,7 +41,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .with_context(|| agent.display().to_string())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // The terminal is closed; the agent would take it for a change of its configuration.
+    // A closed terminal ends the demo. The agent itself reloads its configuration at this signal.
     let mut hangup = signal(SignalKind::hangup())?;
     let interrupted = async {
         tokio::select! {

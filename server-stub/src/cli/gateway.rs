@@ -2,33 +2,33 @@
 
 use crate::gateway::{AgentName, Gateway, Settings};
 use crate::output::outln;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use std::{net::SocketAddr, path::PathBuf};
 
-/// Run the SSH gateway and the HTTP listener in front of it.
+/// Run the SSH gateway and its HTTP listener
 ///
-/// Agents log in over SSH as the user NAME with a key from DIR/agents/NAME/authorized_keys and ask for
-/// remote forwards; services call them as `http://NAME.DOMAIN:PORT`. The page on / shows who is there.
+/// Agents log in over SSH as the user NAME with a key from DIR/agents/NAME/authorized_keys and request
+/// remote forwards. Services call them as `http://NAME.DOMAIN:PORT`. The page / lists the agents.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Address of the SSH server; port 0 for any.
+    /// Address of the SSH server; port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:2222", value_name = "ADDRESS:PORT")]
     ssh: SocketAddr,
-    /// Address of the HTTP listener; port 0 for any.
+    /// Address of the HTTP listener; port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:8088", value_name = "ADDRESS:PORT")]
     http: SocketAddr,
-    /// Folder of the host key (made on the first start), of agents/NAME/authorized_keys, and of
-    /// user_ca.pub and revoked_keys where there are any.
+    /// Folder with the host key (created on the first start), agents/NAME/authorized_keys and, optionally,
+    /// user_ca.pub and revoked_keys
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Agents are called as NAME.DOMAIN.
+    /// Services call agents as NAME.DOMAIN
     #[arg(long, default_value = "gateway.localhost", value_name = "DOMAIN")]
     domain: String,
-    /// A further authorized_keys file for an agent.
+    /// Additional authorized_keys file of an agent; may be repeated
     #[arg(long, value_name = "NAME=FILE", value_parser = extra_keys)]
     authorized_keys: Vec<(AgentName, PathBuf)>,
-    /// Idle HTTP channels kept ready per session and forward. Use 0 where the far end serves one
-    /// connection at a time.
+    /// Idle HTTP channels kept open per session and forward; 0 for an upstream that serves one connection
+    /// at a time
     #[arg(long, default_value_t = 2, value_name = "COUNT")]
     preopened: usize,
 }
@@ -37,7 +37,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     for (name, file) in &args.authorized_keys {
         if !file.is_file() {
-            bail!("--authorized-keys {name}={}: no such file", file.display());
+            bail!("--authorized-keys {name}={}: file not found", file.display());
         }
     }
     let mut settings = Settings::new(args.data);
@@ -57,18 +57,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "agents      http://NAME.{domain}:{}/ (keys in {data}/agents/NAME/authorized_keys)",
         running.http_addr.port()
     );
-    interrupted().await.context("cannot wait for signals")?;
+    super::interrupted().await?;
     running.stop().await;
     Ok(())
-}
-
-async fn interrupted() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
-    }
 }
 
 fn extra_keys(text: &str) -> Result<(AgentName, PathBuf), String> {

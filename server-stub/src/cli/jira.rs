@@ -5,67 +5,66 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::links::ApplicationLinkArgs;
-use super::pair;
+use super::{interrupted, pair, read_settings, triple};
 use crate::jira::{HttpsRule, HttpsSettings, JiraStub, OAuth2Client, Settings, TomcatConnector};
 
-/// Run the imitation Jira until interrupted.
+/// Run the imitation Jira until interrupted
 ///
 /// Without a settings file it has the users admin (admin-password), acme-bot (acme-password, token
 /// acme-bot-token) and reader (reader-password, token reader-token), and the projects DEMO, OPS and
 /// HR.
 #[derive(clap::Args)]
 pub struct Args {
-    /// TOML with users, tokens, projects, faults; the flags below win over it
+    /// TOML file with users, tokens, projects and faults; flags override it
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// Where to listen; port 0 takes a free one [default: the settings file's, else 127.0.0.1:2990]
+    /// Address to listen on; port 0 takes a free port [default: from the settings file, else 127.0.0.1:2990]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
-    /// Serve https with a certificate of an authority kept in the data directory
+    /// Serve https with a certificate of a CA kept in the data directory
     #[arg(long)]
     https: bool,
-    /// A further name in the certificate; may be given several times
+    /// Additional name in the certificate; may be repeated
     #[arg(long, value_name = "NAME", requires = "https")]
     name: Vec<String>,
-    /// Want a client certificate of the same authority
+    /// Require a client certificate of the same CA
     #[arg(long, requires = "https")]
     client_certificate: bool,
-    /// The path Jira lives under, such as /jira
+    /// Jira's context path, such as /jira
     #[arg(long, value_name = "PATH")]
     context_path: Option<String>,
-    /// Jira's own idea of its URL
+    /// Base URL configured in Jira
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
-    /// 8.20.30, 9.12.15, 10.3.2, 11.1.0
+    /// Version to imitate, such as 8.20.30, 9.12.15, 10.3.2 or 11.1.0
     #[arg(long = "jira-version", value_name = "VERSION")]
     version: Option<String>,
-    /// Keep attachments and ca.pem here, instead of in a directory that goes with the process
+    /// Keep attachments and ca.pem here instead of in a temporary directory
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Switch Basic authentication off
+    /// Disable Basic authentication
     #[arg(long)]
     basic_disabled: bool,
-    /// Largest attachment, bytes
+    /// Size limit of an attachment in bytes
     #[arg(long, value_name = "BYTES")]
     upload_limit: Option<u64>,
-    /// A client of the OAuth 2.0 provider, with the scope WRITE; may be given several times
+    /// Client of the OAuth 2.0 provider with the scope WRITE; may be repeated
     #[arg(long, value_name = "ID:SECRET:REDIRECT", value_parser = oauth2_client)]
     oauth2_client: Vec<OAuth2Client>,
-    /// The user that client_credentials of an OAuth 2.0 client logs in; may be given several times
+    /// User for client_credentials of an OAuth 2.0 client; may be repeated
     #[arg(long, value_name = "ID:USER", value_parser = pair)]
     oauth2_service_account: Vec<(String, String)>,
-    /// Let OAuth 2.0 do without https: on loopback, or anywhere [default: nowhere, as Jira comes]
+    /// Where OAuth 2.0 accepts http: loopback or anywhere [default: nowhere, as in Jira]
     #[arg(long, value_name = "WHERE", value_parser = https_rule)]
     oauth2_http: Option<HttpsRule>,
     #[command(flatten)]
     links: ApplicationLinkArgs,
-    /// The URL of the proxy that Tomcat's connector tells Jira about; OAuth 1.0a signs over it
+    /// Proxy URL configured in Tomcat's connector; OAuth 1.0a signatures cover it
     #[arg(long, value_name = "SCHEME://NAME[:PORT]")]
     connector: Option<url::Url>,
-    /// Serve /__stub/… to turn this Jira's dials from outside
+    /// Serve /__stub/… to control this Jira over HTTP
     #[arg(long)]
     control: bool,
 }
@@ -81,11 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(path) = &jira.ca_path {
         outln!("ca file  {}", path.display());
     }
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
-    }
+    interrupted().await?;
     jira.stop().await;
     Ok(())
 }
@@ -96,11 +91,7 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
             listen: DEFAULT_LISTEN,
             ..Settings::default()
         },
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            toml::from_str(&text).with_context(|| format!("{} is not right", path.display()))?
-        }
+        Some(path) => read_settings(path)?,
     };
     settings.listen = args.listen.unwrap_or(settings.listen);
     if args.https {
@@ -144,18 +135,15 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
 }
 
 fn oauth2_client(text: &str) -> Result<OAuth2Client, String> {
-    let mut parts = text.splitn(3, ':');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(id), Some(secret), Some(redirect)) => Ok(OAuth2Client::new(id, secret, redirect)),
-        _ => Err("write ID:SECRET:REDIRECT".into()),
-    }
+    let (id, secret, redirect) = triple(text).ok_or("expected ID:SECRET:REDIRECT")?;
+    Ok(OAuth2Client::new(id, secret, redirect))
 }
 
 fn https_rule(text: &str) -> Result<HttpsRule, String> {
     match text {
         "loopback" => Ok(HttpsRule::Loopback),
         "anywhere" => Ok(HttpsRule::Off),
-        _ => Err("loopback or anywhere".into()),
+        _ => Err("expected loopback or anywhere".into()),
     }
 }
 

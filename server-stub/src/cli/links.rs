@@ -1,26 +1,26 @@
-//! The flags for application links by OAuth 1.0a, which Jira and Cloud have in common.
+//! The flags for application links by OAuth 1.0a, shared by Jira and Cloud.
 
 use anyhow::Context;
 
 use super::pair;
 use crate::jira::{OAuth1Consumer, OAuth1Settings};
 
-/// Consumers, and what each may do.
+/// Consumers of the OAuth 1.0a provider and their rights.
 #[derive(clap::Args)]
 pub struct ApplicationLinkArgs {
-    /// A consumer of the OAuth 1.0a provider with its public key; may be given several times
+    /// Consumer of the OAuth 1.0a provider and its public key; may be repeated
     #[arg(long, value_name = "KEY:FILE", value_parser = pair)]
     oauth1_consumer: Vec<(String, String)>,
-    /// The user that two-legged requests of a consumer log in; may be given several times
+    /// User for two-legged requests of a consumer; may be repeated
     #[arg(long, value_name = "KEY:USER", value_parser = pair)]
     oauth1_two_legged: Vec<(String, String)>,
-    /// A consumer that may impersonate in two-legged requests; may be given several times
+    /// Consumer that may impersonate users in two-legged requests; may be repeated
     #[arg(long, value_name = "KEY")]
     oauth1_impersonation: Vec<String>,
 }
 
 impl ApplicationLinkArgs {
-    /// Adds them to what the settings file says.
+    /// Adds them to the consumers of the settings file.
     ///
     /// # Errors
     /// When a file cannot be read, or a flag names an unknown consumer.

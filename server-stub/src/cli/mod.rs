@@ -1,4 +1,4 @@
-//! The command line: what was typed. Each subcommand is one file with its arguments and `run`.
+//! The command line. Each subcommand is one file with its arguments and `run`.
 
 mod cloud;
 mod demo;
@@ -8,12 +8,15 @@ mod links;
 mod token;
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Parses the arguments, runs the subcommand on a fresh runtime, tells a failure on stderr.
+/// Parses the arguments, runs the subcommand on a new runtime and prints an error on stderr.
 pub fn main() -> ExitCode {
     let cli = CommandLine::parse();
     tracing_subscriber::fmt()
@@ -32,7 +35,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The definition of the whole command line, for who holds documents against it.
+/// The definition of the whole command line, against which tests compare the documents.
 pub fn definition() -> clap::Command {
     <CommandLine as clap::CommandFactory>::command()
 }
@@ -70,7 +73,7 @@ enum StubCommand {
 }
 
 impl StubCommand {
-    /// Without `RUST_LOG`. The demo tells its own story.
+    /// The log level without `RUST_LOG`. The demo prints its steps itself.
     fn log_level(&self) -> &'static str {
         match self {
             Self::Jira(_) | Self::Cloud(_) | Self::Gateway(_) => "info",
@@ -79,9 +82,32 @@ impl StubCommand {
     }
 }
 
-/// `ONE:OTHER`.
+/// Returns at SIGINT or SIGTERM.
+async fn interrupted() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.context("cannot wait for signals"),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// The settings in a TOML file.
+fn read_settings<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} is invalid", path.display()))
+}
+
+/// `ONE:TWO:THREE`; the third may contain colons.
+fn triple(text: &str) -> Option<(&str, &str, &str)> {
+    let (one, rest) = text.split_once(':')?;
+    let (two, three) = rest.split_once(':')?;
+    Some((one, two, three))
+}
+
+/// Splits `ONE:OTHER` at the first colon.
 fn pair(text: &str) -> Result<(String, String), String> {
     text.split_once(':')
         .map(|(one, other)| (one.to_owned(), other.to_owned()))
-        .ok_or_else(|| "write two words with a colon between them".into())
+        .ok_or_else(|| "expected two words separated by a colon".into())
 }

@@ -1,4 +1,4 @@
-//! `server-stub token`: invitations made, listed and taken back, on the gateway's folder.
+//! `server-stub token`: creates, lists and revokes invitations in the gateway's folder.
 
 use crate::gateway::{
     AgentName,
@@ -17,9 +17,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Invite customers: tokens for `agent enroll`.
+/// Invite customers: create, list and revoke enrollment tokens
 ///
-/// Works on the gateway's folder, whether it runs or not.
+/// Works on the gateway's folder, whether the gateway runs or not.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -28,50 +28,50 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum TokenCommand {
-    /// Make a token for the agent NAME and print it, alone, on standard output. It is shown once.
+    /// Create an enrollment token for the agent NAME and print it on standard output, once
     New(NewTokenArgs),
-    /// List the invitations.
+    /// List the invitations
     List(GatewayFolderArgs),
-    /// Take an invitation back. A key that was registered by it stays in the agent's authorized_keys.
+    /// Revoke an invitation; a key that it registered stays in the agent's authorized_keys
     Revoke(RevokeArgs),
 }
 
 #[derive(clap::Args)]
 struct GatewayFolderArgs {
-    /// The gateway's folder, as for `server-stub gateway`.
+    /// The gateway's folder, as for `server-stub gateway`
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
 }
 
 #[derive(clap::Args)]
 struct NewTokenArgs {
-    /// The agent's name: its user, its folder, its host label.
+    /// Name of the agent: its SSH user, folder and host label
     name: AgentName,
     #[command(flatten)]
     folder: GatewayFolderArgs,
-    /// How long it holds, once.
+    /// How long the token is valid; it works once
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
     expires: Duration,
-    /// Where the customer reaches the gateway; may be repeated.
+    /// Address at which the customer reaches the gateway; may be repeated
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2222")]
     gateway: Vec<GatewayAddress>,
-    /// Name of the forward.
+    /// Name of the forward
     #[arg(long, value_name = "NAME", default_value = "jira")]
     forward: String,
-    /// Where the gateway is to listen; the key that is registered may listen nowhere else.
+    /// Where the gateway listens; the registered key may listen nowhere else
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     bind: BindAddress,
 }
 
 #[derive(clap::Args)]
 struct RevokeArgs {
-    /// As `list` shows it, or the name of an agent, which means all of its open ones.
+    /// ID from `list`, or the name of an agent to revoke all its open invitations
     which: String,
     #[command(flatten)]
     folder: GatewayFolderArgs,
 }
 
-/// Does it. Blocks on the disk.
+/// Runs the subcommand. Blocks on disk access.
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         TokenCommand::New(new) => invite(new),
@@ -99,13 +99,13 @@ fn invite(new: NewTokenArgs) -> anyhow::Result<()> {
         expires,
     };
     let text = token.to_text();
-    // What the agent would refuse is better refused here.
+    // Report here what the agent would refuse.
     if let Err(error) = EnrollmentToken::parse(&text) {
         store.revoke(&invitation)?;
-        return Err(error).context("this token could not be used");
+        return Err(error).context("the agent would refuse this token");
     }
     eprintln!(
-        "invitation {} for {} until {}; the customer runs `agent enroll` and pastes this line:",
+        "invitation {} for {}, valid until {}, single use; the customer runs `agent enroll` and pastes this line:",
         invitation.id,
         invitation.agent,
         humantime::format_rfc3339_seconds(expires)
@@ -137,11 +137,11 @@ fn revoke(store: &InvitationStore, which: &str) -> anyhow::Result<()> {
         })
         .collect();
     if meant.is_empty() {
-        bail!("there is no invitation {which}, and no open one for an agent of that name");
+        bail!("no invitation has the ID {which}, and no agent of that name has an open one");
     }
     for one in meant {
         store.revoke(one)?;
-        outln!("{} for {} is withdrawn", one.id, one.agent);
+        outln!("revoked {} for {}", one.id, one.agent);
     }
     Ok(())
 }

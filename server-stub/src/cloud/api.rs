@@ -11,8 +11,8 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
 use super::scope;
-use super::state::CloudState;
 use super::site::basic;
+use super::state::CloudState;
 use crate::jira::AuthKind;
 
 type ApiState = State<Arc<CloudState>>;
@@ -26,7 +26,7 @@ pub(super) fn router(shared: Arc<CloudState>) -> Router {
 
 async fn resources(State(shared): ApiState, headers: HeaderMap, uri: Uri) -> Response {
     shared.record_target(uri.to_string());
-    let Some(consent) = bearer(&headers).and_then(|t| shared.grants().access(t, shared.now()))
+    let Some(consent) = bearer(&headers).and_then(|t| shared.grants.lock().access(t, shared.now()))
     else {
         return unauthorized("Unauthorized");
     };
@@ -69,12 +69,14 @@ async fn jira(State(shared): ApiState, mut request: Request) -> Response {
     };
     let who = match (bearer(request.headers()), basic(request.headers())) {
         (Some(token), _) => shared
-            .grants()
+            .grants
+            .lock()
             .access(token, shared.now())
             .filter(|consent| consent.sites.iter().any(|site| site == cloud_id))
             .map(|consent| (consent.account, consent.scopes, AuthKind::CloudToken)),
         (None, Some((email, token))) => shared
-            .grants()
+            .grants
+            .lock()
             .api_token(&email, &token)
             .and_then(|(account, scopes)| Some((account, scopes?, AuthKind::ApiToken))),
         (None, None) => None,

@@ -57,7 +57,10 @@ async fn decide(
                 sites: shared.sites.iter().map(|p| p.cloud_id.clone()).collect(),
             };
             let now = shared.now();
-            let code = shared.grants().code(consent, request.redirect.as_str(), now);
+            let code = shared
+                .grants
+                .lock()
+                .code(consent, request.redirect.as_str(), now);
             request.redirect_with(&[("code", &code)])
         }
         "deny" => request.redirect_with(&[
@@ -68,7 +71,7 @@ async fn decide(
     }
 }
 
-/// An authorization request that is in order.
+/// A valid authorization request.
 struct CloudAuthorizeRequest {
     app: String,
     redirect: Url,
@@ -84,7 +87,7 @@ impl CloudAuthorizeRequest {
             let page = consent::message(StatusCode::BAD_REQUEST, "Something went wrong", text);
             Box::new(page)
         };
-        let app = parameter("client_id").and_then(|id| shared.grants().app(id).cloned());
+        let app = parameter("client_id").and_then(|id| shared.grants.lock().app(id).cloned());
         let app = app.ok_or_else(|| page("The client_id is not known."))?;
         if parameter("audience") != Some("api.atlassian.com") {
             return Err(page("The audience is not api.atlassian.com."));
@@ -152,7 +155,7 @@ async fn token(State(shared): AuthServiceState, request: Request) -> Response {
             ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
         }
         Err(CloudTokenError(status, error, description)) => {
-            shared.grants().count_refused();
+            shared.grants.lock().count_refused();
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
             let body = json!({ "error": error, "error_description": description });
             (status, axum::Json(body)).into_response()
@@ -166,7 +169,7 @@ fn issue(
 ) -> Result<CloudTokens, CloudTokenError> {
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     let now = shared.now();
-    let mut grants = shared.grants();
+    let mut grants = shared.grants.lock();
     let app = field("client_id");
     grants.authenticate(app, field("client_secret"))?;
     match field("grant_type") {
@@ -180,7 +183,7 @@ fn issue(
     }
 }
 
-/// Of a JSON object or a form.
+/// The fields of a JSON object or a form.
 async fn fields(request: Request) -> HashMap<String, String> {
     let json = request
         .headers()

@@ -1,6 +1,6 @@
 //! Codes, tokens and API tokens: what was issued, to whom, for how long. Refresh tokens rotate with a
-//! leeway, and one that comes back after it takes its whole family along. Time is an argument;
-//! bounded.
+//! leeway; reuse after the leeway revokes the whole family. The time is an argument, the number of
+//! entries is bounded.
 
 use time::OffsetDateTime;
 
@@ -37,7 +37,7 @@ pub(super) struct CloudConsent {
     pub sites: Vec<String>,
 }
 
-/// What the token service answers.
+/// The tokens of a successful response.
 #[derive(Debug)]
 pub(super) struct CloudTokens {
     pub access: String,
@@ -46,7 +46,7 @@ pub(super) struct CloudTokens {
     pub scopes: Vec<String>,
 }
 
-/// `error`, `error_description`; 403 but for a wrong secret.
+/// HTTP status, `error` and `error_description`. The status is 403, or 401 for a wrong secret.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CloudTokenError(pub u16, pub &'static str, pub &'static str);
 
@@ -85,16 +85,11 @@ impl CloudGrants {
         }
     }
 
-    pub fn register(&mut self, app: OAuthApp) {
-        self.settings.apps.retain(|known| known.id != app.id);
-        self.settings.apps.push(app);
-    }
-
     pub fn app(&self, id: &str) -> Option<&OAuthApp> {
         self.settings.apps.iter().find(|app| app.id == id)
     }
 
-    /// The app with its secret, which is never left out.
+    /// Checks the secret of an app; the token service never does without it.
     pub fn authenticate(&self, id: &str, secret: &str) -> Result<(), CloudTokenError> {
         self.app(id)
             .filter(|app| secrets_match(&app.secret, secret))
@@ -126,7 +121,7 @@ impl CloudGrants {
         code
     }
 
-    /// `grant_type=authorization_code`; a code is good for one use.
+    /// `grant_type=authorization_code`; a code works once.
     pub fn redeem(
         &mut self,
         code: &str,
@@ -150,7 +145,7 @@ impl CloudGrants {
         Ok(self.issue(self.next_family, code.consent, now))
     }
 
-    /// `grant_type=refresh_token`: a new one each time, and the old one still good for the leeway.
+    /// `grant_type=refresh_token`: issues a new one each time; the old one works until the leeway ends.
     pub fn refresh(
         &mut self,
         token: &str,
@@ -176,7 +171,7 @@ impl CloudGrants {
         let (family, consent) = (known.family, known.consent.clone());
         let first = *known.used.get_or_insert(now);
         if expires_at(first, leeway) < now {
-            // Somebody has a copy: nothing of this family is good any more.
+            // Someone else has a copy: revoke the whole family.
             self.refresh_tokens.retain(|known| known.family != family);
             self.access_tokens.retain(|known| known.family != family);
             return Err(dead);
@@ -185,7 +180,7 @@ impl CloudGrants {
         Ok(self.issue(family, consent, now))
     }
 
-    /// What a live access token may do, and as whom.
+    /// The consent behind a valid access token.
     pub fn access(&self, token: &str, now: OffsetDateTime) -> Option<CloudConsent> {
         self.access_tokens
             .iter()
@@ -193,7 +188,7 @@ impl CloudGrants {
             .map(|known| known.consent.clone())
     }
 
-    /// The account behind email address and API token, and the token's scopes.
+    /// The account of an email address and API token, and the scopes of the token.
     pub fn api_token(&self, email: &str, token: &str) -> Option<(String, Option<Vec<String>>)> {
         let known = self.settings.api_tokens.iter().find(|known| {
             known.email.eq_ignore_ascii_case(email) && secrets_match(&known.token, token)
@@ -248,7 +243,7 @@ impl CloudGrants {
     }
 }
 
-/// The scope that gives a refresh token.
+/// The scope that asks for a refresh token.
 pub(super) const OFFLINE: &str = "offline_access";
-/// Cloud's own, which are JWTs, are far longer.
+/// Real tokens are JWTs and far longer.
 const TOKEN_LENGTH: usize = 512;

@@ -1,17 +1,21 @@
-//! An imitation of Jira Cloud, as far as a client's login goes: `auth` is auth.atlassian.com (consent
-//! and the token service), `api` is api.atlassian.com (accessible resources, and the sites behind
-//! `/ex/jira/{cloudid}`), `site` is one customer's URL. `grants` holds what was issued, `scope` says
-//! which one a request wants, `settings` names users, apps, tokens and sites. Each has a listener of
-//! its own; all are https with certificates of one authority. The sites hold the same world as the
-//! imitation [`jira`](crate::jira).
+//! An imitation of Jira Cloud's logins. Three listeners serve https with certificates of one CA.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `auth` | auth.atlassian.com: the consent page and the token service |
+//! | `api` | api.atlassian.com: accessible resources, and the sites below `/ex/jira/{cloudid}` |
+//! | `site` | the URL of one customer, with the same issues as the imitation [`jira`](crate::jira) |
+//! | `grants` | the codes and tokens that were issued |
+//! | `scope` | the scope that a request requires |
+//! | `settings` | users, apps, tokens and sites |
 
 mod api;
 mod auth;
 mod grants;
 mod scope;
 mod settings;
-mod state;
 mod site;
+mod state;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,7 +31,7 @@ pub use grants::CloudCounts;
 pub use settings::{ApiToken, AtlassianAccount, DeadTokenAnswer, OAuthApp, Settings, SiteSettings};
 
 use crate::certificate_authority::{
-    CERTIFICATE_FILE, CertificateAuthority, CertificateAuthorityError,
+    CERTIFICATE_FILE, CertificateAuthority, CertificateAuthorityError, server_names,
 };
 use crate::jira::{
     EmbeddedJira, InjectedFault, JiraStartError as JiraError, OAuth1Consumer, PublicKeyError,
@@ -44,20 +48,20 @@ pub struct RunningCloud {
     pub auth_addr: SocketAddr,
     /// Where the API gateway listens.
     pub api_addr: SocketAddr,
-    /// What stands for `https://auth.atlassian.com`.
+    /// URL that replaces `https://auth.atlassian.com`.
     pub auth_url: String,
-    /// What stands for `https://api.atlassian.com`.
+    /// URL that replaces `https://api.atlassian.com`.
     pub api_url: String,
-    /// In the order of the settings.
+    /// The sites, in the order of the settings.
     pub sites: Vec<RunningSite>,
-    /// The certificate of the authority that signed all certificates, PEM.
+    /// Certificate of the CA that signed all certificates, PEM.
     pub ca_pem: String,
-    /// The same as a file.
+    /// The file with that CA certificate.
     pub ca_path: PathBuf,
     shared: Arc<CloudState>,
     stop: watch::Sender<bool>,
     serving: JoinSet<()>,
-    /// Removed when dropped.
+    /// Removes the temporary directory when dropped.
     _temporary: Option<tempfile::TempDir>,
 }
 
@@ -66,25 +70,25 @@ pub struct RunningCloud {
 pub struct RunningSite {
     /// The site's `cloudid` in API gateway paths.
     pub cloud_id: String,
-    /// As accessible resources and links name it.
+    /// The site's URL in accessible resources and links.
     pub url: String,
     /// Address on which the site listens.
     pub addr: SocketAddr,
 }
 
-/// Why it did not start.
+/// Why the imitation Cloud did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum CloudStartError {
-    /// The address is taken or not ours.
+    /// The address is in use or not on this host.
     #[error("cannot listen on {addr}: {source}; choose another address")]
     Listen {
-        /// Which address.
+        /// The address to listen on.
         addr: SocketAddr,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The directory cannot be made.
-    #[error("cannot make a directory: {0}; choose another --data")]
+    /// The directory cannot be created.
+    #[error("cannot create a directory: {0}; choose another --data")]
     Directory(std::io::Error),
     /// The Jira of a site could not be set up.
     #[error(transparent)]
@@ -150,7 +154,7 @@ impl CloudStub {
         let (stop, stopped) = watch::channel(false);
         let mut serving = JoinSet::new();
         let mut serve = |listener, addr: SocketAddr, url: &str, router: Router| {
-            let leaf = authority.server(&names(addr, url))?;
+            let leaf = authority.server(&server_names(addr, url, &[]))?;
             let config = authority.server_config(&leaf, false)?;
             let acceptor = TlsAcceptor::from(Arc::new(config));
             serving.spawn(server::run(
@@ -167,7 +171,7 @@ impl CloudStub {
             let router = site::router(shared.clone(), index);
             serve(listener, site.addr, &site.url, router)?;
         }
-        tracing::info!(%auth_addr, %api_addr, sites = sites.len(), "imitation Cloud serves");
+        tracing::info!(%auth_addr, %api_addr, sites = sites.len(), "imitation Cloud started");
         Ok(RunningCloud {
             auth_url: format!("https://{auth_addr}"),
             api_url: format!("https://{api_addr}"),
@@ -191,77 +195,72 @@ impl RunningCloud {
         while self.serving.join_next().await.is_some() {}
     }
 
-    /// The last requests for resources of the site of this number, however they came: below
-    /// `/ex/jira/{cloudid}` without that prefix.
+    /// The last requests for resources of a site, by its index in the settings. Those through the API
+    /// gateway come without `/ex/jira/{cloudid}`.
     pub fn requests(&self, site: usize) -> Vec<ReceivedRequest> {
         let site = self.shared.sites.get(site);
         site.map(|site| site.jira.requests()).unwrap_or_default()
     }
 
-    /// The raw targets that the API gateway got, oldest first; at most 1,024.
+    /// The raw targets of the last 1,024 requests to the API gateway, oldest first.
     pub fn api_targets(&self) -> Vec<String> {
-        self.shared.api_targets().iter().cloned().collect()
+        self.shared.api_targets.lock().iter().cloned().collect()
     }
 
-    /// Forgets the requests received so far.
+    /// Clears the records of received requests.
     pub fn clear_requests(&self) {
-        self.shared.api_targets().clear();
+        self.shared.api_targets.lock().clear();
         for site in &self.shared.sites {
             site.jira.clear_requests();
         }
     }
 
-    /// Replaces the faults of a site, however it is reached.
+    /// Replaces the faults of a site, for both ways to reach it.
     pub fn set_faults(&self, site: usize, faults: Vec<InjectedFault>) {
         if let Some(site) = self.shared.sites.get(site) {
             site.jira.set_faults(faults);
         }
     }
 
-    /// Has the next so many answers of the token service break off unsent, after all that follows
-    /// from the request has happened.
+    /// Breaks the connection instead of sending the next `count` responses of the token service. The
+    /// requests themselves take effect.
     pub fn drop_token_responses(&self, count: usize) {
         self.shared.drop_token_responses(count);
     }
 
-    /// Registers an app, or replaces the one with its id.
-    pub fn register_app(&self, app: OAuthApp) {
-        self.shared.grants().register(app);
-    }
-
-    /// Ends the life of every access token, and that of every refresh token if told so.
+    /// Expires every access token, and every refresh token if `refresh_too`.
     pub fn expire_tokens(&self, refresh_too: bool) {
         let now = self.shared.now();
-        self.shared.grants().expire(refresh_too, now);
+        self.shared.grants.lock().expire(refresh_too, now);
     }
 
-    /// Ends the life of an API token.
+    /// Revokes an API token.
     pub fn revoke_api_token(&self, token: &str) {
-        self.shared.grants().revoke_api_token(token);
+        self.shared.grants.lock().revoke_api_token(token);
     }
 
     /// Registers the consumer of an application link on every site, or replaces the one with its key.
     ///
     /// # Errors
-    /// When its public key is none.
+    /// When its public key is invalid.
     pub fn register_oauth1_consumer(&self, consumer: OAuth1Consumer) -> Result<(), PublicKeyError> {
         let mut cloud_sites = self.shared.sites.iter();
         cloud_sites.try_for_each(|site| site.jira.register_oauth1_consumer(consumer.clone()))
     }
 
-    /// Ends the life of every access token of an application link, and that of their sessions if told so.
+    /// Expires every access token of the application links, and their sessions if `sessions_too`.
     pub fn expire_oauth1_tokens(&self, sessions_too: bool) {
         for site in &self.shared.sites {
             site.jira.expire_oauth1_tokens(sessions_too);
         }
     }
 
-    /// How a dead refresh token is told.
+    /// Sets the error for an invalid refresh token.
     pub fn set_dead_token(&self, shape: DeadTokenAnswer) {
-        self.shared.grants().set_dead_token(shape);
+        self.shared.grants.lock().set_dead_token(shape);
     }
 
-    /// Sets Cloud's clock off by so many seconds.
+    /// Sets Cloud's clock ahead by this many seconds.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.shared.set_clock_offset(seconds);
         for site in &self.shared.sites {
@@ -271,7 +270,7 @@ impl RunningCloud {
 
     /// How often tokens were issued since the start.
     pub fn counts(&self) -> CloudCounts {
-        self.shared.grants().counts()
+        self.shared.grants.lock().counts()
     }
 }
 
@@ -286,18 +285,6 @@ async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), CloudStar
     let listener = TcpListener::bind(addr).await.map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
     Ok((listener, addr))
-}
-
-/// What stands in a certificate.
-fn names(addr: SocketAddr, url: &str) -> Vec<String> {
-    let mut names = vec!["localhost".to_owned(), addr.ip().to_string()];
-    if let Ok(uri) = url.parse::<http::Uri>()
-        && let Some(host) = uri.host()
-        && !names.iter().any(|name| name == host)
-    {
-        names.push(host.to_owned());
-    }
-    names
 }
 
 const AUTH: &str = "https://auth.atlassian.com";

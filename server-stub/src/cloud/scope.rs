@@ -1,8 +1,8 @@
-//! Which classic scope a request to Jira wants.
+//! The classic scope that a request to Jira requires.
 
 use http::Method;
 
-/// The one scope without which the request is refused.
+/// The scope without which the request is refused.
 pub(super) fn required_scope(method: &Method, path: &str) -> &'static str {
     let resource = ["/rest/api/2/", "/rest/api/3/", "/rest/api/latest/"]
         .iter()

@@ -1,4 +1,4 @@
-//! What an imitation Cloud is told before it starts.
+//! The settings of an imitation Cloud.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,9 +7,8 @@ use serde::Deserialize;
 
 use crate::jira::{OAuth1Settings, UserSettings};
 
-/// Everything that can be set. `Settings::default()` is on free loopback ports and has the sites
-/// `acme` and `other`, the account `acme-bot@acme.example` on both, an API token of each kind, no app,
-/// and no application link.
+/// `Settings::default()` listens on free loopback ports. It has the sites `acme` and `other`, the
+/// account `acme-bot@acme.example` on both, an API token of each kind, no app and no application link.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -17,17 +16,17 @@ pub struct Settings {
     pub auth_listen: SocketAddr,
     /// Where the API gateway listens.
     pub api_listen: SocketAddr,
-    /// Where `ca.pem` and attachments are kept. Default: a directory that goes with the process.
+    /// Where `ca.pem` and attachments are kept. Default: a temporary directory.
     pub directory: Option<PathBuf>,
-    /// Life of an access token, seconds. Cloud: one hour.
+    /// Lifetime of an access token in seconds. Cloud: one hour.
     pub access_lifetime: u32,
-    /// How long a refresh token that was used still works, seconds. Cloud: about ten minutes.
+    /// How long a used refresh token still works, in seconds. Cloud: about ten minutes.
     pub refresh_leeway: u32,
-    /// Life of a refresh token that is not used, seconds. Cloud: 90 days.
+    /// Lifetime of an unused refresh token in seconds. Cloud: 90 days.
     pub refresh_lifetime: u32,
-    /// Life of a code, seconds.
+    /// Lifetime of an authorization code in seconds.
     pub code_lifetime: u32,
-    /// How a dead refresh token is told.
+    /// Error for an invalid refresh token.
     pub dead_token: DeadTokenAnswer,
     /// Atlassian accounts that may log in.
     pub accounts: Vec<AtlassianAccount>,
@@ -35,8 +34,8 @@ pub struct Settings {
     pub api_tokens: Vec<ApiToken>,
     /// OAuth 2.0 (3LO) apps.
     pub apps: Vec<OAuthApp>,
-    /// Application links, legacy: the same on every site, each of which issues tokens of its own. The
-    /// user of a two-legged link is an account id.
+    /// Legacy application links, the same on every site. Each site issues its own tokens. The user of a
+    /// two-legged link is an account id.
     pub oauth1: OAuth1Settings,
     /// Sites; every account is on each of them.
     pub sites: Vec<SiteSettings>,
@@ -48,9 +47,9 @@ pub struct Settings {
 pub struct AtlassianAccount {
     /// The account's `accountId` in the REST API.
     pub id: String,
-    /// What one logs in with.
+    /// Email address, the login name.
     pub email: String,
-    /// For the consent page.
+    /// Password for the consent page.
     pub password: String,
     /// The account's `displayName` in the REST API.
     pub display_name: String,
@@ -64,7 +63,7 @@ pub struct ApiToken {
     pub email: String,
     /// The secret text of the token.
     pub token: String,
-    /// Absent: a token without scopes, for the site's own URL. Otherwise for the API gateway alone.
+    /// Scopes of a token for the API gateway. `None`: a token without scopes, for the site's own URL.
     #[serde(default)]
     pub scopes: Option<Vec<String>>,
 }
@@ -84,7 +83,7 @@ pub struct OAuthApp {
     pub scopes: Vec<String>,
 }
 
-/// How the token service tells that a refresh token is dead; both are seen.
+/// The error for an invalid refresh token; Atlassian sends both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadTokenAnswer {
@@ -103,7 +102,7 @@ pub struct SiteSettings {
     pub name: String,
     /// `id` of accessible resources.
     pub cloud_id: String,
-    /// Its own idea of its URL, such as `https://acme.atlassian.net`. Default: where it listens.
+    /// Base URL of the site, such as `https://acme.atlassian.net`. Default: its own address.
     #[serde(default)]
     pub url: Option<String>,
     /// Where to listen; port 0 takes a free one.
@@ -112,7 +111,7 @@ pub struct SiteSettings {
 }
 
 impl AtlassianAccount {
-    /// As the Jira of a site knows it.
+    /// The account as a user of the site's Jira.
     pub(super) fn user(&self) -> UserSettings {
         UserSettings {
             name: self.id.clone(),

@@ -1,6 +1,6 @@
 //! A customer's own URL, such as `https://acme.atlassian.net`: Basic with email address and an API
-//! token without scopes, or a request signed for an application link. A wrong credential is passed over where anonymous may ask, with a word in
-//! the headers, and is 401 elsewhere.
+//! token without scopes, or a request signed for an application link. A wrong credential is 401, but
+//! counts as anonymous, with a reason in the headers, on resources that are open to everyone.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use serde_json::json;
 use super::state::CloudState;
 use crate::jira::AuthKind;
 
-/// A listener's site.
+/// The site that a listener serves.
 #[derive(Clone)]
 struct ListenerSite {
     shared: Arc<CloudState>,
@@ -43,7 +43,7 @@ async fn jira(State(listener): State<ListenerSite>, request: Request) -> Respons
     let Some((email, token)) = basic(request.headers()) else {
         return site.jira.serve_signed(request).await;
     };
-    let account = match listener.shared.grants().api_token(&email, &token) {
+    let account = match listener.shared.grants.lock().api_token(&email, &token) {
         Some((account, None)) => Some(account),
         _ => None,
     };

@@ -1,26 +1,26 @@
-//! What the listeners of one Cloud share.
+//! The state that the listeners of one Cloud share.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use time::{Duration, OffsetDateTime};
 
 use super::grants::CloudGrants;
 use super::settings::Settings;
 use crate::jira::EmbeddedJira;
 
-/// One running Cloud.
+/// The state of one running Cloud, shared by its listeners.
 pub(super) struct CloudState {
     pub settings: Settings,
     pub sites: Vec<CloudSite>,
-    grants: Mutex<CloudGrants>,
-    api_targets: Mutex<VecDeque<String>>,
+    pub grants: Mutex<CloudGrants>,
+    pub api_targets: Mutex<VecDeque<String>>,
     clock_offset: AtomicI64,
     responses_to_drop: AtomicUsize,
 }
 
-/// A site and its Jira.
+/// One site and the Jira behind it.
 pub(super) struct CloudSite {
     pub name: String,
     pub cloud_id: String,
@@ -40,19 +40,9 @@ impl CloudState {
         }
     }
 
-    pub fn grants(&self) -> MutexGuard<'_, CloudGrants> {
-        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn api_targets(&self) -> MutexGuard<'_, VecDeque<String>> {
-        self.api_targets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes what the API gateway got; the oldest makes room.
+    /// Records the target of a request to the API gateway; the oldest of 1,024 is dropped.
     pub fn record_target(&self, target: String) {
-        let mut targets = self.api_targets();
+        let mut targets = self.api_targets.lock();
         if targets.len() == MAX_TARGETS {
             targets.pop_front();
         }
@@ -72,7 +62,7 @@ impl CloudState {
         self.responses_to_drop.store(count, Ordering::Relaxed);
     }
 
-    /// Whether this answer is one to lose.
+    /// Whether the connection is to break instead of sending this response.
     pub fn drops_response(&self) -> bool {
         let fewer = |left: usize| left.checked_sub(1);
         self.responses_to_drop

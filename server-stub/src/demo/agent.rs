@@ -1,4 +1,4 @@
-//! The agent's process: the files it reads, its start, its status, its end.
+//! The agent's process: its files, start, status and end.
 
 use anyhow::{Context, bail};
 use russh::keys::{
@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// What the configuration is made of.
+/// The values of the agent's configuration.
 pub(super) struct AgentSettings<'a> {
     /// Where the gateway's SSH server listens.
     pub gateway: SocketAddr,
@@ -26,26 +26,26 @@ pub(super) struct AgentSettings<'a> {
     pub host_key: &'a str,
     /// User name at the gateway.
     pub user: &'a str,
-    /// Number of SSH sessions to hold.
+    /// Number of SSH sessions.
     pub connections: usize,
-    /// What the gateway is to listen on.
+    /// Where the gateway listens for the forward.
     pub bind: SocketAddr,
     /// Jira's URL with its context path.
     pub upstream: &'a str,
-    /// PEM of Jira's authority.
+    /// Certificate of Jira's CA, PEM.
     pub ca: &'a str,
     /// The token that never leaves the customer's network.
     pub token: &'a str,
 }
 
-/// The running agent.
+/// The process of the agent, which ends when this is dropped.
 pub(super) struct DemoAgent {
     binary: PathBuf,
     folder: PathBuf,
     child: Child,
 }
 
-/// Makes the agent's key pair in `folder`, and says the public half.
+/// Creates the agent's key pair in `folder` and returns the public key.
 pub(super) fn make_key(folder: &Path) -> anyhow::Result<String> {
     fs::create_dir_all(folder)?;
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&rand::random()));
@@ -73,7 +73,7 @@ impl DemoAgent {
             .spawn()
             .with_context(|| {
                 format!(
-                    "cannot run {}; build it with `cargo build`, or name it with --agent",
+                    "cannot run {}; build it with `cargo build` or pass its path with --agent",
                     binary.display()
                 )
             })?;
@@ -97,7 +97,7 @@ impl DemoAgent {
             }
             if Instant::now() > deadline {
                 bail!(
-                    "the agent has not proven its way in {PROVEN_TIMEOUT:?}:\n{}{}",
+                    "the agent has not proven all layers within {PROVEN_TIMEOUT:?}:\n{}{}",
                     String::from_utf8_lossy(&output.stdout),
                     self.log_tail()
                 );
@@ -118,7 +118,7 @@ impl DemoAgent {
         let _ = self.child.wait().await;
     }
 
-    /// Tells the agent to finish what is under way; kills it when that takes too long.
+    /// Ends the agent with SIGTERM, so that it finishes open requests; kills it after 20 s.
     pub(super) async fn stop(mut self) {
         if let Some(id) = self.child.id() {
             let signaled = Command::new("kill")
@@ -159,7 +159,7 @@ impl DemoAgent {
             .output();
         timeout(COMMAND_TIMEOUT, running)
             .await
-            .with_context(|| format!("`agent {}` hangs", arguments.join(" ")))?
+            .with_context(|| format!("`agent {}` timed out", arguments.join(" ")))?
             .context("cannot run the agent")
     }
 }
@@ -229,12 +229,12 @@ fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
 
 const CONFIG: &str = "agent.toml";
 const LOG: &str = "agent.log";
-/// In the agent's folder.
+/// The audit file, in the agent's folder.
 pub(super) const AUDIT: &str = "audit.log";
 const LOG_LINES: usize = 40;
-/// Everything is on loopback; a loaded machine is no reason to fail.
+/// Long for a connection on loopback, because the machine may be busy.
 const PROVEN_TIMEOUT: Duration = Duration::from_secs(60);
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
-/// The agent's own drain has a shorter deadline.
+/// Longer than the agent's own drain.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! The three parts in a folder of their own, started in order and stopped in the opposite one.
+//! The three parts in a temporary folder, started in order and stopped in reverse.
 
 use super::{
     DemoOptions,
@@ -12,7 +12,7 @@ use anyhow::Context;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use tempfile::TempDir;
 
-/// Everything that runs.
+/// The three running parts, joined on loopback.
 pub(super) struct DemoEnvironment {
     /// The running agent, on the customer's side.
     pub agent: DemoAgent,
@@ -22,7 +22,7 @@ pub(super) struct DemoEnvironment {
     pub jira: jira::RunningJira,
     /// Where the gateway listens for the agent's forward.
     pub bind: SocketAddr,
-    /// Gone with it.
+    /// Removes the folder when dropped.
     _folder: TempDir,
 }
 
@@ -39,7 +39,7 @@ impl DemoEnvironment {
             ..jira::Settings::default()
         })
         .await
-        .context("the imitation Jira does not start")?;
+        .context("cannot start the imitation Jira")?;
 
         let agent_folder = root.join("customer");
         let public_key = make_key(&agent_folder)?;
@@ -52,7 +52,7 @@ impl DemoEnvironment {
         settings.http = local(settings.http.port());
         let gateway = Gateway::start(settings)
             .await
-            .context("the gateway does not start")?;
+            .context("cannot start the gateway")?;
 
         let bind = local(FORWARD_PORT);
         let agent_settings = AgentSettings {
@@ -79,12 +79,12 @@ impl DemoEnvironment {
         })
     }
 
-    /// The host by which the vendor's services call this customer.
+    /// The host name by which the vendor's services call this customer.
     pub(super) fn host(&self) -> String {
         format!("{AGENT}.{}", self.gateway.snapshot().domain)
     }
 
-    /// The same as a URL, without a slash at its end.
+    /// The URL of that host, without a trailing slash.
     pub(super) fn url(&self) -> String {
         format!("http://{}:{}", self.host(), self.gateway.http_addr.port())
     }
@@ -96,7 +96,7 @@ impl DemoEnvironment {
     }
 }
 
-/// This port where it is free, else one that is.
+/// This loopback port if it is free, else any free one.
 fn local(port: u16) -> SocketAddr {
     let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

@@ -1,12 +1,12 @@
-//! The imitation Jira and the gateway joined with the real agent: one of everything, once.
+//! The imitation Jira and the gateway joined with the real agent, and one request of each kind.
 //!
 //! | file | what |
 //! |---|---|
-//! | `environment` | starts and stops the three parts, in a folder of their own |
-//! | `agent` | the agent's process: its files, its start, its status |
-//! | `script` | what a vendor would do, step by step |
-//! | `step` | one request, and what came of it |
-//! | `report` | the story on the terminal |
+//! | `environment` | starts and stops the three parts in a temporary folder |
+//! | `agent` | the agent's process: its files, start and status |
+//! | `script` | the requests of a vendor, step by step |
+//! | `step` | one request and its result |
+//! | `report` | the lines on the terminal |
 
 mod agent;
 mod environment;
@@ -18,21 +18,21 @@ use crate::output::outln;
 use environment::DemoEnvironment;
 use std::{future::Future, path::PathBuf};
 
-/// What the demo is told.
+/// The arguments of [`run`].
 pub struct DemoOptions {
     /// Path of the agent's binary.
     pub agent: PathBuf,
-    /// SSH sessions that the agent holds, 1..=16.
+    /// Number of SSH sessions of the agent, 1..=16.
     pub connections: usize,
     /// End after one round, instead of waiting for `interrupted`.
     pub once: bool,
 }
 
-/// Starts everything, sends one of everything through, tells about it. `true` where everything succeeded.
-/// Without `once` it then stays until `interrupted` returns.
+/// Starts the three parts, runs the script and prints each step. Without `once` it then waits until
+/// `interrupted` returns. `true` if every step succeeded.
 ///
 /// # Errors
-/// Where a part does not start, with the end of the agent's log.
+/// When a part does not start, with the end of the agent's log.
 pub async fn run(
     options: DemoOptions,
     interrupted: impl Future<Output = ()>,
@@ -51,7 +51,7 @@ pub async fn run(
         report::print_addresses(&environment);
         tokio::select! {
             () = &mut interrupted => {}
-            () = environment.agent.wait_for_exit() => outln!("The agent has ended; its log: {}", environment.agent.log_file().display()),
+            () = environment.agent.wait_for_exit() => outln!("The agent ended; its log is {}", environment.agent.log_file().display()),
         }
     }
     environment.stop().await;
@@ -69,6 +69,6 @@ async fn run_round(environment: &mut DemoEnvironment, once: bool) -> anyhow::Res
     if !succeeded {
         report::print_agent_log(&environment.agent.log_tail());
     }
-    // Left running, a failed demo is for looking at.
+    // Without `once` a failed demo keeps running, to be examined.
     Ok(succeeded || !once)
 }

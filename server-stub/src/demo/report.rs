@@ -1,9 +1,9 @@
-//! The story on the terminal: short lines, one per step.
+//! The lines on the terminal, one per step.
 
 use super::{agent::AUDIT, environment::DemoEnvironment, step::CompletedStep};
 use crate::output::outln;
 
-/// What stands where.
+/// Prints the addresses of the three parts and the heading of the steps.
 pub(super) fn print_header(environment: &DemoEnvironment) {
     let jira = &environment.jira.url;
     outln!("The customer's Jira    {jira}");
@@ -13,7 +13,7 @@ pub(super) fn print_header(environment: &DemoEnvironment) {
         environment.gateway.http_addr
     );
     outln!(
-        "The customer's agent   {} (logs in to Jira as acme-bot by a token that stays there)",
+        "The customer's agent   {} (uses the token of acme-bot, which stays there)",
         environment.agent.binary().display()
     );
     outln!();
@@ -23,17 +23,17 @@ pub(super) fn print_header(environment: &DemoEnvironment) {
     );
     outln!();
     outln!(
-        "{:<17} {:<6} {:<46} {:<16} {:<6} {:>9}  what came back",
+        "{:<17} {:<6} {:<46} {:<16} {:<6} {:>9}  result",
         "step",
         "",
-        "asked through the gateway",
+        "path at the gateway",
         "Jira saw",
         "status",
         "took"
     );
 }
 
-/// One step.
+/// Prints one line about a completed step.
 pub(super) fn print_step(step: &CompletedStep) {
     let status = step
         .status
@@ -42,8 +42,8 @@ pub(super) fn print_step(step: &CompletedStep) {
     let took = format!("{:.1} ms", step.took.as_secs_f64() * 1000.0);
     let note = match step.failure_reason() {
         None => step.note.clone(),
-        Some(complaint) if complaint == step.note => format!("WRONG: {complaint}"),
-        Some(complaint) => format!("WRONG: {complaint}; {}", step.note),
+        Some(complaint) if complaint == step.note => format!("FAILED: {complaint}"),
+        Some(complaint) => format!("FAILED: {complaint}; {}", step.note),
     };
     outln!(
         "{:<17} {:<6} {:<46} {login:<16} {status:<6} {took:>9}  {note}",
@@ -53,30 +53,30 @@ pub(super) fn print_step(step: &CompletedStep) {
     );
 }
 
-/// What the agent says of itself.
+/// Prints the output of `agent status`.
 pub(super) fn print_status(text: &str) {
     outln!("\n$ agent status");
     crate::output::write(format_args!("{text}"));
 }
 
-/// Whether all went well.
+/// Prints whether every step succeeded.
 pub(super) fn print_verdict(steps: usize, failed: usize, proven: bool) {
     outln!();
     match (failed, proven) {
-        (0, true) => outln!("All {steps} steps went as they should."),
+        (0, true) => outln!("All {steps} steps succeeded."),
         (0, false) => {
-            outln!("All {steps} steps went as they should, but the status does not say so.")
+            outln!("All {steps} steps succeeded, but not every layer of the status is proven.")
         }
-        _ => outln!("{failed} of {steps} steps did not go as they should."),
+        _ => outln!("{failed} of {steps} steps failed."),
     }
 }
 
-/// For looking into what went wrong.
+/// Prints the end of the agent's log after a failure.
 pub(super) fn print_agent_log(text: &str) {
     outln!("\nThe end of the agent's log:\n{text}");
 }
 
-/// What to try while everything runs.
+/// Prints commands to try while everything runs.
 pub(super) fn print_addresses(environment: &DemoEnvironment) {
     let folder = environment.agent.folder().display();
     let url = environment.url();
@@ -90,7 +90,7 @@ pub(super) fn print_addresses(environment: &DemoEnvironment) {
         "  curl -X DELETE {url}/jira/rest/api/2/issue/DEMO-1   # refused by the customer's policy"
     );
     outln!(
-        "  http://{}/                                        # who is connected to the gateway",
+        "  http://{}/                                        # which agents are connected",
         environment.gateway.http_addr
     );
     outln!(
@@ -98,5 +98,5 @@ pub(super) fn print_addresses(environment: &DemoEnvironment) {
         environment.agent.binary().display()
     );
     outln!("  tail -f {folder}/{AUDIT}");
-    outln!("Ctrl-C stops all of it.");
+    outln!("Ctrl-C stops everything.");
 }

@@ -1,5 +1,5 @@
-//! What a vendor's service does with a customer's Jira: one of everything, through the gateway's HTTP
-//! listener, without a login of its own.
+//! The requests of a vendor's service to a customer's Jira, through the gateway's HTTP listener and
+//! without credentials.
 
 use super::{
     environment::{CONTEXT_PATH, DemoEnvironment},
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
-/// Plays all steps, telling each as it is done. A step that fails does not end the runner.
+/// Runs all steps and calls `on_step` after each. A failed step does not end the script.
 pub(super) async fn run_script(
     environment: &DemoEnvironment,
     on_step: impl Fn(&CompletedStep),
@@ -101,7 +101,10 @@ impl<F: Fn(&CompletedStep)> ScriptRunner<'_, F> {
             async |response| {
                 let response = json(response).await?;
                 let author = text(&response, "/author/name")?;
-                Ok(((), format!("comment {} by {author}", text(&response, "/id")?)))
+                Ok((
+                    (),
+                    format!("comment {} by {author}", text(&response, "/id")?),
+                ))
             },
         )
         .await;
@@ -173,7 +176,7 @@ impl<F: Fn(&CompletedStep)> ScriptRunner<'_, F> {
                 },
             )
             .await;
-        // Links carry Jira's own address, where the vendor cannot go; the path is the same.
+        // The link has Jira's own address, which the vendor cannot reach; its path is right.
         let path = match reqwest::Url::parse(&content) {
             Ok(link) => link.path().to_owned(),
             Err(_) => format!("{CONTEXT_PATH}/secure/attachment/0/measurements.bin"),
@@ -235,7 +238,9 @@ impl<F: Fn(&CompletedStep)> ScriptRunner<'_, F> {
         fill: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
         read: impl AsyncFnOnce(Response) -> Result<(T, String), String>,
     ) -> T {
-        let (step, found) = request.send(self.environment, &self.client, fill, read).await;
+        let (step, found) = request
+            .send(self.environment, &self.client, fill, read)
+            .await;
         (self.on_step)(&step);
         self.steps.push(step);
         found
@@ -246,7 +251,7 @@ fn rest(path: &str) -> String {
     format!("{CONTEXT_PATH}/rest/api/2/{path}")
 }
 
-/// A refusal of the agent, typed, and nothing of it sent to Jira.
+/// Checks that the agent refused the request and that nothing was sent to Jira.
 async fn problem(response: Response) -> Result<String, String> {
     let by = response.headers().get("x-tunnel-answered-by");
     let by_agent = by.is_some_and(|by| by == "agent");
@@ -279,9 +284,9 @@ fn expect_equal(found: &str, wanted: &str) -> Result<(), String> {
     }
 }
 
-/// Bytes that differ from piece to piece.
+/// The bytes of one piece; no two pieces are alike.
 fn piece(at: u64) -> Vec<u8> {
-    let byte = |place: u64| (place.wrapping_mul(31).wrapping_add(at * 17) >> 3).to_le_bytes()[0];
+    let byte = |offset: u64| (offset.wrapping_mul(31).wrapping_add(at * 17) >> 3).to_le_bytes()[0];
     (0..PIECE_SIZE).map(byte).collect()
 }
 
@@ -294,5 +299,5 @@ const SUMMARY: &str = "Reported by the vendor through the tunnel";
 const PIECE_COUNT: u64 = 256;
 const PIECE_SIZE: u64 = 64 << 10;
 const SIZE: u64 = PIECE_COUNT * PIECE_SIZE;
-/// For one step.
+/// Time limit of one step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);

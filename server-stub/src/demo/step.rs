@@ -1,11 +1,11 @@
-//! One request of the vendor, and what came of it.
+//! One request of the vendor and its result.
 
 use super::environment::DemoEnvironment;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// A step of the script, done.
+/// A step of the script and its result.
 pub(super) struct CompletedStep {
     /// Description of the step.
     pub what: &'static str,
@@ -13,25 +13,25 @@ pub(super) struct CompletedStep {
     pub method: Method,
     /// Path of the request.
     pub path: String,
-    /// As whom Jira took it; `None` where it never got there.
+    /// The user that Jira saw; `None` if the request did not reach Jira.
     pub login: Option<String>,
     /// Status of the response, if one came.
     pub status: Option<StatusCode>,
-    /// What it says, in a few words; or what went wrong.
+    /// The response in a few words, or what was wrong with it.
     pub note: String,
-    /// From the first byte asked to the last byte answered.
+    /// From sending the request to the end of the response.
     pub took: Duration,
     expected: StatusCode,
     content: Result<(), String>,
 }
 
 impl CompletedStep {
-    /// Whether status and content were what they should be.
+    /// Whether status and content were as expected.
     pub(super) fn as_expected(&self) -> bool {
         self.status == Some(self.expected) && self.content.is_ok()
     }
 
-    /// What is wrong, where something is.
+    /// What was not as expected.
     pub(super) fn failure_reason(&self) -> Option<String> {
         if self.status != Some(self.expected) {
             return Some(format!("expected {}", self.expected));
@@ -40,7 +40,7 @@ impl CompletedStep {
     }
 }
 
-/// A request to be made.
+/// A request that the script sends.
 pub(super) struct StepRequest {
     pub what: &'static str,
     pub method: Method,
@@ -63,8 +63,8 @@ impl StepRequest {
         }
     }
 
-    /// Sends it and looks at the response: `read` says in a few words what it is, or what is wrong
-    /// with it, and hands on what later steps need.
+    /// Sends the request. `read` checks the response and returns what later steps need, with a few words
+    /// about it, or what is wrong.
     pub(super) async fn send<T: Default>(
         self,
         environment: &DemoEnvironment,
@@ -98,13 +98,13 @@ impl StepRequest {
         (step, found)
     }
 
-    /// Jira's own record says who asked.
+    /// The user in Jira's own record of the request.
     fn jira_user(&self, environment: &DemoEnvironment) -> Option<String> {
         let requests = environment.jira.requests();
         let request = requests.iter().rev().find(|received| {
             received.method == self.method.as_str() && received.target_text() == self.path
         })?;
-        let user = request.user.as_deref().unwrap_or("nobody");
+        let user = request.user.as_deref().unwrap_or("anonymous");
         Some(match request.auth {
             Some(auth) => format!("{user} ({auth:?})"),
             None => user.to_owned(),

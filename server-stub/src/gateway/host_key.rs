@@ -1,4 +1,4 @@
-//! The gateway's own Ed25519 host key: made on the first start, kept ever after.
+//! The gateway's Ed25519 host key, created on the first start.
 
 use russh::keys::{
     PrivateKey,
@@ -11,8 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Reads `ssh_host_ed25519_key` in `dir`, or makes it. A file that others can read is refused, as
-/// OpenSSH does. Blocking.
+/// Reads `ssh_host_ed25519_key` in `dir`, or creates it. Refuses a file that others can read, as
+/// OpenSSH does. Blocks on disk access.
 pub(super) fn load_or_create(dir: &Path) -> Result<PrivateKey, HostKeyError> {
     let path = dir.join(FILE);
     let failed = |source| HostKeyError::Io {
@@ -28,11 +28,11 @@ pub(super) fn load_or_create(dir: &Path) -> Result<PrivateKey, HostKeyError> {
         Err(error) => return Err(failed(error)),
     }
     create(dir, &path).map_err(failed)?;
-    // Read back, so that of two gateways starting at once both use the key that is on disk.
+    // Read back, so that two gateways that start at once both use the key on disk.
     read(&path)
 }
 
-/// The line a client's known_hosts file needs for this key.
+/// The known_hosts line of this key.
 pub(super) fn known_hosts_line(key: &PrivateKey, address: std::net::SocketAddr) -> String {
     let public = key.public_key().to_openssh().unwrap_or_default();
     let key = public.split(' ').take(2).collect::<Vec<_>>().join(" ");
@@ -58,7 +58,7 @@ fn create(dir: &Path, path: &Path) -> io::Result<()> {
     let text = key
         .to_openssh(LineEnding::LF)
         .map_err(|error| io::Error::other(error.to_string()))?;
-    // Made with mode 0600, complete before it gets its name.
+    // Created with mode 0600, complete before it gets its name.
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
@@ -75,17 +75,17 @@ pub enum HostKeyError {
     /// The file could not be read or written.
     #[error("host key {}: {source}", path.display())]
     Io {
-        /// The file.
+        /// Path of the host key.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file is no OpenSSH private key.
-    #[error("host key {}: {source}; move the file away and a new key is made", path.display())]
+    /// The file is not an OpenSSH private key.
+    #[error("host key {}: {source}; move the file away to create a new key", path.display())]
     Format {
-        /// The file.
+        /// Path of the host key.
         path: PathBuf,
-        /// What the parser said.
+        /// The error of the parser.
         source: russh::keys::ssh_key::Error,
     },
     /// Others can read the file.

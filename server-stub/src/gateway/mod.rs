@@ -6,18 +6,18 @@
 //!                                               └────── proxy ◀── HTTP, by Host ── vendor's services
 //! ```
 //!
-//! | room | what lives there |
+//! | module | what it holds |
 //! |---|---|
 //! | `session` | the SSH server: accept loop, login, one session |
 //! | `login` | who may log in as which agent |
 //! | `enrollment` | who may register a key, once |
-//! | `registry` | who is here: agents, sessions, forwards |
-//! | `forward` | what is listened on, and channels opened by it |
+//! | `registry` | the connected agents, their sessions and forwards |
+//! | `forward` | listeners, and the channels opened by them |
 //! | `proxy` | the HTTP listener: route, pool, problems |
 //! | `status` | what `/` and the snapshot show |
 //!
-//! Several sessions of one agent that ask for the same bind share it. An agent that comes back is so
-//! never kept out by its own dead twin, and `connections = 2` is served by both.
+//! Several sessions of one agent that request the same bind share it. A reconnecting agent is therefore
+//! never kept out by its own dead session, and `connections = 2` is served by both.
 
 pub mod enrollment;
 mod forward;
@@ -42,23 +42,23 @@ use russh::keys::HashAlg;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The gateway. See [`Gateway::start`].
+/// The gateway; start it with [`Gateway::start`].
 pub struct Gateway;
 
-/// A running gateway. Dropping it stops everything, without a farewell to the agents.
+/// A running gateway. Dropping it stops everything without disconnecting the agents first.
 pub struct RunningGateway {
     /// Where the SSH server listens.
     pub ssh_addr: SocketAddr,
     /// Where the HTTP listener is.
     pub http_addr: SocketAddr,
-    /// `SHA256:…` of the host key.
+    /// Fingerprint of the host key, `SHA256:…`.
     pub host_key_fingerprint: String,
-    /// The line a client's known_hosts needs.
+    /// The known_hosts line for clients.
     pub known_hosts_line: String,
     shared: Arc<GatewayState>,
 }
 
-/// What every task of the gateway knows.
+/// The state that all tasks of the gateway share.
 struct GatewayState {
     settings: Settings,
     logins: LoginVerifier,
@@ -73,7 +73,7 @@ struct GatewayState {
 }
 
 impl Gateway {
-    /// Makes the folder and the host key where they are missing, and listens.
+    /// Creates the folder and the host key if they are missing, and listens.
     pub async fn start(mut settings: Settings) -> Result<RunningGateway, GatewayStartError> {
         let prepared = {
             let data = settings.data.clone();
@@ -113,7 +113,7 @@ impl Gateway {
             .tasks
             .spawn(session::connections(Arc::clone(&shared), config, ssh));
         shared.tasks.spawn(proxy::serve(Arc::clone(&shared), http));
-        tracing::info!(ssh = %ssh_addr, http = %http_addr, host_key = fingerprint, "gateway listens");
+        tracing::info!(ssh = %ssh_addr, http = %http_addr, host_key = fingerprint, "gateway started");
         Ok(RunningGateway {
             ssh_addr,
             http_addr,
@@ -124,32 +124,32 @@ impl Gateway {
     }
 }
 
-/// `SHA256:…` of the host key of the gateway that has this folder, which is made where it is missing. Blocks.
+/// Fingerprint, `SHA256:…`, of the host key in a gateway's folder. Creates the key if it is missing. Blocks on disk access.
 pub fn host_key_fingerprint(data: &std::path::Path) -> Result<String, GatewayStartError> {
     let (_, key) = prepare(data.to_owned())?;
     Ok(key.fingerprint(HashAlg::Sha256).to_string())
 }
 
 impl RunningGateway {
-    /// What is there now.
+    /// The agents, sessions and forwards of this moment.
     pub fn snapshot(&self) -> GatewaySnapshot {
         status::snapshot(&self.shared)
     }
 
-    /// Waits until the snapshot satisfies `wanted`, looking again at each session or forward that
-    /// comes or goes. Has no deadline of its own.
-    pub async fn until(&self, wanted: impl Fn(&GatewaySnapshot) -> bool) -> GatewaySnapshot {
+    /// Waits, without a deadline, until the snapshot satisfies `wanted`. Checks whenever a session or
+    /// forward is added or removed.
+    pub async fn wait_until(&self, wanted: impl Fn(&GatewaySnapshot) -> bool) -> GatewaySnapshot {
         let mut changes = self.shared.registry.changes();
         loop {
             let snapshot = self.snapshot();
-            // The sender lives as long as we do.
+            // The sender lives as long as `self`.
             if wanted(&snapshot) || changes.changed().await.is_err() {
                 return snapshot;
             }
         }
     }
 
-    /// Says goodbye to the agents and ends everything, within a few seconds.
+    /// Disconnects the agents and ends everything, within a few seconds.
     pub async fn stop(self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
@@ -163,7 +163,7 @@ impl Drop for RunningGateway {
     }
 }
 
-/// Blocking. The path is made absolute: sockets are asked for by absolute paths.
+/// Blocks on disk access. The path becomes absolute, because agents request sockets by absolute paths.
 fn prepare(data: PathBuf) -> Result<(PathBuf, russh::keys::PrivateKey), GatewayStartError> {
     let failed = |source| GatewayStartError::Io(data.display().to_string(), source);
     std::fs::create_dir_all(data.join("agents")).map_err(failed)?;
@@ -175,21 +175,21 @@ fn prepare(data: PathBuf) -> Result<(PathBuf, russh::keys::PrivateKey), GatewayS
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayStartError {
-    /// The data folder could not be made or read.
+    /// The data folder could not be created or read.
     #[error("data folder {0}: {1}")]
     Io(String, io::Error),
-    /// The host key could not be read or made.
+    /// The host key could not be read or created.
     #[error(transparent)]
     HostKey(#[from] HostKeyError),
-    /// An address could not be listened on.
+    /// The gateway could not listen on an address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The address.
+        /// The address to listen on.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// Time for all tasks to end.
+/// Time limit for all tasks to end.
 const STOP: Duration = Duration::from_secs(5);

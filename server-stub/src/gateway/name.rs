@@ -1,10 +1,10 @@
-//! The name of an agent: its SSH user, its folder and its label in the `Host` header at once.
+//! The name of an agent: its SSH user, its folder and its label in the `Host` header.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-/// A checked agent name: 1 to 63 of `a-z`, `0-9`, `-`, `_`; begins and ends with a letter or digit;
-/// no `--`, which separates a forward from its agent in a host name. So it can be a folder name and
-/// a host label, and never leads out of its folder.
+/// A valid agent name: 1 to 63 of `a-z`, `0-9`, `-`, `_`; begins and ends with a letter or digit; no
+/// `--`, which separates a forward from its agent in a host name. It is safe as a folder name and as
+/// a host label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentName(Arc<str>);
 
@@ -42,10 +42,10 @@ impl fmt::Display for AgentName {
     }
 }
 
-/// The text is no agent name.
+/// The text is not an agent name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "an agent name has 1 to 63 of a-z, 0-9, '-' and '_', begins and ends with a letter or digit, and has no '--'"
+    "an agent name has 1 to 63 of a-z, 0-9, '-' and '_', begins and ends with a letter or digit, and does not contain '--'"
 )]
 pub struct AgentNameError;
 

@@ -1,4 +1,4 @@
-//! Who is here: agents, their sessions and their forwards. The only address that changes them.
+//! The connected agents, their sessions and their forwards. Only this module changes them.
 
 use super::{
     AgentName,
@@ -8,11 +8,12 @@ use super::{
     },
     session::AgentSession,
 };
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::SystemTime,
@@ -20,7 +21,7 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// All agents that have logged in since the gateway started. As many as there are names with keys.
+/// All agents that have logged in since the gateway started, bounded by the number of names with keys.
 pub(super) struct AgentRegistry {
     agents: Mutex<BTreeMap<AgentName, RegisteredAgent>>,
     folder: PathBuf,
@@ -30,7 +31,7 @@ pub(super) struct AgentRegistry {
     changed: watch::Sender<()>,
 }
 
-/// One agent.
+/// The sessions, forwards and byte counts of one agent.
 #[derive(Clone, Default)]
 pub(super) struct RegisteredAgent {
     /// Its sessions, oldest first.
@@ -47,14 +48,14 @@ pub(super) struct RegisteredAgent {
 pub(super) enum AgentRoute {
     /// The agent has no session now.
     Offline,
-    /// Sessions, but none serves such a forward.
+    /// The agent has sessions, but none serves such a forward.
     NoForward,
     /// One of these sessions can carry the request.
     To(Vec<OpenCandidate>),
 }
 
 impl AgentRegistry {
-    /// `folder` holds one folder per agent, for its sockets.
+    /// `folder` contains one folder per agent, for its sockets.
     pub(super) fn new(folder: PathBuf, max_sessions: usize, max_forwards: usize) -> Self {
         Self {
             agents: Mutex::default(),
@@ -66,20 +67,21 @@ impl AgentRegistry {
         }
     }
 
-    /// A number that was never given before.
+    /// A number that is unique over the life of the gateway.
     pub(super) fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Relaxed)
     }
 
-    /// Wakes at each session or forward that comes or goes.
+    /// Changes whenever a session or forward is added or removed.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// A session has logged in. Older ones of the same agent must prove themselves; past the cap the
-    /// one that has been silent longest is cut, so that dead ones never keep a live one out.
+    /// Adds a session after its login. Older sessions of the agent must then prove that they are alive.
+    /// Beyond the limit the session that was silent longest is aborted, so that dead sessions never keep
+    /// out a live one.
     pub(super) fn add_session(&self, session: Arc<AgentSession>) {
-        let mut agents = self.agents();
+        let mut agents = self.agents.lock();
         let agent = agents.entry(session.agent.clone()).or_default();
         for older in &agent.sessions {
             older.mark_superseded();
@@ -94,9 +96,9 @@ impl AgentRegistry {
         self.changed.send_replace(());
     }
 
-    /// A session has ended: everything it served alone is released. Saying it twice does nothing.
+    /// Removes a session that has ended and releases the forwards that only it served. May be called twice.
     pub(super) fn remove_session(&self, session: &AgentSession) {
-        let mut agents = self.agents();
+        let mut agents = self.agents.lock();
         let Some(agent) = agents.get_mut(&session.agent) else {
             return;
         };
@@ -119,8 +121,8 @@ impl AgentRegistry {
         self.changed.send_replace(());
     }
 
-    /// `session` wants to be served at `requested`, and gets the bind with the port that was chosen. Where
-    /// the same agent already listens there, the session joins; otherwise `run` gets the new listener.
+    /// Lets `session` serve the forward at `requested` and returns the bind with the chosen port. If the
+    /// agent already listens there, the session joins; otherwise `run` gets the new listener.
     pub(super) fn listen(
         &self,
         session: &Arc<AgentSession>,
@@ -128,9 +130,9 @@ impl AgentRegistry {
         run: impl FnOnce(Arc<AgentForward>, ForwardListener),
     ) -> Result<RequestedBind, BindError> {
         let address = requested.listen_address(&session.agent, &self.folder)?;
-        let mut agents = self.agents();
+        let mut agents = self.agents.lock();
         let holder = agents.iter().find_map(|(name, agent)| {
-            // Another agent's port is its own on every loopback address: clients of `localhost` may try one after another.
+            // An agent owns its port on every loopback address, because clients of `localhost` may try them all.
             let takes = |own_forwards: &ListenAddress| match *name == session.agent {
                 true => *own_forwards == address,
                 false => own_forwards.conflicts_with(&address),
@@ -182,26 +184,26 @@ impl AgentRegistry {
         Ok(bind)
     }
 
-    /// Where `bind` is, if it is a forward of the session's own agent.
+    /// The listen address of `bind` if it is a forward of the session's own agent.
     pub(super) fn listen_address_of(
         &self,
         session: &AgentSession,
         bind: &RequestedBind,
     ) -> Option<ListenAddress> {
         let address = bind.listen_address(&session.agent, &self.folder).ok()?;
-        let agents = self.agents();
+        let agents = self.agents.lock();
         let forwards = &agents.get(&session.agent)?.forwards;
         let own = forwards.iter().any(|forward| forward.address == address);
         own.then_some(address)
     }
 
-    /// `session` no longer wants `bind`. The forward, if it had it.
+    /// Stops serving `bind` by `session`. Returns the forward if the session served it.
     pub(super) fn cancel(
         &self,
         session: &AgentSession,
         bind: &RequestedBind,
     ) -> Option<Arc<AgentForward>> {
-        let mut agents = self.agents();
+        let mut agents = self.agents.lock();
         let agent = agents.get_mut(&session.agent)?;
         let mut found = None;
         agent.forwards.retain(|forward| {
@@ -218,11 +220,11 @@ impl AgentRegistry {
         found
     }
 
-    /// Where a request goes. With a label, to the forward that has it. Without, to the agent's oldest
-    /// forward, and to whatever its other sessions got by the same words: each session that requested for
-    /// port 0 has a port of its own.
+    /// The forward for a request. With a label, the one that has it. Without, the agent's oldest forward,
+    /// and those that its other sessions requested in the same words: with port 0 each session has
+    /// another port.
     pub(super) fn route(&self, name: &AgentName, label: Option<&str>) -> AgentRoute {
-        let agents = self.agents();
+        let agents = self.agents.lock();
         let Some(agent) = agents.get(name).filter(|agent| !agent.sessions.is_empty()) else {
             return AgentRoute::Offline;
         };
@@ -252,25 +254,20 @@ impl AgentRegistry {
         }
     }
 
-    /// A copy of what is there now.
+    /// A copy of all agents as they are now.
     pub(super) fn all(&self) -> BTreeMap<AgentName, RegisteredAgent> {
-        self.agents().clone()
-    }
-
-    fn agents(&self) -> MutexGuard<'_, BTreeMap<AgentName, RegisteredAgent>> {
-        // Lists of whole entries: a panic while this is own_forwards leaves nothing half-written that matters.
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+        self.agents.lock().clone()
     }
 }
 
-/// Whether a forward stays. One that nobody serves is released, its socket file with it.
+/// Whether a session still serves this forward. If not, it is released and its socket file removed.
 fn is_retained(forward: &AgentForward, serving: &[ServingSession]) -> bool {
     if !serving.is_empty() {
         return true;
     }
     forward.stop.cancel();
     if let ListenAddress::Socket(path) = &forward.address {
-        // Here, under the lock: later it could be the file of the next one.
+        // Under the lock: later the file could belong to the next forward.
         let _ = std::fs::remove_file(path);
     }
     false

@@ -1,28 +1,28 @@
-//! What the gateway is told, and the bounds of everything in it.
+//! The settings and limits of the gateway.
 
 use super::AgentName;
 use agent_ssh::{channel, transport};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-/// Where the gateway listens, where it keeps its files, and its bounds.
+/// Addresses, files and limits of the gateway.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Address of the SSH server; port 0 for any.
+    /// Address of the SSH server; port 0 takes a free port.
     pub ssh: SocketAddr,
-    /// Address of the HTTP listener; port 0 for any.
+    /// Address of the HTTP listener; port 0 takes a free port.
     pub http: SocketAddr,
     /// Folder of the host key, of `agents/NAME/` and of the optional `user_ca.pub` and `revoked_keys`.
     pub data: PathBuf,
-    /// Agents are called as `NAME.<domain>`.
+    /// Services call agents as `NAME.<domain>`.
     pub domain: String,
-    /// Further authorized_keys files by agent, beside `agents/NAME/authorized_keys`.
+    /// Additional authorized_keys files by agent, beside `agents/NAME/authorized_keys`.
     pub authorized_keys: Vec<(AgentName, PathBuf)>,
-    /// Bounds and deadlines of the gateway.
+    /// Limits and deadlines of the gateway.
     pub limits: GatewayLimits,
 }
 
 impl Settings {
-    /// The usual addresses and bounds over the folder `data`.
+    /// The default addresses and limits with the folder `data`.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             ssh: SocketAddr::from(([127, 0, 0, 1], 2222)),
@@ -35,57 +35,57 @@ impl Settings {
     }
 }
 
-/// Bounds and deadlines of the gateway.
+/// Limits and deadlines of the gateway.
 #[derive(Clone, Debug)]
 pub struct GatewayLimits {
-    /// Banner, key exchange and login together; then the connection is cut.
+    /// Time limit for banner, key exchange and login together.
     pub login_grace: Duration,
-    /// Connections that have not logged in yet; more are closed at once.
+    /// Connections before login; beyond it the oldest is closed.
     pub max_unauthenticated: usize,
-    /// Sessions of one agent; past it the one that has been silent longest makes room.
+    /// Sessions per agent; beyond it the session that was silent longest is aborted.
     pub max_sessions_per_agent: usize,
-    /// Remote forwards of one session.
+    /// Remote forwards per session.
     pub max_forwards: usize,
-    /// Channels of one session, open or being opened.
+    /// Channels per session, open or being opened.
     pub max_channels: usize,
-    /// Opening a channel, over all sessions tried; must be above a slow link's round trip.
+    /// Time limit for opening a channel over all sessions tried; must exceed a slow link's round trip.
     pub open_deadline: Duration,
-    /// How long one session may take to answer an open before the next one is asked as well. Grows
-    /// with the session's own round-trip time.
+    /// How long one session may take to answer a channel open before the next one is asked as well.
+    /// Grows with the session's round-trip time.
     pub open_patience: Duration,
     /// Keep-alive interval of SSH.
     pub keepalive_interval: Duration,
     /// Unanswered keep-alives before the session counts as lost.
     pub keepalive_max: usize,
-    /// Nothing received, or nothing taken by the kernel, for this long: the session is cut. Above the
-    /// keep-alive interval, since an idle agent says something only when asked.
+    /// The session is aborted after this long without data received or taken by the kernel. Above the
+    /// keep-alive interval, since an idle agent sends only replies.
     pub stall_timeout: Duration,
-    /// Bytes each way before the keys are exchanged anew. High, since an exchange that we start is the
-    /// delicate one.
+    /// Bytes each way before a new key exchange. High, since a key exchange that the server starts is the
+    /// risky one (docs/dev/ssh.md, D3).
     pub rekey_bytes: usize,
-    /// Time before the keys are exchanged anew.
+    /// Time before a new key exchange.
     pub rekey_interval: Duration,
     /// Largest SSH packet in bytes.
     pub max_packet: u32,
-    /// Bounds of the transport below russh.
+    /// Limits of the transport below russh.
     pub transport: transport::TransportLimits,
-    /// Bounds of the channels above russh.
+    /// Limits of the channels above russh.
     pub channel: channel::ChannelLimits,
-    /// Idle HTTP channels kept ready per session and forward. 0 for origins that serve one connection
+    /// Idle HTTP channels kept open per session and forward. 0 for upstreams that serve one connection
     /// at a time.
     pub preopened: usize,
-    /// Idle HTTP channels kept at most per session and forward.
+    /// Most idle HTTP channels per session and forward.
     pub max_idle: usize,
-    /// Connections on the HTTP listener; more wait in the kernel's queue.
+    /// Connections on the HTTP listener; further ones wait in the kernel's queue.
     pub max_http_connections: usize,
-    /// Reading a request head, waiting for the next one included.
+    /// Time limit for a request head, including the wait for the next request.
     pub head_timeout: Duration,
-    /// A request head in bytes; its body is not counted.
+    /// Largest request head in bytes.
     pub max_head: usize,
-    /// From the last byte sent to the agent to the head of its answer. Long: the agent has its own,
-    /// shorter deadlines and better errors.
+    /// Time limit from the last byte sent to the agent to the head of its response. Long, because the
+    /// agent has shorter deadlines and better errors.
     pub answer_timeout: Duration,
-    /// A request or response body that moves nothing for this long is cut.
+    /// A request or response body that transfers nothing for this long fails.
     pub body_stall: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Answers that go wrong on the connection: cut in the middle, or never begun.
+//! Responses that break the connection: truncated, or never sent.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -7,23 +7,23 @@ use http::{HeaderValue, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
-/// Mark on an answer that must not be sent: the connection ends instead.
+/// Marks a response that must not be sent: the connection ends instead.
 #[derive(Clone)]
 struct HangUpMark;
 
-/// An answer that [`is_abort`] recognises.
+/// A response that [`is_abort`] recognizes.
 pub(crate) fn abort_response() -> Response {
     let mut response = Response::default();
     response.extensions_mut().insert(HangUpMark);
     response
 }
 
-/// Whether to end the connection instead of sending this.
+/// Whether to end the connection instead of sending this response.
 pub(super) fn is_abort(response: &Response) -> bool {
     response.extensions().get::<HangUpMark>().is_some()
 }
 
-/// The same answer, promising its whole length, whose body breaks the connection after `bytes`.
+/// The same response, with its full `Content-Length`, whose body breaks the connection after `bytes`.
 pub(super) fn truncated(response: Response, bytes: u64) -> Response {
     let (mut parts, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact() {
@@ -41,7 +41,7 @@ pub(super) fn truncated(response: Response, bytes: u64) -> Response {
             let left = left - data.len() as u64;
             return Some((Ok(data), (body, left)));
         }
-        // While this waits hyper flushes what it has; the error then takes the connection down.
+        // hyper flushes its buffer during this pause; then the error ends the connection.
         tokio::time::sleep(FLUSH_DELAY).await;
         let end: Result<Bytes, std::io::Error> = Err(std::io::ErrorKind::ConnectionAborted.into());
         Some((end, (body, left)))

@@ -1,5 +1,4 @@
-//! What a user of this Jira says on the page that asks for consent; OAuth 2.0 and OAuth 1.0a have it
-//! in common.
+//! The user's decision on the consent page, for OAuth 2.0 and OAuth 1.0a.
 
 use axum::response::Response;
 use http::{HeaderValue, header};
@@ -9,19 +8,19 @@ use super::state::JiraState;
 use crate::consent;
 pub(super) use crate::consent::{ConsentForm, message, page, redirect, with_query};
 
-/// What became of it.
+/// The user's decision on the consent page.
 pub(super) enum ConsentDecision {
-    /// Not logged in, or nothing decided: the page once more.
+    /// Not logged in, or not decided: shows the page again.
     AskAgain(Box<Response>),
     Denied,
     Allowed {
         user: String,
-        /// Of the session, when the page logged the user in.
+        /// Session cookie, if the page logged the user in.
         cookie: Option<String>,
     },
 }
 
-/// Logs the user in if need be, and reads the decision.
+/// Logs the user in if necessary, and reads the decision.
 pub(super) fn read_decision(
     shared: &JiraState,
     caller: &Caller,
@@ -33,11 +32,8 @@ pub(super) fn read_decision(
         Some(user) => (user.to_owned(), None),
         None => match with_password(shared, &answer.username, &answer.password) {
             Ok(user) => {
-                let session = shared.sessions().open(&user);
-                let path = match shared.settings.context_path.as_str() {
-                    "" => "/",
-                    path => path,
-                };
+                let session = shared.sessions.lock().open(&user);
+                let path = shared.cookie_path();
                 let cookie = format!("JSESSIONID={session}; Path={path}; HttpOnly");
                 (user, Some(cookie))
             }

@@ -1,5 +1,4 @@
-//! `/__stub/…`, beside the context path and only when switched on: what a test or a demo turns from
-//! outside the process.
+//! `/__stub/…`, beside the context path and only if enabled: control by tests and demos in other processes.
 
 use std::sync::Arc;
 
@@ -10,12 +9,12 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::response;
 use super::fault::InjectedFault;
 use super::request_log::ReceivedRequest;
+use super::response;
 use super::state::{JiraState, ServerState};
 
-/// Every control path starts so.
+/// Prefix of all control paths.
 pub(super) const PREFIX: &str = "/__stub/";
 
 /// `clear-captcha?user=`, `state?value=`, `basic?enabled=`, `requests` (GET, DELETE), `faults` (PUT),
@@ -34,39 +33,43 @@ pub(super) async fn serve(shared: &Arc<JiraState>, parts: &Parts, body: Body) ->
     let command = parts.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     match command {
         "clear-captcha" => {
-            shared.lockouts().clear(&parameter("user"));
+            shared.lockouts.lock().clear(&parameter("user"));
             no_content()
         }
         "state" => match ServerState::parse(&parameter("value")) {
             Some(state) => {
-                shared.controls().state = state;
+                shared.controls.lock().state = state;
                 no_content()
             }
             None => bad_request("value: RUNNING, STARTING, MAINTENANCE or ERROR"),
         },
         "basic" => match parameter("enabled").parse() {
             Ok(enabled) => {
-                shared.controls().basic = enabled;
+                shared.controls.lock().basic = enabled;
                 no_content()
             }
             Err(_) => bad_request("enabled: true or false"),
         },
-        "oauth2" => response::ok(&json!(shared.grants().counts())),
+        "oauth2" => response::ok(&json!(shared.grants.lock().counts())),
         "oauth2/expire" => {
             let now = shared.now();
-            shared.grants().expire(parameter("refresh") == "true", now);
+            shared
+                .grants
+                .lock()
+                .expire(parameter("refresh") == "true", now);
             no_content()
         }
         "oauth1/expire" => {
             let now = shared.now();
             shared
-                .consumers()
+                .consumers
+                .lock()
                 .expire(parameter("session") == "true", now);
             no_content()
         }
         "clock" => match parameter("offset").parse() {
             Ok(seconds) => {
-                shared.controls().clock_offset = seconds;
+                shared.controls.lock().clock_offset = seconds;
                 no_content()
             }
             Err(_) => bad_request("offset: seconds"),
@@ -90,7 +93,7 @@ pub(super) async fn serve(shared: &Arc<JiraState>, parts: &Parts, body: Body) ->
                 .unwrap_or_default();
             match serde_json::from_slice::<Vec<InjectedFault>>(&bytes) {
                 Ok(faults) => {
-                    shared.controls().faults = faults;
+                    shared.controls.lock().faults = faults;
                     no_content()
                 }
                 Err(error) => response::json(

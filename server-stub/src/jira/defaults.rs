@@ -1,11 +1,11 @@
-//! The people, tokens and projects of a Jira that was not told otherwise.
+//! The default users, tokens and projects.
 
 use super::model::JiraPermission;
 use super::settings::{
     PermissionGrant, PermissionHolder, ProjectSettings, TokenSettings, UserSettings,
 };
 
-/// `admin`, `acme-bot` (works in DEMO and OPS), `reader` (only looks at DEMO).
+/// `admin`, `acme-bot` (works in DEMO and OPS), `reader` (reads DEMO).
 pub(super) fn users() -> Vec<UserSettings> {
     let user = |name: &str, password: &str, display_name: &str, groups: &[&str]| UserSettings {
         name: name.into(),
@@ -42,7 +42,7 @@ pub(super) fn tokens() -> Vec<TokenSettings> {
     ]
 }
 
-/// DEMO and OPS for everyone who works here, HR for administrators alone.
+/// DEMO and OPS for all users, HR for administrators only.
 pub(super) fn projects() -> Vec<ProjectSettings> {
     let work = || PermissionGrant {
         to: PermissionHolder::Group(USERS.into()),

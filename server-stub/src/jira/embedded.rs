@@ -1,6 +1,5 @@
-//! An imitation Jira without a listener and without logins of its own: the site of an imitation
-//! Cloud, which decides who is asking before it hands a request on. Application links alone are this
-//! Jira's own affair: their provider is the one of any other Jira.
+//! An imitation Jira without a listener, for a site of the imitation Cloud, which authenticates each
+//! request itself. Only application links (OAuth 1.0a) are verified here, as in any other Jira.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use super::settings::{HttpsSettings, Settings, UserSettings};
 use super::state::JiraState;
 use super::{InjectedFault, JiraStartError};
 
-/// The site.
+/// The Jira of one Cloud site.
 #[derive(Clone)]
 pub(crate) struct EmbeddedJira {
     shared: Arc<JiraState>,
@@ -28,7 +27,7 @@ pub(crate) struct EmbeddedJira {
 }
 
 impl EmbeddedJira {
-    /// The login name of `users` is their account id.
+    /// Creates the Jira of a site. The login name of a user is the account id.
     pub fn new(
         base_url: &str,
         title: &str,
@@ -43,7 +42,7 @@ impl EmbeddedJira {
         let settings = Settings {
             users: users,
             oauth1,
-            // Whoever embeds it speaks TLS, and signatures are made over that.
+            // The embedding Cloud serves TLS, and OAuth 1.0a signatures cover the scheme.
             https: Some(HttpsSettings::default()),
             tokens: Vec::new(),
             title: title.to_owned(),
@@ -58,7 +57,7 @@ impl EmbeddedJira {
         })
     }
 
-    /// Serves a request as `user`; `None`: anonymous.
+    /// Serves a request as `user`; `None` means anonymous.
     pub async fn serve(
         &self,
         mut request: Request,
@@ -72,14 +71,13 @@ impl EmbeddedJira {
         self.serve_signed(request).await
     }
 
-    /// Serves a request that holds no other credential than, it may be, a signature of an application
-    /// link.
+    /// Serves a request whose only possible credential is the signature of an application link.
     pub async fn serve_signed(&self, request: Request) -> Response {
         let answered = self.router.call(request.map(Body::new)).await;
         answered.unwrap_or_else(|never| match never {})
     }
 
-    /// The last requests, as [`RunningJira::requests`](super::RunningJira::requests).
+    /// The last requests; see [`RunningJira::requests`](super::RunningJira::requests).
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.shared.request_log.snapshot()
     }
@@ -90,21 +88,21 @@ impl EmbeddedJira {
 
     /// Registers the consumer of an application link, or replaces the one with its key.
     pub fn register_oauth1_consumer(&self, consumer: OAuth1Consumer) -> Result<(), PublicKeyError> {
-        self.shared.consumers().register(consumer)
+        self.shared.consumers.lock().register(consumer)
     }
 
-    /// Ends the life of every OAuth 1.0a access token, and that of their sessions if told so.
+    /// Expires every OAuth 1.0a access token, and their sessions if `sessions_too`.
     pub fn expire_oauth1_tokens(&self, sessions_too: bool) {
         let now = self.shared.now();
-        self.shared.consumers().expire(sessions_too, now);
+        self.shared.consumers.lock().expire(sessions_too, now);
     }
 
-    /// Sets the site's clock off by so many seconds.
+    /// Sets the site's clock ahead by this many seconds.
     pub fn set_clock_offset(&self, seconds: i64) {
-        self.shared.controls().clock_offset = seconds;
+        self.shared.controls.lock().clock_offset = seconds;
     }
 
     pub fn set_faults(&self, faults: Vec<InjectedFault>) {
-        self.shared.controls().faults = faults;
+        self.shared.controls.lock().faults = faults;
     }
 }

@@ -1,18 +1,18 @@
-//! Misbehaviour on purpose, so that a test can see what a client makes of it.
+//! Injected faults, for tests of a client's reaction.
 
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-/// What to do wrong, and to which requests. The first fault that matches a request applies.
+/// A fault and the requests that it applies to. The first fault that matches a request applies.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct InjectedFault {
-    /// Only requests with this method; absent: all.
+    /// Applies only to requests with this method; absent means all.
     #[serde(default)]
     pub method: Option<String>,
-    /// Only requests whose raw target contains this; empty: all.
+    /// Applies only to requests whose raw target contains this; empty means all.
     #[serde(default)]
     pub target: String,
     /// What goes wrong with a matching request.
@@ -23,28 +23,27 @@ pub struct InjectedFault {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultKind {
-    /// Wait so many milliseconds, then serve the request as usual.
+    /// Wait this many milliseconds, then serve the request as usual.
     Slow(u64),
-    /// Answer with this status at once, without reading the body, while the upload still runs.
+    /// Respond with this status at once, without reading the body, while the upload continues.
     AnswerEarly(u16),
-    /// Serve the request, but break the connection after so many bytes of the answer's body.
+    /// Serve the request, but break the connection after this many bytes of the response body.
     CutAfter(u64),
-    /// Read nothing of the body and answer nothing, for as long as the client stays.
+    /// Neither read the body nor respond, as long as the client stays connected.
     Stall,
-    /// Serve the request with all that follows from it, then wait so many milliseconds before
-    /// answering.
+    /// Serve the request, with its effects, then wait this many milliseconds before responding.
     SlowAnswer(u64),
-    /// Serve the request with all that follows from it, then break the connection without an answer.
+    /// Serve the request, with its effects, then break the connection without a response.
     HangUpAfter,
-    /// Read the whole request, then break the connection without an answer.
+    /// Read the whole request, then break the connection without a response.
     HangUp,
-    /// Something before Jira answers, which never sees the request: none of Jira's headers.
+    /// A host in front of Jira responds, without any of Jira's headers.
     Intermediary(CannedResponse),
-    /// Jira itself answers this, with its own headers.
+    /// Jira itself responds with this, with its own headers.
     Answer(CannedResponse),
 }
 
-/// An answer as something else than a resource gives it.
+/// A fixed response that replaces the one of a resource.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CannedResponse {
@@ -59,7 +58,7 @@ pub struct CannedResponse {
 }
 
 impl CannedResponse {
-    /// An answer with these.
+    /// A fixed response with these parts.
     pub fn new(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Self {
@@ -69,7 +68,7 @@ impl CannedResponse {
         }
     }
 
-    /// The login form of single sign-on, 200.
+    /// The login form of a single sign-on host, 200.
     pub fn login_form() -> Self {
         let form = "<html><form action=\"https://idp.example/login\" method=\"post\">Sign in</form></html>";
         Self::new(200, &[("content-type", "text/html;charset=UTF-8")], form)
@@ -91,7 +90,7 @@ impl CannedResponse {
         Self::new(401, &headers, "<html>Unauthorized</html>")
     }
 
-    /// Basic authentication of a reverse proxy.
+    /// A reverse proxy that requires Basic authentication, 401.
     pub fn proxy_password() -> Self {
         let headers = [
             ("www-authenticate", "Basic realm=\"Intranet\""),
@@ -100,7 +99,7 @@ impl CannedResponse {
         Self::new(401, &headers, "<html>Unauthorized</html>")
     }
 
-    /// A forward proxy that wants a login.
+    /// A forward proxy that requires a login, 407.
     pub fn proxy_login() -> Self {
         let headers = [
             ("proxy-authenticate", "Basic realm=\"proxy\""),
@@ -109,13 +108,13 @@ impl CannedResponse {
         Self::new(407, &headers, "<html>Proxy Authentication Required</html>")
     }
 
-    /// A web application firewall that dislikes the request.
+    /// A web application firewall that blocks the request, 403.
     pub fn firewall() -> Self {
         let page = "<html>The requested URL was rejected. Your support ID is: 4711</html>";
         Self::new(403, &[("content-type", "text/html")], page)
     }
 
-    /// A rate limit of something before Jira.
+    /// The rate limit of a host in front of Jira, 429.
     pub fn rate_limit() -> Self {
         let headers = [("content-type", "application/json"), ("retry-after", "7")];
         Self::new(429, &headers, "{\"message\":\"Rate limit exceeded.\"}")

@@ -1,5 +1,5 @@
-//! The way of one request, before and after the resource: record, fault, context path, state, login,
-//! rate limit, XSRF; then Jira's headers on the answer. In the order in which Jira's filters stand.
+//! What happens to a request before and after its resource, in the order of Jira's filters: record,
+//! fault, context path, state, login, rate limit, XSRF; then Jira's headers on the response.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,16 +21,16 @@ use super::request_log::{self, RequestLogSlot};
 use super::state::{JiraState, ServerState};
 use super::{aborted_response, control, oauth1, path, response, xsrf};
 
-/// What a signature is made over: kept for resources that verify one themselves.
+/// What an OAuth 1.0a signature covers, for resources that verify one themselves.
 #[derive(Clone)]
 pub(super) struct ReceivedTarget {
-    /// Before the context path went.
+    /// The URI with its context path.
     pub uri: Uri,
-    /// Of query and form.
+    /// Parameters of query and form.
     pub parameters: Vec<(String, String)>,
 }
 
-/// Everything between the connection and the resources.
+/// Handles a request from the connection to the resource and back.
 pub(super) async fn handle(
     State(shared): State<Arc<JiraState>>,
     request: Request,
@@ -38,7 +38,8 @@ pub(super) async fn handle(
 ) -> Response {
     let target = request.uri().to_string();
     let fault = shared
-        .controls()
+        .controls
+        .lock()
         .faults
         .iter()
         .find(|fault| fault.applies(request.method(), &target))
@@ -113,8 +114,8 @@ async fn serve(
         return Redirect::to(&format!("{}/", shared.settings.context_path)).into_response();
     }
     let path = canonical_path(path, shared.cloud);
-    let state = shared.controls().state;
-    // Cloud is not known to have this page.
+    let state = shared.controls.lock().state;
+    // Cloud is not known to have this page
     if path == "/status" && !shared.cloud {
         return response::json(state.status(), &json!({ "state": state.name() }));
     }
@@ -147,10 +148,10 @@ async fn serve(
     slot.set_user(caller.name(), caller.kind);
     let request_headers = parts.headers.clone();
 
-    let limit = shared.controls().rate_limit.clone();
+    let limit = shared.controls.lock().rate_limit.clone();
     let rate = caller
         .name()
-        .map(|user| shared.buckets().take(user, &limit, Instant::now()));
+        .map(|user| shared.buckets.lock().take(user, &limit, Instant::now()));
     let mut response = if rate.as_ref().is_some_and(|rate| rate.refused) {
         response::page(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded.")
     } else if !is_oauth_page(&path)
@@ -186,7 +187,7 @@ async fn serve(
     response
 }
 
-/// As it is told; a field that HTTP does not know is left out.
+/// The canned response; invalid header fields are left out.
 fn canned_response(canned: &fault::CannedResponse) -> Response {
     let mut response = Response::new(Body::from(canned.body.clone()));
     *response.status_mut() =
@@ -199,13 +200,13 @@ fn canned_response(canned: &fault::CannedResponse) -> Response {
     response
 }
 
-/// What is left of a path below the context path.
+/// The rest of a path below the context path.
 fn strip_context_path<'a>(context_path: &str, path: &'a str) -> Option<&'a str> {
     let rest = path.strip_prefix(context_path)?;
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
-/// One spelling per resource: `latest`, in Cloud `3`, is `2`, and a REST path may end in a slash.
+/// One spelling per resource: `latest`, or `3` in Cloud, becomes `2`, and REST paths lose a trailing slash.
 fn canonical_path(path: &str, cloud: bool) -> String {
     let other = if cloud {
         "/rest/api/3"
@@ -229,7 +230,7 @@ fn with_path(path: &str, uri: &Uri) -> Option<Uri> {
     }
 }
 
-/// Parameters of the query and, as a servlet sees them, of a form body, which is put back.
+/// Parameters of the query and of a form body, as a servlet sees them. Returns the body unread.
 async fn parameters(parts: &Parts, body: Body) -> Result<(Vec<(String, String)>, Body), Response> {
     let Query(mut parameters) =
         Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
@@ -257,19 +258,19 @@ async fn parameters(parts: &Parts, body: Body) -> Result<(Vec<(String, String)>,
     Ok((parameters, Body::from(bytes)))
 }
 
-/// Where applications and browsers post the forms of an OAuth dance, without Jira's XSRF token.
+/// Whether applications and browsers post forms of an OAuth flow here, without Jira's XSRF token.
 fn is_oauth_page(path: &str) -> bool {
     path.starts_with("/rest/oauth2/") || path.starts_with(oauth1::PREFIX)
 }
 
-/// A token that may only read changes nothing; a search is a reading whatever its method.
+/// Whether a token with the scope `READ` would change something; a search does not, whatever its method.
 fn exceeds_scope(caller: &Caller, method: &Method, path: &str) -> bool {
     caller.kind == AuthKind::OAuth2(OAuth2Scope::Read)
         && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
         && path != "/rest/api/2/search"
 }
 
-/// Cloud names the account, and names anonymous where there is none.
+/// Names the user in a header; Cloud names the account, and no header for anonymous requests.
 fn add_identity_headers(caller: &Caller, cloud: bool, headers: &mut HeaderMap) {
     let (header, name) = match (cloud, caller.name()) {
         (false, name) => ("x-ausername", name.unwrap_or("anonymous")),
@@ -311,9 +312,9 @@ const FIXED_HEADERS: &[(&str, &str)] = &[
     ("cache-control", "no-cache, no-store, no-transform"),
     ("vary", "User-Agent"),
 ];
-/// What a form may hold; logins and OAuth token requests are far smaller.
+/// Size limit of a form in bytes; logins and OAuth token requests are far smaller.
 const MAX_FORM: usize = 64 << 10;
-/// A stalled request ends by itself after this long, so that a forgotten one does not stay for ever.
+/// A stalled request ends after this long, so that none stays forever.
 const STALL_LIMIT: Duration = Duration::from_secs(600);
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
-//! The imitation Jira Server / Data Center: it answers in Jira's shapes and refuses what Jira
-//! refuses; every login is really verified.
+//! An imitation of Jira Server / Data Center. It responds in Jira's shapes, refuses what Jira refuses,
+//! and verifies every credential.
 //!
-//! A request walks `server` (connections, TLS) → `middleware` (record, faults, context path, login, rate
+//! A request passes `server` (connections, TLS) → `middleware` (record, faults, context path, login, rate
 //! limit, XSRF) → `rest` (one file per group of resources), which reads and changes the `model`.
-//! `login` has one file per way to log in; `oauth1` and `oauth2` issue what it checks. Searching
-//! is `jql`.
+//! `login` has one file per login method; `oauth1` and `oauth2` issue the tokens that it checks. `jql`
+//! searches.
 
 mod aborted_response;
-mod response;
 mod consent;
 mod control;
 mod defaults;
@@ -22,6 +21,7 @@ mod oauth2;
 mod path;
 mod rate;
 mod request_log;
+mod response;
 mod rest;
 pub(crate) mod server;
 mod settings;
@@ -53,6 +53,7 @@ pub use state::ServerState;
 
 use crate::certificate_authority::{
     CERTIFICATE_FILE, CertificateAuthority, CertificateAuthorityError, LeafCertificate,
+    server_names,
 };
 use state::JiraState;
 
@@ -63,45 +64,45 @@ pub struct JiraStub;
 pub struct RunningJira {
     /// Address on which Jira listens.
     pub addr: SocketAddr,
-    /// Where to reach it: scheme, address, context path, no trailing slash. With https the address
-    /// is in the certificate.
+    /// URL to reach it: scheme, address and context path, without a trailing slash. With https the
+    /// certificate is valid for the address.
     pub url: String,
-    /// Jira's own idea of its URL, as in `serverInfo` and every link.
+    /// Base URL of `serverInfo` and of every link.
     pub base_url: String,
-    /// The certificate of the authority that signed its certificate, PEM; with https only.
+    /// Certificate of the CA that signed Jira's certificate, PEM; only with https.
     pub ca_pem: Option<String>,
-    /// The same as a file.
+    /// The file with that CA certificate; only with https.
     pub ca_path: Option<PathBuf>,
     authority: Option<CertificateAuthority>,
     shared: Arc<JiraState>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
-    /// Removed with its attachments when dropped.
+    /// Removes the temporary directory and its attachments when dropped.
     _temporary: Option<tempfile::TempDir>,
 }
 
-/// Why it did not start.
+/// Why the imitation Jira did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum JiraStartError {
-    /// The address is taken or not ours.
+    /// The address is in use or not on this host.
     #[error("cannot listen on {addr}: {source}; choose another --listen")]
     Listen {
-        /// Which address.
+        /// The address to listen on.
         addr: SocketAddr,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The directory cannot be made.
+    /// The directory cannot be created.
     #[error("cannot use the directory {path}: {source}; choose another --data")]
     Directory {
-        /// Which one.
+        /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A context path that is neither empty nor `/…` without a slash at its end.
+    /// The context path is neither empty nor a path such as `/jira`.
     #[error(
-        "context path {0:?}: write \"\" or a path such as \"/jira\", without a slash at its end"
+        "context path {0:?}: write \"\" or a path such as \"/jira\", without a trailing slash"
     )]
     ContextPath(String),
     /// The public key of an OAuth 1.0a consumer is invalid.
@@ -156,7 +157,7 @@ impl JiraStub {
             None => (None, None),
             Some(https) => {
                 let authority = CertificateAuthority::in_directory(&directory)?;
-                let leaf = authority.server(&names(https, addr, &base_url))?;
+                let leaf = authority.server(&server_names(addr, &base_url, &https.names))?;
                 let config = authority.server_config(&leaf, https.client_certificate)?;
                 (Some(authority), Some(TlsAcceptor::from(Arc::new(config))))
             }
@@ -169,7 +170,7 @@ impl JiraStub {
             rest::router(shared.clone()),
             stopped,
         ));
-        tracing::info!(%url, %base_url, "imitation Jira serves");
+        tracing::info!(%url, %base_url, "imitation Jira started");
         Ok(RunningJira {
             addr,
             url,
@@ -192,18 +193,17 @@ impl RunningJira {
         let _ = (&mut self.serving).await;
     }
 
-    /// The last requests it received, oldest first; at most 1,024.
+    /// The last 1,024 requests, oldest first.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.shared.request_log.snapshot()
     }
 
-    /// Forgets the requests received so far.
+    /// Clears the record of received requests.
     pub fn clear_requests(&self) {
         self.shared.request_log.clear();
     }
 
-    /// Returns once `count` requests have come in since the start, each noted as soon as its head was
-    /// read.
+    /// Waits until `count` requests have arrived since the start. A request counts once its head is read.
     pub async fn received(&self, count: u64) {
         let _ = self
             .shared
@@ -213,103 +213,103 @@ impl RunningJira {
             .await;
     }
 
-    /// How many requests have come in since the start.
+    /// Number of requests since the start.
     pub fn received_count(&self) -> u64 {
         *self.shared.request_log.count().borrow()
     }
 
-    /// What `/status` says, and whether anything else is served.
+    /// Sets the state that `/status` reports. Other requests are served only while it is `Running`.
     pub fn set_state(&self, state: ServerState) {
-        self.shared.controls().state = state;
+        self.shared.controls.lock().state = state;
     }
 
     /// Switches Basic authentication on or off.
     pub fn set_basic(&self, enabled: bool) {
-        self.shared.controls().basic = enabled;
-        // They would go on without it.
+        self.shared.controls.lock().basic = enabled;
+        // Sessions would stay valid without it.
         self.end_sessions();
     }
 
     /// Replaces the faults that are injected.
     pub fn set_faults(&self, faults: Vec<InjectedFault>) {
-        self.shared.controls().faults = faults;
+        self.shared.controls.lock().faults = faults;
     }
 
     /// Replaces the rate limit.
     pub fn set_rate_limit(&self, limit: RateLimit) {
-        self.shared.controls().rate_limit = limit;
+        self.shared.controls.lock().rate_limit = limit;
     }
 
-    /// Changes a user's password, and ends all sessions, which would otherwise go on without it.
+    /// Changes a user's password and ends all sessions.
     pub fn set_password(&self, user: &str, password: &str) {
-        self.shared.model().users.set_password(user, password);
+        self.shared.model.lock().users.set_password(user, password);
         self.end_sessions();
     }
 
-    /// Changes a user's password; who has a session goes on by it.
+    /// Changes a user's password; existing sessions stay valid.
     pub fn set_password_and_keep_sessions(&self, user: &str, password: &str) {
-        self.shared.model().users.set_password(user, password);
+        self.shared.model.lock().users.set_password(user, password);
     }
 
-    /// Ends all sessions: whoever comes by one has to log in again.
+    /// Ends all sessions, so that their cookies become invalid.
     pub fn end_sessions(&self) {
-        self.shared.sessions().close_all();
+        self.shared.sessions.lock().close_all();
     }
 
-    /// Ends the life of a personal access token.
+    /// Expires a personal access token.
     pub fn expire_token(&self, token: &str) {
-        self.shared.model().users.expire_token(token);
+        self.shared.model.lock().users.expire_token(token);
     }
 
     /// Registers a client of the OAuth 2.0 provider, or replaces the one with its id.
     pub fn register_oauth2_client(&self, client: OAuth2Client) {
-        self.shared.grants().register(client);
+        self.shared.grants.lock().register(client);
     }
 
-    /// Ends the life of every OAuth 2.0 access token, and that of every refresh token if told so.
+    /// Expires every OAuth 2.0 access token, and every refresh token if `refresh_too`.
     pub fn expire_oauth2_tokens(&self, refresh_too: bool) {
         let now = self.shared.now();
-        self.shared.grants().expire(refresh_too, now);
+        self.shared.grants.lock().expire(refresh_too, now);
     }
 
-    /// Seconds that OAuth 2.0 access tokens issued from now on live.
+    /// Sets the lifetime, in seconds, of OAuth 2.0 access tokens issued from now on.
     pub fn set_oauth2_access_lifetime(&self, seconds: u32) {
-        self.shared.grants().set_access_lifetime(seconds);
+        self.shared.grants.lock().set_access_lifetime(seconds);
     }
 
     /// How often OAuth 2.0 tokens were issued since the start.
     pub fn oauth2_counts(&self) -> OAuth2Counts {
-        self.shared.grants().counts()
+        self.shared.grants.lock().counts()
     }
 
     /// Registers a consumer of the OAuth 1.0a provider, or replaces the one with its key.
     ///
     /// # Errors
-    /// When its public key is none.
+    /// When its public key is invalid.
     pub fn register_oauth1_consumer(&self, consumer: OAuth1Consumer) -> Result<(), PublicKeyError> {
-        self.shared.consumers().register(consumer)
+        self.shared.consumers.lock().register(consumer)
     }
 
-    /// Ends the life of every OAuth 1.0a access token, and that of their sessions if told so.
+    /// Expires every OAuth 1.0a access token, and their sessions if `sessions_too`.
     pub fn expire_oauth1_tokens(&self, sessions_too: bool) {
         let now = self.shared.now();
-        self.shared.consumers().expire(sessions_too, now);
+        self.shared.consumers.lock().expire(sessions_too, now);
     }
 
-    /// Sets Jira's clock off by so many seconds.
+    /// Sets Jira's clock ahead by this many seconds.
     pub fn set_clock_offset(&self, seconds: i64) {
-        self.shared.controls().clock_offset = seconds;
+        self.shared.controls.lock().clock_offset = seconds;
     }
 
-    /// Lets a user log in again, as solving the CAPTCHA does.
+    /// Resets the failed logins of a user, as solving the CAPTCHA does.
     pub fn clear_captcha(&self, user: &str) {
-        self.shared.lockouts().clear(user);
+        self.shared.lockouts.lock().clear(user);
     }
 
-    /// A client certificate that this Jira accepts when it asks for one; with https only.
+    /// A client certificate that this Jira accepts; `None` without https.
     ///
     /// # Errors
-    /// When the name cannot stand in a certificate.
+    /// When the name is invalid in certificates.
     pub fn client_certificate(
         &self,
         name: &str,
@@ -319,12 +319,12 @@ impl RunningJira {
             .map(|authority| authority.client(name))
     }
 
-    /// Who signed this Jira's certificate, and whose client certificates it takes; with https only.
+    /// The CA that signed this Jira's certificate and signs client certificates; `None` without https.
     pub fn authority(&self) -> Option<&CertificateAuthority> {
         self.authority.as_ref()
     }
 
-    /// The directory in which attachments are kept, one file each.
+    /// The directory of the attachments, one file each.
     pub fn attachments(&self) -> &Path {
         self.shared.attachments()
     }
@@ -346,18 +346,4 @@ fn directory(settings: &Settings) -> Result<(PathBuf, Option<tempfile::TempDir>)
         source,
     })?;
     Ok((temporary.path().to_owned(), Some(temporary)))
-}
-
-fn names(https: &HttpsSettings, addr: SocketAddr, base_url: &str) -> Vec<String> {
-    let mut names = vec!["localhost".into(), "127.0.0.1".into(), "::1".into()];
-    names.push(addr.ip().to_string());
-    if let Ok(uri) = base_url.parse::<http::Uri>()
-        && let Some(host) = uri.host()
-    {
-        names.push(host.trim_matches(['[', ']']).to_owned());
-    }
-    names.extend(https.names.iter().cloned());
-    let mut seen = std::collections::HashSet::new();
-    names.retain(|name: &String| seen.insert(name.clone()));
-    names
 }

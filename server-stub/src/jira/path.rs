@@ -1,8 +1,8 @@
-//! What Tomcat makes of a raw path before anything of Jira sees it: parameters go, dots are resolved,
-//! repeated slashes fall together, encoded slashes are refused. A client that lets through what it
-//! reads differently reaches another resource than it thinks; this imitation must show that.
+//! Normalizes a raw path as Tomcat does before Jira sees it: removes parameters, resolves dots, merges
+//! repeated slashes, refuses encoded slashes. A client that reads a path differently reaches another
+//! resource than it assumes, and this imitation must show that.
 
-/// The path that routes, still percent-encoded; `None`: 400.
+/// The normalized path, still percent-encoded; `None` means 400.
 pub(super) fn normalize(raw: &str) -> Option<String> {
     let mut segments: Vec<String> = Vec::new();
     let raw = raw.strip_prefix('/')?;
@@ -32,7 +32,7 @@ fn contains(segment: &str, lower: &str) -> bool {
     segment.to_ascii_lowercase().contains(lower)
 }
 
-/// `%2e` is a dot before dots are resolved.
+/// Decodes `%2e` before dots are resolved.
 fn decode_dots(segment: &str) -> String {
     segment.replace("%2e", ".").replace("%2E", ".")
 }

@@ -1,5 +1,5 @@
-//! Data Center's rate limit: one token bucket per user, told in the headers of every answer to a
-//! logged-in user, enforced only when switched on.
+//! Data Center's rate limit: one token bucket per user, shown in the headers of every response to a
+//! logged-in user, enforced only if enabled.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub struct RateLimit {
     pub enforce: bool,
     /// `X-RateLimit-Limit`: the bucket's size, requests.
     pub limit: u64,
-    /// `X-RateLimit-FillRate`: requests that come back per interval.
+    /// `X-RateLimit-FillRate`: requests added per interval.
     pub fill_rate: u64,
     /// Value of the header `X-RateLimit-Interval-Seconds`.
     pub interval_seconds: u64,
@@ -45,16 +45,16 @@ struct TokenBucket {
     refilled_at: Instant,
 }
 
-/// What a request found in its user's bucket.
+/// The result of taking a token from a user's bucket.
 pub(super) struct RateDecision {
     remaining: u64,
-    /// Seconds to wait; 0 when a token was there.
+    /// Seconds to wait; 0 if a token was available.
     retry_after: u64,
     pub(super) refused: bool,
 }
 
 impl RateBuckets {
-    /// Takes one token of `user`, who must be a user of the directory: that is what bounds the map.
+    /// Takes one token of `user`, a user of the directory, whose size bounds the map.
     pub(super) fn take(&mut self, user: &str, limit: &RateLimit, now: Instant) -> RateDecision {
         let interval = Duration::from_secs(limit.interval_seconds.max(1));
         let bucket = self.0.entry(user.to_owned()).or_insert(TokenBucket {

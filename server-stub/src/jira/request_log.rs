@@ -1,40 +1,40 @@
-//! What reached Jira: the last requests, byte for byte as far as hyper hands them on, for tests to
-//! look at.
+//! The last requests that reached Jira, byte for byte as far as hyper provides them, for tests.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::login::AuthKind;
 
-/// A request as Jira got it.
+/// A request as Jira received it.
 #[derive(Clone, Debug)]
 pub struct ReceivedRequest {
     /// HTTP method of the request.
     pub method: String,
-    /// The request target, undecoded: path and query as they stood in the request line, context path
-    /// included. (A `#` and what follows never gets past hyper.)
+    /// The raw request target: path and query as in the request line, including the context path. hyper
+    /// removes a `#` and what follows.
     pub target: Vec<u8>,
-    /// Names in lower case; values untouched; several of one name in their order.
+    /// Names in lower case, values unchanged, repeated names in their order.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// Who Jira took it for; `None`: anonymous, or not decided yet.
+    /// User of the request; `None` if anonymous or not authenticated yet.
     pub user: Option<String>,
-    /// By which login; `None` until decided, and for what never gets as far as the login.
+    /// Login method; `None` for requests that were answered before authentication.
     pub auth: Option<AuthKind>,
     /// The first 64 KiB of the body.
     pub body_head: Vec<u8>,
-    /// Bytes of the body that Jira has read.
+    /// Number of bytes of the body that Jira has read.
     pub body_length: u64,
-    /// Whether Jira has read the body to its end.
+    /// Whether Jira has read the whole body.
     pub body_complete: bool,
     /// Trailers of the body.
     pub trailers: Vec<(String, Vec<u8>)>,
-    /// The status of the answer; `None` until there is one.
+    /// Status of the response; `None` until there is one.
     pub status: Option<u16>,
 }
 
@@ -53,7 +53,7 @@ impl ReceivedRequest {
     }
 }
 
-/// The last requests, bounded.
+/// The last requests, at most [`MAX_KEPT`].
 pub(super) struct RequestLog {
     entries: Mutex<VecDeque<RequestLogEntry>>,
     count: watch::Sender<u64>,
@@ -61,7 +61,7 @@ pub(super) struct RequestLog {
 
 type RequestLogEntry = Arc<Mutex<ReceivedRequest>>;
 
-/// One request's slot in the record, filled in as the request goes on.
+/// The entry of one request, completed while the request is served.
 #[derive(Clone)]
 pub(super) struct RequestLogSlot(RequestLogEntry);
 
@@ -73,7 +73,7 @@ impl RequestLog {
         }
     }
 
-    /// Notes a request's head, and has its body noted as it is read.
+    /// Records the head of a request, and its body while it is read.
     pub fn record(&self, request: Request<Body>) -> (Request<Body>, RequestLogSlot) {
         let (parts, body) = request.into_parts();
         let entry = Arc::new(Mutex::new(ReceivedRequest {
@@ -90,7 +90,7 @@ impl RequestLog {
         }));
         let slot = RequestLogSlot(entry.clone());
         {
-            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut entries = self.entries.lock();
             if entries.len() == MAX_KEPT {
                 entries.pop_front();
             }
@@ -102,22 +102,17 @@ impl RequestLog {
         (Request::from_parts(parts, body), slot)
     }
 
-    /// The requests that are entries, oldest first.
+    /// The recorded requests, oldest first.
     pub fn snapshot(&self) -> Vec<ReceivedRequest> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.iter()
-            .map(|entry| entry.lock().unwrap_or_else(PoisonError::into_inner).clone())
-            .collect()
+        let entries = self.entries.lock();
+        entries.iter().map(|entry| entry.lock().clone()).collect()
     }
 
     pub fn clear(&self) {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.entries.lock().clear();
     }
 
-    /// How many requests have come since the start, and a way to wait for more.
+    /// The number of requests since the start, to read or to wait for.
     pub fn count(&self) -> watch::Receiver<u64> {
         self.count.subscribe()
     }
@@ -138,19 +133,19 @@ impl RequestLogSlot {
     fn add_body_data(&self, data: &Bytes) {
         self.with(|received| {
             received.body_length += data.len() as u64;
-            let room = MAX_BODY_HEAD - received.body_head.len();
+            let free = MAX_BODY_HEAD - received.body_head.len();
             received
                 .body_head
-                .extend_from_slice(&data[..data.len().min(room)]);
+                .extend_from_slice(&data[..data.len().min(free)]);
         });
     }
 
     fn with(&self, change: impl FnOnce(&mut ReceivedRequest)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.0.lock());
     }
 }
 
-/// A body that notes what is read of it.
+/// A body that records what is read of it.
 struct RecordedBody {
     body: Body,
     slot: RequestLogSlot,
@@ -194,7 +189,7 @@ impl http_body::Body for RecordedBody {
     }
 }
 
-/// Reads a body that nobody wants, so that the record has it and the connection can be entries.
+/// Reads an unused body, so that it is recorded and the connection can be reused.
 pub(super) async fn drain(body: Body) {
     let mut body = body;
     while let Some(Ok(_)) = body.frame().await {}
@@ -207,6 +202,6 @@ fn pairs(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// With [`MAX_BODY_HEAD`] at most 64 MiB, and that only if every request carries a large body.
+/// With [`MAX_BODY_HEAD`] at most 64 MiB, if every request has a large body.
 const MAX_KEPT: usize = 1024;
 const MAX_BODY_HEAD: usize = 64 << 10;

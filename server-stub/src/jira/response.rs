@@ -1,5 +1,4 @@
-//! The shapes Jira answers in when something is wrong: JSON error collections, Seraph's and Tomcat's
-//! HTML pages. And the plain helpers for when nothing is.
+//! Responses in Jira's shapes: JSON, JSON error collections, and the HTML pages of Seraph and Tomcat.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -11,10 +10,10 @@ use time::macros::format_description;
 
 use super::model::{CollectionFull, IssueUnavailable};
 
-/// What a REST resource gives back.
+/// The result of a REST resource.
 pub(super) type RestResult = Result<Response, RestError>;
 
-/// `{"errorMessages":[…],"errors":{…}}` with a status.
+/// An error collection, `{"errorMessages":[…],"errors":{…}}`, with a status.
 #[derive(Debug)]
 pub(super) struct RestError {
     status: StatusCode,
@@ -64,7 +63,7 @@ impl RestError {
         Self::message(StatusCode::FORBIDDEN, text)
     }
 
-    /// The issue is not there, or not for this viewer; anonymous ones are told to log in.
+    /// The issue does not exist, or the viewer may not see it; 401 for anonymous requests.
     pub fn issue(why: IssueUnavailable, viewer: Option<&str>) -> Self {
         match (why, viewer) {
             (IssueUnavailable::Missing, _) => Self::missing("Issue Does Not Exist"),
@@ -101,7 +100,7 @@ impl From<CollectionFull> for RestError {
     }
 }
 
-/// A JSON answer.
+/// A JSON response with this status.
 pub(super) fn json(status: StatusCode, value: &Value) -> Response {
     let mut response = Response::new(Body::from(value.to_string()));
     *response.status_mut() = status;
@@ -112,17 +111,17 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response {
     response
 }
 
-/// 200 with JSON.
+/// A JSON response with status 200.
 pub(super) fn ok(value: &Value) -> Response {
     json(StatusCode::OK, value)
 }
 
-/// 204.
+/// A response without body, 204.
 pub(super) fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// `{"message":…,"status-code":…}`: what the REST framework itself says.
+/// An error of the REST framework itself, `{"message":…,"status-code":…}`.
 pub(super) fn framework(status: StatusCode, message: &str) -> Response {
     json(
         status,
@@ -130,7 +129,7 @@ pub(super) fn framework(status: StatusCode, message: &str) -> Response {
     )
 }
 
-/// A resource that wants a login was asked without one.
+/// 401 for an anonymous request to a resource that requires a login.
 pub(super) fn login_required() -> Response {
     framework(
         StatusCode::UNAUTHORIZED,
@@ -138,7 +137,7 @@ pub(super) fn login_required() -> Response {
     )
 }
 
-/// The page of Tomcat or Seraph for a status.
+/// The HTML page of Tomcat or Seraph for a status.
 pub(super) fn page(status: StatusCode, text: &str) -> Response {
     let title = format!(
         "{} ({})",
@@ -159,7 +158,7 @@ pub(super) fn page(status: StatusCode, text: &str) -> Response {
     response
 }
 
-/// Plain text.
+/// A plain-text response with this status.
 pub(super) fn text(status: StatusCode, text: &'static str) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
@@ -170,14 +169,14 @@ pub(super) fn text(status: StatusCode, text: &'static str) -> Response {
     response
 }
 
-/// `2025-03-01T12:00:00.000+0000`.
+/// A time in Jira's format, `2025-03-01T12:00:00.000+0000`.
 pub(super) fn timestamp(at: OffsetDateTime) -> String {
     at.to_offset(time::UtcOffset::UTC)
         .format(TIMESTAMP)
         .unwrap_or_default()
 }
 
-/// `Sat, 01 Mar 2025 12:00:00 GMT` (RFC 9110 §5.6.7).
+/// A time as in the header `Date`, `Sat, 01 Mar 2025 12:00:00 GMT` (RFC 9110 §5.6.7).
 pub(super) fn http_date(at: OffsetDateTime) -> String {
     at.to_offset(time::UtcOffset::UTC)
         .format(HTTP_DATE)

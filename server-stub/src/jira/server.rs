@@ -1,4 +1,4 @@
-//! Listening, TLS, and one HTTP/1.1 connection after the other. Knows no Jira.
+//! Listening, TLS and HTTP/1.1 connections, for any router.
 
 use std::io;
 use std::sync::Arc;
@@ -22,20 +22,20 @@ use tracing::debug;
 use super::aborted_response;
 pub(crate) use super::aborted_response::abort_response;
 
-/// Accepts until told to stop, then drops every connection.
+/// Accepts until `stop` is set, then drops every connection.
 pub(crate) async fn run(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&listener, &slots) => accepted,
         };
         match accepted {
             Ok((stream, permit)) => {
@@ -58,9 +58,9 @@ pub(crate) async fn run(
 
 async fn accept(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
+    slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = room
+    let permit = slots
         .clone()
         .acquire_owned()
         .await
@@ -108,9 +108,9 @@ async fn http(
     Ok(())
 }
 
-/// Above the 200 channels at once that the tests open, each with pooled connections.
+/// Above the 200 simultaneous channels of the tests, each with pooled connections.
 const MAX_CONNECTIONS: usize = 2048;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// For a request's head to come in, an idle keep-alive connection's next one included.
+/// Time limit for a request head, including the next one on an idle connection.
 const HEAD: Duration = Duration::from_secs(60);

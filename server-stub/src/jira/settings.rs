@@ -1,5 +1,5 @@
-//! What an imitation Jira is told before it starts: plain values, no behaviour. The defaults of
-//! users and projects are in `defaults`.
+//! The settings of an imitation Jira: plain values without behavior. The default users and projects
+//! are in `defaults`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,67 +13,66 @@ use super::oauth1::OAuth1Settings;
 use super::oauth2::OAuth2Settings;
 use super::rate::RateLimit;
 
-/// Everything that can be set. `Settings::default()` is a Jira 10 over plain HTTP on a free loopback
-/// port with two visible projects, one hidden one, and the users `admin`, `acme-bot`, `reader`.
+/// `Settings::default()` is a Jira 10 over plain HTTP on a free loopback port, with two visible
+/// projects, a hidden one, and the users `admin`, `acme-bot` and `reader`.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 takes a free port.
     pub listen: SocketAddr,
-    /// TLS with a certificate of an authority made on the spot, or plain HTTP.
+    /// TLS with a certificate of a new CA; `None` means plain HTTP.
     pub https: Option<HttpsSettings>,
     /// `""` or a path such as `/jira`, without a trailing slash.
     pub context_path: String,
-    /// Jira's own idea of its URL, which every `self` and `content` link carries. Default: where it
-    /// listens.
+    /// Base URL, used in every `self` and `content` link. Default: the address and context path.
     pub base_url: Option<String>,
     /// Title of the instance, `serverTitle` in the REST API.
     pub title: String,
-    /// `8.20.30`, `9.12.15`, `10.3.2`, `11.1.0`: decides the era of `createmeta` and whether Basic
-    /// is on by default.
+    /// Version, such as `8.20.30`, `9.12.15`, `10.3.2`, `11.1.0`. It selects the form of `createmeta` and
+    /// whether Basic is enabled by default.
     pub version: String,
-    /// Where attachments and `ca.pem` are kept. Default: a directory that goes with the process.
+    /// Where attachments and `ca.pem` are kept. Default: a temporary directory.
     pub directory: Option<PathBuf>,
-    /// Basic authentication. Default: on before Jira 11, off from 11.
+    /// Whether Basic authentication is enabled. Default: only before Jira 11.
     pub basic: Option<bool>,
     /// Whether `os_username` and `os_password` in query or form log in, as in old Jiras.
     pub query_login: bool,
-    /// Failed Basic logins of one user after which the CAPTCHA challenge begins.
+    /// Failed logins of one user after which a CAPTCHA is required.
     pub captcha_after: u32,
     /// Size limit of an attachment in bytes.
     pub upload_limit: u64,
-    /// Serve `/__stub/…` beside the context path: clear a CAPTCHA, set the state, read the record.
+    /// Whether to serve the control paths `/__stub/…` beside the context path.
     pub control: bool,
-    /// Who may log in.
+    /// Users of the directory.
     pub users: Vec<UserSettings>,
     /// Personal access tokens that exist from the start.
     pub tokens: Vec<TokenSettings>,
-    /// What Tomcat's connector tells Jira about a proxy in front of it; OAuth 1.0a signs over that.
+    /// Tomcat's connector settings for a proxy in front of Jira; OAuth 1.0a signatures cover that URL.
     pub connector: TomcatConnector,
-    /// The OAuth 1.0a provider: consumers, lifetimes.
+    /// Consumers and lifetimes of the OAuth 1.0a provider.
     pub oauth1: OAuth1Settings,
-    /// The OAuth 2.0 provider: clients, lifetimes.
+    /// Clients and lifetimes of the OAuth 2.0 provider.
     pub oauth2: OAuth2Settings,
     /// Projects that exist from the start.
     pub projects: Vec<ProjectSettings>,
     /// Rate limit per user.
     pub rate_limit: RateLimit,
-    /// Misbehaviour on purpose; can be changed while running.
+    /// Injected faults; can be changed while running.
     pub faults: Vec<InjectedFault>,
 }
 
-/// How Jira serves TLS itself.
+/// Certificate names and client certificates of Jira's own TLS.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpsSettings {
     /// Names in the certificate beside `localhost`, `127.0.0.1`, `::1` and the base URL's host.
     pub names: Vec<String>,
-    /// A client must show a certificate of the same authority.
+    /// Whether a client must present a certificate of the same CA.
     pub client_certificate: bool,
 }
 
-/// `scheme`, `proxyName` and `proxyPort` of Tomcat's connector. What is absent is as the request
-/// comes: the listener's scheme, and the name and port of `Host`.
+/// `scheme`, `proxyName` and `proxyPort` of Tomcat's connector. Absent values come from the request:
+/// the listener's scheme, and the name and port of `Host`.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TomcatConnector {
@@ -91,12 +90,12 @@ pub struct TomcatConnector {
 pub struct UserSettings {
     /// Login name of the user.
     pub name: String,
-    /// Password, in the clear: this is an imitation.
+    /// Password in clear text.
     pub password: String,
-    /// Email address; `NAME@corp.example` when empty. In Cloud users log in with it.
+    /// Email address; `NAME@corp.example` if empty. In Cloud it is the login name.
     #[serde(default)]
     pub email: String,
-    /// `displayName`; the login name when empty.
+    /// `displayName`; the login name if empty.
     #[serde(default)]
     pub display_name: String,
     /// Groups; `jira-administrators` makes an administrator.
@@ -110,12 +109,12 @@ pub struct UserSettings {
 pub struct TokenSettings {
     /// Login name of the token's owner.
     pub user: String,
-    /// What goes after `Bearer `.
+    /// The secret, sent after `Bearer `.
     pub token: String,
     /// Shown in the list of tokens.
     #[serde(default)]
     pub name: String,
-    /// Seconds from the start until it expires; negative: expired before; absent: never.
+    /// Seconds from the start until it expires; negative if it has expired; absent means never.
     #[serde(default)]
     pub expires_in: Option<i64>,
 }
@@ -128,7 +127,7 @@ pub struct ProjectSettings {
     pub key: String,
     /// Display name of the project.
     pub name: String,
-    /// Login name of the lead, who gets what is assigned automatically.
+    /// Login name of the lead, the automatic assignee.
     pub lead: String,
     /// Names of its components.
     #[serde(default)]
@@ -136,7 +135,7 @@ pub struct ProjectSettings {
     /// Names of its versions.
     #[serde(default)]
     pub versions: Vec<String>,
-    /// Who may do what. Administrators may do everything in every project.
+    /// The permission scheme. Administrators have every permission in every project.
     pub grants: Vec<PermissionGrant>,
 }
 
@@ -144,13 +143,13 @@ pub struct ProjectSettings {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PermissionGrant {
-    /// Who holds the permissions.
+    /// Holder of the permissions.
     pub to: PermissionHolder,
     /// The permissions that are granted.
     pub permissions: Vec<JiraPermission>,
 }
 
-/// Who holds a permission.
+/// The users who hold a permission.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PermissionHolder {
@@ -165,7 +164,7 @@ pub enum PermissionHolder {
 }
 
 impl Settings {
-    /// The first number of the version; 0 when there is none.
+    /// The first number of the version; 0 if there is none.
     pub(crate) fn major(&self) -> u32 {
         self.version_numbers().first().copied().unwrap_or(0)
     }
@@ -177,7 +176,7 @@ impl Settings {
             .collect()
     }
 
-    /// Whether Basic is on when Jira starts.
+    /// Whether Basic is enabled when Jira starts.
     pub(crate) fn basic_at_start(&self) -> bool {
         self.basic.unwrap_or(self.major() < BASIC_OFF_SINCE)
     }
@@ -210,7 +209,7 @@ impl Default for Settings {
     }
 }
 
-/// The first major version that comes with Basic switched off.
+/// First major version with Basic disabled by default.
 const BASIC_OFF_SINCE: u32 = 11;
 /// Above the 1 GiB that the tests upload; Jira's own default is 10 MiB.
 const DEFAULT_UPLOAD_LIMIT: u64 = 2 << 30;

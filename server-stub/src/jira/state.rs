@@ -1,10 +1,9 @@
-//! What every part of one running Jira shares: the settings it was started with, what can be turned
-//! while it runs, and what it holds.
+//! The state that all parts of one running Jira share: settings, controls, and data.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 
 use super::fault::InjectedFault;
@@ -16,33 +15,33 @@ use super::rate::{RateBuckets, RateLimit};
 use super::request_log::RequestLog;
 use super::settings::Settings;
 
-/// One running Jira.
+/// The shared state of one running Jira.
 pub(super) struct JiraState {
     pub settings: Settings,
-    /// Answers in Cloud's shapes; see `embedded`.
+    /// Whether to respond in Cloud's shapes; see `embedded`.
     pub cloud: bool,
-    /// As configured, or where it listens; with the context path, without a trailing slash.
+    /// Base URL with the context path, without a trailing slash.
     pub base_url: String,
     pub request_log: RequestLog,
     pub requests: AtomicU64,
     attachments: PathBuf,
-    model: Mutex<JiraModel>,
-    controls: Mutex<JiraControls>,
-    sessions: Mutex<CookieSessions>,
-    lockouts: Mutex<FailedLogins>,
-    buckets: Mutex<RateBuckets>,
-    consumers: Mutex<OAuth1Store>,
-    grants: Mutex<OAuth2Grants>,
+    pub model: Mutex<JiraModel>,
+    pub controls: Mutex<JiraControls>,
+    pub sessions: Mutex<CookieSessions>,
+    pub lockouts: Mutex<FailedLogins>,
+    pub buckets: Mutex<RateBuckets>,
+    pub consumers: Mutex<OAuth1Store>,
+    pub grants: Mutex<OAuth2Grants>,
 }
 
-/// What can be turned while Jira runs.
+/// What tests change while Jira runs.
 #[derive(Clone)]
 pub(super) struct JiraControls {
     pub state: ServerState,
     pub basic: bool,
     pub faults: Vec<InjectedFault>,
     pub rate_limit: RateLimit,
-    /// Seconds that Jira's clock is ahead.
+    /// Seconds by which Jira's clock is ahead.
     pub clock_offset: i64,
 }
 
@@ -51,11 +50,11 @@ pub(super) struct JiraControls {
 pub enum ServerState {
     /// Jira serves all requests normally.
     Running,
-    /// Coming up: everything but `/status` is 503.
+    /// Jira starts: every request, `/status` included, gets 503.
     Starting,
-    /// Being worked on: likewise.
+    /// Jira is in maintenance: every request gets 503.
     Maintenance,
-    /// Broken: likewise, and `/status` itself is 500.
+    /// Jira has failed: `/status` gets 500, every other request 503.
     Error,
 }
 
@@ -88,43 +87,11 @@ impl JiraState {
         })
     }
 
-    /// The same, answering in Cloud's shapes.
+    /// Makes this Jira respond in Cloud's shapes.
     pub fn in_cloud(mut self) -> Self {
         self.cloud = true;
-        self.model().cloud = true;
+        self.model.lock().cloud = true;
         self
-    }
-
-    pub fn model(&self) -> MutexGuard<'_, JiraModel> {
-        self.model.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn controls(&self) -> MutexGuard<'_, JiraControls> {
-        self.controls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn sessions(&self) -> MutexGuard<'_, CookieSessions> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn lockouts(&self) -> MutexGuard<'_, FailedLogins> {
-        self.lockouts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn buckets(&self) -> MutexGuard<'_, RateBuckets> {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the OAuth 1.0a provider holds.
-    pub fn consumers(&self) -> MutexGuard<'_, OAuth1Store> {
-        self.consumers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the OAuth 2.0 provider has issued.
-    pub fn grants(&self) -> MutexGuard<'_, OAuth2Grants> {
-        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The directory of the attachments' files.
@@ -132,18 +99,26 @@ impl JiraState {
         &self.attachments
     }
 
-    /// Where the bytes of an attachment are.
+    /// The file with the bytes of an attachment.
     pub fn attachment_file(&self, id: u64) -> PathBuf {
         self.attachments.join(id.to_string())
     }
 
     /// The time by Jira's own clock.
     pub fn now(&self) -> OffsetDateTime {
-        let offset = time::Duration::seconds(self.controls().clock_offset);
+        let offset = time::Duration::seconds(self.controls.lock().clock_offset);
         OffsetDateTime::now_utc().saturating_add(offset)
     }
 
-    /// What Jira is spoken to in.
+    /// `Path` of Jira's cookies.
+    pub fn cookie_path(&self) -> &str {
+        match self.settings.context_path.as_str() {
+            "" => "/",
+            path => path,
+        }
+    }
+
+    /// The scheme that Jira is reached by.
     pub fn scheme(&self) -> &'static str {
         if self.settings.https.is_some() {
             "https"
@@ -154,7 +129,7 @@ impl JiraState {
 }
 
 impl ServerState {
-    /// As `/status` spells it.
+    /// The name of the state in `/status`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Running => "RUNNING",
@@ -175,7 +150,7 @@ impl ServerState {
         .find(|state| state.name().eq_ignore_ascii_case(name))
     }
 
-    /// The status of the answer to `/status`.
+    /// The HTTP status of `/status`.
     pub(super) fn status(self) -> http::StatusCode {
         match self {
             Self::Running => http::StatusCode::OK,

@@ -1,9 +1,9 @@
-//! The XSRF rule: form-like bodies want `X-Atlassian-Token: no-check`, and a browser's request that
-//! changes something must come from Jira's own pages, token or not.
+//! The XSRF rule: form bodies require `X-Atlassian-Token: no-check`, and a browser's request that
+//! changes something must come from Jira's own pages even with that header.
 
 use http::{HeaderMap, Method, header};
 
-/// Whether the request is to be refused with "XSRF check failed".
+/// Whether to refuse the request with "XSRF check failed".
 pub(super) fn refuses(method: &Method, headers: &HeaderMap, base_url: &str) -> bool {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return false;

@@ -1,4 +1,4 @@
-//! API tokens: with and without scopes, and where each is good.
+//! API tokens with and without scopes, and where each is accepted.
 
 use serde_json::json;
 
@@ -46,15 +46,15 @@ async fn a_wrong_token_is_401_or_passed_over_with_a_word_in_the_headers() {
         let url = format!("{}{path}", cloud.sites[0].url);
         send(get(&cloud, &url).basic_auth(email, Some("wrong")))
     };
-    let told = |reply: &Reply| reply.header("x-seraph-loginreason").map(str::to_owned);
+    let login_reason = |reply: &Reply| reply.header("x-seraph-loginreason").map(str::to_owned);
     let failed = Some("AUTHENTICATED_FAILED".to_owned());
     let myself = ask("/rest/api/3/myself", EMAIL).await;
     assert_eq!(
-        (myself.status.as_u16(), told(&myself)),
+        (myself.status.as_u16(), login_reason(&myself)),
         (401, failed.clone())
     );
     let search = ask("/rest/api/3/search/jql?jql=project=DEMO", EMAIL).await;
-    assert_eq!((search.status.as_u16(), told(&search)), (200, failed));
+    assert_eq!((search.status.as_u16(), login_reason(&search)), (200, failed));
     assert_eq!(search.json(), json!({ "issues": [], "isLast": true }));
     assert_eq!(search.header("x-aaccountid"), None);
     cloud.revoke_api_token(TOKEN);
@@ -117,7 +117,7 @@ async fn a_site_has_no_status_page() {
     assert_eq!(reply.status, 404);
 }
 
-/// CHANGE-2046: `search` is gone, `search/jql` gives pages chained by tokens, ids unless fields are asked for, no total.
+/// CHANGE-2046: `search` is gone; `search/jql` has pages linked by tokens, ids unless fields are requested, no total.
 #[tokio::test]
 async fn search_moved_to_search_jql_with_pages_chained_by_tokens() {
     let cloud = start().await;

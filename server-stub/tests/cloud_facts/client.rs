@@ -1,4 +1,4 @@
-//! How the tests speak to Cloud.
+//! The HTTP client of the tests.
 
 use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode};

@@ -140,7 +140,7 @@ async fn consent_leads_to_a_code_tokens_and_the_gateway() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_not_in_order_is_not_redirected_or_told_by_redirect() {
+async fn an_invalid_request_is_answered_by_page_or_by_redirect() {
     let cloud = start().await;
     for wrong in [
         ("client_id", "other"),
@@ -229,7 +229,7 @@ async fn refresh_tokens_rotate_with_a_leeway_and_a_late_one_ends_them_all() {
 }
 
 #[tokio::test]
-async fn a_dead_refresh_token_is_told_in_either_shape() {
+async fn a_dead_refresh_token_has_either_error() {
     let cloud = start().await;
     let (access, token) = tokens(&cloud).await;
     cloud.expire_tokens(true);

@@ -1,6 +1,6 @@
 //! The agent's own supervisor and sessions against the gateway, in one process.
 
-use crate::support::{Origin, TestGateway, soon};
+use crate::support::{Origin, TestGateway, in_time};
 use agent::{
     secret::SecretFile,
     supervisor::{Supervisor, SupervisorHandle},
@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::D
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-/// Carries each channel to an origin, and tells which connection it came by.
+/// Relays each channel to an origin and reports its connection.
 struct ToOrigin {
     origin: SocketAddr,
     seen: tokio::sync::mpsc::Sender<usize>,
@@ -95,7 +95,7 @@ fn run(
 
 async fn serving(gateway: &TestGateway, sessions: usize) {
     gateway
-        .until(|g| {
+        .wait_until(|g| {
             let forwards = g.agent("acme").map(|agent| agent.forwards.clone());
             let serving = forwards.into_iter().flatten().flat_map(|f| f.sessions);
             serving.collect::<BTreeSet<_>>().len() == sessions
@@ -139,17 +139,19 @@ async fn an_agent_that_drains_finishes_its_requests_and_is_gone() {
     serving(&gateway, 1).await;
     let slow = gateway.get("acme.gateway.localhost", "/slow");
     let (answer, ()) = tokio::join!(slow, async {
-        soon(async {
+        in_time(async {
             while origin.requests.load(std::sync::atomic::Ordering::SeqCst) == 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await;
         // Idle channels of the gateway's pool are no reason to wait.
-        soon(agent.handle.drain(Duration::from_secs(600))).await;
+        in_time(agent.handle.drain(Duration::from_secs(600))).await;
     });
     assert_eq!(answer.text().await.unwrap(), "acme");
-    gateway.until(|g| !g.agent("acme").unwrap().online).await;
+    gateway
+        .wait_until(|g| !g.agent("acme").unwrap().online)
+        .await;
     let gone = gateway.get("acme.gateway.localhost", "/").await;
     assert_eq!(gone.status(), 503);
 }
@@ -190,9 +192,9 @@ async fn many_short_connections_leave_nothing_open() {
         assert_eq!(text.unwrap(), "acme");
     };
     for _ in 0..10 {
-        soon(futures_util::future::join_all((0..50).map(one))).await;
+        in_time(futures_util::future::join_all((0..50).map(one))).await;
     }
-    soon(async {
+    in_time(async {
         loop {
             let snapshot = gateway.running.snapshot();
             let acme = snapshot.agent("acme").unwrap();

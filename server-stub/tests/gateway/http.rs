@@ -1,6 +1,6 @@
 //! The HTTP listener.
 
-use crate::support::{Origin, PIECE, TestGateway, hex, piece, soon};
+use crate::support::{Origin, PIECE, TestGateway, hex, piece, in_time};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -53,7 +53,7 @@ async fn the_host_names_the_agent_and_its_forward() {
 }
 
 #[tokio::test]
-async fn what_does_not_reach_an_agent_is_told_by_type() {
+async fn a_request_that_reaches_no_agent_gets_a_typed_problem() {
     let gateway = TestGateway::start().await;
     let key = gateway.authorize("acme");
     let origin = Origin::start("acme").await;
@@ -99,14 +99,14 @@ async fn the_callers_request_id_is_kept_in_problems() {
 }
 
 #[tokio::test]
-async fn an_origin_that_refuses_is_told_from_one_that_is_away() {
+async fn a_refusing_origin_differs_from_an_unreachable_agent() {
     let gateway = TestGateway::start().await;
     let key = gateway.authorize("acme");
     let origin = Origin::start("acme").await;
     let _ssh = gateway.forward("acme", &key, "0", &origin).await;
     let address = origin.address;
     drop(origin);
-    soon(async {
+    in_time(async {
         while TcpStream::connect(address).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -131,7 +131,7 @@ async fn a_request_passes_unchanged() {
         X-Twice: 1\r\nX-Twice: 2\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    in_time(stream.read_to_string(&mut answer)).await.unwrap();
     let (_, seen) = answer.split_once("\r\n\r\n").unwrap();
     assert_eq!(
         seen,
@@ -156,12 +156,12 @@ async fn large_bodies_stream_both_ways_and_arrive_whole() {
     let frames = (0..pieces).map(|at| Ok::<_, std::io::Error>(piece(at)));
     let body = reqwest::Body::wrap_stream(futures_util::stream::iter(frames));
     let up = gateway.request(Method::PUT, ACME, "/digest").body(body);
-    let answer = soon(up.send()).await.unwrap().text().await.unwrap();
+    let answer = in_time(up.send()).await.unwrap().text().await.unwrap();
     assert_eq!(answer, format!("{} {whole}", pieces as usize * PIECE));
 
     let mut down = gateway.get(ACME, &format!("/bytes/{pieces}")).await;
     let mut digest = Sha256::new();
-    while let Some(chunk) = soon(down.chunk()).await.unwrap() {
+    while let Some(chunk) = in_time(down.chunk()).await.unwrap() {
         digest.update(&chunk);
     }
     assert_eq!(hex(&digest.finalize()), whole);
@@ -186,7 +186,7 @@ async fn channels_are_kept_and_opened_ahead() {
         "{:?}",
         origin.connections
     );
-    soon(async {
+    in_time(async {
         loop {
             let snapshot = gateway.running.snapshot();
             if snapshot.agent("acme").unwrap().forwards[0].idle >= 2 {
@@ -234,7 +234,7 @@ async fn a_request_that_was_sent_is_never_sent_again() {
     let mut ssh = gateway.ssh("acme", &key, &["-N", "-R", &remote]);
     ssh.line_with("Allocated port").await;
     assert_eq!(gateway.get(ACME, "/").await.status(), StatusCode::OK);
-    soon(async {
+    in_time(async {
         while gateway.running.snapshot().agent("acme").unwrap().forwards[0].idle == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -242,7 +242,7 @@ async fn a_request_that_was_sent_is_never_sent_again() {
     .await;
     let post = gateway.request(Method::POST, ACME, "/").send();
     assert_eq!(
-        problem(soon(post).await.unwrap()).await,
+        problem(in_time(post).await.unwrap()).await,
         expected(502, "agent-lost", "maybe_sent")
     );
     assert_eq!(
@@ -276,8 +276,8 @@ async fn an_idle_channel_that_the_agent_closed_costs_no_request() {
     ssh.line_with("Allocated port").await;
     for _ in 0..30 {
         let post = gateway.request(Method::POST, ACME, "/").send();
-        assert_eq!(soon(post).await.unwrap().status(), StatusCode::OK);
-        soon(async {
+        assert_eq!(in_time(post).await.unwrap().status(), StatusCode::OK);
+        in_time(async {
             // Until the close has come through: a request that crosses it may be lost.
             while gateway.running.snapshot().agent("acme").unwrap().forwards[0].channels > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -288,7 +288,7 @@ async fn an_idle_channel_that_the_agent_closed_costs_no_request() {
 }
 
 #[tokio::test]
-async fn an_agent_that_does_not_answer_is_told_in_time() {
+async fn a_silent_agent_is_reported_in_time() {
     let gateway = TestGateway::with(|limits| {
         limits.answer_timeout = Duration::from_millis(200);
         limits.open_deadline = Duration::from_millis(400);
@@ -301,14 +301,14 @@ async fn an_agent_that_does_not_answer_is_told_in_time() {
         problem(gateway.get(ACME, "/hang").await).await,
         expected(504, "no-answer", "maybe_sent")
     );
-    // With nobody else to ask, a frozen agent costs the whole deadline.
+    // Without another session, a frozen agent costs the whole deadline.
     ssh.freeze().await;
     let port = gateway.running.snapshot().agent("acme").unwrap().forwards[0].port;
     let mut raw = TcpStream::connect(("127.0.0.1", port.unwrap()))
         .await
         .unwrap();
     let mut nothing = Vec::new();
-    let _ = soon(raw.read_to_end(&mut nothing)).await;
+    let _ = in_time(raw.read_to_end(&mut nothing)).await;
     assert_eq!(
         problem(gateway.get(ACME, "/").await).await,
         expected(504, "agent-silent", "not_sent")
@@ -327,7 +327,7 @@ async fn a_caller_that_leaves_takes_its_request_with_it() {
         .send();
     assert!(leaving.await.unwrap_err().is_timeout());
     assert_eq!(origin.requests.load(SeqCst), 1);
-    soon(async {
+    in_time(async {
         loop {
             let snapshot = gateway.running.snapshot();
             let session = &snapshot.agent("acme").unwrap().sessions[0];

@@ -1,6 +1,6 @@
 //! Logins and forwards.
 
-use crate::support::{Origin, TestGateway, client, free_port, settings, soon, spec};
+use crate::support::{Origin, TestGateway, client, free_port, settings, in_time, spec};
 use server_stub::gateway::Gateway;
 use std::{fs, time::Duration};
 use tokio::{
@@ -19,13 +19,15 @@ async fn a_fixed_port_carries_requests_and_is_released_with_its_session() {
         .forward("acme", &key, &port.to_string(), &origin)
         .await;
     let url = format!("http://127.0.0.1:{port}/");
-    let text = soon(client().get(&url).send()).await.unwrap().text().await;
+    let text = in_time(client().get(&url).send()).await.unwrap().text().await;
     assert_eq!(text.unwrap(), "acme");
 
     ssh.child.kill().await.unwrap();
-    gateway.until(|g| !g.agent("acme").unwrap().online).await;
+    gateway
+        .wait_until(|g| !g.agent("acme").unwrap().online)
+        .await;
     // The listener's task ends a moment later.
-    soon(async {
+    in_time(async {
         while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -43,7 +45,7 @@ async fn a_fixed_port_carries_requests_and_is_released_with_its_session() {
 }
 
 #[tokio::test]
-async fn port_0_gets_a_port_and_the_client_is_told() {
+async fn port_0_gets_a_port_that_the_client_learns() {
     let gateway = TestGateway::start().await;
     let origin = Origin::start("acme").await;
     let key = gateway.authorize("acme");
@@ -53,7 +55,7 @@ async fn port_0_gets_a_port_and_the_client_is_told() {
     let port = snapshot.agent("acme").unwrap().forwards[0].port.unwrap();
     assert!(line.contains(&format!("Allocated port {port} ")), "{line}");
     let url = format!("http://127.0.0.1:{port}/");
-    let text = soon(client().get(&url).send()).await.unwrap().text().await;
+    let text = in_time(client().get(&url).send()).await.unwrap().text().await;
     assert_eq!(text.unwrap(), "acme");
 }
 
@@ -72,11 +74,13 @@ async fn a_socket_carries_bytes_and_goes_with_its_session() {
         .await
         .unwrap();
     let mut text = String::new();
-    soon(stream.read_to_string(&mut text)).await.unwrap();
+    in_time(stream.read_to_string(&mut text)).await.unwrap();
     assert!(text.ends_with("acme"), "{text}");
 
     ssh.child.kill().await.unwrap();
-    gateway.until(|g| !g.agent("acme").unwrap().online).await;
+    gateway
+        .wait_until(|g| !g.agent("acme").unwrap().online)
+        .await;
     assert!(!path.exists());
 }
 
@@ -235,7 +239,7 @@ async fn stopping_ends_the_agents_sessions() {
     let origin = Origin::start("acme").await;
     let key = gateway.authorize("acme");
     let mut ssh = gateway.forward("acme", &key, "0", &origin).await;
-    soon(gateway.running.stop()).await;
+    in_time(gateway.running.stop()).await;
     assert_eq!(ssh.ended().await.0, 255);
 }
 
@@ -246,11 +250,11 @@ async fn one_that_does_not_log_in_in_time_is_cut() {
         let mut stream = silent(&gateway).await;
         let _ = stream.write_all(greeting).await;
         let mut rest = Vec::new();
-        let _ = soon(stream.read_to_end(&mut rest)).await;
+        let _ = in_time(stream.read_to_end(&mut rest)).await;
     }
 }
 
-/// As many as there is room for, and more: they give way to one another, and to an agent.
+/// More silent connections than slots: they evict one another, and an agent still gets a slot.
 #[tokio::test]
 async fn silent_connections_keep_no_agent_out() {
     let gateway = TestGateway::with(|limits| {
@@ -263,11 +267,11 @@ async fn silent_connections_keep_no_agent_out() {
         silent_ones.push(silent(&gateway).await);
     }
     let mut rest = Vec::new();
-    let _ = soon(silent_ones[0].read_to_end(&mut rest)).await;
+    let _ = in_time(silent_ones[0].read_to_end(&mut rest)).await;
     let key = gateway.authorize("acme");
     let origin = Origin::start("acme").await;
     let _agent = gateway.forward("acme", &key, "0", &origin).await;
-    // It is logged in, and no longer among those that give way.
+    // It is logged in and can no longer be evicted.
     for _ in 0..6 {
         silent_ones.push(silent(&gateway).await);
     }
@@ -282,11 +286,11 @@ async fn silent_connections_keep_no_agent_out() {
     );
 }
 
-/// A connection that has been greeted and says nothing.
+/// A connection that has received the SSH identification and sends nothing.
 async fn silent(gateway: &TestGateway) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.running.ssh_addr).await.unwrap();
     let mut banner = [0; 8];
-    soon(stream.read_exact(&mut banner)).await.unwrap();
+    in_time(stream.read_exact(&mut banner)).await.unwrap();
     assert_eq!(&banner, b"SSH-2.0-");
     stream
 }

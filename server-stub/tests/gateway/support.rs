@@ -34,10 +34,10 @@ use tokio::{
     process::{Child, ChildStderr, Command},
 };
 
-/// Everything here is on loopback: what takes longer hangs.
+/// Everything is on loopback: whatever takes longer hangs.
 pub const LIVENESS: Duration = Duration::from_secs(30);
 
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIVENESS, what)
         .await
         .expect("it should not take so long")
@@ -59,13 +59,13 @@ impl TestGateway {
         Self { running, dir }
     }
 
-    /// The folder as the gateway names it.
+    /// The agent's folder, as the gateway names it.
     pub fn folder(&self, agent: &str) -> PathBuf {
         let agents = self.dir.path().canonicalize().unwrap().join("agents");
         agents.join(agent)
     }
 
-    /// Lets `agent` in with a key of its own and says where that key is.
+    /// Authorizes a new key for `agent` and returns its path.
     pub fn authorize(&self, agent: &str) -> PathBuf {
         self.authorize_with(agent, "")
     }
@@ -82,7 +82,7 @@ impl TestGateway {
         path
     }
 
-    /// A key pair that nobody knows yet.
+    /// A key pair that no agent has yet.
     pub fn key(&self, name: &str) -> (PathBuf, String) {
         let key = PrivateKey::from(Ed25519Keypair::from_seed(&rand::random()));
         let path = self.dir.path().join(format!("{name}.key"));
@@ -139,13 +139,13 @@ impl TestGateway {
         let before = serving(&self.running.snapshot());
         let mut ssh = self.ssh(agent, key, &["-N", "-R", &spec(bind, origin)]);
         tokio::select! {
-            _ = self.until(|gateway| serving(gateway) > before) => ssh,
+            _ = self.wait_until(|gateway| serving(gateway) > before) => ssh,
             (_, text) = ssh.ended() => panic!("ssh ended: {text}"),
         }
     }
 
-    pub async fn until(&self, wanted: impl Fn(&GatewaySnapshot) -> bool) -> GatewaySnapshot {
-        soon(self.running.until(wanted)).await
+    pub async fn wait_until(&self, wanted: impl Fn(&GatewaySnapshot) -> bool) -> GatewaySnapshot {
+        in_time(self.running.wait_until(wanted)).await
     }
 
     /// A request over the HTTP listener.
@@ -161,7 +161,7 @@ impl TestGateway {
 
     pub async fn get(&self, host: &str, path: &str) -> reqwest::Response {
         let sent = self.request(reqwest::Method::GET, host, path).send();
-        soon(sent).await.unwrap()
+        in_time(sent).await.unwrap()
     }
 }
 
@@ -194,20 +194,20 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    /// Waits for the end; its exit code and what it said.
+    /// Waits for the end; returns exit code and output.
     pub async fn ended(&mut self) -> (i32, String) {
         let mut text = String::new();
-        while let Ok(Some(line)) = soon(self.stderr.next_line()).await {
+        while let Ok(Some(line)) = in_time(self.stderr.next_line()).await {
             text += &line;
             text.push('\n');
         }
-        let status = soon(self.child.wait()).await.unwrap();
+        let status = in_time(self.child.wait()).await.unwrap();
         (status.code().unwrap_or(-1), text)
     }
 
     pub async fn line_with(&mut self, wanted: &str) -> String {
         loop {
-            let line = soon(self.stderr.next_line()).await.unwrap();
+            let line = in_time(self.stderr.next_line()).await.unwrap();
             let line = line.unwrap_or_else(|| panic!("ssh never said {wanted:?}"));
             if line.contains(wanted) {
                 return line;
@@ -215,7 +215,7 @@ impl Ssh {
         }
     }
 
-    /// Stops the process where it is: a peer that is there and says nothing.
+    /// Stops the process: a peer that is connected and sends nothing.
     pub async fn freeze(&self) {
         let id = self.child.id().unwrap().to_string();
         let status = Command::new("kill").args(["-STOP", &id]).status().await;
@@ -223,7 +223,7 @@ impl Ssh {
     }
 }
 
-/// An HTTP server that says its name.
+/// An HTTP server that responds with its name.
 pub struct Origin {
     pub address: SocketAddr,
     pub connections: Arc<AtomicUsize>,

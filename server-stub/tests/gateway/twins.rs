@@ -1,6 +1,6 @@
 //! Several sessions of one agent.
 
-use crate::support::{Origin, TestGateway, client, free_port, soon, spec};
+use crate::support::{Origin, TestGateway, client, free_port, in_time, spec};
 use std::{collections::BTreeSet, time::Duration};
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_dead_twin_is_cut_in_the_end() {
     let key = gateway.authorize("acme");
     let dead = gateway.forward("acme", &key, "0", &origin).await;
     dead.freeze().await;
-    let cut = gateway.until(|g| !g.agent("acme").unwrap().online);
+    let cut = gateway.wait_until(|g| !g.agent("acme").unwrap().online);
     tokio::time::timeout(Duration::from_secs(10), cut)
         .await
         .expect("the keep-alive does not notice");
@@ -77,7 +77,7 @@ async fn two_live_sessions_of_one_agent_share_a_bind() {
             .await;
         by_http.insert(text.unwrap());
         let url = format!("http://127.0.0.1:{port}/");
-        let text = soon(client().get(url).send()).await.unwrap().text().await;
+        let text = in_time(client().get(url).send()).await.unwrap().text().await;
         by_port.insert(text.unwrap());
     }
     let both = BTreeSet::from(["one".to_owned(), "two".to_owned()]);
@@ -87,7 +87,7 @@ async fn two_live_sessions_of_one_agent_share_a_bind() {
     // One leaves, the other goes on with the same port.
     drop(first);
     gateway
-        .until(|g| g.agent("acme").unwrap().sessions.len() == 1)
+        .wait_until(|g| g.agent("acme").unwrap().sessions.len() == 1)
         .await;
     for _ in 0..5 {
         let text = gateway
@@ -97,7 +97,7 @@ async fn two_live_sessions_of_one_agent_share_a_bind() {
             .await;
         assert_eq!(text.unwrap(), "two");
         let url = format!("http://127.0.0.1:{port}/");
-        let text = soon(client().get(url).send()).await.unwrap().text().await;
+        let text = in_time(client().get(url).send()).await.unwrap().text().await;
         assert_eq!(text.unwrap(), "two");
     }
 }
@@ -130,7 +130,7 @@ async fn busy_sessions_are_spared() {
     let _first = gateway.forward("acme", &key, &port, &one).await;
     let _second = gateway.forward("acme", &key, &port, &two).await;
     let slow = (0..8).map(|_| gateway.get("acme.gateway.localhost", "/slow"));
-    let answers = soon(futures_util::future::join_all(slow)).await;
+    let answers = in_time(futures_util::future::join_all(slow)).await;
     let mut counts = [0, 0];
     for answer in answers {
         counts[usize::from(answer.text().await.unwrap() == "two")] += 1;
@@ -149,7 +149,7 @@ async fn past_the_cap_a_new_session_takes_the_place_of_the_most_silent_one() {
     let old_id = gateway.running.snapshot().agent("acme").unwrap().sessions[0].id;
     let _alive = gateway.ssh("acme", &key, &["-N", "-R", &spec(&port, &new)]);
     gateway
-        .until(|g| {
+        .wait_until(|g| {
             let agent = g.agent("acme").unwrap();
             let serving = agent.forwards.iter().flat_map(|f| &f.sessions);
             agent.sessions.len() == 1

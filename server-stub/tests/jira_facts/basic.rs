@@ -1,4 +1,4 @@
-//! Basic, the cookie it gives, the query login, the CAPTCHA.
+//! Basic, its session cookie, the login by query, the CAPTCHA.
 
 use reqwest::Method;
 use serde_json::json;
@@ -110,7 +110,7 @@ async fn after_a_few_wrong_passwords_the_right_one_is_refused_too_until_someone_
 }
 
 #[tokio::test]
-async fn a_login_that_goes_well_starts_the_count_anew() {
+async fn a_successful_login_resets_the_count() {
     let jira = start().await;
     for _ in 0..2 {
         basic(&jira, MYSELF, "wrong").await;

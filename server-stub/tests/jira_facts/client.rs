@@ -1,4 +1,4 @@
-//! How the tests speak to Jira: plain requests, and the answer with its body read.
+//! The HTTP client of the tests: plain requests, and responses with their bodies.
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -71,12 +71,12 @@ pub async fn send(request: RequestBuilder) -> Reply {
 }
 
 /// GET as the bot.
-pub async fn see(jira: &RunningJira, path: &str) -> Reply {
+pub async fn get_as_bot(jira: &RunningJira, path: &str) -> Reply {
     send(get(jira, path).bearer_auth(BOT_TOKEN)).await
 }
 
 /// A request with JSON as the bot.
-pub async fn tell(jira: &RunningJira, method: Method, path: &str, body: Value) -> Reply {
+pub async fn send_json(jira: &RunningJira, method: Method, path: &str, body: Value) -> Reply {
     send(
         request(jira, method, path)
             .bearer_auth(BOT_TOKEN)

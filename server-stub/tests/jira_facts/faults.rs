@@ -1,4 +1,4 @@
-//! Misbehaviour on purpose does what it says.
+//! Injected faults.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::client::{BOT_TOKEN, get, new_issue, request, see, send, start};
+use crate::client::{BOT_TOKEN, get, new_issue, request, get_as_bot, send, start};
 
-/// Long enough for anything that is going to happen.
+/// Long enough for a response that would come.
 const LIVENESS: Duration = Duration::from_secs(30);
 
 fn endless_upload(jira: &RunningJira, key: &str) -> reqwest::RequestBuilder {
@@ -37,10 +37,10 @@ async fn a_fault_applies_to_what_it_names_alone() {
         method: Some("GET".into()),
         ..InjectedFault::on("/myself", FaultKind::AnswerEarly(503))
     }]);
-    assert_eq!(see(&jira, "/rest/api/2/myself").await.status, 503);
-    assert_eq!(see(&jira, "/rest/api/2/project").await.status, 200);
+    assert_eq!(get_as_bot(&jira, "/rest/api/2/myself").await.status, 503);
+    assert_eq!(get_as_bot(&jira, "/rest/api/2/project").await.status, 200);
     jira.set_faults(Vec::new());
-    assert_eq!(see(&jira, "/rest/api/2/myself").await.status, 200);
+    assert_eq!(get_as_bot(&jira, "/rest/api/2/myself").await.status, 200);
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_stall_reads_nothing_and_answers_nothing() {
     let upload = tokio::spawn(endless_upload(&jira, &key).send());
     timeout(LIVENESS, jira.received(before + 1)).await.unwrap();
     assert_eq!(
-        see(&jira, "/rest/api/2/myself").await.status,
+        get_as_bot(&jira, "/rest/api/2/myself").await.status,
         200,
         "others are served"
     );
@@ -133,7 +133,7 @@ async fn a_slow_answer_is_the_usual_one_later() {
     let jira = start().await;
     jira.set_faults(vec![InjectedFault::on("/myself", FaultKind::Slow(200))]);
     let began = std::time::Instant::now();
-    assert_eq!(see(&jira, "/rest/api/2/myself").await.status, 200);
+    assert_eq!(get_as_bot(&jira, "/rest/api/2/myself").await.status, 200);
     assert!(began.elapsed() >= Duration::from_millis(200));
 }
 

@@ -1,12 +1,12 @@
-//! Creating, reading, changing issues; comments; transitions; links; createmeta of both eras.
+//! Issues: create, read, change; comments, transitions, links, both forms of createmeta.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::{ADMIN_TOKEN, get, new_issue, request, see, send, start, start_with, tell};
+use crate::client::{ADMIN_TOKEN, get, new_issue, request, get_as_bot, send, start, start_with, send_json};
 
 async fn create(jira: &server_stub::jira::RunningJira, fields: Value) -> crate::client::Reply {
-    tell(
+    send_json(
         jira,
         Method::POST,
         "/rest/api/2/issue",
@@ -32,14 +32,14 @@ async fn created_is_201_with_id_key_and_self() {
         format!("{}/rest/api/2/issue/{id}", jira.base_url)
     );
     assert_eq!(bean.as_object().unwrap().len(), 3);
-    let by_id = see(&jira, &format!("/rest/api/2/issue/{id}")).await;
+    let by_id = get_as_bot(&jira, &format!("/rest/api/2/issue/{id}")).await;
     assert_eq!(by_id.json()["key"], "DEMO-1");
 }
 
 #[tokio::test]
 async fn an_issue_that_is_not_there_is_404_in_jiras_words() {
     let jira = start().await;
-    let reply = see(&jira, "/rest/api/2/issue/DEMO-999").await;
+    let reply = get_as_bot(&jira, "/rest/api/2/issue/DEMO-999").await;
     assert_eq!(reply.status, 404);
     assert_eq!(
         reply.json(),
@@ -131,7 +131,7 @@ async fn a_bad_field_is_400_under_its_name() {
     }
     let reply = create(&jira, json!({})).await.json();
     assert_eq!(reply["errors"]["project"], "project is required");
-    assert_eq!(see(&jira, "/rest/api/2/search").await.json()["total"], 0);
+    assert_eq!(get_as_bot(&jira, "/rest/api/2/search").await.json()["total"], 0);
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn what_was_set_is_what_is_read() {
     )
     .await;
     let key = reply.json()["key"].as_str().unwrap().to_owned();
-    let issue = see(&jira, &format!("/rest/api/2/issue/{key}")).await.json();
+    let issue = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}")).await.json();
     let fields = &issue["fields"];
     assert_eq!(fields["summary"], "Über \u{2603}");
     assert_eq!(fields["description"], "a\r\nb %2F +");
@@ -194,7 +194,7 @@ async fn fields_chooses_what_is_read() {
     let names = |path: String| {
         let jira = &jira;
         async move {
-            let issue = see(jira, &path).await.json();
+            let issue = get_as_bot(jira, &path).await.json();
             let fields = issue["fields"].as_object().unwrap();
             fields.keys().cloned().collect::<Vec<_>>()
         }
@@ -222,13 +222,13 @@ async fn an_update_is_204_and_says_what_cannot_be_set() {
         "update": { "labels": [{ "add": "a" }, { "add": "b" }, { "remove": "a" }],
                     "comment": [{ "add": { "body": "c" } }] },
     });
-    let reply = tell(&jira, Method::PUT, &path, body).await;
+    let reply = send_json(&jira, Method::PUT, &path, body).await;
     assert_eq!((reply.status.as_u16(), reply.body.as_str()), (204, ""));
-    let fields = see(&jira, &path).await.json()["fields"].clone();
+    let fields = get_as_bot(&jira, &path).await.json()["fields"].clone();
     assert_eq!(fields["summary"], "t");
     assert_eq!(fields["labels"], json!(["b"]));
     assert_eq!(fields["comment"]["comments"][0]["body"], "c");
-    let wrong = tell(
+    let wrong = send_json(
         &jira,
         Method::PUT,
         &path,
@@ -236,7 +236,7 @@ async fn an_update_is_204_and_says_what_cannot_be_set() {
     )
     .await;
     assert_eq!(wrong.status, 400);
-    let fields = see(&jira, &path).await.json()["fields"].clone();
+    let fields = get_as_bot(&jira, &path).await.json()["fields"].clone();
     assert_eq!(
         fields["labels"],
         json!(["b"]),
@@ -245,7 +245,7 @@ async fn an_update_is_204_and_says_what_cannot_be_set() {
 }
 
 #[tokio::test]
-async fn assigning_is_204_and_nobody_is_null() {
+async fn assigning_is_204_and_unassigned_is_null() {
     let jira = start().await;
     let key = new_issue(&jira, "s").await;
     let path = format!("/rest/api/2/issue/{key}/assignee");
@@ -255,12 +255,12 @@ async fn assigning_is_204_and_nobody_is_null() {
         (json!("-1"), json!("admin")),
     ] {
         assert_eq!(
-            tell(&jira, Method::PUT, &path, json!({ "name": name }))
+            send_json(&jira, Method::PUT, &path, json!({ "name": name }))
                 .await
                 .status,
             204
         );
-        let issue = see(&jira, &format!("/rest/api/2/issue/{key}")).await.json();
+        let issue = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}")).await.json();
         assert_eq!(
             issue["fields"]["assignee"]
                 .get("name")
@@ -269,7 +269,7 @@ async fn assigning_is_204_and_nobody_is_null() {
             assignee
         );
     }
-    let reply = tell(&jira, Method::PUT, &path, json!({ "name": "nobody" })).await;
+    let reply = send_json(&jira, Method::PUT, &path, json!({ "name": "nobody" })).await;
     assert_eq!(
         reply.json()["errors"],
         json!({ "assignee": "User 'nobody' does not exist." })
@@ -281,7 +281,7 @@ async fn a_transition_is_204_and_only_those_from_here_are_valid() {
     let jira = start().await;
     let key = new_issue(&jira, "s").await;
     let path = format!("/rest/api/2/issue/{key}/transitions");
-    let listed = see(&jira, &path).await.json();
+    let listed = get_as_bot(&jira, &path).await.json();
     assert_eq!(listed["expand"], "transitions");
     let ids: Vec<&str> = listed["transitions"]
         .as_array()
@@ -291,7 +291,7 @@ async fn a_transition_is_204_and_only_those_from_here_are_valid() {
         .collect();
     assert_eq!(ids, ["11", "31"]);
     assert_eq!(listed["transitions"][0]["to"]["name"], "In Progress");
-    let act = |body: Value| tell(&jira, Method::POST, &path, body);
+    let act = |body: Value| send_json(&jira, Method::POST, &path, body);
     let reply = act(json!({ "transition": { "id": "41" } })).await;
     assert_eq!(reply.status, 400);
     assert!(reply.body.contains("not valid"), "{}", reply.body);
@@ -306,12 +306,12 @@ async fn a_transition_is_204_and_only_those_from_here_are_valid() {
     });
     let reply = act(body).await;
     assert_eq!((reply.status.as_u16(), reply.body.as_str()), (204, ""));
-    let fields = see(&jira, &format!("/rest/api/2/issue/{key}")).await.json()["fields"].clone();
+    let fields = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}")).await.json()["fields"].clone();
     assert_eq!(fields["status"]["name"], "Done");
     assert_eq!(fields["resolution"]["name"], "Duplicate");
     assert_eq!(fields["comment"]["total"], 1);
     assert_eq!(act(json!({ "transition": { "id": 41 } })).await.status, 204);
-    let fields = see(&jira, &format!("/rest/api/2/issue/{key}")).await.json()["fields"].clone();
+    let fields = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}")).await.json()["fields"].clone();
     assert_eq!(fields["resolution"], json!(null), "reopened is unresolved");
 }
 
@@ -320,19 +320,19 @@ async fn comments_are_added_listed_changed_by_their_author_and_never_empty() {
     let jira = start().await;
     let key = new_issue(&jira, "s").await;
     let path = format!("/rest/api/2/issue/{key}/comment");
-    let added = tell(&jira, Method::POST, &path, json!({ "body": "one" })).await;
+    let added = send_json(&jira, Method::POST, &path, json!({ "body": "one" })).await;
     assert_eq!(added.status, 201);
     let one = format!("{path}/{}", added.json()["id"].as_str().unwrap());
     assert_eq!(added.json()["author"]["name"], "acme-bot");
-    let empty = tell(&jira, Method::POST, &path, json!({ "body": "" })).await;
+    let empty = send_json(&jira, Method::POST, &path, json!({ "body": "" })).await;
     assert_eq!(empty.status, 400);
     assert_eq!(
         empty.json()["errors"],
         json!({ "comment": "Comment body can not be empty!" })
     );
-    let changed = tell(&jira, Method::PUT, &one, json!({ "body": "two" })).await;
+    let changed = send_json(&jira, Method::PUT, &one, json!({ "body": "two" })).await;
     assert_eq!(changed.status, 200);
-    assert_eq!(see(&jira, &one).await.json()["body"], "two");
+    assert_eq!(get_as_bot(&jira, &one).await.json()["body"], "two");
     let by_admin = send(
         request(&jira, Method::POST, &path)
             .bearer_auth(ADMIN_TOKEN)
@@ -341,17 +341,17 @@ async fn comments_are_added_listed_changed_by_their_author_and_never_empty() {
     .await;
     let others = format!("{path}/{}", by_admin.json()["id"].as_str().unwrap());
     assert_eq!(
-        tell(&jira, Method::PUT, &others, json!({ "body": "y" }))
+        send_json(&jira, Method::PUT, &others, json!({ "body": "y" }))
             .await
             .status,
         403
     );
-    let list = see(&jira, &format!("{path}?startAt=1&maxResults=1"))
+    let list = get_as_bot(&jira, &format!("{path}?startAt=1&maxResults=1"))
         .await
         .json();
     assert_eq!((&list["total"], &list["startAt"]), (&json!(2), &json!(1)));
     assert_eq!(list["comments"][0]["body"], "x");
-    assert_eq!(see(&jira, &format!("{path}/1")).await.status, 404);
+    assert_eq!(get_as_bot(&jira, &format!("{path}/1")).await.status, 404);
 }
 
 #[tokio::test]
@@ -365,7 +365,7 @@ async fn createmeta_is_one_resource_up_to_8_and_paged_ones_from_9() {
         ("11.1.0", false),
     ] {
         let jira = start_with(|settings| settings.version = version.into()).await;
-        let reply = see(&jira, old).await;
+        let reply = get_as_bot(&jira, old).await;
         if has_old {
             let bean = reply.json();
             assert_eq!(bean["projects"][0]["key"], "DEMO");
@@ -378,13 +378,13 @@ async fn createmeta_is_one_resource_up_to_8_and_paged_ones_from_9() {
         } else {
             assert_eq!(reply.status, 404, "{version}");
         }
-        let types = see(&jira, paged).await.json();
+        let types = get_as_bot(&jira, paged).await.json();
         assert_eq!(
             (&types["startAt"], &types["isLast"]),
             (&json!(0), &json!(true))
         );
         let id = types["values"][1]["id"].as_str().unwrap();
-        let fields = see(&jira, &format!("{paged}/{id}?maxResults=3&startAt=2"))
+        let fields = get_as_bot(&jira, &format!("{paged}/{id}?maxResults=3&startAt=2"))
             .await
             .json();
         assert_eq!(
@@ -393,7 +393,7 @@ async fn createmeta_is_one_resource_up_to_8_and_paged_ones_from_9() {
         );
         assert_eq!(fields["values"][0]["fieldId"], "summary");
         assert_eq!(
-            see(&jira, "/rest/api/2/issue/createmeta/HR/issuetypes")
+            get_as_bot(&jira, "/rest/api/2/issue/createmeta/HR/issuetypes")
                 .await
                 .status,
             404
@@ -405,7 +405,7 @@ async fn createmeta_is_one_resource_up_to_8_and_paged_ones_from_9() {
 async fn editmeta_names_what_can_be_set() {
     let jira = start().await;
     let key = new_issue(&jira, "s").await;
-    let meta = see(&jira, &format!("/rest/api/2/issue/{key}/editmeta"))
+    let meta = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}/editmeta"))
         .await
         .json();
     assert_eq!(
@@ -423,15 +423,15 @@ async fn a_remote_link_is_201_and_200_when_its_global_id_is_known() {
     let path = format!("/rest/api/2/issue/{key}/remotelink");
     let body =
         json!({ "globalId": "v=1", "object": { "url": "https://v.example/1", "title": "Case" } });
-    let first = tell(&jira, Method::POST, &path, body.clone()).await;
+    let first = send_json(&jira, Method::POST, &path, body.clone()).await;
     assert_eq!(first.status, 201);
-    let second = tell(&jira, Method::POST, &path, body).await;
+    let second = send_json(&jira, Method::POST, &path, body).await;
     assert_eq!(second.status, 200);
     assert_eq!(first.json()["id"], second.json()["id"]);
-    let list = see(&jira, &path).await.json();
+    let list = get_as_bot(&jira, &path).await.json();
     assert_eq!(list.as_array().unwrap().len(), 1);
     assert_eq!(list[0]["object"]["title"], "Case");
-    let wrong = tell(
+    let wrong = send_json(
         &jira,
         Method::POST,
         &path,
@@ -451,12 +451,12 @@ async fn a_link_is_seen_from_both_ends() {
     let body = json!({
         "type": { "name": "Blocks" }, "inwardIssue": { "key": a }, "outwardIssue": { "key": b },
     });
-    let reply = tell(&jira, Method::POST, "/rest/api/2/issueLink", body).await;
+    let reply = send_json(&jira, Method::POST, "/rest/api/2/issueLink", body).await;
     assert_eq!((reply.status.as_u16(), reply.body.as_str()), (201, ""));
     let links = |key: String| {
         let jira = &jira;
         async move {
-            see(jira, &format!("/rest/api/2/issue/{key}")).await.json()["fields"]["issuelinks"]
+            get_as_bot(jira, &format!("/rest/api/2/issue/{key}")).await.json()["fields"]["issuelinks"]
                 .clone()
         }
     };
@@ -464,7 +464,7 @@ async fn a_link_is_seen_from_both_ends() {
     assert_eq!(links(b).await[0]["inwardIssue"]["key"], a);
     let body = json!({ "type": { "name": "Nope" }, "inwardIssue": { "key": a }, "outwardIssue": { "key": a } });
     assert_eq!(
-        tell(&jira, Method::POST, "/rest/api/2/issueLink", body)
+        send_json(&jira, Method::POST, "/rest/api/2/issueLink", body)
             .await
             .status,
         404
@@ -474,15 +474,15 @@ async fn a_link_is_seen_from_both_ends() {
 #[tokio::test]
 async fn a_user_is_found_by_name_and_key() {
     let jira = start().await;
-    let me = see(&jira, "/rest/api/2/user?username=acme-bot")
+    let me = get_as_bot(&jira, "/rest/api/2/user?username=acme-bot")
         .await
         .json();
     let key = me["key"].as_str().unwrap();
-    let same = see(&jira, &format!("/rest/api/2/user?key={key}"))
+    let same = get_as_bot(&jira, &format!("/rest/api/2/user?key={key}"))
         .await
         .json();
     assert_eq!(same["name"], "acme-bot");
-    let missing = see(&jira, "/rest/api/2/user?username=nobody").await;
+    let missing = get_as_bot(&jira, "/rest/api/2/user?username=nobody").await;
     assert_eq!(missing.status, 404);
     assert_eq!(
         missing.json()["errorMessages"],

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 use server_stub::jira::RateLimit;
 
-use crate::client::{BOT_TOKEN, get, new_issue, request, see, send, start, start_with};
+use crate::client::{BOT_TOKEN, get, new_issue, request, get_as_bot, send, start, start_with};
 
 #[tokio::test]
 async fn an_empty_bucket_is_429_with_retry_after_and_anonymous_people_have_none() {
@@ -17,13 +17,13 @@ async fn an_empty_bucket_is_429_with_retry_after_and_anonymous_people_have_none(
     })
     .await;
     assert_eq!(
-        see(&jira, "/rest/api/2/myself")
+        get_as_bot(&jira, "/rest/api/2/myself")
             .await
             .header("x-ratelimit-remaining"),
         Some("1")
     );
-    assert_eq!(see(&jira, "/rest/api/2/myself").await.status, 200);
-    let refused = see(&jira, "/rest/api/2/myself").await;
+    assert_eq!(get_as_bot(&jira, "/rest/api/2/myself").await.status, 200);
+    let refused = get_as_bot(&jira, "/rest/api/2/myself").await;
     assert_eq!(refused.status, 429);
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
@@ -41,7 +41,7 @@ async fn retry_after_can_be_as_large_as_a_real_sample() {
         retry_after: Some(9_223_372_036_854_775_807),
         ..RateLimit::default()
     });
-    let refused = see(&jira, "/rest/api/2/myself").await;
+    let refused = get_as_bot(&jira, "/rest/api/2/myself").await;
     assert_eq!(refused.status, 429);
     assert_eq!(refused.header("retry-after"), Some("9223372036854775807"));
 }

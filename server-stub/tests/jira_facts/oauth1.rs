@@ -1,4 +1,4 @@
-//! The OAuth 1.0a provider: the dance, what is signed, every problem, two-legged and impersonation.
+//! The OAuth 1.0a provider: the flow, what is signed, every problem, two-legged and impersonation.
 
 use std::collections::HashMap;
 
@@ -100,8 +100,8 @@ async fn exchange(
     send(exchanging(jira, consumer, token, more).request(jira, ACCESS_TOKEN)).await
 }
 
-/// The answer of a whole dance.
-async fn dance(jira: &RunningJira, consumer: &Consumer) -> HashMap<String, String> {
+/// The response at the end of the whole flow.
+async fn authorize(jira: &RunningJira, consumer: &Consumer) -> HashMap<String, String> {
     let token = request_token(jira, consumer, Some("https://vendor.example/back?x=1")).await;
     let verifier = verifier(&decide(jira, &token, "allow").await);
     fields(&exchange(jira, consumer, &token, &[("oauth_verifier", &verifier)]).await)
@@ -250,7 +250,7 @@ async fn a_request_token_is_for_its_consumer_its_ten_minutes_and_a_user_who_allo
 #[tokio::test]
 async fn a_session_handle_gets_a_new_token_for_an_old_one() {
     let (jira, consumer) = start().await;
-    let first = dance(&jira, &consumer).await;
+    let first = authorize(&jira, &consumer).await;
     let (token, session) = (
         &first["oauth_token"],
         first["oauth_session_handle"].as_str(),
@@ -541,7 +541,7 @@ async fn impersonation_is_for_links_that_allow_it() {
 #[tokio::test]
 async fn three_legs_are_their_user_whomever_the_request_names() {
     let (jira, consumer) = start_changed(|_, consumer| consumer.impersonation = true).await;
-    let answer = dance(&jira, &consumer).await;
+    let answer = authorize(&jira, &consumer).await;
     let path = format!("{MYSELF}?xoauth_requestor_id=admin");
     let signing = consumer.sign(&jira, Method::GET, &path);
     let signing = signing.with("oauth_token", &answer["oauth_token"]);
@@ -550,7 +550,7 @@ async fn three_legs_are_their_user_whomever_the_request_names() {
 }
 
 #[tokio::test]
-async fn a_consumer_with_a_key_that_is_none_is_told_so() {
+async fn a_consumer_with_an_invalid_key_is_refused() {
     let (jira, _) = start().await;
     let error = jira
         .register_oauth1_consumer(OAuth1Consumer::new("acme", "not a key"))

@@ -23,15 +23,15 @@ pub struct Consumer {
     private_key: SigningKey<Sha1>,
 }
 
-/// A request to be signed; the fields are what a test may want to be wrong.
+/// A request to be signed; tests change its fields to make it invalid.
 pub struct Signing<'a> {
     pub consumer: &'a Consumer,
     pub method: Method,
-    /// What the signature is over.
+    /// The URL that the signature covers.
     pub url: String,
     /// Parameters of a form body.
     pub form: Vec<(String, String)>,
-    /// Those of the header.
+    /// Parameters of the header.
     pub oauth: Vec<(String, String)>,
 }
 
@@ -107,7 +107,7 @@ impl Signing<'_> {
         pairs
     }
 
-    /// To where Jira listens, whatever URL was signed.
+    /// Sends the request to Jira, whatever URL was signed.
     pub fn request(&self, jira: &RunningJira, path: &str) -> RequestBuilder {
         let request =
             request(jira, self.method.clone(), path).header("authorization", self.header());
@@ -136,12 +136,12 @@ impl Signing<'_> {
     }
 }
 
-/// Everything but unreserved characters escaped.
+/// Escapes all but unreserved characters.
 fn strict(text: &str) -> String {
-    let kept = |char: char| char.is_ascii_alphanumeric() || "-._~".contains(char);
+    let unreserved = |char: char| char.is_ascii_alphanumeric() || "-._~".contains(char);
     text.chars()
         .map(|char| {
-            if kept(char) {
+            if unreserved(char) {
                 char.to_string()
             } else {
                 let mut bytes = [0; 4];

@@ -1,4 +1,4 @@
-//! The OAuth 2.0 provider: consent, codes, PKCE, rotation, scopes, and what a bad token becomes.
+//! The OAuth 2.0 provider: consent, codes, PKCE, rotation, scopes, invalid tokens.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -184,7 +184,7 @@ async fn a_wrong_password_gives_the_page_again_and_no_code() {
 }
 
 #[tokio::test]
-async fn a_denial_is_told_to_the_client() {
+async fn a_denial_reaches_the_client() {
     let jira = start().await;
     let reply = consent(&jira, &asking(&[]), "deny").await;
     assert_eq!(parameter(&reply, "error").as_deref(), Some("access_denied"));
@@ -207,7 +207,7 @@ async fn an_unknown_client_or_redirect_is_never_redirected_to() {
 }
 
 #[tokio::test]
-async fn plain_http_is_400_unless_told_otherwise() {
+async fn plain_http_is_400_unless_permitted() {
     let words = "Please ensure that your server is using HTTPS";
     let strict = start_with(|settings| {
         loopback(settings);

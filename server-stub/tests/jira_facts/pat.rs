@@ -1,9 +1,9 @@
-//! Personal access tokens, and what becomes of a bad one.
+//! Personal access tokens, valid and invalid.
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::client::{BOT, BOT_TOKEN, get, new_issue, request, send, start, tell};
+use crate::client::{BOT, BOT_TOKEN, get, new_issue, request, send, start, send_json};
 
 const BAD: [&str; 2] = ["no-such-token", "acme-bot-expired-token"];
 
@@ -76,7 +76,7 @@ async fn tokens_are_made_listed_with_their_end_and_revoked() {
     let jira = start().await;
     let tokens = "/rest/pat/latest/tokens";
     let body = json!({ "name": "made", "expirationDuration": 90 });
-    let made = tell(&jira, Method::POST, tokens, body).await;
+    let made = send_json(&jira, Method::POST, tokens, body).await;
     assert_eq!(made.status, 201);
     let secret = made.json()["rawToken"].as_str().unwrap().to_owned();
     let listed = send(get(&jira, tokens).bearer_auth(&secret)).await.json();
@@ -90,7 +90,7 @@ async fn tokens_are_made_listed_with_their_end_and_revoked() {
     assert_eq!(entry.get("rawToken"), None);
     let one = format!("{tokens}/{}", entry["id"]);
     assert_eq!(
-        tell(&jira, Method::DELETE, &one, json!({})).await.status,
+        send_json(&jira, Method::DELETE, &one, json!({})).await.status,
         204
     );
     assert_eq!(

@@ -1,16 +1,16 @@
-//! Who may see and do what.
+//! Permissions: who may see and change what.
 
 use reqwest::Method;
 use serde_json::json;
 use server_stub::jira::{JiraPermission, PermissionGrant, PermissionHolder};
 
 use crate::client::{
-    ADMIN_TOKEN, READER_TOKEN, get, new_issue, new_issue_in, request, see, send, start, start_with,
-    tell,
+    ADMIN_TOKEN, READER_TOKEN, get, new_issue, new_issue_in, request, get_as_bot, send, start, start_with,
+    send_json,
 };
 
 #[tokio::test]
-async fn anonymous_people_are_told_to_log_in() {
+async fn anonymous_requests_get_401() {
     let jira = start().await;
     let key = new_issue(&jira, "one").await;
     assert_eq!(send(get(&jira, "/rest/api/2/serverInfo")).await.status, 200);
@@ -64,15 +64,15 @@ async fn a_project_open_to_anyone_is_seen_by_anonymous_people() {
 async fn what_one_may_not_see_is_403_for_an_issue_and_404_for_a_project() {
     let jira = start().await;
     let hidden = new_issue_in(&jira, "HR", ADMIN_TOKEN, "salary").await;
-    let issue = see(&jira, &format!("/rest/api/2/issue/{hidden}")).await;
+    let issue = get_as_bot(&jira, &format!("/rest/api/2/issue/{hidden}")).await;
     assert_eq!(issue.status, 403);
-    let project = see(&jira, "/rest/api/2/project/HR").await;
+    let project = get_as_bot(&jira, "/rest/api/2/project/HR").await;
     assert_eq!(project.status, 404);
     assert_eq!(
         project.json()["errorMessages"],
         json!(["No project could be found with key 'HR'."])
     );
-    assert_eq!(see(&jira, "/rest/api/2/search").await.json()["total"], 0);
+    assert_eq!(get_as_bot(&jira, "/rest/api/2/search").await.json()["total"], 0);
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn a_reader_may_look_and_do_nothing_else() {
 #[tokio::test]
 async fn mypermissions_tells_what_one_may_do() {
     let jira = start().await;
-    let reply = see(&jira, "/rest/api/2/mypermissions?projectKey=DEMO")
+    let reply = get_as_bot(&jira, "/rest/api/2/mypermissions?projectKey=DEMO")
         .await
         .json();
     assert_eq!(
@@ -146,19 +146,19 @@ async fn only_administrators_delete() {
     let key = new_issue(&jira, "one").await;
     let path = format!("/rest/api/2/issue/{key}");
     assert_eq!(
-        tell(&jira, Method::DELETE, &path, json!({})).await.status,
+        send_json(&jira, Method::DELETE, &path, json!({})).await.status,
         403
     );
     let deleted = send(request(&jira, Method::DELETE, &path).bearer_auth(ADMIN_TOKEN)).await;
     assert_eq!(deleted.status, 204);
-    assert_eq!(see(&jira, &path).await.status, 404);
+    assert_eq!(get_as_bot(&jira, &path).await.status, 404);
 }
 
 #[tokio::test]
 async fn assignable_people_are_those_with_the_permission() {
     let jira = start().await;
     let path = "/rest/api/2/user/assignable/search?project=DEMO&username=";
-    let names: Vec<String> = see(&jira, path)
+    let names: Vec<String> = get_as_bot(&jira, path)
         .await
         .json()
         .as_array()
@@ -169,7 +169,7 @@ async fn assignable_people_are_those_with_the_permission() {
     assert_eq!(names, ["admin", "acme-bot"]);
     let key = new_issue(&jira, "one").await;
     let path = format!("/rest/api/2/issue/{key}/assignee");
-    let reply = tell(&jira, Method::PUT, &path, json!({ "name": "reader" })).await;
+    let reply = send_json(&jira, Method::PUT, &path, json!({ "name": "reader" })).await;
     assert_eq!(
         reply.json()["errors"]["assignee"],
         "User 'reader' cannot be assigned issues."

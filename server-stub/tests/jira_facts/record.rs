@@ -1,4 +1,4 @@
-//! What reached Jira can be looked at, byte for byte.
+//! The record shows what reached Jira, byte for byte.
 
 use server_stub::jira::AuthKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -81,9 +81,9 @@ async fn the_record_is_bounded_and_shows_no_credentials_outside() {
         let url = format!("{}/rest/api/2/serverInfo?n={number}", jira.url);
         client.get(url).bearer_auth(BOT_TOKEN).send().await.unwrap();
     }
-    let kept = jira.requests();
-    assert_eq!(kept.len(), 1024);
-    assert!(kept.last().unwrap().target_text().ends_with("n=1099"));
+    let requests = jira.requests();
+    assert_eq!(requests.len(), 1024);
+    assert!(requests.last().unwrap().target_text().ends_with("n=1099"));
     assert_eq!(jira.received_count(), 1100);
     let url = format!("http://{}/__stub/requests", jira.addr);
     let shown = client.get(&url).send().await.unwrap().text().await.unwrap();

@@ -1,14 +1,14 @@
-//! Search: what is found, how it is paged, what a bad query is told.
+//! Search: results, pages, errors of invalid queries.
 
 use reqwest::Method;
 use serde_json::json;
 use server_stub::jira::RunningJira;
 
-use crate::client::{new_issue, see, start, tell};
+use crate::client::{new_issue, get_as_bot, start, send_json};
 
 async fn found(jira: &RunningJira, jql: &str) -> Vec<String> {
     let body = json!({ "jql": jql, "fields": ["summary"] });
-    let reply = tell(jira, Method::POST, "/rest/api/2/search", body).await;
+    let reply = send_json(jira, Method::POST, "/rest/api/2/search", body).await;
     assert_eq!(reply.status, 200, "{jql}: {}", reply.body);
     let bean = reply.json();
     let keys = bean["issues"].as_array().unwrap().iter();
@@ -22,7 +22,7 @@ async fn three_issues() -> RunningJira {
         new_issue(&jira, summary).await;
     }
     let path = "/rest/api/2/issue/DEMO-2/transitions";
-    tell(
+    send_json(
         &jira,
         Method::POST,
         path,
@@ -30,9 +30,9 @@ async fn three_issues() -> RunningJira {
     )
     .await;
     let path = "/rest/api/2/issue/DEMO-3/assignee";
-    tell(&jira, Method::PUT, path, json!({ "name": "acme-bot" })).await;
+    send_json(&jira, Method::PUT, path, json!({ "name": "acme-bot" })).await;
     let path = "/rest/api/2/issue/DEMO-3/comment";
-    tell(&jira, Method::POST, path, json!({ "body": "needs fire" })).await;
+    send_json(&jira, Method::POST, path, json!({ "body": "needs fire" })).await;
     jira
 }
 
@@ -86,7 +86,7 @@ async fn a_query_selects_and_orders() {
 #[tokio::test]
 async fn get_and_post_answer_the_same_and_are_paged() {
     let jira = three_issues().await;
-    let get = see(
+    let get = get_as_bot(
         &jira,
         "/rest/api/2/search?jql=project+%3D+DEMO+ORDER+BY+key&startAt=1&maxResults=1&fields=summary,status",
     )
@@ -96,7 +96,7 @@ async fn get_and_post_answer_the_same_and_are_paged() {
         "jql": "project = DEMO ORDER BY key", "startAt": 1, "maxResults": 1,
         "fields": ["summary", "status"],
     });
-    let post = tell(&jira, Method::POST, "/rest/api/2/search", body)
+    let post = send_json(&jira, Method::POST, "/rest/api/2/search", body)
         .await
         .json();
     assert_eq!(get, post);
@@ -107,14 +107,14 @@ async fn get_and_post_answer_the_same_and_are_paged() {
     );
     assert_eq!(get["issues"][0]["key"], "DEMO-2");
     assert_eq!(get["issues"][0]["fields"].as_object().unwrap().len(), 2);
-    let default = see(&jira, "/rest/api/2/search").await.json();
+    let default = get_as_bot(&jira, "/rest/api/2/search").await.json();
     assert_eq!(default["maxResults"], 50);
     assert_eq!(
         default["issues"][0]["fields"].get("comment"),
         None,
         "not navigable"
     );
-    let most = see(&jira, "/rest/api/2/search?maxResults=100000")
+    let most = get_as_bot(&jira, "/rest/api/2/search?maxResults=100000")
         .await
         .json();
     assert_eq!(most["maxResults"], 1000);
@@ -156,7 +156,7 @@ async fn a_bad_query_is_400_in_jiras_words() {
         ),
         ("assignee = f()", "Unable to find JQL function 'f()'."),
     ] {
-        let reply = tell(
+        let reply = send_json(
             &jira,
             Method::POST,
             "/rest/api/2/search",

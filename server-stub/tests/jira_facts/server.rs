@@ -1,10 +1,10 @@
-//! Health, serverInfo, context path, and what lies outside.
+//! Health, serverInfo, and the context path.
 
 use reqwest::Method;
 use serde_json::json;
 use server_stub::jira::{JiraStub, ServerState, Settings};
 
-use crate::client::{get, see, send, start, start_with, tell};
+use crate::client::{get, get_as_bot, send, start, start_with, send_json};
 
 #[tokio::test]
 async fn status_tells_the_state_without_a_login_and_nothing_else_is_served_but_when_running() {
@@ -20,10 +20,10 @@ async fn status_tells_the_state_without_a_login_and_nothing_else_is_served_but_w
         let reply = status().await;
         assert_eq!(reply.json(), json!({ "state": name }));
         assert_eq!(reply.status, code);
-        assert_eq!(see(&jira, "/rest/api/2/myself").await.status, 503);
+        assert_eq!(get_as_bot(&jira, "/rest/api/2/myself").await.status, 503);
     }
     jira.set_state(ServerState::Running);
-    assert_eq!(see(&jira, "/rest/api/2/myself").await.status, 200);
+    assert_eq!(get_as_bot(&jira, "/rest/api/2/myself").await.status, 200);
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn server_info_is_open_and_carries_the_configured_base_url() {
     assert_eq!(info["deploymentType"], "Server");
     assert!(info["buildNumber"].is_u64());
     assert!(info["serverTime"].is_string() && info["serverTitle"].is_string());
-    let me = see(&jira, "/rest/api/2/myself").await.json();
+    let me = get_as_bot(&jira, "/rest/api/2/myself").await.json();
     let link = me["self"].as_str().unwrap();
     assert!(
         link.starts_with("https://jira.corp.example/jira/rest/api/2/user"),
@@ -56,7 +56,7 @@ async fn latest_is_2_and_one_trailing_slash_is_no_matter() {
         "/rest/api/latest/myself",
         "/rest/api/latest/myself/",
     ] {
-        assert_eq!(see(&jira, path).await.json()["name"], "acme-bot", "{path}");
+        assert_eq!(get_as_bot(&jira, path).await.json()["name"], "acme-bot", "{path}");
     }
 }
 
@@ -79,10 +79,10 @@ async fn outside_the_context_path_there_is_nothing() {
 #[tokio::test]
 async fn an_unknown_resource_is_404_and_another_method_405() {
     let jira = start().await;
-    let missing = see(&jira, "/rest/api/2/nothing").await;
+    let missing = get_as_bot(&jira, "/rest/api/2/nothing").await;
     assert_eq!(missing.status, 404);
     assert_eq!(missing.json()["status-code"], 404);
-    let put = tell(&jira, Method::PUT, "/rest/api/2/myself", json!({})).await;
+    let put = send_json(&jira, Method::PUT, "/rest/api/2/myself", json!({})).await;
     assert_eq!(put.status, 405);
 }
 
@@ -125,7 +125,7 @@ async fn the_catalogues_are_there() {
         ("project/DEMO/statuses", ["Task", "Bug"]),
         ("project", ["Demo", "Operations"]),
     ] {
-        let list = see(&jira, &format!("/rest/api/2/{path}")).await.json();
+        let list = get_as_bot(&jira, &format!("/rest/api/2/{path}")).await.json();
         for name in names {
             assert!(
                 list.as_array()
@@ -136,6 +136,6 @@ async fn the_catalogues_are_there() {
             );
         }
     }
-    let types = see(&jira, "/rest/api/2/issueLinkType").await.json();
+    let types = get_as_bot(&jira, "/rest/api/2/issueLinkType").await.json();
     assert_eq!(types["issueLinkTypes"][0]["outward"], "blocks");
 }

@@ -1,4 +1,4 @@
-//! https: a chain of two, names, client certificates, an authority that outlives a restart.
+//! https: a chain of two, names, client certificates, a CA that outlives a restart.
 
 use reqwest::{Certificate, Client, Identity};
 use server_stub::jira::{HttpsSettings, RunningJira};

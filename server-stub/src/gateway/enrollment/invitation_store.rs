@@ -1,5 +1,5 @@
-//! One folder per agent, `enrolments/NAME/`: `ID.json` is an invitation, `ID.used` says by which key it was used. The
-//! second is made by a hard link, which fails where there is one already: of two that race, one wins.
+//! One folder per agent, `enrolments/NAME/`: `ID.json` is an invitation, `ID.used` names the key that used it. The second
+//! is created by a hard link, which fails if it exists, so that only one of two concurrent uses wins.
 
 use crate::gateway::AgentName;
 use agent::{
@@ -15,7 +15,7 @@ use std::{
     time::SystemTime,
 };
 
-/// The invitations of one gateway. All its calls block on the disk.
+/// The invitations of one gateway. All methods block on disk access.
 #[derive(Clone, Debug)]
 pub struct InvitationStore {
     gateway_folder: PathBuf,
@@ -24,7 +24,7 @@ pub struct InvitationStore {
 /// One invitation to register an agent's key.
 #[derive(Clone, Debug)]
 pub struct Invitation {
-    /// Short name of it, from its key.
+    /// Short name of the invitation, derived from its one-time key.
     pub id: String,
     /// Name of the invited agent.
     pub agent: AgentName,
@@ -32,29 +32,29 @@ pub struct Invitation {
     pub bind: String,
     /// When the invitation expires.
     pub expires: SystemTime,
-    /// What has become of it.
+    /// Whether the invitation is open, used or expired.
     pub state: InvitationState,
 }
 
-/// What has become of an invitation.
+/// Whether an invitation is open, used or expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvitationState {
-    /// It can be used.
+    /// The invitation can be used.
     Open,
-    /// Its time is over.
+    /// The invitation has expired unused.
     Expired,
-    /// A key was registered.
+    /// A key was registered by it.
     Used {
-        /// `SHA256:…` of that key.
+        /// Fingerprint of that key, `SHA256:…`.
         key: String,
-        /// RFC 3339.
+        /// When it was registered (RFC 3339).
         at: String,
     },
 }
 
 #[derive(Serialize, Deserialize)]
 struct InvitationFile {
-    /// The one-time key's public half.
+    /// The public half of the one-time key.
     key: String,
     bind: String,
     expires: String,
@@ -67,14 +67,14 @@ struct InvitationUse {
 }
 
 impl InvitationStore {
-    /// The one in the gateway's folder, which need not exist yet.
+    /// The store in the gateway's folder, which need not exist yet.
     pub fn new(data: &Path) -> Self {
         Self {
             gateway_folder: data.to_owned(),
         }
     }
 
-    /// Makes an invitation whose holder may register one key that may listen on `bind`.
+    /// Creates an invitation, whose holder may register one key that may listen on `bind`.
     pub fn invite(
         &self,
         agent: &AgentName,
@@ -85,7 +85,7 @@ impl InvitationStore {
         let public = secret.key().public_key().clone();
         let folder = self.folder(agent);
         make_folder(&folder)?;
-        // The gateway knows agents by their folders.
+        // An agent is known once it has a folder.
         make_folder(&self.gateway_folder.join("agents").join(agent.as_str()))?;
         let id = id(&public);
         let written = InvitationFile {
@@ -97,7 +97,7 @@ impl InvitationStore {
         self.read(agent, &id)?.ok_or(InvitationError::Unknown(id))
     }
 
-    /// The invitation of this one-time key, used and expired ones too.
+    /// The invitation of this one-time key, even if used or expired.
     pub fn find(
         &self,
         agent: &AgentName,
@@ -108,7 +108,7 @@ impl InvitationStore {
         let Some(written) = read_json::<InvitationFile>(&path)? else {
             return Ok(None);
         };
-        // The name is a hash cut short; the key itself decides.
+        // The name is a truncated hash; compare the key itself.
         let same = PublicKey::from_openssh(&written.key)
             .is_ok_and(|known| known.key_data() == key.key_data());
         match same {
@@ -117,7 +117,7 @@ impl InvitationStore {
         }
     }
 
-    /// All invitations, by agent and end.
+    /// All invitations, ordered by agent and expiry.
     pub fn list(&self) -> Result<Vec<Invitation>, InvitationError> {
         let mut all = Vec::new();
         for agent in names(&self.gateway_folder.join(FOLDER))? {
@@ -134,7 +134,7 @@ impl InvitationStore {
         Ok(all)
     }
 
-    /// Takes an invitation back. A key that was registered by it stays.
+    /// Revokes an invitation. A key that it registered stays.
     pub fn revoke(&self, invitation: &Invitation) -> Result<(), InvitationError> {
         let path = self
             .folder(&invitation.agent)
@@ -142,9 +142,9 @@ impl InvitationStore {
         fs::remove_file(&path).map_err(|error| InvitationError::io(&path, error))
     }
 
-    /// Registers `key` by this invitation, once. The same key again, in time, is a yes again, since the last answer may
-    /// have been lost; it is written again only where that had not been done. A key that the vendor has taken away
-    /// since does so not come back.
+    /// Registers `key` by this invitation, once. The same key again, before the expiry, succeeds again, because the last
+    /// reply may have been lost. It is written only if that was not done before, so that a key that the vendor has removed
+    /// since does not come back.
     pub fn redeem(
         &self,
         invitation: &Invitation,
@@ -152,7 +152,7 @@ impl InvitationStore {
         now: SystemTime,
     ) -> Result<(), InvitationError> {
         let print = key.fingerprint(HashAlg::Sha256).to_string();
-        // Read again: it may have been withdrawn since the login.
+        // Read again: it may have been revoked since the login.
         let invitation = self
             .read(&invitation.agent, &invitation.id)?
             .ok_or_else(|| InvitationError::Unknown(invitation.id.clone()))?;
@@ -176,7 +176,7 @@ impl InvitationStore {
                 };
                 let folder = self.folder(&invitation.agent);
                 match write_new(&folder, &used_file(&invitation.id), &taken) {
-                    // Somebody else was faster, or ourselves on another session.
+                    // Another session used it in the meantime.
                     Err(InvitationError::Io { error, .. })
                         if error.kind() == io::ErrorKind::AlreadyExists =>
                     {
@@ -193,7 +193,7 @@ impl InvitationStore {
         self.authorize(&invitation, key)?;
         let done = humantime::format_rfc3339_seconds(now).to_string();
         match write_new(&folder, &done_file(&invitation.id), &done) {
-            // Another session with the same key.
+            // Another session with the same key was faster.
             Err(InvitationError::Io { error, .. })
                 if error.kind() == io::ErrorKind::AlreadyExists =>
             {
@@ -203,7 +203,7 @@ impl InvitationStore {
         }
     }
 
-    /// Adds the key to the agent's authorized_keys, unless it is there.
+    /// Adds the key to the agent's authorized_keys unless it is there.
     fn authorize(&self, invitation: &Invitation, key: &PublicKey) -> Result<(), InvitationError> {
         let folder = self
             .gateway_folder
@@ -218,7 +218,7 @@ impl InvitationStore {
             .create(true)
             .open(&path)
             .map_err(failed)?;
-        // Two agents of one name may enrol at once, by two invitations.
+        // Two hosts may enroll under one name at once, by two invitations.
         file.lock().map_err(failed)?;
         let mut text = String::new();
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -270,32 +270,32 @@ impl InvitationStore {
     }
 }
 
-/// Why an invitation could not be made, read or used. An agent is told the text of `Used`, `Expired` and `Unknown`.
+/// Why an invitation could not be created, read or used. The texts of `Used`, `Expired` and `Unknown` are sent to the agent.
 #[derive(Debug, thiserror::Error)]
 pub enum InvitationError {
     /// A file could not be read or written.
     #[error("{}: {error}", path.display())]
     Io {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// A file is not as it was written.
-    #[error("{0} is not what this gateway writes; delete it")]
+    /// A file is malformed.
+    #[error("{0} is malformed; delete it")]
     Format(String),
-    /// A key could not be written as text.
-    #[error("the key cannot be written: {0}")]
+    /// A key could not be encoded as text.
+    #[error("cannot encode the key: {0}")]
     Key(russh::keys::ssh_key::Error),
     /// The invitation does not exist, or was revoked meanwhile.
     #[error("this invitation was withdrawn ({0})")]
     Unknown(String),
-    /// Another key was registered by it.
+    /// Another key was registered by this invitation.
     #[error("this token was used already, at {at}, for the key {key}")]
     Used {
-        /// `SHA256:…`.
+        /// Fingerprint of that key, `SHA256:…`.
         key: String,
-        /// RFC 3339.
+        /// When it was registered (RFC 3339).
         at: String,
     },
     /// The invitation has expired.
@@ -312,7 +312,7 @@ impl InvitationError {
     }
 }
 
-/// Whole before it has its name, and never in place of another.
+/// Writes a new file under its name only when complete, and never over an existing one.
 fn write_new(folder: &Path, name: &str, content: &impl Serialize) -> Result<(), InvitationError> {
     let path = folder.join(name);
     let failed = |error| InvitationError::io(&path, error);
@@ -371,13 +371,13 @@ fn used_file(id: &str) -> String {
     format!("{id}.used")
 }
 
-/// There once the key has been written.
+/// Exists once the key is in authorized_keys.
 fn done_file(id: &str) -> String {
     format!("{id}.done")
 }
 
 const FOLDER: &str = "enrolments";
-/// Of a key's hash; enough to tell invitations apart.
+/// Bytes of the key's hash in an ID, enough to distinguish invitations.
 const ID_BYTES: usize = 6;
 
 #[cfg(test)]

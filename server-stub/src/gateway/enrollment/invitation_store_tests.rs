@@ -41,7 +41,10 @@ impl TestStore {
     }
 
     fn authorized(&self) -> String {
-        let path = self.store.gateway_folder.join("agents/acme/authorized_keys");
+        let path = self
+            .store
+            .gateway_folder
+            .join("agents/acme/authorized_keys");
         fs::read_to_string(path).unwrap_or_default()
     }
 }
@@ -58,7 +61,7 @@ fn an_invitation_registers_one_key_and_confines_it() {
     );
     let again = env.redeem(&self::key()).unwrap_err();
     assert!(matches!(again, InvitationError::Used { .. }), "{again}");
-    // The same key again: the answer may have been lost.
+    // The same key again, because the reply may have been lost.
     env.redeem(&key).unwrap();
     assert_eq!(env.authorized(), line);
 }
@@ -110,15 +113,13 @@ fn nothing_that_is_kept_lets_anybody_in() {
     assert!(env.store.find(&agent, &key()).unwrap().is_none());
     let other = "globex".parse().unwrap();
     assert!(
-        env
-            .store
+        env.store
             .find(&other, one_time.public_key())
             .unwrap()
             .is_none()
     );
     let text = fs::read_to_string(
-        env
-            .store
+        env.store
             .gateway_folder
             .join(format!("enrolments/acme/{}.json", env.invitation.id)),
     )
@@ -132,10 +133,7 @@ fn nothing_that_is_kept_lets_anybody_in() {
 #[test]
 fn a_file_without_a_newline_at_its_end_loses_no_key() {
     let env = env(HOUR);
-    let path = env
-        .store
-        .gateway_folder
-        .join("agents/acme/authorized_keys");
+    let path = env.store.gateway_folder.join("agents/acme/authorized_keys");
     let old = key().to_openssh().unwrap();
     fs::write(&path, &old).unwrap();
     env.redeem(&key()).unwrap();
@@ -148,12 +146,9 @@ fn a_key_that_was_taken_away_does_not_come_back_by_its_token() {
     let env = env(HOUR);
     let key = key();
     env.redeem(&key).unwrap();
-    let file = env
-        .store
-        .gateway_folder
-        .join("agents/acme/authorized_keys");
+    let file = env.store.gateway_folder.join("agents/acme/authorized_keys");
     fs::write(&file, "").unwrap();
-    // The answer may have been lost, so that this is no error.
+    // No error, because the reply may have been lost.
     env.redeem(&key).unwrap();
     assert_eq!(env.authorized(), "");
     let later = SystemTime::now() + 2 * HOUR;
@@ -168,10 +163,7 @@ fn a_key_that_was_taken_away_does_not_come_back_by_its_token() {
 fn a_key_that_could_not_be_written_is_written_at_the_next_try() {
     let env = env(HOUR);
     let key = key();
-    let obstacle = env
-        .store
-        .gateway_folder
-        .join("agents/acme/authorized_keys");
+    let obstacle = env.store.gateway_folder.join("agents/acme/authorized_keys");
     fs::create_dir_all(&obstacle).unwrap();
     env.redeem(&key).unwrap_err();
     fs::remove_dir(&obstacle).unwrap();

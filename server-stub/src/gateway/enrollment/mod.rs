@@ -1,12 +1,12 @@
-//! Invitations: who may register a key, once, until when. An agent proves the secret of its token by a signature, so
-//! that what is kept here is a public key, which lets nobody in.
+//! Invitations: who may register a key, once, until when. An agent proves the secret of its token by a signature, so that
+//! the gateway stores only a public key, which grants no access.
 //!
 //! | file | what |
 //! |---|---|
-//! | `invitation_store` | the files: made, found, used once, withdrawn |
+//! | `invitation_store` | the files: creates, finds, uses and revokes invitations |
 //! | `registration` | the SSH side: one command that takes a public key |
 //!
-//! Knows keys and files, knows no session.
+//! It knows keys and files, no sessions.
 
 mod invitation_store;
 mod registration;

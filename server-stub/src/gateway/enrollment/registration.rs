@@ -1,4 +1,4 @@
-//! The SSH side of one enrolment: the command, the public key on its standard input, the answer.
+//! The SSH side of one enrollment: the command, the public key on its standard input, the reply.
 
 use super::{Invitation, InvitationError, InvitationState, InvitationStore};
 use agent::enroll::COMMAND;
@@ -9,13 +9,13 @@ use std::time::SystemTime;
 pub(in crate::gateway) struct RegistrationSession {
     store: InvitationStore,
     invitation: Invitation,
-    /// The one channel, once it is open.
+    /// The only channel, once it is open.
     channel: Option<ChannelId>,
     command_received: bool,
     input: Vec<u8>,
 }
 
-/// What the agent is told: text and exit status.
+/// Text and exit status of the command, sent to the agent.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::gateway) struct RegistrationReply {
     pub text: String,
@@ -37,14 +37,14 @@ impl RegistrationSession {
         &self.invitation
     }
 
-    /// One channel, no more.
+    /// Whether this channel may open: only the first one may.
     pub(in crate::gateway) fn open(&mut self, channel: ChannelId) -> bool {
         let first = self.channel.is_none();
         self.channel.get_or_insert(channel);
         first
     }
 
-    /// One command, and only this one.
+    /// Whether this command may run: only the registration command, once.
     pub(in crate::gateway) fn exec(&mut self, channel: ChannelId, command: &[u8]) -> bool {
         let right = self.channel == Some(channel)
             && !self.command_received
@@ -53,7 +53,7 @@ impl RegistrationSession {
         right
     }
 
-    /// Part of the public key; what is too long is not kept.
+    /// Collects the public key; input beyond the limit is dropped.
     pub(in crate::gateway) fn data(&mut self, channel: ChannelId, data: &[u8]) {
         if self.command_received && self.channel == Some(channel) && self.input.len() <= MAX_INPUT {
             self.input
@@ -61,7 +61,7 @@ impl RegistrationSession {
         }
     }
 
-    /// The input is whole. `None` where nothing was asked.
+    /// Registers the key once the input has ended. `None` without a command.
     pub(in crate::gateway) async fn finish(
         &mut self,
         channel: ChannelId,
@@ -102,24 +102,24 @@ fn register(store: &InvitationStore, invitation: &Invitation, input: &[u8]) -> R
             | InvitationError::Expired(_)
             | InvitationError::Unknown(_)),
         ) => {
-            tracing::warn!(%agent, invitation = invitation.id, %error, "enrolment refused");
+            tracing::warn!(%agent, invitation = invitation.id, %error, "enrollment refused");
             RegistrationReply {
                 text: error.to_string(),
                 status: REFUSED,
             }
         }
-        // Its paths are nobody's business.
+        // The agent must not see the gateway's paths.
         Err(error) => {
-            tracing::error!(%agent, invitation = invitation.id, %error, "enrolment failed");
+            tracing::error!(%agent, invitation = invitation.id, %error, "enrollment failed");
             RegistrationReply {
-                text: "the gateway could not write the key; its log says why".to_owned(),
+                text: "the gateway could not write the key; the reason is in its log".to_owned(),
                 status: FAILED,
             }
         }
     }
 }
 
-/// One line, and nothing that could be read as options.
+/// One line with a key and nothing that could be read as options.
 fn public_key(input: &[u8]) -> Option<PublicKey> {
     if input.len() > MAX_INPUT {
         return None;
@@ -132,7 +132,7 @@ fn public_key(input: &[u8]) -> Option<PublicKey> {
 }
 
 impl InvitationState {
-    /// In a word or two.
+    /// The state in a few words, for `server-stub token list`.
     pub fn text(&self) -> String {
         match self {
             Self::Open => "open".to_owned(),
@@ -142,11 +142,11 @@ impl InvitationState {
     }
 }
 
-/// Bytes. A line with an Ed25519 key and a comment has about 100.
+/// In bytes. A line with an Ed25519 key and a comment has about 100.
 const MAX_INPUT: usize = 1024;
-/// The invitation does not do.
+/// Exit status for an invitation or a key that is not accepted.
 const REFUSED: u32 = 2;
-/// The gateway's own fault.
+/// Exit status for a failure of the gateway.
 const FAILED: u32 = 1;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What an agent asks to be listened on, and where that really is: loopback, or its own folder.
+//! The bind that an agent requests, and the address that the gateway listens on for it: loopback, or a socket in the
+//! agent's folder.
 
 use super::super::AgentName;
 use std::{
@@ -12,15 +13,15 @@ use tokio::{
     net::{TcpListener, TcpSocket, UnixListener},
 };
 
-/// A bind in the agent's own words (RFC 4254 §7.1, `streamlocal-forward@openssh.com`): channels
-/// opened by it must repeat them.
+/// A bind as the agent requested it (RFC 4254 §7.1, `streamlocal-forward@openssh.com`); its channels
+/// must name it in the same words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::gateway) enum RequestedBind {
     Tcp { host: String, port: u16 },
     Socket(String),
 }
 
-/// Where that is.
+/// The address that the gateway listens on for a bind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::gateway) enum ListenAddress {
     Tcp(SocketAddr),
@@ -28,8 +29,8 @@ pub(in crate::gateway) enum ListenAddress {
 }
 
 impl RequestedBind {
-    /// The address for this bind. As an OpenSSH server with `GatewayPorts no`, "any address" means
-    /// loopback; any other address is refused, and so is a socket outside the agent's folder.
+    /// The listen address of this bind. As in OpenSSH with `GatewayPorts no`, "any address" means
+    /// loopback. Other addresses are refused, and so are sockets outside the agent's folder.
     pub(in crate::gateway) fn listen_address(
         &self,
         agent: &AgentName,
@@ -71,7 +72,7 @@ impl RequestedBind {
         }
     }
 
-    /// The same bind with the port that was chosen.
+    /// This bind with the port of `address`.
     pub(in crate::gateway) fn with_port(&self, address: &ListenAddress) -> Self {
         match (self, address) {
             (Self::Tcp { host, .. }, ListenAddress::Tcp(address)) => Self::Tcp {
@@ -82,8 +83,7 @@ impl RequestedBind {
         }
     }
 
-    /// By which a forward is called in `<label>--<agent>.<domain>`: the port, or the socket's file
-    /// name without `.sock`.
+    /// The label in `<label>--<agent>.<domain>`: the port, or the socket's file name without `.sock`.
     pub(in crate::gateway) fn label(&self) -> String {
         match self {
             Self::Tcp { port, .. } => port.to_string(),
@@ -98,7 +98,7 @@ impl RequestedBind {
 }
 
 impl ListenAddress {
-    /// Whether a client that looks for the one may find the other: the same socket, or the same port on whichever address.
+    /// Whether a client of one may reach the other: the same socket, or the same port on any address.
     pub(in crate::gateway) fn conflicts_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp(own), Self::Tcp(other)) => own.port() == other.port(),
@@ -126,22 +126,22 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// Why a bind is refused. The far side learns only that it was; this is for the log.
+/// Why a bind was refused, for the gateway's log. The agent does not learn the reason.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::gateway) enum BindError {
-    #[error("only loopback addresses are listened on")]
+    #[error("the gateway listens only on loopback addresses")]
     NotLoopback,
-    #[error("ports below 1024 are not given to agents")]
+    #[error("agents may not use ports below 1024")]
     Privileged,
     #[error("the agent's key does not permit this port")]
     NotPermitted,
-    #[error("sockets live in the agent's own folder and are named NAME.sock")]
+    #[error("a socket must be in the agent's own folder and be named NAME.sock")]
     OutsideFolder,
-    #[error("agent {0} holds it")]
+    #[error("it belongs to agent {0}")]
     InUseBy(AgentName),
-    #[error("this session has it already")]
+    #[error("this session already has it")]
     AlreadyBound,
-    #[error("this session has as many forwards as it may")]
+    #[error("this session has reached its limit of forwards")]
     TooMany,
     #[error("the session has ended")]
     Ended,
@@ -149,13 +149,13 @@ pub(in crate::gateway) enum BindError {
     Io(#[from] io::Error),
 }
 
-/// A listener at a address.
+/// The listener of a forward.
 pub(in crate::gateway) enum ForwardListener {
     Tcp(TcpListener),
     Socket(UnixListener),
 }
 
-/// Who connected, as RFC 4254 §7.2 wants it told.
+/// The originator of a connection (RFC 4254 §7.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::gateway) struct Originator {
     pub host: String,
@@ -171,7 +171,7 @@ impl From<SocketAddr> for Originator {
     }
 }
 
-/// A connection of the vendor's side, as bytes.
+/// A raw connection of the vendor's side.
 pub(in crate::gateway) trait VendorStream:
     AsyncRead + AsyncWrite + Unpin + Send
 {
@@ -179,8 +179,8 @@ pub(in crate::gateway) trait VendorStream:
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> VendorStream for T {}
 
 impl ForwardListener {
-    /// Listens at `address` and says where that is, which differs for port 0. A socket file left behind
-    /// is replaced; anything else at its path is not. Does not block beyond a few system calls.
+    /// Listens at `address` and returns it with the actual port. Replaces a stale socket file, but no
+    /// other file. Blocks only for a few system calls.
     pub(in crate::gateway) fn bind(address: &ListenAddress) -> io::Result<(Self, ListenAddress)> {
         match address {
             ListenAddress::Tcp(address) => {
@@ -212,7 +212,7 @@ impl ForwardListener {
         }
     }
 
-    /// The next connection.
+    /// Accepts the next connection; a socket has an empty originator.
     pub(in crate::gateway) async fn accept(
         &self,
     ) -> io::Result<(Box<dyn VendorStream>, Originator)> {
@@ -234,11 +234,11 @@ impl ForwardListener {
     }
 }
 
-/// Ports below are the system's (`ip_unprivileged_port_start`).
+/// Lower ports are privileged (`ip_unprivileged_port_start`).
 const FIRST_UNPRIVILEGED: u16 = 1024;
-/// Connections the kernel holds while the accept loop is busy.
+/// Connections that the kernel queues while the accept loop is busy.
 const BACKLOG: u32 = 1024;
-/// So that no request can touch `authorized_keys` beside it.
+/// Required, so that no bind can replace `authorized_keys` in the same folder.
 const SOCKET_SUFFIX: &str = ".sock";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One channel's bytes, counted for its session and its forward.
+//! Counts the bytes of a channel for its session and its forward.
 
 use super::{AgentForward, OpenCandidate};
 use crate::gateway::session::AgentSession;
@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// An open channel of a forward.
+/// An open channel of a forward, whose bytes are counted.
 pub(in crate::gateway) struct CountedChannel {
     stream: ChannelStream,
     session: Arc<AgentSession>,

@@ -1,11 +1,11 @@
-//! The accept loop of one forward, and the carrying of its raw connections.
+//! The accept loop of one forward, and the relay of its raw connections.
 
 use super::{AgentForward, ForwardListener, Originator, VendorStream, open, order_candidates};
 use crate::gateway::GatewayState;
 use std::{sync::Arc, time::Duration};
 use tokio::io::copy_bidirectional_with_sizes;
 
-/// Accepts until the forward is released. Running out of file descriptors is waited out.
+/// Accepts until the forward is released, and pauses while file descriptors are exhausted.
 pub(in crate::gateway) async fn listen(
     shared: Arc<GatewayState>,
     forward: Arc<AgentForward>,
@@ -43,7 +43,7 @@ async fn relay(
     let deadline = shared.settings.limits.open_deadline;
     let mut candidates = forward.candidates();
     order_candidates(&mut candidates);
-    // Counted before the channel is there, so that the next connection goes elsewhere.
+    // Counted before the channel exists, so that the next connection chooses another session.
     let expected = candidates
         .first()
         .map(|first| first.serving.session.count_busy());
@@ -64,7 +64,7 @@ async fn relay(
     }
 }
 
-/// Pause after a failed accept, so that a lack of descriptors does not spin.
+/// Pause after a failed accept, so that exhausted descriptors do not make the loop spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes per direction and connection; two SSH packets.
 const COPY_BUFFER: usize = 64 << 10;

@@ -1,4 +1,4 @@
-//! Remote forwards: one listener, served by every live session of its agent that asked for it.
+//! Remote forwards: one listener, served by every session of its agent that requested it.
 
 mod bind;
 mod counted_channel;
@@ -13,23 +13,24 @@ pub(super) use listen::listen;
 pub(super) use open::{ChannelOpenError, open};
 
 use super::{AgentName, session::AgentSession};
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc,
     atomic::{AtomicU64, AtomicUsize},
 };
 use tokio_util::sync::CancellationToken;
 
-/// One address that is listened on for one agent.
+/// One listener for one agent.
 pub(super) struct AgentForward {
-    /// Counts up, so that the lowest is an agent's first.
+    /// Increases, so that the lowest is an agent's first.
     pub id: u64,
-    /// Name of the agent that asked for it.
+    /// Name of the agent that requested it.
     pub agent: AgentName,
     /// Address that the gateway listens on for it.
     pub address: ListenAddress,
     /// Counters of the channels and bytes of this forward.
     pub traffic: TrafficCounters,
-    /// Ends the listener; connections that are under way go on.
+    /// Ends the listener; open connections continue.
     pub stop: CancellationToken,
     serving: Mutex<Vec<ServingSession>>,
 }
@@ -39,16 +40,16 @@ pub(super) struct AgentForward {
 pub(super) struct ServingSession {
     /// The session that serves the forward.
     pub session: Arc<AgentSession>,
-    /// What it asked for; port 0 where it left the choice.
+    /// The bind that it requested; port 0 for any port.
     pub requested: RequestedBind,
-    /// The same with the port that it got: what its channels are opened by.
+    /// That bind with its actual port, which its channels name.
     pub bind: RequestedBind,
 }
 
-/// A session by which a channel of a forward can be opened.
+/// A session that can open a channel of a forward.
 #[derive(Clone)]
 pub(super) struct OpenCandidate {
-    /// The forward that a channel is wanted for.
+    /// The forward of the channel.
     pub forward: Arc<AgentForward>,
     /// The session to ask for a channel.
     pub serving: ServingSession,
@@ -73,17 +74,16 @@ impl AgentForward {
 
     /// The sessions that serve it now.
     pub(super) fn serving(&self) -> MutexGuard<'_, Vec<ServingSession>> {
-        // Each change is one push or one retain: a panic leaves a whole list.
-        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+        self.serving.lock()
     }
 
-    /// Whether this session is one of them.
+    /// Whether this session serves the forward.
     pub(super) fn is_served_by(&self, session: u64) -> bool {
         let serving = self.serving();
         serving.iter().any(|serving| serving.session.id == session)
     }
 
-    /// Every session that serves it, to choose from.
+    /// One candidate per session that serves the forward.
     pub(super) fn candidates(self: &Arc<Self>) -> Vec<OpenCandidate> {
         self.serving()
             .iter()
@@ -95,7 +95,7 @@ impl AgentForward {
     }
 }
 
-/// Bytes and channels, counted where they pass.
+/// Counters of channels, bytes and requests.
 #[derive(Default)]
 pub(super) struct TrafficCounters {
     /// Number of channels open now.
@@ -110,8 +110,8 @@ pub(super) struct TrafficCounters {
     pub requests: AtomicU64,
 }
 
-/// The order to ask in: those that answer before those that owe an answer, the least busy first, and
-/// equals by chance: taking turns falls into step with callers that take turns themselves.
+/// Puts responsive sessions before those that owe an answer, then the least busy first. Equals are
+/// ordered at random, since taking turns falls into step with callers that take turns.
 pub(super) fn order_candidates(candidates: &mut [OpenCandidate]) {
     if candidates.len() < 2 {
         return;

@@ -1,5 +1,5 @@
-//! Opens a channel by the first session that answers. A dead twin costs a moment once, not a deadline
-//! each time.
+//! Opens a channel on the first session that answers, so that a dead session causes one short delay
+//! and not a timeout per request.
 
 use super::{CountedChannel, OpenCandidate, Originator};
 use std::time::Duration;
@@ -8,8 +8,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Asks the candidates in their order, the next one as soon as one refuses or lets its patience run
-/// out; the first channel wins. `deadline` bounds the whole.
+/// Asks the candidates in order, the next one as soon as one refuses or exceeds its patience. The first
+/// channel wins. `deadline` limits the whole.
 pub(in crate::gateway) async fn open(
     candidates: Vec<OpenCandidate>,
     originator: &Originator,
@@ -60,8 +60,8 @@ pub(in crate::gateway) async fn open(
     Err(refusal)
 }
 
-/// Runs to its end whatever becomes of the one who tried: cancelling an open would orphan the channel
-/// or end the session. A channel that comes too overdue is closed by dropping it.
+/// Runs in a task, because cancelling an open would orphan the channel or end the session. A channel
+/// that comes too late is closed by dropping it.
 fn request_channel(
     candidate: OpenCandidate,
     originator: Originator,
@@ -78,22 +78,22 @@ fn request_channel(
     });
 }
 
-/// Why no channel came to be. Nothing was sent in any of these cases.
+/// Why no channel could be opened. Nothing was sent in any of these cases.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub(in crate::gateway) enum ChannelOpenError {
-    /// Nobody serves the forward.
+    /// No session serves the forward.
     #[error("no session of the agent serves this forward")]
     NoSession,
-    /// The session ended meanwhile.
+    /// The session ended during the open.
     #[error("the agent's session ended")]
     SessionLost,
-    /// Too many channels, here or at the agent.
-    #[error("the agent has as many channels open as it may")]
+    /// The session has too many channels, here or at the agent.
+    #[error("the agent has reached its limit of channels")]
     Busy,
-    /// The agent said no.
+    /// The agent refused the channel.
     #[error("the agent refused the channel")]
     Refused,
-    /// Nobody answered in time.
+    /// No session answered in time.
     #[error("the agent did not answer in time")]
     TimedOut,
 }

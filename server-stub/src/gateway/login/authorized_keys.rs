@@ -3,7 +3,7 @@
 use super::{LoginGrant, LoginRefusal, PermittedBind};
 use russh::keys::{HashAlg, PublicKey};
 
-/// The first line with this key decides; `None` where no line has it.
+/// Decides by the first line with this key; `None` if no line has it.
 pub(super) fn find(text: &str, key: &PublicKey) -> Option<Result<LoginGrant, LoginRefusal>> {
     lines(text)
         .find(|(_, found)| found.key_data() == key.key_data())
@@ -15,8 +15,8 @@ pub(super) fn find(text: &str, key: &PublicKey) -> Option<Result<LoginGrant, Log
         })
 }
 
-/// The keys of a file whose lines have no options. Lines with options are skipped: what they
-/// restrict would be lost.
+/// The keys on lines without options. Lines with options are skipped, because their restrictions
+/// would be lost.
 pub(super) fn plain(text: &str) -> Vec<PublicKey> {
     lines(text)
         .filter(|(options, _)| options.is_empty())
@@ -24,7 +24,7 @@ pub(super) fn plain(text: &str) -> Vec<PublicKey> {
         .collect()
 }
 
-/// Options and key of each line that has a key. A line that cannot be read hides no other.
+/// Options and key of each line that has a key. Malformed lines are skipped.
 fn lines(text: &str) -> impl Iterator<Item = (&str, PublicKey)> {
     text.lines().filter_map(|line| {
         let line = line.trim();
@@ -40,8 +40,8 @@ fn lines(text: &str) -> impl Iterator<Item = (&str, PublicKey)> {
     })
 }
 
-/// Options that restrict what this gateway grants are honoured, those about shells, terminals and
-/// outgoing connections hold anyway, and any other refuses the key: it may be a restriction.
+/// Applies the options that restrict forwards. Those about shells, terminals and outgoing connections
+/// are always in effect here. Any other option refuses the key, because it may be a restriction.
 fn permitted(options: &str) -> Result<Option<Vec<PermittedBind>>, LoginRefusal> {
     let mut forwarding = true;
     let mut binds = None;
@@ -91,7 +91,7 @@ fn permitted(options: &str) -> Result<Option<Vec<PermittedBind>>, LoginRefusal> 
     }
 }
 
-/// Splits at the first separator outside double quotes, which it leaves out.
+/// Splits at the first separator outside double quotes and drops that separator.
 fn split_unquoted(text: &str, separator: impl Fn(char) -> bool) -> Option<(&str, &str)> {
     let mut quoted = false;
     let mut escaped = false;
@@ -140,7 +140,7 @@ mod tests {
         )
         .unwrap();
         assert!(grant.permits("localhost", 8080) && grant.permits("127.0.0.1", 9090));
-        // In the same words, as with OpenSSH: another loopback address may be where another agent is looked for.
+        // In the same words, as with OpenSSH: another agent may be called at another loopback address.
         assert!(!grant.permits("127.0.0.1", 8080) && !grant.permits("::1", 8080));
         assert!(!grant.permits("localhost", 8081) && !grant.permits("localhost", 0));
         let six = granted(r#"permitlisten="[::1]:8080""#).unwrap();

@@ -1,5 +1,5 @@
-//! Checks an OpenSSH user certificate (PROTOCOL.certkeys). russh has verified only that its holder
-//! signed; trust, type, time, principal and options are decided here.
+//! Checks an OpenSSH user certificate (PROTOCOL.certkeys). russh has verified only its holder's
+//! signature; this module checks CA, type, time, principal and options.
 
 use super::{LoginGrant, LoginRefusal};
 use crate::gateway::AgentName;
@@ -8,7 +8,7 @@ use russh::keys::{
     ssh_key::{Fingerprint, certificate::CertType},
 };
 
-/// Grants the login where everything holds.
+/// Grants the login if every check passes.
 pub(super) fn check(
     agent: &AgentName,
     certificate: &Certificate,
@@ -16,7 +16,7 @@ pub(super) fn check(
 ) -> Result<LoginGrant, LoginRefusal> {
     let refuse = |why| Err(LoginRefusal::Certificate(why));
     if authorities.is_empty() {
-        return refuse("this gateway trusts no user authority (user_ca.pub)");
+        return refuse("this gateway trusts no user CA (user_ca.pub)");
     }
     if certificate.cert_type() != CertType::User {
         return refuse("it is not a user certificate");
@@ -25,14 +25,14 @@ pub(super) fn check(
         certificate.signature().algorithm(),
         Algorithm::Rsa { hash: None }
     ) {
-        return refuse("its authority signed with SHA-1");
+        return refuse("its CA signed with SHA-1");
     }
     let trusted: Vec<Fingerprint> = authorities
         .iter()
         .map(|authority| authority.fingerprint(HashAlg::Sha256))
         .collect();
     if certificate.validate(&trusted).is_err() {
-        return refuse("its authority is not trusted, its signature is wrong, or its time is over");
+        return refuse("its CA is not trusted, its signature is invalid, or it has expired");
     }
     // An empty list would mean any user.
     if !certificate
@@ -43,7 +43,7 @@ pub(super) fn check(
         return refuse("the agent's name is not among its principals");
     }
     if !certificate.critical_options().is_empty() {
-        return refuse("it has a critical option, and none is known here");
+        return refuse("it has a critical option, which this gateway does not support");
     }
     if !certificate
         .extensions()

@@ -1,5 +1,5 @@
-//! Who may log in as which agent: authorized keys, and certificates of a user authority. Knows keys,
-//! knows no session.
+//! Who may log in as which agent: authorized keys, and certificates of a user CA. It knows keys, no
+//! sessions.
 
 mod authorized_keys;
 mod certificate;
@@ -12,26 +12,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a login was granted.
+/// The rights of a successful login.
 #[derive(Clone, Debug)]
 pub(super) struct LoginGrant {
-    /// How it was proven, for logs and status: the key's fingerprint, or the certificate's id.
+    /// Key fingerprint or certificate id, for logs and status.
     pub by: String,
-    /// Binds that may be listened on; `None` is any.
+    /// Binds that the agent may request; `None` permits any.
     pub binds: Option<Vec<PermittedBind>>,
 }
 
 /// One `permitlisten` entry, `[host:]port` (sshd(8)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PermittedBind {
-    /// In the words in which it must be asked for, as with OpenSSH; `None` is any.
+    /// Host exactly as the agent must request it, as with OpenSSH; `None` permits any.
     pub host: Option<String>,
     /// Permitted port; `None` permits any port.
     pub port: Option<u16>,
 }
 
 impl LoginGrant {
-    /// Whether a bind on this host and port was granted; 0 asks for any port.
+    /// Whether the agent may request this host and port; port 0 requests any port.
     pub(super) fn permits(&self, host: &str, port: u16) -> bool {
         let fits = |bind: &PermittedBind| {
             bind.port.is_none_or(|own| own == port)
@@ -46,7 +46,7 @@ impl LoginGrant {
     }
 }
 
-/// Reads the files anew at each login, so that a key added or removed counts at once.
+/// Reads the files again at each login, so that changes take effect at once.
 pub(super) struct LoginVerifier {
     agents_folder: PathBuf,
     extra_keys: HashMap<AgentName, Vec<PathBuf>>,
@@ -58,7 +58,10 @@ impl LoginVerifier {
     pub(super) fn new(settings: &Settings) -> Self {
         let mut extra_keys: HashMap<_, Vec<_>> = HashMap::new();
         for (name, path) in &settings.authorized_keys {
-            extra_keys.entry(name.clone()).or_default().push(path.clone());
+            extra_keys
+                .entry(name.clone())
+                .or_default()
+                .push(path.clone());
         }
         Self {
             agents_folder: settings.data.join("agents"),
@@ -76,8 +79,8 @@ impl LoginVerifier {
                 .unwrap_or(false)
     }
 
-    /// Whether an offered key is worth a signature. The offer of a certificate shows only the key in
-    /// it, so with a user authority every key is; [`LoginVerifier::check_key`] then decides on what was signed.
+    /// Whether to ask for a signature by an offered key. The offer of a certificate shows only its key, so
+    /// with a user CA every key is accepted here, and [`LoginVerifier::check_key`] decides after the signature.
     pub(super) async fn accepts_offer(
         &self,
         agent: &AgentName,
@@ -91,7 +94,7 @@ impl LoginVerifier {
         }
     }
 
-    /// Decides on a plain key.
+    /// Decides on a plain key whose holder has signed.
     pub(super) async fn check_key(
         &self,
         agent: &AgentName,
@@ -138,7 +141,7 @@ impl LoginVerifier {
             .unwrap_or_default())
     }
 
-    /// `revoked_keys` has public keys or `SHA256:` fingerprints, one a line.
+    /// `revoked_keys` contains public keys or `SHA256:` fingerprints, one per line.
     async fn not_revoked(&self, key: &PublicKey) -> Result<(), LoginRefusal> {
         let Some(text) = read_bounded(&self.revoked).await? else {
             return Ok(());
@@ -155,7 +158,7 @@ impl LoginVerifier {
     }
 }
 
-/// Why a login was refused. For the gateway's log; the far side learns only that it was.
+/// Why a login was refused, for the gateway's log. The client does not learn the reason.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LoginRefusal {
     #[error("key {0} is not in the agent's authorized_keys")]
@@ -164,7 +167,7 @@ pub(super) enum LoginRefusal {
     Sha1,
     #[error("key {0} is in revoked_keys")]
     Revoked(String),
-    #[error("the key's line has the option {0:?}, which this gateway cannot honour")]
+    #[error("the key's line has the option {0:?}, which this gateway does not support")]
     Option(String),
     #[error("the key's line does not permit port forwarding")]
     NoForwarding,
@@ -198,7 +201,7 @@ async fn read_bounded(path: &Path) -> Result<Option<String>, LoginRefusal> {
     Ok(Some(text))
 }
 
-/// Some ten thousand keys; read at each login, so bounded.
+/// In bytes, about ten thousand keys. Bounded, because the file is read at each login.
 const MAX_FILE: u64 = 1 << 20;
 
 #[cfg(test)]

@@ -1,18 +1,19 @@
-//! Bodies on their way: passed frame by frame, with a limit for one that stops moving.
+//! Bodies that pass through frame by frame, with a time limit for one that stalls.
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::time::{Instant, Sleep, sleep};
 
-/// When something last moved in one direction of a request.
+/// When data was last transferred in one direction of a request.
 #[derive(Clone)]
 pub(super) struct ActivityClock(Arc<Mutex<Instant>>);
 
@@ -22,15 +23,15 @@ impl ActivityClock {
     }
 
     pub(super) fn touch(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.0.lock() = Instant::now();
     }
 
     pub(super) fn last(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 }
 
-/// A body that passes through.
+/// A body that passes through and fails when it stalls.
 pub(super) struct ForwardedBody {
     inner: Incoming,
     progress: ActivityClock,
@@ -80,18 +81,18 @@ impl Body for ForwardedBody {
     }
 }
 
-/// Why a body did not come to its end.
+/// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::gateway) enum BodyError {
-    /// The connection it came by failed.
+    /// The connection of its sender failed.
     #[error(transparent)]
     Http(hyper::Error),
-    /// Nothing moved for too long.
-    #[error("the body has not moved for too long")]
+    /// Nothing was transferred for too long.
+    #[error("the body stalled")]
     Stalled,
 }
 
-/// The body of an answer: our own, or the agent's with what is to happen after it.
+/// The body of a response: the gateway's own, or the agent's with a hook for its end.
 pub(in crate::gateway) enum ResponseBody {
     /// A body of the gateway's own.
     Own(Full<Bytes>),
@@ -99,15 +100,15 @@ pub(in crate::gateway) enum ResponseBody {
     FromAgent {
         /// The body.
         body: AgentResponseBody,
-        /// Dropped, and told whether the body came to its end, when it has.
+        /// Called once when the body ends or is dropped, with whether it was complete.
         after: Option<BodyEndHook>,
     },
 }
 
-/// See [`ResponseBody::FromAgent`].
+/// The body of [`ResponseBody::FromAgent`].
 pub(in crate::gateway) struct AgentResponseBody(pub(super) ForwardedBody);
 
-/// What to do once a body has ended; `true` where it came to its end.
+/// Called once a body has ended; `true` if it was complete.
 pub(in crate::gateway) type BodyEndHook = Box<dyn FnOnce(bool) + Send>;
 
 impl ResponseBody {
@@ -160,7 +161,7 @@ impl Drop for ResponseBody {
         if let Self::FromAgent { body, after } = self
             && let Some(after) = after.take()
         {
-            // hyper does not poll a body that says it is over.
+            // hyper does not poll a body whose end it knows.
             after(body.0.is_end_stream());
         }
     }

@@ -1,5 +1,5 @@
 //! The HTTP listener in front of the agents: routes by `Host`, sends over pooled channels, streams both
-//! ways. Changes nothing but what belongs to the connection itself (RFC 9110 §7.6.1).
+//! ways. Removes only the headers of the connection itself (RFC 9110 §7.6.1).
 
 mod body;
 mod pool;
@@ -23,12 +23,12 @@ use tokio::{
 
 /// Serves HTTP until the gateway stops.
 pub(super) async fn serve(shared: Arc<GatewayState>, listener: TcpListener) {
-    let room = Arc::new(Semaphore::new(shared.settings.limits.max_http_connections));
+    let slots = Arc::new(Semaphore::new(shared.settings.limits.max_http_connections));
     loop {
-        // Past the cap new connections wait in the kernel's queue.
+        // Beyond the limit new connections wait in the kernel's queue.
         let permit = tokio::select! {
             () = shared.stop.cancelled() => return,
-            permit = Arc::clone(&room).acquire_owned() => permit,
+            permit = Arc::clone(&slots).acquire_owned() => permit,
         };
         let accepted = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -63,7 +63,7 @@ async fn connection(shared: Arc<GatewayState>, socket: TcpStream) {
         .max_buf_size(limits.max_head)
         .max_headers(MAX_HEADERS)
         .preserve_header_case(true)
-        // The agent's answer has Jira's date.
+        // The agent's response has Jira's date.
         .auto_date_header(false)
         .serve_connection(TokioIo::new(socket), service);
     let mut serving = std::pin::pin!(serving);
@@ -92,9 +92,9 @@ async fn answer(shared: &Arc<GatewayState>, request: Request<Incoming>) -> Respo
     answered.unwrap_or_else(|problem| problem.response(&id))
 }
 
-/// Request and response heads alike; hyper's own 100 is tight for a request through several proxies.
+/// For request and response heads; hyper's default of 100 is tight behind several proxies.
 const MAX_HEADERS: usize = 200;
-/// Pause after a failed accept, so that a lack of descriptors does not spin.
+/// Pause after a failed accept, so that exhausted descriptors do not make the loop spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long requests under way may take when the gateway stops.
+/// How long open requests may take when the gateway stops.
 const DRAIN: Duration = Duration::from_secs(2);

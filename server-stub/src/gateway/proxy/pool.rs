@@ -1,4 +1,4 @@
-//! HTTP connections over channels that are open and idle, per session and forward.
+//! HTTP connections over open, idle channels, per session and forward.
 
 use super::{MAX_HEADERS, body::ForwardedBody};
 use crate::gateway::{
@@ -8,22 +8,23 @@ use crate::gateway::{
 };
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
-/// The idle ones of all agents.
+/// The idle connections of all agents.
 #[derive(Default)]
 pub(in crate::gateway) struct ConnectionPool {
     slots: Mutex<HashMap<PoolKey, PoolSlot>>,
     ids: AtomicU64,
 }
 
-/// Session and forward, by their numbers.
+/// The ids of session and forward.
 pub(in crate::gateway) type PoolKey = (u64, u64);
 
 #[derive(Default)]
@@ -38,17 +39,17 @@ pub(super) struct PooledConnection {
     id: u64,
     /// Key of the pool slot that the connection belongs to.
     pub key: PoolKey,
-    /// The session that carries it.
+    /// The session of its channel.
     pub session: Arc<AgentSession>,
     forward: Arc<AgentForward>,
-    /// By which requests are sent.
+    /// Sends requests on this connection.
     pub sender: SendRequest<ForwardedBody>,
 }
 
 impl ConnectionPool {
-    /// The connection that was used last: the least likely to be closed meanwhile.
+    /// Takes the most recently used connection, which is the least likely to be closed.
     pub(super) fn take(&self, key: PoolKey) -> Option<PooledConnection> {
-        let mut slots = self.slots();
+        let mut slots = self.slots.lock();
         let slot = slots.get_mut(&key)?;
         while let Some(connection) = slot.idle.pop() {
             if connection.sender.is_ready() {
@@ -58,14 +59,15 @@ impl ConnectionPool {
         None
     }
 
-    /// Idle connections of a session and forward.
+    /// Number of idle connections of a session and forward.
     pub(in crate::gateway) fn idle(&self, session: u64, forward: u64) -> usize {
-        self.slots()
+        self.slots
+            .lock()
             .get(&(session, forward))
             .map_or(0, |slot| slot.idle.len())
     }
 
-    /// Makes an HTTP connection of a channel and drives it until it ends.
+    /// Starts HTTP on a channel, and drives the connection in a task until it ends.
     pub(super) async fn connect(
         shared: &Arc<GatewayState>,
         channel: CountedChannel,
@@ -100,7 +102,7 @@ impl ConnectionPool {
         })
     }
 
-    /// Gives a connection back once it can take the next request; one that cannot soon is closed.
+    /// Returns a connection once it can take the next request; closes it if that takes too long.
     pub(super) fn put_idle(shared: &Arc<GatewayState>, mut connection: PooledConnection) {
         let owner = Arc::clone(shared);
         shared.tasks.spawn(async move {
@@ -111,16 +113,16 @@ impl ConnectionPool {
         });
     }
 
-    /// Closes the idle ones of a forward that its session no longer serves.
+    /// Closes the idle connections of a forward that its session no longer serves.
     pub(in crate::gateway) fn close_idle(&self, key: PoolKey) {
-        if let Some(slot) = self.slots().get_mut(&key) {
+        if let Some(slot) = self.slots.lock().get_mut(&key) {
             slot.idle.clear();
         }
     }
 
     fn put(&self, connection: PooledConnection, max_idle: usize) {
-        let mut slots = self.slots();
-        // Under the lock: the driver forgets its connection only after closing it, and a forward is
+        let mut slots = self.slots.lock();
+        // Under the lock: the driver removes its connection only after closing it, and a forward is
         // released before its idle connections are closed.
         let served = connection.forward.is_served_by(connection.session.id);
         if connection.sender.is_closed() || !served {
@@ -133,7 +135,7 @@ impl ConnectionPool {
     }
 
     fn forget(&self, key: PoolKey, id: u64) {
-        let mut slots = self.slots();
+        let mut slots = self.slots.lock();
         if let Some(slot) = slots.get_mut(&key) {
             slot.idle.retain(|connection| connection.id != id);
             if slot.idle.is_empty() && slot.opening == 0 {
@@ -142,10 +144,10 @@ impl ConnectionPool {
         }
     }
 
-    /// Whether one more channel should be opened ahead of need; the caller then opens it and says
+    /// Whether one more channel should be opened ahead of need. The caller then opens it and calls
     /// [`ConnectionPool::opened_ahead`].
     pub(super) fn wants_more(&self, key: PoolKey, preopened: usize) -> bool {
-        let mut slots = self.slots();
+        let mut slots = self.slots.lock();
         if preopened == 0 {
             return false;
         }
@@ -157,7 +159,7 @@ impl ConnectionPool {
         wanted
     }
 
-    /// Ends what [`ConnectionPool::wants_more`] began.
+    /// Completes [`ConnectionPool::wants_more`], with the connection if there is one.
     pub(super) fn opened_ahead(
         &self,
         key: PoolKey,
@@ -165,7 +167,7 @@ impl ConnectionPool {
         max_idle: usize,
     ) {
         {
-            let mut slots = self.slots();
+            let mut slots = self.slots.lock();
             if let Some(slot) = slots.get_mut(&key) {
                 slot.opening = slot.opening.saturating_sub(1);
                 if slot.idle.is_empty() && slot.opening == 0 {
@@ -177,12 +179,7 @@ impl ConnectionPool {
             self.put(connection, max_idle);
         }
     }
-
-    fn slots(&self) -> MutexGuard<'_, HashMap<PoolKey, PoolSlot>> {
-        // Whole entries only: a panic leaves nothing half-written.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// After an answer, how long a connection may still be busy with the rest of its request.
+/// How long a connection may still be busy with its request after the response.
 const IDLE_READY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);

@@ -1,38 +1,38 @@
-//! What the gateway itself answers when a request does not reach an agent (RFC 9457, RFC 9209). An
-//! answer of the agent or of Jira passes unchanged and never looks like these.
+//! The gateway's own responses when a request does not reach an agent (RFC 9457, RFC 9209). Responses
+//! of the agent or of Jira pass unchanged and never look like these.
 
 use super::body::ResponseBody;
 use crate::gateway::forward::ChannelOpenError;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-/// One kind of failure. Its name is a promise.
+/// The kinds of failure. Their names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GatewayProblem {
-    /// The host is none of this gateway's.
+    /// The host does not belong to this gateway.
     UnknownHost,
-    /// No agent of this name has ever been given a key.
+    /// No agent of this name has a key.
     UnknownAgent,
     /// The agent has no session.
     AgentOffline,
-    /// The agent is here, but does not serve this forward.
+    /// The agent is connected, but does not serve this forward.
     NoForward,
-    /// The agent has as many channels open as it may.
+    /// The agent has reached its limit of open channels.
     AgentBusy,
     /// The agent refused the channel.
     ChannelRefused,
-    /// The agent did not answer the opening of a channel.
+    /// The agent did not answer a channel open.
     AgentSilent,
     /// The session ended after something was sent.
     AgentLost,
-    /// The request was sent, no answer came.
+    /// The request was sent, but no response came in time.
     NoAnswer,
     /// CONNECT, or an upgrade of the protocol.
     Upgrade,
 }
 
 impl GatewayProblem {
-    /// The whole answer.
+    /// The response: problem JSON, `Proxy-Status` and `Retry-After`.
     pub(super) fn response(self, request_id: &HeaderValue) -> Response<ResponseBody> {
         let facts = self.facts();
         let body = json!({
@@ -104,7 +104,7 @@ impl GatewayProblem {
                     StatusCode::SERVICE_UNAVAILABLE,
                     "no-forward",
                     "destination_unavailable",
-                    "The agent is connected and serves no such forward",
+                    "The agent is connected but serves no such forward",
                 )
             },
             Self::AgentBusy => ProblemFields {
@@ -113,7 +113,7 @@ impl GatewayProblem {
                     StatusCode::SERVICE_UNAVAILABLE,
                     "agent-busy",
                     "connection_limit_reached",
-                    "The agent has as many channels open as it may",
+                    "The agent has reached its limit of open channels",
                 )
             },
             Self::ChannelRefused => facts(
@@ -137,7 +137,7 @@ impl GatewayProblem {
                     StatusCode::BAD_GATEWAY,
                     "agent-lost",
                     "connection_terminated",
-                    "The connection to the agent ended before its answer",
+                    "The connection to the agent ended before its response",
                 )
             },
             Self::NoAnswer => ProblemFields {
@@ -146,7 +146,7 @@ impl GatewayProblem {
                     StatusCode::GATEWAY_TIMEOUT,
                     "no-answer",
                     "http_response_timeout",
-                    "The request was sent and no answer came in time",
+                    "The request was sent but no response came in time",
                 )
             },
             Self::Upgrade => facts(
@@ -180,7 +180,7 @@ impl From<ChannelOpenError> for GatewayProblem {
     }
 }
 
-/// The caller's own id where it sent one, else a new one.
+/// The caller's own request id, or a new one.
 pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     headers
         .get("x-request-id")

@@ -1,11 +1,11 @@
-//! From the `Host` header to the status page or to an agent's forward.
+//! Routes a request by its `Host` header to the status page or to an agent's forward.
 
 use super::problem::GatewayProblem;
 use crate::gateway::AgentName;
 use http::{Method, Request, header};
 use std::net::IpAddr;
 
-/// Where a request is meant to go.
+/// The target of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RouteTarget {
     /// The gateway itself: its bare domain, `localhost` or a loopback address.
@@ -17,8 +17,8 @@ pub(super) enum RouteTarget {
     },
 }
 
-/// Reads the host of a request. Only the gateway's own names reach its page, so that no web page with
-/// a name of its own that resolves to this address can read it.
+/// Reads the host of a request. Only the gateway's own names reach its page, so that a web page under
+/// another name that resolves to this address cannot read it (DNS rebinding).
 pub(super) fn target<B>(domain: &str, request: &Request<B>) -> Result<RouteTarget, GatewayProblem> {
     if request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE) {
         return Err(GatewayProblem::Upgrade);

@@ -1,4 +1,4 @@
-//! The way of one request to an agent and of its answer back.
+//! Sends one request to an agent and passes the response back.
 
 use super::{
     body::{ActivityClock, AgentResponseBody, ForwardedBody, ResponseBody},
@@ -20,8 +20,8 @@ use std::{
 };
 use tokio::time::{Instant, sleep_until};
 
-/// Sends a request over an idle channel, or over a new one, and passes the answer on. A channel that
-/// turns out closed is replaced only where nothing of the request was sent.
+/// Sends a request over an idle channel or a new one, and passes the response back. Retries on another
+/// channel only if nothing of the request was sent.
 pub(super) async fn send(
     shared: &Arc<GatewayState>,
     agent: AgentName,
@@ -91,14 +91,14 @@ async fn candidates(
     }
 }
 
-/// The idle channel of the session whose turn it is, else a new one. A session that should prove
-/// itself first is asked for a new channel: its answer is the proof.
+/// An idle channel of the best session, or a new one. A session in doubt must open a new channel,
+/// which proves that it is alive.
 async fn connect(
     shared: &Arc<GatewayState>,
     mut candidates: Vec<OpenCandidate>,
 ) -> Result<(PooledConnection, BusyGuard), GatewayProblem> {
     order_candidates(&mut candidates);
-    // Counted before there is a channel, so that the next request goes elsewhere.
+    // Counted before the channel exists, so that the next request chooses another session.
     let expected = candidates
         .first()
         .map(|first| first.serving.session.count_busy());
@@ -132,7 +132,7 @@ async fn connect(
     Ok((connection, work))
 }
 
-/// Opens a channel ahead of the next request where there are too few idle ones.
+/// Opens a channel ahead of the next request if there are too few idle ones.
 fn open_ahead(shared: &Arc<GatewayState>, candidate: OpenCandidate) {
     let limits = &shared.settings.limits;
     let key = (candidate.serving.session.id, candidate.forward.id);
@@ -151,12 +151,12 @@ fn open_ahead(shared: &Arc<GatewayState>, candidate: OpenCandidate) {
     });
 }
 
-/// A pooled channel serves many callers, so it is opened in the name of the listener.
+/// A pooled channel serves many callers, so its originator is the HTTP listener.
 fn originator(shared: &GatewayState) -> Originator {
     shared.http_addr.into()
 }
 
-/// Waits for the head of the answer, with a deadline that each piece of the request's body moves.
+/// Waits for the response head. Each piece of the request body extends the deadline.
 async fn before_deadline<T>(
     sent: impl Future<Output = T>,
     progress: &ActivityClock,
@@ -176,7 +176,7 @@ async fn before_deadline<T>(
     }
 }
 
-/// RFC 9110 §7.6.1. hyper frames each side anew.
+/// RFC 9110 §7.6.1. hyper frames each side itself.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)

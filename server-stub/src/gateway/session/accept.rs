@@ -1,4 +1,4 @@
-//! The SSH accept loop and the life of one connection: login grace, stall timer, disconnecting.
+//! The SSH accept loop and the life of one connection: login grace, stall timer, disconnect.
 
 use super::{
     direct_channel::MAX_DIRECT_CHANNELS,
@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-/// Listens with an address that a restart can take again at once.
+/// Listens so that a restarted gateway can bind the address again at once.
 pub(in crate::gateway) fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
@@ -36,8 +36,8 @@ pub(in crate::gateway) fn listener(address: SocketAddr) -> io::Result<TcpListene
     socket.listen(BACKLOG)
 }
 
-/// Accepts until the gateway stops. A lack of file descriptors is waited out; past the cap of those
-/// not yet logged in the oldest of them is closed.
+/// Accepts until the gateway stops, and pauses while file descriptors are exhausted. Beyond the limit
+/// of connections before login the oldest one is closed.
 pub(in crate::gateway) async fn connections(
     shared: Arc<GatewayState>,
     config: Arc<server::Config>,
@@ -78,7 +78,7 @@ async fn connection(
     let limits = &shared.settings.limits;
     let grace = Instant::now() + limits.login_grace;
     if let Err(error) = socket::configure(&socket, &socket::SocketOptions::default()) {
-        tracing::debug!(%remote, %error, "cannot set the socket's options");
+        tracing::debug!(%remote, %error, "cannot set socket options");
         return;
     }
     let (reader, writer) = socket.into_split();
@@ -104,18 +104,18 @@ async fn connection(
     let handshake = tokio::select! { biased;
         handshake = handshake => handshake,
         () = evicted.cancelled() => {
-            tracing::debug!(%remote, "closed for a newer one: too many connections have not logged in");
+            tracing::debug!(%remote, "connection closed for a newer one: too many connections before login");
             return;
         }
     };
     let running = match handshake {
         Ok(Ok(running)) => running,
         Ok(Err(error)) => {
-            tracing::debug!(%remote, %error, "no SSH handshake");
+            tracing::debug!(%remote, %error, "SSH handshake failed");
             return;
         }
         Err(_) => {
-            tracing::debug!(%remote, "no SSH handshake in time");
+            tracing::debug!(%remote, "SSH handshake timed out");
             return;
         }
     };
@@ -130,7 +130,7 @@ async fn connection(
             }
             () = evicted.cancelled() => {
                 if logged_in.get().is_none() {
-                    transport_handle.abort("too many connections have not logged in");
+                    transport_handle.abort("too many connections before login");
                 }
             }
         }
@@ -151,11 +151,13 @@ async fn connection(
         }
     };
     let Some(session) = logged_in.get() else {
-        let cause = transport_handle.death_reason().unwrap_or("closed by the far side");
+        let cause = transport_handle
+            .death_reason()
+            .unwrap_or("closed by the far side");
         tracing::debug!(%remote, cause, "connection ended before a login");
         return;
     };
-    // The handler has said so already unless russh's task is stuck.
+    // The handler has done this already unless russh's task is stuck.
     shared.registry.remove_session(session);
     let cause = match ended {
         Some(Ok(())) => "closed by the agent".to_owned(),
@@ -170,7 +172,7 @@ async fn connection(
 
 fn disconnect_all(handle: &server::Handle) {
     let handle = handle.clone();
-    // In a task: the session may be too busy to take it.
+    // In a task, because the session may be too busy to take it.
     tokio::spawn(async move {
         let disconnecting = handle.disconnect(
             Disconnect::ByApplication,
@@ -181,9 +183,9 @@ fn disconnect_all(handle: &server::Handle) {
     });
 }
 
-/// Connections the kernel holds while the loop is busy.
+/// Connections that the kernel queues while the loop is busy.
 const BACKLOG: u32 = 1024;
-/// Pause after a failed accept, so that a lack of descriptors does not spin.
+/// Pause after a failed accept, so that exhausted descriptors do not make the loop spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a session may take to say goodbye before it is cut, and then to end.
+/// How long a session may take to disconnect, and then to end.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,10 +1,10 @@
-//! russh's own settings for a server: algorithms, windows, keep-alive, rekey.
+//! russh's settings for the server: algorithms, windows, keep-alive, rekey.
 
 use crate::gateway::settings::GatewayLimits;
 use russh::{MethodKind, MethodSet, SshId, keys::PrivateKey, server};
 use std::{borrow::Cow, time::Duration};
 
-/// Everything russh is told.
+/// The configuration of russh.
 pub(in crate::gateway) fn config(key: PrivateKey, limits: &GatewayLimits) -> server::Config {
     server::Config {
         server_id: SshId::Standard(Cow::Borrowed(concat!(
@@ -25,7 +25,7 @@ pub(in crate::gateway) fn config(key: PrivateKey, limits: &GatewayLimits) -> ser
         channel_buffer_size: CHANNEL_BUFFER,
         preferred: agent_ssh::algorithms::preferred(),
         max_auth_attempts: MAX_ATTEMPTS,
-        // A last net above the keep-alive.
+        // A fallback above the keep-alive.
         inactivity_timeout: Some(
             limits
                 .keepalive_interval
@@ -43,5 +43,5 @@ pub(in crate::gateway) fn config(key: PrivateKey, limits: &GatewayLimits) -> ser
 const REJECTION_TIME: Duration = Duration::from_millis(300);
 /// Agents carry one key; a developer's ssh may offer several first.
 const MAX_ATTEMPTS: usize = 10;
-/// Messages that russh holds per channel. The channel pump always drains them.
+/// Messages that russh queues per channel. The channel pump always drains them.
 const CHANNEL_BUFFER: usize = 100;

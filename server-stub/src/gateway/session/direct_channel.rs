@@ -1,6 +1,6 @@
 //! Channels that an agent opens to its own forwards (`direct-tcpip`, RFC 4254 §7.2; `direct-streamlocal@openssh.com`),
-//! so that its check can send a request the vendor's way. Nowhere else does a channel of an agent's lead: not to
-//! another agent's forward, not to another port of this host.
+//! so that `agent check` can send a request as the vendor does. Other agents' forwards and other ports of this host are
+//! refused.
 
 use crate::gateway::{GatewayState, forward::ListenAddress};
 use agent_ssh::channel::{ChannelStream, SessionBudget};
@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Connects to where we listen for the agent, then accepts and carries the channel until either side ends it.
+/// Connects to the forward's listener, then accepts and relays the channel until either side ends it.
 pub(super) async fn serve_direct_channel(
     shared: Arc<GatewayState>,
     address: ListenAddress,
@@ -35,7 +35,7 @@ pub(super) async fn serve_direct_channel(
     let mut stream = match connected.await {
         Ok(Ok(stream)) => stream,
         Ok(Err(_)) | Err(_) => {
-            tracing::debug!(%address, "an agent's call to its own forward failed");
+            tracing::debug!(%address, "direct channel failed: the listener of the forward does not accept");
             return reply.reject(ChannelOpenFailure::ConnectFailed).await;
         }
     };
@@ -45,7 +45,7 @@ pub(super) async fn serve_direct_channel(
         copy_bidirectional_with_sizes(&mut stream, &mut channel, COPY_BUFFER, COPY_BUFFER);
     tokio::select! {
         () = shared.stop.cancelled() => {}
-        // A call is one request; a channel that stays open would keep a address.
+        // A check is one request; a channel that stays open would keep its permit.
         _ = timeout(MAX_LIFETIME, relayed) => {}
     }
 }
@@ -53,10 +53,10 @@ pub(super) async fn serve_direct_channel(
 trait ReadWrite: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> ReadWrite for T {}
 
-/// Calls of one session at once: a check makes one per forward, one after the other.
+/// Per session. A check opens one channel per forward, one after the other.
 pub(super) const MAX_DIRECT_CHANNELS: usize = 4;
-/// The listener is on this host.
+/// Ample, because the listener is on this host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Above the agent's own limit for a step of its check.
+/// Above the agent's limit for a step of its check.
 const MAX_LIFETIME: Duration = Duration::from_secs(60);
 const COPY_BUFFER: usize = 16 << 10;

@@ -1,6 +1,6 @@
-//! What russh asks while a session lives: who may come in, and what may be listened on. Everything
-//! that is neither a remote forward nor a call to one's own stays refused by russh's own defaults, but for the one command of an enrolment. Nothing here may wait on a
-//! channel: these calls run inside the session.
+//! russh's callbacks of one connection: logins, remote forwards, direct channels to the agent's own forwards, and the
+//! enrollment command. russh refuses everything else by default. Nothing here may wait on a channel, because these calls
+//! run inside the session.
 
 use super::{AgentSession, direct_channel::serve_direct_channel, login_queue::LoginSlot};
 use crate::gateway::{
@@ -23,21 +23,21 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
-/// The door of one connection.
+/// The SSH handler of one connection.
 pub(super) struct ServerHandler {
     pub shared: Arc<GatewayState>,
     pub remote: SocketAddr,
     pub transport: Arc<TransportHandle>,
     pub budget: Arc<SessionBudget>,
-    /// Its place among those not yet logged in; given back at the login.
+    /// Its slot among the connections before login; freed by the login.
     pub login_slot: Option<LoginSlot>,
-    /// Filled by the login; the connection's grace timer looks at it.
+    /// Set by the login; read by the grace timer of the connection.
     pub logged_in: Arc<OnceLock<Arc<AgentSession>>>,
-    /// What the last accepted signature was granted.
+    /// Agent and rights of the last accepted signature.
     pub granted: Option<(AgentName, LoginGrant)>,
-    /// For a login by a one-time key, which may register a key and nothing else.
+    /// Set by a login with a one-time key, which may only register a key.
     pub registration: Option<RegistrationSession>,
-    /// Places for its calls to its own forwards.
+    /// Permits for direct channels.
     pub direct_channel_permits: Arc<Semaphore>,
 }
 
@@ -52,7 +52,7 @@ impl ServerHandler {
         }
     }
 
-    /// Whether this is the one-time key of an invitation. Used and expired ones are let in to be told so.
+    /// The registration of a one-time key. Used and expired ones may log in, so that the agent learns the reason.
     async fn find_invitation(
         &self,
         agent: &AgentName,
@@ -67,7 +67,7 @@ impl ServerHandler {
         match found.await {
             Ok(Ok(registration)) => registration,
             Ok(Err(error)) => {
-                tracing::error!(%error, "the invitations cannot be read");
+                tracing::error!(%error, "cannot read the invitations");
                 None
             }
             Err(_) => None,
@@ -79,7 +79,7 @@ impl ServerHandler {
         Auth::reject()
     }
 
-    /// A place whose last session has just left is free in a moment: its listener ends in a task.
+    /// Retries while an address is in use: the listener of a session that has just ended closes in a task.
     async fn listen(&self, requested: RequestedBind) -> Result<RequestedBind, BindError> {
         let (session, grant) = match (self.logged_in.get(), &self.granted) {
             (Some(session), Some((_, grant))) => (session, grant),
@@ -116,11 +116,13 @@ impl ServerHandler {
         let (agent, session) = (&session.agent, session.id);
         match result {
             Ok(bind) => tracing::info!(%agent, session, %bind, "forward bound"),
-            Err(error) => tracing::info!(%agent, session, bind = %requested, %error, "forward refused"),
+            Err(error) => {
+                tracing::info!(%agent, session, bind = %requested, %error, "forward refused")
+            }
         }
     }
 
-    /// A channel to one of the agent's own forwards is carried; any other is refused.
+    /// Relays a channel to one of the agent's own forwards; refuses any other.
     async fn open_direct(
         &self,
         bind: &RequestedBind,
@@ -131,7 +133,7 @@ impl ServerHandler {
         let address =
             session.and_then(|session| self.shared.registry.listen_address_of(session, bind));
         let Some(address) = address else {
-            tracing::info!(remote = %self.remote, "call refused: not a forward of this agent");
+            tracing::info!(remote = %self.remote, "direct channel refused: not a forward of this agent");
             let refusal = ChannelOpenFailure::AdministrativelyProhibited;
             return reply.reject(refusal).await;
         };
@@ -150,7 +152,7 @@ impl ServerHandler {
         let Some(forward) = self.shared.registry.cancel(session, bind) else {
             return false;
         };
-        // An agent that drains waits for its channels to end.
+        // A draining agent waits for its channels to end.
         self.shared.pool.close_idle((session.id, forward.id));
         tracing::info!(agent = %session.agent, session = session.id, %bind, "forward released");
         true
@@ -231,8 +233,8 @@ impl Handler for ServerHandler {
     async fn auth_succeeded(&mut self, ssh: &mut server::Session) -> Result<(), Self::Error> {
         if let Some(registration) = &self.registration {
             let invitation = registration.invitation();
-            tracing::info!(agent = %invitation.agent, invitation = invitation.id, remote = %self.remote, "enrolment begins");
-            // It is no session of the agent, and the grace of a login is time enough for it.
+            tracing::info!(agent = %invitation.agent, invitation = invitation.id, remote = %self.remote, "enrollment started");
+            // Not a session of the agent; the login grace is enough time for it.
             return Ok(());
         }
         let Some((agent, grant)) = &self.granted else {
@@ -253,7 +255,7 @@ impl Handler for ServerHandler {
         if self.logged_in.set(Arc::clone(&session)).is_ok() {
             self.shared.registry.add_session(session);
         }
-        // Not before: who gives way now is logged in.
+        // Only now, because an evicted connection must not be logged in.
         self.login_slot = None;
         Ok(())
     }
@@ -383,7 +385,7 @@ impl Handler for ServerHandler {
     ) -> Result<(), Self::Error> {
         let bind = RequestedBind::Tcp {
             host: host.to_owned(),
-            // Port 0 is nobody's.
+            // No forward has port 0.
             port: u16::try_from(port).unwrap_or(0),
         };
         self.open_direct(&bind, channel, reply).await;
@@ -412,7 +414,7 @@ impl Handler for ServerHandler {
 }
 
 impl Drop for ServerHandler {
-    /// russh drops its handler however the session ends, a panic included.
+    /// russh drops its handler however the session ends, even after a panic.
     fn drop(&mut self) {
         if let Some(session) = self.logged_in.get() {
             self.shared.registry.remove_session(session);
@@ -420,7 +422,7 @@ impl Drop for ServerHandler {
     }
 }
 
-/// The client's own words, made fit for logs and pages.
+/// The client's SSH identification, made printable for logs and pages.
 fn client(id: &[u8]) -> String {
     let text = String::from_utf8_lossy(id);
     text.trim()
@@ -431,6 +433,6 @@ fn client(id: &[u8]) -> String {
         .collect()
 }
 
-/// Together a fifth of a second: the old listener is gone long before.
+/// 200 ms in all; the old listener closes long before.
 const BIND_TRIES: u32 = 10;
 const BIND_PAUSE: Duration = Duration::from_millis(20);

@@ -1,24 +1,25 @@
-//! Connections that have not logged in yet, as many as there may be at once.
+//! The connections that have not logged in yet.
 
+use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 use tokio_util::sync::CancellationToken;
 
-/// Bounded. When it is full the oldest gives way: a login takes a fraction of a second, so the oldest is one that is silent,
-/// and silent connections keep no agent out (as `MaxStartups` of sshd would).
+/// Bounded. A new connection evicts the oldest one of a full queue: a login takes a fraction of a second, so the oldest is
+/// a silent one. sshd's `MaxStartups` instead lets silent connections keep agents out.
 pub(super) struct LoginQueue {
     most: usize,
-    /// Oldest first, each with its number.
+    /// Oldest first, by number.
     waiting: Mutex<VecDeque<(u64, CancellationToken)>>,
     next: AtomicU64,
 }
 
-/// A place in it, given back when dropped.
+/// A slot in the queue, freed when dropped.
 pub(super) struct LoginSlot {
     queue: Arc<LoginQueue>,
     number: u64,
@@ -26,7 +27,7 @@ pub(super) struct LoginSlot {
 }
 
 impl LoginQueue {
-    /// For `most` connections, at least one.
+    /// A queue of `most` slots, at least one.
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most: most.max(1),
@@ -35,11 +36,11 @@ impl LoginQueue {
         })
     }
 
-    /// A place for a new connection; the oldest is told to give way where there was none.
+    /// A slot for a new connection; evicts the oldest connection of a full queue.
     pub(super) fn acquire(self: &Arc<Self>) -> LoginSlot {
         let evicted = CancellationToken::new();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         if waiting.len() >= self.most
             && let Some((_, oldest)) = waiting.pop_front()
         {
@@ -53,15 +54,10 @@ impl LoginQueue {
             evicted: evicted,
         }
     }
-
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<(u64, CancellationToken)>> {
-        // Nothing in it can be half done.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl LoginSlot {
-    /// Cancelled when the connection has to end for a newer one.
+    /// Cancelled when a newer connection takes the slot.
     pub(super) fn evicted(&self) -> CancellationToken {
         self.evicted.clone()
     }
@@ -70,6 +66,9 @@ impl LoginSlot {
 impl Drop for LoginSlot {
     fn drop(&mut self) {
         let own = self.number;
-        self.queue.waiting().retain(|(number, _)| *number != own);
+        self.queue
+            .waiting
+            .lock()
+            .retain(|(number, _)| *number != own);
     }
 }

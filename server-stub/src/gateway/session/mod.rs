@@ -1,4 +1,4 @@
-//! One logged-in SSH session of an agent: who it is, what it carries, and how a channel is opened on it.
+//! One logged-in SSH session of an agent: its identity, its traffic, and how a channel is opened on it.
 
 mod accept;
 mod config;
@@ -18,11 +18,12 @@ use agent_ssh::{
     channel::{ChannelStream, SessionBudget},
     transport::TransportHandle,
 };
+use parking_lot::Mutex;
 use russh::{ChannelOpenFailure, server};
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
@@ -34,11 +35,11 @@ pub(super) struct AgentSession {
     pub id: u64,
     /// Name of the agent that logged in.
     pub agent: AgentName,
-    /// Where it comes from.
+    /// Address of the client.
     pub remote: SocketAddr,
-    /// What the client calls itself, without the `SSH-2.0-`; printable, at most 64 characters.
+    /// SSH identification of the client without `SSH-2.0-`; printable, at most 64 characters.
     pub client: String,
-    /// Key or certificate of the login.
+    /// Key fingerprint or certificate of the login.
     pub login: String,
     /// When it logged in.
     pub connected_at: SystemTime,
@@ -51,17 +52,17 @@ pub(super) struct AgentSession {
     open_patience: Duration,
     pending: AtomicUsize,
     busy: AtomicUsize,
-    /// Round trip of the last channel that was opened, in microseconds.
+    /// Round-trip time of the last opened channel, in microseconds.
     round_trip: AtomicU64,
     liveness: Mutex<SessionLiveness>,
 }
 
-/// Whether the far side has been heard from since it was last doubted.
+/// Reasons to doubt that the client is alive. Data that it sends later settles the doubt.
 #[derive(Default)]
 struct SessionLiveness {
-    /// A newer session of the same agent came.
+    /// A newer session of the same agent logged in.
     newer_session_since: Option<Instant>,
-    /// An open went unanswered for longer than its patience.
+    /// A channel open was not answered within its patience.
     open_overdue_since: Option<Instant>,
 }
 
@@ -101,7 +102,7 @@ impl AgentSession {
         }
     }
 
-    /// Opens a channel. Must run to its end: never cancel it.
+    /// Opens a channel. Must run to completion: never cancel it.
     pub(super) async fn open(
         &self,
         bind: &RequestedBind,
@@ -132,7 +133,7 @@ impl AgentSession {
         let answered = |session: &Self| {
             let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             session.round_trip.store(micros, Relaxed);
-            *session.liveness() = SessionLiveness::default();
+            *session.liveness.lock() = SessionLiveness::default();
         };
         match opened {
             Ok(channel) => {
@@ -150,55 +151,55 @@ impl AgentSession {
         }
     }
 
-    /// How long an open on this session may take before another session is started too: four times
-    /// what the last one took, and not less than the setting.
+    /// How long a channel open may take before another session is asked too: four times the last
+    /// round trip, but at least the setting.
     pub(super) fn open_patience(&self) -> Duration {
         let usual = Duration::from_micros(self.round_trip.load(Relaxed));
         self.open_patience.max(usual.saturating_mul(4))
     }
 
-    /// An open was not answered within the patience.
+    /// Records that a channel open was not answered within the patience.
     pub(super) fn mark_overdue(&self) {
-        self.liveness()
+        self.liveness
+            .lock()
             .open_overdue_since
             .get_or_insert_with(Instant::now);
     }
 
-    /// A newer session of the same agent has logged in: this one may be its dead superseded.
+    /// Records that a newer session of the same agent logged in, so that this one may be dead.
     pub(super) fn mark_superseded(&self) {
-        self.liveness().newer_session_since = Some(Instant::now());
+        self.liveness.lock().newer_session_since = Some(Instant::now());
     }
 
-    /// Whether an open is overdue and nothing has come since.
+    /// Whether a channel open is overdue and the client has sent nothing since.
     pub(super) fn owes_answer(&self) -> bool {
-        let overdue = self.liveness().open_overdue_since;
+        let overdue = self.liveness.lock().open_overdue_since;
         overdue.is_some_and(|since| !self.heard_since(since))
     }
 
-    /// Whether this session should prove itself by an answer before a request is trusted to a channel
-    /// of it that is already open.
+    /// Whether the session must answer a channel open before one of its idle channels gets a request.
     pub(super) fn needs_proof(&self) -> bool {
-        let superseded = self.liveness().newer_session_since;
+        let superseded = self.liveness.lock().newer_session_since;
         superseded.is_some_and(|since| !self.heard_since(since)) || self.owes_answer()
     }
 
-    /// Requests and raw connections under way.
+    /// Number of open requests and raw connections.
     pub(super) fn busy(&self) -> usize {
         self.busy.load(Relaxed)
     }
 
-    /// Counts one request or connection as under way until it is dropped.
+    /// Counts one request or connection as open until the guard is dropped.
     pub(super) fn count_busy(self: &Arc<Self>) -> BusyGuard {
         self.busy.fetch_add(1, Relaxed);
         BusyGuard(Arc::clone(self))
     }
 
-    /// Time since anything came from the far side.
+    /// Time since the client sent anything.
     pub(super) fn silent_for(&self) -> Duration {
         self.transport.rx_age()
     }
 
-    /// Cuts the session at once.
+    /// Ends the session at once, without a disconnect message.
     pub(super) fn abort(&self, why: &'static str) {
         self.transport.abort(why);
     }
@@ -206,14 +207,9 @@ impl AgentSession {
     fn heard_since(&self, moment: Instant) -> bool {
         self.transport.rx_age() < moment.elapsed()
     }
-
-    fn liveness(&self) -> MutexGuard<'_, SessionLiveness> {
-        // Plain assignments only: a panic leaves a whole value.
-        self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// One request or connection under way.
+/// Counts one open request or connection.
 pub(super) struct BusyGuard(Arc<AgentSession>);
 
 impl Drop for BusyGuard {

@@ -1,4 +1,4 @@
-//! What `/` shows: agents, sessions, forwards, traffic, as HTML and as JSON. Reads, never changes.
+//! The status page: agents, sessions, forwards and traffic, as HTML and as JSON.
 
 mod page;
 
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// The gateway at one moment. The JSON form has these names; `version` counts incompatible changes.
+/// The state of the gateway at one moment. JSON has these names; `version` counts incompatible changes.
 #[derive(Clone, Debug, Serialize)]
 pub struct GatewaySnapshot {
     /// Version of this JSON form, now 1.
@@ -21,7 +21,7 @@ pub struct GatewaySnapshot {
     pub ssh: String,
     /// Where the HTTP listener is.
     pub http: String,
-    /// Agents are called as `NAME.<domain>`.
+    /// Services call agents as `NAME.<domain>`.
     pub domain: String,
     /// Fingerprint of the gateway's host key, `SHA256:…`.
     pub host_key: String,
@@ -32,13 +32,13 @@ pub struct GatewaySnapshot {
 /// Status of one agent, with its sessions and forwards.
 #[derive(Clone, Debug, Serialize)]
 pub struct AgentStatus {
-    /// Its name and SSH user.
+    /// The agent's name and SSH user.
     pub name: String,
     /// Whether it has a session.
     pub online: bool,
-    /// Its first forward, over the HTTP listener.
+    /// URL of its first forward on the HTTP listener.
     pub url: String,
-    /// Seconds since 1970 at which its last session ended; `null` while one lives.
+    /// Seconds since 1970 at which its last session ended; `null` while it is online.
     pub left_at: Option<u64>,
     /// Bytes from the agent since the gateway started.
     pub bytes_from_agent: u64,
@@ -55,17 +55,17 @@ pub struct AgentStatus {
 pub struct SessionStatus {
     /// Unique over the life of the gateway.
     pub id: u64,
-    /// Where it comes from.
+    /// Address of the client.
     pub remote: String,
-    /// What the client calls itself.
+    /// SSH identification of the client.
     pub client: String,
     /// Key fingerprint or certificate of the login.
     pub login: String,
     /// Time of the login, in seconds since 1970.
     pub connected_at: u64,
-    /// Seconds since anything came from the agent.
+    /// Seconds since the agent sent anything.
     pub silent_seconds: u64,
-    /// An opening of a channel is overdue and nothing has come since.
+    /// Whether a channel open is overdue and the agent has sent nothing since.
     pub owes_answer: bool,
     /// Number of channels open now.
     pub channels: usize,
@@ -73,7 +73,7 @@ pub struct SessionStatus {
     pub opened: u64,
     /// HTTP requests sent by this session.
     pub requests: u64,
-    /// Requests and raw connections under way.
+    /// Number of open requests and raw connections.
     pub busy: usize,
     /// Bytes from the agent in channels.
     pub bytes_from_agent: u64,
@@ -84,15 +84,15 @@ pub struct SessionStatus {
 /// Status of one forward of an agent.
 #[derive(Clone, Debug, Serialize)]
 pub struct ForwardStatus {
-    /// Where it is listened on.
+    /// Address that the gateway listens on.
     pub bind: String,
     /// Label in the host name `<label>--<agent>.<domain>`.
     pub label: String,
-    /// The same as a URL.
+    /// URL of the forward on the HTTP listener.
     pub url: String,
     /// TCP port; `null` for a socket.
     pub port: Option<u16>,
-    /// The sessions that serve it.
+    /// IDs of the sessions that serve it.
     pub sessions: Vec<u64>,
     /// HTTP channels open and idle.
     pub idle: usize,
@@ -148,7 +148,7 @@ pub(super) fn page<B>(shared: &GatewayState, request: &Request<B>) -> Response<R
             (plain, StatusCode::NOT_FOUND),
         ),
         _ => (
-            "this page is only read\n".to_owned(),
+            "this page is read-only\n".to_owned(),
             (plain, StatusCode::METHOD_NOT_ALLOWED),
         ),
     };

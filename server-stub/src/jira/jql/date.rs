@@ -1,4 +1,4 @@
-//! Dates of issues, and dates as queries write them.
+//! Dates of issues, and dates in queries.
 
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -7,7 +7,7 @@ use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime, Time};
 use crate::jira::model::Issue;
 use crate::jira::model::fields::FieldDefinition;
 
-/// The moment a date field of an issue holds.
+/// The value of a date field of an issue.
 pub(super) fn date_value(field: &FieldDefinition, issue: &Issue) -> Option<OffsetDateTime> {
     match field.id {
         "created" => Some(issue.created),
@@ -18,7 +18,7 @@ pub(super) fn date_value(field: &FieldDefinition, issue: &Issue) -> Option<Offse
     }
 }
 
-/// A date, a date and time, a period such as `-7d`, or a function without arguments.
+/// Parses a date, a date and time, a period such as `-7d`, or a function without arguments.
 pub(super) fn parse_date(text: &str) -> Option<OffsetDateTime> {
     let now = OffsetDateTime::now_utc();
     match text {

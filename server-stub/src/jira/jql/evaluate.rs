@@ -1,10 +1,10 @@
-//! Query → issues: first every value is checked against what this viewer may know of, then every
-//! issue against the query.
+//! Evaluates a query: first checks every value against what the viewer may see, then every issue
+//! against the query.
 
 use std::cmp::Ordering;
 
-use super::field::{JqlField, allowed, field, no_field};
 use super::date::{date_value, parse_date};
+use super::field::{JqlField, allowed, field, no_field};
 use super::{JqlClause, JqlOperand, JqlOperator, JqlQuery};
 use crate::jira::model::catalogue::{CatalogueItem, IssueStatus, IssueType, Priority, Resolution};
 use crate::jira::model::fields::FieldKind;
@@ -113,7 +113,7 @@ impl QueryEvaluator<'_> {
         if matches!(operator, JqlOperator::Like | JqlOperator::NotLike) {
             return None;
         }
-        // An anonymous search finds nothing rather than telling what there is.
+        // An anonymous search finds nothing instead of revealing which values exist.
         self.viewer?;
         let known = match target {
             JqlField::Key => {
@@ -173,7 +173,9 @@ impl QueryEvaluator<'_> {
                 field: name,
                 operator,
                 operands,
-            } => field(name).is_some_and(|target| self.compares(target, *operator, operands, issue)),
+            } => {
+                field(name).is_some_and(|target| self.compares(target, *operator, operands, issue))
+            }
         }
     }
 
@@ -193,7 +195,7 @@ impl QueryEvaluator<'_> {
         match operator {
             JqlOperator::Equals | JqlOperator::In | JqlOperator::Is => any(),
             JqlOperator::IsNot => !any(),
-            // Jira leaves out issues where the field is empty.
+            // Jira excludes issues whose field is empty.
             JqlOperator::NotEquals | JqlOperator::NotIn => !terms.is_empty() && !any(),
             JqlOperator::Like => operands
                 .iter()
@@ -252,7 +254,7 @@ impl QueryEvaluator<'_> {
                     .as_f64()?
                     .partial_cmp(&value.parse().ok()?),
                 FieldKind::Priority => {
-                    // The more urgent the greater, and its id the smaller.
+                    // A more urgent priority is greater, but has a smaller id.
                     Some(Priority::by_either(value)?.id.cmp(issue.priority.id))
                 }
                 _ => Some(date_value(field, issue)?.cmp(&parse_date(value)?)),
@@ -261,7 +263,7 @@ impl QueryEvaluator<'_> {
         }
     }
 
-    /// What the issue has in a field, by every name it goes by; empty when unset.
+    /// The values of a field of an issue, in every spelling (id, key, name); empty if unset.
     fn terms(&self, target: JqlField, issue: &Issue) -> Vec<String> {
         let project = &self.model.projects[issue.project];
         let named = |id: &str, name: &str| vec![id.to_owned(), name.to_owned()];
@@ -337,7 +339,9 @@ impl QueryEvaluator<'_> {
     fn compare(&self, target: &JqlField, a: &Issue, b: &Issue) -> Ordering {
         match target {
             JqlField::Key => a.id.cmp(&b.id),
-            JqlField::Field(field) if date_value(field, a).is_some() || date_value(field, b).is_some() => {
+            JqlField::Field(field)
+                if date_value(field, a).is_some() || date_value(field, b).is_some() =>
+            {
                 date_value(field, a).cmp(&date_value(field, b))
             }
             JqlField::Field(field) if field.kind == FieldKind::Priority => {
@@ -351,7 +355,7 @@ impl QueryEvaluator<'_> {
     }
 }
 
-/// Whether every word asked for is a word of one of the texts; `*` at its end stands for any end.
+/// Whether one of the texts contains every word of the operand; a trailing `*` matches any ending.
 fn contains_words(texts: &[String], operand: &JqlOperand) -> bool {
     let JqlOperand::Value(wanted) = operand else {
         return false;

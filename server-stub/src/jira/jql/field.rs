@@ -1,13 +1,13 @@
-//! Which field a name in a query means, and which operators it takes.
+//! The fields of JQL by name, and their operators.
 
 use super::JqlOperator;
 use crate::jira::model::fields::{FIELDS, FieldDefinition, FieldKind};
 
-/// A field as JQL knows it.
+/// A field that a query can name.
 #[derive(Clone, Copy)]
 pub(super) enum JqlField {
     Key,
-    /// Summary, description, environment and comments together.
+    /// `text`: summary, description, environment and comments.
     AllText,
     StatusCategory,
     Field(&'static FieldDefinition),

@@ -1,6 +1,6 @@
-//! JQL text → tokens, each with the place where it began.
+//! Splits JQL text into tokens with their positions.
 
-/// A token and where it began.
+/// A token and the position of its first character.
 #[derive(Clone, Debug)]
 pub(super) struct JqlToken {
     pub kind: JqlTokenKind,
@@ -10,7 +10,7 @@ pub(super) struct JqlToken {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum JqlTokenKind {
-    /// Not quoted: may be a keyword.
+    /// An unquoted word, possibly a keyword.
     Word(String),
     Quoted(String),
     /// `=`, `!=`, `~`, `!~`, `<`, `<=`, `>`, `>=`, `!`, `&`, `&&`, `|`, `||`.
@@ -21,7 +21,7 @@ pub(super) enum JqlTokenKind {
 }
 
 impl JqlToken {
-    /// The token as the text of an error names it.
+    /// The token as error messages show it.
     pub fn text(&self) -> &str {
         match &self.kind {
             JqlTokenKind::Word(text) | JqlTokenKind::Quoted(text) => text,
@@ -87,7 +87,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<JqlToken>, String> {
     Ok(tokens)
 }
 
-/// A quoted string with its escapes resolved, and its length in the text.
+/// A quoted string with resolved escapes, and its length in the text.
 fn quoted(text: &str, quote: char) -> Option<(JqlTokenKind, usize)> {
     let mut value = String::new();
     let mut characters = text.char_indices().skip(1);
@@ -110,7 +110,7 @@ fn is_word_end(character: char) -> bool {
     character.is_whitespace() || "()\",'=!~<>&|".contains(character) || RESERVED.contains(character)
 }
 
-/// The longer ones first.
+/// Longer symbols first.
 const SYMBOLS: &[&str] = &[
     "!=", "!~", "<=", ">=", "&&", "||", "=", "~", "<", ">", "!", "&", "|",
 ];

@@ -1,18 +1,18 @@
-//! A simple JQL: comparisons of the usual fields joined by AND, OR, NOT and parentheses, ORDER BY,
-//! and Jira's own words for what is wrong with a query.
+//! A subset of JQL: comparisons of the common fields, AND, OR, NOT, parentheses and ORDER BY, with
+//! Jira's error messages.
 
+mod date;
 mod evaluate;
 mod field;
 mod lexer;
-mod date;
 mod parser;
 
 use super::model::JiraModel;
 
-/// The ids of the issues that `viewer` may see and `text` selects, in its order.
+/// The ids of the issues that the query selects and `viewer` may see, in the query's order.
 ///
 /// # Errors
-/// Jira's messages.
+/// Jira's error messages.
 pub(super) fn search(
     model: &JiraModel,
     viewer: Option<&str>,
@@ -22,15 +22,15 @@ pub(super) fn search(
     evaluate::run(model, viewer, &query)
 }
 
-/// Whether a query restricts nothing. One that cannot be read restricts something.
+/// Whether a query has no restriction; `false` for a query that does not parse.
 pub(super) fn is_unbounded(text: &str) -> bool {
     parser::parse(text).is_ok_and(|query| query.clause.is_none())
 }
 
-/// A query as it was typed.
+/// A parsed query.
 #[derive(Debug, PartialEq)]
 struct JqlQuery {
-    /// `None`: everything.
+    /// `None` selects every issue.
     clause: Option<JqlClause>,
     order: Vec<OrderBy>,
 }

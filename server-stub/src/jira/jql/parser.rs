@@ -1,4 +1,4 @@
-//! Tokens → query, with Jira's messages for what does not parse.
+//! Parses tokens into a query, with Jira's error messages.
 
 use super::lexer::{JqlToken, JqlTokenKind, tokens};
 use super::{JqlClause, JqlOperand, JqlOperator, JqlQuery, OrderBy};
@@ -294,7 +294,7 @@ const ORDER: &str = "order";
 const BY: &str = "by";
 const ASC: &str = "asc";
 const DESC: &str = "desc";
-/// Deeper ones are no query that a user or a client writes.
+/// Deeper than any query of a person or a client.
 const MAX_DEPTH: usize = 64;
 const OPERATORS: &str = "The valid operators are '=', '!=', '<', '>', '<=', '>=', '~', '!~', 'IN', \
                          'NOT IN', 'IS' and 'IS NOT'.";
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_parse_is_told_in_jiras_words() {
+    fn parse_errors_have_jiras_messages() {
         for (text, message) in [
             (
                 "project DEMO",

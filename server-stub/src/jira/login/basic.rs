@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::{AuthKind, LoginRequest, LoginResult, PasswordError, with_password};
+use crate::jira::oauth1::escape;
 use crate::jira::response;
 use crate::jira::state::JiraState;
 
@@ -21,7 +22,7 @@ pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginRe
     if !scheme.eq_ignore_ascii_case("basic") {
         return LoginResult::NotPresent;
     }
-    if !shared.controls().basic {
+    if !shared.controls.lock().basic {
         return LoginResult::Refused(Box::new(switched_off()));
     }
     let decoded = STANDARD.decode(credential.trim()).unwrap_or_default();
@@ -79,16 +80,8 @@ fn challenge(base_url: &str) -> Response {
     response
 }
 
-/// Every 401 of a Jira with application links names the OAuth realm: its base URL, escaped.
+/// The challenge of every 401: Jira's base URL, escaped, as OAuth realm.
 pub(in crate::jira) fn realm(base_url: &str) -> HeaderValue {
-    let mut escaped = String::new();
-    for byte in base_url.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    HeaderValue::try_from(format!("OAuth realm=\"{escaped}\""))
+    HeaderValue::try_from(format!("OAuth realm=\"{}\"", escape(base_url)))
         .unwrap_or(HeaderValue::from_static("OAuth"))
 }

@@ -1,6 +1,5 @@
-//! Who is asking. One file per way to log in, each a function that looks at a request's head and
-//! says whether the credential is its kind and whether it is good; [`METHODS`] is the order in which
-//! they are asked. A new way is a new file and a line there.
+//! Authentication. Each file is one login method: a function that checks whether a request has its
+//! kind of credential, and whether it is valid. [`METHODS`] is their order.
 
 mod basic;
 mod captcha;
@@ -11,8 +10,8 @@ mod query;
 pub(super) mod session;
 
 use axum::response::Response;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, header};
 
 pub(super) use captcha::FailedLogins;
 pub(super) use session::CookieSessions;
@@ -23,7 +22,7 @@ use super::state::JiraState;
 /// How a request was logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthKind {
-    /// Not at all, or by a credential that Jira silently ignores.
+    /// Without a credential, or with one that Jira silently ignores.
     Anonymous,
     /// By user name and password in `Authorization: Basic`.
     Basic,
@@ -43,7 +42,7 @@ pub enum AuthKind {
     Query,
 }
 
-/// Who is asking, as the resources see it.
+/// The authenticated user of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     /// Login name of the user; `None` means anonymous.
@@ -53,7 +52,7 @@ pub(super) struct Caller {
     pub reason: Option<&'static str>,
 }
 
-/// What a way to log in is shown of a request.
+/// The part of a request that login methods see.
 pub(super) struct LoginRequest<'a> {
     pub parts: &'a Parts,
     /// The path below the context path.
@@ -62,21 +61,29 @@ pub(super) struct LoginRequest<'a> {
     pub parameters: &'a [(String, String)],
 }
 
-/// What a way to log in makes of it.
+/// The result of a login method.
 pub(super) enum LoginResult {
     /// No credential of this kind.
     NotPresent,
     /// The credential is valid for this user.
     LoggedIn { user: String, kind: AuthKind },
-    /// A bad one that Jira passes over: the request goes on as anonymous.
+    /// An invalid credential that Jira ignores: the request is anonymous.
     Ignored { reason: Option<&'static str> },
-    /// A bad one that Jira answers itself.
+    /// An invalid credential that Jira rejects with this response.
     Refused(Box<Response>),
+}
+
+impl LoginRequest<'_> {
+    /// The token of `Authorization: Bearer`, in exactly that case and with exactly one space.
+    fn bearer_token(&self) -> Option<&str> {
+        let value = self.parts.headers.get(header::AUTHORIZATION)?;
+        value.to_str().ok()?.strip_prefix("Bearer ")
+    }
 }
 
 type LoginMethod = fn(&JiraState, &LoginRequest<'_>) -> LoginResult;
 
-/// In this order. The session before Basic, as Seraph does: whoever sends both is the session's user.
+/// In this order. The session precedes Basic, as in Seraph: a request with both is the session's.
 const METHODS: &[LoginMethod] = &[
     query::attempt,
     oauth1::attempt,
@@ -86,15 +93,15 @@ const METHODS: &[LoginMethod] = &[
     basic::attempt,
 ];
 
-/// Of a Cloud's site: what else logs in there, whoever embeds this Jira has looked at already.
+/// For a Cloud site, where the embedding Cloud has checked all other credentials.
 const CLOUD_METHODS: &[LoginMethod] = &[oauth1::attempt];
 
-/// Decides who is asking, or what to answer instead.
+/// Finds the user of a request, or the response that rejects it.
 pub(super) fn authenticate(
     shared: &JiraState,
     request: &LoginRequest<'_>,
 ) -> Result<Caller, Box<Response>> {
-    // Put there by whoever embeds this Jira; nothing of it comes off the wire.
+    // Set by the embedding Cloud, never by the client.
     if let Some(caller) = request.parts.extensions.get::<Caller>() {
         return Ok(caller.clone());
     }
@@ -119,7 +126,7 @@ pub(super) fn authenticate(
     Ok(Caller::anonymous(None))
 }
 
-/// The cookies of a login or of its absence: a session that really logs in, and the XSRF token.
+/// Sets the cookies of a response: the session and the XSRF token.
 pub(super) fn cookies(
     shared: &JiraState,
     caller: &Caller,
@@ -129,15 +136,15 @@ pub(super) fn cookies(
     session::cookies(shared, caller, request, answer);
 }
 
-/// Logs in with a name and a password, counting failures: what Basic, the query and the session
-/// resource have in common.
+/// Logs in with a name and a password and counts failures, for Basic, the query, the consent page and
+/// the session resource.
 pub(super) fn with_password(
     shared: &JiraState,
     name: &str,
     password: &str,
 ) -> Result<String, PasswordError> {
     let user = {
-        let model = shared.model();
+        let model = shared.model.lock();
         let Some(user) = model.users.find_by_login_name(name, model.cloud) else {
             return Err(PasswordError::Unknown);
         };
@@ -145,7 +152,7 @@ pub(super) fn with_password(
         (user.name.clone(), good)
     };
     let (user, good) = user;
-    let mut lockouts = shared.lockouts();
+    let mut lockouts = shared.lockouts.lock();
     if lockouts.requires_captcha(&user, shared.settings.captcha_after) {
         return Err(PasswordError::CaptchaRequired);
     }
@@ -164,7 +171,7 @@ pub(super) enum PasswordError {
     Unknown,
     /// The password does not match.
     Wrong,
-    /// A CAPTCHA has to be solved first, whatever the password.
+    /// A CAPTCHA must be solved first, whatever the password.
     CaptchaRequired,
 }
 
@@ -177,7 +184,7 @@ impl Caller {
         }
     }
 
-    /// The login name; `None`: anonymous.
+    /// The login name; `None` means anonymous.
     pub fn name(&self) -> Option<&str> {
         self.user.as_deref()
     }

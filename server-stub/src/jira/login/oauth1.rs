@@ -1,6 +1,6 @@
-//! A signature of OAuth 1.0a on a request for a resource, three-legged or, with an empty
-//! `oauth_token`, two-legged. A bad one is answered with its problem. A request that lacks one of the
-//! parameters is no attempt at all.
+//! An OAuth 1.0a signature on a request for a resource: three-legged, or two-legged with an empty
+//! `oauth_token`. An invalid signature is rejected with its problem. A request without one of the
+//! parameters has no credential of this kind.
 
 use super::{AuthKind, LoginRequest, LoginResult};
 use crate::jira::oauth1::{self, OAuth1Message, OAuth1Problem};
@@ -21,12 +21,11 @@ pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginRe
     if !PRESENT.iter().all(|name| message.get(name).is_some()) {
         return LoginResult::NotPresent;
     }
-    let user =
-        oauth1::verify_access(&mut shared.consumers(), &message, shared.now()).and_then(|name| {
-            let model = shared.model();
+    let user = oauth1::verify_access(&mut shared.consumers.lock(), &message, shared.now())
+        .and_then(|name| {
+            let model = shared.model.lock();
             let user = model.users.find(&name);
-            user
-                .map(|user| user.name.clone())
+            user.map(|user| user.name.clone())
                 .ok_or_else(|| OAuth1Problem::new("permission_denied"))
         });
     match user {

@@ -1,4 +1,4 @@
-//! `Authorization: Bearer` with a personal access token: exactly that case, exactly one space.
+//! `Authorization: Bearer` with a personal access token.
 
 use http::header;
 
@@ -8,22 +8,17 @@ use crate::jira::response;
 use crate::jira::state::JiraState;
 
 pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginResult {
-    let Some(token) = head
-        .parts
-        .headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
-    else {
+    let Some(token) = request.bearer_token() else {
         return LoginResult::NotPresent;
     };
     let owner = shared
-        .model()
+        .model
+        .lock()
         .users
         .owner_of(token, shared.now())
         .map(|user| user.name.clone());
     match owner {
-        // Passed over without a word, as a bad one is.
+        // Silently ignored, as an invalid token is.
         Some(_) if !request.path.starts_with("/rest/") && only_below_rest(shared) => {
             LoginResult::Ignored { reason: None }
         }
@@ -42,13 +37,13 @@ pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginRe
     }
 }
 
-/// Where a bad token is passed over without a word, and its bearer is anonymous.
+/// Whether an invalid token on this path is silently ignored, so that the request is anonymous.
 fn ignores_bad_token(path: &str) -> bool {
     path == "/rest/api/2/search" || !path.starts_with("/rest/")
 }
 
-/// Versions in which a token counts below `/rest` alone, and `/secure/attachment/…` redirects its bearer to the login
-/// page: 8.14.1 is reported (sooperset/mcp-atlassian#1634).
+/// Whether this version accepts tokens only below `/rest` and redirects `/secure/attachment/…` to the login page, as
+/// reported of 8.14.1 (sooperset/mcp-atlassian#1634).
 fn only_below_rest(shared: &JiraState) -> bool {
     shared.settings.version_numbers() < vec![8, 15]
 }

@@ -1,5 +1,5 @@
-//! `os_username` and `os_password` in the query or in a form: a login that old Jiras honour on every
-//! URL, and before any other. A wrong one leaves the request anonymous.
+//! `os_username` and `os_password` in the query or in a form, which old Jiras accept on every URL
+//! before any other credential. With a wrong password the request is anonymous.
 
 use super::{AuthKind, LoginRequest, LoginResult, with_password};
 use crate::jira::state::JiraState;
@@ -9,7 +9,8 @@ pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginRe
         return LoginResult::NotPresent;
     }
     let parameter = |name: &str| {
-        request.parameters
+        request
+            .parameters
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())

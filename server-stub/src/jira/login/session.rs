@@ -1,5 +1,5 @@
-//! The `JSESSIONID` cookie, which every login gives and which logs in by itself, and the XSRF token
-//! that goes with it.
+//! The `JSESSIONID` cookie, which every login sets and which is a credential itself, and the XSRF
+//! cookie.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,7 +9,7 @@ use rand::Rng;
 use super::{AuthKind, Caller, LoginRequest, LoginResult};
 use crate::jira::state::JiraState;
 
-/// Who is logged in by cookie.
+/// The sessions by cookie.
 #[derive(Default)]
 pub(in crate::jira) struct CookieSessions {
     users: HashMap<String, String>,
@@ -17,7 +17,7 @@ pub(in crate::jira) struct CookieSessions {
 }
 
 impl CookieSessions {
-    /// A new session; the oldest one makes room.
+    /// Opens a session; beyond the limit the oldest one ends.
     pub fn open(&mut self, user: &str) -> String {
         if self.order.len() == MAX_SESSIONS
             && let Some(oldest) = self.order.pop_front()
@@ -34,12 +34,12 @@ impl CookieSessions {
         self.users.get(id).map(String::as_str)
     }
 
-    /// Ends all of them, as a restart of the node does.
+    /// Ends all sessions, as a restart of Jira does.
     pub fn close_all(&mut self) {
         self.users.clear();
     }
 
-    /// Ends a session; the id stays in line until its turn comes, which bounds both.
+    /// Ends a session; its id stays in `order`, which is bounded.
     pub fn close(&mut self, id: &str) {
         self.users.remove(id);
     }
@@ -49,7 +49,7 @@ pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginRe
     let Some(id) = cookie(&request.parts.headers) else {
         return LoginResult::NotPresent;
     };
-    match shared.sessions().user(&id) {
+    match shared.sessions.lock().user(&id) {
         Some(user) => LoginResult::LoggedIn {
             user: user.to_owned(),
             kind: AuthKind::Session,
@@ -58,18 +58,14 @@ pub(super) fn attempt(shared: &JiraState, request: &LoginRequest<'_>) -> LoginRe
     }
 }
 
-/// Sets the cookies of a login that did not come by cookie.
+/// Sets the cookies of a response, unless the request came with a session cookie.
 pub(super) fn cookies(
     shared: &JiraState,
     caller: &Caller,
     request: &HeaderMap,
     answer: &mut HeaderMap,
 ) {
-    let path = if shared.settings.context_path.is_empty() {
-        "/"
-    } else {
-        &shared.settings.context_path
-    };
+    let path = shared.cookie_path();
     let secure = if shared.settings.https.is_some() {
         "; Secure"
     } else {
@@ -84,7 +80,7 @@ pub(super) fn cookies(
         return;
     }
     if let Some(user) = caller.name() {
-        let id = shared.sessions().open(user);
+        let id = shared.sessions.lock().open(user);
         set(format!("JSESSIONID={id}; Path={path}{secure}; HttpOnly"));
     }
     let known = request.get_all(header::COOKIE).iter().any(|value| {
@@ -112,6 +108,6 @@ pub(in crate::jira) fn cookie(headers: &HeaderMap) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// A client that ignores cookies opens one per request.
+/// Bounded, because a client that ignores cookies opens a session per request.
 const MAX_SESSIONS: usize = 4096;
 const XSRF_COOKIE: &str = "atlassian.xsrf.token";

@@ -1,7 +1,7 @@
-//! What every Jira has before anyone creates anything: issue types, statuses, transitions,
-//! priorities, resolutions, link types. Fixed, with the ids of a fresh installation.
+//! The fixed lists of a new Jira, with its ids: issue types, statuses, transitions, priorities,
+//! resolutions, link types.
 
-/// A kind of issue.
+/// An issue type, such as Bug.
 pub(in crate::jira) struct IssueType {
     pub id: &'static str,
     pub name: &'static str,
@@ -9,14 +9,14 @@ pub(in crate::jira) struct IssueType {
     pub subtask: bool,
 }
 
-/// A state of the workflow.
+/// A status of the workflow.
 pub(in crate::jira) struct IssueStatus {
     pub id: &'static str,
     pub name: &'static str,
     pub category: &'static StatusCategory,
 }
 
-/// To do, in progress, done.
+/// The category of a status: to do, in progress or done.
 pub(in crate::jira) struct StatusCategory {
     pub id: u32,
     pub key: &'static str,
@@ -24,7 +24,7 @@ pub(in crate::jira) struct StatusCategory {
     pub color: &'static str,
 }
 
-/// An arrow of the workflow.
+/// A transition of the workflow between statuses.
 pub(in crate::jira) struct WorkflowTransition {
     pub id: &'static str,
     pub name: &'static str,
@@ -32,20 +32,20 @@ pub(in crate::jira) struct WorkflowTransition {
     pub to: &'static str,
 }
 
-/// How urgent.
+/// The priority of an issue.
 pub(in crate::jira) struct Priority {
     pub id: &'static str,
     pub name: &'static str,
     pub color: &'static str,
 }
 
-/// How it ended.
+/// The resolution of a completed issue.
 pub(in crate::jira) struct Resolution {
     pub id: &'static str,
     pub name: &'static str,
 }
 
-/// How two issues hang together.
+/// A type of link between two issues.
 pub(in crate::jira) struct IssueLinkType {
     pub id: &'static str,
     pub name: &'static str,
@@ -185,25 +185,25 @@ pub(in crate::jira) const LINK_TYPES: &[IssueLinkType] = &[
     },
 ];
 
-/// Something of the catalogue: it has an id and a name, and JSON names it by either.
+/// An item with an id and a name, either of which identifies it in JSON.
 pub(in crate::jira) trait CatalogueItem: Sized + 'static {
     const ALL: &'static [Self];
     fn id(&self) -> &'static str;
     fn name(&self) -> &'static str;
 
-    /// By exact id.
+    /// The item with exactly this id.
     fn by_id(id: &str) -> Option<&'static Self> {
         Self::ALL.iter().find(|one| one.id() == id)
     }
 
-    /// By name, whatever its case.
+    /// The item with this name, ignoring case.
     fn by_name(name: &str) -> Option<&'static Self> {
         Self::ALL
             .iter()
             .find(|one| one.name().eq_ignore_ascii_case(name))
     }
 
-    /// By name, else by id, as JQL does.
+    /// The item with this name, else with this id, as in JQL.
     fn by_either(text: &str) -> Option<&'static Self> {
         Self::by_name(text).or_else(|| Self::by_id(text))
     }
@@ -231,14 +231,14 @@ named!(
 );
 
 impl WorkflowTransition {
-    /// Those that leave `status`.
+    /// The transitions that start at `status`.
     pub(in crate::jira) fn leaving(status: &IssueStatus) -> impl Iterator<Item = &'static Self> {
         TRANSITIONS
             .iter()
             .filter(|one| one.from.contains(&status.id))
     }
 
-    /// Where it leads.
+    /// The status that the transition leads to.
     pub(in crate::jira) fn target(&self) -> &'static IssueStatus {
         IssueStatus::by_id(self.to).unwrap_or(&STATUSES[0])
     }

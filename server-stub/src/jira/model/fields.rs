@@ -1,24 +1,24 @@
-//! The fields of an issue: their ids, names, types, and on which screens they are.
+//! The fields of an issue: ids, names, types, and the screens that show them.
 
-/// A field.
+/// A system or custom field of issues.
 pub(in crate::jira) struct FieldDefinition {
     pub id: &'static str,
     pub name: &'static str,
     pub kind: FieldKind,
-    /// On the create screen; on the edit screen too, but for issue type and project.
+    /// Whether it is on the create screen; see also [`FieldDefinition::on_edit`].
     pub on_create: bool,
     pub required: bool,
-    /// Names by which JQL knows it.
+    /// Its names in JQL.
     pub jql: &'static [&'static str],
 }
 
-/// What a field holds.
+/// The type of a field's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::jira) enum FieldKind {
     Project,
     IssueType,
     Summary,
-    /// Several lines of text.
+    /// Text of several lines.
     Text,
     /// A custom field of one line.
     Line,
@@ -32,7 +32,7 @@ pub(in crate::jira) enum FieldKind {
     Versions,
     Resolution,
     Parent,
-    /// Set by Jira alone.
+    /// Set only by Jira.
     Stored {
         schema: &'static str,
         items: Option<&'static str>,
@@ -151,7 +151,7 @@ impl FieldDefinition {
         self.on_create && !matches!(self.kind, FieldKind::Project | FieldKind::Parent)
     }
 
-    /// What an `update` may do to it.
+    /// The operations of `update` on this field.
     pub fn operations(&self) -> &'static [&'static str] {
         match self.kind {
             FieldKind::Labels | FieldKind::Components | FieldKind::Versions => {
@@ -161,7 +161,7 @@ impl FieldDefinition {
         }
     }
 
-    /// `type` and `items` of its schema.
+    /// `type` and `items` of the field's schema.
     pub fn schema(&self) -> (&'static str, Option<&'static str>) {
         match self.kind {
             FieldKind::Project => ("project", None),
@@ -243,7 +243,7 @@ const fn array(items: &'static str) -> FieldKind {
     }
 }
 
-/// A text field as customers add them.
+/// A custom text field.
 const REFERENCE: &str = "customfield_10100";
-/// A number field.
+/// A custom number field.
 const IMPACT: &str = "customfield_10101";

@@ -1,4 +1,4 @@
-//! Issues and what hangs on them, as they are kept; how they look in JSON is `rest::bean`.
+//! Issues, comments, links and attachments as stored. `rest::issue_bean` has their JSON.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use time::OffsetDateTime;
 
 use super::catalogue::{IssueLinkType, IssueStatus, IssueType, Priority, Resolution};
 
-/// An issue.
+/// An issue and its comments, remote links and attachments.
 #[derive(Clone)]
 pub(in crate::jira) struct Issue {
     pub id: u64,
     pub key: String,
-    /// Index into the model's projects.
+    /// Index in the model's projects.
     pub project: usize,
     pub kind: &'static IssueType,
     pub summary: String,
@@ -30,7 +30,7 @@ pub(in crate::jira) struct Issue {
     pub versions: Vec<u64>,
     /// Ids of the project's versions.
     pub fix_versions: Vec<u64>,
-    /// Fields that are kept as they came: description, environment, due date, custom fields.
+    /// Fields stored as received: description, environment, due date, custom fields.
     pub plain: BTreeMap<&'static str, Value>,
     pub created: OffsetDateTime,
     pub updated: OffsetDateTime,
@@ -41,7 +41,7 @@ pub(in crate::jira) struct Issue {
 }
 
 impl Issue {
-    /// The text of a plain field; empty when unset or no string.
+    /// The text of a plain field; empty if unset or not a string.
     pub fn text(&self, field: &str) -> &str {
         self.plain
             .get(field)
@@ -49,7 +49,7 @@ impl Issue {
             .unwrap_or_default()
     }
 
-    /// Moves to `status`, and keeps the resolution in step with it: set in a done state, else none.
+    /// Moves to `status`. Sets the resolution for a done status and clears it otherwise.
     pub fn set_status(
         &mut self,
         status: &'static IssueStatus,
@@ -66,7 +66,7 @@ impl Issue {
     }
 }
 
-/// A comment.
+/// A comment on an issue.
 #[derive(Clone)]
 pub(in crate::jira) struct Comment {
     pub id: u64,
@@ -78,12 +78,12 @@ pub(in crate::jira) struct Comment {
     pub updated: OffsetDateTime,
 }
 
-/// A link to something outside.
+/// A link from an issue to a URL outside Jira.
 #[derive(Clone)]
 pub(in crate::jira) struct RemoteLink {
     pub id: u64,
     pub global_id: Option<String>,
-    /// `application`, `relationship`, `object` as they came.
+    /// `application`, `relationship` and `object` as received.
     pub content: serde_json::Map<String, Value>,
 }
 
@@ -92,13 +92,13 @@ pub(in crate::jira) struct RemoteLink {
 pub(in crate::jira) struct IssueLink {
     pub id: u64,
     pub kind: &'static IssueLinkType,
-    /// The issue the outward words start from ("blocks").
+    /// The source issue, which the outward words describe ("blocks").
     pub from: u64,
-    /// The issue they lead to ("is blocked by").
+    /// The target issue, which the inward words describe ("is blocked by").
     pub to: u64,
 }
 
-/// A file on an issue. Its bytes are on disk under its id.
+/// A file attached to an issue. Its bytes are on disk under its id.
 #[derive(Clone)]
 pub(in crate::jira) struct Attachment {
     pub id: u64,

@@ -1,5 +1,5 @@
-//! What this Jira holds, in memory and bounded: users, projects, issues. It knows permissions, and
-//! knows no HTTP and no JSON shapes.
+//! The data of this Jira, in memory and bounded: users, projects, issues. It knows permissions, but
+//! neither HTTP nor JSON.
 
 pub(in crate::jira) mod catalogue;
 pub(in crate::jira) mod fields;
@@ -19,9 +19,9 @@ pub(in crate::jira) use users::{DirectoryUser, PersonalAccessToken, UserDirector
 
 use super::settings::Settings;
 
-/// Everything this Jira holds.
+/// The users, projects, issues, links and attachments of this Jira.
 pub(super) struct JiraModel {
-    /// Users are drawn as Cloud draws them: by account id, without name and key.
+    /// Whether users appear as in Cloud: by account id, without name and key.
     pub cloud: bool,
     pub users: UserDirectory,
     pub projects: Vec<Project>,
@@ -33,19 +33,19 @@ pub(super) struct JiraModel {
     next_id: u64,
 }
 
-/// A collection is full.
+/// A collection has reached its limit.
 #[derive(Debug, thiserror::Error)]
-#[error("this imitation of Jira holds at most {limit} {what}; restart it to start over")]
+#[error("this imitation of Jira holds at most {limit} {what}; restart it to empty it")]
 pub(super) struct CollectionFull {
     what: &'static str,
     limit: usize,
 }
 
-/// Why an issue cannot be had.
+/// Why an issue is not available.
 pub(super) enum IssueUnavailable {
-    /// No such issue exists.
+    /// The issue does not exist.
     Missing,
-    /// There is one, but not for this viewer.
+    /// The viewer may not see the issue.
     Forbidden,
 }
 
@@ -69,7 +69,7 @@ impl JiraModel {
         }
     }
 
-    /// Whether `viewer` (nobody: anonymous) may do this in this project.
+    /// Whether `viewer` (`None` for anonymous) has this permission in this project.
     pub fn may(&self, viewer: Option<&str>, project: usize, permission: JiraPermission) -> bool {
         let user = viewer.and_then(|name| self.users.find(name));
         let Some(project) = self.projects.get(project) else {
@@ -79,7 +79,7 @@ impl JiraModel {
             || (!permission.is_global() && project.grants(user, permission))
     }
 
-    /// Whether `viewer` may do this somewhere.
+    /// Whether `viewer` has this permission in any project.
     pub fn may_anywhere(&self, viewer: Option<&str>, permission: JiraPermission) -> bool {
         (0..self.projects.len()).any(|project| self.may(viewer, project, permission))
     }
@@ -134,13 +134,13 @@ impl JiraModel {
         self.issues.values()
     }
 
-    /// The next id, of whatever kind: ids are unique in this Jira.
+    /// A new id, unique in this Jira.
     pub fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }
 
-    /// Keeps a new issue: gives it id, key and times.
+    /// Stores a new issue and sets its id, key and times.
     pub fn add_issue(&mut self, mut issue: Issue) -> Result<u64, CollectionFull> {
         bounded(self.issues.len(), MAX_ISSUES, "issues")?;
         let id = self.fresh_id();
@@ -158,8 +158,7 @@ impl JiraModel {
         Ok(id)
     }
 
-    /// Forgets an issue with everything on it; gives the ids of its attachments, whose files are the
-    /// caller's to remove.
+    /// Removes an issue. Returns the ids of its attachments, whose files the caller must remove.
     pub fn remove_issue(&mut self, id: u64) -> Vec<u64> {
         let Some(issue) = self.issues.remove(&id) else {
             return Vec::new();
@@ -180,7 +179,7 @@ impl JiraModel {
         issue.attachments
     }
 
-    /// Adds a comment; the issue counts as updated.
+    /// Adds a comment and updates the issue's time.
     pub fn add_comment(&mut self, issue: u64, mut comment: Comment) -> Result<u64, CollectionFull> {
         let id = self.fresh_id();
         if let Some(issue) = self.issues.get_mut(&issue) {
@@ -196,7 +195,7 @@ impl JiraModel {
         Ok(id)
     }
 
-    /// Adds a remote link, or replaces the one with the same global id. Tells whether it is new.
+    /// Adds a remote link, or replaces the one with the same global id. `true` if it is new.
     pub fn put_remote_link(
         &mut self,
         issue: u64,
@@ -244,7 +243,7 @@ impl JiraModel {
             .filter(move |link| link.from == issue || link.to == issue)
     }
 
-    /// Keeps an attachment whose file is already written under `attachment.id`.
+    /// Stores an attachment whose file is already written under `attachment.id`.
     pub fn add_attachment(&mut self, attachment: Attachment) -> Result<(), CollectionFull> {
         bounded(self.attachments.len(), MAX_ATTACHMENTS, "attachments")?;
         if let Some(issue) = self.issues.get_mut(&attachment.issue) {
@@ -276,7 +275,7 @@ fn bounded(held: usize, limit: usize, what: &'static str) -> Result<(), Collecti
     }
 }
 
-/// Enough for a load test of an hour, and a few hundred MiB at most.
+/// Enough for a load test of an hour; a few hundred MiB at most.
 const MAX_ISSUES: usize = 100_000;
 /// Comments, and remote links, of one issue.
 const MAX_ON_ONE_ISSUE: usize = 5_000;

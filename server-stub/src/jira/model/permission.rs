@@ -1,9 +1,9 @@
-//! Permissions: their names on the wire, and which of them is which.
+//! Permissions and their names in the REST API.
 
 use serde::Deserialize;
 
-/// A project permission, or the global one to administer. The wire name is the key that
-/// `mypermissions` uses.
+/// A project permission, or the global one to administer. The serialized name is the key in
+/// `mypermissions`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "each is named as in Jira's own documentation")]
@@ -27,7 +27,7 @@ pub enum JiraPermission {
 }
 
 impl JiraPermission {
-    /// All of them, in the order of their ids.
+    /// All permissions that this imitation knows.
     pub const ALL: &[Self] = &[
         Self::BrowseProjects,
         Self::CreateIssues,
@@ -47,7 +47,7 @@ impl JiraPermission {
         Self::Administer,
     ];
 
-    /// What someone needs who creates and works on issues, without deleting any.
+    /// The permissions to create and change issues, without deleting any.
     pub const WORK: &[Self] = &[
         Self::BrowseProjects,
         Self::CreateIssues,

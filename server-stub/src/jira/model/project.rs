@@ -1,10 +1,10 @@
-//! Projects and who may do what in them.
+//! Projects and their permission schemes.
 
 use super::JiraPermission;
 use super::users::DirectoryUser;
 use crate::jira::settings::{self, PermissionHolder};
 
-/// A project.
+/// A project with its components, versions and permission scheme.
 pub(in crate::jira) struct Project {
     pub id: u64,
     pub key: String,
@@ -47,7 +47,7 @@ impl Project {
         }
     }
 
-    /// Whether the permission scheme lets `who` (nobody: anonymous) do this.
+    /// Whether the permission scheme grants this to `who` (`None` for anonymous).
     pub fn grants(&self, who: Option<&DirectoryUser>, permission: JiraPermission) -> bool {
         self.grants.iter().any(|grant| {
             grant.permissions.contains(&permission)
@@ -62,5 +62,5 @@ impl Project {
     }
 }
 
-/// Ids of a project's versions start here, after its components'.
+/// Offset of the ids of a project's versions, after those of its components.
 const VERSIONS_FROM: u64 = 10_000;

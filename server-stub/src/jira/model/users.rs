@@ -1,18 +1,18 @@
-//! The user directory: names, passwords, groups, and the tokens users made.
+//! The user directory: names, passwords, groups, and personal access tokens.
 
 use time::{Duration, OffsetDateTime};
 
 use crate::jira::settings;
 use crate::token_store::{random_token, secrets_match};
 
-/// Everyone who may log in.
+/// The users and their personal access tokens.
 pub(in crate::jira) struct UserDirectory {
     users: Vec<DirectoryUser>,
     tokens: Vec<PersonalAccessToken>,
     next_token: u64,
 }
 
-/// Someone who may log in.
+/// A user who can log in.
 pub(in crate::jira) struct DirectoryUser {
     pub name: String,
     pub email: String,
@@ -41,7 +41,7 @@ impl UserDirectory {
         for token in tokens {
             let lifetime = token.expires_in.map(Duration::seconds);
             users.add_token(&token.user, &token.name, lifetime, token.token.clone());
-            // Who has had a token from the start has had it for a while.
+            // Tokens from the settings appear older than this process.
             if let Some(token) = users.tokens.last_mut() {
                 token.created -= INITIAL_TOKEN_AGE;
             }
@@ -53,14 +53,14 @@ impl UserDirectory {
         self.users.iter()
     }
 
-    /// Login names know no case.
+    /// The user with this login name, ignoring case.
     pub fn find(&self, name: &str) -> Option<&DirectoryUser> {
         self.users
             .iter()
             .find(|user| user.name.eq_ignore_ascii_case(name))
     }
 
-    /// What users type to log in: in Cloud their email address, elsewhere the login name.
+    /// The user with this login name, or email address in Cloud.
     pub fn find_by_login_name(&self, text: &str, cloud: bool) -> Option<&DirectoryUser> {
         match cloud {
             true => self
@@ -77,7 +77,7 @@ impl UserDirectory {
         }
     }
 
-    /// The owner of a token that is known and has not expired.
+    /// The owner of a valid token.
     pub fn owner_of(&self, secret: &str, now: OffsetDateTime) -> Option<&DirectoryUser> {
         let token = self
             .tokens
@@ -93,7 +93,7 @@ impl UserDirectory {
         self.tokens.iter().filter(move |token| token.owner == owner)
     }
 
-    /// Makes a token and tells its secret, this once; nothing when the owner has enough of them.
+    /// Creates a token and returns its secret; `None` at the owner's limit.
     pub fn create_token(
         &mut self,
         owner: &str,
@@ -108,7 +108,7 @@ impl UserDirectory {
         self.tokens.last().map(|token| (token, secret))
     }
 
-    /// Whether there was such a token.
+    /// Revokes a token; `false` if the owner has no such token.
     pub fn revoke_token(&mut self, owner: &str, id: u64) -> bool {
         let before = self.tokens.len();
         self.tokens
@@ -116,7 +116,7 @@ impl UserDirectory {
         self.tokens.len() < before
     }
 
-    /// Ends a token's life now.
+    /// Expires the token with this secret.
     pub fn expire_token(&mut self, secret: &str) {
         let now = OffsetDateTime::now_utc();
         for token in self
@@ -176,5 +176,5 @@ const MAX_TOKENS_PER_PERSON: usize = 100;
 const SECRET_LENGTH: usize = 44;
 const ADMINISTRATORS: &str = "jira-administrators";
 
-/// How long before the start the first tokens were made.
+/// Age of the tokens from the settings at the start.
 const INITIAL_TOKEN_AGE: Duration = Duration::days(300);

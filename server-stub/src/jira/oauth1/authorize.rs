@@ -1,4 +1,4 @@
-//! `…/authorize?oauth_token=`: the page on which the user decides about a request token.
+//! `…/authorize?oauth_token=`: the page on which the user allows or denies a request token.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::jira::consent::{self, ConsentDecision, ConsentForm};
 use crate::jira::login::Caller;
 use crate::jira::state::JiraState;
 
-/// The query of the page.
+/// The query of the consent page.
 #[derive(Deserialize)]
 pub(super) struct AuthorizePageQuery {
     #[serde(default)]
     oauth_token: String,
-    /// Of OAuth 1.0; a token of 1.0a has its own.
+    /// Callback of OAuth 1.0; a token of 1.0a has its own.
     #[serde(default)]
     oauth_callback: Option<String>,
 }
@@ -30,7 +30,8 @@ pub(super) async fn show_consent(
     Query(query): Query<AuthorizePageQuery>,
 ) -> Response {
     let found = shared
-        .consumers()
+        .consumers
+        .lock()
         .undecided(&query.oauth_token, shared.now());
     match found {
         Ok(token) => consent::page(&token.consumer, PURPOSE, caller.name()),
@@ -38,7 +39,7 @@ pub(super) async fn show_consent(
     }
 }
 
-/// Fields as in [`consent::ConsentDecision`].
+/// Handles the form of the page; its fields are in [`ConsentForm`].
 pub(super) async fn decide(
     State(shared): State<Arc<JiraState>>,
     caller: Caller,
@@ -46,7 +47,8 @@ pub(super) async fn decide(
     Form(answer): Form<ConsentForm>,
 ) -> Response {
     let found = shared
-        .consumers()
+        .consumers
+        .lock()
         .undecided(&query.oauth_token, shared.now());
     let token = match found {
         Ok(token) => token,
@@ -55,13 +57,13 @@ pub(super) async fn decide(
     match consent::read_decision(&shared, &caller, answer, &token.consumer, PURPOSE) {
         ConsentDecision::AskAgain(page) => *page,
         ConsentDecision::Denied => {
-            shared.consumers().deny(&token.token);
+            shared.consumers.lock().deny(&token.token);
             after(&token, query.oauth_callback.as_deref(), "denied", || {
                 consent::message(StatusCode::OK, "Access Denied", "You have denied access.")
             })
         }
         ConsentDecision::Allowed { user, cookie } => {
-            let verifier = shared.consumers().allow(&token.token, user);
+            let verifier = shared.consumers.lock().allow(&token.token, user);
             let response = after(&token, query.oauth_callback.as_deref(), &verifier, || {
                 let mut text = format!("You have successfully authorized '{}'.", token.consumer);
                 if token.callback.is_some() {
@@ -78,7 +80,7 @@ pub(super) async fn decide(
     }
 }
 
-/// Back to the consumer, or a page where there is no way back.
+/// Redirects to the consumer, or shows a page if there is no callback.
 fn after(
     token: &RequestToken,
     callback_of_1_0: Option<&str>,

@@ -1,5 +1,5 @@
-//! A signed request as the provider's servlet sees it: its parameters, wherever they stand, and the
-//! string that the signature is over (RFC 5849 §3.4.1). Written from the RFC, for the verifier alone.
+//! A signed request as the provider's servlet sees it: its parameters from header, query and form, and
+//! the signature base string (RFC 5849 §3.4.1). Written independently of the agent's signer.
 
 use http::{HeaderMap, Method, Uri, header};
 
@@ -8,14 +8,14 @@ use crate::jira::settings::TomcatConnector;
 /// Method, URL and parameters of a request, decoded.
 pub(in crate::jira) struct OAuth1Message {
     method: String,
-    /// Scheme, authority and raw path, as §3.4.1.2 wants them.
+    /// Scheme, authority and raw path (RFC 5849 §3.4.1.2).
     url: String,
     parameters: Vec<(String, String)>,
 }
 
 impl OAuth1Message {
-    /// `parameters` are those of the query and of a form body; the header's come to them. The host is
-    /// the connector's if it has one, else what `Host` says: never Jira's base URL.
+    /// `parameters` are those of query and form body; the header's are added. The host is the connector's
+    /// if it has one, else the one in `Host`, never that of Jira's base URL.
     pub fn new(
         method: &Method,
         uri: &Uri,
@@ -33,7 +33,7 @@ impl OAuth1Message {
         }
     }
 
-    /// The first of this name.
+    /// The first parameter of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
@@ -64,7 +64,7 @@ impl OAuth1Message {
     }
 }
 
-/// RFC 5849 §3.4.1.2: lower case, no default port, the path untouched.
+/// The base string URI (RFC 5849 §3.4.1.2): lower case, no default port, the path unchanged.
 fn url(uri: &Uri, headers: &HeaderMap, connector: &TomcatConnector, scheme: &str) -> String {
     let scheme = connector.scheme.as_deref().unwrap_or(scheme);
     let received = headers
@@ -116,8 +116,8 @@ fn authorization(headers: &HeaderMap) -> Vec<(String, String)> {
     found
 }
 
-/// RFC 5849 §3.6.
-pub(super) fn escape(text: &str) -> String {
+/// Percent-encodes as in RFC 5849 §3.6: all bytes but letters, digits and `-._~`.
+pub(in crate::jira) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -130,7 +130,7 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// As Java's `URLDecoder`, which Jira's library uses even here: a `+` is a space.
+/// Decodes as Java's `URLDecoder`, which Jira's library uses even here: `+` is a space.
 fn unescape(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut plain = Vec::with_capacity(bytes.len());

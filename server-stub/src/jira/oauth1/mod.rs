@@ -1,7 +1,15 @@
-//! The OAuth 1.0a provider of application links (RFC 5849; RSA-SHA1 alone): `settings` names the
-//! consumers, `message` reads what was signed and over which URL, `verify` judges it, `tokens` holds
-//! what was issued, `servlet` and `authorize` are the endpoints, `problem` how they refuse. Which
-//! request is logged in by such a signature is decided by `login/oauth1.rs`.
+//! The OAuth 1.0a provider of application links (RFC 5849, RSA-SHA1 only).
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `settings` | the consumers |
+//! | `message` | what was signed, and over which URL |
+//! | `verify` | whether a signed request is valid |
+//! | `tokens` | the tokens that were issued |
+//! | `servlet`, `authorize` | the endpoints |
+//! | `problem` | the errors |
+//!
+//! `login/oauth1.rs` authenticates requests by these signatures.
 
 mod authorize;
 mod message;
@@ -16,7 +24,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 
-pub(super) use message::OAuth1Message;
+pub(super) use message::{OAuth1Message, escape};
 pub(super) use problem::OAuth1Problem;
 pub use settings::{OAuth1Consumer, OAuth1Settings, PublicKeyError};
 pub(super) use tokens::OAuth1Store;
@@ -24,13 +32,16 @@ pub(super) use verify::verify_access;
 
 use super::state::JiraState;
 
-/// Below [`PREFIX`].
+/// The endpoints, relative to [`PREFIX`].
 pub(super) fn routes() -> Router<Arc<JiraState>> {
     Router::new()
         .route("/request-token", post(servlet::request_token))
         .route("/access-token", post(servlet::access_token))
-        .route("/authorize", get(authorize::show_consent).post(authorize::decide))
+        .route(
+            "/authorize",
+            get(authorize::show_consent).post(authorize::decide),
+        )
 }
 
-/// Where the dance takes place; everything else is a resource.
+/// Path prefix of the OAuth 1.0a endpoints.
 pub(super) const PREFIX: &str = "/plugins/servlet/oauth";

@@ -1,5 +1,5 @@
-//! What is wrong with a signed request (OAuth Problem Reporting), and the answer that says so: a
-//! `WWW-Authenticate` header, and the same parameters form-encoded as the body.
+//! The error of a signed request (OAuth Problem Reporting) and its response: a `WWW-Authenticate`
+//! header, and the same parameters form-encoded as the body.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::message::escape;
 
-/// A problem and its details.
+/// An OAuth problem and its details.
 #[derive(Debug)]
 pub(in crate::jira) struct OAuth1Problem {
     pub code: &'static str,
@@ -27,7 +27,7 @@ impl OAuth1Problem {
         self
     }
 
-    /// 400 for what is malformed, 503 for a user who refused, 401 for all else.
+    /// 400 for a malformed request, 503 for a user who refused, else 401.
     pub fn status(&self) -> StatusCode {
         match self.code {
             "version_rejected"

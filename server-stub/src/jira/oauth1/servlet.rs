@@ -84,7 +84,7 @@ fn answer(
         &shared.settings.connector,
         shared.scheme(),
     );
-    match serve(&mut shared.consumers(), &message, shared.now()) {
+    match serve(&mut shared.consumers.lock(), &message, shared.now()) {
         Ok(pairs) => {
             let body = Serializer::new(String::new()).extend_pairs(pairs).finish();
             let mut response = body.into_response();
@@ -97,7 +97,7 @@ fn answer(
     }
 }
 
-/// Absolute, or `oob`; none at all is OAuth 1.0.
+/// The callback: an absolute URL or `oob`; without one the request is OAuth 1.0.
 fn callback(message: &OAuth1Message) -> Result<Option<OAuthCallback>, OAuth1Problem> {
     match message.get("oauth_callback") {
         None => Ok(None),

@@ -1,4 +1,4 @@
-//! What the provider is told before it starts.
+//! The settings of the provider.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,17 +6,17 @@ use rsa::RsaPublicKey;
 use rsa::pkcs8::DecodePublicKey;
 use serde::Deserialize;
 
-/// The OAuth 1.0a provider.
+/// The consumers and lifetimes of the OAuth 1.0a provider.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OAuth1Settings {
-    /// The incoming application links.
+    /// Consumers of the incoming application links.
     pub consumers: Vec<OAuth1Consumer>,
-    /// Life of a request token, seconds. Jira: ten minutes.
+    /// Lifetime of a request token in seconds. Jira: ten minutes.
     pub request_lifetime: u32,
-    /// Life of an access token, seconds. Jira: five years.
+    /// Lifetime of an access token in seconds. Jira: five years.
     pub access_lifetime: u32,
-    /// How long after that the session handle still gets a new one, seconds. Jira: 30 days.
+    /// How long after that the session handle can still refresh it, in seconds. Jira: 30 days.
     pub session_lifetime: u32,
 }
 
@@ -26,9 +26,9 @@ pub struct OAuth1Settings {
 pub struct OAuth1Consumer {
     /// The consumer key, sent as `oauth_consumer_key`.
     pub key: String,
-    /// RSA, SubjectPublicKeyInfo: PEM, or its base64 alone as some set-up screens want it.
+    /// RSA key as SubjectPublicKeyInfo: PEM, or only its base64, as some screens expect it.
     pub public_key: String,
-    /// "Execute as": whom a two-legged request logs in; absent: two-legged is not allowed.
+    /// "Execute as": the user of two-legged requests; absent forbids them.
     #[serde(default)]
     pub two_legged_user: Option<String>,
     /// "Allow user impersonation through 2-legged OAuth".
@@ -36,16 +36,16 @@ pub struct OAuth1Consumer {
     pub impersonation: bool,
 }
 
-/// A public key that is none.
+/// The public key of a consumer is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the public key of the OAuth 1.0a consumer {0} is no RSA key in PEM (BEGIN PUBLIC KEY); make \
+    "the public key of the OAuth 1.0a consumer {0} is not an RSA key in PEM (BEGIN PUBLIC KEY); create \
      one with `openssl rsa -in key.pem -pubout`"
 )]
 pub struct PublicKeyError(String);
 
 impl OAuth1Consumer {
-    /// A consumer for the three-legged dance alone.
+    /// A consumer that may only make three-legged requests.
     pub fn new(key: &str, public_key: &str) -> Self {
         Self {
             key: key.into(),

@@ -1,4 +1,5 @@
-//! Consumers, and the tokens and nonces that they have used. Time is an argument; bounded.
+//! Consumers, their tokens, and the nonces that they have used. The time is an argument, the number of
+//! entries is bounded.
 
 use std::collections::HashSet;
 
@@ -9,7 +10,7 @@ use super::problem::OAuth1Problem;
 use super::settings::{OAuth1Consumer, OAuth1Settings, PublicKeyError};
 use crate::token_store::{TokenStore, expires_at, random_token, secrets_match};
 
-/// Everything that the provider holds.
+/// The consumers, tokens and nonces of the provider.
 pub(in crate::jira) struct OAuth1Store {
     settings: OAuth1Settings,
     consumers: Vec<(OAuth1Consumer, RsaPublicKey)>,
@@ -18,25 +19,25 @@ pub(in crate::jira) struct OAuth1Store {
     nonces: HashSet<UsedNonce>,
 }
 
-/// Timestamp, nonce, consumer, token.
+/// Timestamp, nonce, consumer key and token of a signed request.
 type UsedNonce = (i64, String, String, String);
 
-/// A request token.
+/// A request token, and the user's decision about it.
 #[derive(Clone)]
 pub(super) struct RequestToken {
     pub token: String,
     pub secret: String,
     pub consumer: String,
-    /// Absent: OAuth 1.0, whose access token needs no verifier.
+    /// `None` for OAuth 1.0, which has no verifier.
     pub callback: Option<OAuthCallback>,
     expires: OffsetDateTime,
     decision: Option<TokenDecision>,
 }
 
-/// Where the user goes after deciding.
+/// Where the user is sent after the decision.
 #[derive(Clone)]
 pub(super) enum OAuthCallback {
-    /// Nowhere: the verifier is shown.
+    /// Nowhere: the page shows the verifier.
     OutOfBand,
     To(url::Url),
 }
@@ -47,7 +48,7 @@ enum TokenDecision {
     Allowed { user: String, verifier: String },
 }
 
-/// An access token.
+/// An access token, its session handle and its user.
 #[derive(Clone)]
 pub(super) struct AccessToken {
     pub token: String,
@@ -94,7 +95,7 @@ impl OAuth1Store {
             .cloned()
     }
 
-    /// Whether a nonce is seen for the first time; those older than `since` are forgotten.
+    /// Records a nonce; `false` if it was used before. Nonces older than `since` are dropped.
     pub(super) fn is_new_nonce(&mut self, nonce: UsedNonce, since: i64) -> bool {
         if self.nonces.len() >= MAX_NONCES {
             self.nonces.retain(|(timestamp, ..)| *timestamp >= since);
@@ -120,7 +121,7 @@ impl OAuth1Store {
         token
     }
 
-    /// A request token that a user may still decide on.
+    /// A request token that the user has not decided on.
     pub(super) fn undecided(
         &self,
         token: &str,
@@ -140,7 +141,7 @@ impl OAuth1Store {
         Ok(found.clone())
     }
 
-    /// The user allowed it; gives the verifier.
+    /// Records that `user` allowed the token, and returns the verifier.
     pub(super) fn allow(&mut self, token: &str, user: String) -> String {
         let verifier = random_token(VERIFIER_LENGTH);
         let decision = TokenDecision::Allowed {
@@ -165,7 +166,7 @@ impl OAuth1Store {
         }
     }
 
-    /// An access token for a request token that a user allowed, which is gone then.
+    /// Exchanges a request token that a user allowed for an access token.
     pub(super) fn exchange(
         &mut self,
         token: &str,
@@ -206,7 +207,7 @@ impl OAuth1Store {
         Ok(self.issue(consumer, user, now))
     }
 
-    /// A new access token for one whose session is still open, which is gone then.
+    /// Replaces an access token whose session is still valid.
     pub(super) fn refresh(
         &mut self,
         token: &str,
@@ -232,7 +233,7 @@ impl OAuth1Store {
         Ok(self.issue(consumer, old.user, now))
     }
 
-    /// Whose a live access token is.
+    /// The user of a valid access token.
     pub(super) fn user(
         &self,
         token: &str,
@@ -250,7 +251,7 @@ impl OAuth1Store {
         Ok(found.user.clone())
     }
 
-    /// Ends the life of every access token now, and that of their sessions if told so.
+    /// Expires every access token, and their sessions if `sessions_too`.
     pub fn expire(&mut self, sessions_too: bool, now: OffsetDateTime) {
         for token in self.access_tokens.iter_mut() {
             token.expires = now;
@@ -279,7 +280,7 @@ impl OAuth1Store {
     }
 }
 
-/// Of ten minutes; beyond that every request is refused until some are old enough.
+/// Within ten minutes; beyond it requests are refused until some nonces are old enough.
 const MAX_NONCES: usize = 1 << 20;
 const TOKEN_LENGTH: usize = 32;
 const VERIFIER_LENGTH: usize = 6;

@@ -1,5 +1,5 @@
-//! Whether a signed request is what it says: consumer, version, method, timestamp, nonce, signature,
-//! and for a resource the token.
+//! Verifies a signed request: consumer, version, method, timestamp, nonce, signature, and for a
+//! resource the token.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -70,7 +70,7 @@ pub(super) fn verify_consumer(
         .with("oauth_signature_method", METHOD))
 }
 
-/// Whom a signed request for a resource logs in.
+/// The user of a signed request for a resource.
 pub(in crate::jira) fn verify_access(
     consumers: &mut OAuth1Store,
     message: &OAuth1Message,
@@ -83,8 +83,8 @@ pub(in crate::jira) fn verify_access(
     }
 }
 
-/// Whom a two-legged request wants to be: the newer parameter, or the older one, which is but a word
-/// where impersonation is not allowed.
+/// The user that a two-legged request asks for, by the newer parameter or the older one. The older one
+/// is ignored without permission to impersonate.
 fn impersonated<'a>(consumer: &OAuth1Consumer, message: &'a OAuth1Message) -> Option<&'a str> {
     message
         .get("xoauth_requestor_id")
@@ -101,7 +101,7 @@ fn two_legged(consumer: &OAuth1Consumer, message: &OAuth1Message) -> Result<Stri
     }
 }
 
-/// RFC 5849 §3.3: a timestamp near ours, with a nonce that was not there before.
+/// RFC 5849 §3.3: a timestamp near the server's, and a nonce that was not used before.
 fn check_freshness(
     consumers: &mut OAuth1Store,
     message: &OAuth1Message,
@@ -148,7 +148,7 @@ pub(super) fn required(message: &OAuth1Message, names: &[&str]) -> Result<(), OA
 }
 
 const METHOD: &str = "RSA-SHA1";
-/// Seconds to either side.
+/// Seconds by which a timestamp may differ.
 const WINDOW: i64 = 300;
 const SINGLE: &[&str] = &[
     "oauth_consumer_key",

@@ -1,5 +1,5 @@
-//! `…/authorize`: a page that logs the user in if need be and asks for consent, then the redirect
-//! back to the client with a code (RFC 6749 §4.1).
+//! `…/authorize`: a page that logs the user in if necessary and asks for consent, then a redirect to
+//! the client with a code (RFC 6749 §4.1).
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::jira::consent::{self, ConsentDecision, ConsentForm};
 use crate::jira::login::Caller;
 use crate::jira::state::JiraState;
 
-/// The page.
+/// Shows the consent page, or the error of the request.
 pub(super) async fn show_consent(
     State(shared): State<Arc<JiraState>>,
     caller: Caller,
@@ -28,8 +28,7 @@ pub(super) async fn show_consent(
     }
 }
 
-/// What the user said on it: fields `decision` (`allow`, `deny`) and, when not logged in, `username`
-/// and `password`.
+/// Handles the form of the page; its fields are in [`ConsentForm`].
 pub(super) async fn decide(
     State(shared): State<Arc<JiraState>>,
     caller: Caller,
@@ -55,11 +54,11 @@ pub(super) async fn decide(
     }
 }
 
-/// An authorization request that is in order.
+/// A valid authorization request.
 struct AuthorizeRequest {
     client: String,
     redirect: Url,
-    /// As it came, to be compared when the code is redeemed.
+    /// The redirect URI as received, compared when the code is redeemed.
     redirect_text: String,
     state: Option<String>,
     scope: OAuth2Scope,
@@ -67,9 +66,9 @@ struct AuthorizeRequest {
 }
 
 enum AuthorizeError {
-    /// The client or its redirect is not known: nobody to redirect to.
+    /// The client or its redirect URI is unknown, so that there is no redirect.
     ShowPage(OAuth2Error),
-    /// Told to the client (RFC 6749 §4.1.2.1).
+    /// Sent to the client by redirect (RFC 6749 §4.1.2.1).
     Redirect(Url),
 }
 
@@ -88,7 +87,7 @@ impl AuthorizeRequest {
         let https = shared.settings.oauth2.https;
 
         let client = parameter("client_id")
-            .and_then(|id| shared.grants().client(id).cloned())
+            .and_then(|id| shared.grants.lock().client(id).cloned())
             .ok_or_else(|| page("invalid_client", "Invalid client id"))?;
         let redirect_text = parameter("redirect_uri")
             .ok_or_else(|| page("invalid_request", "Missing redirect_uri"))?;
@@ -116,7 +115,8 @@ impl AuthorizeRequest {
                 "Only code is supported",
             )));
         }
-        let scope = OAuth2Scope::request(parameter("scope"), client.scope).map_err(redirect_error)?;
+        let scope =
+            OAuth2Scope::requested(parameter("scope"), client.scope).map_err(redirect_error)?;
         let challenge = match (
             parameter("code_challenge").map(str::to_owned),
             parameter("code_challenge_method"),
@@ -146,7 +146,7 @@ impl AuthorizeRequest {
     }
 
     fn redirect_with_code(&self, shared: &JiraState, user: String) -> Url {
-        let code = shared.grants().code(
+        let code = shared.grants.lock().code(
             OAuth2Consent {
                 client: self.client.clone(),
                 redirect: self.redirect_text.clone(),

@@ -1,4 +1,5 @@
-//! Codes and tokens: what was issued, to whom, for how long. Time is an argument; bounded.
+//! Codes and tokens: what was issued, to whom, for how long. The time is an argument, the number of
+//! entries is bounded.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +11,7 @@ use super::scope::OAuth2Scope;
 use super::settings::{OAuth2Client, OAuth2Settings};
 use crate::token_store::{TokenStore, expires_at, random_token, secrets_match};
 
-/// Everything that was issued and may still be of use.
+/// The clients, codes and tokens of the provider.
 pub(in crate::jira) struct OAuth2Grants {
     settings: OAuth2Settings,
     codes: TokenStore<OAuth2AuthCode>,
@@ -41,14 +42,14 @@ pub(super) struct OAuth2Consent {
     pub challenge: Option<CodeChallenge>,
 }
 
-/// RFC 7636 §4.3.
+/// The challenge of PKCE (RFC 7636 §4.3).
 #[derive(Clone)]
 pub(super) enum CodeChallenge {
     Plain(String),
     S256(String),
 }
 
-/// A pair of tokens, as the client gets it.
+/// A pair of tokens, as sent to the client.
 pub(super) struct OAuth2Tokens {
     pub access: String,
     pub refresh: Option<String>,
@@ -108,7 +109,7 @@ impl OAuth2Grants {
         self.settings.access_lifetime = seconds;
     }
 
-    /// A code for what was consented to.
+    /// Issues a code for a consent.
     pub(super) fn code(&mut self, consent: OAuth2Consent, now: OffsetDateTime) -> String {
         let code = random_token(CODE_LENGTH);
         self.codes.push(OAuth2AuthCode {
@@ -120,7 +121,7 @@ impl OAuth2Grants {
         code
     }
 
-    /// `grant_type=authorization_code`. A code that comes again takes the tokens that it gave.
+    /// `grant_type=authorization_code`. Reuse of a code revokes the tokens that were issued for it.
     pub(super) fn redeem(
         &mut self,
         code: &str,
@@ -153,7 +154,7 @@ impl OAuth2Grants {
         Ok(self.issue(client, &user, scope, true, now))
     }
 
-    /// `grant_type=refresh_token`. Both old tokens are dead from here on.
+    /// `grant_type=refresh_token`. Both old tokens become invalid.
     pub(super) fn refresh(
         &mut self,
         refresh: &str,
@@ -173,7 +174,7 @@ impl OAuth2Grants {
                         .is_some_and(|r| secrets_match(r, refresh))
             })
             .ok_or_else(|| OAuth2Error::bad("invalid_grant", "Invalid refresh token"))?;
-        let scope = OAuth2Scope::asked(scope, self.grants[index].scope)?;
+        let scope = OAuth2Scope::requested(scope, self.grants[index].scope)?;
         let Some(old) = self.grants.remove(index) else {
             return Err(OAuth2Error::bad("invalid_grant", "Invalid refresh token"));
         };
@@ -199,12 +200,12 @@ impl OAuth2Grants {
                 "The client has no service account",
             ));
         };
-        let scope = OAuth2Scope::asked(scope, client.scope)?;
+        let scope = OAuth2Scope::requested(scope, client.scope)?;
         self.counts.client_credentials += 1;
         Ok(self.issue(&client.id, user, scope, false, now))
     }
 
-    /// RFC 7009: a refresh token takes its access token along; an unknown one is no error.
+    /// Revokes a token (RFC 7009). A refresh token revokes its access token; an unknown token is not an error.
     pub(super) fn revoke(&mut self, token: &str, client: &str, now: OffsetDateTime) {
         self.grants.retain(|grant| {
             grant.client != client
@@ -220,7 +221,7 @@ impl OAuth2Grants {
         }
     }
 
-    /// Whose a live access token is, and what it may do.
+    /// The user and scope of a valid access token.
     pub fn owner(&self, access: &str, now: OffsetDateTime) -> Option<(&str, OAuth2Scope)> {
         self.grants
             .iter()
@@ -229,7 +230,7 @@ impl OAuth2Grants {
             .map(|grant| (grant.user.as_str(), grant.scope))
     }
 
-    /// Ends the life of every access token now, and that of every refresh token if told so.
+    /// Expires every access token, and every refresh token if `refresh_too`.
     pub fn expire(&mut self, refresh_too: bool, now: OffsetDateTime) {
         for grant in self.grants.iter_mut() {
             grant.access_expires = now;
@@ -268,7 +269,7 @@ impl OAuth2Grants {
     }
 }
 
-/// RFC 7636 §4.6; the verifier's length is §4.1's, but for Jira's 127 at the most.
+/// RFC 7636 §4.6; the verifier's length is that of §4.1, but at most Jira's 127.
 fn verify(challenge: Option<&CodeChallenge>, verifier: Option<&str>) -> Result<(), OAuth2Error> {
     let Some(challenge) = challenge else {
         return Ok(());

@@ -1,7 +1,14 @@
-//! The OAuth 2.0 provider of Jira Data Center 8.22 and later (RFC 6749, RFC 7636, RFC 7009):
-//! `settings` names the clients and lifetimes, `scope` what a token may do, `grants` holds what was
-//! issued and knows no HTTP, `authorize`, `token` and `revoke` are the endpoints. What a token logs
-//! in is decided by `login/oauth2.rs`.
+//! The OAuth 2.0 provider of Jira Data Center 8.22 and later (RFC 6749, RFC 7636, RFC 7009).
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `settings` | clients and lifetimes |
+//! | `scope` | what a token may do |
+//! | `grants` | the codes and tokens that were issued, without HTTP |
+//! | `authorize`, `token` | the endpoints |
+//! | `refusal` | the errors |
+//!
+//! `login/oauth2.rs` authenticates requests by these tokens.
 
 mod authorize;
 mod grants;
@@ -26,16 +33,19 @@ pub use settings::{HttpsRule, OAuth2Client, OAuth2Settings};
 use super::response;
 use super::state::JiraState;
 
-/// Below `/rest/oauth2/latest` and `/rest/oauth2/1.0`.
+/// The endpoints, relative to `/rest/oauth2/latest` and `/rest/oauth2/1.0`.
 pub(super) fn routes() -> Router<Arc<JiraState>> {
     Router::new()
-        .route("/authorize", get(authorize::show_consent).post(authorize::decide))
+        .route(
+            "/authorize",
+            get(authorize::show_consent).post(authorize::decide),
+        )
         .route("/token", post(token::token))
         .route("/revoke", post(token::revoke))
         .route("/.well-known/oauth-authorization-server", get(metadata))
 }
 
-/// RFC 8414.
+/// The server metadata of RFC 8414.
 async fn metadata(State(shared): State<Arc<JiraState>>) -> Response {
     let at = |name: &str| format!("{}/rest/oauth2/latest/{name}", shared.base_url);
     response::ok(&json!({

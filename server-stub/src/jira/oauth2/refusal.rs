@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::jira::response;
 
-/// An error that the client gets as JSON or, once its redirect is known to be its own, by redirect.
+/// An error, sent to the client as JSON or, once its redirect URI is verified, by redirect.
 #[derive(Debug)]
 pub(super) struct OAuth2Error {
     pub status: StatusCode,
@@ -23,7 +23,7 @@ impl OAuth2Error {
         }
     }
 
-    /// Whoever asks is not a registered client.
+    /// The request is not from a registered client.
     pub fn client() -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
@@ -32,7 +32,7 @@ impl OAuth2Error {
         }
     }
 
-    /// Plain http where Jira insists on https.
+    /// Plain http where Jira requires https.
     pub fn insecure() -> Self {
         Self::bad(
             "invalid_request",

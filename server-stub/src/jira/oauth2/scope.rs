@@ -1,10 +1,10 @@
-//! What an OAuth 2.0 token may do. Each scope includes those before it.
+//! The scopes of OAuth 2.0 tokens. Each includes those before it.
 
 use serde::Deserialize;
 
 use super::refusal::OAuth2Error;
 
-/// A scope of the Data Center provider; Cloud's scopes are none of these.
+/// A scope of the Data Center provider. Cloud has others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OAuth2Scope {
@@ -12,17 +12,17 @@ pub enum OAuth2Scope {
     Read,
     /// Read and write access as the user.
     Write,
-    /// And administer projects and users.
+    /// Also administration of projects and users.
     Admin,
-    /// And administer the system.
+    /// Also administration of the system.
     SystemAdmin,
 }
 
 impl OAuth2Scope {
-    /// All of them, the smallest first.
+    /// All scopes, smallest first.
     pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Admin, Self::SystemAdmin];
 
-    /// As it stands on the wire.
+    /// The scope's name in requests and responses.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "READ",
@@ -32,9 +32,8 @@ impl OAuth2Scope {
         }
     }
 
-    /// The largest of the scopes asked for, which may not pass `allowed`; `allowed` itself when none
-    /// is asked for.
-    pub(super) fn asked(list: Option<&str>, allowed: Self) -> Result<Self, OAuth2Error> {
+    /// The largest of the requested scopes, at most `allowed`; `allowed` itself if none is requested.
+    pub(super) fn requested(list: Option<&str>, allowed: Self) -> Result<Self, OAuth2Error> {
         let mut largest = None;
         for name in list.unwrap_or_default().split_ascii_whitespace() {
             let scope = Self::ALL

@@ -1,22 +1,22 @@
-//! What the provider is told before it starts.
+//! The settings of the provider.
 
 use serde::Deserialize;
 
 use super::scope::OAuth2Scope;
 
-/// The OAuth 2.0 provider.
+/// The clients and lifetimes of the OAuth 2.0 provider.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OAuth2Settings {
-    /// The incoming application links.
+    /// Clients of the incoming application links.
     pub clients: Vec<OAuth2Client>,
-    /// Where plain http is let through.
+    /// Where plain http is accepted.
     pub https: HttpsRule,
-    /// Life of an access token, seconds. Jira: one or two hours.
+    /// Lifetime of an access token in seconds. Jira: one or two hours.
     pub access_lifetime: u32,
-    /// Life of a refresh token, seconds. Jira: 90 days.
+    /// Lifetime of a refresh token in seconds. Jira: 90 days.
     pub refresh_lifetime: u32,
-    /// Life of a code, seconds. Jira: 10 to 60.
+    /// Lifetime of a code in seconds. Jira: 10 to 60.
     pub code_lifetime: u32,
 }
 
@@ -28,28 +28,27 @@ pub struct OAuth2Client {
     pub id: String,
     /// The client's secret, sent as `client_secret`.
     pub secret: String,
-    /// Redirect URIs; one of them must be sent, character for character.
+    /// Redirect URIs; a request must send one of them exactly.
     #[serde(default)]
     pub redirects: Vec<String>,
-    /// The permission chosen in the application link: the largest scope it may have.
+    /// Permission of the application link: the largest scope of its tokens.
     #[serde(default = "write")]
     pub scope: OAuth2Scope,
-    /// The service account that `client_credentials` logs in; absent: that grant is refused.
+    /// Service account for `client_credentials`; absent refuses that grant.
     #[serde(default)]
     pub service_account: Option<String>,
 }
 
-/// Jira insists on https for its base URL and for redirects, unless two system properties switch
-/// that off.
+/// Whether Jira requires https for its base URL and for redirects. Two system properties relax this.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HttpsRule {
-    /// The default of Jira: https everywhere.
+    /// Jira's default: https everywhere.
     #[default]
     Strict,
-    /// http is let through on loopback addresses.
+    /// http is accepted on loopback addresses.
     Loopback,
-    /// http is let through.
+    /// http is accepted everywhere.
     Off,
 }
 

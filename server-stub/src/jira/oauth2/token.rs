@@ -1,4 +1,4 @@
-//! `POST …/token` and `POST …/revoke`: form bodies only, the client's secret in them.
+//! `POST …/token` and `POST …/revoke`: form bodies only, with the client's secret in them.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) async fn token(State(shared): State<Arc<JiraState>>, request: Request
     match issue(&shared, &form) {
         Ok(response) => response,
         Err(refusal) => {
-            shared.grants().count_refused();
+            shared.grants.lock().count_refused();
             refusal.into_response()
         }
     }
@@ -35,7 +35,7 @@ pub(super) async fn revoke(State(shared): State<Arc<JiraState>>, request: Reques
     let revoked = || {
         let client = client(&shared, &form)?;
         let token = form.required("token")?;
-        shared.grants().revoke(token, &client.id, shared.now());
+        shared.grants.lock().revoke(token, &client.id, shared.now());
         Ok::<_, OAuth2Error>(StatusCode::OK.into_response())
     };
     revoked().unwrap_or_else(IntoResponse::into_response)
@@ -48,7 +48,7 @@ fn issue(shared: &JiraState, form: &FormFields) -> Result<Response, OAuth2Error>
     let grant_type = form.required("grant_type")?;
     let client = client(shared, form)?;
     let now = shared.now();
-    let mut grants = shared.grants();
+    let mut grants = shared.grants.lock();
     let tokens = match grant_type {
         "authorization_code" => grants.redeem(
             form.required("code")?,
@@ -89,7 +89,7 @@ fn client(shared: &JiraState, form: &FormFields) -> Result<OAuth2Client, OAuth2E
         form.required("client_id")?,
         form.one("client_secret")?.unwrap_or_default(),
     );
-    let client = shared.grants().client(id).cloned();
+    let client = shared.grants.lock().client(id).cloned();
     let good = |client: &OAuth2Client| secrets_match(&client.secret, secret);
     client.filter(good).ok_or_else(OAuth2Error::client)
 }
@@ -98,7 +98,7 @@ fn client(shared: &JiraState, form: &FormFields) -> Result<OAuth2Client, OAuth2E
 pub(super) struct FormFields(Vec<(String, String)>);
 
 impl FormFields {
-    /// Anything but a form gives 500, as Jira's JAX-RS does.
+    /// Reads a form; any other body is 500, as in Jira's JAX-RS.
     pub async fn read(request: Request) -> Result<Self, Response> {
         let form = request
             .headers()
@@ -121,7 +121,7 @@ impl FormFields {
         }
     }
 
-    /// RFC 6749 §3.2: no parameter more than once; an empty one is none.
+    /// RFC 6749 §3.2: a parameter may occur once; an empty one counts as absent.
     pub fn one(&self, name: &str) -> Result<Option<&str>, OAuth2Error> {
         let mut all = self.0.iter().filter(|(known, _)| known == name);
         match (all.next(), all.next()) {

@@ -1,11 +1,10 @@
-//! Attachments: uploads go to disk as they come in, downloads come from disk as they are read.
-//! Nothing is held in memory but one chunk.
+//! Attachments, streamed to and from disk one chunk at a time.
 
 use std::path::Path as FilePath;
 
 use axum::body::Body;
 use axum::extract::multipart::{Field, Multipart, MultipartError};
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::extract::{FromRequest, Path, Request};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
@@ -13,34 +12,28 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
-use super::RestState;
-use super::bean::BeanRenderer;
 use super::extract::LoggedInUser;
-use super::issue::find_issue;
+use super::view::{RestContext, RestView};
+use crate::jira::model::{Attachment, IssueUnavailable, JiraPermission};
 use crate::jira::response::{self, RestError, RestResult, no_content, ok};
-use crate::jira::login::Caller;
-use crate::jira::model::{Attachment, IssueUnavailable, JiraModel, JiraPermission};
-use crate::jira::state::JiraState;
 
-pub(super) async fn meta(State(shared): RestState, LoggedInUser(_): LoggedInUser) -> Response {
-    ok(&json!({ "enabled": true, "uploadLimit": shared.settings.upload_limit }))
+pub(super) async fn meta(context: RestContext, LoggedInUser(_): LoggedInUser) -> Response {
+    ok(&json!({ "enabled": true, "uploadLimit": context.state.settings.upload_limit }))
 }
 
 pub(super) async fn upload(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path(name): Path<String>,
     request: Request,
 ) -> RestResult {
     let issue = {
-        let model = shared.model();
-        let id = find_issue(&model, caller.name(), &name)?;
-        let project = model.issue(id).map_or(usize::MAX, |issue| issue.project);
-        if !model.may(caller.name(), project, JiraPermission::CreateAttachments) {
-            return Err(RestError::forbidden(
-                "You do not have permission to create attachments for this issue.",
-            ));
-        }
+        let view = context.view();
+        let id = view.find_issue(&name)?;
+        view.require(
+            id,
+            JiraPermission::CreateAttachments,
+            "You do not have permission to create attachments for this issue.",
+        )?;
         id
     };
     let Ok(mut multipart) = Multipart::from_request(request, &()).await else {
@@ -58,77 +51,61 @@ pub(super) async fn upload(
         if field.name() != Some("file") {
             continue;
         }
-        let attachment = store_part(&shared, issue, caller.name(), field).await?;
-        shared.model().add_attachment(attachment.clone())?;
+        let attachment = store_part(&context, issue, field).await?;
+        context
+            .state
+            .model
+            .lock()
+            .add_attachment(attachment.clone())?;
         attachments.push(attachment);
     }
-    let model = shared.model();
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
+    let view = context.view();
     let beans: Value = attachments
         .iter()
-        .map(|attachment| beans.attachment(attachment))
+        .map(|attachment| view.attachment_bean(attachment))
         .collect();
     Ok(ok(&beans))
 }
 
-pub(super) async fn get(
-    State(shared): RestState,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> RestResult {
-    let model = shared.model();
-    let attachment = visible(&model, caller.name(), &id).map_err(|why| missing(&why, &id))?;
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
-    Ok(ok(&beans.attachment(attachment)))
+pub(super) async fn get(context: RestContext, Path(id): Path<String>) -> RestResult {
+    let view = context.view();
+    let attachment = visible(&view, &id).map_err(|why| missing(&why, &id))?;
+    Ok(ok(&view.attachment_bean(attachment)))
 }
 
-pub(super) async fn delete(
-    State(shared): RestState,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> RestResult {
+pub(super) async fn delete(context: RestContext, Path(id): Path<String>) -> RestResult {
     let id = {
-        let mut model = shared.model();
-        let attachment = visible(&model, caller.name(), &id).map_err(|why| missing(&why, &id))?;
+        let mut view = context.view();
+        let attachment = visible(&view, &id).map_err(|why| missing(&why, &id))?;
         let (id, issue) = (attachment.id, attachment.issue);
-        let project = model.issue(issue).map_or(usize::MAX, |issue| issue.project);
-        if !model.may(caller.name(), project, JiraPermission::DeleteAllAttachments) {
-            return Err(RestError::forbidden(format!(
-                "You do not have permission to delete attachment with id: {id}"
-            )));
-        }
-        model.remove_attachment(id);
+        view.require(
+            issue,
+            JiraPermission::DeleteAllAttachments,
+            &format!("You do not have permission to delete attachment with id: {id}"),
+        )?;
+        view.model.remove_attachment(id);
         id
     };
-    let _ = tokio::fs::remove_file(shared.attachment_file(id)).await;
+    let _ = tokio::fs::remove_file(context.state.attachment_file(id)).await;
     Ok(no_content())
 }
 
-/// `/secure/attachment/{id}/{name}`: a page for browsers, so its errors are pages too.
+/// `/secure/attachment/{id}/{name}`: for browsers, so its errors are HTML pages.
 pub(super) async fn download(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path((id, _)): Path<(String, String)>,
     request: Request,
 ) -> Response {
     let attachment = {
-        let model = shared.model();
-        visible(&model, caller.name(), &id).cloned()
+        let view = context.view();
+        visible(&view, &id).cloned()
     };
     let attachment = match attachment {
         Ok(attachment) => attachment,
-        Err(IssueUnavailable::Forbidden) if caller.user.is_none() => {
+        Err(IssueUnavailable::Forbidden) if context.caller.user.is_none() => {
             let login = format!(
                 "{}/login.jsp?permissionViolation=true&os_destination=%2Fsecure%2Fattachment%2F{id}",
-                shared.settings.context_path
+                context.state.settings.context_path
             );
             // Jira answers 302, not 303.
             let mut response = Redirect::to(&login).into_response();
@@ -146,7 +123,7 @@ pub(super) async fn download(
         }
     };
     drop(request);
-    let Ok(file) = File::open(shared.attachment_file(attachment.id)).await else {
+    let Ok(file) = File::open(context.state.attachment_file(attachment.id)).await else {
         return response::page(StatusCode::NOT_FOUND, "The attachment's file is missing.");
     };
     let mut response = Response::new(Body::from_stream(ReaderStream::with_capacity(file, CHUNK)));
@@ -166,11 +143,10 @@ pub(super) async fn download(
     response
 }
 
-/// Writes one part to disk; what does not become an attachment leaves no file behind.
+/// Writes one part to disk; removes the file if it does not become an attachment.
 async fn store_part(
-    shared: &JiraState,
+    context: &RestContext,
     issue: u64,
-    author: Option<&str>,
     mut field: Field<'_>,
 ) -> Result<Attachment, RestError> {
     let name = field.file_name().unwrap_or("file").to_owned();
@@ -178,7 +154,8 @@ async fn store_part(
         .content_type()
         .unwrap_or("application/octet-stream")
         .to_owned();
-    let id = shared.model().fresh_id();
+    let shared = &context.state;
+    let id = shared.model.lock().fresh_id();
     let path = shared.attachment_file(id);
     let size = match write(&path, &mut field, shared.settings.upload_limit, &name).await {
         Ok(size) => size,
@@ -193,7 +170,7 @@ async fn store_part(
         name,
         mime,
         size,
-        author: author.map(str::to_owned),
+        author: context.caller.user.clone(),
         created: shared.now(),
     })
 }
@@ -226,17 +203,14 @@ async fn write(
     Ok(size)
 }
 
-fn visible<'a>(
-    model: &'a JiraModel,
-    viewer: Option<&str>,
-    id: &str,
-) -> Result<&'a Attachment, IssueUnavailable> {
+fn visible<'a>(view: &'a RestView<'_>, id: &str) -> Result<&'a Attachment, IssueUnavailable> {
     let attachment = id
         .parse()
         .ok()
-        .and_then(|id| model.attachment(id))
+        .and_then(|id| view.model.attachment(id))
         .ok_or(IssueUnavailable::Missing)?;
-    model.visible_issue(viewer, &attachment.issue.to_string())?;
+    view.model
+        .visible_issue(view.viewer, &attachment.issue.to_string())?;
     Ok(attachment)
 }
 
@@ -255,5 +229,5 @@ fn broken(error: &MultipartError) -> RestError {
     RestError::bad(format!("The multipart request cannot be read: {error}"))
 }
 
-/// One read from disk.
+/// Bytes per read from disk.
 const CHUNK: usize = 64 << 10;

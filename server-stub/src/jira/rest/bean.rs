@@ -1,26 +1,20 @@
-//! How things look in JSON. Every link carries Jira's own base URL. Issues are in `issue_bean`.
+//! The JSON of users, projects and the catalogue ("beans"). Every link has Jira's base URL. Issues are in `issue_bean`.
 
 use serde_json::{Value, json};
 
+use super::view::RestView;
 use crate::jira::model::catalogue::{
     ISSUE_TYPES, IssueLinkType, IssueStatus, IssueType, Priority, Resolution,
 };
-use crate::jira::model::{JiraModel, Project, ProjectPart};
+use crate::jira::model::{Project, ProjectPart};
 
-/// Draws beans for one viewer.
-pub(super) struct BeanRenderer<'a> {
-    pub base: &'a str,
-    pub model: &'a JiraModel,
-    pub viewer: Option<&'a str>,
-}
-
-impl BeanRenderer<'_> {
+impl RestView<'_> {
     pub fn url(&self, rest: &str) -> String {
         format!("{}/rest/api/2/{rest}", self.base)
     }
 
-    /// The user's JSON; `null` for nobody.
-    pub fn user(&self, name: Option<&str>) -> Value {
+    /// A user; `null` without one.
+    pub fn user_bean(&self, name: Option<&str>) -> Value {
         let Some(name) = name else {
             return Value::Null;
         };
@@ -48,17 +42,13 @@ impl BeanRenderer<'_> {
         })
     }
 
-    /// Keys of users made since 8.4 are numbered.
+    /// The user's key; since 8.4 keys are numbered.
     pub fn user_key(&self, name: &str) -> String {
-        let number = self
-            .model
-            .users
-            .all()
-            .position(|user| user.name == name);
+        let number = self.model.users.all().position(|user| user.name == name);
         format!("JIRAUSER{}", 10_000 + number.unwrap_or(0))
     }
 
-    pub fn issue_type(&self, kind: &IssueType) -> Value {
+    pub fn issue_type_bean(&self, kind: &IssueType) -> Value {
         json!({
             "self": self.url(&format!("issuetype/{}", kind.id)),
             "id": kind.id,
@@ -70,7 +60,7 @@ impl BeanRenderer<'_> {
         })
     }
 
-    pub fn status(&self, status: &IssueStatus) -> Value {
+    pub fn status_bean(&self, status: &IssueStatus) -> Value {
         let category = status.category;
         json!({
             "self": self.url(&format!("status/{}", status.id)),
@@ -88,7 +78,7 @@ impl BeanRenderer<'_> {
         })
     }
 
-    pub fn priority(&self, priority: &Priority) -> Value {
+    pub fn priority_bean(&self, priority: &Priority) -> Value {
         json!({
             "self": self.url(&format!("priority/{}", priority.id)),
             "statusColor": priority.color,
@@ -98,7 +88,7 @@ impl BeanRenderer<'_> {
         })
     }
 
-    pub fn resolution(&self, resolution: &Resolution) -> Value {
+    pub fn resolution_bean(&self, resolution: &Resolution) -> Value {
         json!({
             "self": self.url(&format!("resolution/{}", resolution.id)),
             "id": resolution.id,
@@ -107,7 +97,7 @@ impl BeanRenderer<'_> {
         })
     }
 
-    pub fn link_type(&self, kind: &IssueLinkType) -> Value {
+    pub fn link_type_bean(&self, kind: &IssueLinkType) -> Value {
         json!({
             "id": kind.id,
             "name": kind.name,
@@ -117,7 +107,7 @@ impl BeanRenderer<'_> {
         })
     }
 
-    pub fn component(&self, project: &Project, part: &ProjectPart) -> Value {
+    pub fn component_bean(&self, project: &Project, part: &ProjectPart) -> Value {
         json!({
             "self": self.url(&format!("component/{}", part.id)),
             "id": part.id.to_string(),
@@ -132,7 +122,7 @@ impl BeanRenderer<'_> {
         })
     }
 
-    pub fn version(&self, project: &Project, part: &ProjectPart) -> Value {
+    pub fn version_bean(&self, project: &Project, part: &ProjectPart) -> Value {
         json!({
             "self": self.url(&format!("version/{}", part.id)),
             "id": part.id.to_string(),
@@ -143,7 +133,7 @@ impl BeanRenderer<'_> {
         })
     }
 
-    pub fn project(&self, project: &Project) -> Value {
+    pub fn project_bean(&self, project: &Project) -> Value {
         json!({
             "self": self.url(&format!("project/{}", project.id)),
             "id": project.id.to_string(),
@@ -154,24 +144,24 @@ impl BeanRenderer<'_> {
         })
     }
 
-    pub fn whole_project(&self, project: &Project) -> Value {
-        let mut bean = self.project(project);
+    pub fn whole_project_bean(&self, project: &Project) -> Value {
+        let mut bean = self.project_bean(project);
         bean["expand"] = "description,lead,url,projectKeys".into();
         bean["description"] = "".into();
-        bean["lead"] = self.user(Some(&project.lead));
+        bean["lead"] = self.user_bean(Some(&project.lead));
         bean["components"] = project
             .components
             .iter()
-            .map(|part| self.component(project, part))
+            .map(|part| self.component_bean(project, part))
             .collect();
         bean["versions"] = project
             .versions
             .iter()
-            .map(|part| self.version(project, part))
+            .map(|part| self.version_bean(project, part))
             .collect();
         bean["issueTypes"] = ISSUE_TYPES
             .iter()
-            .map(|kind| self.issue_type(kind))
+            .map(|kind| self.issue_type_bean(kind))
             .collect();
         bean["assigneeType"] = "UNASSIGNED".into();
         bean["archived"] = false.into();

@@ -1,33 +1,23 @@
-//! Comments of an issue.
+//! Comments of an issue: list, read, add, change, delete.
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::RestState;
-use super::bean::BeanRenderer;
 use super::create::new_comment;
 use super::extract::{JsonObject, QueryParameters};
-use super::issue::find_issue;
+use super::view::{RestContext, RestView};
+use crate::jira::model::{Comment, Issue, JiraPermission};
 use crate::jira::response::{self, RestError, RestResult, no_content, ok};
-use crate::jira::login::Caller;
-use crate::jira::model::{Comment, Issue, JiraModel, JiraPermission};
-use crate::jira::state::JiraState;
 
 pub(super) async fn list(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path(name): Path<String>,
     parameters: QueryParameters,
 ) -> RestResult {
-    let model = shared.model();
-    let issue = issue(&model, caller.name(), &name)?;
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
+    let view = context.view();
+    let issue = view.issue(&name)?;
     let start_at = parameters.number("startAt", 0);
     let max_results = parameters.number("maxResults", MAX_PAGE).min(MAX_PAGE);
     let mut comments: Vec<&Comment> = issue.comments.iter().collect();
@@ -38,7 +28,7 @@ pub(super) async fn list(
         .into_iter()
         .skip(start_at)
         .take(max_results)
-        .map(|comment| beans.comment(issue, comment))
+        .map(|comment| view.comment_bean(issue, comment))
         .collect();
     Ok(ok(&json!({
         "startAt": start_at,
@@ -49,62 +39,43 @@ pub(super) async fn list(
 }
 
 pub(super) async fn get(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path((name, id)): Path<(String, String)>,
 ) -> RestResult {
-    let model = shared.model();
-    let issue = issue(&model, caller.name(), &name)?;
-    let comment = comment(issue, &id)?;
-    Ok(ok(&comment_bean(
-        &shared,
-        &model,
-        caller.name(),
-        issue,
-        comment,
-    )))
+    Ok(ok(&bean(&context.view(), &name, &id)?))
 }
 
 pub(super) async fn add(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path(name): Path<String>,
     JsonObject(body): JsonObject,
 ) -> RestResult {
-    let mut model = shared.model();
-    let viewer = caller.name();
-    let id = find_issue(&model, viewer, &name)?;
-    let project = model.issue(id).map_or(usize::MAX, |issue| issue.project);
-    if !model.may(viewer, project, JiraPermission::AddComments) {
-        return Err(RestError::forbidden(
-            "You do not have the permission to comment on this issue.",
-        ));
-    }
-    let mut new = new_comment(viewer, text(&body)?);
-    new.visibility = body
+    let mut view = context.view();
+    let issue = view.find_issue(&name)?;
+    view.require(
+        issue,
+        JiraPermission::AddComments,
+        "You do not have the permission to comment on this issue.",
+    )?;
+    let mut comment = new_comment(view.viewer, text(&body)?);
+    comment.visibility = body
         .get("visibility")
         .filter(|value| value.is_object())
         .cloned();
-    let comment_id = model.add_comment(id, new)?;
-    let issue = issue(&model, viewer, &name)?;
-    let comment = comment(issue, &comment_id.to_string())?;
-    Ok(response::json(
-        StatusCode::CREATED,
-        &comment_bean(&shared, &model, viewer, issue, comment),
-    ))
+    let id = view.model.add_comment(issue, comment)?;
+    let bean = bean(&view, &name, &id.to_string())?;
+    Ok(response::json(StatusCode::CREATED, &bean))
 }
 
 pub(super) async fn put(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path((name, id)): Path<(String, String)>,
     JsonObject(body): JsonObject,
 ) -> RestResult {
-    let mut model = shared.model();
-    let viewer = caller.name();
+    let mut view = context.view();
+    let viewer = view.viewer;
     let (issue_id, comment_id) = editable(
-        &model,
-        viewer,
+        &view,
         (&name, &id),
         (
             JiraPermission::EditAllComments,
@@ -113,7 +84,7 @@ pub(super) async fn put(
         "You do not have permission to edit this comment.",
     )?;
     let new = text(&body)?;
-    if let Some(issue) = model.issue_mut(issue_id) {
+    if let Some(issue) = view.model.issue_mut(issue_id) {
         let now = OffsetDateTime::now_utc();
         issue.updated = now;
         for comment in issue
@@ -129,63 +100,47 @@ pub(super) async fn put(
             }
         }
     }
-    let issue = issue(&model, viewer, &name)?;
-    let comment = comment(issue, &id)?;
-    Ok(ok(&comment_bean(&shared, &model, viewer, issue, comment)))
+    Ok(ok(&bean(&view, &name, &id)?))
 }
 
 pub(super) async fn delete(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path((name, id)): Path<(String, String)>,
 ) -> RestResult {
-    let mut model = shared.model();
+    let mut view = context.view();
     let (issue_id, comment_id) = editable(
-        &model,
-        caller.name(),
+        &view,
         (&name, &id),
         (JiraPermission::DeleteAllComments, None),
         "You do not have permission to delete comment with id: this comment.",
     )?;
-    if let Some(issue) = model.issue_mut(issue_id) {
+    if let Some(issue) = view.model.issue_mut(issue_id) {
         issue.comments.retain(|comment| comment.id != comment_id);
         issue.updated = OffsetDateTime::now_utc();
     }
     Ok(no_content())
 }
 
-/// The ids of a comment that the viewer may change: by the permission for all, or as its author by
-/// the permission for one's own.
+/// The ids of issue and comment if the viewer may change the comment: by the permission for all
+/// comments, or as its author by the permission for own comments.
 fn editable(
-    model: &JiraModel,
-    viewer: Option<&str>,
+    view: &RestView<'_>,
     (name, id): (&str, &str),
     (all, own): (JiraPermission, Option<JiraPermission>),
     refusal: &str,
 ) -> Result<(u64, u64), RestError> {
-    let issue = issue(model, viewer, name)?;
+    let issue = view.issue(name)?;
     let comment = comment(issue, id)?;
     let own = own.is_some_and(|own| {
-        viewer.is_some()
-            && comment.author.as_deref() == viewer
-            && model.may(viewer, issue.project, own)
+        view.viewer.is_some()
+            && comment.author.as_deref() == view.viewer
+            && view.may(issue.project, own)
     });
-    if own || model.may(viewer, issue.project, all) {
+    if own || view.may(issue.project, all) {
         Ok((issue.id, comment.id))
     } else {
         Err(RestError::forbidden(refusal))
     }
-}
-
-fn issue<'a>(
-    model: &'a JiraModel,
-    viewer: Option<&str>,
-    name: &str,
-) -> Result<&'a Issue, RestError> {
-    let id = find_issue(model, viewer, name)?;
-    model
-        .issue(id)
-        .ok_or_else(|| RestError::missing("Issue Does Not Exist"))
 }
 
 fn comment<'a>(issue: &'a Issue, id: &str) -> Result<&'a Comment, RestError> {
@@ -196,19 +151,9 @@ fn comment<'a>(issue: &'a Issue, id: &str) -> Result<&'a Comment, RestError> {
         .ok_or_else(|| RestError::missing(format!("Can not find a comment for the id: {id}.")))
 }
 
-fn comment_bean(
-    shared: &JiraState,
-    model: &JiraModel,
-    viewer: Option<&str>,
-    issue: &Issue,
-    comment: &Comment,
-) -> Value {
-    BeanRenderer {
-        base: &shared.base_url,
-        model,
-        viewer,
-    }
-    .comment(issue, comment)
+fn bean(view: &RestView<'_>, issue: &str, id: &str) -> Result<Value, RestError> {
+    let issue = view.issue(issue)?;
+    Ok(view.comment_bean(issue, comment(issue, id)?))
 }
 
 fn text(body: &Map<String, Value>) -> Result<String, RestError> {

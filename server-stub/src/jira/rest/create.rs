@@ -1,42 +1,30 @@
-//! Creating issues, one or several.
+//! Creates one issue or several.
 
 use std::collections::BTreeMap;
 
-use axum::extract::State;
 use axum::response::IntoResponse;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::RestState;
-use super::bean::BeanRenderer;
 use super::edit::{self, FieldErrors};
 use super::extract::JsonObject;
-use crate::jira::response::{RestError, RestResult, json};
-use crate::jira::login::Caller;
+use super::view::RestContext;
 use crate::jira::model::catalogue::{CatalogueItem, IssueType, PRIORITIES, Priority, STATUSES};
-use crate::jira::model::{Comment, Issue, JiraModel, JiraPermission};
-use crate::jira::state::JiraState;
+use crate::jira::model::{Comment, Issue, JiraPermission};
+use crate::jira::response::{RestError, RestResult, json};
 
-pub(super) async fn one(
-    State(shared): RestState,
-    caller: Caller,
-    JsonObject(body): JsonObject,
-) -> RestResult {
-    let bean = create(&shared, caller.name(), &body)?;
+pub(super) async fn one(context: RestContext, JsonObject(body): JsonObject) -> RestResult {
+    let bean = create(&context, &body)?;
     Ok(json(StatusCode::CREATED, &bean))
 }
 
-pub(super) async fn many(
-    State(shared): RestState,
-    caller: Caller,
-    JsonObject(body): JsonObject,
-) -> RestResult {
+pub(super) async fn many(context: RestContext, JsonObject(body): JsonObject) -> RestResult {
     let (mut issues, mut errors) = (Vec::new(), Vec::new());
     let updates = body.get("issueUpdates").and_then(Value::as_array);
     for (number, update) in updates.into_iter().flatten().enumerate() {
         let empty = Map::new();
-        match create(&shared, caller.name(), update.as_object().unwrap_or(&empty)) {
+        match create(&context, update.as_object().unwrap_or(&empty)) {
             Ok(bean) => issues.push(bean),
             Err(failure) => errors.push(json!({
                 "status": failure.status().as_u16(),
@@ -53,14 +41,10 @@ pub(super) async fn many(
     Ok(json(status, &json!({ "issues": issues, "errors": errors })).into_response())
 }
 
-fn create(
-    shared: &JiraState,
-    viewer: Option<&str>,
-    body: &Map<String, Value>,
-) -> Result<Value, RestError> {
-    let mut model = shared.model();
+fn create(context: &RestContext, body: &Map<String, Value>) -> Result<Value, RestError> {
+    let mut view = context.view();
     let fields = body.get("fields").cloned().unwrap_or_else(|| json!({}));
-    let project = edit::project(&model, viewer, &fields);
+    let project = edit::project(&view, &fields);
     let kind = edit::issue_type(&fields);
     let mut errors = FieldErrors::new();
     let (project, kind) = match (project, kind) {
@@ -74,13 +58,13 @@ fn create(
             return Err(RestError::fields(errors));
         }
     };
-    if !model.may(viewer, project, JiraPermission::CreateIssues) {
+    if !view.may(project, JiraPermission::CreateIssues) {
         return Err(RestError::forbidden(
             "You do not have permission to create issues in this project.",
         ));
     }
-    let mut issue = blank(viewer, project, kind);
-    let comments = match edit::apply(&model, viewer, &mut issue, body, |field| field.on_create) {
+    let mut issue = blank(view.viewer, project, kind);
+    let comments = match edit::apply(&view, &mut issue, body, |field| field.on_create) {
         Ok(comments) => comments,
         Err(wrong) => {
             errors.extend(wrong);
@@ -100,21 +84,13 @@ fn create(
     if !errors.is_empty() {
         return Err(RestError::fields(errors));
     }
-    let id = model.add_issue(issue)?;
+    let id = view.model.add_issue(issue)?;
     for body in comments {
-        model.add_comment(id, new_comment(viewer, body))?;
+        let comment = new_comment(view.viewer, body);
+        view.model.add_comment(id, comment)?;
     }
-    Ok(created(shared, &model, viewer, id))
-}
-
-fn created(shared: &JiraState, model: &JiraModel, viewer: Option<&str>, id: u64) -> Value {
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model,
-        viewer,
-    };
-    let key = model.issue(id).map(|issue| issue.key.as_str());
-    json!({ "id": id.to_string(), "key": key, "self": beans.url(&format!("issue/{id}")) })
+    let key = view.model.issue(id).map(|issue| issue.key.as_str());
+    Ok(json!({ "id": id.to_string(), "key": key, "self": view.url(&format!("issue/{id}")) }))
 }
 
 fn no_summary(fields: &Value) -> bool {
@@ -150,7 +126,7 @@ fn blank(viewer: Option<&str>, project: usize, kind: &'static IssueType) -> Issu
     }
 }
 
-/// A comment made now.
+/// A new comment with the current time.
 pub(super) fn new_comment(author: Option<&str>, body: String) -> Comment {
     let now = OffsetDateTime::now_utc();
     Comment {

@@ -1,27 +1,27 @@
-//! What came in `fields` and `update` → an issue, or Jira's message for the field that is wrong.
+//! Applies `fields` and `update` of a request to an issue, with Jira's message for each invalid field.
 
 use serde_json::{Map, Value};
 use time::Date;
 use time::macros::format_description;
 
+use super::view::RestView;
 use crate::jira::model::catalogue::{CatalogueItem, IssueType, Priority};
 use crate::jira::model::fields::{FieldDefinition, FieldKind};
 use crate::jira::model::{Issue, JiraModel, JiraPermission, ProjectPart};
 
-/// Messages by field.
+/// Error messages by field.
 pub(super) type FieldErrors = Vec<(String, String)>;
 
-/// Sets the fields in `fields`, then does what is in `update`; a comment in `update` is given back.
+/// Sets the fields in `fields`, then applies `update`. Returns the comments in `update`.
 pub(super) fn apply(
-    model: &JiraModel,
-    viewer: Option<&str>,
+    view: &RestView<'_>,
     issue: &mut Issue,
     body: &Map<String, Value>,
     on_screen: impl Fn(&FieldDefinition) -> bool,
 ) -> Result<Vec<String>, FieldErrors> {
     let mut errors = FieldErrors::new();
     let mut comments = Vec::new();
-    let assigns = model.may(viewer, issue.project, JiraPermission::AssignIssues);
+    let assigns = view.may(issue.project, JiraPermission::AssignIssues);
     let allowed = |id: &str| {
         FieldDefinition::by_id(id)
             .filter(|field| on_screen(field))
@@ -32,7 +32,7 @@ pub(super) fn apply(
     };
     for (id, value) in object(body.get("fields")) {
         let outcome = match allowed(id) {
-            Some(field) => set(model, issue, field, value),
+            Some(field) => set(&view.model, issue, field, value),
             None => Err(off_screen(id)),
         };
         if let Err(text) = outcome {
@@ -48,7 +48,7 @@ pub(super) fn apply(
                     .and_then(Value::as_str)
                     .map(|body| comments.push(body.to_owned()))
                     .ok_or_else(|| "Comment body can not be empty!".to_owned()),
-                (_, Some(field)) => update(model, issue, field, operation),
+                (_, Some(field)) => update(&view.model, issue, field, operation),
                 (_, None) => Err(off_screen(id)),
             };
             if let Err(text) = outcome {
@@ -63,24 +63,20 @@ pub(super) fn apply(
     }
 }
 
-/// The project that `fields` names, if the viewer knows it.
-pub(super) fn project(
-    model: &JiraModel,
-    viewer: Option<&str>,
-    fields: &Value,
-) -> Result<usize, String> {
+/// The project in `fields`, if the viewer may see it.
+pub(super) fn project(view: &RestView<'_>, fields: &Value) -> Result<usize, String> {
     let Some(named) = fields.get("project").filter(|value| !value.is_null()) else {
         return Err("project is required".into());
     };
     let Some(name) = by_keys(named, &["key", "id"]) else {
         return Err("data was not an object".into());
     };
-    model
-        .project(viewer, &name)
+    view.model
+        .project(view.viewer, &name)
         .ok_or_else(|| "valid project is required".into())
 }
 
-/// The issue type that `fields` names.
+/// The issue type in `fields`.
 pub(super) fn issue_type(fields: &Value) -> Result<&'static IssueType, String> {
     let Some(named) = fields.get("issuetype").filter(|value| !value.is_null()) else {
         return Err("issue type is required".into());
@@ -90,7 +86,7 @@ pub(super) fn issue_type(fields: &Value) -> Result<&'static IssueType, String> {
         .ok_or_else(|| "valid issue type is required".into())
 }
 
-/// A user in `{"name":…}`; `None` for nobody.
+/// The user in `{"name":…}`; `None` means unassigned.
 pub(super) fn assignee(
     model: &JiraModel,
     project: usize,
@@ -346,7 +342,7 @@ fn parts(known: &[ProjectPart], value: &Value, what: &str) -> Result<Vec<u64>, S
         .collect()
 }
 
-/// The first of changed keys, a string or a number.
+/// The first of these members that is a string or a number.
 fn by_keys(value: &Value, keys: &[&str]) -> Option<String> {
     keys.iter().find_map(|key| match value.get(key)? {
         Value::String(text) => Some(text.clone()),
@@ -359,7 +355,7 @@ fn object(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
     value.and_then(Value::as_object).into_iter().flatten()
 }
 
-/// What a missing summary is told.
+/// Message for a missing summary.
 pub(super) const NO_SUMMARY: &str = "You must specify a summary of the issue.";
 const AUTOMATIC: &str = "-1";
 const MAX_SUMMARY: usize = 254;

@@ -1,4 +1,4 @@
-//! What resources take from a request: who asks, the query's parameters, a JSON object.
+//! Extractors of the resources: the user, the parameters of the query, a JSON object.
 
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::response::{IntoResponse, Response};
@@ -6,20 +6,20 @@ use http::request::Parts;
 use http::{StatusCode, header};
 use serde_json::{Map, Value};
 
-use crate::jira::response::{self, RestError};
 use crate::jira::login::{AuthKind, Caller};
+use crate::jira::response::{self, RestError};
 
-/// Someone who is logged in; others get the framework's 401.
+/// The logged-in user; anonymous requests get the framework's 401.
 pub(super) struct LoggedInUser(pub String);
 
-/// Parameters of the query, in order.
+/// Parameters of the query, in their order.
 pub(super) struct QueryParameters(Vec<(String, String)>);
 
-/// A JSON object as the body.
+/// The JSON object in the request body.
 pub(super) struct JsonObject(pub Map<String, Value>);
 
 impl QueryParameters {
-    /// The first of this name.
+    /// The first parameter of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
@@ -27,7 +27,7 @@ impl QueryParameters {
             .map(|(_, value)| value.as_str())
     }
 
-    /// All of this name.
+    /// All parameters of this name.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()
@@ -35,7 +35,7 @@ impl QueryParameters {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The elements of all of this name, separated by commas.
+    /// The comma-separated elements of all parameters of this name.
     pub fn list(&self, name: &str) -> Vec<String> {
         self.all(name)
             .flat_map(|value| value.split(','))
@@ -44,7 +44,7 @@ impl QueryParameters {
             .collect()
     }
 
-    /// A number, or `default` when absent or none.
+    /// A number; `default` if absent or invalid.
     pub fn number(&self, name: &str, default: usize) -> usize {
         self.get(name)
             .and_then(|value| value.parse().ok())
@@ -106,7 +106,9 @@ impl<S: Sync> FromRequest<S> for JsonObject {
         }
         let bytes = axum::body::to_bytes(request.into_body(), MAX_JSON)
             .await
-            .map_err(|_| response::page(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"))?;
+            .map_err(|_| {
+                response::page(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large")
+            })?;
         if bytes.is_empty() {
             return Err(
                 RestError::bad("No content to map to Object due to end of input").into_response(),
@@ -125,5 +127,5 @@ impl<S: Sync> FromRequest<S> for JsonObject {
     }
 }
 
-/// Larger than any issue; attachments come another way.
+/// Size limit of a JSON body in bytes, larger than any issue.
 const MAX_JSON: usize = 4 << 20;

@@ -1,23 +1,24 @@
-//! How issues and what hangs on them look in JSON, for one viewer.
+//! The JSON of issues, comments, links and attachments, for one viewer.
 
 use serde_json::{Map, Value, json};
 
-use super::bean::BeanRenderer;
-use crate::jira::response::timestamp;
+use super::view::RestView;
 use crate::jira::model::catalogue::{CatalogueItem, Priority, WorkflowTransition};
 use crate::jira::model::fields::{FIELDS, FieldDefinition};
 use crate::jira::model::{
     Attachment, Comment, Issue, IssueLink, JiraPermission, Project, ProjectPart, RemoteLink,
 };
+use crate::jira::oauth1::escape;
+use crate::jira::response::timestamp;
 
-/// Which fields of an issue are wanted.
+/// The requested fields of an issue.
 pub(super) struct FieldSelection {
     with: Vec<String>,
     without: Vec<String>,
 }
 
 impl FieldSelection {
-    /// From the elements of a `fields` parameter; `default` when it names nothing to include.
+    /// From the elements of a `fields` parameter; `default` if it includes none.
     pub fn new(elements: &[String], default: &str) -> Self {
         let without: Vec<String> = elements
             .iter()
@@ -44,14 +45,14 @@ impl FieldSelection {
     }
 }
 
-impl BeanRenderer<'_> {
-    pub fn comment(&self, issue: &Issue, comment: &Comment) -> Value {
+impl RestView<'_> {
+    pub fn comment_bean(&self, issue: &Issue, comment: &Comment) -> Value {
         let mut bean = json!({
             "self": self.url(&format!("issue/{}/comment/{}", issue.id, comment.id)),
             "id": comment.id.to_string(),
-            "author": self.user(comment.author.as_deref()),
+            "author": self.user_bean(comment.author.as_deref()),
             "body": comment.body,
-            "updateAuthor": self.user(comment.update_author.as_deref()),
+            "updateAuthor": self.user_bean(comment.update_author.as_deref()),
             "created": timestamp(comment.created),
             "updated": timestamp(comment.updated),
         });
@@ -61,12 +62,12 @@ impl BeanRenderer<'_> {
         bean
     }
 
-    pub fn attachment(&self, attachment: &Attachment) -> Value {
+    pub fn attachment_bean(&self, attachment: &Attachment) -> Value {
         json!({
             "self": self.url(&format!("attachment/{}", attachment.id)),
             "id": attachment.id.to_string(),
             "filename": attachment.name,
-            "author": self.user(attachment.author.as_deref()),
+            "author": self.user_bean(attachment.author.as_deref()),
             "created": timestamp(attachment.created),
             "size": attachment.size,
             "mimeType": attachment.mime,
@@ -74,7 +75,7 @@ impl BeanRenderer<'_> {
         })
     }
 
-    pub fn remote_link(&self, issue: &Issue, link: &RemoteLink) -> Value {
+    pub fn remote_link_bean(&self, issue: &Issue, link: &RemoteLink) -> Value {
         let mut bean = json!({
             "id": link.id,
             "self": self.url(&format!("issue/{}/remotelink/{}", issue.key, link.id)),
@@ -88,8 +89,8 @@ impl BeanRenderer<'_> {
         bean
     }
 
-    /// A link as seen from `here`.
-    pub fn link(&self, here: u64, link: &IssueLink) -> Value {
+    /// A link as seen from the issue `here`.
+    pub fn link_bean(&self, here: u64, link: &IssueLink) -> Value {
         let (side, other) = if link.from == here {
             ("outwardIssue", link.to)
         } else {
@@ -98,13 +99,13 @@ impl BeanRenderer<'_> {
         json!({
             "id": link.id.to_string(),
             "self": self.url(&format!("issueLink/{}", link.id)),
-            "type": self.link_type(link.kind),
-            side: self.issue_summary(other),
+            "type": self.link_type_bean(link.kind),
+            side: self.issue_summary_bean(other),
         })
     }
 
-    /// An issue as others name it; `null` when it is not for this viewer.
-    pub fn issue_summary(&self, id: u64) -> Value {
+    /// The short form of an issue in links; `null` if the viewer may not see it.
+    pub fn issue_summary_bean(&self, id: u64) -> Value {
         let Some(issue) = self.model.issue(id) else {
             return Value::Null;
         };
@@ -115,14 +116,14 @@ impl BeanRenderer<'_> {
             return Value::Null;
         }
         let short = ["summary", "status", "priority", "issuetype"].map(str::to_owned);
-        let mut bean = self.issue(issue, &FieldSelection::new(&short, ALL));
+        let mut bean = self.issue_bean(issue, &FieldSelection::new(&short, ALL));
         if let Some(bean) = bean.as_object_mut() {
             bean.remove("expand");
         }
         bean
     }
 
-    pub fn issue(&self, issue: &Issue, wanted: &FieldSelection) -> Value {
+    pub fn issue_bean(&self, issue: &Issue, wanted: &FieldSelection) -> Value {
         let fields: Map<String, Value> = FIELDS
             .iter()
             .filter(|field| wanted.includes(field.id))
@@ -137,11 +138,11 @@ impl BeanRenderer<'_> {
         })
     }
 
-    pub fn transition(&self, transition: &WorkflowTransition) -> Value {
+    pub fn transition_bean(&self, transition: &WorkflowTransition) -> Value {
         json!({
             "id": transition.id,
             "name": transition.name,
-            "to": self.status(transition.target()),
+            "to": self.status_bean(transition.target()),
         })
     }
 
@@ -155,20 +156,25 @@ impl BeanRenderer<'_> {
         meta.insert("hasDefaultValue".into(), (field.id == "priority").into());
         meta.insert("operations".into(), field.operations().into());
         let allowed: Option<Value> = match field.id {
-            "project" => Some(vec![self.project(project)].into()),
-            "priority" => Some(Priority::ALL.iter().map(|p| self.priority(p)).collect()),
+            "project" => Some(vec![self.project_bean(project)].into()),
+            "priority" => Some(
+                Priority::ALL
+                    .iter()
+                    .map(|p| self.priority_bean(p))
+                    .collect(),
+            ),
             "components" => Some(
                 project
                     .components
                     .iter()
-                    .map(|c| self.component(project, c))
+                    .map(|c| self.component_bean(project, c))
                     .collect(),
             ),
             "versions" | "fixVersions" => Some(
                 project
                     .versions
                     .iter()
-                    .map(|v| self.version(project, v))
+                    .map(|v| self.version_bean(project, v))
                     .collect(),
             ),
             _ => None,
@@ -189,7 +195,7 @@ impl BeanRenderer<'_> {
         meta
     }
 
-    /// The value of a field; nothing for one that this issue cannot have.
+    /// The value of a field; `None` if the issue cannot have it.
     fn field_of(&self, issue: &Issue, field: &FieldDefinition) -> Option<Value> {
         let project = self.model.projects.get(issue.project)?;
         let parts = |ids: &[u64], parts: &[ProjectPart], draw: &dyn Fn(&ProjectPart) -> Value| {
@@ -199,18 +205,20 @@ impl BeanRenderer<'_> {
                 .map(draw)
                 .collect::<Value>()
         };
-        let component = |part: &ProjectPart| self.component(project, part);
-        let version = |part: &ProjectPart| self.version(project, part);
+        let component = |part: &ProjectPart| self.component_bean(project, part);
+        let version = |part: &ProjectPart| self.version_bean(project, part);
         Some(match field.id {
-            "project" => self.project(project),
-            "issuetype" => self.issue_type(issue.kind),
+            "project" => self.project_bean(project),
+            "issuetype" => self.issue_type_bean(issue.kind),
             "summary" => issue.summary.as_str().into(),
-            "priority" => self.priority(issue.priority),
-            "status" => self.status(issue.status),
-            "resolution" => issue.resolution.map_or(Value::Null, |r| self.resolution(r)),
-            "assignee" => self.user(issue.assignee.as_deref()),
-            "reporter" => self.user(issue.reporter.as_deref()),
-            "creator" => self.user(issue.creator.as_deref()),
+            "priority" => self.priority_bean(issue.priority),
+            "status" => self.status_bean(issue.status),
+            "resolution" => issue
+                .resolution
+                .map_or(Value::Null, |r| self.resolution_bean(r)),
+            "assignee" => self.user_bean(issue.assignee.as_deref()),
+            "reporter" => self.user_bean(issue.reporter.as_deref()),
+            "creator" => self.user_bean(issue.creator.as_deref()),
             "labels" => issue.labels.clone().into(),
             "components" => parts(&issue.components, &project.components, &component),
             "versions" => parts(&issue.versions, &project.versions, &version),
@@ -224,7 +232,7 @@ impl BeanRenderer<'_> {
                 let comments: Value = issue
                     .comments
                     .iter()
-                    .map(|comment| self.comment(issue, comment))
+                    .map(|comment| self.comment_bean(issue, comment))
                     .collect();
                 let total = issue.comments.len();
                 json!({ "comments": comments, "maxResults": total, "total": total, "startAt": 0 })
@@ -233,25 +241,25 @@ impl BeanRenderer<'_> {
                 .attachments
                 .iter()
                 .filter_map(|&id| self.model.attachment(id))
-                .map(|attachment| self.attachment(attachment))
+                .map(|attachment| self.attachment_bean(attachment))
                 .collect(),
             "issuelinks" => self
                 .model
                 .links_of(issue.id)
-                .map(|link| self.link(issue.id, link))
+                .map(|link| self.link_bean(issue.id, link))
                 .collect(),
             "subtasks" => self
                 .model
                 .subtasks_of(issue.id)
-                .map(|subtask| self.issue_summary(subtask))
+                .map(|subtask| self.issue_summary_bean(subtask))
                 .collect(),
-            "parent" => return issue.parent.map(|parent| self.issue_summary(parent)),
+            "parent" => return issue.parent.map(|parent| self.issue_summary_bean(parent)),
             other => issue.plain.get(other).cloned().unwrap_or(Value::Null),
         })
     }
 }
 
-/// The schema of a field.
+/// `schema` of a field, as in `field` and `createmeta`.
 pub(super) fn schema(field: &FieldDefinition) -> Value {
     let (kind, items) = field.schema();
     let mut schema = json!({ "type": kind });
@@ -274,22 +282,13 @@ pub(super) fn schema(field: &FieldDefinition) -> Value {
     schema
 }
 
-/// A file name as a path segment.
+/// A file name as a path segment, with `+` for spaces.
 fn escaped(name: &str) -> String {
-    let mut out = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b' ' => out.push('+'),
-            b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    escape(name).replace("%20", "+")
 }
 
-/// Every field.
+/// Selects every field of an issue.
 pub(super) const ALL: &str = "*all";
-/// The fields that a list of issues shows.
+/// Selects the fields of search results.
 pub(super) const NAVIGABLE: &str = "*navigable";
 const NOT_NAVIGABLE: &[&str] = &["comment", "attachment"];

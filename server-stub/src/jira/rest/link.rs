@@ -1,42 +1,30 @@
-//! Links: to things outside (remote links), and between issues.
+//! Remote links, and links between issues.
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::IntoResponse;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use super::RestState;
-use super::bean::BeanRenderer;
 use super::create::new_comment;
 use super::extract::{JsonObject, QueryParameters};
-use super::issue::find_issue;
-use crate::jira::response::{self, RestError, RestResult, ok};
-use crate::jira::login::Caller;
+use super::view::{RestContext, RestView};
 use crate::jira::model::catalogue::{CatalogueItem, IssueLinkType};
-use crate::jira::model::{IssueLink, JiraModel, JiraPermission, RemoteLink};
+use crate::jira::model::{IssueLink, JiraPermission, RemoteLink};
+use crate::jira::response::{self, RestError, RestResult, ok};
 
 pub(super) async fn remote_list(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path(name): Path<String>,
     parameters: QueryParameters,
 ) -> RestResult {
-    let model = shared.model();
-    let id = find_issue(&model, caller.name(), &name)?;
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
-    let Some(issue) = model.issue(id) else {
-        return Err(RestError::missing("Issue Does Not Exist"));
-    };
+    let view = context.view();
+    let issue = view.issue(&name)?;
     if let Some(global_id) = parameters.get("globalId") {
         return issue
             .remote_links
             .iter()
             .find(|link| link.global_id.as_deref() == Some(global_id))
-            .map(|link| ok(&beans.remote_link(issue, link)))
+            .map(|link| ok(&view.remote_link_bean(issue, link)))
             .ok_or_else(|| {
                 RestError::missing(format!(
                     "The remote link with global id '{global_id}' does not exist."
@@ -46,46 +34,34 @@ pub(super) async fn remote_list(
     Ok(ok(&issue
         .remote_links
         .iter()
-        .map(|link| beans.remote_link(issue, link))
+        .map(|link| view.remote_link_bean(issue, link))
         .collect()))
 }
 
 pub(super) async fn remote_get(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path((name, id)): Path<(String, String)>,
 ) -> RestResult {
-    let model = shared.model();
-    let issue = find_issue(&model, caller.name(), &name)?;
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
-    model
-        .issue(issue)
-        .and_then(|issue| {
-            let link = issue
-                .remote_links
-                .iter()
-                .find(|link| link.id.to_string() == id)?;
-            Some(ok(&beans.remote_link(issue, link)))
-        })
+    let view = context.view();
+    let issue = view.issue(&name)?;
+    issue
+        .remote_links
+        .iter()
+        .find(|link| link.id.to_string() == id)
+        .map(|link| ok(&view.remote_link_bean(issue, link)))
         .ok_or_else(|| {
             RestError::missing(format!("The remote link with id '{id}' does not exist."))
         })
 }
 
 pub(super) async fn remote_add(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path(name): Path<String>,
     JsonObject(body): JsonObject,
 ) -> RestResult {
-    let mut model = shared.model();
-    let viewer = caller.name();
-    let issue = find_issue(&model, viewer, &name)?;
-    may_link(&model, viewer, issue)?;
+    let mut view = context.view();
+    let issue = view.find_issue(&name)?;
+    require_link(&view, issue)?;
     let object = body.get("object").and_then(Value::as_object);
     let missing = ["title", "url"]
         .into_iter()
@@ -108,7 +84,7 @@ pub(super) async fn remote_add(
         .into_iter()
         .filter_map(|key| Some((key.to_owned(), body.get(key)?.clone())))
         .collect();
-    let (id, new) = model.put_remote_link(
+    let (id, new) = view.model.put_remote_link(
         issue,
         RemoteLink {
             id: 0,
@@ -116,12 +92,7 @@ pub(super) async fn remote_add(
             content,
         },
     )?;
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer,
-    };
-    let key = model.issue(issue).map_or("", |issue| &issue.key);
+    let key = view.model.issue(issue).map_or("", |issue| &issue.key);
     let status = if new {
         StatusCode::CREATED
     } else {
@@ -129,17 +100,12 @@ pub(super) async fn remote_add(
     };
     Ok(response::json(
         status,
-        &json!({ "id": id, "self": beans.url(&format!("issue/{key}/remotelink/{id}")) }),
+        &json!({ "id": id, "self": view.url(&format!("issue/{key}/remotelink/{id}")) }),
     ))
 }
 
-pub(super) async fn add(
-    State(shared): RestState,
-    caller: Caller,
-    JsonObject(body): JsonObject,
-) -> RestResult {
-    let mut model = shared.model();
-    let viewer = caller.name();
+pub(super) async fn add(context: RestContext, JsonObject(body): JsonObject) -> RestResult {
+    let mut view = context.view();
     let text = |outer: &str, inner: &str| {
         body.get(outer)
             .and_then(|object| object.get(inner))
@@ -159,34 +125,32 @@ pub(super) async fn add(
         let name = text(outer, "key")
             .or_else(|| text(outer, "id"))
             .unwrap_or_default();
-        find_issue(&model, viewer, &name)
+        view.find_issue(&name)
     };
-    // Jira's names are those of the page of the other: "inwardIssue" is where the outward words start.
+    // Each name is from the other issue's view: "inwardIssue" is the source of the outward words.
     let (from, to) = (side("inwardIssue")?, side("outwardIssue")?);
-    may_link(&model, viewer, from)?;
-    let id = model.add_link(IssueLink {
+    require_link(&view, from)?;
+    let id = view.model.add_link(IssueLink {
         id: 0,
         kind,
         from,
         to,
     })?;
     if let Some(comment) = text("comment", "body") {
-        model.add_comment(from, new_comment(viewer, comment))?;
+        let comment = new_comment(view.viewer, comment);
+        view.model.add_comment(from, comment)?;
     }
     let mut response = StatusCode::CREATED.into_response();
-    if let Ok(location) =
-        HeaderValue::try_from(format!("{}/rest/api/2/issueLink/{id}", shared.base_url))
-    {
+    if let Ok(location) = HeaderValue::try_from(view.url(&format!("issueLink/{id}"))) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
 }
 
-fn may_link(model: &JiraModel, viewer: Option<&str>, issue: u64) -> Result<(), RestError> {
-    let project = model.issue(issue).map_or(usize::MAX, |issue| issue.project);
-    if model.may(viewer, project, JiraPermission::LinkIssues) {
-        Ok(())
-    } else {
-        Err(RestError::forbidden("No Link Issue Permission for issue."))
-    }
+fn require_link(view: &RestView<'_>, issue: u64) -> Result<(), RestError> {
+    view.require(
+        issue,
+        JiraPermission::LinkIssues,
+        "No Link Issue Permission for issue.",
+    )
 }

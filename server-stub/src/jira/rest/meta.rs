@@ -1,37 +1,24 @@
-//! What can be set on an issue: createmeta of both eras, editmeta. The one resource of the first era
-//! went with 9.0; the paged ones came with 8.4.
+//! The fields that can be set on an issue: editmeta, and createmeta in both forms. The single resource
+//! was removed in 9.0; the paged resources came in 8.4.
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use serde_json::{Map, Value, json};
 
-use super::RestState;
-use super::bean::BeanRenderer;
 use super::extract::QueryParameters;
-use super::issue::find_issue;
 use super::project::no_project;
-use crate::jira::response::{RestError, RestResult, ok};
-use crate::jira::login::Caller;
+use super::view::{RestContext, RestView};
+use crate::jira::model::JiraPermission;
 use crate::jira::model::catalogue::{CatalogueItem, ISSUE_TYPES, IssueType};
 use crate::jira::model::fields::{FIELDS, FieldDefinition};
-use crate::jira::model::{JiraModel, JiraPermission};
+use crate::jira::response::{RestError, RestResult, ok};
 
-/// `createmeta?projectKeys=…&expand=projects.issuetypes.fields`, up to 8.
-pub(super) async fn create_old(
-    State(shared): RestState,
-    caller: Caller,
-    parameters: QueryParameters,
-) -> RestResult {
-    let viewer = caller.name();
-    let model = shared.model();
-    if shared.settings.major() >= PAGED_ONLY_SINCE {
-        // From 9.0 the path names an issue, and there is none of this key.
-        find_issue(&model, viewer, "createmeta")?;
+/// `createmeta?projectKeys=…&expand=projects.issuetypes.fields`, up to version 8.
+pub(super) async fn create_old(context: RestContext, parameters: QueryParameters) -> RestResult {
+    let view = context.view();
+    if context.state.settings.major() >= PAGED_ONLY_SINCE {
+        // Since 9.0 the path names an issue, and none has this key.
+        view.find_issue("createmeta")?;
     }
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer,
-    };
     let (keys, ids) = (
         parameters.list("projectKeys"),
         parameters.list("projectIds"),
@@ -42,10 +29,10 @@ pub(super) async fn create_old(
         .list("expand")
         .iter()
         .any(|one| one == "projects.issuetypes.fields");
-    let projects: Value = (0..model.projects.len())
-        .filter(|&index| model.may(viewer, index, JiraPermission::CreateIssues))
+    let projects: Value = (0..view.model.projects.len())
+        .filter(|&index| view.may(index, JiraPermission::CreateIssues))
         .filter(|&index| {
-            let project = &model.projects[index];
+            let project = &view.model.projects[index];
             (keys.is_empty() && ids.is_empty())
                 || keys.contains(&project.key)
                 || ids.contains(&project.id.to_string())
@@ -59,17 +46,17 @@ pub(super) async fn create_old(
                         || type_names.contains(&kind.name)
                 })
                 .map(|kind| {
-                    let mut bean = beans.issue_type(kind);
+                    let mut bean = view.issue_type_bean(kind);
                     if with_fields {
                         bean["expand"] = "fields".into();
                         bean["fields"] = create_screen(kind)
-                            .map(|field| (field.id.to_owned(), meta(&beans, index, field, kind)))
+                            .map(|field| (field.id.to_owned(), meta(&view, index, field, kind)))
                             .collect();
                     }
                     bean
                 })
                 .collect();
-            let mut bean = beans.project(&model.projects[index]);
+            let mut bean = view.project_bean(&view.model.projects[index]);
             bean["expand"] = "issuetypes".into();
             bean["issuetypes"] = types;
             bean
@@ -79,78 +66,56 @@ pub(super) async fn create_old(
 }
 
 pub(super) async fn create_types(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path(name): Path<String>,
     parameters: QueryParameters,
 ) -> RestResult {
-    let model = shared.model();
-    creatable(&model, caller.name(), &name)?;
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
+    let view = context.view();
+    creatable(&view, &name)?;
     let types = ISSUE_TYPES
         .iter()
-        .map(|kind| beans.issue_type(kind))
+        .map(|kind| view.issue_type_bean(kind))
         .collect();
     Ok(ok(&page(&parameters, types)))
 }
 
 pub(super) async fn create_fields(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path((name, id)): Path<(String, String)>,
     parameters: QueryParameters,
 ) -> RestResult {
-    let model = shared.model();
-    let project = creatable(&model, caller.name(), &name)?;
+    let view = context.view();
+    let project = creatable(&view, &name)?;
     let kind = IssueType::by_id(&id).ok_or_else(|| {
         RestError::missing(format!("Issue type with id '{id}' could not be found."))
     })?;
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
     let fields = create_screen(kind)
-        .map(|field| meta(&beans, project, field, kind))
+        .map(|field| meta(&view, project, field, kind))
         .collect();
     Ok(ok(&page(&parameters, fields)))
 }
 
-pub(super) async fn edit(
-    State(shared): RestState,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> RestResult {
-    let model = shared.model();
-    let id = find_issue(&model, caller.name(), &name)?;
-    let project = model.issue(id).map_or(usize::MAX, |issue| issue.project);
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
-    let fields = if model.may(caller.name(), project, JiraPermission::EditIssues) {
-        edit_fields(&beans, project)
+pub(super) async fn edit(context: RestContext, Path(name): Path<String>) -> RestResult {
+    let view = context.view();
+    let project = view.issue(&name)?.project;
+    let fields = if view.may(project, JiraPermission::EditIssues) {
+        edit_fields(&view, project)
     } else {
         Map::new()
     };
     Ok(ok(&json!({ "fields": fields })))
 }
 
-/// The fields of the edit screen by id.
-pub(super) fn edit_fields(beans: &BeanRenderer<'_>, project: usize) -> Map<String, Value> {
-    let Some(project) = beans.model.projects.get(project) else {
+/// The fields of the edit screen, by id.
+pub(super) fn edit_fields(view: &RestView<'_>, project: usize) -> Map<String, Value> {
+    let Some(project) = view.model.projects.get(project) else {
         return Map::new();
     };
     FIELDS
         .iter()
         .filter(|field| field.on_edit())
         .map(|field| {
-            let mut meta = beans.field_meta(project, field);
+            let mut meta = view.field_meta(project, field);
             meta.remove("hasDefaultValue");
             (field.id.to_owned(), Value::Object(meta))
         })
@@ -163,16 +128,14 @@ fn create_screen(kind: &IssueType) -> impl Iterator<Item = &'static FieldDefinit
         .filter(|field| field.on_create && (field.id != "parent" || kind.subtask))
 }
 
-fn meta(
-    beans: &BeanRenderer<'_>,
-    project: usize,
-    field: &FieldDefinition,
-    kind: &IssueType,
-) -> Value {
-    let mut meta = beans.field_meta(&beans.model.projects[project], field);
+fn meta(view: &RestView<'_>, project: usize, field: &FieldDefinition, kind: &IssueType) -> Value {
+    let mut meta = view.field_meta(&view.model.projects[project], field);
     match field.id {
         "issuetype" => {
-            meta.insert("allowedValues".into(), vec![beans.issue_type(kind)].into());
+            meta.insert(
+                "allowedValues".into(),
+                vec![view.issue_type_bean(kind)].into(),
+            );
         }
         "parent" => {
             meta.insert("required".into(), true.into());
@@ -183,10 +146,10 @@ fn meta(
 }
 
 /// The index of a project in which the viewer may create issues.
-fn creatable(model: &JiraModel, viewer: Option<&str>, name: &str) -> Result<usize, RestError> {
-    model
-        .project(viewer, name)
-        .filter(|&project| model.may(viewer, project, JiraPermission::CreateIssues))
+fn creatable(view: &RestView<'_>, name: &str) -> Result<usize, RestError> {
+    view.model
+        .project(view.viewer, name)
+        .filter(|&project| view.may(project, JiraPermission::CreateIssues))
         .ok_or_else(|| no_project(name))
 }
 

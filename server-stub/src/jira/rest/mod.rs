@@ -1,5 +1,5 @@
-//! The resources: one file per group. They take who is asking as decided, and the model under its
-//! lock; none waits while it holds it.
+//! The resources, one file per group. Requests arrive authenticated. No resource awaits while it holds
+//! the lock of the model.
 
 mod attachment;
 mod bean;
@@ -21,6 +21,7 @@ mod server_info;
 mod session;
 mod transition;
 mod user;
+mod view;
 
 use std::sync::Arc;
 
@@ -31,12 +32,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{delete, get, post, put};
 use http::StatusCode;
 
+use super::model::catalogue::{IssueLinkType, IssueStatus, IssueType, Priority, Resolution};
 use super::state::JiraState;
 use super::{middleware, oauth1, oauth2, response};
 
 type RestState = State<Arc<JiraState>>;
 
-/// Everything below the context path, behind [`middleware`].
+/// The router of all resources, behind [`middleware`].
 pub(super) fn router(shared: Arc<JiraState>) -> Router {
     let inner = Router::new()
         .nest("/rest/api/2", api())
@@ -69,16 +71,16 @@ fn api() -> Router<Arc<JiraState>> {
         .route("/user/search", get(user::search))
         .route("/user/assignable/search", get(user::assignable))
         .route("/field", get(catalogue::fields))
-        .route("/priority", get(catalogue::priorities))
-        .route("/priority/{id}", get(catalogue::priority))
-        .route("/status", get(catalogue::statuses))
-        .route("/status/{id}", get(catalogue::status))
-        .route("/resolution", get(catalogue::resolutions))
-        .route("/resolution/{id}", get(catalogue::resolution))
-        .route("/issuetype", get(catalogue::issue_types))
-        .route("/issuetype/{id}", get(catalogue::issue_type))
+        .route("/priority", get(catalogue::list::<Priority>))
+        .route("/priority/{id}", get(catalogue::one::<Priority>))
+        .route("/status", get(catalogue::list::<IssueStatus>))
+        .route("/status/{id}", get(catalogue::one::<IssueStatus>))
+        .route("/resolution", get(catalogue::list::<Resolution>))
+        .route("/resolution/{id}", get(catalogue::one::<Resolution>))
+        .route("/issuetype", get(catalogue::list::<IssueType>))
+        .route("/issuetype/{id}", get(catalogue::one::<IssueType>))
         .route("/issueLinkType", get(catalogue::link_types))
-        .route("/issueLinkType/{id}", get(catalogue::link_type))
+        .route("/issueLinkType/{id}", get(catalogue::one::<IssueLinkType>))
         .route("/project", get(project::all))
         .route("/project/{project}", get(project::one))
         .route("/project/{project}/components", get(project::components))

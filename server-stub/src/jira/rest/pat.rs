@@ -1,4 +1,4 @@
-//! `/rest/pat/latest/tokens`: one's own personal access tokens.
+//! `/rest/pat/latest/tokens`: the personal access tokens of the user.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use time::Duration;
 
 use super::RestState;
 use super::extract::{JsonObject, LoggedInUser};
-use crate::jira::response::{RestError, RestResult, json, no_content, ok, timestamp};
 use crate::jira::model::PersonalAccessToken;
+use crate::jira::response::{RestError, RestResult, json, no_content, ok, timestamp};
 use crate::jira::state::JiraState;
 
 pub(super) fn routes() -> Router<Arc<JiraState>> {
@@ -23,7 +23,7 @@ pub(super) fn routes() -> Router<Arc<JiraState>> {
 }
 
 async fn list(State(shared): RestState, LoggedInUser(me): LoggedInUser) -> Response {
-    let model = shared.model();
+    let model = shared.model.lock();
     ok(&model.users.tokens_of(&me).map(token_bean).collect())
 }
 
@@ -47,7 +47,7 @@ async fn create(
             }
         },
     };
-    let mut model = shared.model();
+    let mut model = shared.model.lock();
     let Some((token, secret)) = model.users.create_token(&me, name, days) else {
         return Err(RestError::bad(
             "The maximum number of tokens has been reached.",
@@ -63,7 +63,7 @@ async fn revoke(
     LoggedInUser(me): LoggedInUser,
     Path(id): Path<u64>,
 ) -> Response {
-    if shared.model().users.revoke_token(&me, id) {
+    if shared.model.lock().users.revoke_token(&me, id) {
         no_content()
     } else {
         RestError::missing("Token does not exist.").into_response()
@@ -82,5 +82,5 @@ fn token_bean(token: &PersonalAccessToken) -> Value {
     bean
 }
 
-/// About a century.
+/// About 100 years.
 const MAX_DAYS: i64 = 36_500;

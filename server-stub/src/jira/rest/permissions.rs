@@ -1,22 +1,14 @@
-//! `mypermissions`: open to everyone; anonymous users have few.
+//! `mypermissions`, also for anonymous requests.
 
-use axum::extract::State;
 use serde_json::{Map, Value, json};
 
-use super::RestState;
 use super::extract::QueryParameters;
-use super::project::no_project;
-use crate::jira::response::{RestError, RestResult, ok};
-use crate::jira::login::Caller;
+use super::view::RestContext;
 use crate::jira::model::JiraPermission;
+use crate::jira::response::{RestResult, ok};
 
-pub(super) async fn mine(
-    State(shared): RestState,
-    caller: Caller,
-    parameters: QueryParameters,
-) -> RestResult {
-    let viewer = caller.name();
-    let model = shared.model();
+pub(super) async fn mine(context: RestContext, parameters: QueryParameters) -> RestResult {
+    let view = context.view();
     let issue = parameters
         .get("issueKey")
         .or_else(|| parameters.get("issueId"));
@@ -24,25 +16,16 @@ pub(super) async fn mine(
         .get("projectKey")
         .or_else(|| parameters.get("projectId"));
     let project = match (issue, project) {
-        (Some(issue), _) => {
-            let id = model
-                .visible_issue(viewer, issue)
-                .map_err(|why| RestError::issue(why, viewer))?;
-            model.issue(id).map(|issue| issue.project)
-        }
-        (None, Some(name)) => Some(
-            model
-                .project(viewer, name)
-                .ok_or_else(|| no_project(name))?,
-        ),
+        (Some(issue), _) => Some(view.issue(issue)?.project),
+        (None, Some(name)) => Some(view.find_project(name)?),
         (None, None) => None,
     };
     let permissions: Map<String, Value> = JiraPermission::ALL
         .iter()
         .map(|&permission| {
             let have = match project {
-                Some(project) => model.may(viewer, project, permission),
-                None => model.may_anywhere(viewer, permission),
+                Some(project) => view.may(project, permission),
+                None => view.model.may_anywhere(view.viewer, permission),
             };
             let kind = if permission.is_global() {
                 "GLOBAL"

@@ -1,83 +1,63 @@
-//! Projects and what belongs to one. A project that the viewer may not browse is not there.
+//! Projects, and their components, versions and statuses. Projects that the viewer may not browse are 404.
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::RestState;
-use super::bean::BeanRenderer;
-use crate::jira::response::{RestError, RestResult, ok};
-use crate::jira::login::Caller;
+use super::view::{RestContext, RestView};
 use crate::jira::model::Project;
 use crate::jira::model::catalogue::{ISSUE_TYPES, STATUSES};
-use crate::jira::state::JiraState;
+use crate::jira::response::{RestError, RestResult, ok};
 
-pub(super) async fn all(State(shared): RestState, caller: Caller) -> Response {
-    let model = shared.model();
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
-    let projects = model
-        .visible_projects(caller.name())
+pub(super) async fn all(context: RestContext) -> Response {
+    let view = context.view();
+    let projects = view
+        .model
+        .visible_projects(view.viewer)
         .into_iter()
         .map(|index| {
-            let mut bean = beans.project(&model.projects[index]);
+            let mut bean = view.project_bean(&view.model.projects[index]);
             bean["expand"] = "description,lead,url,projectKeys".into();
             bean
         });
     ok(&projects.collect())
 }
 
-pub(super) async fn one(
-    State(shared): RestState,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> RestResult {
-    project_bean(&shared, &caller, &name, |beans, project| {
-        beans.whole_project(project)
+pub(super) async fn one(context: RestContext, Path(name): Path<String>) -> RestResult {
+    one_bean(&context, &name, |view, project| {
+        view.whole_project_bean(project)
     })
 }
 
-pub(super) async fn components(
-    State(shared): RestState,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> RestResult {
-    project_bean(&shared, &caller, &name, |beans, project| {
+pub(super) async fn components(context: RestContext, Path(name): Path<String>) -> RestResult {
+    one_bean(&context, &name, |view, project| {
         project
             .components
             .iter()
-            .map(|part| beans.component(project, part))
+            .map(|part| view.component_bean(project, part))
             .collect()
     })
 }
 
-pub(super) async fn versions(
-    State(shared): RestState,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> RestResult {
-    project_bean(&shared, &caller, &name, |beans, project| {
+pub(super) async fn versions(context: RestContext, Path(name): Path<String>) -> RestResult {
+    one_bean(&context, &name, |view, project| {
         project
             .versions
             .iter()
-            .map(|part| beans.version(project, part))
+            .map(|part| view.version_bean(project, part))
             .collect()
     })
 }
 
-pub(super) async fn statuses(
-    State(shared): RestState,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> RestResult {
-    project_bean(&shared, &caller, &name, |beans, _| {
-        let statuses: Value = STATUSES.iter().map(|status| beans.status(status)).collect();
+pub(super) async fn statuses(context: RestContext, Path(name): Path<String>) -> RestResult {
+    one_bean(&context, &name, |view, _| {
+        let statuses: Value = STATUSES
+            .iter()
+            .map(|status| view.status_bean(status))
+            .collect();
         let types = ISSUE_TYPES.iter().map(|kind| {
             json!({
-                "self": beans.url(&format!("issuetype/{}", kind.id)),
+                "self": view.url(&format!("issuetype/{}", kind.id)),
                 "id": kind.id,
                 "name": kind.name,
                 "subtask": kind.subtask,
@@ -88,25 +68,17 @@ pub(super) async fn statuses(
     })
 }
 
-fn project_bean(
-    shared: &JiraState,
-    caller: &Caller,
+fn one_bean(
+    context: &RestContext,
     name: &str,
-    draw: impl Fn(&BeanRenderer<'_>, &Project) -> Value,
+    draw: impl Fn(&RestView<'_>, &Project) -> Value,
 ) -> RestResult {
-    let model = shared.model();
-    let index = model
-        .project(caller.name(), name)
-        .ok_or_else(|| no_project(name))?;
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
-    Ok(ok(&draw(&beans, &model.projects[index])))
+    let view = context.view();
+    let index = view.find_project(name)?;
+    Ok(ok(&draw(&view, &view.model.projects[index])))
 }
 
-/// No such project, or not for this viewer.
+/// 404 for a project that does not exist or that the viewer may not see.
 pub(super) fn no_project(name: &str) -> RestError {
     RestError::missing(format!("No project could be found with key '{name}'."))
 }

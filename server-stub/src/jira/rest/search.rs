@@ -1,28 +1,19 @@
-//! `search`: GET and POST. Anonymous users may search; they find what anonymous users may see.
+//! `search` by GET and POST, also for anonymous requests.
 
-use axum::extract::State;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::RestState;
-use super::bean::BeanRenderer;
 use super::extract::{JsonObject, QueryParameters};
 use super::issue_bean::{FieldSelection, NAVIGABLE};
-use crate::jira::response::{self, RestError, RestResult, ok};
+use super::view::RestContext;
 use crate::jira::jql;
-use crate::jira::login::Caller;
 use crate::jira::model::fields::FIELDS;
-use crate::jira::state::JiraState;
+use crate::jira::response::{self, RestError, RestResult, ok};
 
-pub(super) async fn get(
-    State(shared): RestState,
-    caller: Caller,
-    parameters: QueryParameters,
-) -> RestResult {
-    require_data_center(&shared)?;
+pub(super) async fn get(context: RestContext, parameters: QueryParameters) -> RestResult {
+    require_data_center(&context)?;
     run(
-        &shared,
-        &caller,
+        &context,
         &SearchQuery {
             jql: parameters.get("jql").unwrap_or_default().to_owned(),
             start_at: number(parameters.get("startAt"))?,
@@ -33,12 +24,8 @@ pub(super) async fn get(
     )
 }
 
-pub(super) async fn post(
-    State(shared): RestState,
-    caller: Caller,
-    JsonObject(body): JsonObject,
-) -> RestResult {
-    require_data_center(&shared)?;
+pub(super) async fn post(context: RestContext, JsonObject(body): JsonObject) -> RestResult {
+    require_data_center(&context)?;
     let strings = |key: &str| -> Vec<String> {
         match body.get(key) {
             Some(Value::Array(array)) => array
@@ -52,8 +39,7 @@ pub(super) async fn post(
     };
     let count = |key: &str| body.get(key).and_then(Value::as_i64);
     run(
-        &shared,
-        &caller,
+        &context,
         &SearchQuery {
             jql: body
                 .get("jql")
@@ -68,9 +54,9 @@ pub(super) async fn post(
     )
 }
 
-/// Cloud took `search` away (CHANGE-2046).
-fn require_data_center(shared: &JiraState) -> Result<(), RestError> {
-    match shared.cloud {
+/// Cloud removed `search` (CHANGE-2046).
+fn require_data_center(context: &RestContext) -> Result<(), RestError> {
+    match context.state.cloud {
         false => Ok(()),
         true => Err(RestError::message(StatusCode::GONE, REMOVED)),
     }
@@ -84,18 +70,18 @@ struct SearchQuery {
     names: bool,
 }
 
-fn run(shared: &JiraState, caller: &Caller, query: &SearchQuery) -> RestResult {
+fn run(context: &RestContext, query: &SearchQuery) -> RestResult {
     if query.start_at.is_some_and(|start| start < 0) {
         return Err(RestError::bad("The value of startAt must be zero or more."));
     }
     let start_at = usize::try_from(query.start_at.unwrap_or(0)).unwrap_or(0);
-    // A negative one asks for as many as there may be.
+    // A negative value requests as many as allowed.
     let max_results = query
         .max_results
         .map_or(DEFAULT_PAGE, |max| usize::try_from(max).unwrap_or(MAX_PAGE))
         .min(MAX_PAGE);
-    let model = shared.model();
-    let found = match jql::search(&model, caller.name(), &query.jql) {
+    let view = context.view();
+    let found = match jql::search(&view.model, view.viewer, &query.jql) {
         Ok(found) => found,
         Err(messages) => {
             return Ok(response::json(
@@ -104,18 +90,13 @@ fn run(shared: &JiraState, caller: &Caller, query: &SearchQuery) -> RestResult {
             ));
         }
     };
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
     let wanted = FieldSelection::new(&query.fields, NAVIGABLE);
     let issues: Value = found
         .iter()
         .skip(start_at)
         .take(max_results)
-        .filter_map(|&id| model.issue(id))
-        .map(|issue| beans.issue(issue, &wanted))
+        .filter_map(|&id| view.model.issue(id))
+        .map(|issue| view.issue_bean(issue, &wanted))
         .collect();
     let mut bean = json!({
         "expand": "schema,names",
@@ -141,7 +122,7 @@ fn number(text: Option<&str>) -> Result<Option<i64>, RestError> {
     .transpose()
 }
 
-/// As Cloud words it, for version 2 as well.
+/// Cloud's message, for version 2 as well.
 const REMOVED: &str = "The requested API has been removed. Please migrate to the /rest/api/3/search/jql API. A full migration guideline is available at https://developer.atlassian.com/changelog/#CHANGE-2046";
 const DEFAULT_PAGE: usize = 50;
 /// `jira.search.views.default.max`.

@@ -1,5 +1,5 @@
-//! `search/jql`: Cloud's search since CHANGE-2046, by GET and POST. Pages are chained by tokens, nothing is counted, and
-//! without `fields` there are ids alone. Data Center has no such resource.
+//! `search/jql`: Cloud's search since CHANGE-2046, by GET and POST. Pages are linked by tokens, there is no total, and
+//! without `fields` the issues have only ids. Data Center has no such resource.
 
 use axum::extract::{FromRequest, Request, State};
 use base64::Engine;
@@ -7,28 +7,23 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::RestState;
-use super::bean::BeanRenderer;
 use super::extract::{JsonObject, QueryParameters};
 use super::issue_bean::FieldSelection;
-use crate::jira::response::{self, RestError, RestResult, ok};
+use super::view::RestContext;
 use crate::jira::jql;
-use crate::jira::login::Caller;
-use crate::jira::state::JiraState;
+use crate::jira::response::{self, RestError, RestResult, ok};
 
 pub(super) async fn get(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     parameters: QueryParameters,
     request: Request,
 ) -> RestResult {
-    if !shared.cloud {
-        return Ok(super::missing(State(shared), request).await);
+    if !context.state.cloud {
+        return Ok(super::missing(State(context.state), request).await);
     }
     let max_results = parameters.get("maxResults").map(str::parse).transpose();
     run(
-        &shared,
-        &caller,
+        &context,
         &SearchJqlQuery {
             jql: parameters.get("jql").unwrap_or_default().to_owned(),
             token: parameters.get("nextPageToken").map(str::to_owned),
@@ -38,9 +33,9 @@ pub(super) async fn get(
     )
 }
 
-pub(super) async fn post(State(shared): RestState, caller: Caller, request: Request) -> RestResult {
-    if !shared.cloud {
-        return Ok(super::missing(State(shared), request).await);
+pub(super) async fn post(context: RestContext, request: Request) -> RestResult {
+    if !context.state.cloud {
+        return Ok(super::missing(State(context.state), request).await);
     }
     let JsonObject(body) = match JsonObject::from_request(request, &()).await {
         Ok(body) => body,
@@ -50,8 +45,7 @@ pub(super) async fn post(State(shared): RestState, caller: Caller, request: Requ
     let fields = body.get("fields").and_then(Value::as_array);
     let fields = fields.map(|fields| fields.iter().filter_map(Value::as_str).map(str::to_owned));
     run(
-        &shared,
-        &caller,
+        &context,
         &SearchJqlQuery {
             jql: text("jql").unwrap_or_default(),
             token: text("nextPageToken"),
@@ -68,7 +62,7 @@ struct SearchJqlQuery {
     fields: Vec<String>,
 }
 
-fn run(shared: &JiraState, caller: &Caller, query: &SearchJqlQuery) -> RestResult {
+fn run(context: &RestContext, query: &SearchJqlQuery) -> RestResult {
     if jql::is_unbounded(&query.jql) {
         return Err(RestError::bad(UNBOUNDED));
     }
@@ -82,26 +76,21 @@ fn run(shared: &JiraState, caller: &Caller, query: &SearchJqlQuery) -> RestResul
         usize::try_from(most).unwrap_or(MAX_PAGE)
     });
     let most = most.clamp(1, MAX_PAGE);
-    let model = shared.model();
-    let found = match jql::search(&model, caller.name(), &query.jql) {
+    let view = context.view();
+    let found = match jql::search(&view.model, view.viewer, &query.jql) {
         Ok(found) => found,
         Err(messages) => {
             let body = json!({ "errorMessages": messages, "errors": {} });
             return Ok(response::json(StatusCode::BAD_REQUEST, &body));
         }
     };
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: caller.name(),
-    };
     let wanted = FieldSelection::new(&query.fields, "id");
     let page = found.iter().skip(start).take(most);
     let issues: Value = page
-        .filter_map(|&id| model.issue(id))
+        .filter_map(|&id| view.model.issue(id))
         .map(|issue| match query.fields.is_empty() {
             true => json!({ "id": issue.id.to_string() }),
-            false => beans.issue(issue, &wanted),
+            false => view.issue_bean(issue, &wanted),
         })
         .collect();
     let end = start.saturating_add(most);
@@ -113,7 +102,7 @@ fn run(shared: &JiraState, caller: &Caller, query: &SearchJqlQuery) -> RestResul
     Ok(ok(&bean))
 }
 
-/// Of this query alone.
+/// A page token, valid only for this query.
 fn write_token(start: usize, jql: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("{start}:{jql}"))
 }

@@ -1,4 +1,4 @@
-//! `serverInfo`: open to everyone.
+//! `serverInfo`, also for anonymous requests.
 
 use axum::extract::State;
 use axum::response::Response;

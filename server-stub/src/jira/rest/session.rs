@@ -1,4 +1,4 @@
-//! `/rest/auth/1/session`: logging in by cookie.
+//! `/rest/auth/1/session`: login and logout by cookie.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::RestState;
 use super::extract::{JsonObject, LoggedInUser};
-use crate::jira::response::{RestError, RestResult, no_content, ok};
 use crate::jira::login::session::cookie;
 use crate::jira::login::{PasswordError, with_password};
+use crate::jira::response::{RestError, RestResult, no_content, ok};
 use crate::jira::state::JiraState;
 
 pub(super) fn routes() -> Router<Arc<JiraState>> {
@@ -32,12 +32,8 @@ async fn log_in(State(shared): RestState, JsonObject(body): JsonObject) -> RestR
     let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
     match with_password(&shared, text("username"), text("password")) {
         Ok(user) => {
-            let id = shared.sessions().open(&user);
-            let path = if shared.settings.context_path.is_empty() {
-                "/"
-            } else {
-                &shared.settings.context_path
-            };
+            let id = shared.sessions.lock().open(&user);
+            let path = shared.cookie_path();
             let mut response = ok(&json!({
                 "session": { "name": "JSESSIONID", "value": id },
                 "loginInfo": { "loginCount": 1 },
@@ -60,7 +56,7 @@ async fn log_out(
     headers: HeaderMap,
 ) -> Response {
     if let Some(id) = cookie(&headers) {
-        shared.sessions().close(&id);
+        shared.sessions.lock().close(&id);
     }
     no_content()
 }

@@ -1,52 +1,38 @@
-//! The workflow: where an issue can go from here, and going there.
+//! The transitions of an issue: list and perform.
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
 
-use super::RestState;
-use super::bean::BeanRenderer;
-use super::create::new_comment;
 use super::edit;
 use super::extract::{JsonObject, QueryParameters};
-use super::issue::find_issue;
-use crate::jira::response::{RestError, RestResult, no_content, ok};
-use crate::jira::login::Caller;
+use super::view::{RestContext, RestView};
 use crate::jira::model::JiraPermission;
 use crate::jira::model::catalogue::{CatalogueItem, RESOLUTIONS, Resolution, WorkflowTransition};
+use crate::jira::response::{RestError, RestResult, no_content, ok};
 
 pub(super) async fn list(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path(name): Path<String>,
     parameters: QueryParameters,
 ) -> RestResult {
-    let model = shared.model();
-    let viewer = caller.name();
-    let id = find_issue(&model, viewer, &name)?;
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer,
-    };
+    let view = context.view();
+    let issue = view.issue(&name)?;
     let with_fields = parameters
         .list("expand")
         .iter()
         .any(|one| one == "transitions.fields");
-    let transitions: Vec<Value> = model
-        .issue(id)
-        .filter(|issue| model.may(viewer, issue.project, JiraPermission::TransitionIssues))
-        .into_iter()
-        .flat_map(|issue| WorkflowTransition::leaving(issue.status))
+    let allowed = view.may(issue.project, JiraPermission::TransitionIssues);
+    let transitions: Vec<Value> = WorkflowTransition::leaving(issue.status)
+        .filter(|_| allowed)
         .filter(|one| {
             parameters
                 .get("transitionId")
                 .is_none_or(|wanted| wanted == one.id)
         })
         .map(|one| {
-            let mut bean = beans.transition(one);
+            let mut bean = view.transition_bean(one);
             if with_fields {
-                bean["fields"] = fields(&beans, one);
+                bean["fields"] = fields(&view, one);
             }
             bean
         })
@@ -57,17 +43,12 @@ pub(super) async fn list(
 }
 
 pub(super) async fn perform(
-    State(shared): RestState,
-    caller: Caller,
+    context: RestContext,
     Path(name): Path<String>,
     JsonObject(mut body): JsonObject,
 ) -> RestResult {
-    let mut model = shared.model();
-    let viewer = caller.name();
-    let id = find_issue(&model, viewer, &name)?;
-    let Some(mut issue) = model.issue(id).cloned() else {
-        return Err(RestError::missing("Issue Does Not Exist"));
-    };
+    let mut view = context.view();
+    let mut issue = view.issue(&name)?.clone();
     let wanted = match body
         .get("transition")
         .and_then(|transition| transition.get("id"))
@@ -76,7 +57,7 @@ pub(super) async fn perform(
         Some(Value::Number(id)) => id.to_string(),
         _ => return Err(RestError::bad("Missing 'transition' identifier")),
     };
-    let allowed = model.may(viewer, issue.project, JiraPermission::TransitionIssues);
+    let allowed = view.may(issue.project, JiraPermission::TransitionIssues);
     let Some(transition) = WorkflowTransition::leaving(issue.status)
         .find(|one| one.id == wanted)
         .filter(|_| allowed)
@@ -93,22 +74,16 @@ pub(super) async fn perform(
         body.get_mut("fields").and_then(Value::as_object_mut),
         transition,
     )?;
-    let comments = edit::apply(&model, viewer, &mut issue, &body, |field| {
+    let comments = edit::apply(&view, &mut issue, &body, |field| {
         field.id == "assignee" && transition.target().category.key == DONE
     })
     .map_err(RestError::fields)?;
     issue.set_status(transition.target(), resolution);
-    issue.updated = OffsetDateTime::now_utc();
-    if let Some(stored) = model.issue_mut(id) {
-        *stored = issue;
-    }
-    for body in comments {
-        model.add_comment(id, new_comment(viewer, body))?;
-    }
+    view.save_issue(issue, comments)?;
     Ok(no_content())
 }
 
-/// Takes the resolution out of the fields; "Done" when the screen has one and none was given.
+/// Removes the resolution from the fields; "Done" if the screen has one and none was given.
 fn resolution(
     fields: Option<&mut Map<String, Value>>,
     transition: &WorkflowTransition,
@@ -137,14 +112,14 @@ fn resolution(
     }
 }
 
-/// The fields of a transition's screen.
-fn fields(beans: &BeanRenderer<'_>, transition: &WorkflowTransition) -> Value {
+/// The fields of the transition's screen.
+fn fields(view: &RestView<'_>, transition: &WorkflowTransition) -> Value {
     if transition.target().category.key != DONE {
         return json!({});
     }
     let allowed: Value = RESOLUTIONS
         .iter()
-        .map(|one| beans.resolution(one))
+        .map(|one| view.resolution_bean(one))
         .collect();
     json!({
         "resolution": {

@@ -1,59 +1,47 @@
-//! Users: oneself, one by name, those whose name begins so, those who can be assigned.
+//! Users: the caller, one by name, search by prefix, assignable users.
 
-use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::RestState;
-use super::bean::BeanRenderer;
 use super::extract::{LoggedInUser, QueryParameters};
-use super::project::no_project;
+use super::view::{RestContext, RestView};
+use crate::jira::model::{DirectoryUser, JiraPermission};
 use crate::jira::response::{RestError, RestResult, ok};
-use crate::jira::model::{DirectoryUser, JiraModel, JiraPermission};
 
-pub(super) async fn myself(State(shared): RestState, LoggedInUser(me): LoggedInUser) -> Response {
-    let model = shared.model();
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: Some(&me),
-    };
-    ok(&full_bean(&beans, &me))
+pub(super) async fn myself(context: RestContext, LoggedInUser(me): LoggedInUser) -> Response {
+    let view = context.view();
+    ok(&full_bean(&view, &me))
 }
 
 pub(super) async fn user(
-    State(shared): RestState,
-    LoggedInUser(me): LoggedInUser,
+    context: RestContext,
+    LoggedInUser(_): LoggedInUser,
     parameters: QueryParameters,
 ) -> RestResult {
-    let model = shared.model();
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: Some(&me),
-    };
-    let found = match (parameters.get("username"), parameters.get("key")) {
-        (Some(name), _) => model
-            .users
-            .find(name)
-            .ok_or_else(|| RestError::missing(format!("The user named '{name}' does not exist"))),
-        (None, Some(key)) => model
-            .users
-            .all()
-            .find(|user| beans.user_key(&user.name) == key)
-            .ok_or_else(|| {
-                RestError::missing(format!("The user with the key '{key}' does not exist"))
+    let view = context.view();
+    let found =
+        match (parameters.get("username"), parameters.get("key")) {
+            (Some(name), _) => view.model.users.find(name).ok_or_else(|| {
+                RestError::missing(format!("The user named '{name}' does not exist"))
             }),
-        (None, None) => Err(RestError::missing(
-            "Either the 'username' or the 'key' query parameters need to be provided",
-        )),
-    }?;
-    Ok(ok(&full_bean(&beans, &found.name)))
+            (None, Some(key)) => view
+                .model
+                .users
+                .all()
+                .find(|user| view.user_key(&user.name) == key)
+                .ok_or_else(|| {
+                    RestError::missing(format!("The user with the key '{key}' does not exist"))
+                }),
+            (None, None) => Err(RestError::missing(
+                "Either the 'username' or the 'key' query parameters need to be provided",
+            )),
+        }?;
+    Ok(ok(&full_bean(&view, &found.name)))
 }
 
 pub(super) async fn search(
-    State(shared): RestState,
-    LoggedInUser(me): LoggedInUser,
+    context: RestContext,
+    LoggedInUser(_): LoggedInUser,
     parameters: QueryParameters,
 ) -> RestResult {
     if parameters.get("username").is_none() {
@@ -61,55 +49,34 @@ pub(super) async fn search(
             "The username query parameter was not provided",
         ));
     }
-    let model = shared.model();
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: Some(&me),
-    };
-    Ok(ok(&matching(&beans, &model, &parameters, |_| true)))
+    let view = context.view();
+    Ok(ok(&matching(&view, &parameters, |_| true)))
 }
 
 pub(super) async fn assignable(
-    State(shared): RestState,
-    LoggedInUser(me): LoggedInUser,
+    context: RestContext,
+    LoggedInUser(_): LoggedInUser,
     parameters: QueryParameters,
 ) -> RestResult {
-    let model = shared.model();
+    let view = context.view();
     let project = match (parameters.get("issueKey"), parameters.get("project")) {
-        (Some(key), _) => {
-            let id = model
-                .visible_issue(Some(&me), key)
-                .map_err(|why| RestError::issue(why, Some(&me)))?;
-            model.issue(id).map(|issue| issue.project)
-        }
-        (None, Some(name)) => Some(
-            model
-                .project(Some(&me), name)
-                .ok_or_else(|| no_project(name))?,
-        ),
+        (Some(key), _) => view.issue(key)?.project,
+        (None, Some(name)) => view.find_project(name)?,
         (None, None) => {
             return Err(RestError::bad(
                 "Either the 'project' or the 'issueKey' query parameters need to be provided",
             ));
         }
     };
-    let beans = BeanRenderer {
-        base: &shared.base_url,
-        model: &model,
-        viewer: Some(&me),
-    };
-    Ok(ok(&matching(&beans, &model, &parameters, |user| {
-        project.is_some_and(|project| {
-            model.may(Some(&user.name), project, JiraPermission::AssignableUser)
-        })
+    Ok(ok(&matching(&view, &parameters, |user| {
+        view.model
+            .may(Some(&user.name), project, JiraPermission::AssignableUser)
     })))
 }
 
-/// The users whose login or display name begins with what is asked for.
+/// The users whose login or display name starts with the parameter `username`.
 fn matching(
-    beans: &BeanRenderer<'_>,
-    model: &JiraModel,
+    view: &RestView<'_>,
     parameters: &QueryParameters,
     allowed: impl Fn(&DirectoryUser) -> bool,
 ) -> Value {
@@ -117,7 +84,7 @@ fn matching(
         .get("username")
         .unwrap_or_default()
         .to_lowercase();
-    model
+    view.model
         .users
         .all()
         .filter(|user| {
@@ -132,19 +99,21 @@ fn matching(
         .filter(|user| allowed(user))
         .skip(parameters.number("startAt", 0))
         .take(parameters.number("maxResults", DEFAULT_PAGE).min(MAX_PAGE))
-        .map(|user| beans.user(Some(&user.name)))
+        .map(|user| view.user_bean(Some(&user.name)))
         .collect()
 }
 
-fn full_bean(beans: &BeanRenderer<'_>, name: &str) -> Value {
-    let mut bean = beans.user(Some(name));
-    let groups: Vec<Value> = beans
+fn full_bean(view: &RestView<'_>, name: &str) -> Value {
+    let mut bean = view.user_bean(Some(name));
+    let groups: Vec<Value> = view
         .model
         .users
         .find(name)
         .into_iter()
         .flat_map(|user| &user.groups)
-        .map(|group| json!({ "name": group, "self": beans.url(&format!("group?groupname={group}")) }))
+        .map(
+            |group| json!({ "name": group, "self": view.url(&format!("group?groupname={group}")) }),
+        )
         .collect();
     bean["locale"] = "en_US".into();
     bean["deleted"] = false.into();
