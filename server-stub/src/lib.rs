@@ -2,20 +2,15 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`jira`] | an imitation Jira Server / Data Center that verifies every credential |
-//! | [`cloud`] | an imitation Jira Cloud: token service, API gateway, sites |
+//! | [`jira`], [`cloud`], [`certificate_authority`] | the imitations, from the crate `fake-jira` |
 //! | [`gateway`] | an SSH server for many agents, and one HTTP listener in front of them |
 //! | [`demo`] | Jira and the gateway joined with the real agent |
-//! | [`certificate_authority`] | the CA that signs the certificates of the imitations |
 //! | [`cli`] | one file per subcommand |
 #![forbid(unsafe_code)]
 
-pub mod certificate_authority;
 pub mod cli;
-pub mod cloud;
-mod consent;
 pub mod demo;
 pub mod gateway;
-pub mod jira;
 mod output;
-mod token_store;
+
+pub use fake_jira::{certificate_authority, cloud, jira};

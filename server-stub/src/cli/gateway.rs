@@ -37,7 +37,10 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     for (name, file) in &args.authorized_keys {
         if !file.is_file() {
-            bail!("--authorized-keys {name}={}: file not found", file.display());
+            bail!(
+                "--authorized-keys {name}={}: file not found",
+                file.display()
+            );
         }
     }
     let mut settings = Settings::new(args.data);

@@ -1,6 +1,6 @@
 //! The HTTP listener.
 
-use crate::support::{Origin, PIECE, TestGateway, hex, piece, in_time};
+use crate::support::{Origin, PIECE, TestGateway, hex, in_time, piece};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};

@@ -1,6 +1,6 @@
 //! Logins and forwards.
 
-use crate::support::{Origin, TestGateway, client, free_port, settings, in_time, spec};
+use crate::support::{Origin, TestGateway, client, free_port, in_time, settings, spec};
 use server_stub::gateway::Gateway;
 use std::{fs, time::Duration};
 use tokio::{
@@ -19,7 +19,11 @@ async fn a_fixed_port_carries_requests_and_is_released_with_its_session() {
         .forward("acme", &key, &port.to_string(), &origin)
         .await;
     let url = format!("http://127.0.0.1:{port}/");
-    let text = in_time(client().get(&url).send()).await.unwrap().text().await;
+    let text = in_time(client().get(&url).send())
+        .await
+        .unwrap()
+        .text()
+        .await;
     assert_eq!(text.unwrap(), "acme");
 
     ssh.child.kill().await.unwrap();
@@ -55,7 +59,11 @@ async fn port_0_gets_a_port_that_the_client_learns() {
     let port = snapshot.agent("acme").unwrap().forwards[0].port.unwrap();
     assert!(line.contains(&format!("Allocated port {port} ")), "{line}");
     let url = format!("http://127.0.0.1:{port}/");
-    let text = in_time(client().get(&url).send()).await.unwrap().text().await;
+    let text = in_time(client().get(&url).send())
+        .await
+        .unwrap()
+        .text()
+        .await;
     assert_eq!(text.unwrap(), "acme");
 }
 

@@ -77,7 +77,11 @@ async fn two_live_sessions_of_one_agent_share_a_bind() {
             .await;
         by_http.insert(text.unwrap());
         let url = format!("http://127.0.0.1:{port}/");
-        let text = in_time(client().get(url).send()).await.unwrap().text().await;
+        let text = in_time(client().get(url).send())
+            .await
+            .unwrap()
+            .text()
+            .await;
         by_port.insert(text.unwrap());
     }
     let both = BTreeSet::from(["one".to_owned(), "two".to_owned()]);
@@ -97,7 +101,11 @@ async fn two_live_sessions_of_one_agent_share_a_bind() {
             .await;
         assert_eq!(text.unwrap(), "two");
         let url = format!("http://127.0.0.1:{port}/");
-        let text = in_time(client().get(url).send()).await.unwrap().text().await;
+        let text = in_time(client().get(url).send())
+            .await
+            .unwrap()
+            .text()
+            .await;
         assert_eq!(text.unwrap(), "two");
     }
 }

@@ -1,10 +1,10 @@
 //! Health, serverInfo, and the context path.
 
+use fake_jira::jira::{JiraStub, ServerState, Settings};
 use reqwest::Method;
 use serde_json::json;
-use server_stub::jira::{JiraStub, ServerState, Settings};
 
-use crate::client::{get, get_as_bot, send, start, start_with, send_json};
+use crate::client::{get, get_as_bot, send, send_json, start, start_with};
 
 #[tokio::test]
 async fn status_tells_the_state_without_a_login_and_nothing_else_is_served_but_when_running() {
@@ -56,7 +56,11 @@ async fn latest_is_2_and_one_trailing_slash_is_no_matter() {
         "/rest/api/latest/myself",
         "/rest/api/latest/myself/",
     ] {
-        assert_eq!(get_as_bot(&jira, path).await.json()["name"], "acme-bot", "{path}");
+        assert_eq!(
+            get_as_bot(&jira, path).await.json()["name"],
+            "acme-bot",
+            "{path}"
+        );
     }
 }
 
@@ -125,7 +129,9 @@ async fn the_catalogues_are_there() {
         ("project/DEMO/statuses", ["Task", "Bug"]),
         ("project", ["Demo", "Operations"]),
     ] {
-        let list = get_as_bot(&jira, &format!("/rest/api/2/{path}")).await.json();
+        let list = get_as_bot(&jira, &format!("/rest/api/2/{path}"))
+            .await
+            .json();
         for name in names {
             assert!(
                 list.as_array()

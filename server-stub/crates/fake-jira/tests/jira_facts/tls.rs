@@ -1,7 +1,7 @@
 //! https: a chain of two, names, client certificates, a CA that outlives a restart.
 
+use fake_jira::jira::{HttpsSettings, RunningJira};
 use reqwest::{Certificate, Client, Identity};
-use server_stub::jira::{HttpsSettings, RunningJira};
 
 use crate::client::start_with;
 

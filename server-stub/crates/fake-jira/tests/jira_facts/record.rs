@@ -1,6 +1,6 @@
 //! The record shows what reached Jira, byte for byte.
 
-use server_stub::jira::AuthKind;
+use fake_jira::jira::AuthKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -13,9 +13,9 @@ async fn target_headers_body_and_trailers_are_kept_as_they_came() {
     let request = b"POST /jira/rest/api/2/x%2fY%2F/..;a=1//?b=%zz+%2B&c= HTTP/1.1\r\nHost: jira.example\r\n\
         Content-Type: application/json\r\nX-Odd:  a\xe9 ,b\t\r\nX-Odd: second\r\n\
         Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n";
-    jira.set_faults(vec![server_stub::jira::InjectedFault::on(
+    jira.set_faults(vec![fake_jira::jira::InjectedFault::on(
         "",
-        server_stub::jira::FaultKind::HangUp,
+        fake_jira::jira::FaultKind::HangUp,
     )]);
     stream.write_all(request).await.unwrap();
     stream.read_to_end(&mut Vec::new()).await.unwrap();

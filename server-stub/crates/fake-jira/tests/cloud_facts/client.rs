@@ -1,9 +1,9 @@
 //! The HTTP client of the tests.
 
+use fake_jira::cloud::{CloudStub, OAuthApp, RunningCloud, Settings};
 use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode};
 use serde_json::Value;
-use server_stub::cloud::{CloudStub, OAuthApp, RunningCloud, Settings};
 
 pub const EMAIL: &str = "acme-bot@acme.example";
 pub const ACCOUNT: &str = "712020:5b10a2844c20165700ede21g";

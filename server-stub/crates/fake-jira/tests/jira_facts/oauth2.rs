@@ -2,11 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use reqwest::Method;
-use serde_json::{Value, json};
-use server_stub::jira::{
+use fake_jira::jira::{
     FaultKind, HttpsRule, InjectedFault, OAuth2Client, OAuth2Scope, RunningJira, Settings,
 };
+use reqwest::Method;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::client::{BOT, BOT_PASSWORD, Reply, get, new_issue, request, send, start_with};

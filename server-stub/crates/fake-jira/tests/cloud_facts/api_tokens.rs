@@ -54,7 +54,10 @@ async fn a_wrong_token_is_401_or_passed_over_with_a_word_in_the_headers() {
         (401, failed.clone())
     );
     let search = ask("/rest/api/3/search/jql?jql=project=DEMO", EMAIL).await;
-    assert_eq!((search.status.as_u16(), login_reason(&search)), (200, failed));
+    assert_eq!(
+        (search.status.as_u16(), login_reason(&search)),
+        (200, failed)
+    );
     assert_eq!(search.json(), json!({ "issues": [], "isLast": true }));
     assert_eq!(search.header("x-aaccountid"), None);
     cloud.revoke_api_token(TOKEN);

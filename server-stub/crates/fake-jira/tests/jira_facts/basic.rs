@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::client::{BOT, BOT_PASSWORD, Reply, get, request, send, start, start_with};
 
-async fn basic(jira: &server_stub::jira::RunningJira, path: &str, password: &str) -> Reply {
+async fn basic(jira: &fake_jira::jira::RunningJira, path: &str, password: &str) -> Reply {
     send(get(jira, path).basic_auth(BOT, Some(password))).await
 }
 

@@ -1,10 +1,10 @@
 //! Search: results, pages, errors of invalid queries.
 
+use fake_jira::jira::RunningJira;
 use reqwest::Method;
 use serde_json::json;
-use server_stub::jira::RunningJira;
 
-use crate::client::{new_issue, get_as_bot, start, send_json};
+use crate::client::{get_as_bot, new_issue, send_json, start};
 
 async fn found(jira: &RunningJira, jql: &str) -> Vec<String> {
     let body = json!({ "jql": jql, "fields": ["summary"] });

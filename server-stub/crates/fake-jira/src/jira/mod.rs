@@ -101,9 +101,7 @@ pub enum JiraStartError {
         source: std::io::Error,
     },
     /// The context path is neither empty nor a path such as `/jira`.
-    #[error(
-        "context path {0:?}: write \"\" or a path such as \"/jira\", without a trailing slash"
-    )]
+    #[error("context path {0:?}: write \"\" or a path such as \"/jira\", without a trailing slash")]
     ContextPath(String),
     /// The public key of an OAuth 1.0a consumer is invalid.
     #[error(transparent)]

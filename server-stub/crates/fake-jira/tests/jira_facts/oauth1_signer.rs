@@ -5,13 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fake_jira::jira::RunningJira;
 use rcgen::{KeyPair, PKCS_RSA_SHA256, PublicKeyData};
 use reqwest::{Method, RequestBuilder, Url};
 use rsa::RsaPrivateKey;
 use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::DecodePrivateKey;
 use rsa::signature::{SignatureEncoding, Signer as _};
-use server_stub::jira::RunningJira;
 use sha1::Sha1;
 
 use crate::client::request;

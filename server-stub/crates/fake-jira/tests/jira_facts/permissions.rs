@@ -1,12 +1,12 @@
 //! Permissions: who may see and change what.
 
+use fake_jira::jira::{JiraPermission, PermissionGrant, PermissionHolder};
 use reqwest::Method;
 use serde_json::json;
-use server_stub::jira::{JiraPermission, PermissionGrant, PermissionHolder};
 
 use crate::client::{
-    ADMIN_TOKEN, READER_TOKEN, get, new_issue, new_issue_in, request, get_as_bot, send, start, start_with,
-    send_json,
+    ADMIN_TOKEN, READER_TOKEN, get, get_as_bot, new_issue, new_issue_in, request, send, send_json,
+    start, start_with,
 };
 
 #[tokio::test]
@@ -72,7 +72,10 @@ async fn what_one_may_not_see_is_403_for_an_issue_and_404_for_a_project() {
         project.json()["errorMessages"],
         json!(["No project could be found with key 'HR'."])
     );
-    assert_eq!(get_as_bot(&jira, "/rest/api/2/search").await.json()["total"], 0);
+    assert_eq!(
+        get_as_bot(&jira, "/rest/api/2/search").await.json()["total"],
+        0
+    );
 }
 
 #[tokio::test]
@@ -146,7 +149,9 @@ async fn only_administrators_delete() {
     let key = new_issue(&jira, "one").await;
     let path = format!("/rest/api/2/issue/{key}");
     assert_eq!(
-        send_json(&jira, Method::DELETE, &path, json!({})).await.status,
+        send_json(&jira, Method::DELETE, &path, json!({}))
+            .await
+            .status,
         403
     );
     let deleted = send(request(&jira, Method::DELETE, &path).bearer_auth(ADMIN_TOKEN)).await;

@@ -1,9 +1,9 @@
 //! The HTTP client of the tests: plain requests, and responses with their bodies.
 
+use fake_jira::jira::{JiraStub, RunningJira, Settings};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use server_stub::jira::{JiraStub, RunningJira, Settings};
 
 pub const BOT: &str = "acme-bot";
 pub const BOT_PASSWORD: &str = "acme-password";

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use fake_jira::jira::{FaultKind, InjectedFault, RunningJira};
 use futures_util::stream;
 use reqwest::{Body, Method};
-use server_stub::jira::{FaultKind, InjectedFault, RunningJira};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::client::{BOT_TOKEN, get, new_issue, request, get_as_bot, send, start};
+use crate::client::{BOT_TOKEN, get, get_as_bot, new_issue, request, send, start};
 
 /// Long enough for a response that would come.
 const LIVENESS: Duration = Duration::from_secs(30);

@@ -3,9 +3,11 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::{ADMIN_TOKEN, get, new_issue, request, get_as_bot, send, start, start_with, send_json};
+use crate::client::{
+    ADMIN_TOKEN, get, get_as_bot, new_issue, request, send, send_json, start, start_with,
+};
 
-async fn create(jira: &server_stub::jira::RunningJira, fields: Value) -> crate::client::Reply {
+async fn create(jira: &fake_jira::jira::RunningJira, fields: Value) -> crate::client::Reply {
     send_json(
         jira,
         Method::POST,
@@ -131,7 +133,10 @@ async fn a_bad_field_is_400_under_its_name() {
     }
     let reply = create(&jira, json!({})).await.json();
     assert_eq!(reply["errors"]["project"], "project is required");
-    assert_eq!(get_as_bot(&jira, "/rest/api/2/search").await.json()["total"], 0);
+    assert_eq!(
+        get_as_bot(&jira, "/rest/api/2/search").await.json()["total"],
+        0
+    );
 }
 
 #[tokio::test]
@@ -166,7 +171,9 @@ async fn what_was_set_is_what_is_read() {
     )
     .await;
     let key = reply.json()["key"].as_str().unwrap().to_owned();
-    let issue = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}")).await.json();
+    let issue = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}"))
+        .await
+        .json();
     let fields = &issue["fields"];
     assert_eq!(fields["summary"], "Über \u{2603}");
     assert_eq!(fields["description"], "a\r\nb %2F +");
@@ -260,7 +267,9 @@ async fn assigning_is_204_and_unassigned_is_null() {
                 .status,
             204
         );
-        let issue = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}")).await.json();
+        let issue = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}"))
+            .await
+            .json();
         assert_eq!(
             issue["fields"]["assignee"]
                 .get("name")
@@ -306,12 +315,18 @@ async fn a_transition_is_204_and_only_those_from_here_are_valid() {
     });
     let reply = act(body).await;
     assert_eq!((reply.status.as_u16(), reply.body.as_str()), (204, ""));
-    let fields = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}")).await.json()["fields"].clone();
+    let fields = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}"))
+        .await
+        .json()["fields"]
+        .clone();
     assert_eq!(fields["status"]["name"], "Done");
     assert_eq!(fields["resolution"]["name"], "Duplicate");
     assert_eq!(fields["comment"]["total"], 1);
     assert_eq!(act(json!({ "transition": { "id": 41 } })).await.status, 204);
-    let fields = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}")).await.json()["fields"].clone();
+    let fields = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}"))
+        .await
+        .json()["fields"]
+        .clone();
     assert_eq!(fields["resolution"], json!(null), "reopened is unresolved");
 }
 
@@ -456,7 +471,9 @@ async fn a_link_is_seen_from_both_ends() {
     let links = |key: String| {
         let jira = &jira;
         async move {
-            get_as_bot(jira, &format!("/rest/api/2/issue/{key}")).await.json()["fields"]["issuelinks"]
+            get_as_bot(jira, &format!("/rest/api/2/issue/{key}"))
+                .await
+                .json()["fields"]["issuelinks"]
                 .clone()
         }
     };

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use fake_jira::jira::{AuthKind, OAuth1Consumer, RunningJira, Settings, TomcatConnector};
 use reqwest::Method;
 use serde_json::json;
-use server_stub::jira::{AuthKind, OAuth1Consumer, RunningJira, Settings, TomcatConnector};
 
 use crate::client::{BOT, BOT_PASSWORD, Reply, get, request, send, start_with};
 use crate::oauth1_signer::{Consumer, Signing};

@@ -1,10 +1,10 @@
 //! Rate limit and XSRF.
 
+use fake_jira::jira::RateLimit;
 use reqwest::Method;
 use serde_json::json;
-use server_stub::jira::RateLimit;
 
-use crate::client::{BOT_TOKEN, get, new_issue, request, get_as_bot, send, start, start_with};
+use crate::client::{BOT_TOKEN, get, get_as_bot, new_issue, request, send, start, start_with};
 
 #[tokio::test]
 async fn an_empty_bucket_is_429_with_retry_after_and_anonymous_people_have_none() {

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::client::{BOT, BOT_TOKEN, get, new_issue, request, send, start, send_json};
+use crate::client::{BOT, BOT_TOKEN, get, new_issue, request, send, send_json, start};
 
 const BAD: [&str; 2] = ["no-such-token", "acme-bot-expired-token"];
 
@@ -90,7 +90,9 @@ async fn tokens_are_made_listed_with_their_end_and_revoked() {
     assert_eq!(entry.get("rawToken"), None);
     let one = format!("{tokens}/{}", entry["id"]);
     assert_eq!(
-        send_json(&jira, Method::DELETE, &one, json!({})).await.status,
+        send_json(&jira, Method::DELETE, &one, json!({}))
+            .await
+            .status,
         204
     );
     assert_eq!(

@@ -1,13 +1,13 @@
 //! Attachments: shapes, limits, streaming without memory.
 
 use bytes::Bytes;
+use fake_jira::jira::RunningJira;
 use futures_util::{StreamExt, stream};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Method, RequestBuilder};
-use server_stub::jira::RunningJira;
 
 use crate::client::{
-    ADMIN_TOKEN, BOT_TOKEN, get, new_issue, request, get_as_bot, send, start, start_with,
+    ADMIN_TOKEN, BOT_TOKEN, get, get_as_bot, new_issue, request, send, start, start_with,
 };
 
 fn upload(jira: &RunningJira, key: &str, part: Part) -> RequestBuilder {
@@ -42,7 +42,10 @@ async fn an_upload_answers_with_a_list_whose_links_carry_the_base_url() {
         bean["content"],
         format!("https://jira.corp.example/secure/attachment/{id}/a+b%2F%C3%BC.txt")
     );
-    let fields = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}")).await.json()["fields"].clone();
+    let fields = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}"))
+        .await
+        .json()["fields"]
+        .clone();
     assert_eq!(fields["attachment"][0]["id"], id);
     let same = get_as_bot(&jira, &format!("/rest/api/2/attachment/{id}"))
         .await
@@ -92,14 +95,19 @@ async fn a_download_has_length_type_and_the_same_bytes() {
             .unwrap()
             .starts_with("/jira/login.jsp?")
     );
-    assert_eq!(get_as_bot(&jira, "/secure/attachment/1/x").await.status, 404);
+    assert_eq!(
+        get_as_bot(&jira, "/secure/attachment/1/x").await.status,
+        404
+    );
 }
 
 #[tokio::test]
 async fn the_upload_limit_is_shown_and_enforced_and_leaves_no_file() {
     let jira = start_with(|settings| settings.upload_limit = 1000).await;
     let key = new_issue(&jira, "s").await;
-    let meta = get_as_bot(&jira, "/rest/api/2/attachment/meta").await.json();
+    let meta = get_as_bot(&jira, "/rest/api/2/attachment/meta")
+        .await
+        .json();
     assert_eq!(
         meta,
         serde_json::json!({ "enabled": true, "uploadLimit": 1000 })
@@ -108,7 +116,10 @@ async fn the_upload_limit_is_shown_and_enforced_and_leaves_no_file() {
     assert_eq!(send(upload(&jira, &key, part(1000))).await.status, 200);
     assert_eq!(send(upload(&jira, &key, part(1001))).await.status, 413);
     assert_eq!(std::fs::read_dir(jira.attachments()).unwrap().count(), 1);
-    let fields = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}")).await.json()["fields"].clone();
+    let fields = get_as_bot(&jira, &format!("/rest/api/2/issue/{key}"))
+        .await
+        .json()["fields"]
+        .clone();
     assert_eq!(fields["attachment"].as_array().unwrap().len(), 1);
 }
 

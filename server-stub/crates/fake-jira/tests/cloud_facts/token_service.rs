@@ -1,8 +1,8 @@
 //! OAuth 2.0 (3LO): consent, codes, rotating refresh tokens, accessible resources, scopes.
 
+use fake_jira::cloud::{DeadTokenAnswer, OAuthApp, RunningCloud};
 use reqwest::Method;
 use serde_json::{Value, json};
-use server_stub::cloud::{DeadTokenAnswer, OAuthApp, RunningCloud};
 
 use crate::client::{ACCOUNT, CALLBACK, EMAIL, Reply, ex, get, http, send, start, start_with};
 
