@@ -21,12 +21,6 @@ mod show;
 mod source;
 mod units;
 mod validate;
-mod validate_auth;
-mod validate_cloud;
-mod validate_egress;
-mod validate_forward;
-mod validate_oauth1;
-mod validate_oauth2;
 mod value;
 
 pub use fingerprint::ConfigFingerprint;

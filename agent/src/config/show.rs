@@ -5,7 +5,7 @@ use super::{
     keys::{self, KeySchema, SectionSchema, joined},
     merged::{MergedConfig, MergedSection},
     problem::ValueOrigin,
-    validate_forward::{HTTP_SECTIONS, TLS_KEYS},
+    validate::{HTTP_SECTIONS, TLS_KEYS},
 };
 use config::{Value, ValueKind};
 use std::{fmt::Write, path::Path};

@@ -1,16 +1,15 @@
 //! One `[[forward]]` section, judged.
 
 use super::{
-    ConfigFingerprint, ForwardConfig,
-    files::FileResolver,
-    merged::MergedSection,
-    problem::ConfigProblems,
-    raw,
-    validate_auth::{AuthContext, auth},
-    validate_cloud::cloud,
+    auth::{AuthContext, auth},
+    cloud::cloud,
 };
 use crate::{
     auth::{self, VendorHeaders},
+    config::{
+        ConfigFingerprint, ForwardConfig, files::FileResolver, merged::MergedSection,
+        problem::ConfigProblems, raw,
+    },
     http,
     policy::{self, CompiledPolicy},
     tokens::TokenStore,

@@ -1,14 +1,9 @@
 //! The keys of `mode = "oauth2"`, judged.
 
-use super::{
-    files::FileResolver,
-    merged::MergedSection,
-    problem::ConfigProblems,
-    raw,
-    validate_auth::{AuthContext, required},
-};
+use super::auth::{AuthContext, required};
 use crate::{
     auth::oauth2::{GrantType, Settings, TokenIssuer},
+    config::{files::FileResolver, merged::MergedSection, problem::ConfigProblems, raw},
     upstream::{HttpTarget, UpstreamTarget},
 };
 use url::{Host, Url};

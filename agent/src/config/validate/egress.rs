@@ -1,7 +1,7 @@
 //! The way out to the gateways: proxy, exceptions from it, TLS.
 
-use super::{files::FileResolver, merged::MergedSection, problem::ConfigProblems, raw};
 use crate::{
+    config::{files::FileResolver, merged::MergedSection, problem::ConfigProblems, raw},
     tunnel::{
         GatewayAddress,
         egress::{Egress, PasswordSource, ProxyCredential, ProxyScheme, ProxyServer},
@@ -11,7 +11,7 @@ use crate::{
 use rustls::ClientConfig;
 
 /// The way out, if nothing is wrong with it.
-pub(super) fn egress(
+pub fn egress(
     raw: &raw::RawTunnel,
     gateways: &[GatewayAddress],
     place: &MergedSection<'_>,

@@ -1,11 +1,14 @@
 //! `[forward.auth]`, judged: which keys belong to which mode, and what each mode needs.
 
-use super::{
-    files::FileResolver, merged::MergedSection, problem::ConfigProblems, raw, raw::RawAuthMode,
-    validate_oauth1::oauth1, validate_oauth2::oauth2,
-};
+use super::{oauth1::oauth1, oauth2::oauth2};
 use crate::{
     auth,
+    config::{
+        files::FileResolver,
+        merged::MergedSection,
+        problem::ConfigProblems,
+        raw::{self, RawAuthMode},
+    },
     expiry::timestamps,
     tokens::TokenStore,
     upstream::{self, HttpTarget},

@@ -1,14 +1,9 @@
 //! `[forward.auth]` with `mode = "oauth1"`, judged.
 
-use super::{
-    files::FileResolver,
-    merged::MergedSection,
-    problem::ConfigProblems,
-    raw,
-    validate_auth::{AuthContext, required},
-};
+use super::auth::{AuthContext, required};
 use crate::{
     auth::oauth1::{AccessTokenSource, Settings, SigningKey},
+    config::{files::FileResolver, merged::MergedSection, problem::ConfigProblems, raw},
     secret::SecretFile,
     upstream::{HttpTarget, UpstreamTarget},
 };

@@ -1,9 +1,13 @@
 //! What of a forward is Jira Cloud's: whether it is a site there, and whether requests go behind the
 //! API gateway.
 
-use super::{merged::MergedSection, problem::ConfigProblems, raw, raw::RawAuthMode};
 use crate::{
     auth::oauth2::TokenIssuer,
+    config::{
+        merged::MergedSection,
+        problem::ConfigProblems,
+        raw::{self, RawAuthMode},
+    },
     upstream::{CloudRoute, HttpTarget, UpstreamTarget},
 };
 

@@ -1,0 +1,177 @@
+//! From what was written to the rooms' own types, which cannot hold a wrong value. Collects everything
+//! that is wrong instead of stopping at the first.
+
+mod auth;
+mod cloud;
+mod egress;
+mod forward;
+mod oauth1;
+mod oauth2;
+mod tunnel;
+
+use super::{
+    Config, ConfigFingerprint, ForwardConfig,
+    files::FileResolver,
+    merged::{MergedConfig, MergedSection},
+    problem::ConfigProblems,
+    raw,
+};
+use crate::{
+    audit,
+    disk::FreeSpaceFloor,
+    telemetry,
+    tunnel::{BindAddress, RemoteForward},
+};
+use forward::forward;
+pub use forward::{HTTP_SECTIONS, TLS_KEYS};
+use std::{path::Path, sync::Arc};
+
+/// The whole configuration, if nothing is wrong with it.
+pub fn config(
+    raw: raw::RawConfig,
+    effective: &MergedConfig,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<Config> {
+    let before = problems.len();
+    let top = effective.top();
+    let state_dir = files.resolve(&raw.state_dir);
+    let mut forwards = Vec::with_capacity(raw.forward.len());
+    for (index, section) in raw.forward.into_iter().enumerate() {
+        let place = effective.forward(index);
+        forwards.extend(forward(section, &place, files, &state_dir, problems));
+    }
+    unique_binds(&forwards, effective, problems);
+    let remote = |forward: &ForwardConfig| RemoteForward {
+        name: Arc::clone(&forward.name),
+        bind: forward.bind.clone(),
+    };
+    let remote = forwards.iter().map(remote).collect();
+    let place = top.section("tunnel");
+    let written = raw.tunnel.clone();
+    files.recorder.take();
+    let tunnel = tunnel::tunnel(raw.tunnel, remote, &place, files, &state_dir, problems);
+    let sessions = ConfigFingerprint::of_tunnel(&written, files.recorder.take());
+    let in_flight = forwards.iter().map(|f| f.http.max_concurrent).sum();
+    let audit = audit(
+        raw.audit,
+        &top.section("audit"),
+        &state_dir,
+        in_flight,
+        problems,
+    );
+    let log = log(raw.log, &top.section("log"), problems);
+    if problems.len() > before {
+        return None;
+    }
+    Some(Config {
+        tunnel: Arc::new(tunnel?),
+        tunnel_fingerprint: sessions,
+        forwards,
+        audit: audit?,
+        log: log?,
+        state_dir,
+        runtime_dir: files.resolve(&raw.runtime_dir),
+    })
+}
+
+/// `in_flight`: requests that all forwards may answer at once.
+fn audit(
+    raw: raw::RawAudit,
+    place: &MergedSection<'_>,
+    state_dir: &Path,
+    in_flight: usize,
+    problems: &mut ConfigProblems,
+) -> Option<audit::Settings> {
+    if raw.required && raw.sink == raw::RawSink::Off {
+        let text = "true with sink = \"off\", so that no request could ever pass; name another sink, or remove this key";
+        place.error_at("required", "sink", text, problems);
+        return None;
+    }
+    if raw.required && (raw.queue as usize) < in_flight {
+        let text = format!(
+            "{} is less than the {in_flight} requests that the forwards may have in flight (max_concurrent), and with \
+             required each of them holds a place in it; make it at least that",
+            raw.queue
+        );
+        place.error_at("queue", "required", text, problems);
+        return None;
+    }
+    let sink = match (raw.sink, raw.file) {
+        (raw::RawSink::File, Some(path)) if path.is_absolute() => audit::SinkSetting::File(path),
+        (raw::RawSink::File, Some(_)) => {
+            let text = "not an absolute path; write it from the root, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
+            place.error("file", text, problems);
+            return None;
+        }
+        (raw::RawSink::File, None) => {
+            let text = "missing with sink = \"file\"; name the file, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
+            place.error_at("file", "sink", text, problems);
+            return None;
+        }
+        (_, Some(_)) => {
+            place.error(
+                "file",
+                "only used with sink = \"file\"; set that, or remove this key",
+                problems,
+            );
+            return None;
+        }
+        (raw::RawSink::Auto, None) => audit::SinkSetting::Auto {
+            fallback: state_dir.join("audit.log"),
+        },
+        (raw::RawSink::Journal, None) => audit::SinkSetting::Journal,
+        (raw::RawSink::Off, None) => audit::SinkSetting::Off,
+    };
+    Some(audit::Settings {
+        sink,
+        queue: raw.queue as usize,
+        required: raw.required,
+        floor: FreeSpaceFloor {
+            bytes: raw.min_free.0,
+            parts: AUDIT_PARTS,
+        },
+    })
+}
+
+fn log(
+    raw: raw::RawLog,
+    place: &MergedSection<'_>,
+    problems: &mut ConfigProblems,
+) -> Option<telemetry::Settings> {
+    place.value_or_error("level", telemetry::parse_level(&raw.level), problems)?;
+    Some(telemetry::Settings {
+        level: raw.level,
+        format: match raw.format {
+            raw::RawLogFormat::Auto => telemetry::LogLineFormat::Auto,
+            raw::RawLogFormat::Human => telemetry::LogLineFormat::Human,
+            raw::RawLogFormat::Json => telemetry::LogLineFormat::Json,
+            raw::RawLogFormat::Journald => telemetry::LogLineFormat::Journald,
+        },
+    })
+}
+
+/// Two forwards cannot listen at one place; several may let the gateway choose.
+fn unique_binds(
+    forwards: &[ForwardConfig],
+    effective: &MergedConfig,
+    problems: &mut ConfigProblems,
+) {
+    for (index, forward) in forwards.iter().enumerate() {
+        let chosen_by_gateway = matches!(forward.bind, BindAddress::Tcp { port: 0, .. });
+        let first = forwards[..index]
+            .iter()
+            .find(|other| other.bind == forward.bind);
+        if let Some(first) = first.filter(|_| !chosen_by_gateway) {
+            let text = format!(
+                "{} is already the bind of forward {:?}; give each its own port or path",
+                forward.bind, first.name
+            );
+            let position = effective.position(&forward.name);
+            effective.forward(position).error("bind", text, problems);
+        }
+    }
+}
+
+/// Half of what the spool leaves on a small disk, so that it stops first.
+const AUDIT_PARTS: u64 = 20;
