@@ -23,7 +23,7 @@ pub struct UsageError(pub String);
 
 /// For a configuration that cannot be used: what is wrong with it, or with the user who wants to.
 pub fn of_problems(problems: &ConfigProblems) -> u8 {
-    match problems.are_denials() {
+    match problems.are_only_denials() {
         true => NO_PERMISSION,
         false => CONFIG,
     }

@@ -18,7 +18,7 @@ pub fn layer<'a>(
             continue;
         };
         let origin = ValueOrigin::environment(name);
-        if let Err(wrong) = variable(&mut layer, path, text, &origin, forwards) {
+        if let Err(wrong) = put_variable(&mut layer, path, text, &origin, forwards) {
             problems.add(origin, wrong.key, wrong.text);
         }
     }
@@ -30,7 +30,7 @@ struct VariableError {
     text: String,
 }
 
-fn variable(
+fn put_variable(
     layer: &mut ConfigLayer,
     path: &str,
     text: &str,
@@ -41,38 +41,49 @@ fn variable(
     let mut parts = lower.split("__").peekable();
     let mut section = keys::root();
     // The section's path in the catalog, and with the names of forwards in the tree.
-    let mut place = String::new();
-    let mut names: Vec<&str> = Vec::new();
+    let mut schema_path = String::new();
+    let mut path_parts: Vec<&str> = Vec::new();
     while let Some(part) = parts.next() {
         let last = parts.peek().is_none();
-        names.push(part);
+        path_parts.push(part);
         let Some(inner) = section.section(part).filter(|_| !last) else {
             // A key, or nothing known: what follows it belongs to its name.
             let rest: String = parts.map(|part| format!("__{part}")).collect();
             let name = format!("{part}{rest}");
-            return key(layer, section, &place, &names, &name, text, origin).map_err(|text| {
-                VariableError {
-                    key: names.join(".") + &rest,
-                    text,
-                }
+            return put_key(
+                layer,
+                section,
+                &schema_path,
+                &path_parts,
+                &name,
+                text,
+                origin,
+            )
+            .map_err(|text| VariableError {
+                key: path_parts.join(".") + &rest,
+                text,
             });
         };
         if inner.repeated {
             let written = parts.next().unwrap_or_default();
-            names.push(
-                forward(part, written, forwards).map_err(|text| VariableError {
+            path_parts.push(forward_named(part, written, forwards).map_err(|text| {
+                VariableError {
                     key: format!("{part}.{written}"),
                     text,
-                })?,
-            );
+                }
+            })?);
         }
-        place = joined(&place, part);
+        schema_path = joined(&schema_path, part);
         section = inner;
     }
     Ok(())
 }
 
-fn forward<'a>(section: &str, written: &str, forwards: &'a [String]) -> Result<&'a str, String> {
+fn forward_named<'a>(
+    section: &str,
+    written: &str,
+    forwards: &'a [String],
+) -> Result<&'a str, String> {
     let same = |name: &&String| name.to_lowercase().replace('-', "_") == written;
     let mut found = forwards.iter().filter(same);
     match (found.next(), found.next()) {
@@ -90,10 +101,10 @@ fn forward<'a>(section: &str, written: &str, forwards: &'a [String]) -> Result<&
     }
 }
 
-fn key(
+fn put_key(
     layer: &mut ConfigLayer,
     section: &SectionSchema,
-    place: &str,
+    schema_path: &str,
     path: &[&str],
     name: &str,
     text: &str,
@@ -106,7 +117,7 @@ fn key(
         return Err("forwards are told apart by name, which only a file can give".to_owned());
     }
     let Some(key) = section.key(name) else {
-        return Err(section.unknown(name, place, keys::root()));
+        return Err(section.unknown_key(name, schema_path, keys::root()));
     };
     let value = key.parse_value(key.read_variable(text))?;
     layer.put(path, value, origin);

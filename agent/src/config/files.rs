@@ -2,8 +2,8 @@
 //! and variables of the environment.
 
 use super::{
-    fingerprint::ReadRecorder, guard::TrustedOwners, merged::MergedSection,
-    problem::ConfigProblems, source::ConfigSources,
+    fingerprint::ReadRecorder, merged::MergedSection, problem::ConfigProblems,
+    source::ConfigSources, trusted_owners::TrustedOwners,
 };
 use crate::{
     plain_file,
@@ -29,7 +29,7 @@ pub enum SecretAccess {
 /// Resolves and reads the files that the configuration names.
 pub struct FileResolver {
     folder: PathBuf,
-    credentials: Option<PathBuf>,
+    credential_dir: Option<PathBuf>,
     environment: BTreeMap<String, String>,
     owners: TrustedOwners,
     secrets: SecretAccess,
@@ -44,7 +44,7 @@ impl FileResolver {
             owners: TrustedOwners::of(sources),
             secrets,
             folder: sources.folder().to_owned(),
-            credentials: sources.systemd_folder("CREDENTIALS_DIRECTORY"),
+            credential_dir: sources.systemd_folder("CREDENTIALS_DIRECTORY"),
             environment: sources.environment.clone(),
             recorder: ReadRecorder::default(),
         }
@@ -62,16 +62,16 @@ impl FileResolver {
     }
 
     /// The secret's file, if it holds something and only its owner can read it.
-    pub fn secret(
+    pub fn secret_file(
         &self,
-        place: &MergedSection<'_>,
+        section: &MergedSection<'_>,
         key: &str,
         name: &str,
         problems: &mut ConfigProblems,
     ) -> Option<SecretFile> {
-        let file = self.named(place, key, name, problems)?;
+        let file = self.locate_secret(section, key, name, problems)?;
         if !self.may_be_unreadable(&file) {
-            place.value_or_error(key, file.read(), problems)?;
+            section.value_or_error(key, file.read(), problems)?;
         }
         Some(file)
     }
@@ -90,27 +90,27 @@ impl FileResolver {
     /// What is in a secret's file.
     pub fn read_secret(
         &self,
-        place: &MergedSection<'_>,
+        section: &MergedSection<'_>,
         key: &str,
         name: &str,
         problems: &mut ConfigProblems,
     ) -> Option<Secret> {
-        let file = self.named(place, key, name, problems)?;
-        let secret = place.value_or_error(key, file.read(), problems)?;
+        let file = self.locate_secret(section, key, name, problems)?;
+        let secret = section.value_or_error(key, file.read(), problems)?;
         self.recorder.note(file.path(), secret.expose());
         Some(secret)
     }
 
     /// The path and text of a file that is no secret.
-    pub fn text(
+    pub fn read_text(
         &self,
-        place: &MergedSection<'_>,
+        section: &MergedSection<'_>,
         key: &str,
         name: &str,
         problems: &mut ConfigProblems,
     ) -> Option<(PathBuf, String)> {
-        let file = self.located(place, key, name, problems)?;
-        self.guard(place, key, &file, problems);
+        let file = self.locate(section, key, name, problems)?;
+        self.check_owners(section, key, &file, problems);
         let path = file.path().to_owned();
         // A comment in Latin-1 is no reason to refuse the whole file; what is not text makes no line that could be used.
         let text = plain_file::read(&path, MAX_LEN).map_err(|error| match error.kind() {
@@ -123,37 +123,37 @@ impl FileResolver {
                 path.display()
             ),
         });
-        let text = place.value_or_error(key, text, problems)?;
+        let text = section.value_or_error(key, text, problems)?;
         self.recorder.note(&path, &text);
         Some((path, String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// The certificates of a PEM file.
-    pub fn certificates(
+    pub fn read_certificates(
         &self,
-        place: &MergedSection<'_>,
+        section: &MergedSection<'_>,
         key: &str,
         name: &str,
         problems: &mut ConfigProblems,
     ) -> Option<Vec<CertificateDer<'static>>> {
-        let (path, text) = self.text(place, key, name, problems)?;
+        let (path, text) = self.read_text(section, key, name, problems)?;
         let found = pem::certificates(text.as_bytes());
-        place.value_or_error(key, found.map_err(|error| in_file(&path, &error)), problems)
+        section.value_or_error(key, found.map_err(|error| in_file(&path, &error)), problems)
     }
 
     /// The private key of a PEM file that only its owner can read.
-    pub fn private_key(
+    pub fn read_private_key(
         &self,
-        place: &MergedSection<'_>,
+        section: &MergedSection<'_>,
         key: &str,
         name: &str,
         problems: &mut ConfigProblems,
     ) -> Option<PrivateKeyDer<'static>> {
-        let file = self.named(place, key, name, problems)?;
-        let text = place.value_or_error(key, file.read(), problems)?;
+        let file = self.locate_secret(section, key, name, problems)?;
+        let text = section.value_or_error(key, file.read(), problems)?;
         self.recorder.note(file.path(), text.expose());
         let found = pem::private_key(text.expose());
-        place.value_or_error(
+        section.value_or_error(
             key,
             found.map_err(|error| in_file(file.path(), &error)),
             problems,
@@ -162,24 +162,24 @@ impl FileResolver {
 
     /// Where a secret's file is looked up, whether it is there or not. A bare name is a systemd credential if there is
     /// one of that name. Nobody else may put another file in its place.
-    pub fn named(
+    pub fn locate_secret(
         &self,
-        place: &MergedSection<'_>,
+        section: &MergedSection<'_>,
         key: &str,
         name: &str,
         problems: &mut ConfigProblems,
     ) -> Option<SecretFile> {
-        let file = self.located(place, key, name, problems)?;
+        let file = self.locate(section, key, name, problems)?;
         // Of its own mode the secret's reader says more.
         if !matches!(file.check(), Err(SecretFileError::ReadableByOthers { .. })) {
-            self.guard(place, key, &file, problems);
+            self.check_owners(section, key, &file, problems);
         }
         Some(file)
     }
 
-    fn guard(
+    fn check_owners(
         &self,
-        place: &MergedSection<'_>,
+        section: &MergedSection<'_>,
         key: &str,
         file: &SecretFile,
         problems: &mut ConfigProblems,
@@ -187,24 +187,24 @@ impl FileResolver {
         if file.is_credential() {
             return;
         }
-        if let Err(unguarded) = self.owners.check_path(file.path()) {
-            let text = format!("{}: {}", unguarded.path.display(), unguarded.text);
-            place.error(key, text, problems);
+        if let Err(unsafe_path) = self.owners.check_path(file.path()) {
+            let text = format!("{}: {}", unsafe_path.path.display(), unsafe_path.text);
+            section.error(key, text, problems);
         }
     }
 
-    fn located(
+    fn locate(
         &self,
-        place: &MergedSection<'_>,
+        section: &MergedSection<'_>,
         key: &str,
         name: &str,
         problems: &mut ConfigProblems,
     ) -> Option<SecretFile> {
         if name.is_empty() {
-            place.error(key, "empty; name a file", problems);
+            section.error(key, "empty; name a file", problems);
             return None;
         }
-        if let Some(folder) = self.credentials.as_ref().filter(|_| !name.contains('/')) {
+        if let Some(folder) = self.credential_dir.as_ref().filter(|_| !name.contains('/')) {
             let path = folder.join(name);
             if path.exists() {
                 return Some(SecretFile::credential(path));
@@ -214,7 +214,7 @@ impl FileResolver {
         if looks_like_a_secret(name) && !path.exists() {
             let text = "expected the name of a file, and what is written looks like a secret itself; \
                         put it in a file with mode 0600 and name that file here";
-            place.error(key, text, problems);
+            section.error(key, text, problems);
             return None;
         }
         Some(SecretFile::new(path))

@@ -31,14 +31,14 @@ impl ConfigFingerprint {
     /// Of `[tunnel]`, but for what can change while its sessions stand: how many there are and to which gateways, and how they
     /// end.
     pub(super) fn of_tunnel(raw: &raw::RawTunnel, files: FileDigests) -> Self {
-        let lasting = raw::RawTunnel {
+        let fixed_keys = raw::RawTunnel {
             connections: 1,
             gateways: Vec::new(),
             drain_limit: HumanDuration(Duration::ZERO),
             ..raw.clone()
         };
         Self {
-            keys: FingerprintedKeys::Tunnel(Box::new(lasting)),
+            keys: FingerprintedKeys::Tunnel(Box::new(fixed_keys)),
             cloud: None,
             files,
         }
@@ -50,7 +50,7 @@ impl ConfigFingerprint {
         cloud: Option<CloudRoute>,
         files: FileDigests,
     ) -> Self {
-        let way = raw::RawForward {
+        let upstream_keys = raw::RawForward {
             bind: String::new(),
             auth: raw::RawAuth::default(),
             policy: raw::RawPolicy::default(),
@@ -59,7 +59,7 @@ impl ConfigFingerprint {
             ..raw.clone()
         };
         Self {
-            keys: FingerprintedKeys::Forward(Box::new(way)),
+            keys: FingerprintedKeys::Forward(Box::new(upstream_keys)),
             cloud,
             files,
         }
@@ -67,37 +67,31 @@ impl ConfigFingerprint {
 
     /// What is not the same in two ways to Jira, by the names of keys and files. Empty: they are equal.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let (FingerprintedKeys::Forward(was), FingerprintedKeys::Forward(is)) =
+        let (FingerprintedKeys::Forward(old), FingerprintedKeys::Forward(new)) =
             (&self.keys, &other.keys)
         else {
             return Vec::new();
         };
-        let keys = [
-            ("upstream", was.upstream != is.upstream),
-            ("address", was.address != is.address),
-            ("roots", was.roots != is.roots),
-            ("ca_file", was.ca_file != is.ca_file),
-            (
-                "client_certificate_file",
-                was.client_certificate_file != is.client_certificate_file,
-            ),
-            ("client_key_file", was.client_key_file != is.client_key_file),
-            ("server_name", was.server_name != is.server_name),
-            ("max_connections", was.max_connections != is.max_connections),
-            ("pool_wait", was.pool_wait != is.pool_wait),
-            ("idle_timeout", was.idle_timeout != is.idle_timeout),
-            ("connect_timeout", was.connect_timeout != is.connect_timeout),
-            (
-                "response_timeout",
-                was.response_timeout != is.response_timeout,
-            ),
-            (
-                "tcp_idle_timeout",
-                was.tcp_idle_timeout != is.tcp_idle_timeout,
-            ),
-        ];
-        let keys = keys.into_iter().filter(|(_, differ)| *differ);
-        let mut names: Vec<_> = keys.map(|(key, _)| key.to_owned()).collect();
+        macro_rules! changed {
+            ($($key:ident),*) => { [$((stringify!($key), old.$key != new.$key)),*] };
+        }
+        let keys = changed!(
+            upstream,
+            address,
+            roots,
+            ca_file,
+            client_certificate_file,
+            client_key_file,
+            server_name,
+            max_connections,
+            pool_wait,
+            idle_timeout,
+            connect_timeout,
+            response_timeout,
+            tcp_idle_timeout
+        );
+        let changed = keys.into_iter().filter(|(_, changed)| *changed);
+        let mut names: Vec<_> = changed.map(|(key, _)| key.to_owned()).collect();
         let content = self.files.iter().filter(|(path, digest)| {
             let now = other.files.get(*path);
             now.is_some_and(|now| now != *digest)

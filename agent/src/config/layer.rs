@@ -74,7 +74,7 @@ impl ConfigLayer {
             };
             table = next;
         }
-        table.insert((*last).to_owned(), kept(value, origin));
+        table.insert((*last).to_owned(), with_origin(value, origin));
     }
 }
 
@@ -92,7 +92,7 @@ impl LayerReader<'_> {
         &mut self,
         table: &DeTable<'_>,
         section: &SectionSchema,
-        place: &str,
+        schema_path: &str,
         label: &str,
     ) -> Map<String, Value> {
         let mut values = Map::new();
@@ -103,17 +103,20 @@ impl LayerReader<'_> {
             let origin = self.origin(name.span().start);
             let name: &str = name.get_ref();
             if let Some(inner) = section.section(name) {
-                let place = joined(place, name);
-                if let Some(found) = self.subsection(value, inner, &place, &at, &origin) {
-                    values.insert(name.to_owned(), kept(ValueKind::Table(found), &origin));
+                let schema_path = joined(schema_path, name);
+                if let Some(found) = self.subsection(value, inner, &schema_path, &at, &origin) {
+                    values.insert(
+                        name.to_owned(),
+                        with_origin(ValueKind::Table(found), &origin),
+                    );
                 }
             } else if let Some(key) = section.key(name) {
-                match key.parse_value(written(value.get_ref())) {
-                    Ok(value) => drop(values.insert(name.to_owned(), kept(value, &origin))),
+                match key.parse_value(written_value(value.get_ref())) {
+                    Ok(value) => drop(values.insert(name.to_owned(), with_origin(value, &origin))),
                     Err(why) => self.problems.add(origin, at, why),
                 }
             } else {
-                let why = section.unknown(name, place, keys::root());
+                let why = section.unknown_key(name, schema_path, keys::root());
                 self.problems.add(origin, at, why);
             }
         }
@@ -124,13 +127,13 @@ impl LayerReader<'_> {
         &mut self,
         value: &Spanned<DeValue<'_>>,
         section: &SectionSchema,
-        place: &str,
+        schema_path: &str,
         label: &str,
         origin: &ValueOrigin,
     ) -> Option<Map<String, Value>> {
         match value.get_ref() {
             DeValue::Table(table) if !section.repeated => {
-                Some(self.section(table, section, place, label))
+                Some(self.section(table, section, schema_path, label))
             }
             DeValue::Array(tables) if section.repeated => {
                 let mut found = Map::new();
@@ -141,10 +144,10 @@ impl LayerReader<'_> {
                         self.wrong_section(section, &label, &origin);
                         continue;
                     };
-                    if let Some(name) = self.name(table, &label, &origin) {
+                    if let Some(name) = self.unique_name(table, &label, &origin) {
                         let label = format!("{label} {name:?}");
-                        let values = self.section(table, section, place, &label);
-                        found.insert(name, kept(ValueKind::Table(values), &origin));
+                        let values = self.section(table, section, schema_path, &label);
+                        found.insert(name, with_origin(ValueKind::Table(values), &origin));
                     }
                 }
                 Some(found)
@@ -157,7 +160,12 @@ impl LayerReader<'_> {
     }
 
     /// The name by which layers are merged.
-    fn name(&mut self, table: &DeTable<'_>, label: &str, origin: &ValueOrigin) -> Option<String> {
+    fn unique_name(
+        &mut self,
+        table: &DeTable<'_>,
+        label: &str,
+        origin: &ValueOrigin,
+    ) -> Option<String> {
         let label = joined(label, "name");
         let Some(written) = table.get("name") else {
             let text = "missing; give each forward a name of its own, like name = \"jira\"";
@@ -197,7 +205,7 @@ impl LayerReader<'_> {
     }
 }
 
-fn written(value: &DeValue<'_>) -> WrittenValue {
+fn written_value(value: &DeValue<'_>) -> WrittenValue {
     match value {
         DeValue::String(text) => WrittenValue::Text(text.to_string()),
         DeValue::Integer(number) => {
@@ -208,16 +216,19 @@ fn written(value: &DeValue<'_>) -> WrittenValue {
             )
         }
         DeValue::Boolean(flag) => WrittenValue::Flag(*flag),
-        DeValue::Array(items) => {
-            WrittenValue::List(items.iter().map(|item| written(item.get_ref())).collect())
-        }
+        DeValue::Array(items) => WrittenValue::List(
+            items
+                .iter()
+                .map(|item| written_value(item.get_ref()))
+                .collect(),
+        ),
         DeValue::Float(_) => WrittenValue::Other("a number with a fraction"),
         DeValue::Datetime(_) => WrittenValue::Other("a date"),
         DeValue::Table(_) => WrittenValue::Other("a section"),
     }
 }
 
-fn kept(value: ValueKind, origin: &ValueOrigin) -> Value {
+fn with_origin(value: ValueKind, origin: &ValueOrigin) -> Value {
     Value::new(Some(&origin.as_str().to_owned()), value)
 }
 

@@ -63,7 +63,7 @@ impl MergedConfig {
     /// The typed form, or what is missing for it.
     pub(super) fn to_raw(&self, problems: &mut ConfigProblems) -> Option<raw::RawConfig> {
         let before = problems.len();
-        self.missing(keys::root(), &self.top(), problems);
+        self.report_missing(keys::root(), &self.top(), problems);
         if self.forwards.is_empty() {
             let text = "no forward; add a [[forward]] section with name, bind and upstream";
             problems.add(self.file.clone(), "forward", text);
@@ -160,25 +160,25 @@ impl MergedConfig {
         }
     }
 
-    fn missing(
+    fn report_missing(
         &self,
-        section: &SectionSchema,
-        place: &MergedSection<'_>,
+        schema: &SectionSchema,
+        section: &MergedSection<'_>,
         problems: &mut ConfigProblems,
     ) {
         for key in section.keys.iter().filter(|key| key.required) {
-            if !place.is_written(&key.name) {
+            if !section.is_written(&key.name) {
                 let text = format!("missing; it takes {}: {}", key.kind.description(), key.doc);
-                problems.add(place.origin(&key.name), place.label(&key.name), text);
+                problems.add(section.origin(&key.name), section.label(&key.name), text);
             }
         }
         for inner in &section.sections {
             if inner.repeated {
                 for index in 0..self.forwards.len() {
-                    self.missing(inner, &self.forward(index), problems);
+                    self.report_missing(inner, &self.forward(index), problems);
                 }
             } else {
-                self.missing(inner, &place.section(&inner.name), problems);
+                self.report_missing(inner, &section.section(&inner.name), problems);
             }
         }
     }
@@ -231,8 +231,8 @@ impl<'a> MergedSection<'a> {
         text: impl Into<String>,
         problems: &mut ConfigProblems,
     ) {
-        let place = if self.is_written(key) { key } else { other };
-        problems.add(self.origin(place), self.label(key), text);
+        let written = if self.is_written(key) { key } else { other };
+        problems.add(self.origin(written), self.label(key), text);
     }
 
     /// Notes what is wrong with one element of an array.

@@ -9,7 +9,6 @@
 mod environment;
 mod files;
 mod fingerprint;
-mod guard;
 mod keys;
 mod layer;
 mod merged;
@@ -19,6 +18,7 @@ mod raw;
 pub mod reference;
 mod show;
 mod source;
+mod trusted_owners;
 mod units;
 mod validate;
 mod value;
@@ -83,7 +83,7 @@ pub struct ForwardConfig {
 
 impl ForwardConfig {
     /// A login of its own, which has not been tried yet; `layer` is that of its status.
-    pub fn new_login(&self, layer: Arc<StatusLayer>) -> UpstreamAuth {
+    pub fn new_auth(&self, layer: Arc<StatusLayer>) -> UpstreamAuth {
         let tls = matches!(&self.upstream.target, UpstreamTarget::Http(target) if target.tls);
         UpstreamAuth::new_with_tls(self.auth.clone(), layer, tls)
             .with_vendor_headers(self.headers.clone())
@@ -109,23 +109,23 @@ impl Config {
         secrets: files::SecretAccess,
     ) -> Result<(Self, MergedConfig), ConfigProblems> {
         let mut problems = ConfigProblems::default();
-        let mut effective = MergedConfig::read(sources, &mut problems);
+        let mut merged = MergedConfig::read(sources, &mut problems);
         // What does not fit was left out: judging the rest would find fault where there is none.
         if !problems.is_empty() {
             return Err(problems);
         }
-        if effective.is_blank() {
+        if merged.is_blank() {
             problems.add(ValueOrigin::file(&sources.file), "", NOT_CONFIGURED);
             return Err(problems);
         }
         let files = files::FileResolver::new(sources, secrets);
-        let config = effective
+        let config = merged
             .to_raw(&mut problems)
-            .and_then(|raw| validate::config(raw, &effective, &files, &mut problems));
+            .and_then(|raw| validate::config(raw, &merged, &files, &mut problems));
         match config {
             Some(config) => {
-                effective.note_derived_defaults(&config.tunnel);
-                Ok((config, effective))
+                merged.note_derived_defaults(&config.tunnel);
+                Ok((config, merged))
             }
             None => Err(problems),
         }
@@ -135,31 +135,31 @@ impl Config {
 /// Where the running agent's socket is, for commands that talk to it. Works with a configuration that
 /// is otherwise wrong: it may have been changed since the agent started.
 pub fn runtime_dir(sources: &ConfigSources) -> PathBuf {
-    let effective = MergedConfig::read(sources, &mut ConfigProblems::default());
-    sources.folder().join(effective.runtime_dir())
+    let merged = MergedConfig::read(sources, &mut ConfigProblems::default());
+    sources.folder().join(merged.runtime_dir())
 }
 
 /// Where the agent keeps what must survive a restart, which is also its user's. Works with a configuration that is not
 /// complete yet.
 pub fn state_dir(sources: &ConfigSources) -> PathBuf {
-    let effective = MergedConfig::read(sources, &mut ConfigProblems::default());
-    sources.folder().join(effective.state_dir())
+    let merged = MergedConfig::read(sources, &mut ConfigProblems::default());
+    sources.folder().join(merged.state_dir())
 }
 
 /// Where a key of a section is written, if it is; `[tunnel]` and its kin, not `[[forward]]`. Works with a configuration
 /// that is not complete yet.
 pub fn key_origin(sources: &ConfigSources, section: &str, key: &str) -> Option<ValueOrigin> {
-    let effective = MergedConfig::read(sources, &mut ConfigProblems::default());
-    let place = effective.top().section(section);
-    place.is_written(key).then(|| place.origin(key))
+    let merged = MergedConfig::read(sources, &mut ConfigProblems::default());
+    let section = merged.top().section(section);
+    section.is_written(key).then(|| section.origin(key))
 }
 
 /// Whether anything of the tunnel or of a forward is written. Works with a configuration that is not complete yet.
 pub fn is_configured(sources: &ConfigSources) -> bool {
     let mut problems = ConfigProblems::default();
-    let effective = MergedConfig::read(sources, &mut problems);
+    let merged = MergedConfig::read(sources, &mut problems);
     // What could not be read may hold all of it.
-    !(problems.is_empty() && effective.is_blank())
+    !(problems.is_empty() && merged.is_blank())
 }
 
 /// What commands say before there is anything to work with.

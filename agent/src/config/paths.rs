@@ -26,50 +26,50 @@ pub struct AgentPaths {
 impl AgentPaths {
     /// Reads the configuration without judging it. Blocks on the disk.
     pub fn read(sources: &ConfigSources) -> Self {
-        let effective = MergedConfig::read(sources, &mut ConfigProblems::default());
+        let merged = MergedConfig::read(sources, &mut ConfigProblems::default());
         let folder = sources.folder();
         let text = |path: &[&str]| {
-            let mut value = &effective.tree;
+            let mut value = &merged.tree;
             for name in path {
                 value = member(value, name)?;
             }
             Some(value.to_string())
         };
         let mut names = Vec::new();
-        secrets(&effective.tree, &mut names);
+        secret_names(&merged.tree, &mut names);
         let credentials = sources.systemd_folder("CREDENTIALS_DIRECTORY");
-        let looked_up = |name: String| {
+        let locate = |name: String| {
             let credential = credentials.as_ref().map(|folder| folder.join(&name));
             let credential = credential.filter(|path| !name.contains('/') && path.exists());
             credential.unwrap_or_else(|| folder.join(&name))
         };
         let state_dir = text(&["state_dir"]).map_or_else(raw::state_dir, PathBuf::from);
         Self {
-            runtime_dir: folder.join(effective.runtime_dir()),
+            runtime_dir: folder.join(merged.runtime_dir()),
             state_dir: folder.join(state_dir),
             audit_file: text(&["audit", "file"]).map(|file| folder.join(file)),
-            secret_files: names.into_iter().map(looked_up).collect(),
+            secret_files: names.into_iter().map(locate).collect(),
         }
     }
 }
 
 /// The names in all keys that name the file of a secret.
-fn secrets(value: &Value, names: &mut Vec<String>) {
+fn secret_names(value: &Value, names: &mut Vec<String>) {
     let ValueKind::Table(table) = &value.kind else {
         return;
     };
     for (key, value) in table {
         match &value.kind {
-            ValueKind::String(name) if key.ends_with("_file") && !is_public(key) => {
+            ValueKind::String(name) if key.ends_with("_file") && !names_public_file(key) => {
                 names.push(name.clone());
             }
-            _ => secrets(value, names),
+            _ => secret_names(value, names),
         }
     }
 }
 
 /// A key is taken for a secret's unless it is known not to be.
-fn is_public(key: &str) -> bool {
+fn names_public_file(key: &str) -> bool {
     [
         "ca_file",
         "gateway_ca_file",
@@ -94,15 +94,15 @@ mod tests {
                     token_file = \"/secrets/pat\"\n";
         std::fs::write(&file, text).unwrap();
         let sources = ConfigSources::new(Some(file), Default::default());
-        let places = AgentPaths::read(&sources);
-        let mut secrets = places.secret_files;
+        let paths = AgentPaths::read(&sources);
+        let mut secrets = paths.secret_files;
         secrets.sort();
         assert_eq!(
             secrets,
             [PathBuf::from("/secrets/pat"), folder.path().join("key")]
         );
-        assert_eq!(places.state_dir, PathBuf::from("/state"));
-        assert_eq!(places.runtime_dir, raw::runtime_dir());
+        assert_eq!(paths.state_dir, PathBuf::from("/state"));
+        assert_eq!(paths.runtime_dir, raw::runtime_dir());
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
         }
         let mut keys = Vec::new();
         each(keys::root(), &mut keys);
-        keys.retain(|key| key.ends_with("_file") && !is_public(key));
+        keys.retain(|key| key.ends_with("_file") && !names_public_file(key));
         keys.sort();
         let secret = [
             "access_token_file",

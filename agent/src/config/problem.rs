@@ -99,7 +99,7 @@ impl ConfigProblems {
     }
 
     /// Nothing is known to be wrong but that this user may not read all of it.
-    pub fn are_denials(&self) -> bool {
+    pub fn are_only_denials(&self) -> bool {
         !self.0.is_empty() && self.0.iter().all(|problem| problem.denied)
     }
 

@@ -21,22 +21,22 @@ impl MergedConfig {
 
     fn section(
         &self,
-        section: &SectionSchema,
-        place: &MergedSection<'_>,
+        schema: &SectionSchema,
+        section: &MergedSection<'_>,
         path: &str,
         lines: &mut Vec<ShownLine>,
     ) {
-        let upstream = place.value("upstream").map(Value::to_string);
+        let upstream = section.value("upstream").map(Value::to_string);
         let upstream = upstream.unwrap_or_default().to_lowercase();
         let without_tls = path == "forward" && !upstream.starts_with("https:");
-        let only_bytes = path == "forward" && upstream.starts_with("tcp:");
-        for key in &section.keys {
+        let is_tcp = path == "forward" && upstream.starts_with("tcp:");
+        for key in &schema.keys {
             if !(without_tls && TLS_KEYS.contains(&key.name.as_str())) {
-                lines.extend(line(key, place));
+                lines.extend(line(key, section));
             }
         }
-        for inner in &section.sections {
-            if only_bytes && HTTP_SECTIONS.contains(&inner.name.as_str()) {
+        for inner in &schema.sections {
+            if is_tcp && HTTP_SECTIONS.contains(&inner.name.as_str()) {
                 continue;
             }
             let path = joined(path, &inner.name);
@@ -47,7 +47,7 @@ impl MergedConfig {
                 }
             } else {
                 lines.push(ShownLine::Header(inner.header(&path)));
-                self.section(inner, &place.section(&inner.name), &path, lines);
+                self.section(inner, &section.section(&inner.name), &path, lines);
             }
         }
     }
@@ -58,9 +58,9 @@ enum ShownLine {
     Value(String, ValueOrigin),
 }
 
-fn line(key: &KeySchema, place: &MergedSection<'_>) -> Option<ShownLine> {
-    let (value, origin) = match place.value(&key.name) {
-        Some(written) => (toml(written), place.origin(&key.name)),
+fn line(key: &KeySchema, section: &MergedSection<'_>) -> Option<ShownLine> {
+    let (value, origin) = match section.value(&key.name) {
+        Some(written) => (toml(written), section.origin(&key.name)),
         None => {
             let default = key.default.as_ref()?;
             // Numbers, texts and arrays of texts are written the same in JSON and TOML.

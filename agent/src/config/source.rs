@@ -2,9 +2,9 @@
 
 use super::{
     environment,
-    guard::TrustedOwners,
     layer::ConfigLayer,
     problem::{ConfigProblems, ValueOrigin},
+    trusted_owners::TrustedOwners,
 };
 use crate::plain_file;
 use config::ValueKind;
@@ -63,9 +63,9 @@ impl ConfigSources {
     }
 
     /// The same with this drop-in as if it were in place, instead of the one of that name.
-    pub fn with_proposed(&self, draft: ProposedDropIn) -> Self {
+    pub fn with_proposed(&self, proposed: ProposedDropIn) -> Self {
         Self {
-            proposed: Some(draft),
+            proposed: Some(proposed),
             ..self.clone()
         }
     }
@@ -91,28 +91,31 @@ impl ConfigSources {
     pub fn layers(&self, problems: &mut ConfigProblems) -> Vec<ConfigLayer> {
         let mut layers = Vec::new();
         let owners = TrustedOwners::of(self);
-        match read(&self.file) {
+        match read_text(&self.file) {
             Ok(text) => {
                 owners.check_for_config(&self.file, problems);
                 layers.push(ConfigLayer::from_toml(&self.file, &text, problems));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.proposed.is_some() => {}
-            Err(error) => unreadable(&self.file, &error, true, problems),
+            Err(error) => report_unreadable(&self.file, &error, true, problems),
         }
         // Also while it is empty: whoever may put a file there will.
         owners.check_for_config(&self.drop_in_folder(), problems);
         for path in self.drop_ins(problems) {
-            let draft = self.proposed.as_ref().filter(|draft| draft.path == path);
-            if let Some(draft) = draft {
-                layers.push(ConfigLayer::from_toml(&path, &draft.text, problems));
+            let proposed = self
+                .proposed
+                .as_ref()
+                .filter(|proposed| proposed.path == path);
+            if let Some(proposed) = proposed {
+                layers.push(ConfigLayer::from_toml(&path, &proposed.text, problems));
                 continue;
             }
-            match read(&path) {
+            match read_text(&path) {
                 Ok(text) => {
                     owners.check_for_config(&path, problems);
                     layers.push(ConfigLayer::from_toml(&path, &text, problems));
                 }
-                Err(error) => unreadable(&path, &error, false, problems),
+                Err(error) => report_unreadable(&path, &error, false, problems),
             }
         }
         let mut names: Vec<String> = Vec::new();
@@ -135,17 +138,17 @@ impl ConfigSources {
             Ok(entries) => Some(entries),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                unreadable(&folder, &error, false, problems);
+                report_unreadable(&folder, &error, false, problems);
                 return Vec::new();
             }
         };
-        let draft = self.proposed.as_ref().map(|draft| &draft.path);
+        let proposed = self.proposed.as_ref().map(|proposed| &proposed.path);
         let mut found: Vec<_> = entries
             .into_iter()
             .flatten()
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| Some(path) != draft)
-            .chain(draft.cloned())
+            .filter(|path| Some(path) != proposed)
+            .chain(proposed.cloned())
             .filter(|path| path.extension() == Some(OsStr::new("toml")))
             // Editors leave lock and swap files that begin with a dot.
             .filter(|path| !file_name(path).starts_with(b"."))
@@ -173,12 +176,12 @@ fn file_name(path: &Path) -> &[u8] {
     path.file_name().unwrap_or_default().as_encoded_bytes()
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    let bytes = plain_file::read(path, MAX_LEN)?;
+fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = plain_file::read(path, MAX_FILE_LEN)?;
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-fn unreadable(path: &Path, error: &io::Error, main: bool, problems: &mut ConfigProblems) {
+fn report_unreadable(path: &Path, error: &io::Error, main: bool, problems: &mut ConfigProblems) {
     let text = match error.kind() {
         io::ErrorKind::NotFound if main => {
             format!(
@@ -202,4 +205,4 @@ pub const DEFAULT_FILE: &str = "/etc/jira-tunnel-agent/agent.toml";
 /// The folder of drop-ins, beside the file.
 const DROP_INS: &str = "agent.d";
 /// Bytes. Bounds what a wrong path can make us read.
-const MAX_LEN: u64 = 1 << 20;
+const MAX_FILE_LEN: u64 = 1 << 20;

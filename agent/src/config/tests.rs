@@ -70,8 +70,8 @@ impl Folder {
     fn show(&self, environment: &[(&str, &str)]) -> String {
         let sources = self.sources(environment);
         let loaded = Config::load_to_show(&sources);
-        let (_, effective) = loaded.unwrap_or_else(|problems| panic!("{problems}"));
-        effective.show(sources.folder())
+        let (_, merged) = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+        merged.show(sources.folder())
     }
 }
 
@@ -562,9 +562,9 @@ fn a_socket_bind_defaults_to_one_connection_for_each_gateway() {
         (socket.replace("user =", "connections = 3\nuser ="), 3),
     ] {
         let folder = Folder::new(&toml);
-        let (config, effective) = Config::load_to_show(&folder.sources(&[])).unwrap();
+        let (config, merged) = Config::load_to_show(&folder.sources(&[])).unwrap();
         assert_eq!(config.tunnel.connections, connections, "{toml}");
-        let shown = effective.show(folder.path());
+        let shown = merged.show(folder.path());
         let line = shown
             .lines()
             .find(|line| line.starts_with("connections = "));

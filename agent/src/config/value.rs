@@ -151,7 +151,7 @@ impl ValueSchema {
 
 impl SectionSchema {
     /// What to say of a name that is not in this section; `path` is the section's own.
-    pub fn unknown(&self, name: &str, path: &str, top: &SectionSchema) -> String {
+    pub fn unknown_key(&self, name: &str, path: &str, top: &SectionSchema) -> String {
         let here = || {
             let keys = self.keys.iter().map(|key| key.name.as_str());
             keys.chain(self.sections.iter().map(|section| section.name.as_str()))
@@ -159,15 +159,15 @@ impl SectionSchema {
         if let Some(near) = nearest(name, here()) {
             return format!("unknown key; did you mean {near:?}?");
         }
-        if let Some(header) = top.header_of(name, "") {
+        if let Some(header) = top.header_of_section_with(name, "") {
             return format!("unknown key here; it belongs to {header}");
         }
         let all: Vec<_> = here().collect();
-        let place = match path {
+        let where_known = match path {
             "" => "at the top of the file".to_owned(),
             path => format!("in {}", self.header(path)),
         };
-        format!("unknown key; known {place}: {}", all.join(", "))
+        format!("unknown key; known {where_known}: {}", all.join(", "))
     }
 }
 
@@ -181,12 +181,12 @@ impl SectionSchema {
     }
 
     /// The header of the first section, inner ones included, that has a key of that name.
-    fn header_of(&self, key: &str, path: &str) -> Option<String> {
+    fn header_of_section_with(&self, key: &str, path: &str) -> Option<String> {
         self.sections.iter().find_map(|inner| {
             let path = joined(path, &inner.name);
             match inner.key(key) {
                 Some(_) => Some(inner.header(&path)),
-                None => inner.header_of(key, &path),
+                None => inner.header_of_section_with(key, &path),
             }
         })
     }

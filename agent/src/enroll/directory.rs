@@ -5,7 +5,7 @@
 
 use super::{
     drop_in::IDENTITY,
-    files::{EnrollmentFileError, FileReaders, make_folder, open_folder},
+    files::{EnrollmentFileError, FileReaders, make_folder, make_traversable},
 };
 use crate::{
     accounts::SystemAccounts,
@@ -63,19 +63,19 @@ impl EnrollmentDir {
     pub fn open(sources: &ConfigSources) -> Result<Self, EnrollmentFileError> {
         let folder = sources.folder().to_owned();
         let drop_ins = sources.drop_in_folder();
-        let enrolments = folder.join(ENROLMENTS);
-        for path in [&folder, &drop_ins, &enrolments] {
+        let enrollments = folder.join(ENROLLMENTS);
+        for path in [&folder, &drop_ins, &enrollments] {
             make_folder(path)?;
         }
         // The last run may have been killed before it could.
-        open_folder(&enrolments)?;
-        let lock =
-            File::open(&enrolments).map_err(|error| EnrollmentFileError::io(&enrolments, error))?;
+        make_traversable(&enrollments)?;
+        let lock = File::open(&enrollments)
+            .map_err(|error| EnrollmentFileError::io(&enrollments, error))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(EnrollmentFileError::Busy(enrolments)),
+            Err(TryLockError::WouldBlock) => return Err(EnrollmentFileError::Busy(enrollments)),
             Err(TryLockError::Error(error)) => {
-                return Err(EnrollmentFileError::io(&enrolments, error));
+                return Err(EnrollmentFileError::io(&enrollments, error));
             }
         }
         let owner = match rustix::process::geteuid().is_root() {
@@ -99,25 +99,25 @@ impl EnrollmentDir {
     /// The file of the public key that counts now.
     pub fn public_file(&self) -> Option<PathBuf> {
         let number = self.current().ok()??.number?;
-        Some(self.at(number).join(PUBLIC_HALF))
+        Some(self.at(number).join(PUBLIC_KEY))
     }
 
     /// What counts now, if anything does. Touches nothing.
     pub fn read_active(
         sources: &ConfigSources,
     ) -> Result<Option<ActiveEnrollment>, EnrollmentFileError> {
-        look(sources.folder(), &sources.drop_in_folder().join(DROP_IN))
+        read_active(sources.folder(), &sources.drop_in_folder().join(DROP_IN))
     }
 
     /// What counts now, if anything does.
     pub fn current(&self) -> Result<Option<ActiveEnrollment>, EnrollmentFileError> {
-        look(&self.folder, &self.drop_in)
+        read_active(&self.folder, &self.drop_in)
     }
 
     /// Whether something is left that does not count: the last run did not come to its end.
     pub fn has_stale(&self) -> Result<bool, EnrollmentFileError> {
         let current = self.current()?.and_then(|current| current.number);
-        let numbers = self.numbers()?;
+        let numbers = self.list_numbers()?;
         Ok(numbers.into_iter().any(|number| Some(number) != current))
     }
 
@@ -126,7 +126,7 @@ impl EnrollmentDir {
         let Some(current) = self.current()?.and_then(|current| current.number) else {
             return Ok(());
         };
-        for number in self.numbers()? {
+        for number in self.list_numbers()? {
             if number != current {
                 self.remove(number)?;
             }
@@ -138,8 +138,8 @@ impl EnrollmentDir {
         at(&self.folder, number)
     }
 
-    pub(super) fn numbers(&self) -> Result<Vec<u32>, EnrollmentFileError> {
-        let path = self.folder.join(ENROLMENTS);
+    pub(super) fn list_numbers(&self) -> Result<Vec<u32>, EnrollmentFileError> {
+        let path = self.folder.join(ENROLLMENTS);
         let entries = fs::read_dir(&path).map_err(|error| EnrollmentFileError::io(&path, error))?;
         let mut numbers: Vec<u32> = entries
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -167,7 +167,7 @@ impl EnrollmentDir {
         for entry in fs::read_dir(&path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
-            let kept = [IDENTITY, PUBLIC_HALF, RECORD, CERTIFICATE];
+            let kept = [IDENTITY, PUBLIC_KEY, RECORD, CERTIFICATE];
             if !kept.iter().any(|kept| name == *kept) {
                 fs::remove_file(entry.path()).map_err(failed)?;
             }
@@ -176,7 +176,10 @@ impl EnrollmentDir {
     }
 }
 
-fn look(folder: &Path, drop_in: &Path) -> Result<Option<ActiveEnrollment>, EnrollmentFileError> {
+fn read_active(
+    folder: &Path,
+    drop_in: &Path,
+) -> Result<Option<ActiveEnrollment>, EnrollmentFileError> {
     let text = match fs::read_to_string(drop_in) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -192,7 +195,7 @@ fn look(folder: &Path, drop_in: &Path) -> Result<Option<ActiveEnrollment>, Enrol
 }
 
 fn at(folder: &Path, number: u32) -> PathBuf {
-    folder.join(ENROLMENTS).join(number.to_string())
+    folder.join(ENROLLMENTS).join(number.to_string())
 }
 
 fn record(folder: &Path, number: u32) -> Option<EnrollmentRecord> {
@@ -204,16 +207,16 @@ fn record(folder: &Path, number: u32) -> Option<EnrollmentRecord> {
 fn number_in(text: &str) -> Option<u32> {
     let table: toml::Table = toml::from_str(text).ok()?;
     let file = Path::new(table.get("tunnel")?.get("identity_file")?.as_str()?);
-    let number = file.strip_prefix(ENROLMENTS).ok()?.parent()?;
+    let number = file.strip_prefix(ENROLLMENTS).ok()?.parent()?;
     number.to_str()?.parse().ok()
 }
 
 /// The folder of them all, beside the configuration.
-pub(super) const ENROLMENTS: &str = "enrolment";
+pub(super) const ENROLLMENTS: &str = "enrolment";
 /// As the packages make it.
 const SERVICE_USER: &str = "jira-tunnel-agent";
 const DROP_IN: &str = "10-enrolment.toml";
-pub(super) const PUBLIC_HALF: &str = "id_ed25519.pub";
+pub(super) const PUBLIC_KEY: &str = "id_ed25519.pub";
 pub(super) const RECORD: &str = "enrolment.json";
 /// Beside the key, where the vendor's certificate authority has signed it.
 pub(super) const CERTIFICATE: &str = "id_ed25519-cert.pub";
@@ -246,21 +249,21 @@ mod tests {
     #[test]
     fn what_is_not_put_in_place_goes_but_for_a_key_that_the_vendor_may_know() {
         let folder = tempfile::tempdir().unwrap();
-        let site = EnrollmentDir::open(&sources(folder.path())).unwrap();
-        drop(site.stage("one", "").unwrap());
-        assert!(!site.has_stale().unwrap());
-        let mut kept = site.stage("one", "").unwrap();
+        let dir = EnrollmentDir::open(&sources(folder.path())).unwrap();
+        drop(dir.stage("one", "").unwrap());
+        assert!(!dir.has_stale().unwrap());
+        let mut kept = dir.stage("one", "").unwrap();
         kept.keep_key();
         let public = kept.key.public.clone();
         drop(kept);
-        let again = site.stage("one", "").unwrap();
+        let again = dir.stage("one", "").unwrap();
         assert!(again.key.reused && again.key.public == public);
         drop(again);
         // Another token makes another key, and the old one is of no use any more.
-        let other = site.stage("two", "").unwrap();
+        let other = dir.stage("two", "").unwrap();
         assert!(!other.key.reused && other.key.public != public);
         drop(other);
-        assert!(site.numbers().unwrap().is_empty());
+        assert!(dir.list_numbers().unwrap().is_empty());
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(super) fn make_folder(path: &Path) -> Result<(), EnrollmentFileError> {
     let failed = |error| EnrollmentFileError::io(path, error);
     match DirBuilder::new().mode(FOLDER).create(path) {
         Ok(()) => {
-            open_folder(path)?;
+            make_traversable(path)?;
             sync(path.parent().unwrap_or(Path::new("/")))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -57,7 +57,7 @@ pub(super) fn make_folder(path: &Path) -> Result<(), EnrollmentFileError> {
 }
 
 /// Whatever the umask was when it was made.
-pub(super) fn open_folder(path: &Path) -> Result<(), EnrollmentFileError> {
+pub(super) fn make_traversable(path: &Path) -> Result<(), EnrollmentFileError> {
     fs::set_permissions(path, Permissions::from_mode(FOLDER))
         .map_err(|error| EnrollmentFileError::io(path, error))
 }

@@ -25,7 +25,7 @@ pub fn authorized_line(bind: &BindAddress, public: &str) -> String {
 /// nothing takes their place (sshd(8)). A socket is not confined by it, since permitlisten speaks of TCP only.
 pub fn registered_options(bind: &BindAddress) -> String {
     match bind {
-        BindAddress::Socket(_) => CONFINED.to_owned(),
+        BindAddress::Socket(_) => RESTRICTIONS.to_owned(),
         BindAddress::Tcp { host, port } => {
             let port = match port {
                 0 => "*".to_owned(),
@@ -35,12 +35,12 @@ pub fn registered_options(bind: &BindAddress) -> String {
                 true => format!("[{host}]"),
                 false => host.clone(),
             };
-            format!("{CONFINED},permitlisten=\"{host}:{port}\"")
+            format!("{RESTRICTIONS},permitlisten=\"{host}:{port}\"")
         }
     }
 }
 
-const CONFINED: &str = "restrict,port-forwarding,command=\"/bin/false\"";
+const RESTRICTIONS: &str = "restrict,port-forwarding,command=\"/bin/false\"";
 
 #[cfg(test)]
 mod tests {

@@ -22,10 +22,10 @@ pub async fn register(
     let once = Arc::new(SshIdentity::of_key(secret.key()));
     let (gateway, session) = open(settings, once).await?;
     let input = format!("{}\n", public.trim()).into_bytes();
-    let ran = session.exec(COMMAND, input, ANSWER).await;
+    let result = session.exec(COMMAND, input, REPLY_TIMEOUT).await;
     session.disconnect().await;
     let gateway = gateway.to_string();
-    match ran {
+    match result {
         Ok(ExecOutput {
             status: Some(0), ..
         }) => Ok(()),
@@ -35,7 +35,7 @@ pub async fn register(
         }) => Err(RegistrationError::Refused {
             gateway,
             message: said,
-            permanent: status == REFUSED,
+            permanent: status == EXIT_REFUSED,
         }),
         Ok(ExecOutput { status: None, .. }) => Err(RegistrationError::Unknown {
             gateway,
@@ -107,8 +107,8 @@ async fn open_any(
     gateway: &GatewayAddress,
 ) -> Result<Session, SessionOpenError> {
     loop {
-        let (own, to) = (Arc::clone(settings), gateway.clone());
-        let opened = Session::open(own, to, 0, Arc::new(RejectChannels), ignore()).await;
+        let (settings, to) = (Arc::clone(settings), gateway.clone());
+        let opened = Session::open(settings, to, 0, Arc::new(RejectChannels), ignore()).await;
         match opened {
             Err(error) if has_untried_address(settings, gateway, &error) => {}
             opened => return opened,
@@ -130,7 +130,7 @@ pub enum RegistrationError {
     #[error("the token has no one-time secret, so that the vendor must be given the key by hand")]
     NoSecret,
     /// No session came about.
-    #[error("{}", each(.0))]
+    #[error("{}", with_remedies(.0))]
     Unreachable(Vec<SessionOpenError>),
     /// The gateway does not know the key that was tried.
     #[error("{gateway} does not let us in")]
@@ -177,7 +177,7 @@ impl RegistrationError {
     }
 }
 
-fn each(errors: &[SessionOpenError]) -> String {
+fn with_remedies(errors: &[SessionOpenError]) -> String {
     let texts: Vec<_> = errors
         .iter()
         .map(|error| format!("{error}; {}", error.remedy()))
@@ -188,6 +188,6 @@ fn each(errors: &[SessionOpenError]) -> String {
 /// What the command is called. A gateway that runs one command whatever is asked for can look at it.
 pub const COMMAND: &str = "jira-tunnel-enroll 1";
 /// Exit status of a refusal that stays one.
-const REFUSED: u32 = 2;
+const EXIT_REFUSED: u32 = 2;
 /// The gateway writes one file.
-const ANSWER: Duration = Duration::from_secs(15);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(15);

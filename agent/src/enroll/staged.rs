@@ -2,7 +2,7 @@
 
 use super::{
     EnrollmentAnswers, EnrollmentDir, EnrollmentToken,
-    directory::{CERTIFICATE, ENROLMENTS, EnrollmentRecord, PUBLIC_HALF, RECORD},
+    directory::{CERTIFICATE, ENROLLMENTS, EnrollmentRecord, PUBLIC_KEY, RECORD},
     drop_in::{self, IDENTITY},
     files::{EnrollmentFileError, FileReaders, make_folder, sync, write_new},
     key,
@@ -21,7 +21,7 @@ pub struct AgentKey {
 
 /// What is being made. Dropped, it takes away what it has written; [`keep`](Self::keep_key) leaves the key.
 pub struct StagedEnrollment<'a> {
-    site: &'a EnrollmentDir,
+    dir: &'a EnrollmentDir,
     number: u32,
     /// The key of the new enrollment.
     pub key: AgentKey,
@@ -44,24 +44,24 @@ impl EnrollmentDir {
         comment: &str,
     ) -> Result<StagedEnrollment<'_>, EnrollmentFileError> {
         let current = self.current()?.and_then(|current| current.number);
-        let mut left = None;
+        let mut reusable = None;
         let mut highest = 0;
-        for number in self.numbers()? {
+        for number in self.list_numbers()? {
             highest = highest.max(number);
             if Some(number) == current {
                 continue;
             }
             match self.record(number).filter(|record| record.token == token) {
-                Some(record) if left.is_none() && self.has_key(number) => {
-                    left = Some((number, record.public_key));
+                Some(record) if reusable.is_none() && self.has_key(number) => {
+                    reusable = Some((number, record.public_key));
                 }
                 _ => self.remove(number)?,
             }
         }
-        if let Some((number, public)) = left {
+        if let Some((number, public)) = reusable {
             self.remove_all_but_key(number)?;
             return Ok(StagedEnrollment {
-                site: self,
+                dir: self,
                 number,
                 key: AgentKey {
                     public,
@@ -73,7 +73,7 @@ impl EnrollmentDir {
         let number = highest + 1;
         make_folder(&self.at(number))?;
         let mut staged = StagedEnrollment {
-            site: self,
+            dir: self,
             number,
             key: AgentKey {
                 public: String::new(),
@@ -93,13 +93,13 @@ impl EnrollmentDir {
         write_new(&at.join(IDENTITY), private.as_bytes(), self.secrets)?;
         let line = format!("{public}\n");
         write_new(
-            &at.join(PUBLIC_HALF),
+            &at.join(PUBLIC_KEY),
             line.as_bytes(),
             FileReaders::Everybody,
         )?;
         write_new(&at.join(RECORD), record.as_bytes(), FileReaders::Everybody)?;
         sync(&at)?;
-        sync(&self.folder.join(ENROLMENTS))?;
+        sync(&self.folder.join(ENROLLMENTS))?;
         staged.key.public = public;
         Ok(staged)
     }
@@ -108,13 +108,13 @@ impl EnrollmentDir {
 impl EnrollmentDir {
     /// Begins to correct what was answered: with the key and the token that count now, which the vendor knows.
     pub fn restage(&self) -> Result<StagedEnrollment<'_>, EnrollmentFileError> {
-        let numbers = self.numbers()?;
+        let numbers = self.list_numbers()?;
         let current = self.current()?.and_then(|current| current.number);
         let number = numbers.last().copied().max(current).unwrap_or_default() + 1;
         let (from, to) = (self.at(current.unwrap_or_default()), self.at(number));
         make_folder(&to)?;
         let mut staged = StagedEnrollment {
-            site: self,
+            dir: self,
             number,
             key: AgentKey {
                 public: String::new(),
@@ -124,7 +124,7 @@ impl EnrollmentDir {
         };
         for (name, readers) in [
             (IDENTITY, self.secrets),
-            (PUBLIC_HALF, FileReaders::Everybody),
+            (PUBLIC_KEY, FileReaders::Everybody),
             (RECORD, FileReaders::Everybody),
             (CERTIFICATE, FileReaders::Everybody),
         ] {
@@ -146,17 +146,20 @@ impl EnrollmentDir {
 
 impl StagedEnrollment<'_> {
     /// Keys of the drop-in and files beside it that are other than those that count now.
-    pub fn differences(&self, draft: &ProposedDropIn) -> Result<Vec<String>, EnrollmentFileError> {
-        let current = self.site.current()?.and_then(|current| current.number);
+    pub fn differences(
+        &self,
+        proposed: &ProposedDropIn,
+    ) -> Result<Vec<String>, EnrollmentFileError> {
+        let current = self.dir.current()?.and_then(|current| current.number);
         let (old, new) = (
-            self.site.at(current.unwrap_or_default()),
-            self.site.at(self.number),
+            self.dir.at(current.unwrap_or_default()),
+            self.dir.at(self.number),
         );
-        let path = &self.site.drop_in;
+        let path = &self.dir.drop_in;
         let before =
             fs::read_to_string(path).map_err(|error| EnrollmentFileError::io(path, error))?;
-        let folder = |number: u32| format!("\"{ENROLMENTS}/{number}/");
-        let text = draft
+        let folder = |number: u32| format!("\"{ENROLLMENTS}/{number}/");
+        let text = proposed
             .text
             .replace(&folder(self.number), &folder(current.unwrap_or_default()));
         let mut differences = changed_keys(&before, &text);
@@ -177,21 +180,21 @@ impl StagedEnrollment<'_> {
         token: &EnrollmentToken,
         answers: &EnrollmentAnswers,
     ) -> Result<ProposedDropIn, EnrollmentFileError> {
-        self.site.remove_all_but_key(self.number)?;
-        let at = self.site.at(self.number);
+        self.dir.remove_all_but_key(self.number)?;
+        let at = self.dir.at(self.number);
         for file in drop_in::files(token, answers) {
             let readers = match file.secret {
-                true => self.site.secrets,
+                true => self.dir.secrets,
                 false => FileReaders::Everybody,
             };
             write_new(&at.join(file.name), file.text.as_bytes(), readers)?;
         }
         sync(&at)?;
-        let relative = Path::new(ENROLMENTS).join(self.number.to_string());
+        let relative = Path::new(ENROLLMENTS).join(self.number.to_string());
         let text = drop_in::render(token, answers, &relative)
             .map_err(|error| EnrollmentFileError::Key(error.to_string()))?;
         Ok(ProposedDropIn {
-            path: self.site.drop_in.clone(),
+            path: self.dir.drop_in.clone(),
             text,
         })
     }
@@ -202,23 +205,23 @@ impl StagedEnrollment<'_> {
     }
 
     /// The one step that counts.
-    pub fn commit(mut self, draft: &ProposedDropIn) -> Result<(), EnrollmentFileError> {
-        let main = &self.site.main;
+    pub fn commit(mut self, proposed: &ProposedDropIn) -> Result<(), EnrollmentFileError> {
+        let main = &self.dir.main;
         if !main.exists() {
-            write_new(main, MAIN.as_bytes(), FileReaders::Everybody)?;
-            sync(&self.site.folder)?;
+            write_new(main, MAIN_FILE_TEXT.as_bytes(), FileReaders::Everybody)?;
+            sync(&self.dir.folder)?;
         }
-        let folder = draft.path.parent().unwrap_or(&self.site.folder);
-        let new = folder.join(NEW);
+        let folder = proposed.path.parent().unwrap_or(&self.dir.folder);
+        let new = folder.join(TEMPORARY);
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(EnrollmentFileError::io(&new, error));
             }
             _ => {}
         }
-        write_new(&new, draft.text.as_bytes(), FileReaders::Everybody)?;
-        fs::rename(&new, &draft.path)
-            .map_err(|error| EnrollmentFileError::io(&draft.path, error))?;
+        write_new(&new, proposed.text.as_bytes(), FileReaders::Everybody)?;
+        fs::rename(&new, &proposed.path)
+            .map_err(|error| EnrollmentFileError::io(&proposed.path, error))?;
         self.on_drop = DropCleanup::Committed;
         sync(folder)
     }
@@ -228,8 +231,8 @@ impl Drop for StagedEnrollment<'_> {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next run.
         let _ = match self.on_drop {
-            DropCleanup::Remove => self.site.remove(self.number),
-            DropCleanup::KeepKey => self.site.remove_all_but_key(self.number),
+            DropCleanup::Remove => self.dir.remove(self.number),
+            DropCleanup::KeepKey => self.dir.remove_all_but_key(self.number),
             DropCleanup::Committed => Ok(()),
         };
     }
@@ -253,6 +256,6 @@ fn changed_keys(before: &str, after: &str) -> Vec<String> {
 }
 
 /// No drop-in before it is whole: it begins with a dot and has another ending.
-const NEW: &str = ".10-enrolment.new";
-const MAIN: &str =
+const TEMPORARY: &str = ".10-enrolment.new";
+const MAIN_FILE_TEXT: &str =
     "# Configuration of jira-tunnel-agent. What agent enroll has written is in agent.d.\n";

@@ -87,7 +87,7 @@ impl ActiveForward {
         let login_layer = same_login.map_or_else(new_layer, |site| Arc::clone(&site.login));
         let login = match same_login.map(|site| &site.route) {
             Some(ForwardRoute::Http { forward, .. }) => forward.login().clone(),
-            _ => config.new_login(Arc::clone(&login_layer)),
+            _ => config.new_auth(Arc::clone(&login_layer)),
         };
         let (probes, to_start) = match same_login {
             Some(site) => (Arc::clone(&site.probes), None),
@@ -210,7 +210,7 @@ impl ActiveForward {
             }
             ForwardRoute::Bytes(_) => {
                 let layer = Arc::new(StatusLayer::of_forward(&self.config.name));
-                let none = self.config.new_login(layer);
+                let none = self.config.new_auth(layer);
                 check::forward(&self.config, &none).await
             }
         }

@@ -186,7 +186,7 @@ fn load(sources: &ConfigSources) -> Result<Config, StandaloneCheckError> {
 
 /// Nobody else uses the credentials now.
 async fn run_standalone(config: &Config, chosen: &[&ForwardConfig]) -> Vec<CheckStep> {
-    let new = |forward: &&ForwardConfig| forward.new_login(Arc::default());
+    let new = |forward: &&ForwardConfig| forward.new_auth(Arc::default());
     let logins: Vec<_> = chosen.iter().map(new).collect();
     let pairs: Vec<_> = chosen.iter().copied().zip(&logins).collect();
     let state_dir = config.state_dir.clone();

@@ -16,31 +16,33 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 /// All of them. Without a terminal every flag that is missing is named at once.
-pub fn answers(args: &Args, console: &TerminalPrompt) -> anyhow::Result<EnrollmentAnswers> {
-    if !console.is_interactive() {
+pub fn collect(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<EnrollmentAnswers> {
+    if !terminal.is_interactive() {
         refuse_missing(args)?;
     }
     let upstream = match &args.upstream {
-        Some(url) => jira(url).map_err(|problem| UsageError(format!("--upstream: {problem}")))?,
-        None => console.line("Jira's URL, with its context path", None, jira)?,
+        Some(url) => {
+            parse_jira_url(url).map_err(|problem| UsageError(format!("--upstream: {problem}")))?
+        }
+        None => terminal.line("Jira's URL, with its context path", None, parse_jira_url)?,
     };
     let ca = match &args.ca_file {
-        Some(file) => Some(certificates(file).map_err(UsageError)?),
-        None if console.is_interactive()
+        Some(file) => Some(read_certificates(file).map_err(UsageError)?),
+        None if terminal.is_interactive()
             && upstream.starts_with("https:")
             && args.upstream.is_none() =>
         {
             let question = "PEM file with the authority of Jira's certificate, if it is your own";
-            console.line(question, Some(SYSTEM), |answer| match answer {
-                SYSTEM => Ok(None),
-                file => certificates(Path::new(file)).map(Some),
+            terminal.line(question, Some(SYSTEM_ROOTS), |answer| match answer {
+                SYSTEM_ROOTS => Ok(None),
+                file => read_certificates(Path::new(file)).map(Some),
             })?
         }
         None => None,
     };
-    let auth = auth(args, console)?;
-    let (presets, allow) = policy(args, console)?;
-    let gateway_ca = args.gateway_ca_file.as_deref().map(certificates);
+    let auth = auth(args, terminal)?;
+    let (presets, allow) = policy(args, terminal)?;
+    let gateway_ca = args.gateway_ca_file.as_deref().map(read_certificates);
     Ok(EnrollmentAnswers {
         upstream,
         ca,
@@ -53,7 +55,7 @@ pub fn answers(args: &Args, console: &TerminalPrompt) -> anyhow::Result<Enrollme
 }
 
 /// Which file each mode takes, and which text.
-fn needs(args: &Args, mode: AuthModeFlag) -> Vec<(&'static str, bool)> {
+fn mode_flags(args: &Args, mode: AuthModeFlag) -> Vec<(&'static str, bool)> {
     match mode {
         AuthModeFlag::PassThrough => Vec::new(),
         AuthModeFlag::Basic => vec![
@@ -85,7 +87,7 @@ fn refuse_missing(args: &Args) -> Result<(), UsageError> {
             !(args.preset.is_empty() && args.allow.is_empty()),
         ),
     ];
-    flags.extend(args.auth.iter().flat_map(|mode| needs(args, *mode)));
+    flags.extend(args.auth.iter().flat_map(|mode| mode_flags(args, *mode)));
     let missing: Vec<_> = flags.iter().filter(|(_, given)| !given).collect();
     if missing.is_empty() {
         return Ok(());
@@ -97,18 +99,18 @@ fn refuse_missing(args: &Args) -> Result<(), UsageError> {
     )))
 }
 
-fn auth(args: &Args, console: &TerminalPrompt) -> anyhow::Result<AuthAnswers> {
+fn auth(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<AuthAnswers> {
     let mode = match args.auth {
         Some(mode) => mode,
-        None => console.choice("How requests log in to Jira", &MODES)?,
+        None => terminal.choice("How requests log in to Jira", &MODES)?,
     };
     let text = |given: &Option<String>, question: &str| match given {
         Some(text) => Ok(text.clone()),
-        None => console.line(question, None, some_text),
+        None => terminal.line(question, None, non_empty),
     };
     let secret = |given: &Option<std::path::PathBuf>, question: &str| match given {
         Some(file) => read_secret(file),
-        None => console.hidden(question),
+        None => terminal.hidden(question),
     };
     Ok(match mode {
         AuthModeFlag::PassThrough => AuthAnswers::PassThrough,
@@ -132,7 +134,7 @@ fn auth(args: &Args, console: &TerminalPrompt) -> anyhow::Result<AuthAnswers> {
             private_key: match &args.private_key_file {
                 Some(file) => read_secret(file)?,
                 // A key has many lines, and is in a file already.
-                None => console.line("File with its private key", None, |file| {
+                None => terminal.line("File with its private key", None, |file| {
                     read_secret(Path::new(file)).map_err(|error| format!("{error:#}"))
                 })?,
             },
@@ -140,12 +142,12 @@ fn auth(args: &Args, console: &TerminalPrompt) -> anyhow::Result<AuthAnswers> {
     })
 }
 
-fn policy(args: &Args, console: &TerminalPrompt) -> anyhow::Result<(Vec<String>, Vec<String>)> {
-    let named = !(args.preset.is_empty() && args.allow.is_empty());
-    let presets = match named {
+fn policy(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+    let has_rules = !(args.preset.is_empty() && args.allow.is_empty());
+    let presets = match has_rules {
         true => args.preset.clone(),
         false => vec![
-            console
+            terminal
                 .choice("What the vendor may do", &PRESETS)?
                 .to_owned(),
         ],
@@ -172,7 +174,7 @@ fn proxy(args: &Args) -> anyhow::Result<Option<ProxyAnswers>> {
     Ok(Some(ProxyAnswers { url, login }))
 }
 
-fn jira(url: &str) -> Result<String, String> {
+fn parse_jira_url(url: &str) -> Result<String, String> {
     match url.parse::<UpstreamTarget>() {
         Ok(UpstreamTarget::Http(_)) => Ok(url.to_owned()),
         Ok(UpstreamTarget::Tcp { .. }) => {
@@ -182,14 +184,14 @@ fn jira(url: &str) -> Result<String, String> {
     }
 }
 
-fn some_text(answer: &str) -> Result<String, String> {
+fn non_empty(answer: &str) -> Result<String, String> {
     match answer {
         "" => Err("nothing was typed".to_owned()),
         text => Ok(text.to_owned()),
     }
 }
 
-fn certificates(file: &Path) -> Result<String, String> {
+fn read_certificates(file: &Path) -> Result<String, String> {
     let failed = |problem: String| format!("{}: {problem}", file.display());
     let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
     pem::certificates(text.as_bytes()).map_err(|error| failed(error.to_string()))?;
@@ -238,4 +240,4 @@ const PRESETS: [(&str, &str); 2] = [
     ),
     ("read-only", "read issues, and change nothing"),
 ];
-const SYSTEM: &str = "the system's";
+const SYSTEM_ROOTS: &str = "the system's";

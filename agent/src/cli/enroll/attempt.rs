@@ -18,41 +18,41 @@ use tokio::{net::TcpStream, time::timeout};
 
 /// What was answered, as a configuration that is not in place yet. At a terminal Jira is asked with it first, and what
 /// it does not take is asked for again. Nothing is written while questions are open: who interrupts them leaves nothing.
-pub fn collect_and_verify<'site>(
+pub fn collect_and_verify<'dir>(
     args: &Args,
-    console: &TerminalPrompt,
+    terminal: &TerminalPrompt,
     token: &EnrollmentToken,
     sources: &ConfigSources,
-    stage: impl Fn() -> Result<StagedEnrollment<'site>, EnrollmentFileError>,
-) -> anyhow::Result<(StagedEnrollment<'site>, ProposedDropIn, Config)> {
+    stage: impl Fn() -> Result<StagedEnrollment<'dir>, EnrollmentFileError>,
+) -> anyhow::Result<(StagedEnrollment<'dir>, ProposedDropIn, Config)> {
     let mut proxy = None;
     loop {
-        let mut answers = answers::answers(args, console)?;
+        let mut answers = answers::collect(args, terminal)?;
         if let Some(proxy) = proxy.take() {
             answers.proxy = Some(proxy);
         }
         let staged = stage()?;
-        let (mut draft, mut config) = write_proposal(token, sources, &staged, &answers)?;
-        if !console.is_interactive() {
-            return Ok((staged, draft, config));
+        let (mut proposed, mut config) = write_proposal(token, sources, &staged, &answers)?;
+        if !terminal.is_interactive() {
+            return Ok((staged, proposed, config));
         }
         let runtime = runtime()?;
         if answers.proxy.is_none() && runtime.block_on(needs_proxy(&config)) {
-            answers.proxy = ask_proxy(console)?;
-            (draft, config) = write_proposal(token, sources, &staged, &answers)?;
+            answers.proxy = ask_proxy(terminal)?;
+            (proposed, config) = write_proposal(token, sources, &staged, &answers)?;
         }
         print("asking Jira with these answers\n")?;
         let failed = runtime.block_on(failed_steps(&config, &token.forward.name));
         if failed.is_empty() {
-            return Ok((staged, draft, config));
+            return Ok((staged, proposed, config));
         }
         print(&check::render(
             &CheckReport::new(failed, Vec::new()),
             ColorMode::on_stdout(),
         ))?;
         let can_answer = args.upstream.is_none() || args.auth.is_none();
-        if !can_answer || !console.choice("What to do", &WRONG)? {
-            return Ok((staged, draft, config));
+        if !can_answer || !terminal.choice("What to do", &AFTER_FAILED_CHECK)? {
+            return Ok((staged, proposed, config));
         }
         proxy = answers.proxy;
     }
@@ -64,11 +64,11 @@ fn write_proposal(
     staged: &StagedEnrollment<'_>,
     answers: &EnrollmentAnswers,
 ) -> anyhow::Result<(ProposedDropIn, Config)> {
-    let draft = staged.write(token, answers)?;
-    let config = Config::load(&sources.with_proposed(draft.clone())).inspect_err(|_| {
+    let proposed = staged.write(token, answers)?;
+    let config = Config::load(&sources.with_proposed(proposed.clone())).inspect_err(|_| {
         print_error("this makes no configuration, and nothing is changed:");
     })?;
-    Ok((draft, config))
+    Ok((proposed, config))
 }
 
 /// The steps toward Jira that fail. A password is not tried: three wrong ones lock the account, and the agent's own try
@@ -82,7 +82,7 @@ async fn failed_steps(config: &Config, forward: &str) -> Vec<CheckStep> {
         auth::Settings::Pat { .. } | auth::Settings::ApiToken { .. } => {}
         _ => forward.auth = auth::Settings::PassThrough,
     }
-    let login = forward.new_login(Arc::default());
+    let login = forward.new_auth(Arc::default());
     let mut steps = check::forward(&forward, &login).await;
     login.wait_idle().await;
     steps.retain(|step| step.verdict == StepVerdict::Fail);
@@ -96,17 +96,17 @@ async fn needs_proxy(config: &Config) -> bool {
             return false;
         }
         let connected = TcpStream::connect((gateway.host.as_str(), gateway.port));
-        if matches!(timeout(DIRECT, connected).await, Ok(Ok(_))) {
+        if matches!(timeout(CONNECT_TIMEOUT, connected).await, Ok(Ok(_))) {
             return false;
         }
     }
     true
 }
 
-fn ask_proxy(console: &TerminalPrompt) -> anyhow::Result<Option<ProxyAnswers>> {
+fn ask_proxy(terminal: &TerminalPrompt) -> anyhow::Result<Option<ProxyAnswers>> {
     print("no gateway can be reached from here directly\n")?;
     let question = "Proxy that leads there, like http://proxy.corp.example:3128";
-    let url = console.line(question, Some(NONE), |answer| match answer {
+    let url = terminal.line(question, Some(NONE), |answer| match answer {
         NONE => Ok(None),
         url => match egress::ProxyServer::parse(url) {
             Ok(_) => Ok(Some(url.to_owned())),
@@ -116,11 +116,11 @@ fn ask_proxy(console: &TerminalPrompt) -> anyhow::Result<Option<ProxyAnswers>> {
     let Some(url) = url else {
         return Ok(None);
     };
-    let user = console.line("User name at the proxy", Some(NONE), |answer| {
+    let user = terminal.line("User name at the proxy", Some(NONE), |answer| {
         Ok(Some(answer.to_owned()).filter(|answer| answer != NONE))
     })?;
     let login = match user {
-        Some(user) => Some((user, console.hidden("Its password (not shown)")?)),
+        Some(user) => Some((user, terminal.hidden("Its password (not shown)")?)),
         None => None,
     };
     Ok(Some(ProxyAnswers { url, login }))
@@ -128,8 +128,8 @@ fn ask_proxy(console: &TerminalPrompt) -> anyhow::Result<Option<ProxyAnswers>> {
 
 const NONE: &str = "none";
 /// For one gateway; a firewall that drops says nothing.
-const DIRECT: Duration = Duration::from_secs(5);
-const WRONG: [(bool, &str); 2] = [
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const AFTER_FAILED_CHECK: [(bool, &str); 2] = [
     (true, "answer again"),
     (
         false,

@@ -91,7 +91,7 @@ pub struct NextSteps<'a> {
 }
 
 /// What is left to do, and for whom.
-pub fn next_steps(token: &EnrollmentToken, config: &Config, left: &NextSteps<'_>) -> String {
+pub fn next_steps(token: &EnrollmentToken, config: &Config, state: &NextSteps<'_>) -> String {
     let forward = config
         .forwards
         .iter()
@@ -104,28 +104,28 @@ pub fn next_steps(token: &EnrollmentToken, config: &Config, left: &NextSteps<'_>
         BindAddress::Socket(socket) => format!("the socket {socket}, path {path}/rest/api/2/…"),
         bind => format!("http://{bind}{path}/rest/api/2/…"),
     };
-    let mut todo = Vec::new();
-    if left.failed {
+    let mut steps = Vec::new();
+    if state.failed {
         // Else the first thing that a newcomer reads is a fault that is none.
-        let except = match (&token.secret, &left.public) {
+        let except = match (&token.secret, &state.public) {
             (None, Some(_)) => {
                 ", but for the login at the gateway, which fails until the vendor has your key (below)"
             }
             _ => "",
         };
-        todo.push(format!(
+        steps.push(format!(
             "Correct what FAILs in the check above{except}. Wrong answers are corrected by the same command again: agent enroll"
         ));
     }
-    match left.start.agent {
+    match state.start.agent {
         AnsweringAgent::Current => {}
         AnsweringAgent::Outdated => {
-            todo.push("The agent that runs is to be restarted; how is said above.".to_owned())
+            steps.push("The agent that runs is to be restarted; how is said above.".to_owned())
         }
-        AnsweringAgent::None => todo.push("Start the agent; how is said above.".to_owned()),
+        AnsweringAgent::None => steps.push("Start the agent; how is said above.".to_owned()),
     }
-    if let (None, Some((public, file))) = (&token.secret, &left.public) {
-        todo.push(format!(
+    if let (None, Some((public, file))) = (&token.secret, &state.public) {
+        steps.push(format!(
             "Give the vendor this line for the authorized_keys of the user {}; the agent connects within a minute of its\nbeing there. The key alone is in {}:\n\n{}\n",
             token.user,
             file.display(),
@@ -135,25 +135,25 @@ pub fn next_steps(token: &EnrollmentToken, config: &Config, left: &NextSteps<'_>
     if let Some(forward) = forward
         && forward.auth.stores_tokens()
     {
-        todo.push(format!("Log in to Jira: agent login {}", forward.name));
+        steps.push(format!("Log in to Jira: agent login {}", forward.name));
     }
-    todo.push(format!(
+    steps.push(format!(
         "Tell the vendor: on the gateway, Jira is at {reached}"
     ));
-    let old = left.before.and_then(|before| before.public.as_deref());
+    let old = state.before.and_then(|before| before.public.as_deref());
     if let Some(old) = old.and_then(fingerprint) {
-        todo.push(format!("Ask the vendor to remove the old key: {old}"));
+        steps.push(format!("Ask the vendor to remove the old key: {old}"));
     }
-    let things = match todo.len() {
+    let count = match steps.len() {
         1 => "One thing is".to_owned(),
         count => format!("{count} things are"),
     };
     let mut text = format!(
-        "\nEnrolled as {} at {}. {things} left to do:\n",
+        "\nEnrolled as {} at {}. {count} left to do:\n",
         token.user,
         gateways(token)
     );
-    for (index, one) in todo.iter().enumerate() {
+    for (index, one) in steps.iter().enumerate() {
         text += &format!("{}. {one}\n", index + 1);
     }
     text

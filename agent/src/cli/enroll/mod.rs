@@ -29,76 +29,76 @@ use zeroize::Zeroizing;
 
 /// Enrolls this host with the vendor's token.
 pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
-    let console = TerminalPrompt::new(args.non_interactive);
-    let text = token_text(&args, &console)?;
+    let terminal = TerminalPrompt::new(args.non_interactive);
+    let text = token_text(&args, &terminal)?;
     let token = EnrollmentToken::parse(&text)?;
     let digest = EnrollmentToken::digest(&text);
     drop(text);
-    let known = |current: Option<&ActiveEnrollment>| {
+    let is_current_token = |current: Option<&ActiveEnrollment>| {
         current.and_then(|current| current.token.as_deref()) == Some(digest.as_str())
     };
     // Before anything is touched.
-    if !known(EnrollmentDir::read_active(sources)?.as_ref()) {
+    if !is_current_token(EnrollmentDir::read_active(sources)?.as_ref()) {
         token.check_expiry(SystemTime::now())?;
     }
-    let site = EnrollmentDir::open(sources)?;
-    let current = site.current()?;
-    if known(current.as_ref()) {
-        correct(&args, &console, &token, sources, &site)?;
+    let dir = EnrollmentDir::open(sources)?;
+    let current = dir.current()?;
+    if is_current_token(current.as_ref()) {
+        correct(&args, &terminal, &token, sources, &dir)?;
     } else {
-        refuse_overwrite(&args, sources, &site, current.as_ref())?;
+        refuse_overwrite(&args, sources, &dir, current.as_ref())?;
         print(&messages::invitation(&token))?;
         let comment = format!("jira-tunnel-agent {}", token.user);
-        let stage = || site.stage(&digest, &comment);
-        let (mut staged, draft, config) =
-            attempt::collect_and_verify(&args, &console, &token, sources, stage)?;
+        let stage = || dir.stage(&digest, &comment);
+        let (mut staged, proposed, config) =
+            attempt::collect_and_verify(&args, &terminal, &token, sources, stage)?;
         let replaces = current.is_some() || key_origin(sources, "tunnel", "gateways").is_some();
         if !runtime()?.block_on(ensure_registered(&config, &token, &mut staged, replaces))? {
             return Ok(ExitCode::FAILURE);
         }
-        staged.commit(&draft)?;
-        print(&format!("configured in {}\n", site.drop_in().display()))?;
+        staged.commit(&proposed)?;
+        print(&format!("configured in {}\n", dir.drop_in().display()))?;
     }
-    finish(&args, &token, sources, &site, current.as_ref())
+    finish(&args, &token, sources, &dir, current.as_ref())
 }
 
 /// The token has done its work: what is left of it is to correct what was answered. The key stays, and the gateway is
 /// not asked again.
 fn correct(
     args: &Args,
-    console: &TerminalPrompt,
+    terminal: &TerminalPrompt,
     token: &EnrollmentToken,
     sources: &ConfigSources,
-    site: &EnrollmentDir,
+    dir: &EnrollmentDir,
 ) -> anyhow::Result<()> {
     print("this host is enrolled with this token already\n")?;
-    let anew = match (args.answers_something(), console.is_interactive()) {
+    let answer_again = match (args.answers_something(), terminal.is_interactive()) {
         (true, _) => true,
-        (false, true) => console.choice("What to do", &AGAIN)?,
+        (false, true) => terminal.choice("What to do", &ALREADY_ENROLLED)?,
         (false, false) => false,
     };
-    if !anew {
+    if !answer_again {
         return print("nothing is changed\n");
     }
-    let stage = || site.restage();
-    let (staged, draft, _) = attempt::collect_and_verify(args, console, token, sources, stage)?;
-    let differences = staged.differences(&draft)?;
+    let stage = || dir.restage();
+    let (staged, proposed, _) = attempt::collect_and_verify(args, terminal, token, sources, stage)?;
+    let differences = staged.differences(&proposed)?;
     if differences.is_empty() {
         return print("and by these answers: nothing is changed\n");
     }
-    staged.commit(&draft)?;
+    staged.commit(&proposed)?;
     print(&format!(
         "the answers are corrected ({}) in {}; the key stays as it is\n",
         differences.join(", "),
-        site.drop_in().display()
+        dir.drop_in().display()
     ))
 }
 
 /// Never an argument: those of a process can be read by everybody on the host.
-fn token_text(args: &Args, console: &TerminalPrompt) -> anyhow::Result<Zeroizing<String>> {
+fn token_text(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<Zeroizing<String>> {
     match &args.token_file {
         Some(file) => token_in(file),
-        None => console.token(),
+        None => terminal.token(),
     }
 }
 
@@ -106,9 +106,9 @@ fn token_text(args: &Args, console: &TerminalPrompt) -> anyhow::Result<Zeroizing
 pub(super) fn token_in(file: &Path) -> anyhow::Result<Zeroizing<String>> {
     let read = |source: &mut dyn Read| {
         // Room for everything at once: growing would leave copies behind.
-        let mut text = Zeroizing::new(String::with_capacity(MOST_READ as usize));
+        let mut text = Zeroizing::new(String::with_capacity(MAX_READ as usize));
         source
-            .take(MOST_READ)
+            .take(MAX_READ)
             .read_to_string(&mut text)
             .map(|_| text)
     };
@@ -123,7 +123,7 @@ pub(super) fn token_in(file: &Path) -> anyhow::Result<Zeroizing<String>> {
 fn refuse_overwrite(
     args: &Args,
     sources: &ConfigSources,
-    site: &EnrollmentDir,
+    dir: &EnrollmentDir,
     current: Option<&ActiveEnrollment>,
 ) -> anyhow::Result<()> {
     if args.replace {
@@ -133,7 +133,7 @@ fn refuse_overwrite(
         let key = current.public.as_deref().and_then(messages::fingerprint);
         bail!(
             "this host is enrolled already ({}{}); nothing is changed. To enrol it anew with this token: agent enroll --replace, which keeps the old key until the new one works",
-            site.drop_in().display(),
+            dir.drop_in().display(),
             key.map(|key| format!(", key {key}")).unwrap_or_default()
         );
     }
@@ -218,13 +218,13 @@ fn finish(
     args: &Args,
     token: &EnrollmentToken,
     sources: &ConfigSources,
-    site: &EnrollmentDir,
+    dir: &EnrollmentDir,
     before: Option<&ActiveEnrollment>,
 ) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
     // What is untidy was left by a run that put its drop-in in place, perhaps, and did not come to the restart.
-    let changed = before != site.current()?.as_ref();
-    let start = service::start(args.no_start, changed || site.has_stale()?, sources);
+    let changed = before != dir.current()?.as_ref();
+    let start = service::start(args.no_start, changed || dir.has_stale()?, sources);
     print(&start.text)?;
     // Where the vendor has yet to be given the key there is nothing to wait for.
     if start.agent == AnsweringAgent::Current && token.secret.is_some() {
@@ -242,19 +242,19 @@ fn finish(
     }
     // It still reads the files of before.
     if start.agent != AnsweringAgent::Outdated {
-        site.remove_stale()?;
+        dir.remove_stale()?;
     }
-    let now = site.current()?;
+    let now = dir.current()?;
     let public = now.as_ref().and_then(|now| now.public.as_deref());
     let before = before.filter(|before| before.public.as_deref() != public);
-    let public = public.zip(site.public_file());
-    let left = messages::NextSteps {
+    let public = public.zip(dir.public_file());
+    let state = messages::NextSteps {
         start: &start,
         public,
         before,
         failed: checked >= 2,
     };
-    print(&messages::next_steps(token, &config, &left))?;
+    print(&messages::next_steps(token, &config, &state))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -265,9 +265,9 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-const AGAIN: [(bool, &str); 2] = [
+const ALREADY_ENROLLED: [(bool, &str); 2] = [
     (false, "nothing but the check: what was answered is right"),
     (true, "answer again; the key stays as it is"),
 ];
 /// Bytes: enough for a token that a mail program has wrapped and quoted, and to tell what is too long to be one.
-const MOST_READ: u64 = 2 * enroll::MAX_LEN as u64;
+const MAX_READ: u64 = 2 * enroll::MAX_LEN as u64;

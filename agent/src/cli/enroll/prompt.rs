@@ -34,7 +34,7 @@ impl TerminalPrompt {
         default: Option<&str>,
         check: impl Fn(&str) -> Result<T, String>,
     ) -> anyhow::Result<T> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             print(&match default {
                 Some(default) => format!("{question} [{default}]: "),
                 None => format!("{question}: "),
@@ -49,7 +49,7 @@ impl TerminalPrompt {
                 Err(problem) => print(&format!("  {problem}\n"))?,
             }
         }
-        bail!("no usable answer after {TRIES} tries; nothing is changed")
+        bail!("no usable answer after {MAX_TRIES} tries; nothing is changed")
     }
 
     /// A number before one of these texts; the first is the default.
@@ -80,7 +80,7 @@ impl TerminalPrompt {
             ))
             .into());
         }
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             let answer = rpassword::prompt_password(format!("{question}: "));
             let answer = Zeroizing::new(answer.context("the terminal")?);
             match answer.trim() {
@@ -88,7 +88,7 @@ impl TerminalPrompt {
                 text => return Ok(Zeroizing::new(text.to_owned())),
             }
         }
-        bail!("no answer after {TRIES} tries; nothing is changed")
+        bail!("no answer after {MAX_TRIES} tries; nothing is changed")
     }
 }
 
@@ -103,7 +103,7 @@ impl TerminalPrompt {
             )
             .into());
         }
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             match self.one_token()? {
                 Ok(text) => return Ok(text),
                 Err(problem) => {
@@ -113,7 +113,7 @@ impl TerminalPrompt {
                 }
             }
         }
-        bail!("no usable token after {TRIES} tries; nothing is changed")
+        bail!("no usable token after {MAX_TRIES} tries; nothing is changed")
     }
 
     fn one_token(&self) -> anyhow::Result<Result<Zeroizing<String>, EnrollmentTokenError>> {
@@ -142,7 +142,7 @@ impl TerminalPrompt {
 
 fn read_line() -> anyhow::Result<String> {
     let mut line = String::new();
-    let read = io::stdin().lock().take(LONGEST).read_line(&mut line);
+    let read = io::stdin().lock().take(MAX_LINE).read_line(&mut line);
     match read.context("standard input")? {
         0 => bail!("standard input has ended; nothing is changed"),
         _ => Ok(line),
@@ -150,6 +150,6 @@ fn read_line() -> anyhow::Result<String> {
 }
 
 /// Then it is no slip of the keyboard.
-const TRIES: u32 = 5;
+const MAX_TRIES: u32 = 5;
 /// Bytes of a line; terminals take no more.
-const LONGEST: u64 = 4096;
+const MAX_LINE: u64 = 4096;

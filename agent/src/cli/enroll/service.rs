@@ -39,7 +39,7 @@ pub fn start(never: bool, changed: bool, sources: &ConfigSources) -> ServiceStar
             text: "the agent runs\n".to_owned(),
         };
     }
-    let left = |why: &str| match runs {
+    let not_started = |why: &str| match runs {
         true => ServiceStart {
             agent: AnsweringAgent::Outdated,
             text: format!(
@@ -52,35 +52,35 @@ pub fn start(never: bool, changed: bool, sources: &ConfigSources) -> ServiceStar
         },
     };
     if never {
-        return left(&format!("--no-start; to start it: {START}"));
+        return not_started(&format!("--no-start; to start it: {START}"));
     }
     if sources.file != Path::new(DEFAULT_FILE) {
-        return left(&format!(
+        return not_started(&format!(
             "the service reads {DEFAULT_FILE}, and this is {}; to run it: agent --config {} run",
             sources.file.display(),
             sources.file.display()
         ));
     }
     if !Path::new("/run/systemd/system").is_dir() {
-        return left("systemd does not run here; to run it in the foreground: agent run");
+        return not_started("systemd does not run here; to run it in the foreground: agent run");
     }
     if !rustix::process::geteuid().is_root() {
-        return left(&format!("only root may; run: sudo {START}"));
+        return not_started(&format!("only root may; run: sudo {START}"));
     }
     // `enable --now` leaves one alone that runs with the configuration of before.
     for verb in ["enable", "restart"] {
         match systemctl(&[verb, UNIT]) {
             Ok(output) if output.status.success() => {}
             Ok(output) => {
-                return left(&format!(
+                return not_started(&format!(
                     "systemctl {verb} {UNIT}: {}; see: journalctl -u {UNIT} -n 20",
                     String::from_utf8_lossy(&output.stderr).trim()
                 ));
             }
-            Err(error) => return left(&format!("systemctl: {error}; run: {START}")),
+            Err(error) => return not_started(&format!("systemctl: {error}; run: {START}")),
         }
     }
-    let runs = status_matches(sources, SOON, |report| report.is_some());
+    let runs = status_matches(sources, START_TIMEOUT, |report| report.is_some());
     match runs {
         true => ServiceStart {
             agent: AnsweringAgent::Current,
@@ -97,7 +97,7 @@ pub fn start(never: bool, changed: bool, sources: &ConfigSources) -> ServiceStar
 
 /// Waits until every layer is proven, not for long: the status tells what is not.
 pub fn wait_for_proof(sources: &ConfigSources) {
-    status_matches(sources, PROOF, |report| {
+    status_matches(sources, PROOF_TIMEOUT, |report| {
         report.is_some_and(|report| report.overall == OverallState::Proven)
     });
 }
@@ -113,7 +113,7 @@ fn status_matches(
     wanted: impl Fn(Option<&StatusReport>) -> bool,
 ) -> bool {
     let client = AgentClient::new(&runtime_dir(sources));
-    let looking = async {
+    let poll = async {
         let deadline = Instant::now() + limit;
         loop {
             let report = client.status().await.ok();
@@ -123,13 +123,13 @@ fn status_matches(
             if Instant::now() >= deadline {
                 return false;
             }
-            sleep(PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime.is_ok_and(|runtime| runtime.block_on(looking))
+    runtime.is_ok_and(|runtime| runtime.block_on(poll))
 }
 
 /// systemd itself has a deadline for each job (`TimeoutStartSec=`).
@@ -144,7 +144,7 @@ const UNIT: &str = "jira-tunnel-agent";
 const RESTART: &str = "systemctl restart jira-tunnel-agent";
 const START: &str = "systemctl enable --now jira-tunnel-agent";
 /// For the socket to be there after the start.
-const SOON: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A first connection takes a second or two, and a refused one is tried again a minute later.
-const PROOF: Duration = Duration::from_secs(15);
-const PAUSE: Duration = Duration::from_millis(200);
+const PROOF_TIMEOUT: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);

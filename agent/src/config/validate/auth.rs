@@ -28,32 +28,35 @@ pub struct AuthContext<'a> {
 /// The login of one forward, if nothing is wrong with it.
 pub fn auth(
     raw: raw::RawAuth,
-    site: AuthContext<'_>,
-    place: &MergedSection<'_>,
+    context: AuthContext<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<auth::Settings> {
-    let mode = word(raw.mode);
-    for (key, owners) in KEYS {
-        if !owners.contains(&raw.mode) && place.is_written(key) {
-            let owners: Vec<_> = owners.iter().map(|o| format!("{:?}", word(*o))).collect();
+    let mode = mode_name(raw.mode);
+    for (key, owners) in KEY_MODES {
+        if !owners.contains(&raw.mode) && section.is_written(key) {
+            let owners: Vec<_> = owners
+                .iter()
+                .map(|o| format!("{:?}", mode_name(*o)))
+                .collect();
             let owners = owners.join(" or ");
             let text = format!(
                 "belongs to mode {owners}, and the mode is {mode:?}; set mode = {owners}, or remove this key"
             );
-            place.error(key, text, problems);
+            section.error(key, text, problems);
         }
     }
     match raw.mode {
         RawAuthMode::PassThrough => Some(auth::Settings::PassThrough),
         RawAuthMode::Basic => {
-            let username = required("username", raw.username, mode, place, problems);
-            let file = required("password_file", raw.password_file, mode, place, problems);
-            let password_file = files.secret(place, "password_file", &file?, problems);
+            let username = required("username", raw.username, mode, section, problems);
+            let file = required("password_file", raw.password_file, mode, section, problems);
+            let password_file = files.secret_file(section, "password_file", &file?, problems);
             let username = username?;
             if username.is_empty() || username.contains(|c: char| c == ':' || c.is_control()) {
                 let text = "not a user name: it may be neither empty nor hold a colon (RFC 7617)";
-                place.error("username", text, problems);
+                section.error("username", text, problems);
             }
             Some(auth::Settings::Basic {
                 username,
@@ -61,36 +64,36 @@ pub fn auth(
             })
         }
         RawAuthMode::Pat => {
-            let file = required("token_file", raw.token_file, mode, place, problems)?;
-            let token_file = files.secret(place, "token_file", &file, problems)?;
+            let file = required("token_file", raw.token_file, mode, section, problems)?;
+            let token_file = files.secret_file(section, "token_file", &file, problems)?;
             Some(auth::Settings::Pat {
                 token_file,
-                expires: expires(raw.expires, place, problems)?,
+                expires: expires(raw.expires, section, problems)?,
             })
         }
         RawAuthMode::ApiToken => {
-            let email = required("email", raw.email, mode, place, problems);
-            let file = required("token_file", raw.token_file, mode, place, problems);
-            let token_file = files.secret(place, "token_file", &file?, problems);
+            let email = required("email", raw.email, mode, section, problems);
+            let file = required("token_file", raw.token_file, mode, section, problems);
+            let token_file = files.secret_file(section, "token_file", &file?, problems);
             let email = email?;
             let control = |c: char| c == ':' || c.is_control() || c.is_whitespace();
             if !email.contains('@') || email.contains(control) {
                 let text = "not an email address; write the one that the Atlassian account of the API token logs in with";
-                place.error("email", text, problems);
+                section.error("email", text, problems);
             }
             Some(auth::Settings::ApiToken {
                 email,
                 token_file: token_file?,
                 scoped: raw.scoped.unwrap_or(false),
-                expires: expires(raw.expires, place, problems)?,
+                expires: expires(raw.expires, section, problems)?,
             })
         }
         RawAuthMode::OAuth2 => {
-            let settings = oauth2(raw, site, place, files, problems)?;
+            let settings = oauth2(raw, context, section, files, problems)?;
             Some(auth::Settings::OAuth2(Box::new(settings)))
         }
         RawAuthMode::OAuth1 => {
-            let settings = oauth1(raw, site, place, files, problems)?;
+            let settings = oauth1(raw, context, section, files, problems)?;
             Some(auth::Settings::OAuth1(Box::new(settings)))
         }
     }
@@ -101,12 +104,12 @@ pub fn required(
     key: &str,
     value: Option<String>,
     mode: &str,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     problems: &mut ConfigProblems,
 ) -> Option<String> {
     if value.is_none() {
         let text = format!("missing; mode {mode:?} needs it");
-        place.error_at(key, "mode", text, problems);
+        section.error_at(key, "mode", text, problems);
     }
     value
 }
@@ -114,7 +117,7 @@ pub fn required(
 /// When a credential ends, as the configuration says. `Some(None)` where it does not.
 pub fn expires(
     raw: Option<String>,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     problems: &mut ConfigProblems,
 ) -> Option<Option<SystemTime>> {
     let Some(text) = raw else {
@@ -123,12 +126,12 @@ pub fn expires(
     let day = timestamps::day(&text);
     if day.is_none() {
         let text = "not a day; write it like \"2027-01-31\"";
-        place.error("expires", text, problems);
+        section.error("expires", text, problems);
     }
     day.map(Some)
 }
 
-fn word(mode: RawAuthMode) -> &'static str {
+fn mode_name(mode: RawAuthMode) -> &'static str {
     match mode {
         RawAuthMode::PassThrough => "pass-through",
         RawAuthMode::Basic => "basic",
@@ -140,7 +143,7 @@ fn word(mode: RawAuthMode) -> &'static str {
 }
 
 /// Which modes each key of `[forward.auth]` belongs to.
-const KEYS: &[(&str, &[RawAuthMode])] = &[
+const KEY_MODES: &[(&str, &[RawAuthMode])] = &[
     ("username", &[RawAuthMode::Basic]),
     ("password_file", &[RawAuthMode::Basic]),
     ("token_file", &[RawAuthMode::Pat, RawAuthMode::ApiToken]),

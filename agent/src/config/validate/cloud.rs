@@ -15,25 +15,25 @@ use crate::{
 pub fn cloud(
     raw: &raw::RawAuth,
     target: &HttpTarget,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     problems: &mut ConfigProblems,
 ) -> Option<CloudRoute> {
-    let gateway = match raw.mode {
+    let behind_gateway = match raw.mode {
         RawAuthMode::ApiToken => raw.scoped.unwrap_or(false),
         // Whoever writes the gateway's own path has chosen the site already.
         RawAuthMode::OAuth2 => {
             let in_cloud = raw.audience.is_some() || TokenIssuer::of(target) == TokenIssuer::Cloud;
-            in_cloud && !target.context_path.starts_with(BEHIND)
+            in_cloud && !target.context_path.starts_with(GATEWAY_PATH)
         }
         _ => false,
     };
-    if !gateway {
-        let known = matches!(raw.mode, RawAuthMode::ApiToken | RawAuthMode::OAuth2);
+    if !behind_gateway {
+        let may_be_behind = matches!(raw.mode, RawAuthMode::ApiToken | RawAuthMode::OAuth2);
         for key in ["cloud_id", "api_url"] {
-            if known && place.is_written(key) {
+            if may_be_behind && section.is_written(key) {
                 let text = "is for requests behind Cloud's API gateway, and these go to upstream itself; \
                             set scoped = true if the API token has scopes, or remove this key";
-                place.error(key, text, problems);
+                section.error(key, text, problems);
             }
         }
         let in_cloud =
@@ -44,11 +44,11 @@ pub fn cloud(
         && !CloudRoute::is_id(id)
     {
         let text = "not a cloud id: letters, digits and hyphens, as https://<site>/_edge/tenant_info tells it";
-        place.error("cloud_id", text, problems);
+        section.error("cloud_id", text, problems);
     }
-    let api = raw.api_url.as_deref().unwrap_or(API);
+    let api = raw.api_url.as_deref().unwrap_or(DEFAULT_API_URL);
     Some(CloudRoute::Gateway {
-        api: place.value_or_error("api_url", gateway_url(api, target), problems)?,
+        api: section.value_or_error("api_url", gateway_url(api, target), problems)?,
         cloud_id: raw.cloud_id.clone(),
     })
 }
@@ -64,5 +64,5 @@ fn gateway_url(text: &str, upstream: &HttpTarget) -> Result<HttpTarget, String> 
     }
 }
 
-const API: &str = "https://api.atlassian.com";
-const BEHIND: &str = "/ex/jira/";
+const DEFAULT_API_URL: &str = "https://api.atlassian.com";
+const GATEWAY_PATH: &str = "/ex/jira/";

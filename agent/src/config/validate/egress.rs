@@ -14,12 +14,12 @@ use rustls::ClientConfig;
 pub fn egress(
     raw: &raw::RawTunnel,
     gateways: &[GatewayAddress],
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<Egress> {
     let before = problems.len();
-    let mut around = no_proxy(raw, place, problems);
+    let mut exceptions = no_proxy(raw, section, problems);
     let proxy = match raw.proxy.as_deref() {
         None => {
             for (key, written) in [
@@ -29,29 +29,29 @@ pub fn egress(
             ] {
                 if written {
                     let text = "only used with a proxy; name it in proxy, or remove this key";
-                    place.error(key, text, problems);
+                    section.error(key, text, problems);
                 }
             }
             None
         }
         Some(ENVIRONMENT) => {
-            let excepted = files.variable(&["NO_PROXY", "no_proxy"]);
-            around.extend(excepted.map(str::to_owned));
-            from_environment(place, files, problems)
+            let listed = files.variable(&["NO_PROXY", "no_proxy"]);
+            exceptions.extend(listed.map(str::to_owned));
+            proxy_from_environment(section, files, problems)
         }
-        Some(url) => place.value_or_error("proxy", ProxyServer::parse(url), problems),
+        Some(url) => section.value_or_error("proxy", ProxyServer::parse(url), problems),
     };
-    let login = login(raw, proxy.as_ref(), place, files, problems);
+    let credential = credential(raw, proxy.as_ref(), section, files, problems);
     let proxy = proxy.map(|proxy| ProxyServer {
-        credential: login.or_else(|| proxy.credential.clone()),
+        credential: credential.or_else(|| proxy.credential.clone()),
         ..proxy
     });
-    let tls = tls(raw, gateways, place, files, problems);
-    (problems.len() == before).then(|| Egress::new(proxy, &around, tls))
+    let tls = gateway_tls(raw, gateways, section, files, problems);
+    (problems.len() == before).then(|| Egress::new(proxy, &exceptions, tls))
 }
 
-fn from_environment(
-    place: &MergedSection<'_>,
+fn proxy_from_environment(
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<ProxyServer> {
@@ -59,18 +59,18 @@ fn from_environment(
     let Some(url) = files.variable(&names) else {
         let text = "neither HTTPS_PROXY nor ALL_PROXY is set in the agent's environment; set one in the unit \
                     (Environment=), or write the proxy's URL here";
-        place.error("proxy", text, problems);
+        section.error("proxy", text, problems);
         return None;
     };
     let proxy = ProxyServer::parse_variable(url);
     let named = proxy.map_err(|error| format!("the environment's proxy: {error}"));
-    place.value_or_error("proxy", named, problems)
+    section.value_or_error("proxy", named, problems)
 }
 
-fn login(
+fn credential(
     raw: &raw::RawTunnel,
     proxy: Option<&ProxyServer>,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<ProxyCredential> {
@@ -79,28 +79,30 @@ fn login(
         (Some(username), Some(file)) => (username, file),
         (Some(_), None) => {
             let text = "missing beside proxy_username; name the file with the password";
-            place.error_at("proxy_password_file", "proxy_username", text, problems);
+            section.error_at("proxy_password_file", "proxy_username", text, problems);
             return None;
         }
         (None, Some(_)) => {
             let text = "missing beside proxy_password_file; write the user name at the proxy";
-            place.error_at("proxy_username", "proxy_password_file", text, problems);
+            section.error_at("proxy_username", "proxy_password_file", text, problems);
             return None;
         }
         (None, None) => return None,
     };
     let http = proxy.is_some_and(|proxy| proxy.scheme == ProxyScheme::Http);
-    let odd = |c: char| c.is_control() || (http && c == ':');
-    if !(1..=MAX_SOCKS).contains(&username.len()) || username.chars().any(odd) {
+    let is_bad = |c: char| c.is_control() || (http && c == ':');
+    if !(1..=MAX_SOCKS_FIELD).contains(&username.len()) || username.chars().any(is_bad) {
         let text = "no user name of a proxy: 1 to 255 bytes, no control character, and no colon for an http proxy";
-        place.error("proxy_username", text, problems);
+        section.error("proxy_username", text, problems);
     }
-    let secret = files.secret(place, "proxy_password_file", file, problems)?;
+    let secret = files.secret_file(section, "proxy_password_file", file, problems)?;
     if proxy.is_some_and(|proxy| proxy.scheme == ProxyScheme::Socks5)
-        && secret.read().is_ok_and(|s| s.expose().len() > MAX_SOCKS)
+        && secret
+            .read()
+            .is_ok_and(|s| s.expose().len() > MAX_SOCKS_FIELD)
     {
         let text = "the password has more than 255 bytes, which SOCKS5 cannot carry; have a shorter one set";
-        place.error("proxy_password_file", text, problems);
+        section.error("proxy_password_file", text, problems);
     }
     Some(ProxyCredential {
         username: username.clone(),
@@ -110,17 +112,19 @@ fn login(
 
 fn no_proxy(
     raw: &raw::RawTunnel,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     problems: &mut ConfigProblems,
 ) -> Vec<String> {
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "/:@".contains(c);
+    let is_bad = |c: char| c.is_whitespace() || c.is_control() || "/:@".contains(c);
     for (index, entry) in raw.no_proxy.iter().enumerate() {
         let network = entry.parse::<std::net::IpAddr>().is_ok() || is_network(entry);
-        let wild = entry != "*" && entry.contains('*');
-        if !network && (entry.is_empty() || entry.contains(',') || wild || entry.contains(odd)) {
+        let has_wildcard = entry != "*" && entry.contains('*');
+        if !network
+            && (entry.is_empty() || entry.contains(',') || has_wildcard || entry.contains(is_bad))
+        {
             let text = "no host, domain, address or network; write one of them, without scheme and port, like \
                         \"vendor.example\" (with all below it) or \"10.0.0.0/8\"";
-            place.element_error("no_proxy", index, text.to_owned(), problems);
+            section.element_error("no_proxy", index, text.to_owned(), problems);
         }
     }
     raw.no_proxy.clone()
@@ -138,22 +142,22 @@ fn is_network(entry: &str) -> bool {
     bits.parse::<u8>().is_ok_and(|bits| bits <= most)
 }
 
-fn tls(
+fn gateway_tls(
     raw: &raw::RawTunnel,
     gateways: &[GatewayAddress],
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<ClientConfig> {
     let ca_file = match &raw.gateway_ca_file {
-        Some(name) => Some(files.certificates(place, "gateway_ca_file", name, problems)?),
+        Some(name) => Some(files.read_certificates(section, "gateway_ca_file", name, problems)?),
         None => None,
     };
     if !gateways.iter().any(|gateway| gateway.tls) {
         if ca_file.is_some() {
             let text = "only used with gateways that begin with tls://; remove this key, or write tls:// before \
                         a gateway that speaks SSH inside TLS";
-            place.error("gateway_ca_file", text, problems);
+            section.error("gateway_ca_file", text, problems);
         }
         return None;
     }
@@ -172,9 +176,9 @@ fn tls(
         Some(_) => "gateway_ca_file",
         None => "gateways",
     };
-    place.value_or_error(key, config, problems)
+    section.value_or_error(key, config, problems)
 }
 
 const ENVIRONMENT: &str = "environment";
 /// RFC 1929 §2.
-const MAX_SOCKS: usize = 255;
+const MAX_SOCKS_FIELD: usize = 255;

@@ -28,17 +28,17 @@ use std::{
 /// One forward, if nothing is wrong with it.
 pub fn forward(
     mut raw: raw::RawForward,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     state_dir: &Path,
     problems: &mut ConfigProblems,
 ) -> Option<ForwardConfig> {
-    let bind = place.value_or_error("bind", raw.bind.parse(), problems);
+    let bind = section.value_or_error("bind", raw.bind.parse(), problems);
     let target =
-        place.value_or_error("upstream", raw.upstream.parse::<UpstreamTarget>(), problems)?;
+        section.value_or_error("upstream", raw.upstream.parse::<UpstreamTarget>(), problems)?;
     let name: Arc<str> = Arc::from(raw.name.as_str());
     let written = raw.clone();
-    let login = std::mem::take(&mut raw.auth);
+    let raw_auth = std::mem::take(&mut raw.auth);
     let rules = std::mem::take(&mut raw.policy);
     let headers = std::mem::take(&mut raw.headers);
     let http = http::HttpLimits {
@@ -51,35 +51,36 @@ pub fn forward(
         refusals_per_minute: raw.http.refusals_per_minute,
     };
     let cloud = match &target {
-        UpstreamTarget::Http(http) => cloud(&login, http, &place.section("auth"), problems),
+        UpstreamTarget::Http(http) => cloud(&raw_auth, http, &section.section("auth"), problems),
         UpstreamTarget::Tcp { .. } => None,
     };
     files.recorder.take();
-    let upstream = upstream(raw, target.clone(), cloud.clone(), place, files, problems);
-    let way = ConfigFingerprint::of_upstream(&written, cloud, files.recorder.take());
+    let upstream = upstream(raw, target.clone(), cloud.clone(), section, files, problems);
+    let upstream_fingerprint =
+        ConfigFingerprint::of_upstream(&written, cloud, files.recorder.take());
     let (auth, policy) = match &target {
         UpstreamTarget::Http(http) => {
-            let site = AuthContext {
+            let context = AuthContext {
                 target: http,
                 upstream: upstream.as_ref(),
                 store: TokenStore::new(state_dir, &name),
             };
-            let auth = auth(login, site, &place.section("auth"), files, problems);
-            (auth, policy(rules, http, place, problems))
+            let auth = auth(raw_auth, context, &section.section("auth"), files, problems);
+            (auth, policy(rules, http, section, problems))
         }
         UpstreamTarget::Tcp { .. } => {
-            check_tcp_keys(place, problems);
+            check_tcp_keys(section, problems);
             (
                 Some(auth::Settings::PassThrough),
                 Some(policy::Settings::default()),
             )
         }
     };
-    let headers = vendor_headers(headers, &target, auth.as_ref(), place, problems);
-    let login = ConfigFingerprint::of_auth(&written.auth, files.recorder.take());
+    let headers = vendor_headers(headers, &target, auth.as_ref(), section, problems);
+    let auth_fingerprint = ConfigFingerprint::of_auth(&written.auth, files.recorder.take());
     Some(ForwardConfig {
-        upstream_fingerprint: way,
-        auth_fingerprint: login,
+        upstream_fingerprint,
+        auth_fingerprint,
         name,
         bind: bind?,
         upstream: upstream?,
@@ -94,7 +95,7 @@ fn upstream(
     raw: raw::RawForward,
     target: UpstreamTarget,
     cloud: Option<CloudRoute>,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<upstream::Settings> {
@@ -103,16 +104,16 @@ fn upstream(
         UpstreamTarget::Tcp { port, .. } => *port,
     };
     let address = match &raw.address {
-        Some(text) => Some(place.value_or_error("address", address(text, port), problems)?),
+        Some(text) => Some(section.value_or_error("address", address(text, port), problems)?),
         None => None,
     };
     let tls = match &target {
-        UpstreamTarget::Http(HttpTarget { tls: true, .. }) => tls(&raw, place, files, problems)?,
+        UpstreamTarget::Http(HttpTarget { tls: true, .. }) => tls(&raw, section, files, problems)?,
         _ => {
-            for key in TLS_KEYS.into_iter().filter(|key| place.is_written(key)) {
+            for key in TLS_KEYS.into_iter().filter(|key| section.is_written(key)) {
                 let text =
                     "has no effect without TLS; write upstream with https://, or remove this key";
-                place.error(key, text, problems);
+                section.error(key, text, problems);
             }
             TlsSettings::default()
         }
@@ -133,20 +134,20 @@ fn upstream(
 
 fn tls(
     raw: &raw::RawForward,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<TlsSettings> {
     let extra_roots = match &raw.ca_file {
-        Some(name) => files.certificates(place, "ca_file", name, problems),
+        Some(name) => files.read_certificates(section, "ca_file", name, problems),
         None => Some(Vec::new()),
     };
-    let certificate = client_certificate(raw, place, files, problems);
+    let certificate = client_certificate(raw, section, files, problems);
     if let Some(name) = &raw.server_name
         && ServerName::try_from(name.as_str()).is_err()
     {
         let text = "not a host name; write it like \"jira.corp.example\"";
-        place.error("server_name", text, problems);
+        section.error("server_name", text, problems);
     }
     let settings = TlsSettings {
         roots: match raw.roots {
@@ -166,7 +167,7 @@ fn tls(
             TlsConfigError::ClientCertificate(_) => "client_certificate_file",
             _ => "upstream",
         };
-        place.error(key, error.to_string(), problems);
+        section.error(key, error.to_string(), problems);
         return None;
     }
     Some(settings)
@@ -175,7 +176,7 @@ fn tls(
 /// `Some(None)` where there is none and none is meant.
 fn client_certificate(
     raw: &raw::RawForward,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<Option<Arc<ClientCertificate>>> {
@@ -185,22 +186,22 @@ fn client_certificate(
         (Some(certificate), Some(key)) => (certificate, key),
         (Some(_), None) => {
             let text = "missing beside client_certificate_file; name the file with its private key";
-            place.error_at("client_key_file", "client_certificate_file", text, problems);
+            section.error_at("client_key_file", "client_certificate_file", text, problems);
             return None;
         }
         (None, Some(_)) => {
             let text = "missing beside client_key_file; name the file with its certificate";
-            place.error_at("client_certificate_file", "client_key_file", text, problems);
+            section.error_at("client_certificate_file", "client_key_file", text, problems);
             return None;
         }
     };
-    let chain = files.certificates(place, "client_certificate_file", certificate, problems);
-    let file = files.named(place, "client_key_file", key, problems)?;
+    let chain = files.read_certificates(section, "client_certificate_file", certificate, problems);
+    let file = files.locate_secret(section, "client_key_file", key, problems)?;
     if files.may_be_unreadable(&file) {
         // Nothing is connected to then.
         return Some(None);
     }
-    let key = files.private_key(place, "client_key_file", key, problems);
+    let key = files.read_private_key(section, "client_key_file", key, problems);
     Some(Some(Arc::new(ClientCertificate {
         chain: chain?,
         key: key?,
@@ -213,7 +214,7 @@ fn policy(
     forward: &MergedSection<'_>,
     problems: &mut ConfigProblems,
 ) -> Option<policy::Settings> {
-    let place = forward.section("policy");
+    let section = forward.section("policy");
     let before = problems.len();
     let base = policy::Settings {
         context_path: target.context_path.clone(),
@@ -239,7 +240,7 @@ fn policy(
             }
             if let Err(error) = CompiledPolicy::new(&one) {
                 let text = format!("{:?}: {}", error.text, error.problem);
-                place.element_error(key, index, text, problems);
+                section.element_error(key, index, text, problems);
             }
         }
     }
@@ -259,33 +260,33 @@ fn vendor_headers(
     forward: &MergedSection<'_>,
     problems: &mut ConfigProblems,
 ) -> Option<VendorHeaders> {
-    let place = forward.section("headers");
+    let section = forward.section("headers");
     let is_http = matches!(target, UpstreamTarget::Http(_));
     if is_http && matches!(auth, Some(auth::Settings::PassThrough)) && !raw.pass.is_empty() {
         let text = "has no effect with mode = \"pass-through\", where all headers reach Jira; remove it, or let the \
                     agent log in";
-        place.error("pass", text, problems);
+        section.error("pass", text, problems);
         return None;
     }
     match VendorHeaders::new(&raw.pass) {
         Ok(headers) => Some(headers),
         Err((index, why)) => {
             let name = raw.pass.get(index).map_or("", String::as_str);
-            place.element_error("pass", index, format!("{name:?}: {why}"), problems);
+            section.element_error("pass", index, format!("{name:?}: {why}"), problems);
             None
         }
     }
 }
 
 /// What speaks of HTTP cannot be kept where only bytes are seen: to pretend would be dangerous.
-fn check_tcp_keys(place: &MergedSection<'_>, problems: &mut ConfigProblems) {
+fn check_tcp_keys(forward: &MergedSection<'_>, problems: &mut ConfigProblems) {
     for section in HTTP_SECTIONS {
-        if place.is_written(section) {
+        if forward.is_written(section) {
             let text = format!(
                 "[forward.{section}] cannot hold for a tcp:// upstream, whose bytes are forwarded as they are; \
                  remove the section, or write upstream with https://"
             );
-            place.error(section, text, problems);
+            forward.error(section, text, problems);
         }
     }
 }

@@ -29,29 +29,29 @@ use std::{path::Path, sync::Arc};
 /// The whole configuration, if nothing is wrong with it.
 pub fn config(
     raw: raw::RawConfig,
-    effective: &MergedConfig,
+    merged: &MergedConfig,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<Config> {
     let before = problems.len();
-    let top = effective.top();
+    let top = merged.top();
     let state_dir = files.resolve(&raw.state_dir);
     let mut forwards = Vec::with_capacity(raw.forward.len());
-    for (index, section) in raw.forward.into_iter().enumerate() {
-        let place = effective.forward(index);
-        forwards.extend(forward(section, &place, files, &state_dir, problems));
+    for (index, raw) in raw.forward.into_iter().enumerate() {
+        let section = merged.forward(index);
+        forwards.extend(forward(raw, &section, files, &state_dir, problems));
     }
-    unique_binds(&forwards, effective, problems);
+    unique_binds(&forwards, merged, problems);
     let remote = |forward: &ForwardConfig| RemoteForward {
         name: Arc::clone(&forward.name),
         bind: forward.bind.clone(),
     };
     let remote = forwards.iter().map(remote).collect();
-    let place = top.section("tunnel");
+    let section = top.section("tunnel");
     let written = raw.tunnel.clone();
     files.recorder.take();
-    let tunnel = tunnel::tunnel(raw.tunnel, remote, &place, files, &state_dir, problems);
-    let sessions = ConfigFingerprint::of_tunnel(&written, files.recorder.take());
+    let tunnel = tunnel::tunnel(raw.tunnel, remote, &section, files, &state_dir, problems);
+    let tunnel_fingerprint = ConfigFingerprint::of_tunnel(&written, files.recorder.take());
     let in_flight = forwards.iter().map(|f| f.http.max_concurrent).sum();
     let audit = audit(
         raw.audit,
@@ -66,7 +66,7 @@ pub fn config(
     }
     Some(Config {
         tunnel: Arc::new(tunnel?),
-        tunnel_fingerprint: sessions,
+        tunnel_fingerprint,
         forwards,
         audit: audit?,
         log: log?,
@@ -78,14 +78,14 @@ pub fn config(
 /// `in_flight`: requests that all forwards may answer at once.
 fn audit(
     raw: raw::RawAudit,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     state_dir: &Path,
     in_flight: usize,
     problems: &mut ConfigProblems,
 ) -> Option<audit::Settings> {
     if raw.required && raw.sink == raw::RawSink::Off {
         let text = "true with sink = \"off\", so that no request could ever pass; name another sink, or remove this key";
-        place.error_at("required", "sink", text, problems);
+        section.error_at("required", "sink", text, problems);
         return None;
     }
     if raw.required && (raw.queue as usize) < in_flight {
@@ -94,23 +94,23 @@ fn audit(
              required each of them holds a place in it; make it at least that",
             raw.queue
         );
-        place.error_at("queue", "required", text, problems);
+        section.error_at("queue", "required", text, problems);
         return None;
     }
     let sink = match (raw.sink, raw.file) {
         (raw::RawSink::File, Some(path)) if path.is_absolute() => audit::SinkSetting::File(path),
         (raw::RawSink::File, Some(_)) => {
             let text = "not an absolute path; write it from the root, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
-            place.error("file", text, problems);
+            section.error("file", text, problems);
             return None;
         }
         (raw::RawSink::File, None) => {
             let text = "missing with sink = \"file\"; name the file, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
-            place.error_at("file", "sink", text, problems);
+            section.error_at("file", "sink", text, problems);
             return None;
         }
         (_, Some(_)) => {
-            place.error(
+            section.error(
                 "file",
                 "only used with sink = \"file\"; set that, or remove this key",
                 problems,
@@ -129,17 +129,17 @@ fn audit(
         required: raw.required,
         floor: FreeSpaceFloor {
             bytes: raw.min_free.0,
-            parts: AUDIT_PARTS,
+            parts: AUDIT_DISK_PARTS,
         },
     })
 }
 
 fn log(
     raw: raw::RawLog,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     problems: &mut ConfigProblems,
 ) -> Option<telemetry::Settings> {
-    place.value_or_error("level", telemetry::parse_level(&raw.level), problems)?;
+    section.value_or_error("level", telemetry::parse_level(&raw.level), problems)?;
     Some(telemetry::Settings {
         level: raw.level,
         format: match raw.format {
@@ -152,11 +152,7 @@ fn log(
 }
 
 /// Two forwards cannot listen at one place; several may let the gateway choose.
-fn unique_binds(
-    forwards: &[ForwardConfig],
-    effective: &MergedConfig,
-    problems: &mut ConfigProblems,
-) {
+fn unique_binds(forwards: &[ForwardConfig], merged: &MergedConfig, problems: &mut ConfigProblems) {
     for (index, forward) in forwards.iter().enumerate() {
         let chosen_by_gateway = matches!(forward.bind, BindAddress::Tcp { port: 0, .. });
         let first = forwards[..index]
@@ -167,11 +163,11 @@ fn unique_binds(
                 "{} is already the bind of forward {:?}; give each its own port or path",
                 forward.bind, first.name
             );
-            let position = effective.position(&forward.name);
-            effective.forward(position).error("bind", text, problems);
+            let position = merged.position(&forward.name);
+            merged.forward(position).error("bind", text, problems);
         }
     }
 }
 
 /// Half of what the spool leaves on a small disk, so that it stops first.
-const AUDIT_PARTS: u64 = 20;
+const AUDIT_DISK_PARTS: u64 = 20;

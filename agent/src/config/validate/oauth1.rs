@@ -11,63 +11,72 @@ use crate::{
 /// The settings, if nothing is wrong with them.
 pub fn oauth1(
     raw: raw::RawAuth,
-    site: AuthContext<'_>,
-    place: &MergedSection<'_>,
+    context: AuthContext<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<Settings> {
-    let consumer_key = required("consumer_key", raw.consumer_key, "oauth1", place, problems);
+    let consumer_key = required(
+        "consumer_key",
+        raw.consumer_key,
+        "oauth1",
+        section,
+        problems,
+    );
     if let Some(text) = &consumer_key
         && (text.is_empty() || text.chars().any(char::is_control))
     {
         let text = "not a consumer key; write it as it stands in Jira's application link";
-        place.error("consumer_key", text, problems);
+        section.error("consumer_key", text, problems);
     }
     let key_file = raw.private_key_file;
-    let key_file = required("private_key_file", key_file, "oauth1", place, problems);
-    let private_key_file = key_file.and_then(|name| private_key(&name, place, files, problems));
+    let key_file = required("private_key_file", key_file, "oauth1", section, problems);
+    let private_key_file = key_file.and_then(|name| private_key(&name, section, files, problems));
     let signed_base = match &raw.signed_base_url {
-        Some(text) => Some(place.value_or_error("signed_base_url", base_url(text), problems)?),
+        Some(text) => Some(section.value_or_error("signed_base_url", base_url(text), problems)?),
         None => None,
     };
     let token = match (&raw.access_token_file, raw.two_legged.unwrap_or(false)) {
         (Some(_), true) => {
             let text = "cannot stand beside two_legged = true, which needs no access token; remove one of the two";
-            place.error("access_token_file", text, problems);
+            section.error("access_token_file", text, problems);
             return None;
         }
-        (Some(name), false) => {
-            AccessTokenSource::File(files.secret(place, "access_token_file", name, problems)?)
-        }
+        (Some(name), false) => AccessTokenSource::File(files.secret_file(
+            section,
+            "access_token_file",
+            name,
+            problems,
+        )?),
         (None, true) => AccessTokenSource::TwoLegged,
-        (None, false) => AccessTokenSource::Login(site.store),
+        (None, false) => AccessTokenSource::Login(context.store),
     };
     Some(Settings {
         consumer_key: consumer_key?,
         private_key_file: private_key_file?,
         token,
         signed_base,
-        target: site.target.clone(),
-        upstream: site.upstream?.clone(),
+        target: context.target.clone(),
+        upstream: context.upstream?.clone(),
     })
 }
 
 fn private_key(
     name: &str,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<SecretFile> {
     let key = "private_key_file";
-    let file = files.named(place, key, name, problems)?;
+    let file = files.locate_secret(section, key, name, problems)?;
     if files.may_be_unreadable(&file) {
         return Some(file);
     }
-    let pem = place.value_or_error(key, file.read(), problems)?;
+    let pem = section.value_or_error(key, file.read(), problems)?;
     // The same step that the running agent takes: what it would stumble over is known here.
     let usable = SigningKey::from_pem(pem.expose());
-    let told = usable.map_err(|error| format!("{}: {error}", file.path().display()));
-    place.value_or_error(key, told.map(drop), problems)?;
+    let usable = usable.map_err(|error| format!("{}: {error}", file.path().display()));
+    section.value_or_error(key, usable.map(drop), problems)?;
     Some(file)
 }
 

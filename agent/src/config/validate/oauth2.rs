@@ -11,18 +11,19 @@ use url::{Host, Url};
 /// The settings, if nothing is wrong with them.
 pub fn oauth2(
     raw: raw::RawAuth,
-    site: AuthContext<'_>,
-    place: &MergedSection<'_>,
+    context: AuthContext<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<Settings> {
-    let client_id = required("client_id", raw.client_id, "oauth2", place, problems);
+    let client_id = required("client_id", raw.client_id, "oauth2", section, problems);
     let secret = raw.client_secret_file;
-    let secret = required("client_secret_file", secret, "oauth2", place, problems);
-    let secret = secret.and_then(|name| files.secret(place, "client_secret_file", &name, problems));
+    let secret = required("client_secret_file", secret, "oauth2", section, problems);
+    let secret =
+        secret.and_then(|name| files.secret_file(section, "client_secret_file", &name, problems));
     let provider = match &raw.audience {
         Some(_) => TokenIssuer::Cloud,
-        None => TokenIssuer::of(site.target),
+        None => TokenIssuer::of(context.target),
     };
     let grant = match raw.grant {
         Some(raw::RawGrantType::ClientCredentials) => GrantType::ClientCredentials,
@@ -30,38 +31,40 @@ pub fn oauth2(
     };
     if grant == GrantType::ClientCredentials {
         for key in ["refresh_token_file", "redirect_uri", "authorize_url"] {
-            if place.is_written(key) {
+            if section.is_written(key) {
                 let text = "belongs to grant = \"authorization_code\"; client_credentials knows neither browser nor refresh token; remove this key";
-                place.error(key, text, problems);
+                section.error(key, text, problems);
             }
         }
         if provider == TokenIssuer::Cloud {
             let text = "client_credentials is for Data Center service accounts; Cloud needs grant = \"authorization_code\"";
-            place.error("grant", text, problems);
+            section.error("grant", text, problems);
         }
     }
     let scope = raw.scope.unwrap_or_else(|| provider.scope().to_owned());
     if let Err(text) = check_scope(&scope, provider, grant) {
-        place.error("scope", text, problems);
+        section.error("scope", text, problems);
     }
-    let redirect_uri = raw.redirect_uri.unwrap_or_else(|| REDIRECT.to_owned());
+    let redirect_uri = raw
+        .redirect_uri
+        .unwrap_or_else(|| DEFAULT_REDIRECT.to_owned());
     if let Err(text) = check_redirect(&redirect_uri) {
-        place.error("redirect_uri", text, problems);
+        section.error("redirect_uri", text, problems);
     }
     let refresh_token_file = match &raw.refresh_token_file {
         Some(name) => {
-            let file = files.named(place, "refresh_token_file", name, problems)?;
+            let file = files.locate_secret(section, "refresh_token_file", name, problems)?;
             // It serves once, and may be gone since.
             if file.path().exists() {
-                place.value_or_error("refresh_token_file", file.check(), problems)?;
+                section.value_or_error("refresh_token_file", file.check(), problems)?;
             }
             Some(file)
         }
         None => None,
     };
     let mut url = |key: &str, written: Option<String>, name: &str| match written {
-        Some(text) => place.value_or_error(key, endpoint(&text, site.target), problems),
-        None => provider.endpoint(site.target, name),
+        Some(text) => section.value_or_error(key, endpoint(&text, context.target), problems),
+        None => provider.endpoint(context.target, name),
     };
     let authorize_url = url("authorize_url", raw.authorize_url, "authorize");
     let token_url = url("token_url", raw.token_url, "token");
@@ -80,8 +83,8 @@ pub fn oauth2(
             .or_else(|| provider.audience().map(str::to_owned)),
         provider,
         refresh_token_file,
-        store: site.store,
-        upstream: site.upstream?.clone(),
+        store: context.store,
+        upstream: context.upstream?.clone(),
     })
 }
 
@@ -92,15 +95,15 @@ fn check_scope(scope: &str, provider: TokenIssuer, grant: GrantType) -> Result<(
     }
     let mut words = scope.split(' ');
     match provider {
-        TokenIssuer::DataCenter => match words.find(|word| !SCOPES.contains(word)) {
+        TokenIssuer::DataCenter => match words.find(|word| !DATA_CENTER_SCOPES.contains(word)) {
             Some(word) => Err(format!(
                 "Data Center knows no scope {word:?}; it has {}",
-                SCOPES.join(", ")
+                DATA_CENTER_SCOPES.join(", ")
             )),
             None => Ok(()),
         },
         TokenIssuer::Cloud
-            if grant == GrantType::AuthorizationCode && !words.any(|w| w == OFFLINE) =>
+            if grant == GrantType::AuthorizationCode && !words.any(|w| w == OFFLINE_ACCESS) =>
         {
             Err(
                 "lacks offline_access, without which the login ends after an hour; add it"
@@ -112,19 +115,19 @@ fn check_scope(scope: &str, provider: TokenIssuer, grant: GrantType) -> Result<(
 }
 
 fn check_redirect(text: &str) -> Result<(), &'static str> {
-    const WANTED: &str = "expected https://…, or http:// to this host like \"http://127.0.0.1:8400/callback\", exactly as it is registered with the client";
-    let url = Url::parse(text).map_err(|_| WANTED)?;
+    const EXPECTED: &str = "expected https://…, or http:// to this host like \"http://127.0.0.1:8400/callback\", exactly as it is registered with the client";
+    let url = Url::parse(text).map_err(|_| EXPECTED)?;
     let loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => return Err(WANTED),
+        None => return Err(EXPECTED),
     };
     match url.scheme() {
         _ if url.fragment().is_some() => Err("may have no fragment (#…), RFC 6749 §3.1.2"),
         "https" => Ok(()),
         "http" if loopback => Ok(()),
-        _ => Err(WANTED),
+        _ => Err(EXPECTED),
     }
 }
 
@@ -150,6 +153,6 @@ fn revoke_endpoint(token_url: &HttpTarget, provider: TokenIssuer) -> Option<Http
 }
 
 /// Nothing listens there: the browser shows an error, and its address line what is to be pasted.
-const REDIRECT: &str = "https://localhost/jira-tunnel-agent";
-const SCOPES: [&str; 4] = ["READ", "WRITE", "ADMIN", "SYSTEM_ADMIN"];
-const OFFLINE: &str = "offline_access";
+const DEFAULT_REDIRECT: &str = "https://localhost/jira-tunnel-agent";
+const DATA_CENTER_SCOPES: [&str; 4] = ["READ", "WRITE", "ADMIN", "SYSTEM_ADMIN"];
+const OFFLINE_ACCESS: &str = "offline_access";

@@ -15,45 +15,51 @@ use std::{path::Path, sync::Arc};
 pub fn tunnel(
     raw: raw::RawTunnel,
     forwards: Vec<RemoteForward>,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     state_dir: &Path,
     problems: &mut ConfigProblems,
 ) -> Option<tunnel::Settings> {
     if raw.gateways.is_empty() {
         let text = "empty; name at least one gateway, like [\"gw1.vendor.example:443\"]";
-        place.error("gateways", text, problems);
+        section.error("gateways", text, problems);
     }
     let mut gateways = Vec::with_capacity(raw.gateways.len());
     for (index, text) in raw.gateways.iter().enumerate() {
         match text.parse() {
             Ok(gateway) => gateways.push(gateway),
-            Err(error) => place.element_error("gateways", index, format!("{error}"), problems),
+            Err(error) => section.element_error("gateways", index, format!("{error}"), problems),
         }
     }
     if raw.user.is_empty() || raw.user.chars().any(char::is_control) {
         let text = "not a user name; write the one that the vendor gave you";
-        place.error("user", text, problems);
+        section.error("user", text, problems);
     }
     if raw.stall_timeout <= raw.keepalive_interval {
         let text = format!(
             "{} is not longer than keepalive_interval ({}), so that a session at rest would be aborted; make it at least twice as long",
             raw.stall_timeout, raw.keepalive_interval
         );
-        place.error_at("stall_timeout", "keepalive_interval", text, problems);
+        section.error_at("stall_timeout", "keepalive_interval", text, problems);
     }
-    let egress = egress(&raw, &gateways, place, files, problems);
-    let identity = identity(&raw, place, files, problems);
-    let host_keys = host_keys(raw.host_keys, raw.known_hosts_file, place, files, problems);
-    let transport = transport(raw.transport, &place.section("transport"), problems);
+    let egress = egress(&raw, &gateways, section, files, problems);
+    let identity = identity(&raw, section, files, problems);
+    let host_keys = host_keys(
+        raw.host_keys,
+        raw.known_hosts_file,
+        section,
+        files,
+        problems,
+    );
+    let transport = transport(raw.transport, &section.section("transport"), problems);
     let channel = channel(
         raw.channel,
-        &place.section("channel"),
+        &section.section("channel"),
         files,
         state_dir,
         problems,
     );
-    let connections = match place.is_written("connections") {
+    let connections = match section.is_written("connections") {
         true => raw.connections as usize,
         false => default_connections(raw.connections as usize, gateways.len(), &forwards),
     };
@@ -92,20 +98,22 @@ fn default_connections(usual: usize, gateways: usize, forwards: &[RemoteForward]
 
 fn identity(
     raw: &raw::RawTunnel,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<SshIdentity> {
-    let file = files.named(place, "identity_file", &raw.identity_file, problems)?;
+    let file = files.locate_secret(section, "identity_file", &raw.identity_file, problems)?;
     if files.may_be_unreadable(&file) {
         return Some(SshIdentity::ephemeral());
     }
     let passphrase = match &raw.identity_passphrase_file {
-        Some(name) => Some(files.read_secret(place, "identity_passphrase_file", name, problems)?),
+        Some(name) => {
+            Some(files.read_secret(section, "identity_passphrase_file", name, problems)?)
+        }
         None => None,
     };
     let identity = SshIdentity::load(&file, passphrase.as_ref());
-    let identity = place.value_or_error("identity_file", identity, problems)?;
+    let identity = section.value_or_error("identity_file", identity, problems)?;
     let shown = identity.public_form();
     files.recorder.note(file.path(), shown.as_bytes());
     Some(identity)
@@ -114,18 +122,18 @@ fn identity(
 fn host_keys(
     fingerprints: Vec<String>,
     known_hosts: Option<String>,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<HostKeys> {
     if fingerprints.is_empty() && known_hosts.is_none() {
         let text = "no host key is named, so that no gateway could be trusted; put the fingerprints that \
                     the vendor gave you here, like [\"SHA256:…\"], or name a known_hosts_file";
-        place.error("host_keys", text, problems);
+        section.error("host_keys", text, problems);
         return None;
     }
     let known_hosts = match known_hosts {
-        Some(name) => Some(files.text(place, "known_hosts_file", &name, problems)?),
+        Some(name) => Some(files.read_text(section, "known_hosts_file", &name, problems)?),
         None => None,
     };
     let content = known_hosts
@@ -138,7 +146,7 @@ fn host_keys(
                 HostKeyError::BadLine { .. } => "known_hosts_file",
                 _ => "host_keys",
             };
-            place.error_at(key, "known_hosts_file", error.to_string(), problems);
+            section.error_at(key, "known_hosts_file", error.to_string(), problems);
             None
         }
     }
@@ -146,7 +154,7 @@ fn host_keys(
 
 fn transport(
     raw: raw::RawTransport,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     problems: &mut ConfigProblems,
 ) -> tunnel::transport::TransportLimits {
     if raw.low_mark >= raw.high_mark {
@@ -154,14 +162,14 @@ fn transport(
             "{} is not less than high_mark ({}); half of it is a good value",
             raw.low_mark, raw.high_mark
         );
-        place.error_at("low_mark", "high_mark", text, problems);
+        section.error_at("low_mark", "high_mark", text, problems);
     }
     if raw.cap <= raw.high_mark {
         let text = format!(
             "{} is not more than high_mark ({}); make it several times as much",
             raw.cap, raw.high_mark
         );
-        place.error_at("cap", "high_mark", text, problems);
+        section.error_at("cap", "high_mark", text, problems);
     }
     tunnel::transport::TransportLimits {
         high_mark: raw.high_mark.as_usize(),
@@ -174,7 +182,7 @@ fn transport(
 
 fn channel(
     raw: raw::RawChannel,
-    place: &MergedSection<'_>,
+    section: &MergedSection<'_>,
     files: &FileResolver,
     state_dir: &Path,
     problems: &mut ConfigProblems,
@@ -184,14 +192,14 @@ fn channel(
             "{} is less than memory ({}), which one channel alone may hold; make it more",
             raw.memory_per_session, raw.memory
         );
-        place.error_at("memory_per_session", "memory", text, problems);
+        section.error_at("memory_per_session", "memory", text, problems);
     }
     if raw.spool_per_session < raw.memory_per_session {
         let text = format!(
             "{} is less than memory_per_session ({}), which it includes; make it more",
             raw.spool_per_session, raw.memory_per_session
         );
-        place.error_at("spool_per_session", "memory_per_session", text, problems);
+        section.error_at("spool_per_session", "memory_per_session", text, problems);
     }
     let spool_dir = match &raw.spool_dir {
         Some(folder) => {
@@ -199,7 +207,7 @@ fn channel(
             // In the state folder the agent makes it itself.
             if !folder.is_dir() && !folder.starts_with(state_dir) {
                 let text = format!("{} is not a folder; create it", folder.display());
-                place.error("spool_dir", text, problems);
+                section.error("spool_dir", text, problems);
             }
             folder
         }

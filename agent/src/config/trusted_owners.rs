@@ -62,7 +62,7 @@ impl TrustedOwners {
     /// Finds the first place on the way to `path` where somebody else could put other contents. What is not there is
     /// for the reader of the file to say.
     pub fn check_path(&self, path: &Path) -> Result<(), UnsafePath> {
-        let mut rest: VecDeque<OsString> = parts(path);
+        let mut rest: VecDeque<OsString> = components(path);
         let mut at = PathBuf::from("/");
         self.check_component(&at)?;
         let mut links = 0;
@@ -85,7 +85,7 @@ impl TrustedOwners {
                 return Ok(());
             };
             // Opening it fails with ELOOP.
-            if links > MOST_LINKS {
+            if links > MAX_LINKS {
                 return Ok(());
             }
             match target.is_absolute() {
@@ -94,7 +94,7 @@ impl TrustedOwners {
                     at.pop();
                 }
             }
-            for part in parts(&target).into_iter().rev() {
+            for part in components(&target).into_iter().rev() {
                 rest.push_front(part);
             }
         }
@@ -107,10 +107,10 @@ impl TrustedOwners {
         };
         self.check_owner(path, &found)?;
         let mode = found.permissions().mode() & 0o7777;
-        let keeps_others_out = found.is_dir() && mode & STICKY != 0 && found.uid() == 0;
+        let is_shared_folder = found.is_dir() && mode & STICKY != 0 && found.uid() == 0;
         let others = mode & OTHERS_WRITE != 0;
         let group = mode & GROUP_WRITE != 0 && self.private_group != Some(found.gid());
-        let (who, whose) = match (group, others) {
+        let (who, classes) = match (group, others) {
             (false, false) => return Ok(()),
             (true, true) => ("anybody on this host".to_owned(), "go"),
             (false, true) => ("anybody on this host".to_owned(), "o"),
@@ -119,13 +119,13 @@ impl TrustedOwners {
                 (format!("whoever is in the group {group}"), "g")
             }
         };
-        if keeps_others_out || is_read_only(path) {
+        if is_shared_folder || is_read_only(path) {
             return Ok(());
         }
         Err(UnsafePath {
             path: path.to_owned(),
             text: format!(
-                "{who} may change it (mode {mode:04o}); run: chmod {whose}-w {}",
+                "{who} may change it (mode {mode:04o}); run: chmod {classes}-w {}",
                 path.display()
             ),
         })
@@ -148,13 +148,13 @@ impl TrustedOwners {
 
     /// The same as a problem of the configuration.
     pub(super) fn check_for_config(&self, path: &Path, problems: &mut ConfigProblems) {
-        if let Err(unguarded) = self.check_path(path) {
-            problems.add(ValueOrigin::file(&unguarded.path), "", unguarded.text);
+        if let Err(unsafe_path) = self.check_path(path) {
+            problems.add(ValueOrigin::file(&unsafe_path.path), "", unsafe_path.text);
         }
     }
 }
 
-fn parts(path: &Path) -> VecDeque<OsString> {
+fn components(path: &Path) -> VecDeque<OsString> {
     let named = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),
@@ -175,7 +175,7 @@ fn is_read_only(path: &Path) -> bool {
 /// As the packages make it.
 const SERVICE_USER: &str = "jira-tunnel-agent";
 /// As many as the kernel follows (path_resolution(7)).
-const MOST_LINKS: u32 = 40;
+const MAX_LINKS: u32 = 40;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITE: u32 = 0o020;
 const STICKY: u32 = 0o1000;
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_somebody_else_could_write_is_refused_with_the_command_that_corrects_it() {
-        for (name, mode, who, whose) in [
+        for (name, mode, who, classes) in [
             ("agent.toml", 0o666, "anybody on this host", "go"),
             ("agent.toml", 0o664, "whoever is in the group ", "g"),
             ("agent.d/50-local.toml", 0o646, "anybody on this host", "o"),
@@ -245,7 +245,7 @@ mod tests {
             let problem = &problems[0];
             assert!(problem.contains(who), "{problem}");
             assert!(problem.starts_with(path), "{problem}");
-            let command = format!("(mode {mode:04o}); run: chmod {whose}-w {path}");
+            let command = format!("(mode {mode:04o}); run: chmod {classes}-w {path}");
             assert!(
                 problem.trim_end_matches('/').ends_with(&command),
                 "{problem}"
