@@ -18,16 +18,16 @@ use std::{path::PathBuf, time::Duration};
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<RawConfig>)]
 pub struct RawConfig {
-    /// Folder for what must survive a restart. systemd's `STATE_DIRECTORY` takes precedence.
+    /// Folder for data that must survive a restart. systemd's `STATE_DIRECTORY` takes precedence.
     #[serde(default = "state_dir")]
     pub state_dir: PathBuf,
-    /// Folder of the socket by which `agent status` and the other commands find the running agent.
-    /// systemd's `RUNTIME_DIRECTORY` takes precedence.
+    /// Folder of the socket through which `agent status` and the other commands reach the running agent. systemd's
+    /// `RUNTIME_DIRECTORY` takes precedence.
     #[serde(default = "runtime_dir")]
     pub runtime_dir: PathBuf,
-    /// The way to the gateway.
+    /// The connection to the gateways.
     pub tunnel: RawTunnel,
-    /// One service to make reachable; as many sections as there are services, at least one.
+    /// One service to make reachable. Repeat the section for each service; at least one is required.
     #[serde(default)]
     pub forward: Vec<RawForward>,
     /// The record of every request, allowed or refused.
@@ -43,51 +43,49 @@ pub struct RawConfig {
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<RawTunnel>)]
 pub struct RawTunnel {
-    /// SSH gateways as `host:port`, an IPv6 address in brackets; `tls://host:port` where SSH goes inside
-    /// TLS. Connections are spread over them.
+    /// SSH gateways as `host:port`, IPv6 addresses in brackets; `tls://host:port` for SSH inside TLS. Connections are
+    /// spread over them.
     pub gateways: Vec<String>,
     /// User name on the gateway.
     pub user: String,
     /// OpenSSH private key. A certificate beside it (`<name>-cert.pub`) is used.
     pub identity_file: String,
-    /// File with the passphrase of the private key, where it has one.
+    /// File with the passphrase of the private key, if it has one.
     pub identity_passphrase_file: Option<String>,
-    /// Accepted host keys as SHA256 fingerprints, as `ssh-keygen -lf` prints them. This or
-    /// `known_hosts_file` is required.
+    /// Accepted host keys as SHA256 fingerprints, as `ssh-keygen -lf` prints them. Either this or `known_hosts_file` is
+    /// required.
     #[serde(default)]
     pub host_keys: Vec<String>,
-    /// OpenSSH known_hosts file with the accepted host keys: hashed names and `@cert-authority` too.
+    /// OpenSSH known_hosts file with the accepted host keys. Hashed names and `@cert-authority` lines are supported.
     pub known_hosts_file: Option<String>,
-    /// PEM file with the certificate authorities that `tls://` gateways are verified by, these alone.
-    /// Without it: the operating system's.
+    /// PEM file with the only CA certificates trusted for `tls://` gateways. Without it: those of the operating system.
     pub gateway_ca_file: Option<String>,
-    /// Proxy that leads to the gateways: `http://host:port` (HTTP CONNECT), `socks5://host:port`, or
-    /// `environment` for what `HTTPS_PROXY` or else `ALL_PROXY` says, with `NO_PROXY`. Without it the
-    /// agent connects straight, whatever the environment says.
+    /// Proxy to the gateways: `http://host:port` (HTTP CONNECT), `socks5://host:port`, or `environment` to use
+    /// `HTTPS_PROXY`, else `ALL_PROXY`, with `NO_PROXY`. Without it the agent connects directly and ignores these
+    /// variables.
     pub proxy: Option<String>,
     /// User name at the proxy.
     pub proxy_username: Option<String>,
-    /// File with the password at the proxy. Read anew for each connection.
+    /// File with the password at the proxy. Read for each connection.
     pub proxy_password_file: Option<String>,
-    /// Gateways that are reached without the proxy: hosts, domains with all below them, addresses,
-    /// networks like `10.0.0.0/8`.
+    /// Gateways reached without the proxy: hosts, domains (including subdomains), addresses, or networks like
+    /// `10.0.0.0/8`.
     #[serde(default)]
     pub no_proxy: Vec<String>,
-    /// SSH sessions held at once. Where a forward binds a socket path and this is not written: at most one for
-    /// each gateway, because on one OpenSSH server the later session takes the socket from the earlier one.
+    /// Number of SSH sessions to keep open. If a forward binds a socket path and this key is missing: at most one for
+    /// each gateway, because on one OpenSSH server a later session takes the socket from an earlier one.
     #[serde(default = "count::<2>")]
     #[schemars(range(min = 1, max = 16))]
     pub connections: u32,
-    /// Time to resolve and connect, for each address tried; and again for the answer of a proxy, and for
-    /// TLS with a gateway.
+    /// Time to resolve and connect, for each address; and again for the proxy's answer and for TLS with a gateway.
     #[serde(default = "secs::<15>")]
     #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
     pub connect_timeout: HumanDuration,
-    /// Time for SSH banner, key exchange and login together.
+    /// Time for SSH banner, key exchange and authentication together.
     #[serde(default = "secs::<30>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "5m"))]
     pub login_timeout: HumanDuration,
-    /// Time between SSH keep-alives, which the far side must answer.
+    /// Time between SSH keep-alives, which the gateway must answer.
     #[serde(default = "secs::<15>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "10m"))]
     pub keepalive_interval: HumanDuration,
@@ -95,35 +93,35 @@ pub struct RawTunnel {
     #[serde(default = "count::<3>")]
     #[schemars(range(min = 2, max = 100))]
     pub keepalive_max: u32,
-    /// A session on which nothing has been received, or nothing taken by the kernel, for this long is
-    /// aborted. Longer than `keepalive_interval`.
+    /// A session is aborted if for this long it receives nothing, or the kernel accepts nothing that it sends. Longer
+    /// than `keepalive_interval`.
     #[serde(default = "secs::<60>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
     pub stall_timeout: HumanDuration,
-    /// How long a session may be silent before the agent sends a probe that the far side answers; half a second where
-    /// something is in flight.
+    /// How long a session may be silent before the agent sends a probe that the gateway answers; half a second while
+    /// data is in flight.
     #[serde(default = "secs::<5>")]
     #[schemars(extend("x-min" = "100ms", "x-max" = "10m"))]
     pub probe_interval: HumanDuration,
-    /// How long the answer may take. Then status shows the gateway as silent; after five times as long without any sign
-    /// of life the session is ended. Raise it where a link loses everything for seconds at a time. Where
-    /// `stall_timeout` is shorter, that counts.
+    /// Time for the answer to a probe. After it, status shows the gateway as silent. After five times as long without
+    /// any data received, the session ends. Raise it where a link loses everything for seconds at a time. A shorter
+    /// `stall_timeout` takes precedence.
     #[serde(default = "secs::<4>")]
     #[schemars(extend("x-min" = "500ms", "x-max" = "10m"))]
     pub probe_timeout: HumanDuration,
-    /// How long requests under way may go on when the agent stops; then they are cut off. Before systemd
-    /// 236, more than 45 s also need a longer `TimeoutStopSec` in the unit.
+    /// How long requests in flight may continue when the agent stops; then they are aborted. Before systemd 236, more
+    /// than 45 s also needs a longer `TimeoutStopSec` in the unit.
     #[serde(default = "secs::<30>")]
     #[schemars(extend("x-min" = "0s", "x-max" = "1h"))]
     pub drain_limit: HumanDuration,
-    /// Forwarded channels open at once per session; more are refused.
+    /// Forwarded channels open at the same time in a session; more are refused.
     #[serde(default = "count::<1024>")]
     #[schemars(range(min = 1, max = 65536))]
     pub max_channels: u32,
-    /// Bounds of what waits to be sent on one session.
+    /// Limits for data waiting to be sent on one session.
     #[serde(default)]
     pub transport: RawTransport,
-    /// Bounds of what was received and not yet taken, per channel and session.
+    /// Limits for data received and not yet consumed, per channel and session.
     #[serde(default)]
     pub channel: RawChannel,
 }
@@ -133,20 +131,20 @@ pub struct RawTunnel {
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = in_order::<RawTransport>)]
 pub struct RawTransport {
-    /// Bytes waiting to be sent above which channels are held back. On a slow link the mark is lowered
-    /// by itself, not below 128 KiB.
+    /// Channels pause once this many bytes wait to be sent. On a slow link the agent lowers the mark itself, to 128 KiB
+    /// at least.
     #[schemars(extend("x-min" = "64KiB", "x-max" = "1GiB"))]
     pub high_mark: HumanSize,
-    /// Bytes waiting to be sent at which channels go on. Less than `high_mark`.
+    /// Channels resume once this many bytes wait to be sent. Less than `high_mark`.
     #[schemars(extend("x-min" = "1KiB", "x-max" = "1GiB"))]
     pub low_mark: HumanSize,
-    /// Bytes waiting to be sent at which the session is ended. More than `high_mark`.
+    /// The session ends once this many bytes wait to be sent. More than `high_mark`.
     #[schemars(extend("x-min" = "1MiB", "x-max" = "4GiB"))]
     pub cap: HumanSize,
     /// Size of the read buffer of a session.
     #[schemars(extend("x-min" = "4KiB", "x-max" = "16MiB"))]
     pub read_buffer: HumanSize,
-    /// How long a closing session may go on without the kernel taking a byte.
+    /// How long a closing session may continue without the kernel accepting a byte.
     #[schemars(extend("x-min" = "100ms", "x-max" = "1m"))]
     pub shutdown_grace: HumanDuration,
 }
@@ -156,41 +154,38 @@ pub struct RawTransport {
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = in_order::<RawChannel>)]
 pub struct RawChannel {
-    /// SSH window: what the gateway may have under way on one channel. One upload moves at most this
-    /// per round trip (1 MiB: 20 MiB/s at 50 ms), and the gateway may keep as much in memory for each
-    /// channel, which costs it speed.
+    /// SSH window: bytes the gateway may have in flight on one channel. One upload moves at most this much per round
+    /// trip (1 MiB: 20 MiB/s at 50 ms). The gateway may buffer as much for each channel, which costs speed.
     #[schemars(extend("x-min" = "64KiB", "x-max" = "64MiB"))]
     pub window: HumanSize,
-    /// Bytes of a channel held in memory before its spool file is used. What is on its way to the file
-    /// comes on top, at most 8 MiB.
+    /// Bytes of a channel kept in memory before its spool file is used. Data on its way to the file adds at most 8 MiB.
     #[schemars(extend("x-min" = "4KiB", "x-max" = "1GiB"))]
     pub memory: HumanSize,
-    /// Bytes held in memory by all channels of one session together before each is left 64 KiB and the
+    /// Bytes that all channels of a session may keep in memory together. Beyond it each channel gets 64 KiB and the
     /// spool file. At least `memory`.
     #[schemars(extend("x-min" = "1MiB", "x-max" = "64GiB"))]
     pub memory_per_session: HumanSize,
-    /// Bytes of spool file per channel; past it that channel is reset. At least the largest upload
-    /// that must survive a Jira that does not read.
+    /// Size of the spool file of a channel; beyond it the channel is reset. At least the largest upload that must
+    /// survive while Jira does not read.
     #[schemars(extend("x-min" = "0", "x-max" = "1024GiB"))]
     pub spool_per_channel: HumanSize,
-    /// Memory and spool of all channels of one session together. At least `memory_per_session`.
+    /// Memory and spool of all channels of a session together. At least `memory_per_session`.
     #[schemars(extend("x-min" = "1MiB", "x-max" = "16384GiB"))]
     pub spool_per_session: HumanSize,
-    /// What spool files leave free on their disk, for the audit, tokens and pauses; on a disk smaller than
-    /// ten times this, a tenth of it. Below it a channel that needs more is reset, and no other.
+    /// Space that spool files leave free on their disk, for audit, tokens and pauses; on a disk smaller than ten times
+    /// this, a tenth of it. Below it, only a channel that needs more space is reset.
     #[schemars(extend("x-min" = "0", "x-max" = "1024GiB"))]
     pub spool_min_free: HumanSize,
-    /// Folder of the spool files, which have no name and vanish with the agent. Without it: `spool`
-    /// in the state folder. Must exist, unless it is in the state folder; should not be on a file system
-    /// that lives in memory.
+    /// Folder of the spool files, which have no name and disappear with the agent. Without it: `spool` in the state
+    /// folder. Must exist, unless it is in the state folder. Avoid file systems in memory.
     pub spool_dir: Option<PathBuf>,
-    /// How long the gateway may take to close a channel that we have ended, before we close it.
+    /// How long the gateway may take to close a channel that the agent has ended. Then the agent closes it.
     #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
     pub close_wait: HumanDuration,
-    /// Bytes still swallowed on a channel that nobody reads any more, before we close it.
+    /// Bytes still received and discarded on a channel that is no longer read, before the agent closes it.
     #[schemars(extend("x-min" = "0", "x-max" = "1GiB"))]
     pub discard: HumanSize,
-    /// How long one read or write of a spool file may take; then that channel is reset.
+    /// Time for one read or write of a spool file; then its channel is reset.
     #[schemars(extend("x-min" = "100ms", "x-max" = "10m"))]
     pub spool_timeout: HumanDuration,
 }
@@ -202,27 +197,27 @@ pub struct RawChannel {
 pub struct RawForward {
     /// Name of this forward in status, logs and audit: letters, digits, `-`, `_`; unique.
     pub name: String,
-    /// Where the gateway is to listen: `host:port` (port 0 lets the gateway choose), or the absolute
-    /// path of a unix socket on the gateway. Unique.
+    /// Where the gateway listens: `host:port` (port 0: the gateway chooses), or the absolute path of a Unix socket on
+    /// the gateway. Unique.
     pub bind: String,
-    /// Jira's URL, with its context path: `https://jira.corp.example/jira`. Or `tcp://host:port`,
-    /// which forwards bytes as they are, without policy, login or audit of requests.
+    /// Jira's URL with its context path: `https://jira.corp.example/jira`. Or `tcp://host:port`, which forwards bytes
+    /// unchanged, without policy, authentication or audit of requests.
     pub upstream: String,
     /// Connect to this address (`ip` or `ip:port`) instead of resolving the host of `upstream`.
     pub address: Option<String>,
-    /// Which certificate authorities are trusted: the operating system's (`system`), Mozilla's list
-    /// built into the agent (`webpki`), or only `ca_file` (`none`).
+    /// Trusted CA certificates: those of the operating system (`system`), Mozilla's list built into the agent
+    /// (`webpki`), or only `ca_file` (`none`).
     #[serde(default)]
     pub roots: RawRoots,
-    /// PEM file with certificate authorities to trust besides `roots`.
+    /// PEM file with CA certificates to trust in addition to `roots`.
     pub ca_file: Option<String>,
     /// PEM file with the client certificate to present, leaf first.
     pub client_certificate_file: Option<String>,
     /// PEM file with the private key of the client certificate.
     pub client_key_file: Option<String>,
-    /// Name to ask for and to verify in TLS instead of the host of `upstream`.
+    /// Name to send (SNI) and to verify in TLS instead of the host of `upstream`.
     pub server_name: Option<String>,
-    /// Connections open at once to this Jira.
+    /// Connections to this Jira open at the same time.
     #[serde(default = "count::<64>")]
     #[schemars(range(min = 1, max = 1024))]
     pub max_connections: u32,
@@ -230,33 +225,33 @@ pub struct RawForward {
     #[serde(default = "secs::<10>")]
     #[schemars(extend("x-min" = "0s", "x-max" = "5m"))]
     pub pool_wait: HumanDuration,
-    /// After this an idle connection to Jira is closed. Less than Jira's own limit, 20 s in Tomcat.
+    /// An idle connection to Jira is closed after this time. Less than Jira's own limit, 20 s in Tomcat.
     #[serde(default = "secs::<15>")]
     #[schemars(extend("x-min" = "0s", "x-max" = "10m"))]
     pub idle_timeout: HumanDuration,
-    /// Time to resolve, connect and agree on TLS.
+    /// Time to resolve, connect and complete the TLS handshake.
     #[serde(default = "secs::<10>")]
     #[schemars(extend("x-min" = "100ms", "x-max" = "5m"))]
     pub connect_timeout: HumanDuration,
-    /// How long Jira may take for the head of its answer, from the last byte of the request that it
-    /// took. An upload that moves pushes the deadline on.
+    /// Time for the head of Jira's response, from the last byte of the request that Jira accepted. An upload that makes
+    /// progress extends it.
     #[serde(default = "secs::<120>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
     pub response_timeout: HumanDuration,
-    /// `tcp://` only: a connection on which neither side has moved a byte for this long is ended.
+    /// `tcp://` only: a connection on which neither side moves a byte for this long is closed.
     #[serde(default = "secs::<3600>")]
     #[schemars(extend("x-min" = "1s", "x-max" = "7days"))]
     pub tcp_idle_timeout: HumanDuration,
-    /// Who the requests are toward Jira.
+    /// How requests authenticate to Jira.
     #[serde(default)]
     pub auth: RawAuth,
-    /// What the vendor may do. Nothing, unless it is allowed here.
+    /// What the vendor may do: nothing, unless you allow it here.
     #[serde(default)]
     pub policy: RawPolicy,
     /// Which of the vendor's headers reach Jira.
     #[serde(default)]
     pub headers: RawHeaders,
-    /// Bounds of the HTTP that the vendor speaks.
+    /// Limits for the vendor's HTTP requests.
     #[serde(default)]
     pub http: RawHttp,
 }
@@ -266,8 +261,8 @@ pub struct RawForward {
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<RawAuth>)]
 pub struct RawAuth {
-    /// `pass-through` leaves the vendor's own credential untouched. The other modes strip it and put in a
-    /// credential that never leaves this side.
+    /// `pass-through` leaves the vendor's own credential untouched. The other modes remove it and insert a credential
+    /// that never leaves your network.
     #[serde(default)]
     pub mode: RawAuthMode,
     /// Mode `basic`: Jira user name, without a colon.
@@ -278,54 +273,54 @@ pub struct RawAuth {
     pub token_file: Option<String>,
     /// Mode `api-token`: email address of the Atlassian account that the API token belongs to.
     pub email: Option<String>,
-    /// Mode `api-token`: whether the API token has scopes. Cloud takes such a one only behind its API
-    /// gateway, which requests then go to instead of `upstream`. Without it: `false`.
+    /// Mode `api-token`: whether the API token has scopes. Cloud accepts such a token only at its API gateway, which
+    /// then receives the requests instead of `upstream`. Without it: `false`.
     pub scoped: Option<bool>,
-    /// Modes `api-token` and `oauth2`, behind Cloud's API gateway: id of the site. Without it, the site is
-    /// asked for it (`/_edge/tenant_info`).
+    /// Modes `api-token` and `oauth2`, behind Cloud's API gateway: id of the site. Without it the agent asks the site
+    /// (`/_edge/tenant_info`).
     pub cloud_id: Option<String>,
     /// Modes `api-token` and `oauth2`: Cloud's API gateway. Without it: `https://api.atlassian.com`.
     pub api_url: Option<String>,
-    /// Mode `oauth2`: id of the client, as the application link (Cloud: the developer console) shows it.
+    /// Mode `oauth2`: id of the client, as shown by the application link (Cloud: by the developer console).
     pub client_id: Option<String>,
-    /// Mode `oauth2`: file with the client's secret.
+    /// Mode `oauth2`: file with the client secret.
     pub client_secret_file: Option<String>,
-    /// Mode `oauth2`: `authorization_code`, where a person logs in once with `agent login`, or
-    /// `client_credentials`, where the client is a Data Center service account.
+    /// Mode `oauth2`: `authorization_code`, with one `agent login` by a person, or `client_credentials`, for a Data
+    /// Center service account.
     pub grant: Option<RawGrantType>,
-    /// Mode `oauth2`: what the token may do, separated by spaces. Without it: `WRITE`; for Cloud
-    /// `read:jira-work write:jira-work read:jira-user offline_access`.
+    /// Mode `oauth2`: scopes of the token, separated by spaces. Without it: `WRITE`; for Cloud `read:jira-work
+    /// write:jira-work read:jira-user offline_access`.
     pub scope: Option<String>,
-    /// Mode `oauth2`: where the browser is sent after consent, exactly as it is registered with the
-    /// client. Without it: `https://localhost/jira-tunnel-agent`, where nothing listens: the address is
-    /// pasted into `agent login`. To `http://127.0.0.1:<port>/…` the command listens itself.
+    /// Mode `oauth2`: where the browser is sent after consent, exactly as registered with the client. Without it:
+    /// `https://localhost/jira-tunnel-agent`, where nothing listens; paste the address into `agent login`. On
+    /// `http://127.0.0.1:<port>/…` the command itself listens.
     pub redirect_uri: Option<String>,
-    /// Mode `oauth2`: file with a first refresh token, for hosts on which nobody runs `agent login`. Read
-    /// again when it changes; the token in it is good for one use.
+    /// Mode `oauth2`: file with a first refresh token, for hosts without `agent login`. Read again when it changes; its
+    /// token is valid for one use.
     pub refresh_token_file: Option<String>,
-    /// Mode `oauth2`: where a person consents. Without it: the upstream's `/rest/oauth2/latest/authorize`;
-    /// for Cloud `https://auth.atlassian.com/authorize`.
+    /// Mode `oauth2`: authorization endpoint. Without it: the upstream's `/rest/oauth2/latest/authorize`; for Cloud
+    /// `https://auth.atlassian.com/authorize`.
     pub authorize_url: Option<String>,
-    /// Mode `oauth2`: where tokens are issued. Without it: the upstream's `/rest/oauth2/latest/token`; for
-    /// Cloud `https://auth.atlassian.com/oauth/token`.
+    /// Mode `oauth2`: token endpoint. Without it: the upstream's `/rest/oauth2/latest/token`; for Cloud
+    /// `https://auth.atlassian.com/oauth/token`.
     pub token_url: Option<String>,
     /// Mode `oauth2`: the API that the token is for. Without it: none; for Cloud `api.atlassian.com`.
     pub audience: Option<String>,
     /// Mode `oauth1`: consumer key of Jira's application link.
     pub consumer_key: Option<String>,
-    /// Mode `oauth1`: PEM file with the RSA private key whose public half is in the application link;
-    /// `agent login --new-key` makes one.
+    /// Mode `oauth1`: PEM file with the RSA private key whose public key is in the application link; `agent login
+    /// --new-key` creates one.
     pub private_key_file: Option<String>,
-    /// Mode `oauth1`: file with an access token. Without it, and without `two_legged`, the token of
-    /// `agent login` is used.
+    /// Mode `oauth1`: file with an access token. Without it, and without `two_legged`, the token of `agent login` is
+    /// used.
     pub access_token_file: Option<String>,
-    /// Mode `oauth1`: requests without an access token, as the user whom the application link names.
+    /// Mode `oauth1`: send requests without an access token, as the user named in the application link.
     pub two_legged: Option<bool>,
-    /// Mode `oauth1`: Jira's URL as its own Tomcat sees it, where a proxy between changes scheme, host,
-    /// port or context path. Signatures are made over it.
+    /// Mode `oauth1`: Jira's URL as its own Tomcat sees it, if a proxy in front changes scheme, host, port or context
+    /// path. Signatures cover it.
     pub signed_base_url: Option<String>,
-    /// Modes `pat` and `api-token`: the day on which the token ends, like `2027-01-31`, where Jira does not
-    /// tell (`agent status` says so; Cloud never does). Only warnings depend on it.
+    /// Modes `pat` and `api-token`: the day on which the token expires, like `2027-01-31`, if Jira does not report it
+    /// (see `agent status`; Cloud never does). Used for warnings only.
     pub expires: Option<String>,
 }
 
@@ -334,15 +329,15 @@ pub struct RawAuth {
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<RawPolicy>)]
 pub struct RawPolicy {
-    /// Ready-made sets of rules: `ticketing`, `read-only`, `oauth-dance` and others; `docs/policy.md`
-    /// lists them with their rules.
+    /// Predefined sets of rules: `ticketing`, `read-only`, `oauth-dance` and others; `docs/policy.md` lists them with
+    /// their rules.
     #[serde(default)]
     pub presets: Vec<String>,
-    /// Rules like `POST /rest/api/2/issue/bulk`: `METHOD[,METHOD]` or `*`, then a path pattern without
-    /// the context path, where `*` is one segment and `**` the rest.
+    /// Rules like `POST /rest/api/2/issue/bulk`: `METHOD[,METHOD]` or `*`, then a path pattern without the context
+    /// path. In it `*` matches one segment and `**` the rest.
     #[serde(default)]
     pub allow: Vec<String>,
-    /// Rules of the same form that win over every preset and every `allow`.
+    /// Rules of the same form. They win over every preset and every `allow`.
     #[serde(default)]
     pub deny: Vec<String>,
 }
@@ -352,9 +347,8 @@ pub struct RawPolicy {
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<RawHeaders>)]
 pub struct RawHeaders {
-    /// Names of headers that reach Jira besides those known to be harmless, like `X-Vendor-Tenant`, at most 32.
-    /// Not with `pass-through`, where all reach it. A name that frames the request or carries an identity is
-    /// refused.
+    /// Names of headers that reach Jira in addition to those known to be harmless, like `X-Vendor-Tenant`; at most 32.
+    /// Not with `pass-through`, which passes all. Names that frame the request or carry an identity are refused.
     #[serde(default)]
     pub pass: Vec<String>,
 }
@@ -364,29 +358,28 @@ pub struct RawHeaders {
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = in_order::<RawHttp>)]
 pub struct RawHttp {
-    /// Bytes of request line and headers together; more is answered 431.
+    /// Bytes of request line and headers together; larger heads are answered 431.
     #[schemars(extend("x-min" = "8KiB", "x-max" = "1MiB"))]
     pub max_head: HumanSize,
-    /// Time for a request head, from its first byte; longer is answered 408.
+    /// Time for a request head, from its first byte; slower ones are answered 408.
     #[schemars(extend("x-min" = "1s", "x-max" = "10m"))]
     pub head_timeout: HumanDuration,
-    /// How long a kept-alive connection of the vendor may be without a request.
+    /// How long a kept-alive connection of the vendor may stay without a request.
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
     pub idle_timeout: HumanDuration,
-    /// A body that has not moved for this long is broken off. One that moves has no deadline.
+    /// A body without progress for this long is aborted. A body that makes progress has no deadline.
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
     pub stall_timeout: HumanDuration,
-    /// Bytes per second that the vendor sends of a body, or takes of an answer, at the least; a slower one is broken
-    /// off. Averaged over five `stall_timeout` in which the vendor was waited for; Jira may be as slow as it likes. The
-    /// default lets 64 transfers share a link of 64 kbit/s. `0` sets no limit.
+    /// Lowest rate in bytes per second at which the vendor must send a body or read a response; slower transfers are
+    /// aborted. Averaged over five `stall_timeout` of waiting for the vendor; Jira may be slower. The default lets 64
+    /// transfers share a link of 64 kbit/s. `0` sets no limit.
     #[schemars(extend("x-min" = "0", "x-max" = "1MiB"))]
     pub min_body_rate: HumanSize,
     /// Requests in flight on this forward; more are answered 503 with `Retry-After`.
     #[schemars(range(min = 1, max = 65536))]
     pub max_concurrent: u32,
-    /// Requests that policy or framing may refuse in a minute with an answer and an audit line each. Those
-    /// past it are answered 429 with `Retry-After`, and one audit line says how many they were. Requests
-    /// that are allowed do not count.
+    /// Requests per minute that policy or framing may refuse with an answer and an audit line each. More are answered
+    /// 429 with `Retry-After`, and one audit line counts them. Allowed requests do not count.
     #[schemars(range(min = 1, max = 1000000))]
     pub refusals_per_minute: u32,
 }
@@ -396,25 +389,25 @@ pub struct RawHttp {
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<RawAudit>)]
 pub struct RawAudit {
-    /// Where records go: the systemd `journal` (standard error where there is none), `file`, or `off`.
-    /// `auto` is the journal where it is known to drop nothing, as under the packaged unit with systemd 240
-    /// and later; else `audit.log` in systemd's folder for logs, in `/var/log/jira-tunnel-agent`, or in the
-    /// state folder; standard error where there is no journal. `agent status` says which, and why.
+    /// Where records go: the systemd `journal` (standard error if there is none), `file`, or `off`. `auto` is the
+    /// journal where it drops nothing, as under the packaged unit with systemd 240 and later. Otherwise it is
+    /// `audit.log` in systemd's folder for logs, in `/var/log/jira-tunnel-agent`, or in the state folder; standard
+    /// error without a journal. `agent status` shows which, and why.
     #[serde(default)]
     pub sink: RawSink,
-    /// With `sink = "file"`: absolute path of the file that JSON lines are appended to.
+    /// With `sink = "file"`: absolute path of the file to which JSON lines are appended.
     pub file: Option<PathBuf>,
-    /// Records that may wait to be written; past it they are dropped and counted. With `required`, at
-    /// least the requests that all forwards may have in flight (`max_concurrent`).
+    /// Records that may wait to be written; more are dropped and counted. With `required`, at least the requests that
+    /// all forwards may have in flight (`max_concurrent`).
     #[serde(default = "count::<8192>")]
     #[schemars(range(min = 16, max = 1048576))]
     pub queue: u32,
-    /// Whether no request may go to Jira without its record: while none can be written, requests are
-    /// answered 503 `audit-unavailable` before anything of them is sent.
+    /// Whether no request may reach Jira without its record. While no record can be written, requests are answered 503
+    /// `audit-unavailable` before any part of them is sent.
     #[serde(default)]
     pub required: bool,
-    /// What an audit file leaves free on its disk, for tokens and pauses that must still be saved; on a
-    /// disk smaller than twenty times this, a twentieth of it. Below it nothing is written.
+    /// Space that an audit file leaves free on its disk, for tokens and pauses; on a disk smaller than twenty times
+    /// this, a twentieth of it. Below it nothing is written.
     #[serde(default = "mebibytes::<64>")]
     #[schemars(extend("x-min" = "0", "x-max" = "1024GiB"))]
     pub min_free: HumanSize,
@@ -425,12 +418,12 @@ pub struct RawAudit {
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<RawLog>)]
 pub struct RawLog {
-    /// `error`, `warn`, `info`, `debug`, `trace` or `off`; also per module, like
-    /// `info,agent::tunnel=debug`. It is the agent's own: libraries log errors only, at most 20 lines a minute, and the
-    /// SSH library nothing, unless they are named (`info,russh=debug,h2=debug`) or the level is `trace`.
+    /// `error`, `warn`, `info`, `debug`, `trace` or `off`; also per module, like `info,agent::tunnel=debug`. It applies
+    /// to the agent itself. Libraries log errors only, at most 20 lines a minute, and the SSH library nothing, unless
+    /// named (`info,russh=debug,h2=debug`) or at level `trace`.
     #[serde(default = "level")]
     pub level: String,
-    /// How lines look. `auto`: `human` on a terminal, `journald` under systemd, `json` otherwise.
+    /// Format of log lines. `auto`: `human` on a terminal, `journald` under systemd, `json` otherwise.
     #[serde(default)]
     pub format: RawLogFormat,
 }
