@@ -1,4 +1,4 @@
-//! The variables, read against the catalog. What does not fit is noted and left out.
+//! Reads environment variables against the schema. Reports wrong ones and leaves them out.
 
 use super::{
     keys::{self, SectionSchema, joined},
@@ -6,7 +6,7 @@ use super::{
     problem::{ConfigProblems, ValueOrigin},
 };
 
-/// Takes the variables that begin with [`PREFIX`]; `forwards` are the names that the files give.
+/// The layer of variables that begin with [`PREFIX`]. `forwards` are the names from the files.
 pub fn layer<'a>(
     variables: impl Iterator<Item = (&'a str, &'a str)>,
     forwards: &[String],
@@ -40,14 +40,14 @@ fn put_variable(
     let lower = path.to_lowercase();
     let mut parts = lower.split("__").peekable();
     let mut section = keys::root();
-    // The section's path in the catalog, and with the names of forwards in the tree.
+    // Path of the section in the schema, and in the tree, which has the names of forwards.
     let mut schema_path = String::new();
     let mut path_parts: Vec<&str> = Vec::new();
     while let Some(part) = parts.next() {
         let last = parts.peek().is_none();
         path_parts.push(part);
         let Some(inner) = section.section(part).filter(|_| !last) else {
-            // A key, or nothing known: what follows it belongs to its name.
+            // A key or an unknown name: the rest belongs to the name.
             let rest: String = parts.map(|part| format!("__{part}")).collect();
             let name = format!("{part}{rest}");
             return put_key(
@@ -89,7 +89,7 @@ fn forward_named<'a>(
     match (found.next(), found.next()) {
         (Some(name), None) => Ok(name),
         (Some(one), Some(other)) => Err(format!(
-            "{one:?} and {other:?} cannot be told apart in a variable; write the key in a file"
+            "{one:?} and {other:?} have the same name in a variable; set the key in a file"
         )),
         (None, _) => Err(match forwards {
             [] => format!("no [[{section}]] is named {written:?}; no file has one"),
@@ -111,10 +111,10 @@ fn put_key(
     origin: &ValueOrigin,
 ) -> Result<(), String> {
     if section.section(name).is_some() {
-        return Err("a section, not a key; name the key too, after two underscores".to_owned());
+        return Err("a section, not a key; append two underscores and a key".to_owned());
     }
     if section.repeated && name == "name" {
-        return Err("forwards are told apart by name, which only a file can give".to_owned());
+        return Err("the name identifies a forward; set it in a file".to_owned());
     }
     let Some(key) = section.key(name) else {
         return Err(section.unknown_key(name, schema_path, keys::root()));
@@ -124,5 +124,5 @@ fn put_key(
     Ok(())
 }
 
-/// What the agent's variables begin with.
+/// Prefix of the agent's variables.
 pub const PREFIX: &str = "JIRA_TUNNEL_AGENT__";

@@ -1,5 +1,4 @@
-//! What keys name and is not in the configuration: files, where they are looked up and what is in them,
-//! and variables of the environment.
+//! Reads what the configuration only names: files, and variables of the environment.
 
 use super::{
     fingerprint::ReadRecorder, merged::MergedSection, problem::ConfigProblems,
@@ -20,9 +19,9 @@ use std::{
 /// Whether secrets have to be readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretAccess {
-    /// For whoever logs in with them.
+    /// Every secret must be readable: the agent needs them.
     Needed,
-    /// For whoever only shows the configuration: one that this user may not read is left alone.
+    /// Secrets that this user may not read are skipped: the command only shows or checks the configuration.
     WhereAllowed,
 }
 
@@ -33,12 +32,13 @@ pub struct FileResolver {
     environment: BTreeMap<String, String>,
     owners: TrustedOwners,
     secrets: SecretAccess,
-    /// What was in the files that are not looked at again while the agent runs.
+    /// Digests of the files that the running agent does not read again.
     pub(super) recorder: ReadRecorder,
 }
 
 impl FileResolver {
-    /// Paths start from the folder of the configuration file, bare names from `$CREDENTIALS_DIRECTORY`.
+    /// Paths start from the folder of the configuration file; bare names are looked up in `$CREDENTIALS_DIRECTORY`
+    /// first.
     pub fn new(sources: &ConfigSources, secrets: SecretAccess) -> Self {
         Self {
             owners: TrustedOwners::of(sources),
@@ -56,12 +56,12 @@ impl FileResolver {
         values.map(String::as_str).find(|value| !value.is_empty())
     }
 
-    /// A folder or file that need not exist yet.
+    /// The absolute path of a folder or file, which need not exist.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
     }
 
-    /// The secret's file, if it holds something and only its owner can read it.
+    /// The file of a secret, if it is not empty and only its owner can read it.
     pub fn secret_file(
         &self,
         section: &MergedSection<'_>,
@@ -76,7 +76,7 @@ impl FileResolver {
         Some(file)
     }
 
-    /// Whether this user may not read it, and need not.
+    /// Whether this user may not read the file and does not need to.
     pub fn may_be_unreadable(&self, file: &SecretFile) -> bool {
         self.secrets == SecretAccess::WhereAllowed
             && match file.check() {
@@ -87,7 +87,7 @@ impl FileResolver {
             }
     }
 
-    /// What is in a secret's file.
+    /// The secret in a file.
     pub fn read_secret(
         &self,
         section: &MergedSection<'_>,
@@ -101,7 +101,7 @@ impl FileResolver {
         Some(secret)
     }
 
-    /// The path and text of a file that is no secret.
+    /// Path and text of a file that is not secret.
     pub fn read_text(
         &self,
         section: &MergedSection<'_>,
@@ -112,7 +112,7 @@ impl FileResolver {
         let file = self.locate(section, key, name, problems)?;
         self.check_owners(section, key, &file, problems);
         let path = file.path().to_owned();
-        // A comment in Latin-1 is no reason to refuse the whole file; what is not text makes no line that could be used.
+        // A comment in Latin-1 must not invalidate the whole file; lines that are not UTF-8 fail later.
         let text = plain_file::read(&path, MAX_LEN).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!(
                 "{} does not exist; create it or correct the name",
@@ -160,8 +160,8 @@ impl FileResolver {
         )
     }
 
-    /// Where a secret's file is looked up, whether it is there or not. A bare name is a systemd credential if there is
-    /// one of that name. Nobody else may put another file in its place.
+    /// The file of a secret, which need not exist. A bare name is a systemd credential if there is one with this name.
+    /// Reports a path that others could replace.
     pub fn locate_secret(
         &self,
         section: &MergedSection<'_>,
@@ -170,7 +170,7 @@ impl FileResolver {
         problems: &mut ConfigProblems,
     ) -> Option<SecretFile> {
         let file = self.locate(section, key, name, problems)?;
-        // Of its own mode the secret's reader says more.
+        // For the mode of the file itself, reading it gives a better error.
         if !matches!(file.check(), Err(SecretFileError::ReadableByOthers { .. })) {
             self.check_owners(section, key, &file, problems);
         }
@@ -212,8 +212,7 @@ impl FileResolver {
         }
         let path = self.folder.join(name);
         if looks_like_a_secret(name) && !path.exists() {
-            let text = "expected the name of a file, and what is written looks like a secret itself; \
-                        put it in a file with mode 0600 and name that file here";
+            let text = "expected a file name, but the value looks like a secret; put it in a file with mode 0600 and name that file here";
             section.error(key, text, problems);
             return None;
         }
@@ -228,7 +227,7 @@ fn in_file(path: &Path, error: &pem::PemError) -> String {
     format!("{}: {error}", path.display())
 }
 
-/// A token pasted where a file name belongs must not be repeated in an error, and so in the journal.
+/// A token pasted instead of a file name must not appear in an error, and so in the journal.
 fn looks_like_a_secret(name: &str) -> bool {
     let has = |kind: fn(&u8) -> bool| name.as_bytes().iter().any(kind);
     name.len() >= 20

@@ -1,4 +1,4 @@
-//! What a section was made of, so that another reading of it can be told from the same one.
+//! Fingerprint of a section, to detect whether a reload changes it.
 
 use super::{raw, units::HumanDuration};
 use crate::upstream::CloudRoute;
@@ -10,12 +10,12 @@ use std::{
     time::Duration,
 };
 
-/// The keys of a section, with their defaults, and what was in the files that are read once. Equal imprints make equal
-/// settings. Of a file it holds the digest alone, and it cannot be printed.
+/// The keys of a section, with defaults, and digests of the files that are read once. Equal fingerprints give equal
+/// settings. It cannot be printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigFingerprint {
     keys: FingerprintedKeys,
-    /// Of a way to Jira: what the keys of its login say about it.
+    /// For an upstream: the route that the keys of `[forward.auth]` select.
     cloud: Option<CloudRoute>,
     files: FileDigests,
 }
@@ -28,8 +28,7 @@ enum FingerprintedKeys {
 }
 
 impl ConfigFingerprint {
-    /// Of `[tunnel]`, but for what can change while its sessions stand: how many there are and to which gateways, and how they
-    /// end.
+    /// Of `[tunnel]`, without the keys that apply to open sessions: their number, gateways and drain limit.
     pub(super) fn of_tunnel(raw: &raw::RawTunnel, files: FileDigests) -> Self {
         let fixed_keys = raw::RawTunnel {
             connections: 1,
@@ -44,7 +43,7 @@ impl ConfigFingerprint {
         }
     }
 
-    /// Of the way to Jira in `[[forward]]`: without where the gateway listens, and without the sections below.
+    /// Of the upstream in `[[forward]]`: without `bind` and the inner sections.
     pub(super) fn of_upstream(
         raw: &raw::RawForward,
         cloud: Option<CloudRoute>,
@@ -65,7 +64,7 @@ impl ConfigFingerprint {
         }
     }
 
-    /// What is not the same in two ways to Jira, by the names of keys and files. Empty: they are equal.
+    /// Names of the keys and files that differ between two upstreams. Empty if they are equal.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let (FingerprintedKeys::Forward(old), FingerprintedKeys::Forward(new)) =
             (&self.keys, &other.keys)
@@ -98,9 +97,9 @@ impl ConfigFingerprint {
         });
         names.extend(content.map(|(path, _)| {
             let name = path.file_name().unwrap_or(path.as_os_str());
-            format!("what is in {}", name.to_string_lossy())
+            format!("content of {}", name.to_string_lossy())
         }));
-        // What the keys of a login say about the way, or a key of another version.
+        // The route selected by `[forward.auth]`, or a key of another version.
         if names.is_empty() && self != other {
             names.push("upstream".to_owned());
         }
@@ -117,10 +116,10 @@ impl ConfigFingerprint {
     }
 }
 
-/// Digests of files by their paths.
+/// SHA-256 digests of files, by path.
 pub(super) type FileDigests = BTreeMap<PathBuf, [u8; 32]>;
 
-/// Takes note of what is read for one section after another.
+/// Records the files read for one section after another.
 #[derive(Default)]
 pub(super) struct ReadRecorder(RefCell<FileDigests>);
 
@@ -130,7 +129,7 @@ impl ReadRecorder {
         self.0.borrow_mut().insert(path.to_owned(), digest);
     }
 
-    /// What was read since the last call.
+    /// The files read since the last call.
     pub(super) fn take(&self) -> FileDigests {
         self.0.take()
     }

@@ -1,5 +1,5 @@
-//! The keys there are, taken from the raw types: what each section may hold, in which range, with
-//! which default. Every check, the reference and `config show` read this one list.
+//! The list of keys, taken from the raw types, with ranges and defaults. Every check, the reference and `config show`
+//! use this one list.
 
 use super::{
     raw,
@@ -14,42 +14,42 @@ use serde::{
 use serde_json::Value;
 use std::sync::OnceLock;
 
-/// A section, and the sections in it.
+/// A section with its keys and inner sections.
 #[derive(Debug)]
 pub struct SectionSchema {
     /// Last part of its path; empty for the top of the file.
     pub name: String,
-    /// What it is for.
+    /// Description for the reference.
     pub doc: String,
-    /// Written `[[name]]`, any number of times.
+    /// Written `[[name]]`, and may occur any number of times.
     pub repeated: bool,
     /// Its keys, in the order of the reference.
     pub keys: Vec<KeySchema>,
-    /// The sections in it.
+    /// Inner sections, in the order of the reference.
     pub sections: Vec<SectionSchema>,
 }
 
 /// One configuration key and what may be written for it.
 #[derive(Debug)]
 pub struct KeySchema {
-    /// As written in the file.
+    /// The key as written in the file.
     pub name: String,
-    /// What it is for.
+    /// Description for the reference.
     pub doc: String,
-    /// What may be written.
+    /// Type and range of the value.
     pub kind: ValueSchema,
-    /// What holds where it is not written.
+    /// Value used if the key is not set.
     pub default: Option<Value>,
-    /// It must be written.
+    /// The key must be set.
     pub required: bool,
 }
 
-/// What may be written for a key.
+/// Type and range of a key's value.
 #[derive(Debug)]
 pub enum ValueSchema {
-    /// Any text without further restriction.
+    /// A string without further restriction.
     Text,
-    /// One of these words.
+    /// A string out of these.
     Choice(Vec<String>),
     /// A whole number in this range.
     Integer(i64, i64),
@@ -59,11 +59,11 @@ pub enum ValueSchema {
     Size(HumanSize, HumanSize),
     /// A boolean, `true` or `false`.
     Flag,
-    /// An array of texts.
+    /// An array of strings.
     List,
 }
 
-/// The whole file. Built once.
+/// The schema of the whole file, built once.
 pub fn root() -> &'static SectionSchema {
     static ROOT: OnceLock<SectionSchema> = OnceLock::new();
     ROOT.get_or_init(|| {
@@ -77,18 +77,18 @@ pub fn root() -> &'static SectionSchema {
 }
 
 impl SectionSchema {
-    /// The key of that name.
+    /// The key of this name, if there is one.
     pub fn key(&self, name: &str) -> Option<&KeySchema> {
         self.keys.iter().find(|key| key.name == name)
     }
 
-    /// The section of that name.
+    /// The inner section of this name, if there is one.
     pub fn section(&self, name: &str) -> Option<&SectionSchema> {
         self.sections.iter().find(|section| section.name == name)
     }
 }
 
-/// The path of a name in a section; the top of the file has an empty path.
+/// The path of a name in a section. The path of the top of the file is empty.
 pub fn joined(path: &str, name: &str) -> String {
     match path {
         "" => name.to_owned(),
@@ -96,11 +96,10 @@ pub fn joined(path: &str, name: &str) -> String {
     }
 }
 
-/// Puts the fields of `T` into its schema in the order in which they are declared, which a JSON
-/// object alone does not keep.
+/// Records the order in which the fields of `T` are declared, which a JSON object does not keep.
 pub fn in_order<'de, T: Deserialize<'de>>(schema: &mut Schema) {
     let mut fields = Vec::new();
-    // Ends in an error by design: the field names are all that is asked for.
+    // Always fails: only the field names are needed.
     let _ = T::deserialize(FieldNames(&mut fields));
     schema.insert(ORDER.to_owned(), fields.into());
 }
@@ -176,7 +175,7 @@ fn without_null(property: &Value) -> &Value {
         .unwrap_or(property)
 }
 
-/// Variants are an `enum`, or a `oneOf` of constants where some have a comment of their own.
+/// Variants are an `enum`, or a `oneOf` of constants if some have a doc comment.
 fn choices(shape: &Value) -> Vec<String> {
     let plain = strings(shape.get("enum"));
     if !plain.is_empty() {
@@ -204,7 +203,7 @@ fn has_type(schema: &Value, name: &str) -> bool {
 
 fn text(schema: &Value, key: &str) -> String {
     let text = schema.get(key).and_then(Value::as_str).unwrap_or_default();
-    // A line break in a doc comment is where the line was full, nothing else.
+    // Line breaks in doc comments have no meaning.
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -217,7 +216,7 @@ fn strings(value: Option<&Value>) -> Vec<String> {
         .collect()
 }
 
-/// A deserializer that only listens to which fields a struct asks for.
+/// A deserializer that only records the fields that a struct requests.
 struct FieldNames<'a>(&'a mut Vec<&'static str>);
 
 impl<'de> de::Deserializer<'de> for FieldNames<'_> {

@@ -1,5 +1,4 @@
-//! One file, read against the catalog: each value with the line it comes from. What does not fit is
-//! noted and left out.
+//! Reads one file against the schema. Keeps the line of each value; reports wrong values and leaves them out.
 
 use super::{
     keys::{self, SectionSchema, joined},
@@ -13,11 +12,11 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-/// What one file or the environment says. Forwards are kept by name, so that layers merge by name.
+/// Values of one file or of the environment. Forwards are keyed by name, so that layers merge by name.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigLayer {
     values: Map<String, Value>,
-    /// Names of its forwards in their order, with where each begins.
+    /// Names of its forwards in order, with the origin of each.
     pub forwards: Vec<(String, ValueOrigin)>,
 }
 
@@ -32,7 +31,7 @@ impl Source for ConfigLayer {
 }
 
 impl ConfigLayer {
-    /// Reads the text of a file.
+    /// Parses the text of a file and reports every problem in it.
     pub fn from_toml(path: &Path, text: &str, problems: &mut ConfigProblems) -> Self {
         let (document, errors) = DeTable::parse_recoverable(text);
         let mut reader = LayerReader {
@@ -43,7 +42,7 @@ impl ConfigLayer {
         };
         for error in &errors {
             let origin = reader.origin(error.span().map_or(0, |span| span.start));
-            // Only the message: the error's full text would repeat the line, and with it a secret.
+            // Only the message: the full text of the error would repeat the line, which may contain a secret.
             let message = error.message().replace('\n', ", ");
             reader
                 .problems
@@ -59,7 +58,7 @@ impl ConfigLayer {
         }
     }
 
-    /// Puts one checked value in, whatever the layers below say.
+    /// Sets one checked value.
     pub fn put(&mut self, path: &[&str], value: ValueKind, origin: &ValueOrigin) {
         let Some((last, sections)) = path.split_last() else {
             return;
@@ -78,7 +77,7 @@ impl ConfigLayer {
     }
 }
 
-/// Walks one file.
+/// State while one file is read.
 struct LayerReader<'a> {
     path: &'a Path,
     text: &'a str,
@@ -87,7 +86,7 @@ struct LayerReader<'a> {
 }
 
 impl LayerReader<'_> {
-    /// `place` is the section's path in the catalog, `label` the one for messages.
+    /// `schema_path` is the path of the section in the schema, `label` its path in messages.
     fn section(
         &mut self,
         table: &DeTable<'_>,
@@ -159,7 +158,7 @@ impl LayerReader<'_> {
         }
     }
 
-    /// The name by which layers are merged.
+    /// The name of a forward, by which layers are merged.
     fn unique_name(
         &mut self,
         table: &DeTable<'_>,
@@ -168,7 +167,7 @@ impl LayerReader<'_> {
     ) -> Option<String> {
         let label = joined(label, "name");
         let Some(written) = table.get("name") else {
-            let text = "missing; give each forward a name of its own, like name = \"jira\"";
+            let text = "missing; give each forward a unique name, like name = \"jira\"";
             self.problems.add(origin.clone(), label, text);
             return None;
         };
@@ -182,9 +181,8 @@ impl LayerReader<'_> {
             return None;
         };
         if let Some((_, first)) = self.forwards.iter().find(|(known, _)| known == name) {
-            let text = format!(
-                "{name:?} is already the name of the forward at {first}; give each its own"
-            );
+            let text =
+                format!("{name:?} is already the name of the forward at {first}; use another one");
             self.problems.add(origin, label, text);
             return None;
         }
@@ -194,7 +192,7 @@ impl LayerReader<'_> {
 
     fn wrong_section(&mut self, section: &SectionSchema, label: &str, origin: &ValueOrigin) {
         let header = section.header(&section.name);
-        let text = format!("expected a section, written {header} with its keys below");
+        let text = format!("expected a section; write {header} with its keys below");
         self.problems.add(origin.clone(), label, text);
     }
 

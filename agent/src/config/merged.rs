@@ -1,4 +1,4 @@
-//! The layers merged into one tree in which every value still knows where it comes from.
+//! Merges the layers into one tree in which every value keeps its origin.
 
 use super::{
     keys::{self, SectionSchema, joined},
@@ -9,27 +9,27 @@ use super::{
 };
 use config::{Value, ValueKind};
 
-/// The merged configuration, before its values are judged.
+/// The merged configuration, before it is validated.
 #[derive(Clone, Debug)]
 pub struct MergedConfig {
     pub(super) tree: Value,
-    /// Names of the forwards in the order in which they were first written, and where.
+    /// Names of the forwards in the order of their first occurrence, with its origin.
     pub(super) forwards: Vec<(String, ValueOrigin)>,
-    /// The file, for what is missing.
+    /// The main file, as the origin of missing keys.
     file: ValueOrigin,
 }
 
-/// One section of the merged tree, with the path to it for messages.
+/// One section of the merged tree, with its path for messages.
 #[derive(Clone)]
 pub struct MergedSection<'a> {
     label: String,
     section: Option<&'a Value>,
-    /// Where the section begins, for keys that are not written.
+    /// Where the section begins: the origin of keys that are not set.
     origin: ValueOrigin,
 }
 
 impl MergedConfig {
-    /// Reads and merges all layers. Notes everything that does not fit.
+    /// Reads and merges all layers. Reports everything that is wrong.
     pub(super) fn read(sources: &ConfigSources, problems: &mut ConfigProblems) -> Self {
         let layers = sources.layers(problems);
         let mut forwards: Vec<(String, ValueOrigin)> = Vec::new();
@@ -60,7 +60,7 @@ impl MergedConfig {
         }
     }
 
-    /// The typed form, or what is missing for it.
+    /// The typed form. `None` if required keys are missing, which are reported.
     pub(super) fn to_raw(&self, problems: &mut ConfigProblems) -> Option<raw::RawConfig> {
         let before = problems.len();
         self.report_missing(keys::root(), &self.top(), problems);
@@ -84,18 +84,18 @@ impl MergedConfig {
             let in_order: Vec<Value> = in_order.collect();
             table.insert("forward".to_owned(), in_order.into());
         }
-        // Every value has been held against the catalog, which comes from the same types.
+        // Every value was checked against the schema, which comes from the same types.
         tree.try_deserialize()
             .map_err(|error| problems.add(self.file.clone(), "", error.to_string()))
             .ok()
     }
 
-    /// Whether neither a gateway nor a forward is written: the package's file as it comes.
+    /// Whether neither the tunnel nor a forward is set, as in the packaged file.
     pub(super) fn is_blank(&self) -> bool {
         self.forwards.is_empty() && !self.top().is_written("tunnel")
     }
 
-    /// Adds the defaults that follow from other keys, so that they are shown.
+    /// Adds the defaults that depend on other keys, so that they are shown.
     pub(super) fn note_derived_defaults(&mut self, tunnel: &crate::tunnel::Settings) {
         let folder = tunnel.channel.spool_dir.display().to_string();
         self.note_default(&["tunnel", "channel"], "spool_dir", folder);
@@ -120,25 +120,25 @@ impl MergedConfig {
         }
     }
 
-    /// The folder of the runtime socket, as written or by default.
+    /// The folder of the runtime socket: set or default.
     pub(super) fn runtime_dir(&self) -> String {
         let written = member(&self.tree, "runtime_dir").map(Value::to_string);
         written.unwrap_or_else(|| raw::runtime_dir().display().to_string())
     }
 
-    /// The folder of what must survive a restart, as written or by default.
+    /// The folder of data that must survive a restart: set or default.
     pub(super) fn state_dir(&self) -> String {
         let written = member(&self.tree, "state_dir").map(Value::to_string);
         written.unwrap_or_else(|| raw::state_dir().display().to_string())
     }
 
-    /// Where in the order the forward of this name stands.
+    /// Index of the forward with this name.
     pub(super) fn position(&self, name: &str) -> usize {
         let found = self.forwards.iter().position(|(known, _)| known == name);
         found.unwrap_or_default()
     }
 
-    /// The top of the file.
+    /// The section at the top of the file.
     pub(super) fn top(&self) -> MergedSection<'_> {
         MergedSection {
             label: String::new(),
@@ -147,7 +147,7 @@ impl MergedConfig {
         }
     }
 
-    /// The forward at this position.
+    /// The section of the forward at this index.
     pub(super) fn forward(&self, index: usize) -> MergedSection<'_> {
         let (name, origin) = match self.forwards.get(index) {
             Some((name, origin)) => (name.as_str(), origin.clone()),
@@ -166,13 +166,13 @@ impl MergedConfig {
         section: &MergedSection<'_>,
         problems: &mut ConfigProblems,
     ) {
-        for key in section.keys.iter().filter(|key| key.required) {
+        for key in schema.keys.iter().filter(|key| key.required) {
             if !section.is_written(&key.name) {
-                let text = format!("missing; it takes {}: {}", key.kind.description(), key.doc);
+                let text = format!("missing; expected {}: {}", key.kind.description(), key.doc);
                 problems.add(section.origin(&key.name), section.label(&key.name), text);
             }
         }
-        for inner in &section.sections {
+        for inner in &schema.sections {
             if inner.repeated {
                 for index in 0..self.forwards.len() {
                     self.report_missing(inner, &self.forward(index), problems);
@@ -185,7 +185,7 @@ impl MergedConfig {
 }
 
 impl<'a> MergedSection<'a> {
-    /// A section of this one.
+    /// An inner section, which need not be set.
     pub fn section(&self, name: &str) -> MergedSection<'a> {
         let section = self.section.and_then(|section| member(section, name));
         let written = section.and_then(Value::origin).map(ValueOrigin::from_text);
@@ -196,17 +196,17 @@ impl<'a> MergedSection<'a> {
         }
     }
 
-    /// The value of a key, if it is written.
+    /// The value of a key, if it is set.
     pub fn value(&self, key: &str) -> Option<&'a Value> {
         member(self.section?, key)
     }
 
-    /// Whether a key, or anything in a section, is written.
+    /// Whether a key, or any key of an inner section, is set.
     pub fn is_written(&self, key: &str) -> bool {
         self.value(key).is_some()
     }
 
-    /// Where a key is written; where its section begins, if it is not.
+    /// Where a key is set; if it is not, where its section begins.
     pub fn origin(&self, key: &str) -> ValueOrigin {
         let written = self.value(key).and_then(Value::origin);
         written.map_or_else(|| self.origin.clone(), ValueOrigin::from_text)
@@ -217,13 +217,13 @@ impl<'a> MergedSection<'a> {
         joined(&self.label, key)
     }
 
-    /// Notes what is wrong with a key.
+    /// Reports a problem of a key.
     pub fn error(&self, key: &str, text: impl Into<String>, problems: &mut ConfigProblems) {
         problems.add(self.origin(key), self.label(key), text);
     }
 
-    /// Notes what is wrong with a key because of another one, which is where to look if the key itself is
-    /// not written.
+    /// Reports a problem of a key that depends on another one. If the key is not set, the origin is that of the other
+    /// one.
     pub fn error_at(
         &self,
         key: &str,
@@ -235,7 +235,7 @@ impl<'a> MergedSection<'a> {
         problems.add(self.origin(written), self.label(key), text);
     }
 
-    /// Notes what is wrong with one element of an array.
+    /// Reports a problem of one element of an array.
     pub fn element_error(
         &self,
         key: &str,
@@ -250,7 +250,7 @@ impl<'a> MergedSection<'a> {
         );
     }
 
-    /// The value, or the note of why there is none.
+    /// The value; an error is reported as a problem of the key.
     pub fn value_or_error<T, E: std::fmt::Display>(
         &self,
         key: &str,

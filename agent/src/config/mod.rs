@@ -1,10 +1,10 @@
-//! One file, drop-ins, environment overrides → types that cannot hold a wrong value. Parsed once,
-//! before any socket is opened.
+//! From one file, drop-ins and environment variables to types that cannot hold a wrong value. Parsed once, before any
+//! socket is opened.
 //!
-//! `raw` says which keys there are, `keys` makes one list of them, `source` finds the files,
-//! `layer`, `environment` and `value` hold each file and variable against the list, `merged` merges them (with the `config`
-//! crate) and remembers where each value comes from, `validate` turns the result into the rooms' types.
-//! [`show`](MergedConfig::show) and [`mod@reference`] render the same list for people.
+//! `raw` declares the keys and `keys` lists them. `source` finds the files. `layer`, `environment` and `value` check
+//! each file and variable against the list. `merged` merges them (with the `config` crate) and keeps the origin of
+//! each value. `validate` turns the result into the types of the other rooms. [`show`](MergedConfig::show) and
+//! [`mod@reference`] render the same list for users.
 
 mod environment;
 mod files;
@@ -39,12 +39,12 @@ use crate::{
 };
 use std::{path::PathBuf, sync::Arc};
 
-/// The whole configuration, valid.
+/// The whole configuration, validated.
 #[derive(Clone)]
 pub struct Config {
     /// Settings from the section `[tunnel]`.
     pub tunnel: Arc<tunnel::Settings>,
-    /// What its sessions are opened by, to tell whether those that stand have to be replaced.
+    /// Fingerprint of the settings that open sessions. If it changes, the open sessions are replaced.
     pub tunnel_fingerprint: ConfigFingerprint,
     /// `[[forward]]`, at least one, names and binds unique.
     pub forwards: Vec<ForwardConfig>,
@@ -61,28 +61,28 @@ pub struct Config {
 /// One `[[forward]]` section, validated.
 #[derive(Clone)]
 pub struct ForwardConfig {
-    /// Unique; letters, digits, `-`, `_`.
+    /// Unique name of letters, digits, `-` and `_`.
     pub name: Arc<str>,
-    /// Where the gateway is to listen.
+    /// Where the gateway listens.
     pub bind: tunnel::BindAddress,
-    /// The way to Jira.
+    /// How Jira is reached.
     pub upstream: upstream::Settings,
     /// Settings from the section `[forward.auth]`.
     pub auth: auth::Settings,
     /// Settings from the section `[forward.policy]`.
     pub policy: policy::Settings,
-    /// Vendor headers that may pass, from the section `[forward.headers]`.
+    /// Vendor headers that pass, from the section `[forward.headers]`.
     pub headers: auth::VendorHeaders,
     /// Settings from the section `[forward.http]`.
     pub http: http::HttpLimits,
     /// Fingerprint of the settings in `upstream`.
     pub upstream_fingerprint: ConfigFingerprint,
-    /// Of `auth`, which also needs `way`.
+    /// Fingerprint of the settings in `auth`. The credential also depends on `upstream_fingerprint`.
     pub auth_fingerprint: ConfigFingerprint,
 }
 
 impl ForwardConfig {
-    /// A login of its own, which has not been tried yet; `layer` is that of its status.
+    /// A new authentication state, without any attempt yet. `layer` is the status layer that it reports to.
     pub fn new_auth(&self, layer: Arc<StatusLayer>) -> UpstreamAuth {
         let tls = matches!(&self.upstream.target, UpstreamTarget::Http(target) if target.tls);
         UpstreamAuth::new_with_tls(self.auth.clone(), layer, tls)
@@ -91,15 +91,15 @@ impl ForwardConfig {
 }
 
 impl Config {
-    /// Reads and judges the configuration, with every file it names. Blocks on the disk. The error
-    /// holds everything that was found wrong.
+    /// Reads and validates the configuration, with every file it names. Blocks on the disk. The error lists every
+    /// problem.
     pub fn load(sources: &ConfigSources) -> Result<Self, ConfigProblems> {
         Self::load_with(sources, files::SecretAccess::Needed).map(|(config, _)| config)
     }
 
-    /// The same for a command that shows and judges, and connects to nothing: secrets that this user may not read are
-    /// left alone, and the agent's key is [a stand-in](tunnel::session::SshIdentity::ephemeral) then. Beside it the merged
-    /// values with where each comes from.
+    /// Like [`load`](Self::load), for commands that only show or check. Secrets that this user may not read are
+    /// skipped, and the agent's key is then [a placeholder](tunnel::session::SshIdentity::ephemeral). Also returns the
+    /// merged values with their origins.
     pub fn load_to_show(sources: &ConfigSources) -> Result<(Self, MergedConfig), ConfigProblems> {
         Self::load_with(sources, files::SecretAccess::WhereAllowed)
     }
@@ -110,7 +110,7 @@ impl Config {
     ) -> Result<(Self, MergedConfig), ConfigProblems> {
         let mut problems = ConfigProblems::default();
         let mut merged = MergedConfig::read(sources, &mut problems);
-        // What does not fit was left out: judging the rest would find fault where there is none.
+        // Wrong values were left out, so validating the rest would report problems that do not exist.
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -132,38 +132,37 @@ impl Config {
     }
 }
 
-/// Where the running agent's socket is, for commands that talk to it. Works with a configuration that
-/// is otherwise wrong: it may have been changed since the agent started.
+/// Folder of the running agent's socket. Also works if the configuration is invalid: it may have changed since the
+/// agent started.
 pub fn runtime_dir(sources: &ConfigSources) -> PathBuf {
     let merged = MergedConfig::read(sources, &mut ConfigProblems::default());
     sources.folder().join(merged.runtime_dir())
 }
 
-/// Where the agent keeps what must survive a restart, which is also its user's. Works with a configuration that is not
-/// complete yet.
+/// Folder of data that must survive a restart; owned by the agent's user. Also works if the configuration is
+/// incomplete.
 pub fn state_dir(sources: &ConfigSources) -> PathBuf {
     let merged = MergedConfig::read(sources, &mut ConfigProblems::default());
     sources.folder().join(merged.state_dir())
 }
 
-/// Where a key of a section is written, if it is; `[tunnel]` and its kin, not `[[forward]]`. Works with a configuration
-/// that is not complete yet.
+/// Origin of a key of a section other than `[[forward]]`, if it is set. Also works if the configuration is incomplete.
 pub fn key_origin(sources: &ConfigSources, section: &str, key: &str) -> Option<ValueOrigin> {
     let merged = MergedConfig::read(sources, &mut ConfigProblems::default());
     let section = merged.top().section(section);
     section.is_written(key).then(|| section.origin(key))
 }
 
-/// Whether anything of the tunnel or of a forward is written. Works with a configuration that is not complete yet.
+/// Whether any key of the tunnel or of a forward is set. Also works if the configuration is incomplete.
 pub fn is_configured(sources: &ConfigSources) -> bool {
     let mut problems = ConfigProblems::default();
     let merged = MergedConfig::read(sources, &mut problems);
-    // What could not be read may hold all of it.
+    // A file that could not be read may contain all of it.
     !(problems.is_empty() && merged.is_blank())
 }
 
-/// What commands say before there is anything to work with.
-pub const NOT_CONFIGURED: &str = "this host is not configured yet; with the token that the vendor sent you, run as root: agent enroll (without one: install.md.gz in /usr/share/doc/jira-tunnel-agent)";
+/// Error of commands that need a configuration before there is one.
+pub const NOT_CONFIGURED: &str = "this host is not configured yet; with the token from your vendor, run as root: agent enroll (without a token: install.md.gz in /usr/share/doc/jira-tunnel-agent)";
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
-//! Where the configuration says that things are, also when it is otherwise wrong: for commands that look at what is
-//! there instead of judging it.
+//! Paths in the configuration, read without validation: for commands that inspect files even if the configuration is
+//! invalid.
 
 use super::{
     merged::{MergedConfig, member},
@@ -10,21 +10,21 @@ use super::{
 use config::{Value, ValueKind};
 use std::path::PathBuf;
 
-/// Files and folders of one agent. Whether any of them exists is another question.
+/// Files and folders of one agent. They need not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentPaths {
-    /// The folder of the runtime socket.
+    /// The folder of the runtime socket, absolute.
     pub runtime_dir: PathBuf,
-    /// The folder of state.
+    /// The state folder, absolute.
     pub state_dir: PathBuf,
-    /// The audit file, where records go to one.
+    /// The audit file, if `audit.file` is set.
     pub audit_file: Option<PathBuf>,
-    /// Every file that holds a secret.
+    /// Every file with a secret.
     pub secret_files: Vec<PathBuf>,
 }
 
 impl AgentPaths {
-    /// Reads the configuration without judging it. Blocks on the disk.
+    /// Reads the configuration without validating it. Blocks on the disk.
     pub fn read(sources: &ConfigSources) -> Self {
         let merged = MergedConfig::read(sources, &mut ConfigProblems::default());
         let folder = sources.folder();
@@ -53,7 +53,7 @@ impl AgentPaths {
     }
 }
 
-/// The names in all keys that name the file of a secret.
+/// Collects the values of all keys that name a file with a secret.
 fn secret_names(value: &Value, names: &mut Vec<String>) {
     let ValueKind::Table(table) = &value.kind else {
         return;
@@ -68,7 +68,7 @@ fn secret_names(value: &Value, names: &mut Vec<String>) {
     }
 }
 
-/// A key is taken for a secret's unless it is known not to be.
+/// Every other key that ends in `_file` names a secret.
 fn names_public_file(key: &str) -> bool {
     [
         "ca_file",

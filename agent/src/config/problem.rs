@@ -1,9 +1,9 @@
-//! What can be wrong with a configuration: where, which key, what, and what would be right.
+//! Problems of a configuration: the place, the key, what is wrong, and the remedy.
 
 use std::{fmt, path::Path, sync::Arc};
 
-/// Where a value comes from, as text for people: `/etc/jira-tunnel-agent/agent.toml:12`,
-/// `environment JIRA_TUNNEL_AGENT__LOG__LEVEL`, `default`.
+/// Where a value comes from, as text for users: `/etc/jira-tunnel-agent/agent.toml:12`, `environment
+/// JIRA_TUNNEL_AGENT__LOG__LEVEL`, `default`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueOrigin(Arc<str>);
 
@@ -23,12 +23,12 @@ impl ValueOrigin {
         Self(format!("environment {name}").into())
     }
 
-    /// Nowhere: what holds without a word.
+    /// The value is not set anywhere: the default applies.
     pub fn default_value() -> Self {
         Self("default".into())
     }
 
-    /// An origin that was kept as text beside its value.
+    /// An origin that was stored as text with its value.
     pub fn from_text(text: &str) -> Self {
         Self(text.into())
     }
@@ -45,16 +45,16 @@ impl fmt::Display for ValueOrigin {
     }
 }
 
-/// One thing that is wrong.
+/// One problem of the configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// Where it is written, or where it would be.
+    /// Where the key is set, or where it belongs.
     pub origin: ValueOrigin,
-    /// Path of the key, like `forward[0] "jira".auth.token_file`; empty where a whole file is meant.
+    /// Path of the key, like `forward[0] "jira".auth.token_file`; empty for a whole file.
     pub key: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and the remedy.
     pub text: String,
-    /// Nothing is known to be wrong: this user may not look.
+    /// This user may not read the file; whether it is wrong is unknown.
     pub denied: bool,
 }
 
@@ -67,12 +67,12 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// Everything found wrong, in the order in which it was found. Each is one line of [`Display`](fmt::Display).
+/// All problems in the order in which they were found. Each is one line of [`Display`](fmt::Display).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ConfigProblems(Vec<ConfigProblem>);
 
 impl ConfigProblems {
-    /// Notes one. The same text at the same place is noted once.
+    /// Adds a problem. The same text for the same key is added once.
     pub fn add(&mut self, origin: ValueOrigin, key: impl Into<String>, text: impl Into<String>) {
         self.note(ConfigProblem {
             origin,
@@ -82,7 +82,7 @@ impl ConfigProblems {
         });
     }
 
-    /// Notes a file or folder that this user may not read.
+    /// Adds a file or folder that this user may not read.
     pub(super) fn add_denied(&mut self, origin: ValueOrigin, text: impl Into<String>) {
         self.note(ConfigProblem {
             origin,
@@ -98,22 +98,22 @@ impl ConfigProblems {
         }
     }
 
-    /// Nothing is known to be wrong but that this user may not read all of it.
+    /// Whether all problems are files that this user may not read.
     pub fn are_only_denials(&self) -> bool {
         !self.0.is_empty() && self.0.iter().all(|problem| problem.denied)
     }
 
-    /// Nothing wrong so far.
+    /// Whether no problem was found so far.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
+    /// Number of problems found so far.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Iterates over the problems in the order found.
+    /// The problems in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigProblem> {
         self.0.iter()
     }

@@ -1,8 +1,7 @@
-//! What may be written in the file: every key with its type, default and range. Nothing is judged here.
+//! Every key of the file with its type, default and range. No checks happen here.
 //!
-//! The doc comments are the configuration reference (`agent config reference` renders them) and the
-//! ranges and defaults are what the layers below check and show. Bounds that belong to a room take
-//! their defaults from that room's own type.
+//! The doc comments are the configuration reference (`agent config reference`); ranges and defaults are checked and
+//! shown. Limits of another room take their defaults from its type.
 
 use super::{
     keys::in_order,
@@ -13,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Duration};
 
-/// Keys above the first section.
+/// The whole file as written: the keys above the first section, and the sections.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = in_order::<RawConfig>)]
@@ -555,12 +554,12 @@ impl Default for RawLog {
     }
 }
 
-/// The state folder of the package.
+/// The state folder of the package, and the default.
 pub fn state_dir() -> PathBuf {
     PathBuf::from("/var/lib/jira-tunnel-agent")
 }
 
-/// The runtime folder of the package.
+/// The runtime folder of the package, and the default.
 pub fn runtime_dir() -> PathBuf {
     PathBuf::from("/run/jira-tunnel-agent")
 }

@@ -1,4 +1,4 @@
-//! The configuration reference, rendered from the same list of keys that everything is checked by.
+//! The configuration reference, rendered from the list of keys that all checks use.
 
 use super::{
     environment::PREFIX,
@@ -58,7 +58,7 @@ fn value(key: &KeySchema) -> String {
     match &key.kind {
         ValueSchema::Text if key.name.ends_with("_file") => "file".to_owned(),
         ValueSchema::Text if key.name.ends_with("_dir") => "folder".to_owned(),
-        ValueSchema::Text => "text".to_owned(),
+        ValueSchema::Text => "string".to_owned(),
         ValueSchema::Choice(words) => {
             let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
             words.join(", ")
@@ -67,7 +67,7 @@ fn value(key: &KeySchema) -> String {
         ValueSchema::Duration(min, max) => format!("duration, {min} to {max}"),
         ValueSchema::Size(min, max) => format!("size, {min} to {max}"),
         ValueSchema::Flag => "`true` or `false`".to_owned(),
-        ValueSchema::List => "array of texts".to_owned(),
+        ValueSchema::List => "array of strings".to_owned(),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The effective configuration as TOML that could be used as it stands, each value with where it comes
-//! from. Secrets are only ever file names here: the configuration holds nothing else.
+//! The effective configuration as valid TOML, each value with its origin. It contains no secrets, only the names of
+//! their files.
 
 use super::{
     keys::{self, KeySchema, SectionSchema, joined},
@@ -11,8 +11,8 @@ use config::{Value, ValueKind};
 use std::{fmt::Write, path::Path};
 
 impl MergedConfig {
-    /// Renders it. Origins in `folder` are shown relative to it. Left out are keys that are neither
-    /// written nor have a default, and what cannot hold for an upstream without TLS or without HTTP.
+    /// Renders it. Origins in `folder` are shown relative to it. Leaves out keys without value and default, and those
+    /// that do not apply to an upstream without TLS or HTTP.
     pub fn show(&self, folder: &Path) -> String {
         let mut lines = Vec::new();
         self.section(keys::root(), &self.top(), "", &mut lines);
@@ -63,7 +63,7 @@ fn line(key: &KeySchema, section: &MergedSection<'_>) -> Option<ShownLine> {
         Some(written) => (toml(written), section.origin(&key.name)),
         None => {
             let default = key.default.as_ref()?;
-            // Numbers, texts and arrays of texts are written the same in JSON and TOML.
+            // Numbers, strings and arrays of strings are the same in JSON and TOML.
             (default.to_string(), ValueOrigin::default_value())
         }
     };
@@ -103,5 +103,5 @@ fn render(lines: &[ShownLine], folder: &str) -> String {
     out
 }
 
-/// Columns. A longer line does not push all origins to the right.
+/// Columns. Longer lines do not move the origins to the right.
 const WIDEST: usize = 60;

@@ -1,4 +1,4 @@
-//! Where the configuration is read from: the file, the drop-ins beside it, the environment.
+//! Where the configuration is read from: the file, its drop-ins, the environment.
 
 use super::{
     environment,
@@ -15,23 +15,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What decides which configuration is read.
+/// Selects the configuration to read.
 #[derive(Clone, Debug)]
 pub struct ConfigSources {
     /// Path of the main configuration file.
     pub file: PathBuf,
-    /// The environment: overrides, and systemd's folders.
+    /// The environment, with overrides and the folders of systemd.
     pub environment: BTreeMap<String, String>,
-    /// A drop-in that is to be judged before it is put in place.
+    /// A drop-in to validate before it is written.
     pub proposed: Option<ProposedDropIn>,
 }
 
-/// A drop-in that is not written yet. It counts as if it were there, and an absent main file as empty.
+/// A drop-in that is not written yet. It is read as if it were, and a missing main file as empty.
 #[derive(Clone, Debug)]
 pub struct ProposedDropIn {
-    /// Where it would be.
+    /// The path that it will have.
     pub path: PathBuf,
-    /// What it would say.
+    /// The TOML that it will contain.
     pub text: String,
 }
 
@@ -46,7 +46,7 @@ impl ConfigSources {
         Self::new(file, environment)
     }
 
-    /// The same with an environment of the caller's.
+    /// Like [`from_process`](Self::from_process), with the given environment.
     pub fn new(file: Option<PathBuf>, environment: BTreeMap<String, String>) -> Self {
         let named = environment
             .get(FILE_VARIABLE)
@@ -55,14 +55,14 @@ impl ConfigSources {
             .or_else(|| named.map(PathBuf::from))
             .unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
         Self {
-            // Fails only without a working folder; then a relative path stays one.
+            // Fails only without a working folder; then the path stays relative.
             file: std::path::absolute(&file).unwrap_or(file),
             environment,
             proposed: None,
         }
     }
 
-    /// The same with this drop-in as if it were in place, instead of the one of that name.
+    /// The same sources with this drop-in instead of the file of the same path.
     pub fn with_proposed(&self, proposed: ProposedDropIn) -> Self {
         Self {
             proposed: Some(proposed),
@@ -70,7 +70,7 @@ impl ConfigSources {
         }
     }
 
-    /// The folder of the file, which relative paths start from.
+    /// The folder of the file. Relative paths start here.
     pub fn folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new("/"))
     }
@@ -80,14 +80,14 @@ impl ConfigSources {
         self.folder().join(DROP_INS)
     }
 
-    /// A folder that systemd names; the first, where it names several.
+    /// The folder in a variable of systemd; the first, if there are several.
     pub fn systemd_folder(&self, variable: &str) -> Option<PathBuf> {
         let value = self.environment.get(variable)?;
         let first = value.split(':').next().filter(|first| !first.is_empty())?;
         Some(PathBuf::from(first))
     }
 
-    /// All layers, the weakest first.
+    /// All layers, lowest precedence first.
     pub fn layers(&self, problems: &mut ConfigProblems) -> Vec<ConfigLayer> {
         let mut layers = Vec::new();
         let owners = TrustedOwners::of(self);
@@ -99,7 +99,7 @@ impl ConfigSources {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.proposed.is_some() => {}
             Err(error) => report_unreadable(&self.file, &error, true, problems),
         }
-        // Also while it is empty: whoever may put a file there will.
+        // Also if it is empty: anyone who may write to it can add a file later.
         owners.check_for_config(&self.drop_in_folder(), problems);
         for path in self.drop_ins(problems) {
             let proposed = self
@@ -131,7 +131,7 @@ impl ConfigSources {
         layers
     }
 
-    /// `agent.d/*.toml` beside the file, in the order of their names.
+    /// `agent.d/*.toml` beside the file, sorted by name.
     fn drop_ins(&self, problems: &mut ConfigProblems) -> Vec<PathBuf> {
         let folder = self.drop_in_folder();
         let entries = match fs::read_dir(&folder) {
@@ -185,11 +185,11 @@ fn report_unreadable(path: &Path, error: &io::Error, main: bool, problems: &mut 
     let text = match error.kind() {
         io::ErrorKind::NotFound if main => {
             format!(
-                "no such file; create it, or name another with --config FILE or {FILE_VARIABLE}"
+                "no such file; create it, or name another one with --config FILE or {FILE_VARIABLE}"
             )
         }
         io::ErrorKind::PermissionDenied => {
-            let text = "no permission to read it; run as root or as the user jira-tunnel-agent, or change its owner";
+            let text = "no permission to read it; run as root or as the user jira-tunnel-agent, or change the owner";
             return problems.add_denied(ValueOrigin::file(path), text);
         }
         io::ErrorKind::InvalidData => "not UTF-8 text; save it as UTF-8".to_owned(),
@@ -198,11 +198,11 @@ fn report_unreadable(path: &Path, error: &io::Error, main: bool, problems: &mut 
     problems.add(ValueOrigin::file(path), "", text);
 }
 
-/// Names the file where `--config` does not.
+/// Variable with the path of the file, used without `--config`.
 pub const FILE_VARIABLE: &str = "JIRA_TUNNEL_AGENT_CONFIG";
-/// Where the package puts the file.
+/// Path of the packaged file.
 pub const DEFAULT_FILE: &str = "/etc/jira-tunnel-agent/agent.toml";
 /// The folder of drop-ins, beside the file.
 const DROP_INS: &str = "agent.d";
-/// Bytes. Bounds what a wrong path can make us read.
+/// Bytes. Limits what a wrong path can make the agent read.
 const MAX_FILE_LEN: u64 = 1 << 20;

@@ -1,10 +1,10 @@
-//! Whoever can change the configuration decides what the vendor may do, so every file of it is judged as sshd judges
-//! authorized_keys (sshd_config(5), `StrictModes`): the file, each folder above it up to the root, and each link on the
-//! way belong to root or the agent's user, and nobody else may write them.
+//! Who can change the configuration decides what the vendor may do. So every file of it is checked as sshd checks
+//! authorized_keys (sshd_config(5), `StrictModes`): the file, each folder above it and each link on the way must
+//! belong to root or the agent's user, and no other user may write to them.
 //!
-//! Two differences, both for places where sshd does not run. A folder like /tmp passes, if it is root's and sticky:
-//! what is in it can be replaced by its owner alone. On a read-only mount nothing is judged, since nobody on this side of
-//! it can change anything: that is how Kubernetes hands a ConfigMap over, as a folder of mode 0777.
+//! There are two exceptions, for places where sshd does not run. A folder like /tmp passes if root owns it and it is
+//! sticky: only the owner of a file in it can replace the file. On a read-only mount nothing is checked, since nothing
+//! there can change: Kubernetes mounts a ConfigMap so, as a folder with mode 0777.
 
 use super::{
     problem::{ConfigProblems, ValueOrigin},
@@ -21,27 +21,27 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// Who may own files of the configuration.
+/// Users who may own files of the configuration.
 #[derive(Clone)]
 pub struct TrustedOwners {
     users: Vec<u32>,
-    /// The group that has the name of the user who runs this, and nobody else in it: with the umask 002 of several
-    /// distributions all that a developer writes belongs to it. Not where root runs this.
+    /// The private group of the user who runs this, named like the user: with the umask 002 of several distributions
+    /// it may write all files of a developer. Not for root.
     private_group: Option<u32>,
     accounts: SystemAccounts,
 }
 
-/// A file or folder that somebody else could change.
+/// A file or folder that another user could change.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnsafePath {
-    /// Which, on the way to the file that was asked for.
+    /// The file, or the folder or link on the way to it.
     pub path: PathBuf,
-    /// What is wrong, and the command that corrects it.
+    /// The problem, and the command that corrects it.
     pub text: String,
 }
 
 impl TrustedOwners {
-    /// Root, whoever runs this, and the user whom the service runs as. Blocks on the disk.
+    /// Root, the user who runs this, and the user of the service. Blocks on the disk.
     pub fn of(sources: &ConfigSources) -> Self {
         let own = rustix::process::geteuid().as_raw();
         let accounts = SystemAccounts::read(Path::new("/"));
@@ -59,8 +59,7 @@ impl TrustedOwners {
         }
     }
 
-    /// Finds the first place on the way to `path` where somebody else could put other contents. What is not there is
-    /// for the reader of the file to say.
+    /// Finds the first component of `path` that another user could replace. Missing files are not an error here.
     pub fn check_path(&self, path: &Path) -> Result<(), UnsafePath> {
         let mut rest: VecDeque<OsString> = components(path);
         let mut at = PathBuf::from("/");
@@ -112,11 +111,11 @@ impl TrustedOwners {
         let group = mode & GROUP_WRITE != 0 && self.private_group != Some(found.gid());
         let (who, classes) = match (group, others) {
             (false, false) => return Ok(()),
-            (true, true) => ("anybody on this host".to_owned(), "go"),
-            (false, true) => ("anybody on this host".to_owned(), "o"),
+            (true, true) => ("anyone on this host".to_owned(), "go"),
+            (false, true) => ("anyone on this host".to_owned(), "o"),
             (true, false) => {
                 let group = self.accounts.group(found.gid());
-                (format!("whoever is in the group {group}"), "g")
+                (format!("the group {group}"), "g")
             }
         };
         if is_shared_folder || is_read_only(path) {
@@ -146,7 +145,7 @@ impl TrustedOwners {
         })
     }
 
-    /// The same as a problem of the configuration.
+    /// Like [`check_path`](Self::check_path), reported as a problem of the configuration.
     pub(super) fn check_for_config(&self, path: &Path, problems: &mut ConfigProblems) {
         if let Err(unsafe_path) = self.check_path(path) {
             problems.add(ValueOrigin::file(&unsafe_path.path), "", unsafe_path.text);
@@ -163,7 +162,7 @@ fn components(path: &Path) -> VecDeque<OsString> {
     named.collect()
 }
 
-/// A link lies on the mount of its folder.
+/// A link is on the mount of its folder.
 fn is_read_only(path: &Path) -> bool {
     let place = match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => path.parent().unwrap_or(path),
@@ -172,9 +171,9 @@ fn is_read_only(path: &Path) -> bool {
     rustix::fs::statvfs(place).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// As the packages make it.
+/// User created by the packages.
 const SERVICE_USER: &str = "jira-tunnel-agent";
-/// As many as the kernel follows (path_resolution(7)).
+/// The limit of the kernel (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITE: u32 = 0o020;
@@ -225,14 +224,14 @@ mod tests {
     #[test]
     fn what_somebody_else_could_write_is_refused_with_the_command_that_corrects_it() {
         for (name, mode, who, classes) in [
-            ("agent.toml", 0o666, "anybody on this host", "go"),
-            ("agent.toml", 0o664, "whoever is in the group ", "g"),
-            ("agent.d/50-local.toml", 0o646, "anybody on this host", "o"),
-            ("agent.d", 0o777, "anybody on this host", "go"),
-            ("agent.d", 0o775, "whoever is in the group ", "g"),
-            ("", 0o757, "anybody on this host", "o"),
+            ("agent.toml", 0o666, "anyone on this host", "go"),
+            ("agent.toml", 0o664, "the group ", "g"),
+            ("agent.d/50-local.toml", 0o646, "anyone on this host", "o"),
+            ("agent.d", 0o777, "anyone on this host", "go"),
+            ("agent.d", 0o775, "the group ", "g"),
+            ("", 0o757, "anyone on this host", "o"),
             // Sticky helps where the folder is root's alone.
-            ("", 0o772, "anybody on this host", "go"),
+            ("", 0o772, "anyone on this host", "go"),
         ] {
             let configured = Configured::new();
             assert_eq!(configured.problems(), [""; 0]);

@@ -1,4 +1,4 @@
-//! Values with a unit: durations and sizes, as they are written in the file and shown again.
+//! Values with a unit: durations and sizes, as written in the file and shown to users.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -14,18 +14,18 @@ pub struct HumanDuration(pub Duration);
 pub struct HumanSize(pub u64);
 
 impl HumanSize {
-    /// As a length in memory. Saturates, which no value within a checked range does.
+    /// As a length in memory. Saturates; values within a checked range never do.
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 
-/// The text is no duration.
+/// The text is not a duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not a duration: write a number with its unit, for example \"30s\", \"500ms\" or \"5m\"")]
 pub struct DurationError;
 
-/// The text is no size.
+/// The text is not a size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "not a size: write a number of bytes, or a number with its unit, for example \"64KiB\" or \"1GiB\""
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for HumanDuration {
 
 impl<'de> Deserialize<'de> for HumanSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The layers below keep a bare number as a number; both spell the same in text.
+        // A bare number is kept as a number; as text both are the same.
         String::deserialize(deserializer)?
             .parse()
             .map_err(de::Error::custom)

@@ -1,5 +1,5 @@
-//! Whether one written value fits one key: its type and its range. Texts never repeat what was
-//! written, which may be a secret in the wrong place; numbers out of range are the exception.
+//! Checks one value against one key: its type and range. Messages never repeat the value, which may be a misplaced
+//! secret; numbers out of range are the exception.
 
 use super::{
     keys::{KeySchema, SectionSchema, ValueSchema, joined},
@@ -8,24 +8,24 @@ use super::{
 use crate::spelling::nearest;
 use config::ValueKind;
 
-/// A value as written, before it is known whether it fits.
+/// A value as written, before it is checked.
 pub enum WrittenValue {
-    /// A string, before it is parsed further.
+    /// A string; durations and sizes are not parsed yet.
     Text(String),
-    /// A whole number, before its range is checked.
+    /// A whole number; its range is not checked yet.
     Integer(i64),
     /// A boolean, `true` or `false`.
     Flag(bool),
     /// An array of strings.
     List(Vec<WrittenValue>),
-    /// Something no key takes: `a date`, `a section`.
+    /// A type that no key accepts, for messages: `a date`, `a section`.
     Other(&'static str),
 }
 
 impl WrittenValue {
     fn name(&self) -> &'static str {
         match self {
-            Self::Text(_) => "a text",
+            Self::Text(_) => "a string",
             Self::Integer(_) => "a number",
             Self::Flag(_) => "true or false",
             Self::List(_) => "an array",
@@ -35,7 +35,7 @@ impl WrittenValue {
 }
 
 impl KeySchema {
-    /// The value as it is kept, or what is wrong with it and what would be right.
+    /// The checked value, or a message with the problem and the expected form.
     pub fn parse_value(&self, written: WrittenValue) -> Result<ValueKind, String> {
         let range = |inside: bool, shown: String, kept: ValueKind| match inside {
             true => Ok(kept),
@@ -101,7 +101,7 @@ impl KeySchema {
         }
     }
 
-    /// A variable's text as the kind of value this key takes.
+    /// The text of a variable as the type of value that this key takes.
     pub fn read_variable(&self, text: &str) -> WrittenValue {
         match &self.kind {
             ValueSchema::Integer(..) => match text.trim().parse() {
@@ -113,7 +113,7 @@ impl KeySchema {
                 "false" => WrittenValue::Flag(false),
                 _ => WrittenValue::Text(text.to_owned()),
             },
-            // Rules hold commas: only TOML's own array syntax can carry several.
+            // Rules contain commas, so several need TOML's array syntax.
             ValueSchema::List => match toml::from_str::<StringArray>(&format!("array = {text}")) {
                 Ok(several) => {
                     WrittenValue::List(several.array.into_iter().map(WrittenValue::Text).collect())
@@ -126,10 +126,10 @@ impl KeySchema {
 }
 
 impl ValueSchema {
-    /// What may be written, in words.
+    /// Description of the accepted values, for messages.
     pub fn description(&self) -> String {
         match self {
-            Self::Text => "text in quotes".to_owned(),
+            Self::Text => "a string in quotes".to_owned(),
             Self::Choice(words) => {
                 let words: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
                 match words.split_last() {
@@ -144,13 +144,13 @@ impl ValueSchema {
                 format!("a number of bytes from {min} to {max}, also like \"1MiB\"")
             }
             Self::Flag => "true or false".to_owned(),
-            Self::List => "an array of texts, like [\"one\", \"two\"]".to_owned(),
+            Self::List => "an array of strings, like [\"one\", \"two\"]".to_owned(),
         }
     }
 }
 
 impl SectionSchema {
-    /// What to say of a name that is not in this section; `path` is the section's own.
+    /// Message for a name that is not in this section. `path` is the path of the section.
     pub fn unknown_key(&self, name: &str, path: &str, top: &SectionSchema) -> String {
         let here = || {
             let keys = self.keys.iter().map(|key| key.name.as_str());
@@ -172,7 +172,7 @@ impl SectionSchema {
 }
 
 impl SectionSchema {
-    /// How the section at this path is written.
+    /// Header line of the section at this path: `[path]` or `[[path]]`.
     pub fn header(&self, path: &str) -> String {
         match self.repeated {
             true => format!("[[{path}]]"),
@@ -180,7 +180,7 @@ impl SectionSchema {
         }
     }
 
-    /// The header of the first section, inner ones included, that has a key of that name.
+    /// The header of the first section, including inner ones, with a key of this name.
     fn header_of_section_with(&self, key: &str, path: &str) -> Option<String> {
         self.sections.iter().find_map(|inner| {
             let path = joined(path, &inner.name);

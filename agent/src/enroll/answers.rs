@@ -2,21 +2,21 @@
 
 use zeroize::Zeroizing;
 
-/// Everything that is not in the vendor's token.
+/// Everything that the configuration needs and the token does not contain.
 pub struct EnrollmentAnswers {
     /// Jira's URL with its context path.
     pub upstream: String,
-    /// PEM of the authority of Jira's certificate, beside the system's.
+    /// PEM of the CA of Jira's certificate, in addition to those of the system.
     pub ca: Option<String>,
-    /// Who the requests are toward Jira.
+    /// How requests authenticate to Jira.
     pub auth: AuthAnswers,
-    /// Ready-made sets of rules.
+    /// Names of policy presets.
     pub presets: Vec<String>,
-    /// Policy rules to allow besides the presets.
+    /// Policy rules in addition to the presets.
     pub allow: Vec<String>,
-    /// The way out to the gateway.
+    /// Proxy to the gateway.
     pub proxy: Option<ProxyAnswers>,
-    /// PEM of the authority of `tls://` gateways.
+    /// PEM of the CA of `tls://` gateways.
     pub gateway_ca: Option<String>,
 }
 
@@ -24,45 +24,45 @@ pub struct EnrollmentAnswers {
 pub struct ProxyAnswers {
     /// Proxy URL, written like `tunnel.proxy`.
     pub url: String,
-    /// User name and password at the proxy, if it wants them.
+    /// User name and password, if the proxy requires them.
     pub login: Option<(String, Zeroizing<String>)>,
 }
 
-/// `[forward.auth]`, with secrets that are yet to be put into files.
+/// `[forward.auth]`, with secrets that are not written to files yet.
 pub enum AuthAnswers {
-    /// The vendor logs in.
+    /// The vendor's own credential is passed through.
     PassThrough,
     /// User name and password of a Jira user.
     Basic {
         /// Jira user name.
         username: String,
-        /// Its password.
+        /// Password of that user.
         password: Zeroizing<String>,
     },
     /// A personal access token.
     Pat {
-        /// The token.
+        /// The token as issued, without line break.
         token: Zeroizing<String>,
     },
     /// API token of a Jira Cloud account.
     ApiToken {
-        /// Of the Atlassian account.
+        /// Email address of the Atlassian account.
         email: String,
-        /// The token.
+        /// The token as issued, without line break.
         token: Zeroizing<String>,
     },
-    /// An application link of OAuth 2.0. A person logs in afterwards.
+    /// OAuth 2.0 application link. Requires `agent login` afterwards.
     OAuth2 {
-        /// Id of the client.
+        /// Client id of the application link.
         client_id: String,
-        /// Its secret.
+        /// Client secret of the application link.
         secret: Zeroizing<String>,
     },
-    /// An application link of OAuth 1.0a. A person logs in afterwards.
+    /// OAuth 1.0a application link. Requires `agent login` afterwards.
     OAuth1 {
-        /// Name of the consumer.
+        /// Consumer key of the application link.
         consumer_key: String,
-        /// PEM of the RSA key whose public half Jira knows.
+        /// PEM of the RSA key whose public key is in the application link.
         private_key: Zeroizing<String>,
     },
 }

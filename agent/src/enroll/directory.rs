@@ -1,7 +1,8 @@
-//! The files of an enrolment. `enrolment/N/` beside the configuration holds the key and what else the drop-in names;
-//! `agent.d/10-enrolment.toml` says which N counts. Everything below N is on the disk before the drop-in has its name.
+//! The files of enrollments. `enrolment/N/` beside the configuration holds the key and the other files that the
+//! drop-in names; `agent.d/10-enrolment.toml` selects the active N. Everything below N is on the disk before the
+//! drop-in is renamed into place.
 //!
-//! Blocks on the disk. One process at a time: the folder `enrolment` is locked.
+//! Blocks on the disk. Only one process at a time: the folder `enrolment` is locked.
 
 use super::{
     drop_in::IDENTITY,
@@ -21,13 +22,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The configuration's folder, locked for us.
+/// The folder of the configuration, locked by this process.
 pub struct EnrollmentDir {
     /// The configuration's main file.
     pub(super) main: PathBuf,
     pub(super) folder: PathBuf,
     pub(super) drop_in: PathBuf,
-    /// Whose the secrets are to be: the state folder's owner, where we may decide that.
+    /// Owner of the secrets: that of the state folder, if the process may change owners.
     pub(super) secrets: FileReaders,
     _lock: File,
 }
@@ -36,20 +37,20 @@ pub struct EnrollmentDir {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActiveEnrollment {
     pub(super) number: Option<u32>,
-    /// What the token's digest was; `None` where that cannot be read any more.
+    /// Digest of the token; `None` if the record cannot be read.
     pub token: Option<String>,
-    /// The public key, as in an authorized_keys line.
+    /// The public key, as in an authorized_keys line without options.
     pub public: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct EnrollmentRecord {
-    /// Digest of the token that it was made by.
+    /// Digest of the token used.
     pub token: String,
     pub public_key: String,
 }
 
-/// Who the agent runs as: whose the state folder is, and before that one is made the user of the package.
+/// The user of the agent: the owner of the state folder; before it exists, the user of the package.
 fn agent_user(state_dir: &Path) -> Option<(u32, u32)> {
     let owner = fs::metadata(state_dir).map(|found| (found.uid(), found.gid()));
     match owner {
@@ -59,7 +60,7 @@ fn agent_user(state_dir: &Path) -> Option<(u32, u32)> {
 }
 
 impl EnrollmentDir {
-    /// Makes the folders where they are missing, and locks.
+    /// Creates missing folders and takes the lock.
     pub fn open(sources: &ConfigSources) -> Result<Self, EnrollmentFileError> {
         let folder = sources.folder().to_owned();
         let drop_ins = sources.drop_in_folder();
@@ -67,7 +68,7 @@ impl EnrollmentDir {
         for path in [&folder, &drop_ins, &enrollments] {
             make_folder(path)?;
         }
-        // The last run may have been killed before it could.
+        // The last run may have been killed before this step.
         make_traversable(&enrollments)?;
         let lock = File::open(&enrollments)
             .map_err(|error| EnrollmentFileError::io(&enrollments, error))?;
@@ -91,37 +92,37 @@ impl EnrollmentDir {
         })
     }
 
-    /// Where the drop-in is or will be.
+    /// Path of the drop-in, which need not exist.
     pub fn drop_in(&self) -> &Path {
         &self.drop_in
     }
 
-    /// The file of the public key that counts now.
+    /// The file of the active public key.
     pub fn public_file(&self) -> Option<PathBuf> {
         let number = self.current().ok()??.number?;
         Some(self.at(number).join(PUBLIC_KEY))
     }
 
-    /// What counts now, if anything does. Touches nothing.
+    /// The active enrollment, if there is one. Neither locks nor creates anything.
     pub fn read_active(
         sources: &ConfigSources,
     ) -> Result<Option<ActiveEnrollment>, EnrollmentFileError> {
         read_active(sources.folder(), &sources.drop_in_folder().join(DROP_IN))
     }
 
-    /// What counts now, if anything does.
+    /// The active enrollment, if there is one.
     pub fn current(&self) -> Result<Option<ActiveEnrollment>, EnrollmentFileError> {
         read_active(&self.folder, &self.drop_in)
     }
 
-    /// Whether something is left that does not count: the last run did not come to its end.
+    /// Whether files of an unfinished or replaced enrollment are left.
     pub fn has_stale(&self) -> Result<bool, EnrollmentFileError> {
         let current = self.current()?.and_then(|current| current.number);
         let numbers = self.list_numbers()?;
         Ok(numbers.into_iter().any(|number| Some(number) != current))
     }
 
-    /// Removes what does not count any more.
+    /// Removes all enrollments but the active one.
     pub fn remove_stale(&self) -> Result<(), EnrollmentFileError> {
         let Some(current) = self.current()?.and_then(|current| current.number) else {
             return Ok(());
@@ -203,7 +204,7 @@ fn record(folder: &Path, number: u32) -> Option<EnrollmentRecord> {
     serde_json::from_str(&text).ok()
 }
 
-/// Which enrolment a drop-in of ours names.
+/// Number of the enrollment that a drop-in names, if `agent enroll` wrote it.
 fn number_in(text: &str) -> Option<u32> {
     let table: toml::Table = toml::from_str(text).ok()?;
     let file = Path::new(table.get("tunnel")?.get("identity_file")?.as_str()?);
@@ -211,14 +212,14 @@ fn number_in(text: &str) -> Option<u32> {
     number.to_str()?.parse().ok()
 }
 
-/// The folder of them all, beside the configuration.
+/// Folder of all enrollments, beside the configuration.
 pub(super) const ENROLLMENTS: &str = "enrolment";
-/// As the packages make it.
+/// User created by the packages.
 const SERVICE_USER: &str = "jira-tunnel-agent";
 const DROP_IN: &str = "10-enrolment.toml";
 pub(super) const PUBLIC_KEY: &str = "id_ed25519.pub";
 pub(super) const RECORD: &str = "enrolment.json";
-/// Beside the key, where the vendor's certificate authority has signed it.
+/// Certificate beside the key, if the vendor's CA signed it.
 pub(super) const CERTIFICATE: &str = "id_ed25519-cert.pub";
 
 #[cfg(test)]
@@ -259,7 +260,7 @@ mod tests {
         let again = dir.stage("one", "").unwrap();
         assert!(again.key.reused && again.key.public == public);
         drop(again);
-        // Another token makes another key, and the old one is of no use any more.
+        // Another token creates another key, and the old one is useless.
         let other = dir.stage("two", "").unwrap();
         assert!(!other.key.reused && other.key.public != public);
         drop(other);

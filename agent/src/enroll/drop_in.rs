@@ -1,5 +1,4 @@
-//! Token and answers as a drop-in of the configuration, and the files beside it that it names. Whether it is right is
-//! for `config` to judge.
+//! Token and answers as a drop-in of the configuration, and the files that it names. `config` validates it.
 
 use super::{AuthAnswers, EnrollmentAnswers, EnrollmentToken};
 use serde::Serialize;
@@ -10,7 +9,7 @@ use zeroize::Zeroizing;
 pub(super) struct ReferencedFile {
     pub name: &'static str,
     pub text: Zeroizing<String>,
-    /// Readable to its owner alone.
+    /// Readable by its owner only.
     pub secret: bool,
 }
 
@@ -32,13 +31,13 @@ impl ReferencedFile {
     }
 }
 
-/// Files are lines.
+/// Text files end with a line break.
 fn line(text: &str) -> Zeroizing<String> {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     Zeroizing::new(format!("{text}{end}"))
 }
 
-/// The files beside the key.
+/// The files beside the key: known_hosts, CAs and secrets.
 pub(super) fn files(token: &EnrollmentToken, answers: &EnrollmentAnswers) -> Vec<ReferencedFile> {
     let mut files = Vec::new();
     if !token.known_hosts.is_empty() {
@@ -74,10 +73,10 @@ pub(super) fn files(token: &EnrollmentToken, answers: &EnrollmentAnswers) -> Vec
     files
 }
 
-/// The text of the drop-in; `folder` is where its files are, relative to the configuration's.
+/// The text of the drop-in; `folder` is the folder of its files, relative to that of the configuration.
 ///
 /// # Errors
-/// None that texts could bring about.
+/// None in practice: it only serializes strings.
 pub(super) fn render(
     token: &EnrollmentToken,
     answers: &EnrollmentAnswers,
@@ -220,6 +219,6 @@ const TOKEN: &str = "jira-token";
 const CLIENT_SECRET: &str = "jira-client-secret";
 const PRIVATE_KEY: &str = "jira-private-key.pem";
 const HEADER: &str = "\
-# Written by: agent enroll. It holds no secret. The next enrolment replaces it, so change nothing here: a file of a later
-# name beside it, like 50-local.toml, wins over it.
+# Written by agent enroll. Contains no secrets. The next enrollment replaces this file: put your changes in a file with a
+# later name, like 50-local.toml, which overrides it.
 ";

@@ -1,4 +1,4 @@
-//! Files and folders written so that a crash leaves them whole or not there. Blocks on the disk.
+//! Crash-safe files and folders: complete or absent. Blocks on the disk.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -10,12 +10,12 @@ use std::{
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileReaders {
-    /// Its owner alone: this user and group, where we may give files away, else ourselves.
+    /// The owner only: this user and group if the process may change owners, else the process itself.
     Owner(Option<(u32, u32)>),
     Everybody,
 }
 
-/// A new file, durable but for its folder.
+/// Writes and syncs a new file, but not its folder.
 pub(super) fn write_new(
     path: &Path,
     bytes: &[u8],
@@ -36,14 +36,14 @@ pub(super) fn write_new(
         FileReaders::Owner(None) => SECRET,
         FileReaders::Everybody => PUBLIC,
     };
-    // Whatever the umask.
+    // The umask may have reduced it.
     let permissions = Permissions::from_mode(mode);
     file.set_permissions(permissions).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file.sync_all().map_err(failed)
 }
 
-/// A folder that the agent's user can come by, unless there is one.
+/// Creates a folder that the agent's user can traverse, unless it exists.
 pub(super) fn make_folder(path: &Path) -> Result<(), EnrollmentFileError> {
     let failed = |error| EnrollmentFileError::io(path, error);
     match DirBuilder::new().mode(FOLDER).create(path) {
@@ -56,35 +56,35 @@ pub(super) fn make_folder(path: &Path) -> Result<(), EnrollmentFileError> {
     }
 }
 
-/// Whatever the umask was when it was made.
+/// Sets the mode that the umask may have reduced.
 pub(super) fn make_traversable(path: &Path) -> Result<(), EnrollmentFileError> {
     fs::set_permissions(path, Permissions::from_mode(FOLDER))
         .map_err(|error| EnrollmentFileError::io(path, error))
 }
 
-/// Which names a folder has is on the disk afterwards.
+/// Syncs the names in a folder to the disk.
 pub(super) fn sync(folder: &Path) -> Result<(), EnrollmentFileError> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| EnrollmentFileError::io(folder, error))
 }
 
-/// Why files could not be read or written.
+/// Why the files of an enrollment could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollmentFileError {
     /// The operating system reported an I/O error.
     #[error("{}: {error}; {}", path.display(), remedy(error))]
     Io {
-        /// File or folder.
+        /// The file or folder of the failed operation.
         path: PathBuf,
-        /// What it said.
+        /// Error of the operating system.
         error: io::Error,
     },
-    /// Another process has the lock.
+    /// Another process holds the lock of this folder.
     #[error(
-        "{} is in use: another agent enroll is running; let it end first", .0.display()
+        "{} is in use: another agent enroll is running; wait until it ends", .0.display()
     )]
     Busy(PathBuf),
-    /// A fault of the program.
+    /// A bug: generated text could not be serialized.
     #[error("the key or the configuration could not be written as text: {0}; please report this")]
     Key(String),
 }
@@ -101,8 +101,8 @@ impl EnrollmentFileError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "run it as root: sudo agent enroll",
-        io::ErrorKind::StorageFull => "make room on that disk, then run agent enroll again",
-        _ => "mend that, then run agent enroll again",
+        io::ErrorKind::StorageFull => "free space on this disk, then run agent enroll again",
+        _ => "correct this, then run agent enroll again",
     }
 }
 

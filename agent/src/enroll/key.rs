@@ -1,4 +1,4 @@
-//! The agent's key, and the line by which an OpenSSH server lets it in and confines it.
+//! The agent's key, and the line with which an OpenSSH server accepts and restricts it.
 
 use crate::tunnel::BindAddress;
 use russh::keys::{
@@ -7,7 +7,7 @@ use russh::keys::{
 };
 use zeroize::Zeroizing;
 
-/// A new Ed25519 key as OpenSSH keeps it: its private and its public half.
+/// A new Ed25519 key in OpenSSH format: the private and the public key.
 pub(super) fn generate(comment: &str) -> Result<(Zeroizing<String>, String), ssh_key::Error> {
     let seed: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
     let mut key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
@@ -16,13 +16,13 @@ pub(super) fn generate(comment: &str) -> Result<(Zeroizing<String>, String), ssh
     Ok((private, key.public_key().to_openssh()?))
 }
 
-/// The whole line of the vendor's authorized_keys file for this public key.
+/// The line for this public key in the vendor's authorized_keys file.
 pub fn authorized_line(bind: &BindAddress, public: &str) -> String {
     format!("{} {public}", registered_options(bind))
 }
 
-/// What such a line begins with: nothing but this one forward. `restrict` leaves commands allowed, so that one that does
-/// nothing takes their place (sshd(8)). A socket is not confined by it, since permitlisten speaks of TCP only.
+/// Options of this line, which permit only this forward. `restrict` does not forbid commands, so they are replaced by
+/// one that does nothing (sshd(8)). A socket path is not restricted: permitlisten covers TCP only.
 pub fn registered_options(bind: &BindAddress) -> String {
     match bind {
         BindAddress::Socket(_) => RESTRICTIONS.to_owned(),

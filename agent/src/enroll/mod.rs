@@ -1,20 +1,19 @@
-//! From the vendor's token to a configuration that works: what is read, made, registered and put in place. Asks nobody
-//! and prints nothing; `cli/enroll` does.
+//! From the vendor's token to a working configuration. Never prompts or prints; `cli/enroll` does.
 //!
 //! | file | what |
 //! |---|---|
 //! | `token` | the line that the vendor sends |
-//! | `key` | the agent's own key, and the line that authorises it |
-//! | `answers` | what only the customer knows: Jira, the login there, what the vendor may do |
-//! | `drop_in` | both together as a drop-in of the configuration |
-//! | `directory` | the folder: what is there, what counts, one enrolment at a time |
-//! | `staged` | what is being made, and the one step that puts it in place |
-//! | `files` | files that a crash leaves whole or not there |
-//! | `register` | the public key over SSH by the one-time secret, and the proof that it works |
+//! | `key` | the agent's key, and the authorized_keys line for it |
+//! | `answers` | what only the customer knows: Jira, the credential, the policy |
+//! | `drop_in` | token and answers as a drop-in of the configuration |
+//! | `directory` | the folder: its enrollments, the active one, a lock |
+//! | `staged` | a new enrollment, and the rename that commits it |
+//! | `files` | crash-safe files |
+//! | `register` | registers the public key over SSH with the one-time secret, and tests it |
 //!
-//! Nothing counts before the drop-in has its name, which is one `rename`. All that it names has been written into a
-//! folder of its own before, so that whoever stops halfway leaves what was there before, and perhaps a folder that the
-//! next enrolment removes or, where the vendor may know its key already, goes on with.
+//! Nothing takes effect before one `rename` gives the drop-in its name. All files that it names were written to a new
+//! folder before. So an interrupted run leaves the host as it was, with at most one more folder. The next enrollment
+//! removes it, or reuses its key if the vendor may know it.
 
 mod answers;
 mod directory;

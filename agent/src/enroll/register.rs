@@ -1,5 +1,5 @@
-//! The public key, registered over SSH by the one-time secret, and the proof that the gateway takes it. Only what any
-//! SSH server has: a login with a key, one command with the public key on its standard input, its exit status.
+//! Registers the public key over SSH with the one-time secret, and tests that the gateway accepts it. Uses only what
+//! any SSH server has: a login with a key, one command with the public key on standard input, its exit status.
 
 use super::EnrollmentToken;
 use crate::tunnel::{
@@ -8,11 +8,11 @@ use crate::tunnel::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// Registers `public`, an authorized_keys line without options. `settings` say how the gateway is reached and which
-/// host keys are trusted. The first gateway that can answer does; each is asked once.
+/// Registers `public`, an authorized_keys line without options. `settings` define how gateways are reached and which
+/// host keys are trusted. Tries each gateway once, until one answers.
 ///
 /// # Errors
-/// With the cause, and what is known about whether the key was registered.
+/// The cause, and whether the key may be registered.
 pub async fn register(
     settings: &Settings,
     token: &EnrollmentToken,
@@ -39,7 +39,7 @@ pub async fn register(
         }),
         Ok(ExecOutput { status: None, .. }) => Err(RegistrationError::Unknown {
             gateway,
-            problem: "the gateway did not say how it ended".to_owned(),
+            problem: "the gateway sent no exit status".to_owned(),
         }),
         Err(ExecError::Refused) => Err(RegistrationError::Refused {
             gateway,
@@ -53,17 +53,17 @@ pub async fn register(
     }
 }
 
-/// Logs in with the key that `settings` name, and leaves.
+/// Logs in with the key in `settings` and disconnects.
 ///
 /// # Errors
-/// What the gateways said.
+/// The failures of all gateways that were tried.
 pub async fn prove(settings: &Settings) -> Result<GatewayAddress, RegistrationError> {
     let (gateway, session) = open(settings, Arc::clone(&settings.identity)).await?;
     session.disconnect().await;
     Ok(gateway)
 }
 
-/// A session with the first gateway that lets us in. A host key that is not trusted ends it: somebody may be in between.
+/// A session with the first gateway that accepts the key. An untrusted host key ends the search: it may be an attack.
 async fn open(
     settings: &Settings,
     identity: Arc<SshIdentity>,
@@ -73,7 +73,7 @@ async fn open(
         forwards: Vec::new(),
         ..settings.clone()
     });
-    // What an address refused was the key before this one; nothing is asked of it again and again here.
+    // Recorded failures are those of the previous key, and each address is tried once here.
     settings.egress.addresses().clear_failures();
     let mut failures = Vec::new();
     for gateway in &settings.gateways {
@@ -82,7 +82,7 @@ async fn open(
             Err(error @ SessionOpenError::HostKey(_)) => {
                 return Err(RegistrationError::Unreachable(vec![error]));
             }
-            // The same password at the same proxy: asking again could lock an account.
+            // The same password at the same proxy: another attempt could lock the account.
             Err(SessionOpenError::Proxy(error)) if error.refused_login() => {
                 return Err(RegistrationError::Unreachable(vec![
                     SessionOpenError::Proxy(error),
@@ -101,70 +101,75 @@ async fn open(
     })
 }
 
-/// A session with the first address of the gateway that is one; the error of the last.
+/// A session with the first address that accepts one; else the error of the last address.
 async fn open_any(
     settings: &Arc<Settings>,
     gateway: &GatewayAddress,
 ) -> Result<Session, SessionOpenError> {
     loop {
-        let (settings, to) = (Arc::clone(settings), gateway.clone());
-        let opened = Session::open(settings, to, 0, Arc::new(RejectChannels), ignore()).await;
-        match opened {
+        let opened = Session::open(
+            Arc::clone(settings),
+            gateway.clone(),
+            0,
+            Arc::new(RejectChannels),
+            ignore(),
+        );
+        match opened.await {
             Err(error) if has_untried_address(settings, gateway, &error) => {}
             opened => return opened,
         }
     }
 }
 
-/// Nothing is forwarded here.
+/// Rejects all channels: nothing is forwarded here.
 struct RejectChannels;
 
 impl ChannelAcceptor for RejectChannels {
     fn accept(&self, _: InboundChannel) {}
 }
 
-/// Why the key is not registered or not proven.
+/// Why the key is not registered, or does not work.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
-    /// The token has none.
-    #[error("the token has no one-time secret, so that the vendor must be given the key by hand")]
+    /// The token contains no secret.
+    #[error("the token has no one-time secret; send the key to the vendor yourself")]
     NoSecret,
-    /// No session came about.
+    /// No gateway could be connected to; one error each.
     #[error("{}", with_remedies(.0))]
     Unreachable(Vec<SessionOpenError>),
-    /// The gateway does not know the key that was tried.
-    #[error("{gateway} does not let us in")]
+    /// A gateway was reached, but does not accept the key.
+    #[error("{gateway} rejects the key")]
     LoginRefused {
-        /// Which.
+        /// Host and port of the gateway.
         gateway: String,
     },
-    /// The gateway let us in and would not register the key.
+    /// The gateway accepted the secret but did not register the key.
     #[error("{gateway} did not register the key: {message}")]
     Refused {
-        /// Which.
+        /// Host and port of the gateway.
         gateway: String,
-        /// Its own words.
+        /// Output of the command.
         message: String,
-        /// Trying again with the same key changes nothing; else the fault was the gateway's own.
+        /// Whether another attempt with the same key is useless. Otherwise the gateway had a temporary fault.
         permanent: bool,
     },
-    /// It was sent, and no answer came.
-    #[error("whether {gateway} has registered the key is not known: {problem}")]
+    /// The key was sent, but no answer arrived.
+    #[error("it is unknown whether {gateway} registered the key: {problem}")]
     Unknown {
-        /// Which.
+        /// Host and port of the gateway.
         gateway: String,
-        /// What happened.
+        /// Description of the failure.
         problem: String,
     },
 }
 
 impl RegistrationError {
-    /// Whether a gateway was reached that does not know the key.
+    /// Whether a gateway was reached that does not accept the key.
     pub fn refuses_key(&self) -> bool {
         matches!(self, Self::LoginRefused { .. })
     }
 
-    /// Whether the gateway may know the key all the same, or take it at the next try.
+    /// Whether the gateway may know the key anyway, or register it on the next attempt.
     pub fn key_may_be_known(&self) -> bool {
         matches!(
             self,
@@ -185,9 +190,9 @@ fn with_remedies(errors: &[SessionOpenError]) -> String {
     texts.join("\n")
 }
 
-/// What the command is called. A gateway that runs one command whatever is asked for can look at it.
+/// Name of the command. A gateway with a forced command can read it (`SSH_ORIGINAL_COMMAND`).
 pub const COMMAND: &str = "jira-tunnel-enroll 1";
-/// Exit status of a refusal that stays one.
+/// Exit status of a permanent refusal.
 const EXIT_REFUSED: u32 = 2;
-/// The gateway writes one file.
+/// Time for the command: the gateway only writes one file.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! What is being made: first in a folder of its own, then by one rename what counts. Blocks on the disk.
+//! A new enrollment: written to a new folder, then committed by one rename. Blocks on the disk.
 
 use super::{
     EnrollmentAnswers, EnrollmentDir, EnrollmentToken,
@@ -13,17 +13,18 @@ use zeroize::Zeroizing;
 
 /// The agent's SSH key, newly made or reused.
 pub struct AgentKey {
-    /// As in an authorized_keys line.
+    /// The public key as in an authorized_keys line, without options.
     pub public: String,
-    /// It was made by an earlier run with the same token: the vendor may know it.
+    /// Created by an earlier run with the same token, so the vendor may know it.
     pub reused: bool,
 }
 
-/// What is being made. Dropped, it takes away what it has written; [`keep`](Self::keep_key) leaves the key.
+/// A new enrollment that is not committed. Dropping it removes what it wrote, after [`keep_key`](Self::keep_key) all
+/// but the key.
 pub struct StagedEnrollment<'a> {
     dir: &'a EnrollmentDir,
     number: u32,
-    /// The key of the new enrollment.
+    /// The agent's key of the new enrollment.
     pub key: AgentKey,
     on_drop: DropCleanup,
 }
@@ -36,8 +37,8 @@ enum DropCleanup {
 }
 
 impl EnrollmentDir {
-    /// Begins an enrolment: with the key of an earlier run with this token that did not come to its end, else with a
-    /// new one. What other runs have left is removed.
+    /// Starts an enrollment: with the key of an unfinished run with this token, else with a new one. Removes what
+    /// other unfinished runs left.
     pub fn stage(
         &self,
         token: &str,
@@ -87,7 +88,7 @@ impl EnrollmentDir {
             token: token.to_owned(),
             public_key: public.clone(),
         };
-        // Texts alone: nothing in them that JSON could not hold.
+        // Only strings, so this cannot fail.
         let record = serde_json::to_string_pretty(&record).unwrap_or_default() + "\n";
         let at = self.at(number);
         write_new(&at.join(IDENTITY), private.as_bytes(), self.secrets)?;
@@ -106,7 +107,7 @@ impl EnrollmentDir {
 }
 
 impl EnrollmentDir {
-    /// Begins to correct what was answered: with the key and the token that count now, which the vendor knows.
+    /// Starts a correction of the answers, with the active key and token, which the vendor knows.
     pub fn restage(&self) -> Result<StagedEnrollment<'_>, EnrollmentFileError> {
         let numbers = self.list_numbers()?;
         let current = self.current()?.and_then(|current| current.number);
@@ -145,7 +146,7 @@ impl EnrollmentDir {
 }
 
 impl StagedEnrollment<'_> {
-    /// Keys of the drop-in and files beside it that are other than those that count now.
+    /// Keys of the drop-in and files beside it that differ from the active ones.
     pub fn differences(
         &self,
         proposed: &ProposedDropIn,
@@ -167,14 +168,14 @@ impl StagedEnrollment<'_> {
         for name in entries.filter_map(|entry| Some(entry.ok()?.file_name())) {
             let read = |folder: &Path| fs::read(folder.join(&name)).ok().map(Zeroizing::new);
             if read(&old) != read(&new) {
-                differences.push(format!("what is in {}", name.to_string_lossy()));
+                differences.push(format!("content of {}", name.to_string_lossy()));
             }
         }
         Ok(differences)
     }
 
-    /// Writes what the drop-in names, and gives the drop-in for `config` to judge. Once more: in place of what was
-    /// written before.
+    /// Writes the files that the drop-in names and returns the drop-in, for `config` to validate. May be called again:
+    /// it replaces what it wrote before.
     pub fn write(
         &self,
         token: &EnrollmentToken,
@@ -199,12 +200,12 @@ impl StagedEnrollment<'_> {
         })
     }
 
-    /// The gateway may know the key from now on: it is left where it is, for the next run with the same token.
+    /// Keeps the key on drop, for the next run with the same token: from now on the gateway may know it.
     pub fn keep_key(&mut self) {
         self.on_drop = DropCleanup::KeepKey;
     }
 
-    /// The one step that counts.
+    /// Puts the drop-in in place with one rename. The enrollment is active from then on.
     pub fn commit(mut self, proposed: &ProposedDropIn) -> Result<(), EnrollmentFileError> {
         let main = &self.dir.main;
         if !main.exists() {
@@ -229,7 +230,7 @@ impl StagedEnrollment<'_> {
 
 impl Drop for StagedEnrollment<'_> {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by the next run.
+        // What cannot be removed now, the next run removes.
         let _ = match self.on_drop {
             DropCleanup::Remove => self.dir.remove(self.number),
             DropCleanup::KeepKey => self.dir.remove_all_but_key(self.number),
@@ -238,14 +239,14 @@ impl Drop for StagedEnrollment<'_> {
     }
 }
 
-/// Keys whose lines are not in both texts.
+/// Keys whose lines differ between the texts. Comments do not count.
 fn changed_keys(before: &str, after: &str) -> Vec<String> {
     let mut keys = Vec::new();
     for (lines, others) in [(after, before), (before, after)] {
-        for line in lines
-            .lines()
-            .filter(|line| !others.lines().any(|other| other == *line))
-        {
+        let changed = |line: &&str| {
+            !line.starts_with('#') && !others.lines().any(|other| other == *line)
+        };
+        for line in lines.lines().filter(changed) {
             let key = line.split('=').next().unwrap_or_default().trim().to_owned();
             if !keys.contains(&key) {
                 keys.push(key);
@@ -255,7 +256,7 @@ fn changed_keys(before: &str, after: &str) -> Vec<String> {
     keys
 }
 
-/// No drop-in before it is whole: it begins with a dot and has another ending.
+/// Not read as a drop-in: the name begins with a dot and has another extension.
 const TEMPORARY: &str = ".10-enrolment.new";
 const MAIN_FILE_TEXT: &str =
-    "# Configuration of jira-tunnel-agent. What agent enroll has written is in agent.d.\n";
+    "# Configuration of jira-tunnel-agent. The settings from agent enroll are in agent.d.\n";

@@ -18,7 +18,7 @@ async fn the_same_token_again_changes_nothing_and_is_well() {
     enroll(&host, &token, &office.answers());
     let (files, authorized) = (host.files().unwrap(), office.authorized());
     let text = enroll(&host, &token, &office.answers());
-    assert!(text.contains("enrolled with this token already"), "{text}");
+    assert!(text.contains("already enrolled with this token"), "{text}");
     assert_eq!(host.files().unwrap(), files);
     assert_eq!(office.authorized(), authorized);
 }
@@ -45,7 +45,7 @@ async fn the_same_token_with_corrected_answers_applies_them() {
 
     let text = enroll(&host, &token, &office.answers());
     assert!(
-        text.contains("the answers are corrected (upstream) in "),
+        text.contains("corrected the answers (upstream) in "),
         "{text}"
     );
     assert!(
@@ -62,7 +62,7 @@ async fn the_same_token_with_corrected_answers_applies_them() {
     // A secret alone is an answer, too.
     e2e::agent::write_secret(&host.work_dir().join("pat"), "another-token").unwrap();
     let text = enroll(&host, &token, &office.answers());
-    assert!(text.contains("(what is in jira-token)"), "{text}");
+    assert!(text.contains("(content of jira-token)"), "{text}");
 }
 
 /// As docs/authentication/pat.md has it: the file in use is the one that `config show` names.
@@ -125,11 +125,11 @@ async fn an_agent_that_runs_keeps_its_files_until_it_is_restarted() {
     let token = office.token(&[]).unwrap();
     let flags = replacing(&office);
     let text = enroll(&host, &token, &flags);
-    assert!(text.contains("is to be restarted"), "{text}");
+    assert!(text.contains("Restart the running agent"), "{text}");
     assert_eq!(host.keys().unwrap().len(), 2);
     // Nor does the same command take them away, run again before the restart.
     let text = enroll(&host, &token, &flags);
-    assert!(text.contains("the configuration of before"), "{text}");
+    assert!(text.contains("the previous configuration"), "{text}");
     assert_eq!(host.keys().unwrap().len(), 2);
     agent.restart().unwrap();
     proven(&agent).await;

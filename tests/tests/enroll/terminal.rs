@@ -30,7 +30,7 @@ async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
     let done = hold(
         &host,
         &vec![
-            ("(it is not shown): ", &token),
+            ("(not shown): ", &token),
             // Asked again until it makes sense.
             ("with its context path: ", "jira.corp.example"),
             ("with its context path: ", &office.jira.url),
@@ -68,7 +68,7 @@ async fn an_answer_that_jira_does_not_take_is_asked_for_again_before_anything_co
     let done = hold(
         &host,
         &vec![
-            ("(it is not shown): ", &token),
+            ("(not shown): ", &token),
             ("with its context path: ", &without_path),
             ("Number [1]: ", "1"),
             ("Personal access token (not shown): ", PAT),
@@ -112,7 +112,7 @@ async fn where_no_gateway_can_be_reached_the_proxy_is_asked_for() {
     let done = hold(
         &host,
         &vec![
-            ("(it is not shown): ", &token),
+            ("(not shown): ", &token),
             ("with its context path: ", &office.jira.url),
             ("Number [1]: ", "1"),
             ("Personal access token (not shown): ", PAT),
@@ -140,12 +140,9 @@ async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
     let done = hold(
         &host,
         &vec![
-            ("(it is not shown): ", "ssh-ed25519 AAAA"),
-            ("(it is not shown): ", &pasted),
-            (
-                "its end is missing: paste the rest of it (it is not shown)",
-                third,
-            ),
+            ("(not shown): ", "ssh-ed25519 AAAA"),
+            ("(not shown): ", &pasted),
+            ("its end is missing: paste the rest (not shown)", third),
             ("with its context path: ", &office.jira.url),
             ("Number [1]: ", "1"),
             ("Personal access token (not shown): ", PAT),
@@ -166,13 +163,13 @@ async fn who_interrupts_it_leaves_nothing() {
     let host = CustomerHost::new().unwrap();
     let token = office.token(&[]).unwrap();
     for talk in [
-        vec![("(it is not shown): ", "\u{3}")],
+        vec![("(not shown): ", "\u{3}")],
         vec![
-            ("(it is not shown): ", &token),
+            ("(not shown): ", &token),
             ("with its context path: ", "\u{3}"),
         ],
         vec![
-            ("(it is not shown): ", &token),
+            ("(not shown): ", &token),
             ("with its context path: ", "\u{4}"),
         ],
     ] {

@@ -77,7 +77,7 @@ async fn a_used_withdrawn_or_unknown_secret_registers_nothing_and_leaves_nothing
         &host,
         &office,
         &withdrawn,
-        "does not take the token's one-time secret",
+        "rejects the token's one-time secret",
     );
     let unknown = {
         let mut token = EnrollmentToken::parse(&used).unwrap();
@@ -88,7 +88,7 @@ async fn a_used_withdrawn_or_unknown_secret_registers_nothing_and_leaves_nothing
         &host,
         &office,
         &unknown,
-        "does not take the token's one-time secret",
+        "rejects the token's one-time secret",
     );
     assert_eq!(host.keys().unwrap(), []);
     assert_eq!(office.authorized(), authorized);

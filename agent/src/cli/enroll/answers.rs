@@ -1,4 +1,4 @@
-//! Answers of flags and files and, for what they leave open, of the person at the terminal.
+//! Answers from flags and files; the rest is asked at the terminal.
 
 use super::{
     flags::{Args, AuthModeFlag},
@@ -15,7 +15,7 @@ use anyhow::Context;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// All of them. Without a terminal every flag that is missing is named at once.
+/// Collects all answers. Without a terminal the error lists every missing flag.
 pub fn collect(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<EnrollmentAnswers> {
     if !terminal.is_interactive() {
         refuse_missing(args)?;
@@ -32,7 +32,7 @@ pub fn collect(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<Enrollm
             && upstream.starts_with("https:")
             && args.upstream.is_none() =>
         {
-            let question = "PEM file with the authority of Jira's certificate, if it is your own";
+            let question = "PEM file with the CA of Jira's certificate, if it is your own CA";
             terminal.line(question, Some(SYSTEM_ROOTS), |answer| match answer {
                 SYSTEM_ROOTS => Ok(None),
                 file => read_certificates(Path::new(file)).map(Some),
@@ -54,7 +54,7 @@ pub fn collect(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<Enrollm
     })
 }
 
-/// Which file each mode takes, and which text.
+/// The flags that a mode requires, and whether they are given.
 fn mode_flags(args: &Args, mode: AuthModeFlag) -> Vec<(&'static str, bool)> {
     match mode {
         AuthModeFlag::PassThrough => Vec::new(),
@@ -94,7 +94,7 @@ fn refuse_missing(args: &Args) -> Result<(), UsageError> {
     }
     let names: Vec<_> = missing.iter().map(|(name, _)| *name).collect();
     Err(UsageError(format!(
-        "nobody can be asked here, and these flags are missing: {}; see agent enroll --help",
+        "not a terminal, and these flags are missing: {}; see agent enroll --help",
         names.join(", ")
     )))
 }
@@ -102,7 +102,7 @@ fn refuse_missing(args: &Args) -> Result<(), UsageError> {
 fn auth(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<AuthAnswers> {
     let mode = match args.auth {
         Some(mode) => mode,
-        None => terminal.choice("How requests log in to Jira", &MODES)?,
+        None => terminal.choice("Who logs in to Jira", &MODES)?,
     };
     let text = |given: &Option<String>, question: &str| match given {
         Some(text) => Ok(text.clone()),
@@ -133,7 +133,7 @@ fn auth(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<AuthAnswers> {
             consumer_key: text(&args.consumer_key, "Consumer key of the application link")?,
             private_key: match &args.private_key_file {
                 Some(file) => read_secret(file)?,
-                // A key has many lines, and is in a file already.
+                // A key has many lines, so the answer is its file.
                 None => terminal.line("File with its private key", None, |file| {
                     read_secret(Path::new(file)).map_err(|error| format!("{error:#}"))
                 })?,
@@ -178,7 +178,7 @@ fn parse_jira_url(url: &str) -> Result<String, String> {
     match url.parse::<UpstreamTarget>() {
         Ok(UpstreamTarget::Http(_)) => Ok(url.to_owned()),
         Ok(UpstreamTarget::Tcp { .. }) => {
-            Err("a tcp:// upstream is configured by hand; write https://…".to_owned())
+            Err("agent enroll cannot configure a tcp:// upstream; write https://…".to_owned())
         }
         Err(error) => Err(error.to_string()),
     }
@@ -186,7 +186,7 @@ fn parse_jira_url(url: &str) -> Result<String, String> {
 
 fn non_empty(answer: &str) -> Result<String, String> {
     match answer {
-        "" => Err("nothing was typed".to_owned()),
+        "" => Err("the answer is empty".to_owned()),
         text => Ok(text.to_owned()),
     }
 }
@@ -198,7 +198,7 @@ fn read_certificates(file: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// As the agent reads secrets: nobody else may have access to the file.
+/// Reads it as the agent reads secrets: no other user may have access.
 fn read_secret(file: &Path) -> anyhow::Result<Zeroizing<String>> {
     let secret = SecretFile::new(file).read()?;
     let text = std::str::from_utf8(secret.expose())
@@ -218,7 +218,7 @@ const MODES: [(AuthModeFlag, &str); 6] = [
     ),
     (
         AuthModeFlag::PassThrough,
-        "the vendor, with a credential that you have given it",
+        "the vendor, with a credential that you gave it",
     ),
     (
         AuthModeFlag::OAuth2,
@@ -238,6 +238,6 @@ const PRESETS: [(&str, &str); 2] = [
         "ticketing",
         "create, change, comment, transition, search issues, attach files",
     ),
-    ("read-only", "read issues, and change nothing"),
+    ("read-only", "read issues; change nothing"),
 ];
 const SYSTEM_ROOTS: &str = "the system's";

@@ -1,5 +1,5 @@
-//! Answers are tried while the person who gave them can correct them: before the key is registered and the token's
-//! one-time secret is used up.
+//! Tests answers while they can still be corrected: before the key is registered, which uses the token's one-time
+//! secret.
 
 use super::{answers, flags::Args, prompt::TerminalPrompt, runtime};
 use crate::{
@@ -16,8 +16,8 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 
-/// What was answered, as a configuration that is not in place yet. At a terminal Jira is asked with it first, and what
-/// it does not take is asked for again. Nothing is written while questions are open: who interrupts them leaves nothing.
+/// Collects the answers as a proposed configuration. At a terminal, tests it with Jira and asks again on failure.
+/// Nothing is written while questions are open, so an interruption leaves nothing.
 pub fn collect_and_verify<'dir>(
     args: &Args,
     terminal: &TerminalPrompt,
@@ -41,7 +41,7 @@ pub fn collect_and_verify<'dir>(
             answers.proxy = ask_proxy(terminal)?;
             (proposed, config) = write_proposal(token, sources, &staged, &answers)?;
         }
-        print("asking Jira with these answers\n")?;
+        print("testing these answers with Jira\n")?;
         let failed = runtime.block_on(failed_steps(&config, &token.forward.name));
         if failed.is_empty() {
             return Ok((staged, proposed, config));
@@ -66,13 +66,13 @@ fn write_proposal(
 ) -> anyhow::Result<(ProposedDropIn, Config)> {
     let proposed = staged.write(token, answers)?;
     let config = Config::load(&sources.with_proposed(proposed.clone())).inspect_err(|_| {
-        print_error("this makes no configuration, and nothing is changed:");
+        print_error("these answers make no valid configuration; nothing was changed:");
     })?;
     Ok((proposed, config))
 }
 
-/// The steps toward Jira that fail. A password is not tried: three wrong ones lock the account, and the agent's own try
-/// is still to come. Of OAuth nobody has logged in yet.
+/// The failed steps toward Jira. A password is not tried: three wrong ones lock the account, and the agent will try
+/// it. For OAuth there is no token yet.
 async fn failed_steps(config: &Config, forward: &str) -> Vec<CheckStep> {
     let Some(forward) = config.forwards.iter().find(|f| *f.name == *forward) else {
         return Vec::new();
@@ -89,7 +89,7 @@ async fn failed_steps(config: &Config, forward: &str) -> Vec<CheckStep> {
     steps
 }
 
-/// Whether the way out leads through no proxy, and to no gateway.
+/// Whether no proxy is configured and no gateway is reachable.
 async fn needs_proxy(config: &Config) -> bool {
     for gateway in &config.tunnel.gateways {
         if config.tunnel.egress.proxy(gateway).is_some() {
@@ -104,8 +104,8 @@ async fn needs_proxy(config: &Config) -> bool {
 }
 
 fn ask_proxy(terminal: &TerminalPrompt) -> anyhow::Result<Option<ProxyAnswers>> {
-    print("no gateway can be reached from here directly\n")?;
-    let question = "Proxy that leads there, like http://proxy.corp.example:3128";
+    print("no gateway is reachable directly\n")?;
+    let question = "Proxy to the gateway, like http://proxy.corp.example:3128";
     let url = terminal.line(question, Some(NONE), |answer| match answer {
         NONE => Ok(None),
         url => match egress::ProxyServer::parse(url) {
@@ -127,12 +127,12 @@ fn ask_proxy(terminal: &TerminalPrompt) -> anyhow::Result<Option<ProxyAnswers>> 
 }
 
 const NONE: &str = "none";
-/// For one gateway; a firewall that drops says nothing.
+/// For one gateway, because a firewall may drop packets.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const AFTER_FAILED_CHECK: [(bool, &str); 2] = [
     (true, "answer again"),
     (
         false,
-        "go on all the same, and correct it later by the same command",
+        "continue anyway, and correct it later with the same command",
     ),
 ];

@@ -1,25 +1,26 @@
-//! What was typed.
+//! The flags of `agent enroll`.
 
 use crate::policy;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::path::PathBuf;
 
-/// Connect this host to a vendor by the token that the vendor sent
+/// Connect this host to a vendor with the token from the vendor
 ///
-/// Makes the agent's key, registers it at the vendor's gateway by the token's one-time secret (or says what to give to
-/// the vendor), writes the configuration, starts the service, and checks every hop. Asks for what only you know, or
-/// takes it from the flags. Run it as root. Ends with exit code 0 once this host is enrolled, whatever the check says.
+/// Creates the agent's key, registers it at the vendor's gateway with the token's one-time secret (or shows what to
+/// send to the vendor), writes the configuration, starts the service, and checks every hop. Asks for what only you
+/// know, or takes it from the flags. Run it as root. Ends with exit code 0 once this host is enrolled, even if the
+/// check fails.
 #[derive(clap::Args)]
 pub struct Args {
-    /// File with the vendor's token, - for standard input [default: it is asked for]
+    /// File with the vendor's token, - for standard input [default: ask for it]
     ///
-    /// There is no flag for the token itself: everybody on a host can read the arguments of its processes.
+    /// There is no flag for the token itself: every user of a host can read the arguments of its processes.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Ask nothing: all that is needed is in flags
+    /// Never ask; take everything from the flags
     #[arg(long)]
     pub non_interactive: bool,
-    /// Enrol a host that is enrolled or configured already; the old key stays until the new one works
+    /// Enroll a host that is already enrolled or configured; the old key stays until the new one works
     #[arg(long)]
     pub replace: bool,
     /// Do not start the service
@@ -32,10 +33,10 @@ pub struct Args {
     /// Jira's URL, with its context path
     #[arg(long, value_name = "URL", help_heading = "Jira")]
     pub upstream: Option<String>,
-    /// PEM file with the authority of Jira's certificate, where the system does not know it
+    /// PEM file with the CA of Jira's certificate, if the system does not trust it
     #[arg(long, value_name = "FILE", help_heading = "Jira")]
     pub ca_file: Option<PathBuf>,
-    /// Who the requests are toward Jira
+    /// How requests authenticate to Jira
     #[arg(long, value_name = "MODE", help_heading = "Jira")]
     pub auth: Option<AuthModeFlag>,
     /// With basic: Jira user name
@@ -50,47 +51,47 @@ pub struct Args {
     /// With api-token: email address of the Atlassian account
     #[arg(long, value_name = "ADDRESS", help_heading = "Jira")]
     pub email: Option<String>,
-    /// With oauth2: id of the client
+    /// With oauth2: client id
     #[arg(long, value_name = "ID", help_heading = "Jira")]
     pub client_id: Option<String>,
-    /// With oauth2: file with the client's secret
+    /// With oauth2: file with the client secret
     #[arg(long, value_name = "FILE", help_heading = "Jira")]
     pub client_secret_file: Option<PathBuf>,
     /// With oauth1: consumer key
     #[arg(long, value_name = "KEY", help_heading = "Jira")]
     pub consumer_key: Option<String>,
-    /// With oauth1: file with the private key, as agent login --new-key makes it
+    /// With oauth1: file with the private key, as created by agent login --new-key
     #[arg(long, value_name = "FILE", help_heading = "Jira")]
     pub private_key_file: Option<PathBuf>,
 
-    /// What the vendor may do, as ready-made rules: ticketing, read-only, …; may be repeated
+    /// Policy preset for the vendor: ticketing, read-only, …; may be repeated
     #[arg(long, value_name = "NAME", help_heading = "Policy", value_parser = presets())]
     pub preset: Vec<String>,
-    /// A further rule, like "POST /rest/api/2/issue/bulk"; may be repeated
+    /// Additional rule, like "POST /rest/api/2/issue/bulk"; may be repeated
     #[arg(long, value_name = "RULE", help_heading = "Policy")]
     pub allow: Vec<String>,
 
-    /// Proxy that leads to the gateway: http://host:port or socks5://host:port
-    #[arg(long, value_name = "URL", help_heading = "Way out")]
+    /// Proxy to the gateway: http://host:port or socks5://host:port
+    #[arg(long, value_name = "URL", help_heading = "Gateway")]
     pub proxy: Option<String>,
     /// User name at the proxy
-    #[arg(long, value_name = "NAME", help_heading = "Way out", requires_all = ["proxy", "proxy_password_file"])]
+    #[arg(long, value_name = "NAME", help_heading = "Gateway", requires_all = ["proxy", "proxy_password_file"])]
     pub proxy_user: Option<String>,
     /// File with the password at the proxy
     #[arg(
         long,
         value_name = "FILE",
-        help_heading = "Way out",
+        help_heading = "Gateway",
         requires = "proxy_user"
     )]
     pub proxy_password_file: Option<PathBuf>,
-    /// PEM file with the authority of tls:// gateways, where the system does not know it
-    #[arg(long, value_name = "FILE", help_heading = "Way out")]
+    /// PEM file with the CA of tls:// gateways, if the system does not trust it
+    #[arg(long, value_name = "FILE", help_heading = "Gateway")]
     pub gateway_ca_file: Option<PathBuf>,
 }
 
 impl Args {
-    /// Whether any flag says what only the customer knows.
+    /// Whether any flag gives an answer.
     pub fn answers_something(&self) -> bool {
         let texts = [
             &self.upstream,
@@ -118,7 +119,7 @@ impl Args {
     }
 }
 
-/// By name, so that a shell can complete them.
+/// As possible values, so that shells complete them.
 fn presets() -> PossibleValuesParser {
     let each = policy::presets().iter();
     PossibleValuesParser::new(
@@ -129,18 +130,18 @@ fn presets() -> PossibleValuesParser {
 /// Values of the flag `--auth`, which sets `[forward.auth] mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum AuthModeFlag {
-    /// The agent logs in with a personal access token
+    /// The agent authenticates with a personal access token
     Pat,
-    /// The agent logs in with a user name and a password
+    /// The agent authenticates with a user name and a password
     Basic,
-    /// The vendor logs in with its own credential
+    /// The vendor authenticates with its own credential
     PassThrough,
-    /// An application link of OAuth 2.0; a person logs in afterwards
+    /// OAuth 2.0 application link; run agent login afterwards
     #[value(name = "oauth2")]
     OAuth2,
-    /// An application link of OAuth 1.0a; a person logs in afterwards
+    /// OAuth 1.0a application link; run agent login afterwards
     #[value(name = "oauth1")]
     OAuth1,
-    /// Jira Cloud with an API token
+    /// The agent authenticates to Jira Cloud with an API token
     ApiToken,
 }

@@ -1,4 +1,4 @@
-//! What a person is told.
+//! The longer texts of `agent enroll`.
 
 use super::service::{AnsweringAgent, ServiceStart};
 use crate::{
@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use russh::keys::{HashAlg, PublicKey};
 use std::path::PathBuf;
 
-/// What the token says, before anything is asked.
+/// Contents of the token, shown before the first question.
 pub fn invitation(token: &EnrollmentToken) -> String {
     let mut trusted = token.host_keys.clone();
     if !token.known_hosts.is_empty() {
@@ -27,70 +27,70 @@ pub fn invitation(token: &EnrollmentToken) -> String {
         humantime::format_rfc3339_seconds(token.expires),
         match token.secret {
             Some(_) => ", single use",
-            None => "; the vendor must be given the key by hand",
+            None => "; send the key to the vendor yourself",
         }
     )
 }
 
-/// `SHA256:…` of an authorized_keys line.
+/// The `SHA256:…` fingerprint of an authorized_keys line.
 pub fn fingerprint(public: &str) -> Option<String> {
     let key = PublicKey::from_openssh(public).ok()?;
     Some(key.fingerprint(HashAlg::Sha256).to_string())
 }
 
-/// The key could not be registered.
+/// Error if the key could not be registered.
 pub fn not_registered(error: RegistrationError) -> anyhow::Error {
     match error {
         RegistrationError::LoginRefused { gateway } => anyhow!(
-            "{gateway} does not take the token's one-time secret: it was used already, has ended or was withdrawn; ask the vendor for a new token. Nothing is changed"
+            "{gateway} rejects the token's one-time secret: it was used already, has expired or was revoked; ask the vendor for a new token. Nothing was changed"
         ),
         RegistrationError::Unknown { .. } => anyhow!(
-            "{error}; run agent enroll again with the same token, which finds out. Nothing is configured yet"
+            "{error}; to find out, run agent enroll again with the same token. Nothing is configured yet"
         ),
         RegistrationError::Refused {
             permanent: true, ..
         } => {
-            anyhow!("{error}; ask the vendor. Nothing is changed")
+            anyhow!("{error}; ask the vendor. Nothing was changed")
         }
         RegistrationError::Refused { .. } => anyhow!(
-            "{error}; tell the vendor, then run agent enroll again with the same token: the key is kept for it. Nothing is configured yet"
+            "{error}; tell the vendor, then run agent enroll again with the same token, which uses the same key. Nothing is configured yet"
         ),
-        error => anyhow!("{error}\nNothing is changed"),
+        error => anyhow!("{error}\nNothing was changed"),
     }
 }
 
-/// The key was registered and does not work.
+/// Error if the key was registered but the login with it fails.
 pub fn not_proven(error: RegistrationError) -> anyhow::Error {
     anyhow!(
-        "the gateway has registered the key, but a login with it failed: {error}; run agent enroll again with the same token, and if it stays so, ask the vendor. Nothing is configured yet"
+        "the gateway registered the key, but the login with it failed: {error}; run agent enroll again with the same token. If it fails again, ask the vendor. Nothing is configured yet"
     )
 }
 
-/// A new key in place of one that works: not before the vendor knows it.
+/// Text for a replacement key that the vendor does not know yet.
 pub fn key_not_known_yet(
     token: &EnrollmentToken,
     public: &str,
     error: &RegistrationError,
 ) -> String {
     format!(
-        "\nThe new key is made, and the old one stays in use: {error} with the new one yet. Give the vendor this line for the\nauthorized_keys of the user {}:\n\n{}\n\nThen run the same command again, with the same token.\n",
+        "\nThe new key is ready; the old one stays in use, because {error} for now. Send the vendor this line for the\nauthorized_keys file of the user {}:\n\n{}\n\nThen run the same command again with the same token.\n",
         token.user,
         enroll::authorized_line(&token.forward.bind, public)
     )
 }
 
-/// What the last words depend on.
+/// State on which the list of next steps depends.
 pub struct NextSteps<'a> {
     pub start: &'a ServiceStart,
-    /// The public key that counts now, and its file.
+    /// The active public key, and its file.
     pub public: Option<(&'a str, PathBuf)>,
-    /// What counted before, where it had another key.
+    /// The previous enrollment, if it had another key.
     pub before: Option<&'a ActiveEnrollment>,
-    /// The check found something that does not work.
+    /// Whether the check failed.
     pub failed: bool,
 }
 
-/// What is left to do, and for whom.
+/// The list of next steps.
 pub fn next_steps(token: &EnrollmentToken, config: &Config, state: &NextSteps<'_>) -> String {
     let forward = config
         .forwards
@@ -106,27 +106,27 @@ pub fn next_steps(token: &EnrollmentToken, config: &Config, state: &NextSteps<'_
     };
     let mut steps = Vec::new();
     if state.failed {
-        // Else the first thing that a newcomer reads is a fault that is none.
+        // Otherwise the first result for a new user would look like a fault.
         let except = match (&token.secret, &state.public) {
             (None, Some(_)) => {
-                ", but for the login at the gateway, which fails until the vendor has your key (below)"
+                ", except the login at the gateway, which fails until the vendor has your key (below)"
             }
             _ => "",
         };
         steps.push(format!(
-            "Correct what FAILs in the check above{except}. Wrong answers are corrected by the same command again: agent enroll"
+            "Correct what FAILs in the check above{except}. To correct an answer, run the same command again: agent enroll"
         ));
     }
     match state.start.agent {
         AnsweringAgent::Current => {}
         AnsweringAgent::Outdated => {
-            steps.push("The agent that runs is to be restarted; how is said above.".to_owned())
+            steps.push("Restart the running agent, as described above.".to_owned())
         }
-        AnsweringAgent::None => steps.push("Start the agent; how is said above.".to_owned()),
+        AnsweringAgent::None => steps.push("Start the agent, as described above.".to_owned()),
     }
     if let (None, Some((public, file))) = (&token.secret, &state.public) {
         steps.push(format!(
-            "Give the vendor this line for the authorized_keys of the user {}; the agent connects within a minute of its\nbeing there. The key alone is in {}:\n\n{}\n",
+            "Send the vendor this line for the authorized_keys file of the user {}. The agent connects within a minute\nafter it is added. The key alone is in {}:\n\n{}\n",
             token.user,
             file.display(),
             enroll::authorized_line(&token.forward.bind, public)

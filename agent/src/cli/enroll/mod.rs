@@ -1,5 +1,6 @@
-//! `agent enroll`: `flags` is what was typed, `prompt` the person at the terminal, `answers` makes answers of both, `attempt`
-//! tries them before anything counts, `service` starts the unit, `messages` has the longer texts. What is done is in [`crate::enroll`].
+//! `agent enroll`: `flags` has the command line, `prompt` asks at the terminal, `answers` combines both, `attempt`
+//! tests them before anything takes effect, `service` starts the unit, `messages` has the longer texts. The work
+//! itself is in [`crate::enroll`].
 
 mod answers;
 mod attempt;
@@ -27,7 +28,7 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Enrolls this host with the vendor's token.
+/// Runs `agent enroll`.
 pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let terminal = TerminalPrompt::new(args.non_interactive);
     let text = token_text(&args, &terminal)?;
@@ -37,7 +38,7 @@ pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let is_current_token = |current: Option<&ActiveEnrollment>| {
         current.and_then(|current| current.token.as_deref()) == Some(digest.as_str())
     };
-    // Before anything is touched.
+    // Before anything changes.
     if !is_current_token(EnrollmentDir::read_active(sources)?.as_ref()) {
         token.check_expiry(SystemTime::now())?;
     }
@@ -62,8 +63,8 @@ pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     finish(&args, &token, sources, &dir, current.as_ref())
 }
 
-/// The token has done its work: what is left of it is to correct what was answered. The key stays, and the gateway is
-/// not asked again.
+/// The token was used already, so only the answers can be corrected. The key is kept, and the gateway is not
+/// contacted.
 fn correct(
     args: &Args,
     terminal: &TerminalPrompt,
@@ -71,30 +72,30 @@ fn correct(
     sources: &ConfigSources,
     dir: &EnrollmentDir,
 ) -> anyhow::Result<()> {
-    print("this host is enrolled with this token already\n")?;
+    print("this host is already enrolled with this token\n")?;
     let answer_again = match (args.answers_something(), terminal.is_interactive()) {
         (true, _) => true,
         (false, true) => terminal.choice("What to do", &ALREADY_ENROLLED)?,
         (false, false) => false,
     };
     if !answer_again {
-        return print("nothing is changed\n");
+        return print("nothing was changed\n");
     }
     let stage = || dir.restage();
     let (staged, proposed, _) = attempt::collect_and_verify(args, terminal, token, sources, stage)?;
     let differences = staged.differences(&proposed)?;
     if differences.is_empty() {
-        return print("and by these answers: nothing is changed\n");
+        return print("the answers are the same: nothing was changed\n");
     }
     staged.commit(&proposed)?;
     print(&format!(
-        "the answers are corrected ({}) in {}; the key stays as it is\n",
+        "corrected the answers ({}) in {}; the key is unchanged\n",
         differences.join(", "),
         dir.drop_in().display()
     ))
 }
 
-/// Never an argument: those of a process can be read by everybody on the host.
+/// Never an argument: every user of the host can read those of a process.
 fn token_text(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<Zeroizing<String>> {
     match &args.token_file {
         Some(file) => token_in(file),
@@ -102,10 +103,10 @@ fn token_text(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<Zeroizin
     }
 }
 
-/// What is in a file of this name, - for standard input.
+/// The text of this file, `-` for standard input.
 pub(super) fn token_in(file: &Path) -> anyhow::Result<Zeroizing<String>> {
     let read = |source: &mut dyn Read| {
-        // Room for everything at once: growing would leave copies behind.
+        // Allocated at once: growing would leave copies in memory.
         let mut text = Zeroizing::new(String::with_capacity(MAX_READ as usize));
         source
             .take(MAX_READ)
@@ -119,7 +120,7 @@ pub(super) fn token_in(file: &Path) -> anyhow::Result<Zeroizing<String>> {
     text.with_context(|| format!("--token-file {}", file.display()))
 }
 
-/// What is there is not overwritten by the way.
+/// Refuses to replace an existing configuration without `--replace`.
 fn refuse_overwrite(
     args: &Args,
     sources: &ConfigSources,
@@ -132,20 +133,20 @@ fn refuse_overwrite(
     if let Some(current) = current {
         let key = current.public.as_deref().and_then(messages::fingerprint);
         bail!(
-            "this host is enrolled already ({}{}); nothing is changed. To enrol it anew with this token: agent enroll --replace, which keeps the old key until the new one works",
+            "this host is already enrolled ({}{}); nothing was changed. To enroll it with this token: agent enroll --replace, which keeps the old key until the new one works",
             dir.drop_in().display(),
             key.map(|key| format!(", key {key}")).unwrap_or_default()
         );
     }
     if let Some(origin) = key_origin(sources, "tunnel", "gateways") {
         bail!(
-            "a tunnel is configured already, by hand ({origin}); nothing is changed. To let the token's values win over it: agent enroll --replace"
+            "a tunnel is already configured by hand ({origin}); nothing was changed. To override it with the token's values: agent enroll --replace"
         );
     }
     Ok(())
 }
 
-/// Sees to it that the gateway knows the key. `false`: that is for the vendor to do first.
+/// Ensures that the gateway accepts the key. `false` if the vendor must add it first.
 async fn ensure_registered(
     config: &Config,
     token: &EnrollmentToken,
@@ -154,17 +155,17 @@ async fn ensure_registered(
 ) -> anyhow::Result<bool> {
     let key = messages::fingerprint(&staged.key.public).unwrap_or_default();
     print(&match staged.key.reused {
-        true => format!("the key made by the last try is used: {key}\n"),
-        false => format!("made a key: {key}\n"),
+        true => format!("using the key of the last attempt: {key}\n"),
+        false => format!("created a key: {key}\n"),
     })?;
-    // The last try may have come further than it knew.
+    // The last attempt may have registered it without receiving the answer.
     if staged.key.reused {
         match enroll::prove(&config.tunnel).await {
             Ok(_) => {
-                print("the gateway knows this key already\n")?;
+                print("the gateway already knows this key\n")?;
                 return Ok(true);
             }
-            // What cannot be reached now is not asked again for the registration.
+            // A gateway that is unreachable now is not tried again for the registration.
             Err(error) if token.secret.is_some() && !error.refuses_key() => {
                 return Err(messages::not_registered(error));
             }
@@ -213,7 +214,7 @@ async fn ensure_registered(
     }
 }
 
-/// Starts, checks, shows; what came before is removed last.
+/// Starts the service, runs the check, shows the status, and removes replaced files last.
 fn finish(
     args: &Args,
     token: &EnrollmentToken,
@@ -222,15 +223,15 @@ fn finish(
     before: Option<&ActiveEnrollment>,
 ) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
-    // What is untidy was left by a run that put its drop-in in place, perhaps, and did not come to the restart.
+    // Stale files may be from a run that committed its drop-in but did not restart the service.
     let changed = before != dir.current()?.as_ref();
     let start = service::start(args.no_start, changed || dir.has_stale()?, sources);
     print(&start.text)?;
-    // Where the vendor has yet to be given the key there is nothing to wait for.
+    // If the vendor does not have the key yet, there is nothing to wait for.
     if start.agent == AnsweringAgent::Current && token.secret.is_some() {
         service::wait_for_proof(sources);
     }
-    // An agent with the configuration of before would be asked about that one.
+    // An agent with the previous configuration would report on that one.
     let mut checked = 0;
     if !args.no_check && start.agent != AnsweringAgent::Outdated {
         print("\n")?;
@@ -240,7 +241,7 @@ fn finish(
         print("\n")?;
         status::run(status::Args::once(), sources)?;
     }
-    // It still reads the files of before.
+    // Such an agent still reads the previous files.
     if start.agent != AnsweringAgent::Outdated {
         dir.remove_stale()?;
     }
@@ -266,8 +267,8 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 const ALREADY_ENROLLED: [(bool, &str); 2] = [
-    (false, "nothing but the check: what was answered is right"),
-    (true, "answer again; the key stays as it is"),
+    (false, "run only the check: the answers are right"),
+    (true, "answer again; the key is kept"),
 ];
-/// Bytes: enough for a token that a mail program has wrapped and quoted, and to tell what is too long to be one.
+/// Bytes: enough for a token that a mail program wrapped and quoted, and to detect a text that is too long.
 const MAX_READ: u64 = 2 * enroll::MAX_LEN as u64;

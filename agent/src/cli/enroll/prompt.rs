@@ -1,4 +1,4 @@
-//! The person at the terminal, if there is one: lines, choices, and what is not shown.
+//! Questions at the terminal: lines, choices, and hidden input.
 
 use crate::{
     cli::{exit::UsageError, output::print},
@@ -15,19 +15,19 @@ pub struct TerminalPrompt {
 }
 
 impl TerminalPrompt {
-    /// Nobody is asked where standard input is no terminal.
+    /// Never asks if standard input is not a terminal.
     pub fn new(never: bool) -> Self {
         Self {
             is_interactive: !never && io::stdin().is_terminal(),
         }
     }
 
-    /// Whether anybody can be asked.
+    /// Whether questions can be asked.
     pub fn is_interactive(&self) -> bool {
         self.is_interactive
     }
 
-    /// A line, until `check` takes it. Without an answer the default counts, where there is one.
+    /// Asks for a line until `check` accepts it. An empty answer selects the default, if there is one.
     pub fn line<T>(
         &self,
         question: &str,
@@ -49,10 +49,10 @@ impl TerminalPrompt {
                 Err(problem) => print(&format!("  {problem}\n"))?,
             }
         }
-        bail!("no usable answer after {MAX_TRIES} tries; nothing is changed")
+        bail!("no usable answer after {MAX_TRIES} tries; nothing was changed")
     }
 
-    /// A number before one of these texts; the first is the default.
+    /// Asks for one of these choices by number. The first is the default.
     pub fn choice<'a, T: Copy>(
         &self,
         question: &str,
@@ -68,15 +68,15 @@ impl TerminalPrompt {
             let chosen = number.and_then(|number| choices.get(number.checked_sub(1)?));
             chosen
                 .map(|(value, _)| *value)
-                .ok_or_else(|| format!("a number from 1 to {}, please", choices.len()))
+                .ok_or_else(|| format!("enter a number from 1 to {}", choices.len()))
         })
     }
 
-    /// A secret, without echo.
+    /// Asks for a secret, without echo.
     pub fn hidden(&self, question: &str) -> anyhow::Result<Zeroizing<String>> {
         if !self.is_interactive {
             return Err(UsageError(format!(
-                "nobody can be asked here for: {question}; use flags and files (agent enroll --help), or a terminal"
+                "not a terminal, so this cannot be asked: {question}; use flags and files (agent enroll --help)"
             ))
             .into());
         }
@@ -84,21 +84,20 @@ impl TerminalPrompt {
             let answer = rpassword::prompt_password(format!("{question}: "));
             let answer = Zeroizing::new(answer.context("the terminal")?);
             match answer.trim() {
-                "" => print("  nothing was typed\n")?,
+                "" => print("  the answer is empty\n")?,
                 text => return Ok(Zeroizing::new(text.to_owned())),
             }
         }
-        bail!("no answer after {MAX_TRIES} tries; nothing is changed")
+        bail!("no answer after {MAX_TRIES} tries; nothing was changed")
     }
 }
 
 impl TerminalPrompt {
-    /// A vendor's token, without echo: as many lines as a mail program has made of it. What does not become one is asked
-    /// for again.
+    /// Asks for a token, without echo, in as many lines as a mail program made of it. Asks again if it is not a token.
     pub fn token(&self) -> anyhow::Result<Zeroizing<String>> {
         if !self.is_interactive {
             return Err(UsageError(
-                "nobody can be asked here for the token; use --token-file FILE, or a terminal"
+                "not a terminal, so the token cannot be asked for; use --token-file FILE"
                     .to_owned(),
             )
             .into());
@@ -107,19 +106,19 @@ impl TerminalPrompt {
             match self.one_token()? {
                 Ok(text) => return Ok(text),
                 Err(problem) => {
-                    // What else was pasted is part of it: neither the next question nor the shell may take it.
+                    // The rest of the pasted text must reach neither the next question nor the shell.
                     let _ = rustix::termios::tcflush(io::stdin(), QueueSelector::IFlush);
                     print(&format!("  {problem}\n"))?;
                 }
             }
         }
-        bail!("no usable token after {MAX_TRIES} tries; nothing is changed")
+        bail!("no usable token after {MAX_TRIES} tries; nothing was changed")
     }
 
     fn one_token(&self) -> anyhow::Result<Result<Zeroizing<String>, EnrollmentTokenError>> {
-        // Room for everything at once: growing would leave copies behind.
+        // Allocated at once: growing would leave copies in memory.
         let mut text = Zeroizing::new(String::with_capacity(2 * MAX_LEN));
-        let mut question = "Enrollment token from the vendor (it is not shown): ";
+        let mut question = "Enrollment token from the vendor (not shown): ";
         loop {
             let line =
                 Zeroizing::new(rpassword::prompt_password(question).context("the terminal")?);
@@ -132,7 +131,7 @@ impl TerminalPrompt {
             match EnrollmentToken::parse(&text) {
                 Ok(_) => return Ok(Ok(text)),
                 Err(EnrollmentTokenError::Truncated) if !is_end => {
-                    question = "  its end is missing: paste the rest of it (it is not shown), or press Enter to begin again: ";
+                    question = "  its end is missing: paste the rest (not shown), or press Enter to start again: ";
                 }
                 Err(error) => return Ok(Err(error)),
             }
@@ -144,12 +143,12 @@ fn read_line() -> anyhow::Result<String> {
     let mut line = String::new();
     let read = io::stdin().lock().take(MAX_LINE).read_line(&mut line);
     match read.context("standard input")? {
-        0 => bail!("standard input has ended; nothing is changed"),
+        0 => bail!("standard input ended; nothing was changed"),
         _ => Ok(line),
     }
 }
 
-/// Then it is no slip of the keyboard.
+/// Attempts per question.
 const MAX_TRIES: u32 = 5;
-/// Bytes of a line; terminals take no more.
+/// Bytes of a line, the limit of terminals.
 const MAX_LINE: u64 = 4096;

@@ -1,4 +1,4 @@
-//! The systemd unit: started where we may and it runs this configuration, else said how.
+//! Starts the systemd unit if possible; otherwise explains how.
 
 use crate::{
     config::{ConfigSources, DEFAULT_FILE, runtime_dir},
@@ -12,38 +12,38 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// What came of it.
+/// Result of [`start`].
 pub struct ServiceStart {
-    /// The agent that answers on the socket now.
+    /// The agent that now answers on the socket.
     pub agent: AnsweringAgent,
-    /// What was done, or what is left to do.
+    /// What was done, or what to do.
     pub text: String,
 }
 
-/// What answers on the socket of `agent status`.
+/// Which agent answers on the socket of `agent status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnsweringAgent {
     None,
-    /// One that has the configuration that counts now.
+    /// One with the current configuration.
     Current,
-    /// One that was started before.
+    /// One with the previous configuration.
     Outdated,
 }
 
-/// Enables and starts the unit, or restarts it where it runs already and the configuration has `changed`.
+/// Enables and starts the unit, or restarts it if it runs and the configuration has `changed`.
 pub fn start(never: bool, changed: bool, sources: &ConfigSources) -> ServiceStart {
     let runs = is_running(sources);
     if runs && !changed {
         return ServiceStart {
             agent: AnsweringAgent::Current,
-            text: "the agent runs\n".to_owned(),
+            text: "the agent is running\n".to_owned(),
         };
     }
     let not_started = |why: &str| match runs {
         true => ServiceStart {
             agent: AnsweringAgent::Outdated,
             text: format!(
-                "an agent runs with the configuration of before; to have it take up this one: {RESTART}\n"
+                "the running agent still uses the previous configuration; to apply this one: {RESTART}\n"
             ),
         },
         false => ServiceStart {
@@ -56,18 +56,18 @@ pub fn start(never: bool, changed: bool, sources: &ConfigSources) -> ServiceStar
     }
     if sources.file != Path::new(DEFAULT_FILE) {
         return not_started(&format!(
-            "the service reads {DEFAULT_FILE}, and this is {}; to run it: agent --config {} run",
+            "the service reads {DEFAULT_FILE}, not {}; to run with it: agent --config {} run",
             sources.file.display(),
             sources.file.display()
         ));
     }
     if !Path::new("/run/systemd/system").is_dir() {
-        return not_started("systemd does not run here; to run it in the foreground: agent run");
+        return not_started("systemd is not running; to run it in the foreground: agent run");
     }
     if !rustix::process::geteuid().is_root() {
-        return not_started(&format!("only root may; run: sudo {START}"));
+        return not_started(&format!("root is required; run: sudo {START}"));
     }
-    // `enable --now` leaves one alone that runs with the configuration of before.
+    // `enable --now` would not restart a running agent.
     for verb in ["enable", "restart"] {
         match systemctl(&[verb, UNIT]) {
             Ok(output) if output.status.success() => {}
@@ -84,18 +84,18 @@ pub fn start(never: bool, changed: bool, sources: &ConfigSources) -> ServiceStar
     match runs {
         true => ServiceStart {
             agent: AnsweringAgent::Current,
-            text: format!("the service {UNIT} is started, and will be at every boot\n"),
+            text: format!("started the service {UNIT}; it also starts at every boot\n"),
         },
         false => ServiceStart {
             agent: AnsweringAgent::None,
             text: format!(
-                "the service {UNIT} was started and does not answer; see: journalctl -u {UNIT} -n 20\n"
+                "started the service {UNIT}, but it does not answer; see: journalctl -u {UNIT} -n 20\n"
             ),
         },
     }
 }
 
-/// Waits until every layer is proven, not for long: the status tells what is not.
+/// Waits a short time until every layer is proven. Then the status shows what is not.
 pub fn wait_for_proof(sources: &ConfigSources) {
     status_matches(sources, PROOF_TIMEOUT, |report| {
         report.is_some_and(|report| report.overall == OverallState::Proven)
@@ -106,7 +106,7 @@ fn is_running(sources: &ConfigSources) -> bool {
     status_matches(sources, Duration::ZERO, |report| report.is_some())
 }
 
-/// Whether the running agent's status is as wanted within `limit`.
+/// Whether the status of the running agent matches within `limit`.
 fn status_matches(
     sources: &ConfigSources,
     limit: Duration,
@@ -132,7 +132,7 @@ fn status_matches(
     runtime.is_ok_and(|runtime| runtime.block_on(poll))
 }
 
-/// systemd itself has a deadline for each job (`TimeoutStartSec=`).
+/// Needs no timeout: systemd has one for each job (`TimeoutStartSec=`).
 fn systemctl(arguments: &[&str]) -> std::io::Result<Output> {
     Command::new("systemctl")
         .args(arguments)
@@ -143,8 +143,8 @@ fn systemctl(arguments: &[&str]) -> std::io::Result<Output> {
 const UNIT: &str = "jira-tunnel-agent";
 const RESTART: &str = "systemctl restart jira-tunnel-agent";
 const START: &str = "systemctl enable --now jira-tunnel-agent";
-/// For the socket to be there after the start.
+/// Time for the socket to appear.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
-/// A first connection takes a second or two, and a refused one is tried again a minute later.
+/// A first connection takes a second or two; after a refusal the next attempt follows a minute later.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! `[forward.auth]`, judged: which keys belong to which mode, and what each mode needs.
+//! Validates `[forward.auth]`: which keys belong to which mode, and what each mode requires.
 
 use super::{oauth1::oauth1, oauth2::oauth2};
 use crate::{
@@ -15,17 +15,17 @@ use crate::{
 };
 use std::time::SystemTime;
 
-/// What a login needs to know of its forward.
+/// What authentication needs to know about its forward.
 pub struct AuthContext<'a> {
-    /// Where the forward leads.
+    /// URL of the forward's upstream.
     pub target: &'a HttpTarget,
-    /// The way there; `None` where something is wrong with it.
+    /// Settings of the upstream; `None` if they are invalid.
     pub upstream: Option<&'a upstream::Settings>,
-    /// Where tokens are to live.
+    /// Where tokens are stored.
     pub store: TokenStore,
 }
 
-/// The login of one forward, if nothing is wrong with it.
+/// The authentication settings of one forward. `None` after a problem, which is reported.
 pub fn auth(
     raw: raw::RawAuth,
     context: AuthContext<'_>,
@@ -42,7 +42,7 @@ pub fn auth(
                 .collect();
             let owners = owners.join(" or ");
             let text = format!(
-                "belongs to mode {owners}, and the mode is {mode:?}; set mode = {owners}, or remove this key"
+                "belongs to mode {owners}, but the mode is {mode:?}; set mode = {owners}, or remove this key"
             );
             section.error(key, text, problems);
         }
@@ -55,7 +55,7 @@ pub fn auth(
             let password_file = files.secret_file(section, "password_file", &file?, problems);
             let username = username?;
             if username.is_empty() || username.contains(|c: char| c == ':' || c.is_control()) {
-                let text = "not a user name: it may be neither empty nor hold a colon (RFC 7617)";
+                let text = "not a user name: it must not be empty or contain a colon (RFC 7617)";
                 section.error("username", text, problems);
             }
             Some(auth::Settings::Basic {
@@ -78,7 +78,7 @@ pub fn auth(
             let email = email?;
             let control = |c: char| c == ':' || c.is_control() || c.is_whitespace();
             if !email.contains('@') || email.contains(control) {
-                let text = "not an email address; write the one that the Atlassian account of the API token logs in with";
+                let text = "not an email address; use that of the API token's Atlassian account";
                 section.error("email", text, problems);
             }
             Some(auth::Settings::ApiToken {
@@ -99,7 +99,7 @@ pub fn auth(
     }
 }
 
-/// The value of a key that this mode cannot do without.
+/// The value of a key that this mode requires. `None` if it is missing, which is reported.
 pub fn required(
     key: &str,
     value: Option<String>,
@@ -114,7 +114,8 @@ pub fn required(
     value
 }
 
-/// When a credential ends, as the configuration says. `Some(None)` where it does not.
+/// When a credential expires according to the configuration. `Some(None)` if it is not set, `None` if it is not a
+/// date.
 pub fn expires(
     raw: Option<String>,
     section: &MergedSection<'_>,
@@ -125,7 +126,7 @@ pub fn expires(
     };
     let day = timestamps::day(&text);
     if day.is_none() {
-        let text = "not a day; write it like \"2027-01-31\"";
+        let text = "not a date; write it like \"2027-01-31\"";
         section.error("expires", text, problems);
     }
     day.map(Some)

@@ -1,5 +1,4 @@
-//! What of a forward is Jira Cloud's: whether it is a site there, and whether requests go behind the
-//! API gateway.
+//! Whether a forward leads to a site of Jira Cloud, and whether through Cloud's API gateway.
 
 use crate::{
     auth::oauth2::TokenIssuer,
@@ -11,7 +10,7 @@ use crate::{
     upstream::{CloudRoute, HttpTarget, UpstreamTarget},
 };
 
-/// How the site is called; `None` for a Jira of one's own. `place` is `[forward.auth]`.
+/// The route to the site; `None` for Server and Data Center. `section` is `[forward.auth]`.
 pub fn cloud(
     raw: &raw::RawAuth,
     target: &HttpTarget,
@@ -20,7 +19,7 @@ pub fn cloud(
 ) -> Option<CloudRoute> {
     let behind_gateway = match raw.mode {
         RawAuthMode::ApiToken => raw.scoped.unwrap_or(false),
-        // Whoever writes the gateway's own path has chosen the site already.
+        // A URL with the gateway's path selects the site already.
         RawAuthMode::OAuth2 => {
             let in_cloud = raw.audience.is_some() || TokenIssuer::of(target) == TokenIssuer::Cloud;
             in_cloud && !target.context_path.starts_with(GATEWAY_PATH)
@@ -31,8 +30,7 @@ pub fn cloud(
         let may_be_behind = matches!(raw.mode, RawAuthMode::ApiToken | RawAuthMode::OAuth2);
         for key in ["cloud_id", "api_url"] {
             if may_be_behind && section.is_written(key) {
-                let text = "is for requests behind Cloud's API gateway, and these go to upstream itself; \
-                            set scoped = true if the API token has scopes, or remove this key";
+                let text = "applies only behind Cloud's API gateway, but requests go to upstream directly; set scoped = true if the API token has scopes, or remove this key";
                 section.error(key, text, problems);
             }
         }
@@ -43,7 +41,7 @@ pub fn cloud(
     if let Some(id) = &raw.cloud_id
         && !CloudRoute::is_id(id)
     {
-        let text = "not a cloud id: letters, digits and hyphens, as https://<site>/_edge/tenant_info tells it";
+        let text = "not a cloud id (letters, digits, hyphens); copy it from https://<site>/_edge/tenant_info";
         section.error("cloud_id", text, problems);
     }
     let api = raw.api_url.as_deref().unwrap_or(DEFAULT_API_URL);
@@ -56,7 +54,7 @@ pub fn cloud(
 fn gateway_url(text: &str, upstream: &HttpTarget) -> Result<HttpTarget, String> {
     match text.parse::<UpstreamTarget>() {
         Ok(UpstreamTarget::Http(api)) if !api.tls && upstream.tls => Err(
-            "sends the login in the clear although upstream has https://; write https://".into(),
+            "would send the credential unencrypted, although upstream uses https://; write https://".into(),
         ),
         Ok(UpstreamTarget::Http(api)) => Ok(api),
         Ok(UpstreamTarget::Tcp { .. }) => Err("expected an https:// URL".into()),

@@ -1,4 +1,4 @@
-//! The way out to the gateways: proxy, exceptions from it, TLS.
+//! Validates how the gateways are reached: proxy, exceptions from it, TLS.
 
 use crate::{
     config::{files::FileResolver, merged::MergedSection, problem::ConfigProblems, raw},
@@ -10,7 +10,7 @@ use crate::{
 };
 use rustls::ClientConfig;
 
-/// The way out, if nothing is wrong with it.
+/// The egress settings. `None` after a problem, which is reported.
 pub fn egress(
     raw: &raw::RawTunnel,
     gateways: &[GatewayAddress],
@@ -28,7 +28,7 @@ pub fn egress(
                 ("no_proxy", !raw.no_proxy.is_empty()),
             ] {
                 if written {
-                    let text = "only used with a proxy; name it in proxy, or remove this key";
+                    let text = "only used with a proxy; set proxy, or remove this key";
                     section.error(key, text, problems);
                 }
             }
@@ -63,7 +63,7 @@ fn proxy_from_environment(
         return None;
     };
     let proxy = ProxyServer::parse_variable(url);
-    let named = proxy.map_err(|error| format!("the environment's proxy: {error}"));
+    let named = proxy.map_err(|error| format!("the proxy in the environment: {error}"));
     section.value_or_error("proxy", named, problems)
 }
 
@@ -78,12 +78,12 @@ fn credential(
     let (username, file) = match (&raw.proxy_username, &raw.proxy_password_file) {
         (Some(username), Some(file)) => (username, file),
         (Some(_), None) => {
-            let text = "missing beside proxy_username; name the file with the password";
+            let text = "required with proxy_username; name the file with the password";
             section.error_at("proxy_password_file", "proxy_username", text, problems);
             return None;
         }
         (None, Some(_)) => {
-            let text = "missing beside proxy_password_file; write the user name at the proxy";
+            let text = "required with proxy_password_file; set the user name at the proxy";
             section.error_at("proxy_username", "proxy_password_file", text, problems);
             return None;
         }
@@ -92,7 +92,7 @@ fn credential(
     let http = proxy.is_some_and(|proxy| proxy.scheme == ProxyScheme::Http);
     let is_bad = |c: char| c.is_control() || (http && c == ':');
     if !(1..=MAX_SOCKS_FIELD).contains(&username.len()) || username.chars().any(is_bad) {
-        let text = "no user name of a proxy: 1 to 255 bytes, no control character, and no colon for an http proxy";
+        let text = "not a user name for a proxy: use 1 to 255 bytes without control characters, for an http proxy without a colon";
         section.error("proxy_username", text, problems);
     }
     let secret = files.secret_file(section, "proxy_password_file", file, problems)?;
@@ -101,7 +101,7 @@ fn credential(
             .read()
             .is_ok_and(|s| s.expose().len() > MAX_SOCKS_FIELD)
     {
-        let text = "the password has more than 255 bytes, which SOCKS5 cannot carry; have a shorter one set";
+        let text = "the password has more than 255 bytes, the limit of SOCKS5; use a shorter one";
         section.error("proxy_password_file", text, problems);
     }
     Some(ProxyCredential {
@@ -122,8 +122,7 @@ fn no_proxy(
         if !network
             && (entry.is_empty() || entry.contains(',') || has_wildcard || entry.contains(is_bad))
         {
-            let text = "no host, domain, address or network; write one of them, without scheme and port, like \
-                        \"vendor.example\" (with all below it) or \"10.0.0.0/8\"";
+            let text = "not a host, domain, address or network; write it without scheme and port, like \"vendor.example\" (includes subdomains) or \"10.0.0.0/8\"";
             section.element_error("no_proxy", index, text.to_owned(), problems);
         }
     }
@@ -155,8 +154,7 @@ fn gateway_tls(
     };
     if !gateways.iter().any(|gateway| gateway.tls) {
         if ca_file.is_some() {
-            let text = "only used with gateways that begin with tls://; remove this key, or write tls:// before \
-                        a gateway that speaks SSH inside TLS";
+            let text = "only used with gateways that begin with tls://; remove this key, or write tls:// before gateways with SSH inside TLS";
             section.error("gateway_ca_file", text, problems);
         }
         return None;
@@ -164,11 +162,10 @@ fn gateway_tls(
     let config = upstream::gateway_config(ca_file);
     let config = config.map_err(|error| match error {
         TlsConfigError::NoSystemRoots(why) => format!(
-            "tls:// needs certificates to trust, and the system's store has none ({why}); install the package \
-             ca-certificates, or name a gateway_ca_file"
+            "tls:// needs trusted certificates, and the system has none ({why}); install the package ca-certificates, or set gateway_ca_file"
         ),
         TlsConfigError::BadRoot(number, why) => {
-            format!("certificate {number} is no usable CA certificate: {why}")
+            format!("certificate {number} is not a usable CA certificate: {why}; replace it")
         }
         other => other.to_string(),
     });

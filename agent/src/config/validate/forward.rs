@@ -1,4 +1,4 @@
-//! One `[[forward]]` section, judged.
+//! Validates one `[[forward]]` section.
 
 use super::{
     auth::{AuthContext, auth},
@@ -25,7 +25,7 @@ use std::{
     sync::Arc,
 };
 
-/// One forward, if nothing is wrong with it.
+/// One forward. `None` after a problem, which is reported.
 pub fn forward(
     mut raw: raw::RawForward,
     section: &MergedSection<'_>,
@@ -159,7 +159,7 @@ fn tls(
         client_certificate: certificate?,
         server_name: raw.server_name.clone(),
     };
-    // The same step that the running agent takes: what it would stumble over is known here.
+    // The step of the running agent, so that its errors are reported now.
     if let Err(error) = upstream::client_config(&settings) {
         let key = match error {
             TlsConfigError::NoSystemRoots(_) | TlsConfigError::NoRoots => "roots",
@@ -173,7 +173,7 @@ fn tls(
     Some(settings)
 }
 
-/// `Some(None)` where there is none and none is meant.
+/// `Some(None)` if none is configured.
 fn client_certificate(
     raw: &raw::RawForward,
     section: &MergedSection<'_>,
@@ -185,12 +185,12 @@ fn client_certificate(
         (None, None) => return Some(None),
         (Some(certificate), Some(key)) => (certificate, key),
         (Some(_), None) => {
-            let text = "missing beside client_certificate_file; name the file with its private key";
+            let text = "required with client_certificate_file; name the file with its private key";
             section.error_at("client_key_file", "client_certificate_file", text, problems);
             return None;
         }
         (None, Some(_)) => {
-            let text = "missing beside client_key_file; name the file with its certificate";
+            let text = "required with client_key_file; name the file with its certificate";
             section.error_at("client_certificate_file", "client_key_file", text, problems);
             return None;
         }
@@ -198,7 +198,7 @@ fn client_certificate(
     let chain = files.read_certificates(section, "client_certificate_file", certificate, problems);
     let file = files.locate_secret(section, "client_key_file", key, problems)?;
     if files.may_be_unreadable(&file) {
-        // Nothing is connected to then.
+        // Then no connection is made.
         return Some(None);
     }
     let key = files.read_private_key(section, "client_key_file", key, problems);
@@ -224,7 +224,7 @@ fn policy(
         forward.error("upstream", error.problem, problems);
         return None;
     }
-    // One at a time, so that every rule that cannot be used is named, not only the first.
+    // One at a time, so that every invalid rule is reported, not only the first.
     let lists = [
         ("presets", &raw.presets),
         ("allow", &raw.allow),
@@ -263,8 +263,7 @@ fn vendor_headers(
     let section = forward.section("headers");
     let is_http = matches!(target, UpstreamTarget::Http(_));
     if is_http && matches!(auth, Some(auth::Settings::PassThrough)) && !raw.pass.is_empty() {
-        let text = "has no effect with mode = \"pass-through\", where all headers reach Jira; remove it, or let the \
-                    agent log in";
+        let text = "has no effect with mode = \"pass-through\", which passes all headers; remove this key, or set another mode";
         section.error("pass", text, problems);
         return None;
     }
@@ -278,13 +277,12 @@ fn vendor_headers(
     }
 }
 
-/// What speaks of HTTP cannot be kept where only bytes are seen: to pretend would be dangerous.
+/// Rules for HTTP cannot be enforced on bytes, so accepting them would be dangerous.
 fn check_tcp_keys(forward: &MergedSection<'_>, problems: &mut ConfigProblems) {
     for section in HTTP_SECTIONS {
         if forward.is_written(section) {
             let text = format!(
-                "[forward.{section}] cannot hold for a tcp:// upstream, whose bytes are forwarded as they are; \
-                 remove the section, or write upstream with https://"
+                "[forward.{section}] cannot apply to a tcp:// upstream, whose bytes are forwarded unchanged; remove the section, or write upstream with https://"
             );
             forward.error(section, text, problems);
         }
@@ -306,9 +304,9 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, &'static str> {
     }
 }
 
-/// What is said about requests.
+/// Sections that apply to HTTP upstreams only.
 pub const HTTP_SECTIONS: [&str; 4] = ["auth", "policy", "headers", "http"];
-/// What is said about TLS.
+/// Keys that apply to `https://` upstreams only.
 pub const TLS_KEYS: [&str; 5] = [
     "roots",
     "ca_file",

@@ -1,5 +1,5 @@
-//! From what was written to the rooms' own types, which cannot hold a wrong value. Collects everything
-//! that is wrong instead of stopping at the first.
+//! From the raw values to the types of the other rooms, which cannot hold a wrong value. Collects all problems instead
+//! of stopping at the first.
 
 mod auth;
 mod cloud;
@@ -26,7 +26,7 @@ use forward::forward;
 pub use forward::{HTTP_SECTIONS, TLS_KEYS};
 use std::{path::Path, sync::Arc};
 
-/// The whole configuration, if nothing is wrong with it.
+/// The whole configuration. `None` after a problem, which is reported.
 pub fn config(
     raw: raw::RawConfig,
     merged: &MergedConfig,
@@ -75,7 +75,7 @@ pub fn config(
     })
 }
 
-/// `in_flight`: requests that all forwards may answer at once.
+/// `in_flight`: requests that all forwards may have in flight.
 fn audit(
     raw: raw::RawAudit,
     section: &MergedSection<'_>,
@@ -84,14 +84,13 @@ fn audit(
     problems: &mut ConfigProblems,
 ) -> Option<audit::Settings> {
     if raw.required && raw.sink == raw::RawSink::Off {
-        let text = "true with sink = \"off\", so that no request could ever pass; name another sink, or remove this key";
+        let text = "true with sink = \"off\" would refuse every request; set another sink, or remove this key";
         section.error_at("required", "sink", text, problems);
         return None;
     }
     if raw.required && (raw.queue as usize) < in_flight {
         let text = format!(
-            "{} is less than the {in_flight} requests that the forwards may have in flight (max_concurrent), and with \
-             required each of them holds a place in it; make it at least that",
+            "{} is less than the {in_flight} requests that the forwards may have in flight (max_concurrent), and required reserves a place for each; increase it",
             raw.queue
         );
         section.error_at("queue", "required", text, problems);
@@ -100,12 +99,13 @@ fn audit(
     let sink = match (raw.sink, raw.file) {
         (raw::RawSink::File, Some(path)) if path.is_absolute() => audit::SinkSetting::File(path),
         (raw::RawSink::File, Some(_)) => {
-            let text = "not an absolute path; write it from the root, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
+            let text =
+                "not an absolute path; write it like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
             section.error("file", text, problems);
             return None;
         }
         (raw::RawSink::File, None) => {
-            let text = "missing with sink = \"file\"; name the file, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
+            let text = "required with sink = \"file\"; name the file, like \"/var/log/jira-tunnel-agent/audit.jsonl\"";
             section.error_at("file", "sink", text, problems);
             return None;
         }
@@ -151,7 +151,7 @@ fn log(
     })
 }
 
-/// Two forwards cannot listen at one place; several may let the gateway choose.
+/// Two forwards cannot listen at the same address; several may let the gateway choose.
 fn unique_binds(forwards: &[ForwardConfig], merged: &MergedConfig, problems: &mut ConfigProblems) {
     for (index, forward) in forwards.iter().enumerate() {
         let chosen_by_gateway = matches!(forward.bind, BindAddress::Tcp { port: 0, .. });
@@ -169,5 +169,5 @@ fn unique_binds(forwards: &[ForwardConfig], merged: &MergedConfig, problems: &mu
     }
 }
 
-/// Half of what the spool leaves on a small disk, so that it stops first.
+/// On a small disk the audit leaves half of what the spool leaves free, so that the spool stops first.
 const AUDIT_DISK_PARTS: u64 = 20;

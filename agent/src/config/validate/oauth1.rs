@@ -1,4 +1,4 @@
-//! `[forward.auth]` with `mode = "oauth1"`, judged.
+//! Validates `[forward.auth]` with `mode = "oauth1"`.
 
 use super::auth::{AuthContext, required};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     upstream::{HttpTarget, UpstreamTarget},
 };
 
-/// The settings, if nothing is wrong with them.
+/// The settings. `None` after a problem, which is reported.
 pub fn oauth1(
     raw: raw::RawAuth,
     context: AuthContext<'_>,
@@ -26,7 +26,7 @@ pub fn oauth1(
     if let Some(text) = &consumer_key
         && (text.is_empty() || text.chars().any(char::is_control))
     {
-        let text = "not a consumer key; write it as it stands in Jira's application link";
+        let text = "not a consumer key; copy it from Jira's application link";
         section.error("consumer_key", text, problems);
     }
     let key_file = raw.private_key_file;
@@ -38,7 +38,7 @@ pub fn oauth1(
     };
     let token = match (&raw.access_token_file, raw.two_legged.unwrap_or(false)) {
         (Some(_), true) => {
-            let text = "cannot stand beside two_legged = true, which needs no access token; remove one of the two";
+            let text = "cannot be used with two_legged = true, which needs no access token; remove one of them";
             section.error("access_token_file", text, problems);
             return None;
         }
@@ -73,7 +73,7 @@ fn private_key(
         return Some(file);
     }
     let pem = section.value_or_error(key, file.read(), problems)?;
-    // The same step that the running agent takes: what it would stumble over is known here.
+    // The step of the running agent, so that its errors are reported now.
     let usable = SigningKey::from_pem(pem.expose());
     let usable = usable.map_err(|error| format!("{}: {error}", file.path().display()));
     section.value_or_error(key, usable.map(drop), problems)?;

@@ -1,4 +1,4 @@
-//! The keys of `mode = "oauth2"`, judged.
+//! Validates `[forward.auth]` with `mode = "oauth2"`.
 
 use super::auth::{AuthContext, required};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use url::{Host, Url};
 
-/// The settings, if nothing is wrong with them.
+/// The settings. `None` after a problem, which is reported.
 pub fn oauth2(
     raw: raw::RawAuth,
     context: AuthContext<'_>,
@@ -32,7 +32,7 @@ pub fn oauth2(
     if grant == GrantType::ClientCredentials {
         for key in ["refresh_token_file", "redirect_uri", "authorize_url"] {
             if section.is_written(key) {
-                let text = "belongs to grant = \"authorization_code\"; client_credentials knows neither browser nor refresh token; remove this key";
+                let text = "belongs to grant = \"authorization_code\"; client_credentials uses neither browser nor refresh token; remove this key";
                 section.error(key, text, problems);
             }
         }
@@ -54,7 +54,7 @@ pub fn oauth2(
     let refresh_token_file = match &raw.refresh_token_file {
         Some(name) => {
             let file = files.locate_secret(section, "refresh_token_file", name, problems)?;
-            // It serves once, and may be gone since.
+            // It is valid once, and may have been removed since.
             if file.path().exists() {
                 section.value_or_error("refresh_token_file", file.check(), problems)?;
             }
@@ -91,13 +91,13 @@ pub fn oauth2(
 fn check_scope(scope: &str, provider: TokenIssuer, grant: GrantType) -> Result<(), String> {
     let mut words = scope.split(' ');
     if words.any(|word| word.is_empty() || !word.bytes().all(|b| b.is_ascii_graphic())) {
-        return Err("expected words with one space between them, like \"WRITE\"".to_owned());
+        return Err("expected words separated by one space, like \"WRITE\"".to_owned());
     }
     let mut words = scope.split(' ');
     match provider {
         TokenIssuer::DataCenter => match words.find(|word| !DATA_CENTER_SCOPES.contains(word)) {
             Some(word) => Err(format!(
-                "Data Center knows no scope {word:?}; it has {}",
+                "Data Center has no scope {word:?}; use {}",
                 DATA_CENTER_SCOPES.join(", ")
             )),
             None => Ok(()),
@@ -106,7 +106,7 @@ fn check_scope(scope: &str, provider: TokenIssuer, grant: GrantType) -> Result<(
             if grant == GrantType::AuthorizationCode && !words.any(|w| w == OFFLINE_ACCESS) =>
         {
             Err(
-                "lacks offline_access, without which the login ends after an hour; add it"
+                "lacks offline_access, without which the token expires after an hour; add it"
                     .to_owned(),
             )
         }
@@ -115,7 +115,7 @@ fn check_scope(scope: &str, provider: TokenIssuer, grant: GrantType) -> Result<(
 }
 
 fn check_redirect(text: &str) -> Result<(), &'static str> {
-    const EXPECTED: &str = "expected https://…, or http:// to this host like \"http://127.0.0.1:8400/callback\", exactly as it is registered with the client";
+    const EXPECTED: &str = "expected https://…, or http:// to this host like \"http://127.0.0.1:8400/callback\", exactly as registered with the client";
     let url = Url::parse(text).map_err(|_| EXPECTED)?;
     let loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -124,7 +124,9 @@ fn check_redirect(text: &str) -> Result<(), &'static str> {
         None => return Err(EXPECTED),
     };
     match url.scheme() {
-        _ if url.fragment().is_some() => Err("may have no fragment (#…), RFC 6749 §3.1.2"),
+        _ if url.fragment().is_some() => {
+            Err("must not have a fragment (#…, RFC 6749 §3.1.2); remove it")
+        }
         "https" => Ok(()),
         "http" if loopback => Ok(()),
         _ => Err(EXPECTED),
@@ -134,7 +136,7 @@ fn check_redirect(text: &str) -> Result<(), &'static str> {
 fn endpoint(text: &str, upstream: &HttpTarget) -> Result<HttpTarget, String> {
     match text.parse::<UpstreamTarget>() {
         Ok(UpstreamTarget::Http(found)) if !found.tls && upstream.tls => Err(
-            "sends the client's secret in the clear although upstream has https://; write https://"
+            "would send the client secret unencrypted, although upstream uses https://; write https://"
                 .to_owned(),
         ),
         Ok(UpstreamTarget::Http(found)) => Ok(found),
@@ -143,7 +145,7 @@ fn endpoint(text: &str, upstream: &HttpTarget) -> Result<HttpTarget, String> {
     }
 }
 
-/// Jira has it beside the token endpoint.
+/// Data Center has it beside the token endpoint.
 fn revoke_endpoint(token_url: &HttpTarget, provider: TokenIssuer) -> Option<HttpTarget> {
     let folder = token_url.context_path.strip_suffix("/token")?;
     (provider == TokenIssuer::DataCenter).then(|| HttpTarget {
@@ -152,7 +154,7 @@ fn revoke_endpoint(token_url: &HttpTarget, provider: TokenIssuer) -> Option<Http
     })
 }
 
-/// Nothing listens there: the browser shows an error, and its address line what is to be pasted.
+/// Nothing listens there: the browser shows an error, and the URL to paste in its address bar.
 const DEFAULT_REDIRECT: &str = "https://localhost/jira-tunnel-agent";
 const DATA_CENTER_SCOPES: [&str; 4] = ["READ", "WRITE", "ADMIN", "SYSTEM_ADMIN"];
 const OFFLINE_ACCESS: &str = "offline_access";

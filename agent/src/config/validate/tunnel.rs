@@ -1,4 +1,4 @@
-//! `[tunnel]` and the sections in it, judged.
+//! Validates `[tunnel]` and its inner sections.
 
 use super::egress::egress;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 use std::{path::Path, sync::Arc};
 
-/// The settings, if nothing is wrong with them.
+/// The settings. `None` after a problem, which is reported.
 pub fn tunnel(
     raw: raw::RawTunnel,
     forwards: Vec<RemoteForward>,
@@ -32,12 +32,12 @@ pub fn tunnel(
         }
     }
     if raw.user.is_empty() || raw.user.chars().any(char::is_control) {
-        let text = "not a user name; write the one that the vendor gave you";
+        let text = "not a user name; use the one from your vendor";
         section.error("user", text, problems);
     }
     if raw.stall_timeout <= raw.keepalive_interval {
         let text = format!(
-            "{} is not longer than keepalive_interval ({}), so that a session at rest would be aborted; make it at least twice as long",
+            "{} is not longer than keepalive_interval ({}), so idle sessions would be aborted; make it at least twice as long",
             raw.stall_timeout, raw.keepalive_interval
         );
         section.error_at("stall_timeout", "keepalive_interval", text, problems);
@@ -85,8 +85,8 @@ pub fn tunnel(
     })
 }
 
-/// With `StreamLocalBindUnlink yes` the later of two sessions on one sshd takes a socket path over, and the earlier one is
-/// not told: it would look as if it served, and no request would reach it.
+/// With `StreamLocalBindUnlink yes`, the later of two sessions on one sshd takes over a socket path. The earlier one
+/// gets no notice and seems to serve, but receives no request.
 fn default_connections(usual: usize, gateways: usize, forwards: &[RemoteForward]) -> usize {
     let binds_socket =
         |forward: &RemoteForward| matches!(forward.bind, tunnel::BindAddress::Socket(_));
@@ -127,8 +127,7 @@ fn host_keys(
     problems: &mut ConfigProblems,
 ) -> Option<HostKeys> {
     if fingerprints.is_empty() && known_hosts.is_none() {
-        let text = "no host key is named, so that no gateway could be trusted; put the fingerprints that \
-                    the vendor gave you here, like [\"SHA256:…\"], or name a known_hosts_file";
+        let text = "no host key, so no gateway can be trusted; list the fingerprints from your vendor, like [\"SHA256:…\"], or set known_hosts_file";
         section.error("host_keys", text, problems);
         return None;
     }
@@ -166,7 +165,7 @@ fn transport(
     }
     if raw.cap <= raw.high_mark {
         let text = format!(
-            "{} is not more than high_mark ({}); make it several times as much",
+            "{} is not more than high_mark ({}); make it several times as large",
             raw.cap, raw.high_mark
         );
         section.error_at("cap", "high_mark", text, problems);
@@ -189,14 +188,14 @@ fn channel(
 ) -> tunnel::channel::ChannelLimits {
     if raw.memory_per_session < raw.memory {
         let text = format!(
-            "{} is less than memory ({}), which one channel alone may hold; make it more",
+            "{} is less than memory ({}), the limit of one channel; increase it",
             raw.memory_per_session, raw.memory
         );
         section.error_at("memory_per_session", "memory", text, problems);
     }
     if raw.spool_per_session < raw.memory_per_session {
         let text = format!(
-            "{} is less than memory_per_session ({}), which it includes; make it more",
+            "{} is less than memory_per_session ({}), which it includes; increase it",
             raw.spool_per_session, raw.memory_per_session
         );
         section.error_at("spool_per_session", "memory_per_session", text, problems);
@@ -204,7 +203,7 @@ fn channel(
     let spool_dir = match &raw.spool_dir {
         Some(folder) => {
             let folder = files.resolve(folder);
-            // In the state folder the agent makes it itself.
+            // In the state folder the agent creates it.
             if !folder.is_dir() && !folder.starts_with(state_dir) {
                 let text = format!("{} is not a folder; create it", folder.display());
                 section.error("spool_dir", text, problems);
