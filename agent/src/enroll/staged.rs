@@ -243,9 +243,8 @@ impl Drop for StagedEnrollment<'_> {
 fn changed_keys(before: &str, after: &str) -> Vec<String> {
     let mut keys = Vec::new();
     for (lines, others) in [(after, before), (before, after)] {
-        let changed = |line: &&str| {
-            !line.starts_with('#') && !others.lines().any(|other| other == *line)
-        };
+        let changed =
+            |line: &&str| !line.starts_with('#') && !others.lines().any(|other| other == *line);
         for line in lines.lines().filter(changed) {
             let key = line.split('=').next().unwrap_or_default().trim().to_owned();
             if !keys.contains(&key) {

@@ -1,5 +1,4 @@
-//! Why the policy decides as it does, for `agent policy explain`. Slower than deciding, and never on
-//! the way of a request.
+//! Explains a decision, for `agent policy explain`. Slower than deciding, and never used for requests.
 
 use super::{
     CompiledPolicy, NormalTarget, NormalTargetError, PolicyDecision, PolicyRefusal, areas_of,
@@ -17,20 +16,20 @@ pub struct PolicyExplanation {
     pub request: String,
     /// Method and normal form, as patterns see it; `None` if the target has none.
     pub read_as: Option<String>,
-    /// The rules that spoke of this path, in the order in which they are tried.
+    /// The rules that match this path, in the order in which they are tried.
     pub considered: Vec<ConsideredRule>,
     /// The decision that [`CompiledPolicy::decide`] makes.
     pub decision: PolicyDecision,
-    /// Why, in one sentence.
+    /// The reason, in one sentence.
     pub because: String,
-    /// For a refusal: what would have to change, in the configuration or in the request.
+    /// For a refusal: the required change of the configuration or the request.
     pub remedy: String,
-    /// Where something other than what was asked is explained: what, and why. Else empty.
+    /// Says so if another request is explained than the given one, and why. Else empty.
     pub note: String,
 }
 
 impl PolicyExplanation {
-    /// A request that never comes before the policy.
+    /// A request that never reaches the policy.
     pub fn refused_elsewhere(
         method: &Method,
         target: &[u8],
@@ -55,7 +54,7 @@ impl PolicyExplanation {
         .but_refused(code, detail, remedy)
     }
 
-    /// A request that the policy would let pass.
+    /// A request that the policy would allow, but something else refuses.
     pub fn but_refused(
         self,
         code: &'static str,
@@ -76,7 +75,7 @@ impl PolicyExplanation {
     }
 }
 
-/// One rule that spoke of the path.
+/// One rule that matches the path.
 #[derive(Debug)]
 pub struct ConsideredRule {
     /// The rule's label, as in [`PolicyDecision::Allow`].
@@ -86,7 +85,7 @@ pub struct ConsideredRule {
 }
 
 impl CompiledPolicy {
-    /// Decides as [`CompiledPolicy::decide`] does and says why.
+    /// Decides as [`CompiledPolicy::decide`] does, with the reason.
     pub fn explain(&self, method: &Method, target: &str) -> PolicyExplanation {
         let decision = self.decide(method, target);
         let normal = NormalTarget::parse(target, &self.context_path);
@@ -188,14 +187,14 @@ fn outcome(rule: &PolicyRule, method: &Method, matched: &str) -> String {
     if rule.method_matches(method) {
         matched.to_owned()
     } else {
-        format!("speaks of {}, not {method}", rule.methods_text())
+        format!("applies to {}, not {method}", rule.methods_text())
     }
 }
 
 fn remedy_for_target(error: &NormalTargetError) -> String {
     match error {
         NormalTargetError::Ambiguous(_) => {
-            "no rule can allow this target; the caller has to write it without that".to_owned()
+            "no rule can allow this target; the caller must change it".to_owned()
         }
         NormalTargetError::OutsideContextPath { context_path } => format!(
             "call it below {context_path}, as on Jira itself: {context_path}/rest/api/2/issue"

@@ -1,7 +1,7 @@
-//! The one segment that Jira shows and does not route by: the name of an attachment, in the links that Jira itself makes.
+//! The only segment that Jira does not route by: the name of an attachment, in Jira's own links.
 //!
-//! `/secure/attachment/*` is a servlet of its own that looks at the id; the name behind it may be whatever a user called
-//! the file, percent-encoded. So any encoding passes that is one segment however often it is decoded.
+//! `/secure/attachment/*` is a servlet that uses only the id; the name after it is the name of the file,
+//! percent-encoded. So every encoding passes that stays one segment, however often it is decoded.
 
 use super::target::hex;
 use agent_base::vendor_text::{VendorPart, VendorText};
@@ -40,17 +40,17 @@ pub(super) fn decode(name: &str, before: usize) -> Result<Cow<'_, str>, VendorTe
             continue;
         }
         let [high, low, tail @ ..] = tail else {
-            return Err(holds(&"an incomplete percent-encoding", Some(at)));
+            return Err(contains_error(&"an incomplete percent-encoding", Some(at)));
         };
         let (Some(high), Some(low)) = (hex(*high), hex(*low)) else {
-            return Err(holds(
+            return Err(contains_error(
                 &"a `%` that is not followed by two hex digits",
                 Some(at),
             ));
         };
         let byte = high << 4 | low;
-        if let Some(what) = no_part_of_a_name(byte) {
-            return Err(holds(&what, Some(at)));
+        if let Some(what) = forbidden_byte(byte) {
+            return Err(contains_error(&what, Some(at)));
         }
         decoded.push(byte);
         rest = tail;
@@ -59,7 +59,7 @@ pub(super) fn decode(name: &str, before: usize) -> Result<Cow<'_, str>, VendorTe
     let decoded = String::from_utf8(decoded)
         .map_err(|_| VendorText::from("the file name does not decode to UTF-8"))?;
     require_one_segment(decoded.as_bytes())?;
-    require_one_segment_again(decoded.as_bytes())?;
+    require_one_segment_decoded_again(decoded.as_bytes())?;
     Ok(match name.contains('%') {
         true => Cow::Owned(decoded),
         false => Cow::Borrowed(name),
@@ -67,10 +67,10 @@ pub(super) fn decode(name: &str, before: usize) -> Result<Cow<'_, str>, VendorTe
 }
 
 /// A server on the way may decode once more, or twice.
-fn require_one_segment_again(name: &[u8]) -> Result<(), VendorText> {
+fn require_one_segment_decoded_again(name: &[u8]) -> Result<(), VendorText> {
     let mut name = Cow::Borrowed(name);
-    for _ in 0..MOST_DECODINGS {
-        let next = decoded_leniently(&name);
+    for _ in 0..MAX_DECODINGS {
+        let next = decode_leniently(&name);
         if next == *name {
             return Ok(());
         }
@@ -82,21 +82,21 @@ fn require_one_segment_again(name: &[u8]) -> Result<(), VendorText> {
 
 fn require_one_segment(name: &[u8]) -> Result<(), VendorText> {
     if matches!(name, b"." | b"..") {
-        return Err(holds(&"a dot segment (`.` or `..`)", None));
+        return Err(contains_error(&"a dot segment (`.` or `..`)", None));
     }
-    if let Some(what) = name.iter().find_map(|byte| no_part_of_a_name(*byte)) {
-        return Err(holds(&what, None));
+    if let Some(what) = name.iter().find_map(|byte| forbidden_byte(*byte)) {
+        return Err(contains_error(&what, None));
     }
     if name.windows(2).any(is_overlong) {
-        return Err(holds(&"an overlong encoding", None));
+        return Err(contains_error(&"an overlong encoding", None));
     }
     if String::from_utf8_lossy(name).chars().any(char::is_control) {
-        return Err(holds(&"an encoded control character", None));
+        return Err(contains_error(&"an encoded control character", None));
     }
     Ok(())
 }
 
-fn no_part_of_a_name(byte: u8) -> Option<&'static str> {
+fn forbidden_byte(byte: u8) -> Option<&'static str> {
     match byte {
         b'/' => Some("an encoded slash (%2F)"),
         b'\\' => Some("an encoded backslash (%5C)"),
@@ -114,7 +114,7 @@ fn is_overlong(two: &[u8]) -> bool {
 }
 
 /// Decodes what can be decoded and leaves the rest, as lenient servers do; `%u0041` too, as some on Windows still read it.
-fn decoded_leniently(name: &[u8]) -> Vec<u8> {
+fn decode_leniently(name: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(name.len());
     let mut rest = name;
     while let Some((&byte, tail)) = rest.split_first() {
@@ -144,19 +144,19 @@ fn four_digits(text: &[u8]) -> Option<u32> {
     digits.try_fold(0, |number, digit| Some(number << 4 | u32::from(digit?)))
 }
 
-fn holds(what: &dyn VendorPart, at: Option<usize>) -> VendorText {
+fn contains_error(what: &dyn VendorPart, at: Option<usize>) -> VendorText {
     match at {
-        Some(at) => VendorText::of(&[&"the file name holds ", what, &" at byte ", &at]),
+        Some(at) => VendorText::of(&[&"the file name contains ", what, &" at byte ", &at]),
         None => VendorText::of(&[
-            &"the file name holds ",
+            &"the file name contains ",
             what,
             &", however often it is decoded",
         ]),
     }
 }
 
-/// After the first. Each halves a run of `%25`; honest names need one.
-const MOST_DECODINGS: usize = 4;
+/// After the first. Each halves a run of `%25`; regular names need one.
+const MAX_DECODINGS: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
 //! Raw request target → one normal form or a refusal → first matching rule. Default deny.
 //!
-//! [`target`](NormalTarget) reads the target, `query` looks for what could overrule it, `rules` and
-//! `pattern` compile what the customer wrote, [`presets()`] are rules with a name, and [`PolicyExplanation`]
-//! tells an admin why. Nothing here knows of connections or logins.
+//! [`target`](NormalTarget) reads the target, `query` finds what could override it, `rules` and `pattern` compile what
+//! the customer wrote, [`presets()`] are named sets of rules, and [`PolicyExplanation`] shows an administrator why.
+//! Nothing here knows connections or credentials.
 #![forbid(unsafe_code)]
 
 mod explain;
@@ -53,12 +53,12 @@ pub struct Settings {
     pub context_path: String,
 }
 
-/// What the policy says of one request.
+/// The decision on one request.
 #[derive(Clone, Debug)]
 pub enum PolicyDecision {
     /// It may pass, byte for byte as it came.
     Allow {
-        /// The rule that let it pass, for the audit line: `preset bulk: POST /rest/api/(2|latest)/issue/bulk`.
+        /// The rule that allowed it, for the audit line: `preset bulk: POST /rest/api/(2|latest)/issue/bulk`.
         rule: Arc<str>,
     },
     /// The request is refused, for this reason.
@@ -74,7 +74,7 @@ pub struct PolicyRefusal {
     pub rule: Option<Arc<str>>,
     /// One sentence for the vendor's engineer; repeats no query.
     pub detail: VendorText,
-    /// What the vendor's engineer does about it.
+    /// What the vendor's engineer can do.
     pub remedy: VendorText,
 }
 
@@ -87,7 +87,7 @@ pub struct RuleError {
     pub key: String,
     /// The text as written.
     pub text: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, and the remedy.
     pub problem: String,
 }
 
@@ -101,7 +101,7 @@ impl CompiledPolicy {
             let fail = |problem| rule_error(format!("presets[{at}]"), name, problem);
             let preset = presets().iter().find(|preset| preset.name == name);
             for text in preset.ok_or_else(|| fail(unknown_preset(name)))?.rules() {
-                // A preset never holds the context path, so it is not looked for.
+                // Presets never contain the context path.
                 let rule =
                     PolicyRule::parse(text, &format!("preset {name}"), RuleEffect::Allow, "");
                 allow.push(rule.map_err(fail)?);
@@ -109,9 +109,9 @@ impl CompiledPolicy {
         }
         let compile = |list: &[String], key: &str, effect| -> Result<Vec<PolicyRule>, RuleError> {
             let rules = list.iter().enumerate().map(|(at, text)| {
-                let place = format!("{key}[{at}]");
-                PolicyRule::parse(text, &place, effect, context)
-                    .map_err(|problem| rule_error(place, text, problem))
+                let label = format!("{key}[{at}]");
+                PolicyRule::parse(text, &label, effect, context)
+                    .map_err(|problem| rule_error(label, text, problem))
             });
             rules.collect()
         };
@@ -149,7 +149,7 @@ impl CompiledPolicy {
             return refuse(
                 "denied",
                 Some(Arc::clone(&rule.label)),
-                about("the customer's policy denies ", method, &normal, &[]),
+                with_request("the customer's policy denies ", method, &normal, &[]),
                 "The customer has denied this on purpose. If you need it, ask them and quote request_id.".into(),
             );
         }
@@ -167,7 +167,7 @@ impl CompiledPolicy {
             Some(area) => refuse(
                 "always-refused",
                 Some(format!("always refused: {}", area.text).into()),
-                about(
+                with_request(
                     "",
                     method,
                     &normal,
@@ -182,7 +182,7 @@ impl CompiledPolicy {
             None => refuse(
                 "no-rule",
                 None,
-                about(
+                with_request(
                     "no rule of the customer's policy allows ",
                     method,
                     &normal,
@@ -218,7 +218,7 @@ impl NormalTargetError {
     }
 }
 
-/// The always-refused paths, as `docs/policy.md` writes them, each with what is there.
+/// The always-refused paths as in `docs/policy.md`, each with the reason.
 pub fn always_refused() -> impl Iterator<Item = (&'static str, &'static str)> {
     ALWAYS_REFUSED.iter().map(|area| (area.text, area.why))
 }
@@ -249,14 +249,14 @@ fn refuse_method(method: &Method) -> PolicyDecision {
         &"the method ",
         method,
         &" is refused; methods are case-sensitive and one of ",
-        &method::NAMES,
+        &method::METHOD_NAMES,
     ]);
     let remedy = "Use one of these methods; no rule of the customer's can name another.";
     refuse("no-rule", None, detail, remedy.into())
 }
 
-/// A sentence with method and path in it.
-fn about(
+/// A sentence that contains method and path.
+fn with_request(
     before: &'static str,
     method: &Method,
     normal: &NormalTarget<'_>,
@@ -268,7 +268,7 @@ fn about(
     VendorText::of(&parts)
 }
 
-/// A normal form has no control characters, but may have others that move text on a screen about.
+/// A normal form has no control characters, but may have others that reorder text on a screen.
 fn printable(path: &str) -> String {
     let escaped = |c: char| match c.is_ascii() {
         true => c.to_string(),
@@ -296,9 +296,9 @@ fn unknown_preset(name: &str) -> String {
     let known = names.join(", ");
     match nearest(name, names.iter().copied()) {
         Some(meant) => {
-            format!("there is no such preset; did you mean {meant:?}? Known: {known}")
+            format!("unknown preset; did you mean {meant:?}? Known: {known}")
         }
-        None => format!("there is no such preset; known: {known}"),
+        None => format!("unknown preset; known: {known}"),
     }
 }
 

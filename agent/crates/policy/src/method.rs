@@ -6,7 +6,7 @@ use http::Method;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RuleMethods(u8);
 
-/// Which list a rule stands in; `*` means more in a deny rule.
+/// The list that a rule is in; `*` means more in a deny rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RuleEffect {
     /// `*` is every method but OPTIONS, which has to be named.
@@ -16,7 +16,7 @@ pub(super) enum RuleEffect {
 }
 
 impl RuleMethods {
-    /// Reads `GET`, `GET,POST` or `*`. The error says what would be right.
+    /// Reads `GET`, `GET,POST` or `*`. The error names the remedy.
     pub(super) fn parse(text: &str, effect: RuleEffect) -> Result<Self, String> {
         if text == "*" {
             return Ok(match effect {
@@ -26,12 +26,12 @@ impl RuleMethods {
         }
         let mut methods = Self(0);
         for name in text.split(',') {
-            methods.0 |= bit(name).ok_or_else(|| problem(name))?;
+            methods.0 |= bit(name).ok_or_else(|| method_error(name))?;
         }
         Ok(methods)
     }
 
-    /// Whether the rule speaks of this method. HEAD goes with GET.
+    /// Whether the rule covers this method. GET includes HEAD.
     pub(super) fn contains(self, method: &Method) -> bool {
         let Some(bit) = bit(method.as_str()) else {
             return false;
@@ -59,14 +59,14 @@ fn bit(name: &str) -> Option<u8> {
     })
 }
 
-fn problem(name: &str) -> String {
+fn method_error(name: &str) -> String {
     let upper = name.to_ascii_uppercase();
     match upper.as_str() {
         "" => "a method is missing; write like `GET,POST /rest/api/2/search`".to_owned(),
         "TRACE" | "CONNECT" => format!("{upper} is always refused and needs no rule"),
         "*" => "`*` stands alone: it already means every method".to_owned(),
         _ if bit(&upper).is_some() => format!("methods are upper-case: {upper}, not {name}"),
-        _ => format!("{name:?} is no method; known: {NAMES}, or `*`"),
+        _ => format!("{name:?} is no method; known: {METHOD_NAMES}, or `*`"),
     }
 }
 
@@ -74,7 +74,7 @@ const GET: u8 = 1;
 const HEAD: u8 = 1 << 1;
 const OPTIONS: u8 = 1 << 6;
 const ALL: u8 = (1 << 7) - 1;
-pub(super) const NAMES: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+pub(super) const METHOD_NAMES: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Path patterns: how they are written, and which paths they match.
+//! Path patterns: their syntax, and the paths that they match.
 
 use super::target::{MAX_SEGMENTS, stripped_extension};
 use std::borrow::Cow;
@@ -16,11 +16,11 @@ pub(super) struct PathPattern {
 pub(super) enum SegmentComparison {
     /// As they are, case-sensitively: for rules that allow.
     Exact,
-    /// As generously as Jira could read them, so that a deny rule cannot be walked around: without regard to letter case
-    /// (Jira finds `abc-1` too), to zeros before a number (Java reads `010` as 10), and `latest` is the same API version as
-    /// a number. A segment with characters outside ASCII is taken for whatever stands in the rule at its place: Java's case
-    /// mappings (`ſ` is an S), its digits, and the collations of databases (full-width letters, accents) make equal what
-    /// looks different, and no list of them would be complete.
+    /// As generously as Jira could read them, so that a deny rule cannot be bypassed: without regard to letter case
+    /// (Jira finds `abc-1` too), to zeros before a number (Java reads `010` as 10), and `latest` is the same API
+    /// version as a number. A segment with characters outside ASCII matches any segment of the rule: Java's case
+    /// mappings (`ſ` is an S), its digits, and the collations of databases (full-width letters, accents) make
+    /// different texts equal, and no list of them is complete.
     Generous,
 }
 
@@ -38,7 +38,7 @@ enum PatternSegment {
 }
 
 impl PathPattern {
-    /// Reads a pattern. The error says where (in characters, from 1) and what would be right.
+    /// Reads a pattern. The error contains the column (in characters, from 1) and the remedy.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let Some(inner) = text.strip_prefix('/') else {
             return Err(format!(
@@ -70,7 +70,7 @@ impl PathPattern {
         Ok(pattern)
     }
 
-    /// Whether a path, given as its segments, is one that the pattern speaks of.
+    /// Whether the pattern matches a path, given as segments.
     pub(super) fn matches(&self, path: &[&str], compare: SegmentComparison) -> bool {
         let long_enough = path.len() >= self.segments.len();
         if !long_enough || (path.len() > self.segments.len() && !self.open) {
@@ -94,7 +94,7 @@ impl PathPattern {
         }
     }
 
-    /// Whether the segment at this place is written out, not a wildcard.
+    /// Whether the segment at this index is literal, not a wildcard.
     pub(super) fn is_literal_at(&self, at: usize) -> bool {
         matches!(
             self.segments.get(at),
@@ -102,12 +102,12 @@ impl PathPattern {
         )
     }
 
-    /// Whether the whole pattern is written out.
+    /// Whether the whole pattern is literal.
     pub(super) fn is_literal(&self) -> bool {
         !self.open && (0..self.segments.len()).all(|at| self.is_literal_at(at))
     }
 
-    /// A rule that can never match would only mislead.
+    /// A rule that can never match would be misleading.
     fn require_reachable(&self) -> Result<(), String> {
         if self.segments.len() > MAX_SEGMENTS {
             return Err(format!(
@@ -198,7 +198,7 @@ pub(super) fn literal(text: &str) -> Result<Box<str>, String> {
     let problem = match text {
         "" => "an empty segment (`//`) is always refused; remove one slash",
         "." | ".." => "dot segments are always refused; write the path they lead to",
-        _ => match text.chars().find_map(unwritable) {
+        _ => match text.chars().find_map(literal_error) {
             Some(problem) => problem,
             None => return Ok(text.into()),
         },
@@ -206,7 +206,7 @@ pub(super) fn literal(text: &str) -> Result<Box<str>, String> {
     Err(problem.to_owned())
 }
 
-fn unwritable(c: char) -> Option<&'static str> {
+fn literal_error(c: char) -> Option<&'static str> {
     Some(match c {
         '*' => "`*` stands for a whole segment and cannot be part of one; write `*` alone",
         '%' => "patterns are written decoded; write the character itself, or `*` for the segment",

@@ -1,11 +1,11 @@
-//! The rules that have a name. Adding a path here opens it at every customer who uses the preset.
+//! Named sets of rules. A path added here opens it at every customer who uses the preset.
 
 /// A named set of allow rules.
 #[derive(Debug)]
 pub struct Preset {
-    /// As `presets = […]` names it.
+    /// The name used in `presets = […]`.
     pub name: &'static str,
-    /// What it is for, one line.
+    /// What it allows, in one line.
     pub summary: &'static str,
     groups: &'static [&'static [&'static str]],
 }
@@ -35,7 +35,7 @@ static PRESETS: [Preset; 10] = [
     },
     Preset {
         name: "two-way-sync",
-        summary: "beside ticketing: watchers, votes, worklogs, properties, remote links and user search, for tools that keep two trackers alike",
+        summary: "in addition to ticketing: watchers, votes, worklogs, properties, remote links and user search, for tools that keep two trackers in sync",
         groups: &[SYNC],
     },
     Preset {
@@ -45,12 +45,12 @@ static PRESETS: [Preset; 10] = [
     },
     Preset {
         name: "two-way-sync-cloud",
-        summary: "two-way-sync on Jira Cloud's /rest/api/3, beside ticketing-cloud",
+        summary: "two-way-sync on Jira Cloud's /rest/api/3, in addition to ticketing-cloud",
         groups: &[CLOUD_SYNC],
     },
     Preset {
         name: "oauth-dance",
-        summary: "only what a vendor that runs its own OAuth needs; browser steps stay inside",
+        summary: "only what a vendor with its own OAuth needs; browser steps stay in your network",
         groups: &[&[
             "POST /rest/oauth2/(latest|1.0)/(token|revoke)",
             "POST /plugins/servlet/oauth/(request-token|access-token)",
@@ -58,7 +58,7 @@ static PRESETS: [Preset; 10] = [
     },
     Preset {
         name: "webhooks",
-        summary: "register and remove webhooks; Jira then calls out to the addresses given",
+        summary: "register and remove webhooks; Jira then sends requests to the given addresses",
         groups: &[&[
             "GET,POST /rest/webhooks/(1.0|latest)/webhook",
             "GET,PUT,DELETE /rest/webhooks/(1.0|latest)/webhook/{number}",
@@ -85,7 +85,7 @@ static PRESETS: [Preset; 10] = [
     },
     Preset {
         name: "delete",
-        summary: "delete issues, comments, links and attachments, for good",
+        summary: "permanently delete issues, comments, links and attachments",
         groups: &[&[
             "DELETE /rest/api/(2|latest)/issue/{issue}",
             "DELETE /rest/api/(2|latest)/issue/{issue}/comment/{number}",

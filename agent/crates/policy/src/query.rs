@@ -1,10 +1,10 @@
-//! What could change a request's method or path behind the policy's back: names in the query, and the
-//! headers that `http/` must refuse. The query itself reaches Jira byte for byte.
+//! Finds what could override a request's method or path after the policy decided: names in the query, and headers that
+//! the HTTP part must refuse. The query itself reaches Jira byte for byte.
 
 use agent_base::vendor_text::{QuotedByte, VendorText};
 
-/// Request headers by which some servers take another method than the one on the request line. A
-/// request that carries one is to be refused: the policy judged the method it could see.
+/// Request headers with which some servers override the method of the request line. Refuse requests with one: the
+/// policy decided on the other method.
 pub fn method_override_headers() -> &'static [&'static str] {
     &[
         "x-http-method-override",
@@ -13,13 +13,13 @@ pub fn method_override_headers() -> &'static [&'static str] {
     ]
 }
 
-/// Request headers by which some servers and proxies take another path than the one on the request
-/// line. A request that carries one is to be refused.
+/// Request headers with which some servers and proxies override the path of the request line. Refuse requests with
+/// one.
 pub fn path_override_headers() -> &'static [&'static str] {
     &["x-original-url", "x-rewrite-url"]
 }
 
-/// Says what is wrong with a query, without repeating any of it.
+/// Checks a query. The error repeats nothing of it.
 pub(super) fn check(query: &str) -> Result<(), VendorText> {
     if query.len() > MAX_QUERY {
         return Err(VendorText::of(&[
@@ -27,7 +27,7 @@ pub(super) fn check(query: &str) -> Result<(), VendorText> {
             &query.len(),
             &" bytes long, at most ",
             &MAX_QUERY,
-            &" are taken; POST /rest/api/2/search takes long JQL in its body",
+            &" are accepted; POST /rest/api/2/search accepts long JQL in its body",
         ]));
     }
     require_plain_bytes(query.as_bytes())?;
@@ -54,7 +54,7 @@ pub(super) fn require_plain_bytes(query: &[u8]) -> Result<(), VendorText> {
     match query.iter().position(refused) {
         None => Ok(()),
         Some(at) => Err(VendorText::of(&[
-            &"the query holds ",
+            &"the query contains ",
             &QuotedByte(query[at]),
             &" at byte ",
             &at,
@@ -86,7 +86,7 @@ fn decoded(name: &str) -> impl Iterator<Item = u8> + '_ {
 
 /// Spring's HiddenHttpMethodFilter and Jersey 1's PostReplaceFilter read the method from it.
 const METHOD_PARAMETER: &str = "_method";
-/// Bytes. Jira's Tomcat takes 8 KiB for the whole head unless it was told otherwise.
+/// Bytes. Jira's Tomcat accepts 8 KiB for the whole head by default.
 const MAX_QUERY: usize = 32 << 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What would let a refused request pass: for the vendor a word to the customer, for the administrator the narrowest change.
+//! Remedies for refused requests: for the vendor what to ask for, for the administrator the narrowest change.
 
 use super::{
     CompiledPolicy, NormalTargetError, areas_of, method, method::RuleEffect, pattern, presets,
@@ -8,7 +8,7 @@ use agent_base::vendor_text::{ContextPath, VendorQuote, VendorText};
 use http::Method;
 
 impl CompiledPolicy {
-    /// For the vendor, of a target without a normal form.
+    /// For the vendor: remedy for a target without a normal form.
     pub(super) fn vendor_remedy_for(&self, error: &NormalTargetError) -> VendorText {
         match error {
             NormalTargetError::Ambiguous(_) => "Send the path in its plain form, without dot segments, encoded slashes, semicolons or empty segments, and with other special characters percent-encoded.".into(),
@@ -22,7 +22,7 @@ impl CompiledPolicy {
         }
     }
 
-    /// For the vendor, where a rule is missing: the one to ask for.
+    /// For the vendor: the missing rule to ask for.
     pub(super) fn vendor_remedy_by_rule(&self, method: &Method, path: &[&str]) -> VendorText {
         match self.missing_rule(method, path) {
             Some(rule) => VendorText::of(&[
@@ -34,8 +34,8 @@ impl CompiledPolicy {
         }
     }
 
-    /// For the administrator: the narrowest rule, in the whole array to write, since an array in a drop-in replaces the
-    /// former one. A preset that would do comes last: it opens more than was asked for.
+    /// For the administrator: the narrowest rule, as the whole array, since an array in a drop-in replaces the
+    /// previous one. A preset that would work comes last: it allows more.
     pub(super) fn remedy_by_rule(&self, method: &Method, path: &[&str]) -> String {
         if !method::is_known(method) {
             return "no rule can allow this method".to_owned();
@@ -44,15 +44,15 @@ impl CompiledPolicy {
             return "no rule can name this path".to_owned();
         };
         let own = self.own_allow.iter().map(String::as_str);
-        let allow = array(own.chain([rule.as_str()]));
+        let allow = toml_array(own.chain([rule.as_str()]));
         let by_rule = format!(
-            "write into [forward.policy], whole, since it replaces the former array: allow = {allow}"
+            "write this whole array into [forward.policy], since it replaces the previous one: allow = {allow}"
         );
         match self.unused_preset(method, path) {
             Some(name) => {
                 let used = self.presets.iter().map(String::as_str);
-                let presets = array(used.chain([name]));
-                format!("{by_rule}; or, which opens more than this: presets = {presets}")
+                let presets = toml_array(used.chain([name]));
+                format!("{by_rule}; or, which allows more: presets = {presets}")
             }
             None => by_rule,
         }
@@ -86,15 +86,15 @@ fn opens(rule: &PolicyRule, method: &Method, path: &[&str]) -> bool {
     rule.matches(method, path) && areas_of(path).all(|area| rule.opens(area))
 }
 
-/// As TOML writes it. Rules and names of presets hold nothing that a TOML string would have to escape.
-fn array<'a>(items: impl Iterator<Item = &'a str>) -> String {
+/// A TOML array. Rules and names of presets need no escapes.
+fn toml_array<'a>(items: impl Iterator<Item = &'a str>) -> String {
     let items: Vec<_> = items.map(|item| format!("\"{item}\"")).collect();
     format!("[{}]", items.join(", "))
 }
 
 /// A rule for this path and its like: ids become typed segments, unless the path has to be named.
 fn narrow_rule(method: &Method, path: &[&str]) -> Option<String> {
-    let has_to_be_named = areas_of(path).next().is_some();
+    let needs_literal = areas_of(path).next().is_some();
     let is_api = path.first() == Some(&"rest");
     let mut rule = format!("{method} ");
     if path.is_empty() {
@@ -103,7 +103,7 @@ fn narrow_rule(method: &Method, path: &[&str]) -> Option<String> {
     for (at, part) in path.iter().enumerate() {
         let is_version = is_api && at == 2;
         let written = match *part {
-            _ if has_to_be_named => pattern::literal(part).is_ok().then_some(*part),
+            _ if needs_literal => pattern::literal(part).is_ok().then_some(*part),
             _ if is_version => Some(*part),
             _ if pattern::is_number(part) => Some("{number}"),
             _ if pattern::is_issue(part) => Some("{issue}"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// One rule of the policy, compiled.
 #[derive(Debug)]
 pub(super) struct PolicyRule {
-    /// Where it stands and how it is written: `allow[0]: POST /rest/api/2/issue/bulk`.
+    /// Its name and text: `allow[0]: POST /rest/api/2/issue/bulk`.
     pub(super) label: Arc<str>,
     methods: RuleMethods,
     pattern: PathPattern,
@@ -17,44 +17,43 @@ pub(super) struct PolicyRule {
 }
 
 impl PolicyRule {
-    /// Reads `METHOD[,METHOD] /path/pattern`. `place` is its name in the configuration.
+    /// Reads `METHOD[,METHOD] /path/pattern`. `name` is its name in the configuration.
     pub(super) fn parse(
         text: &str,
-        place: &str,
+        name: &str,
         effect: RuleEffect,
         context_path: &str,
     ) -> Result<Self, String> {
-        let (methods, path) = split(text)?;
+        let (methods, path) = split_rule(text)?;
         let methods = RuleMethods::parse(methods, effect)?;
         if let Some(below) = path.strip_prefix(context_path)
             && !context_path.is_empty()
             && (below.is_empty() || below.starts_with('/'))
         {
             return Err(format!(
-                "patterns leave the context path {context_path} out, as Jira's documentation does; \
-                 write {}",
+                "patterns omit the context path {context_path}, as Jira's documentation does; write {}",
                 if below.is_empty() { "/" } else { below }
             ));
         }
         Ok(Self {
-            label: format!("{place}: {text}").into(),
+            label: format!("{name}: {text}").into(),
             methods,
             pattern: PathPattern::parse(path)?,
             effect,
         })
     }
 
-    /// Whether the rule speaks of this request.
+    /// Whether the rule matches this request.
     pub(super) fn matches(&self, method: &Method, path: &[&str]) -> bool {
         self.methods.contains(method) && self.matches_path(path)
     }
 
-    /// Whether it speaks of this method, whatever the path.
+    /// Whether the rule covers this method, for any path.
     pub(super) fn method_matches(&self, method: &Method) -> bool {
         self.methods.contains(method)
     }
 
-    /// Whether it speaks of this path with any method.
+    /// Whether the rule matches this path, for any method.
     pub(super) fn matches_path(&self, path: &[&str]) -> bool {
         self.pattern.matches(
             path,
@@ -71,7 +70,7 @@ impl PolicyRule {
         rule.split_once(' ').map_or(rule, |(methods, _)| methods)
     }
 
-    /// Whether it writes out what makes this area sensitive.
+    /// Whether the pattern names literally what makes this area sensitive.
     pub(super) fn opens(&self, area: &ProtectedArea) -> bool {
         match area.named_by {
             NamedBy::Whole => self.pattern.is_literal(),
@@ -84,9 +83,9 @@ impl PolicyRule {
 
 /// Paths that are refused whatever a rule says, unless the rule names them literally.
 pub(super) struct ProtectedArea {
-    /// As the documents write it.
+    /// The pattern as in the documentation.
     pub(super) text: &'static str,
-    /// What these paths do, and so why they are refused.
+    /// What these paths do, as the reason for the refusal.
     pub(super) why: &'static str,
     parts: &'static [AreaSegment],
     ending: &'static str,
@@ -121,7 +120,7 @@ enum AreaSegment {
     Any,
 }
 
-/// What a rule must write out to open an area.
+/// What a rule must name literally to open an area.
 enum NamedBy {
     /// The segments that make it sensitive; wildcards may follow them.
     Parts,
@@ -129,14 +128,14 @@ enum NamedBy {
     Whole,
 }
 
-/// The areas that hold a path.
+/// The areas that contain a path.
 pub(super) fn areas_of<'a>(
     path: &'a [&'a str],
 ) -> impl Iterator<Item = &'static ProtectedArea> + 'a {
     ALWAYS_REFUSED.iter().filter(|area| area.contains(path))
 }
 
-fn split(text: &str) -> Result<(&str, &str), String> {
+fn split_rule(text: &str) -> Result<(&str, &str), String> {
     let mut words = text.split(' ');
     match (words.next(), words.next(), words.next()) {
         (Some(methods), Some(path), None) if !methods.is_empty() && !path.is_empty() => {
@@ -172,7 +171,7 @@ fn has_suffix(text: &str, suffix: &str) -> bool {
     text.as_bytes()[at..].eq_ignore_ascii_case(suffix.as_bytes())
 }
 
-const fn below(
+const fn area_below(
     text: &'static str,
     parts: &'static [AreaSegment],
     why: &'static str,
@@ -187,12 +186,12 @@ const fn below(
 }
 
 pub(super) static ALWAYS_REFUSED: [ProtectedArea; 9] = [
-    below(
+    area_below(
         "/rest/pat/**",
         &[AreaSegment::Is("rest"), AreaSegment::Is("pat")],
-        "makes, lists and revokes personal access tokens",
+        "creates, lists and revokes personal access tokens",
     ),
-    below(
+    area_below(
         "/rest/oauth2/*/client**",
         &[
             AreaSegment::Is("rest"),
@@ -202,38 +201,38 @@ pub(super) static ALWAYS_REFUSED: [ProtectedArea; 9] = [
         ],
         "configures OAuth 2.0 clients and shows their secrets",
     ),
-    below(
+    area_below(
         "/rest/auth/**",
         &[AreaSegment::Is("rest"), AreaSegment::Is("auth")],
         "logs in with a password and opens sessions",
     ),
-    below(
+    area_below(
         "/rest/basicauth/**",
         &[AreaSegment::Is("rest"), AreaSegment::Is("basicauth")],
         "switches Basic authentication on and off",
     ),
-    below(
+    area_below(
         "/rest/plugins/**",
         &[AreaSegment::Is("rest"), AreaSegment::Is("plugins")],
         "installs code into Jira",
     ),
-    below(
+    area_below(
         "/secure/admin/**",
         &[AreaSegment::Is("secure"), AreaSegment::Is("admin")],
         "Jira's administration",
     ),
     ProtectedArea {
         named_by: NamedBy::Whole,
-        ..below(
+        ..area_below(
             "/plugins/servlet/**",
             &[AreaSegment::Is("plugins"), AreaSegment::Is("servlet")],
-            "whatever the installed apps put there",
+            "whatever installed apps provide there",
         )
     },
     ProtectedArea {
         ending: ".jspa",
         named_by: NamedBy::Whole,
-        ..below(
+        ..area_below(
             "/**.jspa",
             &[],
             "Jira's web actions, administration included, answer at any path with this ending",
@@ -241,7 +240,7 @@ pub(super) static ALWAYS_REFUSED: [ProtectedArea; 9] = [
     },
     ProtectedArea {
         named_by: NamedBy::Whole,
-        ..below(
+        ..area_below(
             "/s/**",
             &[AreaSegment::Is("s")],
             "Jira rewrites /s/…/_/x to /x, so any path can hide below it",

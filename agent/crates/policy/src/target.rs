@@ -1,5 +1,5 @@
-//! Raw request target → the one path that every server on the way reads in it, or why there is none.
-//! Nothing is repaired: what two servers could read differently is refused.
+//! From the raw request target to the one path that every server on the way reads in it. Nothing is repaired: a target
+//! that two servers could read differently is refused.
 
 use super::{file_name, query};
 use agent_base::vendor_text::{ContextPath, QuotedByte, VendorPart, VendorQuote, VendorText};
@@ -22,7 +22,7 @@ pub enum NormalTargetError {
     /// Two servers could read it differently, or it is longer than any Jira answers to.
     #[error("{0}")]
     Ambiguous(VendorText),
-    /// It is clear, but not below Jira's context path.
+    /// It is unambiguous, but not below Jira's context path.
     #[error("the path is outside the context path {context_path}")]
     OutsideContextPath {
         /// Jira's context path, as configured in `upstream`.
@@ -44,8 +44,8 @@ impl NormalTargetError {
 }
 
 impl<'a> NormalTarget<'a> {
-    /// Reads a raw request target (RFC 9112 §3.2.1, origin-form only). `context_path` is `""` or like
-    /// `/jira`. The query is checked, not normalised.
+    /// Reads a raw request target (RFC 9112 §3.2.1, origin-form only). `context_path` is `""` or like `/jira`. The
+    /// query is checked, not normalized.
     pub fn parse(target: &'a str, context_path: &str) -> Result<Self, NormalTargetError> {
         require_origin_form(target)?;
         let (path, query) = match target.split_once('?') {
@@ -58,7 +58,7 @@ impl<'a> NormalTarget<'a> {
                 &path.len(),
                 &" bytes long, at most ",
                 &MAX_PATH,
-                &" are taken",
+                &" are accepted",
             ]));
         }
         require_plain_bytes(path.as_bytes()).map_err(NormalTargetError::Ambiguous)?;
@@ -119,7 +119,7 @@ impl<'a> NormalTarget<'a> {
         segments
     }
 
-    /// What only Jira itself, not HTTP, reads in two ways.
+    /// Refuses what is unambiguous in HTTP, but not in Jira.
     fn require_one_reading_in_jira(&self) -> Result<(), NormalTargetError> {
         let segments = self.segments();
         let segments = segments.as_slice();
@@ -135,7 +135,7 @@ impl<'a> NormalTarget<'a> {
             |(at, segment): (usize, &&str)| segment.contains('#') && Some(at) != file_name;
         if segments.iter().enumerate().any(fragment) {
             return Err(ambiguous(&[
-                &"the path holds an encoded `#` (%23) outside a file name",
+                &"the path contains an encoded `#` (%23) outside a file name",
             ]));
         }
         Ok(())
@@ -184,8 +184,8 @@ fn require_origin_form(target: &str) -> Result<(), NormalTargetError> {
     ]))
 }
 
-/// Says which byte of a raw target cannot stand there unencoded, for whoever has the bytes before they are known to be
-/// text. What passes is ASCII without spaces and control bytes.
+/// Checks a raw target for bytes that must be encoded, before it is known to be text. What passes is ASCII without
+/// spaces and control bytes.
 pub fn require_sendable(target: &[u8]) -> Result<(), VendorText> {
     match target.iter().position(|byte| *byte == b'?') {
         None => require_plain_bytes(target),
@@ -214,7 +214,7 @@ fn require_plain_bytes(path: &[u8]) -> Result<(), VendorText> {
     match found {
         None => Ok(()),
         Some((what, byte, at)) => Err(VendorText::of(&[
-            &"the path holds ",
+            &"the path contains ",
             &what,
             &", ",
             &QuotedByte(byte),
@@ -239,10 +239,13 @@ fn decode(path: &str) -> Result<Cow<'_, str>, NormalTargetError> {
             continue;
         }
         let [high, low, tail @ ..] = tail else {
-            return Err(holds("an incomplete percent-encoding", at));
+            return Err(contains_error("an incomplete percent-encoding", at));
         };
         let (Some(high), Some(low)) = (hex(*high), hex(*low)) else {
-            return Err(holds("a `%` that is not followed by two hex digits", at));
+            return Err(contains_error(
+                "a `%` that is not followed by two hex digits",
+                at,
+            ));
         };
         let byte = high << 4 | low;
         let what = match byte {
@@ -258,7 +261,7 @@ fn decode(path: &str) -> Result<Cow<'_, str>, NormalTargetError> {
                 continue;
             }
         };
-        return Err(holds(what, at));
+        return Err(contains_error(what, at));
     }
     // This also refuses overlong forms and surrogates (RFC 3629 §3).
     let decoded = String::from_utf8(decoded)
@@ -269,7 +272,9 @@ fn decode(path: &str) -> Result<Cow<'_, str>, NormalTargetError> {
         ]));
     }
     if decoded.chars().any(char::is_control) {
-        return Err(ambiguous(&[&"the path holds an encoded control character"]));
+        return Err(ambiguous(&[
+            &"the path contains an encoded control character",
+        ]));
     }
     Ok(Cow::Owned(decoded))
 }
@@ -302,7 +307,7 @@ fn require_plain_segments(path: &str) -> Result<(), NormalTargetError> {
             _ if segment.trim() != segment => "white space at the end of a segment",
             _ => continue,
         };
-        return Err(ambiguous(&[&"the path holds ", &what]));
+        return Err(ambiguous(&[&"the path contains ", &what]));
     }
     Ok(())
 }
@@ -313,8 +318,8 @@ fn below_context(path: &str, context_path: &str) -> Option<usize> {
     (below.is_empty() || below.starts_with('/')).then_some(context_path.len())
 }
 
-fn holds(what: &'static str, at: usize) -> NormalTargetError {
-    ambiguous(&[&"the path holds ", &what, &" at byte ", &at])
+fn contains_error(what: &'static str, at: usize) -> NormalTargetError {
+    ambiguous(&[&"the path contains ", &what, &" at byte ", &at])
 }
 
 fn ambiguous(detail: &[&dyn VendorPart]) -> NormalTargetError {
