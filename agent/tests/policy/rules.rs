@@ -25,7 +25,7 @@ fn a_bad_rule_is_refused_with_its_place_and_what_would_be_right() {
             "GET https://jira/rest",
             "column 1: a path pattern begins with `/`",
         ),
-        ("GET /jira", "leave the context path /jira out"),
+        ("GET /jira", "omit the context path /jira"),
         ("GET /jira/rest/api/2/issue", "write /rest/api/2/issue"),
         (
             "GET /rest/**/issue",
