@@ -1,12 +1,12 @@
 //! The on-prem side of the tunnel, as a library. The binary `agent` is a thin shell around it.
 //!
-//! A request meets these rooms in this order. `http/exchange.rs` is the hub: it asks policy, auth and upstream in turn and
+//! A request meets these rooms in this order. `http/exchange/` is the hub: it asks policy, auth and upstream in turn and
 //! keeps the audit record open until the last byte (docs/dev/architecture.md, "One request"):
 //!
 //! | room | what it knows |
 //! |---|---|
 //! | [`tunnel`] | SSH: transport, session, channels, remote forwards. Knows no HTTP. |
-//! | [`http`] | one HTTP server per channel and the way of one request. Knows no Jira. |
+//! | [`http`] | one HTTP server per channel and the path of one request. Knows no Jira. |
 //! | [`policy`] | raw request target → one normal form or a refusal → first matching rule |
 //! | [`auth`] | the vendor's credential passed through, or stripped and ours put in |
 //! | [`upstream`] | pooled connections to Jira, streaming both ways |

@@ -1,6 +1,7 @@
-//! What the running agent would decide on a request line, without a request: its judges in their order, framing first.
+//! What the running agent would decide on a request line, without a request: the same stages in the same order, framing
+//! first.
 //!
-//! `exchange` is the way of a real request. A property test holds the two against each other.
+//! `exchange` is the path of a real request. A property test compares the two.
 
 use super::{
     exchange::target as target_of,
@@ -16,11 +17,11 @@ use crate::{
 use bytes::Bytes;
 use http::{Method, Request, Uri, request};
 
-/// The judges of one forward.
+/// What decides on the requests of one forward.
 pub struct DryRun<'a> {
     /// The compiled `[forward.policy]` of the forward.
     pub policy: &'a CompiledPolicy,
-    /// `[forward.auth]`: who logs in decides whether a query may name an identity.
+    /// `[forward.auth]`: where the agent logs in, a query may not name an identity.
     pub auth: &'a auth::Settings,
     /// Largest request head in bytes: `max_head` in `[forward.http]`.
     pub max_head: usize,
@@ -44,7 +45,7 @@ impl DryRun<'_> {
         }
     }
 
-    /// Takes the target for what stands in the request line.
+    /// Takes the target exactly as the request line has it.
     pub fn explain_as_sent(&self, method: &Method, target: &[u8]) -> PolicyExplanation {
         let head = match self.parsed(method, target) {
             Ok(head) => head,

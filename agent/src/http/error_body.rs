@@ -1,7 +1,7 @@
-//! A short answer that refuses the login is read before it is judged: its words tell a credential that
-//! is dead from one that is only not meant for this request.
+//! A short 401 is read before the credential is judged: its text tells a credential that is dead from one that is only
+//! not meant for this request.
 
-use super::forward::HttpForward;
+use super::{body::hint_with_prefix, forward::HttpForward};
 use crate::upstream::{BodyError, UpstreamBody};
 use bytes::{Buf, Bytes, BytesMut};
 use http::{StatusCode, response};
@@ -13,8 +13,8 @@ use std::{
 };
 use tokio::time::{Instant, timeout_at};
 
-/// How the answer begins, and the answer's body as it was. Empty where it refuses nothing, or is known
-/// to be long.
+/// How the answer's body begins, and the body as it was. The beginning is empty where the answer is no 401, or known to
+/// be long.
 pub(super) async fn peek(
     forward: &HttpForward,
     head: &response::Parts,
@@ -23,7 +23,7 @@ pub(super) async fn peek(
     let long = body
         .size_hint()
         .exact()
-        .is_some_and(|length| length > MAX_WORDS);
+        .is_some_and(|length| length > MAX_PEEKED);
     if head.status != StatusCode::UNAUTHORIZED
         || !forward.login().injects()
         || body.is_end_stream()
@@ -33,11 +33,11 @@ pub(super) async fn peek(
     }
     let limit = forward.limits().stall_timeout;
     let deadline = Instant::now() + limit;
-    let mut words = BytesMut::new();
+    let mut start = BytesMut::new();
     let rest = loop {
         match timeout_at(deadline, body.frame()).await {
             Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => words.extend_from_slice(&data),
+                Ok(data) => start.extend_from_slice(&data),
                 Err(trailers) => break RemainingBody::Last(Some(Ok(trailers))),
             },
             Ok(Some(Err(error))) => break RemainingBody::Last(Some(Err(error))),
@@ -47,19 +47,19 @@ pub(super) async fn peek(
                 break RemainingBody::Last(Some(Err(stalled.into())));
             }
         }
-        if words.len() as u64 > MAX_WORDS {
+        if start.len() as u64 > MAX_PEEKED {
             break RemainingBody::Body(body);
         }
     };
-    let words = words.freeze();
+    let start = start.freeze();
     let whole = PeekedBody {
-        peeked: words.clone(),
+        peeked: start.clone(),
         rest,
     };
-    (words, whole.boxed_unsync())
+    (start, whole.boxed_unsync())
 }
 
-/// What was read, then the rest.
+/// A body of which the beginning was read, whole again.
 struct PeekedBody {
     peeked: Bytes,
     rest: RemainingBody,
@@ -81,8 +81,8 @@ impl HttpBody for PeekedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.peeked.has_remaining() {
-            let words = std::mem::take(&mut self.peeked);
-            return Poll::Ready(Some(Ok(Frame::data(words))));
+            let peeked = std::mem::take(&mut self.peeked);
+            return Poll::Ready(Some(Ok(Frame::data(peeked))));
         }
         match &mut self.rest {
             RemainingBody::Body(body) => Pin::new(body).poll_frame(cx),
@@ -102,23 +102,11 @@ impl HttpBody for PeekedBody {
         let read = self.peeked.len() as u64;
         match &self.rest {
             RemainingBody::Last(None) => SizeHint::with_exact(read),
-            RemainingBody::Last(Some(_)) => {
-                let mut hint = SizeHint::new();
-                hint.set_lower(read);
-                hint
-            }
-            RemainingBody::Body(body) => {
-                let rest = body.size_hint();
-                let mut hint = SizeHint::new();
-                hint.set_lower(read.saturating_add(rest.lower()));
-                if let Some(upper) = rest.upper() {
-                    hint.set_upper(read.saturating_add(upper));
-                }
-                hint
-            }
+            RemainingBody::Last(Some(_)) => hint_with_prefix(read, &SizeHint::new()),
+            RemainingBody::Body(body) => hint_with_prefix(read, &body.size_hint()),
         }
     }
 }
 
-/// Bytes. Cloud's API gateway says it in a hundred; Jira's login page is longer.
-const MAX_WORDS: u64 = 4 << 10;
+/// Bytes. Cloud's API gateway needs a hundred; Jira's login page is longer.
+const MAX_PEEKED: u64 = 4 << 10;

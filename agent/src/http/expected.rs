@@ -1,5 +1,5 @@
-//! Requests that somebody inside the agent waits to see arrive: a check sends one the vendor's way, and has to know
-//! that it came to this agent and not to another one behind the same gateway.
+//! Requests that the agent itself expects: a check sends one through the gateway, and has to know that it arrived at this
+//! agent and not at another one behind the same gateway.
 
 use http::{HeaderValue, Method};
 use std::sync::{
@@ -7,41 +7,41 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
 };
 
-/// The ids that are waited for on one forward.
+/// The ids that are expected on one forward.
 #[derive(Default)]
 pub(super) struct ExpectedRequests {
-    /// So that a request costs one look while nobody waits.
+    /// Length of `entries`: a request costs one load while none is expected.
     count: AtomicUsize,
     entries: Mutex<Vec<ExpectedEntry>>,
 }
 
 struct ExpectedEntry {
     id: String,
-    /// The whole of what is asked is known: a GET of this.
+    /// A GET of this is expected.
     target: String,
     received: Arc<AtomicBool>,
 }
 
 impl ExpectedRequests {
-    /// Waits for a GET of `target`, as it stands in the request line, with this id from now on.
+    /// Expects a GET of `target`, as it stands in the request line, with this id from now on.
     pub(super) fn expect(self: &Arc<Self>, id: &str, target: &str) -> ExpectedRequest {
-        let came = Arc::new(AtomicBool::new(false));
+        let received = Arc::new(AtomicBool::new(false));
         let mut entries = self.lock();
         entries.push(ExpectedEntry {
             id: id.to_owned(),
             target: target.to_owned(),
-            received: Arc::clone(&came),
+            received: Arc::clone(&received),
         });
         self.count.store(entries.len(), Relaxed);
         drop(entries);
         ExpectedRequest {
-            received: came,
+            received,
             expected: Arc::clone(self),
         }
     }
 
-    /// A request has come; whether it was waited for. True once: the id has gone through the gateway, which could use it
-    /// for requests of its own.
+    /// Whether the request that has arrived was expected. True once: the id has gone through the gateway, which could reuse
+    /// it.
     pub(super) fn received(&self, id: &HeaderValue, method: &Method, target: &str) -> bool {
         if self.count.load(Relaxed) == 0 {
             return false;
@@ -58,14 +58,14 @@ impl ExpectedRequests {
     }
 }
 
-/// One request that is waited for, until this is dropped.
+/// One request that is expected until this is dropped.
 pub struct ExpectedRequest {
     received: Arc<AtomicBool>,
     expected: Arc<ExpectedRequests>,
 }
 
 impl ExpectedRequest {
-    /// Whether it has come.
+    /// Whether the request has arrived.
     pub fn was_received(&self) -> bool {
         self.received.load(Relaxed)
     }
@@ -84,16 +84,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_request_that_is_waited_for_counts_and_only_once() {
-        let awaiting = Arc::new(ExpectedRequests::default());
+    fn only_the_expected_request_counts_and_only_once() {
+        let expected = Arc::new(ExpectedRequests::default());
         let id = HeaderValue::from_static("check-1");
-        let get = |id: &HeaderValue| awaiting.received(id, &Method::GET, "/status");
+        let get = |id: &HeaderValue| expected.received(id, &Method::GET, "/status");
         assert!(!get(&id));
-        let first = awaiting.expect("check-1", "/status");
-        let second = awaiting.expect("check-2", "/status");
+        let first = expected.expect("check-1", "/status");
+        let second = expected.expect("check-2", "/status");
         assert!(!get(&HeaderValue::from_static("check-11")));
-        assert!(!awaiting.received(&id, &Method::POST, "/status"));
-        assert!(!awaiting.received(&id, &Method::GET, "/rest/api/2/issue/A-1"));
+        assert!(!expected.received(&id, &Method::POST, "/status"));
+        assert!(!expected.received(&id, &Method::GET, "/rest/api/2/issue/A-1"));
         assert!(!first.was_received());
         assert!(get(&id));
         assert!(first.was_received() && !second.was_received());
@@ -101,6 +101,6 @@ mod tests {
         drop(first);
         assert!(!get(&id));
         drop(second);
-        assert_eq!(awaiting.count.load(Relaxed), 0);
+        assert_eq!(expected.count.load(Relaxed), 0);
     }
 }

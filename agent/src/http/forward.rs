@@ -1,4 +1,4 @@
-//! One forward as its requests see it.
+//! Everything that the requests of one forward share.
 
 use super::{
     ExpectedRequest, HttpLimits, exchange::target, expected::ExpectedRequests, http2,
@@ -23,7 +23,8 @@ use std::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// All that a request of one forward needs on its way. Shared by every channel of the forward.
+/// What a request of one forward needs: policy, credential, upstream, audit, limits, counters. Shared by all channels of
+/// the forward.
 pub struct HttpForward {
     name: Arc<str>,
     policy: CompiledPolicy,
@@ -33,27 +34,27 @@ pub struct HttpForward {
     limits: HttpLimits,
     jira: LayerReporter,
     slots: Arc<Semaphore>,
-    /// For HTTP/2 connections.
-    http2: Arc<Semaphore>,
+    /// Places for HTTP/2 connections.
+    http2_slots: Arc<Semaphore>,
     counter: Arc<RequestCounter>,
     traffic: Arc<TrafficCounters>,
     pauses: PauseRegistry,
     expected: Arc<ExpectedRequests>,
     refusal_limit: Arc<RefusalLimit>,
-    /// All others are turned away.
+    /// Rejects all others.
     only_expected: bool,
-    /// Headers of the vendor whose removal the log has named.
-    named: Mutex<HashSet<HeaderName>>,
+    /// Headers of the vendor whose removal was logged.
+    logged_headers: Mutex<HashSet<HeaderName>>,
 }
 
-/// How many have come, and how many are under way.
+/// Counts requests since the start, and those in flight.
 #[derive(Default)]
 pub struct RequestCounter {
     total: AtomicU64,
     in_flight: AtomicU64,
 }
 
-/// One that is under way, until it is dropped.
+/// Counts one request as in flight until it is dropped.
 pub struct InFlightGuard(Arc<RequestCounter>);
 
 impl RequestCounter {
@@ -67,17 +68,17 @@ impl RequestCounter {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// One more has come.
+    /// Counts one more request.
     pub fn count(&self) {
         self.total.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many more have come.
+    /// Counts `count` more requests.
     fn count_many(&self, count: u64) {
         self.total.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// One is under way.
+    /// Counts one request as in flight until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> InFlightGuard {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlightGuard(Arc::clone(self))
@@ -92,8 +93,8 @@ impl Drop for InFlightGuard {
 
 /// A request's place among those in flight.
 pub(super) struct RequestPermit {
-    _place: OwnedSemaphorePermit,
-    _under_way: InFlightGuard,
+    _slot: OwnedSemaphorePermit,
+    _in_flight: InFlightGuard,
 }
 
 impl HttpForward {
@@ -117,24 +118,24 @@ impl HttpForward {
             audit,
             refusal_limit: Arc::new(RefusalLimit::new(limits.refusals_per_minute)),
             slots: Arc::new(Semaphore::new(slots)),
-            http2: Arc::new(Semaphore::new(http2::CONNECTIONS)),
+            http2_slots: Arc::new(Semaphore::new(http2::CONNECTIONS)),
             limits,
             jira: LayerReporter::new(jira),
             counter: Arc::default(),
             pauses: PauseRegistry::default(),
             expected: Arc::default(),
             only_expected: false,
-            named: Mutex::default(),
+            logged_headers: Mutex::default(),
         }
     }
 
-    /// Obeys these pauses; without them nothing pauses it.
+    /// The same forward, which these pauses can stop; without them nothing does.
     pub fn pausable(self, pauses: PauseRegistry) -> Self {
         Self { pauses, ..self }
     }
 
-    /// Answers only requests that are [awaited](Self::expect), and turns all others away as if it were paused: while a
-    /// check stands in for an agent that does not run, no vendor's request may depend on it.
+    /// The same forward, which answers only [expected](Self::expect) requests and rejects all others as if it were paused:
+    /// while a check runs in place of the agent, no request of the vendor may depend on it.
     pub fn only_expected(self) -> Self {
         Self {
             only_expected: true,
@@ -142,7 +143,7 @@ impl HttpForward {
         }
     }
 
-    /// Goes on counting where `former` stands, whose seat it is to take.
+    /// The same forward with the counters and places of `former`, which it is to replace.
     pub fn with_counters_of(self, former: &Self) -> Self {
         let slots = match self.limits.max_concurrent == former.limits.max_concurrent {
             true => &former.slots,
@@ -156,7 +157,7 @@ impl HttpForward {
         Self {
             refusal_limit: Arc::clone(refusal_limit),
             slots: Arc::clone(slots),
-            http2: Arc::clone(&former.http2),
+            http2_slots: Arc::clone(&former.http2_slots),
             traffic: Arc::clone(&former.traffic),
             counter: Arc::clone(&former.counter),
             expected: Arc::clone(&former.expected),
@@ -164,17 +165,17 @@ impl HttpForward {
         }
     }
 
-    /// Waits for a GET of `target` with this id, for as long as what it gives is kept.
+    /// Expects a GET of `target` with this id until the returned value is dropped.
     pub fn expect(&self, id: &str, target: &str) -> ExpectedRequest {
         self.expected.expect(id, target)
     }
 
-    /// Whether a request is to be turned away since it is not the one that is waited for.
+    /// Whether to reject a request because only expected ones are answered.
     pub(super) fn rejects_unexpected(&self, id: &HeaderValue, head: &request::Parts) -> bool {
         !self.expected.received(id, &head.method, target(head)) && self.only_expected
     }
 
-    /// Whether the administrator has stopped its requests.
+    /// Whether the administrator has paused the forward.
     pub(super) fn paused(&self) -> bool {
         self.pauses.of(&self.name).is_some()
     }
@@ -184,32 +185,32 @@ impl HttpForward {
         &self.name
     }
 
-    /// The customer's policy for this forward.
+    /// The compiled `[forward.policy]`.
     pub fn policy(&self) -> &CompiledPolicy {
         &self.policy
     }
 
-    /// The login toward Jira.
+    /// The compiled `[forward.auth]`.
     pub fn login(&self) -> &UpstreamAuth {
         &self.login
     }
 
-    /// The way to Jira.
+    /// Jira, with its connection pool.
     pub fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
     }
 
-    /// Where its records go.
+    /// Takes the audit records of its requests.
     pub fn audit(&self) -> &AuditHandle {
         &self.audit
     }
 
-    /// What its requests are counted in.
+    /// The metrics of its requests.
     pub fn traffic(&self) -> &Arc<TrafficCounters> {
         &self.traffic
     }
 
-    /// Bounds of its HTTP side.
+    /// The `[forward.http]` limits that apply to its requests.
     pub fn limits(&self) -> &HttpLimits {
         &self.limits
     }
@@ -219,101 +220,95 @@ impl HttpForward {
         &self.counter
     }
 
-    /// How many requests may be refused.
+    /// How many requests may be refused with an audit line each.
     pub(super) fn refusal_limit(&self) -> &RefusalLimit {
         &self.refusal_limit
     }
 
-    /// Requests being answered now.
+    /// Requests that are being answered now, whichever connection they came by.
     pub fn in_flight(&self) -> u64 {
         self.counter.in_flight()
     }
 
-    /// One more request has come.
-    pub(super) fn count(&self) {
+    /// Counts one more request.
+    pub(super) fn count_request(&self) {
         self.counter.count();
     }
 
-    /// So many requests have come and were refused without a look at each; none of them gets a record of its own.
-    pub(super) fn refused_unseen(&self, error: &'static str, count: u64) {
+    /// Counts requests that were refused unread; none of them gets an audit record.
+    pub(super) fn count_unread_refusals(&self, error: &'static str, count: u64) {
         self.counter.count_many(count);
-        self.traffic.refused_unseen(error, count);
+        self.traffic.count_unread_refusals(error, count);
         self.audit.count_refusal(&self.name, error, count);
     }
 
     /// A place for one request, or `None` where all are taken.
-    pub(super) fn enter(&self) -> Option<RequestPermit> {
-        let place = self.slots.clone().try_acquire_owned().ok()?;
+    pub(super) fn try_enter(&self) -> Option<RequestPermit> {
+        let slot = self.slots.clone().try_acquire_owned().ok()?;
         Some(RequestPermit {
-            _place: place,
-            _under_way: self.counter.enter(),
+            _slot: slot,
+            _in_flight: self.counter.enter(),
         })
     }
 
-    /// Counts headers of the vendor that were taken off, and names each once.
-    pub(super) fn removed(&self, removed: &RemovedHeaders) {
+    /// Counts headers that were removed from a request, and logs each name once.
+    pub(super) fn count_removed_headers(&self, removed: &RemovedHeaders) {
         for (header, class) in &removed.0 {
-            self.traffic.removed(*class);
+            self.traffic.count_removed_header(*class);
             self.log_removed_header(header, *class);
         }
     }
 
     fn log_removed_header(&self, header: &HeaderName, class: HeaderClass) {
-        // A panic while it is held leaves a name too few, which is named again.
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        if named.len() >= MAX_NAMED || named.contains(header) {
+        // A panic while the lock is held leaves a name too few, which is logged again.
+        let mut logged = self
+            .logged_headers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if logged.len() >= MAX_LOGGED_HEADERS || logged.contains(header) {
             return;
         }
-        named.insert(header.clone());
-        let last = named.len() == MAX_NAMED;
-        drop(named);
+        logged.insert(header.clone());
+        let is_last = logged.len() == MAX_LOGGED_HEADERS;
+        drop(logged);
         let header: String = header.as_str().chars().take(MAX_NAME).collect();
-        let forward = &*self.name;
         match class {
             HeaderClass::Identity => tracing::info!(
-                forward,
+                forward = &*self.name,
                 header,
-                "the vendor sends a header that can carry an identity: it is removed, since the agent logs in on this forward"
+                "removing a header of the vendor that can carry an identity: the agent logs in on this forward"
             ),
             HeaderClass::Forwarding | HeaderClass::Unknown => tracing::info!(
-                forward,
+                forward = &*self.name,
                 header,
-                "a header of the vendor does not reach Jira; if Jira needs it, add it to pass in [forward.headers]"
+                "removing a header of the vendor; if Jira needs it, add it to pass in [forward.headers]"
             ),
         }
-        if last {
+        if is_last {
             tracing::info!(
-                forward,
-                "the vendor sends more kinds of headers that do not reach Jira; they are counted in the metrics and no longer named"
+                forward = &*self.name,
+                "removing more headers of the vendor; the metrics count them, and the log no longer names them"
             );
         }
     }
 
     /// A place for one HTTP/2 connection, or `None` where all are taken.
-    pub(super) fn enter_http2(&self) -> Option<OwnedSemaphorePermit> {
-        self.http2.clone().try_acquire_owned().ok()
+    pub(super) fn try_enter_http2(&self) -> Option<OwnedSemaphorePermit> {
+        self.http2_slots.clone().try_acquire_owned().ok()
     }
 
-    /// Jira, or something before it, answered. Only what Jira itself says proves that it is there.
-    pub(super) fn answered(&self, head: &response::Parts) {
+    /// Updates the Jira layer when Jira, or something before it, has answered. Only Jira's own answer proves Jira.
+    pub(super) fn on_answer(&self, head: &response::Parts) {
         let status = head.status;
-        // What a proxy says when Jira behind it does not answer, and Jira while it starts.
+        // A proxy answers so when Jira behind it does not answer, and Jira while it starts.
         if let 502..=504 = status.as_u16() {
             let cause = format!(
                 "Jira, or a proxy before it, answers HTTP {}",
                 status.as_str()
             );
             let remedy = "Look at Jira's log, and at a proxy before it.";
-            if self.leaves_it_to_the_probe() {
-                return;
-            }
-            if self.jira.failed(ProofState::Degraded, &cause, remedy) {
-                tracing::warn!(
-                    forward = &*self.name,
-                    cause,
-                    remedy,
-                    "a request to Jira failed"
-                );
+            if !self.defers_to_probe() {
+                self.report_failure(ProofState::Degraded, &cause, remedy);
             }
             return;
         }
@@ -321,10 +316,10 @@ impl HttpForward {
             // Under a wrong context path every request is answered so, and none can pass.
             AnswerSource::Jira if status == StatusCode::NOT_FOUND => self.jira.is_proven(),
             AnswerSource::Jira => true,
-            // Others answer so, too: it does not overrule what the probe has found in Jira's place.
+            // Others answer so, too: it does not overrule what the probe has found instead of Jira.
             AnswerSource::LikeJira => self.jira.is_proven(),
             AnswerSource::Unclear => false,
-            // It may be this request alone; the probe finds out.
+            // It may concern this request alone; the probe finds out.
             AnswerSource::Intermediary(_) => {
                 self.jira.doubt();
                 false
@@ -339,10 +334,10 @@ impl HttpForward {
         }
     }
 
-    /// One path that fails is no sick Jira: what stands proven the probe alone overrules, which looks within seconds. It
-    /// also keeps a vendor from changing the state, and writing to the log, by every other request. What the probe has
-    /// found to be wrong already it has better words for.
-    fn leaves_it_to_the_probe(&self) -> bool {
+    /// One path that fails does not mean that Jira fails: only the probe, which runs within seconds, overrules a proven
+    /// state, and it describes a degraded one better. It also keeps a vendor from changing the state, and writing to the
+    /// log, with every other request.
+    fn defers_to_probe(&self) -> bool {
         let state = self.jira.state();
         if state == ProofState::Proven {
             self.jira.doubt();
@@ -350,8 +345,8 @@ impl HttpForward {
         matches!(state, ProofState::Proven | ProofState::Degraded)
     }
 
-    /// Jira gave no answer.
-    pub(super) fn failed(&self, error: &SendError, remedy: &str) {
+    /// Updates the Jira layer when Jira gave no answer.
+    pub(super) fn on_send_error(&self, error: &SendError, remedy: &str) {
         let state = match error.kind {
             FailedStep::Resolve | FailedStep::Connect | FailedStep::Tls => ProofState::Failed,
             // One slow or broken answer among many good ones does not mean that Jira is down.
@@ -361,11 +356,13 @@ impl HttpForward {
             | FailedStep::AnswerHead => ProofState::Degraded,
             FailedStep::RequestBody => return,
         };
-        if state == ProofState::Degraded && self.leaves_it_to_the_probe() {
-            return;
+        if state == ProofState::Failed || !self.defers_to_probe() {
+            self.report_failure(state, &error.to_string(), remedy);
         }
-        let cause = error.to_string();
-        if self.jira.failed(state, &cause, remedy) {
+    }
+
+    fn report_failure(&self, state: ProofState, cause: &str, remedy: &str) {
+        if self.jira.failed(state, cause, remedy) {
             tracing::warn!(
                 forward = &*self.name,
                 cause,
@@ -376,7 +373,7 @@ impl HttpForward {
     }
 }
 
-/// An honest vendor sends a handful; a hostile one as many as it likes.
-const MAX_NAMED: usize = 32;
+/// An honest vendor sends a handful; a hostile one any number.
+const MAX_LOGGED_HEADERS: usize = 32;
 /// Characters of a header's name that are shown; it has letters, digits and token characters only.
 const MAX_NAME: usize = 64;

@@ -1,27 +1,26 @@
-//! Headers that speak of one connection only (RFC 9110 §7.6.1), taken off in both directions.
+//! Headers that concern one connection only (RFC 9110 §7.6.1), removed in both directions.
 //!
-//! Nothing else is touched: values stay, and the order of values of one name stays. No `Via` is
-//! added: the request is never rewritten, and the answer's `X-Request-Id` tells the vendor already
-//! that it came through here.
+//! All else is unchanged: values, and the order of values of one name. No `Via` is added: the request is never rewritten,
+//! and the answer's `X-Request-Id` already shows the vendor that it came through here.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request, response};
 
-/// From the vendor's request. The framing of the body is the same on both connections, so
+/// Removes the hop-by-hop headers from the vendor's request. The framing of the body is the same on both connections, so
 /// Content-Length and `Transfer-Encoding: chunked` stay.
 pub(super) fn strip_request(head: &mut request::Parts) {
     let headers = &mut head.headers;
-    let trailers = take_te(headers);
-    take_nominated(headers);
-    take_fixed(headers);
+    let accepts_trailers = remove_te(headers);
+    remove_nominated(headers);
+    remove_fixed(headers);
     headers.remove(header::PROXY_AUTHORIZATION);
     if headers.contains_key(header::TRANSFER_ENCODING) {
-        // It is this connection's own, and `CHUNKED` is not read alike everywhere (RFC 9112 §7).
+        // It belongs to this connection, and not every server reads `CHUNKED` (RFC 9112 §7).
         headers.insert(
             header::TRANSFER_ENCODING,
             HeaderValue::from_static("chunked"),
         );
     }
-    if trailers {
+    if accepts_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
@@ -33,19 +32,19 @@ pub(super) fn strip_request(head: &mut request::Parts) {
 /// Removes the hop-by-hop headers from Jira's answer.
 pub(super) fn strip_response(head: &mut response::Parts) {
     let headers = &mut head.headers;
-    take_nominated(headers);
-    take_fixed(headers);
+    remove_nominated(headers);
+    remove_fixed(headers);
     headers.remove(header::PROXY_AUTHENTICATE);
     headers.remove(header::TE);
     // Beside a Transfer-Encoding a Content-Length means nothing (RFC 9112 §6.3) and may be wrong.
     if headers.remove(header::TRANSFER_ENCODING).is_some() {
         headers.remove(header::CONTENT_LENGTH);
     }
-    say_length_once(headers);
+    unify_content_length(headers);
 }
 
-/// `2, 2` and two lines of it are one length (RFC 9110 §8.6), which many clients do not know.
-fn say_length_once(headers: &mut HeaderMap) {
+/// `2, 2`, and two lines of `2`, mean one length (RFC 9110 §8.6), which many clients do not know.
+fn unify_content_length(headers: &mut HeaderMap) {
     let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
     let (Some(first), second) = (values.next(), values.next()) else {
         return;
@@ -61,8 +60,8 @@ fn say_length_once(headers: &mut HeaderMap) {
     };
 }
 
-/// Whether the vendor takes trailers.
-fn take_te(headers: &mut HeaderMap) -> bool {
+/// Removes TE. True if the vendor accepts trailers.
+fn remove_te(headers: &mut HeaderMap) -> bool {
     if !headers.contains_key(header::TE) {
         return false;
     }
@@ -71,7 +70,7 @@ fn take_te(headers: &mut HeaderMap) -> bool {
     trailers
 }
 
-fn take_nominated(headers: &mut HeaderMap) {
+fn remove_nominated(headers: &mut HeaderMap) {
     if !headers.contains_key(header::CONNECTION) {
         return;
     }
@@ -80,7 +79,7 @@ fn take_nominated(headers: &mut HeaderMap) {
             !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive")
         })
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
-        // To take these off would change what the request is.
+        // Without these it would be another request.
         .filter(|name| !FRAMING.contains(name))
         .collect();
     for name in nominated {
@@ -89,7 +88,7 @@ fn take_nominated(headers: &mut HeaderMap) {
     headers.remove(header::CONNECTION);
 }
 
-fn take_fixed(headers: &mut HeaderMap) {
+fn remove_fixed(headers: &mut HeaderMap) {
     for name in [KEEP_ALIVE, PROXY_CONNECTION, header::UPGRADE] {
         headers.remove(name);
     }

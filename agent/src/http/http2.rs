@@ -1,14 +1,14 @@
 //! HTTP/2 by prior knowledge on one channel.
 //!
-//! What a peer may hold here without taking anything: [`CONNECTIONS`] connections of [`MAX_STREAMS`] streams each per
-//! forward, refused requests included; `docs/operate.md` does the sum. A stream whose window stays shut is reset after
-//! the stall limit, whoever's answer it carries.
+//! A peer that reads nothing holds at most [`CONNECTIONS`] connections of [`MAX_STREAMS`] streams each per forward, refused
+//! requests included; `docs/operate.md` does the sum. A stream whose window stays shut is reset after the stall limit,
+//! whether it carries Jira's answer or the agent's.
 
 use super::{
     exchange::{self, ResponseGuard},
     framing::{FramedStream, StreamTracker, UnservedRequests},
     problem::ProblemKind,
-    server::{BUFFER, ChannelContext},
+    server::{BUFFER, ChannelContext, ShutdownTokens},
     stall::{ActivityClock, StallLimits},
 };
 use bytes::BytesMut;
@@ -29,45 +29,47 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// Serves an HTTP/2 connection of which `read` has come already, to its end.
-pub(super) async fn http2<S>(mut stream: S, read: BytesMut, line: ChannelContext)
+/// Serves an HTTP/2 connection to its end; `read` has been read from it already.
+pub(super) async fn http2<S>(mut stream: S, read: BytesMut, channel: ChannelContext)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = line.limits.clone();
-    let Some(_place) = line.current.load().enter_http2() else {
+    let limits = channel.limits.clone();
+    let Some(_permit) = channel.current.load().try_enter_http2() else {
         let detail = "too many HTTP/2 connections are open on this forward";
-        exchange::audit_unread_refusal(&line.request_context(), ProblemKind::Overloaded, detail, 1);
+        let context = channel.request_context();
+        exchange::audit_unread_refusals(&context, ProblemKind::Overloaded, detail, 1);
         // A peer that does not read gets none.
-        let _ = timeout(GOODBYE, stream.write_all(TOO_MANY)).await;
+        let _ = timeout(GOAWAY_TIMEOUT, stream.write_all(TOO_MANY)).await;
         return;
     };
-    let leaving = line.replaced.clone();
-    let drain = line.drain.clone();
-    let pulse = Arc::new(ActivityClock::default());
-    let ledger = Arc::new(StreamTracker::default());
-    let framing = FramedStream::http2(stream, read, &limits, pulse.clone(), ledger.clone());
-    let mut refusals = UnservedAuditor {
-        context: line.clone(),
-        tracker: ledger.clone(),
+    let ShutdownTokens {
+        drain, replaced, ..
+    } = channel.shutdown.clone();
+    let activity = Arc::new(ActivityClock::default());
+    let tracker = Arc::new(StreamTracker::default());
+    let framing = FramedStream::http2(stream, read, &limits, activity.clone(), tracker.clone());
+    let mut auditor = UnservedAuditor {
+        channel: channel.clone(),
+        tracker: tracker.clone(),
         audited: UnservedRequests::default(),
     };
-    let patience = StallLimits::from(&limits);
+    let stall_limits = StallLimits::from(&limits);
     let streams = StreamExecutor {
         open: Arc::default(),
-        patience,
+        stall_limits,
     };
     let open = streams.open.clone();
     let service = service_fn(move |request| {
-        ledger.serve();
-        let line = line.clone();
+        tracker.serve();
+        let channel = channel.clone();
         async move {
-            let hold = ResponseGuard {
+            let guard = ResponseGuard {
                 activity: STREAM_ACTIVITY.try_with(Arc::clone).unwrap_or_default(),
                 exchange: None,
                 note: None,
             };
-            Ok::<_, Infallible>(exchange::handle(&line.request_context(), hold, request).await)
+            Ok::<_, Infallible>(exchange::handle(&channel.request_context(), guard, request).await)
         }
     });
     let connection = http2::Builder::new(streams)
@@ -78,9 +80,9 @@ where
         .max_send_buf_size(BUFFER)
         .serve_connection(TokioIo::new(framing), service);
     let mut connection = pin!(connection);
-    let mut too_slow = pin!(pulse.too_slow(patience));
+    let mut too_slow = pin!(activity.too_slow(stall_limits));
     let mut idle = pin!(idle(&open, limits.idle_timeout));
-    let mut looks = tokio::time::interval(limits.stall_timeout.max(SHORTEST_LOOK));
+    let mut checks = tokio::time::interval(limits.stall_timeout.max(SHORTEST_INTERVAL));
     let mut closing = false;
     loop {
         tokio::select! {
@@ -91,15 +93,15 @@ where
                 }
                 return;
             }
-            why = too_slow.as_mut() => {
-                tracing::debug!(?why, "HTTP/2 channel broken off: its peer does not read");
+            reason = too_slow.as_mut() => {
+                tracing::debug!(?reason, "HTTP/2 channel closed: its peer does not read");
                 return;
             }
-            _ = looks.tick() => {
-                refusals.audit_new();
+            _ = checks.tick() => {
+                auditor.audit_new();
                 // A stream that its own task watches is reset before that.
-                if refusals.tracker.is_stuck(2 * limits.stall_timeout) {
-                    tracing::debug!("HTTP/2 channel broken off: the end of an answer is not taken");
+                if auditor.tracker.is_stuck(2 * limits.stall_timeout) {
+                    tracing::debug!("HTTP/2 channel closed: its peer does not read the end of an answer");
                     return;
                 }
             }
@@ -107,13 +109,13 @@ where
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = leaving.cancelled(), if !closing => {
+            () = replaced.cancelled(), if !closing => {
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }
             () = idle.as_mut() => {
                 if closing {
-                    // The client does not let go.
+                    // The client does not close the connection.
                     return;
                 }
                 closing = true;
@@ -124,9 +126,9 @@ where
     }
 }
 
-/// Audits what the library refused by itself, when it is looked for and at the end.
+/// Audits the requests that the library refused by itself, at each check and at the end.
 struct UnservedAuditor {
-    context: ChannelContext,
+    channel: ChannelContext,
     tracker: Arc<StreamTracker>,
     audited: UnservedRequests,
 }
@@ -151,7 +153,7 @@ impl UnservedAuditor {
             if count > 0 {
                 tracing::debug!(count, "{detail}");
             }
-            exchange::audit_unread_refusal(&self.context.request_context(), kind, detail, count);
+            exchange::audit_unread_refusals(&self.channel.request_context(), kind, detail, count);
         }
     }
 }
@@ -163,15 +165,18 @@ impl Drop for UnservedAuditor {
 }
 
 tokio::task_local! {
-    /// The pulse of the stream that the present task answers.
+    /// The clock of the stream that the present task answers.
     static STREAM_ACTIVITY: Arc<ActivityClock>;
 }
 
-/// Runs each HTTP/2 stream as a task of its own that ends, resetting the stream, when its answer does not move.
+/// Runs each HTTP/2 stream as a task that ends, which resets the stream, when its answer does not move.
+///
+/// hyper hands over one opaque future for service and answer body together, so the stream's clock reaches the service by
+/// a task-local: only this task can both watch the clock and reset the stream.
 #[derive(Clone)]
 struct StreamExecutor {
     open: Arc<AtomicUsize>,
-    patience: StallLimits,
+    stall_limits: StallLimits,
 }
 
 impl<F> Executor<F> for StreamExecutor
@@ -180,15 +185,15 @@ where
 {
     fn execute(&self, stream: F) {
         let open = OpenStreamGuard::new(&self.open);
-        let patience = self.patience;
-        let pulse = Arc::new(ActivityClock::default());
+        let stall_limits = self.stall_limits;
+        let activity = Arc::new(ActivityClock::default());
         // On the heap once: each block that it is moved through would keep room for it.
         let mut stream = Box::pin(stream);
-        tokio::spawn(STREAM_ACTIVITY.scope(pulse.clone(), async move {
+        tokio::spawn(STREAM_ACTIVITY.scope(activity.clone(), async move {
             tokio::select! {
                 biased;
                 _ = stream.as_mut() => {}
-                _ = pulse.too_slow(patience) => {}
+                _ = activity.too_slow(stall_limits) => {}
             }
             drop(open);
         }));
@@ -214,22 +219,22 @@ impl Drop for OpenStreamGuard {
 async fn idle(open: &AtomicUsize, limit: Duration) {
     let mut since = Instant::now();
     while since.elapsed() < limit {
-        sleep((limit / 4).max(SHORTEST_LOOK)).await;
+        sleep((limit / 4).max(SHORTEST_INTERVAL)).await;
         if open.load(Ordering::Relaxed) > 0 {
             since = Instant::now();
         }
     }
 }
 
-/// HTTP/2 connections open at once on one forward. A client needs one or a few, whatever it has to send.
+/// HTTP/2 connections open at once on one forward. A client needs one or a few, however much it sends.
 pub(super) const CONNECTIONS: usize = 64;
-/// Streams open at once on one connection; what RFC 9113 §5.1.2 asks for at the least.
+/// Streams open at once on one connection: the least that RFC 9113 §5.1.2 recommends.
 const MAX_STREAMS: u32 = 100;
 /// Streams of one connection that break the protocol before the connection is ended.
 const MAX_BROKEN_STREAMS: usize = 100;
 /// An empty SETTINGS frame, which must come first, and GOAWAY: nothing was processed, ENHANCE_YOUR_CALM
 /// (RFC 9113 §6.8, §7).
 const TOO_MANY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
-/// How long that may take.
-const GOODBYE: Duration = Duration::from_secs(1);
-const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+/// How long writing that may take.
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);

@@ -1,7 +1,8 @@
-//! One HTTP/1.1 or prior-knowledge h2c server per channel, and the way of one request. Knows no Jira.
+//! One HTTP/1.1 or prior-knowledge h2c server per channel, and the path of one request. Knows no Jira.
 //!
-//! `server` drives a channel (`http2` where it speaks that), `current_forward` says which forward answers on it, `framing` hands hyper one unambiguous message at a
-//! time, `exchange` is the way of one request, `problem` what the agent answers itself (`docs/errors.md`).
+//! `server` drives a channel (`http2` where it speaks that), `current_forward` is the forward that answers on it, `framing`
+//! hands hyper one unambiguous message at a time, `exchange` is the path of one request, `body` counts and watches what
+//! streams, `problem` is what the agent answers itself (`docs/errors.md`).
 
 mod body;
 mod current_forward;
@@ -41,10 +42,10 @@ pub struct HttpLimits {
     pub head_timeout: Duration,
     /// A kept-alive connection with no request on it.
     pub idle_timeout: Duration,
-    /// A body that has not moved for this long is broken off. A moving body has no deadline.
+    /// A body that stands still for this long is given up. A moving body has no deadline.
     pub stall_timeout: Duration,
-    /// Bytes per second that the vendor sends of a body, or takes of an answer, at the least, on average over five
-    /// `stall_timeout` in which it was waited for.
+    /// Least bytes per second that the vendor sends of a body, or takes of an answer, on average over five
+    /// `stall_timeout` in which it was awaited.
     pub min_body_rate: u64,
     /// Requests in flight on this forward; more are 503 with `Retry-After`.
     pub max_concurrent: usize,

@@ -1,20 +1,20 @@
-//! What only the agent may say in the head of an answer, so that the vendor can take it for the agent's own.
+//! Headers of an answer that only the agent may set, so that the vendor can trust them.
 
 use super::request_id::{X_JIRA_REQUEST_ID, X_REQUEST_ID};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Who made an answer: [`BY_AGENT`] or [`BY_JIRA`]. On every answer; what Jira sends by this name ends here.
+/// Who made an answer: [`BY_AGENT`] or [`BY_JIRA`]. On every answer; a header of Jira's by this name is dropped.
 pub(super) const X_TUNNEL_ANSWERED_BY: HeaderName = HeaderName::from_static("x-tunnel-answered-by");
-/// The agent's own answer.
+/// Marks the agent's own answer.
 pub(super) const BY_AGENT: HeaderValue = HeaderValue::from_static("agent");
-/// Jira's answer, or that of a proxy before it.
+/// Marks Jira's answer, or that of a proxy before it.
 pub(super) const BY_JIRA: HeaderValue = HeaderValue::from_static("jira");
 /// `Proxy-Status` (RFC 9209): why the agent itself answered.
 pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-/// Where that of a proxy before Jira goes.
+/// Carries the `Proxy-Status` of a proxy before Jira.
 const X_JIRA_PROXY_STATUS: HeaderName = HeaderName::from_static("x-jira-proxy-status");
 
-/// Whether the agent alone says this, by the name in lower case. CGI, WSGI and the like read `_` as `-`.
+/// Whether only the agent may set this header, by its name in lower case. CGI, WSGI and the like read `_` as `-`.
 pub(super) fn is_own(name: &str) -> bool {
     [X_TUNNEL_ANSWERED_BY, PROXY_STATUS, X_REQUEST_ID]
         .iter()
@@ -26,7 +26,7 @@ pub(super) fn is_own(name: &str) -> bool {
         })
 }
 
-/// Names of the agent's own, written with `_`.
+/// Removes headers that some servers take for the agent's own, since their names differ in `_` alone.
 fn remove_twins(headers: &mut HeaderMap) {
     let twins = headers.keys().filter(|name| {
         let name = name.as_str();
@@ -38,7 +38,7 @@ fn remove_twins(headers: &mut HeaderMap) {
     }
 }
 
-/// Marks Jira's answer as such. What Jira, or a proxy before it, says by a name of the agent's moves to another one.
+/// Marks an answer as Jira's. Headers of Jira, or of a proxy before it, with a name of the agent's get another name.
 pub(super) fn mark_as_from_jira(headers: &mut HeaderMap, id: &HeaderValue) {
     remove_twins(headers);
     if let Some(jiras) = headers.insert(X_REQUEST_ID, id.clone())

@@ -1,5 +1,6 @@
 //! The audit record of a request while it is being answered: submitted exactly once, when dropped.
 
+use super::problem::HttpProblem;
 use crate::{
     audit::{AuditHandle, AuditRecord, RecordPermit, RequestOutcome},
     metrics::TrafficCounters,
@@ -8,17 +9,17 @@ use crate::{
 use http::{HeaderValue, StatusCode};
 use std::{sync::Arc, time::Instant};
 
-/// Until somebody says otherwise the vendor is gone: that is what an exchange dropped on its way means.
+/// Until another outcome is set the vendor has disconnected: that is what a request dropped on its way means.
 pub(super) struct PendingRecord {
     audit: AuditHandle,
     traffic: Arc<TrafficCounters>,
-    begun: Instant,
+    started: Instant,
     /// `None` once submitted.
     record: Option<Box<AuditRecord>>,
-    /// Where the record is to go, once that has been reserved.
-    place: Option<RecordPermit>,
-    /// As what it is counted with others instead of recorded.
-    summed: Option<&'static str>,
+    /// Its place in the writer's queue, once that has been reserved.
+    permit: Option<RecordPermit>,
+    /// The error code under which it is counted with others instead of recorded.
+    summarized_as: Option<&'static str>,
 }
 
 impl PendingRecord {
@@ -30,50 +31,50 @@ impl PendingRecord {
         Self {
             audit,
             traffic,
-            begun: Instant::now(),
+            started: Instant::now(),
             record: Some(Box::new(record)),
-            place: None,
-            summed: None,
+            permit: None,
+            summarized_as: None,
         }
     }
 
-    /// Its record is sure of a place from now on.
-    pub(super) fn set_place(&mut self, place: RecordPermit) {
-        self.place = Some(place);
+    /// The record has a place in the writer's queue from now on.
+    pub(super) fn set_permit(&mut self, permit: RecordPermit) {
+        self.permit = Some(permit);
     }
 
-    /// It is one of many of this kind that the agent answers itself, and gets no line of its own.
-    pub(super) fn summarize(&mut self, error: &'static str) {
-        self.summed = Some(error);
+    /// The request is counted with others of this error code, and gets no line.
+    pub(super) fn summarize_as(&mut self, error: &'static str) {
+        self.summarized_as = Some(error);
     }
 
-    /// Policy let it pass.
-    pub(super) fn allow(&mut self, rule: Arc<str>) {
+    /// The policy allowed the request by this rule.
+    pub(super) fn set_allowed(&mut self, rule: Arc<str>) {
         self.edit(|record| {
             record.allowed = true;
             record.rule = Some(rule);
         });
     }
 
-    /// The rule that refused it.
-    pub(super) fn rule(&mut self, rule: Option<Arc<str>>) {
+    /// The rule that refused the request.
+    pub(super) fn set_rule(&mut self, rule: Option<Arc<str>>) {
         self.edit(|record| record.rule = rule);
     }
 
-    /// From now on Jira may have seen it.
-    pub(super) fn sending(&mut self) {
+    /// From now on Jira may have seen the request.
+    pub(super) fn set_sending(&mut self) {
         self.edit(|record| record.delivery = Delivery::MaybeSent);
     }
 
-    /// How far it got.
+    /// How far the request got.
     pub(super) fn delivery(&self) -> Delivery {
         let record = self.record.as_ref();
         record.map_or(Delivery::MaybeSent, |record| record.delivery)
     }
 
-    /// Jira's answer has begun.
-    pub(super) fn answered(&mut self, user: Option<HeaderValue>) {
-        let elapsed = self.begun.elapsed();
+    /// Jira's answer has begun, in the name of this user.
+    pub(super) fn set_answered(&mut self, user: Option<HeaderValue>) {
+        let elapsed = self.started.elapsed();
         self.edit(|record| {
             record.delivery = Delivery::Answered;
             record.first_byte = Some(elapsed);
@@ -81,37 +82,28 @@ impl PendingRecord {
         });
     }
 
-    /// The head of the answer to the vendor.
-    pub(super) fn status(&mut self, status: StatusCode) {
+    /// The status of the answer to the vendor.
+    pub(super) fn set_status(&mut self, status: StatusCode) {
         self.edit(|record| record.status = Some(status));
     }
 
-    /// The agent answers itself.
-    pub(super) fn problem(
-        &mut self,
-        code: &'static str,
-        delivery: Delivery,
-        outcome: RequestOutcome,
-    ) {
+    /// The agent answers with this problem. Its cause is for the customer's administrator.
+    pub(super) fn set_problem(&mut self, problem: &HttpProblem, outcome: RequestOutcome) {
         self.edit(|record| {
-            record.error = Some(code);
-            record.delivery = delivery;
+            record.error = Some(problem.kind.code());
+            record.delivery = problem.delivery;
             record.outcome = outcome;
+            record.cause = problem.cause.as_deref().map(Into::into);
         });
     }
 
-    /// Why, in words for the customer's administrator.
-    pub(super) fn cause(&mut self, cause: Option<&str>) {
-        self.edit(|record| record.cause = cause.map(Into::into));
-    }
-
-    /// How the request ended, for the audit record.
-    pub(super) fn outcome(&mut self, outcome: RequestOutcome) {
+    /// How the request ended.
+    pub(super) fn set_outcome(&mut self, outcome: RequestOutcome) {
         self.edit(|record| record.outcome = outcome);
     }
 
-    /// Body bytes so far.
-    pub(super) fn bytes(&mut self, request: u64, response: u64) {
+    /// Body bytes of both directions so far.
+    pub(super) fn set_bytes(&mut self, request: u64, response: u64) {
         self.edit(|record| {
             record.request_bytes = request;
             record.response_bytes = response;
@@ -128,11 +120,11 @@ impl PendingRecord {
 impl Drop for PendingRecord {
     fn drop(&mut self) {
         if let Some(mut record) = self.record.take() {
-            record.duration = self.begun.elapsed();
-            self.traffic.ended(&record);
-            match self.summed {
+            record.duration = self.started.elapsed();
+            self.traffic.count_ended(&record);
+            match self.summarized_as {
                 Some(error) => self.audit.count_refusal(&record.forward, error, 1),
-                None => self.audit.submit(record, self.place.take()),
+                None => self.audit.submit(record, self.permit.take()),
             }
         }
     }

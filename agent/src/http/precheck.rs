@@ -1,4 +1,4 @@
-//! Requests that no policy can judge by what it sees.
+//! Requests that policy cannot judge by their request line.
 
 use super::problem::{HttpProblem, ProblemKind};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName, Method, header, request};
 
-/// Refuses methods and headers that would make the request something else than it looks like.
+/// Refuses methods and headers by which a server may take the request for another one.
 pub(super) fn check(head: &request::Parts) -> Result<(), HttpProblem> {
     if head.method.as_str().len() > MAX_METHOD {
         let detail = "the method is longer than 32 bytes";
@@ -47,8 +47,8 @@ pub(super) fn check(head: &request::Parts) -> Result<(), HttpProblem> {
     Ok(())
 }
 
-/// By which known name some server takes another method or path from this header. Those that hand headers on as
-/// variables take `_` and `-` for the same.
+/// The known name by which some server takes another method or path from this header. Servers that pass headers on as
+/// variables treat `_` and `-` alike.
 fn overrides(name: &HeaderName) -> Option<&'static &'static str> {
     let known = method_override_headers().iter();
     let mut known = known.chain(path_override_headers());
@@ -61,8 +61,8 @@ fn overrides(name: &HeaderName) -> Option<&'static &'static str> {
     }
 }
 
-/// Java's client offers h2c on every request and goes on without it (RFC 9110 §7.8 allows to ignore
-/// an offer); to refuse it would refuse the client.
+/// Java's client offers h2c on every request and continues without it (RFC 9110 §7.8 allows to ignore an offer); refusing
+/// it would refuse the client.
 fn offers_only_h2c(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::UPGRADE)
@@ -70,7 +70,7 @@ fn offers_only_h2c(headers: &HeaderMap) -> bool {
         .all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }
 
-/// Longer than any registered method. For HTTP/1.1 the framing says the same.
+/// Bytes; longer than any registered method. The framing has the same limit for HTTP/1.1.
 const MAX_METHOD: usize = 32;
 /// CGI and WSGI write `-` as `_`, so that a server behind one may take these for the real ones.
 const FRAMING_TWINS: [&str; 2] = ["content_length", "transfer_encoding"];

@@ -3,8 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
-/// A bucket that holds the refusals of one minute, and fills again at that rate. Requests that are allowed take nothing
-/// out of it.
+/// A token bucket that holds the refusals of one minute and refills at that rate. Allowed requests take no token.
 pub(super) struct RefusalLimit {
     per_minute: u32,
     bucket: Mutex<TokenBucket>,
@@ -30,7 +29,7 @@ impl RefusalLimit {
         self.per_minute
     }
 
-    /// Whether one more may be refused as usual.
+    /// Whether one more request may be refused with a line of its own.
     pub(super) fn take(&self) -> bool {
         let most = f64::from(self.per_minute);
         // Two numbers, changed together: a panic leaves nothing half done.

@@ -1,20 +1,20 @@
-//! The id by which vendor, agent and audit speak of one request.
+//! The ids that identify one request to vendor, agent and audit.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::time::SystemTime;
 
 /// `X-Request-Id`, in requests and answers.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Where an id goes that Jira, or a proxy before it, has put on its answer.
+/// Carries an id that Jira, or a proxy before it, has set on its answer.
 pub(super) const X_JIRA_REQUEST_ID: HeaderName = HeaderName::from_static("x-jira-request-id");
 
-/// The names of one request.
+/// The ids of one request.
 #[derive(Clone, Debug)]
 pub(super) struct RequestIds {
     /// In `X-Request-Id`: the vendor's own id where it is a token (RFC 9110 §5.6.2) of at most 128 bytes and the only
     /// one, else the agent's.
     pub(super) shown: HeaderValue,
-    /// The agent's: a UUIDv7 (RFC 9562 §5.7), which no other request has, whatever the vendor sends.
+    /// The agent's: a UUIDv7 (RFC 9562 §5.7), unique whatever the vendor sends.
     pub(super) own: HeaderValue,
 }
 

@@ -18,53 +18,51 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// When a channel is to end although its client would go on. What is being answered is answered.
+/// When a channel is to end although its client would keep it. Requests in flight are answered.
 #[derive(Clone, Default)]
 pub struct ShutdownTokens {
-    /// No further request is taken, once what is on its way has had time to come; answers until then carry `Connection:
-    /// close`. A request that comes just then is lost.
+    /// No further request is taken after 250 ms, in which requests on their way arrive; answers until then carry
+    /// `Connection: close`. A request that arrives just then is lost.
     pub drain: CancellationToken,
-    /// The client is told to come by another channel next time, and none of its requests is lost: by `Connection:
-    /// close` in the next answer, by GOAWAY in HTTP/2.
+    /// The client is asked to use another channel next time, and none of its requests is lost: by `Connection: close` in
+    /// the next answer, by GOAWAY in HTTP/2.
     pub replaced: CancellationToken,
-    /// The time for what is being answered is over: what Jira has not answered yet is told so, with its delivery state.
+    /// The time for requests in flight is over: those that Jira has not answered yet get a problem with their delivery
+    /// state.
     pub abort: CancellationToken,
 }
 
-/// Answers the requests of one channel until its end, each by the forward that has the `seat` then. Once it is drained it
-/// returns when those in flight are answered; the caller sets that a limit and drops it.
+/// Answers the requests of one channel until its end, each by the forward that is `current` then. After
+/// [`ShutdownTokens::drain`] it returns when those in flight are answered; the caller sets that a limit and drops it.
 ///
-/// Dropping the future, or an end of the stream while a request is being answered, drops that
-/// request's exchange with Jira at once. An answer that breaks off drops the stream without a
-/// shutdown, in the middle of its framing.
+/// Dropping the future, or an end of the stream while a request is being answered, drops that request's exchange with
+/// Jira at once. A broken answer drops the stream without a shutdown, in the middle of its framing.
 pub async fn serve<S>(
     mut stream: S,
-    seat: impl Into<CurrentForward>,
+    current: impl Into<CurrentForward>,
     originator: impl Into<Arc<str>>,
     connection: usize,
-    ends: ShutdownTokens,
+    shutdown: ShutdownTokens,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut read = BytesMut::with_capacity(FIRST_READ);
-    let seat = seat.into();
-    let limits = seat.load().limits().clone();
-    let opening = tokio::select! {
-        opening = detect_protocol(&mut stream, &mut read, &limits) => opening,
-        () = lingered(&ends.drain) => return,
+    let current = current.into();
+    let limits = current.load().limits().clone();
+    let protocol = tokio::select! {
+        protocol = detect_protocol(&mut stream, &mut read, &limits) => protocol,
+        () = drained(&shutdown.drain) => return,
     };
-    let line = ChannelContext {
-        current: seat,
+    let channel = ChannelContext {
+        current,
         originator: originator.into(),
         connection,
         limits,
-        replaced: ends.replaced,
-        drain: ends.drain.clone(),
-        abort: ends.abort,
+        shutdown,
     };
-    match opening {
-        DetectedProtocol::Http1 => http1(stream, read, line, ends.drain).await,
-        DetectedProtocol::Http2 => http2(stream, read, line).await,
+    match protocol {
+        DetectedProtocol::Http1 => http1(stream, read, channel).await,
+        DetectedProtocol::Http2 => http2(stream, read, channel).await,
         DetectedProtocol::Nothing => {}
     }
 }
@@ -75,11 +73,9 @@ pub(super) struct ChannelContext {
     pub(super) current: CurrentForward,
     originator: Arc<str>,
     connection: usize,
-    /// As they were when it was opened.
+    /// As they were when the channel was opened.
     pub(super) limits: HttpLimits,
-    pub(super) replaced: CancellationToken,
-    pub(super) drain: CancellationToken,
-    abort: CancellationToken,
+    pub(super) shutdown: ShutdownTokens,
 }
 
 impl ChannelContext {
@@ -89,15 +85,15 @@ impl ChannelContext {
             forward: self.current.load(),
             originator: Arc::clone(&self.originator),
             connection: self.connection,
-            abort: self.abort.clone(),
+            abort: self.shutdown.abort.clone(),
         }
     }
 
-    /// Whether the client should come by another channel: this one is about to end, the session is left, or the limits
-    /// that the channel was opened with hold no more.
+    /// Whether the client should use another channel: this one is about to end, the session is being replaced, or the
+    /// channel was opened with other limits than the forward has now.
     fn should_close(&self) -> bool {
-        self.drain.is_cancelled()
-            || self.replaced.is_cancelled()
+        self.shutdown.drain.is_cancelled()
+            || self.shutdown.replaced.is_cancelled()
             || *self.current.load().limits() != self.limits
     }
 }
@@ -128,41 +124,42 @@ where
         }
         let first = read.is_empty();
         match timeout_at(deadline, stream.read_buf(read)).await {
-            // From the first byte on it is one head, in however small pieces it comes.
+            // From the first byte on it is one head, however small its pieces are.
             Ok(Ok(1..)) if first => deadline = Instant::now() + limits.head_timeout,
             Ok(Ok(1..)) => {}
-            // The framing room says what is wrong with half a preface.
+            // The framing answers half a preface with a problem.
             Ok(Ok(0)) | Err(_) if !read.is_empty() => return DetectedProtocol::Http1,
             _ => return DetectedProtocol::Nothing,
         }
     }
 }
 
-async fn http1<S>(stream: S, read: BytesMut, line: ChannelContext, drain: CancellationToken)
+async fn http1<S>(stream: S, read: BytesMut, channel: ChannelContext)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = line.limits.clone();
-    let turn = Arc::new(ExchangeSlot::default());
-    let pulse = Arc::new(ActivityClock::default());
-    let framing = FramedStream::http1(stream, read, &limits, turn.clone(), pulse.clone());
+    let limits = channel.limits.clone();
+    let drain = channel.shutdown.drain.clone();
+    let slot = Arc::new(ExchangeSlot::default());
+    let activity = Arc::new(ActivityClock::default());
+    let framing = FramedStream::http1(stream, read, &limits, slot.clone(), activity.clone());
     let framing = SharedFraming::new(framing);
-    let mut behind = pin!(framing.clone().take_behind_bodies());
+    let mut read_ahead = pin!(framing.clone().read_behind_bodies());
     let service = service_fn({
-        let pulse = pulse.clone();
+        let activity = activity.clone();
         move |request| {
-            let line = line.clone();
-            let (held, aside) = turn.acquire();
-            let hold = ResponseGuard {
-                activity: pulse.clone(),
-                exchange: Some(held),
-                note: aside,
+            let channel = channel.clone();
+            let (exchange, note) = slot.acquire();
+            let guard = ResponseGuard {
+                activity: activity.clone(),
+                exchange: Some(exchange),
+                note,
             };
             async move {
-                // Where its answer has no length, HTTP/1.0 knows the end by the close; there is no other way to say it.
-                let last = request.version() == Version::HTTP_10;
-                let mut answer = exchange::handle(&line.request_context(), hold, request).await;
-                if last || line.should_close() {
+                // To HTTP/1.0 only the close shows where an answer without a length ends.
+                let is_last = request.version() == Version::HTTP_10;
+                let mut answer = exchange::handle(&channel.request_context(), guard, request).await;
+                if is_last || channel.should_close() {
                     let close = HeaderValue::from_static("close");
                     answer.headers_mut().insert(header::CONNECTION, close);
                 }
@@ -171,14 +168,14 @@ where
         }
     });
     let connection = http1::Builder::new()
-        // The end of the channel in the middle of an exchange means that the vendor is gone.
+        // The end of the channel in the middle of an exchange means that the vendor has disconnected.
         .half_close(false)
         .header_read_timeout(None)
         .max_buf_size(limits.max_head.max(BUFFER) + BUFFER_MARGIN)
         .serve_connection(TokioIo::new(framing), service);
     let mut connection = pin!(connection);
-    let mut too_slow = pin!(pulse.too_slow(StallLimits::from(&limits)));
-    let mut lingered = pin!(lingered(&drain));
+    let mut too_slow = pin!(activity.too_slow(StallLimits::from(&limits)));
+    let mut drained = pin!(drained(&drain));
     let mut draining = false;
     loop {
         tokio::select! {
@@ -189,12 +186,12 @@ where
                 }
                 return;
             }
-            why = too_slow.as_mut() => {
-                tracing::debug!(?why, "channel broken off: its answer did not move");
+            reason = too_slow.as_mut() => {
+                tracing::debug!(?reason, "channel closed: its answer did not move");
                 return;
             }
-            () = behind.as_mut() => {}
-            () = lingered.as_mut(), if !draining => {
+            () = read_ahead.as_mut() => {}
+            () = drained.as_mut(), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -202,20 +199,18 @@ where
     }
 }
 
-/// Ends a little after `drain`: what was sent before the gateway had heard of it has come then.
-async fn lingered(drain: &CancellationToken) {
+/// Ends a little after `drain`: by then, requests that the gateway sent before it knew have arrived.
+async fn drained(drain: &CancellationToken) {
     drain.cancelled().await;
     sleep(LINGER).await;
 }
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Longer than what the gateway has on its way when it lets go of a forward, or reads in the same turn; and short, since
-/// the next agent has to wait for it.
+/// Longer than requests take that the gateway sends while it cancels a forward; short, since the next agent waits for it.
 const LINGER: Duration = Duration::from_millis(250);
 /// Holds most requests whole.
 const FIRST_READ: usize = 4 << 10;
-/// Bytes of an answer that hyper gathers before it waits for the channel; a stalled reader holds
-/// this much per request.
+/// Bytes of an answer that hyper gathers before it waits for the channel; a stalled reader holds this much per request.
 pub(super) const BUFFER: usize = 64 << 10;
 const BUFFER_MARGIN: usize = 8 << 10;

@@ -1,8 +1,8 @@
-//! Whether a body on its way still moves, and fast enough.
+//! Whether a body still moves, and fast enough.
 //!
-//! There is no deadline for a body that moves. For one that does not there is the stall limit, seen by one lazily
-//! re-armed timer instead of one that is reset with each frame. For one that moves by a few bytes each time there is the
-//! least rate: counted over the time in which the vendor was the one to act, so that a slow Jira costs nobody a transfer.
+//! A body that moves has no deadline. One that stands still meets the stall limit, which one lazily re-armed timer checks
+//! instead of one that is reset with each frame. One that drips meets the minimum rate, counted over the time in which the
+//! vendor was the one to act, so that a slow Jira breaks no transfer.
 
 use super::HttpLimits;
 use std::sync::{
@@ -12,7 +12,7 @@ use std::sync::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// When something last moved, what is expected to move, and how much the vendor let move while it was waited for.
+/// When something last moved, what is expected to move, and how many bytes the vendor moved while it was awaited.
 #[derive(Default)]
 pub(super) struct ActivityClock {
     origin: OnceLock<Instant>,
@@ -22,7 +22,7 @@ pub(super) struct ActivityClock {
     stalled: AtomicBool,
     /// Bytes that the vendor sent or took.
     bytes: AtomicU64,
-    /// Milliseconds for which the vendor was waited for, without the present wait.
+    /// Milliseconds for which the vendor was awaited, without the present wait.
     waited: AtomicU64,
     /// Milliseconds since `origin` at which the present wait for the vendor began.
     vendor_since: AtomicU64,
@@ -32,7 +32,7 @@ pub(super) struct ActivityClock {
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(super) enum ExpectedFlow {
-    /// The vendor's body; Jira's side would take more of it.
+    /// The vendor's body, of which Jira's side would take more.
     Upload = 1,
     /// An answer on its way to the vendor.
     Download = 2,
@@ -42,7 +42,7 @@ pub(super) enum ExpectedFlow {
     Window = 8,
 }
 
-/// How long a body may stand still, and how slow it may be.
+/// How long a body may stand still, and how slow it may be on average.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StallLimits {
     stall: Duration,
@@ -59,55 +59,55 @@ impl From<&HttpLimits> for StallLimits {
     }
 }
 
-/// Why a body is not waited for any longer.
+/// Why a body is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StallReason {
     /// Nothing moved for the stall limit.
     Stalled,
-    /// The vendor let less than the least rate through.
+    /// The vendor moved fewer bytes than the minimum rate requires.
     BelowMinRate,
 }
 
 impl ActivityClock {
-    /// From now on `flow` is expected to move.
+    /// Expects `flow` to move from now on.
     pub(super) fn begin(&self, flow: ExpectedFlow) {
         let now = self.now();
         self.moved.store(now, Ordering::Relaxed);
         let before = self.waiting.fetch_or(flow as u8, Ordering::Relaxed);
-        if before & VENDORS == 0 && flow as u8 & VENDORS != 0 {
+        if before & VENDOR_FLOWS == 0 && flow as u8 & VENDOR_FLOWS != 0 {
             self.vendor_since.store(now, Ordering::Relaxed);
         }
     }
 
-    /// `flow` has ended or waits for nothing.
+    /// Expects nothing of `flow` any more.
     pub(super) fn end(&self, flow: ExpectedFlow) {
         let before = self.waiting.fetch_and(!(flow as u8), Ordering::Relaxed);
-        if before & VENDORS != 0 && before & !(flow as u8) & VENDORS == 0 {
+        if before & VENDOR_FLOWS != 0 && before & !(flow as u8) & VENDOR_FLOWS == 0 {
             let since = self.vendor_since.load(Ordering::Relaxed);
             let waited = self.now().saturating_sub(since);
             self.waited.fetch_add(waited, Ordering::Relaxed);
         }
     }
 
-    /// Something moved just now.
+    /// Something has moved just now.
     pub(super) fn moved(&self) {
         self.moved.store(self.now(), Ordering::Relaxed);
     }
 
-    /// The vendor sent or took so many bytes.
+    /// The vendor has sent or taken this many bytes.
     pub(super) fn vendor_moved(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Whether [`ActivityClock::too_slow`] has come to its end.
+    /// Whether [`ActivityClock::too_slow`] has completed.
     pub(super) fn has_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
     }
 
-    /// Ends when something is expected to move and nothing has for the stall limit, or when the vendor has let less than
-    /// the least rate through while it was waited for.
-    pub(super) async fn too_slow(&self, patience: StallLimits) -> StallReason {
-        let limit = patience.stall;
+    /// Completes when something is expected to move and nothing has for the stall limit, or when the vendor has moved fewer
+    /// bytes than the minimum rate requires while it was awaited.
+    pub(super) async fn too_slow(&self, limits: StallLimits) -> StallReason {
+        let limit = limits.stall;
         let mut checked = (0, 0);
         loop {
             let moved = self.moved.load(Ordering::Relaxed);
@@ -116,34 +116,34 @@ impl ActivityClock {
             let verdict = if waiting && still >= limit {
                 Some(StallReason::Stalled)
             } else {
-                self.is_below_min_rate(patience, &mut checked)
+                self.is_below_min_rate(limits, &mut checked)
                     .then_some(StallReason::BelowMinRate)
             };
             if let Some(verdict) = verdict {
                 self.stalled.store(true, Ordering::Relaxed);
                 return verdict;
             }
-            // While nothing is expected, a wait that begins right now is seen in time after one limit.
+            // While nothing is expected, a wait that begins right now is noticed in time after one limit.
             let next = if waiting { limit - still } else { limit };
             tokio::time::sleep(next.max(SHORTEST)).await;
         }
     }
 
-    /// Looks at what the vendor was waited for, and what it let move, since `checked`.
-    fn is_below_min_rate(&self, patience: StallLimits, checked: &mut (u64, u64)) -> bool {
+    /// Compares how long the vendor was awaited, and how much it moved, since `checked`.
+    fn is_below_min_rate(&self, limits: StallLimits, checked: &mut (u64, u64)) -> bool {
         let mut waited = self.waited.load(Ordering::Relaxed);
-        if self.waiting.load(Ordering::Relaxed) & VENDORS != 0 {
+        if self.waiting.load(Ordering::Relaxed) & VENDOR_FLOWS != 0 {
             let since = self.vendor_since.load(Ordering::Relaxed);
             waited += self.now().saturating_sub(since);
         }
         let bytes = self.bytes.load(Ordering::Relaxed);
         let (waited_before, bytes_before) = *checked;
         let time = Duration::from_millis(waited - waited_before.min(waited));
-        if time < patience.stall * RATE_STALLS {
+        if time < limits.stall * RATE_STALLS {
             return false;
         }
         *checked = (waited, bytes);
-        let least = patience.rate.saturating_mul(time.as_secs());
+        let least = limits.rate.saturating_mul(time.as_secs());
         bytes - bytes_before < least
     }
 
@@ -153,10 +153,10 @@ impl ActivityClock {
     }
 }
 
-/// While one of these is waited for, the vendor is the one to act.
-const VENDORS: u8 =
+/// While one of these is awaited, the vendor is the one to act.
+const VENDOR_FLOWS: u8 =
     ExpectedFlow::Upload as u8 | ExpectedFlow::Write as u8 | ExpectedFlow::Window as u8;
-/// The least rate is judged over so many stall limits: a pause that the stall limit allows must not look like a drip.
+/// Stall limits over which the rate is averaged: a pause that the stall limit allows must not look like a drip.
 const RATE_STALLS: u32 = 5;
 /// Keeps a limit of zero, or rounding to milliseconds, from becoming a busy loop.
 const SHORTEST: Duration = Duration::from_millis(5);
@@ -170,43 +170,43 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(10);
 
-    fn patience(rate: u64) -> StallLimits {
+    fn limits(rate: u64) -> StallLimits {
         StallLimits { stall: LIMIT, rate }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_moves_never_stalls_and_what_stands_still_does() {
-        let pulse = Arc::new(ActivityClock::default());
-        pulse.begin(ExpectedFlow::Upload);
+        let activity = Arc::new(ActivityClock::default());
+        activity.begin(ExpectedFlow::Upload);
         let watch = tokio::spawn({
-            let pulse = pulse.clone();
-            async move { pulse.too_slow(patience(50)).await }
+            let activity = activity.clone();
+            async move { activity.too_slow(limits(50)).await }
         });
         for _ in 0..50 {
             advance(LIMIT - Duration::from_secs(1)).await;
-            pulse.moved();
-            pulse.vendor_moved(500);
+            activity.moved();
+            activity.vendor_moved(500);
             tokio::task::yield_now().await;
         }
         assert!(!watch.is_finished());
         let stopped = Instant::now();
         assert_eq!(watch.await.unwrap(), StallReason::Stalled);
         assert!(stopped.elapsed() >= LIMIT && stopped.elapsed() < LIMIT + Duration::from_secs(1));
-        assert!(pulse.has_stalled());
+        assert!(activity.has_stalled());
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_expected_means_no_stall() {
-        let pulse = ActivityClock::default();
+        let activity = ActivityClock::default();
         assert!(
-            timeout(LIMIT * 5, pulse.too_slow(patience(50)))
+            timeout(LIMIT * 5, activity.too_slow(limits(50)))
                 .await
                 .is_err()
         );
-        pulse.begin(ExpectedFlow::Download);
-        pulse.end(ExpectedFlow::Download);
+        activity.begin(ExpectedFlow::Download);
+        activity.end(ExpectedFlow::Download);
         assert!(
-            timeout(LIMIT * 5, pulse.too_slow(patience(50)))
+            timeout(LIMIT * 5, activity.too_slow(limits(50)))
                 .await
                 .is_err()
         );
@@ -214,17 +214,17 @@ mod tests {
 
     /// Moves `bytes` each nine seconds, one second before it would stall, until it is broken off.
     async fn dripping(bytes: usize, flow: ExpectedFlow) -> Option<Duration> {
-        let pulse = Arc::new(ActivityClock::default());
+        let activity = Arc::new(ActivityClock::default());
         let began = Instant::now();
-        pulse.begin(flow);
+        activity.begin(flow);
         let watch = tokio::spawn({
-            let pulse = pulse.clone();
-            async move { pulse.too_slow(patience(50)).await }
+            let activity = activity.clone();
+            async move { activity.too_slow(limits(50)).await }
         });
         for _ in 0..100 {
             advance(LIMIT - Duration::from_secs(1)).await;
-            pulse.moved();
-            pulse.vendor_moved(bytes);
+            activity.moved();
+            activity.vendor_moved(bytes);
             for _ in 0..3 {
                 tokio::task::yield_now().await;
             }
@@ -257,19 +257,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_the_time_in_which_the_vendor_was_waited_for_counts() {
-        let pulse = Arc::new(ActivityClock::default());
+        let activity = Arc::new(ActivityClock::default());
         let watch = tokio::spawn({
-            let pulse = pulse.clone();
-            async move { pulse.too_slow(patience(50)).await }
+            let activity = activity.clone();
+            async move { activity.too_slow(limits(50)).await }
         });
-        pulse.begin(ExpectedFlow::Download);
+        activity.begin(ExpectedFlow::Download);
         for _ in 0..100 {
-            pulse.begin(ExpectedFlow::Window);
+            activity.begin(ExpectedFlow::Window);
             advance(Duration::from_millis(100)).await;
-            pulse.end(ExpectedFlow::Window);
-            pulse.vendor_moved(10);
+            activity.end(ExpectedFlow::Window);
+            activity.vendor_moved(10);
             advance(LIMIT - Duration::from_secs(1)).await;
-            pulse.moved();
+            activity.moved();
             for _ in 0..3 {
                 tokio::task::yield_now().await;
             }

@@ -1,9 +1,9 @@
-//! Trailers: fields after a body, which some servers merge into the head as if they had stood there
-//! (RFC 9110 §6.5.1 warns of it). Nothing that decides on a request looks at them, so they may decide nothing.
+//! Trailers: fields after a body, which some servers merge into the head (RFC 9110 §6.5.1 warns of it). Nothing that
+//! decides on a request reads them, so they must decide nothing.
 //!
-//! Where the agent logs in, they end here in both directions. In pass-through mode they go on, separate as they came
-//! (§6.5: a recipient may keep or drop them), but for the fields that §6.5.1 allows in no trailer and those that
-//! policy or the agent's own statements depend on.
+//! Where the agent logs in, they are dropped in both directions. In pass-through mode they pass as trailers (§6.5: a
+//! recipient may keep or drop them), except fields that §6.5.1 allows in no trailer and those that policy or the agent's
+//! own headers depend on.
 
 use super::own_headers;
 use crate::{
@@ -19,22 +19,21 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// The body with what may pass of its trailers: none at all where the agent logs in.
+/// The body with the trailers that may pass: none where the agent logs in.
 pub(super) fn filtered(body: UpstreamBody, agent_logs_in: bool) -> UpstreamBody {
     if body.is_end_stream() {
         return body;
     }
     let filtered = FilteredTrailers {
         inner: body,
-        all: agent_logs_in,
+        drop_all: agent_logs_in,
     };
     filtered.boxed_unsync()
 }
 
 struct FilteredTrailers {
     inner: UpstreamBody,
-    /// Drops them whatever they are.
-    all: bool,
+    drop_all: bool,
 }
 
 impl HttpBody for FilteredTrailers {
@@ -56,7 +55,7 @@ impl HttpBody for FilteredTrailers {
             };
             let dropped: Vec<HeaderName> = trailers
                 .keys()
-                .filter(|name| self.all || !may_trail(name))
+                .filter(|name| self.drop_all || !may_trail(name))
                 .cloned()
                 .collect();
             for name in dropped {
@@ -79,7 +78,7 @@ impl HttpBody for FilteredTrailers {
 
 /// Whether a field may stand behind a body.
 fn may_trail(name: &HeaderName) -> bool {
-    // As servers compare names that hand headers on as variables.
+    // Servers that pass headers on as variables compare names so.
     let name = name.as_str().replace('_', "-");
     let name = name.as_str();
     let overrides = method_override_headers().iter();
@@ -90,8 +89,7 @@ fn may_trail(name: &HeaderName) -> bool {
         && !own_headers::is_own(name)
 }
 
-/// RFC 9110 §6.5.1: framing, routing, request modifiers, authentication, control of the answer, and how a body is
-/// to be read.
+/// RFC 9110 §6.5.1: framing, routing, request modifiers, authentication, control of the answer, and content format.
 const NEVER_TRAILERS: &[&str] = &[
     "age",
     "authorization",

@@ -1,8 +1,8 @@
-//! Which families there are. `docs/metrics.md` is compared with this list by a test.
+//! The metric families. A test compares `docs/metrics.md` with this list.
 
 /// One family of metrics.
 pub struct MetricFamily {
-    /// Without the prefix.
+    /// The name without the prefix.
     short: &'static str,
     /// Counter, gauge or histogram.
     pub kind: MetricKind,
@@ -12,7 +12,7 @@ pub struct MetricFamily {
     pub help: &'static str,
 }
 
-/// How its values behave.
+/// Type of the family in Prometheus' terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum MetricKind {
@@ -39,23 +39,23 @@ macro_rules! families {
                 help: $help,
             };
         )*
-        /// All of them, in the order of `docs/metrics.md`.
+        /// All families, in the order of `docs/metrics.md`.
         pub const ALL: &[&MetricFamily] = &[$(&$constant),*];
     };
 }
 
 families! {
     AGENT = Gauge "info" ["version"] "1; the label names the running version.";
-    CONFIGURATION = Gauge "configuration_refused" [] "1 while a changed configuration is refused and the former one goes on.";
+    CONFIGURATION = Gauge "configuration_refused" [] "1 while a changed configuration is refused and the previous one stays in use.";
     UPTIME = Gauge "uptime_seconds" [] "Seconds since the agent started.";
     LAYER = Gauge "layer_state" ["forward" "layer" "state"] "1 for the state that a layer is in, 0 for the others; an empty forward sums up all.";
     LAYER_AGE = Gauge "layer_proven_age_seconds" ["forward" "layer"] "Seconds since the other side last replied; absent if it never did.";
     BOUND = Gauge "forward_bound" ["forward"] "1 while a gateway listens for this forward.";
-    PAUSED = Gauge "forward_paused" ["forward"] "1 while the administrator has stopped its requests.";
+    PAUSED = Gauge "forward_paused" ["forward"] "1 while the administrator has paused the forward.";
     REQUESTS = Counter "requests_total" ["forward" "outcome" "class"] "Requests that have ended, by outcome and first digit of the status.";
-    ERRORS = Counter "errors_total" ["forward" "error"] "Answers of the agent itself, by the code of docs/errors.md.";
-    REMOVED_HEADERS = Counter "request_headers_removed_total" ["forward" "class"] "Headers of the vendor that did not reach Jira, by what they look like.";
-    IN_FLIGHT = Gauge "requests_in_flight" ["forward"] "Requests under way; byte channels for tcp://.";
+    ERRORS = Counter "errors_total" ["forward" "error"] "The agent's own answers, by the code of docs/errors.md.";
+    REMOVED_HEADERS = Counter "request_headers_removed_total" ["forward" "class"] "Headers removed from the vendor's requests, by class.";
+    IN_FLIGHT = Gauge "requests_in_flight" ["forward"] "Requests in flight; byte channels for tcp://.";
     REQUEST_BYTES = Counter "request_bytes_total" ["forward"] "Body bytes read from the vendor, counted when the request ends.";
     RESPONSE_BYTES = Counter "response_bytes_total" ["forward"] "Body bytes handed to the vendor's channel, counted when the request ends.";
     DURATION = Histogram "request_duration_seconds" ["forward"] "From the request head to the end of the answer.";
@@ -64,20 +64,20 @@ families! {
     SESSIONS = Counter "connection_sessions_total" ["connection"] "SSH sessions so far; each after the first is a reconnect.";
     ROUND_TRIP = Gauge "connection_round_trip_seconds" ["connection"] "Round-trip time of the last probe.";
     CHANNELS = Gauge "connection_channels" ["connection"] "Forwarded channels open now.";
-    RECEIVED = Counter "connection_received_bytes_total" ["connection"] "Bytes received on the wire; begins anew with each session.";
-    SENT = Counter "connection_sent_bytes_total" ["connection"] "Bytes sent on the wire; begins anew with each session.";
-    BACKLOG = Gauge "connection_backlog_bytes" ["connection"] "Bytes that wait for the kernel to take them.";
-    RESETS = Counter "connection_channel_resets_total" ["connection"] "Channels reset because they were over a bound or their spool failed; begins anew with each session.";
-    CIRCUIT = Gauge "login_circuit_open" ["forward"] "1 while Jira has refused the credential and nothing is sent.";
+    RECEIVED = Counter "connection_received_bytes_total" ["connection"] "Bytes received on the wire; resets with each session.";
+    SENT = Counter "connection_sent_bytes_total" ["connection"] "Bytes sent on the wire; resets with each session.";
+    BACKLOG = Gauge "connection_backlog_bytes" ["connection"] "Bytes waiting to be written to the kernel.";
+    RESETS = Counter "connection_channel_resets_total" ["connection"] "Channels reset because they were over a bound or their spool failed; resets with each session.";
+    CIRCUIT = Gauge "login_circuit_open" ["forward"] "1 while Jira has rejected the credential and requests are held back.";
     EXPIRY = Gauge "credential_expiry_timestamp_seconds" ["forward" "credential"] "When a credential ends, seconds since 1970; an empty forward is the tunnel.";
-    WARNING = Gauge "credential_expiry_warning" ["forward" "credential" "within"] "1 for each threshold that a credential which nobody renews has passed, 0 for the others.";
+    WARNING = Gauge "credential_expiry_warning" ["forward" "credential" "within"] "1 for each threshold that a credential without automatic refresh has passed, 0 for the others.";
     AUDIT_WRITTEN = Counter "audit_records_written_total" [] "Audit records written.";
     SPOOL_DEGRADED = Gauge "spool_degraded" [] "1 while the spool's disk has no room, and for an hour after a channel was reset because its spool had no room or failed.";
     SPOOL_RESETS = Counter "spool_resets_total" [] "Channels reset because their spool had no room or failed, since the agent started.";
     STATE_FOLDER_DEGRADED = Gauge "state_folder_degraded" [] "1 while a pause or refreshed tokens cannot be saved in the state folder.";
     AUDIT_STATE = Gauge "audit_state" ["state"] "1 for the state that the audit is in, 0 for the others: degraded while nothing can be written and for an hour after a loss, failed where requests are refused for it.";
-    AUDIT_SUMMED = Counter "audit_refusals_summed_total" [] "Refused requests that have no audit line of their own, but are counted in one of many.";
-    AUDIT_DROPPED = Counter "audit_records_dropped_total" [] "Audit records dropped because the sink did not keep up or failed.";
+    AUDIT_SUMMED = Counter "audit_refusals_summed_total" [] "Refused requests that share a summary line in the audit instead of one line each.";
+    AUDIT_DROPPED = Counter "audit_records_dropped_total" [] "Audit records lost because the sink failed or was too slow.";
 }
 
 const PREFIX: &str = "jira_tunnel_agent_";

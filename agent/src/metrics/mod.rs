@@ -1,7 +1,7 @@
-//! What monitoring reads: Prometheus' text form, put together when it is asked for.
+//! Metrics in Prometheus' text format, composed when monitoring asks for them.
 //!
-//! The path only counts, in [`TrafficCounters`]. All else is taken from the status at that moment. Labels hold
-//! names from the configuration and words from fixed sets: nothing of a request, no path, no user.
+//! The request path only counts, in [`TrafficCounters`]. All else is taken from the status at that moment. Label values
+//! are names from the configuration and words from fixed sets: nothing of a request, no path, no user.
 
 pub mod families;
 mod traffic;
@@ -16,14 +16,14 @@ use families::{MetricFamily, MetricKind};
 use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 use std::{sync::Arc, time::SystemTime};
 
-/// All families, as `docs/metrics.md` describes them.
+/// The page with all families that `docs/metrics.md` describes.
 pub fn render(
     report: &StatusReport,
     traffic: &[Arc<TrafficCounters>],
 ) -> prometheus::Result<String> {
     let page = MetricsPage(Registry::new());
-    for one in traffic {
-        one.register(&page.0)?;
+    for counters in traffic {
+        counters.register(&page.0)?;
     }
     page.agent(report)?;
     page.layers(report)?;
@@ -39,21 +39,21 @@ impl MetricsPage {
     fn agent(&self, report: &StatusReport) -> prometheus::Result<()> {
         self.add(&families::AGENT, [([report.agent.version.as_str()], 1.0)])?;
         let refused = report.configuration.refused.is_some();
-        self.alone(&families::CONFIGURATION, flag(refused))?;
+        self.set(&families::CONFIGURATION, flag(refused))?;
         let uptime = report.agent.uptime_seconds as f64;
-        self.alone(&families::UPTIME, uptime)?;
+        self.set(&families::UPTIME, uptime)?;
         let audit = &report.audit;
-        self.alone(&families::AUDIT_WRITTEN, audit.written as f64)?;
-        self.alone(&families::AUDIT_SUMMED, audit.summed as f64)?;
+        self.set(&families::AUDIT_WRITTEN, audit.written as f64)?;
+        self.set(&families::AUDIT_SUMMED, audit.summed as f64)?;
         let states = STATES.map(|(state, word)| ([word], flag(state == audit.state)));
         self.add(&families::AUDIT_STATE, states)?;
         let spool = &report.spool;
         let full = spool.state == LayerState::Degraded;
-        self.alone(&families::SPOOL_DEGRADED, flag(full))?;
-        self.alone(&families::SPOOL_RESETS, spool.resets as f64)?;
+        self.set(&families::SPOOL_DEGRADED, flag(full))?;
+        self.set(&families::SPOOL_RESETS, spool.resets as f64)?;
         let unsaved = report.state_folder.state == LayerState::Degraded;
-        self.alone(&families::STATE_FOLDER_DEGRADED, flag(unsaved))?;
-        self.alone(&families::AUDIT_DROPPED, audit.dropped as f64)
+        self.set(&families::STATE_FOLDER_DEGRADED, flag(unsaved))?;
+        self.set(&families::AUDIT_DROPPED, audit.dropped as f64)
     }
 
     fn layers(&self, report: &StatusReport) -> prometheus::Result<()> {
@@ -72,16 +72,16 @@ impl MetricsPage {
                 (name, "login", &f.login),
             ]);
         }
-        let states = |(forward, layer, told): &(&'_ str, &'static str, &LayerReport)| {
-            let (forward, layer, now) = (forward.to_string(), *layer, told.state);
+        let states = |(forward, layer, report): &(&'_ str, &'static str, &LayerReport)| {
+            let (forward, layer, now) = (forward.to_string(), *layer, report.state);
             STATES.map(|(state, word)| {
                 let labels = [forward.clone(), layer.to_owned(), word.to_owned()];
                 (labels, flag(state == now))
             })
         };
         self.add(&families::LAYER, layers.iter().flat_map(states))?;
-        let ages = layers.iter().filter_map(|(forward, layer, told)| {
-            Some(([*forward, *layer], told.proven_seconds_ago?))
+        let ages = layers.iter().filter_map(|(forward, layer, report)| {
+            Some(([*forward, *layer], report.proven_seconds_ago?))
         });
         self.add(&families::LAYER_AGE, ages)
     }
@@ -148,7 +148,7 @@ impl MetricsPage {
         self.add(&families::WARNING, warnings)
     }
 
-    fn alone(&self, family: &MetricFamily, value: f64) -> prometheus::Result<()> {
+    fn set(&self, family: &MetricFamily, value: f64) -> prometheus::Result<()> {
         self.add::<0, &str>(family, [([], value)])
     }
 

@@ -77,8 +77,8 @@ fn record() -> AuditRecord {
 
 fn page() -> String {
     let traffic = TrafficCounters::new("jira");
-    traffic.ended(&record());
-    traffic.ended(&AuditRecord {
+    traffic.count_ended(&record());
+    traffic.count_ended(&AuditRecord {
         outcome: RequestOutcome::Refused,
         error: Some("policy-refused"),
         status: Some(StatusCode::FORBIDDEN),

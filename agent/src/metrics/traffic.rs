@@ -1,4 +1,4 @@
-//! What the path counts: relaxed atomics, no lock, nothing allocated. One for each forward.
+//! Counters of one forward, updated on the request path: relaxed atomics, no lock, no allocation.
 
 use super::families::{self, MetricFamily};
 use crate::{
@@ -28,13 +28,13 @@ impl TrafficCounters {
     pub fn new(forward: &str) -> Self {
         let requests = counters(&families::REQUESTS, forward);
         let by_outcome = OUTCOMES.map(|outcome| {
-            CLASSES.map(|class| requests.with_label_values(&[word(outcome), class]))
+            CLASSES.map(|class| requests.with_label_values(&[label(outcome), class]))
         });
         Self {
             by_outcome,
             requests,
             errors: counters(&families::ERRORS, forward),
-            removed_headers: removed_headers(forward),
+            removed_headers: removed_headers_counter(forward),
             request_bytes: counter(&families::REQUEST_BYTES, forward),
             response_bytes: counter(&families::RESPONSE_BYTES, forward),
             duration: histogram(&families::DURATION, forward),
@@ -42,8 +42,8 @@ impl TrafficCounters {
         }
     }
 
-    /// A request has ended.
-    pub fn ended(&self, record: &AuditRecord) {
+    /// Counts a request that has ended.
+    pub fn count_ended(&self, record: &AuditRecord) {
         let outcome = OUTCOMES.iter().position(|o| *o == record.outcome);
         let class = record.status.map_or(0, |s| usize::from(s.as_u16() / 100));
         let row = outcome.and_then(|outcome| self.by_outcome.get(outcome));
@@ -61,8 +61,8 @@ impl TrafficCounters {
         }
     }
 
-    /// Requests that were refused without a look at each.
-    pub fn refused_unseen(&self, error: &'static str, count: u64) {
+    /// Counts requests that were refused unread, under one error code.
+    pub fn count_unread_refusals(&self, error: &'static str, count: u64) {
         let refused = OUTCOMES.iter().position(|o| *o == RequestOutcome::Refused);
         let row = refused.and_then(|refused| self.by_outcome.get(refused));
         if let Some(counter) = row.and_then(|row| row.first()) {
@@ -71,16 +71,16 @@ impl TrafficCounters {
         self.errors.with_label_values(&[error]).inc_by(count);
     }
 
-    /// A header of the vendor was taken off.
-    pub fn removed(&self, class: HeaderClass) {
+    /// Counts a header that was removed from a request of the vendor.
+    pub fn count_removed_header(&self, class: HeaderClass) {
         self.removed_headers
             .with_label_values(&[class.label()])
             .inc();
     }
 
-    /// Headers taken off so far, by class.
+    /// Headers removed so far, by class.
     #[cfg(test)]
-    pub fn removed_so_far(&self) -> [u64; HeaderClass::ALL.len()] {
+    pub fn removed_headers(&self) -> [u64; HeaderClass::ALL.len()] {
         HeaderClass::ALL.map(|class| {
             let counter = self.removed_headers.with_label_values(&[class.label()]);
             counter.get()
@@ -97,12 +97,13 @@ impl TrafficCounters {
             Box::new(self.duration.clone()),
             Box::new(self.first_byte.clone()),
         ];
-        all.into_iter().try_for_each(|one| registry.register(one))
+        all.into_iter()
+            .try_for_each(|counter| registry.register(counter))
     }
 }
 
-/// With a zero for each class: what has not happened yet is not absent.
-fn removed_headers(forward: &str) -> IntCounterVec {
+/// Has a zero for each class: what has not happened yet is not absent.
+fn removed_headers_counter(forward: &str) -> IntCounterVec {
     let counters = counters(&families::REMOVED_HEADERS, forward);
     for class in HeaderClass::ALL {
         counters.with_label_values(&[class.label()]);
@@ -134,8 +135,8 @@ fn histogram(family: &MetricFamily, forward: &str) -> Histogram {
     Histogram::with_opts(options).expect("valid names and rising buckets")
 }
 
-/// As in the audit record.
-fn word(outcome: RequestOutcome) -> &'static str {
+/// The outcome as the audit record has it.
+fn label(outcome: RequestOutcome) -> &'static str {
     match outcome {
         RequestOutcome::Complete => "complete",
         RequestOutcome::Refused => "refused",

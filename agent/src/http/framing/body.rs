@@ -1,4 +1,4 @@
-//! Hands bodies on, up to their ends and not a byte further.
+//! Hands bodies on, up to their end and not a byte further.
 
 use super::{ChunkScanner, FramedStream, FramingState};
 use bytes::Buf;
@@ -10,19 +10,19 @@ use std::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
-    /// Copies up to `most` bytes of our buffer. Returns how many.
+    /// Copies up to `most` bytes of the buffer. Returns how many.
     pub(super) fn hand_over(&mut self, out: &mut ReadBuf<'_>, most: usize) -> usize {
         let length = most.min(self.buffer.len()).min(out.remaining());
         out.put_slice(&self.buffer[..length]);
         self.buffer.advance(length);
         if self.buffer.is_empty() && self.buffer.capacity() > super::READ_AHEAD {
-            // It was filled once, and most channels are idle most of the time.
+            // Most channels are idle most of the time: an idle one keeps no large buffer.
             self.buffer = bytes::BytesMut::new();
         }
         length
     }
 
-    /// Of a body of known length, straight into the reader's buffer.
+    /// A part of a body of known length, straight into the reader's buffer.
     pub(super) fn poll_known(
         &mut self,
         cx: &mut Context<'_>,
@@ -45,7 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Of a chunked body; what was read past its end goes back into our buffer.
+    /// A part of a chunked body; bytes read past its end go back into the buffer.
     pub(super) fn poll_chunked(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Whose turn it is on a channel: the reader's, or the answer's.
+//! Lets one request of a channel be answered at a time.
 
 use super::FramingFault;
 use futures_util::task::AtomicWaker;
@@ -10,24 +10,24 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Taken when a head has been handed to hyper, free again when its answer has ended.
+/// Taken when a head has been handed to hyper; free again when its answer has ended.
 #[derive(Default)]
 pub(in crate::http) struct ExchangeSlot {
     taken: AtomicBool,
     waiting: AtomicWaker,
-    /// Set before the head that it belongs to is handed over.
+    /// Of the head that is handed over next.
     note: Mutex<Option<ExchangeNote>>,
 }
 
-/// What hyper is not to see of a request.
+/// A part of a request that hyper cannot carry.
 pub(in crate::http) enum ExchangeNote {
-    /// The head handed over only stands in for one that is refused.
+    /// The head handed over takes the place of one that is refused for this.
     Fault(FramingFault),
     /// The target as the vendor wrote it.
     Target(Arc<str>),
 }
 
-/// An answer's turn; dropping it lets the next head through.
+/// Held by an answer; dropping it lets the next head through.
 pub(in crate::http) struct ExchangeGuard(Arc<ExchangeSlot>);
 
 impl ExchangeSlot {
@@ -47,8 +47,8 @@ impl ExchangeSlot {
         }
     }
 
-    pub(super) fn set_note(&self, aside: ExchangeNote) {
-        *self.lock() = Some(aside);
+    pub(super) fn set_note(&self, note: ExchangeNote) {
+        *self.lock() = Some(note);
     }
 
     /// Called once for each request that hyper hands to the service.

@@ -1,21 +1,21 @@
-//! What stands between the channel and hyper: finds where each HTTP/1.1 message begins and ends.
+//! Between the channel and hyper: finds where each HTTP/1.1 message begins and ends.
 //!
-//! hyper repairs some requests that two parsers can read differently (it drops a Content-Length
-//! beside a Transfer-Encoding), answers others without a body, and stops looking for the end of the
-//! channel once it has read a pipelined request. So it is handed one whole, unambiguous message at a
-//! time; in the place of a bad head it gets a request of ours, which the service answers with the
-//! reason. Heads are looked at once and copied once; bodies go straight into hyper's buffer.
+//! hyper repairs some requests that two parsers can read differently (it drops a Content-Length beside a
+//! Transfer-Encoding), answers others without a body, and stops looking for the end of the channel once it has read a
+//! pipelined request. So it gets one whole, unambiguous message at a time; in place of a bad head it gets a request of
+//! ours, which the service answers with the reason. Heads are parsed once and copied once; bodies go straight into
+//! hyper's buffer.
 
-mod behind;
 mod body;
 mod chunks;
 mod exchange_slot;
 mod head;
+mod read_ahead;
 mod streams;
 
-pub(super) use behind::SharedFraming;
 pub(super) use exchange_slot::{ExchangeGuard, ExchangeNote, ExchangeSlot};
 pub(super) use head::is_token;
+pub(super) use read_ahead::SharedFraming;
 pub(super) use streams::{StreamTracker, UnservedRequests};
 
 use super::{
@@ -24,12 +24,12 @@ use super::{
     stall::{ActivityClock, ExpectedFlow},
 };
 use crate::{audit::RedactedTarget, vendor_text::VendorText};
-use behind::Ahead;
 use bytes::{Buf, BytesMut};
 use chunks::ChunkScanner;
 pub(super) use head::inspect;
 use head::{BodyLength, InspectedHead, RelaxedTarget};
 use http::Method;
+use read_ahead::ScannedBody;
 use std::{
     io,
     pin::Pin,
@@ -43,7 +43,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-/// Why a head is refused, and what of it could be read.
+/// Why a head is refused, with its readable parts.
 #[derive(Clone, Debug)]
 pub(super) struct FramingFault {
     pub(super) kind: ProblemKind,
@@ -55,26 +55,26 @@ pub(super) struct FramingFault {
 /// A channel of which hyper sees one message at a time.
 pub(super) struct FramedStream<S> {
     inner: S,
-    /// Read from the channel and not handed on yet.
+    /// Read from the channel and not yet handed on.
     buffer: BytesMut,
     state: FramingState,
     slot: Arc<ExchangeSlot>,
     activity: Arc<ActivityClock>,
     write_blocked: bool,
-    /// More came behind an unfinished answer than is read ahead; none of it is looked at.
+    /// More came behind an unfinished answer than is read ahead; none of it is parsed.
     overrun: bool,
     /// hyper waits for bytes.
     is_asked: bool,
-    /// Of the present chunked body.
-    ahead: Option<Ahead>,
-    /// The present head has begun.
-    begun: bool,
-    /// Empty lines before it.
+    /// How far the present chunked body has been read ahead.
+    scanned: Option<ScannedBody>,
+    /// The first byte of the present head has come.
+    head_begun: bool,
+    /// Empty lines before the present head.
     empty_lines: u8,
     max_head: usize,
     head_timeout: Duration,
     idle_timeout: Duration,
-    /// Since when a head, or its rest, has been waited for.
+    /// Since when a head, or the rest of one, has been awaited.
     waiting_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
     http2: Option<Box<FrameMonitor>>,
@@ -88,7 +88,7 @@ struct FrameMonitor {
 }
 
 enum FramingState {
-    /// Waiting for a head; the end of it does not lie before `searched`.
+    /// Waiting for a head; its end does not lie before `searched`.
     Head {
         searched: usize,
     },
@@ -119,20 +119,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
         inner: S,
         read: BytesMut,
         limits: &HttpLimits,
-        turn: Arc<ExchangeSlot>,
-        pulse: Arc<ActivityClock>,
+        slot: Arc<ExchangeSlot>,
+        activity: Arc<ActivityClock>,
     ) -> Self {
         Self {
             inner,
             buffer: read,
             state: FramingState::Head { searched: 0 },
-            slot: turn,
-            activity: pulse,
+            slot,
+            activity,
             write_blocked: false,
             overrun: false,
             is_asked: false,
-            ahead: None,
-            begun: false,
+            scanned: None,
+            head_begun: false,
             empty_lines: 0,
             max_head: limits.max_head,
             head_timeout: limits.head_timeout,
@@ -143,22 +143,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
         }
     }
 
-    /// HTTP/2 frames its messages itself; blocked writes are noted, and its frames in `ledger`.
+    /// HTTP/2 frames its messages itself: blocked writes go into `activity`, its frames into `tracker`.
     pub(super) fn http2(
         inner: S,
         read: BytesMut,
         limits: &HttpLimits,
-        pulse: Arc<ActivityClock>,
-        ledger: Arc<StreamTracker>,
+        activity: Arc<ActivityClock>,
+        tracker: Arc<StreamTracker>,
     ) -> Self {
         Self {
             state: FramingState::Through,
             http2: Some(Box::new(FrameMonitor {
                 received: FrameParser::of_client(),
                 sent: FrameParser::default(),
-                tracker: ledger,
+                tracker,
             })),
-            ..Self::http1(inner, read, limits, Arc::default(), pulse)
+            ..Self::http1(inner, read, limits, Arc::default(), activity)
         }
     }
 
@@ -168,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
         let mut searched = searched;
         loop {
             if self.slot.is_taken() {
-                return self.poll_watch(cx);
+                return self.poll_until_free(cx);
             }
             if self.overrun {
                 self.refuse(FramingFault::unread(
@@ -178,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
                 return Poll::Ready(Ok(false));
             }
             while self.buffer.starts_with(b"\r\n") {
-                // Left over from the body before; RFC 9112 §2.2 asks for patience with one.
+                // Left over from the body before; RFC 9112 §2.2 asks servers to ignore one.
                 self.buffer.advance(2);
                 searched = 0;
                 self.empty_lines += 1;
@@ -193,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
             match end_of_head(&self.buffer, searched) {
                 Some(length) if length <= self.max_head => {
                     self.waiting_since = None;
-                    self.begun = false;
+                    self.head_begun = false;
                     self.empty_lines = 0;
                     match head::inspect(&self.buffer[..length], self.max_head) {
                         Ok(InspectedHead { body, raw }) => {
@@ -216,17 +216,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
             }
             searched = self.buffer.len();
             self.state = FramingState::Head { searched };
-            let begun = !self.buffer.is_empty();
-            if begun && !self.begun {
-                // An empty line does not come so far: it moves no timer.
+            let head_begun = !self.buffer.is_empty();
+            if head_begun && !self.head_begun {
+                // An empty line does not get this far: it moves no timer.
                 self.waiting_since = None;
             }
-            self.begun = begun;
+            self.head_begun = head_begun;
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(true)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending if begun => {
+                Poll::Pending if head_begun => {
                     ready!(self.poll_timer(cx, self.head_timeout));
                     self.refuse(FramingFault::unread(
                         ProblemKind::HeadTimeout,
@@ -242,11 +242,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
         }
     }
 
-    /// While a request is being answered only the end of the channel is of interest; what comes
-    /// before it is kept for later, within a bound. What comes past it is thrown away, so that it lies neither here nor
-    /// in the channel's spool file: the answer goes to its end, and a refusal takes the place of the next.
-    /// Ready at the end of the channel.
-    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    /// While a request is being answered only the end of the channel matters; bytes before it are buffered, within a
+    /// bound. Bytes past the bound are discarded, so that they lie neither here nor in the channel's spool file: the
+    /// answer is completed, and a refusal takes the place of the next request. Ready(true) at the end of the channel.
+    fn poll_until_free(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         for _ in 0..READS_AT_ONCE {
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(true)),
@@ -259,10 +258,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
             } else if self.buffer.len() > READ_AHEAD.max(self.max_head) {
                 self.overrun = true;
                 self.buffer = BytesMut::new();
-                tracing::debug!("what is pipelined behind an unfinished answer is thrown away");
+                tracing::debug!("discarding requests pipelined behind an unfinished answer");
             }
         }
-        // The answer has its turn, too.
+        // The answer needs the task, too.
         cx.waker().wake_by_ref();
         self.slot.poll_free(cx).map(|()| Ok(false))
     }
@@ -274,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
         tokio_util::io::poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.buffer)
     }
 
-    /// One timer for the channel's life: it is moved only when it fires, or when it must fire earlier.
+    /// One timer for the life of the channel: it is moved only when it fires, or when it must fire earlier.
     fn poll_timer(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let deadline = since + limit;
@@ -293,8 +292,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
         Poll::Pending
     }
 
-    /// Puts into the head at the buffer's beginning a target that hyper can hold; the true one goes beside it. Gives the
-    /// head's new length.
+    /// Puts a target that hyper can parse into the head at the beginning of the buffer; the vendor's own goes beside it.
+    /// Returns the new length of the head.
     fn substitute_target(&mut self, length: usize, raw: RelaxedTarget) -> usize {
         let grown = raw.encoded.len() - raw.at.len();
         let mut buffer = BytesMut::with_capacity(self.buffer.len() + grown);
@@ -307,47 +306,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
     }
 
     fn refuse(&mut self, fault: FramingFault) {
-        let stand_in: &[u8] = match fault.method {
+        let substitute: &[u8] = match fault.method {
             Some(Method::HEAD) => b"HEAD / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n",
             _ => b"GET / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n",
         };
-        self.buffer = BytesMut::from(stand_in);
+        self.buffer = BytesMut::from(substitute);
         self.slot.set_note(ExchangeNote::Fault(fault));
         self.state = FramingState::HandOver {
-            left: stand_in.len(),
+            left: substitute.len(),
             then: AfterHead::Refused,
         };
     }
 
-    fn note_taken(&mut self, result: &Poll<io::Result<usize>>, offered: &[io::IoSlice<'_>]) {
+    fn on_written(&mut self, result: &Poll<io::Result<usize>>, offered: &[io::IoSlice<'_>]) {
         let Poll::Ready(Ok(taken)) = result else {
             return;
         };
         self.activity.vendor_moved(*taken);
-        if let Some(watched) = &mut self.http2 {
+        if let Some(monitor) = &mut self.http2 {
             let mut left = *taken;
             for part in offered {
                 let here = left.min(part.len());
-                watched.sent.follow(&part[..here], &watched.tracker);
+                monitor.sent.follow(&part[..here], &monitor.tracker);
                 left -= here;
             }
         }
     }
 
-    /// HTTP/2: its library reads nothing while a write waits. What the peer sends meanwhile is taken, up to a little more
-    /// than the windows let it send, so that it does not lie in the channel's spool file; a peer that sends more is left.
-    fn take_behind(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    /// HTTP/2: its library reads nothing while a write waits. Bytes that the peer sends meanwhile are buffered, up to a
+    /// little more than the windows allow, so that they do not lie in the channel's spool file; more ends the channel.
+    fn read_while_blocked(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.http2.is_none() {
             return Ok(());
         }
         for _ in 0..READS_AT_ONCE {
-            if self.buffer.len() > HTTP2_BEHIND {
+            if self.buffer.len() > HTTP2_READ_AHEAD {
                 let text = "more was sent than HTTP/2's windows let through, and no reply was read";
                 return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
             }
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(1..)) => {}
-                // The end, or what is wrong, is met by the next read.
+                // The next read meets the end or the error.
                 Poll::Ready(_) | Poll::Pending => return Ok(()),
             }
         }
@@ -355,7 +354,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
         Ok(())
     }
 
-    fn note_write<T>(&mut self, result: Poll<T>) -> Poll<T> {
+    fn on_write<T>(&mut self, result: Poll<T>) -> Poll<T> {
         match (result.is_pending(), self.write_blocked) {
             (true, false) => {
                 self.activity.begin(ExpectedFlow::Write);
@@ -366,7 +365,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
                 self.write_blocked = false;
                 self.activity.moved();
             }
-            // Download frames have been counted as movement already; blocked writes are not.
+            // Download frames count as movement elsewhere; blocked writes do not.
             _ => {}
         }
         result
@@ -380,7 +379,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FramedStream<S> {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.ahead = None;
+        this.scanned = None;
         let read = this.poll_message(cx, out);
         this.is_asked = read.is_pending();
         read
@@ -423,7 +422,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
                     let chunks = std::mem::take(chunks);
                     return this.poll_chunked(cx, out, chunks);
                 }
-                // hyper closes once the answer is written; an end here would be taken for an abort.
+                // hyper closes once the answer is written; it would take an end here for an abort.
                 FramingState::Refused => return Poll::Pending,
                 FramingState::Through => {
                     let before = out.filled().len();
@@ -432,9 +431,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
                     } else {
                         this.hand_over(out, usize::MAX);
                     }
-                    if let Some(watched) = &mut this.http2 {
+                    if let Some(monitor) = &mut this.http2 {
                         let new = &out.filled()[before..];
-                        watched.received.follow(new, &watched.tracker);
+                        monitor.received.follow(new, &monitor.tracker);
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -450,24 +449,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramedStream<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.note_taken(&result, &[io::IoSlice::new(bytes)]);
+        self.on_written(&result, &[io::IoSlice::new(bytes)]);
         if result.is_pending() {
-            self.take_behind(cx)?;
+            self.read_while_blocked(cx)?;
         }
-        self.note_write(result)
+        self.on_write(result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.inner).poll_flush(cx);
         if result.is_pending() {
-            self.take_behind(cx)?;
+            self.read_while_blocked(cx)?;
         }
-        self.note_write(result)
+        self.on_write(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.inner).poll_shutdown(cx);
-        self.note_write(result)
+        self.on_write(result)
     }
 
     fn poll_write_vectored(
@@ -476,11 +475,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramedStream<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
-        self.note_taken(&result, bytes);
+        self.on_written(&result, bytes);
         if result.is_pending() {
-            self.take_behind(cx)?;
+            self.read_while_blocked(cx)?;
         }
-        self.note_write(result)
+        self.on_write(result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -517,8 +516,8 @@ impl FramingFault {
     }
 }
 
-/// Length of the head that begins the buffer, where its empty line is there. Bare LFs count, so that
-/// they are refused now and not when time is up.
+/// Length of the head at the beginning of the buffer, if its empty line has come. Bare LFs count, so that they are refused
+/// now and not after the timeout.
 fn end_of_head(buffer: &[u8], searched: usize) -> Option<usize> {
     let mut from = searched.saturating_sub(3);
     while let Some(at) = buffer[from..].iter().position(|&byte| byte == b'\n') {
@@ -532,14 +531,14 @@ fn end_of_head(buffer: &[u8], searched: usize) -> Option<usize> {
     None
 }
 
-/// What is read of pipelined requests while one is being answered, at the most; `max_head` where that is more.
+/// Bytes of pipelined requests that are read while one is being answered; `max_head` where that is more.
 const READ_AHEAD: usize = 64 << 10;
-/// hyper's window for all uploads of a connection, and room for frames that need none.
-const HTTP2_BEHIND: usize = (1 << 20) + (64 << 10);
-/// Reads after which the answer comes first again.
+/// Bytes: hyper's window for all uploads of a connection, and room for frames that need none.
+const HTTP2_READ_AHEAD: usize = (1 << 20) + (64 << 10);
+/// Reads in a row before the answer is polled again.
 const READS_AT_ONCE: usize = 32;
-/// Empty lines before one request.
+/// Empty lines before one request; more are refused.
 const MAX_EMPTY_LINES: u8 = 4;
-/// Holds most heads, and an idle channel holds no more.
+/// Bytes. Most heads fit, and an idle channel holds no more.
 const READ_SIZE: usize = 4 << 10;
 const READ_LEAST: usize = 1 << 10;

@@ -1,6 +1,6 @@
-//! Follows the streams of an HTTP/2 connection by its frames (RFC 9113 §4.1), whose contents stay with the library. It
-//! answers what breaks the protocol itself, and keeps the end of an answer until a window lets it through: the service
-//! learns of neither.
+//! Follows the streams of an HTTP/2 connection by its frames (RFC 9113 §4.1), without their contents. The library answers
+//! requests that break the protocol itself, and buffers the end of an answer until a window lets it through: the service
+//! notices neither.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,7 +9,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What was seen of one connection's streams.
+/// The streams of one connection, as far as their frames show.
 #[derive(Default)]
 pub(in crate::http) struct StreamTracker(Mutex<TrackedStreams>);
 
@@ -21,9 +21,9 @@ struct TrackedStreams {
     last_stream: u32,
     /// Streams whose answer has begun and not ended, and when it last moved. Bounded by the streams that may be open.
     answering: HashMap<u32, Instant>,
-    /// Streams that the client left before their answer began, the last ones of them: frames of theirs may be on their
-    /// way out still, and nothing more follows those.
-    left: VecDeque<u32>,
+    /// The latest streams that the client reset before their answer began: frames of theirs may still be on their way
+    /// out, and nothing follows those.
+    reset: VecDeque<u32>,
 }
 
 /// Requests that the library answered by itself.
@@ -31,21 +31,21 @@ struct TrackedStreams {
 pub(in crate::http) struct UnservedRequests {
     /// More than may be open at once.
     pub(in crate::http) too_many: u64,
-    /// All others: their heads break the protocol, or the connection ended before them.
+    /// All others: their heads break the protocol, or the connection ended first.
     pub(in crate::http) malformed: u64,
 }
 
 impl StreamTracker {
-    /// The service has got one.
+    /// The service has got one request.
     pub(in crate::http) fn serve(&self) {
         self.lock().served += 1;
     }
 
-    /// So far; while the connection runs one may be on its way to the service.
+    /// Counts so far; while the connection runs, one request may be on its way to the service.
     pub(in crate::http) fn unserved(&self) -> UnservedRequests {
-        let seen = self.lock();
-        let unserved = seen.opened.saturating_sub(seen.served);
-        let too_many = seen.refused.min(unserved);
+        let streams = self.lock();
+        let unserved = streams.opened.saturating_sub(streams.served);
+        let too_many = streams.refused.min(unserved);
         UnservedRequests {
             too_many,
             malformed: unserved - too_many,
@@ -54,8 +54,8 @@ impl StreamTracker {
 
     /// Whether an answer has begun and not moved for `limit`.
     pub(in crate::http) fn is_stuck(&self, limit: Duration) -> bool {
-        let seen = self.lock();
-        let mut moved = seen.answering.values();
+        let streams = self.lock();
+        let mut moved = streams.answering.values();
         moved.any(|moved| moved.elapsed() > limit)
     }
 
@@ -77,8 +77,8 @@ impl TrackedStreams {
             RST_STREAM => {
                 let answers = self.answering.remove(&frame.stream).is_some();
                 if !answers && frame.stream <= self.last_stream {
-                    self.left.truncate(MAX_LEFT - 1);
-                    self.left.push_front(frame.stream);
+                    self.reset.truncate(MAX_RESET - 1);
+                    self.reset.push_front(frame.stream);
                 }
             }
             _ => {}
@@ -91,7 +91,7 @@ impl TrackedStreams {
             HEADERS | DATA if frame.flags & END_STREAM != 0 => {
                 self.answering.remove(&frame.stream);
             }
-            HEADERS | DATA if self.left.contains(&frame.stream) => {}
+            HEADERS | DATA if self.reset.contains(&frame.stream) => {}
             HEADERS | DATA => {
                 self.answering.insert(frame.stream, Instant::now());
             }
@@ -104,12 +104,12 @@ impl TrackedStreams {
     }
 }
 
-/// What is looked at of a frame.
+/// The fields of a frame that are read.
 struct FrameInfo {
     kind: u8,
     flags: u8,
     stream: u32,
-    /// Of RST_STREAM.
+    /// Error code of RST_STREAM.
     code: u32,
 }
 
@@ -119,14 +119,14 @@ pub(super) struct FrameParser {
     /// The present frame's head, and of RST_STREAM its code.
     head: [u8; HEAD + CODE],
     filled: usize,
-    /// Bytes that are not looked at.
+    /// Bytes to pass over.
     skip: usize,
-    /// Whose they are.
+    /// Whether the client sends them.
     of_client: bool,
 }
 
 impl FrameParser {
-    /// What a client sends: its preface first.
+    /// For what a client sends: its preface first.
     pub(super) fn of_client() -> Self {
         Self {
             skip: PREFACE,
@@ -135,8 +135,8 @@ impl FrameParser {
         }
     }
 
-    /// The next bytes of it.
-    pub(super) fn follow(&mut self, mut bytes: &[u8], ledger: &StreamTracker) {
+    /// Parses the next bytes.
+    pub(super) fn follow(&mut self, mut bytes: &[u8], tracker: &StreamTracker) {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -152,8 +152,8 @@ impl FrameParser {
             if self.filled == self.wanted() {
                 let frame = self.frame();
                 match self.of_client {
-                    true => ledger.lock().received(&frame),
-                    false => ledger.lock().sent(&frame),
+                    true => tracker.lock().received(&frame),
+                    false => tracker.lock().sent(&frame),
                 }
                 self.skip = self.length() + HEAD - self.filled;
                 self.filled = 0;
@@ -166,7 +166,7 @@ impl FrameParser {
         usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)
     }
 
-    /// Bytes of the present frame that are looked at.
+    /// Bytes of the present frame that are read.
     fn wanted(&self) -> usize {
         if self.filled >= HEAD && self.head[3] == RST_STREAM && self.length() >= CODE {
             HEAD + CODE
@@ -187,7 +187,7 @@ impl FrameParser {
 }
 
 /// More than the streams of a connection whose answers the library can have written out beforehand.
-const MAX_LEFT: usize = 128;
+const MAX_RESET: usize = 128;
 const PREFACE: usize = 24;
 const HEAD: usize = 9;
 const CODE: usize = 4;
@@ -229,19 +229,19 @@ mod tests {
         ]
         .concat();
         for step in 1..40 {
-            let ledger = StreamTracker::default();
+            let tracker = StreamTracker::default();
             let (mut ours, mut theirs) = (FrameParser::of_client(), FrameParser::default());
-            sent.chunks(step).for_each(|b| ours.follow(b, &ledger));
+            sent.chunks(step).for_each(|b| ours.follow(b, &tracker));
             answered
                 .chunks(step)
-                .for_each(|b| theirs.follow(b, &ledger));
-            ledger.serve();
+                .for_each(|b| theirs.follow(b, &tracker));
+            tracker.serve();
             let expected = UnservedRequests {
                 too_many: 1,
                 malformed: 1,
             };
-            assert_eq!(ledger.unserved(), expected, "in steps of {step}");
-            let answering: Vec<_> = ledger.lock().answering.keys().copied().collect();
+            assert_eq!(tracker.unserved(), expected, "in steps of {step}");
+            let answering: Vec<_> = tracker.lock().answering.keys().copied().collect();
             assert_eq!(answering, [1], "in steps of {step}");
         }
     }
@@ -249,36 +249,36 @@ mod tests {
     /// The library had written the head of an answer out when its client left the stream; the channel took it later.
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_its_client_has_left_is_not_waited_for() {
-        let ledger = StreamTracker::default();
+        let tracker = StreamTracker::default();
         let (mut ours, mut theirs) = (FrameParser::default(), FrameParser::of_client());
-        theirs.follow(&[0; PREFACE], &ledger);
-        theirs.follow(&frame(HEADERS, 201, b"x"), &ledger);
-        theirs.follow(&frame(RST_STREAM, 1, b"\0\0\0\x08"), &ledger);
-        ours.follow(&frame(HEADERS, 1, b"y"), &ledger);
-        ours.follow(&frame(DATA, 1, b"y"), &ledger);
+        theirs.follow(&[0; PREFACE], &tracker);
+        theirs.follow(&frame(HEADERS, 201, b"x"), &tracker);
+        theirs.follow(&frame(RST_STREAM, 1, b"\0\0\0\x08"), &tracker);
+        ours.follow(&frame(HEADERS, 1, b"y"), &tracker);
+        ours.follow(&frame(DATA, 1, b"y"), &tracker);
         tokio::time::advance(Duration::from_secs(3600)).await;
-        assert!(!ledger.is_stuck(Duration::from_secs(1)));
+        assert!(!tracker.is_stuck(Duration::from_secs(1)));
         for stream in 0..200 {
-            theirs.follow(&frame(RST_STREAM, stream, b"\0\0\0\x08"), &ledger);
+            theirs.follow(&frame(RST_STREAM, stream, b"\0\0\0\x08"), &tracker);
         }
-        assert!(ledger.lock().left.len() <= MAX_LEFT);
+        assert!(tracker.lock().reset.len() <= MAX_RESET);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_has_begun_and_does_not_move_is_stuck() {
         const LIMIT: Duration = Duration::from_secs(10);
-        let ledger = StreamTracker::default();
+        let tracker = StreamTracker::default();
         let mut ours = FrameParser::default();
-        ours.follow(&frame(HEADERS, 1, b"y"), &ledger);
+        ours.follow(&frame(HEADERS, 1, b"y"), &tracker);
         tokio::time::advance(LIMIT).await;
-        ours.follow(&frame(DATA, 1, b"y"), &ledger);
+        ours.follow(&frame(DATA, 1, b"y"), &tracker);
         tokio::time::advance(LIMIT).await;
-        assert!(!ledger.is_stuck(LIMIT));
+        assert!(!tracker.is_stuck(LIMIT));
         tokio::time::advance(LIMIT).await;
-        assert!(ledger.is_stuck(LIMIT));
+        assert!(tracker.is_stuck(LIMIT));
         let mut end = frame(DATA, 1, b"");
         end[4] = END_STREAM;
-        ours.follow(&end, &ledger);
-        assert!(!ledger.is_stuck(LIMIT));
+        ours.follow(&end, &tracker);
+        assert!(!tracker.is_stuck(LIMIT));
     }
 }

@@ -91,7 +91,7 @@ async fn past_a_number_in_a_minute_refusals_are_counted_and_allowed_requests_pas
 #[tokio::test]
 async fn a_pause_is_a_pause_however_often_it_is_answered_but_not_as_often_written_down() {
     let options = Options {
-        only_awaited: true,
+        only_expected: true,
         ..limited()
     };
     let mut agent = Agent::new("127.0.0.1:9", options);

@@ -243,7 +243,7 @@ async fn what_is_refused_unseen_costs_no_more_for_being_more() {
     };
     let begun = std::time::Instant::now();
     let kind = crate::http::problem::ProblemKind::Overloaded;
-    crate::http::exchange::audit_unread_refusal(&channel, kind, "more streams", COUNT);
+    crate::http::exchange::audit_unread_refusals(&channel, kind, "more streams", COUNT);
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(agent.forward.counter().total(), COUNT);
     let recorded = u64::from(agent.forward.limits().refusals_per_minute);

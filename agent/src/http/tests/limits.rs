@@ -414,7 +414,7 @@ async fn a_client_on_a_session_that_is_left_comes_by_another_channel_next_time()
     let get = "GET /x HTTP/1.1\r\nhost: x\r\n\r\n";
     vendor.send(get).await;
     assert_eq!(vendor.reply().await.header("connection"), None);
-    agent.leaving.cancel();
+    agent.replaced.cancel();
     vendor.send(get).await;
     let last = vendor.reply().await;
     assert_eq!((last.status, last.text()), (200, "hello"));
@@ -434,11 +434,13 @@ async fn who_has_the_seat_answers_the_next_request_of_a_channel_and_counts_on() 
     let get = "GET /x HTTP/1.1\r\nhost: x\r\n\r\n";
     vendor.send(get).await;
     assert_eq!(vendor.reply().await.text(), "first");
-    let Agent { forward, seat, .. } = next;
-    drop(seat);
+    let Agent {
+        forward, current, ..
+    } = next;
+    drop(current);
     let forward = Arc::into_inner(forward).unwrap();
     let forward = Arc::new(forward.with_counters_of(&former.forward));
-    former.seat.replace(Arc::clone(&forward));
+    former.current.replace(Arc::clone(&forward));
     vendor.send(get).await;
     let reply = vendor.reply().await;
     assert_eq!(reply.text(), "second");
@@ -463,7 +465,7 @@ async fn what_is_cut_off_is_told_how_far_it_got() {
     let post = "POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
     vendor.send(post).await;
     arrived.acquire().await.unwrap().forget();
-    agent.cut.cancel();
+    agent.abort.cancel();
     let reply = vendor.reply_to("POST").await;
     reply.assert_problem("agent-stopping", "maybe_sent");
     let record = agent.records.next().await;

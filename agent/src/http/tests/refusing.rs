@@ -325,7 +325,7 @@ async fn a_refused_upload_too_large_to_swallow_ends_the_channel_after_its_answer
 async fn while_a_check_stands_in_only_its_own_request_is_answered_and_others_may_come_again() {
     let jira = jira(|_| async { http::Response::new(full("of Jira")) });
     let options = Options {
-        only_awaited: true,
+        only_expected: true,
         ..Options::default()
     };
     let agent = Agent::new(&jira.await, options);

@@ -32,10 +32,10 @@ pub(super) struct Agent {
     pub(super) forward: Arc<HttpForward>,
     pub(super) records: CapturedAudit,
     pub(super) jira: Arc<StatusLayer>,
-    pub(super) seat: CurrentForward,
+    pub(super) current: CurrentForward,
     pub(super) drain: CancellationToken,
-    pub(super) leaving: CancellationToken,
-    pub(super) cut: CancellationToken,
+    pub(super) replaced: CancellationToken,
+    pub(super) abort: CancellationToken,
 }
 
 /// What differs between tests.
@@ -47,8 +47,8 @@ pub(super) struct Options {
     pub(super) pool_wait: Duration,
     pub(super) max_connections: usize,
     pub(super) scheme: &'static str,
-    /// Answers nothing but what a check waits for.
-    pub(super) only_awaited: bool,
+    /// Answers only the request that a check expects.
+    pub(super) only_expected: bool,
     /// Sends nothing without a place for its record.
     pub(super) audit_required: bool,
     pub(super) pauses: PauseRegistry,
@@ -64,7 +64,7 @@ impl Default for Options {
             pool_wait: Duration::from_secs(10),
             max_connections: 64,
             scheme: "http",
-            only_awaited: false,
+            only_expected: false,
             audit_required: false,
             pauses: PauseRegistry::default(),
         }
@@ -97,18 +97,18 @@ impl Agent {
             layer.clone(),
         );
         let forward = forward.pausable(options.pauses);
-        let forward = Arc::new(match options.only_awaited {
+        let forward = Arc::new(match options.only_expected {
             true => forward.only_expected(),
             false => forward,
         });
         Self {
-            seat: Arc::clone(&forward).into(),
+            current: Arc::clone(&forward).into(),
             forward,
             records,
             jira: layer,
             drain: CancellationToken::new(),
-            leaving: CancellationToken::new(),
-            cut: CancellationToken::new(),
+            replaced: CancellationToken::new(),
+            abort: CancellationToken::new(),
         }
     }
 
@@ -123,17 +123,17 @@ impl Agent {
     }
 
     pub(super) fn serve(&self, channel: DuplexStream) -> JoinHandle<()> {
-        let ends = ShutdownTokens {
+        let shutdown = ShutdownTokens {
             drain: self.drain.clone(),
-            replaced: self.leaving.clone(),
-            abort: self.cut.clone(),
+            replaced: self.replaced.clone(),
+            abort: self.abort.clone(),
         };
         tokio::spawn(serve(
             channel,
-            self.seat.clone(),
+            self.current.clone(),
             "192.0.2.7:55000",
             1,
-            ends,
+            shutdown,
         ))
     }
 }

@@ -71,5 +71,5 @@ async fn in_pass_through_mode_every_header_reaches_jira() {
 
 /// By class: identity, forwarding, unknown.
 fn removed(forward: &Arc<HttpForward>) -> [u64; 3] {
-    forward.traffic().removed_so_far()
+    forward.traffic().removed_headers()
 }

@@ -1,5 +1,5 @@
-//! What comes behind a short body while nobody asks for that body: Jira has no connection free, or the request waits
-//! for the login. It would lie in the channel's spool file, up to its caps.
+//! Reads what comes behind a short body while nothing reads that body: Jira has no connection free, or the request waits
+//! for the login. It would lie in the channel's spool file otherwise, up to its caps.
 
 use super::{ChunkScanner, FramedStream, FramingState, READ_AHEAD, READS_AT_ONCE};
 use bytes::BytesMut;
@@ -11,18 +11,18 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A chunked body as far as it lies in the buffer.
+/// A chunked body, as far as it lies in the buffer.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
+pub(super) struct ScannedBody {
     chunks: ChunkScanner,
-    /// Bytes of the buffer that were looked at, and belong to it.
-    followed: usize,
+    /// Bytes of the buffer that were scanned, and belong to the body.
+    length: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
-    /// Reads a short body ahead, and what comes behind it, within the bound that holds behind an unfinished answer. What
-    /// comes past that is thrown away, and a refusal takes the place of the next request.
-    fn take_behind_body(&mut self, cx: &mut Context<'_>) {
+    /// Reads a short body ahead, and what comes behind it, within the bound for bytes behind an unfinished answer. Bytes
+    /// past the bound are discarded, and a refusal takes the place of the next request.
+    fn read_behind_body(&mut self, cx: &mut Context<'_>) {
         if self.is_asked {
             return;
         }
@@ -38,45 +38,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
                         }
                     }
                 }
-                // A long one, which is the channel's to keep.
+                // A long one, which the channel buffers.
                 None if self.buffer.len() >= READ_AHEAD => return,
                 None if !matches!(self.state, FramingState::Chunked(_)) => return,
                 None => {}
             }
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(1..)) => {}
-                // The end, or what is wrong, is met by the next read.
+                // The next read meets the end or the error.
                 Poll::Ready(_) | Poll::Pending => return,
             }
         }
         cx.waker().wake_by_ref();
     }
 
-    /// Where the present body ends in the buffer, or will end. `None` where it is long, or its end is not there yet.
+    /// Where the present body ends in the buffer, or will end. `None` where it is long, or its end has not come yet.
     fn end_of_short_body(&mut self) -> Option<usize> {
         match &self.state {
-            // hyper has all of it, and has not handed all of it on.
+            // hyper has all of it, and has not handed on all of it.
             FramingState::Head { .. } if self.slot.is_taken() => Some(0),
             FramingState::Known { left } => {
                 let left = usize::try_from(*left).ok()?;
                 (left <= READ_AHEAD).then_some(left)
             }
             FramingState::Chunked(chunks) => {
-                let ahead = self.ahead.get_or_insert_with(|| Ahead {
+                let scanned = self.scanned.get_or_insert_with(|| ScannedBody {
                     chunks: chunks.clone(),
-                    followed: 0,
+                    length: 0,
                 });
-                // Whoever reads it meets what is wrong with it.
-                let new = ahead.chunks.follow(&self.buffer[ahead.followed..]).ok()?;
-                ahead.followed += new;
-                ahead.chunks.is_done().then_some(ahead.followed)
+                // The read of the body meets an error in it.
+                let new = scanned.chunks.follow(&self.buffer[scanned.length..]).ok()?;
+                scanned.length += new;
+                scanned.chunks.is_done().then_some(scanned.length)
             }
             _ => None,
         }
     }
 }
 
-/// A framing that hyper reads, and that whoever drives hyper looks after.
+/// A framing that hyper reads, and that the task which drives hyper reads ahead.
 pub(in crate::http) struct SharedFraming<S>(Arc<Mutex<FramedStream<S>>>);
 
 impl<S> Clone for SharedFraming<S> {
@@ -91,9 +91,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SharedFraming<S> {
     }
 
     /// Never completes. To be polled by the task that drives hyper, after hyper.
-    pub(in crate::http) async fn take_behind_bodies(self) {
+    pub(in crate::http) async fn read_behind_bodies(self) {
         std::future::poll_fn(|cx| {
-            self.lock().take_behind_body(cx);
+            self.lock().read_behind_body(cx);
             Poll::<()>::Pending
         })
         .await;
