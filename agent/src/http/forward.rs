@@ -274,19 +274,16 @@ impl HttpForward {
         let header: String = header.as_str().chars().take(MAX_NAME).collect();
         match class {
             HeaderClass::Identity => tracing::info!(
-                forward = &*self.name,
                 header,
                 "removing a header of the vendor that can carry an identity: the agent logs in on this forward"
             ),
             HeaderClass::Forwarding | HeaderClass::Unknown => tracing::info!(
-                forward = &*self.name,
                 header,
                 "removing a header of the vendor; if Jira needs it, add it to pass in [forward.headers]"
             ),
         }
         if is_last {
             tracing::info!(
-                forward = &*self.name,
                 "removing more headers of the vendor; the metrics count them, and the log no longer names them"
             );
         }
@@ -326,11 +323,7 @@ impl HttpForward {
             }
         };
         if is_jiras && self.jira.proven(Some("answers requests")) {
-            tracing::info!(
-                forward = &*self.name,
-                status = status.as_u16(),
-                "Jira answers requests"
-            );
+            tracing::info!(status = status.as_u16(), "Jira answers requests");
         }
     }
 
@@ -363,12 +356,7 @@ impl HttpForward {
 
     fn report_failure(&self, state: ProofState, cause: &str, remedy: &str) {
         if self.jira.failed(state, cause, remedy) {
-            tracing::warn!(
-                forward = &*self.name,
-                cause,
-                remedy,
-                "a request to Jira failed"
-            );
+            tracing::warn!(cause, remedy, "a request to Jira failed");
         }
     }
 }

@@ -229,8 +229,36 @@ pub(super) mod tests {
     };
     use tracing_subscriber::layer::SubscriberExt;
 
+    /// Takes the lines of one thread while it exists.
+    pub(crate) struct CapturedLines {
+        written: Written,
+        _subscriber: tracing::subscriber::DefaultGuard,
+    }
+
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl CapturedLines {
+        /// For a person, without color.
+        pub(crate) fn human() -> Self {
+            Self::new(LineFormat::Human { color: false })
+        }
+
+        fn new(format: LineFormat) -> Self {
+            let written = Written::default();
+            let layer = LineLayer::new(written.clone(), format);
+            let subscriber = tracing_subscriber::registry().with(layer);
+            Self {
+                written,
+                _subscriber: tracing::subscriber::set_default(subscriber),
+            }
+        }
+
+        /// The lines so far.
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.written.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -244,11 +272,9 @@ pub(super) mod tests {
 
     /// What `log` writes, in this format.
     pub(in crate::telemetry) fn logged(format: LineFormat, log: impl FnOnce()) -> String {
-        let written = Written::default();
-        let layer = LineLayer::new(written.clone(), format);
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
-        let bytes = written.0.lock().unwrap();
-        String::from_utf8(bytes.clone()).unwrap()
+        let lines = CapturedLines::new(format);
+        log();
+        lines.text()
     }
 
     fn log_in_spans() {

@@ -149,6 +149,9 @@ fn resolve(format: LogLineFormat, terminal: bool, journal: bool) -> ResolvedForm
 const QUEUED_LINES: usize = 2048;
 
 #[cfg(test)]
+pub(crate) use lines::tests::CapturedLines;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;

@@ -36,6 +36,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// The forward, the connection and the client that a request belongs to.
 pub(super) struct RequestContext {
@@ -87,11 +88,16 @@ pub(super) async fn handle(
     let method = head.method.clone();
     let expects_continue = head.headers.contains_key(header::EXPECT);
     let mut body = Some(VendorBody::new(body));
+    let span = tracing::error_span!(
+        "request",
+        forward = &**context.forward.name(),
+        request_id = ids.shown.to_str().unwrap_or_default(),
+    );
     let forwarded = tokio::select! {
         biased;
         // On the heap, and freed before the answer begins: a stream or channel whose answer is not taken keeps what
         // this function needs until then (the test below says how much).
-        forwarded = Box::pin(forward_request(context, &mut record, head, &mut body, fault)),
+        forwarded = Box::pin(forward_request(context, &mut record, head, &mut body, fault).instrument(span)),
             if !is_unexpected => forwarded,
         () = context.abort.cancelled(), if !is_unexpected => Err(RejectedRequest::aborted(record.delivery())),
         else => Err(RejectedRequest::not_running()),
@@ -163,7 +169,9 @@ async fn forward_request(
 
     record.set_sending();
     let mut answer = delivery::send(forward, request, progress.as_deref()).await?;
-    let mut refreshed = attempt.refresh_if_rejected(&answer.head, &answer.start).await;
+    let mut refreshed = attempt
+        .refresh_if_rejected(&answer.head, &answer.start)
+        .await;
     if refreshed
         && let Some((mut again, body)) =
             replay.and_then(|replay| replay.into_request(answer.head.status))
@@ -183,7 +191,9 @@ async fn forward_request(
     } = answer;
     let user = head.headers.get(X_AUSERNAME);
     record.set_answered(user.or(head.headers.get(X_AACCOUNTID)).cloned());
-    if let AuthVerdict::LoginFailed { cause, remedy } = attempt.on_response_with_body(&mut head, &start) {
+    if let AuthVerdict::LoginFailed { cause, remedy } =
+        attempt.on_response_with_body(&mut head, &start)
+    {
         let problem = credential::login_failed(refreshed, &cause, &remedy);
         return Err(RejectedRequest::failed(problem, progress.as_deref()));
     }

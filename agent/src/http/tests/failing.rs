@@ -58,6 +58,23 @@ async fn one_answer(
 const GET: &str = "GET /x?a=CANARY HTTP/1.1\r\nhost: x\r\n\r\n";
 const POST: &str = "POST /x?a=CANARY HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi";
 
+/// The span of the request names both on each line that is written within it.
+#[tokio::test]
+async fn a_line_about_a_request_names_its_forward_and_id() {
+    let lines = crate::telemetry::CapturedLines::human();
+    let agent = Agent::new(&nobody().await, Options::default());
+    let mut vendor = agent.channel();
+    let request = "GET /x HTTP/1.1\r\nhost: x\r\nx-request-id: order-4711\r\n\r\n";
+    vendor.send(request).await;
+    assert_eq!(vendor.reply().await.status, 502);
+    let lines = lines.text();
+    let about = lines
+        .lines()
+        .find(|line| line.contains("forward jira: a request to Jira failed: "));
+    let line = about.unwrap_or_else(|| panic!("{lines}"));
+    assert!(line.contains("(request id order-4711); remedy: "), "{line}");
+}
+
 #[tokio::test]
 async fn no_connection_means_not_sent() {
     let agent = one_answer(
