@@ -3,14 +3,14 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`jira`], [`cloud`], [`certificate_authority`] | the imitations, from the crate `fake-jira` |
-//! | [`gateway`] | an SSH server for many agents, and one HTTP listener in front of them |
+//! | [`gateway`] | an SSH server for many agents with one HTTP listener in front of them, the crate `stub-gateway` |
 //! | [`demo`] | Jira and the gateway joined with the real agent |
 //! | [`cli`] | one file per subcommand |
 #![forbid(unsafe_code)]
 
 pub mod cli;
 pub mod demo;
-pub mod gateway;
 mod output;
 
 pub use fake_jira::{certificate_authority, cloud, jira};
+pub use stub_gateway as gateway;

@@ -24,7 +24,7 @@ pub fn main() -> ExitCode {
             EnvFilter::try_from_default_env().unwrap_or_else(|_| cli.command.log_level().into()),
         )
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && agent::telemetry::color_wanted())
+        .with_ansi(std::io::stderr().is_terminal() && color_wanted())
         .init();
     match run(cli) {
         Ok(code) => code,
@@ -80,6 +80,12 @@ impl StubCommand {
             Self::Demo(_) | Self::Token(_) => "error",
         }
     }
+}
+
+/// Whether the environment allows colors (<https://no-color.org>).
+fn color_wanted() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Returns at SIGINT or SIGTERM.

@@ -10,7 +10,7 @@ use tokio::{
 
 /// Asks the candidates in order, the next one as soon as one refuses or exceeds its patience. The first
 /// channel wins. `deadline` limits the whole.
-pub(in crate::gateway) async fn open(
+pub(crate) async fn open(
     candidates: Vec<OpenCandidate>,
     originator: &Originator,
     deadline: Duration,
@@ -80,7 +80,7 @@ fn request_channel(
 
 /// Why no channel could be opened. Nothing was sent in any of these cases.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub(in crate::gateway) enum ChannelOpenError {
+pub(crate) enum ChannelOpenError {
     /// No session serves the forward.
     #[error("no session of the agent serves this forward")]
     NoSession,

@@ -1,7 +1,7 @@
 //! One folder per agent, `enrolments/NAME/`: `ID.json` is an invitation, `ID.used` names the key that used it. The second
 //! is created by a hard link, which fails if it exists, so that only one of two concurrent uses wins.
 
-use crate::gateway::AgentName;
+use crate::AgentName;
 use agent::{
     enroll::{OneTimeSecret, registered_options},
     tunnel::BindAddress,

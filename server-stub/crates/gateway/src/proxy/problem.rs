@@ -2,7 +2,7 @@
 //! of the agent or of Jira pass unchanged and never look like these.
 
 use super::body::ResponseBody;
-use crate::gateway::forward::ChannelOpenError;
+use crate::forward::ChannelOpenError;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_documented_problems_are_the_codes_own() {
-        let document = include_str!("../../../../docs/gateway-stub.md");
+        let document = include_str!("../../../../../docs/gateway-stub.md");
         let documented: Vec<_> = document
             .lines()
             .skip_while(|line| !line.starts_with("| type |"))

@@ -1,11 +1,11 @@
 //! russh's settings for the server: algorithms, windows, keep-alive, rekey.
 
-use crate::gateway::settings::GatewayLimits;
+use crate::settings::GatewayLimits;
 use russh::{MethodKind, MethodSet, SshId, keys::PrivateKey, server};
 use std::{borrow::Cow, time::Duration};
 
 /// The configuration of russh.
-pub(in crate::gateway) fn config(key: PrivateKey, limits: &GatewayLimits) -> server::Config {
+pub(crate) fn config(key: PrivateKey, limits: &GatewayLimits) -> server::Config {
     server::Config {
         server_id: SshId::Standard(Cow::Borrowed(concat!(
             "SSH-2.0-ServerStub_",

@@ -1,7 +1,7 @@
 //! HTTP connections over open, idle channels, per session and forward.
 
 use super::{MAX_HEADERS, body::ForwardedBody};
-use crate::gateway::{
+use crate::{
     GatewayState,
     forward::{AgentForward, CountedChannel},
     session::AgentSession,
@@ -19,13 +19,13 @@ use std::{
 
 /// The idle connections of all agents.
 #[derive(Default)]
-pub(in crate::gateway) struct ConnectionPool {
+pub(crate) struct ConnectionPool {
     slots: Mutex<HashMap<PoolKey, PoolSlot>>,
     ids: AtomicU64,
 }
 
 /// The ids of session and forward.
-pub(in crate::gateway) type PoolKey = (u64, u64);
+pub(crate) type PoolKey = (u64, u64);
 
 #[derive(Default)]
 struct PoolSlot {
@@ -60,7 +60,7 @@ impl ConnectionPool {
     }
 
     /// Number of idle connections of a session and forward.
-    pub(in crate::gateway) fn idle(&self, session: u64, forward: u64) -> usize {
+    pub(crate) fn idle(&self, session: u64, forward: u64) -> usize {
         self.slots
             .lock()
             .get(&(session, forward))
@@ -114,7 +114,7 @@ impl ConnectionPool {
     }
 
     /// Closes the idle connections of a forward that its session no longer serves.
-    pub(in crate::gateway) fn close_idle(&self, key: PoolKey) {
+    pub(crate) fn close_idle(&self, key: PoolKey) {
         if let Some(slot) = self.slots.lock().get_mut(&key) {
             slot.idle.clear();
         }

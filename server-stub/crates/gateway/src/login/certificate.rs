@@ -2,7 +2,7 @@
 //! signature; this module checks CA, type, time, principal and options.
 
 use super::{LoginGrant, LoginRefusal};
-use crate::gateway::AgentName;
+use crate::AgentName;
 use russh::keys::{
     Algorithm, Certificate, HashAlg, PublicKey,
     ssh_key::{Fingerprint, certificate::CertType},

@@ -6,7 +6,7 @@ use russh::{ChannelId, keys::PublicKey};
 use std::time::SystemTime;
 
 /// Serves one connection whose login was a one-time key.
-pub(in crate::gateway) struct RegistrationSession {
+pub(crate) struct RegistrationSession {
     store: InvitationStore,
     invitation: Invitation,
     /// The only channel, once it is open.
@@ -17,13 +17,13 @@ pub(in crate::gateway) struct RegistrationSession {
 
 /// Text and exit status of the command, sent to the agent.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::gateway) struct RegistrationReply {
+pub(crate) struct RegistrationReply {
     pub text: String,
     pub status: u32,
 }
 
 impl RegistrationSession {
-    pub(in crate::gateway) fn new(store: InvitationStore, invitation: Invitation) -> Self {
+    pub(crate) fn new(store: InvitationStore, invitation: Invitation) -> Self {
         Self {
             store,
             invitation,
@@ -33,19 +33,19 @@ impl RegistrationSession {
         }
     }
 
-    pub(in crate::gateway) fn invitation(&self) -> &Invitation {
+    pub(crate) fn invitation(&self) -> &Invitation {
         &self.invitation
     }
 
     /// Whether this channel may open: only the first one may.
-    pub(in crate::gateway) fn open(&mut self, channel: ChannelId) -> bool {
+    pub(crate) fn open(&mut self, channel: ChannelId) -> bool {
         let first = self.channel.is_none();
         self.channel.get_or_insert(channel);
         first
     }
 
     /// Whether this command may run: only the registration command, once.
-    pub(in crate::gateway) fn exec(&mut self, channel: ChannelId, command: &[u8]) -> bool {
+    pub(crate) fn exec(&mut self, channel: ChannelId, command: &[u8]) -> bool {
         let right = self.channel == Some(channel)
             && !self.command_received
             && command == COMMAND.as_bytes();
@@ -54,7 +54,7 @@ impl RegistrationSession {
     }
 
     /// Collects the public key; input beyond the limit is dropped.
-    pub(in crate::gateway) fn data(&mut self, channel: ChannelId, data: &[u8]) {
+    pub(crate) fn data(&mut self, channel: ChannelId, data: &[u8]) {
         if self.command_received && self.channel == Some(channel) && self.input.len() <= MAX_INPUT {
             self.input
                 .extend_from_slice(data.get(..MAX_INPUT + 1).unwrap_or(data));
@@ -62,10 +62,7 @@ impl RegistrationSession {
     }
 
     /// Registers the key once the input has ended. `None` without a command.
-    pub(in crate::gateway) async fn finish(
-        &mut self,
-        channel: ChannelId,
-    ) -> Option<RegistrationReply> {
+    pub(crate) async fn finish(&mut self, channel: ChannelId) -> Option<RegistrationReply> {
         if !self.command_received || self.channel != Some(channel) {
             return None;
         }

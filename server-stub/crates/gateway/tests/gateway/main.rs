@@ -1,7 +1,6 @@
 //! The gateway against OpenSSH's own client.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod agents;
 mod http;
 mod ssh;
 mod support;

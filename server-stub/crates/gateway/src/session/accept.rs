@@ -5,7 +5,7 @@ use super::{
     handler::ServerHandler,
     login_queue::{LoginQueue, LoginSlot},
 };
-use crate::gateway::GatewayState;
+use crate::GatewayState;
 use agent_ssh::{
     channel::SessionBudget,
     transport::{SshTransport, socket},
@@ -25,7 +25,7 @@ use tokio::{
 };
 
 /// Listens so that a restarted gateway can bind the address again at once.
-pub(in crate::gateway) fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
@@ -38,7 +38,7 @@ pub(in crate::gateway) fn listener(address: SocketAddr) -> io::Result<TcpListene
 
 /// Accepts until the gateway stops, and pauses while file descriptors are exhausted. Beyond the limit
 /// of connections before login the oldest one is closed.
-pub(in crate::gateway) async fn connections(
+pub(crate) async fn connections(
     shared: Arc<GatewayState>,
     config: Arc<server::Config>,
     listener: TcpListener,

@@ -1,7 +1,7 @@
 //! Routes a request by its `Host` header to the status page or to an agent's forward.
 
 use super::problem::GatewayProblem;
-use crate::gateway::AgentName;
+use crate::AgentName;
 use http::{Method, Request, header};
 use std::net::IpAddr;
 

@@ -1,12 +1,12 @@
 //! The accept loop of one forward, and the relay of its raw connections.
 
 use super::{AgentForward, ForwardListener, Originator, VendorStream, open, order_candidates};
-use crate::gateway::GatewayState;
+use crate::GatewayState;
 use std::{sync::Arc, time::Duration};
 use tokio::io::copy_bidirectional_with_sizes;
 
 /// Accepts until the forward is released, and pauses while file descriptors are exhausted.
-pub(in crate::gateway) async fn listen(
+pub(crate) async fn listen(
     shared: Arc<GatewayState>,
     forward: Arc<AgentForward>,
     listener: ForwardListener,

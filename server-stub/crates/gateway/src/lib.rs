@@ -18,6 +18,7 @@
 //!
 //! Several sessions of one agent that request the same bind share it. A reconnecting agent is therefore
 //! never kept out by its own dead session, and `connections = 2` is served by both.
+#![forbid(unsafe_code)]
 
 pub mod enrollment;
 mod forward;

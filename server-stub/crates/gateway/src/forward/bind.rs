@@ -1,7 +1,7 @@
 //! The bind that an agent requests, and the address that the gateway listens on for it: loopback, or a socket in the
 //! agent's folder.
 
-use super::super::AgentName;
+use crate::AgentName;
 use std::{
     fmt, fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -16,14 +16,14 @@ use tokio::{
 /// A bind as the agent requested it (RFC 4254 §7.1, `streamlocal-forward@openssh.com`); its channels
 /// must name it in the same words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::gateway) enum RequestedBind {
+pub(crate) enum RequestedBind {
     Tcp { host: String, port: u16 },
     Socket(String),
 }
 
 /// The address that the gateway listens on for a bind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::gateway) enum ListenAddress {
+pub(crate) enum ListenAddress {
     Tcp(SocketAddr),
     Socket(PathBuf),
 }
@@ -31,7 +31,7 @@ pub(in crate::gateway) enum ListenAddress {
 impl RequestedBind {
     /// The listen address of this bind. As in OpenSSH with `GatewayPorts no`, "any address" means
     /// loopback. Other addresses are refused, and so are sockets outside the agent's folder.
-    pub(in crate::gateway) fn listen_address(
+    pub(crate) fn listen_address(
         &self,
         agent: &AgentName,
         agents: &Path,
@@ -73,7 +73,7 @@ impl RequestedBind {
     }
 
     /// This bind with the port of `address`.
-    pub(in crate::gateway) fn with_port(&self, address: &ListenAddress) -> Self {
+    pub(crate) fn with_port(&self, address: &ListenAddress) -> Self {
         match (self, address) {
             (Self::Tcp { host, .. }, ListenAddress::Tcp(address)) => Self::Tcp {
                 host: host.clone(),
@@ -84,7 +84,7 @@ impl RequestedBind {
     }
 
     /// The label in `<label>--<agent>.<domain>`: the port, or the socket's file name without `.sock`.
-    pub(in crate::gateway) fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         match self {
             Self::Tcp { port, .. } => port.to_string(),
             Self::Socket(path) => {
@@ -99,7 +99,7 @@ impl RequestedBind {
 
 impl ListenAddress {
     /// Whether a client of one may reach the other: the same socket, or the same port on any address.
-    pub(in crate::gateway) fn conflicts_with(&self, other: &Self) -> bool {
+    pub(crate) fn conflicts_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp(own), Self::Tcp(other)) => own.port() == other.port(),
             _ => self == other,
@@ -128,7 +128,7 @@ impl fmt::Display for ListenAddress {
 
 /// Why a bind was refused, for the gateway's log. The agent does not learn the reason.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::gateway) enum BindError {
+pub(crate) enum BindError {
     #[error("the gateway listens only on loopback addresses")]
     NotLoopback,
     #[error("agents may not use ports below 1024")]
@@ -150,14 +150,14 @@ pub(in crate::gateway) enum BindError {
 }
 
 /// The listener of a forward.
-pub(in crate::gateway) enum ForwardListener {
+pub(crate) enum ForwardListener {
     Tcp(TcpListener),
     Socket(UnixListener),
 }
 
 /// The originator of a connection (RFC 4254 §7.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::gateway) struct Originator {
+pub(crate) struct Originator {
     pub host: String,
     pub port: u16,
 }
@@ -172,16 +172,13 @@ impl From<SocketAddr> for Originator {
 }
 
 /// A raw connection of the vendor's side.
-pub(in crate::gateway) trait VendorStream:
-    AsyncRead + AsyncWrite + Unpin + Send
-{
-}
+pub(crate) trait VendorStream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> VendorStream for T {}
 
 impl ForwardListener {
     /// Listens at `address` and returns it with the actual port. Replaces a stale socket file, but no
     /// other file. Blocks only for a few system calls.
-    pub(in crate::gateway) fn bind(address: &ListenAddress) -> io::Result<(Self, ListenAddress)> {
+    pub(crate) fn bind(address: &ListenAddress) -> io::Result<(Self, ListenAddress)> {
         match address {
             ListenAddress::Tcp(address) => {
                 let socket = if address.is_ipv4() {
@@ -213,9 +210,7 @@ impl ForwardListener {
     }
 
     /// Accepts the next connection; a socket has an empty originator.
-    pub(in crate::gateway) async fn accept(
-        &self,
-    ) -> io::Result<(Box<dyn VendorStream>, Originator)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Box<dyn VendorStream>, Originator)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;

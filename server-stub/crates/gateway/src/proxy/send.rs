@@ -5,7 +5,7 @@ use super::{
     pool::{ConnectionPool, PooledConnection},
     problem::GatewayProblem,
 };
-use crate::gateway::{
+use crate::{
     AgentName, GatewayState,
     forward::{OpenCandidate, Originator, open, order_candidates},
     registry::AgentRoute,

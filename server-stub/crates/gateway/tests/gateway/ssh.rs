@@ -1,8 +1,8 @@
 //! Logins and forwards.
 
 use crate::support::{Origin, TestGateway, client, free_port, in_time, settings, spec};
-use server_stub::gateway::Gateway;
 use std::{fs, time::Duration};
+use stub_gateway::Gateway;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},

@@ -11,7 +11,6 @@ use russh::keys::{
     PrivateKey,
     ssh_key::{LineEnding, private::Ed25519Keypair},
 };
-use server_stub::gateway::{Gateway, GatewayLimits, GatewaySnapshot, RunningGateway, Settings};
 use sha2::{Digest, Sha256};
 use std::{
     convert::Infallible,
@@ -27,6 +26,7 @@ use std::{
     },
     time::Duration,
 };
+use stub_gateway::{Gateway, GatewayLimits, GatewaySnapshot, RunningGateway, Settings};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},

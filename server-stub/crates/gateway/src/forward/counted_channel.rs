@@ -1,7 +1,7 @@
 //! Counts the bytes of a channel for its session and its forward.
 
 use super::{AgentForward, OpenCandidate};
-use crate::gateway::session::AgentSession;
+use crate::session::AgentSession;
 use agent_ssh::channel::ChannelStream;
 use std::{
     io,
@@ -12,7 +12,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// An open channel of a forward, whose bytes are counted.
-pub(in crate::gateway) struct CountedChannel {
+pub(crate) struct CountedChannel {
     stream: ChannelStream,
     session: Arc<AgentSession>,
     forward: Arc<AgentForward>,
@@ -33,12 +33,12 @@ impl CountedChannel {
     }
 
     /// The session that opened it.
-    pub(in crate::gateway) fn session(&self) -> &Arc<AgentSession> {
+    pub(crate) fn session(&self) -> &Arc<AgentSession> {
         &self.session
     }
 
     /// The forward it belongs to.
-    pub(in crate::gateway) fn forward(&self) -> &Arc<AgentForward> {
+    pub(crate) fn forward(&self) -> &Arc<AgentForward> {
         &self.forward
     }
 }

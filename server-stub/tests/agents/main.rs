@@ -1,6 +1,10 @@
 //! The agent's own supervisor and sessions against the gateway, in one process.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use crate::support::{Origin, TestGateway, in_time};
+#[path = "../../crates/gateway/tests/gateway/support.rs"]
+#[expect(dead_code, reason = "the gateway's own tests use the rest")]
+mod support;
+
 use agent::{
     secret::SecretFile,
     supervisor::{Supervisor, SupervisorHandle},
@@ -11,6 +15,7 @@ use agent::{
     },
 };
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use support::{Origin, TestGateway, in_time};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -108,7 +113,7 @@ async fn both_connections_of_an_agent_serve_one_bind() {
     let gateway = TestGateway::start().await;
     let origin = Origin::start("acme").await;
     let key = gateway.authorize("acme");
-    let port = crate::support::free_port().await;
+    let port = support::free_port().await;
     let bind = format!("127.0.0.1:{port}");
     let mut agent = run(&gateway, &key, &bind, 2, &origin);
     serving(&gateway, 2).await;
@@ -177,12 +182,12 @@ async fn many_short_connections_leave_nothing_open() {
     let gateway = TestGateway::with(|limits| limits.preopened = 0).await;
     let origin = Origin::start("acme").await;
     let key = gateway.authorize("acme");
-    let port = crate::support::free_port().await;
+    let port = support::free_port().await;
     let _agent = run(&gateway, &key, &format!("127.0.0.1:{port}"), 2, &origin);
     serving(&gateway, 2).await;
     let one = async |_| {
         let url = format!("http://127.0.0.1:{port}/");
-        let text = crate::support::client()
+        let text = support::client()
             .get(url)
             .send()
             .await

@@ -83,7 +83,7 @@ impl Body for ForwardedBody {
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::gateway) enum BodyError {
+pub(crate) enum BodyError {
     /// The connection of its sender failed.
     #[error(transparent)]
     Http(hyper::Error),
@@ -93,7 +93,7 @@ pub(in crate::gateway) enum BodyError {
 }
 
 /// The body of a response: the gateway's own, or the agent's with a hook for its end.
-pub(in crate::gateway) enum ResponseBody {
+pub(crate) enum ResponseBody {
     /// A body of the gateway's own.
     Own(Full<Bytes>),
     /// A body that the agent sends.
@@ -106,13 +106,13 @@ pub(in crate::gateway) enum ResponseBody {
 }
 
 /// The body of [`ResponseBody::FromAgent`].
-pub(in crate::gateway) struct AgentResponseBody(pub(super) ForwardedBody);
+pub(crate) struct AgentResponseBody(pub(super) ForwardedBody);
 
 /// Called once a body has ended; `true` if it was complete.
-pub(in crate::gateway) type BodyEndHook = Box<dyn FnOnce(bool) + Send>;
+pub(crate) type BodyEndHook = Box<dyn FnOnce(bool) + Send>;
 
 impl ResponseBody {
-    pub(in crate::gateway) fn own(text: impl Into<Bytes>) -> Self {
+    pub(crate) fn own(text: impl Into<Bytes>) -> Self {
         Self::Own(Full::new(text.into()))
     }
 }

@@ -2,7 +2,7 @@
 //! so that `agent check` can send a request as the vendor does. Other agents' forwards and other ports of this host are
 //! refused.
 
-use crate::gateway::{GatewayState, forward::ListenAddress};
+use crate::{GatewayState, forward::ListenAddress};
 use agent_ssh::channel::{ChannelStream, SessionBudget};
 use russh::{
     Channel, ChannelOpenFailure,

@@ -3,7 +3,7 @@
 //! run inside the session.
 
 use super::{AgentSession, direct_channel::serve_direct_channel, login_queue::LoginSlot};
-use crate::gateway::{
+use crate::{
     AgentName, GatewayState,
     enrollment::{InvitationStore, RegistrationSession},
     forward::{BindError, RequestedBind, listen},
